@@ -1,0 +1,1 @@
+"""The whole of Fyre on one machine: a small forge over bare git repositories."""

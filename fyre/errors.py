@@ -1,0 +1,24 @@
+"""The one error meant for a person: a line that says what is wrong and a hint that says what to do.
+
+Everything else that escapes is a bug in Fyre and is reported as one (see ``fyre.cli``).
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    ``message`` is one line without a full stop; ``hint`` is what to do or type next. The process exits
+    with ``code``: 1 for a user's error, 2 for wrong usage.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", code: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code
+
+
+class TryAgainError(Exception):
+    """A failure that is expected to pass (a timeout, a 502, an object being deleted): ask the same thing later."""

@@ -1,0 +1,1 @@
+"""What hears of pushes and comments, and sees to it that what they ask for happens."""
