@@ -6,6 +6,7 @@ commit. Whatever is wrong is a ``Problem`` with its line; a message with problem
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +61,8 @@ def read(message: str) -> Asked:
     return collect(t for t in trailers.parse(message) if t.key[:5].lower() == "fyre-")
 
 
-def collect(found: Any) -> Asked:
-    """The same from trailers that were already read: ``found`` is an iterable of ``Trailer``."""
+def collect(found: Iterable[Trailer]) -> Asked:
+    """The same from trailers that were already read."""
     reading = _Reading()
     for trailer in found:
         reading.take(trailer)
@@ -146,13 +147,15 @@ class _Reading:
     def _same_names(self) -> None:
         seen: dict[str, str] = {}
         for index, run in enumerate(self.runs):
-            name = run.get("name")
-            first = seen.setdefault(name.lower(), name) if name else None
-            if first is not None and sum(1 for r in self.runs[:index] if (r.get("name") or "").lower() == name.lower()):
+            name: str = run.get("name") or ""
+            if name.lower() in seen:
+                first = seen[name.lower()]
                 why = "" if first == name else f": a status's context ignores case, and there is {first!r}"
                 self.problems.append(
                     Problem(self.lines[index], f"two runs are named {name!r}{why}", "give each run its own name", index)
                 )
+            elif name:
+                seen[name.lower()] = name
 
 
 _KNOWN = frozenset(key.lower() for key in KEYS)

@@ -1,15 +1,8 @@
-"""The states of a run, and the one total function from a state to what a commit status says.
-
-GitHub's limits for a status: ``state`` is one of four words, ``description`` holds 140 characters.
-"""
+"""The states of a run, and GitHub's word for each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-
-DESCRIPTION_MAX = 140
-"""Characters GitHub takes in a status description; more is a 422."""
 
 
 class State(StrEnum):
@@ -46,16 +39,6 @@ _ON_GITHUB = {
     State.CARRIED: "success",  # only as a default: a carried outcome is posted in the colour of the run it came from
     State.MOVED: "error",  # what stands on this SHA was not run: never green
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What is posted: one commit status without its SHA."""
-
-    context: str
-    state: str
-    description: str
-    target_url: str = ""
 
 
 def on_github(state: State) -> str:

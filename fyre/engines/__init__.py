@@ -17,7 +17,7 @@ class Engine(Protocol):
     name: str
 
     def launch(self, run: Run) -> bool:
-        """Start a run; once this returns, a crash can't lose it. False when its key was launched before: nothing is done.
+        """Start a run; once this returns, a crash can't lose it. False, and nothing done, when its key is known.
 
         Raises ``TryAgainError`` when the same call may succeed later, ``UserError`` when it never will.
         """

@@ -1,0 +1,113 @@
+"""What a commit status says of a run: the one total function from a record to a status, and the way back. Pure.
+
+GitHub's limits: ``state`` is one of four words, ``description`` holds 140 characters, ``context`` 255.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from fyre import state, units
+from fyre.run import Record
+from fyre.state import State
+
+DESCRIPTION_MAX = 140
+"""Characters that GitHub takes in a description; more is a 422."""
+
+MOVED_CONTEXT = "fyre/moved"
+"""Where it is said that a Fyre-Id was launched on other code: never under the run's own context."""
+
+_SEPARATOR = " · "
+_JOINERS = "\u200d\ufe0f"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One commit status without its SHA; ``state`` is GitHub's word."""
+
+    context: str
+    state: str
+    description: str
+    target_url: str = ""
+
+
+def of(record: Record, target_url: str = "", *, carried: bool = False) -> Status:
+    """The status that a run's own SHA shows, or with ``carried`` one of the SHAs that share its outcome."""
+    parts = [_outcome(record), _took(record), *_extras(record)]
+    if carried:
+        parts.append(f"carried from {record.run.sha[:7]}")
+    description = fit(_SEPARATOR.join(part for part in parts if part))
+    return Status(record.run.context, state.on_github(record.state), description, target_url)
+
+
+def refused(context: str, reason: str) -> Status:
+    """A run that will not be launched, and why."""
+    return Status(context, state.on_github(State.REFUSED), fit(f"refused: {reason}"))
+
+
+def malformed(context: str, reason: str) -> Status:
+    """A run that can't be understood, and why."""
+    return Status(context, state.on_github(State.ERROR), fit(f"not launched: {reason}"))
+
+
+def moved(ran_at: str) -> Status:
+    """The trailer was launched before, on other code: an outcome never stands on code that did not produce it."""
+    return Status(MOVED_CONTEXT, state.on_github(State.MOVED), f"ran at {ran_at[:7]} · /fyre rerun")
+
+
+def read_back(word: str, description: str) -> State:
+    """The state of ours behind a status of ours: GitHub's word says less than we know."""
+    first = description.split(" ", 1)[0].rstrip(":")
+    if word == "pending":
+        return State(first) if first in state.PENDING else State.QUEUED
+    if "carried from " in description:
+        return State.CARRIED
+    if word == "error":
+        special = {"refused": State.REFUSED, "cancelled": State.CANCELLED, "ran": State.MOVED}
+        return special.get(first, State.ERROR)
+    return State.SUCCEEDED if word == "success" else State.FAILED
+
+
+def fit(text: str) -> str:
+    """The text as one line of valid UTF-8 within ``DESCRIPTION_MAX``, never cut inside a character."""
+    line = " ".join(text.encode(errors="replace").decode().split())
+    line = "".join(char if char.isprintable() or char in _JOINERS else "\ufffd" for char in line)
+    if len(line) <= DESCRIPTION_MAX:
+        return line
+    end = DESCRIPTION_MAX - 1
+    while end and (unicodedata.combining(line[end]) or line[end] in _JOINERS or line[end - 1] == "\u200d"):
+        end -= 1  # an accent or a joined emoji belongs to what stands before it
+    return line[:end].rstrip() + "…"
+
+
+def _outcome(record: Record) -> str:
+    """What a person wants first: how it ended, or what it is doing."""
+    match record.state:
+        case State.SUCCEEDED | State.FAILED if not record.reason:
+            return f"exit {record.exit_code}"
+        case State.SUCCEEDED | State.FAILED | State.ERROR:
+            return record.reason or "error"
+        case State.CANCELLED:
+            return f"cancelled by {record.cancelled_by or 'the engine'}"
+        case State.REFUSED:
+            return f"refused: {record.reason}"
+        case State.QUEUED | State.STARTING | State.RUNNING | State.CARRIED | State.MOVED:
+            return str(record.state) + (_SEPARATOR + record.reason if record.reason else "")
+
+
+def _took(record: Record) -> str:
+    if record.started_at is None or record.ended_at is None:
+        return ""
+    return units.text_of(max(0.0, record.ended_at - record.started_at))
+
+
+def _extras(record: Record) -> list[str]:
+    return [
+        f"attempt {record.run.attempt}" if record.run.attempt > 1 else "",
+        f"try {record.tries}" if record.tries > 1 else "",
+        " ".join(f"{key}={quantity}" for key, quantity in record.run.spec.resources)
+        if "resources" not in record.unhonoured
+        else "",
+        f"not honoured here: {', '.join(record.unhonoured)}" if record.unhonoured else "",
+    ]
