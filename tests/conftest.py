@@ -1,0 +1,79 @@
+"""What every test stands on: a git that knows nothing of the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GITCONFIG = """\
+[user]
+	name = Ada
+	email = ada@example.org
+[init]
+	defaultBranch = main
+[commit]
+	gpgsign = false
+[core]
+	fsync = none
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[advice]
+	detachedHead = false
+"""
+
+
+@pytest.fixture(autouse=True)
+def isolated_git(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own for each test: no system or personal git config, no inherited GIT_*, nobody to ask."""
+    home = tmp_path_factory.mktemp("home")
+    config = home / "gitconfig"
+    config.write_text(GITCONFIG)
+    for name in [name for name in os.environ if name.startswith(("GIT_", "FYRE_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(config),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_EDITOR": "false",  # whoever opens an editor in a test fails at once instead of hanging
+        "LC_ALL": "C.UTF-8",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture
+def fixed_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same author and committer date for every commit, so that SHAs repeat."""
+    monkeypatch.setenv("GIT_AUTHOR_DATE", "2026-01-02T03:04:05+0000")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-01-02T03:04:05+0000")
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository with one commit on ``main`` that holds ``README``."""
+    path = tmp_path / "repo"
+    git("init", "-q", str(path), cwd=tmp_path)
+    (path / "README").write_text("hello\n")
+    git("add", "README", cwd=path)
+    git("commit", "-q", "-m", "First", cwd=path)
+    return path
+
+
+def git(*args: str, cwd: Path, stdin: str | None = None) -> str:
+    """What git prints; fails the test with git's words when git fails."""
+    done = subprocess.run(["git", *args], cwd=cwd, input=stdin, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"git {' '.join(args)}: {done.stderr}"
+    return done.stdout.removesuffix("\n")
+
+
+@pytest.fixture(name="git")
+def git_fixture() -> Callable[..., str]:
+    """``git(*args, cwd=…)``: what git prints, or a failed test."""
+    return git
