@@ -66,3 +66,9 @@ def show(*args: str, cwd: str | Path | None = None) -> int:
         return subprocess.run(["git", *args], cwd=cwd, check=False).returncode
     except FileNotFoundError as error:
         raise UserError("git is not installed, or not on the PATH", hint="install git 2.34 or newer") from error
+
+
+def clean_env(**more: str) -> dict[str, str]:
+    """An environment for git in which no configuration of a person or a machine changes what it does."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return {**kept, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", **more}

@@ -1,0 +1,242 @@
+"""GitHub, or whatever speaks its REST API: the only module that imports PyGithub.
+
+Every failure becomes one of three: ``NotFoundError``, another ``UserError`` (it will fail again), ``TryAgainError``
+(it may pass). Nothing here sleeps for long or sends a write twice: PyGithub's default retry does both, so ours
+retries reads alone, and the ledger paces the writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fyre.errors import TryAgainError, UserError
+from fyre.run import Commit, Repository
+from fyre.status import Status
+
+if TYPE_CHECKING:
+    from github import Github
+    from github.Repository import Repository as GithubRepository
+
+TIMEOUT = 15
+"""Seconds for one request."""
+
+
+class NotFoundError(UserError):
+    """The forge knows no such repository, commit, branch or file, or does not show it to this token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A status as the forge has it; ``at`` is in seconds since the epoch."""
+
+    status: Status
+    creator: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A commit comment."""
+
+    id: int
+    sha: str
+    author: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One update of a ref, as the activity API has it; ``at`` is in seconds since the epoch."""
+
+    ref: str
+    before: str
+    after: str
+    actor: str
+    at: float
+
+
+class Forge:
+    """One forge seen through one token. Thread-safe: each thread has its own connection."""
+
+    def __init__(self, url: str, token: Callable[[], str]) -> None:
+        """``url`` is the API's base, such as ``https://api.github.com``; ``token`` is asked once a thread."""
+        self.url = url.rstrip("/")
+        self._token = token
+        self._local = threading.local()
+        self._me = ""
+
+    def me(self) -> str:
+        """The login that our statuses bear as their creator."""
+        if not self._me:
+            with _translated("the forge's user"):
+                self._me = str(self._hub().get_user().login)
+        return self._me
+
+    def repositories(self) -> list[Repository]:
+        """Every repository that this token can see."""
+        with _translated("the list of repositories"):
+            return [self._record(found) for found in self._hub().get_user().get_repos()]
+
+    def repository(self, name: str) -> Repository:
+        """The repository of that name, ``owner/repo``."""
+        with _translated(f"repository {name}"):
+            return self._record(self._hub().get_repo(name, lazy=False))
+
+    def commit(self, repository: Repository, ref: str) -> Commit:
+        """A commit by SHA, branch or tag."""
+        with _translated(f"commit {ref} of {repository.name}"):
+            found = self._hub().get_repo(repository.name).get_commit(ref)
+            found.complete()
+            inner = found.commit
+            parents = tuple(parent.sha for parent in found.parents)
+            return Commit(found.sha, inner.tree.sha, parents, inner.message, _seconds(inner.committer.date))
+
+    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
+        """A file as it stands in a commit; None where there is none, or a directory."""
+        try:
+            with _translated(f"{path} of {repository.name} at {sha}"):
+                found = self._hub().get_repo(repository.name).get_contents(path, ref=sha)
+                return None if isinstance(found, list) else bytes(found.decoded_content)
+        except NotFoundError:
+            return None
+
+    def between(self, repository: Repository, base: str, head: str) -> list[str]:
+        """SHAs reachable from ``head`` and not from ``base``, oldest first; the forge lists at most 10,000."""
+        with _translated(f"the commits {base}...{head} of {repository.name}"):
+            compared = self._hub().get_repo(repository.name).compare(base, head, comparison_commits_per_page=250)
+            return [commit.sha for commit in compared.commits]
+
+    def statuses(self, repository: Repository, sha: str) -> list[Posted]:
+        """All statuses of a commit, newest first, whoever posted them."""
+        with _translated(f"the statuses of {sha} in {repository.name}"):
+            found = self._hub().get_repo(repository.name).get_commit(sha).get_statuses()
+            return [
+                Posted(
+                    Status(one.context or "", one.state, one.description or "", one.target_url or ""),
+                    one.creator.login if one.creator else "",
+                    _seconds(one.created_at),
+                )
+                for one in found
+            ]
+
+    def post(self, repository: Repository, sha: str, status: Status) -> None:
+        """Write a commit status: exactly one POST, never repeated here."""
+        with _translated(f"posting {status.context} on {sha} of {repository.name}"):
+            self._hub().get_repo(repository.name).get_commit(sha).create_status(
+                status.state, status.target_url or _unset(), status.description, status.context
+            )
+
+    def comments(self, repository: Repository, sha: str) -> list[Comment]:
+        """The comments of a commit, oldest first."""
+        with _translated(f"the comments of {sha} in {repository.name}"):
+            found = self._hub().get_repo(repository.name).get_commit(sha).get_comments()
+            return [Comment(one.id, one.commit_id, one.user.login if one.user else "", one.body) for one in found]
+
+    def comment(self, repository: Repository, sha: str, body: str) -> Comment:
+        """Write a comment on a commit."""
+        with _translated(f"commenting on {sha} of {repository.name}"):
+            one = self._hub().get_repo(repository.name).get_commit(sha).create_comment(body)
+            return Comment(one.id, one.commit_id, one.user.login if one.user else "", one.body)
+
+    def permission(self, repository: Repository, login: str) -> str:
+        """What a user may do there: ``admin write read none``."""
+        try:
+            with _translated(f"the permission of {login} on {repository.name}"):
+                return str(self._hub().get_repo(repository.name).get_collaborator_permission(login))
+        except NotFoundError:
+            return "none"
+
+    def activity(self, repository: Repository, since: float) -> list[Activity]:
+        """What was pushed since then, oldest first (``GET /repos/{owner}/{repo}/activity``; PyGithub has no call)."""
+        found: list[Activity] = []
+        with _translated(f"the activity of {repository.name}"):
+            for entry in self._pages(f"/repos/{repository.name}/activity?per_page=100"):
+                at = datetime.fromisoformat(entry["timestamp"]).timestamp()
+                if at < since:
+                    break
+                actor = (entry.get("actor") or {}).get("login", "")
+                found.append(Activity(entry["ref"], entry["before"], entry["after"], actor, at))
+        return found[::-1]
+
+    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """The entries of a listing, following ``Link: …; rel="next"``."""
+        from requests.utils import parse_header_links
+
+        url: str | None = self.url + path
+        while url:
+            headers, data = self._hub().requester.requestJsonAndCheck("GET", url)
+            yield from data or []
+            links = parse_header_links(headers.get("link", ""))
+            url = next((link["url"] for link in links if link.get("rel") == "next"), None)
+
+    def _hub(self) -> Github:
+        if not hasattr(self._local, "hub"):
+            self._local.hub = _connect(self.url, self._token())
+        hub: Github = self._local.hub
+        return hub
+
+    def _record(self, found: GithubRepository) -> Repository:
+        return Repository(self.url, found.id, found.full_name, found.default_branch)
+
+
+def _connect(url: str, token: str) -> Github:
+    from github import Auth, Github
+    from urllib3.util import Retry
+
+    reads = Retry(total=2, backoff_factor=0.2, allowed_methods={"GET"}, status_forcelist=(500, 502, 503, 504))
+    return Github(
+        auth=Auth.Token(token) if token else None,
+        base_url=url,
+        timeout=TIMEOUT,
+        per_page=100,
+        retry=reads,
+        seconds_between_requests=None,
+        seconds_between_writes=None,
+        lazy=True,
+    )
+
+
+def _seconds(moment: datetime) -> float:
+    return moment.timestamp()
+
+
+def _unset() -> Any:  # noqa: ANN401 - PyGithub's own marker for "leave it out"
+    from github.GithubObject import NotSet
+
+    return NotSet
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn what PyGithub and requests raise into our three errors, keeping the cause."""
+    import requests
+    from github import GithubException
+
+    try:
+        yield
+    except GithubException as error:
+        raise _meaning(what, error) from error
+    except requests.RequestException as error:
+        raise TryAgainError(f"{what}: the forge can't be reached ({type(error).__name__})") from error
+    except (ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
+        raise TryAgainError(f"{what}: the forge's answer makes no sense ({type(error).__name__})") from error
+
+
+def _meaning(what: str, error: Any) -> Exception:  # noqa: ANN401 - GithubException, imported lazily
+    """One of our errors for a refusal of GitHub's; 403 means a rate limit or a missing right, and headers tell."""
+    data = error.data if isinstance(error.data, dict) else {}
+    said = str(data.get("message") or error.message or "")[:200]
+    headers = {key.lower(): value for key, value in (error.headers or {}).items()}
+    limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0" or "rate limit" in said.lower()
+    if error.status == 404:
+        return NotFoundError(f"{what}: not found", hint="check the name, and that the token may see it")
+    if error.status == 429 or error.status >= 500 or (error.status == 403 and limited):
+        return TryAgainError(f"{what}: HTTP {error.status} {said}")
+    if error.status in (401, 403):
+        return UserError(f"{what}: HTTP {error.status} {said}", hint="check the token and its permissions")
+    return UserError(f"{what}: HTTP {error.status} {said}")
