@@ -1,0 +1,203 @@
+"""The ledger: what the forge says of a SHA, kept in step with what the engine knows of its runs.
+
+One writer, because a forge's write limits hold for all of it. What is owed is derived from the engine's records and
+never stored: a record's ``reported`` note says for each SHA what was posted last, with a ``?`` from just before the
+POST until it was answered. After a crash only those are looked up in the ledger; everything else is known.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fyre import status
+from fyre.engines import Engine
+from fyre.engines.index import Index
+from fyre.errors import TryAgainError, UserError
+from fyre.forge import Forge
+from fyre.run import Record, Repository
+from fyre.state import PENDING
+from fyre.status import Status
+
+log = logging.getLogger(__name__)
+
+BACKOFF = (1.0, 60.0)
+"""Seconds to wait after a failure that may pass: the first time, and at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One status to write. ``key`` names the record that is told of it; "" where no engine keeps one."""
+
+    repository: Repository
+    sha: str
+    status: Status
+    key: str = ""
+    word: str = ""  # what the record's note will say
+
+
+def owed(record: Record, url: str) -> list[Owed]:
+    """What a record still owes the ledger, on its own SHA and on those that share its outcome. Pure."""
+    word = "pending" if record.state in PENDING else str(record.state)
+    note = read_note(record.reported)
+    return [
+        Owed(record.run.repository, sha, status.of(record, url, carried=sha != record.run.sha), record.run.key, word)
+        for sha in (record.run.sha, *record.carried)
+        if note.get(sha) != word
+    ]
+
+
+def read_note(reported: str) -> dict[str, str]:
+    """SHA → ``pending`` or the final state that was posted there, followed by ``?`` while that is not confirmed."""
+    return dict(json.loads(reported)) if reported else {}
+
+
+@dataclass
+class Ledger:
+    """Reads and writes the statuses of one forge. ``pace`` is the least time between two writes, in seconds."""
+
+    forge: Forge
+    engine: Engine
+    index: Index
+    url: Callable[[str], str]  # a run's key → its page
+    pace: float = 0.0
+    _touched: dict[str, None] = field(default_factory=dict)  # keys of records that may owe something, oldest first
+    _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _stopped: bool = False
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin with whatever the engine's records still owe."""
+        self.engine.subscribe(self.touch)
+        for record in self.engine.records():
+            self.touch(record.run.key)
+        self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop writing; what is owed will be derived again."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def touch(self, key: str) -> None:
+        """A record may have changed."""
+        with self._changed:
+            self._touched[key] = None
+            self._changed.notify()
+
+    def want(self, repository: Repository, sha: str, wanted: Status) -> None:
+        """Owe a status for which no engine keeps a record; a later one of the same context replaces it."""
+        with self._changed:
+            self._wanted[repository.id, sha, wanted.context.lower()] = Owed(repository, sha, wanted)
+            self._changed.notify()
+
+    def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
+        """Our newest status of each context (in lower case) on a SHA. Anyone can post one: only ours count."""
+        me = self.forge.me()
+        found: dict[str, Status] = {}
+        for posted in self.forge.statuses(repository, sha):
+            if posted.creator == me:
+                found.setdefault(posted.status.context.lower(), posted.status)
+        with self._changed:  # what is owed but not written yet counts as said
+            waiting = [o for (at, of, _), o in self._wanted.items() if (at, of) == (repository.id, sha)]
+        return found | {one.status.context.lower(): one.status for one in waiting}
+
+    def _write_for_ever(self) -> None:
+        wait, pause = 0.0, BACKOFF[0]
+        while self._await_work(wait):
+            wait = self.pace
+            try:
+                if self._write_next():
+                    pause = BACKOFF[0]
+                else:
+                    wait = 0.0
+            except TryAgainError as error:
+                log.warning("the ledger waits: %s", error)
+                wait, pause = pause, min(pause * 2, BACKOFF[1])
+            except Exception:
+                # A bug met by one status must not keep the others from being written.
+                log.exception("the ledger met a bug")
+                wait = BACKOFF[0]
+
+    def _await_work(self, wait: float) -> bool:
+        """Wait at least ``wait`` seconds, then until there is something to do; False to stop."""
+        deadline = time.monotonic() + wait
+        with self._changed:
+            while not self._stopped and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            while not self._stopped and not self._touched and not self._wanted:
+                self._changed.wait()
+            return not self._stopped
+
+    def _write_next(self) -> bool:
+        """Write one status, ended runs first; False when nothing was owed after all."""
+        with self._changed:
+            wanted = next(iter(self._wanted.items()), None)
+        if wanted is not None:
+            self._post(wanted[1])
+            with self._changed:
+                if self._wanted.get(wanted[0]) is wanted[1]:
+                    del self._wanted[wanted[0]]
+            return True
+        record = self._next_record()
+        debts = owed(record, self.url(record.run.key)) if record is not None and self._newest(record) else []
+        for debt in debts[:1]:
+            if len(debts) > 1:
+                self.touch(debt.key)
+            self._settle(debt)
+        return bool(debts)
+
+    def _next_record(self) -> Record | None:
+        """The record to look at next: the first ended one of those touched, else the first."""
+        with self._changed:
+            keys = list(self._touched)
+        records = [(key, self.engine.record(key)) for key in keys[:_LOOK_AHEAD]]
+        chosen = next((pair for pair in records if pair[1] is not None and pair[1].state.final), records[0])
+        with self._changed:
+            self._touched.pop(chosen[0], None)
+        return chosen[1]
+
+    def _newest(self, record: Record) -> bool:
+        """Whether no rerun of the same run speaks for its context by now."""
+        same = [
+            r for r in self.index.at(record.run.repository.id, record.run.sha) if r.run.context == record.run.context
+        ]
+        return all(record.run.attempt >= other.run.attempt for other in same)
+
+    def _settle(self, debt: Owed) -> None:
+        """Note the intent, post, note that it is done; an intent left by a crash is looked up first."""
+        try:
+            doubtful = self._note(debt, debt.word + "?")
+            if not (doubtful and self.read(debt.repository, debt.sha).get(debt.status.context.lower()) == debt.status):
+                self._post(debt)
+            self._note(debt, debt.word)
+        except TryAgainError:
+            self.touch(debt.key)
+            raise
+
+    def _note(self, debt: Owed, word: str) -> bool:
+        """Write the record's note; True when it said so already."""
+        record = self.engine.record(debt.key)
+        note = read_note(record.reported if record is not None else "")
+        same = note.get(debt.sha) == word
+        if not same:
+            self.engine.annotate(debt.key, reported=json.dumps(note | {debt.sha: word}))
+        return same
+
+    def _post(self, debt: Owed) -> None:
+        try:
+            self.forge.post(debt.repository, debt.sha, debt.status)
+        except UserError as error:  # it will never be taken: the commit is gone, or 1,000 statuses are there
+            log.warning("not posted: %s", error)
+
+
+_LOOK_AHEAD = 200
+"""Touched records among which an ended one is looked for: the truth about an end goes first under pressure."""

@@ -1,0 +1,273 @@
+"""The receiver's loop: take what was heard, ask the plan, do what it says. One thread, one commit at a time.
+
+A commit that can't be dealt with is quarantined: it gets an ``error`` status or is tried again later, and never
+stops the commits after it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Protocol
+
+from fyre import asked, plan, repofile, status
+from fyre.engines import Engine
+from fyre.engines.index import Index
+from fyre.errors import TryAgainError, UserError
+from fyre.forge import Forge, NotFoundError
+from fyre.ledger import Ledger
+from fyre.plan import Carry, Heard, Launch, Look, Observed, Post
+from fyre.policy import Policy
+from fyre.receiver import orders
+from fyre.receiver.webhook import Nothing, Push, Said
+from fyre.repofile import BadFileError, Defaults
+from fyre.run import Commit, Repository
+
+log = logging.getLogger(__name__)
+
+BACKFILL = 24 * 3600.0
+"""Seconds that the sweep at the start looks back."""
+
+RETRY = (0.5, 60.0)
+"""Seconds until something that may pass is tried again: the first time, and at most."""
+
+
+class Source(Protocol):
+    """Where commits and files are read: mirrors on this machine, or the forge itself."""
+
+    def commit(self, repository: Repository, sha: str) -> Commit:
+        """The facts of a commit; raises ``NotFoundError``."""
+        ...
+
+    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
+        """A file in a commit, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Ask the forge what was pushed lately, and plan it all again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Part of a push, to be tried once more: these SHAs of it only."""
+
+    push: Push
+    shas: tuple[str, ...]
+    pause: float
+
+
+Event = Push | Said | Sweep | Again
+
+
+@dataclass
+class Receiver:
+    """Everything that turns events into runs and statuses."""
+
+    forge: Forge
+    source: Source
+    engine: Engine
+    index: Index
+    ledger: Ledger
+    policy: Policy = field(default_factory=Policy)
+    sweep_every: float = 300.0  # seconds
+    clock: Callable[[], float] = time.time
+    _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
+    _later: list[tuple[float, int, Event]] = field(default_factory=list)
+    _numbers: Iterable[int] = field(default_factory=count)
+    _swept: dict[int, float] = field(default_factory=dict)  # repository id → time of the newest activity dealt with
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Sweep once, then listen; the sweep heals whatever was lost while nobody listened."""
+        self.ledger.start()
+        self.hear(Sweep())
+        self._thread = threading.Thread(target=self._listen, name="receiver", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is in hand, and stop; what waits is found again by the next sweep."""
+        self._events.put(None)
+        if self._thread is not None:
+            self._thread.join()
+        self.ledger.stop()
+
+    def hear(self, event: Event | Nothing) -> None:
+        """Take an event; returns at once."""
+        if not isinstance(event, Nothing):
+            self._events.put(event)
+
+    def _listen(self) -> None:
+        sweep_at = time.monotonic() + self.sweep_every
+        while True:
+            due = min([sweep_at, *(entry[0] for entry in self._later[:1])])
+            try:
+                event = self._events.get(timeout=max(0.0, due - time.monotonic()))
+                if event is None:
+                    return
+                self._deal_with(event)
+            except queue.Empty:
+                while self._later and self._later[0][0] <= time.monotonic():
+                    self._deal_with(heapq.heappop(self._later)[2])
+                if time.monotonic() >= sweep_at:
+                    self._deal_with(Sweep())
+                    sweep_at = time.monotonic() + self.sweep_every
+
+    def _deal_with(self, event: Event) -> None:
+        """One event; whatever is wrong with it must not end the loop."""
+        try:
+            match event:
+                case Push():
+                    self._push(event, self._shas(event))
+                case Again(push, shas, pause):
+                    self._push(push, shas, pause)
+                case Said():
+                    orders.obey(self, event)
+                case Sweep():
+                    self._sweep()
+        except TryAgainError as error:
+            log.warning("tried again later: %s", error)
+            self._put_off(event, RETRY[0] if isinstance(event, Sweep) else RETRY[1] / 10)
+        except UserError as error:
+            log.warning("given up: %s", error)
+        except Exception:
+            # Quarantine: the next event is none the wiser.
+            log.exception("the receiver met a bug")
+
+    def _put_off(self, event: Event, pause: float) -> None:
+        heapq.heappush(self._later, (time.monotonic() + pause, next(iter(self._numbers)), event))
+
+    def _shas(self, push: Push) -> tuple[str, ...]:
+        """Every commit that the push brought to its branch, oldest first, whether or not another branch had it."""
+        base = push.repository.default_branch if push.created else push.before
+        if not (push.created or push.cut) or push.ref == f"refs/heads/{base}":
+            return push.shas
+        try:
+            listed = self.forge.between(push.repository, base, push.after)
+        except NotFoundError:  # a first branch, or a base that was force-pushed away
+            return push.shas
+        return tuple(dict.fromkeys((*push.shas, *listed)))
+
+    def _push(self, push: Push, shas: Iterable[str], pause: float = RETRY[0]) -> None:
+        heard, failed = [], []
+        for sha in shas:
+            try:
+                one = self.hears(push.repository, sha, push.ref, push.actor)
+                if one is not None:
+                    heard.append(one)
+            except TryAgainError as error:
+                log.warning("%s is read again later: %s", sha, error)
+                failed.append(sha)
+            except NotFoundError as error:
+                self._unreadable(push, sha, error)
+        failed += [one.commit.sha for one in self._capped(heard) if not self._commit(one)]
+        if failed:
+            self._put_off(Again(push, tuple(failed), min(pause * 2, RETRY[1])), pause)
+
+    def hears(self, repository: Repository, sha: str, ref: str, actor: str) -> Heard | None:
+        """A commit and what it asks for; None when that is nothing."""
+        commit = self.source.commit(repository, sha)
+        wants = asked.read(commit.message)
+        if not (wants.runs or wants.problems):
+            return None
+        return Heard(repository, commit, ref, actor, wants, self.defaults(repository, sha))
+
+    def defaults(self, repository: Repository, sha: str) -> Defaults | BadFileError:
+        """The repository's ``.fyre.yaml`` at that commit, or what is wrong with it."""
+        content = self.source.file(repository, sha, repofile.PATH)
+        try:
+            return repofile.read(content.decode("utf-8", "replace")) if content else Defaults()
+        except BadFileError as error:
+            return error
+
+    def _capped(self, heard: list[Heard]) -> list[Heard]:
+        """A push over its cap is refused whole: nobody wants a random half of it."""
+        total = sum(len(one.asked.runs) for one in heard)
+        if total <= self.policy.runs_per_push:
+            return heard
+        over = f"this push asks for {total} runs, at most {self.policy.runs_per_push} are taken at once"
+        return [replace(one, over=over) for one in heard]
+
+    def _commit(self, heard: Heard) -> bool:
+        """Plan one commit and do it; False when it has to be tried again."""
+        repository, sha = heard.repository, heard.commit.sha
+        try:
+            seen = Observed(self.index.at(repository.id, sha), self.index.with_id(repository.id, heard.asked.fyre_id))
+            actions = plan.plan(heard, seen, self.policy, self.clock())
+            if actions and isinstance(actions[0], Look):
+                seen = replace(seen, posted=self.ledger.read(repository, sha))
+                actions = plan.plan(heard, seen, self.policy, self.clock())
+            for action in actions:
+                self.do(repository, action)
+        except TryAgainError as error:
+            log.warning("%s is tried again later: %s", sha, error)
+            return False
+        except Exception:
+            # Quarantine per commit: say so on the SHA and go on with the others.
+            log.exception("commit %s met a bug", sha)
+            for name in heard.asked.names:
+                self.ledger.want(repository, sha, status.malformed(f"fyre/{name}", "a bug in Fyre; its log says more"))
+        return True
+
+    def do(self, repository: Repository, action: plan.Action) -> None:
+        """Carry out one action. Raises ``TryAgainError`` when it may work later."""
+        match action:
+            case Launch(run):
+                try:
+                    self.engine.launch(run)
+                except UserError as error:
+                    self.ledger.want(repository, run.sha, status.malformed(run.context, error.message))
+                else:
+                    self.index.add(run)
+                    self.ledger.touch(run.key)
+            case Carry(key, sha):
+                record = self.engine.record(key)
+                if record is not None:
+                    self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
+                    self.ledger.touch(key)
+            case Post(sha, wanted):
+                self.ledger.want(repository, sha, wanted)
+            case Look(sha):
+                raise RuntimeError(f"the plan looked twice at {sha}")
+
+    def _unreadable(self, push: Push, sha: str, error: UserError) -> None:
+        """A SHA that can't be had: say so where it was pushed, if that is still possible."""
+        log.warning("%s", error)
+        if sha == push.after:
+            self.ledger.want(push.repository, sha, status.malformed("fyre/run", error.message))
+
+    def _sweep(self) -> None:
+        """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
+        for repository in self.forge.repositories():
+            since = self._swept.get(repository.id, self.clock() - BACKFILL)
+            newest = since
+            for seen in self.forge.activity(repository, since):
+                newest = max(newest, seen.at)
+                event = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
+                if event is not None:
+                    self._deal_with(replace(event, shas=self._listed(event)))
+            self._swept[repository.id] = newest
+
+    def _listed(self, push: Push) -> tuple[str, ...]:
+        """The commits of a push that was heard of without a list of them."""
+        base = push.repository.default_branch if push.created else push.before
+        try:
+            return (*self.forge.between(push.repository, base, push.after), push.after)
+        except NotFoundError:
+            return (push.after,)
+
+
+def _as_push(repository: Repository, ref: str, before: str, after: str, actor: str) -> Push | None:
+    """The push behind an entry of the activity API, if it can launch anything."""
+    from fyre.git import ZERO
+
+    if not ref.startswith("refs/heads/") or ref.startswith("refs/heads/gh-readonly-queue/") or after == ZERO:
+        return None
+    return Push(repository, ref, before, after, actor, ())
