@@ -1,0 +1,177 @@
+"""Following a run from the keyboard: its status on the SHA, its facts and its log from the receiver.
+
+The status is the truth and is always there; the receiver's page (the status's ``target_url``) says more, and sooner,
+when it can be reached. No token is ever sent there: the address itself is the key.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any
+
+from fyre import asked, status
+from fyre.errors import TryAgainError, UserError
+from fyre.forge import Forge, Posted
+from fyre.remote import Remote
+from fyre.run import Repository
+from fyre.state import PENDING, State
+
+PREFIX = "fyre/"
+PAGE_TIMEOUT = 5
+"""Seconds to wait for the receiver's page."""
+
+_EVERY = {True: (0.1, 1.0), False: (2.0, 15.0)}  # seconds between two looks: first, most; on this machine or not
+_TIMED_OUT = 124
+"""The exit code that ``timeout`` of coreutils gives."""
+
+
+def repository_of(remote: Remote) -> Repository:
+    """The repository by name alone: reading and writing statuses needs no more, and costs no request."""
+    return Repository(remote.api, 0, remote.repository)
+
+
+def newest(forge: Forge, repository: Repository, sha: str) -> list[Posted]:
+    """The newest status of each run of a commit, oldest run first."""
+    found: dict[str, Posted] = {}
+    for posted in forge.statuses(repository, sha):
+        if posted.status.context.lower().startswith(PREFIX):
+            found.setdefault(posted.status.context.lower(), posted)
+    return sorted(found.values(), key=lambda posted: posted.at)
+
+
+def rows(forge: Forge, repository: Repository, commits: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """What is known of the runs of commits, given as (SHA, message): one row for each run, in the commits' order."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return [row for found in pool.map(lambda pair: _rows(forge, repository, *pair), commits) for row in found]
+
+
+def _rows(forge: Forge, repository: Repository, sha: str, message: str) -> list[dict[str, Any]]:
+    wants = asked.read(message)
+    commands = {name.lower(): spec.command for name, spec in zip(wants.names, wants.runs, strict=True)}
+    return [_row(sha, posted, commands) for posted in newest(forge, repository, sha)]
+
+
+def _row(sha: str, posted: Posted, commands: dict[str, str]) -> dict[str, Any]:
+    said = posted.status
+    name = said.context.removeprefix(PREFIX)
+    state = status.read_back(said.state, said.description)
+    row = {
+        "sha": sha,
+        "name": name,
+        "command": commands.get(name.lower(), ""),
+        "state": str(state),
+        "description": said.description,
+        "attempt": 1,
+        "started_at": None,
+        "ended_at": None,
+        "exit_code": 0 if state is State.SUCCEEDED else None,
+        "log_url": said.target_url,
+    }
+    facts = page(said.target_url)
+    if state is State.CARRIED:  # the page tells of the SHA that ran; this one only shares its outcome
+        facts = {key: value for key, value in facts.items() if key not in ("sha", "state", "description")}
+    return row | {key: value for key, value in facts.items() if key in row}
+
+
+def page(url: str) -> dict[str, Any]:
+    """The facts on a run's page; empty when there is no such page or it can't be reached."""
+    import requests
+
+    if not url.startswith(("http://", "https://")):
+        return {}
+    try:
+        answer = requests.get(url + ".json", timeout=PAGE_TIMEOUT)
+        facts = answer.json() if answer.ok else {}
+    except (requests.RequestException, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def follow(remote: Remote, sha: str, context: str, out: IO[bytes] | None = None) -> int:
+    """Wait for a run, stream its log, answer with the command's exit code (128 + n for a signal, 124 for a timeout).
+
+    A run that was not launched, or whose outcome is not the command's, gives 1, with the reason on stderr.
+    """
+    out = out or sys.stdout.buffer
+    forge, repository = remote.forge(), repository_of(remote)
+    first = wait(remote, forge, repository, sha, context, until_final=False)
+    stream(first.status.target_url, out)
+    last = wait(remote, forge, repository, sha, context, until_final=True)
+    return code_of(last)
+
+
+def code_of(posted: Posted) -> int:
+    """The exit code that a final status stands for; says the reason on stderr when it is not the command's own."""
+    state = status.read_back(posted.status.state, posted.status.description)
+    facts = page(posted.status.target_url)
+    if state is State.CARRIED:
+        state = State(facts.get("state", State.SUCCEEDED if posted.status.state == "success" else State.FAILED))
+    if state is State.SUCCEEDED:
+        return 0
+    sys.stderr.write(f"fyre: {posted.status.description}\n")
+    if state is not State.FAILED:
+        return 1
+    if facts.get("signal"):
+        return 128 + int(facts["signal"])
+    if "timed out" in posted.status.description:
+        return _TIMED_OUT
+    return int(facts.get("exit_code") or 1)
+
+
+def stream(url: str, out: IO[bytes]) -> None:
+    """Copy a run's log as it grows, until the run ends; says so when the page can't be reached."""
+    if not url:
+        return
+    try:
+        for chunk in chunks(url, live=True):
+            out.write(chunk)
+            out.flush()
+    except UserError as error:
+        sys.stderr.write(f"fyre: {error.message}; waiting for the status alone\n")
+
+
+def chunks(url: str, *, live: bool) -> Iterator[bytes]:
+    """A run's log in pieces. Raises ``UserError`` when it can't be had."""
+    import requests
+
+    try:
+        with requests.get(
+            f"{url}/log", params={"follow": "1"} if live else {}, stream=True, timeout=(5, None)
+        ) as answer:
+            if not answer.ok:
+                raise UserError(f"the log is not there any more (HTTP {answer.status_code})", hint=url)
+            yield from answer.iter_content(chunk_size=None)
+    except requests.RequestException as error:
+        raise UserError(f"the log can't be reached ({type(error).__name__})", hint=url) from error
+
+
+def wait(remote: Remote, forge: Forge, repository: Repository, sha: str, context: str, *, until_final: bool) -> Posted:
+    """Look until a run has a status, or with ``until_final`` until it has ended."""
+    pause, most = _EVERY[remote.local]
+    told = time.monotonic() + 20
+    while True:
+        found = _look(forge, repository, sha)
+        moved = found.get(status.MOVED_CONTEXT)
+        mine = found.get(context.lower()) or moved
+        if mine is not None and not (until_final and status.read_back(*_said(mine)) in PENDING):
+            return mine
+        if mine is None and time.monotonic() > told:
+            told = float("inf")
+            sys.stderr.write(f"fyre: no status on {sha[:7]} yet; does a receiver hear of {repository.name}?\n")
+        time.sleep(pause)
+        pause = min(pause * 1.2, most)
+
+
+def _look(forge: Forge, repository: Repository, sha: str) -> dict[str, Posted]:
+    try:
+        return {posted.status.context.lower(): posted for posted in newest(forge, repository, sha)}
+    except TryAgainError as error:
+        sys.stderr.write(f"fyre: {error}; trying again\n")
+        return {}
+
+
+def _said(posted: Posted) -> tuple[str, str]:
+    return posted.status.state, posted.status.description
