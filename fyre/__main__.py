@@ -1,0 +1,8 @@
+"""``python -m fyre``."""
+
+import sys
+
+from fyre.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""``fyre cancel``: end runs. A comment on the commit asks for it, so that it needs nothing but repository rights."""
+
+from __future__ import annotations
+
+import sys
+
+from fyre.commands import target
+from fyre.commands.target import Name, RemoteName, Rev
+from fyre.errors import UserError
+from fyre.state import State
+
+
+def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "") -> None:
+    """Cancel the runs of a commit that have not ended, or the one of that name."""
+    found = target.of(rev, remote)
+    rows = found.rows(name)
+    if all(State(row["state"]).final for row in rows):
+        raise UserError(f"nothing to cancel: {', '.join(row['name'] + ' ' + row['state'] for row in rows)}")
+    ask(found, "cancel", name)
+
+
+def ask(found: target.Target, verb: str, name: str) -> None:
+    """Write the ``/fyre`` comment that the receiver obeys."""
+    text = f"/fyre {verb} {name}".rstrip()
+    found.forge.comment(found.repository, found.sha, text)
+    sys.stderr.write(f"asked for it on {found.sha[:7]}: {text}\n")

@@ -1,0 +1,37 @@
+"""``fyre log``: the runs of a branch or a range, newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fyre import follow, git, repo, table
+from fyre import remote as remotes
+from fyre.commands.target import AsJson, RemoteName
+from fyre.errors import UserError
+
+
+def main(
+    range_: Annotated[str, typer.Argument(metavar="[RANGE]", help="As for git log: main, v1..HEAD.")] = "",
+    *,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Commits that are looked at.")] = 20,
+    remote: RemoteName = "",
+    json: AsJson = False,
+) -> None:
+    """The runs of a branch or a range of commits. Without RANGE: of HEAD and of your lab notebook."""
+    where = remotes.of(name=remote or None)
+    seen: dict[str, str] = {}
+    for part in [range_] if range_ else _usual(where.name):
+        seen |= dict(repo.commits(part, limit))
+    rows = follow.rows(where.forge(), follow.repository_of(where), list(seen.items())[: limit * 2])
+    table.show(rows, as_json=json)
+
+
+def _usual(remote: str) -> list[str]:
+    """HEAD, and the lab notebooks of this remote that were written here."""
+    labs = git.out("for-each-ref", "--format=%(refname)", f"refs/fyre/lab/{remote}/").split()
+    head = ["HEAD"] if git.ask("rev-parse", "--verify", "--quiet", "HEAD") else []
+    if not head and not labs:
+        raise UserError("there is no commit yet", hint="fyre commit --run 'echo hello'")
+    return labs + head

@@ -1,0 +1,39 @@
+"""``fyre watch``: follow the runs of a commit to their end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fyre import asked, follow, table
+from fyre.commands import target
+from fyre.commands.target import AsJson, Name, RemoteName, Rev
+from fyre.errors import UserError
+
+
+def main(
+    rev: Rev = "",
+    *,
+    exit_status: Annotated[bool, typer.Option("--exit-status", help="Exit with the run's own code.")] = False,
+    name: Name = "",
+    remote: RemoteName = "",
+    json: AsJson = False,
+) -> None:
+    """Wait until every run of a commit has ended; --exit-status gives the first code of theirs that is not 0."""
+    found = target.of(rev, remote)
+    wanted = asked.read(found.message).names or tuple(row["name"] for row in found.rows())
+    names = [one for one in wanted if not name or one.lower() == name.lower()]
+    if not names:
+        raise UserError(f"{found.sha[:7]} asks for no run named {name!r}")
+    codes = []
+    for one in names:
+        last = follow.wait(found.remote, found.forge, found.repository, found.sha, f"fyre/{one}", until_final=True)
+        if not json:
+            sys.stdout.write(f"{found.sha[:7]}  {one}  {last.status.description}\n")
+            sys.stdout.flush()
+        codes.append(follow.code_of(last) if exit_status else 0)
+    if json:
+        table.show(found.rows(name), as_json=True)
+    raise SystemExit(next((code for code in codes if code), 0))

@@ -1,0 +1,116 @@
+"""Which parts make the whole: the one place where adapters are chosen and put together."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from fyre.embedded.forge import Forge as EmbeddedForge
+from fyre.engines.index import Index
+from fyre.engines.local import LocalEngine
+from fyre.errors import UserError
+from fyre.forge import Forge
+from fyre.ledger import Ledger
+from fyre.mirrors import Mirrors
+from fyre.policy import Policy
+from fyre.receiver.app import Door
+from fyre.receiver.pages import Pages
+from fyre.receiver.reconcile import Receiver
+
+LOOPBACK = "127.0.0.1"
+
+
+class Up:
+    """``fyre up``: forge, receiver and local engine in one process, on one port, all state under ``root``."""
+
+    def __init__(self, root: Path, host: str, port: int, jobs: int) -> None:
+        """Raises ``UserError`` when the port is taken or another ``fyre up`` uses the same root."""
+        self.socket = _listen(host, port)
+        self.url = f"http://{host}:{self.socket.getsockname()[1]}"
+        root = root.resolve()
+        policy = Policy()
+        self.embedded = EmbeddedForge(root, lambda: self.url)
+        self.engine = LocalEngine(
+            root / "engine", git_dir=lambda r: self.embedded.git_dir(r.name), jobs=jobs, history=policy.history
+        )
+        self.mirrors = Mirrors(lambda repository: self.embedded.git_dir(repository.name))
+        forge = Forge(f"{self.url}/api", lambda: self.embedded.service_token)
+        index = Index(self.engine)
+        pages = Pages(self.engine, _secret(root / "pages.secret"), lambda: self.url)
+        ledger = Ledger(forge, self.engine, index, pages.url)
+        self.receiver = Receiver(forge, self.mirrors, self.engine, index, ledger, policy)
+        door = Door(forge.url, lambda: [self.embedded.webhook_secret], self.receiver.hear)
+        # A page of another site can't reach us through a name of its own that it points at this machine.
+        trusted = Middleware(TrustedHostMiddleware, allowed_hosts=[host, LOOPBACK, "localhost"])
+        routes = [*door.routes(), *pages.routes(), *self.embedded.routes()]
+        self.app = Starlette(routes=routes, middleware=[trusted])
+
+    def serve(self) -> None:
+        """Serve until interrupted; the runs go on, and the next ``fyre up`` on this root finds them."""
+        config = uvicorn.Config(
+            self.app, http="httptools", lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1
+        )
+        _Server(config, self).run(sockets=[self.socket])
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """The threads that hear, plan, report and deliver, while the server answers."""
+        self.embedded.start(f"{self.url}/webhook")
+        self.receiver.start()
+        try:
+            yield
+        finally:
+            self.embedded.stop()
+            self.receiver.stop()
+            self.engine.close()
+            self.mirrors.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, that says when it is ready; the threads start then, as they talk to it."""
+
+    def __init__(self, config: uvicorn.Config, up: Up) -> None:
+        super().__init__(config)
+        self._up = up
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then the threads, then the line that scripts wait for."""
+        await super().startup(sockets=sockets)
+        self._listening = self._up.listening()
+        self._listening.__enter__()
+        sys.stderr.write(f"ready {self._up.url}\n")
+        sys.stderr.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the threads while the server still answers them, then the server."""
+        import asyncio
+
+        await asyncio.to_thread(self._listening.__exit__, None, None, None)
+        await super().shutdown(sockets=sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=512)
+    except OSError as error:
+        raise UserError(
+            f"port {port} on {host} can't be had: {error.strerror}", hint="--port 0 takes a free one"
+        ) from error
+
+
+def _secret(path: Path) -> bytes:
+    """The secret kept in a file that only this user can read; made on first use."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_bytes()
