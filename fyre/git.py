@@ -60,10 +60,10 @@ def ask(*args: str, cwd: str | Path | None = None) -> str | None:
     return done.stdout.decode(errors="surrogateescape").removesuffix("\n") if done.returncode == 0 else None
 
 
-def show(*args: str, cwd: str | Path | None = None) -> int:
-    """Run git on the person's own terminal and answer with its exit code."""
+def show(*args: str, cwd: str | Path | None = None, stdout: int | None = None) -> int:
+    """Run git on the person's own terminal and answer with its exit code; ``stdout`` is a descriptor to use instead."""
     try:
-        return subprocess.run(["git", *args], cwd=cwd, check=False).returncode
+        return subprocess.run(["git", *args], cwd=cwd, stdout=stdout, check=False).returncode
     except FileNotFoundError as error:
         raise UserError("git is not installed, or not on the PATH", hint="install git 2.34 or newer") from error
 

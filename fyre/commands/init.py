@@ -1,0 +1,86 @@
+"""``fyre init``: what a clone needs once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fyre import git
+from fyre.errors import UserError
+
+REFSPEC = "^refs/heads/fyre/*"
+"""Keeps a plain `git fetch` from bringing everybody's lab notebooks along (git 2.29 and newer)."""
+
+CONFIG = """\
+# What every run of this repository begins with; a commit's own trailers override it.
+# image: python:3.12
+# timeout: 2h
+# resources: cpu=4 memory=16Gi
+# env:
+#   EPOCHS: "10"
+# setup:
+#   - pip install -r requirements.txt
+"""
+
+
+def main(
+    *,
+    hooks: Annotated[bool, typer.Option("--hooks", help="Write git hooks that check messages and pushes.")] = False,
+    config: Annotated[bool, typer.Option("--config", help="Write a commented .fyre.yaml if there is none.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="With --hooks: take them away again.")] = False,
+) -> None:
+    """Set up this repository: what is fetched, the hooks, a first .fyre.yaml. Safe to repeat."""
+    if remove and not hooks:
+        raise UserError("--remove goes with --hooks", hint="fyre init --hooks --remove", code=2)
+    if git.ask("rev-parse", "--git-dir") is None:
+        raise UserError("not a git repository", hint="`git init`, or go to a repository")
+    if hooks:
+        _hooks(remove=remove)
+    if config:
+        _config()
+    if not remove:
+        _refspec()
+
+
+def _hooks(*, remove: bool) -> None:
+    from fyre.hooks import stubs
+
+    changed = stubs.remove() if remove else stubs.install()
+    for path in changed:
+        _say(f"{'removed' if remove else 'wrote'} {path}")
+    if not changed:
+        _say("no hooks of Fyre's here" if remove else "the hooks are in place")
+    if not remove and git.ask("config", "core.hooksPath"):
+        _say("note: core.hooksPath is set, so every repository that shares it has these hooks now")
+
+
+def _config() -> None:
+    top = git.ask("rev-parse", "--show-toplevel")
+    if not top:
+        raise UserError("this repository has no work tree here", hint="go to a clone of it")
+    path = Path(top) / ".fyre.yaml"
+    if path.exists():
+        _say(f"{path.name} is there already")
+    else:
+        path.write_text(CONFIG, encoding="utf-8")
+        _say(f"wrote {path.name}")
+
+
+def _refspec() -> None:
+    """Add the negative refspec to the default remote: the current branch's, else ``origin``."""
+    branch = git.ask("symbolic-ref", "--short", "-q", "HEAD")
+    remote = (branch and git.ask("config", f"branch.{branch}.remote")) or "origin"
+    key = f"remote.{remote}.fetch"
+    specs = (git.ask("config", "--get-all", key) or "").splitlines()
+    if not specs:
+        _say(f"no remote {remote!r} yet: ask again once there is one, so that lab branches are not fetched")
+    elif REFSPEC not in specs:
+        git.run("config", "--add", key, REFSPEC)
+        _say(f"{remote}: lab branches (fyre/*) are no longer fetched")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

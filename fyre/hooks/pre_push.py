@@ -1,0 +1,75 @@
+"""pre-push: say what the push will start, and hold back what can't run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+
+from fyre import asked, git
+from fyre.asked import Asked
+
+HISTORY = 7 * 86400
+"""Seconds: an older commit is launched by no push (the receiver's default), so nothing is said of it."""
+
+SHOWN = 20
+"""Runs that are told one by one."""
+
+_LAB = "refs/heads/fyre/"
+
+
+def main(words: list[str]) -> int:
+    """Look at the commits that are new to the remote ``words[0]``: 0 lets git push, 1 does not."""
+    refs = [row.split() for row in _rows() if len(row.split()) == 4]
+    # Deletions start nothing, nor do tags and whatever else is no branch.
+    news = [ref for ref in refs if set(ref[1]) != {"0"} and ref[2].startswith("refs/heads/")]
+    if not news:
+        return 0
+    remote = (words or [os.environ.get("PRE_COMMIT_REMOTE_NAME", "")])[0]
+    found = list(_asking(news, remote))
+    runs = [
+        f"fyre: {sha[:7]} {name}: {spec.command}"
+        for sha, one in found
+        if not one.problems
+        for name, spec in zip(one.names, one.runs, strict=True)
+    ]
+    more = [f"fyre: and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
+    bad = [line for sha, one in found for line in _problems(sha, one)]
+    for line in bad or [*runs[:SHOWN], *more]:
+        print(line.encode(errors="replace").decode(), file=sys.stderr)
+    return 1 if bad else 0
+
+
+def _rows() -> Iterable[str]:
+    """git's lines on stdin; pre-commit reads those itself and tells them one ref at a time by its environment."""
+    of = os.environ.get
+    if of("PRE_COMMIT_TO_REF"):
+        names = (of("PRE_COMMIT_LOCAL_BRANCH", ""), of("PRE_COMMIT_TO_REF", ""), of("PRE_COMMIT_REMOTE_BRANCH", ""))
+        return [" ".join((*names, of("PRE_COMMIT_FROM_REF") or git.ZERO))]
+    return sys.stdin
+
+
+def _asking(refs: list[list[str]], remote: str) -> Iterable[tuple[str, Asked]]:
+    """The new commits that ask for something, oldest first. One process, and git itself skips all other commits."""
+    tips = {sha: name for _, sha, name, _ in refs}
+    known = [f"^{before}" for _, _, _, before in refs if set(before) != {"0"}]
+    # `=` after --remotes is a glob over refs/remotes; a remote without a name (a URL) has none there.
+    there = ["--not", f"--remotes={remote}", "--not"] if remote and "/" not in remote and ":" not in remote else []
+    said = git.run("log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8", "--ignore-missing",
+                   "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%B",
+                   *there, *known, *tips, "--").stdout  # fmt: skip
+    for entry in said.decode(errors="surrogateescape").split("\0"):
+        head, _, text = entry.partition("\n")
+        sha, made, tip = (*head.split(" ", 2), "", "")[:3]
+        if not sha or float(made) < time.time() - HISTORY:
+            continue
+        one = asked.read(text)
+        if one.fyre_from or not tips.get(tip, "").startswith(_LAB):
+            yield sha, one
+
+
+def _problems(sha: str, one: Asked) -> Iterable[str]:
+    for problem in one.problems:
+        yield f"fyre: {sha[:7]} line {problem.line}: {problem.message}"
+        yield f"fyre:   hint: {problem.hint or 'mend its message'} (`git commit --amend`, `git rebase -i {sha[:7]}^`)"
