@@ -50,7 +50,7 @@ def text(name: str) -> str:
 
 
 def directory() -> Path:
-    """Where git looks for this repository's hooks, core.hooksPath and all. Raises ``UserError`` without a repository."""
+    """Where git looks for hooks here, core.hooksPath and all. Raises ``UserError`` outside of a repository."""
     return Path(git.out("rev-parse", "--git-path", "hooks")).absolute()
 
 
