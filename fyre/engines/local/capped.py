@@ -1,0 +1,111 @@
+"""A log of bounded size that keeps its head and its tail: segments of equal length, of which the middle ones go.
+
+Writing and reading share nothing but the files, so that a reader may be another process at any time. Standard
+library only: the supervisor loads it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+SEGMENTS = 4
+"""Segments that are kept: the first two are the head, the last two the tail."""
+
+_HEAD = SEGMENTS // 2
+_CHUNK = 256 * 1024
+_POLL = 0.05  # seconds between two looks at a log that is being followed
+_HEARTBEAT = 1.0  # seconds after which a silent follower is given b"" to notice that its reader went away
+
+
+class Writer:
+    """Appends to a log; never raises on a full disk, but counts what was lost."""
+
+    def __init__(self, path: str, cap: int) -> None:
+        """``cap`` is in bytes, for all kept segments together."""
+        self._path = path
+        self._size = max(1, cap // SEGMENTS)
+        self._number = 0
+        self._room = self._size
+        self._file = self._open()
+        self.lost = 0
+
+    def write(self, data: bytes) -> None:
+        """Append; what the disk has no room for is dropped and counted."""
+        view = memoryview(data)
+        while view:
+            if not self._room:
+                self._next_segment()
+            part = view[: self._room]
+            try:
+                written = os.write(self._file, part)
+            except OSError:
+                self.lost += len(view)
+                return
+            self._room -= written
+            view = view[written:]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _next_segment(self) -> None:
+        os.close(self._file)
+        self._number += 1
+        self._room = self._size
+        self._file = self._open()
+        old = self._number - _HEAD
+        if old >= _HEAD:
+            os.unlink(segment(self._path, old))
+
+    def _open(self) -> int:
+        return os.open(segment(self._path, self._number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def segment(path: str, number: int) -> str:
+    """The file of one segment."""
+    return f"{path}.{number}"
+
+
+def read(path: str, growing: Callable[[], bool] | None = None) -> Iterator[bytes]:
+    """The log in pieces, with a line where its middle is left out; while it is ``growing``, also what comes."""
+    number, quiet, file = -1, 0.0, None
+    while True:
+        more = growing is not None and growing()  # asked before reading: nothing written before the end is missed
+        following = _after(path, number) if file is None else None
+        data = file.read(_CHUNK) if file else b""
+        if not data and file is not None:
+            following = _after(path, number)
+            data = file.read(_CHUNK) if following is not None else b""  # it was completed before the next one began
+        if data:
+            quiet = 0.0
+            yield data
+        elif following is not None:
+            if following > number + 1:
+                yield _gap(path, following - number - 1)
+            if file is not None:
+                file.close()
+            number, file = following, open(segment(path, following), "rb", buffering=0)  # noqa: SIM115 - held over yields
+        elif not more:
+            break
+        else:
+            time.sleep(_POLL)
+            quiet += _POLL
+            if quiet >= _HEARTBEAT:
+                quiet = 0.0
+                yield b""
+    if file is not None:
+        file.close()
+
+
+def _after(path: str, number: int) -> int | None:
+    """The first segment that is there and comes after ``number``."""
+    folder, name = os.path.split(path)
+    numbers = (found.rpartition(".")[2] for found in os.listdir(folder) if found.startswith(name + "."))
+    return min((int(n) for n in numbers if n.isdigit() and int(n) > number), default=None)
+
+
+def _gap(path: str, segments: int) -> bytes:
+    left_out = segments * os.path.getsize(segment(path, 0))
+    return f"\n[fyre: {left_out:,} bytes are left out here]\n".encode()

@@ -1,0 +1,341 @@
+"""The local engine: each run a supervised process group on this machine, each record a folder on disk.
+
+One watcher thread starts supervisors while there is room and hears of their changes through a pipe each; a pipe's
+end means that the supervisor is gone. Those of a server that died are found by their locks and looked at in turn.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import fyre
+from fyre.engines.local import capped, records, supervisor
+from fyre.engines.local.records import Folder
+from fyre.errors import UserError
+from fyre.run import Record, Repository, Run
+from fyre.state import State
+
+log = logging.getLogger(__name__)
+
+DAY = 86400.0
+_ADOPTED_POLL = 0.1  # seconds between two looks at supervisors that another server started
+_PRUNE_EVERY = 3600.0
+_CREDENTIALS = ("FYRE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN",
+                "FYRE_WEBHOOK_SECRET")  # fmt: skip
+
+
+class LocalEngine:
+    """Runs commands on this machine. Thread-safe; one at a time on a ``state`` folder."""
+
+    name = "local"
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        git_dir: Callable[[Repository], Path],
+        jobs: int,
+        history: float = 7 * DAY,  # seconds that an ended run is remembered
+        grace: float = 10.0,  # seconds between TERM and KILL
+        log_cap: int = 64 * 1024 * 1024,  # bytes, half of them for the head
+        keep_checkouts: bool = False,
+    ) -> None:
+        """Find what an earlier engine left, and go on with it. Raises ``UserError`` when another one is at work."""
+        self._runs, self._work = state / "runs", state / "work"
+        for folder in (self._runs, self._work):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._own_lock = _lock(state / "lock")
+        self._git_dir, self._jobs, self._history = git_dir, jobs, history
+        self._settings = {"grace": grace, "log_cap": log_cap, "keep": keep_checkouts}
+        self._mutex = threading.RLock()
+        self._records: dict[str, Record] = {}
+        self._queue: dict[str, None] = {}
+        self._pipes: dict[int, str] = {}  # of our own supervisors: read end → key
+        self._adopted: dict[str, None] = {}
+        self._subscribers: list[Callable[[str], None]] = []
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._spawner: tuple[subprocess.Popen[bytes], socket.socket] | None
+        self._closed = False
+        self._find()
+        self._spawner = _new_spawner()  # now, so that the first run does not wait for it
+        self._thread = threading.Thread(target=self._watch, name="local engine", daemon=True)
+        self._thread.start()
+
+    def launch(self, run: Run) -> bool:
+        """Write the run down and queue it. False when its key is known."""
+        job = records.job(run, self._git_dir(run.repository), self._work / run.key, **self._settings)
+        with self._mutex:
+            if run.key in self._records:
+                return False
+            folder = Folder.create(self._runs, run, job)
+            if folder is None:
+                return False
+            self._records[run.key] = folder.record()
+            self._queue[run.key] = None
+        self._wake()
+        return True
+
+    def cancel(self, key: str, by: str) -> bool:
+        """End a run that has not ended; it is written down first, so that even a crash does not forget it."""
+        with self._mutex:
+            record = self._records.get(key)
+            if record is None or record.state.final:
+                return False
+            folder = self._folder(key)
+            folder.cancel(by)
+            if key in self._queue:
+                del self._queue[key]
+                folder.settle(time.time())
+                self._look(key)
+            else:
+                pid = folder.supervisor()
+                if pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+        self._tell(key)
+        return True
+
+    def records(self) -> Collection[Record]:
+        """All runs that are remembered."""
+        with self._mutex:
+            places = {key: place for place, key in enumerate(self._queue)}
+            return [self._placed(record, places.get(key)) for key, record in self._records.items()]
+
+    def record(self, key: str) -> Record | None:
+        """One run."""
+        with self._mutex:
+            record = self._records.get(key)
+            if record is None or key not in self._queue:
+                return record
+            return self._placed(record, list(self._queue).index(key) if len(self._queue) < 100 else len(self._queue))
+
+    def annotate(self, key: str, *, reported: str | None = None, carried: tuple[str, ...] | None = None) -> None:
+        """Keep a note of the ledger's."""
+        notes = {"reported": reported, "carried": carried}
+        given = {name: value for name, value in notes.items() if value is not None}
+        with self._mutex:
+            if key in self._records:
+                self._folder(key).annotate(**given)
+                self._records[key] = replace(self._records[key], **given)  # type: ignore[arg-type] # names and types are Record's
+
+    def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
+        """The output; with ``follow`` until the run ends, and b"" now and then while it is silent."""
+        if self.record(key) is None:
+            raise UserError("there is no such run")
+        return capped.read(self._folder(key).log(), (lambda: not self._has_ended(key)) if follow else None)
+
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Have ``changed(key)`` called on every change of a record."""
+        self._subscribers.append(changed)
+
+    def close(self) -> None:
+        """Stop watching; supervisors and their runs go on."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake()
+        self._thread.join()
+        self._end_spawner()
+        for pipe in self._pipes:
+            os.close(pipe)
+        self._selector.close()
+        for file in (self._wake_read, self._wake_write, self._own_lock):
+            os.close(file)
+
+    def _find(self) -> None:
+        """Take over what is on disk: ended runs, living supervisors, what was never started, what is lost."""
+        now = time.time()
+        found = [Folder(path) for path in sorted(self._runs.iterdir()) if not path.name.startswith(".")]
+        for folder in found:
+            key = folder.path.name
+            may_start = not folder.settle(now)
+            self._records[key] = folder.record()
+            if folder.lost():
+                _end_orphans(key)
+            if may_start:
+                self._queue[key] = None
+            elif not folder.ended():
+                self._adopted[key] = None
+        order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
+        self._queue = dict.fromkeys(order)
+        for left in self._work.iterdir():
+            if left.name not in self._adopted and not self._settings["keep"]:
+                supervisor.remove(str(left))
+        self._prune()
+
+    def _watch(self) -> None:
+        pruned = time.monotonic()
+        while not self._closed:
+            self._fill()
+            for event, _ in self._selector.select(_ADOPTED_POLL if self._adopted else 60.0):
+                self._heard(event.fd)
+            for key in list(self._adopted):
+                self._look_at_adopted(key)
+            if time.monotonic() - pruned > _PRUNE_EVERY:
+                pruned = time.monotonic()
+                self._prune()
+
+    def _fill(self) -> None:
+        """Start queued runs while there is room."""
+        while not self._closed:
+            with self._mutex:
+                if not self._queue or len(self._pipes) + len(self._adopted) >= self._jobs:
+                    return
+                key = next(iter(self._queue))
+                del self._queue[key]
+                self._records[key] = replace(self._records[key], state=State.STARTING)
+                pipe = self._spawn(key)
+                self._pipes[pipe] = key
+                self._selector.register(pipe, selectors.EVENT_READ)
+            self._tell(key)
+
+    def _spawn(self, key: str) -> int:
+        """Have the spawner fork a supervisor; answers with the pipe on which it tells of changes."""
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            for _ in range(2):
+                self._spawner = self._spawner or _new_spawner()
+                try:
+                    socket.send_fds(self._spawner[1], [str(self._runs / key).encode()], [write])
+                    break
+                except OSError:  # it was killed; the next one does
+                    self._end_spawner()
+        finally:
+            os.close(write)  # where both failed, the pipe ends here and the run is queued again
+        return read
+
+    def _heard(self, file: int) -> None:
+        """A supervisor told of a change, or is gone; or somebody woke us."""
+        data = os.read(file, 4096)
+        if file == self._wake_read:
+            return
+        key = self._pipes[file]
+        if not data:
+            with self._mutex:
+                self._selector.unregister(file)
+                del self._pipes[file]
+            os.close(file)
+            self._gone(key)
+        self._look(key)
+        self._tell(key)
+
+    def _look_at_adopted(self, key: str) -> None:
+        before = self._records[key]
+        if self._folder(key).supervisor() is None:
+            with self._mutex:
+                self._adopted.pop(key)
+            self._gone(key)
+        self._look(key)
+        if self._records[key] != before:
+            self._tell(key)
+
+    def _gone(self, key: str) -> None:
+        """A supervisor is gone. Usually it wrote an outcome; else the run is lost, cancelled, or was never started."""
+        if not self._folder(key).settle(time.time()):
+            log.warning("the supervisor of %s died before it started the command: once more", key)
+            with self._mutex:
+                self._queue[key] = None
+        elif self._folder(key).lost():
+            _end_orphans(key)
+        if not self._settings["keep"] and (self._work / key).exists():
+            supervisor.remove(str(self._work / key))
+
+    def _look(self, key: str) -> None:
+        with self._mutex:
+            if key not in self._queue:
+                self._records[key] = self._folder(key).refresh(self._records[key])
+            else:
+                self._records[key] = replace(self._records[key], state=State.QUEUED)
+
+    def _prune(self) -> None:
+        """Forget runs that ended longer ago than ``history``."""
+        before = time.time() - self._history
+        with self._mutex:
+            old = [key for key, record in self._records.items() if (record.ended_at or before) < before]
+            for key in old:
+                del self._records[key]
+        for key in old:
+            shutil.rmtree(self._runs / key, ignore_errors=True)
+
+    def _placed(self, record: Record, place: int | None) -> Record:
+        if place is None:
+            return record
+        return replace(record, reason=f"waiting for a free slot, {place} ahead")
+
+    def _has_ended(self, key: str) -> bool:
+        record = self._records.get(key)
+        return record is None or record.state.final or self._closed
+
+    def _folder(self, key: str) -> Folder:
+        return Folder(self._runs / key)
+
+    def _tell(self, key: str) -> None:
+        for changed in self._subscribers:
+            changed(key)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # it is full of wake-ups: one will do
+            os.write(self._wake_write, b".")
+
+    def _end_spawner(self) -> None:
+        if self._spawner is not None:
+            process, connection = self._spawner
+            connection.close()
+            process.wait()
+            self._spawner = None
+
+
+_SPAWNER = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import spawner; spawner.main()"
+
+
+def _new_spawner() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A spawner in a session of its own, with an environment that holds no forge's credentials."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    env = {key: value for key, value in os.environ.items() if key not in _CREDENTIALS and not key.startswith("GIT_")}
+    command = [sys.executable, "-I", "-S", "-c", _SPAWNER, str(Path(fyre.__file__).parents[1])]
+    with theirs:
+        process = subprocess.Popen(
+            command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, env=env
+        )
+    return process, ours
+
+
+def _end_orphans(key: str) -> None:
+    """Kill what a lost run left behind: a supervisor that was killed can't do it any more. Linux only."""
+    mark = f"FYRE_KEY={key}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _lock(path: Path) -> int:
+    """Hold the state for this process alone; the kernel lets go when it ends, however it ends."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        pid = os.read(file, 32).decode() or "?"
+        os.close(file)
+        raise UserError(
+            f"another Fyre (pid {pid}) is using {path.parent}", hint="stop it, or use another --root"
+        ) from error
+    os.ftruncate(file, 0)
+    os.write(file, str(os.getpid()).encode())
+    return file

@@ -1,0 +1,196 @@
+"""A run on disk: its folder, what is in it, and what that means. No processes here.
+
+``run.json`` what was launched · ``job.json`` what the supervisor is to do · ``lock`` held while it lives, with its pid
+· ``progress.json`` what it is doing · ``started`` it is about to start the command · ``cancel`` who wants it ended ·
+``outcome.json`` how it ended · ``notes.json`` the ledger's notes · ``log.N`` the output.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fyre import run as runs
+from fyre import units
+from fyre.engines.local.supervisor import LOST
+from fyre.run import Record, Run
+from fyre.state import State
+
+UNHONOURED = ("image", "resources", "secrets", "profile")
+"""What a plain process on this machine can't be given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, parent: Path, run: Run, job: dict[str, Any]) -> Folder | None:
+        """Write a run down, all of it or nothing; None when its key is known."""
+        draft, final = parent / f".new-{run.key}-{os.getpid()}", parent / run.key
+        if final.exists():
+            return None
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True, mode=0o700)
+        (draft / "run.json").write_text(json.dumps(runs.to_json(run)))
+        (draft / "job.json").write_text(json.dumps(job))
+        try:
+            draft.rename(final)  # fails on a folder that is there: the same key twice is one run
+        except OSError:
+            shutil.rmtree(draft)
+            return None
+        return cls(final)
+
+    def record(self) -> Record:
+        """What the folder says of the run."""
+        return self.refresh(Record(runs.from_json(self._read("run.json"))))
+
+    def refresh(self, record: Record) -> Record:
+        """The same record brought up to date with what its supervisor wrote."""
+        told = self._read("outcome.json") or self._read("progress.json")
+        spec = record.run.spec
+        return replace(
+            record,
+            state=State(told.get("state", State.QUEUED)),
+            tries=told.get("tries", 0),
+            started_at=told.get("started_at"),
+            ended_at=told.get("ended_at"),
+            exit_code=told.get("exit_code"),
+            signal=told.get("signal"),
+            reason=told.get("reason") or "",
+            cancelled_by=self.cancelled_by(),
+            unhonoured=tuple(name for name in UNHONOURED if getattr(spec, name)),
+            **self._notes(),
+        )
+
+    def annotate(self, **notes: Any) -> None:  # noqa: ANN401 - what JSON holds
+        """Replace notes of the ledger's, keeping the others."""
+        self._write("notes.json", self._read("notes.json") | notes)
+
+    def cancel(self, by: str) -> None:
+        """Write down who wants it ended, before anything is done about it; the first to ask is remembered."""
+        if not self.cancelled_by():
+            self._write("cancel", {"by": by})
+
+    def cancelled_by(self) -> str:
+        """Who wants it ended, if anybody does."""
+        return str(self._read("cancel").get("by", ""))
+
+    def ended(self) -> bool:
+        """Whether there is an outcome."""
+        return (self.path / "outcome.json").exists()
+
+    def lost(self) -> bool:
+        """Whether its supervisor died while the command may have been running."""
+        return self._read("outcome.json").get("reason") == LOST
+
+    def log(self) -> str:
+        """Where the log's segments begin."""
+        return str(self.path / "log")
+
+    def supervisor(self) -> int | None:
+        """The pid of the living supervisor: the kernel knows by the lock, whatever became of pids since."""
+        with self._locked() as file:
+            return None if file is None else int(file.read() or 0)
+
+    def settle(self, now: float) -> bool:
+        """Give an outcome to a run without a supervisor: cancelled or lost; False when it may still be started."""
+        if self.ended() or self.supervisor() is not None:
+            return True
+        if (self.path / "started").exists():
+            outcome = {"state": State.ERROR, "reason": LOST}
+        elif self.cancelled_by():
+            outcome = {"state": State.CANCELLED}
+        else:
+            return False
+        progress = self._read("progress.json")
+        self._write("outcome.json", {"ended_at": now, "tries": progress.get("tries", 0), **outcome})
+        return True
+
+    def _locked(self) -> _Held:
+        return _Held(self.path / "lock")
+
+    def _notes(self) -> dict[str, Any]:
+        notes = self._read("notes.json")
+        return {"reported": notes.get("reported", ""), "carried": tuple(notes.get("carried", ()))}
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self.path / name).read_bytes())
+        except (FileNotFoundError, ValueError):  # not there yet, or cut short by a power loss
+            return {}
+        return dict(found)
+
+    def _write(self, name: str, data: dict[str, Any]) -> None:
+        draft = self.path / f"{name}.{os.getpid()}"
+        draft.write_text(json.dumps(data))
+        draft.rename(self.path / name)
+
+
+@dataclass
+class _Held:
+    """The lock's file while somebody else holds it, else None; never keeps it."""
+
+    path: Path
+
+    def __enter__(self) -> Any:  # noqa: ANN401 - a text file or None
+        self.file = self.path.open("a+", encoding="ascii")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.file.seek(0)
+            return self.file
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def job(run: Run, git_dir: Path, work: Path, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - numbers and flags
+    """What the supervisor is told: plain data."""
+    spec = run.spec
+    return {
+        "sha": run.sha,
+        "git_dir": str(git_dir.resolve()),
+        "work": str(work),
+        "command": spec.command,
+        "setup": spec.setup,
+        "workdir": spec.workdir,
+        "timeout": spec.timeout,
+        "timeout_text": units.text_of(spec.timeout or 0),
+        "retries": spec.retries or 0,
+        "env": {**environment(run), **dict(spec.env)},
+        "git_env": _GIT_ENV,
+        **settings,
+    }
+
+
+def environment(run: Run) -> dict[str, str]:
+    """The variables that every command finds, on any engine."""
+    return {
+        "CI": "true",
+        "FYRE_SHA": run.sha,
+        "FYRE_REF": run.ref,
+        "FYRE_REPOSITORY": run.repository.name,
+        "FYRE_RUN": run.name,
+        "FYRE_KEY": run.key,
+        "FYRE_ID": run.fyre_id,
+        "FYRE_ATTEMPT": str(run.attempt),
+        "GIT_TERMINAL_PROMPT": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+_GIT_ENV = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+}

@@ -1,0 +1,381 @@
+"""The supervisor of one run: a process of its own that outlives the server, and writes down all that happens.
+
+It is forked from the spawner, takes the run's lock, checks out the SHA, marks on disk that the command is about to
+start, runs it, ends whatever it leaves behind, and writes the outcome. Whoever finds the lock free afterwards knows:
+an outcome, it ended; a mark and no outcome, it is lost; no mark, it never started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fyre.engines.local.capped import Writer
+
+LOST = "lost: its supervisor died; the command may have run"
+_RESERVE = 4096  # bytes set aside for the outcome, so that a full disk can't take it
+_PR_SET_CHILD_SUBREAPER = 36
+_LEFTOVER_GRACE = 2.0  # seconds for what the command left behind to end after TERM
+
+
+class CheckoutError(Exception):
+    """The code can't be had: ``args[0]`` says why."""
+
+
+class Ended(Exception):  # noqa: N818 - an ending, not an error
+    """The run is over: ``args[0]`` holds what the outcome says."""
+
+
+class Supervisor:
+    """One run from its checkout to its outcome. ``folder`` holds its record."""
+
+    def __init__(self, folder: str, notify: int) -> None:
+        self.folder = folder
+        self.notify = notify
+        self.cancelled = False
+        self.tries = 0
+        self.started_at: float | None = None
+        with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
+            self.job: dict[str, Any] = json.load(file)
+        self.work = self.job["work"]
+        self.env = {**os.environ, **self.job["env"]}  # the server's own was filtered before it came here
+
+    def run(self) -> None:
+        """Do all of it, once: whoever comes second finds the lock held, or what the first wrote."""
+        lock = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        if os.path.exists(self._path("outcome.json")):
+            return
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._catch_signals()
+        if os.path.exists(self._path("started")):
+            self._finish({"state": "error", "reason": LOST})
+            return
+        self._reserve()
+        self.log = Writer(self._path("log"), self.job["log_cap"])
+        try:
+            self._all_tries()
+        except Ended as ended:
+            outcome = ended.args[0]
+        except CheckoutError as error:
+            outcome = {"state": "error", "reason": str(error)}
+        except OSError as error:
+            outcome = {"state": "error", "reason": f"the engine's machine failed: {error.strerror}"}
+        if self.log.lost:
+            outcome["reason"] = "; ".join(
+                filter(None, [outcome.get("reason"), "the disk is full: part of the log is lost"])
+            )
+        self._finish(outcome)
+        if not self.job["keep"]:
+            remove(self.work)
+
+    def _all_tries(self) -> None:
+        """Start the command, and again after a failure as often as ``Fyre-Retries`` says. Raises ``Ended``."""
+        for number in range(1, self.job["retries"] + 2):
+            self.tries = number
+            if number > 1:
+                self._say(f"try {number} of {self.job['retries'] + 1}")
+                remove(self.work)
+            try:
+                self._one_try()
+            except Ended as ended:
+                if ended.args[0]["state"] != "failed" or number > self.job["retries"] or self.cancelled:
+                    raise
+
+    def _one_try(self) -> None:
+        self._progress("starting")
+        self._check_cancelled()
+        checkout(self.job, self.work, self.log)
+        folder = self._workdir()
+        self._mark()
+        for command in self.job["setup"]:
+            code = self._execute(command, folder)
+            if code:
+                raise Ended({"state": "error", "reason": f"setup failed: `{command[:60]}` {_ending(code)}"})
+        self.started_at = self.started_at or time.time()
+        self._progress("running")
+        code = self._execute(self.job["command"], folder)
+        raise Ended(_verdict(code))
+
+    def _workdir(self) -> str:
+        """Where the command runs; it must be a directory that is truly inside the checkout."""
+        folder = os.path.realpath(os.path.join(self.work, self.job["workdir"] or "."))
+        root = os.path.realpath(self.work)
+        if folder != root and not folder.startswith(root + os.sep):
+            raise CheckoutError(f"workdir {self.job['workdir']} leads out of the checkout")
+        if not os.path.isdir(folder):
+            raise CheckoutError(f"workdir {self.job['workdir']} is not in this commit")
+        return folder
+
+    def _execute(self, command: str, folder: str) -> int:
+        """Run one shell command to its end; answers as ``os.waitstatus_to_exitcode``. Raises ``Ended``."""
+        self._check_cancelled()
+        pid, pipe = _start(["/bin/sh", "-c", command], folder, self.env)
+        deadline = time.monotonic() + self.job["timeout"] if self.job["timeout"] else None
+        kill_at: float | None = None
+        timed_out = False
+        code: int | None = None
+        while code is None:
+            now = time.monotonic()
+            if kill_at is None and (self.cancelled or (deadline is not None and now >= deadline)):
+                timed_out = not self.cancelled
+                kill_at = now + self.job["grace"]
+                _kill_group(pid, signal.SIGTERM)
+            elif kill_at is not None and now >= kill_at:
+                _kill_group(pid, signal.SIGKILL)
+                kill_at = float("inf")
+            due = kill_at if kill_at is not None else deadline
+            pipe = self._drain(pipe, None if due in (None, float("inf")) else max(0.0, due - now))
+            code = _reaped(pid)
+        ended = self._end_leftovers(pid, pipe)
+        if ended and kill_at is None:
+            self._say(f"ended {ended} process{'es' if ended > 1 else ''} that the command left behind")
+        self._check_cancelled()
+        if timed_out:
+            raise Ended({"state": "failed", "reason": f"timed out after {self.job['timeout_text']}"})
+        return code
+
+    def _drain(self, pipe: int, wait: float | None) -> int:
+        """Wait for output, a signal or the time; copy what came into the log. Answers -1 once the pipe is closed."""
+        watched = [self.wake] if pipe < 0 else [pipe, self.wake]
+        ready, _, _ = select.select(watched, [], [], wait)
+        if self.wake in ready:
+            os.read(self.wake, 4096)
+        if pipe in ready:
+            data = os.read(pipe, 65536)
+            if not data:
+                os.close(pipe)
+                return -1
+            self.log.write(data)
+        return pipe
+
+    def _end_leftovers(self, pid: int, pipe: int) -> int:
+        """End what the command left running, read what is left in the pipe; answers how many had to be ended."""
+        _kill_group(pid, signal.SIGTERM)
+        ended, since, how = 0, time.monotonic(), signal.SIGTERM
+        while (left := _children()) != []:
+            if time.monotonic() - since > min(_LEFTOVER_GRACE, self.job["grace"]):
+                how = signal.SIGKILL
+            for child in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, how)
+            pipe = self._drain(pipe, 0.02)
+            while _reaped(-1) is not None:
+                ended += 1
+        while pipe >= 0 and select.select([pipe], [], [], 0)[0]:
+            pipe = self._drain(pipe, 0)
+        if pipe >= 0:
+            os.close(pipe)
+        return ended
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled or os.path.exists(self._path("cancel")):
+            self.cancelled = True
+            raise Ended({"state": "cancelled"})
+
+    def _catch_signals(self) -> None:
+        """Wake ``select`` for a child's end and for a cancel; be the parent of what the command orphans."""
+        self.wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._on_term)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def _on_term(self, *_: object) -> None:
+        self.cancelled = self.cancelled or os.path.exists(self._path("cancel"))
+
+    def _say(self, text: str) -> None:
+        self.log.write(f"[fyre: {text}]\n".encode())
+
+    def _progress(self, state: str) -> None:
+        """What the server shows meanwhile; not needed to know the truth."""
+        with contextlib.suppress(OSError):
+            _write(self._path("progress.json"), {"state": state, "tries": self.tries, "started_at": self.started_at})
+        self._tell()
+
+    def _mark(self) -> None:
+        """From here on the command counts as started; on disk before it is."""
+        file = os.open(self._path("started"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fsync(file)
+        os.close(file)
+        _fsync_folder(self.folder)
+        _fsync_folder(os.path.dirname(self.folder))
+
+    def _reserve(self) -> None:
+        with contextlib.suppress(OSError), open(self._path("reserve"), "wb") as file:
+            file.write(b" " * _RESERVE)
+
+    def _finish(self, outcome: dict[str, Any]) -> None:
+        """The outcome, into the space that was set aside for it, then visible at once."""
+        told = {"tries": self.tries, "started_at": self.started_at, "ended_at": time.time(), **outcome}
+        text = json.dumps(told).encode()
+        file = os.open(self._path("reserve"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.write(file, text + b" " * max(0, _RESERVE - len(text)))
+        os.fsync(file)
+        os.close(file)
+        os.rename(self._path("reserve"), self._path("outcome.json"))
+        _fsync_folder(self.folder)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the server, if there still is one."""
+        with contextlib.suppress(OSError):
+            os.write(self.notify, b".")
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+
+def checkout(job: dict[str, Any], work: str, log: Writer) -> None:
+    """A clean checkout of exactly the SHA: the repository laid out by hand, its objects borrowed, one git process.
+
+    Submodules are not fetched, LFS files stay pointers. Nothing needs a pin: the objects of what was pushed stay in
+    the bare repository, whose reflogs never expire. Raises ``CheckoutError``.
+    """
+    dot = os.path.join(work, ".git")
+    os.makedirs(os.path.join(dot, "objects", "info"))
+    os.mkdir(os.path.join(dot, "refs"))
+    wide = len(job["sha"]) == 64
+    files = {
+        "HEAD": job["sha"] + "\n",
+        "objects/info/alternates": os.path.join(job["git_dir"], "objects") + "\n",
+        "config": "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\thooksPath = /dev/null\n"
+        + ("[extensions]\n\tobjectFormat = sha256\n" if wide else ""),
+    }
+    for name, text in files.items():
+        with open(os.path.join(dot, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    shallow = os.path.join(job["git_dir"], "shallow")
+    if os.path.exists(shallow):
+        shutil.copy(shallow, os.path.join(dot, "shallow"))
+    argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
+    pid, pipe = _start(argv, work, {**os.environ, **job["git_env"]})
+    said = b""
+    while data := os.read(pipe, 65536):
+        said += data[: 10_000 - len(said)]
+    os.close(pipe)
+    _, status = os.waitpid(pid, 0)
+    with open(os.path.join(dot, "HEAD"), encoding="utf-8") as file:
+        head = file.read().strip()
+    if status or head != job["sha"]:
+        log.write(said)
+        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
+
+
+def remove(folder: str) -> None:
+    """Remove a tree, whatever its permissions: a command may have made directories that nobody can write."""
+
+    def unlock(function: Callable[[str], object], path: str, _: object) -> None:
+        with contextlib.suppress(OSError):
+            for place in (os.path.dirname(path), path):
+                if not os.path.islink(place):
+                    os.chmod(place, stat.S_IRWXU)
+            function(path)
+
+    shutil.rmtree(folder, onerror=unlock)
+
+
+def _start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
+    """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        return pid, read
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.chdir(folder)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(write, 1)
+        os.dup2(write, 2)
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - that is what we are for
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _reaped(pid: int) -> int | None:
+    """The exit code of that child (-1: of any) if it has ended: negative for a signal."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if done else None
+
+
+def _children() -> list[int]:
+    """The processes whose parent we are; the orphans of the command become that."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:  # not Linux: what left the group is not found
+        return []
+
+
+def _kill_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _verdict(code: int) -> dict[str, Any]:
+    """What an exit code means: 0 is success; a shell reports a command's signal as 128 + n."""
+    if code == 0:
+        return {"state": "succeeded", "exit_code": 0}
+    if code < 0:
+        return {"state": "failed", "signal": -code, "reason": _ending(code)}
+    reason = {126: "exit 126: not executable", 127: "exit 127: command not found"}.get(code, "")
+    if 128 < code < 193 and _signal_name(code - 128):
+        reason = _ending(code)
+    return {"state": "failed", "exit_code": code, "reason": reason}
+
+
+def _ending(code: int) -> str:
+    """An ending for people: ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``."""
+    number = -code if code < 0 else code - 128
+    name = _signal_name(number)
+    name += ", out of memory?" if name == "SIGKILL" else ""
+    if code < 0:
+        return f"killed by {name} ({number})"
+    return f"exit {code} ({name})" if name else f"exit {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return ""
+
+
+def _write(path: str, data: dict[str, Any]) -> None:
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump(data, file)
+    os.rename(path + ".new", path)
+
+
+def _fsync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    os.fsync(folder)
+    os.close(folder)
