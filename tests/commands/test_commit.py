@@ -37,11 +37,13 @@ def test_it_writes_a_trailer_that_runs(repo: Path, git: Git, read, capfd: pytest
 
 
 def test_options_refine_the_run_they_follow(read) -> None:
-    argv = "commit --run one --name a --timeout=2h --env A=1 --env B=2 --run two --resources".split()
-    assert cli.main([*argv, "cpu=4 memory=1Gi", "--secret", "s", "--retries", "2", "--workdir", "d"]) == 0
-    one, two = read().runs
-    assert (one.command, one.name, one.timeout, one.env) == ("one", "a", 7200, (("A", "1"), ("B", "2")))
-    assert (two.resources, two.secrets, two.retries, two.workdir) == ((("cpu", "4"), ("memory", "1Gi")), ("s",), 2, "d")
+    one = ["--run", "one", "--name", "a", "--timeout=2h", "--env", "A=1", "--env", "B=2"]
+    two = ["--run=two", "--resources", "cpu=4 memory=1Gi", "--secret", "s", "--retries", "2", "--workdir", "d"]
+    assert cli.main(["commit", *one, *two]) == 0
+    first, second = read().runs
+    assert (first.command, first.name, first.timeout, first.env) == ("one", "a", 7200, (("A", "1"), ("B", "2")))
+    assert second.resources == (("cpu", "4"), ("memory", "1Gi"))
+    assert (second.secrets, second.retries, second.workdir) == (("s",), 2, "d")
 
 
 def test_identical_runs_are_all_kept(read) -> None:
@@ -71,7 +73,7 @@ def test_identical_runs_are_all_kept(read) -> None:
     ],
 )
 def test_what_can_not_be_meant_commits_nothing(
-    repo: Path, git: Git, capfd: pytest.CaptureFixture[str], argv: list[str], code: int, says: str
+    repo: Path, git: Git, capfd: pytest.CaptureFixture[str], *, argv: list[str], code: int, says: str
 ) -> None:
     before = git("rev-parse", "HEAD", cwd=repo)
     assert cli.main(["commit", *argv]) == code
@@ -216,7 +218,13 @@ def test_the_first_commit_of_a_branch(tmp_path: Path, git: Git, monkeypatch: pyt
 
 @pytest.mark.parametrize(("bare", "says"), [(True, "no work tree"), (False, "not a git repository")])
 def test_no_place_to_commit(
-    tmp_path: Path, git: Git, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], bare: bool, says: str
+    tmp_path: Path,
+    git: Git,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    bare: bool,
+    says: str,
 ) -> None:
     (tmp_path / "there").mkdir()
     if bare:
@@ -256,8 +264,14 @@ def test_a_hook_that_changes_what_is_asked_is_noticed(repo: Path, capfd: pytest.
 
 
 def test_configuration_of_trailers_and_encodings_changes_nothing(repo: Path, git: Git, read) -> None:
-    for key, value in {"trailer.separators": "=", "trailer.where": "start", "trailer.ifexists": "replace",
-                       "i18n.commitEncoding": "ISO-8859-1", "commit.cleanup": "strip", "log.showSignature": "true"}.items():  # fmt: skip
+    for key, value in {
+        "trailer.separators": "=",
+        "trailer.where": "start",
+        "trailer.ifexists": "replace",
+        "i18n.commitEncoding": "ISO-8859-1",
+        "commit.cleanup": "strip",
+        "log.showSignature": "true",
+    }.items():
         git("config", key, value, cwd=repo)
     assert cli.main(["commit", "--run", "echo ü ✓", "--run", "echo ü ✓"]) == 0
     assert [spec.command for spec in read().runs] == ["echo ü ✓"] * 2

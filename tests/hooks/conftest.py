@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fyre import cli
+
+Commit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def hooked(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with our native hooks, and the working directory in it."""
+    monkeypatch.chdir(repo)
+    assert cli.main(["init", "--hooks"]) == 0
+    return repo
+
+
+@pytest.fixture
+def attempt(repo: Path) -> Commit:
+    """``attempt(*git words, editor=…)``: git as it is, whatever it answers; the editor is a shell command."""
+
+    def run(*words: str, editor: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        full = {**os.environ, **({"GIT_EDITOR": editor} if editor else {}), **env}
+        return subprocess.run(["git", *words], cwd=repo, env=full, capture_output=True, text=True, check=False)
+
+    return run
