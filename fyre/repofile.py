@@ -51,13 +51,13 @@ def read(text: str) -> Defaults:
     """The file's defaults. Raises ``BadFileError`` with the line."""
     if len(text.encode(errors="replace")) > SIZE_MAX:
         raise BadFileError(1, f"the file is larger than {SIZE_MAX // 1024} KiB", "keep data in files of its own", text)
-    node = _compose(text)
+    node, typed = _compose(text)
     if node is None:
         return Defaults()
     lines = _lines(node, text)
     try:
         data = _plain(node)
-        _validate(data, node, text)
+        _validate(data, typed)
         named = tuple((units.name(key), _spec(value)) for key, value in (data.get("names") or {}).items())
         return Defaults(_spec(data), named)
     except _AtError as error:
@@ -105,7 +105,8 @@ class _AtError(Exception):
         self.path, self.message, self.hint = path, message, hint
 
 
-def _compose(text: str) -> Node | None:
+def _compose(text: str) -> tuple[Node | None, Any]:
+    """The document as nodes, which know their lines, and as values, which know their types."""
     import yaml
 
     try:
@@ -113,12 +114,14 @@ def _compose(text: str) -> Node | None:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise BadFileError(1, "YAML aliases are not taken", "write the values out", text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        typed = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
         raise BadFileError(line, f"not YAML: {error.problem}", "check the indentation and the colons", text) from error
     except (yaml.YAMLError, ValueError) as error:
         raise BadFileError(1, "not YAML", "check for characters that YAML does not allow", text) from error
-    return node
+    return node, typed
 
 
 def _plain(node: Node) -> Any:  # noqa: ANN401 - what YAML holds
@@ -149,12 +152,10 @@ def _lines(node: Node, text: str, path: tuple[str | int, ...] = ()) -> dict[tupl
     return lines
 
 
-def _validate(data: Any, node: Node, text: str) -> None:  # noqa: ANN401 - what YAML holds
+def _validate(data: Any, typed: Any) -> None:  # noqa: ANN401 - what YAML holds
     """Hold the document to the schema, then each value to its own notation."""
     import jsonschema
-    import yaml
 
-    typed = yaml.SafeLoader(text).construct_document(node)
     error = next(iter(sorted(jsonschema.Draft202012Validator(schema()).iter_errors(typed), key=lambda e: e.path)), None)
     if error is not None:
         path = tuple(error.absolute_path)

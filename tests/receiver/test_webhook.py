@@ -1,0 +1,166 @@
+"""A delivery: its signature first, then its meaning; nothing of a forged one is looked at."""
+
+import contextlib
+import hmac
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fyre.receiver import comments, webhook
+from fyre.receiver.webhook import ForgedError, MalformedError, Nothing, Push, Said
+from fyre.units import BadValueError
+
+SECRET = b"It's a Secret to Everybody"
+SHA, BEFORE, ZERO = "a" * 40, "b" * 40, "0" * 40
+PUSH = {
+    "ref": "refs/heads/main",
+    "before": BEFORE,
+    "after": SHA,
+    "deleted": False,
+    "created": False,
+    "commits": [{"id": SHA}],
+    "head_commit": {"id": SHA},
+    "repository": {"id": 7, "full_name": "ada/lab", "default_branch": "main"},
+    "sender": {"login": "ada"},
+}
+COMMENT = {
+    "action": "created",
+    "comment": {"id": 9, "commit_id": SHA, "body": "/fyre rerun"},
+    "repository": PUSH["repository"],
+    "sender": {"login": "ada"},
+}
+
+
+def parse(event: str, data: Any) -> webhook.Event:
+    return webhook.parse("http://forge/api", {"x-github-event": event}, json.dumps(data).encode())
+
+
+def signed(body: bytes, secret: bytes = SECRET) -> dict[str, str]:
+    return {"x-hub-signature-256": "sha256=" + hmac.new(secret, body, "sha256").hexdigest()}
+
+
+def test_the_example_of_githubs_documentation_verifies() -> None:
+    expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    webhook.verify([SECRET], {"x-hub-signature-256": expected}, b"Hello, World!")
+
+
+def test_either_of_two_secrets_will_do_while_one_replaces_the_other() -> None:
+    webhook.verify([b"new", SECRET], signed(b"x"), b"x")
+
+
+@pytest.mark.parametrize(
+    ("headers", "secrets", "why"),
+    [
+        ({}, [SECRET], "missing"),
+        ({"x-hub-signature": "sha1=" + hmac.new(SECRET, b"x", "sha1").hexdigest()}, [SECRET], "missing"),
+        (signed(b"x", b"wrong"), [SECRET], "does not match"),
+        (signed(b"y"), [SECRET], "does not match"),
+        ({"x-hub-signature-256": signed(b"x")["x-hub-signature-256"].removeprefix("sha256=")}, [SECRET], "not match"),
+        ({"x-hub-signature-256": "sha256=é"}, [SECRET], "does not match"),
+        (signed(b"x", b""), [], "no webhook secret"),
+        (signed(b"x", b""), [b""], "no webhook secret"),
+    ],
+)
+def test_a_forged_delivery_is_refused(headers: dict[str, str], secrets: list[bytes], why: str) -> None:
+    with pytest.raises(ForgedError, match=why):
+        webhook.verify(secrets, headers, b"x")
+
+
+def test_a_push_lists_its_commits() -> None:
+    push = parse("push", PUSH)
+    assert isinstance(push, Push)
+    assert (push.repository.id, push.ref, push.shas, push.actor, push.cut) == (7, PUSH["ref"], (SHA,), "ada", False)
+
+
+def test_a_push_of_2048_commits_may_have_been_cut() -> None:
+    push = parse("push", PUSH | {"commits": [{"id": SHA}] * 2048})
+    assert isinstance(push, Push)
+    assert push.cut
+
+
+def test_a_push_that_names_nobody_has_no_actor() -> None:
+    push = parse("push", {key: value for key, value in PUSH.items() if key != "sender"})
+    assert isinstance(push, Push)
+    assert push.actor == ""
+
+
+def test_a_force_push_that_drops_commits_launches_nothing_of_its_head_commit() -> None:
+    push = parse("push", PUSH | {"commits": [], "forced": True})
+    assert isinstance(push, Push)
+    assert push.shas == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ref": "refs/tags/v1", "commits": []},
+        {"deleted": True, "after": ZERO, "commits": [], "head_commit": None},
+        {"ref": "refs/heads/gh-readonly-queue/main/pr-1"},
+    ],
+)
+def test_tags_deletions_and_merge_queues_start_nothing(change: dict[str, Any]) -> None:
+    assert isinstance(parse("push", PUSH | change), Nothing)
+
+
+@pytest.mark.parametrize("event", ["ping", "", "pull_request", "push " * 100])
+def test_other_events_start_nothing_and_are_not_parsed(event: str) -> None:
+    assert isinstance(webhook.parse("", {"x-github-event": event}, b"{not json"), Nothing)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b'{"ref": 1}', b"\xff\xfe", b"[" * 100_000, json.dumps(PUSH)[:-40].encode(),
+     json.dumps(PUSH | {"commits": [{"id": "$(reboot)"}]}).encode(), json.dumps(PUSH | {"repository": None}).encode()],
+)  # fmt: skip
+def test_a_signed_body_of_the_wrong_shape_is_malformed_and_nothing_worse(body: bytes) -> None:
+    with pytest.raises(MalformedError):
+        webhook.parse("", {"x-github-event": "push"}, body)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3)
+)
+
+
+@given(st.sampled_from(sorted(PUSH)), JSON)
+def test_any_field_may_be_anything(field: str, value: Any) -> None:
+    with contextlib.suppress(MalformedError):
+        parse("push", PUSH | {field: value})
+
+
+def test_a_new_comment_is_heard_an_edited_one_is_not() -> None:
+    said = parse("commit_comment", COMMENT)
+    assert isinstance(said, Said)
+    assert (said.sha, said.actor, said.comment_id, said.body) == (SHA, "ada", 9, "/fyre rerun")
+    assert isinstance(parse("commit_comment", COMMENT | {"action": "edited"}), Nothing)
+
+
+@pytest.mark.parametrize(
+    ("body", "verb", "text"),
+    [
+        ("/fyre rerun", "rerun", ""),
+        ("Looks odd.\n\n/fyre rerun train\nthanks", "rerun", "train"),
+        ('/fyre run echo "a  b" && true', "run", 'echo "a  b" && true'),
+        ("/fyre cancel\r\n", "cancel", ""),
+    ],
+)
+def test_a_comment_is_a_command(body: str, verb: str, text: str) -> None:
+    command = comments.parse(body)
+    assert command is not None
+    assert (command.verb, command.text) == (verb, text)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "fine", "> /fyre run x", "see /fyre run", "    /fyre run x", "/fyreworks", "`/fyre run`"]
+)
+def test_talk_is_no_command(body: str) -> None:
+    assert comments.parse(body) is None
+
+
+@pytest.mark.parametrize("body", ["/fyre", "/fyre dance", "/fyre run", "/fyre rerun a b", "/fyre cancel ../x"])
+def test_a_command_that_can_not_be_understood_says_so(body: str) -> None:
+    with pytest.raises(BadValueError):
+        comments.parse(body)

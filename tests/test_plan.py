@@ -1,0 +1,333 @@
+"""What a push launches, over real git stories: the rules for carried, amended and moved trailers as a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from fyre import asked, git, ident, plan, repofile, status
+from fyre.mirrors import Mirrors
+from fyre.plan import Carry, Heard, Launch, Look, Observed, Post
+from fyre.policy import DAY, Policy
+from fyre.run import Record, Repository
+from fyre.state import State
+from fyre.status import Status
+
+REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
+
+
+@dataclass
+class World:
+    """A repository of the user's, and everything that the receiver would remember."""
+
+    repo: Path
+    mirrors: Mirrors
+    records: dict[str, Record] = field(default_factory=dict)
+    ledger: dict[tuple[str, str], Status] = field(default_factory=dict)
+    now: float = field(default_factory=time.time)
+    policy: Policy = field(default_factory=Policy)
+
+    def git(self, *args: str, **env: str) -> str:
+        return git.out(*args, cwd=self.repo, env=env or None)
+
+    def commit(self, command: str = "make", fyre_id: str | None = None, change: str = "x", **env: str) -> str:
+        """A commit that changes a file and asks for a run; ``fyre_id`` "" leaves the Id out."""
+        path = self.repo / "code"
+        path.write_text((path.read_text() if path.exists() else "") + change + "\n")
+        self.git("add", "code")
+        minted = ident.mint(self.now) if fyre_id is None else fyre_id
+        trailers = f"Fyre-Run: {command}\n" + (f"Fyre-Id: {minted}\n" if minted else "")
+        self.git("commit", "-q", "-m", f"Change {change}\n\n{trailers}", **env)
+        return self.head()
+
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def push(self, *shas: str, ref: str = "refs/heads/main", actor: str = "ada", over: str = "") -> list[str]:
+        """What hearing of these commits does: the actions taken, as words, in order."""
+        return [word for sha in shas for word in self._commit(sha, ref, actor, over)]
+
+    def _commit(self, sha: str, ref: str, actor: str, over: str) -> Iterator[str]:
+        commit = self.mirrors.commit(REPOSITORY, sha)
+        heard = Heard(REPOSITORY, commit, ref, actor, asked.read(commit.message), over=over)
+        here = tuple(r for r in self.records.values() if r.run.sha == sha)
+        same = tuple(r for r in self.records.values() if heard.asked.fyre_id and r.run.fyre_id == heard.asked.fyre_id)
+        seen = Observed(here, same)
+        actions = plan.plan(heard, seen, self.policy, self.now)
+        if actions and isinstance(actions[0], Look):
+            posted = {context: said for (at, context), said in self.ledger.items() if at == sha}
+            actions = plan.plan(heard, replace(seen, posted=posted), self.policy, self.now)
+        for action in actions:
+            yield self._do(action)
+
+    def _do(self, action: plan.Action) -> str:
+        match action:
+            case Launch(run):
+                assert run.key not in self.records, "the same key was launched twice"
+                ended = Record(run, State.SUCCEEDED, 1, self.now, self.now, 0)
+                self.records[run.key] = ended
+                self.ledger[run.sha, run.context] = status.of(ended)
+                return f"launch {run.name}"
+            case Carry(key, sha):
+                record = self.records[key]
+                self.records[key] = replace(record, carried=(*record.carried, sha))
+                self.ledger[sha, record.run.context] = status.of(record, carried=True)
+                return f"carry {record.run.name}"
+            case Post(sha, said):
+                self.ledger[sha, said.context.lower()] = said
+                return f"{said.context} {said.state}: {said.description}"
+            case Look():
+                raise AssertionError("looked twice")
+
+    def green(self, sha: str) -> bool:
+        return any(said.state == "success" for (at, _), said in self.ledger.items() if at == sha)
+
+
+@pytest.fixture
+def world(repo: Path) -> Iterator[World]:
+    mirrors = Mirrors(lambda _: repo / ".git")
+    yield World(repo, mirrors)
+    mirrors.close()
+
+
+def amend(world: World, *, code: str = "", message: str = "", date: str = "2026-01-01T00:00:00") -> str:
+    """``git commit --amend`` without Fyre's hooks, so that the Fyre-Id stays."""
+    if code:
+        (world.repo / "code").write_text(code)
+    extra = ("-m", message) if message else ("--no-edit",)
+    world.git("commit", "-q", "--amend", "-a", *extra, "--date", date)
+    return world.head()
+
+
+def story_plain(w: World) -> list[str]:
+    return w.push(w.commit())
+
+
+def story_redelivered(w: World) -> list[str]:
+    sha = w.commit()
+    return w.push(sha) + w.push(sha, sha)
+
+
+def story_amend_before_push(w: World) -> list[str]:
+    w.commit()
+    return w.push(amend(w, code="y"))
+
+
+def story_amend_code_after_push(w: World) -> list[str]:
+    return w.push(w.commit()) + w.push(amend(w, code="y"))
+
+
+def story_amend_date_after_push(w: World) -> list[str]:
+    return w.push(w.commit()) + w.push(amend(w))
+
+
+def story_amend_command_after_push(w: World) -> list[str]:
+    first = w.commit()
+    said = w.git("log", "-1", "--format=%B", first).replace("make", "make all")
+    return w.push(first) + w.push(amend(w, message=said))
+
+
+def story_amend_twice(w: World) -> list[str]:
+    words = w.push(w.commit()) + w.push(amend(w, code="y"))
+    return words + w.push(amend(w, code="z")) + w.push(amend(w, date="2026-02-02T00:00:00"))
+
+
+def story_pull_rebase_before_push(w: World) -> list[str]:
+    first = w.head()
+    w.commit()
+    w.git("checkout", "-q", "-b", "theirs", first)
+    (w.repo / "other").write_text("theirs\n")
+    w.git("add", "other")
+    w.git("commit", "-q", "-m", "Theirs")
+    w.git("checkout", "-q", "main")
+    w.git("rebase", "-q", "theirs")
+    return w.push(w.head())
+
+
+def story_rebased_after_push(w: World) -> list[str]:
+    base = w.head()
+    words = w.push(w.commit())
+    w.git("checkout", "-q", "-b", "theirs", base)
+    (w.repo / "other").write_text("theirs\n")
+    w.git("add", "other")
+    w.git("commit", "-q", "-m", "Theirs")
+    w.git("checkout", "-q", "main")
+    w.git("rebase", "-q", "theirs")
+    words += w.push(w.head())
+    assert not w.green(w.head())
+    return words
+
+
+def story_cherry_pick(w: World) -> list[str]:
+    base = w.head()
+    sha = w.commit()
+    words = w.push(sha)
+    w.git("checkout", "-q", "-b", "release", base)
+    (w.repo / "other").write_text("release\n")
+    w.git("add", "other")
+    w.git("commit", "-q", "-m", "Release")
+    w.git("cherry-pick", sha)
+    return words + w.push(w.head(), ref="refs/heads/release")
+
+
+def story_rebase_merge_on_an_unmoved_base(w: World) -> list[str]:
+    """GitHub's rebase merge rewrites the committer: another SHA, the same tree."""
+    words = w.push(w.commit(), ref="refs/heads/topic")
+    w.git(
+        "commit", "-q", "--amend", "--no-edit", GIT_COMMITTER_NAME="GitHub", GIT_COMMITTER_DATE="2026-03-03T00:00:00Z"
+    )
+    return words + w.push(w.head())
+
+
+def story_squash(w: World) -> list[str]:
+    base = w.head()
+    words = w.push(w.commit(change="a"), w.commit(change="b"), ref="refs/heads/topic")
+    w.git("checkout", "-q", "-b", "merged", base)
+    w.git("merge", "-q", "--squash", "main")
+    w.git("commit", "-q", "--no-edit")
+    return words + w.push(w.head())
+
+
+def story_two_branches(w: World) -> list[str]:
+    sha = w.commit()
+    return w.push(sha) + w.push(sha, ref="refs/heads/other")
+
+
+def story_deleted_and_pushed_again_after_the_record_is_gone(w: World) -> list[str]:
+    sha = w.commit()
+    words = w.push(sha)
+    w.records.clear()
+    return words + w.push(sha)
+
+
+def story_record_gone_while_pending(w: World) -> list[str]:
+    sha = w.commit()
+    words = w.push(sha)
+    w.records.clear()
+    w.ledger[sha, "fyre/run"] = Status("fyre/run", "pending", "running")
+    return words + w.push(sha) + w.push(sha)
+
+
+def story_copied_id(w: World) -> list[str]:
+    first = w.commit()
+    words = w.push(first)
+    w.commit(fyre_id=asked.read(w.mirrors.commit(REPOSITORY, first).message).fyre_id, change="evil")
+    words += w.push(w.head())
+    assert not w.green(w.head())
+    return words
+
+
+def story_clock_ahead(w: World) -> list[str]:
+    return w.push(w.commit(fyre_id=ident.mint(w.now + 3601)))
+
+
+def story_clock_a_little_ahead(w: World) -> list[str]:
+    return w.push(w.commit(fyre_id=ident.mint(w.now + 300)))
+
+
+def story_clock_behind(w: World) -> list[str]:
+    return w.push(w.commit(fyre_id=ident.mint(w.now - 30 * DAY)))
+
+
+def story_ten_days_late(w: World) -> list[str]:
+    sha = w.commit()
+    w.now += 10 * DAY + 60
+    return w.push(sha) + w.push(sha)
+
+
+def story_imported(w: World) -> list[str]:
+    old = "2020-01-01T00:00:00Z"
+    shas = [w.commit(fyre_id="", change=str(n), GIT_COMMITTER_DATE=old) for n in range(3)]
+    return w.push(*shas)
+
+
+def story_nobody(w: World) -> list[str]:
+    return w.push(w.commit(), actor="")
+
+
+def story_over_the_cap(w: World) -> list[str]:
+    return w.push(w.commit(), over="too many")
+
+
+def story_lab(w: World) -> list[str]:
+    passing_by = w.commit()
+    entry = w.git("rev-parse", "HEAD^{tree}")
+    message = f"Run\n\nFyre-Run: make\nFyre-Id: {ident.mint(w.now)}\nFyre-From: {passing_by}\n"
+    sha = w.git("commit-tree", entry, "-p", passing_by, "-m", message)
+    return w.push(passing_by, sha, ref="refs/heads/fyre/ada")
+
+
+def story_malformed(w: World) -> list[str]:
+    w.git("commit", "-q", "--allow-empty", "-m", "S\n\nFyre-Run: a\nFyre-Tiemout: 2h\nFyre-Run: b\nFyre-Name: two")
+    sha = w.head()
+    return w.push(sha) + w.push(sha)
+
+
+def story_same_command_twice(w: World) -> list[str]:
+    w.git("commit", "-q", "--allow-empty", "-m", f"S\n\nFyre-Run: a\nFyre-Run: a\nFyre-Id: {ident.mint(w.now)}")
+    return w.push(w.head(), w.head())
+
+
+RAN_BEFORE = "fyre/moved error: ran at"
+STORIES: list[tuple[Callable[[World], list[str]], list[str]]] = [
+    (story_plain, ["launch run"]),
+    (story_redelivered, ["launch run"]),
+    (story_amend_before_push, ["launch run"]),
+    (story_amend_code_after_push, ["launch run", "launch run"]),
+    (story_amend_date_after_push, ["launch run", "carry run"]),
+    (story_amend_command_after_push, ["launch run", "launch run"]),
+    (story_amend_twice, ["launch run", "launch run", "launch run", "carry run"]),
+    (story_pull_rebase_before_push, ["launch run"]),
+    (story_rebased_after_push, ["launch run", RAN_BEFORE]),
+    (story_cherry_pick, ["launch run", RAN_BEFORE]),
+    (story_rebase_merge_on_an_unmoved_base, ["launch run", "carry run"]),
+    (story_squash, ["launch run", "launch run"]),
+    (story_two_branches, ["launch run"]),
+    (story_deleted_and_pushed_again_after_the_record_is_gone, ["launch run"]),
+    (story_record_gone_while_pending, ["launch run", "fyre/run error: lost"]),
+    (story_copied_id, ["launch run", RAN_BEFORE]),
+    (story_clock_ahead, ["fyre/run error: refused: made 1h 00m in the future"]),
+    (story_clock_a_little_ahead, ["launch run"]),
+    (story_clock_behind, ["fyre/run error: refused: made 30 days ago"]),
+    (story_ten_days_late, ["fyre/run error: refused: made 10 days ago"]),
+    (story_imported, ["fyre/run error: refused: made"] * 3),
+    (story_nobody, ["fyre/run error: refused: the forge named nobody"]),
+    (story_over_the_cap, ["fyre/run error: refused: too many"]),
+    (story_lab, ["launch run"]),
+    (story_malformed, ["fyre/run error: not launched: line 4", "fyre/two error: not launched: line 4"]),
+    (story_same_command_twice, ["launch run", "launch run-2"]),
+]
+
+
+@pytest.mark.parametrize(("story", "expected"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
+def test_git_story(world: World, story: Callable[[World], list[str]], expected: list[str]) -> None:
+    words = story(world)
+    assert [word.startswith(start) for word, start in zip(words, expected, strict=False)] == [True] * len(expected), (
+        words
+    )
+    assert len(words) == len(expected), words
+
+
+def test_a_malformed_file_spoils_every_run_and_quotes_its_line(world: World) -> None:
+    sha = world.commit()
+    commit = world.mirrors.commit(REPOSITORY, sha)
+    with pytest.raises(repofile.BadFileError) as caught:
+        repofile.read("image: python\ntimeout: soon\n")
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), caught.value)
+    (post,) = plan.plan(heard, Observed(posted={}), Policy(), world.now)
+    assert isinstance(post, Post)
+    assert "line 2: 'timeout: soon'" in post.status.description
+
+
+def test_defaults_are_settled_into_the_run(world: World) -> None:
+    commit = world.mirrors.commit(REPOSITORY, world.commit())
+    defaults = repofile.read("timeout: 2h\nenv: {A: 1}\nsetup: [uv sync]\nnames: {run: {retries: 2}}\n")
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults)
+    (launch,) = plan.plan(heard, Observed(posted={}), Policy(), world.now)
+    assert isinstance(launch, Launch)
+    spec = launch.run.spec
+    assert (spec.timeout, spec.retries, spec.env, spec.setup) == (7200, 2, (("A", "1"),), ("uv sync",))

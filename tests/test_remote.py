@@ -1,0 +1,69 @@
+"""From a remote's URL to the forge, and which token it is shown."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fyre import remote
+from fyre.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("url", "api", "repository", "local"),
+    [
+        ("http://127.0.0.1:8080/ada/lab.git", "http://127.0.0.1:8080/api", "ada/lab", True),
+        ("http://localhost:1/ada/lab", "http://localhost:1/api", "ada/lab", True),
+        ("http://[::1]:9/ada/lab.git", "http://[::1]:9/api", "ada/lab", True),
+        ("https://github.com/ada/lab", "https://api.github.com", "ada/lab", False),
+        ("git@github.com:ada/lab.git", "https://api.github.com", "ada/lab", False),
+        ("ssh://git@ghe.example.com:2222/ada/lab.git", "https://ghe.example.com/api/v3", "ada/lab", False),
+        ("https://u:p@ghe.example.com:8443/ada/lab.git/", "https://ghe.example.com:8443/api/v3", "ada/lab", False),
+        ("https://localhost.evil.example/ada/lab", "https://localhost.evil.example/api/v3", "ada/lab", False),
+    ],
+)
+def test_a_url_names_its_forge(url: str, api: str, repository: str, local: bool) -> None:
+    found = remote.parse("origin", url)
+    assert (found.api, found.repository, found.local) == (api, repository, local)
+
+
+@pytest.mark.parametrize("url", ["/srv/lab.git", "file:///srv/lab.git", "../lab", "lab"])
+def test_a_directory_has_no_forge(url: str) -> None:
+    with pytest.raises(UserError, match="no forge"):
+        remote.parse("origin", url)
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "token"),
+    [
+        ("https://github.com/a/b", {"GH_TOKEN": "t"}, "t"),
+        ("https://github.com/a/b", {"GITHUB_TOKEN": "t"}, "t"),
+        ("https://evil.example/a/b", {"GITHUB_TOKEN": "t", "GH_TOKEN": "t", "GH_ENTERPRISE_TOKEN": "t"}, ""),
+        ("https://ghe.example/a/b", {"GH_HOST": "ghe.example", "GH_ENTERPRISE_TOKEN": "e", "GH_TOKEN": "t"}, "e"),
+        ("http://127.0.0.1:1/a/b", {"GITHUB_TOKEN": "t"}, "local"),
+        ("https://u:p@ghe.example/a/b", {}, "p"),
+    ],
+)
+def test_a_token_goes_to_its_own_host_only(url: str, environ: dict[str, str], token: str) -> None:
+    assert remote.token(remote.parse("origin", url), environ) == token
+
+
+def test_a_password_in_a_url_is_never_shown() -> None:
+    assert "hunter2" not in repr(remote.parse("origin", "https://ada:hunter2@ghe.example/a/b"))
+
+
+def test_the_remote_is_the_branchs_own_else_origin(repo: Path) -> None:
+    def git(*args: str) -> None:
+        subprocess.run(["git", *args], cwd=repo, check=True)
+
+    with pytest.raises(UserError, match="no remote"):
+        remote.default_name(repo)
+    git("remote", "add", "upstream", "https://github.com/up/lab")
+    assert remote.default_name(repo) == "upstream"
+    git("remote", "add", "origin", "https://github.com/ada/lab")
+    assert remote.default_name(repo) == "origin"
+    git("config", "branch.main.remote", "upstream")
+    assert remote.of(repo).repository == "up/lab"
+    assert remote.of(repo, "origin").repository == "ada/lab"
+    with pytest.raises(UserError, match="no remote 'nope'"):
+        remote.of(repo, "nope")

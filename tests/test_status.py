@@ -1,0 +1,70 @@
+"""The total function from a record to a commit status, and back."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fyre import status
+from fyre.run import Record, Repository, Run
+from fyre.spec import Spec
+from fyre.state import PENDING, State
+
+RUN = Run("k", Repository("http://forge/api", 1, "ada/lab"), "a" * 40, "b" * 40, (), "refs/heads/main", "ada", "run",
+          Spec("make", resources=(("cpu", "4"),)), "d")  # fmt: skip
+ENDED = Record(RUN, State.SUCCEEDED, 1, 1000.0, 1723.0, 0)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_has_a_status_that_github_takes(state: State) -> None:
+    said = status.of(replace(ENDED, state=state))
+    assert said.state in ("error", "failure", "pending", "success")
+    assert 0 < len(said.description) <= 140
+    assert (said.state == "pending") == (state in PENDING)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "exit 0 · 12m 03s · cpu=4"),
+        ({"state": State.FAILED, "exit_code": 3, "tries": 2}, "exit 3 · 12m 03s · try 2 · cpu=4"),
+        ({"state": State.FAILED, "reason": "timed out after 2h 00m"}, "timed out after 2h 00m · 12m 03s · cpu=4"),
+        ({"state": State.CANCELLED, "cancelled_by": "bob"}, "cancelled by bob · 12m 03s · cpu=4"),
+        ({"state": State.RUNNING, "ended_at": None}, "running · cpu=4"),
+        ({"run": replace(RUN, attempt=2)}, "exit 0 · 12m 03s · attempt 2 · cpu=4"),
+        ({"unhonoured": ("image", "resources")}, "exit 0 · 12m 03s · not honoured here: image, resources"),
+    ],
+)
+def test_a_description_says_first_what_a_person_wants_first(change: dict[str, object], expected: str) -> None:
+    assert status.of(replace(ENDED, **change)).description == expected
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.CARRIED, State.MOVED)])
+def test_our_state_is_read_back_from_what_was_posted(state: State) -> None:
+    record = replace(ENDED, state=state, cancelled_by="bob", reason="why" if state is State.REFUSED else "")
+    said = status.of(record)
+    assert status.read_back(said.state, said.description) is state
+
+
+def test_carried_and_moved_are_read_back() -> None:
+    carried, moved = status.of(ENDED, carried=True), status.moved("c" * 40)
+    assert status.read_back(carried.state, carried.description) is State.CARRIED
+    assert status.read_back(moved.state, moved.description) is State.MOVED
+    assert (moved.context, moved.state) == ("fyre/moved", "error")
+
+
+@given(st.text(max_size=400))
+def test_a_description_always_fits(text: str) -> None:
+    fitted = status.fit(text)
+    assert len(fitted) <= 140
+    fitted.encode()
+    assert "\n" not in fitted
+
+
+@pytest.mark.parametrize("mark", ["\u0301", "\u200d\U0001f52c", "\ufe0f"])
+def test_a_description_is_never_cut_inside_a_character(mark: str) -> None:
+    for before in range(134, 141):
+        fitted = status.fit("x" * before + "e" + mark + "y" * 20)
+        assert fitted.endswith("…")
+        assert fitted[-2] in ("x", "y", mark[-1]) or (fitted[-2] == "e" and not fitted.count(mark[0]))
