@@ -104,10 +104,7 @@ class LocalEngine:
                 folder.settle(time.time())
                 self._look(key)
             else:
-                pid = folder.supervisor()
-                if pid:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGTERM)
+                folder.signal()
         self._tell(key)
         return True
 
@@ -175,8 +172,8 @@ class LocalEngine:
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
         for left in self._work.iterdir():
-            if left.name not in self._adopted and not self._settings["keep"]:
-                supervisor.remove(str(left))
+            if self._folder(left.name).ended() or left.name not in self._records:
+                self._clean(left.name)
         self._prune()
 
     def _watch(self) -> None:
@@ -236,23 +233,33 @@ class LocalEngine:
         self._tell(key)
 
     def _look_at_adopted(self, key: str) -> None:
-        before = self._records[key]
-        if self._folder(key).supervisor() is None:
+        before, folder = self._records[key], self._folder(key)
+        if folder.supervisor() is None:
             with self._mutex:
                 self._adopted.pop(key)
             self._gone(key)
+        elif folder.cancelled_by():  # asked for, and perhaps not done when the server died
+            folder.signal()
         self._look(key)
         if self._records[key] != before:
             self._tell(key)
 
     def _gone(self, key: str) -> None:
         """A supervisor is gone. Usually it wrote an outcome; else the run is lost, cancelled, or was never started."""
-        if not self._folder(key).settle(time.time()):
+        folder = self._folder(key)
+        if not folder.settle(time.time()):
             log.warning("the supervisor of %s died before it started the command: once more", key)
             with self._mutex:
                 self._queue[key] = None
-        elif self._folder(key).lost():
-            _end_orphans(key)
+        elif not folder.ended():  # one that a server before us had just forked won the race for the lock
+            self._adopted[key] = None
+        else:
+            if folder.lost():
+                _end_orphans(key)
+            self._clean(key)
+
+    def _clean(self, key: str) -> None:
+        """Remove the checkout of a run that has ended, where its supervisor could not."""
         if not self._settings["keep"] and (self._work / key).exists():
             supervisor.remove(str(self._work / key))
 

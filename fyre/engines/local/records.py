@@ -11,8 +11,10 @@ import fcntl
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 from fyre import run as runs
@@ -99,6 +101,13 @@ class Folder:
         """The pid of the living supervisor: the kernel knows by the lock, whatever became of pids since."""
         with self._locked() as file:
             return None if file is None else int(file.read() or 0)
+
+    def signal(self) -> None:
+        """Have the supervisor look whether its run is cancelled."""
+        pid = self.supervisor()
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, SIGTERM)
 
     def settle(self, now: float) -> bool:
         """Give an outcome to a run without a supervisor: cancelled or lost; False when it may still be started."""

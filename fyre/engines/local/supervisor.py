@@ -90,7 +90,6 @@ class Supervisor:
             self.tries = number
             if number > 1:
                 self._say(f"try {number} of {self.job['retries'] + 1}")
-                remove(self.work)
             try:
                 self._one_try()
             except Ended as ended:
@@ -100,6 +99,7 @@ class Supervisor:
     def _one_try(self) -> None:
         self._progress("starting")
         self._check_cancelled()
+        remove(self.work)  # of the try before, or of a supervisor that died over its checkout
         checkout(self.job, self.work, self.log)
         folder = self._workdir()
         self._mark()

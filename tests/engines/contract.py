@@ -1,0 +1,208 @@
+"""What every engine must do, as tests: an engine's own test module subclasses ``EngineContract``."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fyre.engines import Engine
+from fyre.errors import UserError
+from fyre.run import Record, Repository, Run
+from fyre.spec import Spec
+from fyre.state import State
+from tests.conftest import git
+
+REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
+_numbers = itertools.count()
+
+
+def make_run(sha: str, command: str, key: str = "", **spec: object) -> Run:
+    """A run of a command on a commit, under a key of its own."""
+    own = key or f"{next(_numbers):026x}"
+    return Run(own, REPOSITORY, sha, "t" * 40, (), "refs/heads/main", "ada", "train", Spec(command, **spec), "d",
+               fyre_id="01JD0000000000000000000000", attempt=2, created_at=time.time())  # fmt: skip
+
+
+def await_end(engine: Engine, key: str, seconds: float = 60.0) -> Record:
+    """The record of a run once it has ended; a hang fails the test."""
+    ended = threading.Event()
+    engine.subscribe(lambda _: ended.set())
+    deadline = time.monotonic() + seconds
+    while (record := engine.record(key)) is None or not record.state.final:
+        assert time.monotonic() < deadline, f"still {record}"
+        ended.wait(0.05)
+        ended.clear()
+    return record
+
+
+def await_state(engine: Engine, key: str, state: State) -> None:
+    deadline = time.monotonic() + 60
+    while (record := engine.record(key)) is None or record.state is not state:
+        assert time.monotonic() < deadline, f"never {state}: {record}"
+        time.sleep(0.01)
+
+
+class EngineContract:
+    """Needs the fixtures ``engine`` and ``sha``: an engine, and a commit that holds ``README`` with "hello"."""
+
+    def go(self, engine: Engine, sha: str, command: str, **spec: object) -> tuple[Record, str]:
+        """Run a command to its end: its record and its output."""
+        run = make_run(sha, command, **spec)
+        assert engine.launch(run)
+        record = await_end(engine, run.key)
+        return record, b"".join(engine.log(run.key)).decode(errors="replace")
+
+    def test_success(self, engine: Engine, sha: str) -> None:
+        record, log = self.go(engine, sha, "cat README; git rev-parse HEAD")
+        assert (record.state, record.exit_code, record.tries, record.reason) == (State.SUCCEEDED, 0, 1, "")
+        assert log == f"hello\n{sha}\n"
+        assert record.started_at
+        assert record.ended_at
+        assert record.run.created_at <= record.started_at <= record.ended_at <= time.time()
+
+    def test_failure_keeps_the_exit_code(self, engine: Engine, sha: str) -> None:
+        record, _ = self.go(engine, sha, "exit 3")
+        assert (record.state, record.exit_code) == (State.FAILED, 3)
+
+    def test_the_command_is_the_shells_verbatim(self, engine: Engine, sha: str) -> None:
+        _, log = self.go(
+            engine, sha, """echo "a  b" '$HOME' `echo c` $(echo d) && echo e | tr e f; echo é \\\\ "##vso" """
+        )
+        assert log == "a  b $HOME c d\nf\né \\ ##vso\n"
+
+    def test_both_outputs_are_kept_in_order(self, engine: Engine, sha: str) -> None:
+        _, log = self.go(engine, sha, "echo one; echo two >&2; echo three")
+        assert log == "one\ntwo\nthree\n"
+
+    def test_the_environment_says_what_runs(self, engine: Engine, sha: str) -> None:
+        command = "echo $CI,$FYRE_SHA,$FYRE_REF,$FYRE_REPOSITORY,$FYRE_RUN,$FYRE_ID,$FYRE_ATTEMPT"
+        _, log = self.go(engine, sha, command)
+        assert log.strip() == f"true,{sha},refs/heads/main,ada/lab,train,01JD0000000000000000000000,2"
+
+    def test_its_own_environment_is_taken_as_it_is(self, engine: Engine, sha: str) -> None:
+        env = (("A", "x  'y' \"z\" $(HOME) $HOME"), ("B", ""), ("C", "é\n2"))
+        _, log = self.go(engine, sha, 'printf "%s|" "$A" "$B" "$C"', env=env)
+        assert log == "x  'y' \"z\" $(HOME) $HOME||é\n2|"
+
+    def test_workdir(self, engine: Engine, sha: str) -> None:
+        _, log = self.go(engine, sha, "cat data", workdir="sub dir")
+        assert log == "below\n"
+
+    @pytest.mark.parametrize("workdir", ["nope", "README", "out"])
+    def test_a_workdir_that_is_none_is_an_error(self, engine: Engine, sha: str, workdir: str) -> None:
+        record, log = self.go(engine, sha, "echo ran", workdir=workdir)
+        assert (record.state, "ran" in log) == (State.ERROR, False)
+        assert workdir in record.reason
+
+    def test_a_sha_that_can_not_be_had_is_an_error_and_nothing_runs(self, engine: Engine, sha: str) -> None:
+        record, log = self.go(engine, "f" * 40, "echo ran")
+        assert (record.state, "ran" in log) == (State.ERROR, False)
+        assert "f" * 12 in record.reason
+
+    def test_a_timeout_ends_the_command_and_its_children(self, engine: Engine, sha: str) -> None:
+        record, log = self.go(engine, sha, "echo before; sleep 100 & sleep 100; echo after", timeout=1)
+        assert (record.state, record.exit_code, record.reason) == (State.FAILED, None, "timed out after 1s")
+        assert log.startswith("before\n")
+        assert "after" not in log
+
+    def test_a_command_that_ignores_term_is_killed(self, engine: Engine, sha: str) -> None:
+        record, _ = self.go(engine, sha, "trap '' TERM; sleep 100; sleep 100", timeout=1)
+        assert record.reason == "timed out after 1s"
+
+    def test_retries_start_it_again_in_a_fresh_checkout(self, engine: Engine, sha: str) -> None:
+        record, log = self.go(engine, sha, "cat mark; echo dirt > mark; exit 1", retries=2)
+        assert (record.state, record.exit_code, record.tries) == (State.FAILED, 1, 3)
+        assert "dirt" not in log
+
+    def test_a_success_is_not_retried(self, engine: Engine, sha: str) -> None:
+        record, _ = self.go(engine, sha, "true", retries=5)
+        assert record.tries == 1
+
+    def test_setup_runs_first_in_the_same_checkout(self, engine: Engine, sha: str) -> None:
+        _, log = self.go(engine, sha, "cat made", setup=("echo one > made", "echo two >> made"))
+        assert log == "one\ntwo\n"
+
+    def test_a_failed_setup_is_an_error_and_the_command_never_starts(self, engine: Engine, sha: str) -> None:
+        record, log = self.go(engine, sha, "echo ran", setup=("echo first", "exit 4", "echo third"), retries=2)
+        assert (record.state, record.reason, record.tries) == (State.ERROR, "setup failed: `exit 4` exit 4", 1)
+        assert log == "first\n"
+
+    @pytest.mark.parametrize(
+        ("command", "reason"),
+        [
+            ("no-such-command", "command not found"),
+            ("./README", "not executable"),
+            ("kill -SEGV $$", "SIGSEGV"),
+            ("sh -c 'kill -KILL $$'; exit $?", "SIGKILL"),
+        ],
+    )
+    def test_a_bad_end_is_named(self, engine: Engine, sha: str, command: str, reason: str) -> None:
+        record, _ = self.go(engine, sha, command)
+        assert record.state is State.FAILED
+        assert reason in record.reason
+
+    def test_the_same_key_twice_is_one_run(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "echo once")
+        answers = []
+        threads = [threading.Thread(target=lambda: answers.append(engine.launch(run))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers) == [False] * 7 + [True]
+        await_end(engine, run.key)
+        assert not engine.launch(replace(run, created_at=0.0))
+        assert b"".join(engine.log(run.key)) == b"once\n"
+
+    def test_cancel_ends_a_running_command(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "echo on; sleep 100; echo after", retries=3)
+        engine.launch(run)
+        await_state(engine, run.key, State.RUNNING)
+        assert engine.cancel(run.key, "bob")
+        record = await_end(engine, run.key)
+        assert (record.state, record.cancelled_by, record.tries) == (State.CANCELLED, "bob", 1)
+        assert not engine.cancel(run.key, "eve")
+
+    def test_cancel_of_nothing(self, engine: Engine) -> None:
+        assert not engine.cancel("0" * 26, "bob")
+
+    def test_notes_are_kept_beside_the_run(self, engine: Engine, sha: str) -> None:
+        record, _ = self.go(engine, sha, "true")
+        engine.annotate(record.run.key, reported="r", carried=("a", "b"))
+        engine.annotate(record.run.key, reported="s")
+        noted = engine.record(record.run.key)
+        assert noted is not None
+        assert (noted.reported, noted.carried, noted.state) == ("s", ("a", "b"), State.SUCCEEDED)
+
+    def test_a_log_is_followed_to_the_end(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "for i in 1 2 3; do echo $i; sleep 0.2; done")
+        engine.launch(run)
+        pieces = [piece for piece in engine.log(run.key, follow=True) if piece]
+        assert b"".join(pieces) == b"1\n2\n3\n"
+        assert len(pieces) > 1
+        record = engine.record(run.key)
+        assert record is not None
+        assert record.state.final
+
+    def test_a_log_of_nothing(self, engine: Engine) -> None:
+        with pytest.raises(UserError):
+            list(engine.log("0" * 26))
+
+    def test_records_hold_every_run(self, engine: Engine, sha: str) -> None:
+        keys = {self.go(engine, sha, "true")[0].run.key for _ in range(3)}
+        assert keys <= {record.run.key for record in engine.records()}
+
+
+def make_commit(repo: Path) -> str:
+    """What the contract's commands find in their checkout."""
+    (repo / "sub dir").mkdir()
+    (repo / "sub dir" / "data").write_text("below\n")
+    (repo / "out").symlink_to("/tmp")
+    git("add", ".", cwd=repo)
+    git("commit", "-q", "-m", "Content", cwd=repo)
+    return git("rev-parse", "HEAD", cwd=repo)
