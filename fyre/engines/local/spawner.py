@@ -22,7 +22,7 @@ def main() -> None:
             folder, pipes, _, _ = socket.recv_fds(server, 4096, 1)
             if not folder:
                 return
-            os.set_inheritable(pipes[0], False)  # a command that held it would hide its supervisor's death
+            os.set_inheritable(pipes[0], False)  # noqa: FBT003 - its only form; a command that held it would hide its supervisor's death
             if os.fork() == 0:
                 server.close()
                 _supervise(folder.decode(), pipes[0])

@@ -1,0 +1,92 @@
+"""Commit messages that try to be misread, for the differential test and the benchmark of the parser."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+EMPTY_CONFIG = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8"}
+
+_TRAILERS = ["Fyre-Run: make all", "fyre-run : b", "FYRE-RUN:c", "Fyre-Run:", "Fyre-Env: A=1", "Fyre-Env: A=1", "k:v",
+             "Fyre-Run: echo \"a  b\" && $(x) `y` ##vso", "-: x", "K:\t v \t", "K\t : v", "K: v\r", "K: a\x0c", "9: n",
+             "K: \u00a0v\u2003", "Fyre-Run: \u00e9\U0001f525", "K: a: b: c",
+             "See-Also: https://example.org/x#y"]  # fmt: skip
+_GENERATED = ["Signed-off-by: A <a@example.org>", "(cherry picked from commit 0123456789)", "signed-off-by: x",
+              "Signed-off-by:x"]  # fmt: skip
+_NOT = [
+    "prose here",
+    "Key_x: y",
+    "a b: c",
+    ":x",
+    "Ключ: x",
+    "\x0bK: v",
+    "---",
+    "> quoted: x",
+    "Re[1]: x",
+    "http//x",
+    "\u00a0K: v",
+]
+_FOLDS = ["  folded", "\tfold", " ", "\t", "\r", "\rfoo", " K: v", "   # no comment"]
+_NOISE = ["# comment", "#K: v", "#", "Conflicts:", "\tpath", "Conflicts: none",
+          "# ------------------------ >8 ------------------------", "diff --git a/x b/x"]  # fmt: skip
+_LINES = _TRAILERS * 3 + _GENERATED + _NOT + _FOLDS + _NOISE + [""] * 12
+
+
+def messages(count: int, seed: int) -> Iterator[str]:
+    """So many messages; the same seed gives the same ones. None begins with a blank line or holds a NUL."""
+    rng = random.Random(seed)
+    while count:
+        message = _message(rng)
+        if message.split("\n", 1)[0].strip(" \t\r"):
+            yield message
+            count -= 1
+
+
+def _message(rng: random.Random) -> str:
+    lines = [rng.choice(_LINES) for _ in range(rng.randrange(1, 14))]
+    if rng.random() < 0.8:
+        lines = ["A subject", "", *lines]
+    if rng.random() < 0.5:
+        block = [rng.choice(_TRAILERS + _GENERATED + _FOLDS[:2]) for _ in range(rng.randrange(1, 6))]
+        if rng.random() < 0.4:
+            block.insert(rng.randrange(len(block) + 1), rng.choice(_NOT + _NOISE))
+        lines += ["", *block]
+    end = rng.choice(["", "\n", "\n", "\n\n", "\n# comment\n", "\n \n"])
+    newline = "\r\n" if rng.random() < 0.03 else "\n"
+    return newline.join(lines) + end
+
+
+def by_git_log(where: Path, texts: Sequence[str]) -> list[list[tuple[str, str]]]:
+    """What git sees in each message once it is a commit: one fast-import, one ``git log``."""
+    env = {**os.environ, **EMPTY_CONFIG}
+    subprocess.run(["git", "init", "-q", "--bare", str(where)], check=True, env=env)
+    stream = bytearray()
+    for text in texts:
+        data = text.encode()
+        stream += (
+            b"commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\ndata %d\n" % len(data)
+            + data
+            + b"\n"
+        )
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=where, input=bytes(stream), check=True, env=env)
+    form = "--format=%x01%(trailers:only,unfold,separator=%x02,key_value_separator=%x03)"
+    done = subprocess.run(
+        ["git", "log", "--reverse", form, "main"], cwd=where, check=True, env=env, capture_output=True
+    )
+    entries = done.stdout.decode().split("\x01")[1:]
+    return [_pairs(entry.removesuffix("\n")) for entry in entries]
+
+
+def _pairs(entry: str) -> list[tuple[str, str]]:
+    return [(part.partition("\x03")[0], part.partition("\x03")[2]) for part in entry.split("\x02")] if entry else []
+
+
+def by_interpret_trailers(text: str) -> list[str]:
+    """The lines of ``git interpret-trailers --parse --no-divider`` under an empty configuration."""
+    command = ["git", "interpret-trailers", "--parse", "--no-divider"]
+    env = {**os.environ, **EMPTY_CONFIG}
+    done = subprocess.run(command, input=text.encode(), check=True, env=env, capture_output=True)
+    return done.stdout.decode().split("\n")[:-1]
