@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePath
 
 from fyre import hooks, lookalikes, message, trailers
 
@@ -53,4 +52,4 @@ class Draft:
     @property
     def git_dir(self) -> str:
         """Where git keeps the file, and what else is under way."""
-        return os.environ.get("GIT_DIR") or str(PurePath(self.path).parent)
+        return os.environ.get("GIT_DIR") or os.path.dirname(self.path)  # noqa: PTH120 - as above

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import fyre
+from fyre import cli
+from fyre.errors import UserError
+
+HEAVY = {"typer", "click", "rich", "github", "requests", "kubernetes", "git", "starlette", "uvicorn", "jinja2"}
+
+
+def loaded(*words: str, cwd: Path) -> set[str]:
+    """The top-level modules that a command line loads."""
+    code = "import sys; from fyre import cli; cli.main(sys.argv[1:]); print('\\nLOADED', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.rpartition("LOADED ")[2].split()}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["commit", "--help"], ["commit", "--run", "true"], ["nonsense"]])
+def test_the_everyday_words_load_nothing_heavy(repo: Path, words: list[str]) -> None:
+    assert not HEAVY & loaded(*words, cwd=repo)
+
+
+def test_check_loads_nothing_but_typer(repo: Path) -> None:
+    assert not (HEAVY - {"typer", "click", "rich"}) & loaded("check", cwd=repo)
+
+
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"], ["help"]):
+        assert cli.main(words) == 0
+        out = capsys.readouterr().out
+        assert all(f"  {verb} " in out and line in out for verb, line in cli.VERBS.items())
+
+
+def test_every_module_that_is_a_verb_is_listed() -> None:
+    there = {path.stem for path in (Path(fyre.__file__).parent / "commands").glob("*.py")}
+    verbs = {name for name in there if hasattr(import_module(f"fyre.commands.{name}"), "main")}
+    assert verbs <= set(cli.VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["comit"], "did you mean `fyre commit`?"),
+        (["--nonsense"], "no such option: --nonsense"),
+        (["check", "--nonsense"], "no such option: --nonsense"),
+        (["check", "a", "b"], "see `fyre check --help`"),
+        (["init", "--remove"], "--remove goes with --hooks"),
+    ],
+)
+def test_wrong_usage_is_two_lines_and_code_2(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert [row.partition(":")[0] for row in err.splitlines()] == ["error", "hint"]
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def verb(argv: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("fyre.commands.commit.main", verb)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("no", hint="yes"), 1),
+        (UserError("no", code=2), 2),
+        (KeyboardInterrupt(), 130),
+        (SystemExit(7), 7),
+        (SystemExit("words"), 1),
+        (SystemExit(None), 0),
+    ],
+)
+def test_what_a_verb_raises_is_its_exit_code(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int) -> None:
+    raising(monkeypatch, error)
+    assert cli.main(["commit"]) == code
+
+
+def test_a_bug_is_a_report_without_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    raising(monkeypatch, RuntimeError("broken by PASSWORD=hunter2"))
+    assert cli.main(["commit", "--run", "x --token q8w7e6r5t4y3u2i1"]) == 3
+    err = capsys.readouterr().err
+    [path] = tmp_path.iterdir()
+    assert str(path) in err
+    text = path.read_text()
+    assert f"fyre {fyre.__version__}, Python 3." in text
+    assert "$ fyre commit --run" in text
+    assert "Traceback" in text
+    assert not any(secret in text + err for secret in ("hunter2", "q8w7e6r5t4y3u2i1"))
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "import sys; from fyre import cli; sys.exit(cli.main(['--help']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_colours_are_for_terminals_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    cli.main(["nonsense"])
+    assert "\x1b" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    cli.main(["nonsense"])
+    assert "\x1b[1;31merror:\x1b[0m" in capsys.readouterr().err
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.main(["nonsense"])
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"fyre {fyre.__version__} · python 3.")
