@@ -10,14 +10,15 @@ import re
 COMMAND_MAX = 100 * 1024
 """Bytes of one command: Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN), a Job must hold it as well."""
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+# ASCII and nine digits: Python's \d takes any script's, and int() refuses more than 4,300 with an error of its own.
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 _SECONDS = (86400, 3600, 60, 1)
 _LONGEST = 365 * 86400
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Kubernetes: a qualified name (k8s.io/apimachinery validation.IsQualifiedName) and a quantity (resource.Quantity).
 _RESOURCE = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
-_QUANTITY = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_QUANTITY = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", re.ASCII)
 _PLAIN_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
 _OTHER_WORDS = {"mem": "memory", "ram": "memory", "cpus": "cpu", "cores": "cpu", "gpu": "nvidia.com/gpu"}
 # github.com/distribution/reference: [host[:port]/]path[:tag][@digest]
@@ -55,17 +56,18 @@ def duration(text: str) -> int:
     match = _DURATION.fullmatch(text)
     seconds = sum(int(n) * unit for n, unit in zip(match.groups("0"), _SECONDS, strict=True)) if match else 0
     if text.isascii() and text.isdigit():
-        raise BadValueError(f"{text!r} has no unit", f"write {text}s, {text}m or {text}h")
+        short = text if len(text) < 10 else "5"
+        raise BadValueError(f"{_shown(text)} has no unit", f"write {short}s, {short}m or {short}h")
     if not match or not text:
         raise BadValueError(f"{_shown(text)} is not a duration", "write it like 90s, 30m, 2h, 1h30m or 2d")
     if not 0 < seconds <= _LONGEST:
-        raise BadValueError(f"{text!r} is not between 1s and 365d", "write it like 90s, 30m, 2h, 1h30m or 2d")
+        raise BadValueError(f"{_shown(text)} is not between 1s and 365d", "write it like 90s, 30m, 2h, 1h30m or 2d")
     return seconds
 
 
 def retries(text: str) -> int:
     """How many further starts: 0 to 20."""
-    if not (text.isascii() and text.isdigit() and int(text[:4]) <= 20):
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) <= 20):
         raise BadValueError(f"{_shown(text)} is not a number of retries", "write a whole number from 0 to 20")
     return int(text)
 
@@ -118,7 +120,7 @@ def env(text: str) -> tuple[str, str]:
     if not equals or not _ENV_NAME.fullmatch(key):
         raise BadValueError(f"{_shown(text)} is not NAME=value", "write it like Fyre-Env: EPOCHS=10")
     if key.startswith("FYRE_"):
-        raise BadValueError(f"{key} is Fyre's own", "choose a name that does not begin with FYRE_")
+        raise BadValueError(f"{key[:60]} is Fyre's own", "choose a name that does not begin with FYRE_")
     return key, value
 
 
@@ -130,7 +132,7 @@ def resources(text: str) -> tuple[tuple[str, str], ...]:
     names = [key for key, _ in found]
     twice = next((key for key in names if names.count(key) > 1), None)
     if twice:
-        raise BadValueError(f"{twice} is given twice", "give each resource once")
+        raise BadValueError(f"{twice[:60]} is given twice", "give each resource once")
     return tuple(found)
 
 
@@ -143,9 +145,9 @@ def resource(key: str, quantity: str) -> tuple[str, str]:
             f"{_shown(key)} is not a resource", "write cpu=4, memory=16Gi, ephemeral-storage=10Gi or nvidia.com/gpu=1"
         )
     if not _QUANTITY.fullmatch(quantity) or not float(re.sub(r"[A-Za-z]+$", "", quantity)):
-        raise BadValueError(f"{key}={_shown(quantity)} is not a quantity", "write it like 4, 500m, 16Gi or 512Mi")
+        raise BadValueError(f"{key[:60]}={_shown(quantity)} is not a quantity", "write it like 4, 500m, 16Gi or 512Mi")
     if key not in ("cpu", "memory", "ephemeral-storage") and not quantity.isdigit():
-        raise BadValueError(f"{key} takes whole numbers only, not {quantity!r}", f"write {key}=1")
+        raise BadValueError(f"{key[:60]} takes whole numbers only, not {_shown(quantity)}", f"write {key}=1")
     return key, quantity
 
 

@@ -44,9 +44,9 @@ def main(words: list[str]) -> int:
 def _rows() -> Iterable[str]:
     """git's lines on stdin; pre-commit reads those itself and tells them one ref at a time by its environment."""
     of = os.environ.get
-    if of("PRE_COMMIT_TO_REF"):
-        names = (of("PRE_COMMIT_LOCAL_BRANCH", ""), of("PRE_COMMIT_TO_REF", ""), of("PRE_COMMIT_REMOTE_BRANCH", ""))
-        return [" ".join((*names, of("PRE_COMMIT_FROM_REF") or git.ZERO))]
+    local, there = of("PRE_COMMIT_LOCAL_BRANCH", ""), of("PRE_COMMIT_REMOTE_BRANCH", "")
+    if there:  # for a branch with all of history pre-commit names no commits
+        return [" ".join((local, of("PRE_COMMIT_TO_REF") or local, there, of("PRE_COMMIT_FROM_REF") or git.ZERO))]
     return sys.stdin
 
 

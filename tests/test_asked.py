@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fyre import asked, ident
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+ID = ident.mint(1.0, bytes(10))
+
+
+def read(*trailers: str) -> asked.Asked:
+    return asked.read("\n".join(["Subject", "", *trailers]))
+
+
+def test_runs_and_what_refines_them() -> None:
+    found = read("Fyre-Run: one", "fyre-NAME : a", "Signed-off-by: A", "Fyre-Env: A=1", "Fyre-Env: B=2",
+                 "Fyre-Run: two", "Fyre-Secret: s", f"Fyre-Id: {ID}", f"Fyre-From: {SHA}")  # fmt: skip
+    assert found.problems == ()
+    one, two = found.runs
+    assert (one.command, one.name, one.env) == ("one", "a", (("A", "1"), ("B", "2")))
+    assert (two.command, two.name, two.secrets) == ("two", "", ("s",))
+    assert (found.fyre_id, found.fyre_from, found.lines) == (ID, SHA, (3, 8))
+    assert found.names == ("a", "run")
+
+
+@pytest.mark.parametrize(
+    ("trailers", "line", "says", "hint", "run"),
+    [
+        (["Fyre-Name: a", "Fyre-Run: x"], 3, "Fyre-Name stands before any", "move it below", None),
+        (["Fyre-Run:"], 3, "the command is empty", "Fyre-Run: python", 0),
+        (["Fyre-Run: x", "Fyre-Timeout: 5"], 4, "Fyre-Timeout: '5' has no unit", "5m", 0),
+        (["Fyre-Run: x", "Fyre-Tmieout: 5m"], 4, "unknown trailer", "did you mean Fyre-Timeout?", 0),
+        (["Fyre-Run: x", "Fyre-Zzzzzzz: 5m"], 4, "unknown trailer", "the keys are Fyre-Run,", 0),
+        (["Fyre-Run: x", "Fyre-Matrix: 5m"], 4, "not supported yet", "delete the line", 0),
+        (["Fyre-Run: x", "Fyre-Name: a", "Fyre-Name: b"], 5, "twice for one run", "keep one", 0),
+        (["Fyre-Run: x", "Fyre-Name: a", "Fyre-Run: y", "Fyre-Name: A"], 5, "ignores case", "its own name", 1),
+        (["Fyre-Run: x", "Fyre-Name: a", "Fyre-Run: y", "Fyre-Name: a"], 5, "two runs are named 'a'", "its own", 1),
+        (["Fyre-Id: x"], 3, "not an id", "new one is minted", None),
+        ([f"Fyre-Id: {ID}", f"Fyre-Id: {ID}"], 4, "given twice", "keep one", None),
+        (["Fyre-From: abc1234"], 3, "not a full SHA", "delete", None),
+    ],
+)
+def test_problems(trailers: list[str], line: int, says: str, hint: str, *, run: int | None) -> None:
+    [problem] = read(*trailers).problems
+    assert (problem.line, problem.run) == (line, run)
+    assert says in problem.message
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("given_names", "settled"),
+    [
+        (("",), ("run",)),
+        (("", "", ""), ("run", "run-2", "run-3")),
+        (("", "Run", ""), ("run-2", "Run", "run-3")),
+        (("run-2", "", ""), ("run-2", "run", "run-3")),
+    ],
+)
+def test_names_are_settled(given_names: tuple[str, ...], settled: tuple[str, ...]) -> None:
+    assert asked.settle_names(given_names) == settled
+
+
+@given(st.lists(st.sampled_from(["", "run", "run-2", "run-3", "a"]), max_size=8))
+def test_settled_names_clash_only_where_people_made_them(names: list[str]) -> None:
+    settled = asked.settle_names(tuple(names))
+    minted = [name for name, own in zip(settled, names, strict=True) if not own]
+    assert len(set(minted)) == len(minted)
+    assert not set(minted) & set(filter(None, names))
+
+
+KEYS = [*asked.KEYS, "Fyre-Matrix", "Fyre-Nope", "Signed-off-by", "fyre-run"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.one_of(st.text(), st.sampled_from(["1h", "x", "A=1", ID])))))
+def test_any_message_is_read_without_raising(trailers: list[tuple[str, str]]) -> None:
+    found = read(*(f"{key}: {value}" for key, value in trailers))
+    assert len(found.names) == len(found.runs) == len(found.lines)
+    assert all(problem.line >= 1 and problem.message for problem in found.problems)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fyre import units
+
+GOOD = [
+    (units.duration, "90s", 90),
+    (units.duration, "1h30m", 5400),
+    (units.duration, "2d", 172800),
+    (units.duration, "365d", 365 * 86400),
+    (units.retries, "0", 0),
+    (units.retries, "20", 20),
+    (units.name, "train-1.b_c", "train-1.b_c"),
+    (units.name, "a" * 63, "a" * 63),
+    (units.profile, "gpu", "gpu"),
+    (units.image, "python:3.12", "python:3.12"),
+    (units.image, "host.example.org:5000/team/x@sha256:" + "0" * 64, "host.example.org:5000/team/x@sha256:" + "0" * 64),
+    (units.secret, "wandb.key", "wandb.key"),
+    (units.workdir, "experiments/resnet", "experiments/resnet"),
+    (units.env, "A=", ("A", "")),
+    (units.env, "A=b=c d", ("A", "b=c d")),
+    (units.resources, "cpu=500m  memory=16Gi nvidia.com/gpu=1",
+     (("cpu", "500m"), ("memory", "16Gi"), ("nvidia.com/gpu", "1"))),
+    (units.command, " a && b ", " a && b "),
+]  # fmt: skip
+BAD = [
+    (units.duration, "5", "no unit"),
+    (units.duration, "", "not a duration"),
+    (units.duration, "1m1h", "not a duration"),
+    (units.duration, "0s", "not between"),
+    (units.duration, "366d", "not between"),
+    (units.duration, "٣m", "not a duration"),
+    (units.duration, "9" * 5000 + "s", "not"),
+    (units.retries, "21", "number of retries"),
+    (units.retries, "-1", "number of retries"),
+    (units.retries, "00000000021", "number of retries"),
+    (units.name, "Moved", "Fyre's own"),
+    (units.name, "a b", "not a name"),
+    (units.name, "-a", "not a name"),
+    (units.name, "a" * 64, "not a name"),
+    (units.name, "a\n", "not a name"),
+    (units.image, "Python:3", "not an image"),
+    (units.image, "a b", "not an image"),
+    (units.secret, "Value!", "not a secret's name"),
+    (units.workdir, "/etc", "not a directory inside"),
+    (units.workdir, "a/../..", "not a directory inside"),
+    (units.workdir, ".git/hooks", "not a directory inside"),
+    (units.env, "A", "not NAME=value"),
+    (units.env, "1=a", "not NAME=value"),
+    (units.env, "FYRE_SHA=a", "Fyre's own"),
+    (units.resources, " ", "no resources"),
+    (units.resources, "gpu=1", "not a resource"),
+    (units.resources, "cpu=1 cpu=2", "twice"),
+    (units.resources, "cpu=0", "not a quantity"),
+    (units.resources, "cpu", "not a quantity"),
+    (units.resources, "memory=4GB", "not a quantity"),
+    (units.resources, "nvidia.com/gpu=0.5", "whole numbers"),
+    (units.command, " ", "empty"),
+    (units.command, "x" * (units.COMMAND_MAX + 1), "bytes long"),
+]
+
+
+@pytest.mark.parametrize(("parse", "text", "value"), GOOD)
+def test_what_is_taken(parse: Callable[[str], object], text: str, value: object) -> None:
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(("parse", "text", "says"), BAD)
+def test_what_is_not_and_why(parse: Callable[[str], object], text: str, says: str) -> None:
+    with pytest.raises(units.BadValueError, match=says) as refused:
+        parse(text)
+    assert refused.value.hint
+    assert "\n" not in refused.value.args[0]
+    assert len(refused.value.args[0]) < 200
+
+
+@pytest.mark.parametrize("parse", sorted({parse for parse, *_ in GOOD}, key=lambda parse: parse.__name__))
+@given(text=st.one_of(st.text(), st.text("0123456789=:/.@ dhmsGi"), st.from_regex(r"\A[a-z./]+=?\d+[A-Za-z]*\Z")))
+def test_any_text_is_a_value_or_a_reason(parse: Callable[[str], object], text: str) -> None:
+    try:
+        parse(text)
+    except units.BadValueError as error:
+        assert error.hint
+
+
+@given(st.integers(1, 365 * 86400))
+def test_lengths_of_time_read_back(seconds: int) -> None:
+    shown = units.text_of(seconds)
+    step = 1 if seconds < 3600 else 60 if seconds < 86400 else 3600
+    assert units.duration(shown.replace(" ", "")) == seconds // step * step
