@@ -1,0 +1,143 @@
+"""What the benchmarks of the whole share: a ``fyre up`` of their own, a repository to push, and reading back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+HEADERS = {"Authorization": "token benchmark"}
+
+
+class Server:
+    """A ``fyre up`` as a process of its own; it can be killed and started again on the same root and port."""
+
+    def __init__(self, root: Path, jobs: int = 2) -> None:
+        self.root, self.jobs, self.port = root, jobs, 0
+        self.process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        command = [
+            sys.executable,
+            "-m",
+            "fyre",
+            "up",
+            "--root",
+            str(self.root),
+            "--port",
+            str(self.port),
+            "--jobs",
+            str(self.jobs),
+        ]
+        errors = (self.root.parent / "server.log").open("a")
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if match := re.fullmatch(r"ready (http://[^:]+:(\d+))\n", line):
+                self.url, self.port = match[1], int(match[2])
+                break
+            errors.write(line)
+        else:
+            raise RuntimeError(f"fyre up did not start; see {errors.name}")
+        subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=errors)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it, by pid."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait()
+            self.process = None
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - what JSON holds
+        """An answer of its REST API."""
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/api{path}", headers=HEADERS), timeout=30
+        ) as answer:
+            return json.load(answer)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs that its first page lists."""
+        with urllib.request.urlopen(f"{self.url}/runs.json", timeout=30) as answer:
+            found: list[dict[str, Any]] = json.load(answer)
+        return found
+
+    def memory_mb(self) -> float:
+        """The most memory that it ever held."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index] # Linux has it
+
+
+@contextmanager
+def server(jobs: int = 2) -> Iterator[tuple[Server, Path]]:
+    """A running server and the folder that it and the benchmark keep everything in."""
+    with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as folder:
+        place = Path(folder)
+        os.environ.update(isolated(place))
+        one = Server(place / "state", jobs)
+        one.start()
+        try:
+            yield one, place
+        finally:
+            one.stop()
+
+
+def isolated(place: Path) -> dict[str, str]:
+    """A git that knows nothing of this machine."""
+    config = place / "gitconfig"
+    config.write_text("[user]\n name = Ada\n email = ada@example.org\n[init]\n defaultBranch = main\n[gc]\n auto = 0\n")
+    return {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(config),
+        "HOME": str(place),
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+
+
+def git(*args: str, cwd: Path, stdin: bytes | None = None) -> str:
+    """What git prints."""
+    return subprocess.run(["git", *args], cwd=cwd, input=stdin, check=True, capture_output=True).stdout.decode().strip()
+
+
+def repository(place: Path, name: str, files: int = 150) -> Path:
+    """A repository of a usual size, committed once."""
+    path = place / name
+    git("init", "-q", str(path), cwd=place)
+    for number in range(files):
+        file = path / f"package{number % 12}" / f"module{number}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(
+            f'"""Module {number}."""\n' + "".join(f"def f{n}() -> int:\n    return {n}\n\n" for n in range(60))
+        )
+    git("add", ".", cwd=path)
+    git("commit", "-q", "-m", "Code", cwd=path)
+    return path
+
+
+def commits(path: Path, messages: list[str]) -> list[str]:
+    """So many commits on main, each changing a file, made in one go; their SHAs, oldest first."""
+    base, now = git("rev-parse", "HEAD", cwd=path), int(time.time())
+    stream = bytearray()
+    for number, message in enumerate(messages):
+        data, content = message.encode(), f"{number}\n".encode()
+        stream += (
+            f"commit refs/heads/main\ncommitter Ada <ada@example.org> {now} +0000\ndata {len(data)}\n".encode() + data
+        )
+        stream += (f"\nfrom {base}" if number == 0 else "").encode()
+        stream += b"\nM 100644 inline counter\ndata %d\n" % len(content) + content + b"\n"
+    git("fast-import", "--quiet", cwd=path, stdin=bytes(stream))
+    git("reset", "--hard", "--quiet", cwd=path)
+    return git("rev-list", "--reverse", f"{base}..main", cwd=path).split()
