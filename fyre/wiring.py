@@ -12,8 +12,8 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from fyre.embedded import api, hosts
 from fyre.embedded.forge import Forge as EmbeddedForge
 from fyre.engines.index import Index
 from fyre.engines.local import LocalEngine
@@ -38,7 +38,7 @@ class Up:
         self.url = f"http://{host}:{self.socket.getsockname()[1]}"
         root = root.resolve()
         policy = Policy()
-        self.embedded = EmbeddedForge(root, lambda: self.url)
+        self.embedded = EmbeddedForge(root, base_url=self.url)
         self.engine = LocalEngine(
             root / "engine", git_dir=lambda r: self.embedded.git_dir(r.name), jobs=jobs, history=policy.history
         )
@@ -48,10 +48,10 @@ class Up:
         pages = Pages(self.engine, _secret(root / "pages.secret"), lambda: self.url)
         ledger = Ledger(forge, self.engine, index, pages.url)
         self.receiver = Receiver(forge, self.mirrors, self.engine, index, ledger, policy)
-        door = Door(forge.url, lambda: [self.embedded.webhook_secret], self.receiver.hear)
+        door = Door(forge.url, lambda: [self.embedded.webhook_secret.encode()], self.receiver.hear)
         # A page of another site can't reach us through a name of its own that it points at this machine.
-        trusted = Middleware(TrustedHostMiddleware, allowed_hosts=[host, LOOPBACK, "localhost"])
-        routes = [*door.routes(), *pages.routes(), *self.embedded.routes()]
+        trusted = Middleware(hosts.TrustedHosts, hosts=(host, *hosts.LOOPBACK))
+        routes = [*door.routes(), *pages.routes(), *api.routes(self.embedded)]
         self.app = Starlette(routes=routes, middleware=[trusted])
 
     def serve(self) -> None:
