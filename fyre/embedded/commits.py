@@ -1,0 +1,198 @@
+"""Commits in the API: what a ref names, one commit, the commits between two, files, branches."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+from fyre.embedded import gitlog, objects, shapes
+from fyre.embedded.gitlog import Entry
+from fyre.embedded.objects import Object
+from fyre.embedded.repositories import Bare
+from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call
+from fyre.embedded.shapes import Json, Urls
+from fyre.git import ZERO
+
+SHA = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_ABBREVIATED = re.compile(r"[0-9a-f]{4,39}", re.ASCII)
+_NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|^[-/]|//|/$|\.lock$|^$")
+
+COMPARED_MAX = 250
+"""Commits on one page of a comparison."""
+
+LISTED_MAX = 1000
+"""Entries of a directory."""
+
+_KINDS = {objects.TREE: "dir", b"120000": "symlink", b"160000": "submodule"}
+
+INLINE_MAX = 1024 * 1024
+"""Bytes; a larger file is described and not included, as on GitHub."""
+
+
+def resolve(call: Call, bare: Bare, ref: str) -> str | None:
+    """The SHA of the commit that a SHA, branch or tag names, and no other of git's ways to say it."""
+    find = call.forge.objects.commit
+    if SHA.fullmatch(ref):
+        return find(bare.git_dir, ref)
+    if _NOT_IN_A_REF.search(ref):
+        return None
+    names = ["HEAD"] if ref == "HEAD" else [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}"]
+    names += [ref] if _ABBREVIATED.fullmatch(ref) else []
+    return next((sha for sha in (find(bare.git_dir, name) for name in names) if sha), None)
+
+
+def resolved(call: Call, bare: Bare, ref: str) -> str:
+    """The same, where there must be one. Raises 422."""
+    found = resolve(call, bare, ref)
+    if found is None:
+        raise ApiError(422, f"No commit found for SHA: {ref[:200]}")
+    return found
+
+
+def get_commit(call: Call) -> Answer:
+    """``GET …/commits/{ref}``."""
+    bare = call.bare
+    sha = resolved(call, bare, call.path["ref"])
+    entry = gitlog.read(bare.git_dir, [sha], "--max-count=1")[0]
+    return Answer({**shape(bare, entry, call.urls), "stats": {"additions": 0, "deletions": 0, "total": 0}, "files": []})
+
+
+def compare(call: Call) -> Answer:
+    """``GET …/compare/{base}...{head}``: the commits of head that base lacks, oldest first, in pages."""
+    bare = call.bare
+    names = call.path["basehead"].split("...")
+    found = [resolve(call, bare, name) for name in names]
+    if len(names) != 2 or None in found:
+        raise ApiError(404, NOT_FOUND)
+    base, head = str(found[0]), str(found[1])
+    behind, ahead = gitlog.distance(bare.git_dir, base, head)
+    fork = gitlog.merge_base(bare.git_dir, base, head)
+    if fork is None:
+        raise ApiError(404, f"No common ancestor between {base} and {head}.")
+    size, number = call.number("per_page", COMPARED_MAX, COMPARED_MAX), call.number("page", 1, 1 << 40)
+    skip = max(0, ahead - number * size)
+    window = [f"--skip={skip}", f"--max-count={max(0, ahead - (number - 1) * size - skip)}"]
+    entries = gitlog.read(bare.git_dir, [head, f"^{base}"], *window)[::-1]
+    where, web = f"{call.urls.repository(bare.name)}/compare/{base}...{head}", call.urls.web(bare.name)
+    status = {(False, False): "identical", (True, False): "ahead", (False, True): "behind"}
+    ends = {entry.sha: entry for entry in gitlog.read(bare.git_dir, [base, fork], "--no-walk")}
+    data = {
+        "url": where,
+        "html_url": f"{web}/compare/{base}...{head}",
+        "permalink_url": f"{web}/compare/{base}...{head}",
+        "diff_url": f"{web}/compare/{base}...{head}.diff",
+        "patch_url": f"{web}/compare/{base}...{head}.patch",
+        "base_commit": shape(bare, ends[base], call.urls),
+        "merge_base_commit": shape(bare, ends[fork], call.urls),
+        "status": status.get((ahead > 0, behind > 0), "diverged"),
+        "ahead_by": ahead,
+        "behind_by": behind,
+        "total_commits": ahead,
+        "commits": [shape(bare, entry, call.urls) for entry in entries],
+        "files": [],
+    }
+    return Answer(data, headers=call.links(number, -(-ahead // size)))
+
+
+def get_contents(call: Call) -> Answer:
+    """``GET …/contents/{path}?ref=``: a file in base64, or the names in a directory."""
+    bare, path = call.bare, call.path.get("path", "").strip("/")
+    sha = resolve(call, bare, call.query.get("ref") or "HEAD")
+    if sha is None:
+        raise ApiError(404, f"No commit found for the ref {call.query.get('ref', '')[:200]}")
+    found = call.forge.objects.find(bare.git_dir, f"{sha}:{path}") if ".." not in path.split("/") else None
+    if found is None or found.type not in ("blob", "tree"):
+        raise ApiError(404, NOT_FOUND)
+    if found.type == "tree":
+        return Answer(_directory(call, bare, path, sha, found))
+    inline = len(found.content) <= INLINE_MAX
+    return Answer(
+        {
+            **_links(bare, path, sha, found.sha, call.urls),
+            "type": "file",
+            "encoding": "base64" if inline else "none",
+            "size": len(found.content),
+            "content": base64.encodebytes(found.content).decode() if inline else "",
+        }
+    )
+
+
+def _directory(call: Call, bare: Bare, path: str, sha: str, tree: Object) -> list[Json]:
+    """What is in a directory; like GitHub at most 1,000 entries, and a submodule without a size."""
+    listed = []
+    for name, (mode, digest) in list(objects.parse_tree(tree.content).items())[:LISTED_MAX]:
+        kind = _KINDS.get(mode, "file")
+        blob = call.forge.objects.find(bare.git_dir, digest.hex()) if kind in ("file", "symlink") else None
+        within = f"{path}/{name.decode(errors='replace')}".lstrip("/")
+        size = len(blob.content) if blob is not None else 0
+        listed.append({**_links(bare, within, sha, digest.hex(), call.urls), "type": kind, "size": size})
+    return listed
+
+
+def _links(bare: Bare, path: str, ref: str, sha: str, urls: Urls) -> Json:
+    url = f"{urls.repository(bare.name)}/contents/{path}?ref={ref}"
+    html, blob = f"{urls.web(bare.name)}/blob/{ref}/{path}", f"{urls.repository(bare.name)}/git/blobs/{sha}"
+    return {
+        "name": path.rpartition("/")[2],
+        "path": path,
+        "sha": sha,
+        "url": url,
+        "git_url": blob,
+        "html_url": html,
+        "download_url": None,
+        "_links": {"self": url, "git": blob, "html": html},
+    }
+
+
+def get_branches(call: Call) -> Answer:
+    """``GET …/branches``."""
+    bare = call.bare
+    call.forge.outbox.collect(bare)
+    rows = call.forge.store.ask(
+        "select ref, sha from positions where repo = ? and ref like 'refs/heads/%' and sha not in ('', ?) order by ref",
+        bare.id,
+        ZERO,
+    )
+
+    def one(row: Any) -> Json:  # noqa: ANN401 - a row
+        url = f"{call.urls.repository(bare.name)}/commits/{row['sha']}"
+        name = row["ref"].removeprefix("refs/heads/")
+        return {"name": name, "commit": {"sha": row["sha"], "url": url}, "protected": False}
+
+    return call.page(rows, one)
+
+
+def shape(bare: Bare, entry: Entry, urls: Urls) -> Json:
+    """GitHub's ``commit``. Nobody's e-mail address is known to be a user's, so ``author`` is null."""
+    url = f"{urls.repository(bare.name)}/commits/{entry.sha}"
+    git = f"{urls.repository(bare.name)}/git"
+    web = urls.web(bare.name)
+    people = {
+        role: {"name": person.name, "email": person.email, "date": person.date}
+        for role, person in (("author", entry.author), ("committer", entry.committer))
+    }
+    return {
+        "url": url,
+        "sha": entry.sha,
+        "node_id": shapes.node_id("Commit", entry.sha),
+        "html_url": f"{web}/commit/{entry.sha}",
+        "comments_url": f"{url}/comments",
+        "commit": {
+            "url": f"{git}/commits/{entry.sha}",
+            **people,
+            "message": entry.message,
+            "comment_count": 0,
+            "tree": {"sha": entry.tree, "url": f"{git}/trees/{entry.tree}"},
+        },
+        "author": None,
+        "committer": None,
+        "parents": [
+            {
+                "sha": parent,
+                "url": f"{urls.repository(bare.name)}/commits/{parent}",
+                "html_url": f"{web}/commit/{parent}",
+            }
+            for parent in entry.parents
+        ],
+    }

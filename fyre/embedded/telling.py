@@ -1,0 +1,163 @@
+"""One event to one delivery: build the payload, post it, write down what the receiver said."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sqlite3
+import time
+import uuid
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fyre.embedded import payloads, post, tokens
+from fyre.embedded.comments import COMMENTS, shape
+from fyre.embedded.notes import Notes, Record
+from fyre.embedded.objects import Objects
+from fyre.embedded.payloads import HEADS, Pushed
+from fyre.embedded.post import Answer, Sender
+from fyre.embedded.repositories import Bare, Shelf
+from fyre.embedded.shapes import Json, Urls
+from fyre.embedded.store import DELIVERIES_KEPT, Store
+from fyre.embedded.tokens import User
+from fyre.git import ZERO
+
+log = logging.getLogger(__name__)
+
+UNDELIVERED, DELIVERED, WRITING = 0, 1, -1
+"""An event's ``delivered``; ``WRITING`` is a comment whose note is not on disk yet."""
+
+_SENSELESS = frozenset({400, 413, 422})
+"""Answers that another attempt at the same bytes can't change. Anything else that is not 2xx may pass."""
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Delivers the events of any repository through one connection."""
+
+    store: Store
+    sender: Sender
+    urls: Urls
+    secret: bytes
+
+    def next_event(self, bare: Bare) -> sqlite3.Row | None:
+        """The oldest undelivered event of a repository."""
+        rows = self.store.ask("select * from events where repo = ? and delivered = 0 order by seq limit 1", bare.id)
+        return rows[0] if rows else None
+
+    def tell(self, bare: Bare, event: sqlite3.Row) -> bool:
+        """Deliver an event; False when it has to be told again later."""
+        body = payloads.encode(self._payload(bare, event))
+        answer = self._post(bare, event["event"], event["guid"], body)
+        settled = 200 <= answer.code < 300 or answer.code in _SENSELESS
+        if not 200 <= answer.code < 300:
+            log.warning("webhook %s of %s: %s %s", event["guid"], bare.name, answer.code or "no answer:", answer.text)
+        record = self._record(bare, event, body, answer)
+        with self.store.transaction() as db:
+            db.execute(
+                "delete from deliveries"  # of an event told again and again only the last failure is worth keeping
+                " where repo = ? and seq = ? and not redelivery and status_code not between 200 and 299",
+                (bare.id, event["seq"]),
+            )
+            record(db)
+            if settled:
+                self._settle(db, bare, event)
+        return settled
+
+    def repeat(self, bare: Bare, delivery: int) -> None:
+        """Send a recorded delivery again: the same bytes, the same GUID."""
+        rows = self.store.ask("select * from deliveries where repo = ? and id = ?", bare.id, delivery)
+        for row in rows:
+            body = zlib.decompress(row["payload"])
+            answer = self._post(bare, row["event"], row["guid"], body)
+            record = self._record(bare, row, body, answer, redelivery=True)
+            with self.store.transaction() as db:
+                record(db)
+
+    def _payload(self, bare: Bare, event: sqlite3.Row) -> Json:
+        actor = user(event["actor"])
+        if event["event"] == "commit_comment":
+            comment = json.loads(event["detail"])
+            return payloads.commit_comment(bare, shape(bare, event["after"], comment, self.urls), actor, self.urls)
+        tips = self.store.ask(
+            "select ref, tip from positions where repo = ? and ref like ? and ref != ? and tip != ''",
+            bare.id, HEADS + "%", event["ref"],
+        )  # fmt: skip
+        known = {row["ref"]: row["tip"] for row in tips}
+        payload = payloads.push(bare, Pushed(event["ref"], event["before"], event["after"], actor, known), self.urls)
+        if payload["forced"]:
+            with self.store.transaction() as db:
+                db.execute("update events set forced = 1 where seq = ?", (event["seq"],))
+        return payload
+
+    def _post(self, bare: Bare, event: str, guid: str, body: bytes) -> Answer:
+        return self.sender.post(post.headers(self.secret, event, guid, bare.id, body), body)
+
+    def _record(
+        self, bare: Bare, of: sqlite3.Row, body: bytes, answer: Answer, *, redelivery: bool = False
+    ) -> Callable[[sqlite3.Connection], None]:
+        """What became of a POST, to be written in a transaction (in which no id can be minted)."""
+        values = (
+            self.store.next_id(), bare.id, of["seq"], of["guid"], of["event"],
+            "created" if of["event"] == "commit_comment" else None,
+            time.time(), answer.duration, redelivery, answer.text, answer.code,
+            zlib.compress(body, 1), answer.body.encode(errors="replace"),
+        )  # fmt: skip
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("insert into deliveries values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            db.execute(
+                "delete from deliveries where repo = ?1 and id <="
+                " (select id from deliveries where repo = ?1 order by id desc limit 1 offset ?2)",
+                (bare.id, DELIVERIES_KEPT),
+            )
+
+        return write
+
+    def _settle(self, db: sqlite3.Connection, bare: Bare, event: sqlite3.Row) -> None:
+        """The receiver has heard of it: that is where the ref stands for what is told next."""
+        db.execute("update events set delivered = ? where seq = ?", (DELIVERED, event["seq"]))
+        if event["event"] == "push":
+            tip = "" if event["after"] == ZERO else event["after"]
+            db.execute("update positions set tip = ? where repo = ? and ref = ?", (tip, bare.id, event["ref"]))
+
+
+def announce_comment(store: Store, bare: Bare, sha: str, comment: Record) -> int:
+    """Write down that a comment is about to be made, before it is; answer the event's number."""
+    with store.transaction() as db:
+        cursor = db.execute(
+            "insert into events (repo, guid, event, ref, before, after, actor, at, detail, delivered)"
+            " values (?, ?, 'commit_comment', '', '', ?, ?, ?, ?, ?)",
+            (
+                bare.id, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{bare.id} comment {comment['id']}")), sha,
+                comment["user"], time.time(), json.dumps(comment), WRITING,
+            ),
+        )  # fmt: skip
+        return int(cursor.lastrowid or 0)
+
+
+def release_comment(store: Store, event: int) -> None:
+    """The comment is made: it may be told."""
+    with store.transaction() as db:
+        db.execute("update events set delivered = ? where seq = ?", (UNDELIVERED, event))
+
+
+def settle_comments(store: Store, shelf: Shelf, objects: Objects) -> None:
+    """After a crash: comments that were made are told, those that never came to be are forgotten."""
+    notes = Notes(COMMENTS, objects)
+    rows = store.ask("select * from events where delivered = ?", WRITING)
+    bares = {bare.id: bare for bare in shelf} if rows else {}
+    for row in rows:
+        bare, comment = bares.get(row["repo"]), json.loads(row["detail"])
+        if bare is not None and any(one.get("id") == comment["id"] for one in notes.read(bare.git_dir, row["after"])):
+            release_comment(store, row["seq"])
+        else:
+            with store.transaction() as db:
+                db.execute("delete from events where seq = ?", (row["seq"],))
+
+
+def user(actor: str) -> User:
+    """A reflog's name as a login: pushes by the file system carry a person's full name."""
+    return User(tokens.login(actor) or re.sub(r"[^A-Za-z0-9._-]+", "-", actor).strip("-._")[:100] or "unknown")
