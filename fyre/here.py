@@ -1,0 +1,160 @@
+"""One run on this machine without a forge: a clean checkout, the local engine, its output as it comes.
+
+The rules are those of every run: the same variables, ``.fyre.yaml`` of that very commit, timeouts, retries.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn
+
+from fyre import git, repofile, run
+from fyre.engines.local import LocalEngine
+from fyre.errors import UserError
+from fyre.run import Record, Repository, Run
+from fyre.snapshot import Place
+from fyre.spec import Spec
+from fyre.state import State
+
+TIMED_OUT = 124
+"""The exit code that ``timeout`` of coreutils gives."""
+
+
+def commit_of(where: Place, rev: str) -> str:
+    """The SHA of a revision. Raises ``UserError`` when it names no commit here: then nothing runs."""
+    sha = git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", cwd=where.top)
+    # git takes any full SHA for one that exists
+    if not rev or not sha or git.run("cat-file", "-e", sha, cwd=where.top, check=False).returncode:
+        raise UserError(f"{rev!r} names no commit here", hint="git log --oneline --all; or git fetch first")
+    return sha
+
+
+def go(
+    where: Place, sha: str, spec: Spec, *, name: str = "run", keep: bool = False, out: IO[bytes] | None = None
+) -> int:
+    """Run a command on a commit; answers with its exit code, 128 + n for a signal, 124 for a timeout.
+
+    Raises ``UserError`` when the command's own verdict is not known: no checkout, a failed setup.
+    """
+    wanted = _run(where, sha, name, repofile.settle(spec, name, _defaults(where, sha)))
+    state = Path(tempfile.mkdtemp(prefix="fyre-"))
+    engine = LocalEngine(state, git_dir=lambda _: where.common, jobs=1, keep_checkouts=keep)
+    try:
+        record = _to_its_end(engine, wanted, out or sys.stdout.buffer)
+    finally:
+        engine.close()
+        if keep:
+            sys.stderr.write(f"fyre: the checkout is kept in {state / 'work' / wanted.key}\n")
+        else:
+            _remove(state)
+    return _code(record)
+
+
+def checkout(where: Place, sha: str) -> Path:
+    """A clean checkout of a commit in a new folder, made as for a run; its objects are borrowed from the repository."""
+    from fyre.engines.local import capped, records, supervisor
+
+    folder = Path(tempfile.mkdtemp(prefix="fyre-"))
+    work = folder / where.top.name
+    log = capped.Writer(str(folder / "log"), cap=64 * 1024)
+    try:
+        supervisor.checkout(records.job(_run(where, sha, "run", Spec("")), where.common, work), str(work), log)
+    except supervisor.CheckoutError as error:
+        supervisor.remove(str(folder))
+        raise UserError(str(error), hint="git fsck; or git fetch first") from error
+    finally:
+        log.close()
+    return work
+
+
+def _defaults(where: Place, sha: str) -> repofile.Defaults:
+    text = git.run("show", f"{sha}:{repofile.PATH}", cwd=where.top, check=False)
+    if text.returncode:
+        return repofile.Defaults()
+    try:
+        return repofile.read(text.stdout.decode(errors="replace"))
+    except repofile.BadFileError as error:
+        raise UserError(str(error), hint=error.hint) from error
+
+
+def _run(where: Place, sha: str, name: str, spec: Spec) -> Run:
+    """The run of a commit that no forge was told of."""
+    tree, parents = git.out("show", "-s", "--no-show-signature", "--format=%T %P", sha, cwd=where.top).split(" ", 1)
+    repository = Repository("", 0, where.top.name)
+    key = run.key(repository, sha, spec.digest, 0, str(time.time_ns()))
+    ref = git.ask("symbolic-ref", "--quiet", "HEAD", cwd=where.top) or ""
+    who = os.environ.get("USER", "")
+    return Run(
+        key, repository, sha, tree, tuple(parents.split()), ref, who, name, spec, spec.digest, created_at=time.time()
+    )
+
+
+def _to_its_end(engine: LocalEngine, wanted: Run, out: IO[bytes]) -> Record:
+    """Launch, copy the output, answer with the record; whatever stops us stops the run first."""
+    changed = threading.Event()
+    engine.subscribe(lambda _: changed.set())
+    try:
+        with _told_to_stop():
+            engine.launch(wanted)
+            for chunk in engine.log(wanted.key, follow=True):
+                out.write(chunk)
+                out.flush()
+    except BaseException:
+        engine.cancel(wanted.key, "the keyboard")
+        _ended(engine, wanted.key, changed)
+        raise
+    return _ended(engine, wanted.key, changed)
+
+
+def _ended(engine: LocalEngine, key: str, changed: threading.Event) -> Record:
+    while True:
+        changed.clear()
+        record = engine.record(key)
+        if record is not None and record.state.final:
+            return record
+        changed.wait(1.0)
+
+
+def _code(record: Record) -> int:
+    """The exit code of a run that ended; says on stderr what is more to say."""
+    if record.unhonoured:
+        sys.stderr.write(f"fyre: not honoured here: {', '.join(record.unhonoured)}\n")
+    if record.state is State.SUCCEEDED:
+        return 0
+    if record.state is not State.FAILED:
+        raise UserError(record.reason or str(record.state))
+    sys.stderr.write(f"fyre: {record.reason}\n" if record.reason else "")
+    if record.signal:
+        return 128 + record.signal
+    return TIMED_OUT if record.exit_code is None else record.exit_code
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """While inside, TERM and HUP raise ``SystemExit``, as Ctrl-C raises ``KeyboardInterrupt``."""
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()  # only there can signals be taken
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _remove(state: Path) -> None:
+    from fyre.engines.local import supervisor
+
+    supervisor.remove(str(state))  # a command may have left directories that nobody can write
