@@ -37,7 +37,7 @@ def main(kills: int, seed: int) -> None:
             moments.append(one_round(server, path, rng.uniform(0, 0.8)))
         final = {sha: wait(server, sha) for sha in shas}
         statuses = {sha: server.get(f"/repos/bench/kill/statuses/{sha}?per_page=100") for sha in shas}
-    times = Counter(started.read_text().split())
+        times = Counter(started.read_text().split())
     lost = [sha for sha in shas if not times[sha]]
     twice = [sha for sha in shas if times[sha] > 1]
     result = {
