@@ -80,6 +80,12 @@ def merge_base(git_dir: Path, left: str, right: str) -> str | None:
     return said.stdout.decode().strip() or None
 
 
+def is_ancestor(git_dir: Path, old: str, new: str) -> bool:
+    """Whether the old commit is in the new one's history, whatever their dates say (``rev-list`` goes by dates)."""
+    said = git.run(f"--git-dir={git_dir}", "merge-base", "--is-ancestor", old, new, env=git.clean_env(), check=False)
+    return said.returncode == 0
+
+
 def _start(git_dir: Path, revisions: Iterable[str], *command: str) -> subprocess.Popen[bytes]:
     """Git reads all revisions from its input before it answers, so writing them first can't deadlock."""
     process = subprocess.Popen(

@@ -115,7 +115,7 @@ def _forced(git_dir: Path, one: Pushed, entries: Sequence[Entry]) -> bool:
     """Whether the old tip was dropped: else it is a parent of something new, or lies below where the list was cut."""
     if any(one.before in entry.parents for entry in entries):
         return False
-    return len(entries) <= COMMITS_MAX or bool(gitlog.shas(git_dir, [one.before, f"^{one.after}"], "--max-count=1"))
+    return len(entries) <= COMMITS_MAX or not gitlog.is_ancestor(git_dir, one.before, one.after)
 
 
 def _head(git_dir: Path, sha: str, entries: Sequence[Entry] = ()) -> Entry | None:

@@ -25,7 +25,7 @@ def test_a_push_makes_the_repository_and_a_clone_has_what_was_pushed(
 
 
 @pytest.mark.parametrize("version", ["0", "2"])
-def test_exact_shas_are_fetched_shallow_by_either_protocol(
+def test_exact_shas_are_fetched_shallow_by_either_protocol(  # noqa: PLR0917 - fixtures
     forge: Served, pushed: str, repo: Path, tmp_path: Path, git: Git, version: str
 ) -> None:
     git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)

@@ -18,7 +18,8 @@ Git = Callable[..., str]
 def test_pygithub_writes_and_reads_everything(forge: Served, pushed: str, repo: Path, git: Git) -> None:
     git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)
-    hub = Github(auth=Auth.Token(forge.forge.service_token), base_url=forge.api, lazy=True)
+    unpaced = {"seconds_between_requests": None, "seconds_between_writes": None}
+    hub = Github(auth=Auth.Token(forge.forge.service_token), base_url=forge.api, lazy=True, **unpaced)
     found = hub.get_repo(NAME)
     commit = found.get_commit(pushed)
     posted = commit.create_status("pending", "http://127.0.0.1/x", "queued", "fyre/run")
