@@ -43,6 +43,14 @@ class Mirrors:
         found = self._ask(repository, f"{sha}:{path}")
         return found[1] if found is not None and found[0] == "blob" else None
 
+    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
+        """The newest so many SHAs that a commit stands on, itself included, oldest first."""
+        done = git.run(f"--git-dir={self._git_dir(repository)}", "rev-list", f"--max-count={limit}", head,
+                       env=git.clean_env(), check=False)  # fmt: skip
+        if done.returncode:
+            raise NotFoundError(f"commit {head} of {repository.name}: not found", hint="was it force-pushed away?")
+        return done.stdout.decode().split()[::-1]
+
     def close(self) -> None:
         """End the readers."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
@@ -52,14 +53,19 @@ class Up:
         # A page of another site can't reach us through a name of its own that it points at this machine.
         trusted = Middleware(hosts.TrustedHosts, hosts=(host, *hosts.LOOPBACK))
         routes = [*door.routes(), *pages.routes(), *api.routes(self.embedded)]
-        self.app = Starlette(routes=routes, middleware=[trusted])
+        app = Starlette(routes=routes, middleware=[trusted])
+        config = uvicorn.Config(
+            app, http="httptools", lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1
+        )
+        self._server = _Server(config, self)
 
     def serve(self) -> None:
         """Serve until interrupted; the runs go on, and the next ``fyre up`` on this root finds them."""
-        config = uvicorn.Config(
-            self.app, http="httptools", lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1
-        )
-        _Server(config, self).run(sockets=[self.socket])
+        self._server.run(sockets=[self.socket])
+
+    def stop(self) -> None:
+        """Have ``serve`` return, from another thread."""
+        self._server.should_exit = True
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -103,7 +109,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), backlog=512)
     except OSError as error:
         raise UserError(
-            f"port {port} on {host} can't be had: {error.strerror}", hint="--port 0 takes a free one"
+            f"port {port} on {host} can't be had: {os.strerror(error.errno or 0)}", hint="--port 0 takes a free one"
         ) from error
 
 

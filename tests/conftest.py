@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from fyre.wiring import Up
 
 GITCONFIG = """\
 [user]
@@ -77,3 +82,35 @@ def git(*args: str, cwd: Path, stdin: str | None = None) -> str:
 def git_fixture() -> Callable[..., str]:
     """``git(*args, cwd=…)``: what git prints, or a failed test."""
     return git
+
+
+@pytest.fixture
+def start_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+    """Starts a whole ``fyre up`` in threads of the test, on the same root each time; the one before is stopped."""
+    from fyre.wiring import Up
+
+    running: list[tuple[Up, threading.Thread]] = []
+
+    def stop() -> None:
+        while running:
+            up, thread = running.pop()
+            up.stop()
+            thread.join(30)
+            assert not thread.is_alive(), "fyre up does not stop"
+
+    def start() -> Up:
+        stop()
+        up = Up(tmp_path / "state", "127.0.0.1", 0, jobs=4)
+        thread = threading.Thread(target=up.serve)
+        thread.start()
+        running.append((up, thread))
+        return up
+
+    yield start
+    stop()
+
+
+@pytest.fixture
+def up(start_up: Callable[[], Up]) -> Up:
+    """A running ``fyre up``."""
+    return start_up()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from jinja2 import Environment, PackageLoader, select_autoescape
-from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -22,6 +22,9 @@ from fyre.run import Record
 LISTED_MAX = 200
 """Runs on the first page."""
 
+FOLLOWERS_MAX = 100
+"""Logs that are followed at once; each holds a thread now and then."""
+
 _TEMPLATES = Environment(loader=PackageLoader("fyre.receiver"), autoescape=select_autoescape())
 
 
@@ -32,6 +35,7 @@ class Pages:
     engine: Engine
     secret: bytes
     base: Callable[[], str]
+    followers: set[Request] = field(default_factory=set)
 
     def routes(self) -> list[Route]:
         """Where they are: ``/``, ``/runs.json``, ``/runs/TOKEN``, ``/runs/TOKEN.json``, ``/runs/TOKEN/log``."""
@@ -73,8 +77,24 @@ class Pages:
         record = self._named(request)
         if record is None:
             return _NOT_FOUND
-        chunks = self.engine.log(record.run.key, follow=request.query_params.get("follow") == "1")
-        return StreamingResponse(_until_gone(request, chunks), media_type="text/plain; charset=utf-8", headers=_FRESH)
+        live = request.query_params.get("follow") == "1"
+        if live and len(self.followers) >= FOLLOWERS_MAX:
+            return PlainTextResponse("too many follow logs here; ask without ?follow=1\n", status_code=503)
+        chunks = self._until_gone(request, self.engine.log(record.run.key, follow=live))
+        return StreamingResponse(chunks, media_type="text/plain; charset=utf-8", headers=_FRESH)
+
+    async def _until_gone(self, request: Request, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces, each read in a thread, until they end or nobody listens."""
+        own = CapacityLimiter(1)  # a silent follower must not hold one of the threads that answer everybody else
+        self.followers.add(request)
+        try:
+            while (piece := await to_thread.run_sync(next, chunks, None, limiter=own)) is not None:
+                if await request.is_disconnected():
+                    break
+                if piece:
+                    yield piece
+        finally:
+            self.followers.discard(request)
 
     def facts(self, record: Record) -> dict[str, Any]:
         """What is told of a run; times in ISO 8601, UTC."""
@@ -115,14 +135,6 @@ def _page(template: str, **context: Any) -> Response:  # noqa: ANN401 - what a t
     policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
     headers = {**_FRESH, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
     return HTMLResponse(_TEMPLATES.get_template(template).render(nonce=nonce, **context), headers=headers)
-
-
-async def _until_gone(request: Request, chunks: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - a generator of bytes
-    """The chunks, read in a thread, until they end or nobody listens."""
-    async for chunk in iterate_in_threadpool(chunks):
-        yield chunk
-        if await request.is_disconnected():
-            break
 
 
 def _created(record: Record) -> float:

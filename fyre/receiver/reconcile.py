@@ -25,7 +25,7 @@ from fyre.ledger import Ledger
 from fyre.plan import Carry, Heard, Launch, Look, Observed, Post
 from fyre.policy import Policy
 from fyre.receiver import orders
-from fyre.receiver.webhook import Nothing, Push, Said
+from fyre.receiver.webhook import COMMITS_MAX, Nothing, Push, Said
 from fyre.repofile import BadFileError, Defaults
 from fyre.run import Commit, Repository
 
@@ -47,6 +47,10 @@ class Source(Protocol):
 
     def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """A file in a commit, or None."""
+        ...
+
+    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
+        """The newest so many SHAs below and with a commit, oldest first; raises ``NotFoundError``."""
         ...
 
 
@@ -145,14 +149,20 @@ class Receiver:
         heapq.heappush(self._later, (time.monotonic() + pause, next(iter(self._numbers)), event))
 
     def _shas(self, push: Push) -> tuple[str, ...]:
-        """Every commit that the push brought to its branch, oldest first, whether or not another branch had it."""
+        """Every commit that a push brought to its branch, oldest first, whether or not another branch had it.
+
+        A payload lists them all, unless it was cut; a new branch is compared with the default one.
+        """
+        if push.shas and not push.cut and not push.created:
+            return push.shas
         base = push.repository.default_branch if push.created else push.before
-        if not (push.created or push.cut) or push.ref == f"refs/heads/{base}":
-            return push.shas
         try:
-            listed = self.forge.between(push.repository, base, push.after)
-        except NotFoundError:  # a first branch, or a base that was force-pushed away
-            return push.shas
+            if push.ref == f"refs/heads/{base}":  # the first push of all: there is nothing to compare it with
+                listed = self.source.history(push.repository, push.after, COMMITS_MAX)
+            else:
+                listed = self.forge.between(push.repository, base, push.after)
+        except NotFoundError:  # no default branch yet, or a base that is gone
+            listed = [push.after]
         return tuple(dict.fromkeys((*push.shas, *listed)))
 
     def _push(self, push: Push, shas: Iterable[str], pause: float = RETRY[0]) -> None:
@@ -252,16 +262,8 @@ class Receiver:
                 newest = max(newest, seen.at)
                 event = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
                 if event is not None:
-                    self._deal_with(replace(event, shas=self._listed(event)))
+                    self._deal_with(event)
             self._swept[repository.id] = newest
-
-    def _listed(self, push: Push) -> tuple[str, ...]:
-        """The commits of a push that was heard of without a list of them."""
-        base = push.repository.default_branch if push.created else push.before
-        try:
-            return (*self.forge.between(push.repository, base, push.after), push.after)
-        except NotFoundError:
-            return (push.after,)
 
 
 def _as_push(repository: Repository, ref: str, before: str, after: str, actor: str) -> Push | None:

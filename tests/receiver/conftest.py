@@ -1,0 +1,95 @@
+"""A person with a clone of a repository on a real ``fyre up``, and what the forge says of its commits."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fyre import ident
+from fyre.wiring import Up
+from tests.conftest import git
+
+NAME = "ada/lab"
+
+
+@dataclass
+class Person:
+    """Somebody who types git, and reads the forge's API."""
+
+    up: Up
+    repo: Path
+
+    def git(self, *args: str) -> str:
+        return git(*args, cwd=self.repo)
+
+    def commit(
+        self, *trailers: str, subject: str = "Work", files: dict[str, str] | None = None, mint: bool = False
+    ) -> str:
+        """A commit by hand; its SHA."""
+        for path, text in (files or {}).items():
+            (self.repo / path).write_text(text)
+            self.git("add", path)
+        lines = [*trailers, *([f"Fyre-Id: {ident.mint()}"] if mint else [])]
+        self.git("commit", "-q", "--allow-empty", "-m", subject + "\n\n" + "\n".join(lines))
+        return self.git("rev-parse", "HEAD")
+
+    def push(self, *refs: str) -> None:
+        self.git("push", "-q", "origin", *(refs or ("main",)))
+
+    def run(self, command: str, *trailers: str, **options: Any) -> str:
+        """Commit and push one run."""
+        sha = self.commit(f"Fyre-Run: {command}", *trailers, **options)
+        self.push()
+        return sha
+
+    def api(self, path: str, **json: Any) -> Any:
+        """GET, or POST with what is given, as somebody who may."""
+        headers = {"Authorization": f"token {json.pop('token', 'user:ada')}"}
+        url = f"{self.up.url}/api/repos/{NAME}{path}"
+        answer = requests.post(url, json=json, headers=headers) if json else requests.get(url, headers=headers)
+        answer.raise_for_status()
+        return answer.json()
+
+    def statuses(self, sha: str) -> list[dict[str, Any]]:
+        """All statuses of a commit, oldest first."""
+        return self.api(f"/commits/{sha}/statuses?per_page=100")[::-1]
+
+    def final(self, sha: str, context: str = "fyre/run", attempt: str = "") -> dict[str, Any]:
+        """The newest status of a context, once it is not pending (and names that attempt)."""
+        deadline = time.monotonic() + 30
+        while True:
+            mine = [one for one in self.statuses(sha) if one["context"] == context]
+            if mine and mine[-1]["state"] != "pending" and attempt in mine[-1]["description"]:
+                return mine[-1]
+            assert time.monotonic() < deadline, f"still {self.statuses(sha)}"
+            time.sleep(0.02)
+
+    def comment(self, sha: str, body: str, token: str = "user:ada") -> int:
+        return int(self.api(f"/commits/{sha}/comments", body=body, token=token)["id"])
+
+    def comments(self, sha: str) -> list[str]:
+        return [one["body"] for one in self.api(f"/commits/{sha}/comments")]
+
+    def log(self, status: dict[str, Any]) -> str:
+        return requests.get(status["target_url"] + "/log").text
+
+    def settled(self) -> None:
+        """Wait until everything that was heard has been dealt with."""
+        sha = self.run("true", "Fyre-Name: settled")
+        self.final(sha, "fyre/settled")
+
+    def ran(self) -> list[tuple[str, str]]:
+        """(SHA, command) of every run that the engine knows."""
+        return [(record.run.sha, record.run.spec.command) for record in self.up.engine.records()]
+
+
+@pytest.fixture
+def person(up: Up, repo: Path) -> Person:
+    git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
+    git("push", "-q", "origin", "main", cwd=repo)
+    return Person(up, repo)
