@@ -117,13 +117,15 @@ class _Exchange:
         """The body into the child; then wait for the client to hang up, which ends a child that only reads."""
         assert child.stdin is not None  # noqa: S101 - asked for as a pipe
         gone = False
-        with suppress(ConnectionError):  # the child wants no more: its answer says why
+        # Either error: the child has ended and wants no more; its answer says why. uvloop raises the latter.
+        with suppress(ConnectionError, RuntimeError):
             while not self._whole and not gone:
                 message = await self.request.receive()
                 gone = message["type"] == "http.disconnect"
-                child.stdin.write(message.get("body", b""))
-                await child.stdin.drain()
                 self._whole = not gone and not message.get("more_body", False)
+                if message.get("body"):
+                    child.stdin.write(message["body"])
+                    await child.stdin.drain()
         if not gone:
             child.stdin.close()
             while (await self.request.receive())["type"] != "http.disconnect":

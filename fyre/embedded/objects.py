@@ -142,7 +142,11 @@ def write(git_dir: Path, kind: bytes, content: bytes) -> bytes:
     name = digest.hexdigest()
     home = git_dir / "objects" / name[:2]
     where = home / name[2:]
-    if where.exists():
+    try:
+        os.utime(where)  # it is wanted again: gc goes by this
+    except FileNotFoundError:
+        pass
+    else:
         return digest.digest()
     home.mkdir(exist_ok=True)
     descriptor, fresh = tempfile.mkstemp(prefix="tmp_obj_", dir=home)

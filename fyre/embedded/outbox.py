@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from fyre.embedded import activity, telling, tokens
+from fyre.embedded import activity, housekeeping, telling, tokens
 from fyre.embedded.objects import Objects
 from fyre.embedded.post import Sender
 from fyre.embedded.repositories import Bare, Shelf, point_head
@@ -106,11 +106,12 @@ class Outbox:
 
     def _sweep_for_ever(self) -> None:
         while True:
-            names = [bare.name for bare in self.shelf]
+            bares = list(self.shelf)
             with self._changed:
-                for name in names:
-                    self._due.setdefault(name, 0.0)  # never sooner than its backoff says
+                for bare in bares:
+                    self._due.setdefault(bare.name, 0.0)  # never sooner than its backoff says
                 self._changed.notify_all()
+            housekeeping.sweep([bare.git_dir for bare in bares], self._stopped)
             if self._stopped.wait(SWEEP):
                 return
 

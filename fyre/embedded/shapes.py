@@ -9,6 +9,7 @@ import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from fyre.embedded.repositories import Bare
 from fyre.embedded.tokens import User
@@ -51,7 +52,8 @@ def node_id(kind: str, number: int | str) -> str:
 
 def user(who: User, urls: Urls) -> Json:
     """GitHub's ``simple-user``."""
-    api = f"{urls.api}/users/{who.login}"
+    login = quote(who.login)  # fyre[bot]: as GitHub writes it, fyre%5Bbot%5D
+    api = f"{urls.api}/users/{login}"
     subjects = ("followers", "subscriptions", "repos", "received_events")
     return {
         "login": who.login,
@@ -60,7 +62,7 @@ def user(who: User, urls: Urls) -> Json:
         "avatar_url": f"{urls.base}/avatars/{who.id}",
         "gravatar_id": "",
         "url": api,
-        "html_url": f"{urls.base}/{who.login}",
+        "html_url": f"{urls.base}/{login}",
         **{f"{subject}_url": f"{api}/{subject}" for subject in subjects},
         "organizations_url": f"{api}/orgs",
         "following_url": f"{api}/following{{/other_user}}",

@@ -99,7 +99,8 @@ def test_our_adapter_asks_what_github_understands(forge: Served, pushed: str, re
     adapter.post(found, pushed, Status("fyre/run", "success", "exit 0 · 3 s", "http://127.0.0.1/x"))
     (posted,) = adapter.statuses(found, pushed)
     assert (posted.status.state, posted.creator) == ("success", "fyre[bot]")
-    assert adapter.comments(found, pushed) == [adapter.comment(found, pushed, "/fyre rerun")]
+    comment = adapter.comment(found, pushed, "/fyre rerun")
+    assert adapter.comments(found, pushed) == [comment]
     assert adapter.permission(found, "ada") == "admin"
     assert [one.after for one in adapter.activity(found, 0)] == [pushed, second]
 
