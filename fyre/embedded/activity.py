@@ -76,6 +76,8 @@ def _reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
             continue
         for entry in entries:
             name = f"{directory}/{entry.name}"
+            if not _sayable(name):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(name)
                 continue
@@ -84,6 +86,15 @@ def _reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
             except FileNotFoundError:
                 continue
             yield name, f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _sayable(name: str) -> bool:
+    """Whether JSON can hold it: git takes any bytes as a branch's name, and one such branch must not stop the rest."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(db: sqlite3.Connection, bare: Bare, old: _Position, stamp: str, deleter: str) -> list[Update]:

@@ -26,6 +26,7 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", _COMMIT + "/comments"): commenting.get_comments,
     ("POST", _COMMIT + "/comments"): commenting.post_comment,
     ("GET", _COMMIT): commits.get_commit,
+    ("GET", _REPO + "/commits"): commits.list_commits,
     ("GET", _REPO + "/statuses/{ref:path}"): statuses.get_statuses,
     ("POST", _REPO + "/statuses/{sha}"): statuses.post_status,
     ("GET", _REPO + "/comments"): commenting.list_comments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from fyre.embedded import gitlog, objects, shapes
@@ -20,6 +21,11 @@ _NOT_IN_A_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|^[-/]|//|/$|\.loc
 
 COMPARED_MAX = 250
 """Commits on one page of a comparison."""
+
+PAGE_MAX = 1_000_000
+"""Git counts what it skips in 32 bits."""
+
+_GIT_YEARS_END = 4_102_444_799  # 2099-12-31: git takes later dates for something else
 
 LISTED_MAX = 1000
 """Entries of a directory."""
@@ -56,6 +62,35 @@ def get_commit(call: Call) -> Answer:
     sha = resolved(call, bare, call.path["ref"])
     entry = gitlog.read(bare.git_dir, [sha], "--max-count=1")[0]
     return Answer({**shape(bare, entry, call.urls), "stats": {"additions": 0, "deletions": 0, "total": 0}, "files": []})
+
+
+def list_commits(call: Call) -> Answer:
+    """``GET …/commits?sha=&since=&until=``: newest first, from the default branch where no ``sha`` is given."""
+    bare = call.bare
+    call.forge.outbox.collect(bare)  # the first push names the default branch
+    start = resolve(call, bare, call.query.get("sha") or "HEAD")
+    if start is None and not call.query.get("sha"):
+        raise ApiError(409, "Git Repository is empty.")
+    if start is None:
+        raise ApiError(404, NOT_FOUND)
+    size, number = call.number("per_page", 30, 100), call.number("page", 1, PAGE_MAX)
+    window = [f"--skip={(number - 1) * size}", f"--max-count={size + 1}"]
+    dates = [f"--{name}={_date(name, call.query[name])}" for name in ("since", "until") if call.query.get(name)]
+    entries = gitlog.read(bare.git_dir, [start], *window, *dates)
+    rels = {"prev": number - 1, "first": 1} if number > 1 else {}
+    rels |= {"next": number + 1} if len(entries) > size else {}
+    links = call.link({rel: {"page": str(page)} for rel, page in rels.items()})
+    return Answer([shape(bare, entry, call.urls) for entry in entries[:size]], headers=links)
+
+
+def _date(name: str, text: str) -> str:
+    """A date of the query as git reads it without guessing. Raises 422."""
+    try:
+        given = datetime.fromisoformat(text)
+        seconds = given.replace(tzinfo=given.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ApiError(422, f"{name} is not a date in ISO 8601") from error
+    return shapes.moment(min(max(seconds, 0), _GIT_YEARS_END))
 
 
 def compare(call: Call) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -22,6 +23,9 @@ OPEN_MAX = 16
 SIZE_MAX = 32 * 1024 * 1024
 """Bytes of an object that are read."""
 
+
+_ENTRY = re.compile(rb"(\d+) ([^\0]+)\0(.{20})", re.DOTALL)
+"""One entry of a tree; in a whole tree they follow each other without a gap."""
 
 TREE, BLOB = b"40000", b"100644"
 """Modes of a tree's entries."""
@@ -159,13 +163,7 @@ def write(git_dir: Path, kind: bytes, content: bytes) -> bytes:
 
 def parse_tree(content: bytes) -> dict[bytes, tuple[bytes, bytes]]:
     """Name → mode and binary SHA."""
-    entries, at = {}, 0
-    while at < len(content):
-        end = content.index(b"\0", at)
-        mode, _, name = content[at:end].partition(b" ")
-        entries[name] = (mode, content[end + 1 : end + 21])
-        at = end + 21
-    return entries
+    return {name: (mode, digest) for mode, name, digest in _ENTRY.findall(content)}
 
 
 def tree(entries: dict[bytes, tuple[bytes, bytes]]) -> bytes:

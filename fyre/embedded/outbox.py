@@ -121,7 +121,8 @@ class Outbox:
                 told = self._serve(name, telling.Teller(self.store, sender, urls, self.secret))
             except Exception:
                 # A repository that is broken, a disk that is full: the others are served, and this one again later.
-                log.exception("webhooks of %s", name)
+                if not self._stopped.is_set():
+                    log.exception("webhooks of %s", name)
                 told = False
             with self._changed:
                 self._busy.discard(name)

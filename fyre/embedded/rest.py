@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,6 +145,9 @@ def endpoint(forge: Forge, handler: Handler) -> Callable[[Request], Any]:
         except BusyError as error:
             log.warning("%s", error)
             return _json(_error(ApiError(503, "Service unavailable")), 503)
+        except (OSError, sqlite3.Error) as error:  # a full disk, a broken repository: whoever asks may ask again
+            log.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400 - a line says it
+            return _json(_error(ApiError(500, "Server Error")), 500)
         response = _json(answer.data, answer.status, answer.headers)
         return _revalidated(request, response) if request.method == "GET" and answer.status == 200 else response
 

@@ -46,7 +46,7 @@ BLOCK = 1000
 """Ids reserved by one write; a crash skips the rest of a block."""
 
 EVENTS_KEPT = 10_000
-DELIVERIES_KEPT = 50
+DELIVERIES_KEPT = 100
 """For each repository."""
 
 

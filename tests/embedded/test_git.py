@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from .conftest import NAME, Served
+from .conftest import NAME, Served, until
 
 Git = Callable[..., str]
 
@@ -124,8 +125,6 @@ def test_a_foreign_host_is_not_answered(forge: Served, pushed: str) -> None:
 
 
 def test_a_client_that_hangs_up_in_a_push_leaves_nothing(forge: Served, pushed: str) -> None:
-    import socket
-
     host, port = forge.base.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
         client.sendall(
@@ -139,3 +138,33 @@ def test_a_client_that_hangs_up_in_a_push_leaves_nothing(forge: Served, pushed: 
     git_dir = forge.forge.git_dir(NAME)
     assert not (git_dir / "refs/heads/half").exists()
     assert not list(git_dir.rglob("*.lock"))
+
+
+def test_a_client_that_hangs_up_in_a_fetch_ends_the_child(forge: Served, pushed: str, repo: Path, git: Git) -> None:
+    (repo / "noise").write_bytes(os.urandom(30_000_000))
+    git("add", "noise", cwd=repo)
+    git("commit", "-q", "-m", "Noise", cwd=repo)
+    git("push", "-q", "origin", "main", cwd=repo)
+    want = f"0032want {git('rev-parse', 'main', cwd=repo)}\n00000009done\n".encode()
+    host, port = forge.base.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            f"POST /{NAME}.git/git-upload-pack HTTP/1.1\r\nHost: {host}\r\n"
+            f"Content-Type: application/x-git-upload-pack-request\r\nContent-Length: {len(want)}\r\n\r\n".encode()
+            + want
+        )
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        assert backends()  # it has more to say than the connection holds
+    until(lambda: not backends())
+
+
+def backends() -> list[str]:
+    """The command lines of the git http-backends that this process has started."""
+    found = []
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            try:
+                found.append(Path(f"/proc/{child}/cmdline").read_text())
+            except OSError:
+                continue
+    return [line for line in found if "http-backend" in line]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,3 +222,26 @@ def test_two_forges_never_share_a_root(forge: Served, receiver: Receiver) -> Non
 def test_only_this_user_reads_the_secrets(forge: Served) -> None:
     for name in ("service-token", "webhook-secret", "forge.db"):
         assert (forge.forge.root / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_tag_on_a_file_has_no_commit(forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git) -> None:
+    git("tag", "blob", git("rev-parse", "HEAD:README", cwd=repo), cwd=repo)
+    git("push", "-q", "origin", "blob", cwd=repo)
+    assert receiver.wait(2)[1].data["head_commit"] is None
+
+
+def test_the_service_pushes_under_its_own_name(forge: Served, receiver: Receiver, repo: Path, git: Git) -> None:
+    secret = f"x-access-token:{forge.forge.service_token}"
+    header = f"Authorization: Basic {base64.b64encode(secret.encode()).decode()}"
+    git("-c", f"http.extraHeader={header}", "push", "-q", forge.git(), "main", cwd=repo)
+    sender = receiver.wait(1)[0].data["sender"]
+    assert (sender["login"], sender["type"]) == ("fyre[bot]", "Bot")
+
+
+def test_a_push_by_the_file_system_is_found_by_the_next_look(
+    forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git
+) -> None:
+    git("push", "-q", str(forge.forge.git_dir(NAME)), "main:aside", cwd=repo)
+    forge.forge.outbox.wake(NAME)
+    data = receiver.wait(2)[1].data
+    assert (data["ref"], data["sender"]["login"]) == ("refs/heads/aside", "Ada")
