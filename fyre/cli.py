@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from fyre.errors import UserError
+from fyre.errors import TryAgainError, UserError
 
 VERBS = {
     "commit": "commit, with a command that runs on that commit once it is pushed",
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = dispatch(words)
         sys.stdout.flush()  # a reader that went away is noticed here, not at exit
-    except UserError as error:
+    except (UserError, TryAgainError) as error:
         return _say(error)
     except KeyboardInterrupt:
         return 130
@@ -141,8 +141,10 @@ def _code_of(exit_: SystemExit) -> int:
     return exit_.code or 0
 
 
-def _say(error: UserError) -> int:
+def _say(error: UserError | TryAgainError) -> int:
     """The error and its hint on stderr, a line each."""
+    if isinstance(error, TryAgainError):
+        error = UserError(str(error), hint="try again in a moment")
     print(_coloured("error:", "31"), error.message, file=sys.stderr)
     if error.hint:
         print(_coloured("hint:", "36"), error.hint, file=sys.stderr)

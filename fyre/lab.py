@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fyre import git, ident, message, snapshot, suspects
+from fyre import git, ident, message, remote, snapshot, suspects
 from fyre.errors import UserError
 from fyre.snapshot import Look, Place
 
@@ -46,6 +46,13 @@ class Notebook:
         return f"refs/fyre/lab/{self.remote}/{self.user}"
 
 
+def notebook(where: Place, remote_name: str = "") -> Notebook:
+    """The person's notebook on that remote, or on the one that a push would go to. Raises ``UserError``."""
+    if remote_name and git.ask("remote", "get-url", remote_name, cwd=where.top) is None:
+        raise UserError(f"there is no remote {remote_name!r}", hint=f"git remote add {remote_name} URL")
+    return Notebook(remote_name or remote.default_name(where.top), user(where))
+
+
 def user(where: Place) -> str:
     """Whose notebook: ``fyre.user``, else the local part of ``user.email``. Raises ``UserError`` without either."""
     own = git.ask("config", "--get", "fyre.user", cwd=where.top)
@@ -72,7 +79,9 @@ def minted(pairs: message.Pairs, note: str, head: str) -> str:
     whole = [*pairs, ("Fyre-Id", ident.mint()), ("Fyre-From", head or git.ZERO)]
     text = message.append(text, whole)
     if note:
-        message.refuse_lookalikes(text)
+        from fyre import lookalikes  # only messages that people wrote need it
+
+        lookalikes.refuse(text)
     message.verify(text, whole)
     return text
 

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fyre import asked, trailers
+from fyre import asked, message, trailers
+from fyre.errors import UserError
 
 _LOOKS = re.compile(r"( {0,3})(fyre[-_ ][a-z][a-z_-]*)[ \t]*:(.*)", re.IGNORECASE | re.DOTALL | re.ASCII)
 _KEYS = {key.lower(): key for key in asked.KEYS}
@@ -64,6 +65,12 @@ def mend(message: str) -> str:
     if rest and body[0] == "Conflicts:":  # git took the rest for that list, and would not below our block
         rest = f"{body[0]}\n{rest}"
     return "\n".join([*body, "", *block, ""]) + ("\n" + rest if rest else "")
+
+
+def refuse(text: str) -> None:
+    """Raise ``UserError`` for a line that looks like one of our trailers, and that git does not see as one."""
+    for one in find(text):
+        raise UserError(f"{one.text.strip()[:60]!r} would not run: {one.why}", hint="put it last, among the trailers")
 
 
 def strip_comments(message: str, comment_char: str = "#") -> str:
@@ -182,7 +189,5 @@ def _spelt(text: str) -> str:
 
 def _subject(block: list[str]) -> str:
     """A subject for a message that was all trailers: it says what runs."""
-    from fyre import message  # which needs us too
-
     found = trailers.parse("\n".join(["S", "", *block]))
     return message.subject([one.value for one in found if one.key.lower() == "fyre-run"] or ["nothing"])

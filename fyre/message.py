@@ -69,14 +69,6 @@ def verify(text: str, pairs: Pairs) -> asked.Asked:
     return found
 
 
-def refuse_lookalikes(text: str) -> None:
-    """Raise ``UserError`` for a line that looks like one of our trailers, and that git does not see as one."""
-    from fyre import lookalikes  # only messages that people wrote need it
-
-    for one in lookalikes.find(text):
-        raise UserError(f"{one.text.strip()[:60]!r} would not run: {one.why}", hint="put it last, among the trailers")
-
-
 def _unwritable(key: str, value: str) -> UserError:
     what = "the command" if key == "Fyre-Run" else key
     if "\n" in value or "\r" in value:

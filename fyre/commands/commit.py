@@ -57,7 +57,9 @@ def main(argv: list[str]) -> int:
     text, author = _message(line, tree)
     text = message.append(text, pairs)
     if line.messages or line.files:
-        message.refuse_lookalikes(text)
+        from fyre import lookalikes  # only messages that people wrote need it
+
+        lookalikes.refuse(text)
     wanted = message.verify(text, pairs)
     if not wanted.runs:
         raise UserError("nothing to run", hint='say what: fyre commit --run "python train.py"', code=2)

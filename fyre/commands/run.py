@@ -14,7 +14,7 @@ from fyre import remote as remotes
 from fyre.asked import Asked
 from fyre.commands.commitline import REFINES
 from fyre.errors import UserError
-from fyre.snapshot import Look
+from fyre.snapshot import Look, Place
 
 CONTEXT = {"allow_interspersed_args": False}  # the command's own options are its own, with or without a `--`
 
@@ -93,7 +93,7 @@ def _refuse_mixed(options: Options) -> None:
 def _there(pairs: message.Pairs, options: Options) -> int:
     """Snapshot, push, follow."""
     where = snapshot.place()
-    book = lab.Notebook(options.remote or remotes.default_name(where.top), lab.user(where))
+    book = lab.notebook(where, options.remote)
     forge = None if options.detach or options.dry_run else remotes.of(where.top, book.remote)
     seen = snapshot.look(where)
     text = lab.minted(pairs, options.note, seen.head)
@@ -104,7 +104,7 @@ def _there(pairs: message.Pairs, options: Options) -> int:
         return _tell(seen, wants, doubts)
     lab.confirm(doubts, book, yes=options.yes)
     tree = snapshot.write(where)
-    _note(*tree.notes)
+    _note(*tree.notes, *_place(where, wants))
     sha = lab.publish(where, seen, tree.sha, text, book)
     if forge is None:
         _print(sha, book, wants, as_json=options.as_json)
@@ -137,11 +137,20 @@ def _here(pairs: message.Pairs, options: Options) -> int:
         snapshot.refuse(where, seen)
     if options.dry_run:
         return _tell(seen, wants, [])
+    _note(*_place(where, wants))
     if seen:
         tree = snapshot.write(where)
         _note(*tree.notes)
         sha = snapshot.commit(where, tree.sha, (seen.head,), text, sign=False)
     return here.go(where, sha, wants.runs[0], name=wants.names[0], keep=options.keep)
+
+
+def _place(where: Place, wants: Asked) -> list[str]:
+    """What to say to whoever stands below the top and may expect the command to run there."""
+    below = where.prefix.rstrip("/")
+    if not below or wants.runs[0].workdir:
+        return []
+    return [f"the command runs at the repository's top; --workdir {below} runs it here"]
 
 
 def _tell(seen: Look | None, wants: Asked, doubts: list[str]) -> int:
