@@ -5,8 +5,10 @@ The rules are those of every run: the same variables, ``.fyre.yaml`` of that ver
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO, NoReturn
+from typing import IO, NoReturn, Protocol
 
 from fyre import git, repofile, run
 from fyre.engines.local import LocalEngine
@@ -29,6 +31,46 @@ TIMED_OUT = 124
 """The exit code that ``timeout`` of coreutils gives."""
 
 
+class Out(Protocol):
+    """Where output goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take some bytes."""
+
+    def flush(self) -> None:
+        """Show what was taken."""
+
+
+class TextOut:
+    """Output for where only text is taken, as in a Jupyter notebook."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: bytes) -> None:
+        """Take some bytes, which may end inside a character."""
+        self._text.write(self._decoder.decode(data))
+
+    def flush(self) -> None:
+        """Show what was taken."""
+        self._text.flush()
+
+
+def in_place(command: str, folder: Path) -> int:
+    """Run a shell command in a folder as it is; answers with its exit code, 128 + n for a signal."""
+    sys.stdout.flush()
+    # Without a buffer below it, stdout is no descriptor: a child's output would show up elsewhere, or nowhere.
+    into = None if hasattr(sys.stdout, "buffer") else subprocess.PIPE
+    words = ["/bin/sh", "-c", command]
+    with subprocess.Popen(words, cwd=folder, stdout=into, stderr=into and subprocess.STDOUT, bufsize=0) as process:
+        out = TextOut(sys.stdout)
+        while process.stdout and (data := process.stdout.read(65536)):
+            out.write(data)
+            out.flush()
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
 def commit_of(where: Place, rev: str) -> str:
     """The SHA of a revision. Raises ``UserError`` when it names no commit here: then nothing runs."""
     sha = git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", cwd=where.top)
@@ -38,9 +80,7 @@ def commit_of(where: Place, rev: str) -> str:
     return sha
 
 
-def go(
-    where: Place, sha: str, spec: Spec, *, name: str = "run", keep: bool = False, out: IO[bytes] | None = None
-) -> int:
+def go(where: Place, sha: str, spec: Spec, *, name: str = "run", keep: bool = False, out: Out | None = None) -> int:
     """Run a command on a commit; answers with its exit code, 128 + n for a signal, 124 for a timeout.
 
     Raises ``UserError`` when the command's own verdict is not known: no checkout, a failed setup.
@@ -49,7 +89,7 @@ def go(
     state = Path(tempfile.mkdtemp(prefix="fyre-"))
     engine = LocalEngine(state, git_dir=lambda _: where.common, jobs=1, keep_checkouts=keep)
     try:
-        record = _to_its_end(engine, wanted, out or sys.stdout.buffer)
+        record = _to_its_end(engine, wanted, out or getattr(sys.stdout, "buffer", None) or TextOut(sys.stdout))
     finally:
         engine.close()
         if keep:
@@ -98,7 +138,7 @@ def _run(where: Place, sha: str, name: str, spec: Spec) -> Run:
     )
 
 
-def _to_its_end(engine: LocalEngine, wanted: Run, out: IO[bytes]) -> Record:
+def _to_its_end(engine: LocalEngine, wanted: Run, out: Out) -> Record:
     """Launch, copy the output, answer with the record; whatever stops us stops the run first."""
     changed = threading.Event()
     engine.subscribe(lambda _: changed.set())

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fyre import asked, credentials, git, message, remote, snapshot
+from fyre import asked, credentials, git, here, message, remote, snapshot
 from fyre.errors import UserError
 from fyre.spec import Spec
 
@@ -128,8 +127,6 @@ class FyreLocal:
             raise UserError("the command is empty", hint='write one: echo "hello world"')
         if self.commit is None:
             return self._in_place()
-        from fyre import here
-
         where = snapshot.place(self.workspace_root)
         sha = here.commit_of(where, self.commit)
         return here.go(where, sha, Spec(self.command, workdir=where.prefix.rstrip("/") or None))
@@ -139,14 +136,10 @@ class FyreLocal:
             raise UserError(
                 f"no such directory: {self.workspace_root}", hint="--workspace_root names the code's directory"
             )
-        sys.stdout.flush()
-        code = subprocess.run(["/bin/sh", "-c", self.command], cwd=self.workspace_root, check=False).returncode
-        return code if code >= 0 else 128 - code
+        return here.in_place(self.command, self.workspace_root)
 
     def _checkout(self) -> Path:
         """A clean checkout of the commit (default: HEAD) in a folder of its own, which is the caller's to remove."""
-        from fyre import here
-
         where = snapshot.place(self.workspace_root)
         return here.checkout(where, here.commit_of(where, self.commit or "HEAD"))
 

@@ -51,7 +51,8 @@ def place(cwd: str | Path | None = None) -> Place:
                    "--git-path", "index", "--show-toplevel", "--show-prefix", cwd=cwd, check=False)  # fmt: skip
     inside, *rest = done.stdout.decode(errors="surrogateescape").split("\n")
     if done.returncode and not inside:
-        raise UserError(f"this is not a git repository: {cwd or Path.cwd()}", hint="`git init`, or go to a repository")
+        words = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
+        raise UserError(words[0] if words else "not a git repository", hint="`git init`, or go to a repository")
     if done.returncode or inside != "true":
         raise UserError("this repository has no work tree here", hint="go to a clone of it")
     git_dir, common, index, top, prefix = rest[:5]
@@ -127,9 +128,6 @@ def write(where: Place) -> Tree:
     hidden = [path for path in overlooked if os.path.lexists(where.top / path)]
     notes = ["kept as committed, because git was told to overlook it (assume-unchanged or skip-worktree): "
              + some(hidden)] if hidden else []  # fmt: skip
-    if where.prefix:
-        notes.append(f"the whole repository is taken, and the command runs at its top: --workdir {where.prefix[:-1]}"
-                     " runs it here")  # fmt: skip
     return Tree(sha, tuple(notes))
 
 
