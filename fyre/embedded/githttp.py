@@ -65,7 +65,12 @@ class GitHttp:
                     self.forge.outbox.wake(bare.name, who.login)
 
     def _repository(self, name: str, writes: bool) -> Bare | None:  # noqa: FBT001 - called by position across threads
-        return self.forge.shelf.ensure(name) if writes else self.forge.shelf.find(name)
+        if writes:
+            return self.forge.shelf.ensure(name)
+        bare = self.forge.shelf.find(name)
+        if bare is not None and self.forge.objects.commit(bare.git_dir, "HEAD") is None:
+            self.forge.outbox.collect(bare)  # the first push names the default branch: a clone right after it needs it
+        return bare
 
 
 def _environment(request: Request, bare: Bare, who: str) -> dict[str, str]:

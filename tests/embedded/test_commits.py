@@ -11,7 +11,7 @@ import pytest
 import requests
 from github import Auth, Github
 
-from .conftest import NAME, Receiver, Served
+from .conftest import NAME, Receiver, Served, served
 
 Git = Callable[..., str]
 WHERE = f"/repos/{NAME}/commits"
@@ -90,8 +90,6 @@ def test_senseless_questions_about_activity(forge: Served, pushed: str, query: s
 
 
 def test_a_clone_finds_its_branch_though_nobody_delivers(tmp_path: Path, repo: Path, git: Git) -> None:
-    from .conftest import served
-
     with served(tmp_path / "forge") as forge:  # not started: no thread looks after the default branch
         git("push", "-q", forge.git(), "main:trunk", cwd=repo)
         git("clone", "-q", forge.git(), str(tmp_path / "clone"), cwd=tmp_path)
