@@ -7,7 +7,7 @@ import os
 import threading
 from pathlib import Path
 
-from fyre.embedded import tokens
+from fyre.embedded import housekeeping, tokens
 from fyre.embedded.comments import COMMENTS
 from fyre.embedded.notes import Notes
 from fyre.embedded.objects import Objects
@@ -53,8 +53,7 @@ class Forge:
         """Deliver webhooks to ``receiver_url``, those of before first. Raises ``UserError`` if another forge does."""
         self._lock()
         for bare in self.shelf:
-            for ref in (STATUSES, COMMENTS):  # left by a forge that was killed: this one is alone here now
-                (bare.git_dir / f"{ref}.lock").unlink(missing_ok=True)
+            housekeeping.unlock(bare.git_dir, ours=(STATUSES, COMMENTS))
         self.outbox.start(receiver_url, self.base_url or receiver_url.rpartition("/")[0])
 
     def stop(self) -> None:

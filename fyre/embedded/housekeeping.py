@@ -21,6 +21,22 @@ IDLE = 60.0
 _STATUSES = "refs/notes/fyre/statuses"
 
 
+STALE = 10.0
+"""Seconds after which a ref's lock belongs to a git that was killed: a living one holds it for milliseconds."""
+
+
+def unlock(git_dir: Path, ours: tuple[str, ...]) -> None:
+    """Remove the locks that a killed server or its gits left behind. Only for whoever is the one forge here."""
+    for ref in ours:
+        (git_dir / f"{ref}.lock").unlink(missing_ok=True)
+    for lock in (git_dir / "HEAD.lock", git_dir / "packed-refs.lock", *(git_dir / "refs").rglob("*.lock")):
+        try:
+            if time.time() - lock.stat().st_mtime > STALE:
+                lock.unlink()
+        except FileNotFoundError:
+            continue
+
+
 def due(git_dir: Path, now: float) -> bool:
     """Whether it is time; counts one of 256 directories, as git does."""
     try:

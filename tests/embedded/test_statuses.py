@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -161,8 +162,13 @@ def test_a_restart_forgets_nothing(tmp_path: Path, receiver: Receiver, repo: Pat
         git("push", "-q", forge.git(), "main", cwd=repo)
         sha = git("rev-parse", "HEAD", cwd=repo)
         assert forge.post(f"/repos/{NAME}/statuses/{sha}", {"state": "success", "description": "ärgerlich ✓"}).ok
-    (tmp_path / "forge/repositories" / f"{NAME}.git" / "refs/notes/fyre/statuses.lock").touch()  # killed in the middle
+    where = tmp_path / "forge/repositories" / f"{NAME}.git"
+    (where / "refs/notes/fyre/statuses.lock").touch()  # killed in the middle
+    (where / "refs/heads/main.lock").touch()
+    os.utime(where / "refs/heads/main.lock", (0, 0))
     with served(tmp_path / "forge", receiver) as forge:
+        git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)
+        git("push", "-q", forge.git(), "main", cwd=repo)
         assert forge.post(f"/repos/{NAME}/statuses/{sha}", {"state": "failure"}).ok
         found = forge.get(f"/repos/{NAME}/commits/{sha}/statuses").json()
     assert [(one["state"], one["description"]) for one in found] == [("failure", None), ("success", "ärgerlich ✓")]
