@@ -121,7 +121,7 @@ def confirm(found: Sequence[str], book: Notebook, *, yes: bool) -> None:
     """Have a person agree to what would be published. Raises ``UserError`` unless they do."""
     if not found or yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise UserError(f"this would be published on {book.remote}: {'; '.join(found)}",
                         hint="--yes publishes it; .gitignore keeps files out")  # fmt: skip
     sys.stderr.write(f"This would be published on {book.remote}:\n" + "".join(f"  {line}\n" for line in found))

@@ -1,0 +1,61 @@
+"""A repository, a remote, and the world that a snapshot must leave as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fyre import cli
+
+Git = Callable[..., str]
+LAB = "refs/heads/fyre/ada"
+
+
+@pytest.fixture
+def far(tmp_path: Path, repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bare repository to push to, which has what ``repo`` has; we stand in ``repo``."""
+    path = tmp_path / "far.git"
+    git("init", "-q", "--bare", str(path), cwd=tmp_path)
+    git("remote", "add", "origin", f"file://{path}", cwd=repo)
+    git("push", "-q", "-u", "origin", "main", cwd=repo)
+    monkeypatch.chdir(repo)
+    return path
+
+
+def world(repo: Path, git: Git) -> dict[str, object]:
+    """All that a snapshot must leave as it is, down to time stamps."""
+    git_dir = Path(git("rev-parse", "--absolute-git-dir", cwd=repo))
+    index = git_dir / "index"
+    refs = git("for-each-ref", cwd=repo).splitlines()
+    files = [path for path in repo.rglob("*") if ".git" not in path.relative_to(repo).parts]
+    return {
+        "head": (git_dir / "HEAD").read_bytes(),
+        "index": (index.read_bytes(), index.stat().st_mtime_ns, index.stat().st_mode) if index.exists() else None,
+        "git files": sorted(path.name for path in git_dir.iterdir() if path.name != "logs"),
+        "config": (repo / git("rev-parse", "--git-common-dir", cwd=repo) / "config").read_bytes(),
+        "refs": [ref for ref in refs if "refs/fyre/lab/" not in ref and "origin/fyre/" not in ref],
+        "files": {str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in files},
+        "status": git("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=all", cwd=repo),
+        "worktrees": git("worktree", "list", cwd=repo),
+    }
+
+
+@pytest.fixture
+def run(repo: Path, git: Git) -> Callable[..., int]:
+    """``run(*options)``: `fyre run --detach … -- true`, held to leave everything as it was."""
+
+    def go(*options: str, at: Path = repo) -> int:
+        before = world(at, git)
+        code = cli.main(["run", "--detach", *options, "--", "true"])
+        assert world(at, git) == before
+        return code
+
+    return go
+
+
+def files_of(far: Path, git: Git, rev: str = LAB) -> dict[str, str]:
+    """Mode and path → content of a commit there."""
+    rows = [row.split("\t") for row in git("ls-tree", "-r", rev, cwd=far).splitlines()]
+    return {f"{facts[:6]} {path}": git("cat-file", "-p", facts.split()[2], cwd=far) for facts, path in rows}
