@@ -6,12 +6,14 @@ and files stay as they are; the tip of the notebook is remembered in ``refs/fyre
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -137,23 +139,34 @@ def publish(where: Place, seen: Look, tree: str, text: str, book: Notebook) -> s
     The tip is what we saw last; where somebody else has written since, the push fails, and is tried again on theirs.
     """
     sign = git.ask("config", "--type=bool", "--get", "commit.gpgsign", cwd=where.top) == "true"
-    below = tip(where, book) or fetch(where, book)
-    stood = 0
-    for number in range(TRIES):
-        sha = snapshot.commit(where, tree, (below, seen.head), text, sign=sign)
-        refused, said = _push(where, sha, book)
-        if not refused:
-            git.run("update-ref", book.tracking, sha, cwd=where.top)
-            sys.stderr.write(said)
-            return sha
-        before, below = below, fetch(where, book) or below
-        stood = stood + 1 if below == before else 0
-        if stood > 1:  # nobody else wrote: the remote itself does not want it
-            break
-        time.sleep(_PAUSE * 2**number * random.uniform(0.5, 1.0))  # noqa: S311 - apart, not secret
-    raise UserError(
-        f"the snapshot was not pushed: {_last(said)}", hint=f"try again, or git push {book.remote} {sha}:{book.branch}"
-    )
+    with _one_at_a_time(where):
+        below = tip(where, book) or fetch(where, book)
+        stood = 0
+        for number in range(TRIES):
+            sha = snapshot.commit(where, tree, (below, seen.head), text, sign=sign)
+            refused, said = _push(where, sha, book)
+            if not refused:
+                git.run("update-ref", book.tracking, sha, cwd=where.top)
+                sys.stderr.write(said)
+                return sha
+            before, below = below, fetch(where, book) or below
+            stood = stood + 1 if below == before else 0
+            if stood > 1:  # nobody else wrote: the remote itself does not want it
+                break
+            time.sleep(_PAUSE * 2**number * random.uniform(0.5, 1.0))  # noqa: S311 - apart, not secret
+    raise UserError(f"the snapshot was not pushed: {_last(said)}", hint=f"try again; what was taken is commit {sha}")
+
+
+@contextmanager
+def _one_at_a_time(where: Place) -> Iterator[None]:
+    """Let the runs of one clone queue up, so that a loop which starts a hundred of them is no race at all."""
+    file = os.open(where.common, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # not every file system has locks; then the pushes race
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def tip(where: Place, book: Notebook) -> str:

@@ -23,6 +23,13 @@ def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run)
     assert "\n\nAn attempt\n\nFyre-Run: true" in git("log", "-1", "--format=%B", LAB, cwd=far)
 
 
+def test_a_loop_that_starts_many(repo: Path, far: Path, git: Git) -> None:
+    words = [sys.executable, "-m", "fyre", "run", "-d", "true"]
+    many = [subprocess.Popen(words, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(8)]
+    assert [(one.communicate()[1], one.returncode) for one in many] == [(b"", 0)] * 8
+    assert git("rev-list", "--count", "--first-parent", f"main..{LAB}", cwd=far) == "8"
+
+
 def test_two_machines_at_once(repo: Path, far: Path, git: Git, tmp_path: Path) -> None:
     places = [repo, tmp_path / "other"]
     git("clone", "-q", f"file://{far}", str(places[1]), cwd=tmp_path)
