@@ -84,12 +84,12 @@ def list_commits(call: Call) -> Answer:
 
 
 def _date(name: str, text: str) -> str:
-    """A date of the query as git reads it without guessing. Raises 422."""
+    """A date of the query as git reads it without guessing. Raises 400: GitHub describes no 422 here."""
     try:
         given = datetime.fromisoformat(text)
         seconds = given.replace(tzinfo=given.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError) as error:
-        raise ApiError(422, f"{name} is not a date in ISO 8601") from error
+        raise ApiError(400, f"{name} is not a date in ISO 8601") from error
     return shapes.moment(min(max(seconds, 0), _GIT_YEARS_END))
 
 

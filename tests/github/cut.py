@@ -22,6 +22,7 @@ PATHS = {
     f"{REPO}/collaborators/{{username}}/permission": ["get"],
     f"{REPO}/comments": ["get"],
     f"{REPO}/comments/{{comment_id}}": ["get"],
+    f"{REPO}/commits": ["get"],
     f"{REPO}/commits/{{commit_sha}}/comments": ["get", "post"],
     f"{REPO}/commits/{{ref}}": ["get"],
     f"{REPO}/commits/{{ref}}/status": ["get"],

@@ -52,6 +52,7 @@ def test_every_answer_is_as_described(  # noqa: PLR0917 - fixtures
         f"{where}/activity", f"{where}/activity?time_period=day&activity_type=push", f"{where}/branches",
         f"{where}/collaborators/ada/permission",
         f"{where}/comments", f"{where}/comments/{comment.json()['id']}", f"{where}/commits/{pushed}/comments",
+        f"{where}/commits", f"{where}/commits?sha=main&since=2026-01-01T00:00:00Z&per_page=1&page=2",
         f"{where}/commits/main", f"{where}/commits/{pushed}/status", f"{where}/commits/{pushed}/statuses",
         f"{where}/commits/main/status", f"{where}/compare/{pushed}...main",
         f"{where}/contents/README", f"{where}/contents/README?ref={pushed}", f"{deliveries}/{delivery}",
@@ -61,10 +62,17 @@ def test_every_answer_is_as_described(  # noqa: PLR0917 - fixtures
 
 
 def test_refusals_are_as_described(forge: Served, pushed: str, ask: Callable[..., Any]) -> None:
-    for path in ("/repos/ada/none", f"/repos/{NAME}/compare/a...b", f"/repos/{NAME}/contents/none"):
+    for path in (
+        "/repos/ada/none",
+        f"/repos/{NAME}/commits?sha=none",
+        f"/repos/{NAME}/compare/a...b",
+        f"/repos/{NAME}/contents/none",
+    ):
         assert ask("GET", path).status_code == 404
     assert ask("GET", f"/repos/{NAME}/commits/none").status_code == 422
     assert ask("GET", f"/repos/{NAME}/activity?after=x").status_code == 422
+    forge.forge.shelf.ensure("ada/empty")
+    assert ask("GET", "/repos/ada/empty/commits").status_code == 409
     assert ask("POST", f"/repos/{NAME}/commits/{pushed}/comments", json={"body": " "}).status_code == 422
 
 
