@@ -128,28 +128,37 @@ class Served:
         return requests.post(self.api + path, json=data, headers=headers, timeout=20, **more)
 
 
+_ending: list[threading.Thread] = []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _all_servers_end() -> Iterator[None]:
+    """Servers take a tenth of a second to end: they may do so while the next test runs."""
+    yield
+    for thread in _ending:
+        thread.join()
+
+
 @contextmanager
 def served(root: Path, receiver: Receiver | None = None) -> Iterator[Served]:
     """Serve the forge under ``root`` until the block ends."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        forge = Forge(root, base_url=base)
-        config = uvicorn.Config(
-            api.application(forge), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        until(lambda: server.started)
-        if receiver is not None:
-            forge.start(receiver.url)
-        try:
-            yield Served(forge, base)
-        finally:
-            forge.stop()
-            server.should_exit = True
-            thread.join()
+    listener = socket.socket()  # closed by the server
+    listener.bind(("127.0.0.1", 0))
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    forge = Forge(root, base_url=base)
+    config = uvicorn.Config(api.application(forge), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    if receiver is not None:
+        forge.start(receiver.url)
+    try:
+        yield Served(forge, base)
+    finally:
+        forge.stop()
+        server.should_exit = True
+        _ending.append(thread)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import requests
 
 from .conftest import NAME, Served
@@ -80,13 +79,13 @@ def test_activity_goes_by_cursors(forge: Served, pushed: str, repo: Path, git: G
     assert requests.get(answer.links["prev"]["url"], timeout=20).json() == whole[2:4]
 
 
-@pytest.mark.parametrize("path", ["activity", "commits/main/status", "commits/main/statuses", ""])
-def test_what_has_not_changed_is_not_sent_again(forge: Served, pushed: str, path: str) -> None:
-    path = f"/repos/{NAME}/{path}".rstrip("/")
-    tag = forge.get(path).headers["etag"]
-    same = forge.get(path, headers={"If-None-Match": tag})
-    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
-    assert forge.get(path, headers={"If-None-Match": 'W/"other"'}).status_code == 200
+def test_what_has_not_changed_is_not_sent_again(forge: Served, pushed: str) -> None:
+    for path in ["activity", "commits/main/status", "commits/main/statuses", ""]:
+        whole = f"/repos/{NAME}/{path}".rstrip("/")
+        tag = forge.get(whole).headers["etag"]
+        same = forge.get(whole, headers={"If-None-Match": tag})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+        assert forge.get(whole, headers={"If-None-Match": 'W/"other"'}).status_code == 200
 
 
 def test_pages_of_statuses(forge: Served, pushed: str) -> None:
@@ -107,13 +106,11 @@ def test_refs_with_slashes_and_annotated_tags(forge: Served, pushed: str, repo: 
         assert forge.get(f"/repos/{NAME}/commits/{ref}/status").json()["sha"] == pushed
 
 
-@pytest.mark.parametrize(
-    "ref", ["main~0", "main^", "@{-1}", ":README", "HEAD:README", "main%0Amain", "nope", "%ff", "-x", "ma%00in"]
-)
-def test_only_names_name_commits(forge: Served, pushed: str, ref: str) -> None:
-    assert forge.get(f"/repos/{NAME}/commits/{ref}").status_code in (404, 422)
-    assert forge.get(f"/repos/{NAME}/compare/main...{ref}").status_code == 404
-    assert forge.get(f"/repos/{NAME}/contents/README?ref={ref}").status_code == 404
+def test_only_names_name_commits(forge: Served, pushed: str) -> None:
+    for ref in ["main~0", "main^", "@{-1}", ":README", "HEAD:README", "main%0Amain", "nope", "%ff", "-x", "ma%00in"]:
+        assert forge.get(f"/repos/{NAME}/commits/{ref}").status_code in (404, 422)
+        assert forge.get(f"/repos/{NAME}/compare/main...{ref}").status_code == 404
+        assert forge.get(f"/repos/{NAME}/contents/README?ref={ref}").status_code == 404
 
 
 def test_an_unknown_repository_is_not_found_anywhere(forge: Served, pushed: str) -> None:
@@ -124,31 +121,36 @@ def test_an_unknown_repository_is_not_found_anywhere(forge: Served, pushed: str)
         assert forge.get(path).json()["message"] == "Not Found"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, b'{"state": "success", "context": "\\ud800"}',
-     b'{"state": {}}', b'{"state": "success", "description": 7}', b"{}" + b" " * 2_000_000],
-    ids=lambda body: repr(body[:12]),
-)  # fmt: skip
-def test_garbage_gets_a_clear_no(forge: Served, pushed: str, body: bytes) -> None:
-    for path in (f"statuses/{pushed}", f"commits/{pushed}/comments"):
+def test_garbage_gets_a_clear_no(forge: Served, pushed: str) -> None:
+    for body in [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"state": "success", "context": "\\ud800"}',
+        b'{"state": {}}',
+        b'{"state": "success", "description": 7}',
+        b"{}" + b" " * 2_000_000,
+    ]:
+        for path in (f"statuses/{pushed}", f"commits/{pushed}/comments"):
+            answer = requests.post(
+                f"{forge.api}/repos/{NAME}/{path}", data=body, headers={"Authorization": "token x"}, timeout=20
+            )
+            assert answer.status_code in (400, 413, 422)
+            assert answer.json()["documentation_url"]
+
+
+def test_who_says_nothing_writes_nothing(forge: Served, pushed: str) -> None:
+    for authorization in ["", "token", "token ", "Basic !", "Basic eA==", "Digest x", "token user:", "token user:a b"]:
         answer = requests.post(
-            f"{forge.api}/repos/{NAME}/{path}", data=body, headers={"Authorization": "token x"}, timeout=20
-        )
-        assert answer.status_code in (400, 413, 422)
-        assert answer.json()["documentation_url"]
-
-
-@pytest.mark.parametrize(
-    "authorization", ["", "token", "token ", "Basic !", "Basic eA==", "Digest x", "token user:", "token user:a b"]
-)
-def test_who_says_nothing_writes_nothing(forge: Served, pushed: str, authorization: str) -> None:
-    answer = requests.post(
-        f"{forge.api}/repos/{NAME}/statuses/{pushed}", json={"state": "success"},
-        headers={"Authorization": authorization}, timeout=20,
-    )  # fmt: skip
-    assert answer.status_code in (201, 401)
-    assert (answer.status_code == 401) or authorization.startswith("token user:")
+            f"{forge.api}/repos/{NAME}/statuses/{pushed}", json={"state": "success"},
+            headers={"Authorization": authorization}, timeout=20,
+        )  # fmt: skip
+        assert answer.status_code in (201, 401)
+        assert (answer.status_code == 401) or authorization.startswith("token user:")
 
 
 def test_a_message_of_another_encoding_and_bad_bytes(
