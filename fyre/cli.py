@@ -42,7 +42,7 @@ VERBS = {
 PLAIN = frozenset({"commit"})
 """The verbs that read their words themselves."""
 
-SEED_OPTIONS = ("--batch", "--autocommit", "--local", "--commit", "--workspace_root")
+SEED_OPTIONS = ("--batch", "--autocommit", "--local", "--commit", "--workspace_root", "--workspace-root")
 """A command line that begins with one of these is the seed's, which had options and no verbs."""
 
 USAGE = "fyre VERB [OPTIONS] …"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import message, trailers
+from fyre import lookalikes, message, trailers
 from fyre.errors import UserError
 
 
@@ -60,7 +60,7 @@ def test_white_space_at_the_ends_of_a_value_is_not_lost_silently() -> None:
 
 def test_a_line_that_only_looks_like_a_trailer_is_refused() -> None:
     with pytest.raises(UserError, match="would not run"):
-        message.refuse_lookalikes("Subject\n\nFyre-Run: true\n\nand some prose\n")
+        lookalikes.refuse("Subject\n\nFyre-Run: true\n\nand some prose\n")
 
 
 @given(st.text(min_size=1))

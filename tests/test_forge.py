@@ -1,0 +1,116 @@
+"""The forge's refusals and failures, each sorted into: not found, never, or try again; and no write is sent twice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from fyre.errors import TryAgainError, UserError
+from fyre.forge import Forge, NotFoundError
+from fyre.run import Repository
+from fyre.status import Status
+
+SHA = "a" * 40
+TOKEN = "ghs_s3cret"
+
+
+@dataclass
+class Broken:
+    """A server that answers every request in one way, and counts them."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b"{}"
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    url: str = ""
+
+    def forge(self) -> Forge:
+        return Forge(self.url, lambda: TOKEN)
+
+    def repository(self) -> Repository:
+        return Repository(self.url, 1, "ada/lab")
+
+
+@pytest.fixture
+def broken() -> Iterator[Broken]:
+    state = Broken()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            state.seen.append((self.command, self.path))
+            self.send_response(state.status)
+            for name, value in {"Content-Type": "application/json", **state.headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(state.body)))
+            self.end_headers()
+            self.wfile.write(state.body)
+
+        do_GET = do_POST = answer  # noqa: N815 - the names that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+LIMITED = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "message", "error"),
+    [
+        (401, {}, "Bad credentials", UserError),
+        (403, {}, "Resource not accessible by integration", UserError),
+        (403, {"Retry-After": "60"}, "secondary", TryAgainError),
+        (403, LIMITED, "API rate limit exceeded", TryAgainError),
+        (403, {}, "You have exceeded a secondary rate limit", TryAgainError),
+        (404, {}, "Not Found", NotFoundError),
+        (422, {}, "No commit found for SHA", UserError),
+        (429, {}, "Too many", TryAgainError),
+        (500, {}, "Server Error", TryAgainError),
+        (502, {}, "Bad Gateway", TryAgainError),
+    ],
+)
+def test_a_refused_write_is_sorted_and_sent_once(
+    broken: Broken, status: int, headers: dict[str, str], message: str, error: type[Exception]
+) -> None:
+    broken.status, broken.headers, broken.body = status, headers, json.dumps({"message": message}).encode()
+    with pytest.raises(error) as caught:
+        broken.forge().post(broken.repository(), SHA, Status("fyre/run", "success", "exit 0"))
+    assert type(caught.value) is error
+    assert len(broken.seen) == 1
+    assert TOKEN not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_read_is_tried_again_by_itself(broken: Broken) -> None:
+    broken.status = 502
+    with pytest.raises(TryAgainError):
+        broken.forge().statuses(broken.repository(), SHA)
+    assert len(broken.seen) == 3
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b'"x"', b"null", b'{"login": 7}'])
+def test_garbage_is_worth_another_try(broken: Broken, body: bytes) -> None:
+    broken.body = body
+    with pytest.raises(TryAgainError):
+        broken.forge().commit(broken.repository(), SHA)
+
+
+def test_a_forge_that_is_not_there() -> None:
+    with pytest.raises(TryAgainError, match="can't be reached"):
+        Forge("http://127.0.0.1:9", lambda: TOKEN).post(Repository("", 1, "a/b"), SHA, Status("c", "success", "d"))
