@@ -26,6 +26,7 @@ TRIES = 5
 
 _PAUSE = 0.2  # seconds before the second push, doubled for each further one; each is given half at random
 _LISTED = 10
+_NOT_THERE = 2  # what git-ls-remote(1) exits with when the remote answered, and has no such branch
 _NO_EXTRAS = ("--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance", "--refmap=")
 """A fetch that brings one branch and changes no ref but the one it is told to."""
 
@@ -144,12 +145,12 @@ def publish(where: Place, seen: Look, tree: str, text: str, book: Notebook) -> s
         stood = 0
         for number in range(TRIES):
             sha = snapshot.commit(where, tree, (below, seen.head), text, sign=sign)
-            refused, said = _push(where, sha, book)
+            refused, said = _push(where, sha, below, book)
             if not refused:
                 git.run("update-ref", book.tracking, sha, cwd=where.top)
                 sys.stderr.write(said)
                 return sha
-            before, below = below, fetch(where, book) or below
+            before, below = below, fetch(where, book)
             stood = stood + 1 if below == before else 0
             if stood > 1:  # nobody else wrote: the remote itself does not want it
                 break
@@ -175,20 +176,35 @@ def tip(where: Place, book: Notebook) -> str:
 
 
 def fetch(where: Place, book: Notebook) -> str:
-    """The notebook's last page on the remote, its history fetched; "" where there is none yet.
+    """The notebook's last page on the remote, its history fetched; "" where there is none, or none any more.
 
     Never with a depth, which would make a whole clone shallow.
     """
-    git.run("fetch", "--quiet", *_NO_EXTRAS, book.remote, f"+{book.branch}:{book.tracking}", cwd=where.top, check=False)
+    there = git.run("ls-remote", "--quiet", "--exit-code", book.remote, book.branch, cwd=where.top, check=False)
+    if there.returncode == _NOT_THERE:
+        _forget(where, book)
+    elif not there.returncode:
+        words = ("--quiet", *_NO_EXTRAS, book.remote, f"+{book.branch}:{book.tracking}")
+        git.run("fetch", *words, cwd=where.top, check=False)
     return tip(where, book)
 
 
-def _push(where: Place, sha: str, book: Notebook) -> tuple[bool, str]:
-    """Push the snapshot alone, hooks and all: whether the remote refused that ref, and what was said.
+def _forget(where: Place, book: Notebook) -> None:
+    """Let go of a notebook that the remote has no more: it may have been deleted for what was in it."""
+    if last := tip(where, book):
+        git.run("update-ref", "-d", book.tracking, last, cwd=where.top)
+        sys.stderr.write(f"fyre: {book.remote} has no fyre/{book.user} any more: a new one begins (it was {last})\n")
 
+
+def _push(where: Place, sha: str, below: str, book: Notebook) -> tuple[bool, str]:
+    """Push the snapshot alone, hooks and all: whether that ref was refused, and what was said.
+
+    The lease holds it to what we know of the remote, so that pages which were deleted there, or which another
+    remote had under this name, are not published again.
     Raises ``UserError`` when it came to no answer: a hook of ours said no, the remote can't be reached.
     """
-    done = git.run("push", "--quiet", "--porcelain", "--no-follow-tags", "--recurse-submodules=no", book.remote,
+    done = git.run("-c", f"remote.{book.remote}.mirror=false", "push", "--quiet", "--porcelain", "--no-follow-tags",
+                   "--recurse-submodules=no", f"--force-with-lease={book.branch}:{below}", book.remote,
                    f"{sha}:{book.branch}", cwd=where.top, check=False)  # fmt: skip
     said = done.stderr.decode(errors="replace")
     refused = any(line.startswith(b"!\t") for line in done.stdout.splitlines())

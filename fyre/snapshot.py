@@ -64,6 +64,7 @@ def look(where: Place) -> Look:
     with _index(where) as env:
         said = _git(where, env, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z", "--no-renames",
                     "--untracked-files=all")  # fmt: skip
+        moved = _moved(where, env)
     entries = said.split("\0")
     head = next((e.removeprefix("# branch.oid ") for e in entries if e.startswith("# branch.oid ")), "(initial)")
     tracked = [(f[1], f[2], f[-1]) for f in (e.split(" ", 8) for e in entries if e.startswith("1 "))]
@@ -78,7 +79,7 @@ def look(where: Place) -> Look:
         unmerged=tuple(e.split(" ", 10)[10] for e in entries if e.startswith("u ")),
         nested=(*(path for _, path in subs if path not in registered),
                 *(path.rstrip("/") for path in strange if path.endswith("/"))),
-        submodules=tuple(path for _, path in subs if path in registered),
+        submodules=tuple(dict.fromkeys([*(path for _, path in subs if path in registered), *moved])),
         dirty=tuple(path for sub, path in subs if path in registered and sub[2:] != ".."),
     )  # fmt: skip
 
@@ -169,6 +170,14 @@ def _index(where: Place) -> Iterator[dict[str, str]]:
 def _git(where: Place, env: dict[str, str], *words: str) -> str:
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     return git.out(*settings, *words, cwd=where.top, env=env)
+
+
+def _moved(where: Place, env: dict[str, str]) -> list[str]:
+    """The submodules at another commit than the index names, even if git is told to ignore that: it adds them so."""
+    if not (where.top / ".gitmodules").exists():
+        return []
+    said = _git(where, env, "diff-files", "--raw", "-z", "--ignore-submodules=dirty").split("\0")
+    return [path for change, path in zip(said[::2], said[1::2], strict=False) if change[8:14] == "160000"]
 
 
 def _registered(where: Place) -> frozenset[str]:

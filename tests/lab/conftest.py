@@ -35,7 +35,8 @@ def world(repo: Path, git: Git) -> dict[str, object]:
         "index": (index.read_bytes(), index.stat().st_mtime_ns, index.stat().st_mode) if index.exists() else None,
         "git files": sorted(path.name for path in git_dir.iterdir() if path.name != "logs"),
         "config": (repo / git("rev-parse", "--git-common-dir", cwd=repo) / "config").read_bytes(),
-        "refs": [ref for ref in refs if "refs/fyre/lab/" not in ref and "origin/fyre/" not in ref],
+        # a push notes where the branch is at the remote, as any push does
+        "refs": [ref for ref in refs if "refs/fyre/lab/" not in ref and "refs/remotes/origin/fyre/" not in ref],
         "files": {str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in files},
         "status": git("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=all", cwd=repo),
         "worktrees": git("worktree", "list", cwd=repo),

@@ -55,11 +55,28 @@ def test_a_second_machine_writes_on_the_same_notebook(
     assert git("rev-list", "--count", "--first-parent", f"main..{LAB}", cwd=far) == "3"
 
 
-def test_a_notebook_that_was_thrown_away_begins_with_what_is_known(repo: Path, far: Path, git: Git, run) -> None:
+def test_what_was_deleted_there_is_not_published_again(repo: Path, far: Path, git: Git, run, capfd) -> None:
+    (repo / "leak").write_text("deleted for a reason\n")
     run()
+    (repo / "leak").unlink()
+    last = git("rev-parse", LAB, cwd=far)
     git("update-ref", "-d", LAB, cwd=far)
     assert run() == 0
-    assert git("rev-list", "--count", "--first-parent", f"main..{LAB}", cwd=far) == "2"
+    assert f"origin has no fyre/ada any more: a new one begins (it was {last})" in capfd.readouterr().err
+    assert git("log", "-1", "--format=%P", LAB, cwd=far) == git("rev-parse", "HEAD", cwd=repo)
+    git("update-ref", LAB, f"{LAB}^", cwd=far)  # or cut back
+    assert run() == 0
+    assert git("rev-list", "--count", f"main..{LAB}", cwd=far) == "1"
+
+
+def test_another_remote_of_that_name_begins_a_notebook(repo: Path, *, far: Path, git: Git, run, tmp_path: Path) -> None:
+    (repo / "inside").write_text("for the first one alone\n")
+    run()
+    (repo / "inside").unlink()
+    git("clone", "-q", "--bare", "--single-branch", "--branch=main", f"file://{far}", "public.git", cwd=tmp_path)
+    git("remote", "set-url", "origin", f"file://{tmp_path}/public.git", cwd=repo)
+    assert run() == 0
+    assert git("rev-list", "--count", f"main..{LAB}", cwd=tmp_path / "public.git") == "1"
 
 
 def test_a_shallow_clone_stays_as_shallow(repo: Path, *, far: Path, git: Git, tmp_path: Path, monkeypatch, run) -> None:
@@ -197,6 +214,7 @@ def test_a_remote_that_refuses_says_why(repo: Path, far: Path, git: Git, run, ca
 
 def test_only_the_notebook_is_pushed_and_fetched(repo: Path, far: Path, git: Git, run) -> None:
     git("config", "push.followTags", "true", cwd=repo)
+    git("config", "remote.origin.mirror", "true", cwd=repo)
     git("tag", "-a", "-m", "mine", "mine", cwd=repo)
     git("branch", "private", cwd=repo)
     assert run() == 0

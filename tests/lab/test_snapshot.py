@@ -134,6 +134,18 @@ def test_submodules_are_refused_when_others_can_not(
     assert run("--yes") == 0
 
 
+@pytest.mark.parametrize("key", ["submodule.vendor.ignore", "diff.ignoreSubmodules"])
+def test_a_submodule_that_status_ignores_is_looked_at_too(
+    repo: Path, *, far: Path, git: Git, vendor: Path, run, capfd, key: str
+) -> None:
+    git("config", key, "all", cwd=repo)
+    (vendor / "README").write_text("changed\n")
+    assert run() == 0  # that is what they asked for
+    git("commit", "-q", "-am", "Mine alone", cwd=vendor)
+    assert run() == 1
+    assert "a submodule is at a commit that is not pushed: vendor" in capfd.readouterr().err
+
+
 def test_a_repository_git_was_not_told_of_is_refused(repo: Path, far: Path, git: Git, run, capfd) -> None:
     git("init", "-q", "nested", cwd=repo)
     for staged in (False, True):
