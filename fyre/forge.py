@@ -1,8 +1,8 @@
 """GitHub, or whatever speaks its REST API: the only module that imports PyGithub.
 
-Every failure becomes one of three: ``NotFoundError``, another ``UserError`` (it will fail again), ``TryAgainError``
-(it may pass). Nothing here sleeps for long or sends a write twice: PyGithub's default retry does both, so ours
-retries reads alone, and the ledger paces the writes.
+Every failure becomes one of four: ``NotFoundError``, ``DeniedError``, another ``UserError`` (it will fail again) or
+``TryAgainError`` (it may pass). Nothing here sleeps for long or sends a write twice: PyGithub's default retry does
+both, so ours retries reads alone, and the ledger paces the writes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ TIMEOUT = 15
 
 class NotFoundError(UserError):
     """The forge knows no such repository, commit, branch or file, or does not show it to this token."""
+
+
+class DeniedError(UserError):
+    """The forge does not let this token do that: until somebody mends the token or its rights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,9 @@ class Forge:
     def repository(self, name: str) -> Repository:
         """The repository of that name, ``owner/repo``."""
         with _translated(f"repository {name}"):
-            return self._record(self._hub().get_repo(name, lazy=False))
+            found = self._hub().get_repo(name)
+            found.complete()
+            return self._record(found)
 
     def commit(self, repository: Repository, ref: str) -> Commit:
         """A commit by SHA, branch or tag."""
@@ -238,5 +244,5 @@ def _meaning(what: str, error: Any) -> Exception:  # noqa: ANN401 - GithubExcept
     if error.status == 429 or error.status >= 500 or (error.status == 403 and limited):
         return TryAgainError(f"{what}: HTTP {error.status} {said}")
     if error.status in (401, 403):
-        return UserError(f"{what}: HTTP {error.status} {said}", hint="check the token and its permissions")
+        return DeniedError(f"{what}: HTTP {error.status} {said}", hint="check the token and its permissions")
     return UserError(f"{what}: HTTP {error.status} {said}")

@@ -18,7 +18,7 @@ from fyre import status
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import Forge
+from fyre.forge import DeniedError, Forge
 from fyre.run import Record, Repository
 from fyre.state import PENDING
 from fyre.status import Status
@@ -115,17 +115,15 @@ class Ledger:
         while self._await_work(wait):
             wait = self.pace
             try:
-                if self._write_next():
-                    pause = BACKOFF[0]
-                else:
-                    wait = 0.0
+                wrote = self._write_next()
+                wait, pause = (self.pace if wrote else 0.0), BACKOFF[0]
             except TryAgainError as error:
                 log.warning("the ledger waits: %s", error)
                 wait, pause = pause, min(pause * 2, BACKOFF[1])
             except Exception:
                 # A bug met by one status must not keep the others from being written.
                 log.exception("the ledger met a bug")
-                wait = BACKOFF[0]
+                wait, pause = pause, min(pause * 2, BACKOFF[1])
 
     def _await_work(self, wait: float) -> bool:
         """Wait at least ``wait`` seconds, then until there is something to do; False to stop."""
@@ -179,7 +177,7 @@ class Ledger:
             if not (doubtful and self.read(debt.repository, debt.sha).get(debt.status.context.lower()) == debt.status):
                 self._post(debt)
             self._note(debt, debt.word)
-        except TryAgainError:
+        except Exception:  # whatever it was, it is still owed
             self.touch(debt.key)
             raise
 
@@ -195,9 +193,11 @@ class Ledger:
     def _post(self, debt: Owed) -> None:
         try:
             self.forge.post(debt.repository, debt.sha, debt.status)
+        except DeniedError as error:  # somebody will mend the token, and then it is still owed
+            raise TryAgainError(str(error)) from error
         except UserError as error:  # it will never be taken: the commit is gone, or 1,000 statuses are there
             log.warning("not posted: %s", error)
 
 
-_LOOK_AHEAD = 200
+_LOOK_AHEAD = 50
 """Touched records among which an ended one is looked for: the truth about an end goes first under pressure."""

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import Forge, NotFoundError
+from fyre.forge import DeniedError, Forge, NotFoundError
 from fyre.run import Repository
 from fyre.status import Status
 
@@ -74,8 +74,8 @@ LIMITED = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
 @pytest.mark.parametrize(
     ("status", "headers", "message", "error"),
     [
-        (401, {}, "Bad credentials", UserError),
-        (403, {}, "Resource not accessible by integration", UserError),
+        (401, {}, "Bad credentials", DeniedError),
+        (403, {}, "Resource not accessible by integration", DeniedError),
         (403, {"Retry-After": "60"}, "secondary", TryAgainError),
         (403, LIMITED, "API rate limit exceeded", TryAgainError),
         (403, {}, "You have exceeded a secondary rate limit", TryAgainError),

@@ -9,6 +9,7 @@ import pytest
 
 from fyre import ledger
 from fyre.errors import TryAgainError
+from fyre.forge import DeniedError
 from fyre.ledger import Ledger
 from fyre.run import Record
 from fyre.status import Status
@@ -53,8 +54,9 @@ def test_an_intent_that_never_got_there_is_posted(person: Person) -> None:
     assert person.final(sha)["state"] == "success"
 
 
+@pytest.mark.parametrize("failure", [TryAgainError("HTTP 502"), DeniedError("HTTP 401"), RuntimeError("a bug")])
 def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
-    person: Person, monkeypatch: pytest.MonkeyPatch
+    person: Person, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     forge, failures = person.up.receiver.forge, []
     post = forge.post
@@ -62,7 +64,7 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
     def sometimes(*words: object) -> None:
         if len(failures) < 3:
             failures.append(words)
-            raise TryAgainError("HTTP 502")
+            raise failure
         post(*words)  # type: ignore[arg-type] # whatever the ledger gave
 
     monkeypatch.setattr(forge, "post", sometimes)

@@ -18,14 +18,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import fyre
 from fyre.engines.local import capped, records, supervisor
 from fyre.engines.local.records import Folder
-from fyre.errors import UserError
+from fyre.errors import TryAgainError, UserError
 from fyre.run import Record, Repository, Run
 from fyre.state import State
 
@@ -83,7 +83,8 @@ class LocalEngine:
         with self._mutex:
             if run.key in self._records:
                 return False
-            folder = Folder.create(self._runs, run, job)
+            with _full_disk():
+                folder = Folder.create(self._runs, run, job)
             if folder is None:
                 return False
             self._records[run.key] = folder.record()
@@ -120,7 +121,7 @@ class LocalEngine:
             record = self._records.get(key)
             if record is None or key not in self._queue:
                 return record
-            return self._placed(record, list(self._queue).index(key) if len(self._queue) < 100 else len(self._queue))
+            return self._placed(record, next(place for place, other in enumerate(self._queue) if other == key))
 
     def annotate(self, key: str, *, reported: str | None = None, carried: tuple[str, ...] | None = None) -> None:
         """Keep a note of the ledger's."""
@@ -128,7 +129,8 @@ class LocalEngine:
         given = {name: value for name, value in notes.items() if value is not None}
         with self._mutex:
             if key in self._records:
-                self._folder(key).annotate(**given)
+                with _full_disk():
+                    self._folder(key).annotate(**given)
                 self._records[key] = replace(self._records[key], **given)  # type: ignore[arg-type] # names and types are Record's
 
     def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
@@ -321,6 +323,15 @@ def _new_spawner() -> tuple[subprocess.Popen[bytes], socket.socket]:
             command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, env=env
         )
     return process, ours
+
+
+@contextmanager
+def _full_disk() -> Iterator[None]:
+    """What the disk refuses now it may take later."""
+    try:
+        yield
+    except OSError as error:
+        raise TryAgainError(f"the run can't be written down: {error.strerror}") from error
 
 
 def _end_orphans(key: str) -> None:
