@@ -103,8 +103,9 @@ def refuse(where: Place, seen: Look) -> None:
 def refuse_unpushed(where: Place, submodules: Sequence[str]) -> None:
     """Raise ``UserError`` over submodules that are at commits which nobody else can fetch."""
     there = [path for path in submodules if (where.top / path / ".git").exists()]
-    lost = [path for path in there if git.ask("log", "-1", "--format=%h", "HEAD", "--not", "--remotes", "--",
-                                              cwd=where.top / path) != ""]  # fmt: skip
+    # Told where to look: in a hook, GIT_DIR names the repository around them.
+    words = ("--git-dir=.git", "log", "-1", "--format=%h", "HEAD", "--not", "--remotes", "--")
+    lost = [path for path in there if git.ask(*words, cwd=where.top / path) != ""]
     if lost:
         raise UserError(
             f"a submodule is at a commit that is not pushed: {some(lost)}", hint=f"git -C {lost[0]} push, then again"

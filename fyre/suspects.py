@@ -12,9 +12,9 @@ from stat import S_ISREG
 LARGE = 10 * 1024 * 1024
 """Bytes, of one new file or of all together; ``git config fyre.large 50m`` sets another bound."""
 
-_SECRET = (".env", ".env.*", "*.env", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.pem",
+_SECRET = (".env", ".env.*", "*.env", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem",
            "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "credentials",
-           "credentials.*", "client_secret*", "*service*account*.json", "secrets.*", ".netrc",
+           "credentials.*", "credentials*.json", "client_secret*", "*service*account*.json", "secrets.*", ".netrc",
            "_netrc", ".pgpass", ".npmrc", ".pypirc", ".git-credentials", ".htpasswd", ".dockercfg",
            "kubeconfig", "*.kubeconfig", ".vault-token", "*.tfstate")  # fmt: skip
 _HARMLESS = ("*.example", "*.sample", "*.template", "*.dist", "*.py", "*.pub", "*.md", "*.rst")

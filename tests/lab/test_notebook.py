@@ -120,6 +120,8 @@ def test_a_gpg_that_fails_is_a_failure(repo: Path, far: Path, git: Git, run, cap
 def test_what_should_not_be_published_is_asked_about(repo: Path, far: Path, git: Git, run, capfd) -> None:
     (repo / ".env").write_text("x\n")
     (repo / ".env.example").write_text("x\n")
+    for name in ("id_rsa_work", "credentials-prod.json", "id_rsa.pub"):
+        (repo / name).write_text("x\n")
     (repo / "notes").write_text("\n-----BEGIN OPENSSH PRIVATE KEY-----\n")
     (repo / "big").write_bytes(b"\0" * 2_000_000)
     git("config", "fyre.large", "1m", cwd=repo)
@@ -127,6 +129,9 @@ def test_what_should_not_be_published_is_asked_about(repo: Path, far: Path, git:
     assert run() == 1
     err = capfd.readouterr().err
     assert ".env looks secret" in err
+    assert "id_rsa_work looks secret" in err
+    assert "credentials-prod.json looks secret" in err
+    assert "id_rsa.pub" not in err
     assert "notes holds a private key" in err
     assert "big is large (2.0 MB)" in err
     assert "Not pushed is not published yet" in err
@@ -134,9 +139,8 @@ def test_what_should_not_be_published_is_asked_about(repo: Path, far: Path, git:
     assert "example" not in err
     assert LAB not in git("for-each-ref", cwd=far)
     assert run("--yes") == 0
-    (repo / ".env").unlink()
-    (repo / "notes").unlink()
-    (repo / "big").unlink()
+    for name in (".env", "notes", "big", "id_rsa_work", "credentials-prod.json"):
+        (repo / name).unlink()
     assert run() == 0  # the commit is published by now: by the notebook
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre import asked, ident
+from fyre import asked, cli, ident
 from fyre import git as fyre_git
 from tests.lab.conftest import LAB, Git, files_of
 
@@ -117,7 +117,7 @@ def test_submodules_are_taken_when_others_can_have_them(repo: Path, far: Path, g
 
 
 def test_submodules_are_refused_when_others_can_not(
-    repo: Path, *, far: Path, git: Git, vendor: Path, run, capfd
+    repo: Path, *, far: Path, git: Git, vendor: Path, run, capfd, monkeypatch
 ) -> None:
     (vendor / "README").write_text("changed\n")
     assert run() == 1
@@ -125,6 +125,10 @@ def test_submodules_are_refused_when_others_can_not(
     git("commit", "-q", "-am", "Mine alone", cwd=vendor)
     assert run() == 1
     assert "a submodule is at a commit that is not pushed: vendor" in capfd.readouterr().err
+    with monkeypatch.context() as hook:
+        hook.setenv("GIT_DIR", str(repo / ".git"))  # as in a hook of a linked work tree
+        assert cli.main(["run", "-d", "true"]) == 1
+        assert "not pushed: vendor" in capfd.readouterr().err
     git("commit", "-q", "-am", "Vendor moved", cwd=repo)
     assert run("--yes") == 1  # committed here does not help
     err = capfd.readouterr().err
