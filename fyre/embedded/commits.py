@@ -7,13 +7,13 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from fyre.embedded import gitlog, objects, shapes
+from fyre.embedded import gitlog, loose, shapes
 from fyre.embedded.gitlog import Entry
-from fyre.embedded.objects import Object
 from fyre.embedded.repositories import Bare
 from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call
 from fyre.embedded.shapes import Json, Urls
 from fyre.git import ZERO
+from fyre.objects import Object
 
 SHA = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _ABBREVIATED = re.compile(r"[0-9a-f]{4,39}", re.ASCII)
@@ -30,7 +30,7 @@ _GIT_YEARS_END = 4_102_444_799  # 2099-12-31: git takes later dates for somethin
 LISTED_MAX = 1000
 """Entries of a directory."""
 
-_KINDS = {objects.TREE: "dir", b"120000": "symlink", b"160000": "submodule"}
+_KINDS = {loose.TREE: "dir", b"120000": "symlink", b"160000": "submodule"}
 
 INLINE_MAX = 1024 * 1024
 """Bytes; a larger file is described and not included, as on GitHub."""
@@ -156,7 +156,7 @@ def get_contents(call: Call) -> Answer:
 def _directory(call: Call, bare: Bare, path: str, sha: str, tree: Object) -> list[Json]:
     """What is in a directory; like GitHub at most 1,000 entries, and a submodule without a size."""
     listed = []
-    for name, (mode, digest) in list(objects.parse_tree(tree.content).items())[:LISTED_MAX]:
+    for name, (mode, digest) in list(loose.parse_tree(tree.content).items())[:LISTED_MAX]:
         kind = _KINDS.get(mode, "file")
         blob = call.forge.objects.find(bare.git_dir, digest.hex()) if kind in ("file", "symlink") else None
         within = f"{path}/{name.decode(errors='replace')}".lstrip("/")

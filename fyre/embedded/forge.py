@@ -10,11 +10,11 @@ from pathlib import Path
 from fyre.embedded import housekeeping, tokens
 from fyre.embedded.comments import COMMENTS
 from fyre.embedded.notes import Notes
-from fyre.embedded.objects import Objects
 from fyre.embedded.outbox import Outbox
 from fyre.embedded.repositories import Bare, Shelf
 from fyre.embedded.store import Store
 from fyre.errors import UserError
+from fyre.objects import Objects
 
 STATUSES = "refs/notes/fyre/statuses"
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fyre.embedded import objects
-from fyre.embedded.objects import Objects
+from fyre.embedded import loose
+from fyre.objects import Objects
 
 Record = dict[str, Any]
 
@@ -45,9 +45,9 @@ class Notes:
             before = self._blob(git_dir, tip.sha, sha) if tip is not None else b""
             check(_records(before))
             line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
-            blob = objects.write(git_dir, b"blob", before + line)
+            blob = loose.write(git_dir, b"blob", before + line)
             tree = self._graft(git_dir, tip.sha if tip is not None else "", sha, blob)
-            lock.commit(objects.write(git_dir, b"commit", _commit(tree.hex(), tip.sha if tip else "")).hex())
+            lock.commit(loose.write(git_dir, b"commit", _commit(tree.hex(), tip.sha if tip else "")).hex())
 
     def all(self, git_dir: Path) -> Iterator[tuple[str, Record]]:
         """Every record with the SHA that it is about, in no order."""
@@ -55,9 +55,9 @@ class Notes:
 
     def _walk(self, git_dir: Path, name: str, prefix: str) -> Iterator[tuple[str, Record]]:
         tree = self.objects.find(git_dir, name)
-        for part, (mode, digest) in objects.parse_tree(tree.content if tree is not None else b"").items():
+        for part, (mode, digest) in loose.parse_tree(tree.content if tree is not None else b"").items():
             sha = prefix + part.decode(errors="replace")
-            if mode == objects.TREE:
+            if mode == loose.TREE:
                 yield from self._walk(git_dir, digest.hex(), sha)
             else:
                 blob = self.objects.find(git_dir, digest.hex())
@@ -76,16 +76,16 @@ class Notes:
         root = self._tree(git_dir, f"{tip}^{{tree}}") if tip else {}
         fan, rest = sha[:2].encode(), sha[2:].encode()
         branch = self._tree(git_dir, root[fan][1].hex()) if fan in root else {}
-        branch[rest] = (objects.BLOB, blob)
+        branch[rest] = (loose.BLOB, blob)
         root.pop(sha.encode(), None)
-        root[fan] = (objects.TREE, objects.write(git_dir, b"tree", objects.tree(branch)))
-        return objects.write(git_dir, b"tree", objects.tree(root))
+        root[fan] = (loose.TREE, loose.write(git_dir, b"tree", loose.tree(branch)))
+        return loose.write(git_dir, b"tree", loose.tree(root))
 
     def _tree(self, git_dir: Path, name: str) -> dict[bytes, tuple[bytes, bytes]]:
         found = self.objects.find(git_dir, name)
         if found is None:
             raise OSError(f"{git_dir} lacks the tree {name}")
-        return objects.parse_tree(found.content)
+        return loose.parse_tree(found.content)
 
 
 class _RefLock:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from fyre.embedded import activity, housekeeping, telling, tokens
-from fyre.embedded.objects import Objects
 from fyre.embedded.post import Sender
 from fyre.embedded.repositories import Bare, Shelf, point_head
 from fyre.embedded.shapes import Urls
 from fyre.embedded.store import Store
 from fyre.git import ZERO
+from fyre.objects import Objects
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from fyre.embedded import payloads, post, tokens
 from fyre.embedded.comments import COMMENTS, shape
 from fyre.embedded.notes import Notes, Record
-from fyre.embedded.objects import Objects
 from fyre.embedded.payloads import HEADS, Pushed
 from fyre.embedded.post import Answer, Sender
 from fyre.embedded.repositories import Bare, Shelf
@@ -23,6 +22,7 @@ from fyre.embedded.shapes import Json, Urls
 from fyre.embedded.store import DELIVERIES_KEPT, Store
 from fyre.embedded.tokens import User
 from fyre.git import ZERO
+from fyre.objects import Objects
 
 log = logging.getLogger(__name__)
 
