@@ -101,15 +101,16 @@ def go(where: Place, sha: str, spec: Spec, *, name: str = "run", keep: bool = Fa
 
 def checkout(where: Place, sha: str) -> Path:
     """A clean checkout of a commit in a new folder, made as for a run; its objects are borrowed from the repository."""
-    from fyre.engines.local import capped, records, supervisor
+    from fyre.engines.local import capped, records
+    from fyre.engines.local import checkout as checkouts
 
     folder = Path(tempfile.mkdtemp(prefix="fyre-"))
     work = folder / where.top.name
     log = capped.Writer(str(folder / "log"), cap=64 * 1024)
     try:
-        supervisor.checkout(records.job(_run(where, sha, "run", Spec("")), where.common, work), str(work), log)
-    except supervisor.CheckoutError as error:
-        supervisor.remove(str(folder))
+        checkouts.make(records.job(_run(where, sha, "run", Spec("")), where.common, work), str(work), log)
+    except checkouts.CheckoutError as error:
+        checkouts.remove(str(folder))
         raise UserError(str(error), hint="git fsck; or git fetch first") from error
     finally:
         log.close()
@@ -195,6 +196,6 @@ def _told_to_stop() -> Iterator[None]:
 
 
 def _remove(state: Path) -> None:
-    from fyre.engines.local import supervisor
+    from fyre.engines.local import checkout as checkouts
 
-    supervisor.remove(str(state))  # a command may have left directories that nobody can write
+    checkouts.remove(str(state))  # a command may have left directories that nobody can write

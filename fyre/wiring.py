@@ -24,6 +24,7 @@ from fyre.ledger import Ledger
 from fyre.mirrors import Mirrors
 from fyre.policy import Policy
 from fyre.receiver.app import Door
+from fyre.receiver.hands import Hands
 from fyre.receiver.pages import Pages
 from fyre.receiver.reconcile import Receiver
 
@@ -48,7 +49,7 @@ class Up:
         index = Index(self.engine)
         pages = Pages(self.engine, _secret(root / "pages.secret"), lambda: self.url)
         ledger = Ledger(forge, self.engine, index, pages.url)
-        self.receiver = Receiver(forge, self.mirrors, self.engine, index, ledger, policy)
+        self.receiver = Receiver(Hands(forge, self.mirrors, self.engine, index, ledger, policy))
         door = Door(forge.url, lambda: [self.embedded.webhook_secret.encode()], self.receiver.hear)
         # A page of another site can't reach us through a name of its own that it points at this machine.
         trusted = Middleware(hosts.TrustedHosts, hosts=(host, *hosts.LOOPBACK))

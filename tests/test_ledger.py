@@ -39,7 +39,7 @@ def test_an_intent_that_a_crash_left_is_looked_up_and_not_posted_again(person: P
     done = confirmed(person, sha)
     before = person.statuses(sha)
     person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "succeeded?"}))
-    person.up.receiver.ledger.touch(done.run.key)
+    person.up.receiver.hands.ledger.touch(done.run.key)
     confirmed(person, sha)
     assert person.statuses(sha) == before
 
@@ -50,7 +50,7 @@ def test_an_intent_that_never_got_there_is_posted(person: Person) -> None:
     person.api(f"/statuses/{sha}", state="pending", context="fyre/run", description="running",
                token=person.up.embedded.service_token)  # fmt: skip
     person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "succeeded?"}))
-    person.up.receiver.ledger.touch(done.run.key)
+    person.up.receiver.hands.ledger.touch(done.run.key)
     assert person.final(sha)["state"] == "success"
 
 
@@ -58,7 +58,7 @@ def test_an_intent_that_never_got_there_is_posted(person: Person) -> None:
 def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
     person: Person, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    forge, failures = person.up.receiver.forge, []
+    forge, failures = person.up.receiver.hands.forge, []
     post = forge.post
 
     def sometimes(*words: object) -> None:
@@ -75,10 +75,10 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
 
 
 def test_a_status_that_is_never_taken_does_not_keep_the_others_waiting(person: Person) -> None:
-    gone = record_of_nothing(person.up.receiver.ledger)
+    gone = record_of_nothing(person.up.receiver.hands.ledger)
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
-    assert gone not in person.up.receiver.ledger._wanted
+    assert gone not in person.up.receiver.hands.ledger._wanted
 
 
 def record_of_nothing(book: Ledger) -> tuple[int, str, str]:

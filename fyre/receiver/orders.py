@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from fyre import run as runs
 from fyre import status, units
@@ -15,86 +14,84 @@ from fyre.asked import Asked, settle_names
 from fyre.plan import Heard, Launch, Post, as_run
 from fyre.receiver import comments
 from fyre.receiver.comments import Command
+from fyre.receiver.hands import Hands
 from fyre.receiver.webhook import Said
 from fyre.repofile import BadFileError, Defaults
 from fyre.run import Record, Run
 from fyre.spec import Spec
 from fyre.status import Status
 
-if TYPE_CHECKING:
-    from fyre.receiver.reconcile import Receiver
-
 log = logging.getLogger(__name__)
 
 MAY_WRITE = ("admin", "maintain", "write")
 
 
-def obey(receiver: Receiver, said: Said) -> None:
+def obey(hands: Hands, said: Said) -> None:
     """Do what a comment asks for, or answer why not. Raises ``TryAgainError``."""
-    if said.actor == receiver.forge.me():
+    if said.actor == hands.forge.me():
         return  # our own answers are talk
     try:
         command = comments.parse(said.body)
     except units.BadValueError as error:
-        _answer(receiver, said, f"{error.args[0]}: {error.hint}")
+        _answer(hands, said, f"{error.args[0]}: {error.hint}")
         return
     if command is None:
         return
-    if receiver.forge.permission(said.repository, said.actor) not in MAY_WRITE:
-        _answer(receiver, said, f"`/fyre {command.verb}` needs write permission on {said.repository.name}.")
+    if hands.forge.permission(said.repository, said.actor) not in MAY_WRITE:
+        _answer(hands, said, f"`/fyre {command.verb}` needs write permission on {said.repository.name}.")
         return
     act = {"run": _run, "rerun": _rerun, "cancel": _cancel}[command.verb]
-    refusal = act(receiver, said, command)
+    refusal = act(hands, said, command)
     if refusal:
-        _answer(receiver, said, refusal)
+        _answer(hands, said, refusal)
 
 
-def _run(receiver: Receiver, said: Said, command: Command) -> str:
+def _run(hands: Hands, said: Said, command: Command) -> str:
     """Launch a command that stands in no commit."""
-    heard = _heard(receiver, said)
+    heard = _heard(hands, said)
     if isinstance(heard.defaults, BadFileError):
         return f"not launched: {heard.defaults}"
     key = _key(said, Spec(command.text), "")
-    if receiver.engine.record(key) is not None:
+    if hands.engine.record(key) is not None:
         return ""
-    taken = [record.run.name for record in _here(receiver, said)]
+    taken = [record.run.name for record in _here(hands, said)]
     name = settle_names((*taken, *heard.asked.names, ""))[-1]
-    receiver.do(said.repository, Launch(as_run(heard, Spec(command.text), name, key=key, now=receiver.clock())))
+    hands.do(said.repository, Launch(as_run(heard, Spec(command.text), name, key=key, now=hands.clock())))
     return ""
 
 
-def _rerun(receiver: Receiver, said: Said, command: Command) -> str:
+def _rerun(hands: Hands, said: Said, command: Command) -> str:
     """Launch again what ran or was asked for on this commit: all of it, or the run of that name."""
-    heard = _heard(receiver, said)
+    heard = _heard(hands, said)
     if heard.asked.problems:
         return f"not launched: line {heard.asked.problems[0].line}: {heard.asked.problems[0].message}"
     if isinstance(heard.defaults, BadFileError):
         return f"not launched: {heard.defaults}"
-    newest = {record.run.name.lower(): record for record in sorted(_here(receiver, said), key=_attempt)}
-    again = [run for run in _candidates(receiver, said, heard, newest) if _named(run.name, command.text)]
+    newest = {record.run.name.lower(): record for record in sorted(_here(hands, said), key=_attempt)}
+    again = [run for run in _candidates(hands, said, heard, newest) if _named(run.name, command.text)]
     if not again:
         return f"nothing to rerun here{f' is named {command.text}' if command.text else ''}."
     for run in again:
         before = newest.get(run.name.lower())
         if before is not None and not before.state.final and before.run.key != run.key:
             return f"`{run.name}` has not ended yet; `/fyre cancel {run.name}` ends it."
-        receiver.do(said.repository, Launch(run))
-    _forgive(receiver, said)
+        hands.do(said.repository, Launch(run))
+    _forgive(hands, said)
     return ""
 
 
-def _cancel(receiver: Receiver, said: Said, command: Command) -> str:
+def _cancel(hands: Hands, said: Said, command: Command) -> str:
     """End what has not ended on this commit: all of it, or the run of that name."""
-    found = [record for record in _here(receiver, said) if _named(record.run.name, command.text)]
+    found = [record for record in _here(hands, said) if _named(record.run.name, command.text)]
     open_ = [record for record in found if not record.state.final]
     for record in open_:
-        receiver.engine.cancel(record.run.key, said.actor)
+        hands.engine.cancel(record.run.key, said.actor)
     if open_ or any(record.cancelled_by for record in found):
         return ""
     return f"nothing to cancel here{f' is named {command.text}' if command.text else ''}."
 
 
-def _candidates(receiver: Receiver, said: Said, heard: Heard, newest: dict[str, Record]) -> Iterable[Run]:
+def _candidates(hands: Hands, said: Said, heard: Heard, newest: dict[str, Record]) -> Iterable[Run]:
     """A next attempt of each run of this commit; the spec of one that ran before is taken from its record."""
     asked_for = zip(heard.asked.names, heard.asked.runs, strict=True)
     specs = {record.run.name: record.run.spec for record in newest.values()}
@@ -105,20 +102,20 @@ def _candidates(receiver: Receiver, said: Said, heard: Heard, newest: dict[str, 
         key = _key(said, spec, name)
         if before is not None and before.run.key == key:
             attempt = before.run.attempt  # this very comment, delivered again
-        yield as_run(heard, spec, name, key=key, now=receiver.clock(), attempt=attempt)
+        yield as_run(heard, spec, name, key=key, now=hands.clock(), attempt=attempt)
 
 
-def _heard(receiver: Receiver, said: Said) -> Heard:
-    found = receiver.hears(said.repository, said.sha, "", said.actor)
+def _heard(hands: Hands, said: Said) -> Heard:
+    found = hands.hears(said.repository, said.sha, "", said.actor)
     if found is not None:
         return found
-    commit = receiver.source.commit(said.repository, said.sha)
-    defaults: Defaults | BadFileError = receiver.defaults(said.repository, said.sha)
+    commit = hands.source.commit(said.repository, said.sha)
+    defaults: Defaults | BadFileError = hands.defaults(said.repository, said.sha)
     return Heard(said.repository, commit, "", said.actor, Asked(), defaults)
 
 
-def _here(receiver: Receiver, said: Said) -> tuple[Record, ...]:
-    return receiver.index.at(said.repository.id, said.sha)
+def _here(hands: Hands, said: Said) -> tuple[Record, ...]:
+    return hands.index.at(said.repository.id, said.sha)
 
 
 def _key(said: Said, spec: Spec, name: str) -> str:
@@ -133,13 +130,13 @@ def _attempt(record: Record) -> int:
     return record.run.attempt
 
 
-def _forgive(receiver: Receiver, said: Said) -> None:
+def _forgive(hands: Hands, said: Said) -> None:
     """A rerun on a moved commit is what ``fyre/moved`` asked for: take its red away."""
-    if status.MOVED_CONTEXT in receiver.ledger.read(said.repository, said.sha):
+    if status.MOVED_CONTEXT in hands.ledger.read(said.repository, said.sha):
         answered = Status(status.MOVED_CONTEXT, "success", f"run here by {said.actor}")
-        receiver.do(said.repository, Post(said.sha, answered))
+        hands.do(said.repository, Post(said.sha, answered))
 
 
-def _answer(receiver: Receiver, said: Said, text: str) -> None:
+def _answer(hands: Hands, said: Said, text: str) -> None:
     log.info("answered %s on %s: %s", said.actor, said.sha, text)
-    receiver.forge.comment(said.repository, said.sha, text)
+    hands.forge.comment(said.repository, said.sha, text)

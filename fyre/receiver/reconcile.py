@@ -11,23 +11,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Protocol
 
-from fyre import asked, plan, repofile, status
-from fyre.engines import Engine
-from fyre.engines.index import Index
+from fyre import plan, status
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import Forge, NotFoundError
-from fyre.ledger import Ledger
-from fyre.plan import Carry, Heard, Launch, Look, Observed, Post
-from fyre.policy import Policy
+from fyre.forge import NotFoundError
+from fyre.plan import Heard, Look, Observed
 from fyre.receiver import orders
+from fyre.receiver.hands import Hands
 from fyre.receiver.webhook import COMMITS_MAX, Nothing, Push, Said
-from fyre.repofile import BadFileError, Defaults
-from fyre.run import Commit, Repository
+from fyre.run import Repository
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +31,6 @@ BACKFILL = 24 * 3600.0
 
 RETRY = (0.5, 60.0)
 """Seconds until something that may pass is tried again: the first time, and at most."""
-
-
-class Source(Protocol):
-    """Where commits and files are read: mirrors on this machine, or the forge itself."""
-
-    def commit(self, repository: Repository, sha: str) -> Commit:
-        """The facts of a commit; raises ``NotFoundError``."""
-        ...
-
-    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
-        """A file in a commit, or None."""
-        ...
-
-    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
-        """The newest so many SHAs below and with a commit, oldest first; raises ``NotFoundError``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +52,10 @@ Event = Push | Said | Sweep | Again
 
 @dataclass
 class Receiver:
-    """Everything that turns events into runs and statuses."""
+    """The loop and what waits for it."""
 
-    forge: Forge
-    source: Source
-    engine: Engine
-    index: Index
-    ledger: Ledger
-    policy: Policy = field(default_factory=Policy)
+    hands: Hands
     sweep_every: float = 300.0  # seconds
-    clock: Callable[[], float] = time.time
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: list[tuple[float, int, Event]] = field(default_factory=list)
     _numbers: Iterable[int] = field(default_factory=count)
@@ -91,7 +64,7 @@ class Receiver:
 
     def start(self) -> None:
         """Sweep once, then listen; the sweep heals whatever was lost while nobody listened."""
-        self.ledger.start()
+        self.hands.ledger.start()
         self.hear(Sweep())
         self._thread = threading.Thread(target=self._listen, name="receiver", daemon=True)
         self._thread.start()
@@ -101,7 +74,7 @@ class Receiver:
         self._events.put(None)
         if self._thread is not None:
             self._thread.join()
-        self.ledger.stop()
+        self.hands.ledger.stop()
 
     def hear(self, event: Event | Nothing) -> None:
         """Take an event; returns at once."""
@@ -133,7 +106,7 @@ class Receiver:
                 case Again(push, shas, pause):
                     self._push(push, shas, pause)
                 case Said():
-                    orders.obey(self, event)
+                    orders.obey(self.hands, event)
                 case Sweep():
                     self._sweep()
         except TryAgainError as error:
@@ -158,9 +131,9 @@ class Receiver:
         base = push.repository.default_branch if push.created else push.before
         try:
             if push.ref == f"refs/heads/{base}":  # the first push of all: there is nothing to compare it with
-                listed = self.source.history(push.repository, push.after, COMMITS_MAX)
+                listed = self.hands.source.history(push.repository, push.after, COMMITS_MAX)
             else:
-                listed = self.forge.between(push.repository, base, push.after)
+                listed = self.hands.forge.between(push.repository, base, push.after)
         except NotFoundError:  # no default branch yet, or a base that is gone
             listed = [push.after]
         return tuple(dict.fromkeys((*push.shas, *listed)))
@@ -169,7 +142,7 @@ class Receiver:
         heard, failed = [], []
         for sha in shas:
             try:
-                one = self.hears(push.repository, sha, push.ref, push.actor)
+                one = self.hands.hears(push.repository, sha, push.ref, push.actor)
                 if one is not None:
                     heard.append(one)
             except TryAgainError as error:
@@ -181,41 +154,27 @@ class Receiver:
         if failed:
             self._put_off(Again(push, tuple(failed), min(pause * 2, RETRY[1])), pause)
 
-    def hears(self, repository: Repository, sha: str, ref: str, actor: str) -> Heard | None:
-        """A commit and what it asks for; None when that is nothing."""
-        commit = self.source.commit(repository, sha)
-        wants = asked.read(commit.message)
-        if not (wants.runs or wants.problems):
-            return None
-        return Heard(repository, commit, ref, actor, wants, self.defaults(repository, sha))
-
-    def defaults(self, repository: Repository, sha: str) -> Defaults | BadFileError:
-        """The repository's ``.fyre.yaml`` at that commit, or what is wrong with it."""
-        content = self.source.file(repository, sha, repofile.PATH)
-        try:
-            return repofile.read(content.decode("utf-8", "replace")) if content else Defaults()
-        except BadFileError as error:
-            return error
-
     def _capped(self, heard: list[Heard]) -> list[Heard]:
         """A push over its cap is refused whole: nobody wants a random half of it."""
         total = sum(len(one.asked.runs) for one in heard)
-        if total <= self.policy.runs_per_push:
+        if total <= self.hands.policy.runs_per_push:
             return heard
-        over = f"this push asks for {total} runs, at most {self.policy.runs_per_push} are taken at once"
+        over = f"this push asks for {total} runs, at most {self.hands.policy.runs_per_push} are taken at once"
         return [replace(one, over=over) for one in heard]
 
     def _commit(self, heard: Heard) -> bool:
         """Plan one commit and do it; False when it has to be tried again."""
         repository, sha = heard.repository, heard.commit.sha
         try:
-            seen = Observed(self.index.at(repository.id, sha), self.index.with_id(repository.id, heard.asked.fyre_id))
-            actions = plan.plan(heard, seen, self.policy, self.clock())
+            seen = Observed(
+                self.hands.index.at(repository.id, sha), self.hands.index.with_id(repository.id, heard.asked.fyre_id)
+            )
+            actions = plan.plan(heard, seen, self.hands.policy, self.hands.clock())
             if actions and isinstance(actions[0], Look):
-                seen = replace(seen, posted=self.ledger.read(repository, sha))
-                actions = plan.plan(heard, seen, self.policy, self.clock())
+                seen = replace(seen, posted=self.hands.ledger.read(repository, sha))
+                actions = plan.plan(heard, seen, self.hands.policy, self.hands.clock())
             for action in actions:
-                self.do(repository, action)
+                self.hands.do(repository, action)
         except TryAgainError as error:
             log.warning("%s is tried again later: %s", sha, error)
             return False
@@ -223,42 +182,23 @@ class Receiver:
             # Quarantine per commit: say so on the SHA and go on with the others.
             log.exception("commit %s met a bug", sha)
             for name in heard.asked.names:
-                self.ledger.want(repository, sha, status.malformed(f"fyre/{name}", "a bug in Fyre; its log says more"))
+                self.hands.ledger.want(
+                    repository, sha, status.malformed(f"fyre/{name}", "a bug in Fyre; its log says more")
+                )
         return True
-
-    def do(self, repository: Repository, action: plan.Action) -> None:
-        """Carry out one action. Raises ``TryAgainError`` when it may work later."""
-        match action:
-            case Launch(run):
-                try:
-                    self.engine.launch(run)
-                except UserError as error:
-                    self.ledger.want(repository, run.sha, status.malformed(run.context, error.message))
-                else:
-                    self.index.add(run)
-                    self.ledger.touch(run.key)
-            case Carry(key, sha):
-                record = self.engine.record(key)
-                if record is not None:
-                    self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
-                    self.ledger.touch(key)
-            case Post(sha, wanted):
-                self.ledger.want(repository, sha, wanted)
-            case Look(sha):
-                raise RuntimeError(f"the plan looked twice at {sha}")
 
     def _unreadable(self, push: Push, sha: str, error: UserError) -> None:
         """A SHA that can't be had: say so where it was pushed, if that is still possible."""
         log.warning("%s", error)
         if sha == push.after:
-            self.ledger.want(push.repository, sha, status.malformed("fyre/run", error.message))
+            self.hands.ledger.want(push.repository, sha, status.malformed("fyre/run", error.message))
 
     def _sweep(self) -> None:
         """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
-        for repository in self.forge.repositories():
-            since = self._swept.get(repository.id, self.clock() - BACKFILL)
+        for repository in self.hands.forge.repositories():
+            since = self._swept.get(repository.id, self.hands.clock() - BACKFILL)
             newest = since
-            for seen in self.forge.activity(repository, since):
+            for seen in self.hands.forge.activity(repository, since):
                 newest = max(newest, seen.at)
                 event = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
                 if event is not None:

@@ -245,9 +245,8 @@ def test_a_supervisor_killed_while_the_command_runs_is_lost_and_never_started_ag
 
 
 def test_a_killed_spawner_is_replaced(engine: LocalEngine, sha: str) -> None:
-    assert engine._spawner is not None
-    engine._spawner[0].kill()
-    engine._spawner[0].wait()
+    engine._spawner.process.kill()
+    engine._spawner.process.wait()
     run = make_run(sha, "echo ran")
     engine.launch(run)
     await_end(engine, run.key)

@@ -79,8 +79,8 @@ def test_only_our_own_statuses_count(person: Person) -> None:
     sha = person.commit("Fyre-Run: true")
     person.git("push", "-q", "origin", "main:refs/tags/v1")  # a tag launches nothing
     person.api(f"/statuses/{sha}", state="success", context="fyre/run", description="exit 0 · 1s", token="user:eve")
-    repository = Repository(person.up.receiver.forge.url, 1, NAME)
-    assert person.up.receiver.ledger.read(repository, sha) == {}
+    repository = Repository(person.up.receiver.hands.forge.url, 1, NAME)
+    assert person.up.receiver.hands.ledger.read(repository, sha) == {}
     person.push()
     person.settled()
     assert (sha, "true") in person.ran()
@@ -234,7 +234,9 @@ def test_a_comment_that_can_not_be_obeyed_is_answered(person: Person, body: str,
 def test_a_stranger_is_refused_once_and_politely(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     sha = person.run("true")
     person.final(sha)
-    monkeypatch.setattr(person.up.receiver.forge, "permission", lambda *_: "read")  # what GitHub says of a stranger
+    monkeypatch.setattr(
+        person.up.receiver.hands.forge, "permission", lambda *_: "read"
+    )  # what GitHub says of a stranger
     person.comment(sha, "/fyre run echo pwned", token="user:eve")
     deadline = time.monotonic() + 30
     while len(person.comments(sha)) < 2:

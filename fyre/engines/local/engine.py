@@ -12,9 +12,6 @@ import os
 import selectors
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -22,9 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import fyre
-from fyre.engines.local import capped, records, supervisor
+from fyre.engines.local import capped, checkout, records
 from fyre.engines.local.records import Folder
+from fyre.engines.local.spawner import Spawner
 from fyre.errors import TryAgainError, UserError
 from fyre.run import Record, Repository, Run
 from fyre.state import State
@@ -34,8 +31,6 @@ log = logging.getLogger(__name__)
 DAY = 86400.0
 _ADOPTED_POLL = 0.1  # seconds between two looks at supervisors that another server started
 _PRUNE_EVERY = 3600.0
-_CREDENTIALS = ("FYRE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN",
-                "FYRE_WEBHOOK_SECRET")  # fmt: skip
 
 
 class LocalEngine:
@@ -70,10 +65,9 @@ class LocalEngine:
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
-        self._spawner: tuple[subprocess.Popen[bytes], socket.socket] | None
+        self._spawner = Spawner()
         self._closed = False
         self._find()
-        self._spawner = _new_spawner()  # now, so that the first run does not wait for it
         self._thread = threading.Thread(target=self._watch, name="local engine", daemon=True)
         self._thread.start()
 
@@ -150,7 +144,7 @@ class LocalEngine:
         self._closed = True
         self._wake()
         self._thread.join()
-        self._end_spawner()
+        self._spawner.close()
         for pipe in self._pipes:
             os.close(pipe)
         self._selector.close()
@@ -199,25 +193,10 @@ class LocalEngine:
                 key = next(iter(self._queue))
                 del self._queue[key]
                 self._records[key] = replace(self._records[key], state=State.STARTING)
-                pipe = self._spawn(key)
+                pipe = self._spawner.spawn(self._runs / key)
                 self._pipes[pipe] = key
                 self._selector.register(pipe, selectors.EVENT_READ)
             self._tell(key)
-
-    def _spawn(self, key: str) -> int:
-        """Have the spawner fork a supervisor; answers with the pipe on which it tells of changes."""
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            for _ in range(2):
-                self._spawner = self._spawner or _new_spawner()
-                try:
-                    socket.send_fds(self._spawner[1], [str(self._runs / key).encode()], [write])
-                    break
-                except OSError:  # it was killed; the next one does
-                    self._end_spawner()
-        finally:
-            os.close(write)  # where both failed, the pipe ends here and the run is queued again
-        return read
 
     def _heard(self, file: int) -> None:
         """A supervisor told of a change, or is gone; or somebody woke us."""
@@ -263,7 +242,7 @@ class LocalEngine:
     def _clean(self, key: str) -> None:
         """Remove the checkout of a run that has ended, where its supervisor could not."""
         if not self._settings["keep"] and (self._work / key).exists():
-            supervisor.remove(str(self._work / key))
+            checkout.remove(str(self._work / key))
 
     def _look(self, key: str) -> None:
         with self._mutex:
@@ -301,28 +280,6 @@ class LocalEngine:
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # it is full of wake-ups: one will do
             os.write(self._wake_write, b".")
-
-    def _end_spawner(self) -> None:
-        if self._spawner is not None:
-            process, connection = self._spawner
-            connection.close()
-            process.wait()
-            self._spawner = None
-
-
-_SPAWNER = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import spawner; spawner.main()"
-
-
-def _new_spawner() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A spawner in a session of its own, with an environment that holds no forge's credentials."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    env = {key: value for key, value in os.environ.items() if key not in _CREDENTIALS and not key.startswith("GIT_")}
-    command = [sys.executable, "-I", "-S", "-c", _SPAWNER, str(Path(fyre.__file__).parents[1])]
-    with theirs:
-        process = subprocess.Popen(
-            command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, env=env
-        )
-    return process, ours
 
 
 @contextmanager

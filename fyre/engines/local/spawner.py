@@ -8,9 +8,56 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
+import fyre
 from fyre.engines.local.supervisor import Supervisor
+
+_CREDENTIALS = ("FYRE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN",
+                "FYRE_WEBHOOK_SECRET")  # fmt: skip
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import spawner; spawner.main()"
+
+
+class Spawner:
+    """The server's side: a spawner process that is started anew when it is gone. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        """Started now, so that the first run does not wait for it."""
+        self.process, self._connection = _new()
+
+    def spawn(self, folder: Path) -> int:
+        """Have a supervisor forked for a run; answers with the end to read of the pipe on which it tells of changes."""
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            for _ in range(2):
+                try:
+                    socket.send_fds(self._connection, [str(folder).encode()], [write])
+                    break
+                except OSError:  # it was killed; the next one does
+                    self.close()
+                    self.process, self._connection = _new()
+        finally:
+            os.close(write)  # where both failed, the pipe ends here, and the run is queued again
+        return read
+
+    def close(self) -> None:
+        """End the process; supervisors that it forked go on."""
+        self._connection.close()
+        self.process.wait()
+
+
+def _new() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A process in a session of its own, with an environment that holds no forge's credentials."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    env = {key: value for key, value in os.environ.items() if key not in _CREDENTIALS and not key.startswith("GIT_")}
+    command = [sys.executable, "-I", "-S", "-c", _START, str(Path(fyre.__file__).parents[1])]
+    with theirs:
+        process = subprocess.Popen(
+            command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, env=env
+        )
+    return process, ours
 
 
 def main() -> None:
@@ -22,7 +69,8 @@ def main() -> None:
             folder, pipes, _, _ = socket.recv_fds(server, 4096, 1)
             if not folder:
                 return
-            os.set_inheritable(pipes[0], False)  # noqa: FBT003 - its only form; a command that held it would hide its supervisor's death
+            # A command that held the pipe would hide its supervisor's death.
+            os.set_inheritable(pipes[0], False)  # noqa: FBT003 - its only form
             if os.fork() == 0:
                 server.close()
                 _supervise(folder.decode(), pipes[0])

@@ -13,24 +13,18 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
-import stat
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
+from fyre.engines.local import checkout, processes
 from fyre.engines.local.capped import Writer
 
 LOST = "lost: its supervisor died; the command may have run"
 _RESERVE = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFTOVER_GRACE = 2.0  # seconds for what the command left behind to end after TERM
-
-
-class CheckoutError(Exception):
-    """The code can't be had: ``args[0]`` says why."""
 
 
 class Ended(Exception):  # noqa: N818 - an ending, not an error
@@ -72,7 +66,7 @@ class Supervisor:
             self._all_tries()
         except Ended as ended:
             outcome = ended.args[0]
-        except CheckoutError as error:
+        except checkout.CheckoutError as error:
             outcome = {"state": "error", "reason": str(error)}
         except OSError as error:
             outcome = {"state": "error", "reason": f"the engine's machine failed: {error.strerror}"}
@@ -82,7 +76,7 @@ class Supervisor:
             )
         self._finish(outcome)
         if not self.job["keep"]:
-            remove(self.work)
+            checkout.remove(self.work)
 
     def _all_tries(self) -> None:
         """Start the command, and again after a failure as often as ``Fyre-Retries`` says. Raises ``Ended``."""
@@ -99,33 +93,33 @@ class Supervisor:
     def _one_try(self) -> None:
         self._progress("starting")
         self._check_cancelled()
-        remove(self.work)  # of the try before, or of a supervisor that died over its checkout
-        checkout(self.job, self.work, self.log)
+        checkout.remove(self.work)  # of the try before, or of a supervisor that died over its checkout
+        checkout.make(self.job, self.work, self.log)
         folder = self._workdir()
         self._mark()
         for command in self.job["setup"]:
             code = self._execute(command, folder)
             if code:
-                raise Ended({"state": "error", "reason": f"setup failed: `{command[:60]}` {_ending(code)}"})
+                raise Ended({"state": "error", "reason": f"setup failed: `{command[:60]}` {processes.ending(code)}"})
         self.started_at = self.started_at or time.time()
         self._progress("running")
         code = self._execute(self.job["command"], folder)
-        raise Ended(_verdict(code))
+        raise Ended(processes.verdict(code))
 
     def _workdir(self) -> str:
         """Where the command runs; it must be a directory that is truly inside the checkout."""
         folder = os.path.realpath(os.path.join(self.work, self.job["workdir"] or "."))
         root = os.path.realpath(self.work)
         if folder != root and not folder.startswith(root + os.sep):
-            raise CheckoutError(f"workdir {self.job['workdir']} leads out of the checkout")
+            raise checkout.CheckoutError(f"workdir {self.job['workdir']} leads out of the checkout")
         if not os.path.isdir(folder):
-            raise CheckoutError(f"workdir {self.job['workdir']} is not in this commit")
+            raise checkout.CheckoutError(f"workdir {self.job['workdir']} is not in this commit")
         return folder
 
     def _execute(self, command: str, folder: str) -> int:
         """Run one shell command to its end; answers as ``os.waitstatus_to_exitcode``. Raises ``Ended``."""
         self._check_cancelled()
-        pid, pipe = _start(["/bin/sh", "-c", command], folder, self.env)
+        pid, pipe = processes.start(["/bin/sh", "-c", command], folder, self.env)
         deadline = time.monotonic() + self.job["timeout"] if self.job["timeout"] else None
         kill_at: float | None = None
         timed_out = False
@@ -135,13 +129,13 @@ class Supervisor:
             if kill_at is None and (self.cancelled or (deadline is not None and now >= deadline)):
                 timed_out = not self.cancelled
                 kill_at = now + self.job["grace"]
-                _kill_group(pid, signal.SIGTERM)
+                processes.kill_group(pid, signal.SIGTERM)
             elif kill_at is not None and now >= kill_at:
-                _kill_group(pid, signal.SIGKILL)
+                processes.kill_group(pid, signal.SIGKILL)
                 kill_at = float("inf")
             due = kill_at if kill_at is not None else deadline
             pipe = self._drain(pipe, None if due in (None, float("inf")) else max(0.0, due - now))
-            code = _reaped(pid)
+            code = processes.reaped(pid)
         ended = self._end_leftovers(pid, pipe)
         if ended and kill_at is None:
             self._say(f"ended {ended} process{'es' if ended > 1 else ''} that the command left behind")
@@ -166,16 +160,16 @@ class Supervisor:
 
     def _end_leftovers(self, pid: int, pipe: int) -> int:
         """End what the command left running, read what is left in the pipe; answers how many had to be ended."""
-        _kill_group(pid, signal.SIGTERM)
+        processes.kill_group(pid, signal.SIGTERM)
         ended, since, how = 0, time.monotonic(), signal.SIGTERM
-        while (left := _children()) != []:
+        while (left := processes.children()) != []:
             if time.monotonic() - since > min(_LEFTOVER_GRACE, self.job["grace"]):
                 how = signal.SIGKILL
             for child in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, how)
             pipe = self._drain(pipe, 0.02)
-            while _reaped(-1) is not None:
+            while processes.reaped(-1) is not None:
                 ended += 1
         while pipe >= 0 and select.select([pipe], [], [], 0)[0]:
             pipe = self._drain(pipe, 0)
@@ -240,133 +234,6 @@ class Supervisor:
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)
-
-
-def checkout(job: dict[str, Any], work: str, log: Writer) -> None:
-    """A clean checkout of exactly the SHA: the repository laid out by hand, its objects borrowed, one git process.
-
-    Submodules are not fetched, LFS files stay pointers. Nothing needs a pin: the objects of what was pushed stay in
-    the bare repository, whose reflogs never expire. Raises ``CheckoutError``.
-    """
-    dot = os.path.join(work, ".git")
-    os.makedirs(os.path.join(dot, "objects", "info"))
-    os.mkdir(os.path.join(dot, "refs"))
-    wide = len(job["sha"]) == 64
-    files = {
-        "HEAD": job["sha"] + "\n",
-        "objects/info/alternates": os.path.join(job["git_dir"], "objects") + "\n",
-        "config": "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\thooksPath = /dev/null\n"
-        + ("[extensions]\n\tobjectFormat = sha256\n" if wide else ""),
-    }
-    for name, text in files.items():
-        with open(os.path.join(dot, name), "w", encoding="utf-8") as file:
-            file.write(text)
-    shallow = os.path.join(job["git_dir"], "shallow")
-    if os.path.exists(shallow):
-        shutil.copy(shallow, os.path.join(dot, "shallow"))
-    argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
-    pid, pipe = _start(argv, work, {**os.environ, **job["git_env"]})
-    said = b""
-    while data := os.read(pipe, 65536):
-        said += data[: 10_000 - len(said)]
-    os.close(pipe)
-    _, status = os.waitpid(pid, 0)
-    with open(os.path.join(dot, "HEAD"), encoding="utf-8") as file:
-        head = file.read().strip()
-    if status or head != job["sha"]:
-        log.write(said)
-        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
-
-
-def remove(folder: str) -> None:
-    """Remove a tree, whatever its permissions: a command may have made directories that nobody can write."""
-
-    def unlock(function: Callable[[str], object], path: str, _: object) -> None:
-        with contextlib.suppress(OSError):
-            for place in (os.path.dirname(path), path):
-                if not os.path.islink(place):
-                    os.chmod(place, stat.S_IRWXU)
-            function(path)
-
-    shutil.rmtree(folder, onerror=unlock)
-
-
-def _start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
-    """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read."""
-    read, write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid:
-        os.close(write)
-        return pid, read
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.chdir(folder)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(write, 1)
-        os.dup2(write, 2)
-        os.execvpe(argv[0], argv, env)  # noqa: S606 - that is what we are for
-    except OSError as error:
-        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)
-
-
-def _reaped(pid: int) -> int | None:
-    """The exit code of that child (-1: of any) if it has ended: negative for a signal."""
-    try:
-        done, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return os.waitstatus_to_exitcode(status) if done else None
-
-
-def _children() -> list[int]:
-    """The processes whose parent we are; the orphans of the command become that."""
-    me = os.getpid()
-    try:
-        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as file:
-            return [int(pid) for pid in file.read().split()]
-    except OSError:  # not Linux: what left the group is not found
-        return []
-
-
-def _kill_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
-def _verdict(code: int) -> dict[str, Any]:
-    """What an exit code means: 0 is success; a shell reports a command's signal as 128 + n."""
-    if code == 0:
-        return {"state": "succeeded", "exit_code": 0}
-    if code < 0:
-        return {"state": "failed", "signal": -code, "reason": _ending(code)}
-    reason = {126: "exit 126: not executable", 127: "exit 127: command not found"}.get(code, "")
-    if 128 < code < 193 and _signal_name(code - 128):
-        reason = _ending(code)
-    return {"state": "failed", "exit_code": code, "reason": reason}
-
-
-def _ending(code: int) -> str:
-    """An ending for people: ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``."""
-    number = -code if code < 0 else code - 128
-    name = _signal_name(number)
-    name += ", out of memory?" if name == "SIGKILL" else ""
-    if code < 0:
-        return f"killed by {name} ({number})"
-    return f"exit {code} ({name})" if name else f"exit {code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""
 
 
 def _write(path: str, data: dict[str, Any]) -> None:

@@ -1,0 +1,67 @@
+"""A clean checkout of exactly one SHA, and its removal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from fyre.engines.local import processes
+from fyre.engines.local.capped import Writer
+
+
+class CheckoutError(Exception):
+    """The code can't be had: ``args[0]`` says why."""
+
+
+def make(job: dict[str, Any], work: str, log: Writer) -> None:
+    """A clean checkout of exactly the SHA: the repository laid out by hand, its objects borrowed, one git process.
+
+    Submodules are not fetched, LFS files stay pointers. Nothing needs a pin: the objects of what was pushed stay in
+    the bare repository, whose reflogs never expire. Raises ``CheckoutError``.
+    """
+    dot = os.path.join(work, ".git")
+    os.makedirs(os.path.join(dot, "objects", "info"))
+    os.mkdir(os.path.join(dot, "refs"))
+    wide = len(job["sha"]) == 64
+    files = {
+        "HEAD": job["sha"] + "\n",
+        "objects/info/alternates": os.path.join(job["git_dir"], "objects") + "\n",
+        "config": "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\thooksPath = /dev/null\n"
+        + ("[extensions]\n\tobjectFormat = sha256\n" if wide else ""),
+    }
+    for name, text in files.items():
+        with open(os.path.join(dot, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    shallow = os.path.join(job["git_dir"], "shallow")
+    if os.path.exists(shallow):
+        shutil.copy(shallow, os.path.join(dot, "shallow"))
+    argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
+    pid, pipe = processes.start(argv, work, {**os.environ, **job["git_env"]})
+    said = b""
+    while data := os.read(pipe, 65536):
+        said += data[: 10_000 - len(said)]
+    os.close(pipe)
+    _, status = os.waitpid(pid, 0)
+    with open(os.path.join(dot, "HEAD"), encoding="utf-8") as file:
+        head = file.read().strip()
+    if status or head != job["sha"]:
+        log.write(said)
+        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
+
+
+def remove(folder: str) -> None:
+    """Remove a tree, whatever its permissions: a command may have made directories that nobody can write."""
+
+    def unlock(function: Callable[[str], object], path: str, _: object) -> None:
+        with contextlib.suppress(OSError):
+            for place in (os.path.dirname(path), path):
+                if not os.path.islink(place):
+                    os.chmod(place, stat.S_IRWXU)
+            function(path)
+
+    shutil.rmtree(folder, onerror=unlock)

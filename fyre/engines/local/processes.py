@@ -1,0 +1,86 @@
+"""Starting, ending and judging processes, for a supervisor that is one itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import Any
+
+
+def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
+    """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        return pid, read
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.chdir(folder)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(write, 1)
+        os.dup2(write, 2)
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - that is what we are for
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def reaped(pid: int) -> int | None:
+    """The exit code of that child (-1: of any) if it has ended: negative for a signal."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if done else None
+
+
+def children() -> list[int]:
+    """The processes whose parent we are; the orphans of the command become that."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:  # not Linux: what left the group is not found
+        return []
+
+
+def kill_group(pid: int, number: int) -> None:
+    """Send a signal to a process group that may be gone already."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def verdict(code: int) -> dict[str, Any]:
+    """What an exit code means: 0 is success; a shell reports a command's signal as 128 + n."""
+    if code == 0:
+        return {"state": "succeeded", "exit_code": 0}
+    if code < 0:
+        return {"state": "failed", "signal": -code, "reason": ending(code)}
+    reason = {126: "exit 126: not executable", 127: "exit 127: command not found"}.get(code, "")
+    if 128 < code < 193 and _signal_name(code - 128):
+        reason = ending(code)
+    return {"state": "failed", "exit_code": code, "reason": reason}
+
+
+def ending(code: int) -> str:
+    """An ending for people: ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``."""
+    number = -code if code < 0 else code - 128
+    name = _signal_name(number)
+    name += ", out of memory?" if name == "SIGKILL" else ""
+    if code < 0:
+        return f"killed by {name} ({number})"
+    return f"exit {code} ({name})" if name else f"exit {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return ""
