@@ -43,7 +43,7 @@ def main(command: str) -> None:
             "description": status["description"],
             "state_by_curl": by_curl,
             "state_by_pygithub": by_pygithub(server, sha),
-            "last_line_of_the_log": log.stdout.strip().splitlines()[-1:],
+            "last_lines_of_the_log": log.stdout.strip().splitlines()[-2:],
         }
         if by_curl != "success":
             sys.stderr.write(log.stdout[-5000:])

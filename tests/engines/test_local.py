@@ -74,6 +74,13 @@ def test_daemons_end_with_the_command(engine: LocalEngine, sha: str, tmp_path: P
     assert not any(alive(pid) and f"FYRE_KEY={run.key}" in Path(f"/proc/{pid}/environ").read_text() for pid in pids)
 
 
+def test_orphans_that_end_by_themselves_are_not_left_behind(engine: LocalEngine, sha: str) -> None:
+    run = make_run(sha, "for i in 1 2 3; do (setsid true &); done; sleep 0.3; echo done")
+    engine.launch(run)
+    await_end(engine, run.key)
+    assert b"".join(engine.log(run.key)) == b"done\n"
+
+
 def test_a_gigabyte_of_output_keeps_head_and_tail(make: Make, sha: str) -> None:
     engine = make(log_cap=40_000)
     run = make_run(sha, "echo head; head -c 300000000 /dev/zero | tr '\\0' x; echo; echo tail")

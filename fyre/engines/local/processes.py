@@ -33,12 +33,16 @@ def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
 
 
 def reaped(pid: int) -> int | None:
-    """The exit code of that child (-1: of any) if it has ended: negative for a signal."""
-    try:
-        done, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return os.waitstatus_to_exitcode(status) if done else None
+    """The exit code of that child if it has ended: negative for a signal. Orphans that we inherited go unremarked."""
+    while True:
+        try:
+            done, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if done == pid:
+            return os.waitstatus_to_exitcode(status)
+        if not done:
+            return None
 
 
 def children() -> list[int]:

@@ -160,22 +160,24 @@ class Supervisor:
 
     def _end_leftovers(self, pid: int, pipe: int) -> int:
         """End what the command left running, read what is left in the pipe; answers how many had to be ended."""
+        processes.reaped(-1)  # what ended by itself was not left behind
         processes.kill_group(pid, signal.SIGTERM)
-        ended, since, how = 0, time.monotonic(), signal.SIGTERM
-        while (left := processes.children()) != []:
+        seen: set[int] = set()
+        since, how = time.monotonic(), signal.SIGTERM
+        while left := processes.children():
             if time.monotonic() - since > min(_LEFTOVER_GRACE, self.job["grace"]):
                 how = signal.SIGKILL
             for child in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, how)
+            seen.update(left)
             pipe = self._drain(pipe, 0.02)
-            while processes.reaped(-1) is not None:
-                ended += 1
+            processes.reaped(-1)
         while pipe >= 0 and select.select([pipe], [], [], 0)[0]:
             pipe = self._drain(pipe, 0)
         if pipe >= 0:
             os.close(pipe)
-        return ended
+        return len(seen)
 
     def _check_cancelled(self) -> None:
         if self.cancelled or os.path.exists(self._path("cancel")):
