@@ -34,7 +34,7 @@ LOOPBACK = "127.0.0.1"
 class Up:
     """``fyre up``: forge, receiver and local engine in one process, on one port, all state under ``root``."""
 
-    def __init__(self, root: Path, host: str, port: int, jobs: int) -> None:
+    def __init__(self, root: Path, host: str, port: int, jobs: int, *, keep_checkouts: bool = False) -> None:
         """Raises ``UserError`` when the port is taken or another ``fyre up`` uses the same root."""
         self.socket = _listen(host, port)
         self.url = f"http://{host}:{self.socket.getsockname()[1]}"
@@ -42,7 +42,11 @@ class Up:
         policy = Policy()
         self.embedded = EmbeddedForge(root, base_url=self.url)
         self.engine = LocalEngine(
-            root / "engine", git_dir=lambda r: self.embedded.git_dir(r.name), jobs=jobs, history=policy.history
+            root / "engine",
+            git_dir=lambda r: self.embedded.git_dir(r.name),
+            jobs=jobs,
+            history=policy.history,
+            keep_checkouts=keep_checkouts,
         )
         self.mirrors = Mirrors(lambda repository: self.embedded.git_dir(repository.name))
         forge = Forge(f"{self.url}/api", lambda: self.embedded.service_token)

@@ -20,6 +20,7 @@ def main(
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     engine: Annotated[str, typer.Option("--engine", help="What runs the commands: local.")] = "local",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Commands that run at once.")] = os.cpu_count() or 2,
+    keep: Annotated[bool, typer.Option("--keep-checkouts", help="Leave what ran under ROOT/engine/work.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
 ) -> None:
     """A small forge, the receiver and the local engine, here: push to it, and what the commits ask for runs."""
@@ -31,7 +32,7 @@ def main(
         sys.stderr.write(f"warning: whoever reaches {host}:{port} can run commands here as you\n")
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    wiring.Up(root or _default_root(), host, port, jobs).serve()
+    wiring.Up(root or _default_root(), host, port, jobs, keep_checkouts=keep).serve()
 
 
 def _default_root() -> Path:

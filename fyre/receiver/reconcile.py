@@ -111,7 +111,7 @@ class Receiver:
                     self._sweep()
         except TryAgainError as error:
             log.warning("tried again later: %s", error)
-            self._put_off(event, RETRY[0] if isinstance(event, Sweep) else RETRY[1] / 10)
+            self._put_off(event, RETRY[1] / 10)
         except UserError as error:
             log.warning("given up: %s", error)
         except Exception:

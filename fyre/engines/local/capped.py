@@ -6,9 +6,11 @@ library only: the supervisor loads it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import IO
 
 SEGMENTS = 4
 """Segments that are kept: the first two are the head, the last two the tail."""
@@ -70,33 +72,30 @@ def segment(path: str, number: int) -> str:
 
 def read(path: str, growing: Callable[[], bool] | None = None) -> Iterator[bytes]:
     """The log in pieces, with a line where its middle is left out; while it is ``growing``, also what comes."""
-    number, quiet, file = -1, 0.0, None
-    while True:
-        more = growing is not None and growing()  # asked before reading: nothing written before the end is missed
-        following = _after(path, number) if file is None else None
-        data = file.read(_CHUNK) if file else b""
-        if not data and file is not None:
-            following = _after(path, number)
-            data = file.read(_CHUNK) if following is not None else b""  # it was completed before the next one began
-        if data:
-            quiet = 0.0
-            yield data
-        elif following is not None:
-            if following > number + 1:
-                yield _gap(path, following - number - 1)
-            if file is not None:
-                file.close()
-            number, file = following, open(segment(path, following), "rb", buffering=0)  # noqa: SIM115 - held over yields
-        elif not more:
-            break
-        else:
-            time.sleep(_POLL)
-            quiet += _POLL
-            if quiet >= _HEARTBEAT:
+    number, quiet = -1, 0.0
+    with contextlib.ExitStack() as files:
+        file: IO[bytes] | None = None
+        while True:
+            more = growing is not None and growing()  # asked before reading: nothing written before the end is missed
+            data = file.read(_CHUNK) if file else b""
+            following = None if data else _after(path, number)
+            if file and following is not None:
+                data = file.read(_CHUNK)  # this segment was completed before the next one began
+            if data:
                 quiet = 0.0
-                yield b""
-    if file is not None:
-        file.close()
+                yield data
+            elif following is not None:
+                if following > number + 1:
+                    yield _gap(path, following - number - 1)
+                files.close()
+                number, file = following, files.enter_context(open(segment(path, following), "rb", buffering=0))
+            elif not more:
+                return
+            else:
+                time.sleep(_POLL)
+                quiet = (quiet + _POLL) % _HEARTBEAT
+                if quiet < _POLL:
+                    yield b""
 
 
 def _after(path: str, number: int) -> int | None:
