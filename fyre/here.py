@@ -6,6 +6,7 @@ The rules are those of every run: the same variables, ``.fyre.yaml`` of that ver
 from __future__ import annotations
 
 import codecs
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn, Protocol
@@ -92,6 +93,7 @@ def go(where: Place, sha: str, spec: Spec, *, name: str = "run", keep: bool = Fa
         record = _to_its_end(engine, wanted, out or getattr(sys.stdout, "buffer", None) or TextOut(sys.stdout))
     finally:
         engine.close()
+        _outlast(state / "runs" / wanted.key / "lock")
         if keep:
             sys.stderr.write(f"fyre: the checkout is kept in {state / 'work' / wanted.key}\n")
         else:
@@ -115,6 +117,15 @@ def checkout(where: Place, sha: str) -> Path:
     finally:
         log.close()
     return work
+
+
+def _outlast(lock: Path) -> None:
+    """Wait for the supervisor, which tells of the end and removes the checkout then.
+
+    Inside another run it would count as a process that the command left behind.
+    """
+    with suppress(FileNotFoundError), lock.open("rb") as file:  # none where nothing was started
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _defaults(where: Place, sha: str) -> repofile.Defaults:

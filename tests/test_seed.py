@@ -211,6 +211,12 @@ def test_a_notebook_sees_the_output_too(workspace: Path, monkeypatch: pytest.Mon
     assert sys.stdout.getvalue() == "hé\nhé\n"
 
 
+def test_a_run_inside_a_run_leaves_nothing_behind(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    inner = shlex.join([sys.executable, "-m", "fyre", "--local", "--commit=HEAD", "--", "seq 9999 | xargs touch"])
+    assert FyreLocal(command=inner, commit="HEAD").run() == 0  # whose checkout takes a while to remove
+    assert capfd.readouterr().out == ""
+
+
 @pytest.fixture
 def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A forge whose runs find ``fyre`` on their path, as the batch container does."""
