@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
-from fyre import asked, status
+from fyre import asked, status, units
 from fyre.errors import TryAgainError, UserError
 from fyre.forge import Forge, Posted
 from fyre.remote import Remote
@@ -50,7 +50,7 @@ def rows(forge: Forge, repository: Repository, commits: list[tuple[str, str]]) -
 
 def _rows(forge: Forge, repository: Repository, sha: str, message: str) -> list[dict[str, Any]]:
     wants = asked.read(message)
-    commands = {name.lower(): spec.command for name, spec in zip(wants.names, wants.runs, strict=True)}
+    commands = {name.lower(): units.legible(spec.command) for name, spec in zip(wants.names, wants.runs, strict=True)}
     return [_row(sha, posted, commands) for posted in newest(forge, repository, sha)]
 
 

@@ -239,7 +239,7 @@ def _meaning(what: str, error: Any) -> Exception:  # noqa: ANN401 - GithubExcept
     said = str(data.get("message") or error.message or "")[:200]
     headers = {key.lower(): value for key, value in (error.headers or {}).items()}
     limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0" or "rate limit" in said.lower()
-    if error.status == 404:
+    if error.status == 404 or (error.status == 422 and said.startswith("No commit found")):
         return NotFoundError(f"{what}: not found", hint="check the name, and that the token may see it")
     if error.status == 429 or error.status >= 500 or (error.status == 403 and limited):
         return TryAgainError(f"{what}: HTTP {error.status} {said}")

@@ -163,6 +163,11 @@ def text_of(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
 
 
+def legible(text: str) -> str:
+    """The text with the bytes that were no UTF-8 replaced: for pages, JSON and terminals, never for what runs."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def _shown(text: str) -> str:
     """The text quoted for a message, cut where it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "…")

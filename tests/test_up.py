@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,38 @@ def test_it_says_when_it_is_ready_and_keeps_its_state_under_its_root(tmp_path: P
         assert server.wait(30) in (0, 130)
         assert server.stderr.read() == ""
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_server_killed_in_the_middle_of_a_push_leaves_no_process_behind(tmp_path: Path) -> None:
+    command = [*FYRE, "up", "--root", str(tmp_path / "state"), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        port = int(server.stderr.readline().strip().rpartition(":")[2])
+        requests.get(f"http://127.0.0.1:{port}/a/b.git/info/refs?service=git-receive-pack").raise_for_status()
+        with socket.create_connection(("127.0.0.1", port)) as push:
+            head = "POST /a/b.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
+            head += "Content-Type: application/x-git-receive-pack-request\r\n\r\n"
+            push.sendall(head.encode() + b"0" * 100)
+            mine = await_processes(str(tmp_path), some=True)
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+    assert mine
+    await_processes(str(tmp_path), some=False)
+
+
+def await_processes(mark: str, *, some: bool) -> list[str]:
+    """The git processes with a word in their environment, once there are some or none."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in (process / "environ").read_bytes() and "git" in (process / "comm").read_text():
+                    found.append(process.name)
+        if bool(found) is some:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
 
 
 def test_a_port_in_use_is_one_line_with_a_hint(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from fyre import follow, git, remote
 from fyre.errors import UserError
-from fyre.forge import Forge
+from fyre.forge import Forge, NotFoundError
 from fyre.remote import Remote
 from fyre.run import Repository
 
@@ -31,7 +31,11 @@ class Target:
 
     def rows(self, name: str = "") -> list[dict[str, Any]]:
         """Its runs, or the one of that name. Raises ``UserError`` when there is none."""
-        found = follow.rows(self.forge, self.repository, [(self.sha, self.message)])
+        try:
+            found = follow.rows(self.forge, self.repository, [(self.sha, self.message)])
+        except NotFoundError as error:
+            what = f"{self.sha[:7]} is not in {self.repository.name} on {self.remote.host}"
+            raise UserError(what, hint=f"push it: git push {self.remote.name}") from error
         named = [row for row in found if not name or row["name"].lower() == name.lower()]
         if not named:
             what = f"no run named {name!r}" if name and found else "no runs"

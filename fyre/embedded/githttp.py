@@ -75,9 +75,10 @@ class GitHttp:
 
 def _environment(request: Request, bare: Bare, who: str) -> dict[str, str]:
     headers = request.headers
+    # No CONTENT_LENGTH: with one, git-http-backend spins for ever on a body that ends early, as it does when this
+    # server is killed (read() answers 0, and it counts on); without one it reads to the end, which uvicorn guards.
     given = {
         "CONTENT_TYPE": headers.get("content-type"),
-        "CONTENT_LENGTH": headers.get("content-length"),
         "HTTP_CONTENT_ENCODING": headers.get("content-encoding"),
         "GIT_PROTOCOL": headers.get("git-protocol"),
     }

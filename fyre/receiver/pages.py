@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from fyre import status
+from fyre import status, units
 from fyre.engines import Engine
 from fyre.receiver import links
 from fyre.run import Record
@@ -102,7 +102,7 @@ class Pages:
         return {
             "sha": run.sha,
             "name": run.name,
-            "command": run.spec.command,
+            "command": units.legible(run.spec.command),
             "state": str(record.state),
             "description": status.of(record).description,
             "attempt": run.attempt,

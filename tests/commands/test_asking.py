@@ -151,4 +151,14 @@ def test_outside_a_repository(tmp_path, monkeypatch, verb: str, capfd: pytest.Ca
 def test_another_repository_on_the_forge_is_not_found(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     person.git("remote", "add", "other", f"{person.up.url}/ada/other.git")
     assert fyre("status", "--remote", "other") == 1
-    assert "not found" in capfd.readouterr().err
+    assert "is not in ada/other on 127.0.0.1" in capfd.readouterr().err
+
+
+def test_a_commit_that_is_not_pushed_says_so(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    sha = person.commit("Fyre-Run: true")
+    for verb in ("status", "show", "logs", "cancel"):
+        assert fyre(verb) == 1
+        assert capfd.readouterr().err.splitlines()[-2:] == [
+            f"error: {sha[:7]} is not in ada/lab on {person.up.url.removeprefix('http://')}",
+            "hint: push it: git push origin",
+        ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,21 @@ def test_every_end_is_told(
 ) -> None:
     status = person.final(person.run(command, *trailers))
     assert (status["state"], status["description"]) == (state, description)
+
+
+def test_a_command_that_is_no_utf8_runs_as_its_bytes_and_is_shown_as_well_as_can_be(person: Person) -> None:
+    tree, now = person.git("rev-parse", "HEAD^{tree}"), int(time.time())
+    raw = f"tree {tree}\nparent {person.git('rev-parse', 'HEAD')}\nauthor A <a@example.org> {now} +0000\n"
+    raw += f"committer A <a@example.org> {now} +0000\n\nS\n\nFyre-Run: printf caf\udce9 | od -An -tx1\n"
+    made = subprocess.run(["git", "hash-object", "-t", "commit", "-w", "--stdin"], cwd=person.repo, check=True,
+                          input=raw.encode(errors="surrogateescape"), capture_output=True)  # fmt: skip
+    sha = made.stdout.decode().strip()
+    person.push(f"{sha}:refs/heads/main")
+    status = person.final(sha)
+    assert person.log(status).split() == ["63", "61", "66", "e9"]
+    assert requests.get(status["target_url"] + ".json").json()["command"] == "printf caf\ufffd | od -An -tx1"
+    for page in (status["target_url"], person.up.url, f"{person.up.url}/runs.json"):
+        assert requests.get(page).status_code == 200
 
 
 def test_several_runs_of_one_commit_have_their_own_statuses(person: Person) -> None:

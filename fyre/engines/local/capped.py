@@ -85,10 +85,12 @@ def read(path: str, growing: Callable[[], bool] | None = None) -> Iterator[bytes
                 quiet = 0.0
                 yield data
             elif following is not None:
-                if following > number + 1:
-                    yield _gap(path, following - number - 1)
                 files.close()
-                number, file = following, files.enter_context(open(segment(path, following), "rb", buffering=0))
+                with contextlib.suppress(FileNotFoundError):  # the writer may have dropped it this instant
+                    file = files.enter_context(open(segment(path, following), "rb", buffering=0))
+                    if following > number + 1:
+                        yield _gap(path, following - number - 1)
+                    number = following
             elif not more:
                 return
             else:

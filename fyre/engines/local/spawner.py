@@ -5,6 +5,7 @@ It ends when the server does; the supervisors do not. Its standard input is a so
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -62,7 +63,7 @@ def _new() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 def main() -> None:
     """Each message is the folder of a run and, beside it, the pipe on which the server is told of changes."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
+    signal.signal(signal.SIGCHLD, _reap)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=os.dup(0)) as server:
         while True:
@@ -75,6 +76,13 @@ def main() -> None:
                 server.close()
                 _supervise(folder.decode(), pipes[0])
             os.close(pipes[0])
+
+
+def _reap(*_: object) -> None:
+    """Wait for those that ended: what they used is then counted as the server's."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _supervise(folder: str, pipe: int) -> None:
