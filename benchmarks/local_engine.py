@@ -1,0 +1,133 @@
+"""What the local engine costs: runs of ``echo`` against a bare loop of clone, checkout, spawn and removal.
+
+``python benchmarks/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the seconds of both over rounds
+that take turns, CPU seconds a run (what the kernel counts for ended children and theirs), and the ratio.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import place
+from burst import LOOP
+
+from fyre.engines.local import LocalEngine
+from fyre.run import Repository, Run
+from fyre.spec import Spec
+from fyre.state import State
+
+COMMAND = "echo hello"
+
+
+def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> float:
+    """Seconds from the first launch to the last end, records and logs and fsyncs included."""
+    one = LocalEngine(folder, git_dir=lambda _: git_dir, jobs=jobs)
+    repository = Repository("http://127.0.0.1/api", 1, "bench/lab")
+    runs = [
+        Run(f"{n:026x}", repository, sha, "", (), "refs/heads/main", "ada", "run", Spec(COMMAND), "", created_at=0.0)
+        for n in range(count)
+    ]
+    left, done = {run.key for run in runs}, threading.Event()
+
+    def changed(key: str) -> None:
+        record = one.record(key)
+        if record is not None and record.state.final:
+            left.discard(key)
+        if not left:
+            done.set()
+
+    one.subscribe(changed)
+    begun = time.perf_counter()
+    for run in runs:
+        one.launch(run)
+    assert done.wait(600), f"{len(left)} runs never ended"
+    seconds = time.perf_counter() - begun
+    assert all(record.state is State.SUCCEEDED for record in one.records()), "a run failed"
+    while any((folder / "work").iterdir()):  # the last checkouts are being removed
+        time.sleep(0.01)
+    time.sleep(0.1)
+    one.close()
+    return seconds
+
+
+def loop(git_dir: Path, sha: str, count: int, jobs: int) -> float:
+    """Seconds of what a person would write, so many at a time."""
+
+    def one(_: int) -> int:
+        argv = ["sh", "-c", LOOP, "loop", str(git_dir), sha, COMMAND]
+        return subprocess.run(argv, stdout=subprocess.DEVNULL, check=False).returncode
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(jobs) as pool:
+        assert set(pool.map(one, range(count))) == {0}
+    return time.perf_counter() - begun
+
+
+def measured(what: Callable[[], float]) -> tuple[float, float]:
+    """Seconds by the clock, and of CPU of a process of its own and all that it starts."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with suppress(BaseException):  # the exit code tells the parent
+            seconds = what()
+            both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            os.write(write, json.dumps([seconds, sum(used.ru_utime + used.ru_stime for used in both)]).encode())
+            code = 0
+        os._exit(code)
+    os.close(write)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, "the measured part failed"
+    with os.fdopen(read) as answer:
+        seconds, cpu = json.load(answer)
+    return seconds, cpu
+
+
+def main(count: int, jobs: int, rounds: int) -> None:
+    """Take turns, so that a busy machine is busy for both."""
+    with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        os.environ.update(place.isolated(folder), TMPDIR=name)
+        path = place.repository(folder, "lab")
+        sha, git_dir = place.git("rev-parse", "HEAD", cwd=path), folder / "lab.git"
+        place.git("clone", "-q", "--bare", str(path), str(git_dir), cwd=folder)
+        ours, bare = [], []
+        for number in range(rounds):
+            bare.append(measured(lambda: loop(git_dir, sha, count, jobs)))
+            state = folder / f"state{number}"
+            ours.append(measured(lambda state=state: engine(state, git_dir, sha, count, jobs)))
+    print(json.dumps(report(ours, bare, count, jobs), indent=2))
+
+
+def report(
+    ours: list[tuple[float, float]], bare: list[tuple[float, float]], count: int, jobs: int
+) -> dict[str, object]:
+    """Medians, and the median of the rounds' own ratios."""
+    return {
+        "runs": count,
+        "jobs": jobs,
+        "rounds": len(ours),
+        "engine_seconds": round(statistics.median(pair[0] for pair in ours), 2),
+        "bare_loop_seconds": round(statistics.median(pair[0] for pair in bare), 2),
+        "engine_cpu_seconds_per_run": round(statistics.median(pair[1] for pair in ours) / count, 4),
+        "bare_loop_cpu_seconds_per_run": round(statistics.median(pair[1] for pair in bare) / count, 4),
+        "ratio": round(statistics.median(a[0] / b[0] for a, b in zip(ours, bare, strict=True)), 2),
+        "ratio_target": 1.3,
+    }
+
+
+if __name__ == "__main__":
+    given = [int(word) for word in sys.argv[1:]]
+    main(*(given + [200, 2, 3][len(given) :]))
