@@ -45,11 +45,12 @@ def test_a_server_killed_in_the_middle_of_a_push_leaves_no_process_behind(tmp_pa
         with socket.create_connection(("127.0.0.1", port)) as push:
             head = "POST /a/b.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
             head += "Content-Type: application/x-git-receive-pack-request\r\n\r\n"
-            push.sendall(head.encode() + b"0" * 100)
-            mine = await_processes(str(tmp_path), some=True)
-            server.send_signal(signal.SIGKILL)
-            server.wait()
-    assert mine
+            push.sendall(head.encode() + b"00ff" + b"0" * 100)  # a line that has not ended yet
+            try:
+                await_processes(str(tmp_path), some=True)
+            finally:
+                server.send_signal(signal.SIGKILL)
+                server.wait()
     await_processes(str(tmp_path), some=False)
 
 
