@@ -30,39 +30,38 @@ class Writer:
         self._size = max(1, cap // SEGMENTS)
         self._number = 0
         self._room = self._size
-        self._file = self._open()
+        self._file = self._open(0)
         self.lost = 0
 
     def write(self, data: bytes) -> None:
         """Append; what the disk has no room for is dropped and counted."""
         view = memoryview(data)
-        while view:
-            if not self._room:
-                self._next_segment()
-            part = view[: self._room]
-            try:
-                written = os.write(self._file, part)
-            except OSError:
-                self.lost += len(view)
-                return
-            self._room -= written
-            view = view[written:]
+        try:
+            while view:
+                if not self._room:
+                    self._next_segment()
+                written = os.write(self._file, view[: self._room])
+                self._room -= written
+                view = view[written:]
+        except OSError:
+            self.lost += len(view)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
 
     def _next_segment(self) -> None:
+        """Opened before the other is closed: where the disk has no room for it, the next write tries again."""
+        file = self._open(self._number + 1)
         os.close(self._file)
-        self._number += 1
-        self._room = self._size
-        self._file = self._open()
+        self._file, self._number, self._room = file, self._number + 1, self._size
         old = self._number - _HEAD
         if old >= _HEAD:
-            os.unlink(segment(self._path, old))
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(segment(self._path, old))
 
-    def _open(self) -> int:
-        return os.open(segment(self._path, self._number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def _open(self, number: int) -> int:
+        return os.open(segment(self._path, number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def segment(path: str, number: int) -> str:
@@ -86,6 +85,7 @@ def read(path: str, growing: Callable[[], bool] | None = None) -> Iterator[bytes
                 yield data
             elif following is not None:
                 files.close()
+                file = None
                 with contextlib.suppress(FileNotFoundError):  # the writer may have dropped it this instant
                     file = files.enter_context(open(segment(path, following), "rb", buffering=0))
                     if following > number + 1:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Callable
 from typing import Any
 
 from fyre.engines.local import processes
@@ -57,11 +56,17 @@ def make(job: dict[str, Any], work: str, log: Writer) -> None:
 def remove(folder: str) -> None:
     """Remove a tree, whatever its permissions: a command may have made directories that nobody can write."""
 
-    def unlock(function: Callable[[str], object], path: str, _: object) -> None:
-        with contextlib.suppress(OSError):
-            for place in (os.path.dirname(path), path):
-                if not os.path.islink(place):
-                    os.chmod(place, stat.S_IRWXU)
-            function(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):
+        _unlock(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
-    shutil.rmtree(folder, onerror=unlock)
+
+def _unlock(folder: str) -> None:
+    """Give ourselves every directory of a tree, each before it is listed; links are not followed."""
+    todo = [folder]
+    while todo:
+        place = todo.pop()
+        with contextlib.suppress(OSError):  # another user's, or gone this instant
+            os.chmod(place, stat.S_IRWXU)
+            todo += [entry.path for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False)]

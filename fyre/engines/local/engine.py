@@ -6,23 +6,21 @@ end means that the supervisor is gone. Those of a server that died are found by 
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import selectors
-import shutil
-import signal
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fyre.engines.local import capped, checkout, records
+from fyre.engines.local import capped, checkout, place, processes, records
 from fyre.engines.local.records import Folder
 from fyre.engines.local.spawner import Spawner
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import UserError
 from fyre.run import Record, Repository, Run
 from fyre.state import State
 
@@ -31,6 +29,8 @@ log = logging.getLogger(__name__)
 DAY = 86400.0
 _ADOPTED_POLL = 0.1  # seconds between two looks at supervisors that another server started
 _PRUNE_EVERY = 3600.0
+_DEATHS = 5  # of supervisors before they start the command, after which the run is an error
+_AFTER_TROUBLE = 1.0  # seconds until the watcher goes on after the machine refused it something
 
 
 class LocalEngine:
@@ -53,14 +53,17 @@ class LocalEngine:
         self._runs, self._work = state / "runs", state / "work"
         for folder in (self._runs, self._work):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._own_lock = _lock(state / "lock")
+        self._own_lock = place.lock(state / "lock")
         self._git_dir, self._jobs, self._history = git_dir, jobs, history
         self._settings = {"grace": grace, "log_cap": log_cap, "keep": keep_checkouts}
         self._mutex = threading.RLock()
         self._records: dict[str, Record] = {}
         self._queue: dict[str, None] = {}
         self._pipes: dict[int, str] = {}  # of our own supervisors: read end → key
-        self._adopted: dict[str, None] = {}
+        self._adopted: dict[str, None] = {}  # watched by their locks
+        self._deaths: Counter[str] = Counter()
+        self._pause_until = 0.0
+        self._news: deque[str] = deque()  # keys that changed in a caller's thread
         self._subscribers: list[Callable[[str], None]] = []
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -77,7 +80,7 @@ class LocalEngine:
         with self._mutex:
             if run.key in self._records:
                 return False
-            with _full_disk():
+            with place.written_down():
                 folder = Folder.create(self._runs, run, job)
             if folder is None:
                 return False
@@ -93,20 +96,22 @@ class LocalEngine:
             if record is None or record.state.final:
                 return False
             folder = self._folder(key)
-            folder.cancel(by)
-            if key in self._queue:
+            with place.written_down():
+                folder.cancel(by)
+            if key in self._queue and folder.settle(time.time()):
                 del self._queue[key]
-                folder.settle(time.time())
+                self._adopted[key] = None  # as a rule it has ended; else a supervisor of a server before us came first
                 self._look(key)
             else:
                 folder.signal()
-        self._tell(key)
+        self._news.append(key)
+        self._wake()
         return True
 
     def records(self) -> Collection[Record]:
         """All runs that are remembered."""
         with self._mutex:
-            places = {key: place for place, key in enumerate(self._queue)}
+            places = {key: number for number, key in enumerate(self._queue)}
             return [self._placed(record, places.get(key)) for key, record in self._records.items()]
 
     def record(self, key: str) -> Record | None:
@@ -115,7 +120,7 @@ class LocalEngine:
             record = self._records.get(key)
             if record is None or key not in self._queue:
                 return record
-            return self._placed(record, next(place for place, other in enumerate(self._queue) if other == key))
+            return self._placed(record, next(number for number, other in enumerate(self._queue) if other == key))
 
     def annotate(self, key: str, *, reported: str | None = None, carried: tuple[str, ...] | None = None) -> None:
         """Keep a note of the ledger's."""
@@ -123,7 +128,7 @@ class LocalEngine:
         given = {name: value for name, value in notes.items() if value is not None}
         with self._mutex:
             if key in self._records:
-                with _full_disk():
+                with place.written_down():
                     self._folder(key).annotate(**given)
                 self._records[key] = replace(self._records[key], **given)  # type: ignore[arg-type] # names and types are Record's
 
@@ -154,17 +159,15 @@ class LocalEngine:
     def _find(self) -> None:
         """Take over what is on disk: ended runs, living supervisors, what was never started, what is lost."""
         now = time.time()
-        found = [Folder(path) for path in sorted(self._runs.iterdir()) if not path.name.startswith(".")]
-        for folder in found:
-            key = folder.path.name
+        for folder, record in place.runs(self._runs):
+            key = record.run.key
             may_start = not folder.settle(now)
-            self._records[key] = folder.record()
-            if folder.lost():
-                _end_orphans(key)
+            self._records[key] = folder.refresh(record)
             if may_start:
                 self._queue[key] = None
             elif not folder.ended():
                 self._adopted[key] = None
+        processes.end_marked([key for key in self._records if self._folder(key).lost()])
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
         for left in self._work.iterdir():
@@ -173,27 +176,38 @@ class LocalEngine:
         self._prune()
 
     def _watch(self) -> None:
-        pruned = time.monotonic()
+        self._pruned = time.monotonic()
         while not self._closed:
-            self._fill()
-            for event, _ in self._selector.select(_ADOPTED_POLL if self._adopted else 60.0):
-                self._heard(event.fd)
-            for key in list(self._adopted):
-                self._look_at_adopted(key)
-            if time.monotonic() - pruned > _PRUNE_EVERY:
-                pruned = time.monotonic()
-                self._prune()
+            try:
+                self._turn()
+            except Exception:  # trouble with one run must not end the watching of all; what is due is still due
+                log.exception("the local engine goes on in %s s", _AFTER_TROUBLE)
+                time.sleep(_AFTER_TROUBLE)
+
+    def _turn(self) -> None:
+        """Look once at what is due."""
+        self._fill()
+        soon = self._adopted or self._pause_until > time.monotonic()
+        for event, _ in self._selector.select(_ADOPTED_POLL if soon else 60.0):
+            self._heard(event.fd)
+        while self._news:
+            self._tell(self._news.popleft())
+        for key in list(self._adopted):
+            self._look_at_adopted(key)
+        if time.monotonic() - self._pruned > _PRUNE_EVERY:
+            self._pruned = time.monotonic()
+            self._prune()
 
     def _fill(self) -> None:
         """Start queued runs while there is room."""
-        while not self._closed:
+        while not self._closed and time.monotonic() >= self._pause_until:
             with self._mutex:
                 if not self._queue or len(self._pipes) + len(self._adopted) >= self._jobs:
                     return
                 key = next(iter(self._queue))
+                pipe = self._spawner.spawn(self._runs / key)
                 del self._queue[key]
                 self._records[key] = replace(self._records[key], state=State.STARTING)
-                pipe = self._spawner.spawn(self._runs / key)
                 self._pipes[pipe] = key
                 self._selector.register(pipe, selectors.EVENT_READ)
             self._tell(key)
@@ -208,6 +222,7 @@ class LocalEngine:
             with self._mutex:
                 self._selector.unregister(file)
                 del self._pipes[file]
+                self._adopted[key] = None  # until all that its end asks for is done
             os.close(file)
             self._gone(key)
         self._look(key)
@@ -215,12 +230,12 @@ class LocalEngine:
 
     def _look_at_adopted(self, key: str) -> None:
         before, folder = self._records[key], self._folder(key)
-        if folder.supervisor() is None:
-            with self._mutex:
-                self._adopted.pop(key)
+        with self._mutex:  # who looks at a lock holds it for a moment, and must not be taken for a supervisor
+            alive = folder.supervisor() is not None
+            if alive and folder.cancelled_by():  # asked for, and perhaps not done when the server died
+                folder.signal()
+        if not alive:
             self._gone(key)
-        elif folder.cancelled_by():  # asked for, and perhaps not done when the server died
-            folder.signal()
         self._look(key)
         if self._records[key] != before:
             self._tell(key)
@@ -228,16 +243,29 @@ class LocalEngine:
     def _gone(self, key: str) -> None:
         """A supervisor is gone. Usually it wrote an outcome; else the run is lost, cancelled, or was never started."""
         folder = self._folder(key)
-        if not folder.settle(time.time()):
-            log.warning("the supervisor of %s died before it started the command: once more", key)
-            with self._mutex:
-                self._queue[key] = None
-        elif not folder.ended():  # one that a server before us had just forked won the race for the lock
-            self._adopted[key] = None
-        else:
-            if folder.lost():
-                _end_orphans(key)
-            self._clean(key)
+        with self._mutex:
+            if not folder.settle(time.time()):
+                self._once_more(key, folder)
+            if not folder.ended():  # to be started; or one that a server before us had just forked holds the lock
+                return
+        if folder.lost():
+            processes.end_marked([key])
+        self._clean(key)
+        with self._mutex:
+            self._adopted.pop(key, None)
+            del self._deaths[key]
+
+    def _once_more(self, key: str, folder: Folder) -> None:
+        """Queue a run whose supervisor died too early; after a pause, since what killed it may last."""
+        self._deaths[key] += 1
+        if self._deaths[key] >= _DEATHS:
+            reason = f"its supervisor died {_DEATHS} times before it could start the command"
+            folder.conclude(time.time(), State.ERROR, reason)
+            return
+        log.warning("the supervisor of %s died before it started the command: once more", key)
+        self._pause_until = time.monotonic() + 0.01 * 4.0 ** self._deaths[key]
+        self._queue[key] = None
+        del self._adopted[key]
 
     def _clean(self, key: str) -> None:
         """Remove the checkout of a run that has ended, where its supervisor could not."""
@@ -257,14 +285,13 @@ class LocalEngine:
         with self._mutex:
             old = [key for key, record in self._records.items() if (record.ended_at or before) < before]
             for key in old:
+                place.forget(self._runs / key)
                 del self._records[key]
-        for key in old:
-            shutil.rmtree(self._runs / key, ignore_errors=True)
 
-    def _placed(self, record: Record, place: int | None) -> Record:
-        if place is None:
+    def _placed(self, record: Record, ahead: int | None) -> Record:
+        if ahead is None:
             return record
-        return replace(record, reason=f"waiting for a free slot, {place} ahead")
+        return replace(record, reason=f"waiting for a free slot, {ahead} ahead")
 
     def _has_ended(self, key: str) -> bool:
         record = self._records.get(key)
@@ -274,43 +301,12 @@ class LocalEngine:
         return Folder(self._runs / key)
 
     def _tell(self, key: str) -> None:
-        for changed in self._subscribers:
-            changed(key)
+        for changed in list(self._subscribers):
+            try:
+                changed(key)
+            except Exception:  # theirs to mend; the others are told, and the runs watched
+                log.exception("a subscriber failed on %s", key)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # it is full of wake-ups: one will do
             os.write(self._wake_write, b".")
-
-
-@contextmanager
-def _full_disk() -> Iterator[None]:
-    """What the disk refuses now it may take later."""
-    try:
-        yield
-    except OSError as error:
-        raise TryAgainError(f"the run can't be written down: {error.strerror}") from error
-
-
-def _end_orphans(key: str) -> None:
-    """Kill what a lost run left behind: a supervisor that was killed can't do it any more. Linux only."""
-    mark = f"FYRE_KEY={key}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
-
-
-def _lock(path: Path) -> int:
-    """Hold the state for this process alone; the kernel lets go when it ends, however it ends."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        pid = os.read(file, 32).decode() or "?"
-        os.close(file)
-        raise UserError(
-            f"another Fyre (pid {pid}) is using {path.parent}", hint="stop it, or use another --root"
-        ) from error
-    os.ftruncate(file, 0)
-    os.write(file, str(os.getpid()).encode())
-    return file

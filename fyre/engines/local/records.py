@@ -11,7 +11,8 @@ import fcntl
 import json
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
@@ -89,6 +90,10 @@ class Folder:
         """Whether there is an outcome."""
         return (self.path / "outcome.json").exists()
 
+    def torn(self) -> bool:
+        """Whether a power loss took what was to be run, and it was not started."""
+        return not self._read("run.json") and not (self.path / "started").exists()
+
     def lost(self) -> bool:
         """Whether its supervisor died while the command may have been running."""
         return self._read("outcome.json").get("reason") == LOST
@@ -99,8 +104,8 @@ class Folder:
 
     def supervisor(self) -> int | None:
         """The pid of the living supervisor: the kernel knows by the lock, whatever became of pids since."""
-        with self._locked() as file:
-            return None if file is None else int(file.read() or 0)
+        with _hold(self.path / "lock") as holder:
+            return holder
 
     def signal(self) -> None:
         """Have the supervisor look whether its run is cancelled."""
@@ -111,20 +116,19 @@ class Folder:
 
     def settle(self, now: float) -> bool:
         """Give an outcome to a run without a supervisor: cancelled or lost; False when it may still be started."""
-        if self.ended() or self.supervisor() is not None:
-            return True
-        if (self.path / "started").exists():
-            outcome = {"state": State.ERROR, "reason": LOST}
-        elif self.cancelled_by():
-            outcome = {"state": State.CANCELLED}
-        else:
-            return False
-        progress = self._read("progress.json")
-        self._write("outcome.json", {"ended_at": now, "tries": progress.get("tries", 0), **outcome})
-        return True
+        with _hold(self.path / "lock") as holder:  # nobody starts it while we look
+            if holder is not None or self.ended():
+                return True
+            if (self.path / "started").exists():
+                self.conclude(now, State.ERROR, LOST)
+            elif self.cancelled_by():
+                self.conclude(now, State.CANCELLED)
+            return self.ended()
 
-    def _locked(self) -> _Held:
-        return _Held(self.path / "lock")
+    def conclude(self, now: float, state: State, reason: str = "") -> None:
+        """Write the outcome of a run that has no supervisor to do it."""
+        told = {"tries": 0, "started_at": None, **self._read("progress.json")}
+        self._write("outcome.json", {**told, "ended_at": now, "state": state, "reason": reason})
 
     def _notes(self) -> dict[str, Any]:
         notes = self._read("notes.json")
@@ -143,23 +147,18 @@ class Folder:
         draft.rename(self.path / name)
 
 
-@dataclass
-class _Held:
-    """The lock's file while somebody else holds it, else None; never keeps it."""
-
-    path: Path
-
-    def __enter__(self) -> Any:  # noqa: ANN401 - a text file or None
-        self.file = self.path.open("a+", encoding="ascii")
+@contextmanager
+def _hold(path: Path) -> Iterator[int | None]:
+    """Hold the lock and yield None; or yield the pid of the supervisor that holds it, 0 until it has written it."""
+    with path.open("a+", encoding="ascii") as file:
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.file.seek(0)
-            return self.file
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holder = None
+            file.truncate(0)  # a dead supervisor's pid may be anybody's by now
+        except BlockingIOError:
+            file.seek(0)
+            holder = int(file.read() or 0)
+        yield holder
 
 
 def job(run: Run, git_dir: Path, work: Path, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - numbers and flags

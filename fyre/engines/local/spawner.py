@@ -39,6 +39,9 @@ class Spawner:
                 except OSError:  # it was killed; the next one does
                     self.close()
                     self.process, self._connection = _new()
+        except BaseException:
+            os.close(read)
+            raise
         finally:
             os.close(write)  # where both failed, the pipe ends here, and the run is queued again
         return read

@@ -25,6 +25,8 @@ LOST = "lost: its supervisor died; the command may have run"
 _RESERVE = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFTOVER_GRACE = 2.0  # seconds for what the command left behind to end after TERM
+_LEFTOVER_LIMIT = 30.0  # seconds after which what even KILL can't end (another user's, a dead disk's) is let be
+_PIPE_READS = 32  # more than a pipe ever holds: somebody out of reach who goes on writing must not hold us up
 
 
 class Ended(Exception):  # noqa: N818 - an ending, not an error
@@ -98,13 +100,24 @@ class Supervisor:
         folder = self._workdir()
         self._mark()
         for command in self.job["setup"]:
-            code = self._execute(command, folder)
-            if code:
-                raise Ended({"state": "error", "reason": f"setup failed: `{command[:60]}` {processes.ending(code)}"})
+            self._set_up(command, folder)
         self.started_at = self.started_at or time.time()
         self._progress("running")
         code = self._execute(self.job["command"], folder)
         raise Ended(processes.verdict(code))
+
+    def _set_up(self, command: str, folder: str) -> None:
+        """Run a command of ``.fyre.yaml``; whatever its bad end, it says nothing of the run's own command."""
+        try:
+            code = self._execute(command, folder)
+            how = processes.ending(code) if code else ""
+        except Ended as ended:
+            if ended.args[0]["state"] != "failed":
+                raise
+            how = ended.args[0]["reason"]
+        if how:
+            short = " ".join(command.split())[:60]
+            raise Ended({"state": "error", "reason": f"setup failed: `{short}` {how}"})
 
     def _workdir(self) -> str:
         """Where the command runs; it must be a directory that is truly inside the checkout."""
@@ -163,18 +176,18 @@ class Supervisor:
         processes.reaped(-1)  # what ended by itself was not left behind
         processes.kill_group(pid, signal.SIGTERM)
         seen: set[int] = set()
-        since, how = time.monotonic(), signal.SIGTERM
-        while left := processes.children():
-            if time.monotonic() - since > min(_LEFTOVER_GRACE, self.job["grace"]):
-                how = signal.SIGKILL
+        since = time.monotonic()
+        while (left := processes.children()) and (spent := time.monotonic() - since) < _LEFTOVER_LIMIT:
+            how = signal.SIGTERM if spent < min(_LEFTOVER_GRACE, self.job["grace"]) else signal.SIGKILL
             for child in left:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(OSError):  # it has ended, or is another user's
                     os.kill(child, how)
             seen.update(left)
             pipe = self._drain(pipe, 0.02)
             processes.reaped(-1)
-        while pipe >= 0 and select.select([pipe], [], [], 0)[0]:
-            pipe = self._drain(pipe, 0)
+        for _ in range(_PIPE_READS):
+            if pipe >= 0:
+                pipe = self._drain(pipe, 0)
         if pipe >= 0:
             os.close(pipe)
         return len(seen)
