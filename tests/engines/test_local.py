@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import LocalEngine, capped
+from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.state import State
 from tests.engines.contract import EngineContract, await_end, await_state, make_commit, make_run
@@ -101,17 +101,6 @@ def test_binary_output_is_kept_byte_for_byte(engine: LocalEngine, sha: str) -> N
     engine.launch(run)
     await_end(engine, run.key)
     assert b"".join(engine.log(run.key)) == b"\0\xff\x1b[2J\r\n"
-
-
-def test_a_full_disk_loses_the_log_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = capped.Writer(str(tmp_path / "log"), 1000)
-    writer.write(b"kept")
-    full = os.open("/dev/full", os.O_WRONLY)
-    monkeypatch.setattr(writer, "_file", full)
-    writer.write(b"lost")
-    assert writer.lost == 4
-    assert b"".join(capped.read(str(tmp_path / "log"))) == b"kept"
-    writer.close()
 
 
 def test_jobs_bound_what_runs_at_once_and_the_others_wait_in_order(make: Make, sha: str, tmp_path: Path) -> None:

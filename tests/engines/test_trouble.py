@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import signal
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import LocalEngine, capped, checkout
+from fyre.engines.local import LocalEngine, checkout
 from fyre.run import Run
 from fyre.state import State
 from tests.engines.contract import await_end, await_state, make_run
-from tests.engines.test_local import Make, engine, make, sha
+from tests.engines.test_local import Make, alive, engine, make, sha
 
 __all__ = ["engine", "make", "sha"]  # fixtures
 
@@ -161,32 +165,89 @@ def as_nobody(top: Path) -> None:
             os.seteuid(0)
 
 
-def test_a_segment_dropped_while_it_is_opened_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = str(tmp_path / "log")
-    writer = capped.Writer(path, 40)
-    writer.write(b"".join(b"%010d" % n for n in range(8)))
-    find = capped._after
-
-    def find_then_drop(path: str, number: int) -> int | None:
-        found = find(path, number)
-        if found == 6:  # the writer has gone on to the segment after the last, and drops this one
-            Path(capped.segment(path, 6)).unlink(missing_ok=True)
-        return found
-
-    monkeypatch.setattr(capped, "_after", find_then_drop)
-    log = b"".join(capped.read(path))
-    writer.close()
-    assert log == b"%010d%010d\n[fyre: 50 bytes are left out here]\n%010d" % (0, 1, 7)
+SLOW_GIT = """#!/bin/sh
+[ -e {once} ] && exec {git} "$@"
+echo $$ > {once}.new && mv {once}.new {once}
+exec sleep 100
+"""
 
 
-def test_a_disk_without_room_for_a_segment_costs_bytes_and_no_more(tmp_path: Path) -> None:
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    writer = capped.Writer(str(folder / "log"), 40)
-    folder.rename(tmp_path / "away")
-    writer.write(b"a" * 10 + b"b" * 5)
-    assert writer.lost == 5
-    (tmp_path / "away").rename(folder)
-    writer.write(b"c")
-    writer.close()
-    assert b"".join(capped.read(str(folder / "log"))) == b"a" * 10 + b"c"
+@pytest.fixture
+def hanging(make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalEngine, Run]]:
+    """A run whose first checkout hangs, as on a disk that does not answer; once it has ended, nothing is left of it."""
+    git, once = shutil.which("git"), tmp_path / "once"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text(SLOW_GIT.format(once=once, git=git))
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    engine, run = make(), make_run(sha, f"echo ran >> {tmp_path}/out")
+    engine.launch(run)
+    deadline = time.monotonic() + 30
+    while not once.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield engine, run
+    while alive(int(once.read_text())):
+        assert time.monotonic() < deadline, "git was left behind"
+        time.sleep(0.01)
+
+
+def test_a_checkout_that_hangs_can_be_cancelled(hanging: tuple[LocalEngine, Run], tmp_path: Path) -> None:
+    engine, run = hanging
+    assert engine.cancel(run.key, "bob")
+    record = await_end(engine, run.key)
+    assert (record.state, record.cancelled_by) == (State.CANCELLED, "bob")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_supervisor_killed_before_the_command_starts_is_followed_by_another(
+    hanging: tuple[LocalEngine, Run], tmp_path: Path
+) -> None:
+    engine, run = hanging
+    os.kill(int((tmp_path / "state" / "runs" / run.key / "lock").read_text()), signal.SIGKILL)
+    record = await_end(engine, run.key)
+    assert (record.state, record.tries) == (State.SUCCEEDED, 1)
+    assert (tmp_path / "out").read_text() == "ran\n"
+
+
+def test_a_run_found_before_its_start_is_queued_again(
+    hanging: tuple[LocalEngine, Run], make: Make, tmp_path: Path
+) -> None:
+    engine, run = hanging
+    engine.close()
+    os.kill(int((tmp_path / "state" / "runs" / run.key / "lock").read_text()), signal.SIGKILL)
+    engine = make(jobs=0)
+    record = engine.record(run.key)
+    assert record is not None
+    assert (record.state, record.reason) == (State.QUEUED, "waiting for a free slot, 0 ahead")
+    engine.cancel(run.key, "bob")
+    assert await_end(engine, run.key).state is State.CANCELLED
+
+
+def test_of_two_supervisors_the_lock_lets_one_work(engine: LocalEngine, sha: str, tmp_path: Path) -> None:
+    run = make_run(sha, f"echo ran >> {tmp_path}/out; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
+    folder = tmp_path / "state" / "runs" / run.key
+    engine.launch(run)
+    await_state(engine, run.key, State.RUNNING)
+    assert until_gone(engine, folder) == b""
+    (tmp_path / "go").touch()
+    assert await_end(engine, run.key).state is State.SUCCEEDED
+    outcome = (folder / "outcome.json").read_text()
+    assert until_gone(engine, folder) == b""
+    assert (folder / "outcome.json").read_text() == outcome
+    assert (tmp_path / "out").read_text() == "ran\n"
+
+
+def until_gone(engine: LocalEngine, folder: Path) -> bytes:
+    """What another supervisor of the same run says before it is gone."""
+    pipe = engine._spawner.spawn(folder)
+    os.set_blocking(pipe, True)
+    with os.fdopen(pipe, "rb") as told:
+        return told.read()
+
+
+def test_a_command_inherits_no_descriptor(engine: LocalEngine, sha: str) -> None:
+    run = make_run(sha, "ls /proc/$$/fd")
+    engine.launch(run)
+    await_end(engine, run.key)
+    assert b"".join(engine.log(run.key)).split() == [b"0", b"1", b"2"]

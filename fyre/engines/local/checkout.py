@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import stat
 from typing import Any
 
@@ -41,10 +42,15 @@ def make(job: dict[str, Any], work: str, log: Writer) -> None:
     argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
     pid, pipe = processes.start(argv, work, {**os.environ, **job["git_env"]})
     said = b""
-    while data := os.read(pipe, 65536):
-        said += data[: 10_000 - len(said)]
-    os.close(pipe)
-    _, status = os.waitpid(pid, 0)
+    try:
+        while data := os.read(pipe, 65536):
+            said += data[: 10_000 - len(said)]
+    except BaseException:  # a cancel: a checkout may hang on a dead disk
+        processes.kill_group(pid, signal.SIGKILL)
+        raise
+    finally:
+        os.close(pipe)
+        _, status = os.waitpid(pid, 0)
     with open(os.path.join(dot, "HEAD"), encoding="utf-8") as file:
         head = file.read().strip()
     if status or head != job["sha"]:

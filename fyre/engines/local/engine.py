@@ -165,14 +165,15 @@ class LocalEngine:
             self._records[key] = folder.refresh(record)
             if may_start:
                 self._queue[key] = None
+                self._look(key)
             elif not folder.ended():
                 self._adopted[key] = None
-        processes.end_marked([key for key in self._records if self._folder(key).lost()])
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
         for left in self._work.iterdir():
             if self._folder(left.name).ended() or left.name not in self._records:
                 self._clean(left.name)
+        processes.end_marked([key for key in self._records if self._folder(key).lost()])
         self._prune()
 
     def _watch(self) -> None:
@@ -248,8 +249,6 @@ class LocalEngine:
                 self._once_more(key, folder)
             if not folder.ended():  # to be started; or one that a server before us had just forked holds the lock
                 return
-        if folder.lost():
-            processes.end_marked([key])
         self._clean(key)
         with self._mutex:
             self._adopted.pop(key, None)
@@ -268,8 +267,11 @@ class LocalEngine:
         del self._adopted[key]
 
     def _clean(self, key: str) -> None:
-        """Remove the checkout of a run that has ended, where its supervisor could not."""
-        if not self._settings["keep"] and (self._work / key).exists():
+        """End and remove what is left of a run that has ended, where its supervisor could not."""
+        left = not self._settings["keep"] and (self._work / key).exists()
+        if left or self._folder(key).lost():
+            processes.end_marked([key])
+        if left:
             checkout.remove(str(self._work / key))
 
     def _look(self, key: str) -> None:

@@ -175,7 +175,7 @@ def job(run: Run, git_dir: Path, work: Path, **settings: Any) -> dict[str, Any]:
         "timeout_text": units.text_of(spec.timeout or 0),
         "retries": spec.retries or 0,
         "env": {**environment(run), **dict(spec.env)},
-        "git_env": _GIT_ENV,
+        "git_env": {**_GIT_ENV, "FYRE_KEY": run.key},
         **settings,
     }
 

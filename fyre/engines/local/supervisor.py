@@ -40,6 +40,7 @@ class Supervisor:
         self.folder = folder
         self.notify = notify
         self.cancelled = False
+        self.interruptible = False
         self.tries = 0
         self.started_at: float | None = None
         with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
@@ -95,8 +96,10 @@ class Supervisor:
     def _one_try(self) -> None:
         self._progress("starting")
         self._check_cancelled()
-        checkout.remove(self.work)  # of the try before, or of a supervisor that died over its checkout
-        checkout.make(self.job, self.work, self.log)
+        if self.tries == 1 and os.path.exists(self.work):  # a supervisor before us died over its checkout
+            processes.end_marked([self.job["env"]["FYRE_KEY"]])
+        checkout.remove(self.work)
+        self._check_out()
         folder = self._workdir()
         self._mark()
         for command in self.job["setup"]:
@@ -105,6 +108,15 @@ class Supervisor:
         self._progress("running")
         code = self._execute(self.job["command"], folder)
         raise Ended(processes.verdict(code))
+
+    def _check_out(self) -> None:
+        """The one part that waits without ``select``: a cancel ends it by an exception out of the signal's handler."""
+        self.interruptible = True
+        try:
+            self._check_cancelled()
+            checkout.make(self.job, self.work, self.log)
+        finally:
+            self.interruptible = False
 
     def _set_up(self, command: str, folder: str) -> None:
         """Run a command of ``.fyre.yaml``; whatever its bad end, it says nothing of the run's own command."""
@@ -208,6 +220,9 @@ class Supervisor:
 
     def _on_term(self, *_: object) -> None:
         self.cancelled = self.cancelled or os.path.exists(self._path("cancel"))
+        if self.cancelled and self.interruptible:
+            self.interruptible = False  # once is enough, what cleans up is let be
+            self._check_cancelled()
 
     def _say(self, text: str) -> None:
         self.log.write(f"[fyre: {text}]\n".encode())
