@@ -215,7 +215,10 @@ def test_a_run_found_before_its_start_is_queued_again(
 ) -> None:
     engine, run = hanging
     engine.close()
-    os.kill(int((tmp_path / "state" / "runs" / run.key / "lock").read_text()), signal.SIGKILL)
+    supervisor = int((tmp_path / "state" / "runs" / run.key / "lock").read_text())
+    os.kill(supervisor, signal.SIGKILL)
+    while alive(supervisor):
+        time.sleep(0.01)
     engine = make(jobs=0)
     record = engine.record(run.key)
     assert record is not None

@@ -103,7 +103,11 @@ def read(path: str, growing: Callable[[], bool] | None = None) -> Iterator[bytes
 def _after(path: str, number: int) -> int | None:
     """The first segment that is there and comes after ``number``."""
     folder, name = os.path.split(path)
-    numbers = (found.rpartition(".")[2] for found in os.listdir(folder) if found.startswith(name + "."))
+    try:
+        found = os.listdir(folder)
+    except FileNotFoundError:  # the run was forgotten meanwhile
+        return None
+    numbers = (file.rpartition(".")[2] for file in found if file.startswith(name + "."))
     return min((int(n) for n in numbers if n.isdigit() and int(n) > number), default=None)
 
 

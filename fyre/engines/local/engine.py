@@ -66,7 +66,7 @@ class LocalEngine:
         self._news: deque[str] = deque()  # keys that changed in a caller's thread
         self._subscribers: list[Callable[[str], None]] = []
         self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake_read, self._wake_write = processes.wake_pipe()
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._spawner = Spawner()
         self._closed = False
@@ -256,13 +256,14 @@ class LocalEngine:
 
     def _once_more(self, key: str, folder: Folder) -> None:
         """Queue a run whose supervisor died too early; after a pause, since what killed it may last."""
-        self._deaths[key] += 1
+        room = folder.has_room()
+        self._deaths[key] += room  # a full disk is waited for, however long
         if self._deaths[key] >= _DEATHS:
             reason = f"its supervisor died {_DEATHS} times before it could start the command"
             folder.conclude(time.time(), State.ERROR, reason)
             return
         log.warning("the supervisor of %s died before it started the command: once more", key)
-        self._pause_until = time.monotonic() + 0.01 * 4.0 ** self._deaths[key]
+        self._pause_until = time.monotonic() + (0.01 * 4.0 ** self._deaths[key] if room else _AFTER_TROUBLE)
         self._queue[key] = None
         del self._adopted[key]
 

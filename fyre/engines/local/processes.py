@@ -8,10 +8,21 @@ import signal
 from collections.abc import Collection
 from typing import Any
 
+_PASSES = 10
+"""Times that leftovers are looked for: one may start another while we look."""
+
+
+def wake_pipe() -> tuple[int, int]:
+    """A pipe that blocks nobody. Descriptors are not inherited anyway; macOS has no ``pipe2``."""
+    pipe = os.pipe()
+    for end in pipe:
+        os.set_blocking(end, False)
+    return pipe
+
 
 def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
     """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read."""
-    read, write = os.pipe2(os.O_CLOEXEC)
+    read, write = os.pipe()
     pid = os.fork()
     if pid:
         os.close(write)
@@ -19,8 +30,8 @@ def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # Python ignores some, and what is ignored stays so
         os.chdir(folder)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -65,11 +76,24 @@ def kill_group(pid: int, number: int) -> None:
 def end_marked(keys: Collection[str]) -> None:
     """Kill what lost runs left behind: a supervisor that was killed can't do it any more. Linux only."""
     marks = {f"FYRE_KEY={key}".encode() for key in keys}
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if marks and os.path.isdir("/proc") else []
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-            if not marks.isdisjoint(file.read().split(b"\0")):
+    if not marks or not os.path.isdir("/proc"):
+        return
+    for _ in range(_PASSES):
+        found = [int(name) for name in os.listdir("/proc") if name.isdigit() and _is_marked(name, marks)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _is_marked(pid: str, marks: set[bytes]) -> bool:
+    """Whether a process was started by one of those runs; one that has ended has no environment any more."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return not marks.isdisjoint(file.read().split(b"\0"))
+    except OSError:
+        return False
 
 
 def verdict(code: int) -> dict[str, Any]:

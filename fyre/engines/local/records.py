@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -46,8 +47,10 @@ class Folder:
         (draft / "job.json").write_text(json.dumps(job))
         try:
             draft.rename(final)  # fails on a folder that is there: the same key twice is one run
-        except OSError:
+        except OSError as error:
             shutil.rmtree(draft)
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
             return None
         return cls(final)
 
@@ -92,7 +95,18 @@ class Folder:
 
     def torn(self) -> bool:
         """Whether a power loss took what was to be run, and it was not started."""
-        return not self._read("run.json") and not (self.path / "started").exists()
+        if self.ended() or (self.path / "started").exists():
+            return False
+        return not (self._read("run.json") and self._read("job.json"))
+
+    def has_room(self) -> bool:
+        """Whether the disk has room for what a run needs to begin; a supervisor that finds none just dies."""
+        try:
+            self._write("room", {"": " " * 8192})
+            (self.path / "room").unlink()
+        except OSError:
+            return False
+        return True
 
     def lost(self) -> bool:
         """Whether its supervisor died while the command may have been running."""
@@ -116,6 +130,8 @@ class Folder:
 
     def settle(self, now: float) -> bool:
         """Give an outcome to a run without a supervisor: cancelled or lost; False when it may still be started."""
+        if self.ended():
+            return True
         with _hold(self.path / "lock") as holder:  # nobody starts it while we look
             if holder is not None or self.ended():
                 return True
@@ -137,7 +153,7 @@ class Folder:
     def _read(self, name: str) -> dict[str, Any]:
         try:
             found = json.loads((self.path / name).read_bytes())
-        except (FileNotFoundError, ValueError):  # not there yet, or cut short by a power loss
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # not there yet, or cut short by a power loss
             return {}
         return dict(found)
 

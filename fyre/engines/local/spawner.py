@@ -14,10 +14,17 @@ import sys
 from pathlib import Path
 
 import fyre
+from fyre.engines.local import processes
 from fyre.engines.local.supervisor import Supervisor
 
-_CREDENTIALS = ("FYRE_TOKEN", "GITHUB_TOKEN", "GH_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN",
-                "FYRE_WEBHOOK_SECRET")  # fmt: skip
+_CREDENTIALS = {
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "GITHUB_ENTERPRISE_TOKEN",
+    "GH_ENTERPRISE_TOKEN",
+    "GITHUB_PAT",
+    "GITLAB_TOKEN",
+}
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import spawner; spawner.main()"
 
 
@@ -30,7 +37,7 @@ class Spawner:
 
     def spawn(self, folder: Path) -> int:
         """Have a supervisor forked for a run; answers with the end to read of the pipe on which it tells of changes."""
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        read, write = processes.wake_pipe()
         try:
             for _ in range(2):
                 try:
@@ -54,14 +61,24 @@ class Spawner:
 
 def _new() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A process in a session of its own, with an environment that holds no forge's credentials."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    env = {key: value for key, value in os.environ.items() if key not in _CREDENTIALS and not key.startswith("GIT_")}
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)  # each message ends where its pipe comes
+    env = {name: value for name, value in os.environ.items() if not _is_private(name)}
     command = [sys.executable, "-I", "-S", "-c", _START, str(Path(fyre.__file__).parents[1])]
     with theirs:
         process = subprocess.Popen(
             command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, env=env
         )
     return process, ours
+
+
+def _is_private(name: str) -> bool:
+    """Whether a variable of the server's is none of a command's business: a forge's or Fyre's credential, git's own.
+
+    ``GIT_*`` may point git at another repository (in a hook) or hold a credential (``GIT_ASKPASS``,
+    ``GIT_CONFIG_VALUE_0``); everything else is the user's environment and stays.
+    """
+    ours = name.startswith(("FYRE_", "ACTIONS_")) and name.endswith(("_TOKEN", "_SECRET", "_PASSWORD"))
+    return ours or name in _CREDENTIALS or name.startswith("GIT_")
 
 
 def main() -> None:

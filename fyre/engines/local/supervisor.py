@@ -202,6 +202,8 @@ class Supervisor:
                 pipe = self._drain(pipe, 0)
         if pipe >= 0:
             os.close(pipe)
+        if sys.platform != "linux":  # no children to see there: at least the group ends
+            processes.kill_group(pid, signal.SIGKILL)
         return len(seen)
 
     def _check_cancelled(self) -> None:
@@ -211,7 +213,7 @@ class Supervisor:
 
     def _catch_signals(self) -> None:
         """Wake ``select`` for a child's end and for a cancel; be the parent of what the command orphans."""
-        self.wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.wake, wake = processes.wake_pipe()
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._on_term)
@@ -234,10 +236,11 @@ class Supervisor:
         self._tell()
 
     def _mark(self) -> None:
-        """From here on the command counts as started; on disk before it is."""
-        file = os.open(self._path("started"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fsync(file)
-        os.close(file)
+        """From here on the command counts as started; on disk before it is, with what says which run it was."""
+        for name in ("run.json", "job.json", "started"):
+            file = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.fsync(file)
+            os.close(file)
         _fsync_folder(self.folder)
         _fsync_folder(os.path.dirname(self.folder))
 
