@@ -127,6 +127,10 @@ class EngineContract:
         _, log = self.go(engine, sha, "cat made", setup=("echo one > made", "echo two >> made"))
         assert log == "one\ntwo\n"
 
+    def test_setup_runs_at_the_top_whatever_the_workdir(self, engine: Engine, sha: str) -> None:
+        _, log = self.go(engine, sha, "cat data", setup=("cat README",), workdir="sub dir")
+        assert log == "hello\nbelow\n"
+
     def test_a_failed_setup_is_an_error_and_the_command_never_starts(self, engine: Engine, sha: str) -> None:
         record, log = self.go(engine, sha, "echo ran", setup=("echo first", "exit 4", "echo third"), retries=2)
         assert (record.state, record.reason, record.tries) == (State.ERROR, "setup failed: `exit 4` exit 4", 1)

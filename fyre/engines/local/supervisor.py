@@ -103,7 +103,7 @@ class Supervisor:
         folder = self._workdir()
         self._mark()
         for command in self.job["setup"]:
-            self._set_up(command, folder)
+            self._set_up(command, self.work)  # it sets the repository up, whatever part of it runs
         self.started_at = self.started_at or time.time()
         self._progress("running")
         code = self._execute(self.job["command"], folder)
