@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from dataclasses import replace
@@ -23,7 +24,7 @@ _numbers = itertools.count()
 
 def make_run(sha: str, command: str, key: str = "", **spec: object) -> Run:
     """A run of a command on a commit, under a key of its own."""
-    own = key or f"{next(_numbers):026x}"
+    own = key or f"{os.getpid():010x}{next(_numbers):016x}"  # test processes side by side never share one
     return Run(own, REPOSITORY, sha, "t" * 40, (), "refs/heads/main", "ada", "train", Spec(command, **spec), "d",
                fyre_id="01JD0000000000000000000000", attempt=2, created_at=time.time())  # fmt: skip
 

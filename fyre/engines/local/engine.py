@@ -20,6 +20,7 @@ from pathlib import Path
 from fyre.engines.local import capped, checkout, place, processes, records
 from fyre.engines.local.records import Folder
 from fyre.engines.local.spawner import Spawner
+from fyre.engines.local.supervisor import LOST
 from fyre.errors import UserError
 from fyre.run import Record, Repository, Run
 from fyre.state import State
@@ -159,10 +160,10 @@ class LocalEngine:
     def _find(self) -> None:
         """Take over what is on disk: ended runs, living supervisors, what was never started, what is lost."""
         now = time.time()
-        for folder, record in place.runs(self._runs):
-            key = record.run.key
+        for folder, run in place.runs(self._runs):
+            key = run.key
             may_start = not folder.settle(now)
-            self._records[key] = folder.refresh(record)
+            self._records[key] = folder.refresh(Record(run))
             if may_start:
                 self._queue[key] = None
                 self._look(key)
@@ -173,7 +174,7 @@ class LocalEngine:
         for left in self._work.iterdir():
             if self._folder(left.name).ended() or left.name not in self._records:
                 self._clean(left.name)
-        processes.end_marked([key for key in self._records if self._folder(key).lost()])
+        processes.end_marked([key for key, record in self._records.items() if record.reason == LOST])
         self._prune()
 
     def _watch(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fyre.engines.local.records import Folder
 from fyre.errors import TryAgainError, UserError
-from fyre.run import Record
+from fyre.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def lock(path: Path) -> int:
     return file
 
 
-def runs(parent: Path) -> Iterator[tuple[Folder, Record]]:
+def runs(parent: Path) -> Iterator[tuple[Folder, Run]]:
     """Every run that is written down. What a crash left half written or half removed is swept on the way."""
     for path in sorted(parent.iterdir()):
         folder = Folder(path)
@@ -42,8 +42,8 @@ def runs(parent: Path) -> Iterator[tuple[Folder, Record]]:
         elif folder.torn():
             log.warning("%s was cut short before it started: forgotten, so that it can be launched again", path.name)
             forget(path)
-        elif (record := _read(folder)) is not None:
-            yield folder, record
+        elif (run := _read(folder)) is not None:
+            yield folder, run
 
 
 @contextmanager
@@ -63,9 +63,9 @@ def forget(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _read(folder: Folder) -> Record | None:
+def _read(folder: Folder) -> Run | None:
     try:
-        return folder.record()
+        return folder.run()
     except (KeyError, TypeError, ValueError):  # of another version, or torn after it started: left where it is
         log.exception("%s can't be read; its run is not shown, and never started again", folder.path)
         return None
