@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
-import selectors
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from fyre.engines.local import capped, checkout, place, processes, records
+from fyre.engines.local.listener import Listener
 from fyre.engines.local.records import Folder
 from fyre.engines.local.spawner import Spawner
 from fyre.engines.local.supervisor import LOST
@@ -60,15 +59,12 @@ class LocalEngine:
         self._mutex = threading.RLock()
         self._records: dict[str, Record] = {}
         self._queue: dict[str, None] = {}
-        self._pipes: dict[int, str] = {}  # of our own supervisors: read end → key
-        self._adopted: dict[str, None] = {}  # watched by their locks
+        self._adopted: dict[str, None] = {}  # watched by their locks: of a server before, or just gone
         self._deaths: Counter[str] = Counter()
         self._pause_until = 0.0
         self._news: deque[str] = deque()  # keys that changed in a caller's thread
         self._subscribers: list[Callable[[str], None]] = []
-        self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = processes.wake_pipe()
-        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._listener = Listener()
         self._spawner = Spawner()
         self._closed = False
         self._find()
@@ -87,7 +83,7 @@ class LocalEngine:
                 return False
             self._records[run.key] = folder.record()
             self._queue[run.key] = None
-        self._wake()
+        self._listener.wake()
         return True
 
     def cancel(self, key: str, by: str) -> bool:
@@ -106,7 +102,7 @@ class LocalEngine:
             else:
                 folder.signal()
         self._news.append(key)
-        self._wake()
+        self._listener.wake()
         return True
 
     def records(self) -> Collection[Record]:
@@ -148,14 +144,11 @@ class LocalEngine:
         if self._closed:
             return
         self._closed = True
-        self._wake()
+        self._listener.wake()
         self._thread.join()
         self._spawner.close()
-        for pipe in self._pipes:
-            os.close(pipe)
-        self._selector.close()
-        for file in (self._wake_read, self._wake_write, self._own_lock):
-            os.close(file)
+        self._listener.close()
+        os.close(self._own_lock)
 
     def _find(self) -> None:
         """Take over what is on disk: ended runs, living supervisors, what was never started, what is lost."""
@@ -169,6 +162,7 @@ class LocalEngine:
                 self._look(key)
             elif not folder.ended():
                 self._adopted[key] = None
+                self._listener.adopt(folder.supervisor() or 0)
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
         for left in self._work.iterdir():
@@ -190,8 +184,7 @@ class LocalEngine:
         """Look once at what is due."""
         self._fill()
         soon = self._adopted or self._pause_until > time.monotonic()
-        for event, _ in self._selector.select(_ADOPTED_POLL if soon else 60.0):
-            self._heard(event.fd)
+        self._hear(_ADOPTED_POLL if soon else 60.0)
         while self._news:
             self._tell(self._news.popleft())
         for key in list(self._adopted):
@@ -204,31 +197,23 @@ class LocalEngine:
         """Start queued runs while there is room."""
         while not self._closed and time.monotonic() >= self._pause_until:
             with self._mutex:
-                if not self._queue or len(self._pipes) + len(self._adopted) >= self._jobs:
+                if not self._queue or len(self._listener) + len(self._adopted) >= self._jobs:
                     return
                 key = next(iter(self._queue))
                 pipe = self._spawner.spawn(self._runs / key)
                 del self._queue[key]
                 self._records[key] = replace(self._records[key], state=State.STARTING)
-                self._pipes[pipe] = key
-                self._selector.register(pipe, selectors.EVENT_READ)
+                self._listener.add(pipe, key)
             self._tell(key)
 
-    def _heard(self, file: int) -> None:
-        """A supervisor told of a change, or is gone; or somebody woke us."""
-        data = os.read(file, 4096)
-        if file == self._wake_read:
-            return
-        key = self._pipes[file]
-        if not data:
-            with self._mutex:
-                self._selector.unregister(file)
-                del self._pipes[file]
-                self._adopted[key] = None  # until all that its end asks for is done
-            os.close(file)
-            self._gone(key)
-        self._look(key)
-        self._tell(key)
+    def _hear(self, seconds: float) -> None:
+        """Wait for news. Who is gone is noted first, whatever happens next: that is heard but once."""
+        heard = self._listener.wait(seconds)
+        self._adopted.update((key, None) for key, gone in heard if gone)
+        for key, gone in heard:
+            if not gone:
+                self._look(key)
+                self._tell(key)
 
     def _look_at_adopted(self, key: str) -> None:
         before, folder = self._records[key], self._folder(key)
@@ -310,7 +295,3 @@ class LocalEngine:
                 changed(key)
             except Exception:  # theirs to mend; the others are told, and the runs watched
                 log.exception("a subscriber failed on %s", key)
-
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it is full of wake-ups: one will do
-            os.write(self._wake_write, b".")
