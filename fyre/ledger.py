@@ -146,7 +146,8 @@ class Ledger:
                     del self._wanted[wanted[0]]
             return True
         record = self._next_record()
-        debts = owed(record, self.url(record.run.key)) if record is not None and self._newest(record) else []
+        debts = owed(record, self.url(record.run.key)) if record is not None else []
+        debts = [debt for debt in debts if record is not None and self._speaks(record, debt.sha)]
         for debt in debts[:1]:
             if len(debts) > 1:
                 self.touch(debt.key)
@@ -163,12 +164,11 @@ class Ledger:
             self._touched.pop(chosen[0], None)
         return chosen[1]
 
-    def _newest(self, record: Record) -> bool:
-        """Whether no rerun of the same run speaks for its context by now."""
-        same = [
-            r for r in self.index.at(record.run.repository.id, record.run.sha) if r.run.context == record.run.context
-        ]
-        return all(record.run.attempt >= other.run.attempt for other in same)
+    def _speaks(self, record: Record, sha: str) -> bool:
+        """Whether this record has the say on a SHA: no rerun has it, nor, where it was carried to, a run of its own."""
+        here = self.index.at(record.run.repository.id, sha)
+        others = [r.run.attempt for r in here if r.run.context == record.run.context and r.run.key != record.run.key]
+        return not others if sha != record.run.sha else all(record.run.attempt >= attempt for attempt in others)
 
     def _settle(self, debt: Owed) -> None:
         """Note the intent, post, note that it is done; an intent left by a crash is looked up first."""

@@ -68,7 +68,7 @@ def _decoded(message: bytes, encoding: str) -> str:
     if encoding and encoding.lower() not in ("utf-8", "utf8"):
         try:
             return message.decode(encoding)
-        except (LookupError, UnicodeDecodeError):
+        except (LookupError, UnicodeError):
             pass  # as git does: show the bytes as they are
     return message.decode("utf-8", "surrogateescape")
 

@@ -149,7 +149,8 @@ def _decide(run: Run, heard: Heard, observed: Observed, policy: Policy, now: flo
     """One run that has no record under its own SHA."""
     posted = (observed.posted or {}).get(run.context.lower())
     known = [record for record in observed.same_id if record.run.sha != run.sha]
-    twin = next((r for r in known if r.run.tree == run.tree and _same_run(r, run)), None)
+    twins = [r for r in known if r.run.tree == run.tree and r.run.name == run.name and _same_or_rerun(r, run, known)]
+    twin = max(twins, key=lambda r: r.run.attempt, default=None)
     if twin is not None:
         return () if run.sha in twin.carried else (Carry(twin.run.key, run.sha),)
     if posted is not None:
@@ -180,6 +181,14 @@ def refusal(run: Run, heard: Heard, policy: Policy, now: float) -> str:
 def _same_run(record: Record, run: Run) -> bool:
     """Whether a record is this run of the message: the trailers are the same, and so is its place among equals."""
     return record.run.digest == run.digest and record.run.name == run.name
+
+
+def _same_or_rerun(record: Record, run: Run, known: list[Record]) -> bool:
+    """Whether a record is this run of the message, or a later attempt at it on the same commit."""
+    return _same_run(record, run) or any(
+        _same_run(first, run) and first.run.sha == record.run.sha and first.run.attempt < record.run.attempt
+        for first in known
+    )
 
 
 def _asks_anew(run: Run, known: list[Record]) -> bool:

@@ -119,7 +119,7 @@ def _compose(text: str) -> tuple[Node | None, Any]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise BadFileError(line, f"not YAML: {error.problem}", "check the indentation and the colons", text) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadFileError(1, "not YAML", "check for characters that YAML does not allow", text) from error
     return node, typed
 

@@ -43,7 +43,7 @@ def command(text: str) -> str:
     """A shell command: not empty, at most ``COMMAND_MAX`` bytes."""
     if not text.strip():
         raise BadValueError("the command is empty", "write the command after the colon: Fyre-Run: python train.py")
-    size = len(text.encode(errors="surrogateescape"))
+    size = _size(text)
     if size > COMMAND_MAX:
         raise BadValueError(
             f"the command is {size:,} bytes long, at most {COMMAND_MAX:,} fit", "commit a script, and run that"
@@ -106,6 +106,7 @@ def secret(text: str) -> str:
 
 def workdir(text: str) -> str:
     """A directory inside the checkout."""
+    _size(text)
     parts = text.split("/")
     if not text or text.startswith("/") or ".." in parts or parts[0] == ".git":
         raise BadValueError(
@@ -119,6 +120,8 @@ def env(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not _ENV_NAME.fullmatch(key):
         raise BadValueError(f"{_shown(text)} is not NAME=value", "write it like Fyre-Env: EPOCHS=10")
+    if _size(value) > COMMAND_MAX:
+        raise BadValueError(f"{key} is longer than {COMMAND_MAX:,} bytes", "commit a file, and read that")
     if key.startswith("FYRE_"):
         raise BadValueError(f"{key[:60]} is Fyre's own", "choose a name that does not begin with FYRE_")
     return key, value
@@ -163,9 +166,20 @@ def text_of(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
 
 
+def _size(text: str) -> int:
+    """The bytes of a text, as a process will be given them."""
+    try:
+        return len(text.encode(errors="surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise BadValueError("it holds half a character (a lone surrogate)", "write it in plain UTF-8") from error
+
+
 def legible(text: str) -> str:
     """The text with the bytes that were no UTF-8 replaced: for pages, JSON and terminals, never for what runs."""
-    return text.encode(errors="surrogateescape").decode(errors="replace")
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="replace")
+    except UnicodeEncodeError:  # half a character that never was a byte
+        return text.encode(errors="replace").decode()
 
 
 def _shown(text: str) -> str:

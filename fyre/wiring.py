@@ -53,7 +53,9 @@ class Up:
         index = Index(self.engine)
         pages = Pages(self.engine, _secret(root / "pages.secret"), lambda: self.url)
         ledger = Ledger(forge, self.engine, index, pages.url)
-        self.receiver = Receiver(Hands(forge, self.mirrors, self.engine, index, ledger, policy))
+        self.receiver = Receiver(
+            Hands(forge, self.mirrors, self.engine, index, ledger, policy), backfill=policy.history
+        )
         door = Door(forge.url, lambda: [self.embedded.webhook_secret.encode()], self.receiver.hear)
         # A page of another site can't reach us through a name of its own that it points at this machine.
         trusted = Middleware(hosts.TrustedHosts, hosts=(host, *hosts.LOOPBACK))

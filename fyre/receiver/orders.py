@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from fyre import asked, status, units
 from fyre import run as runs
-from fyre import status, units
 from fyre.asked import Asked, settle_names
 from fyre.plan import Heard, Launch, Post, as_run
 from fyre.receiver import comments
@@ -115,7 +115,10 @@ def _heard(hands: Hands, said: Said) -> Heard:
 
 
 def _here(hands: Hands, said: Said) -> tuple[Record, ...]:
-    return hands.index.at(said.repository.id, said.sha)
+    """The runs of this SHA: its own, and those of another commit whose outcome it shares."""
+    wants = asked.read(hands.source.commit(said.repository, said.sha).message)
+    shared = [r for r in hands.index.with_id(said.repository.id, wants.fyre_id) if said.sha in r.carried]
+    return (*shared, *hands.index.at(said.repository.id, said.sha))
 
 
 def _key(said: Said, spec: Spec, name: str) -> str:

@@ -21,13 +21,16 @@ from fyre.forge import NotFoundError
 from fyre.plan import Heard, Look, Observed
 from fyre.receiver import orders
 from fyre.receiver.hands import Hands
-from fyre.receiver.webhook import COMMITS_MAX, Nothing, Push, Said
+from fyre.receiver.webhook import Nothing, Push, Said
 from fyre.run import Repository
 
 log = logging.getLogger(__name__)
 
 BACKFILL = 24 * 3600.0
 """Seconds that the sweep at the start looks back."""
+
+FIRST_MAX = 10_000
+"""Commits that are looked at where there is nothing to compare a push with; GitHub's compare API lists as many."""
 
 RETRY = (0.5, 60.0)
 """Seconds until something that may pass is tried again: the first time, and at most."""
@@ -56,6 +59,7 @@ class Receiver:
 
     hands: Hands
     sweep_every: float = 300.0  # seconds
+    backfill: float = BACKFILL
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: list[tuple[float, int, Event]] = field(default_factory=list)
     _numbers: Iterable[int] = field(default_factory=count)
@@ -131,11 +135,11 @@ class Receiver:
         base = push.repository.default_branch if push.created else push.before
         try:
             if push.ref == f"refs/heads/{base}":  # the first push of all: there is nothing to compare it with
-                listed = self.hands.source.history(push.repository, push.after, COMMITS_MAX)
+                listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
             else:
                 listed = self.hands.forge.between(push.repository, base, push.after)
         except NotFoundError:  # no default branch yet, or a base that is gone
-            listed = [push.after]
+            listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
         return tuple(dict.fromkeys((*push.shas, *listed)))
 
     def _push(self, push: Push, shas: Iterable[str], pause: float = RETRY[0]) -> None:
@@ -150,13 +154,21 @@ class Receiver:
                 failed.append(sha)
             except NotFoundError as error:
                 self._unreadable(push, sha, error)
+            except Exception:
+                # Quarantine: a commit that nobody can read must not take its push along.
+                log.exception("commit %s met a bug", sha)
+                poisoned = status.malformed("fyre/run", "it can't be read; the log of Fyre says more")
+                self.hands.ledger.want(push.repository, sha, poisoned)
         failed += [one.commit.sha for one in self._capped(heard) if not self._commit(one)]
         if failed:
             self._put_off(Again(push, tuple(failed), min(pause * 2, RETRY[1])), pause)
 
     def _capped(self, heard: list[Heard]) -> list[Heard]:
         """A push over its cap is refused whole: nobody wants a random half of it."""
-        total = sum(len(one.asked.runs) for one in heard)
+        now, hands = self.hands.clock(), self.hands
+        young = [one for one in heard if now - one.commit.committed_at <= hands.policy.history]
+        new = [one for one in young if not hands.index.at(one.repository.id, one.commit.sha)]
+        total = sum(len(one.asked.runs) for one in new)
         if total <= self.hands.policy.runs_per_push:
             return heard
         over = f"this push asks for {total} runs, at most {self.hands.policy.runs_per_push} are taken at once"
@@ -196,9 +208,14 @@ class Receiver:
     def _sweep(self) -> None:
         """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
         for repository in self.hands.forge.repositories():
-            since = self._swept.get(repository.id, self.hands.clock() - BACKFILL)
+            since = self._swept.get(repository.id, self.hands.clock() - self.backfill)
             newest = since
-            for seen in self.hands.forge.activity(repository, since):
+            try:
+                activity = self.hands.forge.activity(repository, since)
+            except (UserError, TryAgainError) as error:  # the others are swept all the same
+                log.warning("%s is swept later: %s", repository.name, error)
+                continue
+            for seen in activity:
                 newest = max(newest, seen.at)
                 event = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
                 if event is not None:

@@ -95,7 +95,7 @@ def parse(forge: str, headers: Mapping[str, str], body: bytes) -> Event:
         return _push(forge, data) if event == "push" else _said(forge, data)
     except RecursionError as error:
         raise MalformedError("JSON nested too deeply") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedError(f"not a {event} payload: {type(error).__name__} {str(error)[:100]}") from error
 
 

@@ -159,6 +159,20 @@ def test_checkouts_are_removed_even_when_nobody_may_write_them(make: Make, sha: 
         time.sleep(0.02)
 
 
+def test_a_tree_deeper_than_python_can_call_itself_is_removed_and_frees_its_slot(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
+    engine = make(jobs=1)
+    deep = 'python3 -c \'import os\nfor i in range(3000): os.mkdir("d"); os.chdir("d")\''
+    first, second = make_run(sha, deep), make_run(sha, "echo after")
+    engine.launch(first)
+    engine.launch(second)
+    assert await_end(engine, first.key).state is State.SUCCEEDED
+    assert await_end(engine, second.key).state is State.SUCCEEDED
+    engine.close()
+    assert not (tmp_path / "state" / "work" / first.key).exists()
+
+
 def test_checkouts_are_kept_on_request(make: Make, sha: str, tmp_path: Path) -> None:
     engine = make(keep_checkouts=True)
     run = make_run(sha, "echo made > made")

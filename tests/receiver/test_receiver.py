@@ -78,6 +78,49 @@ def test_a_malformed_commit_does_not_stop_the_others_of_its_push(person: Person)
     assert [person.final(sha)["state"] for sha in (before, bad, after)] == ["success", "error", "success"]
 
 
+@pytest.mark.parametrize(
+    "poison",
+    ['setup: ["echo a\\ud800"]', "env: " + "[" * 3000 + "]" * 3000, 'workdir: "a\\ud800"', 'env: {A: "\\ud800"}'],
+)
+def test_a_poisoned_commit_does_not_take_its_push_along(person: Person, poison: str) -> None:
+    bad = person.commit("Fyre-Run: true", files={".fyre.yaml": poison + "\n"})
+    good = person.commit("Fyre-Run: true", files={".fyre.yaml": "{}\n"})
+    person.push()
+    assert person.final(good)["state"] == "success"
+    assert (person.final(bad)["state"], ".fyre.yaml line 1" in person.final(bad)["description"]) == ("error", True)
+
+
+def test_an_amended_commit_shares_the_newest_attempt(person: Person, tmp_path: Path) -> None:
+    first = person.run(f"test -e {tmp_path}/ok", mint=True)
+    assert person.final(first)["state"] == "failure"
+    (tmp_path / "ok").touch()
+    person.comment(first, "/fyre rerun")
+    assert person.final(first, attempt="attempt 2")["state"] == "success"
+    person.git("commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z")
+    person.git("push", "-q", "--force", "origin", "main")
+    carried = person.final(person.git("rev-parse", "HEAD"))
+    assert (carried["state"], f"carried from {first[:7]}" in carried["description"]) == ("success", True)
+
+
+def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_neither(person: Person) -> None:
+    first = person.run("sleep 60", mint=True)
+    while not any(record.state == "running" for record in person.up.engine.records()):
+        time.sleep(0.01)
+    person.git("commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z")
+    person.git("push", "-q", "--force", "origin", "main")
+    second = person.git("rev-parse", "HEAD")
+    while not person.statuses(second):
+        time.sleep(0.01)
+    person.comment(second, "/fyre rerun")
+    while not person.comments(second)[1:]:
+        time.sleep(0.01)
+    assert "has not ended yet" in person.comments(second)[1]
+    person.comment(second, "/fyre cancel")
+    assert person.final(first)["description"].startswith("cancelled by ada")
+    assert person.final(second)["description"].startswith("cancelled by ada")
+    assert len(person.ran()) == 1
+
+
 def test_a_status_is_posted_twice_at_most_and_not_again_when_a_delivery_is_repeated(person: Person) -> None:
     sha = person.run("true")
     person.final(sha)
@@ -149,7 +192,7 @@ def test_a_first_push_to_a_repository_runs_all_its_new_commits(up: Up, repo: Pat
 def test_an_amended_date_is_carried_and_a_cherry_pick_is_moved(person: Person) -> None:
     first = person.run("true", mint=True, files={"code": "1\n"})
     person.final(first)
-    person.git("commit", "-q", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z")
+    person.git("commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z")
     person.git("push", "-q", "--force", "origin", "main")
     carried = person.git("rev-parse", "HEAD")
     assert person.final(carried)["description"] == f"exit 0 · 0s · carried from {first[:7]}"

@@ -113,6 +113,7 @@ def test_other_events_start_nothing_and_are_not_parsed(event: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"null", b'{"ref": 1}', b"\xff\xfe", b"[" * 100_000, json.dumps(PUSH)[:-40].encode(),
+     json.dumps(PUSH | {"repository": {"id": float("inf"), "full_name": "a/b"}}).encode(),
      json.dumps(PUSH | {"commits": [{"id": "$(reboot)"}]}).encode(), json.dumps(PUSH | {"repository": None}).encode()],
 )  # fmt: skip
 def test_a_signed_body_of_the_wrong_shape_is_malformed_and_nothing_worse(body: bytes) -> None:

@@ -62,10 +62,13 @@ def make(job: dict[str, Any], work: str, log: Writer) -> None:
 def remove(folder: str) -> None:
     """Remove a tree, whatever its permissions: a command may have made directories that nobody can write."""
 
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(RecursionError):  # Python 3.11 goes down a deep tree by calling itself
+        shutil.rmtree(folder, ignore_errors=True)
     if os.path.lexists(folder):
         _unlock(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        import subprocess
+
+        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
 
 
 def _unlock(folder: str) -> None:
