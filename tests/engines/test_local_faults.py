@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fyre.engines.local.records import Folder
 from fyre.errors import TryAgainError
 from fyre.run import Record
 from fyre.state import State
@@ -237,3 +238,25 @@ def test_a_log_that_is_followed_ends_when_its_run_is_forgotten(make: Make, sha: 
     engine._history = -1.0
     engine._prune()
     assert b"".join(following) == b""
+
+
+def test_a_run_that_ends_while_the_server_starts_is_seen_to_end(
+    make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make()
+    run = make_run(sha, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
+    engine.launch(run)
+    await_state(engine, run.key, State.RUNNING)
+    engine.close()
+    refresh = Folder.refresh
+
+    def and_then_it_ends(folder: Folder, record: Record) -> Record:
+        fresh = refresh(folder, record)
+        (tmp_path / "go").touch()
+        await_true(folder.ended)
+        return fresh
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "refresh", and_then_it_ends)
+        engine = make()
+    assert await_end(engine, run.key).state is State.SUCCEEDED

@@ -160,7 +160,7 @@ class LocalEngine:
             if may_start:
                 self._queue[key] = None
                 self._look(key)
-            elif not folder.ended():
+            elif not self._records[key].state.final:  # as it was read: it may have ended since
                 self._adopted[key] = None
                 self._listener.adopt(folder.supervisor() or 0)
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
