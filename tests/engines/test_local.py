@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import LocalEngine
+from fyre.engines.local import LocalEngine, processes
 from fyre.errors import UserError
 from fyre.state import State
 from tests.engines.contract import EngineContract, await_end, await_state, make_commit, make_run
@@ -199,7 +199,7 @@ def test_old_runs_are_forgotten(make: Make, sha: str, tmp_path: Path) -> None:
 SERVER = """
 import sys, time
 from pathlib import Path
-from fyre.engines.local import LocalEngine
+from fyre.engines.local import LocalEngine, processes
 from tests.engines.contract import make_run
 state, git_dir, sha, out, jobs = sys.argv[1:]
 engine = LocalEngine(Path(state), git_dir=lambda _: Path(git_dir), jobs=int(jobs), grace=0.5)
@@ -282,3 +282,45 @@ def test_a_shallow_source_is_checked_out(repo: Path, sha: str, tmp_path: Path) -
     await_end(engine, run.key)
     assert b"".join(engine.log(run.key)).split() == [b"1"]
     engine.close()
+
+
+@pytest.mark.parametrize("how", ["command", "env"])
+def test_what_the_kernel_refuses_to_start_is_an_error_and_no_verdict(engine: LocalEngine, sha: str, how: str) -> None:
+    long = "x" * 200_000  # Linux takes 128 KiB for one argument
+    run = make_run(sha, f"true {long}", retries=2) if how == "command" else make_run(sha, "true", env=(("A", long),))
+    engine.launch(run)
+    record = await_end(engine, run.key)
+    assert (record.state, record.exit_code, record.tries) == (State.ERROR, None, 1)
+    assert record.reason == "/bin/sh can't be started: Argument list too long"
+
+
+def test_nothing_that_python_ignores_is_ignored_by_the_command(engine: LocalEngine, sha: str) -> None:
+    run = make_run(sha, "grep -E 'Sig(Ign|Blk)' /proc/self/status")
+    engine.launch(run)
+    await_end(engine, run.key)
+    assert {line.split()[1] for line in b"".join(engine.log(run.key)).decode().splitlines()} == {"0" * 16}
+
+
+def test_a_machine_without_git_says_so(make: Make, sha: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    engine = make()
+    run = make_run(sha, "echo ran")
+    engine.launch(run)
+    record = await_end(engine, run.key)
+    assert record.state is State.ERROR
+    assert record.reason == f"commit {sha[:12]} can't be checked out: git can't be started: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (1, "exit 1"),
+        (137, "exit 137 (SIGKILL, out of memory?)"),
+        (255, "exit 255"),
+        (-11, "killed by SIGSEGV (11)"),
+        (-9, "killed by SIGKILL (9), out of memory?"),
+        (-40, "killed by signal (40)"),  # a real-time signal has no name
+    ],
+)
+def test_endings_are_named(code: int, text: str) -> None:
+    assert processes.ending(code) == text

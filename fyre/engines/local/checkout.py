@@ -20,8 +20,9 @@ class CheckoutError(Exception):
 def make(job: dict[str, Any], work: str, log: Writer) -> None:
     """A clean checkout of exactly the SHA: the repository laid out by hand, its objects borrowed, one git process.
 
-    Submodules are not fetched, LFS files stay pointers. Nothing needs a pin: the objects of what was pushed stay in
-    the bare repository, whose reflogs never expire. Raises ``CheckoutError``.
+    Submodules are not fetched, LFS files stay pointers. There is no ref to pin the SHA: the bare repository's reflogs
+    never expire, so gc takes only what a deleted branch held alone; gone before its turn came, that is an error that
+    names it. (A ref would have to be written and removed through git, two processes a run.) Raises ``CheckoutError``.
     """
     dot = os.path.join(work, ".git")
     os.makedirs(os.path.join(dot, "objects", "info"))
@@ -40,7 +41,10 @@ def make(job: dict[str, Any], work: str, log: Writer) -> None:
     if os.path.exists(shallow):
         shutil.copy(shallow, os.path.join(dot, "shallow"))
     argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
-    pid, pipe = processes.start(argv, work, {**os.environ, **job["git_env"]})
+    try:
+        pid, pipe = processes.start(argv, work, {**os.environ, **job["git_env"]})
+    except processes.StartError as error:
+        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {error}") from error
     said = b""
     try:
         while data := os.read(pipe, 65536):

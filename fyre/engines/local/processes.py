@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NoReturn
 
 _PASSES = 10
 """Times that leftovers are looked for: one may start another while we look."""
@@ -20,27 +21,53 @@ def wake_pipe() -> tuple[int, int]:
     return pipe
 
 
+class StartError(Exception):
+    """The kernel refused to start a program, so nothing of it ran: ``args[0]`` says why."""
+
+
 def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
-    """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read."""
+    """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read.
+
+    Raises ``StartError``, where a shell's exit code could be taken for the command's.
+    """
     read, write = os.pipe()
+    trouble, report = os.pipe()  # closed by the program's start
     pid = os.fork()
-    if pid:
-        os.close(write)
-        return pid, read
+    if pid == 0:
+        _become(argv, folder, env, write, report)
+    os.close(write)
+    os.close(report)
+    number = b"0"  # until it has started: a cancel may come now
+    try:
+        number = os.read(trouble, 16)
+    finally:
+        os.close(trouble)
+        if number:
+            os.close(read)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    if number:
+        raise StartError(f"{argv[0]} can't be started: {os.strerror(int(number))}")
+    return pid, read
+
+
+def _become(argv: list[str], folder: str, env: dict[str, str], output: int, report: int) -> NoReturn:
+    """In the child: turn into the program, or report the number of the error."""
+    number = errno.EINVAL  # a NUL somewhere
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)  # Python ignores some, and what is ignored stays so
+        for ours in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
+            signal.signal(ours, signal.SIG_DFL)  # Python ignores some, and what is ignored stays so
         os.chdir(folder)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(write, 1)
-        os.dup2(write, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         os.execvpe(argv[0], argv, env)  # noqa: S606 - that is what we are for
     except OSError as error:
-        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        number = error.errno or number
     finally:
+        os.write(report, str(number).encode())
         os._exit(127)
 
 
@@ -112,10 +139,10 @@ def ending(code: int) -> str:
     """An ending for people: ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``."""
     number = -code if code < 0 else code - 128
     name = _signal_name(number)
-    name += ", out of memory?" if name == "SIGKILL" else ""
+    perhaps = ", out of memory?" if name == "SIGKILL" else ""
     if code < 0:
-        return f"killed by {name} ({number})"
-    return f"exit {code} ({name})" if name else f"exit {code}"
+        return f"killed by {name or 'signal'} ({number}){perhaps}"
+    return f"exit {code} ({name}{perhaps})" if name else f"exit {code}"
 
 
 def _signal_name(number: int) -> str:

@@ -69,7 +69,7 @@ class Supervisor:
             self._all_tries()
         except Ended as ended:
             outcome = ended.args[0]
-        except checkout.CheckoutError as error:
+        except (checkout.CheckoutError, processes.StartError) as error:
             outcome = {"state": "error", "reason": str(error)}
         except OSError as error:
             outcome = {"state": "error", "reason": f"the engine's machine failed: {error.strerror}"}
