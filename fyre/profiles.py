@@ -30,7 +30,7 @@ class Profile:
     image: str = ""  # where a run names none
     resources: tuple[tuple[str, str], ...] = ()  # where a run asks for none of that name
     limits_only: bool = False  # resources are limits without equal requests
-    checkout: Checkout = Checkout()  # noqa: RUF009 - a frozen record is safe to share
+    checkout: Checkout = Checkout()
     node_selector: Mapping[str, str] = field(default_factory=dict)
     affinity: Plain = field(default_factory=dict)
     tolerations: tuple[Plain, ...] = ()
