@@ -29,7 +29,7 @@ class Profile:
     namespace: str = ""  # "" for the one of the repository
     image: str = ""  # where a run names none
     resources: tuple[tuple[str, str], ...] = ()  # where a run asks for none of that name
-    limits_only: bool = False  # resources are limits without equal requests
+    burst: bool = False  # resources are requests without limits: a run may use more where there is room
     checkout: Checkout = Checkout()
     node_selector: Mapping[str, str] = field(default_factory=dict)
     affinity: Plain = field(default_factory=dict)

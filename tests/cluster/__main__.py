@@ -1,0 +1,42 @@
+"""``python -m tests.cluster [KUBECONFIG]``: a cluster until it is interrupted; says ``ready`` when pods can run."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.cluster.cluster import Cluster, missing
+
+
+def main() -> int:
+    """Start, link the admin's kubeconfig to where it was asked for, wait, stop."""
+    lacks = missing()
+    if lacks:
+        print("no cluster here:", "; ".join(lacks), file=sys.stderr)
+        return 1
+    home = Path(tempfile.mkdtemp(prefix="fyre-cluster-"))
+    cluster = Cluster(home)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as an interrupt: whatever was started is stopped
+    try:
+        cluster.start()
+        if len(sys.argv) > 1:
+            Path(sys.argv[1]).write_text(cluster.kubeconfig.read_text())
+        print(f"ready {cluster.kubeconfig}", flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+    except BaseException:
+        for log in sorted((home / "logs").glob("*.log")):
+            print(f"== {log.name}", *log.read_text(errors="replace").splitlines()[-15:], sep="\n", file=sys.stderr)
+        raise
+    finally:
+        cluster.stop()
+        shutil.rmtree(home, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""The binary of the cluster: built once for each version of its sources, and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "node"
+
+
+def cache() -> Path:
+    """Where what takes minutes to make is kept, outside the repository."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fyre-test-cluster"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def binary() -> Path:
+    """The programs of Kubernetes in one file; some minutes on the first call, with Go 1.26 or newer."""
+    texts = [(SOURCES / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")]
+    built = cache() / f"node-{hashlib.sha256(b''.join(texts)).hexdigest()[:16]}"
+    if not built.exists():
+        version = _version(texts[1].decode())
+        package = "k8s.io/component-base/version"
+        major, minor = version.removeprefix("v").split(".")[:2]
+        told = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+        flags = " ".join(["-s", "-w", *(f"-X {package}.{key}={value}" for key, value in told.items())])
+        draft = built.with_suffix(f".{os.getpid()}")
+        command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(draft), "."]
+        subprocess.run(command, cwd=SOURCES, env={**os.environ, "CGO_ENABLED": "0"}, check=True)
+        draft.rename(built)
+    return built
+
+
+def _version(go_mod: str) -> str:
+    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", go_mod, re.MULTILINE)
+    assert found is not None
+    return found[1]

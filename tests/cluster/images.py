@@ -1,0 +1,94 @@
+"""The few images that the tests run, made on this machine: a folder becomes a docker-archive; no registry."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+PAUSE, SMALL, GIT = "fyre.test/pause:1", "fyre.test/small:1", "fyre.test/git:1"
+"""Holds a pod's namespaces · a shell and nothing else to speak of · Debian with git and Python."""
+
+_PAUSE_C = """
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void end(int number) { (void)number; _exit(0); }
+static void reap(int number) { (void)number; while (waitpid(-1, 0, WNOHANG) > 0) {} }
+int main(void) { signal(SIGINT, end); signal(SIGTERM, end); signal(SIGCHLD, reap); for (;;) pause(); }
+"""
+
+
+def make_all(cache: Path) -> list[Path]:
+    """The archives of all images, made where the cache does not hold them."""
+    makers = {PAUSE: _pause, SMALL: _small, GIT: _git}
+    return [_cached(cache, name, make) for name, make in makers.items()]
+
+
+def _cached(cache: Path, name: str, make) -> Path:
+    archive = cache / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
+    if not archive.exists():
+        root = cache / f"{archive.stem}.root"
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        command = make(root)
+        _archive(root, name, command, archive)
+        shutil.rmtree(root)
+    return archive
+
+
+def _pause(root: Path) -> list[str]:
+    subprocess.run(["gcc", "-static", "-O2", "-x", "c", "-o", root / "pause", "-"], input=_PAUSE_C.encode(), check=True)
+    return ["/pause"]
+
+
+def _small(root: Path) -> list[str]:
+    """Debian's busybox, which is a single static file."""
+    (root / "bin").mkdir()
+    (root / "tmp").mkdir(mode=0o1777)
+    shutil.copy("/bin/busybox", root / "bin" / "busybox")
+    applets = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
+    for applet in set(applets) - {"busybox"}:
+        (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc").mkdir()
+    (root / "etc" / "passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    return ["/bin/sh"]
+
+
+def _git(root: Path) -> list[str]:
+    subprocess.run(
+        ["debootstrap", "--variant=minbase", "--include=git,ca-certificates,python3-minimal,procps", "bookworm", root],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
+        shutil.rmtree(root / waste, ignore_errors=True)
+    return ["/bin/sh"]
+
+
+def _archive(root: Path, name: str, command: list[str], archive: Path) -> None:
+    """What ``docker save`` would write of an image with one layer."""
+    layer = archive.with_suffix(".layer")
+    with tarfile.open(layer, "w") as tar:
+        tar.add(root, arcname=".")
+    digest = hashlib.sha256(layer.read_bytes()).hexdigest()
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Cmd": command, "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    draft = archive.with_suffix(".new")
+    with tarfile.open(draft, "w") as tar:
+        tar.add(layer, arcname="layer.tar")
+        for file, content in (("config.json", config), ("manifest.json", manifest)):
+            text = json.dumps(content).encode()
+            info = tarfile.TarInfo(file)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
+    layer.unlink()
+    draft.rename(archive)
