@@ -1,12 +1,8 @@
-"""Git over smart HTTP: ``git http-backend`` as a CGI child, streamed both ways, never a pack in memory."""
+"""Git over smart HTTP: who may have which repository, and ``git http-backend`` to serve it."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import signal
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,18 +11,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from fyre import git
+from fyre import httpbackend
 from fyre.embedded import tokens
 from fyre.embedded.forge import Forge
 from fyre.embedded.repositories import BadNameError, Bare
 
-log = logging.getLogger(__name__)
-
 CHILDREN_MAX = 32
 """Children at once; further requests wait for their turn."""
-
-CHUNK = 1 << 16
-HEAD_MAX = 1 << 14
 
 _SERVICES = {
     ("GET", "info/refs"): {"git-upload-pack", "git-receive-pack"},
@@ -59,7 +50,7 @@ class GitHttp:
         who = tokens.pusher_of(request.headers.get("authorization", ""), self.forge.service_token)
         async with self._places:
             try:
-                await _Exchange(request, send).run(_environment(request, bare, who.login))
+                await httpbackend.Exchange(request, send).run(_environment(request, bare, who.login))
             finally:
                 if params["service"] == "git-receive-pack":
                     self.forge.outbox.wake(bare.name, who.login)
@@ -74,112 +65,11 @@ class GitHttp:
 
 
 def _environment(request: Request, bare: Bare, who: str) -> dict[str, str]:
-    headers = request.headers
-    # No CONTENT_LENGTH: with one, git-http-backend spins for ever on a body that ends early, as it does when this
-    # server is killed (read() answers 0, and it counts on); without one it reads to the end, which uvicorn guards.
-    given = {
-        "CONTENT_TYPE": headers.get("content-type"),
-        "HTTP_CONTENT_ENCODING": headers.get("content-encoding"),
-        "GIT_PROTOCOL": headers.get("git-protocol"),
-    }
-    return git.clean_env(
-        GIT_PROJECT_ROOT=str(bare.git_dir),
-        GIT_HTTP_EXPORT_ALL="1",
-        PATH_INFO="/" + request.path_params["service"],
-        REQUEST_METHOD=request.method,
-        QUERY_STRING=request.url.query,
+    return httpbackend.environment(
+        request,
+        bare.git_dir,
+        request.path_params["service"],
         REMOTE_USER=who,
-        REMOTE_ADDR=request.client.host if request.client else "127.0.0.1",
         GIT_COMMITTER_NAME=who,
         GIT_COMMITTER_EMAIL=f"{who}@localhost",
-        **{key: value for key, value in given.items() if value is not None},
     )
-
-
-@dataclass
-class _Exchange:
-    """One request's body into a child, and its answer back."""
-
-    request: Request
-    send: Send
-    _whole: bool = False  # the request's body has arrived
-
-    async def run(self, environment: dict[str, str]) -> None:
-        """Run the child to its end, or end it when the client is gone."""
-        child = await asyncio.create_subprocess_exec(
-            "git", "http-backend", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
-        )
-        feeding = asyncio.create_task(self._feed(child))
-        try:
-            await self._answer(child)
-        finally:
-            feeding.cancel()
-            with suppress(asyncio.CancelledError):
-                await feeding
-            if not self._whole or child.returncode is None:
-                await asyncio.shield(self._end(child))
-
-    async def _feed(self, child: Process) -> None:
-        """The body into the child; then wait for the client to hang up, which ends a child that only reads."""
-        assert child.stdin is not None  # noqa: S101 - asked for as a pipe
-        gone = False
-        # Either error: the child has ended and wants no more; its answer says why. uvloop raises the latter.
-        with suppress(ConnectionError, RuntimeError):
-            while not self._whole and not gone:
-                message = await self.request.receive()
-                gone = message["type"] == "http.disconnect"
-                self._whole = not gone and not message.get("more_body", False)
-                if message.get("body"):
-                    child.stdin.write(message["body"])
-                    await child.stdin.drain()
-        if not gone:
-            child.stdin.close()
-            while (await self.request.receive())["type"] != "http.disconnect":
-                pass
-        if not self._whole or "receive-pack" not in self.request.url.path:
-            _signal(child, signal.SIGTERM)  # a push that has arrived whole counts, though nobody hears the answer
-
-    async def _answer(self, child: Process) -> None:
-        assert child.stdout is not None  # noqa: S101 - asked for as a pipe
-        try:
-            head = await child.stdout.readuntil(b"\r\n\r\n")
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            log.warning("git http-backend gave no answer to %s", self.request.url.path)
-            await self._start(502, [])
-            await self.send({"type": "http.response.body", "body": b"git gave no answer\n"})
-            return
-        await self._start(*_parse(head))
-        while chunk := await child.stdout.read(CHUNK):
-            await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await self.send({"type": "http.response.body", "body": b""})
-
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def _end(self, child: Process) -> None:
-        """Give the child a moment to take back its lock files."""
-        if child.returncode is None and not self._whole:
-            _signal(child, signal.SIGTERM)
-        try:
-            await asyncio.wait_for(child.wait(), 10)
-        except TimeoutError:
-            _signal(child, signal.SIGKILL)
-            await child.wait()
-
-
-def _parse(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
-    """A CGI head: the ``Status`` header is the code, 200 where there is none."""
-    status, headers = 200, []
-    for line in head.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        if name.lower() == b"status":
-            status = int(value.split()[0])
-        elif colon:
-            headers.append((name.strip().lower(), value.strip()))
-    return status, headers
-
-
-def _signal(child: Process, number: signal.Signals) -> None:
-    if child.returncode is None:  # once it is reaped, its number may be another's
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
