@@ -103,8 +103,9 @@ def go(where: Place, sha: str, spec: Spec, *, name: str = "run", keep: bool = Fa
 
 def checkout(where: Place, sha: str) -> Path:
     """A clean checkout of a commit in a new folder, made as for a run; its objects are borrowed from the repository."""
-    from fyre.engines.local import capped, records
+    from fyre.engines import capped
     from fyre.engines.local import checkout as checkouts
+    from fyre.engines.local import records
 
     folder = Path(tempfile.mkdtemp(prefix="fyre-"))
     work = folder / where.top.name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import capped
+from fyre.engines import capped
 
 
 def test_a_silent_log_yields_nothing_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import LocalEngine, processes
+from fyre.engines import endings
+from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.state import State
 from tests.engines.contract import EngineContract, await_end, await_state, make_commit, make_run
@@ -199,6 +200,7 @@ def test_old_runs_are_forgotten(make: Make, sha: str, tmp_path: Path) -> None:
 SERVER = """
 import sys, time
 from pathlib import Path
+from fyre.engines import endings
 from fyre.engines.local import LocalEngine, processes
 from tests.engines.contract import make_run
 state, git_dir, sha, out, jobs = sys.argv[1:]
@@ -323,4 +325,4 @@ def test_a_machine_without_git_says_so(make: Make, sha: str, monkeypatch: pytest
     ],
 )
 def test_endings_are_named(code: int, text: str) -> None:
-    assert processes.ending(code) == text
+    assert endings.ending(code) == text

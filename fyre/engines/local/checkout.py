@@ -9,8 +9,8 @@ import signal
 import stat
 from typing import Any
 
+from fyre.engines.capped import Writer
 from fyre.engines.local import processes
-from fyre.engines.local.capped import Writer
 
 
 class CheckoutError(Exception):

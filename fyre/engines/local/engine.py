@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fyre.engines.local import capped, checkout, place, processes, records
+from fyre.engines import capped
+from fyre.engines.local import checkout, place, processes, records
 from fyre.engines.local.listener import Listener
 from fyre.engines.local.records import Folder
 from fyre.engines.local.spawner import Spawner

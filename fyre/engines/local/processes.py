@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 from collections.abc import Collection
-from typing import Any, NoReturn
+from typing import NoReturn
 
 _PASSES = 10
 """Times that leftovers are looked for: one may start another while we look."""
@@ -121,32 +121,3 @@ def _is_marked(pid: str, marks: set[bytes]) -> bool:
             return not marks.isdisjoint(file.read().split(b"\0"))
     except OSError:
         return False
-
-
-def verdict(code: int) -> dict[str, Any]:
-    """What an exit code means: 0 is success; a shell reports a command's signal as 128 + n."""
-    if code == 0:
-        return {"state": "succeeded", "exit_code": 0}
-    if code < 0:
-        return {"state": "failed", "signal": -code, "reason": ending(code)}
-    reason = {126: "exit 126: not executable", 127: "exit 127: command not found"}.get(code, "")
-    if 128 < code < 193 and _signal_name(code - 128):
-        reason = ending(code)
-    return {"state": "failed", "exit_code": code, "reason": reason}
-
-
-def ending(code: int) -> str:
-    """An ending for people: ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``."""
-    number = -code if code < 0 else code - 128
-    name = _signal_name(number)
-    perhaps = ", out of memory?" if name == "SIGKILL" else ""
-    if code < 0:
-        return f"killed by {name or 'signal'} ({number}){perhaps}"
-    return f"exit {code} ({name}{perhaps})" if name else f"exit {code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""

@@ -21,6 +21,7 @@ from typing import Any
 
 from fyre import run as runs
 from fyre import units
+from fyre.engines.environment import environment
 from fyre.engines.local.supervisor import LOST
 from fyre.run import Record, Run
 from fyre.state import State
@@ -198,22 +199,6 @@ def job(run: Run, git_dir: Path, work: Path, **settings: Any) -> dict[str, Any]:
         "env": {**environment(run), **dict(spec.env)},
         "git_env": {**_GIT_ENV, "FYRE_KEY": run.key},
         **settings,
-    }
-
-
-def environment(run: Run) -> dict[str, str]:
-    """The variables that every command finds, on any engine."""
-    return {
-        "CI": "true",
-        "FYRE_SHA": run.sha,
-        "FYRE_REF": run.ref,
-        "FYRE_REPOSITORY": run.repository.name,
-        "FYRE_RUN": run.name,
-        "FYRE_KEY": run.key,
-        "FYRE_ID": run.fyre_id,
-        "FYRE_ATTEMPT": str(run.attempt),
-        "GIT_TERMINAL_PROMPT": "0",
-        "PYTHONUNBUFFERED": "1",
     }
 
 

@@ -18,8 +18,9 @@ import sys
 import time
 from typing import Any
 
+from fyre.engines import endings
+from fyre.engines.capped import Writer
 from fyre.engines.local import checkout, processes
-from fyre.engines.local.capped import Writer
 
 LOST = "lost: its supervisor died; the command may have run"
 _RESERVE = 4096  # bytes set aside for the outcome, so that a full disk can't take it
@@ -107,7 +108,7 @@ class Supervisor:
         self.started_at = self.started_at or time.time()
         self._progress("running")
         code = self._execute(self.job["command"], folder)
-        raise Ended(processes.verdict(code))
+        raise Ended(endings.verdict(code))
 
     def _check_out(self) -> None:
         """The one part that waits without ``select``: a cancel ends it by an exception out of the signal's handler."""
@@ -122,7 +123,7 @@ class Supervisor:
         """Run a command of ``.fyre.yaml``; whatever its bad end, it says nothing of the run's own command."""
         try:
             code = self._execute(command, folder)
-            how = processes.ending(code) if code else ""
+            how = endings.ending(code) if code else ""
         except Ended as ended:
             if ended.args[0]["state"] != "failed":
                 raise

@@ -1,0 +1,21 @@
+"""What every command finds in its environment, on any engine. Pure."""
+
+from __future__ import annotations
+
+from fyre.run import Run
+
+
+def environment(run: Run) -> dict[str, str]:
+    """The variables that every command finds, on any engine."""
+    return {
+        "CI": "true",
+        "FYRE_SHA": run.sha,
+        "FYRE_REF": run.ref,
+        "FYRE_REPOSITORY": run.repository.name,
+        "FYRE_RUN": run.name,
+        "FYRE_KEY": run.key,
+        "FYRE_ID": run.fyre_id,
+        "FYRE_ATTEMPT": str(run.attempt),
+        "GIT_TERMINAL_PROMPT": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
