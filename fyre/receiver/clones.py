@@ -1,0 +1,230 @@
+"""Complete bare mirrors of the forge's repositories: what the relay serves and the receiver reads.
+
+Branches and tags only, never ``refs/pull/*`` and never a bare SHA: a forge shows the objects of forks under their
+parents, and a mirror that asked for them would vouch for code that nobody with rights has pushed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fyre import git
+from fyre.errors import TryAgainError, UserError
+from fyre.forge import DeniedError, NotFoundError
+from fyre.run import Repository
+
+BYTES_MAX = 20 * 1024**3
+"""All mirrors together; beyond it those that no run pins go, the one used longest ago first."""
+
+PACKS_MAX = 30
+"""Each fetch leaves a pack; with more than these they are put together."""
+
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_HELPER = '!f() { if [ "$1" = get ]; then echo username=x-access-token; echo "password=$FYRE_FORGE_TOKEN"; fi; }; f'
+
+
+@dataclass
+class _Turn:
+    """Who fetches a repository now. A fetch that began after somebody asked answers that somebody too."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    begun: int = 0
+    error: Exception | None = None
+
+
+class Clones:
+    """The mirrors under one directory, which is this process's alone. Thread-safe.
+
+    ``url`` is where a repository is fetched from, without a credential; ``token`` is asked for one at each fetch.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        url: Callable[[Repository], str],
+        token: Callable[[Repository], str | None],
+        bytes_max: int = BYTES_MAX,
+    ) -> None:
+        self._root, self._url, self._token, self._bytes_max = root, url, token, bytes_max
+        self._turns: dict[int, _Turn] = {}
+        self._guard, self._evicting = threading.Lock(), threading.Lock()
+        root.mkdir(parents=True, exist_ok=True)
+        _mend(root)
+
+    def git_dir(self, repository: Repository) -> Path:
+        """Where the mirror is, or will be."""
+        return self._root / f"{repository.id}.git"
+
+    def find(self, repository_id: int) -> Path | None:
+        """The mirror of a repository that has one; counts as a use of it."""
+        path = self._root / f"{repository_id}.git"
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        return path
+
+    def ensure(self, repository: Repository, sha: str, run_key: str = "") -> Path:
+        """The mirror, with that commit in it, pinned for a run if one is named; fetched only when it is missing.
+
+        Raises ``NotFoundError`` where no branch or tag of the forge leads to it, ``DeniedError``, ``TryAgainError``.
+        """
+        path, turn = self.git_dir(repository), self._turn(repository.id)
+        asked_at = turn.begun
+        if run_key or not _has(path, sha):
+            with turn.lock:  # which also keeps eviction away from what is not pinned yet
+                if not _has(path, sha):
+                    self._renew(repository, path, turn, asked_at)
+                if not _has(path, sha):
+                    raise NotFoundError(
+                        f"commit {sha[:12]} of {repository.name}: the forge no longer has it on any branch or tag",
+                        hint="was it force-pushed away, or its branch deleted?",
+                    )
+                if run_key:
+                    _git(path, "update-ref", _pin(run_key), sha)
+        self.find(repository.id)
+        return path
+
+    def unpin(self, repository: Repository, run_key: str) -> None:
+        """The run is over; its mirror may be evicted. Nothing happens where there is no such pin."""
+        with self._turn(repository.id).lock:
+            if self.git_dir(repository).exists():
+                _git(self.git_dir(repository), "update-ref", "-d", _pin(run_key))
+
+    def pins(self) -> Iterator[tuple[int, str]]:
+        """Every pin as repository id and run key, for who starts again and knows which runs are over."""
+        for path in _mirrors(self._root):
+            for ref in _git(path, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/fyre/").split():
+                yield int(path.stem), ref
+
+    def _turn(self, repository_id: int) -> _Turn:
+        with self._guard:
+            return self._turns.setdefault(repository_id, _Turn())
+
+    def _renew(self, repository: Repository, path: Path, turn: _Turn, asked_at: int) -> None:
+        """Fetch, unless a fetch has begun and ended since the question was asked."""
+        if turn.begun > asked_at:
+            if turn.error is not None:
+                raise turn.error
+            return
+        turn.begun, turn.error = turn.begun + 1, None
+        try:
+            self._fetch(repository, path)
+        except (UserError, TryAgainError) as error:
+            turn.error = error
+            raise
+        with self._evicting:
+            self._evict(path)
+
+    def _fetch(self, repository: Repository, path: Path) -> None:
+        # A new mirror takes its name when it is complete: the relay never serves half of one.
+        place = path if path.exists() else self._root / f"new-{repository.id}"
+        if place != path:
+            git.run("init", "--quiet", "--bare", "--template=", str(place), env=git.clean_env())
+        url = self._url(repository)
+        settings = _settings(url, self._token(repository))
+        options = ("--quiet", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head")
+        done = git.run("--git-dir", str(place), "fetch", *options, "--", url, *_REFSPECS, env=settings, check=False)
+        if done.returncode:
+            if place != path:
+                shutil.rmtree(place, ignore_errors=True)
+            raise _trouble(repository, done.stderr.decode(errors="replace"))
+        if len(list((place / "objects/pack").glob("*.pack"))) > PACKS_MAX:
+            _git(place, "repack", "--quiet", "-d", "--geometric=2")
+        place.rename(path)
+
+    def _evict(self, current: Path) -> None:
+        """Remove mirrors above the limit; not the current one, not one with a pin, not one that somebody is at."""
+        sizes = {path: _size(path) for path in _mirrors(self._root)}
+        total = sum(sizes.values())
+        for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
+            lock = self._turn(int(path.stem)).lock
+            if total <= self._bytes_max or path == current or not lock.acquire(blocking=False):
+                continue
+            try:
+                if not _git(path, "for-each-ref", "--count=1", "refs/fyre/"):
+                    total -= sizes[path]
+                    gone = path.rename(self._root / f"old-{path.stem}")
+                    shutil.rmtree(gone, ignore_errors=True)
+            finally:
+                lock.release()
+
+
+def _has(path: Path, sha: str) -> bool:
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", sha):
+        return False
+    argv = ("--git-dir", str(path), "cat-file", "-e", f"{sha}^{{commit}}")
+    return path.exists() and git.run(*argv, env=git.clean_env(), check=False).returncode == 0
+
+
+def _git(path: Path, *args: str) -> str:
+    return git.out("--git-dir", str(path), *args, env=git.clean_env())
+
+
+def _pin(run_key: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", run_key):
+        raise ValueError(f"not a run's key: {run_key!r}")
+    return f"refs/fyre/{run_key}"
+
+
+def _settings(url: str, token: str | None) -> dict[str, str]:
+    """The environment of a fetch. The token is in it, and nowhere else: not in a URL, a file or a command line."""
+    parts = urlsplit(url)
+    settings = {
+        "safe.directory": "*",
+        "protocol.allow": "never",
+        "protocol.http.allow": "always",
+        "protocol.https.allow": "always",
+        "fetch.unpackLimit": "1",  # a pack each time: thousands of loose objects would be slower to serve
+        "http.lowSpeedLimit": "1000",
+        "http.lowSpeedTime": "60",
+        "credential.helper": "",
+        f"credential.{parts.scheme}://{parts.netloc}.helper": _HELPER if token else "",
+    }
+    pairs = {"GIT_CONFIG_COUNT": str(len(settings)), "FYRE_FORGE_TOKEN": token or "", "LC_ALL": "C"}
+    for number, (key, value) in enumerate(settings.items()):
+        pairs |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return git.clean_env(**pairs)
+
+
+def _trouble(repository: Repository, said: str) -> Exception:
+    """What a failed fetch means. git's exit code is 128 whatever happened, so its words must do."""
+    if re.search(r"fatal: repository '.*' not found", said):
+        return NotFoundError(f"{repository.name}: the forge has no such repository, or does not show it to this token")
+    if re.search(r"Authentication failed|could not read (Username|Password)|returned error: 403", said):
+        return DeniedError(
+            f"{repository.name}: the forge does not let this token fetch", hint="mend the token's rights"
+        )
+    words = [line for line in said.splitlines() if line.startswith(("fatal:", "error:"))]
+    return TryAgainError(f"{repository.name}: fetching failed: {words[-1] if words else said.strip()[-200:]}")
+
+
+def _mirrors(root: Path) -> list[Path]:
+    return [path for path in root.glob("*.git") if path.stem.isdigit()]
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # a pack that is being put together with others
+                total += os.lstat(Path(folder, name)).st_size
+    return total
+
+
+def _mend(root: Path) -> None:
+    """What a killed process left behind: half clones, half packs, and locks that would stop every later fetch."""
+    for path in (*root.glob("new-*"), *root.glob("old-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    for mirror in _mirrors(root):
+        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/*/tmp_obj_*"):
+            for path in mirror.glob(pattern):
+                path.unlink(missing_ok=True)

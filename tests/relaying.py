@@ -1,0 +1,117 @@
+"""A relay, and a forge that it fetches from, behind real servers of their own."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fyre import httpbackend, relaykey
+from fyre.receiver.relay import Relay
+
+SECRET = b"the relay's secret"
+NOW = 1_000_000.0
+
+
+@contextmanager
+def serve(app: ASGIApp) -> Iterator[str]:
+    """The address at which it answers, for as long as the block lasts."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    config = uvicorn.Config(app, http="httptools", lifespan="off", access_log=False, log_config=None)
+    config.timeout_graceful_shutdown = 1
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+
+
+@dataclass
+class Forge:
+    """Serves every repository under a directory to who knows the token; keeps what was asked of it."""
+
+    root: Path
+    token: str = "forge-token"
+    asked: list[str] = field(default_factory=list)
+    broken: int = 0  # so many requests more are answered with 503
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/{repository}.git/{service:path}", self)])
+
+    @property
+    def fetches(self) -> int:
+        """How many times refs were asked for by somebody let in: once a fetch."""
+        return sum(path.endswith("info/refs") for path in self.asked)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        git_dir = self.root / f"{request.path_params['repository']}.git"
+        right = "Basic " + base64.b64encode(f"x-access-token:{self.token}".encode()).decode()
+        answer = None
+        if self.broken:
+            self.broken -= 1
+            answer = PlainTextResponse("try later", 503)
+        elif request.headers.get("authorization") != right:
+            answer = PlainTextResponse("who?", 401, {"WWW-Authenticate": "Basic"})
+        elif not git_dir.exists():
+            answer = PlainTextResponse("what?", 404)
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
+        self.asked.append(request.url.path)
+        environment = httpbackend.environment(request, git_dir, request.path_params["service"])
+        await httpbackend.Exchange(request, send).run(environment)
+
+
+@dataclass
+class Relayed:
+    """A running relay over bare repositories ``ID.git`` in a directory."""
+
+    url: str
+    relay: Relay
+    broken: list[int] = field(default_factory=list)  # codes to answer the next requests with
+
+    def repository(self, number: int = 7) -> str:
+        return f"{self.url}/git/{number}.git"
+
+    def key(self, *numbers: int, expires: float = NOW + 60) -> str:
+        return relaykey.mint(SECRET, numbers or (7,), "run-1", expires)
+
+
+@contextmanager
+def relaying(root: Path, **settings: float) -> Iterator[Relayed]:
+    """A relay whose clock stands at ``NOW``."""
+
+    def find(number: int) -> Path | None:
+        path = root / f"{number}.git"
+        return path if path.exists() else None
+
+    relay = Relay(lambda: [SECRET], find, clock=lambda: NOW, **settings)  # type: ignore[arg-type] # numbers, each of its own kind
+    app = Starlette(routes=relay.routes())
+    relayed = Relayed("", relay)
+
+    async def breaking(scope: Scope, receive: Receive, send: Send) -> None:
+        if relayed.broken:
+            await PlainTextResponse("trouble", relayed.broken.pop(0))(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    with contextlib.ExitStack() as stack:
+        relayed.url = stack.enter_context(serve(breaking))
+        yield relayed
