@@ -83,7 +83,7 @@ class Exchange:
             child.stdin.close()
             while (await self.request.receive())["type"] != "http.disconnect":
                 pass
-        if not self._whole or "receive-pack" not in self.request.url.path:
+        if not (self._whole and self._writes()):
             _signal(child, signal.SIGTERM)  # a push that has arrived whole counts, though nobody hears the answer
 
     async def _answer(self, child: Process) -> None:
@@ -104,14 +104,25 @@ class Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _end(self, child: Process) -> None:
-        """Give the child a moment to take back its lock files."""
-        if child.returncode is None and not self._whole:
+        """Give the child a moment to take back its lock files; what it still says is thrown away."""
+        if not (self._whole and self._writes()):
             _signal(child, signal.SIGTERM)
         try:
-            await asyncio.wait_for(child.wait(), 10)
+            await asyncio.wait_for(_drained(child), 10)
         except TimeoutError:
             _signal(child, signal.SIGKILL)
             await child.wait()
+
+    def _writes(self) -> bool:
+        return "receive-pack" in self.request.url.path
+
+
+async def _drained(child: Process) -> None:
+    """The child's end. Its pipe is read to the end too: left full, it would stay open, and so would the child."""
+    assert child.stdout is not None  # noqa: S101 - asked for as a pipe
+    while await child.stdout.read(CHUNK):
+        pass
+    await child.wait()
 
 
 def _parse(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:

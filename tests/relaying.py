@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -81,10 +80,10 @@ class Forge:
 
 @dataclass
 class Relayed:
-    """A running relay over bare repositories ``ID.git`` in a directory."""
+    """A running relay over the bare repositories ``ID.git`` in a directory."""
 
     url: str
-    relay: Relay
+    root: Path
     broken: list[int] = field(default_factory=list)  # codes to answer the next requests with
 
     def repository(self, number: int = 7) -> str:
@@ -93,18 +92,17 @@ class Relayed:
     def key(self, *numbers: int, expires: float = NOW + 60) -> str:
         return relaykey.mint(SECRET, numbers or (7,), "run-1", expires)
 
-
-@contextmanager
-def relaying(root: Path, **settings: float) -> Iterator[Relayed]:
-    """A relay whose clock stands at ``NOW``."""
-
-    def find(number: int) -> Path | None:
-        path = root / f"{number}.git"
+    def find(self, number: int) -> Path | None:
+        path = self.root / f"{number}.git"
         return path if path.exists() else None
 
-    relay = Relay(lambda: [SECRET], find, clock=lambda: NOW, **settings)  # type: ignore[arg-type] # numbers, each of its own kind
+
+@contextmanager
+def relaying(root: Path, places: int = 32, stall: float = 120.0) -> Iterator[Relayed]:
+    """A relay whose clock stands at ``NOW``."""
+    relayed = Relayed("", root)
+    relay = Relay(lambda: [SECRET], relayed.find, places, stall, clock=lambda: NOW)
     app = Starlette(routes=relay.routes())
-    relayed = Relayed("", relay)
 
     async def breaking(scope: Scope, receive: Receive, send: Send) -> None:
         if relayed.broken:
@@ -112,6 +110,5 @@ def relaying(root: Path, **settings: float) -> Iterator[Relayed]:
         else:
             await app(scope, receive, send)
 
-    with contextlib.ExitStack() as stack:
-        relayed.url = stack.enter_context(serve(breaking))
+    with serve(breaking) as relayed.url:
         yield relayed

@@ -82,10 +82,18 @@ def publish(repo: Path, place: Path, number: int, git: Git) -> None:
     git("clone", "-q", "--mirror", str(repo), str(place / f"bare/{number}.git"), cwd=place)
 
 
-@pytest.fixture
-def relay(repository: Path, tmp_path: Path) -> Iterator[Relayed]:
-    with relaying(tmp_path / "bare") as relayed:
+@pytest.fixture(scope="module")
+def running_relay() -> Iterator[Relayed]:
+    """One server for all tests: it takes longer to stop than a checkout does."""
+    with relaying(Path("/nonexistent")) as relayed:
         yield relayed
+
+
+@pytest.fixture
+def relay(running_relay: Relayed, repository: Path, tmp_path: Path) -> Relayed:
+    running_relay.root = tmp_path / "bare"
+    running_relay.broken.clear()
+    return running_relay
 
 
 @pytest.fixture
