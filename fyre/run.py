@@ -75,6 +75,7 @@ class Record:
     reason: str = ""  # why pending, why error, why failed if not by exit code: one line
     unhonoured: tuple[str, ...] = ()  # what was asked and this engine can't give: ("image", "resources")
     cancelled_by: str = ""
+    image_id: str = ""  # the digest that ran, where the engine has images
     reported: str = ""  # the ledger's own note: what was posted last and whether that was confirmed
     carried: tuple[str, ...] = field(default=())  # SHAs with the same tree and trailers that share the outcome
 

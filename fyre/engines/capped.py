@@ -25,12 +25,15 @@ class Writer:
     """Appends to a log; never raises on a full disk, but counts what was lost."""
 
     def __init__(self, path: str, cap: int) -> None:
-        """``cap`` is in bytes, for all kept segments together."""
+        """Begin a log, or go on with one. ``cap`` is in bytes, for all kept segments together."""
         self._path = path
         self._size = max(1, cap // SEGMENTS)
-        self._number = 0
-        self._room = self._size
-        self._file = self._open(0)
+        self._number = _newest(path)
+        self._file = self._open(self._number)
+        there = os.fstat(self._file).st_size
+        self._room = max(0, self._size - there)
+        self.written = self._number * self._size + there
+        """Bytes that were ever written, those of dropped segments too."""
         self.lost = 0
 
     def write(self, data: bytes) -> None:
@@ -42,6 +45,7 @@ class Writer:
                     self._next_segment()
                 written = os.write(self._file, view[: self._room])
                 self._room -= written
+                self.written += written
                 view = view[written:]
         except OSError:
             self.lost += len(view)
@@ -102,13 +106,22 @@ def read(path: str, growing: Callable[[], bool] | None = None) -> Iterator[bytes
 
 def _after(path: str, number: int) -> int | None:
     """The first segment that is there and comes after ``number``."""
+    return min((n for n in _there(path) if n > number), default=None)
+
+
+def _newest(path: str) -> int:
+    return max(_there(path), default=0)
+
+
+def _there(path: str) -> list[int]:
+    """The numbers of the segments that are there."""
     folder, name = os.path.split(path)
     try:
         found = os.listdir(folder)
     except FileNotFoundError:  # the run was forgotten meanwhile
-        return None
+        return []
     numbers = (file.rpartition(".")[2] for file in found if file.startswith(name + "."))
-    return min((int(n) for n in numbers if n.isdigit() and int(n) > number), default=None)
+    return [int(number) for number in numbers if number.isdigit()]
 
 
 def _gap(path: str, segments: int) -> bytes:

@@ -1,0 +1,70 @@
+"""How the code comes into a pod: fetched from the receiver's relay, or streamed in by exec from a laptop.
+
+Either way no credential of the forge leaves the receiver.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fyre import relaykey
+from fyre.engines.kubernetes import manifests, names, packing
+from fyre.engines.kubernetes.api import Api
+from fyre.errors import TryAgainError
+from fyre.run import Repository, Run
+
+
+class Delivery(Protocol):
+    """Says what the checkout is told, and brings the code where it waits for it."""
+
+    def told(self, run: Run) -> dict[str, str]:
+        """The fields of ``manifests.Place`` that say where the code is."""
+        ...
+
+    def bring(self, run: Run, namespace: str, pod: str) -> None:
+        """The pod's checkout is running now. Raises ``TryAgainError``; ``UserError`` when the code can't be had."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByRelay:
+    """Pods reach the receiver at ``url``, and fetch with a key that is good for one repository and the run's life."""
+
+    url: str
+    secret: Callable[[], bytes]
+    life: float  # seconds: the longest queue time, and what a checkout may take
+    submodules: Callable[[Repository], tuple[int, ...]] = lambda _: ()  # ids of what may be fetched besides
+
+    def told(self, run: Run) -> dict[str, str]:
+        """The repository's URL at the relay, and the key."""
+        repository = run.repository
+        allowed = (repository.id, *self.submodules(repository))
+        key = relaykey.mint(self.secret(), allowed, run.key, time.time() + self.life)
+        return {"relay_url": f"{self.url}/git/{repository.id}.git", "relay_key": key}
+
+    def bring(self, run: Run, namespace: str, pod: str) -> None:
+        """Nothing to do: the pod comes and fetches."""
+
+
+@dataclass(frozen=True)
+class ByExec:
+    """A receiver that pods can't reach streams a depth-1 pack into the waiting checkout. Needs ``pods/exec``."""
+
+    cluster: Api
+    git_dir: Callable[[Repository], Path]
+
+    def told(self, run: Run) -> dict[str, str]:
+        """Nothing: the checkout waits."""
+        return {}
+
+    def bring(self, run: Run, namespace: str, pod: str) -> None:
+        """Stream the pack; once more is harmless."""
+        command = ["sh", "-c", manifests.script("checkout.sh"), "checkout", "receive"]
+        pieces = packing.pack(self.git_dir(run.repository), run.sha)
+        code, said = self.cluster.execute(namespace, pod, names.CHECKOUT, command, pieces)
+        if code:
+            raise TryAgainError(f"the code of {run.sha[:12]} did not arrive: {said}")

@@ -1,0 +1,193 @@
+"""The logs of runs: each pod's followed from its start into files of ours, since the kubelet keeps but the last 10 MB.
+
+``live/KEY/TRY-UID/log.N`` while it comes in, one compressed file in the store when the run has ended. Readers read
+the files: one connection to the API server a pod, however many look on.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from fyre.engines import capped
+from fyre.engines.kubernetes.api import Api, Gone
+from fyre.engines.kubernetes.redact import Redactor
+from fyre.engines.store import Store
+from fyre.errors import TryAgainError, UserError
+
+log = logging.getLogger(__name__)
+
+_PAUSE = (0.2, 5.0)  # seconds between two tries to read a log, at first and at most
+_HEAD = 1024  # bytes by which a log is known again
+
+
+class Source:
+    """One container's output: where it comes from, and whether more will come."""
+
+    def __init__(self, namespace: str, pod: str, container: str, folder: str, ended: Callable[[], bool]) -> None:
+        self.namespace, self.pod, self.container = namespace, pod, container
+        self.folder = folder  # its name under the run's: sorts by the try
+        self.ended = ended  # whether the container has ended, as the watch says
+
+
+class Logs:
+    """All that is being written and all that is kept. Thread-safe."""
+
+    def __init__(self, cluster: Api, live: Path, store: Store, cap: int) -> None:
+        """``cap`` is in bytes a try."""
+        self._cluster, self._live, self._store, self._cap = cluster, live, store, cap
+        live.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._threads: dict[tuple[str, str], threading.Thread] = {}
+        self._mutex = threading.Lock()
+        self._stopped = threading.Event()
+
+    def follow(self, key: str, source: Source, secrets: Callable[[], list[bytes]]) -> None:
+        """Read a container's output from now on, unless that is done already or under way."""
+        folder = self._live / key / source.folder
+        with self._mutex:
+            if (key, source.folder) in self._threads or (folder / "done").exists() or self._store.has(key):
+                return
+            thread = threading.Thread(
+                target=self._read, args=(folder, source, secrets), name=f"log of {source.pod}", daemon=True
+            )
+            self._threads[key, source.folder] = thread
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            thread.start()
+
+    def wait(self, key: str, seconds: float) -> bool:
+        """Wait until all that is being read of a run has been read; False when it takes longer."""
+        for thread in self._reading(key):
+            thread.join(seconds)
+        return not self._reading(key)
+
+    def keep(self, key: str, pieces: Iterator[bytes]) -> None:
+        """Put a run's log into the store."""
+        self._store.put(key, pieces)
+
+    def clean(self, age: float) -> None:
+        """Drop what was made into a kept log so many seconds ago: whoever was reading it has come to its end."""
+        for folder in list(self._live.iterdir()):
+            if self._store.has(folder.name) and time.time() - folder.stat().st_mtime > age:
+                shutil.rmtree(folder, ignore_errors=True)
+                with self._mutex:
+                    self._threads = {name: t for name, t in self._threads.items() if name[0] != folder.name}
+
+    def read(self, key: str, total: int, growing: Callable[[], bool] | None) -> Iterator[bytes]:
+        """A run's log so far; while it is ``growing`` also what comes. ``total`` is how many tries there may be."""
+        kept = self._store.get(key)
+        if kept is not None:
+            yield from kept
+            return
+        read = 0
+        while True:
+            more = growing is not None and growing()
+            for folder in self._tries(key)[read:]:
+                read += 1
+                if read > 1:
+                    yield f"[fyre: try {read} of {total}]\n".encode()
+                yield from capped.read(str(folder / "log"), partial(self._grows, key, folder, growing))
+            if not more:
+                return
+            if len(self._tries(key)) == read:
+                self._stopped.wait(0.1)
+                yield b""
+
+    def reading(self, key: str) -> bool:
+        """Whether something of a run is being read."""
+        return bool(self._reading(key))
+
+    def close(self) -> None:
+        """Stop reading; the next start goes on where this one stopped."""
+        self._stopped.set()
+
+    def _grows(self, key: str, folder: Path, growing: Callable[[], bool] | None) -> bool:
+        if self._stopped.is_set() or not folder.exists():
+            return False
+        with self._mutex:
+            thread = self._threads.get((key, folder.name))
+        under_way = thread is not None and thread.is_alive()
+        return under_way and growing is not None
+
+    def _tries(self, key: str) -> list[Path]:
+        with suppress(FileNotFoundError):
+            return sorted(path for path in (self._live / key).iterdir() if path.is_dir())
+        return []
+
+    def _reading(self, key: str) -> list[threading.Thread]:
+        with self._mutex:
+            return [thread for name, thread in self._threads.items() if name[0] == key and thread.is_alive()]
+
+    def _read(self, folder: Path, source: Source, secrets: Callable[[], list[bytes]]) -> None:
+        """The thread of one container: read to the end, however often the connection breaks."""
+        try:
+            hidden = secrets()
+            pause = _PAUSE[0]
+            while not self._stopped.is_set():
+                over = source.ended()  # asked before reading: what is written after a container's end is nothing
+                try:
+                    self._copy(folder, source, hidden)
+                    if over or source.ended():
+                        break
+                except Gone:
+                    if source.ended():
+                        break
+                except (TryAgainError, UserError) as error:  # not begun yet, or broken off
+                    log.debug("the log of %s: %s", source.pod, error)
+                self._stopped.wait(pause)
+                pause = min(pause * 2, _PAUSE[1])
+            if not self._stopped.is_set():
+                (folder / "done").touch()
+        except Exception:
+            # A disk that is full, a folder that is gone: this log is lost, the others are not.
+            log.exception("the log of %s could not be kept", source.pod)
+
+    def _copy(self, folder: Path, source: Source, hidden: list[bytes]) -> None:
+        """Append what is not there yet."""
+        writer = capped.Writer(str(folder / "log"), self._cap)
+        try:
+            for piece in unseen(self._pieces(source, Redactor(hidden)), _head(folder), writer.written):
+                writer.write(piece)
+        finally:
+            writer.close()
+
+    def _pieces(self, source: Source, redactor: Redactor) -> Iterator[bytes]:
+        raw = self._cluster.log(source.namespace, source.pod, source.container, follow=not source.ended())
+        for piece in raw:
+            if self._stopped.is_set():
+                return
+            yield redactor.feed(piece)
+        yield redactor.rest()
+
+
+def unseen(pieces: Iterator[bytes], head: bytes, known: int) -> Iterator[bytes]:
+    """What of a log, read from its beginning, is new: so many bytes are ``known``, and ``head`` is how they begin.
+
+    A log that begins otherwise was rotated by the kubelet: then all of it is new, and something was missed.
+    """
+    text = b""
+    while len(text) < len(head) and (piece := next(pieces, b"")):
+        text += piece
+    if head.startswith(text) and len(text) < len(head):
+        return  # broken off before it came to anything new
+    if not text.startswith(head):
+        yield b"\n[fyre: some output was lost here]\n"
+        known = 0
+    for piece in chain([text], pieces):
+        if known < len(piece):
+            yield piece[known:]
+        known = max(0, known - len(piece))
+
+
+def _head(folder: Path) -> bytes:
+    try:
+        with (folder / "log.0").open("rb") as first:
+            return first.read(_HEAD)
+    except FileNotFoundError:
+        return b""

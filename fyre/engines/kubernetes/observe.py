@@ -1,0 +1,186 @@
+"""From a Job and its pods to what is known of the run: pure, total, level-triggered.
+
+Pods are looked at before the Job: its conditions come about two seconds after a container's end. Only what the
+kubelet, the scheduler and the Job controller say is believed; what they don't say is not guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
+
+from fyre.engines.kubernetes import names, pods, verdicts
+from fyre.engines.kubernetes.pods import Object
+from fyre.run import Record
+from fyre.state import State
+
+IMAGE_TROUBLE = frozenset({
+    "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
+    "RegistryUnavailable", "SignatureValidationFailed",
+})  # fmt: skip
+CONFIG_TROUBLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+"""What the kubelet says of a container that waits (k8s.io/kubernetes pkg/kubelet/images, kuberuntime)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a run does not get on. ``hopeless``: somebody would have to change something, so it is not waited for."""
+
+    reason: str
+    hopeless: bool = False
+
+
+def record(before: Record, job: Object, found: Collection[Object], hint: str = "") -> Record:
+    """What is known now. ``hint`` is what events say of a run that has no pod or no container yet."""
+    notes = _notes(before, job)
+    if names.OUTCOME in pods.notes(job):
+        told = json.loads(pods.notes(job)[names.OUTCOME])
+        return replace(notes, **{**told, "state": State(told["state"])})
+    if before.state.final:
+        return notes  # what has ended stays ended, whatever becomes of its pods
+    tries = sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+    seen = _seen(notes, tries)
+    ended = _ended(seen, job, tries)
+    return ended if ended is not None else _pending(seen, job, tries, hint)
+
+
+def outcome(record: Record) -> str:
+    """The part of a record that is kept on the Job, as JSON."""
+    return json.dumps({name: getattr(record, name) for name in _OUTCOME}, separators=(",", ":"))
+
+
+_OUTCOME = [
+    f.name for f in fields(Record) if f.name not in ("run", "reported", "carried", "unhonoured", "cancelled_by")
+]
+
+
+def trouble(tries: Collection[Object]) -> Trouble | None:
+    """What keeps the newest pod from starting its command, in the words of who says so."""
+    for pod in pods.living(tries):
+        unscheduled = pods.condition(pod, "PodScheduled")
+        if unscheduled.get("status") == "False":
+            return Trouble(f"unschedulable: {pods.line(unscheduled.get('message', ''))}")
+        for status in pods.containers(pod):
+            waiting = status.get("state", {}).get("waiting", {})
+            why, message = waiting.get("reason", ""), pods.line(waiting.get("message", ""))
+            if why in IMAGE_TROUBLE:
+                return Trouble(
+                    f"image {pods.image(pod, status['name'])} can't be had: {pods.short(message) or why}", hopeless=True
+                )
+            if why in CONFIG_TROUBLE:
+                return Trouble(f"{pods.short(message) or why}", hopeless=True)
+    return None
+
+
+def is_waiting_for_a_container(tries: Collection[Object]) -> bool:
+    """Whether a pod is on a node and no container of it has begun: only events say why (a volume, a sandbox)."""
+    return any(
+        pods.condition(pod, "PodScheduled").get("status") == "True"
+        and all(s.get("state", {}).get("waiting", {}).get("reason") in ("ContainerCreating", "PodInitializing")
+                for s in pods.containers(pod))
+        for pod in pods.living(tries)
+    )  # fmt: skip
+
+
+def _notes(before: Record, job: Object) -> Record:
+    told = pods.notes(job)
+    return replace(
+        before,
+        reported=told.get(names.REPORTED, ""),
+        carried=tuple(json.loads(told.get(names.CARRIED, "[]"))),
+        cancelled_by=told.get(names.CANCELLED_BY, ""),
+    )
+
+
+def _seen(record: Record, tries: list[Object]) -> Record:
+    """Starts so far, the first one's time, and the image that truly ran."""
+    begun = [pod for pod in tries if pods.started(pod)]
+    times = [time for pod in begun if (time := pods.started_at(pod))]
+    digest = next((d for pod in reversed(begun) if (d := pods.command(pod).get("imageID", ""))), record.image_id)
+    first = min(times, default=None)
+    if first is not None:  # whole seconds, which may lie before the launch's fractions
+        first = max(first, record.run.created_at)
+    known = record.started_at
+    return replace(
+        record,
+        tries=max(record.tries, len(begun)),
+        started_at=known if known is not None else first,
+        image_id=digest,
+    )
+
+
+def _ended(seen: Record, job: Object, tries: list[Object]) -> Record | None:
+    """How it ended, if it has."""
+    good = next((pod for pod in tries if pods.terminated(pod).get("exitCode") == 0), None)
+    if good is not None and pods.timed_out(good):  # it was told to end, and did so politely
+        return _at(verdicts.judged(seen, job, good), job, good)
+    if good is not None or pods.condition(job, "Complete").get("status") == "True":
+        return _at(replace(seen, state=State.SUCCEEDED, exit_code=0, reason=""), job, good)
+    return _ended_badly(seen, job, tries)
+
+
+def _ended_badly(seen: Record, job: Object, tries: list[Object]) -> Record | None:
+    """How it ended where no pod of it did well; None while another try may come."""
+    over = pods.condition(job, "Failed").get("status") == "True"
+    bad = [pod for pod in tries if _counts(pod)]
+    for_good = [pod for pod in bad if _never_again(pod)]
+    last = next(reversed(for_good or bad or tries), None)
+    given_up = pods.notes(job).get(names.GIVEN_UP)
+    if seen.cancelled_by and (over or bad):
+        return _at(replace(seen, state=State.CANCELLED, reason=""), job, last)
+    if given_up and over:
+        return _at(replace(seen, state=State.ERROR, reason=given_up), job, None)
+    if over or for_good or len(bad) > (seen.run.spec.retries or 0):
+        return _at(verdicts.judged(seen, job, last), job, last)
+    return None
+
+
+def _pending(seen: Record, job: Object, tries: list[Object], hint: str) -> Record:
+    """What it is doing, and if it does nothing, why."""
+    ours = [pod for pod in pods.living(tries) if not pods.finished(pod)]
+    if any(pods.started(pod) for pod in ours):
+        return replace(seen, state=State.RUNNING, reason=_again(seen))
+    if job["spec"].get("suspend"):
+        queue = job["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name", "")
+        return replace(seen, state=State.QUEUED, reason=f"waiting in queue {queue}" if queue else "suspended")
+    stuck = trouble(tries)
+    if stuck is not None:
+        waits = State.STARTING if stuck.hopeless else State.QUEUED
+        return replace(seen, state=waits, reason=stuck.reason)
+    if not ours:
+        return replace(seen, state=State.QUEUED, reason=hint or _again(seen))
+    if any(pods.checkout_waits(pod) for pod in ours):
+        return replace(seen, state=State.STARTING, reason="checking out")
+    return replace(seen, state=State.STARTING, reason=hint)
+
+
+def _again(seen: Record) -> str:
+    return f"try {seen.tries} of {(seen.run.spec.retries or 0) + 1}" if seen.tries > 1 else ""
+
+
+def _counts(pod: Object) -> bool:
+    """Whether this pod's failure counts, as the Job's failure policy has it."""
+    if pods.phase(pod) != "Failed" and not pods.terminated(pod).get("exitCode"):
+        return False
+    if pods.terminated(pod).get("exitCode"):
+        return True
+    return pods.condition(pod, "DisruptionTarget").get("status") != "True"
+
+
+def _never_again(pod: Object) -> bool:
+    return (
+        pods.terminated(pod).get("exitCode") == names.NOT_STARTED
+        or pods.terminated(pod, names.CHECKOUT).get("exitCode") == names.NO_CHECKOUT
+    )
+
+
+def _at(record: Record, job: Object, pod: Object | None) -> Record:
+    """The same with the time of its end: the container's, else the Job's."""
+    ended = pods.seconds(pods.terminated(pod).get("finishedAt")) if pod is not None else None
+    if ended is None:
+        status = job.get("status", {})
+        at = status.get("completionTime") or pods.condition(job, "Failed").get("lastTransitionTime")
+        ended = pods.seconds(at) or record.ended_at
+    since = record.started_at or record.run.created_at
+    return replace(record, ended_at=max(ended, since) if ended is not None else since)

@@ -1,0 +1,131 @@
+"""Facts about one object as the API server tells them: a pod, a container of it, a condition. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from fyre.engines.kubernetes import names
+
+Object = dict[str, Any]
+
+GONE = "fyreGone"
+"""A mark of ours on a pod that was deleted: what it last said still counts."""
+
+
+def trimmed(thing: Object) -> Object:
+    """The same object, without what nobody here reads: a Job's pod template holds scripts, and there are thousands."""
+    thing["metadata"].pop("managedFields", None)
+    spec = thing.get("spec", {})
+    thing["spec"] = {name: spec[name] for name in ("suspend", "ttlSecondsAfterFinished") if name in spec}
+    return thing
+
+
+def notes(thing: Object) -> dict[str, str]:
+    """An object's annotations."""
+    found: dict[str, str] = thing["metadata"].get("annotations") or {}
+    return found
+
+
+def started(pod: Object) -> bool:
+    """Whether the command of this pod has been started."""
+    state = command(pod).get("state", {})
+    return "running" in state or _has_run(state.get("terminated"))
+
+
+def finished(pod: Object) -> bool:
+    """Whether nothing more comes from this pod's containers."""
+    return "terminated" in command(pod).get("state", {}) or phase(pod) in ("Succeeded", "Failed") or GONE in pod
+
+
+def timed_out(pod: Object) -> bool:
+    """Whether the command took longer than it may: ``command.sh`` says so, or the kubelet."""
+    told = str(terminated(pod).get("message", ""))
+    return told.startswith("timed out after ") or pod.get("status", {}).get("reason") == "DeadlineExceeded"
+
+
+def checkout_failed(pod: Object) -> bool:
+    """Whether the code could not be had, so that the checkout's own output is the log."""
+    return bool(terminated(pod, names.CHECKOUT).get("exitCode"))
+
+
+def checkout_waits(pod: Object) -> bool:
+    """Whether the init container is running, and code can be streamed into it."""
+    statuses = pod.get("status", {}).get("initContainerStatuses") or []
+    return any(s["name"] == names.CHECKOUT and "running" in s.get("state", {}) for s in statuses)
+
+
+def _has_run(terminated: Object | None) -> bool:
+    if not terminated or terminated.get("reason") in ("StartError", "ContainerCannotRun"):
+        return False
+    return bool(seconds(terminated.get("startedAt")))
+
+
+def started_at(pod: Object) -> float | None:
+    """When the command began: whole seconds since the epoch."""
+    state = command(pod).get("state", {})
+    return seconds((state.get("running") or state.get("terminated") or {}).get("startedAt"))
+
+
+def living(pods: Iterable[Object]) -> list[Object]:
+    """Those that have not ended."""
+    return [pod for pod in pods if phase(pod) not in ("Succeeded", "Failed") and GONE not in pod]
+
+
+def phase(pod: Object) -> str:
+    """Pending, Running, Succeeded, Failed or Unknown."""
+    return str(pod.get("status", {}).get("phase", ""))
+
+
+def containers(pod: Object) -> list[Object]:
+    """The statuses of all containers, init containers first."""
+    status = pod.get("status", {})
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def command(pod: Object) -> Object:
+    """The status of the command's container."""
+    return next((s for s in containers(pod) if s["name"] == names.COMMAND), {})
+
+
+def terminated(pod: Object | None, container: str = names.COMMAND) -> Object:
+    """How a container ended; empty while it has not."""
+    for status in containers(pod) if pod is not None else []:
+        if status["name"] == container:
+            found: Object = status.get("state", {}).get("terminated") or {}
+            return found
+    return {}
+
+
+def condition(thing: Object, kind: str) -> Object:
+    """One condition of an object; empty when it is not there."""
+    conditions: list[Object] = thing.get("status", {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def image(pod: Object, container: str) -> str:
+    """The image as it was asked for: the kubelet's own words may leave the tag out."""
+    status = next(s for s in containers(pod) if s["name"] == container)
+    return str(status.get("image", ""))
+
+
+def seconds(text: str | None) -> float | None:
+    """RFC 3339 as Kubernetes writes it, to seconds since the epoch; None for nothing and for the epoch itself."""
+    return datetime.fromisoformat(text).timestamp() or None if text else None
+
+
+def line(text: str) -> str:
+    """A text as one line."""
+    return " ".join(text.split())
+
+
+def short(message: str) -> str:
+    """The last part of a chain of "A: B: C", which says most, with as much before it as fits a status."""
+    parts = message.split(": ")
+    kept = parts[-1]
+    for part in reversed(parts[:-1]):
+        if len(kept) + len(part) > 90:
+            break
+        kept = f"{part}: {kept}"
+    return kept

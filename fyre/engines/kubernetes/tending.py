@@ -1,0 +1,110 @@
+"""Runs that wait: why, in the words of events where pods can't say, and for how long that is put up with."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from fyre import units
+from fyre.engines.kubernetes import names, observe, pods
+from fyre.engines.kubernetes.pods import Object
+from fyre.errors import TryAgainError, UserError
+from fyre.run import Record
+
+if TYPE_CHECKING:
+    from fyre.engines.kubernetes.engine import KubernetesEngine
+
+log = logging.getLogger(__name__)
+
+ASK = 10.0
+"""Seconds between two questions for the events of one run; the first is asked after half of that."""
+
+
+def tend(engine: KubernetesEngine, closed: threading.Event, every: float) -> None:
+    """Look at all that waits, again and again, until ``closed``."""
+    tender = Tender(engine)
+    while not closed.wait(every):
+        try:
+            tender.look()
+        except Exception:
+            # One look that fails must not be the last.
+            log.exception("what waits could not be looked at")
+
+
+class Tender:
+    """Remembers since when a run is in trouble; that begins anew with the receiver."""
+
+    def __init__(self, engine: KubernetesEngine) -> None:
+        self._engine = engine
+        self._since: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Once through all that has not ended."""
+        self._engine.logs.clean(60.0)
+        waiting = self._engine.waiting()
+        keys = {record.run.key for record, _, _ in waiting}
+        for known in (self._since, self._asked):
+            for gone in known.keys() - keys:
+                del known[gone]
+        for record, job, found in waiting:
+            try:
+                self._tend(record, job, found)
+            except (TryAgainError, UserError) as error:
+                log.warning("%s: %s", record.run.key, error)
+
+    def _tend(self, record: Record, job: Object, found: list[Object]) -> None:
+        key, now = record.run.key, time.time()
+        if record.cancelled_by or names.GIVEN_UP in pods.notes(job) or any(map(pods.started, found)):
+            return
+        stuck = observe.trouble(found)
+        if stuck is None and not job["spec"].get("suspend"):
+            stuck = self._by_events(record, job, found)
+        if stuck is not None and stuck.hopeless:
+            since = self._since.setdefault(key, now)
+            if now - since >= self._engine.policy.image_grace:
+                self._engine.end(key, {names.GIVEN_UP: stuck.reason})
+            return
+        self._since.pop(key, None)
+        if now - record.run.created_at > self._engine.policy.queue_limit:
+            waited = units.text_of(now - record.run.created_at)
+            self._engine.end(key, {names.GIVEN_UP: f"gave up after {waited} in the queue: {record.reason}"})
+
+    def _by_events(self, record: Record, job: Object, found: list[Object]) -> observe.Trouble | None:
+        """What events say of a Job without a pod, or of a pod without a container."""
+        key, now = record.run.key, time.time()
+        living = pods.living(found)
+        if living and not observe.is_waiting_for_a_container(living):
+            self._hint(key, "")
+            return None
+        if now - self._asked.setdefault(key, now - ASK / 2) >= ASK:
+            self._asked[key] = now
+            about = (living[-1] if living else job)["metadata"]
+            events = self._engine.cluster.events(about["namespace"], about["uid"])
+            warnings = [event for event in events if event.get("type") == "Warning"]
+            self._hint(key, _told(warnings[-1]) if warnings else "")
+        hint = self._engine.hints.get(key, "")
+        return observe.Trouble(hint, hopeless=not _passes(hint)) if hint else None
+
+    def _hint(self, key: str, hint: str) -> None:
+        if self._engine.hints.get(key, "") != hint:
+            self._engine.hints[key] = hint
+            self._engine.look(key)
+
+
+def _told(event: Object) -> str:
+    """An event's message from where it begins to say why: pods' own names say nothing to anybody."""
+    message = pods.line(event.get("message", ""))
+    for begin in ("is forbidden: ", "denied the request: "):
+        _, found, rest = message.partition(begin)
+        if found:
+            return rest
+    return f"{event.get('reason', '')}: {pods.short(message)}"
+
+
+def _passes(hint: str) -> bool:
+    """Whether it may pass without anybody's changing something: quotas do, and so may what is not refused."""
+    return "exceeded quota" in hint or not ("violates" in hint or "denied" in hint or "forbidden" in hint
+                                            or hint.startswith("FailedMount"))  # fmt: skip

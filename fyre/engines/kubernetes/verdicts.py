@@ -1,0 +1,77 @@
+"""The verdict on a pod that ended badly, in the words of who ended it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fyre import units
+from fyre.engines import endings
+from fyre.engines.kubernetes import names, pods
+from fyre.engines.kubernetes.pods import Object
+from fyre.run import Record
+from fyre.state import State
+
+
+def judged(seen: Record, job: Object, pod: Object | None) -> Record:
+    """How the run ended, by its last pod; None where the Job failed and no pod is left."""
+    failed = pods.line(pods.condition(job, "Failed").get("message", ""))
+    if pod is None:
+        return replace(seen, state=State.ERROR, reason=f"no pod of it is left to ask: {failed or 'nobody says why'}")
+    if pods.timed_out(pod):
+        text = f"timed out after {units.text_of(seen.run.spec.timeout or 0)}"
+        return replace(seen, state=State.FAILED, reason=text)
+    why = _never_began(pod) or _taken_away(pod)
+    if not why and not pods.terminated(pod):
+        said = pods.line(pod["status"].get("message", "")) or failed
+        why = f"its pod ended without an exit code: {said or 'nobody says why'}"
+    return replace(seen, state=State.ERROR, reason=why) if why else _by_exit_code(seen, pods.terminated(pod))
+
+
+def _never_began(pod: Object) -> str:
+    """Why the command was not started; empty when it was."""
+    checkout, command = pods.terminated(pod, names.CHECKOUT), pods.terminated(pod)
+    if checkout.get("exitCode"):
+        told = pods.line(checkout.get("message", "")) or endings.ending(checkout["exitCode"])
+        return told if "checked out" in told else f"checkout failed: {told}"
+    told = pods.line(command.get("message", ""))
+    if command.get("reason") in ("StartError", "ContainerCannotRun"):
+        return f"the container can't be started: {pods.short(told)}"
+    return told if command.get("exitCode") == names.NOT_STARTED or told.startswith("setup failed") else ""
+
+
+def _taken_away(pod: Object) -> str:
+    """Who ended the pod, where that was not the command's doing; empty when it was."""
+    disruption = pods.condition(pod, "DisruptionTarget")
+    if pod["status"].get("reason") == "Evicted":
+        return f"evicted: {pods.line(pod['status'].get('message', ''))}"
+    if disruption.get("status") == "True":
+        return f"{_WORDS.get(disruption.get('reason', ''), 'disrupted')}: {pods.line(disruption.get('message', ''))}"
+    if pods.terminated(pod).get("reason") == "ContainerStatusUnknown":
+        return "lost: the node no longer knows how the command ended"
+    return ""
+
+
+_WORDS = {
+    "PreemptionByScheduler": "preempted",
+    "DeletionByTaintManager": "its node was tainted or lost",
+    "EvictionByEvictionAPI": "evicted",
+    "DeletionByPodGC": "lost with its node",
+    "TerminationByKubelet": "evicted by its node",
+}
+"""Disruptions by their names (k8s.io/api/core/v1, pod conditions)."""
+
+
+def _by_exit_code(seen: Record, terminated: Object) -> Record:
+    code = terminated["exitCode"]
+    if terminated.get("reason") == "OOMKilled":
+        limit = dict(seen.run.spec.resources).get("memory", "")
+        text = f"out of memory{f' (limit {limit})' if limit else ''}: exit {code} (SIGKILL)"
+        return replace(seen, state=State.FAILED, exit_code=code, reason=text)
+    verdict = endings.verdict(code)
+    return replace(
+        seen,
+        state=State.FAILED,
+        exit_code=code,
+        signal=verdict.get("signal"),
+        reason=verdict["reason"].replace(", out of memory?", ""),  # that would have been said
+    )

@@ -1,0 +1,115 @@
+"""Jobs and pods as they change, by the library's informer: listed in pages, trimmed, and asked for without haste.
+
+The informer resumes after a lost watch and lists anew after 410; it would also ask hundreds of times a second while
+the API server is away (seen with 37.0), so the pace is kept here, in the function that it lists and watches with.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from kubernetes import informer
+
+from fyre.engines.kubernetes import api, pods
+from fyre.engines.kubernetes.pods import Object
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Objects in one answer: an API server holds a whole page in memory, and so do we."""
+
+WATCH = 290
+"""Seconds after which a watch is ended by the server and begun again, so that a dead one is not believed for ever."""
+
+_PAUSES = (0.2, 10.0)  # seconds after the first failure, and at most
+
+
+class Watch:
+    """The objects of one kind in one namespace; ``changed(event, object)`` is called for each, one at a time."""
+
+    def __init__(self, cluster: api.Api, kind: str, namespace: str, selector: str,
+                 changed: Callable[[str, Object], None]) -> None:  # fmt: skip
+        self._list = cluster.lister(kind)
+        self._what = f"{kind} in {namespace}"
+        self.synced = threading.Event()
+        self._stopped = threading.Event()
+        self._failures = 0
+        self._asked_at = 0.0
+        shared: Any = informer.SharedInformer  # it comes without types
+        self._informer = shared(self._list_or_watch, namespace=namespace, label_selector=selector)
+        for event in (informer.ADDED, informer.MODIFIED, informer.DELETED):
+            self._informer.add_event_handler(event, partial(_hand_on, changed, event))
+        self._informer.add_event_handler(informer.ERROR, self._failed)
+        logging.getLogger("kubernetes.informer").setLevel(logging.CRITICAL)  # a traceback a try; we say it once
+
+    def start(self) -> None:
+        """List, then watch, in a thread of its own; ``synced`` is set once the list was handed on."""
+        self._informer.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._informer.stop()
+
+    def _list_or_watch(  # what the informer hands on, and wants to have
+        self,
+        *,
+        watch: bool = False,
+        resource_version: str = "",
+        _preload_content: bool = True,
+        **where: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """What the informer calls for both.
+
+        :rtype: object
+        """
+        self._keep_pace()
+        if not watch:
+            return self._pages(where)
+        self.synced.set()
+        answer = self._list(
+            watch=True,
+            resource_version=resource_version,
+            allow_watch_bookmarks=True,
+            timeout_seconds=WATCH,
+            _preload_content=False,
+            _request_timeout=(api.TIMEOUT[0], WATCH + api.TIMEOUT[1]),
+            **where,
+        )
+        if self._failures:
+            log.warning("%s: watched again", self._what)
+            self._failures = 0
+        return answer
+
+    def _pages(self, where: dict[str, Any]) -> Any:  # noqa: ANN401 - like the library's list objects
+        items: list[Object] = []
+        more = ""
+        while True:
+            page = api.answered(partial(self._list, limit=PAGE, _continue=more or None, **api.RAW, **where))
+            items += map(pods.trimmed, page["items"])
+            more = page["metadata"].get("continue", "")
+            if not more:
+                version = page["metadata"]["resourceVersion"]
+                return SimpleNamespace(items=items, metadata=SimpleNamespace(resource_version=version))
+
+    def _keep_pace(self) -> None:
+        """Wait between two requests; longer after failures."""
+        pause = min(_PAUSES[0] * 2 ** min(self._failures, 10), _PAUSES[1]) if self._failures else _PAUSES[0]
+        self._stopped.wait(max(0.0, self._asked_at + pause - time.monotonic()))
+        self._asked_at = time.monotonic()
+
+    def _failed(self, error: object) -> None:
+        """The informer tries again by itself; that is said once."""
+        self._failures += 1
+        if self._failures == 1 and not self._stopped.is_set():
+            log.warning("%s: no news for now: %s", self._what, " ".join(str(error).split())[:200])
+
+
+def _hand_on(changed: Callable[[str, Object], None], event: str, thing: Object) -> None:
+    changed(event, pods.trimmed(thing))
