@@ -13,11 +13,12 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fyre import httpbackend, relaykey
+from fyre.receiver.lfs import Lfs
 from fyre.receiver.relay import Relay
 
 SECRET = b"the relay's secret"
@@ -51,7 +52,7 @@ class Forge:
     broken: int = 0  # so many requests more are answered with 503
 
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/{repository}.git/{service:path}", self)])
+        return Starlette(routes=[Route("/{repository}.git/{service:path}", self), Route("/lfs/{oid}", self._object)])
 
     @property
     def fetches(self) -> int:
@@ -74,8 +75,27 @@ class Forge:
             await answer(scope, receive, send)
             return
         self.asked.append(request.url.path)
+        if "info/lfs" in request.url.path:
+            await (await self._lfs(request))(scope, receive, send)
+            return
         environment = httpbackend.environment(request, git_dir, request.path_params["service"])
         await httpbackend.Exchange(request, send).run(environment)
+
+    async def _lfs(self, request: Request) -> Response:
+        """Links with a header of their own, as a forge has them on another host; the objects are files in ``lfs``."""
+        objects = []
+        for one in (await request.json())["objects"]:
+            link = {"href": f"{request.base_url}lfs/{one['oid']}", "header": {"X-Link": "good"}}
+            found = (self.root / "lfs" / one["oid"]).exists()
+            gone = {"error": {"code": 404, "message": "Object does not exist"}}
+            objects.append(one | ({"actions": {"download": link}} if found else gone))
+        return JSONResponse({"transfer": "basic", "objects": objects})
+
+    async def _object(self, request: Request) -> Response:
+        self.asked.append(request.url.path)
+        if request.headers.get("x-link") != "good" or "authorization" in request.headers:
+            return PlainTextResponse("not like this", 403)
+        return FileResponse(self.root / "lfs" / request.path_params["oid"])
 
 
 @dataclass
@@ -98,10 +118,10 @@ class Relayed:
 
 
 @contextmanager
-def relaying(root: Path, places: int = 32, stall: float = 120.0) -> Iterator[Relayed]:
+def relaying(root: Path, places: int = 32, stall: float = 120.0, lfs: Lfs | None = None) -> Iterator[Relayed]:
     """A relay whose clock stands at ``NOW``."""
     relayed = Relayed("", root)
-    relay = Relay(lambda: [SECRET], relayed.find, places, stall, clock=lambda: NOW)
+    relay = Relay(lambda: [SECRET], relayed.find, places, stall, lfs, clock=lambda: NOW)
     app = Starlette(routes=relay.routes())
 
     async def breaking(scope: Scope, receive: Receive, send: Send) -> None:

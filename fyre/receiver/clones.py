@@ -6,6 +6,8 @@ parents, and a mirror that asked for them would vouch for code that nobody with 
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 import shutil
@@ -27,6 +29,7 @@ BYTES_MAX = 20 * 1024**3
 PACKS_MAX = 30
 """Each fetch leaves a pack; with more than these they are put together."""
 
+_FACTS = "fyre-repository.json"  # in each mirror: whose it is
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _HELPER = '!f() { if [ "$1" = get ]; then echo username=x-access-token; echo "password=$FYRE_FORGE_TOKEN"; fi; }; f'
 
@@ -66,11 +69,19 @@ class Clones:
     def find(self, repository_id: int) -> Path | None:
         """The mirror of a repository that has one; counts as a use of it."""
         path = self._root / f"{repository_id}.git"
+        if not _whole(path):
+            return None
+        os.utime(path)
+        return path
+
+    def source(self, repository_id: int) -> tuple[str, str | None] | None:
+        """The URL and the token with which a mirror's repository is fetched, for its LFS objects."""
         try:
-            os.utime(path)
+            facts = json.loads((self._root / f"{repository_id}.git" / _FACTS).read_bytes())
         except FileNotFoundError:
             return None
-        return path
+        repository = Repository(**facts)
+        return self._url(repository), self._token(repository)
 
     def ensure(self, repository: Repository, sha: str, run_key: str = "") -> Path:
         """The mirror, with that commit in it, pinned for a run if one is named; fetched only when it is missing.
@@ -96,7 +107,7 @@ class Clones:
     def unpin(self, repository: Repository, run_key: str) -> None:
         """The run is over; its mirror may be evicted. Nothing happens where there is no such pin."""
         with self._turn(repository.id).lock:
-            if self.git_dir(repository).exists():
+            if _whole(self.git_dir(repository)):
                 _git(self.git_dir(repository), "update-ref", "-d", _pin(run_key))
 
     def pins(self) -> Iterator[tuple[int, str]]:
@@ -126,8 +137,9 @@ class Clones:
 
     def _fetch(self, repository: Repository, path: Path) -> None:
         # A new mirror takes its name when it is complete: the relay never serves half of one.
-        place = path if path.exists() else self._root / f"new-{repository.id}"
+        place = path if _whole(path) else self._root / f"new-{repository.id}"
         if place != path:
+            shutil.rmtree(path, ignore_errors=True)  # an LFS object that arrived after its mirror was evicted
             git.run("init", "--quiet", "--bare", "--template=", str(place), env=git.clean_env())
         url = self._url(repository)
         settings = _settings(url, self._token(repository))
@@ -139,6 +151,9 @@ class Clones:
             raise _trouble(repository, done.stderr.decode(errors="replace"))
         if len(list((place / "objects/pack").glob("*.pack"))) > PACKS_MAX:
             _git(place, "repack", "--quiet", "-d", "--geometric=2")
+        facts = place / _FACTS
+        facts.with_suffix(".new").write_text(json.dumps(dataclasses.asdict(repository)))
+        facts.with_suffix(".new").rename(facts)
         place.rename(path)
 
     def _evict(self, current: Path) -> None:
@@ -162,7 +177,7 @@ def _has(path: Path, sha: str) -> bool:
     if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", sha):
         return False
     argv = ("--git-dir", str(path), "cat-file", "-e", f"{sha}^{{commit}}")
-    return path.exists() and git.run(*argv, env=git.clean_env(), check=False).returncode == 0
+    return _whole(path) and git.run(*argv, env=git.clean_env(), check=False).returncode == 0
 
 
 def _git(path: Path, *args: str) -> str:
@@ -207,8 +222,12 @@ def _trouble(repository: Repository, said: str) -> Exception:
     return TryAgainError(f"{repository.name}: fetching failed: {words[-1] if words else said.strip()[-200:]}")
 
 
+def _whole(path: Path) -> bool:
+    return (path / "HEAD").exists()
+
+
 def _mirrors(root: Path) -> list[Path]:
-    return [path for path in root.glob("*.git") if path.stem.isdigit()]
+    return [path for path in root.glob("*.git") if path.stem.isdigit() and _whole(path)]
 
 
 def _size(path: Path) -> int:
@@ -225,6 +244,12 @@ def _mend(root: Path) -> None:
     for path in (*root.glob("new-*"), *root.glob("old-*")):
         shutil.rmtree(path, ignore_errors=True)
     for mirror in _mirrors(root):
-        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/*/tmp_obj_*"):
+        for pattern in (
+            "*.lock",
+            "refs/**/*.lock",
+            "objects/pack/tmp_*",
+            "objects/*/tmp_obj_*",
+            "lfs/objects/*/*/tmp_*",
+        ):
             for path in mirror.glob(pattern):
                 path.unlink(missing_ok=True)

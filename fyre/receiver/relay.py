@@ -21,6 +21,8 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from fyre import httpbackend, relaykey
+from fyre.receiver import lfsapi
+from fyre.receiver.lfs import Lfs
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Relay:
     git_dir: Callable[[int], Path | None]
     places: int = 32
     stall: float = 120.0
+    lfs: Lfs | None = None
     clock: Callable[[], float] = time.time
     _places: asyncio.Semaphore = field(init=False)
 
@@ -62,11 +65,10 @@ class Relay:
         request = Request(scope, receive)
         try:
             answer = await self._serve(request, send)
-        except TimeoutError:
+            if answer is not None:
+                await answer(scope, receive, self._patient(send))
+        except TimeoutError:  # the server drops the connection
             log.warning("%s: the client stalled for %.0f s", request.url.path, self.stall)
-            return  # the server drops the connection
-        if answer is not None:
-            await answer(scope, receive, send)
 
     async def _serve(self, request: Request, send: Send) -> Response | None:
         """Serve it, or say what to answer instead."""
@@ -76,16 +78,21 @@ class Relay:
         service = request.path_params["service"]
         repository = _number(request.path_params["repository"])
         git_dir = await run_in_threadpool(self.git_dir, repository) if repository in grant.repository_ids else None
-        if git_dir is None or (request.method, service, request.query_params.get("service", "")) not in _SERVED:
+        if git_dir is None or not self._offers(request.method, service, request.query_params.get("service", "")):
             return _said(404, "no such repository for this key")
         body = await self._body(request)
         if body is None:
             return _said(413, f"the request is larger than {BODY_MAX} bytes")
+        if self.lfs is not None and service.startswith(lfsapi.PREFIX):
+            return await lfsapi.answer(self.lfs, request, body, repository, git_dir)
         request = Request(request.scope, _again(body, request.receive))
         environment = httpbackend.environment(request, git_dir, service, **_config(git_dir))
         async with self._places:
             await httpbackend.Exchange(request, self._patient(send)).run(environment)
         return None
+
+    def _offers(self, method: str, service: str, query: str) -> bool:
+        return (method, service, query) in _SERVED or (self.lfs is not None and lfsapi.offers(method, service))
 
     async def _body(self, request: Request) -> bytes | None:
         """The whole request, before it takes a place; None where it is too large or its client is gone."""

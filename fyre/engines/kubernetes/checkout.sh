@@ -12,7 +12,7 @@
 #   FYRE_SUBMODULE_URLS  lines "THEIR_URL RELAY_URL": where submodules are fetched from instead
 #   FYRE_LFS             1: files of Git LFS, not their pointers; needs git-lfs in the image
 #   FYRE_SPARSE          lines: directories; only these are checked out (cone mode, git >= 2.25)
-#   FYRE_NET_TRIES       fetches before giving up, 5 by default; FYRE_NET_PAUSE seconds after the first, doubling, 1
+#   FYRE_NET_TRIES       fetches before giving up, 7 by default; FYRE_NET_PAUSE seconds after the first, doubling, 1
 #   FYRE_WAIT            seconds to wait for a pack, 600 by default
 #   FYRE_MESSAGE         file for the one line that says why it failed, /dev/termination-log by default
 #
@@ -24,7 +24,7 @@ set -u
 umask 0 # the main container may run as any user
 
 sha=${FYRE_SHA-} top=${FYRE_TOP-} url=${FYRE_URL-} origin=${FYRE_ORIGIN-}
-depth=${FYRE_DEPTH:-1} tries=${FYRE_NET_TRIES:-5} pause=${FYRE_NET_PAUSE:-1} patience=${FYRE_WAIT:-600}
+depth=${FYRE_DEPTH:-1} tries=${FYRE_NET_TRIES:-7} pause=${FYRE_NET_PAUSE:-1} patience=${FYRE_WAIT:-600}
 home='' child='' why='' input=''
 short=$(printf '%.12s' "$sha")
 
@@ -223,6 +223,19 @@ receive() {
 	: >.git/fyre/ready
 }
 
+judge_checkout() {
+	case $(cat "$home/said") in
+	*[Nn]'o space left'* | *'uota exceeded'*) fail 91 "checkout: $why" ;;
+	*'smudge filter lfs failed'* | *'filter-process'*)
+		why=$(sed -n 's/^Error downloading object: \(.*\) ([0-9a-f]*): Smudge.*): /\1: /p' "$home/said" | tail -n 1 | cut -c 1-160)
+		case $why in *'[404]'* | *'does not exist'* | *'not found'* | *redentials* | *uthentication* | *uthorization*)
+			fail 90 "Git LFS: $why" ;;
+		esac
+		fail 91 "Git LFS: $why" ;;
+	esac
+	fail 90 "checkout: $why"
+}
+
 check_out() {
 	if [ -n "${FYRE_SPARSE-}" ]; then
 		run git sparse-checkout init --cone || fail 90 "sparse checkout: $why"
@@ -231,10 +244,10 @@ check_out() {
 		run git sparse-checkout set --stdin || fail 90 "sparse checkout: $why"
 		input=''
 	fi
-	run git checkout --quiet --force --detach "$sha" || {
-		case $(cat "$home/said") in *[Nn]'o space left'* | *'uota exceeded'*) fail 91 "checkout: $why" ;; esac
-		fail 90 "checkout: $why"
-	}
+	set -- checkout --quiet --force --detach "$sha"
+	lfs=${url%.git}.git/info/lfs # not in the configuration: submodules have their own
+	[ -z "${FYRE_LFS-}" ] || set -- -c "lfs.url=$lfs" -c "lfs.$lfs.access=basic" "$@"
+	run git "$@" || judge_checkout
 	head=$(git rev-parse --verify HEAD) || head=nothing
 	[ "$head" = "$sha" ] || fail 90 "verification: $head was checked out instead; is that a commit at all?"
 }
@@ -251,7 +264,10 @@ if [ "${1-}" = receive ]; then
 	receive
 	exit
 fi
-[ -z "${FYRE_LFS-}" ] || git lfs version >"$home/said" 2>&1 || fail 90 'Git LFS is asked for, and the image has no git-lfs'
+if [ -n "${FYRE_LFS-}" ]; then
+	[ -n "$url" ] || fail 90 'Git LFS is asked for, and its objects come through the relay only'
+	git lfs version >"$home/said" 2>&1 || fail 90 'Git LFS is asked for, and the image has no git-lfs'
+fi
 lay_out
 if [ -n "$url" ]; then fetch; else await_pack; fi
 check_out
