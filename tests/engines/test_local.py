@@ -16,14 +16,9 @@ from fyre.engines import endings
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.state import State
-from tests.engines.contract import EngineContract, await_end, await_state, make_commit, make_run
+from tests.engines.contract import EngineContract, await_end, await_state, make_run
 
 Make = Callable[..., LocalEngine]
-
-
-@pytest.fixture
-def sha(repo: Path) -> str:
-    return make_commit(repo)
 
 
 @pytest.fixture

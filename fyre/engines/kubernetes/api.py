@@ -18,6 +18,7 @@ from kubernetes import client, config, stream
 from kubernetes.client import ApiException
 from websocket import WebSocketException
 
+from fyre.engines.kubernetes import pods
 from fyre.engines.kubernetes.pods import Object
 from fyre.errors import TryAgainError, UserError
 
@@ -119,17 +120,14 @@ class Api:
                 pod, namespace, container=container, command=command, stdin=True, stdout=True, stderr=True,
                 binary=True, _preload_content=False,
             )  # fmt: skip
-            for piece in chain([head], stdin):
-                told.write_stdin(piece)
-            told.run_forever(timeout=EXEC)
-            said = (told.read_stdout(timeout=0) or b"") + (told.read_stderr(timeout=0) or b"")
-            code = told.returncode
-            told.close()
+            try:
+                return _fed(told, chain([head], stdin))
+            finally:
+                told.sock.shutdown()  # its own close() leaves the socket open where the server was first
         except ApiException as error:
             raise translated(error) from error
-        except (WebSocketException, OSError, ValueError) as error:
-            raise TryAgainError(f"exec into {pod} broke off: {error}") from error
-        return (1 if code is None else code), " ".join(said.decode(errors="replace").split())[-200:]
+        except (WebSocketException, OSError, ValueError) as error:  # ValueError: an error of containerd's for a code
+            raise TryAgainError(f"exec into {pod} broke off: {pods.line(str(error))[:200]}") from error
 
     def may(self, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:
         """Whether we have a right, by SelfSubjectAccessReview."""
@@ -147,6 +145,10 @@ class Api:
         answer = answered(lambda: self._access.create_self_subject_access_review(review, **RAW))
         return bool(answer["status"].get("allowed"))
 
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self.client.rest_client.close()
+
     def lister(self, kind: str) -> Callable[..., Any]:
         """The list-or-watch function of Jobs or pods, for the library's informer."""
         listers: dict[str, Callable[..., Any]] = {
@@ -154,6 +156,16 @@ class Api:
             "pods": self._core.list_namespaced_pod,
         }
         return listers[kind]
+
+
+def _fed(told: Any, stdin: Iterator[bytes]) -> tuple[int, str]:  # noqa: ANN401 - it comes without types
+    """Give a command its input; its exit code, and the end of what it said."""
+    for piece in stdin:
+        told.write_stdin(piece)
+    told.run_forever(timeout=EXEC)
+    said = (told.read_stdout(timeout=0) or b"") + (told.read_stderr(timeout=0) or b"")
+    code = told.returncode
+    return (1 if code is None else code), pods.line(said.decode(errors="replace"))[-200:]
 
 
 RAW: dict[str, Any] = {"_preload_content": False, "_request_timeout": TIMEOUT}

@@ -57,7 +57,7 @@ class ByExec:
     cluster: Api
     git_dir: Callable[[Repository], Path]
 
-    def told(self, run: Run) -> dict[str, str]:
+    def told(self, run: Run) -> dict[str, str]:  # noqa: ARG002 - the Protocol's
         """Nothing: the checkout waits."""
         return {}
 

@@ -158,6 +158,7 @@ class KubernetesEngine:
             watch.stop()
         self.logs.close()
         self._hands.shutdown(wait=True, cancel_futures=True)
+        self.cluster.close()
 
     def waiting(self) -> list[tuple[Record, Object, list[Object]]]:
         """The runs whose command has not ended, with their Jobs and pods."""

@@ -1,0 +1,72 @@
+"""What Fyre may do in a namespace: one Role and its binding, with what is needed and no more. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes.pods import Object
+from fyre.policy import Policy
+from fyre.profiles import Plain
+
+NAME = "fyre"
+
+
+def manifests(spaces: Collection[str], subject: Plain, *, secrets: Collection[str], exec_mode: bool) -> list[Object]:
+    """A Role and a RoleBinding in each namespace; ``subject`` is who Fyre is, as RBAC names it."""
+    return [
+        thing
+        for space in spaces
+        for thing in (role(space, secrets=secrets, exec_mode=exec_mode), binding(space, subject))
+    ]
+
+
+def role(namespace: str, *, secrets: Collection[str], exec_mode: bool) -> Object:
+    """The Role. Secrets are read, to strike them out of logs, and only those that a profile names."""
+    rules = [
+        _rule("batch", "jobs", "get", "list", "watch", "create", "patch"),
+        _rule("", "pods", "get", "list", "watch"),
+        _rule("", "pods/log", "get"),
+        _rule("", "events", "list"),
+    ]
+    if secrets:
+        rules.append(_rule("", "secrets", "get") | {"resourceNames": sorted(secrets)})
+    if exec_mode:  # from outside the cluster the code is streamed in; pods can't come and fetch it
+        rules.append(_rule("", "pods/exec", "create", "get"))
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(names.MANAGED)},
+        "rules": rules,
+    }
+
+
+def binding(namespace: str, subject: Plain) -> Object:
+    """Gives the Role to somebody."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(names.MANAGED)},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
+        "subjects": [dict(subject)],
+    }
+
+
+def secrets(policy: Policy) -> frozenset[str]:
+    """The secrets that runs of this policy may be given by name; a glob can't be put into a Role."""
+    profiles = (policy.profiles or {}).values()
+    named = {name for profile in profiles for name in (*profile.secrets, *profile.secrets_allowed)}
+    return frozenset(name for name in named if not set(name) & set("*?["))
+
+
+def needed(role: Object) -> Iterator[tuple[str, str, str, str]]:
+    """Group, resource, verb and name of each single right of a Role, to be asked for one by one."""
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            for verb in rule["verbs"]:
+                for name in rule.get("resourceNames", [""]):
+                    yield rule["apiGroups"][0], resource, verb, name
+
+
+def _rule(group: str, resource: str, *verbs: str) -> Object:
+    return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}

@@ -1,0 +1,89 @@
+"""The cluster that the tests run on: ours, or any other that ``FYRE_TEST_KUBECONFIG`` names.
+
+FYRE_TEST_KUBECONFIG   a kubeconfig of somebody who may make namespaces
+FYRE_TEST_IMAGE        an image with sh, git and Python; FYRE_TEST_SMALL_IMAGE one with hardly more than sh
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+from kubernetes import client, config
+from kubernetes.client import ApiException
+
+from tests.cluster import images
+
+KUBECONFIG = os.environ.get("FYRE_TEST_KUBECONFIG", "")
+IMAGE = os.environ.get("FYRE_TEST_IMAGE", images.GIT)
+SMALL = os.environ.get("FYRE_TEST_SMALL_IMAGE", images.SMALL)
+WHY_NOT = "needs a cluster: FYRE_TEST_KUBECONFIG, or `python -m tests.cluster KUBECONFIG` as root on Debian"
+
+_numbers = itertools.count()
+
+
+class Admin:
+    """Everything a test does to the cluster itself, as its admin."""
+
+    def __init__(self) -> None:
+        settings = client.Configuration()
+        config.load_kube_config(KUBECONFIG, client_configuration=settings)
+        self.settings = settings
+        self.api = client.ApiClient(settings)
+        self.core, self.batch = client.CoreV1Api(self.api), client.BatchV1Api(self.api)
+        self.rbac = client.RbacAuthorizationV1Api(self.api)
+
+    @contextmanager
+    def namespace(self, *, enforce: str = "restricted") -> Iterator[str]:
+        """A namespace of its own, with Pod Security enforced; gone afterwards, as far as anybody waits for it."""
+        name = f"fyre-test-{os.getpid()}-{next(_numbers)}"
+        labels = {"pod-security.kubernetes.io/enforce": enforce}
+        self.core.create_namespace({"metadata": {"name": name, "labels": labels}})
+        try:
+            self._await_account(name)
+            yield name
+        finally:
+            self.core.delete_namespace(name)
+
+    def kubeconfig(self, namespace: str, folder: Path, rules: list[dict[str, object]]) -> Path:
+        """A kubeconfig of a new service account that may do exactly what the rules say, in that namespace."""
+        account = f"user-{next(_numbers)}"
+        self.core.create_namespaced_service_account(namespace, {"metadata": {"name": account}})
+        self.rbac.create_namespaced_role(namespace, {"metadata": {"name": account}, "rules": rules})
+        subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
+        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account}
+        binding = {"metadata": {"name": account}, "roleRef": ref, "subjects": [subject]}
+        self.rbac.create_namespaced_role_binding(namespace, binding)
+        asked = {"spec": {"expirationSeconds": 7200}}
+        token = self.core.create_namespaced_service_account_token(account, namespace, asked).status.token
+        return self.write_kubeconfig(folder / f"{account}.kubeconfig", {"token": token})
+
+    def write_kubeconfig(self, path: Path, user: dict[str, str], server: str = "") -> Path:
+        """A kubeconfig of the same cluster for somebody else."""
+        ca = base64.b64encode(Path(self.settings.ssl_ca_cert).read_bytes()).decode()
+        cluster = {"server": server or self.settings.host, "certificate-authority-data": ca}
+        told = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": user}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        path.write_text(yaml.safe_dump(told))
+        return path
+
+    def _await_account(self, namespace: str) -> None:
+        """A pod can't be made before its namespace has its default service account."""
+        for _ in range(200):
+            with suppress(ApiException):
+                self.core.read_namespaced_service_account("default", namespace)
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"no service account in {namespace}")
