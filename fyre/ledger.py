@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fyre import status
 from fyre.engines import Engine
@@ -147,7 +147,10 @@ class Ledger:
             return True
         record = self._next_record()
         debts = owed(record, self.url(record.run.key)) if record is not None else []
-        debts = [debt for debt in debts if record is not None and self._speaks(record, debt.sha)]
+        silent = [debt for debt in debts if record is not None and not self._speaks(record, debt.sha)]
+        debts = [debt for debt in debts if debt not in silent]
+        if record is not None and record.state.final and silent and not debts:
+            self.engine.annotate(record.run.key, settled=True)  # another has the say: this one owes nothing more
         for debt in debts[:1]:
             if len(debts) > 1:
                 self.touch(debt.key)
@@ -187,7 +190,9 @@ class Ledger:
         note = read_note(record.reported if record is not None else "")
         same = note.get(debt.sha) == word
         if not same:
-            self.engine.annotate(debt.key, reported=json.dumps(note | {debt.sha: word}))
+            reported = json.dumps(note | {debt.sha: word})
+            settled = record is not None and record.state.final and not owed(replace(record, reported=reported), "")
+            self.engine.annotate(debt.key, reported=reported, settled=settled)
         return same
 
     def _post(self, debt: Owed) -> None:

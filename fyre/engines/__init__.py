@@ -35,8 +35,18 @@ class Engine(Protocol):
         """One run, or None when it is not known (any more)."""
         ...
 
-    def annotate(self, key: str, *, reported: str | None = None, carried: tuple[str, ...] | None = None) -> None:
-        """Keep a note of the ledger's beside the run, durably. None leaves that note as it is."""
+    def annotate(
+        self,
+        key: str,
+        *,
+        reported: str | None = None,
+        carried: tuple[str, ...] | None = None,
+        settled: bool = False,
+    ) -> None:
+        """Keep a note of the ledger's beside the run, durably. None leaves that note as it is.
+
+        Once ``settled``, the end is posted wherever it is owed: from then on the record may be forgotten in time.
+        """
         ...
 
     def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:

@@ -90,17 +90,15 @@ class Clones:
         """
         path, turn = self.git_dir(repository), self._turn(repository.id)
         asked_at = turn.begun
-        if run_key or not _has(path, sha):
-            with turn.lock:  # which also keeps eviction away from what is not pinned yet
+        if not _held(path, sha, run_key):
+            with turn.lock:
                 if not _has(path, sha):
                     self._renew(repository, path, turn, asked_at)
-                if not _has(path, sha):
+                if not _held(path, sha, run_key):
                     raise NotFoundError(
                         f"commit {sha[:12]} of {repository.name}: the forge no longer has it on any branch or tag",
                         hint="was it force-pushed away, or its branch deleted?",
                     )
-                if run_key:
-                    _git(path, "update-ref", _pin(run_key), sha)
         self.find(repository.id)
         return path
 
@@ -178,6 +176,19 @@ def _has(path: Path, sha: str) -> bool:
         return False
     argv = ("--git-dir", str(path), "cat-file", "-e", f"{sha}^{{commit}}")
     return _whole(path) and git.run(*argv, env=git.clean_env(), check=False).returncode == 0
+
+
+def _held(path: Path, sha: str, run_key: str) -> bool:
+    """Whether the commit is there, and pinned now if it is for a run.
+
+    It is looked for once more afterwards: without the lock, which a long fetch may hold, the mirror may be evicted.
+    """
+    if not run_key:
+        return _has(path, sha)
+    if not _has(path, sha):
+        return False
+    argv = ("--git-dir", str(path), "update-ref", _pin(run_key), sha)
+    return git.run(*argv, env=git.clean_env(), check=False).returncode == 0 and _has(path, sha)
 
 
 def _git(path: Path, *args: str) -> str:

@@ -261,6 +261,16 @@ def test_a_hundred_who_ask_at_once_cost_one_fetch(clones: Clones, forge: Forge, 
     assert len(list(clones.pins())) == 100
 
 
+def test_what_is_there_is_had_while_a_long_fetch_goes_on(
+    clones: Clones, forge: Forge, commit: Callable[..., str]
+) -> None:
+    sha = commit()
+    clones.ensure(REPOSITORY, sha)
+    with clones._turn(7).lock:  # as a fetch holds it
+        assert clones.ensure(REPOSITORY, sha, "run-1") == clones.find(7)
+    assert list(clones.pins()) == [(7, "run-1")]
+
+
 def test_a_sha_that_the_forge_no_longer_has_is_named(clones: Clones, forge: Forge) -> None:
     for sha in (NOWHERE, "main", "--all"):
         with pytest.raises(NotFoundError, match="no longer has it"):

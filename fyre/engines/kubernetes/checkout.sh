@@ -120,6 +120,7 @@ run() {
 	child=''
 	cat "$home/said" >&2
 	why=$(sed -n -e 's/^fatal: //p' -e 's/^error: //p' "$home/said" | tail -n 1 | cut -c 1-160)
+	[ -n "$why" ] || why=$(sed '/^ *$/d' "$home/said" | tail -n 1 | cut -c 1-160)
 	return 1
 }
 
@@ -238,7 +239,7 @@ judge_checkout() {
 
 check_out() {
 	if [ -n "${FYRE_SPARSE-}" ]; then
-		run git sparse-checkout init --cone || fail 90 "sparse checkout: $why"
+		run git sparse-checkout init --cone || fail 90 "sparse checkout ($(git version)): $why"
 		printf '%s\n' "$FYRE_SPARSE" >"$home/sparse"
 		input=$home/sparse
 		run git sparse-checkout set --stdin || fail 90 "sparse checkout: $why"

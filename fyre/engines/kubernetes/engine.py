@@ -129,10 +129,13 @@ class KubernetesEngine:
         if carried is not None:
             told[names.CARRIED] = json.dumps(carried)
         patch: Object = {"metadata": {"annotations": told}}
-        if settled and names.OUTCOME in self._notes(key):
-            patch["spec"] = {"ttlSecondsAfterFinished": int(self.policy.history)}
-        elif settled:
-            told[names.SETTLED] = "true"  # and the time is set when its log is kept
+        known = self._notes(key)
+        if settled and names.SETTLED not in known:
+            told[names.SETTLED] = "true"
+            if names.OUTCOME in known:  # else the time is set when the log is kept
+                patch["spec"] = {"ttlSecondsAfterFinished": int(self.policy.history)}
+        if not told:
+            return
         if not self._patch(key, patch):
             given = {"reported": reported, "carried": carried}
             self._note({name: value for name, value in given.items() if value is not None}, key)

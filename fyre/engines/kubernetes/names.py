@@ -19,7 +19,7 @@ REPORTED, CARRIED = PREFIX + "reported", PREFIX + "carried"
 """The ledger's notes."""
 
 SETTLED = PREFIX + "settled"
-"""The final status was posted before the log was kept; when that is done too, the Job may be collected."""
+"""The final status was posted; once the log is kept as well, the Job may be collected."""
 
 CANCELLED_BY, GIVEN_UP = PREFIX + "cancelled-by", PREFIX + "given-up"
 """Who wanted it ended · why Fyre ended it; written in the same request that ends it."""

@@ -120,7 +120,14 @@ class LocalEngine:
                 return record
             return self._placed(record, next(number for number, other in enumerate(self._queue) if other == key))
 
-    def annotate(self, key: str, *, reported: str | None = None, carried: tuple[str, ...] | None = None) -> None:
+    def annotate(
+        self,
+        key: str,
+        *,
+        reported: str | None = None,
+        carried: tuple[str, ...] | None = None,
+        settled: bool = False,  # noqa: ARG002 - a record here is forgotten by its age alone
+    ) -> None:
         """Keep a note of the ledger's."""
         notes = {"reported": reported, "carried": carried}
         given = {name: value for name, value in notes.items() if value is not None}
