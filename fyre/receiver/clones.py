@@ -94,11 +94,13 @@ class Clones:
             with turn.lock:
                 if not _has(path, sha):
                     self._renew(repository, path, turn, asked_at)
-                if not _held(path, sha, run_key):
+                if not _has(path, sha):
                     raise NotFoundError(
                         f"commit {sha[:12]} of {repository.name}: the forge no longer has it on any branch or tag",
                         hint="was it force-pushed away, or its branch deleted?",
                     )
+                if run_key:
+                    _git(path, "update-ref", _pin(run_key), sha)
         self.find(repository.id)
         return path
 
