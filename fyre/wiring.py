@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.middleware import Middleware
 
 from fyre.embedded import api, hosts
 from fyre.embedded.forge import Forge as EmbeddedForge
+from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
@@ -27,28 +29,35 @@ from fyre.receiver.app import Door
 from fyre.receiver.hands import Hands
 from fyre.receiver.pages import Pages
 from fyre.receiver.reconcile import Receiver
+from fyre.run import Repository
+
+if TYPE_CHECKING:
+    from fyre.clusters import Cluster, OnCluster
 
 LOOPBACK = "127.0.0.1"
 
 
 class Up:
-    """``fyre up``: forge, receiver and local engine in one process, on one port, all state under ``root``."""
+    """``fyre up``: forge, receiver and engine in one process, on one port, all state under ``root``."""
 
-    def __init__(self, root: Path, host: str, port: int, jobs: int, *, keep_checkouts: bool = False) -> None:
-        """Raises ``UserError`` when the port is taken or another ``fyre up`` uses the same root."""
+    def __init__(
+        self,
+        root: Path,
+        host: str,
+        port: int,
+        jobs: int,
+        *,
+        keep_checkouts: bool = False,
+        on: OnCluster | None = None,  # a cluster instead of this machine
+    ) -> None:
+        """Raises ``UserError`` when the port is taken, another ``fyre up`` uses the same root, or ``on`` is no use."""
         self.socket = _listen(host, port)
         self.url = f"http://{host}:{self.socket.getsockname()[1]}"
         root = root.resolve()
-        policy = Policy()
+        policy = on.policy if on is not None else Policy()
         self.embedded = EmbeddedForge(root, base_url=self.url)
-        self.engine = LocalEngine(
-            root / "engine",
-            git_dir=lambda r: self.embedded.git_dir(r.name),
-            jobs=jobs,
-            history=policy.history,
-            keep_checkouts=keep_checkouts,
-        )
-        self.mirrors = Mirrors(lambda repository: self.embedded.git_dir(repository.name))
+        self.engine, self._cluster = self._engine(root, policy, jobs, on, keep_checkouts=keep_checkouts)
+        self.mirrors = Mirrors(self._git_dir)
         forge = Forge(f"{self.url}/api", lambda: self.embedded.service_token)
         index = Index(self.engine)
         pages = Pages(self.engine, _secret(root / "pages.secret"), lambda: self.url)
@@ -66,6 +75,27 @@ class Up:
         )
         self._server = _Server(config, self)
 
+    def _engine(
+        self, root: Path, policy: Policy, jobs: int, on: OnCluster | None, *, keep_checkouts: bool
+    ) -> tuple[Engine, Cluster | None]:
+        """What runs the commands: this machine, or a cluster."""
+        if on is None:
+            local = LocalEngine(
+                root / "engine",
+                git_dir=self._git_dir,
+                jobs=jobs,
+                history=policy.history,
+                keep_checkouts=keep_checkouts,
+            )
+            return local, None
+        from fyre.clusters import Cluster
+
+        cluster = Cluster(on, root / "kubernetes", self._git_dir, self.embedded.shelf.git_dir_of)
+        return cluster.engine, cluster
+
+    def _git_dir(self, repository: Repository) -> Path:
+        return self.embedded.git_dir(repository.name)
+
     def serve(self) -> None:
         """Serve until interrupted; the runs go on, and the next ``fyre up`` on this root finds them."""
         self._server.run(sockets=[self.socket])
@@ -77,6 +107,8 @@ class Up:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """The threads that hear, plan, report and deliver, while the server answers."""
+        if self._cluster is not None:
+            self._cluster.start()
         self.embedded.start(f"{self.url}/webhook")
         self.receiver.start()
         try:
@@ -85,6 +117,8 @@ class Up:
             self.embedded.stop()
             self.receiver.stop()
             self.engine.close()
+            if self._cluster is not None:
+                self._cluster.stop()
             self.mirrors.close()
 
 

@@ -6,11 +6,14 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fyre.errors import UserError
+
+if TYPE_CHECKING:
+    from fyre.clusters import OnCluster
 
 
 def main(
@@ -18,21 +21,46 @@ def main(
     root: Annotated[Path | None, typer.Option("--root", help="Where all state lives.", show_default=False)] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8020,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    engine: Annotated[str, typer.Option("--engine", help="What runs the commands: local.")] = "local",
+    engine: Annotated[str, typer.Option("--engine", help="What runs the commands: local, kubernetes.")] = "local",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Commands that run at once.")] = os.cpu_count() or 2,
     keep: Annotated[bool, typer.Option("--keep-checkouts", help="Leave what ran under ROOT/engine/work.")] = False,
+    kubeconfig: Annotated[str | None, typer.Option("--kubeconfig", help="Which cluster.", show_default=False)] = None,
+    context: Annotated[str | None, typer.Option("--context", help="Of the kubeconfig.", show_default=False)] = None,
+    namespace: Annotated[str, typer.Option("--namespace", help="Where the Jobs go.")] = "default",
+    image: Annotated[str, typer.Option("--image", help="Where a run names none.")] = "python:3.12",
+    checkout_image: Annotated[str, typer.Option("--checkout-image", help="Has git and sh.")] = "alpine/git:v2.49.1",
+    relay: Annotated[
+        str,
+        typer.Option(
+            "--relay",
+            metavar="HOST:PORT",
+            help="Where pods reach us for the code; without it the code is streamed into them.",
+        ),
+    ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
 ) -> None:
     """A small forge, the receiver and the local engine, here: push to it, and what the commits ask for runs."""
     from fyre import wiring  # the heavy half of Fyre
 
-    if engine != "local":
-        raise UserError(f"there is no engine {engine!r}", hint="--engine local", code=2)
+    if engine not in ("local", "kubernetes"):
+        raise UserError(f"there is no engine {engine!r}", hint="--engine local or --engine kubernetes", code=2)
     if host not in (wiring.LOOPBACK, "localhost"):
         sys.stderr.write(f"warning: whoever reaches {host}:{port} can run commands here as you\n")
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    wiring.Up(root or _default_root(), host, port, jobs, keep_checkouts=keep).serve()
+    on = _on_cluster(kubeconfig, context, namespace, image, checkout_image, relay) if engine == "kubernetes" else None
+    wiring.Up(root or _default_root(), host, port, jobs, keep_checkouts=keep, on=on).serve()
+
+
+def _on_cluster(  # noqa: PLR0917 - the options of a command
+    kubeconfig: str | None, context: str | None, namespace: str, image: str, checkout_image: str, relay: str
+) -> OnCluster:
+    from fyre.clusters import OnCluster
+    from fyre.policy import Policy
+    from fyre.profiles import Profile
+
+    policy = Policy(namespace=namespace, profiles={"default": Profile(image=image)})
+    return OnCluster(policy, kubeconfig, context, checkout_image, relay)
 
 
 def _default_root() -> Path:

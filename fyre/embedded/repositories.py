@@ -92,6 +92,10 @@ class Shelf:
             return None
         return Bare(name, where, facts["id"], facts["created_at"])
 
+    def git_dir_of(self, repository_id: int) -> Path | None:
+        """The bare repository of that id, or None."""
+        return next((bare.git_dir for bare in self if bare.id == repository_id), None)
+
     def ensure(self, name: str) -> Bare:
         """The repository of that name, made now if need be; at no instant does half of one exist under its name."""
         found = self.find(name)

@@ -239,7 +239,11 @@ def _command(run: Run, profile: Profile) -> Object:
 _HOME = {
     "HOME": names.HOME,
     # The checkout may belong to another user than the command's: git asks to be told that this is meant.
+    # By a file for git 2.32 to 2.37, which hears of it no other way; by variables for a git that knows no such file.
     "GIT_CONFIG_SYSTEM": f"{names.TOP}/.git/fyre/gitconfig",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": names.TOP,
 }
 
 

@@ -1,0 +1,140 @@
+"""Putting the Kubernetes engine together: which cluster, under which policy, and how the code gets there."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from fyre import policy as policies
+from fyre.engines.kubernetes import KubernetesEngine, rbac
+from fyre.engines.kubernetes.api import Api
+from fyre.engines.kubernetes.delivery import ByExec, ByRelay
+from fyre.errors import TryAgainError, UserError
+from fyre.policy import Policy
+from fyre.receiver.relay import Relay
+from fyre.run import Repository
+
+_CHECKOUT = 3600.0  # seconds that a checkout may still need its key after the longest wait in the queue
+
+
+@dataclass(frozen=True)
+class OnCluster:
+    """Which cluster, and what of it."""
+
+    policy: Policy
+    kubeconfig: str | None = None
+    context: str | None = None
+    checkout_image: str = ""  # "" for the run's own
+    relay: str = ""  # HOST:PORT where pods reach us; "" streams the code in by exec
+    store: str = ""  # URL of the logs; "" keeps them beside the other state
+
+
+class Cluster:
+    """The engine, and the relay where there is one."""
+
+    def __init__(
+        self, on: OnCluster, state: Path, git_dir: Callable[[Repository], Path], by_id: Callable[[int], Path | None]
+    ) -> None:
+        """Raises ``UserError`` when the cluster can't be reached, or does not let us do what a run takes."""
+        api = Api(on.kubeconfig, on.context)
+        self._relay: RelayServer | None = None
+        try:
+            check_rights(api, on.policy, exec_mode=not on.relay)
+            if on.relay:
+                self._relay = RelayServer(on.relay, _kept(state / "relay.secret"), by_id)
+            delivery = (
+                ByRelay(self._relay.url, self._relay.newest_secret, on.policy.queue_limit + _CHECKOUT)
+                if self._relay
+                else ByExec(api, git_dir)
+            )
+            self.engine = KubernetesEngine(
+                api,
+                state,
+                policy=on.policy,
+                delivery=delivery,
+                instance=f"fyre-{_kept(state / 'instance')[:8].decode()}",
+                checkout_image=on.checkout_image,
+                store=on.store,
+            )
+        except TryAgainError as error:
+            raise UserError(str(error), hint="check `kubectl get jobs` with the same kubeconfig") from error
+
+    def start(self) -> None:
+        """Serve the relay."""
+        if self._relay is not None:
+            self._relay.start()
+
+    def stop(self) -> None:
+        """End the relay; pods that fetch just then try again."""
+        if self._relay is not None:
+            self._relay.stop()
+
+
+class RelayServer:
+    """The relay on an address of its own: pods reach nothing else of ours."""
+
+    def __init__(self, address: str, secret: bytes, by_id: Callable[[int], Path | None]) -> None:
+        """``address`` is HOST:PORT as pods see it. Raises ``UserError`` when it can't be listened on."""
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise UserError(
+                f"{address!r} is not HOST:PORT", hint="--relay 192.168.1.20:8021, as pods reach this machine"
+            )
+        try:
+            self._socket = socket.create_server((host, int(port)), backlog=512)
+        except OSError as error:
+            raise UserError(f"the relay can't listen on {address}: {error.strerror}") from error
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        self._secret = secret
+        app = Starlette(routes=Relay(lambda: [secret], by_id).routes())
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, http="httptools", lifespan="off", access_log=False, log_config=None)
+        )
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="relay", daemon=True)
+
+    def newest_secret(self) -> bytes:
+        """What new keys are made with."""
+        return self._secret
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self._socket.close()
+
+
+def check_rights(api: Api, policy: Policy, *, exec_mode: bool) -> None:
+    """Ask the cluster for every right that a run takes. Raises ``UserError`` that names those which are missing."""
+    for space in policies.namespaces(policy):
+        role = rbac.role(space, secrets=rbac.secrets(policy), exec_mode=exec_mode)
+        missing = [
+            f"{verb} {resource}{f' {name}' if name else ''}"
+            for group, resource, verb, name in rbac.needed(role)
+            if not api.may(space, group, resource, verb, name)
+        ]
+        if missing:
+            raise UserError(
+                f"in namespace {space} we may not {', '.join(missing)}",
+                hint=f"an admin applies what `fyre manifests --namespace {space}` prints",
+            )
+
+
+def _kept(path: Path) -> bytes:
+    """Random hex digits, made on first use and kept for this user alone."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_bytes()
