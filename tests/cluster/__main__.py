@@ -1,11 +1,16 @@
-"""``python -m tests.cluster [KUBECONFIG]``: a cluster until it is interrupted; says ``ready`` when pods can run."""
+"""``python -m tests.cluster [KUBECONFIG]``: a cluster until it is interrupted; says ``ready`` when pods can run.
+
+``kill -USR1`` (the pid is in ``KUBECONFIG.pid``) kills the API server with KILL, and starts it again 3 seconds later.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster, missing
@@ -19,13 +24,19 @@ def main() -> int:
         return 1
     home = Path(tempfile.mkdtemp(prefix="fyre-cluster-"))
     cluster = Cluster(home)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as an interrupt: whatever was started is stopped
     try:
         cluster.start()
         if len(sys.argv) > 1:
             Path(sys.argv[1]).write_text(cluster.kubeconfig.read_text())
+            Path(sys.argv[1] + ".pid").write_text(str(os.getpid()))
         print(f"ready {cluster.kubeconfig}", flush=True)
-        signal.pause()
+        while True:
+            signal.sigwait({signal.SIGUSR1})
+            cluster.kill("kube-apiserver")
+            time.sleep(3)
+            cluster.start_api_server()
     except KeyboardInterrupt:
         pass
     except BaseException:

@@ -1,0 +1,90 @@
+"""A person who pushes to a whole ``fyre up`` that runs its commands on the cluster."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fyre.wiring import Up
+from tests.cluster import access
+from tests.conftest import git
+from tests.receiver.conftest import NAME, Person
+
+RELAY_HOST = "10.99.0.1"
+"""Where pods of our own cluster reach this machine."""
+
+
+@pytest.fixture(scope="session")
+def admin() -> access.Admin:
+    if not access.KUBECONFIG:
+        pytest.skip(access.WHY_NOT)
+    return access.Admin()
+
+
+@pytest.fixture(scope="session")
+def namespace(admin: access.Admin) -> Iterator[str]:
+    with admin.namespace() as name:
+        yield name
+
+
+@pytest.fixture(params=["exec", "relay"])
+def relay(request: pytest.FixtureRequest) -> str:
+    """How the code comes into the pods: the option's value."""
+    if request.param == "exec":
+        return ""
+    try:
+        socket.create_server((RELAY_HOST, 0)).close()
+    except OSError:
+        pytest.skip("pods of this cluster have no known way to this machine")
+    return f"{RELAY_HOST}:0"
+
+
+@pytest.fixture
+def start_up(admin: access.Admin, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """Starts ``fyre up`` on the cluster, under exactly the Role it asks for; the one before is stopped."""
+    from fyre.clusters import OnCluster
+    from fyre.engines.kubernetes import rbac
+    from fyre.policy import Policy
+    from fyre.profiles import Profile
+
+    running: list[tuple[Up, threading.Thread]] = []
+
+    def stop() -> None:
+        while running:
+            up, thread = running.pop()
+            up.stop()
+            thread.join(60)
+            assert not thread.is_alive(), "fyre up does not stop"
+
+    def start(relay: str = "") -> Up:
+        stop()
+        policy = Policy(namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)})
+        role = rbac.role(namespace, secrets=(), exec_mode=not relay)
+        config = admin.kubeconfig(namespace, tmp_path, role["rules"])
+        on = OnCluster(policy, kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay)
+        up = Up(tmp_path / "state", "127.0.0.1", 0, jobs=1, on=on)
+        thread = threading.Thread(target=up.serve)
+        thread.start()
+        running.append((up, thread))
+        return up
+
+    yield start
+    stop()
+
+
+@pytest.fixture
+def person(start_up: Callable[..., Up], relay: str, repo: Path) -> Person:
+    """Somebody with a clone; the first push is done."""
+    return somebody(start_up(relay), repo)
+
+
+def somebody(up: Up, repo: Path) -> Person:
+    """Somebody with a clone of a repository on that forge."""
+    git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
+    who = Person(up, repo)
+    who.push()
+    return who
