@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from fyre.state import State
 from fyre.wiring import Up
 from tests.cluster import access
 from tests.cluster.conftest import somebody
@@ -50,11 +51,9 @@ def test_an_api_server_that_was_away_costs_nothing(
     person = somebody(start_up(), repo)
     over = person.run("true")
     person.final(over)
-    ends_meanwhile = person.run("echo begun; sleep 4; echo ended")
-    while "running" not in {one["description"] for one in person.statuses(ends_meanwhile)}:
-        time.sleep(0.1)
+    ends_meanwhile = person.run("echo begun; sleep 6; echo ended")
     goes_on = person.run("for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 1; done")
-    while len(list(person.up.engine.waiting())) < 2:
+    while [record.state for record in person.up.engine.records()].count(State.RUNNING) < 2:
         time.sleep(0.1)
     kill_api_server()
     pushed_meanwhile = person.run("echo late")
