@@ -18,9 +18,9 @@ from fyre.errors import TryAgainError
 from fyre.run import Record
 from fyre.state import State
 from tests.engines.contract import await_end, await_state, make_run
-from tests.engines.test_local import Make, make, sha
+from tests.engines.test_local import Make, make
 
-__all__ = ["make", "sha"]  # fixtures
+__all__ = ["make"]  # fixtures
 
 
 @contextmanager

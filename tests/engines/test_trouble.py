@@ -17,9 +17,9 @@ from fyre.engines.local import LocalEngine, checkout
 from fyre.run import Run
 from fyre.state import State
 from tests.engines.contract import await_end, await_state, make_run
-from tests.engines.test_local import Make, alive, engine, make, sha
+from tests.engines.test_local import Make, alive, engine, make
 
-__all__ = ["engine", "make", "sha"]  # fixtures
+__all__ = ["engine", "make"]  # fixtures
 
 
 def waiting_behind_another(engine: LocalEngine, sha: str, command: str = "echo ran") -> tuple[Run, Run]:
