@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from fyre import ident, repofile, state, status, units
+from fyre import policy as policies
 from fyre import run as runs
 from fyre.asked import Asked
 from fyre.policy import Policy
@@ -79,7 +80,7 @@ def plan(heard: Heard, observed: Observed, policy: Policy, now: float) -> tuple[
     """What to do about one commit. Empty when all of it is done already."""
     if not (heard.asked.runs or heard.asked.problems) or _only_passing_by(heard, policy):
         return ()
-    open_ = [run for run in _wanted(heard, now) if not _launched_here(run, observed)]
+    open_ = [run for run in _wanted(heard, policy, now) if not _launched_here(run, observed)]
     spoilt = _spoilt(heard)
     if not open_ and not spoilt:
         return ()
@@ -90,8 +91,8 @@ def plan(heard: Heard, observed: Observed, policy: Policy, now: float) -> tuple[
     return tuple(action for run in open_ for action in _decide(run, heard, observed, policy, now))
 
 
-def as_run(heard: Heard, spec: Spec, name: str, *, key: str, now: float, attempt: int = 1) -> Run:
-    """The run of a commit, with the repository's defaults settled."""
+def as_run(heard: Heard, spec: Spec, name: str, policy: Policy, *, key: str, now: float, attempt: int = 1) -> Run:
+    """The run of a commit, with the repository's defaults settled, then the policy's."""
     defaults = heard.defaults if isinstance(heard.defaults, Defaults) else Defaults()
     return Run(
         key=key,
@@ -102,7 +103,7 @@ def as_run(heard: Heard, spec: Spec, name: str, *, key: str, now: float, attempt
         ref=heard.ref,
         actor=heard.actor,
         name=name,
-        spec=repofile.settle(spec, name, defaults),
+        spec=policies.settle(policy, repofile.settle(spec, name, defaults)),
         digest=spec.digest,
         fyre_id=heard.asked.fyre_id,
         attempt=attempt,
@@ -115,12 +116,12 @@ def _only_passing_by(heard: Heard, policy: Policy) -> bool:
     return heard.ref.startswith(policy.lab) and not heard.asked.fyre_from
 
 
-def _wanted(heard: Heard, now: float) -> Iterable[Run]:
+def _wanted(heard: Heard, policy: Policy, now: float) -> Iterable[Run]:
     """The commit's runs under the identity they have when nothing of this Fyre-Id was launched before."""
     identity = heard.asked.fyre_id or heard.commit.sha
     for spec, name, ordinal in zip(heard.asked.runs, heard.asked.names, _ordinals(heard.asked.runs), strict=True):
         key = runs.key(heard.repository, identity, spec.digest, ordinal)
-        yield as_run(heard, spec, name, key=key, now=now)
+        yield as_run(heard, spec, name, policy, key=key, now=now)
 
 
 def _ordinals(specs: tuple[Spec, ...]) -> Iterable[int]:
@@ -175,7 +176,7 @@ def refusal(run: Run, heard: Heard, policy: Policy, now: float) -> str:
     made = heard.commit.committed_at if minted is None else min(minted, heard.commit.committed_at)
     if now - made > policy.history:
         return f"made {units.text_of(now - made).split(' ')[0].replace('d', ' days')} ago · /fyre rerun"
-    return ""
+    return policies.offence(policy, run.spec)
 
 
 def _same_run(record: Record, run: Run) -> bool:

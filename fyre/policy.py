@@ -1,11 +1,15 @@
-"""What the admin allows. Pure; the defaults are those of ``fyre up``, where the person is the admin."""
+"""What the admin allows. Pure; the defaults are those of ``fyre up``, where the person is the admin.
+
+``fyre.policyfile`` reads one from a file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from fyre import units
 from fyre.profiles import Profile
 from fyre.spec import Spec
 
@@ -29,8 +33,27 @@ class Policy:
     lab: str = "refs/heads/fyre/"
     """Refs of lab notebooks: only commits with a Fyre-From launch there."""
 
+    timeout_max: int | None = None
+    """Seconds that each start of a command may take at most; None for no bound."""
+
+    timeout_default: int | None = None
+    """Seconds for who names no timeout; None for the longest there is."""
+
+    retries_max: int | None = None
+    """Further starts that a run may ask for at most; None for no bound of the admin's."""
+
     profiles: Mapping[str, Profile] | None = None
-    """What runs may choose from; None where the engine has no profiles, as the local one."""
+    """What runs may choose from. None where the engine has no profiles, as the local one: profile, image, resources and
+    secrets are not checked there, since a run gets none of them."""
+
+    images: tuple[str, ...] = ("*",)
+    """Globs of the images that a run may name itself; those that a profile names are the admin's own choice."""
+
+    caps: tuple[tuple[str, str], ...] = ()
+    """The largest quantity of each resource that a run may ask for: (("cpu", "64"), ("memory", "512Gi"))."""
+
+    other_resources: bool = True
+    """Whether a run may ask for resources without a cap, as much as it likes."""
 
     namespace: str = "default"
     """Where runs go on a cluster."""
@@ -61,3 +84,87 @@ def namespaces(policy: Policy) -> tuple[str, ...]:
     """Every namespace that a run may be in, each once."""
     profiles = (profile.namespace for profile in (policy.profiles or {}).values() if profile.namespace)
     return tuple(dict.fromkeys((policy.namespace, *policy.namespaces.values(), *profiles)))
+
+
+def settle(policy: Policy, spec: Spec) -> Spec:
+    """The spec with the policy's timeout where nobody named one: what is bounded must not be escaped by silence."""
+    return replace(spec, timeout=spec.timeout or policy.timeout_default or policy.timeout_max)
+
+
+def offence(policy: Policy, spec: Spec) -> str:
+    """Why this may not run, in words for who asked for it; empty when it may. Defaults are settled in ``spec``."""
+    return next(_offences(policy, spec), "")
+
+
+def _offences(policy: Policy, spec: Spec) -> Iterator[str]:
+    if policy.timeout_max is not None and (spec.timeout or 0) > policy.timeout_max:
+        yield f"asks for a timeout of {units.text_of(spec.timeout or 0)}, at most {units.text_of(policy.timeout_max)}"
+    if policy.retries_max is not None and (spec.retries or 0) > policy.retries_max:
+        yield f"asks for {spec.retries} retries, at most {policy.retries_max}"
+    if policy.profiles is None:
+        return
+    if spec.profile is not None and spec.profile not in policy.profiles:
+        yield f'there is no profile "{spec.profile}"{_instead(spec.profile, policy.profiles)}'
+        return
+    profile = profile_of(policy, spec)
+    yield from _of_image(policy, profile, spec.image)
+    yield from _of_secrets(profile, spec.secrets)
+    yield from _of_resources(policy, spec.resources)
+
+
+def _instead(name: str, profiles: Mapping[str, Profile]) -> str:
+    from difflib import get_close_matches  # only an error pays for it
+
+    close = get_close_matches(name, profiles, n=1)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": there are {', '.join(profiles)}" if profiles else ""
+
+
+def _of_image(policy: Policy, profile: Profile, image: str | None) -> Iterator[str]:
+    if not image and not profile.image:
+        yield f'no image: neither the run nor profile "{profile.name}" names one'
+    elif image and image != profile.image and not any(_fits(image, glob) for glob in policy.images):
+        yield f"image {image} is outside what the policy allows: {', '.join(policy.images) or 'no others'}"
+
+
+def _fits(image: str, glob: str) -> bool:
+    """Whether a glob allows an image. No wildcard reaches across the end of the registry's host, unless nothing stands
+    before it: else ``python*`` would allow python.example.net/x, and ``*.example.org/*`` example.net/a.example.org/x.
+    """
+    host, _, path = image.partition("/")
+    if not path or not _is_host(host):
+        return fnmatchcase(image, glob)
+    if "/" not in glob:
+        return glob.startswith("*") and fnmatchcase(image, glob)
+    of_host, _, of_path = glob.partition("/")
+    return fnmatchcase(host, of_host) and fnmatchcase(path, of_path)
+
+
+def _is_host(first: str) -> bool:
+    """Whether the first part of a reference is a registry (github.com/distribution/reference, splitDockerDomain)."""
+    return "." in first or ":" in first or first == "localhost" or first != first.lower()
+
+
+def _of_secrets(profile: Profile, asked: tuple[str, ...]) -> Iterator[str]:
+    allowed = (*profile.secrets, *profile.secrets_allowed)
+    for secret in asked:
+        if not any(fnmatchcase(secret, glob) for glob in allowed):
+            yield f"secret {secret} is not allowed in profile {profile.name}"
+
+
+def _of_resources(policy: Policy, asked: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    caps = dict(policy.caps)
+    for name, quantity in asked:
+        if name in caps and _exceeds(quantity, caps[name]):
+            yield f"asks for {name}={quantity[:40]}, at most {caps[name]}"
+        elif name not in caps and not policy.other_resources:
+            yield f"asks for {name}, and the policy knows only {', '.join(caps) or 'no resources'}"
+
+
+def _exceeds(quantity: str, cap: str) -> bool:
+    """Whether it is more than the cap; what can't be compared is."""
+    try:
+        return units.quantity(quantity) > units.quantity(cap)
+    except units.BadValueError:
+        return True

@@ -6,6 +6,10 @@ Every parser takes text and answers with the value, or raises ``BadValueError`` 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 COMMAND_MAX = 100 * 1024
 """Bytes of one command: Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN), a Job must hold it as well."""
@@ -19,6 +23,9 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Kubernetes: a qualified name (k8s.io/apimachinery validation.IsQualifiedName) and a quantity (resource.Quantity).
 _RESOURCE = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
 _QUANTITY = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", re.ASCII)
+_MEANING = {"": (1, 1), "m": (1, 1000)}
+_MEANING |= {letter: (1000**power, 1) for power, letter in enumerate("kMGTPE", 1)}
+_MEANING |= {f"{letter}i": (1024**power, 1) for power, letter in enumerate("KMGTPE", 1)}
 _PLAIN_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
 _OTHER_WORDS = {"mem": "memory", "ram": "memory", "cpus": "cpu", "cores": "cpu", "gpu": "nvidia.com/gpu"}
 # github.com/distribution/reference: [host[:port]/]path[:tag][@digest]
@@ -152,6 +159,16 @@ def resource(key: str, quantity: str) -> tuple[str, str]:
     if key not in ("cpu", "memory", "ephemeral-storage") and not quantity.isdigit():
         raise BadValueError(f"{key[:60]} takes whole numbers only, not {_shown(quantity)}", f"write {key}=1")
     return key, quantity
+
+
+def quantity(text: str) -> Fraction:
+    """A quantity as the exact number that it means to Kubernetes, to be compared: ``500m`` is a half."""
+    from fractions import Fraction  # the hooks read resources too, and never compare them
+
+    number = text.rstrip("mkKMGTPEi")
+    if len(text) > 64 or not _QUANTITY.fullmatch(text):
+        raise BadValueError(f"{_shown(text)} is not a quantity", "write it like 4, 500m, 16Gi or 512Mi")
+    return Fraction(number) * Fraction(*_MEANING[text[len(number) :]])
 
 
 def text_of(seconds: float) -> str:

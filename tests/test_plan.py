@@ -331,3 +331,24 @@ def test_defaults_are_settled_into_the_run(world: World) -> None:
     assert isinstance(launch, Launch)
     spec = launch.run.spec
     assert (spec.timeout, spec.retries, spec.env, spec.setup) == (7200, 2, (("A", "1"),), ("uv sync",))
+
+
+def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(world: World) -> None:
+    commit = world.mirrors.commit(REPOSITORY, world.commit())
+    defaults = repofile.read("timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n")
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults)
+    for policy, offence in (
+        (Policy(timeout_max=60), "refused: asks for a timeout of 2h 00m, at most 1m 00s"),
+        (Policy(profiles={}, images=("python:*",)), "refused: image evil.example.net/x is outside"),
+    ):
+        (post,) = plan.plan(heard, Observed(posted={}), policy, world.now)
+        assert isinstance(post, Post)
+        assert (post.status.state, post.status.description.startswith(offence)) == ("error", True)
+
+
+def test_the_policys_timeout_is_the_runs_where_nobody_named_one(world: World) -> None:
+    commit = world.mirrors.commit(REPOSITORY, world.commit())
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message))
+    (launch,) = plan.plan(heard, Observed(posted={}), Policy(timeout_max=60), world.now)
+    assert isinstance(launch, Launch)
+    assert launch.run.spec.timeout == 60

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 
 from fyre import asked, status, units
+from fyre import policy as policies
 from fyre import run as runs
 from fyre.asked import Asked, settle_names
 from fyre.plan import Heard, Launch, Post, as_run
@@ -56,8 +57,11 @@ def _run(hands: Hands, said: Said, command: Command) -> str:
         return ""
     taken = [record.run.name for record in _here(hands, said)]
     name = settle_names((*taken, *heard.asked.names, ""))[-1]
-    hands.do(said.repository, Launch(as_run(heard, Spec(command.text), name, key=key, now=hands.clock())))
-    return ""
+    run = as_run(heard, Spec(command.text), name, hands.policy, key=key, now=hands.clock())
+    refused = _refused(hands, [run])
+    if not refused:
+        hands.do(said.repository, Launch(run))
+    return refused
 
 
 def _rerun(hands: Hands, said: Said, command: Command) -> str:
@@ -71,6 +75,9 @@ def _rerun(hands: Hands, said: Said, command: Command) -> str:
     again = [run for run in _candidates(hands, said, heard, newest) if _named(run.name, command.text)]
     if not again:
         return f"nothing to rerun here{f' is named {command.text}' if command.text else ''}."
+    refused = _refused(hands, again)
+    if refused:
+        return refused
     for run in again:
         before = newest.get(run.name.lower())
         if before is not None and not before.state.final and before.run.key != run.key:
@@ -78,6 +85,12 @@ def _rerun(hands: Hands, said: Said, command: Command) -> str:
         hands.do(said.repository, Launch(run))
     _forgive(hands, said)
     return ""
+
+
+def _refused(hands: Hands, wanted: Iterable[Run]) -> str:
+    """What the policy has against any of these: a comment gets no further than a push."""
+    offences = [(run.name, policies.offence(hands.policy, run.spec)) for run in wanted]
+    return "; ".join(f"`{name}` is refused: {offence}" for name, offence in offences if offence)
 
 
 def _cancel(hands: Hands, said: Said, command: Command) -> str:
@@ -102,7 +115,7 @@ def _candidates(hands: Hands, said: Said, heard: Heard, newest: dict[str, Record
         key = _key(said, spec, name)
         if before is not None and before.run.key == key:
             attempt = before.run.attempt  # this very comment, delivered again
-        yield as_run(heard, spec, name, key=key, now=hands.clock(), attempt=attempt)
+        yield as_run(heard, spec, name, hands.policy, key=key, now=hands.clock(), attempt=attempt)
 
 
 def _heard(hands: Hands, said: Said) -> Heard:
