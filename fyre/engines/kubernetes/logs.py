@@ -103,6 +103,10 @@ class Logs:
         """Whether something of a run is being read."""
         return bool(self._reading(key))
 
+    def prune(self, before: float) -> None:
+        """Drop logs that were kept before a time."""
+        self._store.prune(before)
+
     def close(self) -> None:
         """Stop reading; the next start goes on where this one stopped."""
         self._stopped.set()
@@ -127,11 +131,12 @@ class Logs:
     def _read(self, folder: Path, source: Source, secrets: Callable[[], list[bytes]]) -> None:
         """The thread of one container: read to the end, however often the connection breaks."""
         try:
-            hidden = secrets()
+            hidden: list[bytes] | None = None
             pause = _PAUSE[0]
             while not self._stopped.is_set():
                 over = source.ended()  # asked before reading: what is written after a container's end is nothing
                 try:
+                    hidden = secrets() if hidden is None else hidden  # nothing is read before it is known what to hide
                     self._copy(folder, source, hidden)
                     if over or source.ended():
                         break
@@ -139,7 +144,7 @@ class Logs:
                     if source.ended():
                         break
                 except (TryAgainError, UserError) as error:  # not begun yet, or broken off
-                    log.debug("the log of %s: %s", source.pod, error)
+                    log.info("the log of %s: %s", source.pod, error)
                 self._stopped.wait(pause)
                 pause = min(pause * 2, _PAUSE[1])
             if not self._stopped.is_set():

@@ -45,6 +45,11 @@ def timed_out(pod: Object) -> bool:
     return told.startswith("timed out after ") or pod.get("status", {}).get("reason") == "DeadlineExceeded"
 
 
+def has_output(pod: Object) -> bool:
+    """Whether there is a log to be read: the command's, or that of a checkout that failed."""
+    return started(pod) or checkout_failed(pod) or "terminated" in command(pod).get("state", {})
+
+
 def checkout_failed(pod: Object) -> bool:
     """Whether the code could not be had, so that the checkout's own output is the log."""
     return bool(terminated(pod, names.CHECKOUT).get("exitCode"))

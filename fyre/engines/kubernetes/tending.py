@@ -22,10 +22,16 @@ ASK = 10.0
 """Seconds between two questions for the events of one run; the first is asked after half of that."""
 
 
-def tend(engine: KubernetesEngine, closed: threading.Event, every: float) -> None:
+EVERY = 1.0
+"""Seconds between two looks at all that waits."""
+
+_PRUNE_EVERY = 3600.0
+
+
+def tend(engine: KubernetesEngine, closed: threading.Event) -> None:
     """Look at all that waits, again and again, until ``closed``."""
     tender = Tender(engine)
-    while not closed.wait(every):
+    while not closed.wait(EVERY):
         try:
             tender.look()
         except Exception:
@@ -40,11 +46,12 @@ class Tender:
         self._engine = engine
         self._since: dict[str, float] = {}
         self._asked: dict[str, float] = {}
+        self._prune_at = 0.0
 
     def look(self) -> None:
         """Once through all that has not ended."""
-        self._engine.logs.clean(60.0)
-        waiting = self._engine.waiting()
+        self._clean()
+        waiting = self._engine.known.pending()
         keys = {record.run.key for record, _, _ in waiting}
         for known in (self._since, self._asked):
             for gone in known.keys() - keys:
@@ -54,6 +61,14 @@ class Tender:
                 self._tend(record, job, found)
             except (TryAgainError, UserError) as error:
                 log.warning("%s: %s", record.run.key, error)
+
+    def _clean(self) -> None:
+        self._engine.logs.clean(60.0)
+        if time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + _PRUNE_EVERY
+            before = time.time() - self._engine.policy.history
+            self._engine.known.forget(before)
+            self._engine.logs.prune(before)
 
     def _tend(self, record: Record, job: Object, found: list[Object]) -> None:
         key, now = record.run.key, time.time()
@@ -85,12 +100,11 @@ class Tender:
             events = self._engine.cluster.events(about["namespace"], about["uid"])
             warnings = [event for event in events if event.get("type") == "Warning"]
             self._hint(key, _told(warnings[-1]) if warnings else "")
-        hint = self._engine.hints.get(key, "")
+        hint = self._engine.known.hinted(key)
         return observe.Trouble(hint, hopeless=not _passes(hint)) if hint else None
 
     def _hint(self, key: str, hint: str) -> None:
-        if self._engine.hints.get(key, "") != hint:
-            self._engine.hints[key] = hint
+        if self._engine.known.hint(key, hint):
             self._engine.look(key)
 
 

@@ -1,0 +1,147 @@
+"""What is known of each run: its Job, its pods, and the record that they add up to. One lock around all of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+from fyre import run as runs
+from fyre.engines.kubernetes import names, observe, pods
+from fyre.engines.kubernetes.pods import Object
+from fyre.run import Record
+from fyre.state import State
+
+log = logging.getLogger(__name__)
+
+DELETED = "its Job was deleted"
+
+
+class Known:
+    """Jobs and pods as they were last heard of, by the run's key. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.RLock()
+        self._jobs: dict[str, Object] = {}
+        self._pods: dict[str, dict[str, Object]] = {}
+        self._records: dict[str, Record] = {}
+        self._hints: dict[str, str] = {}
+
+    def take_job(self, job: Object) -> str:
+        """Know a Job, unless a newer state of it is known; its run's key, or "" where it carries none."""
+        job = pods.trimmed(job)
+        key: str = job["metadata"]["labels"].get(names.KEY, "")
+        notes = pods.notes(job)
+        if names.RUN not in notes:
+            log.warning("Job %s carries our labels and no run: left alone", job["metadata"]["name"])
+            return ""
+        with self._mutex:
+            known = self._jobs.get(key)
+            if known is not None and _version(known) > _version(job):
+                return key
+            if key not in self._records:
+                self._records[key] = Record(runs.from_json(json.loads(notes[names.RUN])))
+            notes[names.RUN] = ""  # it is in the record now, and there are thousands
+            self._jobs[key] = job
+        return key
+
+    def take_pod(self, pod: Object, *, gone: bool) -> str:
+        """Know a pod; what a deleted one said last still counts. Its run's key."""
+        key: str = pod["metadata"]["labels"].get(names.KEY, "")
+        if gone:
+            pod[pods.GONE] = True
+        with self._mutex:
+            if gone and key not in self._jobs:
+                self._pods.pop(key, None)
+            else:
+                self._pods.setdefault(key, {})[pod["metadata"]["uid"]] = pod
+        return key
+
+    def lose_job(self, key: str) -> bool:
+        """A Job is gone: forgotten where all was said about it; else its end is still to be told, and this is True."""
+        with self._mutex:
+            job, record = self._jobs.pop(key, None), self._records.get(key)
+            self._pods.pop(key, None)
+            if job is None or record is None:
+                return False
+            if names.OUTCOME in pods.notes(job):
+                del self._records[key]
+                return False
+            if not record.state.final:
+                state = State.CANCELLED if record.cancelled_by else State.ERROR
+                self._records[key] = replace(record, state=state, reason=DELETED, ended_at=time.time())
+        return True
+
+    def refresh(self, key: str) -> tuple[Record, Record, Object, list[Object]] | None:
+        """The record before, and now, with the Job and the pods it was read off; None when there is no Job."""
+        with self._mutex:
+            job, before = self._jobs.get(key), self._records.get(key)
+            if job is None or before is None:
+                return None
+            found = list(self._pods.get(key, {}).values())
+            now = self._records[key] = observe.record(before, job, found, self._hints.get(key, ""))
+        return before, now, job, found
+
+    def hint(self, key: str, text: str) -> bool:
+        """Know what events say of a run; False when that is nothing new."""
+        with self._mutex:
+            new = self._hints.get(key, "") != text
+            self._hints[key] = text
+        return new
+
+    def hinted(self, key: str) -> str:
+        """What events said of a run."""
+        with self._mutex:
+            return self._hints.get(key, "")
+
+    def note(self, key: str, **given: Any) -> None:  # noqa: ANN401 - fields of Record
+        """Put notes into a record whose Job is gone."""
+        with self._mutex:
+            if key in self._records:
+                self._records[key] = replace(self._records[key], **given)
+
+    def forget(self, before: float) -> None:
+        """Drop the records without a Job that ended before a time: nothing else would."""
+        with self._mutex:
+            old = [k for k, r in self._records.items() if k not in self._jobs and (r.ended_at or before) < before]
+            for key in old:
+                del self._records[key]
+            for key in self._hints.keys() - self._records.keys():
+                del self._hints[key]
+
+    def records(self) -> list[Record]:
+        """All of them."""
+        with self._mutex:
+            return list(self._records.values())
+
+    def record(self, key: str) -> Record | None:
+        """One run's."""
+        with self._mutex:
+            return self._records.get(key)
+
+    def job(self, key: str) -> Object | None:
+        """One run's Job."""
+        with self._mutex:
+            return self._jobs.get(key)
+
+    def pod(self, key: str, uid: str) -> Object | None:
+        """One pod of a run."""
+        with self._mutex:
+            return self._pods.get(key, {}).get(uid)
+
+    def pending(self) -> list[tuple[Record, Object, list[Object]]]:
+        """The runs whose command has not ended, with their Jobs and pods."""
+        with self._mutex:
+            return [
+                (record, self._jobs[key], list(self._pods.get(key, {}).values()))
+                for key, record in self._records.items()
+                if not record.state.final and key in self._jobs
+            ]
+
+
+def _version(thing: Object) -> int:
+    """Comparable since Kubernetes 1.35 by contract, and before by how etcd counts."""
+    return int(thing["metadata"]["resourceVersion"])
