@@ -11,29 +11,29 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 HEADERS = {"Authorization": "token benchmark"}
+FYRE = (sys.executable, "-m", "fyre")
 
 
 class Server:
     """A ``fyre up`` as a process of its own; it can be killed and started again on the same root and port."""
 
-    def __init__(self, root: Path, jobs: int = 2) -> None:
+    def __init__(self, root: Path, jobs: int = 2, options: Sequence[str] = (), program: Sequence[str] = FYRE) -> None:
         self.root, self.jobs, self.port = root, jobs, 0
+        self.options, self.program = options, program
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
 
     def start(self) -> None:
         """Start it and wait until it serves."""
         command = [
-            sys.executable,
-            "-m",
-            "fyre",
+            *self.program,
             "up",
             "--root",
             str(self.root),
@@ -41,6 +41,7 @@ class Server:
             str(self.port),
             "--jobs",
             str(self.jobs),
+            *self.options,
         ]
         errors = (self.root.parent / "server.log").open("a")
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -53,6 +54,15 @@ class Server:
         else:
             raise RuntimeError(f"fyre up did not start; see {errors.name}")
         subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=errors)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Started, and ended afterwards."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it, by pid."""
@@ -84,15 +94,19 @@ class Server:
 @contextmanager
 def server(jobs: int = 2) -> Iterator[tuple[Server, Path]]:
     """A running server and the folder that it and the benchmark keep everything in."""
-    with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder)
-        os.environ.update(isolated(place))
-        one = Server(place / "state", jobs)
-        one.start()
-        try:
-            yield one, place
-        finally:
-            one.stop()
+    with folder() as where:
+        one = Server(where / "state", jobs)
+        with one.running():
+            yield one, where
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder for all state, and a git that knows nothing of this machine."""
+    with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as name:
+        os.environ.update(isolated(Path(name)))
+        Path(name, "state").mkdir()
+        yield Path(name)
 
 
 def isolated(place: Path) -> dict[str, str]:

@@ -1,0 +1,269 @@
+"""From a webhook to the Job that the API server has accepted, beside bare POSTs of the same Job, in the same run.
+
+``python benchmarks/cluster_launch.py [ROUNDS] [DELIVERIES]`` prints JSON. Ours: a signed delivery over HTTP, Door,
+plan, engine, from the moment its sender begins to send. Bare: the client library's ``create_namespaced_job`` with the
+finished object, a kept connection and an answer that is not parsed, one thread, as the receiver has one.
+
+What is cached or left out: the forge answers from memory (no status on the SHA, every POST taken); commits are read
+from a bare repository on this disk. What is not left out: the ledger's notes on each Job and the watches run beside.
+The Jobs are suspended, so that no container takes part.
+"""
+
+from __future__ import annotations
+
+import copy
+import hmac
+import http.client
+import json
+import multiprocessing
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import cluster
+import place
+
+from fyre.engines.kubernetes.api import Api
+from fyre.engines.kubernetes.pods import Object
+from fyre.forge import Activity, Forge, Posted
+from fyre.run import Repository
+from fyre.status import Status
+
+SECRET = b"benchmark"
+REPOSITORY = Repository("http://forge/api", 7, "bench/launch")
+REST = 0.2
+"""Seconds between two measurements of the latency: the ledger's notes on the Job before are through by then."""
+
+
+class Suspending(Api):
+    """The API, with every Job suspended; ``line`` is told when it was accepted, and of the first one what it was."""
+
+    def __init__(self, kubeconfig: str, line: Connection) -> None:
+        super().__init__(kubeconfig)
+        self._line = line
+        self._shown = False
+
+    def create_job(self, namespace: str, job: Object, *, dry_run: bool = False) -> Object:
+        """Create, and tell."""
+        job["spec"]["suspend"] = True
+        given = None if self._shown else copy.deepcopy(job)
+        made = super().create_job(namespace, job, dry_run=dry_run)
+        self._line.send((time.monotonic_ns(), given))
+        self._shown = True
+        return made
+
+
+class Quiet(Forge):
+    """A forge that answers at once: nothing is known of any commit, and every status is taken."""
+
+    def me(self) -> str:
+        """Us."""
+        return "fyre"
+
+    def repositories(self) -> list[Repository]:
+        """The one."""
+        return [REPOSITORY]
+
+    def statuses(self, repository: Repository, sha: str) -> list[Posted]:  # noqa: ARG002 - the forge's
+        """None."""
+        return []
+
+    def post(self, repository: Repository, sha: str, status: Status) -> None:
+        """Nothing is kept."""
+
+    def activity(self, repository: Repository, since: float) -> list[Activity]:  # noqa: ARG002 - the forge's
+        """None."""
+        return []
+
+
+def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state: str) -> None:
+    """The other process: the receiver on the cluster. It says its port, then when each Job was accepted."""
+    import uvicorn
+    from starlette.applications import Starlette
+
+    from fyre.engines.index import Index
+    from fyre.engines.kubernetes import KubernetesEngine
+    from fyre.engines.kubernetes.delivery import ByRelay
+    from fyre.ledger import Ledger
+    from fyre.mirrors import Mirrors
+    from fyre.policy import Policy
+    from fyre.profiles import Profile
+    from fyre.receiver.app import Door
+    from fyre.receiver.hands import Hands
+    from fyre.receiver.reconcile import Receiver
+
+    policy = Policy(namespace=namespace, profiles={"default": Profile(image="example.org/image:1")})
+    api = Suspending(kubeconfig, line)
+    delivery = ByRelay("http://10.0.0.1:8021", lambda: SECRET, 3600)
+    engine = KubernetesEngine(api, Path(state), policy=policy, delivery=delivery, checkout_image="example.org/git:1")
+    forge, index = Quiet(REPOSITORY.forge, lambda: ""), Index(engine)
+    ledger = Ledger(forge, engine, index, lambda key: f"http://pages/{key}")
+    receiver = Receiver(Hands(forge, Mirrors(lambda _: Path(git_dir)), engine, index, ledger, policy))
+    receiver.start()
+    door = Door(forge.url, lambda: [SECRET], receiver.hear)
+    listening = socket.create_server(("127.0.0.1", 0))
+    line.send(listening.getsockname()[1])
+    app = Starlette(routes=list(door.routes()))
+    config = uvicorn.Config(
+        app, http="httptools", lifespan="off", access_log=False, log_config=None, timeout_keep_alive=600
+    )
+    threading.Thread(target=uvicorn.Server(config).run, args=([listening],), daemon=True).start()
+    line.recv()  # until we are told to end
+    receiver.stop()
+    engine.close()
+
+
+@dataclass
+class Ours:
+    """The receiver as its driver sees it."""
+
+    line: Connection
+    sender: http.client.HTTPConnection
+    job: Object = field(default_factory=dict)  # the first one, as it was sent
+
+    def deliver(self, sha: str) -> int:
+        """Send one delivery; when sending began."""
+        body = payload(sha)
+        signature = "sha256=" + hmac.new(SECRET, body, "sha256").hexdigest()
+        headers = {"X-GitHub-Event": "push", "X-Hub-Signature-256": signature, "Content-Type": "application/json"}
+        began = time.monotonic_ns()
+        self.sender.request("POST", "/webhook", body, headers)
+        answer = self.sender.getresponse()
+        answer.read()
+        assert answer.status == 202, answer.status
+        return began
+
+    def accepted(self, count: int = 1) -> int:
+        """When the last of the next so many was accepted."""
+        for _ in range(count):
+            at, job = self.line.recv()
+            self.job = job or self.job
+        return int(at)
+
+
+@contextmanager
+def receiver(namespace: str, git_dir: Path, state: Path) -> Iterator[Ours]:
+    """A receiver of its own process."""
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    kubeconfig = os.environ["FYRE_TEST_KUBECONFIG"]
+    arguments = (theirs, kubeconfig, namespace, str(git_dir), str(state))
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments)
+    process.start()
+    try:
+        yield Ours(ours, http.client.HTTPConnection("127.0.0.1", ours.recv()))
+    finally:
+        ours.send("end")
+        process.join(30)
+        process.kill()
+
+
+def payload(sha: str) -> bytes:
+    """A push of one commit, as far as it is read."""
+    told = {"id": REPOSITORY.id, "full_name": REPOSITORY.name, "default_branch": "main"}
+    return json.dumps({
+        "ref": "refs/heads/main", "before": "1" * 40, "after": sha, "deleted": False, "commits": [{"id": sha}],
+        "sender": {"login": "ada"}, "repository": told,
+    }).encode()  # fmt: skip
+
+
+class Bare:
+    """The floor: the same Job under another name and another instance, so that our watches don't hear of it."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._api = Api(os.environ["FYRE_TEST_KUBECONFIG"])
+        self._number = 0
+
+    def body(self, job: Object) -> Object:
+        """The next Job like that one."""
+        self._number += 1
+        other = copy.deepcopy(job)
+        other["metadata"]["name"] = f"bare-{self._number}"
+        for labels in (other["metadata"]["labels"], other["spec"]["template"]["metadata"]["labels"]):
+            labels["app.kubernetes.io/instance"] = "bare"
+        return other
+
+    def post(self, body: Object) -> float:
+        """Seconds that the POST took."""
+        began = time.monotonic_ns()
+        self._api.create_job(self._namespace, body)
+        return (time.monotonic_ns() - began) / 1e9
+
+
+def latency(ours: Ours, bare: Bare, shas: list[str]) -> tuple[list[float], list[float]]:
+    """Milliseconds of both, in turn."""
+    fyre, floor = [], []
+    for sha in shas:
+        began = ours.deliver(sha)
+        fyre.append((ours.accepted() - began) / 1e6)
+        time.sleep(REST)
+        floor.append(bare.post(bare.body(ours.job)) * 1e3)
+        time.sleep(REST)
+    return fyre[2:], floor[2:]
+
+
+def rates(ours: Ours, bare: Bare, shas: list[str]) -> tuple[float, float]:
+    """Jobs a second of both: deliveries sent without waiting for their Jobs, and POSTs one after the other."""
+    began = ours.deliver(shas[0])
+    sender = threading.Thread(target=lambda: [ours.deliver(sha) for sha in shas[1:]])
+    sender.start()
+    fyre = len(shas) / ((ours.accepted(len(shas)) - began) / 1e9)
+    sender.join()
+    time.sleep(len(shas) / 40)  # for the ledger and the controllers to come to rest
+    bodies = [bare.body(ours.job) for _ in shas]
+    began = time.monotonic_ns()
+    for body in bodies:
+        bare.post(body)
+    floor = len(shas) / ((time.monotonic_ns() - began) / 1e9)
+    time.sleep(len(shas) / 80)
+    return fyre, floor
+
+
+def main(rounds: int, deliveries: int, repeats: int = 3) -> None:
+    """Latency first, then the rate."""
+    with cluster.namespace() as (_, namespace), tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder:
+        os.environ.update(place.isolated(Path(folder)))
+        path = place.repository(Path(folder), "launch", files=10)
+        messages = [f"Launch {n}\n\nFyre-Run: echo {n}\n" for n in range(rounds + 2 + repeats * deliveries)]
+        shas = place.commits(path, messages)
+        with receiver(namespace, path / ".git", Path(folder) / "state") as ours:
+            bare = Bare(namespace)
+            fyre, floor = latency(ours, bare, shas[: rounds + 2])
+            rest = shas[rounds + 2 :]
+            pairs = [rates(ours, bare, rest[n * deliveries :][:deliveries]) for n in range(repeats)]
+    report(fyre, floor, pairs)
+
+
+def report(fyre: list[float], floor: list[float], pairs: list[tuple[float, float]]) -> None:
+    """Both, and their ratios."""
+    ratio = {share: cluster.percentile(fyre, share) / cluster.percentile(floor, share) for share in (0.5, 0.99)}
+    rate = statistics.median(ours / bare for ours, bare in pairs)
+    print(json.dumps({
+        "rounds": len(fyre),
+        "webhook_to_job_ms": cluster.spread(fyre),
+        "bare_post_ms": cluster.spread(floor),
+        "ratio_p50": round(ratio[0.5], 2),
+        "ratio_p50_target": 3,
+        "ratio_p99": round(ratio[0.99], 2),
+        "ratio_p99_target": 4,
+        "deliveries_a_second": [round(ours, 1) for ours, _ in pairs],
+        "bare_posts_a_second": [round(bare, 1) for _, bare in pairs],
+        "rate_ratio": round(rate, 2),
+        "rate_ratio_target": 0.6,
+        "threads": 1,
+        "left_out": "the forge answers from memory; commits are read from this disk; Jobs are suspended",
+    }, indent=2))  # fmt: skip
+    sys.exit(ratio[0.5] > 3 or ratio[0.99] > 4 or rate < 0.6)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200, int(sys.argv[2]) if len(sys.argv) > 2 else 200)
