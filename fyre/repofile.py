@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fyre import units
+from fyre import units, yamllines
 from fyre.spec import Spec
-
-if TYPE_CHECKING:
-    from yaml.nodes import Node
+from fyre.yamllines import BadYamlError, Document, Keys
 
 PATH = ".fyre.yaml"
 SIZE_MAX = 64 * 1024
@@ -51,18 +49,16 @@ def read(text: str) -> Defaults:
     """The file's defaults. Raises ``BadFileError`` with the line."""
     if len(text.encode(errors="replace")) > SIZE_MAX:
         raise BadFileError(1, f"the file is larger than {SIZE_MAX // 1024} KiB", "keep data in files of its own", text)
-    node, typed = _compose(text)
-    if node is None:
-        return Defaults()
-    lines = _lines(node, text)
     try:
-        data = _plain(node)
-        _validate(data, typed)
-        named = tuple((units.name(key), _spec(value)) for key, value in (data.get("names") or {}).items())
-        return Defaults(_spec(data), named)
-    except _AtError as error:
-        line = lines.get(error.path, 1) if error.path else 1
-        raise BadFileError(line, error.message, error.hint, text) from error
+        document = yamllines.read(text)
+        if document is None:
+            return Defaults()
+        _check(document)
+    except BadYamlError as error:
+        raise BadFileError(error.line, error.message, error.hint, text) from error
+    data = document.said
+    named = tuple((units.name(key), _spec(value)) for key, value in (data.get("names") or {}).items())
+    return Defaults(_spec(data), named)
 
 
 def settle(spec: Spec, name: str, defaults: Defaults) -> Spec:
@@ -97,101 +93,30 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-class _AtError(Exception):
-    """Something wrong at a path of the document, before the line is known."""
-
-    def __init__(self, path: tuple[str | int, ...], message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.path, self.message, self.hint = path, message, hint
-
-
-def _compose(text: str) -> tuple[Node | None, Any]:
-    """The document as nodes, which know their lines, and as values, which know their types."""
-    import yaml
-
-    try:
-        # An alias can make a few lines into gigabytes once walked, and nobody needs one here.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise BadFileError(1, "YAML aliases are not taken", "write the values out", text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        typed = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise BadFileError(line, f"not YAML: {error.problem}", "check the indentation and the colons", text) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadFileError(1, "not YAML", "check for characters that YAML does not allow", text) from error
-    return node, typed
-
-
-def _plain(node: Node) -> Any:  # noqa: ANN401 - what YAML holds
-    """The document with every scalar as the text that was written: ``1.10`` stays 1.10, ``yes`` stays yes."""
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        return {str(key.value): _plain(value) for key, value in node.value}
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item) for item in node.value]
-    return node.value
-
-
-def _lines(node: Node, text: str, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
-    """The line of each path, counting from 1; a key given twice is an error."""
-    import yaml
-
-    lines = {path: node.start_mark.line + 1} if node.start_mark else {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            below = (*path, str(key.value))
-            if below in lines:
-                raise BadFileError(key.start_mark.line + 1, f"{key.value!r} is given twice", "keep one of them", text)
-            lines |= _lines(value, text, below) | {below: key.start_mark.line + 1}
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            lines |= _lines(item, text, (*path, index))
-    return lines
-
-
-def _validate(data: Any, typed: Any) -> None:  # noqa: ANN401 - what YAML holds
+def _check(document: Document) -> None:
     """Hold the document to the schema, then each value to its own notation."""
-    import jsonschema
-
-    error = next(iter(sorted(jsonschema.Draft202012Validator(schema()).iter_errors(typed), key=lambda e: e.path)), None)
-    if error is not None:
-        path = tuple(error.absolute_path)
-        if error.validator == "additionalProperties":
-            known = [*error.schema["properties"]]
-            key = next(str(key) for key in error.instance if key not in known)
-            raise _AtError((*path, key), f"unknown key {key!r}", f"the keys are {', '.join(known)}")
-        raise _AtError(path, error.message.splitlines()[0][:200], error.schema.get("description", ""))
-    _check_values(data, ())
-    for name, of_name in (data.get("names") or {}).items():
-        _at(("names", name), units.name, name)
-        _check_values(of_name, ("names", name))
-    for index, command in enumerate(data.get("setup") or []):
-        _at(("setup", index), units.command, command)
+    document.hold_to(schema())
+    _check_values(document, document.said, ())
+    for name, of_name in (document.said.get("names") or {}).items():
+        document.at(("names", name), units.name, name)
+        _check_values(document, of_name, ("names", name))
+    for index, command in enumerate(document.said.get("setup") or []):
+        document.at(("setup", index), units.command, command)
 
 
-def _check_values(data: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
+def _check_values(document: Document, data: Mapping[str, Any], path: Keys) -> None:
     for key, parse in _PARSERS.items():
         if data.get(key) is not None:
-            _at((*path, key), parse, data[key])
+            document.at((*path, key), parse, data[key])
     for index, secret in enumerate(data.get("secrets") or []):
-        _at((*path, "secrets", index), units.secret, secret)
+        document.at((*path, "secrets", index), units.secret, secret)
     for key, value in (data.get("env") or {}).items():
-        _at((*path, "env", key), units.env, f"{key}={value}")
+        document.at((*path, "env", key), units.env, f"{key}={value}")
     if isinstance(data.get("resources"), dict):
         for key, value in data["resources"].items():
-            _at((*path, "resources", key), partial(units.resource, key), value)
+            document.at((*path, "resources", key), partial(units.resource, key), value)
     elif data.get("resources") is not None:
-        _at((*path, "resources"), units.resources, data["resources"])
-
-
-def _at(path: tuple[str | int, ...], parse: Callable[[str], object], value: str) -> None:
-    try:
-        parse(value)
-    except units.BadValueError as error:
-        raise _AtError(path, error.args[0], error.hint) from error
+        document.at((*path, "resources"), units.resources, data["resources"])
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {

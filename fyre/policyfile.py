@@ -1,0 +1,159 @@
+"""The admin's file: read once into a ``Policy``, with errors that name line, key, value and what is allowed.
+
+``deploy/policy.example.yaml`` shows it all, ``fyre/schemas/policy.schema.json`` is its published schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fyre import units, yamllines
+from fyre.errors import UserError
+from fyre.policy import Policy
+from fyre.profiles import Checkout, Profile
+from fyre.yamllines import BadYamlError, Document, Keys
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def load(path: Path) -> Policy:
+    """The policy in a file. Raises ``UserError``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"the policy can't be read: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
+    return read(text, str(path))
+
+
+def read(text: str, name: str = "policy.yaml") -> Policy:
+    """The policy that a text holds; an empty one allows whatever the cluster does. Raises ``UserError``."""
+    try:
+        document = yamllines.read(text)
+        if document is None:
+            return Policy(profiles={})
+        document.hold_to(schema())
+        return _policy(document)
+    except BadYamlError as error:
+        quote = "".join(text.splitlines()[error.line - 1 : error.line]).strip()[:100]
+        key = f"{error.where}: " if error.where else ""
+        raise UserError(f"{name} line {error.line}: {quote!r}: {key}{error.message}", hint=error.hint) from error
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The published JSON schema of the file."""
+    text = (resources.files("fyre") / "schemas" / "policy.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _policy(document: Document) -> Policy:
+    said, typed = document.said, document.typed
+    given: dict[str, Any] = {
+        field: document.at((key,), units.duration, said[key]) for key, field in _TIMES.items() if key in said
+    }
+    if (given.get("timeout_default") or 0) > (given.get("timeout_max") or float("inf")):
+        raise document.wrong(("timeoutDefault",), "it is longer than timeoutMax", f"at most {said['timeoutMax']}")
+    given |= {field: int(typed[key]) for key, field in _NUMBERS.items() if key in typed}
+    given |= {key: said[key] for key in ("namespace", "namespaces") if key in said}
+    if "images" in said:
+        given["images"] = tuple(said["images"])
+    return Policy(
+        profiles={name: _profile(document, name) for name in said.get("profiles", {})},
+        caps=_pairs(document, ("caps",), _cap),
+        other_resources=typed.get("otherResources", True),
+        **given,
+    )
+
+
+_TIMES = {"timeoutMax": "timeout_max", "timeoutDefault": "timeout_default", "history": "history",
+          "queueLimit": "queue_limit", "imageGrace": "image_grace"}  # fmt: skip
+_NUMBERS = {"retriesMax": "retries_max", "runsPerPush": "runs_per_push"}
+"""Key of the file → field of ``Policy``."""
+
+
+def _profile(document: Document, name: str) -> Profile:
+    at: Keys = ("profiles", name)
+    document.at(at, units.profile, name)
+    said, typed = document.said["profiles"][name], document.typed["profiles"][name]
+    _check_mounts(document, at, said)
+    given: dict[str, Any] = {field: said[key] for key, field in _WORDS.items() if key in said}
+    given |= {field: _as_json(document, (*at, key), typed[key]) for key, field in _OBJECTS.items() if key in typed}
+    given |= {field: tuple(said[key]) for key, field in _NAMES.items() if key in said}
+    if "image" in said:
+        document.at((*at, "image"), units.image, said["image"])
+    return Profile(
+        name=name,
+        resources=_pairs(document, (*at, "resources"), units.resource),
+        env=_pairs(document, (*at, "env"), lambda key, value: units.env(f"{key}={value}")),
+        burst=typed.get("burst", False),
+        checkout=_checkout(document, (*at, "checkout"), typed.get("checkout", {})),
+        tolerations=tuple(typed.get("tolerations", ())),
+        volumes=tuple(_as_json(document, (*at, "volumes"), typed.get("volumes", []))),
+        volume_mounts=tuple(_as_json(document, (*at, "volumeMounts"), typed.get("volumeMounts", []))),
+        pull_secrets=tuple(secret["name"] for secret in said.get("imagePullSecrets", ())),
+        grace=int(typed.get("terminationGracePeriodSeconds", 30)),
+        **given,
+    )
+
+
+_WORDS = {"namespace": "namespace", "image": "image", "serviceAccountName": "service_account", "queue": "queue",
+          "priorityClassName": "priority_class", "runtimeClassName": "runtime_class", "schedulerName": "scheduler",
+          "nodeSelector": "node_selector"}  # fmt: skip
+_NAMES = {"secrets": "secrets", "allowSecrets": "secrets_allowed"}
+_OBJECTS = {"affinity": "affinity", "securityContext": "security", "containerSecurityContext": "container_security"}
+"""Key of the file → field of ``Profile``: taken as written, as lists, and as what YAML makes of it."""
+
+
+def _checkout(document: Document, at: Keys, typed: Mapping[str, Any]) -> Checkout:
+    image = typed.get("image", "")
+    if image:
+        document.at((*at, "image"), units.image, image)
+    return Checkout(
+        image=image,
+        depth=int(typed.get("depth", 1)),
+        submodules={True: "1", False: ""}.get(typed.get("submodules", False), "recursive"),
+        lfs=typed.get("lfs", False),
+        sparse=tuple(typed.get("sparse", ())),
+    )
+
+
+def _pairs(document: Document, at: Keys, parse: Callable[[str, str], tuple[str, str]]) -> Pairs:
+    """What stands at a path, a mapping, each value read with its key."""
+    said = document.said
+    for key in at:
+        said = said.get(key, {})
+    return tuple(document.at((*at, key), partial(parse, key), value) for key, value in said.items())
+
+
+def _cap(key: str, quantity: str) -> tuple[str, str]:
+    """A cap; nought, which nobody can ask for, is one as well."""
+    if units.quantity(quantity) == 0:
+        return units.resource(key, "1")[0], quantity
+    return units.resource(key, quantity)
+
+
+def _check_mounts(document: Document, at: Keys, said: Mapping[str, Any]) -> None:
+    names = [volume["name"] for volume in said.get("volumes", ())]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise document.wrong((*at, "volumes", index, "name"), f"{name!r} is given twice", "keep one of them")
+    for index, mount in enumerate(said.get("volumeMounts", ())):
+        if mount["name"] not in names:
+            hint = f"the volumes are {', '.join(names)}" if names else "name it under volumes"
+            raise document.wrong((*at, "volumeMounts", index, "name"), f"there is no volume {mount['name']!r}", hint)
+
+
+def _as_json(document: Document, at: Keys, typed: Any) -> Any:  # noqa: ANN401 - a piece of a Kubernetes object
+    """The piece as JSON can hold it, which YAML's infinities, bytes and sets are not."""
+    try:
+        return json.loads(json.dumps(typed, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise document.wrong(at, f"it is nothing that Kubernetes takes: {error}", "quote what is text") from error
