@@ -159,9 +159,11 @@ class KubernetesEngine:
         before, record, job, found = seen
         if record != before:
             self._tell(key)
+        if names.OUTCOME in pods.notes(job):
+            return  # its log is kept, its end written down
         for pod in found:
             self._look_after(record, pod)
-        if record.state.final and names.OUTCOME not in pods.notes(job):
+        if record.state.final:
             self._chores.do(key, partial(self._conclude, key))
 
     def _start(self) -> None:

@@ -74,7 +74,7 @@ class Logs:
     def clean(self, age: float) -> None:
         """Drop what was made into a kept log so many seconds ago: whoever was reading it has come to its end."""
         for folder in list(self._live.iterdir()):
-            if self._store.has(folder.name) and time.time() - folder.stat().st_mtime > age:
+            if time.time() - folder.stat().st_mtime > age and self._store.has(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
                 with self._mutex:
                     self._threads = {name: t for name, t in self._threads.items() if name[0] != folder.name}
