@@ -26,7 +26,8 @@ def load(path: Path) -> Policy:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"the policy can't be read: {path}: {error.strerror}") from error
+        hint = "deploy/policy.example.yaml shows what such a file holds"
+        raise UserError(f"the policy can't be read: {path}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
     return read(text, str(path))

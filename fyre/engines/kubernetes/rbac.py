@@ -12,13 +12,25 @@ from fyre.profiles import Plain
 NAME = "fyre"
 
 
-def manifests(spaces: Collection[str], subject: Plain, *, secrets: Collection[str], exec_mode: bool) -> list[Object]:
-    """A Role and a RoleBinding in each namespace; ``subject`` is who Fyre is, as RBAC names it."""
+def manifests(
+    namespaces: Collection[str], *, subject: Plain, secrets: Collection[str], exec_mode: bool
+) -> list[Object]:
+    """A Role and a RoleBinding in each namespace; ``subject`` is who Fyre is (``account`` or ``user``)."""
     return [
         thing
-        for space in spaces
-        for thing in (role(space, secrets=secrets, exec_mode=exec_mode), binding(space, subject))
+        for namespace in dict.fromkeys(namespaces)
+        for thing in (role(namespace, secrets=secrets, exec_mode=exec_mode), binding(namespace, subject))
     ]
+
+
+def account(namespace: str, name: str) -> Object:
+    """The subject that a service account is."""
+    return {"kind": "ServiceAccount", "namespace": namespace, "name": name}
+
+
+def user(name: str) -> Object:
+    """The subject that a person is, by the name that the API server knows."""
+    return {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}
 
 
 def role(namespace: str, *, secrets: Collection[str], exec_mode: bool) -> Object:
@@ -30,7 +42,7 @@ def role(namespace: str, *, secrets: Collection[str], exec_mode: bool) -> Object
         _rule("", "events", "list"),
     ]
     if secrets:
-        rules.append(_rule("", "secrets", "get") | {"resourceNames": sorted(secrets)})
+        rules.append(_rule("", "secrets", "get") | {"resourceNames": sorted(set(secrets))})
     if exec_mode:  # from outside the cluster the code is streamed in; pods can't come and fetch it
         rules.append(_rule("", "pods/exec", "create", "get"))
     return {

@@ -1,0 +1,90 @@
+"""What Fyre may do in a namespace: golden files for people to read, and a real API server that agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fyre.engines.kubernetes import rbac
+from fyre.policy import Policy
+from fyre.profiles import Profile
+from tests.cluster import access
+
+GOLDEN = Path(__file__).parent / "golden"
+ACCOUNT = rbac.account("fyre", "fyre")
+CASES: dict[str, dict[str, Any]] = {
+    "rbac-relay": {"namespaces": ["runs"], "subject": ACCOUNT, "secrets": {"wandb", "s3"}, "exec_mode": False},
+    "rbac-exec": {"namespaces": ["a", "b", "a"], "subject": rbac.user("ada"), "secrets": (), "exec_mode": True},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str) -> None:
+    """Written anew by ``python -m tests.engines.test_rbac``, and read by a person before it is committed."""
+    assert rbac.manifests(**CASES[name]) == list(yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text()))
+
+
+def test_the_secrets_are_those_that_have_a_name() -> None:
+    profiles = {
+        "default": Profile(secrets=("wandb",), secrets_allowed=("team-*", "s?", "[ab]", "huggingface")),
+        "gpu": Profile("gpu", secrets=("wandb", "license"), pull_secrets=("registry",)),
+    }
+    assert rbac.secrets(Policy(profiles=profiles)) == {"wandb", "license", "huggingface"}
+    assert rbac.secrets(Policy()) == frozenset()
+
+
+def test_no_role_reaches_further_than_its_namespace_or_names_everything() -> None:
+    for case in CASES.values():
+        found = rbac.manifests(**case)
+        assert {thing["kind"] for thing in found} == {"Role", "RoleBinding"}
+        assert all(thing["metadata"]["namespace"] in case["namespaces"] for thing in found)
+        rights = [right for thing in found if "rules" in thing for right in rbac.needed(thing)]
+        assert not {word for right in rights for word in right} & {"*", "delete", "deletecollection", "update"}
+        assert all(name for _, resource, _, name in rights if resource == "secrets")
+
+
+def test_every_right_can_be_asked_for_one_by_one() -> None:
+    role = rbac.role("runs", secrets={"a", "b"}, exec_mode=True)
+    assert set(rbac.needed(role)) == {
+        *(("batch", "jobs", verb, "") for verb in ("get", "list", "watch", "create", "patch")),
+        *(("", "pods", verb, "") for verb in ("get", "list", "watch")),
+        ("", "pods/log", "get", ""),
+        ("", "events", "list", ""),
+        ("", "secrets", "get", "a"),
+        ("", "secrets", "get", "b"),
+        ("", "pods/exec", "create", ""),
+        ("", "pods/exec", "get", ""),
+    }
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("exec_mode", [False, True])
+def test_the_api_server_gives_what_is_printed_and_no_more(
+    admin: access.Admin, tmp_path: Path, *, exec_mode: bool
+) -> None:
+    from fyre.engines.kubernetes.api import Api
+
+    with admin.namespace() as space:
+        config = admin.kubeconfig(space, tmp_path, [])  # somebody who may nothing yet
+        accounts = [one.metadata.name for one in admin.core.list_namespaced_service_account(space).items]
+        who = rbac.account(space, next(name for name in accounts if name != "default"))
+        role, binding = rbac.manifests([space], subject=who, secrets={"wandb"}, exec_mode=exec_mode)
+        api = Api(str(config))
+        assert not any(api.may(space, *right) for right in rbac.needed(role))
+        admin.rbac.create_namespaced_role(space, role)
+        admin.rbac.create_namespaced_role_binding(space, binding)
+        assert [right for right in rbac.needed(role) if not api.may(space, *right)] == []
+        beyond = [("", "secrets", "get", "other"), ("", "secrets", "list", ""), ("batch", "jobs", "delete", ""),
+                  ("", "pods", "create", ""), ("", "pods", "delete", "")]  # fmt: skip
+        assert [right for right in beyond if api.may(space, *right)] == []
+        assert api.may(space, "", "pods/exec", "create") == exec_mode
+        assert not api.may("default", "batch", "jobs", "get")
+        api.close()
+
+
+if __name__ == "__main__":
+    for name, case in CASES.items():
+        (GOLDEN / f"{name}.yaml").write_text(yaml.safe_dump_all(rbac.manifests(**case), sort_keys=False))
