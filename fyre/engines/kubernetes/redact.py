@@ -25,23 +25,35 @@ class Redactor:
         """What of this piece, and of those before, can be shown."""
         if self._found is None:
             return data
-        text = self._struck(self._held + data)
-        keep = self._beginning(text)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        text, shown, at = self._held + data, [], 0
+        while True:
+            found, open_end = self._found.search(text, at), self._open_end(text, at)
+            if found is None or found.start() >= open_end:  # a value that is there may be the beginning of a longer one
+                self._held = text[open_end:]
+                return b"".join([*shown, text[at:open_end]])
+            shown += [text[at : found.start()], _stars(found)]
+            at = found.end()
 
     def rest(self) -> bytes:
         """What was held back, at the end."""
         rest, self._held = self._held, b""
-        return rest
+        return self._found.sub(_stars, rest) if self._found is not None else rest
 
-    def _struck(self, text: bytes) -> bytes:
-        return self._found.sub(lambda found: b"*" * len(found[0]), text) if self._found is not None else text
+    def _open_end(self, text: bytes, since: int) -> int:
+        """Where the last bytes begin that may be the beginning of a value."""
+        return min((_beginning(value, text, since) for value in self._values), default=len(text))
 
-    def _beginning(self, text: bytes) -> int:
-        """How many of the last bytes may be the beginning of a value."""
-        longest = min(len(text), len(self._values[0]) - 1)
-        return next((n for n in range(longest, 0, -1) if any(v.startswith(text[-n:]) for v in self._values)), 0)
+
+def _stars(found: re.Match[bytes]) -> bytes:
+    return b"*" * len(found[0])
+
+
+def _beginning(value: bytes, text: bytes, since: int) -> int:
+    """Where the end of a text begins to read as a value that is not over yet; its length where nothing does."""
+    at = text.find(value[:1], max(since, len(text) - len(value) + 1))
+    while at >= 0 and not value.startswith(text[at:]):
+        at = text.find(value[:1], at + 1)
+    return at if at >= 0 else len(text)
 
 
 def _variants(values: Iterable[bytes]) -> set[bytes]:
