@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import threading
@@ -90,7 +91,9 @@ class RelayServer:
         try:
             self._socket = socket.create_server((host, int(port)), backlog=512)
         except OSError as error:
-            raise UserError(f"the relay can't listen on {address}: {error.strerror}") from error
+            why = os.strerror(error.errno or 0)
+            hint = "--relay takes an address of this machine that pods reach, and a free port"
+            raise UserError(f"the relay can't listen on {address}: {why}", hint=hint) from error
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self._secret = secret
         app = Starlette(routes=Relay(lambda: [secret], by_id).routes())

@@ -33,8 +33,19 @@ def main(
     exec_mode: Annotated[
         bool, typer.Option("--exec", help="Pods can't reach Fyre (a laptop): the code is streamed into them.")
     ] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Print instead what Fyre left there: Jobs, Role and RoleBinding.")
+    ] = False,
+    kubeconfig: Annotated[
+        str | None, typer.Option("--kubeconfig", help="Of --delete: which cluster.", show_default=False)
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", help="Of --delete: of the kubeconfig.", show_default=False)
+    ] = None,
 ) -> None:
     """Print a Role and a RoleBinding for each namespace, as YAML: `fyre manifests … | kubectl apply -f -`.
+
+    With --delete, what is to go when Fyre goes: `fyre manifests --delete … | kubectl delete -f -`.
 
     With --policy, the Role lets Fyre read the secrets that profiles name, to strike them out of logs.
     """
@@ -43,8 +54,16 @@ def main(
     from fyre.engines.kubernetes import rbac
 
     allowed = Policy() if policy is None else _read(policy)
+    spaces = [_checked(name) for name in namespace or policies.namespaces(allowed)]
+    if delete:
+        from fyre.engines.kubernetes.api import Api
+
+        cluster = Api(kubeconfig, context)
+        left = [thing for space in spaces for thing in rbac.left_over(cluster.managed(space))]
+        print(yaml.safe_dump_all(left, sort_keys=False), end="")
+        return
     found = rbac.manifests(
-        [_checked(name) for name in namespace or policies.namespaces(allowed)],
+        spaces,
         subject=_subject(service_account, user),
         secrets=rbac.secrets(allowed),
         exec_mode=exec_mode,

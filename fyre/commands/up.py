@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,10 @@ import typer
 from fyre.errors import UserError
 
 if TYPE_CHECKING:
-    from fyre.clusters import OnCluster
+    from fyre.policy import Policy
+
+IMAGE = "python:3.12"
+"""What a run is given where nobody named an image."""
 
 
 def main(
@@ -26,8 +30,17 @@ def main(
     keep: Annotated[bool, typer.Option("--keep-checkouts", help="Leave what ran under ROOT/engine/work.")] = False,
     kubeconfig: Annotated[str | None, typer.Option("--kubeconfig", help="Which cluster.", show_default=False)] = None,
     context: Annotated[str | None, typer.Option("--context", help="Of the kubeconfig.", show_default=False)] = None,
-    namespace: Annotated[str, typer.Option("--namespace", help="Where the Jobs go.")] = "default",
-    image: Annotated[str, typer.Option("--image", help="Where a run names none.")] = "python:3.12",
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Profiles and bounds, as deploy/policy.example.yaml.", show_default=False),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option("--namespace", help="Where Jobs go, else the policy's, else default.", show_default=False)
+    ] = "",
+    image: Annotated[
+        str,
+        typer.Option("--image", help=f"Where a run names none, else the policy's, else {IMAGE}.", show_default=False),
+    ] = "",
     checkout_image: Annotated[str, typer.Option("--checkout-image", help="Has git and sh.")] = "alpine/git:v2.49.1",
     relay: Annotated[
         str,
@@ -39,7 +52,7 @@ def main(
     ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
 ) -> None:
-    """A small forge, the receiver and the local engine, here: push to it, and what the commits ask for runs."""
+    """A small forge and the receiver, here: push to it, and what the commits ask for runs, here or on a cluster."""
     from fyre import wiring  # the heavy half of Fyre
 
     if engine not in ("local", "kubernetes"):
@@ -48,19 +61,25 @@ def main(
         sys.stderr.write(f"warning: whoever reaches {host}:{port} can run commands here as you\n")
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    on = _on_cluster(kubeconfig, context, namespace, image, checkout_image, relay) if engine == "kubernetes" else None
+    on = None
+    if engine == "kubernetes":
+        from fyre.clusters import OnCluster
+
+        on = OnCluster(_policy(policy, namespace, image), kubeconfig, context, checkout_image, relay)
     wiring.Up(root or _default_root(), host, port, jobs, keep_checkouts=keep, on=on).serve()
 
 
-def _on_cluster(  # noqa: PLR0917 - the options of a command
-    kubeconfig: str | None, context: str | None, namespace: str, image: str, checkout_image: str, relay: str
-) -> OnCluster:
-    from fyre.clusters import OnCluster
+def _policy(path: Path | None, namespace: str, image: str) -> Policy:
+    """The policy of a file, if there is one, with what the options say instead."""
+    from fyre import policyfile
     from fyre.policy import Policy
     from fyre.profiles import Profile
 
-    policy = Policy(namespace=namespace, profiles={"default": Profile(image=image)})
-    return OnCluster(policy, kubeconfig, context, checkout_image, relay)
+    allowed = policyfile.load(path) if path is not None else Policy()
+    profiles = dict(allowed.profiles or {})
+    default = profiles.get("default", Profile())
+    profiles["default"] = replace(default, image=image or default.image or IMAGE)
+    return replace(allowed, profiles=profiles, namespace=namespace or allowed.namespace)
 
 
 def _default_root() -> Path:

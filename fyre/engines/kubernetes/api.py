@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,7 +19,7 @@ from kubernetes import client, config, stream
 from kubernetes.client import ApiException
 from websocket import WebSocketException
 
-from fyre.engines.kubernetes import pods
+from fyre.engines.kubernetes import names, pods
 from fyre.engines.kubernetes.pods import Object
 from fyre.errors import TryAgainError, UserError
 
@@ -144,6 +145,20 @@ class Api:
                   "spec": {"resourceAttributes": {key: value for key, value in asked.items() if value}}}  # fmt: skip
         answer = answered(lambda: self._access.create_self_subject_access_review(review, **RAW))
         return bool(answer["status"].get("allowed"))
+
+    def managed(self, namespace: str) -> list[Object]:
+        """Everything of Fyre's in a namespace, whichever instance's: Jobs, Roles, RoleBindings."""
+        rbac: Any = client.RbacAuthorizationV1Api(self.client)
+        role = "rbac.authorization.k8s.io/v1"
+        found: list[Object] = []
+        for lister, kind, version in (
+            (self._batch.list_namespaced_job, "Job", "batch/v1"),
+            (rbac.list_namespaced_role_binding, "RoleBinding", role),
+            (rbac.list_namespaced_role, "Role", role),
+        ):
+            listed = answered(partial(lister, namespace, label_selector=names.OURS, **RAW))
+            found += [{"apiVersion": version, "kind": kind, **thing} for thing in listed["items"]]
+        return found
 
     def close(self) -> None:
         """Close the connections that are kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 PREFIX = "fyre.dev/"
 
 MANAGED = {"app.kubernetes.io/managed-by": "fyre", "app.kubernetes.io/name": "fyre-run"}
+OURS = "app.kubernetes.io/managed-by=fyre"
 INSTANCE = "app.kubernetes.io/instance"
 KEY = PREFIX + "key"
 """The label of a run's Job and pods: whose they are."""
@@ -44,4 +45,4 @@ def job(instance: str, key: str) -> str:
 
 def selector(instance: str) -> str:
     """What picks this Fyre's own Jobs and pods."""
-    return f"app.kubernetes.io/managed-by=fyre,{INSTANCE}={instance}"
+    return f"{OURS},{INSTANCE}={instance}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from fyre.engines.kubernetes import names
 from fyre.engines.kubernetes.pods import Object
@@ -78,6 +78,17 @@ def needed(role: Object) -> Iterator[tuple[str, str, str, str]]:
             for verb in rule["verbs"]:
                 for name in rule.get("resourceNames", [""]):
                     yield rule["apiGroups"][0], resource, verb, name
+
+
+def left_over(found: Iterable[Object]) -> Iterator[Object]:
+    """Just enough of objects of ours for `kubectl delete -f`, with a word on each Job's run."""
+    for thing in found:
+        about = thing["metadata"]
+        yield {
+            "apiVersion": thing["apiVersion"],
+            "kind": thing["kind"],
+            "metadata": {key: about[key] for key in ("name", "namespace", "labels") if key in about},
+        }
 
 
 def _rule(group: str, resource: str, *verbs: str) -> Object:
