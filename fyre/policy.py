@@ -98,7 +98,7 @@ def offence(policy: Policy, spec: Spec) -> str:
 
 def _offences(policy: Policy, spec: Spec) -> Iterator[str]:
     if policy.timeout_max is not None and (spec.timeout or 0) > policy.timeout_max:
-        yield f"asks for a timeout of {units.text_of(spec.timeout or 0)}, at most {units.text_of(policy.timeout_max)}"
+        yield f"asks for a timeout of {units.written(spec.timeout or 0)}, at most {units.written(policy.timeout_max)}"
     if policy.retries_max is not None and (spec.retries or 0) > policy.retries_max:
         yield f"asks for {spec.retries} retries, at most {policy.retries_max}"
     if policy.profiles is None:

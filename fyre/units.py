@@ -183,6 +183,15 @@ def text_of(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
 
 
+def written(seconds: int) -> str:
+    """A length of time as ``duration`` reads it back, to the second: ``2h``, ``1h30m``, ``1d1s``."""
+    parts = []
+    for unit, letter in zip(_SECONDS, "dhms", strict=True):
+        count, seconds = divmod(seconds, unit)
+        parts += [f"{count}{letter}"] if count else []
+    return "".join(parts) or "0s"
+
+
 def _size(text: str) -> int:
     """The bytes of a text, as a process will be given them."""
     try:

@@ -338,7 +338,7 @@ def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(worl
     defaults = repofile.read("timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n")
     heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults)
     for policy, offence in (
-        (Policy(timeout_max=60), "refused: asks for a timeout of 2h 00m, at most 1m 00s"),
+        (Policy(timeout_max=60), "refused: asks for a timeout of 2h, at most 1m"),
         (Policy(profiles={}, images=("python:*",)), "refused: image evil.example.net/x is outside"),
     ):
         (post,) = plan.plan(heard, Observed(posted={}), policy, world.now)

@@ -16,6 +16,9 @@ from fyre import policyfile
 from fyre.errors import UserError
 from fyre.policy import Policy
 from fyre.profiles import Checkout, Profile
+from fyre.run import Repository, Run
+from fyre.spec import Spec
+from tests.cluster import access
 
 EXAMPLE = Path(__file__).parents[1] / "deploy" / "policy.example.yaml"
 
@@ -158,6 +161,25 @@ def test_the_schema_is_one() -> None:
 def test_a_policy_is_plain_data_for_the_api_server() -> None:
     for profile in (policyfile.load(EXAMPLE).profiles or {}).values():
         json.dumps(dataclasses.asdict(profile), allow_nan=False)
+
+
+@pytest.mark.cluster
+def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
+    from fyre.engines.kubernetes.api import Api
+    from fyre.engines.kubernetes.manifests import Place, job
+
+    if not access.KUBECONFIG:
+        pytest.skip(access.WHY_NOT)
+    repository = Repository("http://forge/api", 1, "acme/lab")
+    api = Api(access.KUBECONFIG)
+    with access.Admin().namespace(enforce="privileged") as space:
+        for name, profile in (policyfile.load(EXAMPLE).profiles or {}).items():
+            run = Run(name * 5, repository, "1" * 40, "2" * 40, (), "refs/heads/main", "ada", "run", Spec("make"), "d")
+            made = api.create_job(space, job(run, profile, Place("fyre", space, "alpine/git")), dry_run=True)
+            pod = made["spec"]["template"]["spec"]
+            assert [pod.get("nodeSelector", {}), pod.get("affinity", {})] == [profile.node_selector, profile.affinity]
+            assert [one for one in pod.get("tolerations", []) if one not in profile.tolerations] == []
+    api.close()
 
 
 KEYS = st.sampled_from(

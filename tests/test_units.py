@@ -93,3 +93,4 @@ def test_lengths_of_time_read_back(seconds: int) -> None:
     shown = units.text_of(seconds)
     step = 1 if seconds < 3600 else 60 if seconds < 86400 else 3600
     assert units.duration(shown.replace(" ", "")) == seconds // step * step
+    assert units.duration(units.written(seconds)) == seconds
