@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 
 from hypothesis import given
@@ -18,7 +19,7 @@ CUTS = st.lists(st.integers(0, 200), max_size=8)
 
 def pieces(text: bytes, cuts: list[int]) -> list[bytes]:
     at = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[begin:end] for begin, end in zip(at, at[1:], strict=False)]
+    return [text[begin:end] for begin, end in itertools.pairwise(at)]
 
 
 def redacted(values: list[bytes], parts: list[bytes]) -> bytes:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -134,11 +134,9 @@ class Logs:
             hidden: list[bytes] | None = None
             pause = _PAUSE[0]
             while not self._stopped.is_set():
-                over = source.ended()  # asked before reading: what is written after a container's end is nothing
                 try:
                     hidden = secrets() if hidden is None else hidden  # nothing is read before it is known what to hide
-                    self._copy(folder, source, hidden)
-                    if over or source.ended():
+                    if self._copy(folder, source, hidden):
                         break
                 except Gone:
                     if source.ended():
@@ -153,22 +151,25 @@ class Logs:
             # A disk that is full, a folder that is gone: this log is lost, the others are not.
             log.exception("the log of %s could not be kept", source.pod)
 
-    def _copy(self, folder: Path, source: Source, hidden: list[bytes]) -> None:
-        """Append what is not there yet."""
+    def _copy(self, folder: Path, source: Source, hidden: list[bytes]) -> bool:
+        """Append what is not there yet; whether that was the rest of it."""
+        over = cache(source.ended)  # asked once what came has come to an end
         writer = capped.Writer(str(folder / "log"), self._cap)
         try:
-            for piece in unseen(self._pieces(source, Redactor(hidden)), _head(folder), writer.written):
+            for piece in unseen(self._pieces(source, Redactor(hidden), over), _head(folder), writer.written):
                 writer.write(piece)
         finally:
             writer.close()
+        return over()
 
-    def _pieces(self, source: Source, redactor: Redactor) -> Iterator[bytes]:
+    def _pieces(self, source: Source, redactor: Redactor, over: Callable[[], bool]) -> Iterator[bytes]:
         raw = self._cluster.log(source.namespace, source.pod, source.container, follow=not source.ended())
         for piece in raw:
             if self._stopped.is_set():
                 return
             yield redactor.feed(piece)
-        yield redactor.rest()
+        if over():  # else it may be the beginning of a secret, whose end is still to come
+            yield redactor.rest()
 
 
 def unseen(pieces: Iterator[bytes], head: bytes, known: int) -> Iterator[bytes]:
@@ -177,7 +178,7 @@ def unseen(pieces: Iterator[bytes], head: bytes, known: int) -> Iterator[bytes]:
     A log that begins otherwise was rotated by the kubelet: then all of it is new, and something was missed.
     """
     text = b""
-    while len(text) < len(head) and (piece := next(pieces, b"")):
+    while len(text) < len(head) and (piece := next(pieces, None)) is not None:
         text += piece
     if head.startswith(text) and len(text) < len(head):
         return  # broken off before it came to anything new

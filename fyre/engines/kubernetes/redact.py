@@ -25,7 +25,8 @@ class Redactor:
         """What of this piece, and of those before, can be shown."""
         if self._found is None:
             return data
-        text, shown, at = self._held + data, [], 0
+        shown: list[bytes] = []
+        text, at = self._held + data, 0
         while True:
             found, open_end = self._found.search(text, at), self._open_end(text, at)
             if found is None or found.start() >= open_end:  # a value that is there may be the beginning of a longer one

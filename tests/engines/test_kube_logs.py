@@ -1,0 +1,117 @@
+"""Logs that are read anew after every lost connection: nothing twice, nothing missed, and what was rotated is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from fyre.engines import capped
+from fyre.engines.kubernetes.logs import _HEAD, Logs, Source, unseen
+from fyre.engines.store import Store
+
+LOST = b"\n[fyre: some output was lost here]\n"
+LINES = st.lists(st.binary(max_size=12), max_size=12)
+# Pieces may be empty: what could be a secret's beginning is held back.
+
+
+def joined(pieces: list[bytes], head: bytes, known: int) -> bytes:
+    return b"".join(unseen(iter(pieces), head, known))
+
+
+@example(pieces=[b"", b"ab"], known=1, head=1)
+@given(pieces=LINES, known=st.integers(0, 200), head=st.integers(0, 60))
+def test_what_is_known_and_what_is_new_make_the_whole(pieces: list[bytes], known: int, head: int) -> None:
+    whole = b"".join(pieces)
+    known = min(known, len(whole))
+    head = min(head, known)
+    assert whole[:known] + joined(pieces, whole[:head], known) == whole
+
+
+@given(pieces=LINES, cuts=st.lists(st.integers(0, 150), max_size=5), head=st.integers(0, 20))
+@example(pieces=[b"ab", b"cd"], cuts=[1, 0, 4], head=3)
+def test_however_often_it_breaks_off(pieces: list[bytes], cuts: list[int], head: int) -> None:
+    whole = b"".join(pieces)
+    kept = b""
+    for cut in [*cuts, len(whole)]:  # each connection gets so far, from the beginning; and the last one to the end
+        so_far = [whole[:cut][at : at + 3] for at in range(0, cut, 3)]
+        kept += joined(so_far, kept[:head], len(kept))
+    assert kept == whole
+
+
+@given(before=st.binary(min_size=1, max_size=40), pieces=LINES, head=st.integers(1, 40))
+def test_a_rotated_log_is_new_and_said_to_be_incomplete(before: bytes, pieces: list[bytes], head: int) -> None:
+    whole = b"".join(pieces)
+    known = before[:head]
+    assume(not whole.startswith(known) and not known.startswith(whole))
+    assert joined(pieces, known, len(before)) == LOST + whole
+
+
+def test_a_log_that_is_gone_says_nothing() -> None:
+    assert joined([], b"known", 5) == b""
+
+
+class Cluster:
+    """Where a container's output is read from: one answer for each connection, each of them broken off but the last."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+
+    def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> list[bytes]:
+        answer = self.answers.pop(0)
+        return [answer[at : at + 7] for at in range(0, len(answer), 7)]
+
+
+def read(tmp_path: Path, cluster: Cluster, *, secrets: list[bytes], cap: int = 1 << 20) -> tuple[Logs, bytes]:
+    """A log that was followed over all those connections."""
+    logs = Logs(cluster, tmp_path / "live", Store(str(tmp_path / "kept")), cap)  # type: ignore[arg-type] # all it asks
+    source = Source("ns", "pod", "run", "1-uid", lambda: not cluster.answers)
+    logs.follow("key", source, lambda: secrets)
+    assert logs.wait("key", 30)
+    return logs, b"".join(logs.read("key", 1, None))
+
+
+def test_a_followed_log_is_whole_after_lost_connections(tmp_path: Path) -> None:
+    whole = b"".join(b"%04d epoch\n" % n for n in range(300))
+    _, text = read(tmp_path, Cluster(whole[:5], whole[:3000], whole), secrets=[])
+    assert len(whole) > 2 * _HEAD
+    assert text == whole
+
+
+def test_a_secret_is_struck_out_before_it_reaches_the_disk(tmp_path: Path) -> None:
+    text = b"the token is sesame-open, sesame-open\n"
+    _, said = read(tmp_path, Cluster(text[:30], text), secrets=[b"sesame-open"])
+    assert said == text.replace(b"sesame-open", b"*" * 11)
+    assert b"sesame" not in b"".join(path.read_bytes() for path in tmp_path.rglob("log.*"))
+
+
+def test_a_long_log_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
+    whole = b"".join(b"%09d\n" % n for n in range(1000))
+    _, text = read(tmp_path, Cluster(whole), secrets=[], cap=1000)
+    assert text.startswith(whole[:250])
+    assert text.endswith(whole[-250:])
+    assert b"bytes are left out here" in text
+
+
+def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
+    logs, text = read(tmp_path, Cluster(b"from the pod\n"), secrets=[])
+    logs.keep("key", iter([text]))
+    (tmp_path / "live" / "key" / "1-uid" / "log.0").write_bytes(b"other")
+    assert b"".join(logs.read("key", 1, None)) == text
+    logs.clean(-1.0)
+    assert list((tmp_path / "live").iterdir()) == []
+    assert b"".join(logs.read("key", 1, None)) == text
+    logs.prune(2e10)
+    assert b"".join(logs.read("key", 1, None)) == b""
+
+
+def test_tries_are_told_apart(tmp_path: Path) -> None:
+    for name, text in (("1-a", b"first\n"), ("2-b", b"second\n")):
+        (tmp_path / "live" / "key" / name).mkdir(parents=True)
+        writer = capped.Writer(str(tmp_path / "live" / "key" / name / "log"), 100)
+        writer.write(text)
+        writer.close()
+    logs, _ = read(tmp_path / "other", Cluster(b""), secrets=[])
+    logs = Logs(Cluster(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
+    assert b"".join(logs.read("key", 3, None)) == b"first\n[fyre: try 2 of 3]\nsecond\n"

@@ -1,0 +1,94 @@
+"""Kept logs: put, read again, replaced, dropped when they are old; in a folder and where fsspec has no folders."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from fyre.engines.store import Store
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "a" / "logs") if request.param == "folder" else f"memory://logs-{next(_numbers)}")
+
+
+def log(store: Store, key: str) -> bytes:
+    pieces = store.get(key)
+    assert pieces is not None
+    return b"".join(pieces)
+
+
+def breaking_off() -> Iterator[bytes]:
+    yield b"half of it"
+    raise OSError("the disk is full")
+
+
+def test_what_is_put_is_got(store: Store) -> None:
+    assert not store.has("k")
+    assert store.get("k") is None
+    store.put("k", iter([b"one\n", b"", b"two\n" * 200_000]))
+    assert store.has("k")
+    assert log(store, "k") == b"one\n" + b"two\n" * 200_000
+    assert not store.has("other")
+
+
+def test_an_empty_log_is_kept_too(store: Store) -> None:
+    store.put("k", iter(()))
+    assert store.has("k")
+    assert log(store, "k") == b""
+
+
+def test_a_later_one_replaces_the_earlier(store: Store) -> None:
+    store.put("k", [b"first, and longer"])
+    store.put("k", [b"second"])
+    assert log(store, "k") == b"second"
+
+
+def test_a_put_that_fails_leaves_the_old_one(store: Store) -> None:
+    store.put("k", [b"old"])
+    with pytest.raises(OSError, match="full"):
+        store.put("k", breaking_off())
+    assert log(store, "k") == b"old"
+    store.put("k", [b"new"])
+    assert log(store, "k") == b"new"
+
+
+def test_a_first_put_that_fails_keeps_nothing(store: Store) -> None:
+    with pytest.raises(OSError, match="full"):
+        store.put("k", breaking_off())
+    assert not store.has("k")
+    assert store.get("k") is None
+
+
+def test_old_logs_are_dropped_and_what_was_never_finished_too(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.put("old", [b"old"])
+    store.put("young", [b"young"])
+    with pytest.raises(OSError, match="full"):
+        store.put("broken", breaking_off())
+    for path in tmp_path.iterdir():
+        when = 2000 if path.name.startswith("young") else 1000
+        os.utime(path, (when, when))
+    store.prune(2000)
+    assert [path.name for path in tmp_path.iterdir()] == ["young.zst"]
+
+
+def test_where_all_is_young_nothing_is_dropped(store: Store) -> None:
+    store.put("k", [b"young"])
+    store.prune(1000)
+    assert store.has("k")
+
+
+def test_the_file_is_one_that_zstd_reads(tmp_path: Path) -> None:
+    Store(str(tmp_path)).put("k", [b"hello\n" * 1000])
+    packed = (tmp_path / "k.zst").read_bytes()
+    assert len(packed) < 200
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(packed) == b"hello\n" * 1000
