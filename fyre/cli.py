@@ -34,6 +34,7 @@ VERBS = {
     "rerun": "run again what ran",
     "up": "forge, receiver and engine in one process on this machine",
     "demo": "see it work: a throw-away forge, a commit, a push, a run",
+    "dispatch": "run what the event of a GitHub workflow asks for, and report it",
     "manifests": "print the Role that Fyre needs in a namespace of a cluster",
     "init": "set up this repository: fetch rules, hooks, .fyre.yaml",
     "version": "the version of Fyre and of what it stands on",

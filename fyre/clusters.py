@@ -44,6 +44,8 @@ class Cluster:
         self, on: OnCluster, state: Path, git_dir: Callable[[Repository], Path], by_id: Callable[[int], Path | None]
     ) -> None:
         """Raises ``UserError`` when the cluster can't be reached, or does not let us do what a run takes."""
+        if on.policy.profiles is None:  # nothing would be checked: neither images nor secrets nor caps
+            raise UserError("a cluster needs a policy with profiles", hint="deploy/policy.example.yaml shows one")
         api = Api(on.kubeconfig, on.context)
         self._relay: RelayServer | None = None
         try:
@@ -130,7 +132,8 @@ def check_rights(api: Api, policy: Policy, *, exec_mode: bool) -> None:
         if missing:
             raise UserError(
                 f"in namespace {space} we may not {', '.join(missing)}",
-                hint=f"an admin applies what `fyre manifests --namespace {space}` prints",
+                hint=f"an admin applies what `fyre manifests --namespace {space}{' --exec' * exec_mode}` prints, "
+                "with the same --policy where there is one",
             )
 
 

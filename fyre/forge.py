@@ -67,12 +67,15 @@ class Activity:
 class Forge:
     """One forge seen through one token. Thread-safe: each thread has its own connection."""
 
-    def __init__(self, url: str, token: Callable[[], str]) -> None:
-        """``url`` is the API's base, such as ``https://api.github.com``; ``token`` is asked once a thread."""
+    def __init__(self, url: str, token: Callable[[], str], login: str = "") -> None:
+        """``url`` is the API's base, such as ``https://api.github.com``; ``token`` is asked once a thread.
+
+        ``login`` is whose the token is, for one that may not ask: a workflow's is ``github-actions[bot]``'s.
+        """
         self.url = url.rstrip("/")
         self._token = token
         self._local = threading.local()
-        self._me = ""
+        self._me = login
 
     def me(self) -> str:
         """The login that our statuses bear as their creator."""

@@ -99,6 +99,11 @@ class Ledger:
             self._wanted[repository.id, sha, wanted.context.lower()] = Owed(repository, sha, wanted)
             self._changed.notify()
 
+    def idle(self) -> bool:
+        """Whether nothing is wanted that no record remembers; what records owe is ``owed``."""
+        with self._changed:
+            return not self._wanted
+
     def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
         """Our newest status of each context (in lower case) on a SHA. Anyone can post one: only ours count."""
         me = self.forge.me()

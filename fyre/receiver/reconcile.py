@@ -80,6 +80,15 @@ class Receiver:
             self._thread.join()
         self.hands.ledger.stop()
 
+    def deal_with(self, event: Event | Nothing) -> None:
+        """Deal with one event, and with what has to be tried again, to the end: for who has no loop."""
+        if not isinstance(event, Nothing):
+            self._deal_with(event)
+        while self._later:
+            due, _, again = heapq.heappop(self._later)
+            time.sleep(max(0.0, due - time.monotonic()))
+            self._deal_with(again)
+
     def hear(self, event: Event | Nothing) -> None:
         """Take an event; returns at once."""
         if not isinstance(event, Nothing):

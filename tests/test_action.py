@@ -1,0 +1,99 @@
+"""The Action as a runner would run it: the published schemas, zizmor, each step with its own shell and variables."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fyre.dispatching import BOT
+from tests.test_dispatch import Runner, pushed, runner
+
+__all__ = ["runner"]  # a fixture
+
+IN_CI = "FYRE_NODE_MODULES" in os.environ
+ACTION = Path(__file__).parents[1] / "action"
+
+
+def definition() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ACTION / "action.yml").read_text())
+    return found
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed; .ci/run does that")
+    return found
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    ("file", "schema"), [("action.yml", "vendor.github-actions"), ("example.yml", "vendor.github-workflows")]
+)
+def test_github_would_take_it(file: str, schema: str) -> None:
+    command = [tool("check-jsonschema"), "--builtin-schema", schema, ACTION / file]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.ci
+def test_zizmor_finds_nothing(tmp_path: Path) -> None:
+    place = tmp_path / ".github" / "workflows"
+    place.mkdir(parents=True)
+    text = (ACTION / "example.yml").read_text()
+    (place / "fyre.yml").write_text(re.sub(r"@v\S+ #.*", f"@{'0' * 40} # v0.1.0", text))
+    (tmp_path / "action").mkdir()
+    shutil.copy(ACTION / "action.yml", tmp_path / "action")
+    command = [tool("zizmor"), "--offline", "--no-progress", "--persona", "auditor", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_expression_is_part_of_a_script() -> None:
+    assert [step["name"] for step in definition()["runs"]["steps"] if "${{" in step["run"]] == []
+
+
+def steps(inputs: dict[str, str], token: str) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """Each step with its variables, the expressions that the Action uses put in."""
+    found = definition()
+    values = {f"inputs.{name}": str(given["default"]) for name, given in found["inputs"].items()}
+    values |= {"github.token": token} | {f"inputs.{name}": value for name, value in inputs.items()}
+
+    def put_in(text: str) -> str:
+        while "${{" in text:
+            text = re.sub(r"\$\{\{ (\S+) \}\}", lambda expression: values[expression[1]], text)
+        return text
+
+    return [
+        (step, {name: put_in(value) for name, value in step.get("env", {}).items()}) for step in found["runs"]["steps"]
+    ]
+
+
+@pytest.mark.ci
+@pytest.mark.skipif(not IN_CI, reason="installs Fyre from the network; .ci/run does that")
+def test_each_step_as_the_runner_runs_it(runner: Runner) -> None:
+    sha, before = pushed(runner, "Fyre-Run: echo \"$(id -un)\" '${{ github.token }}'; exit 0")
+    base = runner.env(runner.event(sha, before), GITHUB_ACTION_PATH=str(ACTION))
+    base |= {"PATH": os.environ["PATH"]}
+    for step, env in steps({"jobs": "1", "login": "runner"}, "user:runner"):
+        script = runner.folder / "step.sh"
+        script.write_text(step["run"])
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
+            env=base | env, capture_output=True, text=True, cwd=runner.folder, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "${{ github.token }}" in done.stdout
+    assert runner.outputs()["outcome"] == "success"
+    assert [one["state"] for one in runner.person.statuses(sha)] == ["pending", "success"]
+
+
+def test_the_bot_is_the_workflows_own() -> None:
+    assert definition()["inputs"]["login"]["default"] == BOT

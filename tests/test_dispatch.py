@@ -1,0 +1,159 @@
+"""``fyre dispatch`` as a workflow's step runs it: the runner's variables and files, a real forge, no receiver."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fyre import dispatching
+from fyre.wiring import Up
+from tests.conftest import git
+from tests.receiver.conftest import NAME, Person
+
+
+@dataclass
+class Runner:
+    """What a runner would do for one step."""
+
+    person: Person
+    folder: Path
+
+    def event(self, sha: str, before: str, **more: object) -> Path:
+        """The file with a push event, as GitHub writes it for a workflow: no lists of files."""
+        repository = self.person.api("")
+        told = {
+            "ref": "refs/heads/main",
+            "before": before,
+            "after": sha,
+            "deleted": False,
+            "commits": [{"id": sha}],
+            "sender": {"login": "ada"},
+            "repository": {key: repository[key] for key in ("id", "full_name", "default_branch")},
+            **more,
+        }
+        path = self.folder / "event.json"
+        path.write_text(json.dumps(told))
+        return path
+
+    def env(self, event: Path, **more: str) -> dict[str, str]:
+        url = self.person.up.url
+        return {
+            **os.environ,
+            "GITHUB_EVENT_NAME": "push",
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_API_URL": f"{url}/api",
+            "GITHUB_SERVER_URL": url,
+            "GITHUB_REPOSITORY": NAME,
+            "GITHUB_RUN_ID": "77",
+            "GITHUB_TOKEN": "user:runner",
+            "GITHUB_STEP_SUMMARY": str(self.folder / "summary"),
+            "GITHUB_OUTPUT": str(self.folder / "output"),
+            "RUNNER_TEMP": str(self.folder),
+            "FYRE_LOGIN": "runner",
+            **more,
+        }
+
+    def step(self, sha: str, before: str, **more: str) -> subprocess.CompletedProcess[str]:
+        env = self.env(self.event(sha, before), **more)
+        command = [sys.executable, "-m", "fyre", "dispatch", "--jobs", "2"]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+    def outputs(self) -> dict[str, str]:
+        lines = (self.folder / "output").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.fixture
+def runner(start_up: Callable[[], Up], repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """A forge whose webhooks nobody hears: the workflow is all there is."""
+    up = start_up()
+    monkeypatch.setattr(up.receiver, "_deal_with", lambda _: None)
+    git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
+    person = Person(up, repo)
+    person.push()
+    folder = tmp_path / "runner"
+    folder.mkdir()
+    return Runner(person, folder)
+
+
+def pushed(runner: Runner, *trailers: str) -> tuple[str, str]:
+    before = runner.person.git("rev-parse", "HEAD")
+    sha = runner.person.commit(*trailers)
+    runner.person.push()
+    return sha, before
+
+
+def test_a_push_is_run_reported_and_summed_up(runner: Runner) -> None:
+    sha, before = pushed(runner, "Fyre-Run: echo hello; git rev-parse HEAD", "Fyre-Run: exit 3", "Fyre-Name: bad")
+    done = runner.step(sha, before)
+    assert done.returncode == 1, done.stderr
+    newest = {one["context"]: one for one in runner.person.statuses(sha)}
+    assert {name: one["state"] for name, one in newest.items()} == {"fyre/run": "success", "fyre/bad": "failure"}
+    assert newest["fyre/run"]["target_url"].endswith(f"/{NAME}/actions/runs/77")
+    assert f"hello\n{sha}\n" in done.stdout
+    assert runner.outputs()["outcome"] == "failure"
+    assert [run["state"] for run in json.loads(runner.outputs()["runs"])] == ["succeeded", "failed"]
+    assert "<code>exit 3" in (runner.folder / "summary").read_text()
+    assert not list(runner.folder.glob("fyre-*"))
+
+
+def test_asked_again_it_runs_nothing_again(runner: Runner) -> None:
+    sha, before = pushed(runner, "Fyre-Run: true")
+    assert runner.step(sha, before).returncode == 0
+    again = runner.step(sha, before)
+    assert again.returncode == 0, again.stderr
+    assert [one["state"] for one in runner.person.statuses(sha)] == ["pending", "success"]
+    assert runner.outputs()["outcome"] == "none"
+
+
+def test_what_a_command_prints_is_no_command_of_the_runners(runner: Runner) -> None:
+    sha, before = pushed(runner, "Fyre-Run: echo '::set-output name=x::y'; echo '::stop-commands::z'", "Fyre-Name: a")
+    lines = runner.step(sha, before).stdout.splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("::stop-commands::"))
+    word = lines[begin].removeprefix("::stop-commands::")
+    end = lines.index(f"::{word}::")
+    spoken = [n for n, line in enumerate(lines) if "::set-output" in line or line == "::stop-commands::z"]
+    assert len(word) == 32
+    assert spoken
+    assert all(begin < n < end for n in spoken)
+
+
+def test_no_token_is_left_to_the_command(runner: Runner) -> None:
+    sha, before = pushed(runner, "Fyre-Run: env; cat .git/config; git config --list")
+    done = runner.step(sha, before)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FYRE_SHA=" in done.stdout
+    assert "GITHUB_TOKEN" not in done.stdout
+    assert "user:runner" not in done.stdout + done.stderr
+
+
+def test_nothing_asked_is_no_failure(runner: Runner) -> None:
+    sha, before = pushed(runner, "Signed-off-by: Ada")
+    assert runner.step(sha, before).returncode == 0
+    assert "No commit" in (runner.folder / "summary").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("GITHUB_TOKEN", "GITHUB_TOKEN is not set"), ("GITHUB_EVENT_PATH", "GITHUB_EVENT_PATH is not set")],
+)
+def test_a_missing_variable_is_named(runner: Runner, name: str, said: str) -> None:
+    sha, before = pushed(runner, "Fyre-Run: true")
+    done = runner.step(sha, before, **{name: ""})
+    assert (done.returncode, said in done.stderr) == (1, True)
+
+
+def test_the_summary_shows_what_people_wrote_as_text() -> None:
+    text = dispatching._code("a|b`c` <img src=x> @team & more\nline")
+    assert "|" not in text
+    assert "<img" not in text
+    assert "`" not in text
+    assert "@" not in text
+    assert "\n" not in text
