@@ -17,6 +17,7 @@ from typing import Any
 import urllib3
 from kubernetes import client, config, stream
 from kubernetes.client import ApiException
+from pydantic import ValidationError  # what the client library checks with
 from websocket import WebSocketException
 
 from fyre.engines.kubernetes import names, pods
@@ -202,17 +203,25 @@ def _asked(ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - urllib3's response
         return ask()
     except ApiException as error:
         raise translated(error) from error
+    except ValidationError as error:  # the library holds an object against its models before it asks
+        raise UserError(f"that is no object of Kubernetes: {_misfit(error)}") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise TryAgainError(f"the API server can't be reached: {_cause(error)}") from error
+
+
+def _misfit(error: ValidationError) -> str:
+    """The first field that does not fit; the outermost name is the argument's number."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"
 
 
 def translated(error: ApiException) -> Exception:
     """What a refusal means for us."""
     message, reason = _told(error)
     match error.status:
-        case 404 if not re.search(r"^namespaces \"", message):
+        case 404 if reason == "NotFound" and not message.startswith('namespaces "'):
             return Gone(message)
-        case 404:
+        case 404 if reason == "NotFound":
             hint = "an admin creates the namespace, and in it the Role that `fyre manifests` prints"
             return UserError(message, hint=hint)
         case 409 if reason == "AlreadyExists":
@@ -245,9 +254,9 @@ def _told(error: ApiException) -> tuple[str, str]:
     """The message and the reason of a ``Status``; whatever else came, cut short."""
     try:
         status = json.loads(error.body or "")
-        return " ".join(str(status["message"]).split()), str(status.get("reason", ""))
+        return pods.line(str(status["message"])), str(status.get("reason", ""))
     except (TypeError, ValueError, KeyError):
-        return str(error.reason or "no reason given")[:200], ""
+        return pods.line(str(error.reason or "no reason given"))[:200], ""
 
 
 def _cause(error: BaseException) -> str:
