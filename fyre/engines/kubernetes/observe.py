@@ -113,8 +113,8 @@ def _seen(record: Record, tries: list[Object]) -> Record:
 def _ended(seen: Record, job: Object, tries: list[Object]) -> Record | None:
     """How it ended, if it has."""
     good = next((pod for pod in tries if pods.terminated(pod).get("exitCode") == 0), None)
-    if good is not None and pods.timed_out(good):  # it was told to end, and did so politely
-        return _at(verdicts.judged(seen, job, good), job, good)
+    if good is not None and (pods.timed_out(good) or pods.told_to_end(good)):  # and it did so politely
+        return _put_to_an_end(seen, job, good) or _at(verdicts.judged(seen, job, good), job, good)
     if good is not None or pods.condition(job, "Complete").get("status") == "True":
         return _at(replace(seen, state=State.SUCCEEDED, exit_code=0, reason=""), job, good)
     return _ended_badly(seen, job, tries)
@@ -126,19 +126,26 @@ def _ended_badly(seen: Record, job: Object, tries: list[Object]) -> Record | Non
     bad = [pod for pod in tries if _counts(pod)]
     for_good = [pod for pod in bad if _never_again(pod)]
     last = next(reversed(for_good or bad or tries), None)
-    given_up = pods.notes(job).get(names.GIVEN_UP)
-    if seen.cancelled_by and (over or bad):
-        return _at(replace(seen, state=State.CANCELLED, reason=""), job, last)
-    if given_up and over:
-        return _at(replace(seen, state=State.ERROR, reason=given_up), job, None)
+    if over or ((bad or job["spec"].get("suspend")) and not pods.active(tries)):
+        ended = _put_to_an_end(seen, job, last)
+        if ended is not None:
+            return ended
     if over or for_good or len(bad) > (seen.run.spec.retries or 0):
         return _at(verdicts.judged(seen, job, last), job, last)
     return None
 
 
+def _put_to_an_end(seen: Record, job: Object, pod: Object | None) -> Record | None:
+    """The verdict where a person or Fyre itself wanted it ended, however its pods took that; else None."""
+    given_up = pods.notes(job).get(names.GIVEN_UP)
+    if seen.cancelled_by:
+        return _at(replace(seen, state=State.CANCELLED, reason=""), job, pod)
+    return _at(replace(seen, state=State.ERROR, reason=given_up), job, pod) if given_up else None
+
+
 def _pending(seen: Record, job: Object, tries: list[Object], hint: str) -> Record:
     """What it is doing, and if it does nothing, why."""
-    ours = [pod for pod in pods.living(tries) if not pods.finished(pod)]
+    ours = pods.active(tries)
     if any(pods.started(pod) for pod in ours):
         return replace(seen, state=State.RUNNING, reason=_again(seen))
     if job["spec"].get("suspend"):
@@ -176,11 +183,12 @@ def _never_again(pod: Object) -> bool:
 
 
 def _at(record: Record, job: Object, pod: Object | None) -> Record:
-    """The same with the time of its end: the container's, else the Job's."""
-    ended = pods.seconds(pods.terminated(pod).get("finishedAt")) if pod is not None else None
-    if ended is None:
-        status = job.get("status", {})
-        at = status.get("completionTime") or pods.condition(job, "Failed").get("lastTransitionTime")
-        ended = pods.seconds(at) or record.ended_at
+    """The same with the time of its end: the container's, else the Job's, else when somebody put an end to it."""
+    conditions = (
+        pods.condition(job, kind).get("lastTransitionTime") for kind in ("Failed", "FailureTarget", "Suspended")
+    )
+    times = (pods.terminated(pod).get("finishedAt"), job.get("status", {}).get("completionTime"), *conditions)
+    known = (pods.seconds(time) for time in times if time)
+    ended = next((time for time in known if time is not None), record.ended_at)
     since = record.started_at or record.run.created_at
     return replace(record, ended_at=max(ended, since) if ended is not None else since)

@@ -50,6 +50,25 @@ def has_output(pod: Object) -> bool:
     return started(pod) or checkout_failed(pod) or "terminated" in command(pod).get("state", {})
 
 
+def told_to_end(pod: Object) -> bool:
+    """Whether the command ended, or never began, after somebody wanted its pod away: exit code 0 may be politeness.
+
+    Times are whole seconds; an end within the same second is taken for a consequence.
+    """
+    disruption = condition(pod, "DisruptionTarget")
+    asked = seconds(disruption.get("lastTransitionTime")) if disruption.get("status") == "True" else None
+    last = terminated(pod, names.CHECKOUT) if checkout_failed(pod) else terminated(pod)
+    ended = seconds(last.get("finishedAt"))
+    times = [time for time in (asked, deleted_at(pod)) if time is not None]
+    return bool(times) and (ended is None or ended >= min(times))
+
+
+def deleted_at(pod: Object) -> float | None:
+    """When its deletion was asked for: the API server notes when it is to be over."""
+    until = seconds(pod["metadata"].get("deletionTimestamp"))
+    return until - pod["metadata"].get("deletionGracePeriodSeconds", 0) if until is not None else None
+
+
 def checkout_failed(pod: Object) -> bool:
     """Whether the code could not be had, so that the checkout's own output is the log."""
     return bool(terminated(pod, names.CHECKOUT).get("exitCode"))
@@ -76,6 +95,11 @@ def started_at(pod: Object) -> float | None:
 def living(pods: Iterable[Object]) -> list[Object]:
     """Those that have not ended."""
     return [pod for pod in pods if phase(pod) not in ("Succeeded", "Failed") and GONE not in pod]
+
+
+def active(pods: Iterable[Object]) -> list[Object]:
+    """Those that have not ended and whose command has not: the phase comes later."""
+    return [pod for pod in living(pods) if not finished(pod)]
 
 
 def phase(pod: Object) -> str:

@@ -20,7 +20,7 @@ def judged(seen: Record, job: Object, pod: Object | None) -> Record:
     if pods.timed_out(pod):
         text = f"timed out after {units.text_of(seen.run.spec.timeout or 0)}"
         return replace(seen, state=State.FAILED, reason=text)
-    why = _never_began(pod) or _taken_away(pod)
+    why = _taken_away(pod, job) or _never_began(pod)
     if not why and not pods.terminated(pod):
         said = pods.line(pod["status"].get("message", "")) or failed
         why = f"its pod ended without an exit code: {said or 'nobody says why'}"
@@ -39,16 +39,29 @@ def _never_began(pod: Object) -> str:
     return told if command.get("exitCode") == names.NOT_STARTED or told.startswith("setup failed") else ""
 
 
-def _taken_away(pod: Object) -> str:
+def _taken_away(pod: Object, job: Object) -> str:
     """Who ended the pod, where that was not the command's doing; empty when it was."""
-    disruption = pods.condition(pod, "DisruptionTarget")
+    disruption, said = pods.condition(pod, "DisruptionTarget"), pods.line(pod["status"].get("message", ""))
+    when = "" if pods.started(pod) else " before the command started"
     if pod["status"].get("reason") == "Evicted":
-        return f"evicted: {pods.line(pod['status'].get('message', ''))}"
+        return f"evicted{when}: {said}"
     if disruption.get("status") == "True":
-        return f"{_WORDS.get(disruption.get('reason', ''), 'disrupted')}: {pods.line(disruption.get('message', ''))}"
+        what = _WORDS.get(disruption.get("reason", ""), "disrupted")
+        return f"{what}{when}: {pods.line(disruption.get('message', ''))}"
+    if pods.deleted_at(pod) is not None and pods.told_to_end(pod):
+        return _deleted_by(job) + when
     if pods.terminated(pod).get("reason") == "ContainerStatusUnknown":
         return "lost: the node no longer knows how the command ended"
     return ""
+
+
+def _deleted_by(job: Object) -> str:
+    if job["spec"].get("suspend"):
+        return "its Job was suspended"
+    target = pods.condition(job, "FailureTarget")  # a deadline of the Job's that is not of our making
+    if target.get("reason") == "DeadlineExceeded":
+        return f"ended by its Job: {pods.line(target.get('message', ''))}"
+    return "its pod was deleted"
 
 
 _WORDS = {
