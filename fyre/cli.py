@@ -36,6 +36,7 @@ VERBS = {
     "demo": "see it work: a throw-away forge, a commit, a push, a run",
     "dispatch": "run what the event of a GitHub workflow asks for, and report it",
     "manifests": "print the Role that Fyre needs in a namespace of a cluster",
+    "doctor": "find what keeps Fyre from working here, and how to mend it",
     "init": "set up this repository: fetch rules, hooks, .fyre.yaml",
     "version": "the version of Fyre and of what it stands on",
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,15 @@ def load(path: Path) -> Policy:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
     return read(text, str(path))
+
+
+def chosen(path: Path | None, namespace: str = "", image: str = "", *, else_image: str = "") -> Policy:
+    """The policy of a file, if there is one, with what options say instead; a cluster always has a default profile."""
+    allowed = load(path) if path is not None else Policy()
+    profiles = dict(allowed.profiles or {})
+    default = profiles.get("default", Profile())
+    profiles["default"] = replace(default, image=image or default.image or else_image)
+    return replace(allowed, profiles=profiles, namespace=namespace or allowed.namespace)
 
 
 def read(text: str, name: str = "policy.yaml") -> Policy:

@@ -39,7 +39,7 @@ def main(
     """
     text, config = _read(what)
     found = asked.read(text)
-    wrong = [*_of_message(text, found), *(_of_config(config) if config is not None else [])]
+    wrong = [*of_message(text, found), *(of_config(config) if config is not None else [])]
     if as_json:
         import json
 
@@ -84,7 +84,8 @@ def _of_worktree() -> str | None:
     return _decoded(path.read_bytes()) if path.is_file() else None
 
 
-def _of_message(text: str, found: Asked) -> list[Wrong]:
+def of_message(text: str, found: Asked) -> list[Wrong]:
+    """What is wrong with a message."""
     alike = [
         Wrong("message", one.line, f"{one.text.strip()!r}: {one.why}", "`fyre check` shows it mended")
         for one in lookalikes.find(text)
@@ -93,7 +94,8 @@ def _of_message(text: str, found: Asked) -> list[Wrong]:
     return sorted([*alike, *problems], key=lambda one: one.line)
 
 
-def _of_config(text: str) -> list[Wrong]:
+def of_config(text: str) -> list[Wrong]:
+    """What is wrong with a ``.fyre.yaml``."""
     from fyre import repofile  # PyYAML and jsonschema, only where there is such a file
 
     try:

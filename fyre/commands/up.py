@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fyre.errors import UserError
-
-if TYPE_CHECKING:
-    from fyre.policy import Policy
 
 IMAGE = "python:3.12"
 """What a run is given where nobody named an image."""
@@ -63,23 +59,12 @@ def main(
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     on = None
     if engine == "kubernetes":
+        from fyre import policyfile
         from fyre.clusters import OnCluster
 
-        on = OnCluster(_policy(policy, namespace, image), kubeconfig, context, checkout_image, relay)
+        allowed = policyfile.chosen(policy, namespace, image, else_image=IMAGE)
+        on = OnCluster(allowed, kubeconfig, context, checkout_image, relay)
     wiring.Up(root or _default_root(), host, port, jobs, keep_checkouts=keep, on=on).serve()
-
-
-def _policy(path: Path | None, namespace: str, image: str) -> Policy:
-    """The policy of a file, if there is one, with what the options say instead."""
-    from fyre import policyfile
-    from fyre.policy import Policy
-    from fyre.profiles import Profile
-
-    allowed = policyfile.load(path) if path is not None else Policy()
-    profiles = dict(allowed.profiles or {})
-    default = profiles.get("default", Profile())
-    profiles["default"] = replace(default, image=image or default.image or IMAGE)
-    return replace(allowed, profiles=profiles, namespace=namespace or allowed.namespace)
 
 
 def _default_root() -> Path:

@@ -54,6 +54,11 @@ def directory() -> Path:
     return Path(git.out("rev-parse", "--git-path", "hooks")).absolute()
 
 
+def installed() -> bool:
+    """Whether git runs hooks of ours here."""
+    return all(_ours(directory() / name) for name in hooks.NAMES)
+
+
 def install() -> list[Path]:
     """Write the stubs; a hook that is there is kept and runs first. Answers with what is new. Raises ``UserError``."""
     where = directory()

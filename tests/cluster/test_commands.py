@@ -105,3 +105,29 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(admin: access.Admin, tmp_
     done = fyre("up", "--root", str(tmp_path), "--port", "0", "--engine", "kubernetes", "--kubeconfig", str(config))
     assert (done.returncode, done.stderr.count("\n")) == (1, 2), done.stderr
     assert "can't be reached" in done.stderr
+
+
+def test_the_doctor_finds_what_is_wrong_with_a_cluster(admin: access.Admin, tmp_path: Path) -> None:
+    def found(policy: str, *words: str) -> str:
+        file = tmp_path / "policy.yaml"
+        file.write_text(policy)
+        given = ("--kubeconfig", access.KUBECONFIG, *words)
+        return fyre("doctor", "--cluster", "--policy", str(file), *given).stdout
+
+    with admin.namespace() as space:
+        nobody = admin.kubeconfig(space, tmp_path, [])
+        good = f"namespace: {space}\nprofiles:\n  default: {{image: {access.IMAGE}}}\n"
+        assert f"ok    profile default is good for {space}" in found(good)
+        assert f"mend  in namespace {space} we may not get jobs" in found(good, "--kubeconfig", str(nobody))
+        assert 'namespaces "nowhere" not found' in found(good.replace(space, "nowhere"))
+        bad = good.replace("{image", "{nodeSelector: {'a b': c}, image")
+        assert "mend  profile default: the cluster refused it" in found(bad)
+        job = {"metadata": {"name": "left", "labels": {"app.kubernetes.io/managed-by": "fyre"}}}
+        container = {"name": "run", "image": access.IMAGE, "command": ["true"]}
+        job["spec"] = {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
+        client.BatchV1Api(admin.api).create_namespaced_job(space, job)
+        since = "2020-01-01T00:00:00Z"
+        failed = {"lastTransitionTime": since, "reason": "x", "message": "x", "status": "True"}
+        ended = {"startTime": since, "conditions": [{"type": kind, **failed} for kind in ("FailureTarget", "Failed")]}
+        client.BatchV1Api(admin.api).patch_namespaced_job_status("left", space, {"status": ended})
+        assert f"mend  1 ended Jobs in {space} were never reported, left first" in found(good)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -147,8 +147,8 @@ class Api:
         answer = answered(lambda: self._access.create_self_subject_access_review(review, **RAW))
         return bool(answer["status"].get("allowed"))
 
-    def managed(self, namespace: str) -> list[Object]:
-        """Everything of Fyre's in a namespace, whichever instance's: Jobs, Roles, RoleBindings."""
+    def managed(self, namespace: str, kinds: Collection[str] = ("Job", "RoleBinding", "Role")) -> list[Object]:
+        """Everything of Fyre's in a namespace, whichever instance's."""
         rbac: Any = client.RbacAuthorizationV1Api(self.client)
         role = "rbac.authorization.k8s.io/v1"
         found: list[Object] = []
@@ -157,6 +157,8 @@ class Api:
             (rbac.list_namespaced_role_binding, "RoleBinding", role),
             (rbac.list_namespaced_role, "Role", role),
         ):
+            if kind not in kinds:
+                continue
             listed = answered(partial(lister, namespace, label_selector=names.OURS, **RAW))
             found += [{"apiVersion": version, "kind": kind, **thing} for thing in listed["items"]]
         return found

@@ -139,6 +139,15 @@ def image(pod: Object, container: str) -> str:
     return str(status.get("image", ""))
 
 
+def job_ended_at(job: Object) -> float | None:
+    """When a Job ended, in seconds since the epoch; None while it has not."""
+    for kind in ("Complete", "Failed"):
+        found = condition(job, kind)
+        if found.get("status") == "True":
+            return seconds(found.get("lastTransitionTime"))
+    return None
+
+
 def seconds(text: str | None) -> float | None:
     """RFC 3339 as Kubernetes writes it, to seconds since the epoch; None for nothing and for the epoch itself."""
     return datetime.fromisoformat(text).timestamp() or None if text else None

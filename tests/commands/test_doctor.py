@@ -1,0 +1,112 @@
+"""``fyre doctor``: nothing wrong is said of what is well, and each thing broken on purpose is found with its mend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fyre.cli import main
+from fyre.commands import examine
+from fyre.wiring import Up
+from tests.receiver.conftest import Person, person
+
+__all__ = ["person"]  # a fixture
+
+
+@pytest.fixture
+def well(person: Person, monkeypatch: pytest.MonkeyPatch) -> Person:
+    """Somebody for whom all is well."""
+    monkeypatch.chdir(person.repo)
+    monkeypatch.setattr(examine, "GIT_MIN", (2, 20))
+    assert main(["init", "--hooks"]) == 0
+    return person
+
+
+def wrong(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What is to be mended, and how."""
+    capsys.readouterr()
+    code = main(["doctor", "--json"])
+    found = {one["what"]: one["fix"] for one in json.loads(capsys.readouterr().out)}
+    bad = {what: fix for what, fix in found.items() if fix}
+    assert code == bool(bad)
+    return bad
+
+
+def test_all_is_well(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wrong(capsys) == {}
+    assert main(["doctor"]) == 0
+    assert "admin permission" in capsys.readouterr().out
+
+
+def test_no_identity(well: Person, capsys: pytest.CaptureFixture[str], isolated_git: Path) -> None:
+    (isolated_git / "gitconfig").write_text("")
+    assert [*wrong(capsys)] == ["git does not know your user.name", "git does not know your user.email"]
+
+
+def test_no_repository(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert [*wrong(capsys)] == ["this is no git repository"]
+
+
+def test_no_remote(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    well.git("remote", "remove", "origin")
+    assert wrong(capsys) == {"this repository has no remote": "git remote add origin URL"}
+
+
+def test_a_forge_that_does_not_answer(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    well.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
+    dead, blind = wrong(capsys)
+    assert dead.startswith("origin does not answer: ")
+    assert "can't be reached" in blind
+
+
+def test_a_repository_that_is_not_there(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    well.git("config", "fyre.api", f"{well.up.url}/api")
+    well.git("remote", "set-url", "origin", f"{well.up.url}/ada/none.git")
+    assert any("repository ada/none" in what for what in wrong(capsys))
+
+
+def test_no_token(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fyre.remote.token", lambda *_: "")
+    (what, fix), *_ = wrong(capsys).items()
+    assert what.startswith("there is no token for 127.0.0.1")
+    assert "FYRE_TOKEN" in fix
+
+
+def test_no_right_to_push(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fyre.forge.Forge.permission", lambda *_: "read")
+    assert any("may not push to ada/lab" in what for what in wrong(capsys))
+
+
+def test_a_bad_file_and_a_bad_message(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    (well.repo / ".fyre.yaml").write_text("timeuot: 2h\n")
+    well.git("commit", "-q", "--allow-empty", "--no-verify", "-m", "Work\n\nFyre-Run: true\nFyre-Timeout: soon")
+    file, message = wrong(capsys)
+    assert file.startswith(".fyre.yaml line 1: unknown key 'timeuot'")
+    assert message.startswith("HEAD's message, line 4: ")
+
+
+def test_everybodys_notebooks(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    well.git("config", "--unset-all", "remote.origin.fetch", r"\^refs/heads/fyre")
+    assert wrong(capsys) == {"a fetch from origin brings everybody's lab notebooks along": "fyre init"}
+
+
+def test_a_clock_that_is_off(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    now = time.time
+    monkeypatch.setattr(examine.time, "time", lambda: now() + 3600)
+    assert any("ahead of the forge's" in what for what in wrong(capsys))
+
+
+def test_an_old_git(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examine, "GIT_MIN", (99, 0))
+    assert any("99.0" in fix for fix in wrong(capsys).values())
+
+
+def test_no_cluster(up: Up, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = list(examine.on_cluster(str(tmp_path / "none"), None, None, "", exec_mode=True))
+    assert [(one.well, "no cluster" in one.what) for one in found] == [(False, True)]
