@@ -228,7 +228,7 @@ def rates(ours: Ours, bare: Bare, shas: list[str]) -> tuple[float, float]:
     return fyre, floor
 
 
-def main(rounds: int, deliveries: int, repeats: int = 3) -> None:
+def main(rounds: int, deliveries: int, repeats: int = 9) -> None:
     """Latency first, then the rate."""
     with cluster.namespace() as (_, namespace), tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder:
         os.environ.update(place.isolated(Path(folder)))
@@ -266,4 +266,4 @@ def report(fyre: list[float], floor: list[float], pairs: list[tuple[float, float
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200, int(sys.argv[2]) if len(sys.argv) > 2 else 200)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200, int(sys.argv[2]) if len(sys.argv) > 2 else 100)
