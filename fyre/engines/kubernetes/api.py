@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes import client, config, stream
 from kubernetes.client import ApiException
 from pydantic import ValidationError  # what the client library checks with
@@ -36,6 +37,10 @@ EXEC = 300.0
 _CONNECTIONS = 256  # kept open: each log that is followed holds one
 
 
+_UNREADABLE = (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, KeyError)
+"""What the library raises of a kubeconfig that is none: it looks into whatever the file holds."""
+
+
 class Taken(Exception):  # noqa: N818 - an answer, not an error
     """There is an object of that name already."""
 
@@ -53,7 +58,7 @@ class Api:
         load: Any = config  # it comes without types
         try:
             load.load_kube_config(kubeconfig, context=context, client_configuration=settings)
-        except (config.ConfigException, OSError, ValueError) as error:
+        except _UNREADABLE as error:
             if kubeconfig or context:
                 raise _no_config(error) from error
             try:
@@ -195,7 +200,7 @@ def answered(ask: Callable[[], Any]) -> Object:
     answer = _asked(ask)
     try:
         found: Object = json.loads(answer.data)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: no JSON, or half of it
         raise TryAgainError(f"the API server's answer broke off: {error}") from error
     return found
 
@@ -249,6 +254,8 @@ def _in_our_words(status: int, message: str) -> str:
         return f"the cluster does not let us {verb} {resource}{where}: `fyre manifests` prints the Role that does"
     if status == 401:
         return "the cluster does not take our credentials: have they expired?"
+    if not status:  # the library's way to say that there was no answer: TLS
+        return f"the API server can't be reached: {message}"
     return message if status == 403 else f"the API server answered {status}: {message}"
 
 

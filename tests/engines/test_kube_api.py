@@ -1,0 +1,236 @@
+"""What the API server refuses, in our words: the answers are those of a real one, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes.client import ApiException
+
+from fyre.engines.kubernetes.api import Api, Gone, Taken, translated
+from fyre.errors import TryAgainError, UserError
+
+JOB = {"metadata": {"name": "j"}}
+NAME = "fyre-0123"
+HTML = "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>nginx</body></html>"
+
+
+def status(code: int, reason: str, message: str) -> str:
+    """An API server's refusal (meta/v1 Status)."""
+    return json.dumps({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "details": {}, "code": code,
+    })  # fmt: skip
+
+
+def forbidden(what: str, why: str) -> str:
+    return status(403, "Forbidden", f"{what} is forbidden: {why}")
+
+
+IN_LAB = 'in API group "{}" in the namespace "lab"'
+RBAC = forbidden("jobs.batch", 'User "fyre" cannot create resource "jobs" ' + IN_LAB.format("batch"))
+RBAC_POD = forbidden(f'pods "{NAME}"', 'User "fyre" cannot get resource "pods/log" ' + IN_LAB.format(""))
+QUOTA = "exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch=1, limited: count/jobs.batch=1"
+GOING = "unable to create new content in namespace lab because it is being terminated"
+WEBHOOK = 'admission webhook "validate.example" denied the request: images must come from registry.example'
+LONG = f'Job.batch "{NAME}" is invalid: metadata.labels: Invalid value: "xxx": must be no more than 63 characters'
+BUSY = "Too many requests, please try again later."
+MODIFIED = f'Operation cannot be fulfilled on jobs.batch "{NAME}": the object has been modified'
+
+REFUSALS = [
+    ("rbac", 403, RBAC, TryAgainError,
+     "the cluster does not let us create jobs in namespace lab: `fyre manifests` prints the Role that does"),
+    ("rbac-pod", 403, RBAC_POD, TryAgainError,
+     "the cluster does not let us get pods/log in namespace lab: `fyre manifests` prints the Role that does"),
+    ("quota", 403, forbidden("pods", QUOTA), TryAgainError, f"pods is forbidden: {QUOTA}"),
+    ("terminating", 403, forbidden("jobs", GOING), TryAgainError, f"jobs is forbidden: {GOING}"),
+    ("webhook", 403, status(403, "Forbidden", WEBHOOK), UserError, f"the cluster refused it: {WEBHOOK}"),
+    ("webhook-400", 400, status(400, "BadRequest", WEBHOOK), UserError, f"the cluster refused it: {WEBHOOK}"),
+    ("invalid", 422, status(422, "Invalid", LONG), UserError, f"the cluster refused it: {LONG}"),
+    ("no-namespace", 404, status(404, "NotFound", 'namespaces "lab" not found'), UserError,
+     'namespaces "lab" not found'),
+    ("no-job", 404, status(404, "NotFound", f'jobs.batch "{NAME}" not found'), Gone, f'jobs.batch "{NAME}" not found'),
+    ("no-such-path", 404, "404 page not found\n", TryAgainError, "the API server answered 404: Not Found"),
+    ("exists", 409, status(409, "AlreadyExists", f'jobs.batch "{NAME}" already exists'), Taken,
+     f'jobs.batch "{NAME}" already exists'),
+    ("conflict", 409, status(409, "Conflict", MODIFIED), TryAgainError, f"the API server answered 409: {MODIFIED}"),
+    ("expired", 410, status(410, "Expired", "too old resource version: 1 (2)"), TryAgainError,
+     "the API server answered 410: too old resource version: 1 (2)"),
+    ("busy", 429, status(429, "TooManyRequests", BUSY), TryAgainError, f"the API server answered 429: {BUSY}"),
+    ("etcd", 500, status(500, "InternalError", "etcdserver: request timed out"), TryAgainError,
+     "the API server answered 500: etcdserver: request timed out"),
+    ("stranger", 401, status(401, "Unauthorized", "Unauthorized"), TryAgainError,
+     "the cluster does not take our credentials: have they expired?"),
+    ("proxy", 502, HTML, TryAgainError, "the API server answered 502: Bad Gateway"),
+    ("nothing", 503, "", TryAgainError, "the API server answered 503: Service Unavailable"),
+    ("list", 500, "[]", TryAgainError, "the API server answered 500: Internal Server Error"),
+    ("null", 500, "null", TryAgainError, "the API server answered 500: Internal Server Error"),
+    ("lines", 500, status(500, "", "a\n  b"), TryAgainError, "the API server answered 500: a b"),
+]  # fmt: skip
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers everything with what the server holds."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        code, body, length = self.server.answer  # type: ignore[attr-defined] # ours
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(length or len(body)))
+        self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    do_POST = do_PATCH = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """An API server that always says the same."""
+
+    answer = (200, b"{}", 0)
+    asked = 0
+
+    def say(self, code: int, body: str, length: int = 0) -> None:
+        self.answer = (code, body.encode(), length)
+
+    def process_request(self, *args: object) -> None:
+        self.asked += 1
+        super().process_request(*args)  # type: ignore[arg-type] # handed on
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def written(path: Path, url: str) -> str:
+    told = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": url}}], "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(told))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def api(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    url = f"http://127.0.0.1:{server.server_port}"
+    api = Api(written(tmp_path_factory.mktemp("kube") / "config", url))
+    yield api
+    api.close()
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=[refusal[0] for refusal in REFUSALS])
+def test_what_a_refusal_means(api: Api, server: Server, refusal: tuple[str, int, str, type[Exception], str]) -> None:
+    _, code, body, kind, said = refusal
+    server.say(code, body)
+    before = server.asked
+    for ask in (
+        lambda: api.job("lab", NAME),
+        lambda: api.create_job("lab", JOB),
+        lambda: api.patch_job("lab", NAME, JOB),
+        lambda: b"".join(api.log("lab", NAME, "run", follow=False)),
+    ):
+        with pytest.raises(kind) as refused:
+            ask()
+        assert str(refused.value) == said
+        assert type(refused.value) is kind
+    assert server.asked == before + 4, "what is asked again is not the client library's to decide"
+
+
+def test_a_missing_namespace_comes_with_a_hint(api: Api, server: Server) -> None:
+    server.say(404, status(404, "NotFound", 'namespaces "lab" not found'))
+    with pytest.raises(UserError) as refused:
+        api.create_job("lab", JOB)
+    assert "fyre manifests" in refused.value.hint
+
+
+def test_an_object_that_is_none_is_refused_before_it_is_sent(api: Api, server: Server) -> None:
+    before = server.asked
+    with pytest.raises(UserError, match=r"spec\.sekret") as refused:
+        api.create_job("lab", {"metadata": {"name": "j"}, "spec": {"sekret": "sesame", "template": {}}})
+    assert "sesame" not in str(refused.value)
+    assert server.asked == before
+
+
+@pytest.mark.parametrize(("body", "length"), [('{"a"', 100), ("{", 0), (HTML, 0), ("", 0)])
+def test_an_answer_that_breaks_off_may_come_whole_next_time(api: Api, server: Server, body: str, length: int) -> None:
+    server.say(200, body, length)
+    with pytest.raises(TryAgainError):
+        api.job("lab", NAME)
+
+
+def test_a_log_that_breaks_off(api: Api, server: Server) -> None:
+    server.say(200, "half", 100)
+    pieces = api.log("lab", NAME, "run", follow=True)
+    assert next(pieces) == b"half"
+    with pytest.raises(TryAgainError, match="broke off"):
+        next(pieces)
+
+
+def test_an_answer_is_a_plain_dict(api: Api, server: Server) -> None:
+    job = {"metadata": {"name": NAME}, "status": {"uncountedTerminatedPods": {}}, "of the future": [1]}
+    server.say(200, json.dumps(job))
+    assert api.job("lab", NAME) == job
+    server.say(200, '{"data": {"K": "dg=="}}')
+    assert api.secret("lab", "s") == {"K": "dg=="}
+    server.say(200, "{}")
+    assert api.secret("lab", "s") == {}
+    server.say(201, '{"status": {"allowed": true}}')
+    assert api.may("lab", "", "pods/log", "get")
+
+
+def test_events_come_oldest_first(api: Api, server: Server) -> None:
+    events = [
+        {"lastTimestamp": "2026-01-02T00:00:00Z"},
+        {"lastTimestamp": None, "eventTime": "2026-01-01T00:00:00.0Z"},
+        {},
+    ]
+    server.say(200, json.dumps({"items": events}))
+    assert api.events("lab", "uid") == events[::-1]
+
+
+def test_a_server_that_is_away(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as gone:
+        port = gone.server_port
+    api = Api(written(tmp_path / "config", f"http://127.0.0.1:{port}"))
+    with pytest.raises(TryAgainError, match=r"can't be reached.*refused"):
+        api.job("lab", NAME)
+    api.close()
+
+
+@pytest.mark.parametrize(
+    "error", [ApiException(status=0, reason="SSLError\ncertificate verify failed"), ApiException()]
+)
+def test_a_failure_without_an_answer_is_one_line(error: ApiException) -> None:
+    told = translated(error)
+    assert isinstance(told, TryAgainError)
+    assert "\n" not in str(told)
+    assert "answered" not in str(told)
+
+
+@pytest.mark.parametrize("text", [None, "", "a: [", "[]", "apiVersion: v1\nkind: Config\ncurrent-context: nope\n"])
+def test_a_kubeconfig_that_is_none(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "config"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match="no cluster: ") as refused:
+        Api(str(path))
+    assert refused.value.hint
+    assert "\n" not in refused.value.message
