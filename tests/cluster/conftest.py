@@ -11,24 +11,14 @@ import pytest
 
 from fyre.wiring import Up
 from tests.cluster import access
+from tests.cluster.fixtures import admin, namespace
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
 
+__all__ = ["admin", "namespace"]  # fixtures
+
 RELAY_HOST = "10.99.0.1"
 """Where pods of our own cluster reach this machine."""
-
-
-@pytest.fixture(scope="session")
-def admin() -> access.Admin:
-    if not access.KUBECONFIG:
-        pytest.skip(access.WHY_NOT)
-    return access.Admin()
-
-
-@pytest.fixture(scope="session")
-def namespace(admin: access.Admin) -> Iterator[str]:
-    with admin.namespace() as name:
-        yield name
 
 
 @pytest.fixture(params=["exec", "relay"])

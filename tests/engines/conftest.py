@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster import access
+from tests.cluster.fixtures import admin, namespace
 from tests.engines.contract import make_commit
+
+__all__ = ["admin", "namespace"]  # fixtures
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine
@@ -20,19 +23,6 @@ MakeOnCluster = Callable[..., "KubernetesEngine"]
 @pytest.fixture
 def sha(repo: Path) -> str:
     return make_commit(repo)
-
-
-@pytest.fixture(scope="session")
-def admin() -> access.Admin:
-    if not access.KUBECONFIG:
-        pytest.skip(access.WHY_NOT)
-    return access.Admin()
-
-
-@pytest.fixture(scope="session")
-def namespace(admin: access.Admin) -> Iterator[str]:
-    with admin.namespace() as name:
-        yield name
 
 
 @pytest.fixture
