@@ -2,6 +2,8 @@
 
 The informer resumes after a lost watch and lists anew after 410; it would also ask hundreds of times a second while
 the API server is away (seen with 37.0), so the pace is kept here, in the function that it lists and watches with.
+That function says nothing of a return type: with one, the library makes JSON of each object once more and parses it
+again. Without one it leaves it to us to remember how far the watch has come.
 """
 
 from __future__ import annotations
@@ -41,8 +43,12 @@ class Watch:
         self._stopped = threading.Event()
         self._failures = 0
         self._asked_at = 0.0
+        self._version = ""  # of the last event of this watch; "" right after a list
+        self._watching = False
         shared: Any = informer.SharedInformer  # it comes without types
         self._informer = shared(self._list_or_watch, namespace=namespace, label_selector=selector)
+        for event in (informer.ADDED, informer.MODIFIED, informer.DELETED, informer.BOOKMARK):
+            self._informer.add_event_handler(event, self._remember)
         for event in (informer.ADDED, informer.MODIFIED, informer.DELETED):
             self._informer.add_event_handler(event, partial(_hand_on, changed, event))
         self._informer.add_event_handler(informer.ERROR, self._failed)
@@ -65,17 +71,16 @@ class Watch:
         _preload_content: bool = True,
         **where: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        """What the informer calls for both.
-
-        :rtype: object
-        """
+        """What the informer calls for both."""
         self._keep_pace()
         if not watch:
+            self._version, self._watching = "", False
             return self._pages(where)
+        self._watching = True
         self.synced.set()
         answer = self._list(
             watch=True,
-            resource_version=resource_version,
+            resource_version=self._version or resource_version,
             allow_watch_bookmarks=True,
             timeout_seconds=WATCH,
             _preload_content=False,
@@ -97,6 +102,11 @@ class Watch:
             if not more:
                 version = page["metadata"]["resourceVersion"]
                 return SimpleNamespace(items=items, metadata=SimpleNamespace(resource_version=version))
+
+    def _remember(self, thing: Object) -> None:
+        """How far the watch has come; what is handed on from a list says nothing about that."""
+        if self._watching:
+            self._version = thing["metadata"]["resourceVersion"]
 
     def _keep_pace(self) -> None:
         """Wait between two requests; longer after failures."""
