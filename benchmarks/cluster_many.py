@@ -1,0 +1,196 @@
+"""Thousands of finished runs in a namespace: how long the receiver starts, on how much memory, with which requests.
+
+The Jobs are those of commits that lie in the forge, as Fyre leaves them: ended, reported, settled; no controller
+minds them (``managedBy``), and some have their pods. The start is counted from the process's own, over the first
+sweep and the redelivery of every push, until there is nothing to do. Then some real runs, for the requests that each
+of them takes. ``python benchmarks/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cluster
+import place
+
+from fyre import asked, plan
+from fyre.embedded.forge import Forge
+from fyre.engines.kubernetes import manifests, names, observe
+from fyre.engines.kubernetes.api import RAW
+from fyre.mirrors import Mirrors
+from fyre.policy import Policy
+from fyre.profiles import Profile
+from fyre.run import Record, Repository, Run
+from fyre.state import State
+
+if TYPE_CHECKING:
+    from tests.cluster.access import Admin
+
+NAME, PER_PUSH, AT_ONCE = "bench/many", 500, 4
+INSTANCE = secrets.token_hex(4)
+
+
+def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
+    """Commits in the forge, pushed by the file system, and the run that each of them asks for."""
+    forge = Forge(folder / "state", base_url=url)
+    bare = forge.shelf.ensure(NAME)
+    forge.stop()
+    path = place.repository(folder, "many", files=10)
+    repository = Repository(f"{url}/api", bare.id, NAME)
+    mirrors = Mirrors(lambda _: bare.git_dir)
+    place.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
+    place.git("push", "-q", "origin", "main", cwd=path)
+    policy = Policy(profiles={"default": Profile(image=image)})
+    for first in range(0, count, PER_PUSH):
+        numbers = range(first, min(first + PER_PUSH, count))
+        shas = place.commits(path, [f"Change {n}\n\nFyre-Run: python train.py --seed {n}\n" for n in numbers])
+        place.git("push", "-q", "origin", "main", cwd=path)
+        for sha in shas:
+            commit = mirrors.commit(repository, sha)
+            heard = plan.Heard(repository, commit, "refs/heads/main", "ada", asked.read(commit.message))
+            (launch,) = plan.plan(heard, plan.Observed(posted={}), policy, time.time())
+            assert isinstance(launch, plan.Launch)
+            yield launch.run
+    mirrors.close()
+
+
+def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
+    """The Job as Fyre leaves it."""
+    spot = manifests.Place(f"fyre-{INSTANCE}", namespace, image, "http://10.0.0.1:8021/git/1.git", "k" * 80)
+    body = manifests.job(run, Profile(image=image), spot)
+    ended = Record(run, State.SUCCEEDED, 1, run.created_at + 3, run.created_at + 63, 0, image_id="sha256:" + "a" * 64)
+    body["metadata"]["annotations"] |= {
+        names.OUTCOME: observe.outcome(ended),
+        names.REPORTED: json.dumps({run.sha: str(State.SUCCEEDED)}),
+        names.SETTLED: "true",
+    }
+    body["spec"] |= {"managedBy": "example.org/benchmark", "ttlSecondsAfterFinished": 7 * 86400}
+    return body
+
+
+class Maker:
+    """Makes them, as the cluster's admin."""
+
+    def __init__(self, admin: Admin, namespace: str) -> None:
+        self._batch, self._core, self._namespace = admin.batch, admin.core, namespace
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        done = {"status": "True", "reason": "CompletionsReached", "lastTransitionTime": now, "lastProbeTime": now}
+        conditions = [{"type": "SuccessCriteriaMet", **done}, {"type": "Complete", **done}]
+        self._job_status = {
+            "status": {"startTime": now, "completionTime": now, "succeeded": 1, "conditions": conditions}
+        }
+        ran = {"exitCode": 0, "startedAt": now, "finishedAt": now, "reason": "Completed"}
+        self._pod_status = {"status": {
+            "phase": "Succeeded",
+            "initContainerStatuses": [_container(names.CHECKOUT, ran)],
+            "containerStatuses": [_container(names.COMMAND, ran)],
+        }}  # fmt: skip
+
+    def job(self, body: dict[str, Any]) -> None:
+        """One that is complete."""
+        self._batch.create_namespaced_job(self._namespace, body, **RAW)
+        self._batch.patch_namespaced_job_status(body["metadata"]["name"], self._namespace, self._job_status, **RAW)
+
+    def pod(self, of: dict[str, Any]) -> None:
+        """The pod of a Job, ended; no scheduler minds it."""
+        name, template = of["metadata"]["name"] + "-abcde", of["spec"]["template"]
+        spec = {**template["spec"], "schedulerName": "nobody"}
+        body = {"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": spec}
+        self._core.create_namespaced_pod(self._namespace, body, **RAW)
+        self._core.patch_namespaced_pod_status(name, self._namespace, self._pod_status, **RAW)
+
+
+def _container(name: str, terminated: dict[str, Any]) -> dict[str, Any]:
+    image = {"image": "example.org/image:1", "imageID": "sha256:" + "a" * 64}
+    return {"name": name, "ready": False, "restartCount": 0, "state": {"terminated": terminated}, **image}
+
+
+def main(jobs: int, pods: int, more: int) -> None:
+    """Make them, start, then run some more."""
+    with cluster.namespace() as (admin, namespace), place.folder() as folder:
+        from tests.cluster.access import IMAGE
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        (folder / "state/kubernetes").mkdir(parents=True)
+        (folder / "state/kubernetes/instance").write_text(INSTANCE + "0" * 56)
+        bodies = [job(r, namespace, IMAGE) for r in runs(folder, f"http://127.0.0.1:{port}", jobs, IMAGE)]
+        maker = Maker(admin, namespace)
+        with ThreadPoolExecutor(AT_ONCE) as hands:
+            list(hands.map(maker.job, bodies))
+            list(hands.map(maker.pod, bodies[:pods]))
+        os.environ["FYRE_BENCH_SEEN"] = str(folder / "seen.jsonl")
+        relay = cluster.relay()
+        server = place.Server(folder / "state", 2, cluster.options(namespace, relay), cluster.INSIDE)
+        server.port = port
+        began = time.time_ns()
+        with server.running():
+            idle = noted(folder, "idle", 180)
+            run_some(server, folder, more)
+            server.stop(signal.SIGINT)
+        whole = noted(folder, "requests", 10)
+    report(began, idle, {"jobs": jobs, "pods": pods}, per_run(idle["requests"], whole["requests"], more), relay)
+
+
+def noted(folder: Path, what: str, seconds: float) -> dict[str, Any]:
+    """The first line of that kind that is written down."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for line in (folder / "seen.jsonl").read_text().splitlines():
+            if (found := json.loads(line))["what"] == what:
+                return dict(found)
+        time.sleep(0.2)
+    raise RuntimeError(f"no {what} within {seconds} s")
+
+
+def run_some(server: place.Server, folder: Path, count: int) -> None:
+    """Real runs, one push after the other, each until its status is final and its Job needs nothing any more."""
+    path = folder / "many"
+    for number in range(count):
+        (sha,) = place.commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
+        place.git("push", "-q", f"{server.url}/{NAME}.git", "main", cwd=path)
+        while server.get(f"/repos/{NAME}/commits/{sha}/status")["state"] == "pending":
+            time.sleep(0.1)
+    time.sleep(3)
+
+
+def per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[str, float]:
+    """Requests that each of the runs took, by what they ask for."""
+    return {
+        what: round((after[what] - before.get(what, 0)) / count, 2)
+        for what in sorted(after)
+        if after[what] > before.get(what, 0)
+    }
+
+
+def report(began: int, idle: dict[str, Any], there: dict[str, int], each: dict[str, float], relay: str) -> None:
+    """The figures."""
+    seconds = (idle["since"] - began) / 1e9
+    print(json.dumps({
+        **there,
+        "runs_known": idle["known"],
+        "start_to_nothing_to_do_seconds": round(seconds, 2),
+        "start_to_nothing_to_do_seconds_target": 10,
+        "memory_mb_most": round(idle["memory_mb"], 1),
+        "memory_mb_target": 300,
+        "requests_at_the_start": idle["requests"],
+        "requests_per_finished_run": each,
+        "requests_per_finished_run_sum": round(sum(each.values()), 2),
+        "code_comes_by": "relay" if relay else "exec",
+    }, indent=2))  # fmt: skip
+    sys.exit(seconds >= 10 or idle["memory_mb"] >= 300 or idle["known"] != there["jobs"])
+
+
+if __name__ == "__main__":
+    numbers = [int(word) for word in sys.argv[1:]]
+    main(*(numbers + [5000, 1000, 10][len(numbers) :]))
