@@ -20,6 +20,7 @@ from fyre.status import Status
 
 if TYPE_CHECKING:
     from github import Github
+    from github.Auth import Auth
     from github.Repository import Repository as GithubRepository
 
 TIMEOUT = 15
@@ -68,7 +69,7 @@ class Forge:
     """One forge seen through one token. Thread-safe: each thread has its own connection."""
 
     def __init__(self, url: str, token: Callable[[], str], login: str = "") -> None:
-        """``url`` is the API's base, such as ``https://api.github.com``; ``token`` is asked once a thread.
+        """``url`` is the API's base, such as ``https://api.github.com``; ``token`` is asked before each request.
 
         ``login`` is whose the token is, for one that may not ask: a workflow's is ``github-actions[bot]``'s.
         """
@@ -80,26 +81,26 @@ class Forge:
     def me(self) -> str:
         """The login that our statuses bear as their creator."""
         if not self._me:
-            with _translated("the forge's user"):
+            with translated("the forge's user"):
                 self._me = str(self._hub().get_user().login)
         return self._me
 
     def repositories(self) -> list[Repository]:
         """Every repository that this token can see."""
-        with _translated("the list of repositories"):
+        with translated("the list of repositories"):
             return [self._record(found) for found in self._hub().get_user().get_repos()]
 
     def repository(self, name: str) -> Repository:
         """The repository of that name, ``owner/repo``."""
-        with _translated(f"repository {name}"):
-            found = self._hub().get_repo(name)
+        with translated(f"repository {name}"):
+            found = self._hub(name).get_repo(name)
             found.complete()
             return self._record(found)
 
     def commit(self, repository: Repository, ref: str) -> Commit:
         """A commit by SHA, branch or tag."""
-        with _translated(f"commit {ref} of {repository.name}"):
-            found = self._hub().get_repo(repository.name).get_commit(ref)
+        with translated(f"commit {ref} of {repository.name}"):
+            found = self._at(repository).get_commit(ref)
             found.complete()
             inner = found.commit
             parents = tuple(parent.sha for parent in found.parents)
@@ -108,22 +109,22 @@ class Forge:
     def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """A file as it stands in a commit; None where there is none, or a directory."""
         try:
-            with _translated(f"{path} of {repository.name} at {sha}"):
-                found = self._hub().get_repo(repository.name).get_contents(path, ref=sha)
+            with translated(f"{path} of {repository.name} at {sha}"):
+                found = self._at(repository).get_contents(path, ref=sha)
                 return None if isinstance(found, list) else bytes(found.decoded_content)
         except NotFoundError:
             return None
 
     def between(self, repository: Repository, base: str, head: str) -> list[str]:
         """SHAs reachable from ``head`` and not from ``base``, oldest first; the forge lists at most 10,000."""
-        with _translated(f"the commits {base}...{head} of {repository.name}"):
-            compared = self._hub().get_repo(repository.name).compare(base, head, comparison_commits_per_page=250)
+        with translated(f"the commits {base}...{head} of {repository.name}"):
+            compared = self._at(repository).compare(base, head, comparison_commits_per_page=250)
             return [commit.sha for commit in compared.commits]
 
     def statuses(self, repository: Repository, sha: str) -> list[Posted]:
         """All statuses of a commit, newest first, whoever posted them."""
-        with _translated(f"the statuses of {sha} in {repository.name}"):
-            found = self._hub().get_repo(repository.name).get_commit(sha).get_statuses()
+        with translated(f"the statuses of {sha} in {repository.name}"):
+            found = self._at(repository).get_commit(sha).get_statuses()
             return [
                 Posted(
                     Status(one.context or "", one.state, one.description or "", one.target_url or ""),
@@ -135,36 +136,36 @@ class Forge:
 
     def post(self, repository: Repository, sha: str, status: Status) -> None:
         """Write a commit status: exactly one POST, never repeated here."""
-        with _translated(f"posting {status.context} on {sha} of {repository.name}"):
-            self._hub().get_repo(repository.name).get_commit(sha).create_status(
+        with translated(f"posting {status.context} on {sha} of {repository.name}"):
+            self._at(repository).get_commit(sha).create_status(
                 status.state, status.target_url or _unset(), status.description, status.context
             )
 
     def comments(self, repository: Repository, sha: str) -> list[Comment]:
         """The comments of a commit, oldest first."""
-        with _translated(f"the comments of {sha} in {repository.name}"):
-            found = self._hub().get_repo(repository.name).get_commit(sha).get_comments()
+        with translated(f"the comments of {sha} in {repository.name}"):
+            found = self._at(repository).get_commit(sha).get_comments()
             return [Comment(one.id, one.commit_id, one.user.login if one.user else "", one.body) for one in found]
 
     def comment(self, repository: Repository, sha: str, body: str) -> Comment:
         """Write a comment on a commit."""
-        with _translated(f"commenting on {sha} of {repository.name}"):
-            one = self._hub().get_repo(repository.name).get_commit(sha).create_comment(body)
+        with translated(f"commenting on {sha} of {repository.name}"):
+            one = self._at(repository).get_commit(sha).create_comment(body)
             return Comment(one.id, one.commit_id, one.user.login if one.user else "", one.body)
 
     def permission(self, repository: Repository, login: str) -> str:
         """What a user may do there: ``admin write read none``."""
         try:
-            with _translated(f"the permission of {login} on {repository.name}"):
-                return str(self._hub().get_repo(repository.name).get_collaborator_permission(login))
+            with translated(f"the permission of {login} on {repository.name}"):
+                return str(self._at(repository).get_collaborator_permission(login))
         except NotFoundError:
             return "none"
 
     def activity(self, repository: Repository, since: float) -> list[Activity]:
         """What was pushed since then, oldest first (``GET /repos/{owner}/{repo}/activity``; PyGithub has no call)."""
         found: list[Activity] = []
-        with _translated(f"the activity of {repository.name}"):
-            for entry in self._pages(f"/repos/{repository.name}/activity?per_page=100"):
+        with translated(f"the activity of {repository.name}"):
+            for entry in self._pages(repository.name, "/activity?per_page=100"):
                 at = datetime.fromisoformat(entry["timestamp"]).timestamp()
                 if at < since:
                     break
@@ -172,20 +173,37 @@ class Forge:
                 found.append(Activity(entry["ref"], entry["before"], entry["after"], actor, at))
         return found[::-1]
 
-    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
-        """The entries of a listing, following ``Link: …; rel="next"``."""
+    def remaining(self) -> int | None:
+        """How many requests the primary limit has left; None without one. Asking costs none of them.
+
+        Raises ``TryAgainError`` when the forge can't be reached, ``DeniedError`` when it does not know the token.
+        """
+        try:
+            with translated("the forge's rate limit"):
+                _, data = self._hub().requester.requestJsonAndCheck("GET", "/rate_limit")
+                return int(data["resources"]["core"]["remaining"])
+        except NotFoundError:  # GitHub Enterprise Server, where limits are off
+            return None
+
+    def _pages(self, name: str, path: str) -> Iterator[dict[str, Any]]:
+        """The entries of a repository's listing, following ``Link: …; rel="next"``."""
         from requests.utils import parse_header_links
 
-        url: str | None = self.url + path
+        url: str | None = f"{self.url}/repos/{name}{path}"
         while url:
-            headers, data = self._hub().requester.requestJsonAndCheck("GET", url)
+            headers, data = self._hub(name).requester.requestJsonAndCheck("GET", url)
             yield from data or []
             links = parse_header_links(headers.get("link", ""))
             url = next((link["url"] for link in links if link.get("rel") == "next"), None)
 
-    def _hub(self) -> Github:
+    def _at(self, repository: Repository) -> GithubRepository:
+        return self._hub(repository.name).get_repo(repository.name)
+
+    def _hub(self, name: str = "") -> Github:
+        """This thread's connection; ``name`` is the repository that it is for, where that makes a difference."""
+        del name
         if not hasattr(self._local, "hub"):
-            self._local.hub = _connect(self.url, self._token())
+            self._local.hub = connect(self.url, self._token)
         hub: Github = self._local.hub
         return hub
 
@@ -193,21 +211,46 @@ class Forge:
         return Repository(self.url, found.id, found.full_name, found.default_branch)
 
 
-def _connect(url: str, token: str) -> Github:
-    from github import Auth, Github
+def connect(url: str, token: Callable[[], str]) -> Github:
+    """A connection that asks for its token before each request: one that is renewed or replaced holds at once."""
+    from github import Github
+
+    return Github(auth=_asked(token), **settings(url), lazy=True)
+
+
+def settings(url: str) -> dict[str, Any]:
+    """How we talk to a forge through PyGithub: reads are repeated, writes never are, and nothing sleeps for long."""
     from urllib3.util import Retry
 
     reads = Retry(total=2, backoff_factor=0.2, allowed_methods={"GET"}, status_forcelist=(500, 502, 503, 504))
-    return Github(
-        auth=Auth.Token(token) if token else None,
-        base_url=url,
-        timeout=TIMEOUT,
-        per_page=100,
-        retry=reads,
-        seconds_between_requests=None,
-        seconds_between_writes=None,
-        lazy=True,
-    )
+    return {
+        "base_url": url,
+        "timeout": TIMEOUT,
+        "per_page": 100,
+        "retry": reads,
+        "seconds_between_requests": None,
+        "seconds_between_writes": None,
+    }
+
+
+def _asked(token: Callable[[], str]) -> Auth:
+    from github.Auth import Auth
+
+    class Asked(Auth):
+        """Whatever the token is now; none where it is empty."""
+
+        token_type = "token"  # noqa: S105 - GitHub's word for the scheme
+        _masked_token = "token (removed)"  # noqa: S105 - what PyGithub's own log shows
+
+        @property
+        def token(self) -> str:
+            return token()
+
+        def authentication(self, headers: dict[str, Any]) -> None:
+            if now := self.token:
+                headers["Authorization"] = f"{self.token_type} {now}"
+
+    return Asked()
 
 
 def _seconds(moment: datetime) -> float:
@@ -221,7 +264,7 @@ def _unset() -> Any:  # noqa: ANN401 - PyGithub's own marker for "leave it out"
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
     """Turn what PyGithub and requests raise into our three errors, keeping the cause."""
     import requests
     from github import GithubException

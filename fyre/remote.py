@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Remote:
         """The forge, seen with this person's token."""
         from fyre.forge import Forge
 
-        return Forge(self.api, lambda: token(self, os.environ))
+        return Forge(self.api, cache(lambda: token(self, os.environ)))  # git's credential helpers are processes
 
 
 def of(cwd: str | Path | None = None, name: str | None = None) -> Remote:
