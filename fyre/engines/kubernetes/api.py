@@ -49,6 +49,10 @@ class Gone(Exception):  # noqa: N818 - an answer, not an error
     """There is no such object (any more)."""
 
 
+class DeniedError(TryAgainError):
+    """We lack a right: passes when an admin gives it, and not before."""
+
+
 class Api:
     """One cluster, as one user. Thread-safe."""
 
@@ -236,7 +240,8 @@ def translated(error: ApiException) -> Exception:
         case 400 | 403 | 422 if not _may_pass(message):
             return UserError(f"the cluster refused it: {message}")
         case _:
-            return TryAgainError(_in_our_words(error.status, message))
+            kind = DeniedError if _MISSING.search(message) else TryAgainError
+            return kind(_in_our_words(error.status, message))
 
 
 _MISSING = re.compile(r'cannot (\w+) resource "(\S+)"(?: in API group "\S*")?(?: in the namespace "(\S+)")?')

@@ -17,7 +17,8 @@ from itertools import chain
 from pathlib import Path
 
 from fyre.engines import capped
-from fyre.engines.kubernetes.api import Api, Gone
+from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes.api import Api, DeniedError, Gone
 from fyre.engines.kubernetes.redact import Redactor
 from fyre.engines.store import Store
 from fyre.errors import TryAgainError, UserError
@@ -33,7 +34,7 @@ class Source:
 
     def __init__(self, namespace: str, pod: str, container: str, folder: str, ended: Callable[[], bool]) -> None:
         self.namespace, self.pod, self.container = namespace, pod, container
-        self.folder = folder  # its name under the run's: sorts by the try
+        self.folder = f"{folder}.{container}"  # its name under the run's: sorts by the try
         self.ended = ended  # whether the container has ended, as the watch says
 
 
@@ -85,13 +86,14 @@ class Logs:
         if kept is not None:
             yield from kept
             return
-        read = 0
+        read = tries = 0
         while True:
             more = growing is not None and growing()
             for folder in self._tries(key)[read:]:
                 read += 1
-                if read > 1:
-                    yield f"[fyre: try {read} of {total}]\n".encode()
+                tries += folder.name.endswith(f".{names.COMMAND}")  # a checkout that was disrupted is none
+                if tries > 1:
+                    yield f"[fyre: try {tries} of {total}]\n".encode()
                 yield from capped.read(str(folder / "log"), partial(self._grows, key, folder, growing))
             if not more:
                 return
@@ -131,18 +133,9 @@ class Logs:
     def _read(self, folder: Path, source: Source, secrets: Callable[[], list[bytes]]) -> None:
         """The thread of one container: read to the end, however often the connection breaks."""
         try:
-            hidden: list[bytes] | None = None
+            hidden = cache(lambda: tuple(secrets()))  # nothing is read before it is known what to hide
             pause = _PAUSE[0]
-            while not self._stopped.is_set():
-                try:
-                    hidden = secrets() if hidden is None else hidden  # nothing is read before it is known what to hide
-                    if self._copy(folder, source, hidden):
-                        break
-                except Gone:
-                    if source.ended():
-                        break
-                except (TryAgainError, UserError) as error:  # not begun yet, or broken off
-                    log.info("the log of %s: %s", source.pod, error)
+            while not self._stopped.is_set() and not self._is_read(folder, source, hidden):
                 self._stopped.wait(pause)
                 pause = min(pause * 2, _PAUSE[1])
             if not self._stopped.is_set():
@@ -151,7 +144,27 @@ class Logs:
             # A disk that is full, a folder that is gone: this log is lost, the others are not.
             log.exception("the log of %s could not be kept", source.pod)
 
-    def _copy(self, folder: Path, source: Source, hidden: list[bytes]) -> bool:
+    def _is_read(self, folder: Path, source: Source, hidden: Callable[[], tuple[bytes, ...]]) -> bool:
+        """Read what is not there yet; whether there will be no more."""
+        try:
+            return self._copy(folder, source, hidden())
+        except DeniedError as error:  # a secret: it is never shown, not even where that takes the log along
+            if source.ended():
+                self._say(folder, f"[fyre: this log can't be shown: {error}]\n")
+                return True
+        except (Gone, UserError) as error:  # nothing to be had, or not begun yet
+            log.info("the log of %s: %s", source.pod, error)
+            return source.ended()
+        except TryAgainError as error:
+            log.info("the log of %s: %s", source.pod, error)
+        return False
+
+    def _say(self, folder: Path, words: str) -> None:
+        writer = capped.Writer(str(folder / "log"), self._cap)
+        writer.write(words.encode())
+        writer.close()
+
+    def _copy(self, folder: Path, source: Source, hidden: tuple[bytes, ...]) -> bool:
         """Append what is not there yet; whether that was the rest of it."""
         over = cache(source.ended)  # asked once what came has come to an end
         writer = capped.Writer(str(folder / "log"), self._cap)

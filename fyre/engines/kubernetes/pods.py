@@ -47,7 +47,9 @@ def timed_out(pod: Object) -> bool:
 
 def has_output(pod: Object) -> bool:
     """Whether there is a log to be read: the command's, or that of a checkout that failed."""
-    return started(pod) or checkout_failed(pod) or "terminated" in command(pod).get("state", {})
+    ended = terminated(pod, names.CHECKOUT) if checkout_failed(pod) else terminated(pod)
+    # A container that never was is given an end as well when its pod goes.
+    return started(pod) or bool(ended and ended.get("reason") != "ContainerStatusUnknown")
 
 
 def told_to_end(pod: Object) -> bool:
