@@ -1,0 +1,293 @@
+"""From a Job and its pods to a record: every ending by name, and no status that can't be read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fyre.engines.kubernetes import names, observe, pods
+from fyre.run import Record
+from fyre.state import State
+from tests.engines.test_kube_manifests import RUN
+
+Object = dict[str, Any]
+
+BEGIN = 1767323045.0
+BEFORE = Record(RUN)
+DISRUPTED = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "2026-01-02T03:05:10Z", "message": "m"}
+SCHEDULED = {"type": "PodScheduled", "status": "True"}
+
+
+def at(second: int) -> str:
+    return f"2026-01-02T03:05:{second:02}Z"
+
+
+def job(*conditions: Object, spec: Object | None = None, labels: Object | None = None, **notes: str) -> Object:
+    annotations = {names.PREFIX + name.replace("_", "-"): text for name, text in notes.items()}
+    return {
+        "metadata": {"annotations": annotations, "labels": labels or {}},
+        "spec": spec or {},
+        "status": {"conditions": list(conditions)},
+    }
+
+
+def failed(reason: str = "BackoffLimitExceeded", message: str = "Job has failed") -> Object:
+    return {"type": "Failed", "status": "True", "reason": reason, "message": message, "lastTransitionTime": at(40)}
+
+
+def ended(code: int, container: str = names.COMMAND, **more: object) -> Object:
+    state = {
+        "exitCode": code,
+        "reason": "Completed" if code == 0 else "Error",
+        "startedAt": at(5),
+        "finishedAt": at(30),
+    }
+    return {
+        "name": container,
+        "image": "python:3.12",
+        "imageID": "sha256:1",
+        "state": {"terminated": {**state, **more}},
+    }
+
+
+def waiting(reason: str, message: str = "", container: str = names.COMMAND) -> Object:
+    state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+    return {"name": container, "image": "python:3.12", "state": state}
+
+
+def running(container: str = names.COMMAND) -> Object:
+    state = {"running": {"startedAt": at(5)}}
+    return {"name": container, "image": "python:3.12", "imageID": "sha256:1", "state": state}
+
+
+def pod(*statuses: Object, number: int = 1, phase: str = "Running", conditions: tuple[Object, ...] = (SCHEDULED,),
+        gone_at: str = "", **status: object) -> Object:  # fmt: skip
+    meta: Object = {"name": f"p{number}", "uid": f"u{number}", "creationTimestamp": at(number)}
+    if gone_at:
+        meta |= {"deletionTimestamp": gone_at, "deletionGracePeriodSeconds": 0}
+    split = {True: "initContainerStatuses", False: "containerStatuses"}
+    told: Object = {"phase": phase, "conditions": list(conditions), **status}
+    for one in statuses:
+        told.setdefault(split[one["name"] == names.CHECKOUT], []).append(one)
+    return {"metadata": meta, "spec": {}, "status": told}
+
+
+def know(thing: Object, *found: Object, before: Record = BEFORE, hint: str = "") -> tuple[State, str]:
+    record = observe.record(before, thing, found, hint)
+    return record.state, record.reason
+
+
+RETRIED = Record(replace(RUN, spec=replace(RUN.spec, retries=1)))
+LIMITED = Record(replace(RUN, spec=replace(RUN.spec, resources=(("memory", "1Gi"),), timeout=60)))
+CLEAN = ended(0, names.CHECKOUT)
+CREATING = waiting("PodInitializing")
+EVICTED = {"reason": "Evicted", "message": "The node was low on\nresource: memory."}
+
+PENDING = [
+    ("new", job(), [], State.QUEUED, ""),
+    ("suspended", job(spec={"suspend": True}), [], State.QUEUED, "suspended"),
+    ("kueue", job(spec={"suspend": True}, labels={"kueue.x-k8s.io/queue-name": "gpus"}), [], State.QUEUED,
+     "waiting in queue gpus"),
+    ("unschedulable", job(), [pod(phase="Pending", conditions=({"type": "PodScheduled", "status": "False",
+     "message": "0/3 nodes are available:\n 3 Insufficient cpu."},))], State.QUEUED,
+     "unschedulable: 0/3 nodes are available: 3 Insufficient cpu."),
+    ("pull", job(), [pod(waiting("ImagePullBackOff", "Back-off pulling image"), phase="Pending")], State.STARTING,
+     "image python:3.12 can't be had: Back-off pulling image"),
+    ("image-name", job(), [pod(waiting("InvalidImageName"), phase="Pending")], State.STARTING,
+     "image python:3.12 can't be had: InvalidImageName"),
+    ("config", job(), [pod(CLEAN, waiting("CreateContainerConfigError", 'secret "wandb" not found'))], State.STARTING,
+     'secret "wandb" not found'),
+    ("checkout", job(), [pod(running(names.CHECKOUT), CREATING)], State.STARTING, "checking out"),
+    ("pulling", job(), [pod(CLEAN, CREATING)], State.STARTING, ""),
+    ("running", job(), [pod(CLEAN, running())], State.RUNNING, ""),
+]  # fmt: skip
+
+ENDINGS = [
+    ("done", BEFORE, job(), [pod(CLEAN, ended(0))], State.SUCCEEDED, ""),
+    ("complete", BEFORE, job({"type": "Complete", "status": "True"}), [], State.SUCCEEDED, ""),
+    ("exit", BEFORE, job(), [pod(ended(3))], State.FAILED, ""),
+    ("not-found", BEFORE, job(), [pod(ended(127))], State.FAILED, "exit 127: command not found"),
+    ("signal", BEFORE, job(), [pod(ended(139))], State.FAILED, "exit 139 (SIGSEGV)"),
+    ("killed", BEFORE, job(), [pod(ended(137))], State.FAILED, "exit 137 (SIGKILL)"),
+    ("oom", LIMITED, job(), [pod(ended(137, reason="OOMKilled"))], State.FAILED,
+     "out of memory (limit 1Gi): exit 137 (SIGKILL)"),
+    ("timeout", LIMITED, job(), [pod(ended(143, message="timed out after 1m"))], State.FAILED,
+     "timed out after 1m 00s"),
+    ("polite", LIMITED, job(), [pod(ended(0, message="timed out after 1m"))], State.FAILED,
+     "timed out after 1m 00s"),
+    ("deadline", LIMITED, job(), [pod(ended(137), phase="Failed", reason="DeadlineExceeded")], State.FAILED,
+     "timed out after 1m 00s"),
+    ("setup", BEFORE, job(), [pod(ended(113, message="setup failed: `make` exit 2"))], State.ERROR,
+     "setup failed: `make` exit 2"),
+    ("setup-once", RETRIED, job(), [pod(ended(113, message="no such workdir"))], State.ERROR, "no such workdir"),
+    ("own-113", BEFORE, job(), [pod(ended(113))], State.FAILED, ""),
+    ("no-start", BEFORE, job(), [pod(ended(128, reason="StartError", message='exec: "sh": not found'))], State.ERROR,
+     'the container can\'t be started: exec: "sh": not found'),
+    ("checkout", RETRIED, job(), [pod(ended(90, names.CHECKOUT, message="no such commit"), CREATING, phase="Failed")],
+     State.ERROR, "checkout failed: no such commit"),
+    ("checkout-code", BEFORE, job(failed()), [pod(ended(1, names.CHECKOUT), CREATING, phase="Failed")], State.ERROR,
+     "checkout failed: exit 1"),
+    ("evicted", BEFORE, job(), [pod(ended(137), phase="Failed", **EVICTED)], State.ERROR,
+     "evicted: The node was low on resource: memory."),
+    ("preempted", BEFORE, job(), [pod(ended(137), phase="Failed",
+     conditions=({**DISRUPTED, "reason": "PreemptionByScheduler"},))], State.ERROR, "preempted: m"),
+    ("lost", BEFORE, job(), [pod(ended(137, reason="ContainerStatusUnknown"), phase="Failed")], State.ERROR,
+     "lost: the node no longer knows how the command ended"),
+    ("deleted", BEFORE, job(), [pod(ended(143), gone_at=at(20))], State.ERROR, "its pod was deleted"),
+    ("no-code", BEFORE, job(), [pod(phase="Failed", message="who knows")], State.ERROR,
+     "its pod ended without an exit code: who knows"),
+    ("no-pod", BEFORE, job(failed(message="Job was\nactive longer")), [], State.ERROR,
+     "no pod of it is left to ask: Job was active longer"),
+    ("cancelled", BEFORE, job(failed(), cancelled_by="ada"), [pod(ended(143))], State.CANCELLED, ""),
+    ("cancelled-queued", BEFORE, job(failed(), cancelled_by="ada"), [], State.CANCELLED, ""),
+    ("cancelled-too-late", BEFORE, job(cancelled_by="ada"), [pod(ended(0))], State.SUCCEEDED, ""),
+    ("given-up", BEFORE, job(failed(), given_up="image x can't be had"), [], State.ERROR, "image x can't be had"),
+    ("retried", RETRIED, job(), [pod(ended(1)), pod(ended(0), number=2)], State.SUCCEEDED, ""),
+    ("twice", RETRIED, job(), [pod(ended(1)), pod(ended(2), number=2)], State.FAILED, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PENDING, ids=[case[0] for case in PENDING])
+def test_why_it_is_pending(case: tuple[str, Object, list[Object], State, str]) -> None:
+    _, thing, found, state, reason = case
+    assert know(thing, *found) == (state, reason)
+    assert observe.record(BEFORE, thing, found).ended_at is None
+
+
+@pytest.mark.parametrize("case", ENDINGS, ids=[case[0] for case in ENDINGS])
+def test_how_it_ended(case: tuple[str, Record, Object, list[Object], State, str]) -> None:
+    _, before, thing, found, state, reason = case
+    assert know(thing, *found, before=before) == (state, reason)
+    record = observe.record(before, thing, found)
+    assert record.ended_at is not None
+    assert observe.record(record, job(**noted(thing)), []).state is state, "it is forgotten when its pods are gone"
+
+
+def noted(thing: Object) -> dict[str, str]:
+    return {name.removeprefix(names.PREFIX).replace("-", "_"): text for name, text in pods.notes(thing).items()}
+
+
+def test_the_facts_of_an_end() -> None:
+    record = observe.record(RETRIED, job(), [pod(ended(1)), pod(ended(4, imageID="x"), number=2)])
+    assert (record.tries, record.exit_code, record.image_id) == (2, 4, "sha256:1")
+    assert (record.started_at, record.ended_at) == (BEGIN + 60, BEGIN + 85)
+
+
+def test_a_failure_that_may_be_retried_is_no_end() -> None:
+    assert know(job(), pod(ended(1)), before=RETRIED) == (State.QUEUED, "")
+    found = [pod(ended(1)), pod(running(), number=2)]
+    assert know(job(), *found, before=RETRIED) == (State.RUNNING, "try 2 of 2")
+
+
+def test_a_disruption_that_kubernetes_ignores_is_no_end() -> None:
+    assert know(job(), pod(CLEAN, CREATING, phase="Failed", conditions=(DISRUPTED,)))[0] is State.QUEUED
+
+
+def test_events_tell_of_what_has_no_pod() -> None:
+    assert know(job(), hint="exceeded quota: few") == (State.QUEUED, "exceeded quota: few")
+    stuck = pod(waiting("ContainerCreating"), phase="Pending")
+    assert observe.is_waiting_for_a_container([stuck])
+    assert know(job(), stuck, hint="FailedMount: no volume") == (State.STARTING, "FailedMount: no volume")
+    assert not observe.is_waiting_for_a_container([pod(running())])
+
+
+def test_a_pod_that_was_deleted_still_counts() -> None:
+    assert know(job(), pod(ended(0)) | {pods.GONE: True}) == (State.SUCCEEDED, "")
+
+
+def test_the_outcome_on_the_job_is_the_record() -> None:
+    record = replace(observe.record(BEFORE, job(), [pod(ended(3))]), reason="é $")
+    thing = job(outcome=observe.outcome(record), reported="r", carried='["abc"]')
+    again = observe.record(BEFORE, thing, [pod(running())])
+    assert again == replace(record, reported="r", carried=("abc",))
+
+
+TIMES = st.one_of(st.none(), st.integers(0, 59).map(at))
+TEXTS = st.sampled_from(["", "a: b\nc", "timed out after 1m", "setup failed: x", "not checked out"])
+
+
+def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Object]:
+    """An object in which any field may be missing; None is not written down either."""
+    return st.fixed_dictionaries({}, optional=fields).map(lambda o: {k: v for k, v in o.items() if v is not None})
+
+
+REASONS = st.sampled_from(["", "Error", "OOMKilled", "StartError", "ContainerStatusUnknown", "Completed"])
+WAITS = st.sampled_from(
+    [*sorted(observe.IMAGE_TROUBLE | observe.CONFIG_TROUBLE), "PodInitializing", "ContainerCreating"]
+)
+DEAD = st.builds(
+    lambda code, more: {"exitCode": code, **more},
+    st.sampled_from([0, 1, 90, 113, 126, 127, 137, 139, 143, 255]),
+    some(reason=REASONS, message=TEXTS, startedAt=TIMES, finishedAt=TIMES),
+)
+STATES = st.one_of(
+    st.just({}),
+    st.builds(lambda w: {"waiting": w}, some(reason=WAITS, message=TEXTS)),
+    st.builds(lambda r: {"running": r}, some(startedAt=TIMES)),
+    st.builds(lambda t: {"terminated": t}, DEAD),
+)
+
+
+def statuses(container: str) -> st.SearchStrategy[list[Object] | None]:
+    more = some(state=STATES, image=st.just("i"), imageID=st.sampled_from(["", "sha256:1"]))
+    return st.one_of(st.none(), st.just([]), more.map(lambda o: [{"name": container, **o}]))
+
+
+def conditions(*kinds: str) -> st.SearchStrategy[list[Object] | None]:
+    yes = st.sampled_from(["True", "False", "Unknown"])
+    more = some(
+        reason=st.sampled_from(["", "DeadlineExceeded", "Unschedulable"]), message=TEXTS, lastTransitionTime=TIMES
+    )
+    one = st.builds(lambda kind, s, m: {"type": kind, "status": s, **m}, st.sampled_from(kinds), yes, more)
+    return st.one_of(st.none(), st.lists(one, max_size=2))
+
+
+PODS = st.builds(
+    lambda number, gone, status, marked: {
+        "metadata": {"name": f"p{number}", "uid": f"u{number}", "creationTimestamp": at(number),
+                     **({"deletionTimestamp": gone} if gone else {})},
+        "spec": {}, "status": status, **({pods.GONE: True} if marked else {}),
+    },
+    st.integers(0, 9), TIMES,
+    some(phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]), message=TEXTS,
+         reason=st.sampled_from(["Evicted", "DeadlineExceeded"]),
+         conditions=conditions("PodScheduled", DISRUPTED["type"]),
+         initContainerStatuses=statuses(names.CHECKOUT), containerStatuses=statuses(names.COMMAND)),
+    st.booleans(),
+)  # fmt: skip
+JOBS = st.builds(
+    lambda status, spec, notes: {
+        "metadata": {"annotations": notes},
+        "spec": spec,
+        **({"status": status} if status else {}),
+    },
+    some(completionTime=TIMES, conditions=conditions("Complete", "Failed", "FailureTarget", "Suspended")),
+    some(suspend=st.booleans()),
+    some(**{names.CANCELLED_BY: st.just("ada"), names.GIVEN_UP: st.just("no image")}),
+)
+FOUND = st.lists(PODS, max_size=3)
+
+
+@settings(max_examples=150)
+@given(first=st.tuples(JOBS, FOUND), second=st.tuples(JOBS, FOUND), retries=st.integers(0, 2))
+def test_any_status_can_be_read_and_what_has_ended_stays_ended(
+    first: tuple[Object, list[Object]], second: tuple[Object, list[Object]], retries: int
+) -> None:
+    before = Record(replace(RUN, spec=replace(RUN.spec, retries=retries)))
+    one = observe.record(before, *first)
+    observe.trouble(first[1])
+    two = observe.record(one, *second)
+    assert "\n" not in one.reason
+    assert (one.ended_at is not None) == one.state.final
+    assert (one.exit_code is not None) <= one.state.final
+    assert two.tries >= one.tries
+    if one.state.final:
+        assert replace(two, cancelled_by="") == replace(one, cancelled_by="")
+        told = json.loads(observe.outcome(one))
+        assert told["state"] == one.state
+    assert observe.record(one, *first) == one, "the same again is no news"
