@@ -1,8 +1,8 @@
 """The ledger: what the forge says of a SHA, kept in step with what the engine knows of its runs.
 
 One writer, because a forge's write limits hold for all of it. What is owed is derived from the engine's records and
-never stored: a record's ``reported`` note says for each SHA what was posted last, with a ``?`` from just before the
-POST until it was answered. After a crash only those are looked up in the ledger; everything else is known.
+never stored: a record's ``reported`` note says for each SHA what was posted last. What is owed when we start, and what
+a POST without an answer may have said, is in doubt: it is looked up in the ledger before it is posted (once more).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def owed(record: Record, url: str) -> list[Owed]:
 
 
 def read_note(reported: str) -> dict[str, str]:
-    """SHA → ``pending`` or the final state that was posted there, followed by ``?`` while that is not confirmed."""
+    """SHA → ``pending`` or the final state that was posted there."""
     return dict(json.loads(reported)) if reported else {}
 
 
@@ -67,6 +67,7 @@ class Ledger:
     pace: float = 0.0
     _touched: dict[str, None] = field(default_factory=dict)  # keys of records that may owe something, oldest first
     _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
+    _doubtful: set[tuple[str, str]] = field(default_factory=set)  # keys and SHAs: the POST may have been made already
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopped: bool = False
     _thread: threading.Thread | None = None
@@ -75,7 +76,9 @@ class Ledger:
         """Begin with whatever the engine's records still owe."""
         self.engine.subscribe(self.touch)
         for record in self.engine.records():
-            self.touch(record.run.key)
+            for debt in owed(record, ""):
+                self._doubtful.add((debt.key, debt.sha))
+                self.touch(debt.key)
         self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
         self._thread.start()
 
@@ -179,26 +182,31 @@ class Ledger:
         return not others if sha != record.run.sha else all(record.run.attempt >= attempt for attempt in others)
 
     def _settle(self, debt: Owed) -> None:
-        """Note the intent, post, note that it is done; an intent left by a crash is looked up first."""
+        """Post, note that it is done; what is in doubt is looked up first."""
+        about = (debt.key, debt.sha)
         try:
-            doubtful = self._note(debt, debt.word + "?")
-            if not (doubtful and self.read(debt.repository, debt.sha).get(debt.status.context.lower()) == debt.status):
+            if about not in self._doubtful or not self._is_said(debt):
+                self._doubtful.add(about)
                 self._post(debt)
-            self._note(debt, debt.word)
+            self._note(debt)
+            self._doubtful.discard(about)
         except Exception:  # whatever it was, it is still owed
             self.touch(debt.key)
             raise
 
-    def _note(self, debt: Owed, word: str) -> bool:
-        """Write the record's note; True when it said so already."""
+    def _is_said(self, debt: Owed) -> bool:
+        """Whether the ledger has it from this very run, which is known by its page: words may differ by now."""
+        posted = self.read(debt.repository, debt.sha).get(debt.status.context.lower())
+        now = debt.status
+        return posted is not None and (posted.state, posted.target_url) == (now.state, now.target_url)
+
+    def _note(self, debt: Owed) -> None:
+        """Write the record's note."""
         record = self.engine.record(debt.key)
         note = read_note(record.reported if record is not None else "")
-        same = note.get(debt.sha) == word
-        if not same:
-            reported = json.dumps(note | {debt.sha: word})
-            settled = record is not None and record.state.final and not owed(replace(record, reported=reported), "")
-            self.engine.annotate(debt.key, reported=reported, settled=settled)
-        return same
+        reported = json.dumps(note | {debt.sha: debt.word})
+        settled = record is not None and record.state.final and not owed(replace(record, reported=reported), "")
+        self.engine.annotate(debt.key, reported=reported, settled=settled)
 
     def _post(self, debt: Owed) -> None:
         try:

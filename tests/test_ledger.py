@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,7 +13,7 @@ from fyre import ledger
 from fyre.errors import TryAgainError
 from fyre.forge import DeniedError
 from fyre.ledger import Ledger
-from fyre.run import Record
+from fyre.run import Record, Repository
 from fyre.status import Status
 from tests.receiver.conftest import Person, person
 
@@ -34,24 +36,49 @@ def test_nothing_is_owed_once_the_end_is_posted(person: Person) -> None:
     assert ledger.owed(confirmed(person, sha), "http://page") == []
 
 
-def test_an_intent_that_a_crash_left_is_looked_up_and_not_posted_again(person: Person) -> None:
+@contextmanager
+def crashed_before_the_note(person: Person, sha: str) -> Iterator[None]:
+    """No ledger, and a record that owes its end; afterwards a new ledger, until that is confirmed."""
+    done, book = confirmed(person, sha), person.up.receiver.hands.ledger
+    book.stop()
+    person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "pending"}))
+    yield
+    again = Ledger(book.forge, book.engine, book.index, book.url)
+    again.start()
+    try:
+        confirmed(person, sha)
+    finally:
+        again.stop()
+
+
+def test_what_a_crash_left_in_doubt_is_looked_up_and_not_posted_again(person: Person) -> None:
     sha = person.run("true")
-    done = confirmed(person, sha)
-    before = person.statuses(sha)
-    person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "succeeded?"}))
-    person.up.receiver.hands.ledger.touch(done.run.key)
-    confirmed(person, sha)
+    with crashed_before_the_note(person, sha):
+        before = person.statuses(sha)
     assert person.statuses(sha) == before
 
 
-def test_an_intent_that_never_got_there_is_posted(person: Person) -> None:
+def test_what_never_got_there_is_posted(person: Person) -> None:
     sha = person.run("true")
-    done = confirmed(person, sha)
-    person.api(f"/statuses/{sha}", state="pending", context="fyre/run", description="running",
-               token=person.up.embedded.service_token)  # fmt: skip
-    person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "succeeded?"}))
-    person.up.receiver.hands.ledger.touch(done.run.key)
+    with crashed_before_the_note(person, sha):
+        person.api(f"/statuses/{sha}", state="pending", context="fyre/run", description="running",
+                   token=person.up.embedded.service_token)  # fmt: skip
     assert person.final(sha)["state"] == "success"
+
+
+def test_a_post_without_an_answer_is_not_made_twice(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    forge = person.up.receiver.hands.forge
+    post = forge.post
+
+    def unanswered(repository: Repository, sha: str, status: Status) -> None:
+        post(repository, sha, status)
+        raise TryAgainError("the connection broke off")
+
+    monkeypatch.setattr(forge, "post", unanswered)
+    monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.02))
+    sha = person.run("sleep 0.3")
+    confirmed(person, sha)
+    assert [one["state"] for one in person.statuses(sha)] == ["pending", "success"]
 
 
 @pytest.mark.parametrize("failure", [TryAgainError("HTTP 502"), DeniedError("HTTP 401"), RuntimeError("a bug")])
