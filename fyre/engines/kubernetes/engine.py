@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fyre import policy as policies
 from fyre.engines.kubernetes import manifests, names, observe, pods, tending
@@ -32,6 +31,10 @@ from fyre.run import Record, Run
 log = logging.getLogger(__name__)
 
 _SYNC = 60.0  # seconds for the first list, and for the rest of a log
+
+_AT_ONCE = {"activeDeadlineSeconds": 1}
+_NO_MORE = {"activeDeadlineSeconds": 1, "parallelism": 0}
+"""For a Job that is suspended: a queue may yet let it in, and the deadline is asleep until then."""
 
 
 class KubernetesEngine:
@@ -94,9 +97,7 @@ class KubernetesEngine:
         job = self.known.job(key)
         if job is None:
             return False
-        spec: dict[str, Any] = {"activeDeadlineSeconds": 1}
-        if job["spec"].get("suspend"):
-            spec["parallelism"] = 0  # a queue may yet let it in, and the deadline is asleep until then
+        spec = _NO_MORE if job["spec"].get("suspend") else _AT_ONCE
         return self._patch(key, {"metadata": {"annotations": why}, "spec": spec})
 
     def records(self) -> Collection[Record]:
@@ -205,7 +206,8 @@ class KubernetesEngine:
             raise TryAgainError("its Job was there and is gone again") from error
         if job["metadata"].get("deletionTimestamp"):
             raise TryAgainError("an earlier Job of this run is being deleted")
-        self.known.take_job(job)
+        if not self.known.take_job(job):
+            raise UserError(f"Job {job['metadata']['name']} is there and is not this run's")
         return False
 
     def _look_after(self, record: Record, pod: Object) -> None:
@@ -254,7 +256,10 @@ class KubernetesEngine:
         self.logs.wait(key, _SYNC)
         self.logs.keep(key, self.log(key))
         told = {names.OUTCOME: observe.outcome(record)}
-        self._patch(key, self._collectable(told, {**self._notes(key), **told}))
+        patch = self._collectable(told, {**self._notes(key), **told})
+        if (self.known.job(key) or {}).get("spec", {}).get("suspend"):  # no queue may start it once more
+            patch["spec"] = {**patch.get("spec", {}), **_NO_MORE}
+        self._patch(key, patch)
 
     def _collectable(self, told: dict[str, str], then: dict[str, str]) -> Object:
         """The patch that writes these annotations; a Job that will have both marks may be collected in time."""

@@ -33,9 +33,9 @@ class Known:
     def take_job(self, job: Object) -> str:
         """Know a Job, unless a newer state of it is known; its run's key, or "" where it carries none."""
         job = pods.trimmed(job)
-        key: str = job["metadata"]["labels"].get(names.KEY, "")
+        key: str = (job["metadata"].get("labels") or {}).get(names.KEY, "")
         notes = pods.notes(job)
-        if names.RUN not in notes:
+        if not key or names.RUN not in notes:
             log.warning("Job %s carries our labels and no run: left alone", job["metadata"]["name"])
             return ""
         with self._mutex:
