@@ -12,7 +12,7 @@ import pytest
 import yaml
 from kubernetes.client import ApiException
 
-from fyre.engines.kubernetes.api import Api, Gone, Taken, translated
+from fyre.engines.kubernetes.api import Api, DeniedError, Gone, Taken, translated
 from fyre.errors import TryAgainError, UserError
 
 JOB = {"metadata": {"name": "j"}}
@@ -43,9 +43,9 @@ BUSY = "Too many requests, please try again later."
 MODIFIED = f'Operation cannot be fulfilled on jobs.batch "{NAME}": the object has been modified'
 
 REFUSALS = [
-    ("rbac", 403, RBAC, TryAgainError,
+    ("rbac", 403, RBAC, DeniedError,
      "the cluster does not let us create jobs in namespace lab: `fyre manifests` prints the Role that does"),
-    ("rbac-pod", 403, RBAC_POD, TryAgainError,
+    ("rbac-pod", 403, RBAC_POD, DeniedError,
      "the cluster does not let us get pods/log in namespace lab: `fyre manifests` prints the Role that does"),
     ("quota", 403, forbidden("pods", QUOTA), TryAgainError, f"pods is forbidden: {QUOTA}"),
     ("terminating", 403, forbidden("jobs", GOING), TryAgainError, f"jobs is forbidden: {GOING}"),

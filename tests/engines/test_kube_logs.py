@@ -8,6 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fyre.engines import capped
+from fyre.engines.kubernetes.api import DeniedError
 from fyre.engines.kubernetes.logs import _HEAD, Logs, Source, unseen
 from fyre.engines.store import Store
 
@@ -97,7 +98,7 @@ def test_a_long_log_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
 def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
     logs, text = read(tmp_path, Cluster(b"from the pod\n"), secrets=[])
     logs.keep("key", iter([text]))
-    (tmp_path / "live" / "key" / "1-uid" / "log.0").write_bytes(b"other")
+    (tmp_path / "live" / "key" / "1-uid.run" / "log.0").write_bytes(b"other")
     assert b"".join(logs.read("key", 1, None)) == text
     logs.clean(-1.0)
     assert list((tmp_path / "live").iterdir()) == []
@@ -107,11 +108,20 @@ def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
 
 
 def test_tries_are_told_apart(tmp_path: Path) -> None:
-    for name, text in (("1-a", b"first\n"), ("2-b", b"second\n")):
+    for name, text in (("1-a.checkout", b"cloning\n"), ("2-b.run", b"first\n"), ("3-c.run", b"second\n")):
         (tmp_path / "live" / "key" / name).mkdir(parents=True)
         writer = capped.Writer(str(tmp_path / "live" / "key" / name / "log"), 100)
         writer.write(text)
         writer.close()
-    logs, _ = read(tmp_path / "other", Cluster(b""), secrets=[])
     logs = Logs(Cluster(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
-    assert b"".join(logs.read("key", 3, None)) == b"first\n[fyre: try 2 of 3]\nsecond\n"
+    assert b"".join(logs.read("key", 3, None)) == b"cloning\nfirst\n[fyre: try 2 of 3]\nsecond\n"
+
+
+def test_a_log_whose_secrets_can_not_be_known_is_not_shown(tmp_path: Path) -> None:
+    def denied() -> list[bytes]:
+        raise DeniedError("no right")
+
+    logs = Logs(Cluster(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
+    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), denied)
+    assert logs.wait("key", 30)
+    assert b"".join(logs.read("key", 1, None)) == b"[fyre: this log can't be shown: no right]\n"
