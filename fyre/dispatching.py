@@ -19,13 +19,13 @@ from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.forge import Forge
 from fyre.ledger import Ledger, owed
-from fyre.mirrors import Mirrors
 from fyre.policy import Policy
 from fyre.receiver import webhook
 from fyre.receiver.clones import Clones
+from fyre.receiver.fetched import Fetched
 from fyre.receiver.hands import Hands
 from fyre.receiver.reconcile import Receiver
-from fyre.run import Commit, Record, Repository
+from fyre.run import Record
 
 REPORTING = 120.0
 """Seconds that are spent on statuses after the last run has ended; the ledger says why it waits."""
@@ -75,31 +75,6 @@ class Workflow:
             return webhook.parse(self.api, {"x-github-event": self.event_name}, self.event_file.read_bytes())
         except (OSError, webhook.MalformedError) as error:
             raise UserError(f"{self.event_file}: {error}", hint="is it the file that the runner wrote?") from error
-
-
-class Fetched:
-    """Commits and files out of the mirror, which is fetched when it lacks one."""
-
-    def __init__(self, clones: Clones) -> None:
-        self._clones, self._mirrors = clones, Mirrors(clones.git_dir)
-
-    def commit(self, repository: Repository, sha: str) -> Commit:
-        """The facts of a commit; raises ``NotFoundError``."""
-        self._clones.ensure(repository, sha)
-        return self._mirrors.commit(repository, sha)
-
-    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
-        """A file in a commit, or None."""
-        return self._mirrors.file(repository, sha, path)
-
-    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
-        """The newest so many SHAs below and with a commit, oldest first."""
-        self._clones.ensure(repository, head)
-        return self._mirrors.history(repository, head, limit)
-
-    def close(self) -> None:
-        """End the readers."""
-        self._mirrors.close()
 
 
 class Dispatch:

@@ -1,0 +1,182 @@
+"""Being a GitHub App: which installation a repository belongs to, and a token for it that is renewed before it expires.
+
+An App has one installation for each account, and a token for each installation that lives for an hour; tokens are
+opaque here, whatever their length. The private key signs a JWT for a few minutes, and goes nowhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fyre.errors import UserError
+from fyre.forge import DeniedError, Forge, NotFoundError, connect, settings, translated
+from fyre.run import Repository
+
+if TYPE_CHECKING:
+    from github import Github, GithubIntegration
+    from github.Auth import AppAuth
+
+log = logging.getLogger(__name__)
+
+EARLY = 300.0
+"""Seconds before its end at which a token is renewed: longer than any one fetch or posting takes."""
+
+LIFE = 3600.0
+"""Seconds that a token lives: what counts where our clock is behind the forge's."""
+
+_CLONE = {"contents": "read"}
+"""What a token for git gets: it is handed to a process, so it can do nothing but read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    until: float  # seconds since the epoch
+
+
+class App:
+    """One App on one forge. Thread-safe; one request at a time is made for a token."""
+
+    def __init__(self, url: str, app_id: int, key: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
+        """``key`` is asked for the private key's PEM at each signature, so a rotated one holds at once."""
+        self.url, self.app_id, self._key, self._clock = url.rstrip("/"), app_id, key, clock
+        self._installed: dict[str, int] = {}  # account in lower case → installation
+        self._tokens: dict[tuple[int, bool], _Token] = {}
+        self._lock = threading.RLock()
+
+    def login(self) -> str:
+        """The login of the App's own statuses and comments."""
+        with self._asking("the App") as hub:
+            return f"{hub.get_app().slug}[bot]"
+
+    def accounts(self) -> dict[str, int]:
+        """Every account that has the App, suspended ones left out → its installation."""
+        with self._asking("the App's installations") as hub:
+            found = {one.raw_data["account"]["login"]: one.id for one in hub.get_installations()
+                     if not one.raw_data.get("suspended_at")}  # fmt: skip
+        with self._lock:
+            # Whoever uninstalled and installed again has another installation, and the old one's tokens are dead.
+            self._installed = {account.lower(): number for account, number in found.items()}
+            self._tokens = {key: token for key, token in self._tokens.items() if key[0] in found.values()}
+        return found
+
+    def token(self, name: str, *, clone: bool = False) -> str:
+        """A token for the repository ``owner/name``, good for minutes at least; for git where ``clone`` says so.
+
+        Raises ``DeniedError`` where the App is not (or no longer) installed, its key is not known, or it is suspended;
+        ``TryAgainError`` when the forge can't be reached.
+        """
+        with self._lock:
+            try:
+                return self._token(self._installation(name), clone=clone)
+            except NotFoundError:  # uninstalled, and perhaps installed again since: that is another installation
+                del self._installed[_account(name)]
+                return self._token(self._installation(name), clone=clone)
+
+    def _installation(self, name: str) -> int:
+        account = _account(name)
+        if account not in self._installed:
+            owner, _, repo = name.partition("/")
+            try:
+                with self._asking(f"the App's installation on {name}") as hub:
+                    self._installed[account] = hub.get_repo_installation(owner, repo).id
+            except NotFoundError as error:
+                hint = f"an owner of {owner} installs the App, and lets it see the repository"
+                raise DeniedError(f"the App is not installed on {name}", hint=hint) from error
+        return self._installed[account]
+
+    def _token(self, installation: int, *, clone: bool) -> str:
+        kept = self._tokens.get((installation, clone))
+        if kept is None or kept.until - self._clock() < EARLY:
+            with self._asking(f"a token of installation {installation}") as hub:
+                minted = hub.get_access_token(installation, _CLONE if clone else None)
+            until = min(minted.expires_at.timestamp(), self._clock() + LIFE)
+            kept = self._tokens[installation, clone] = _Token(minted.token, until)
+        return kept.text
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[GithubIntegration]:
+        """A connection as the App itself, for a moment; a refusal names the key and the clock, which it is due to."""
+        from github import GithubIntegration
+
+        auth = signer(self.app_id, self._key())
+        try:
+            with translated(what), GithubIntegration(auth=auth, **settings(self.url)) as hub:
+                yield hub
+        except DeniedError as error:
+            hint = (
+                f"is {self.app_id} the App's id, its private key not revoked, this clock right, the App not suspended?"
+            )
+            raise DeniedError(error.message, hint=hint) from error
+
+
+class AppForge(Forge):
+    """A forge seen through an App: each repository with its installation's token."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app.url, lambda: "")
+        self._app = app
+
+    def me(self) -> str:
+        """The login that our statuses bear as their creator."""
+        self._me = self._me or self._app.login()
+        return self._me
+
+    def repositories(self) -> list[Repository]:
+        """Every repository of every installation; of one that lets nobody ask, none: the others go on."""
+        found: list[Repository] = []
+        for account in self._app.accounts():
+            try:
+                with translated(f"the repositories of {account}"):
+                    found += self._of_account(account)
+            except UserError as error:
+                log.warning("an installation is left out", extra={"account": account, "why": error.message})
+        return found
+
+    def remaining(self) -> int | None:
+        """None: each installation has limits of its own. Raises as ``Forge.remaining`` does."""
+        self._app.login()
+        return None
+
+    def _of_account(self, account: str) -> list[Repository]:
+        from github.PaginatedList import PaginatedList
+        from github.Repository import Repository as GithubRepository
+
+        listed = PaginatedList(
+            GithubRepository, self._hub(account).requester, "/installation/repositories", None, list_item="repositories"
+        )
+        return [self._record(one) for one in listed if not one.archived]
+
+    def _hub(self, name: str = "") -> Github:
+        """This thread's connection for an account: all its repositories share the installation."""
+        self._app.token(name)  # asked by that repository's own name, by which its installation is found
+        if not hasattr(self._local, "hubs"):
+            self._local.hubs = {}
+        hubs: dict[str, Github] = self._local.hubs
+        if _account(name) not in hubs:
+            hubs[_account(name)] = connect(self.url, partial(self._app.token, name))
+        return hubs[_account(name)]
+
+
+def signer(app_id: int, pem: str) -> AppAuth:
+    """What signs as the App. Raises ``DeniedError`` where the key is none; no part of it is ever shown."""
+    from github import Auth
+
+    auth = Auth.AppAuth(app_id, pem or " ")
+    try:
+        auth.create_jwt()
+    except Exception:  # whatever signing trips over, it is the key: nothing else goes into it
+        hint = "it is the .pem file that GitHub gave when the key was made, whole and without a passphrase"
+        raise DeniedError("the App's private key is no RSA private key", hint=hint) from None
+    return auth
+
+
+def _account(name: str) -> str:
+    return name.partition("/")[0].lower()

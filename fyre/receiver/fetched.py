@@ -1,0 +1,39 @@
+"""Commits and files out of mirrors that are fetched when they lack one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from fyre.forge import NotFoundError
+from fyre.mirrors import Mirrors
+from fyre.receiver.clones import Clones
+from fyre.run import Commit, Repository
+
+
+class Fetched:
+    """What ``Mirrors`` offers, of repositories that need not be here yet. Thread-safe."""
+
+    def __init__(self, clones: Clones) -> None:
+        self._clones, self._mirrors = clones, Mirrors(clones.git_dir)
+
+    def commit(self, repository: Repository, sha: str) -> Commit:
+        """The facts of a commit; raises ``NotFoundError``, ``DeniedError``, ``TryAgainError``."""
+        if self._clones.find(repository.id) is not None:
+            # A push of thousands is fetched once; its commits are read without a process for each.
+            with suppress(NotFoundError):
+                return self._mirrors.commit(repository, sha)
+        self._clones.ensure(repository, sha)
+        return self._mirrors.commit(repository, sha)
+
+    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
+        """A file in a commit, or None."""
+        return self._mirrors.file(repository, sha, path)
+
+    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
+        """The newest so many SHAs below and with a commit, oldest first."""
+        self._clones.ensure(repository, head)
+        return self._mirrors.history(repository, head, limit)
+
+    def close(self) -> None:
+        """End the readers."""
+        self._mirrors.close()
