@@ -98,6 +98,30 @@ def test_a_quota_is_waited_for(on_cluster: MakeOnCluster, admin: access.Admin, o
     assert (record.state, record.reason, log) == (State.SUCCEEDED, "", "on\n")
 
 
+def test_a_quota_of_jobs_is_waited_for(on_cluster: MakeOnCluster, admin: access.Admin, own: str, sha: str) -> None:
+    engine = on_cluster(Policy(namespace=own))
+    hard = {"count/jobs.batch": "0"}
+    admin.core.create_namespaced_resource_quota(own, {"metadata": {"name": "jobs"}, "spec": {"hard": hard}})
+    deadline = time.monotonic() + 20
+    while not (admin.core.read_namespaced_resource_quota("jobs", own).status.used or {}):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run = make_run(sha, "true")
+    with pytest.raises(TryAgainError, match="exceeded quota: jobs"):
+        engine.launch(run)
+    admin.core.delete_namespaced_resource_quota("jobs", own)
+    while not _is_let_in(engine, run):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert end(engine, run)[0].state is State.SUCCEEDED
+
+
+def _is_let_in(engine: KubernetesEngine, run: Run) -> bool:
+    with suppress(TryAgainError):
+        return engine.launch(run)
+    return False
+
+
 def test_what_pod_security_denies(on_cluster: MakeOnCluster, sha: str) -> None:
     engine = on_cluster(profile=Profile(image=access.IMAGE, security={"runAsUser": 0, "runAsNonRoot": False}))
     record, log = end(engine, launched(engine, sha, "echo on"))
@@ -246,19 +270,24 @@ def test_a_long_command(engine: KubernetesEngine, sha: str) -> None:
     assert (record.state, log) == (State.SUCCEEDED, "2\n1000\n")
 
 
-def test_a_command_longer_than_any_argument(engine: KubernetesEngine, sha: str) -> None:
-    """Linux takes arguments of 128 KiB at most."""
-    record, _ = end(engine, launched(engine, sha, f": {'x' * 140_000}"))
-    assert (record.state, record.tries) == (State.ERROR, 0)
-    assert "argument list too long" in record.reason
-
-
 def test_an_environment_of_odd_values(engine: KubernetesEngine, sha: str) -> None:
     values = ("one\ntwo\n", "\"'\\", "$(A0)", "$$(A0)", "$$$(A0)", "`$HOME`", "$HOME ${HOME}", " ", "é\t")
     env = tuple((f"A{number}", value) for number, value in enumerate(values))
     command = "python3 -c 'import os; print([v for k, v in sorted(os.environ.items()) if k[0] == \"A\"])'"
     record, log = end(engine, launched(engine, sha, command, env=env))
     assert (record.state, log) == (State.SUCCEEDED, f"{list(values)}\n")
+
+
+@pytest.mark.parametrize(("spec", "named"), [
+    ({"resources": (("cpu", "lots"),)}, "quantities must match"),
+    ({"env": (("A=B", "1"),)}, "A=B"),
+    ({"secrets": ("No Such",)}, "No Such"),
+])  # fmt: skip
+def test_what_no_cluster_takes(engine: KubernetesEngine, sha: str, spec: dict[str, object], named: str) -> None:
+    run = make_run(sha, "true", **spec)
+    with pytest.raises(UserError, match=f"the cluster refused it: .*{named}"):
+        engine.launch(run)
+    assert engine.record(run.key) is None
 
 
 @pytest.mark.parametrize("spec", [{"command": "echo \udcff"}, {"command": "true", "env": (("A", "\udcff"),)}])

@@ -8,6 +8,7 @@ for ever.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -64,11 +65,11 @@ class Api:
             load.load_kube_config(kubeconfig, context=context, client_configuration=settings)
         except _UNREADABLE as error:
             if kubeconfig or context:
-                raise _no_config(error) from error
+                raise _no_config(error, kubeconfig) from error
             try:
                 load.load_incluster_config(client_configuration=settings)
             except config.ConfigException as inside:
-                raise _no_config(error) from inside
+                raise _no_config(error, kubeconfig) from inside
         settings.keep_alive = True
         settings.connection_pool_maxsize = _CONNECTIONS
         settings.retries = urllib3.Retry(0)  # what is asked again, and when, is decided where it is known what for
@@ -279,6 +280,7 @@ def _cause(error: BaseException) -> str:
     return _cause(reason) if isinstance(reason, BaseException) else str(error)
 
 
-def _no_config(error: BaseException) -> UserError:
-    why = " ".join(str(error).split()) or "there is none"
-    return UserError(f"no cluster: {why}", hint="set KUBECONFIG, or check `kubectl config current-context`")
+def _no_config(error: BaseException, path: str | None) -> UserError:
+    why = pods.line(str(error)) or "there is none"
+    where = path or os.environ.get("KUBECONFIG", "~/.kube/config")
+    return UserError(f"no cluster: {why} ({where})", hint="set KUBECONFIG, or check `kubectl config current-context`")

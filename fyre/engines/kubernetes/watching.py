@@ -9,9 +9,11 @@ again. Without one it leaves it to us to remember how far the watch has come.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +47,7 @@ class Watch:
         self._asked_at = 0.0
         self._version = ""  # of the last event of this watch; "" right after a list
         self._watching = False
+        self._answer: Any = None
         shared: Any = informer.SharedInformer  # it comes without types
         self._informer = shared(self._list_or_watch, namespace=namespace, label_selector=selector)
         for event in (informer.ADDED, informer.MODIFIED, informer.DELETED, informer.BOOKMARK):
@@ -61,6 +64,7 @@ class Watch:
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
+        _end(self._answer)  # the informer overlooks one that comes while it is being stopped, and waits for its end
         self._informer.stop()
 
     def _list_or_watch(  # what the informer hands on, and wants to have
@@ -73,6 +77,8 @@ class Watch:
     ) -> Any:  # noqa: ANN401
         """What the informer calls for both."""
         self._keep_pace()
+        if self._stopped.is_set():
+            raise _StoppedError
         if not watch:
             self._version, self._watching = "", False
             return self._pages(where)
@@ -87,6 +93,9 @@ class Watch:
             _request_timeout=(api.TIMEOUT[0], WATCH + api.TIMEOUT[1]),
             **where,
         )
+        self._answer = answer
+        if self._stopped.is_set():
+            _end(answer)
         if self._failures:
             log.warning("%s: watched again", self._what)
             self._failures = 0
@@ -119,6 +128,18 @@ class Watch:
         self._failures += 1
         if self._failures == 1 and not self._stopped.is_set():
             log.warning("%s: no news for now: %s", self._what, " ".join(str(error).split())[:200])
+
+
+class _StoppedError(Exception):
+    """Nothing more is asked."""
+
+
+def _end(answer: Any) -> None:  # noqa: ANN401 - urllib3's response
+    """Have whoever reads it come to its end; closing would wait for them."""
+    connection = getattr(answer, "connection", None)
+    if connection is not None and connection.sock is not None:
+        with suppress(OSError):  # it is at its end already
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _hand_on(changed: Callable[[str, Object], None], event: str, thing: Object) -> None:
