@@ -173,6 +173,12 @@ class Forge:
                 found.append(Activity(entry["ref"], entry["before"], entry["after"], actor, at))
         return found[::-1]
 
+    def get(self, what: str, repository: Repository, path: str) -> Any:  # noqa: ANN401 - what JSON holds
+        """What a path of the API answers, for what PyGithub has no call; ``what`` is the question, for its errors."""
+        with translated(what):
+            _, data = self._hub(repository.name).requester.requestJsonAndCheck("GET", path)
+            return data
+
     def remaining(self) -> int | None:
         """How many requests the primary limit has left; None without one. Asking costs none of them.
 
