@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from fyre import units
 from fyre.profiles import Profile
@@ -27,8 +28,33 @@ class Policy:
     ahead: float = 600.0
     """Seconds that the clock that minted a Fyre-Id may be ahead of ours."""
 
+    repositories: tuple[str, ...] = ("*",)
+    """Globs of the repositories (``owner/name``) that Fyre serves; it is silent in all others, forks among them."""
+
+    refs: tuple[str, ...] = ("*",)
+    """Globs of the branches that may launch; a ``*`` reaches across ``/``."""
+
+    permission: str = "none"
+    """The role in the repository that the actor of a push needs, one of ``access.ROLES``; with ``none`` the forge is
+    not asked, and whoever it lets push may launch. A comment needs ``write`` in any case."""
+
+    teams: tuple[str, ...] = ()
+    """Teams (``org/slug``) of which the actor has to be in one; nobody has to where there are none."""
+
+    signed: bool = False
+    """Whether the forge has to have verified the commit's signature."""
+
     runs_per_push: int = 1000
     """A push that asks for more is refused whole."""
+
+    runs_at_once: int | None = None
+    """Runs of one repository that may be on, waiting ones among them; None for no bound."""
+
+    runs_per_day: int | None = None
+    """Runs of one repository that may be launched in 24 hours; None for no bound."""
+
+    overrides: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """Other values of fields of this record, by globs of repositories; the first that fits counts (see ``of``)."""
 
     lab: str = "refs/heads/fyre/"
     """Refs of lab notebooks: only commits with a Fyre-From launch there."""
@@ -66,6 +92,24 @@ class Policy:
 
     image_grace: float = 60.0
     """Seconds that what somebody would have to mend (an image that can't be had) is waited for."""
+
+
+def serves(policy: Policy, repository: str) -> bool:
+    """Whether Fyre has anything to do with a repository (``owner/name``)."""
+    return any(_names(glob, repository) for glob in policy.repositories)
+
+
+def of(policy: Policy, repository: str) -> Policy:
+    """The policy as it is for one repository (``owner/name``)."""
+    return replace(policy, **next((other for glob, other in policy.overrides if _names(glob, repository)), {}))
+
+
+def _names(glob: str, repository: str) -> bool:
+    """Whether a glob names a repository; no wildcard but a lone ``*`` reaches across the slash, else ``acme*`` would
+    name acme-evil/x. Case does not count, as on GitHub."""
+    owner, _, name = repository.lower().partition("/")
+    of_owner, slash, of_name = glob.lower().partition("/")
+    return glob == "*" or (bool(slash) and fnmatchcase(owner, of_owner) and fnmatchcase(name, of_name))
 
 
 def profile_of(policy: Policy, spec: Spec) -> Profile:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fyre import units, yamllines
 from fyre.errors import UserError
-from fyre.policy import Policy
+from fyre.policy import DAY, Policy
 from fyre.profiles import Checkout, Profile
 from fyre.yamllines import BadYamlError, Document, Keys
 
@@ -66,27 +66,54 @@ def schema() -> dict[str, Any]:
 
 
 def _policy(document: Document) -> Policy:
-    said, typed = document.said, document.typed
-    given: dict[str, Any] = {
-        field: document.at((key,), units.duration, said[key]) for key, field in _TIMES.items() if key in said
-    }
-    if (given.get("timeout_default") or 0) > (given.get("timeout_max") or float("inf")):
-        raise document.wrong(("timeoutDefault",), "it is longer than timeoutMax", f"at most {said['timeoutMax']}")
-    given |= {field: int(typed[key]) for key, field in _NUMBERS.items() if key in typed}
+    said = document.said
+    given = _bounds(document, (), {})
+    overrides = tuple((glob, _bounds(document, ("overrides", glob), given)) for glob in said.get("overrides", {}))
+    given |= _durations(document, (), _KEEPING)
     given |= {key: said[key] for key in ("namespace", "namespaces") if key in said}
-    if "images" in said:
-        given["images"] = tuple(said["images"])
-    return Policy(
-        profiles={name: _profile(document, name) for name in said.get("profiles", {})},
-        caps=_pairs(document, ("caps",), _cap),
-        other_resources=typed.get("otherResources", True),
-        **given,
-    )
+    if "repositories" in said:
+        given["repositories"] = tuple(said["repositories"])
+    if given.get("history", DAY) < DAY and any(
+        "runs_per_day" in bounds for bounds in (given, *dict(overrides).values())
+    ):
+        raise document.wrong(("history",), "runsPerDay counts the runs of 24 hours that Fyre remembers", "at least 1d")
+    profiles = {name: _profile(document, name) for name in said.get("profiles", {})}
+    return Policy(profiles=profiles, overrides=overrides, **given)
 
 
-_TIMES = {"timeoutMax": "timeout_max", "timeoutDefault": "timeout_default", "history": "history",
-          "queueLimit": "queue_limit", "imageGrace": "image_grace"}  # fmt: skip
-_NUMBERS = {"retriesMax": "retries_max", "runsPerPush": "runs_per_push"}
+def _bounds(document: Document, at: Keys, common: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be said of all repositories and, under ``overrides``, of some of them: fields of ``Policy``."""
+    said, typed = _found(document.said, at), _found(document.typed, at)
+    given = _durations(document, at, _TIMES)
+    both = {**common, **given}
+    if (both.get("timeout_default") or 0) > (both.get("timeout_max") or float("inf")):
+        longest = f"at most {units.written(both['timeout_max'])}"
+        raise document.wrong((*at, "timeoutDefault"), "it is longer than timeoutMax", longest)
+    given |= {field: int(typed[key]) for key, field in _NUMBERS.items() if key in typed}
+    given |= {field: tuple(said[key]) for key, field in _LISTS.items() if key in said}
+    given |= {field: typed[key] for key, field in _PLAIN.items() if key in typed}
+    if "caps" in said:
+        given["caps"] = _pairs(document, (*at, "caps"), _cap)
+    return given
+
+
+def _durations(document: Document, at: Keys, keys: Mapping[str, str]) -> dict[str, Any]:
+    said = _found(document.said, at)
+    return {field: document.at((*at, key), units.duration, said[key]) for key, field in keys.items() if key in said}
+
+
+def _found(data: Any, at: Keys) -> Any:  # noqa: ANN401 - what YAML holds
+    for key in at:
+        data = data[key]
+    return data
+
+
+_TIMES = {"timeoutMax": "timeout_max", "timeoutDefault": "timeout_default"}
+_KEEPING = {"history": "history", "queueLimit": "queue_limit", "imageGrace": "image_grace"}
+_NUMBERS = {"retriesMax": "retries_max", "runsPerPush": "runs_per_push", "runsAtOnce": "runs_at_once",
+            "runsPerDay": "runs_per_day"}  # fmt: skip
+_LISTS = {"refs": "refs", "teams": "teams", "images": "images"}
+_PLAIN = {"permission": "permission", "verifiedSignatures": "signed", "otherResources": "other_resources"}
 """Key of the file → field of ``Policy``."""
 
 

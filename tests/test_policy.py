@@ -127,6 +127,37 @@ def test_the_namespace_is_the_profiles_then_the_repositorys_then_the_common_one(
     assert policies.namespaces(policy) == ("runs", "ada", "labs", "gpus")
 
 
+@pytest.mark.parametrize(
+    ("glob", "repository", "named"),
+    [
+        ("*", "acme/lab", True),
+        ("acme/*", "acme/lab", True),
+        ("acme/*", "Acme/Lab", True),
+        ("Acme/Lab", "acme/lab", True),
+        ("acme/*", "acme-evil/lab", False),
+        ("acme/lab", "mallory/lab", False),
+        ("acme/lab", "acme/lab-fork", False),
+        ("*/lab", "mallory/lab", True),
+        ("acme*", "acme-evil/lab", False),
+        ("*lab", "acme/lab", False),
+        ("acme/[!s]*", "acme/secret", False),
+    ],
+)
+def test_no_glob_of_repositories_reaches_across_the_slash(glob: str, repository: str, *, named: bool) -> None:
+    assert policies.serves(Policy(repositories=(glob,)), repository) == named
+    overridden = policies.of(Policy(overrides=((glob, {"permission": "admin"}),)), repository)
+    assert overridden.permission == ("admin" if named else "none")
+
+
+def test_the_first_override_that_fits_counts() -> None:
+    policy = Policy(runs_at_once=5, overrides=(("a/x*", {"runs_at_once": 1}), ("a/*", {"runs_at_once": 2})))
+    assert [policies.of(policy, name).runs_at_once for name in ("a/xy", "a/b", "b/x")] == [1, 2, 5]
+
+
+def test_a_policy_may_serve_nobody() -> None:
+    assert not policies.serves(Policy(repositories=()), "acme/lab")
+
+
 NUMBERS = st.one_of(st.integers(0, 10**9).map(str), st.from_regex(r"\A[0-9]{0,6}\.[0-9]{1,9}\Z"))
 SUFFIXES = st.sampled_from(["", "m", *"kMGTPE", *(f"{letter}i" for letter in "KMGTPE")])
 

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fyre import policy as policies
 from fyre import policyfile
 from fyre.errors import UserError
 from fyre.policy import Policy
@@ -30,6 +31,13 @@ def test_the_example_says_what_it_seems_to_say() -> None:
     assert dict(policy.caps) == {"cpu": "64", "memory": "512Gi", "ephemeral-storage": "200Gi", "nvidia.com/gpu": "8"}
     assert (policy.timeout_max, policy.timeout_default, policy.retries_max) == (172800, 43200, 3)
     assert (policy.runs_per_push, policy.queue_limit, policy.image_grace, policy.history) == (200, 86400, 60, 604800)
+    assert (policy.repositories, policy.refs) == (("acme/*",), ("main", "release/*", "fyre/*"))
+    assert (policy.permission, policy.teams, policy.signed) == ("write", ("acme/ml", "acme/infra"), False)
+    assert (policy.runs_at_once, policy.runs_per_day) == (100, 1000)
+    assert policies.of(policy, "acme/lab") == policy
+    closed = policies.of(policy, "acme/secret-lab")
+    assert (closed.refs, closed.permission, closed.signed, closed.runs_at_once) == (("main",), "maintain", True, 10)
+    assert (closed.teams, closed.runs_per_day) == (policy.teams, policy.runs_per_day)
     gpu = (policy.profiles or {})["gpu"]
     assert gpu.tolerations == ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
     assert gpu.volume_mounts == ({"name": "datasets", "mountPath": "/data", "readOnly": True},)
@@ -58,6 +66,20 @@ def test_every_field_of_a_profile_can_be_set_from_the_file() -> None:
     assert never == []
 
 
+def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
+    bounds = policyfile.schema()["$defs"]["bounds"]["properties"]
+    assert set(bounds) == set(policyfile.schema()["properties"]) - {
+        "profiles", "repositories", "overrides", "namespace", "namespaces", "history", "queueLimit", "imageGrace",
+    }  # fmt: skip
+    said = {key: value for key, value in yaml.safe_load(EXAMPLE.read_text()).items() if key in bounds}
+    policy = policyfile.read(yaml.safe_dump({"overrides": {"Acme/*": said}}, sort_keys=False))
+    here = policyfile.load(EXAMPLE)
+    assert policies.of(policy, "acme/lab") == dataclasses.replace(
+        here, repositories=("*",), profiles={}, namespace="default", namespaces={}, overrides=policy.overrides
+    )
+    assert policies.of(policy, "other/lab") == policy
+
+
 def test_an_empty_file_has_no_profiles_and_the_defaults() -> None:
     for text in ("", "# nothing\n", "{}\n"):
         assert policyfile.read(text) == Policy(profiles={})
@@ -84,6 +106,19 @@ def test_values_are_taken_as_written_where_kubernetes_wants_text_and_typed_where
 
 
 BAD = [
+    ("repositories: [acme]\n", "repositories[0]: 'acme' is not taken", "OWNER/REPOSITORY"),
+    ("repositories: acme/*\n", "'acme/*' is not of type 'array'", "Globs of the repositories"),
+    ("refs: [refs/heads/main]\n", "refs[0]: 'refs/heads/main' is not taken", "without refs/heads/"),
+    ("permission: push\n", "permission: 'push' is not one of ['none', 'read', 'triage'", "none (whoever can push)"),
+    ("teams: ['@acme/ml', ml]\n", "teams[1]: 'ml' is not taken", "ORGANISATION/TEAM"),
+    ("verifiedSignatures: 'yes'\n", "verifiedSignatures: 'yes' is not of type 'boolean'", "true: only commits"),
+    ("runsAtOnce: 0\n", "runsAtOnce: 0 is less than the minimum of 1", "1 or more"),
+    ("runsPerDay: 1.5\n", "runsPerDay: 1.5 is not of type 'integer'", "1 or more"),
+    ("overrides: {acme*: {}}\n", "overrides: 'acme*' is not taken", "OWNER/REPOSITORY"),
+    ("overrides:\n  a/b:\n    ref: [x]\n", "line 3: 'ref: [x]': overrides.a/b.ref: unknown key", "did you mean refs?"),
+    ("overrides:\n  a/b: {history: 1d}\n", "overrides.a/b.history: unknown key", "the keys are refs, permission"),
+    ("timeoutDefault: 2h\noverrides:\n  a/b: {timeoutMax: 1h}\n", "a/b.timeoutDefault: it is longer", "at most 1h"),
+    ("overrides: {a/b: {runsPerDay: 9}}\nhistory: 2h\n", "line 2: 'history: 2h': history: runsPerDay", "at least 1d"),
     ("image: [a]\n", "line 1: 'image: [a]': image: unknown key 'image'", "did you mean images?"),
     ("timeoutMax: 2 days\n", "line 1: 'timeoutMax: 2 days': timeoutMax: '2 days' is not a duration", "write it like"),
     ("\nqueueLimit: 90\n", "line 2: 'queueLimit: 90': queueLimit: '90' has no unit", "write 90s"),
@@ -183,7 +218,7 @@ def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
 
 
 KEYS = st.sampled_from(
-    [*policyfile.schema()["properties"], *policyfile.schema()["$defs"]["profile"]["properties"], "x"]
+    [*policyfile.schema()["properties"], "a/*", *policyfile.schema()["$defs"]["profile"]["properties"], "x"]
 )
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-9, 99), st.floats(), st.text(max_size=5), st.sampled_from(["2h"])),
