@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fyre import asked, credentials, git, here, message, remote, snapshot
-from fyre.errors import UserError
+from fyre.errors import TryAgainError, UserError
 from fyre.spec import Spec
 
 
@@ -96,14 +96,18 @@ class Fyre:
         return git.out("rev-parse", "HEAD", cwd=self.workspace_root)
 
     def _fetch_latest_runtime_id(self) -> str | None:
-        """The image that ``.fyre.yaml`` names for this run; None where whoever runs it chooses."""
+        """The image that ``.fyre.yaml`` names for this run, at the digest that would be used now.
+
+        As it is named where its registry does not say, with the reason on stderr; None where whoever runs it chooses.
+        """
         from fyre import repofile
 
         try:
             text = (self.workspace_root / repofile.PATH).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
-        return repofile.settle(Spec(self.command), "run", repofile.read(text)).image
+        image = repofile.settle(Spec(self.command), "run", repofile.read(text)).image
+        return _at_digest(image) if image else None
 
     def _make_job_object(self) -> Job:
         """The job, not yet asked for."""
@@ -179,6 +183,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--commit", help="the commit to run it on, in a clean checkout")
     parser.add_argument("--workspace_root", "--workspace-root", help="the repository; the one we are in by default")
     return parser
+
+
+def _at_digest(image: str) -> str:
+    """The image at what its tag means now; as it is where the registry can't be asked: a cluster may have it."""
+    from fyre import images, registry
+
+    try:
+        digest = registry.digest(image, credentials=registry.credentials_of(image))
+    except (UserError, TryAgainError) as error:
+        print(f"fyre: {error}; {image} stays as it is named", file=sys.stderr)
+        return image
+    return images.with_digest(image, digest)
 
 
 def _refuse_dirty(root: Path, *, autocommit: bool) -> None:

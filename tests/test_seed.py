@@ -142,8 +142,8 @@ def test_the_objects_step_by_step(workspace: Path, far: Path, git: Git, monkeypa
     assert git("show", f"{commit}:new", cwd=workspace) == "new"
     assert f._commit() == commit  # there is nothing more to commit
     assert f._fetch_latest_runtime_id() is None
-    (workspace / ".fyre.yaml").write_text("image: python:3.12\n")
-    assert f._fetch_latest_runtime_id() == "python:3.12"
+    (workspace / ".fyre.yaml").write_text(f"image: python@sha256:{'0' * 64}\n")
+    assert f._fetch_latest_runtime_id() == f"python@sha256:{'0' * 64}"
     job = f._make_job_object()
     assert job.command == "echo 'hello world'"
     job.command = f"""
