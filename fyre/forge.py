@@ -1,20 +1,23 @@
 """GitHub, or whatever speaks its REST API: the only module that imports PyGithub.
 
 Every failure becomes one of four: ``NotFoundError``, ``DeniedError``, another ``UserError`` (it will fail again) or
-``TryAgainError`` (it may pass). Nothing here sleeps for long or sends a write twice: PyGithub's default retry does
-both, so ours retries reads alone, and the ledger paces the writes.
+``TryAgainError`` (it may pass; ``LimitedError`` knows when). Nothing here sleeps for long or sends a write twice:
+PyGithub's default retry does both, so ours retries reads alone, and the ledger paces the writes.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from fyre import pacing
 from fyre.errors import TryAgainError, UserError
+from fyre.pacing import Told
 from fyre.run import Commit, Repository
 from fyre.status import Status
 
@@ -33,6 +36,18 @@ class NotFoundError(UserError):
 
 class DeniedError(UserError):
     """The forge does not let this token do that: until somebody mends the token or its rights."""
+
+
+class FullError(UserError):
+    """No more statuses are taken for that commit and context: 1,000 are there."""
+
+
+class LimitedError(TryAgainError):
+    """A rate limit, primary or secondary; ``told`` is what the answer says of it."""
+
+    def __init__(self, message: str, told: Told) -> None:
+        super().__init__(message)
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +149,18 @@ class Forge:
                 for one in found
             ]
 
-    def post(self, repository: Repository, sha: str, status: Status) -> None:
-        """Write a commit status: exactly one POST, never repeated here."""
+    def post(self, repository: Repository, sha: str, status: Status) -> Told:
+        """Write a commit status: exactly one POST, never repeated here. Returns what the answer says of limits.
+
+        Raises ``FullError`` where there are too many.
+        """
         with translated(f"posting {status.context} on {sha} of {repository.name}"):
-            self._at(repository).get_commit(sha).create_status(
-                status.state, status.target_url or _unset(), status.description, status.context
+            made = (
+                self._at(repository)
+                .get_commit(sha)
+                .create_status(status.state, status.target_url or _unset(), status.description, status.context)
             )
+            return pacing.read(201, made.raw_headers, "", time.time())
 
     def comments(self, repository: Repository, sha: str) -> list[Comment]:
         """The comments of a commit, oldest first."""
@@ -228,7 +249,14 @@ def settings(url: str) -> dict[str, Any]:
     """How we talk to a forge through PyGithub: reads are repeated, writes never are, and nothing sleeps for long."""
     from urllib3.util import Retry
 
-    reads = Retry(total=2, backoff_factor=0.2, allowed_methods={"GET"}, status_forcelist=(500, 502, 503, 504))
+    reads = Retry(
+        total=2,
+        backoff_factor=0.2,
+        allowed_methods={"GET"},
+        status_forcelist=(500, 502, 503, 504),
+        respect_retry_after_header=False,  # or a read that meets a limit sleeps for as long as that lasts
+        raise_on_status=False,  # the last answer says more than that there were too many
+    )
     return {
         "base_url": url,
         "timeout": TIMEOUT,
@@ -289,11 +317,14 @@ def _meaning(what: str, error: Any) -> Exception:  # noqa: ANN401 - GithubExcept
     """One of our errors for a refusal of GitHub's; 403 means a rate limit or a missing right, and headers tell."""
     data = error.data if isinstance(error.data, dict) else {}
     said = str(data.get("message") or error.message or "")[:200]
-    headers = {key.lower(): value for key, value in (error.headers or {}).items()}
-    limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0" or "rate limit" in said.lower()
+    told = pacing.read(error.status, error.headers or {}, said, time.time())
+    if told.refused:
+        return LimitedError(f"{what}: HTTP {error.status} {said}", told)
+    if error.status == 422 and "maximum number of statuses" in str(data.get("errors") or said):
+        return FullError(f"{what}: the forge takes no more than 1,000 for one commit and context")
     if error.status == 404 or (error.status == 422 and said.startswith("No commit found")):
         return NotFoundError(f"{what}: not found", hint="check the name, and that the token may see it")
-    if error.status == 429 or error.status >= 500 or (error.status == 403 and limited):
+    if error.status >= 500:
         return TryAgainError(f"{what}: HTTP {error.status} {said}")
     if error.status in (401, 403):
         return DeniedError(f"{what}: HTTP {error.status} {said}", hint="check the token and its permissions")

@@ -48,7 +48,7 @@ class Told:
         return self.remaining is not None and self.limit is not None and self.remaining < self.limit * LOW
 
 
-def read(status: int, headers: Mapping[str, str], message: str, now: float) -> Told:
+def read(status: int, headers: Mapping[str, object], message: str, now: float) -> Told:
     """What an answer says; ``now`` (seconds since the epoch) stands in for a ``Date`` that it does not bear."""
     given = {name.lower(): str(value) for name, value in headers.items()}
     at = _moment(given.get("date", ""))

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import DeniedError, Forge, NotFoundError
+from fyre.forge import DeniedError, Forge, FullError, LimitedError, NotFoundError
 from fyre.run import Repository
 from fyre.status import Status
 
@@ -76,13 +76,15 @@ LIMITED = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
     [
         (401, {}, "Bad credentials", DeniedError),
         (403, {}, "Resource not accessible by integration", DeniedError),
-        (403, {"Retry-After": "60"}, "secondary", TryAgainError),
-        (403, LIMITED, "API rate limit exceeded", TryAgainError),
-        (403, {}, "You have exceeded a secondary rate limit", TryAgainError),
+        (403, {"Retry-After": "60"}, "secondary", LimitedError),
+        (403, LIMITED, "API rate limit exceeded", LimitedError),
+        (403, {}, "You have exceeded a secondary rate limit", LimitedError),
         (404, {}, "Not Found", NotFoundError),
         (422, {}, "No commit found for SHA: a", NotFoundError),
         (422, {}, "Validation Failed", UserError),
-        (429, {}, "Too many", TryAgainError),
+        (422, {}, "This SHA and context has reached the maximum number of statuses.", FullError),
+        (429, {}, "Too many", LimitedError),
+        (429, {"Retry-After": "3600"}, "Too many", LimitedError),
         (500, {}, "Server Error", TryAgainError),
         (502, {}, "Bad Gateway", TryAgainError),
     ],
@@ -103,6 +105,13 @@ def test_a_read_is_tried_again_by_itself(broken: Broken) -> None:
     with pytest.raises(TryAgainError):
         broken.forge().statuses(broken.repository(), SHA)
     assert len(broken.seen) == 3
+
+
+def test_a_read_that_meets_a_limit_does_not_sleep_until_it_has_passed(broken: Broken) -> None:
+    broken.status, broken.headers = 429, {"Retry-After": "3600"}
+    with pytest.raises(LimitedError) as caught:
+        broken.forge().statuses(broken.repository(), SHA)
+    assert (caught.value.told.retry_after, len(broken.seen)) == (3600, 1)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b'"x"', b"null", b'{"login": 7}'])
