@@ -249,7 +249,7 @@ def test_its_pod_is_deleted_by_hand_before_it_began(
 
 
 def test_it_takes_more_disk_than_it_may(engine: KubernetesEngine, sha: str) -> None:
-    command = "echo on; head -c 50000000 /dev/zero > $HOME/big; sleep 100"
+    command = "echo on; head -c 50000000 /dev/zero > /tmp/big; sleep 100"
     record, log = end(engine, launched(engine, sha, command, resources=(("ephemeral-storage", "10Mi"),)))
     assert (record.state, log) == (State.ERROR, "on\n")
     assert record.reason.startswith("evicted: Pod ephemeral local storage usage exceeds")

@@ -98,7 +98,8 @@ class Tender:
             self._asked[key] = now
             about = (living[-1] if living else job)["metadata"]
             events = self._engine.cluster.events(about["namespace"], about["uid"])
-            warnings = [event for event in events if event.get("type") == "Warning"]
+            past = ("FailedScheduling",) if living else ()  # it has its node by now
+            warnings = [e for e in events if e.get("type") == "Warning" and e.get("reason") not in past]
             self._hint(key, _told(warnings[-1]) if warnings else "")
         hint = self._engine.known.hinted(key)
         return observe.Trouble(hint, hopeless=not _passes(hint)) if hint else None
