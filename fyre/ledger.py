@@ -3,6 +3,7 @@
 One writer, because a forge's write limits hold for all of it. What is owed is derived from the engine's records and
 never stored: a record's ``reported`` note says for each SHA what was posted last. What is owed when we start, and what
 a POST without an answer may have said, is in doubt: it is looked up in the ledger before it is posted (once more).
+So a note may come late, and that of a pending state does: most runs need none of it, and launches go first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from fyre import status
 from fyre.engines import Engine
@@ -28,6 +30,12 @@ log = logging.getLogger(__name__)
 BACKOFF = (1.0, 60.0)
 """Seconds to wait after a failure that may pass: the first time, and at most."""
 
+PENDING_WORD = "pending"
+"""What a note says of every state that is not final."""
+
+LATE = 10.0
+"""Seconds that a run must be pending for its note to say so; more, while there are statuses to write."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owed:
@@ -42,13 +50,21 @@ class Owed:
 
 def owed(record: Record, url: str) -> list[Owed]:
     """What a record still owes the ledger, on its own SHA and on those that share its outcome. Pure."""
-    word = "pending" if record.state in PENDING else str(record.state)
+    word = _word(record)
     note = read_note(record.reported)
     return [
         Owed(record.run.repository, sha, status.of(record, url, carried=sha != record.run.sha), record.run.key, word)
         for sha in (record.run.sha, *record.carried)
         if note.get(sha) != word
     ]
+
+
+def _word(record: Record) -> str:
+    return PENDING_WORD if record.state in PENDING else str(record.state)
+
+
+def _path(url: str) -> str:
+    return urlsplit(url).path
 
 
 def read_note(reported: str) -> dict[str, str]:
@@ -68,6 +84,7 @@ class Ledger:
     _touched: dict[str, None] = field(default_factory=dict)  # keys of records that may owe something, oldest first
     _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
     _doubtful: set[tuple[str, str]] = field(default_factory=set)  # keys and SHAs: the POST may have been made already
+    _unnoted: dict[tuple[str, str], tuple[Owed, float]] = field(default_factory=dict)  # posted, and when to note that
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopped: bool = False
     _thread: threading.Thread | None = None
@@ -140,13 +157,20 @@ class Ledger:
             while not self._stopped and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             while not self._stopped and not self._touched and not self._wanted:
-                self._changed.wait()
+                due = min((due for _, due in self._unnoted.values()), default=None)
+                if due is not None and due <= time.monotonic():
+                    break
+                self._changed.wait(None if due is None else due - time.monotonic())
             return not self._stopped
 
     def _write_next(self) -> bool:
         """Write one status, ended runs first; False when nothing was owed after all."""
         with self._changed:
             wanted = next(iter(self._wanted.items()), None)
+            calm = not self._wanted and not self._touched
+        if calm:
+            self._note_late()
+            return False
         if wanted is not None:
             self._post(wanted[1])
             with self._changed:
@@ -154,7 +178,7 @@ class Ledger:
                     del self._wanted[wanted[0]]
             return True
         record = self._next_record()
-        debts = owed(record, self.url(record.run.key)) if record is not None else []
+        debts = self._owed(record) if record is not None else []
         silent = [debt for debt in debts if record is not None and not self._speaks(record, debt.sha)]
         debts = [debt for debt in debts if debt not in silent]
         if record is not None and record.state.final and silent and not debts:
@@ -188,17 +212,32 @@ class Ledger:
             if about not in self._doubtful or not self._is_said(debt):
                 self._doubtful.add(about)
                 self._post(debt)
-            self._note(debt)
+            self._unnoted[about] = debt, time.monotonic() + LATE
+            if debt.word != PENDING_WORD:
+                self._note(debt)
             self._doubtful.discard(about)
         except Exception:  # whatever it was, it is still owed
             self.touch(debt.key)
             raise
 
+    def _owed(self, record: Record) -> list[Owed]:
+        """What a record owes beyond what was posted and is not noted yet."""
+        debts = owed(record, self.url(record.run.key))
+        posted = [self._unnoted.get((debt.key, debt.sha)) for debt in debts]
+        return [debt for debt, said in zip(debts, posted, strict=True) if said is None or said[0].word != debt.word]
+
+    def _note_late(self) -> None:
+        """Note the oldest of what was posted and is not noted yet, if that is still how things stand."""
+        debt, _ = next(iter(self._unnoted.values()))
+        record = self.engine.record(debt.key)
+        if record is not None and _word(record) == debt.word:
+            self._note(debt)
+        self._unnoted.pop((debt.key, debt.sha), None)
+
     def _is_said(self, debt: Owed) -> bool:
-        """Whether the ledger has it from this very run, which is known by its page: words may differ by now."""
-        posted = self.read(debt.repository, debt.sha).get(debt.status.context.lower())
-        now = debt.status
-        return posted is not None and (posted.state, posted.target_url) == (now.state, now.target_url)
+        """Whether the ledger has it from this very run, known by its page's path: words and our address may differ."""
+        said, now = self.read(debt.repository, debt.sha).get(debt.status.context.lower()), debt.status
+        return said is not None and said.state == now.state and _path(said.target_url) == _path(now.target_url)
 
     def _note(self, debt: Owed) -> None:
         """Write the record's note."""
@@ -207,6 +246,7 @@ class Ledger:
         reported = json.dumps(note | {debt.sha: debt.word})
         settled = record is not None and record.state.final and not owed(replace(record, reported=reported), "")
         self.engine.annotate(debt.key, reported=reported, settled=settled)
+        self._unnoted.pop((debt.key, debt.sha), None)
 
     def _post(self, debt: Owed) -> None:
         try:
