@@ -32,6 +32,7 @@ VERBS = {
     "watch": "follow the runs of a commit to their end",
     "cancel": "cancel runs",
     "rerun": "run again what ran",
+    "serve": "the receiver for GitHub, as a service",
     "up": "forge, receiver and engine in one process on this machine",
     "demo": "see it work: a throw-away forge, a commit, a push, a run",
     "dispatch": "run what the event of a GitHub workflow asks for, and report it",
@@ -42,7 +43,7 @@ VERBS = {
 }
 """Every verb and its line in ``fyre --help``."""
 
-PLAIN = frozenset({"commit"})
+PLAIN = frozenset({"commit", "serve"})
 """The verbs that read their words themselves."""
 
 SEED_OPTIONS = ("--batch", "--autocommit", "--local", "--commit", "--workspace_root", "--workspace-root")

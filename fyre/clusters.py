@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -13,12 +12,14 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from fyre import httpserver
 from fyre import policy as policies
 from fyre.engines.kubernetes import KubernetesEngine, rbac
 from fyre.engines.kubernetes.api import Api
 from fyre.engines.kubernetes.delivery import ByExec, ByRelay
 from fyre.errors import TryAgainError, UserError
 from fyre.policy import Policy
+from fyre.receiver.lfs import Lfs
 from fyre.receiver.relay import Relay
 from fyre.run import Repository
 
@@ -33,7 +34,8 @@ class OnCluster:
     kubeconfig: str | None = None
     context: str | None = None
     checkout_image: str = ""  # "" for the run's own
-    relay: str = ""  # HOST:PORT where pods reach us; "" streams the code in by exec
+    relay: str = ""  # HOST:PORT to listen on for pods; "" streams the code in by exec
+    relay_url: str = ""  # where pods reach that; "" for http://HOST:PORT
     store: str = ""  # URL of the logs; "" keeps them beside the other state
 
 
@@ -41,17 +43,25 @@ class Cluster:
     """The engine, and the relay where there is one."""
 
     def __init__(
-        self, on: OnCluster, state: Path, git_dir: Callable[[Repository], Path], by_id: Callable[[int], Path | None]
+        self,
+        on: OnCluster,
+        state: Path,
+        git_dir: Callable[[Repository], Path],
+        by_id: Callable[[int], Path | None],
+        lfs: Lfs | None = None,  # where objects come from that the mirrors lack
     ) -> None:
         """Raises ``UserError`` when the cluster can't be reached, or does not let us do what a run takes."""
         if on.policy.profiles is None:  # nothing would be checked: neither images nor secrets nor caps
             raise UserError("a cluster needs a policy with profiles", hint="deploy/policy.example.yaml shows one")
         api = Api(on.kubeconfig, on.context)
+        self._api, self._namespaces = api, policies.namespaces(on.policy)
         self._relay: RelayServer | None = None
         try:
             check_rights(api, on.policy, exec_mode=not on.relay)
             if on.relay:
-                self._relay = RelayServer(on.relay, _kept(state / "relay.secret"), by_id)
+                self._relay = RelayServer(
+                    on.relay, httpserver.kept(state / "relay.secret"), by_id, url=on.relay_url, lfs=lfs
+                )
             delivery = (
                 ByRelay(self._relay.url, self._relay.newest_secret, on.policy.queue_limit + _CHECKOUT)
                 if self._relay
@@ -62,12 +72,18 @@ class Cluster:
                 state,
                 policy=on.policy,
                 delivery=delivery,
-                instance=f"fyre-{_kept(state / 'instance')[:8].decode()}",
+                instance=f"fyre-{httpserver.kept(state / 'instance')[:8].decode()}",
                 checkout_image=on.checkout_image,
                 store=on.store,
             )
         except TryAgainError as error:
             raise UserError(str(error), hint="check `kubectl get jobs` with the same kubeconfig") from error
+
+    def reach(self) -> None:
+        """Raises ``TryAgainError`` while the cluster can't be reached, ``UserError`` where it lets us start nothing."""
+        for space in self._namespaces:
+            if not self._api.may(space, "batch", "jobs", "create"):
+                raise UserError(f"in namespace {space} we may not create jobs", hint="fyre manifests prints the Role")
 
     def start(self) -> None:
         """Serve the relay."""
@@ -83,8 +99,19 @@ class Cluster:
 class RelayServer:
     """The relay on an address of its own: pods reach nothing else of ours."""
 
-    def __init__(self, address: str, secret: bytes, by_id: Callable[[int], Path | None]) -> None:
-        """``address`` is HOST:PORT as pods see it. Raises ``UserError`` when it can't be listened on."""
+    def __init__(
+        self,
+        address: str,
+        secret: bytes,
+        by_id: Callable[[int], Path | None],
+        *,
+        url: str = "",
+        lfs: Lfs | None = None,
+    ) -> None:
+        """``address`` is HOST:PORT, as pods see it unless ``url`` says how they do.
+
+        Raises ``UserError`` when it can't be listened on.
+        """
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise UserError(
@@ -96,9 +123,9 @@ class RelayServer:
             why = os.strerror(error.errno or 0)
             hint = "--relay takes an address of this machine that pods reach, and a free port"
             raise UserError(f"the relay can't listen on {address}: {why}", hint=hint) from error
-        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        self.url = url.rstrip("/") or f"http://{host}:{self._socket.getsockname()[1]}"
         self._secret = secret
-        app = Starlette(routes=Relay(lambda: [secret], by_id).routes())
+        app = Starlette(routes=Relay(lambda: [secret], by_id, lfs=lfs).routes())
         self._server = uvicorn.Server(
             uvicorn.Config(app, http="httptools", lifespan="off", access_log=False, log_config=None)
         )
@@ -135,12 +162,3 @@ def check_rights(api: Api, policy: Policy, *, exec_mode: bool) -> None:
                 hint=f"an admin applies what `fyre manifests --namespace {space}{' --exec' * exec_mode}` prints, "
                 "with the same --policy where there is one",
             )
-
-
-def _kept(path: Path) -> bytes:
-    """Random hex digits, made on first use and kept for this user alone."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
-    return path.read_bytes()

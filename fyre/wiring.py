@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from fyre import httpserver
+from fyre.assembly import Assembly
 from fyre.embedded import api, hosts
 from fyre.embedded.forge import Forge as EmbeddedForge
 from fyre.engines import Engine
-from fyre.engines.index import Index
 from fyre.engines.local import LocalEngine
-from fyre.errors import UserError
 from fyre.forge import Forge
-from fyre.ledger import Ledger
 from fyre.mirrors import Mirrors
 from fyre.policy import Policy
-from fyre.receiver.app import Door
-from fyre.receiver.hands import Hands
-from fyre.receiver.pages import Pages
-from fyre.receiver.reconcile import Receiver
 from fyre.run import Repository
 
 if TYPE_CHECKING:
@@ -51,7 +41,7 @@ class Up:
         on: OnCluster | None = None,  # a cluster instead of this machine
     ) -> None:
         """Raises ``UserError`` when the port is taken, another ``fyre up`` uses the same root, or ``on`` is no use."""
-        self.socket = _listen(host, port)
+        self.socket = httpserver.listen(host, port, "--port 0 takes a free one")
         self.url = f"http://{host}:{self.socket.getsockname()[1]}"
         root = root.resolve()
         policy = on.policy if on is not None else Policy()
@@ -59,21 +49,22 @@ class Up:
         self.engine, self._cluster = self._engine(root, policy, jobs, on, keep_checkouts=keep_checkouts)
         self.mirrors = Mirrors(self._git_dir)
         forge = Forge(f"{self.url}/api", lambda: self.embedded.service_token)
-        index = Index(self.engine)
-        pages = Pages(self.engine, _secret(root / "pages.secret"), lambda: self.url)
-        ledger = Ledger(forge, self.engine, index, pages.url)
-        self.receiver = Receiver(
-            Hands(forge, self.mirrors, self.engine, index, ledger, policy), backfill=policy.history
+        parts = Assembly(
+            root,
+            forge=forge,
+            source=self.mirrors,
+            engine=self.engine,
+            policy=policy,
+            url=lambda: self.url,
+            webhook_secrets=lambda: [self.embedded.webhook_secret.encode()],
         )
-        door = Door(forge.url, lambda: [self.embedded.webhook_secret.encode()], self.receiver.hear)
+        self.receiver = parts.receiver
+        self.receiver.backfill = policy.history
         # A page of another site can't reach us through a name of its own that it points at this machine.
         trusted = Middleware(hosts.TrustedHosts, hosts=(host, *hosts.LOOPBACK))
-        routes = [*door.routes(), *pages.routes(), *api.routes(self.embedded)]
+        routes = [*parts.door.routes(), *parts.pages.routes(), *api.routes(self.embedded)]
         app = Starlette(routes=routes, middleware=[trusted])
-        config = uvicorn.Config(
-            app, http="httptools", lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1
-        )
-        self._server = _Server(config, self)
+        self._server = httpserver.Server(app, self.url, self.listening())
 
     def _engine(
         self, root: Path, policy: Policy, jobs: int, on: OnCluster | None, *, keep_checkouts: bool
@@ -120,44 +111,3 @@ class Up:
             if self._cluster is not None:
                 self._cluster.stop()
             self.mirrors.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, that says when it is ready; the threads start then, as they talk to it."""
-
-    def __init__(self, config: uvicorn.Config, up: Up) -> None:
-        super().__init__(config)
-        self._up = up
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then the threads, then the line that scripts wait for."""
-        await super().startup(sockets=sockets)
-        self._listening = self._up.listening()
-        self._listening.__enter__()
-        sys.stderr.write(f"ready {self._up.url}\n")
-        sys.stderr.flush()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop the threads while the server still answers them, then the server."""
-        import asyncio
-
-        await asyncio.to_thread(self._listening.__exit__, None, None, None)
-        await super().shutdown(sockets=sockets)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), backlog=512)
-    except OSError as error:
-        raise UserError(
-            f"port {port} on {host} can't be had: {os.strerror(error.errno or 0)}", hint="--port 0 takes a free one"
-        ) from error
-
-
-def _secret(path: Path) -> bytes:
-    """The secret kept in a file that only this user can read; made on first use."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
-    return path.read_bytes()

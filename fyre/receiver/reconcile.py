@@ -60,6 +60,7 @@ class Receiver:
     hands: Hands
     sweep_every: float = 300.0  # seconds
     backfill: float = BACKFILL
+    swept_at: float = 0.0  # seconds since the epoch: the end of the last sweep; 0 before the first
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: list[tuple[float, int, Event]] = field(default_factory=list)
     _numbers: Iterable[int] = field(default_factory=count)
@@ -79,6 +80,14 @@ class Receiver:
         if self._thread is not None:
             self._thread.join()
         self.hands.ledger.stop()
+
+    def alive(self) -> bool:
+        """Whether the loop runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def waiting(self) -> int:
+        """How many events wait for their turn, those that are tried again included."""
+        return self._events.qsize() + len(self._later)
 
     def deal_with(self, event: Event | Nothing) -> None:
         """Deal with one event, and with what has to be tried again, to the end: for who has no loop."""
@@ -230,6 +239,7 @@ class Receiver:
                 if event is not None:
                     self._deal_with(event)
             self._swept[repository.id] = newest
+        self.swept_at = self.hands.clock()
 
 
 def _as_push(repository: Repository, ref: str, before: str, after: str, actor: str) -> Push | None:

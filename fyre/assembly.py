@@ -1,0 +1,38 @@
+"""What ``fyre up`` and ``fyre serve`` have in common: receiver, ledger and pages around an engine and a forge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fyre import httpserver
+from fyre.engines import Engine
+from fyre.engines.index import Index
+from fyre.forge import Forge
+from fyre.ledger import Ledger
+from fyre.policy import Policy
+from fyre.receiver.app import Door
+from fyre.receiver.hands import Hands, Source
+from fyre.receiver.pages import Pages
+from fyre.receiver.reconcile import Receiver
+
+
+class Assembly:
+    """The parts, put together; none of them runs before ``receiver.start``."""
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        forge: Forge,
+        source: Source,
+        engine: Engine,
+        policy: Policy,
+        url: Callable[[], str],  # of the pages, as browsers reach them
+        webhook_secrets: Callable[[], Sequence[bytes]],
+    ) -> None:
+        index = Index(engine)
+        self.pages = Pages(engine, httpserver.kept(state / "pages.secret"), url)
+        self.ledger = Ledger(forge, engine, index, self.pages.url)
+        self.receiver = Receiver(Hands(forge, source, engine, index, self.ledger, policy))
+        self.door = Door(forge.url, webhook_secrets, self.receiver.hear)

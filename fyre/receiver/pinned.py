@@ -1,0 +1,99 @@
+"""An engine over mirrors that may be evicted: a run's commit is fetched and pinned before it is launched, and its pin
+goes when the run has ended. Whoever launches, a push, a comment or a rerun, comes through here.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Collection, Iterator
+
+from fyre.engines import Engine
+from fyre.receiver.clones import Clones
+from fyre.run import Record, Repository, Run
+
+log = logging.getLogger(__name__)
+
+
+class Pinned:
+    """The engine, with its runs' commits held in the mirrors. What it knows is the engine's own."""
+
+    def __init__(self, engine: Engine, clones: Clones) -> None:
+        self.name = engine.name
+        self._engine, self._clones = engine, clones
+        self._over: queue.Queue[tuple[Repository, str] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._unpin_for_ever, name="pins", daemon=True)
+        engine.subscribe(self._changed)
+        for repository_id, key in clones.pins():  # of runs that ended, or never began, while nobody was here
+            if self._is_over(key):
+                clones.unpin(Repository("", repository_id, ""), key)
+        self._thread.start()
+
+    def launch(self, run: Run) -> bool:
+        """As the engine does, once the commit is here. Raises also what fetching it raises."""
+        self._clones.ensure(run.repository, run.sha, run.key)
+        try:
+            return self._engine.launch(run)
+        finally:  # refused, or launched before and over: nobody else would let its pin go
+            self._see(run.repository, run.key)
+
+    def cancel(self, key: str, by: str) -> bool:
+        """As the engine does."""
+        return self._engine.cancel(key, by)
+
+    def records(self) -> Collection[Record]:
+        """As the engine has them."""
+        return self._engine.records()
+
+    def record(self, key: str) -> Record | None:
+        """As the engine has it."""
+        return self._engine.record(key)
+
+    def annotate(
+        self,
+        key: str,
+        *,
+        reported: str | None = None,
+        carried: tuple[str, ...] | None = None,
+        settled: bool = False,
+    ) -> None:
+        """As the engine does."""
+        self._engine.annotate(key, reported=reported, carried=carried, settled=settled)
+
+    def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
+        """As the engine has it."""
+        return self._engine.log(key, follow=follow)
+
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """As the engine does."""
+        self._engine.subscribe(changed)
+
+    def close(self) -> None:
+        """Stop watching, then see to what has ended until now."""
+        self._engine.close()
+        self._over.put(None)
+        self._thread.join()
+
+    def _changed(self, key: str) -> None:
+        record = self._engine.record(key)
+        if record is not None:
+            self._see(record.run.repository, key)
+
+    def _see(self, repository: Repository, key: str) -> None:
+        """Let the pin of a run that is over go; not here: a mirror that is being fetched would hold the engine up."""
+        if self._is_over(key):
+            self._over.put((repository, key))
+
+    def _is_over(self, key: str) -> bool:
+        record = self._engine.record(key)
+        return record is None or record.state.final
+
+    def _unpin_for_ever(self) -> None:
+        while (over := self._over.get()) is not None:
+            try:
+                if self._is_over(over[1]):  # else it was launched after all, at the second try
+                    self._clones.unpin(*over)
+            except Exception:
+                # A pin that stays costs disk until the next start; the runs after this one have pins too.
+                log.exception("a pin stays", extra={"run": over[1]})

@@ -1,0 +1,282 @@
+"""A whole ``fyre serve``, with the embedded forge alone as its GitHub: its REST API, its webhooks, its git."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fyre import config as configs
+from fyre import logs
+from fyre.errors import UserError
+from fyre.git import out as git_out
+from fyre.serving import Serve
+from tests.conftest import git
+from tests.embedded.conftest import Served as EmbeddedForge
+from tests.embedded.conftest import served
+
+NAME = "ada/lab"
+
+
+@dataclass
+class GitHub:
+    """The forge, and a person with a clone of a repository there."""
+
+    forge: EmbeddedForge
+    repo: Path
+
+    def push(self, command: str, *trailers: str) -> str:
+        message = "\n".join(["Work", "", f"Fyre-Run: {command}", *trailers])
+        git("commit", "-q", "--allow-empty", "-m", message, cwd=self.repo)
+        git("push", "-q", "origin", "main", cwd=self.repo)
+        return git("rev-parse", "HEAD", cwd=self.repo)
+
+    def statuses(self, sha: str) -> list[dict[str, Any]]:
+        url = f"{self.forge.base}/api/repos/{NAME}/commits/{sha}/statuses"
+        found: list[dict[str, Any]] = requests.get(url, headers={"Authorization": "token user:ada"}).json()[::-1]
+        return found
+
+    def final(self, sha: str) -> dict[str, Any]:
+        return until(lambda: next((one for one in self.statuses(sha) if one["state"] != "pending"), None))
+
+
+@dataclass
+class Running:
+    """A server in a thread."""
+
+    serve: Serve
+    thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self.serve.serve)
+        self.thread.start()
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.serve.url + path)
+
+    def ready(self) -> None:
+        until(lambda: self.get("/readyz").status_code == 200)
+
+    def stop(self) -> None:
+        self.serve.stop()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+def until(ask: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 30
+    while not (found := ask()):
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def github(tmp_path: Path, repo: Path) -> Iterator[GitHub]:
+    with served(tmp_path / "forge") as forge:
+        git("remote", "add", "origin", f"{forge.base}/{NAME}.git", cwd=repo)
+        git("config", "http.extraHeader", "Authorization: token user:ada", cwd=repo)
+        git("push", "-q", "origin", "main", cwd=repo)
+        yield GitHub(forge, repo)
+
+
+def environment(github: GitHub, tmp_path: Path, **said: str) -> dict[str, str]:
+    return {
+        "FYRE_LISTEN": "127.0.0.1:0",
+        "FYRE_URL": "https://fyre.example.org",
+        "FYRE_STATE": str(tmp_path / "state"),
+        "FYRE_FORGE": github.forge.base,
+        "FYRE_API": f"{github.forge.base}/api",
+        "FYRE_TOKEN": github.forge.forge.service_token,
+        "FYRE_WEBHOOK_SECRET": github.forge.forge.webhook_secret,
+        "FYRE_JOBS": "2",
+        **said,
+    }
+
+
+@pytest.fixture
+def start(github: GitHub, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts a server with some variables set otherwise."""
+    running: list[Running] = []
+
+    def begin(**said: str) -> Running:
+        one = Running(Serve(configs.load(None, environment(github, tmp_path, **said), {})))
+        running.append(one)
+        return one
+
+    yield begin
+    for one in running:
+        one.stop()
+
+
+def test_a_push_is_heard_by_webhook_run_and_reported(github: GitHub, start: Callable[..., Running]) -> None:
+    server = start()
+    server.ready()
+    github.forge.forge.start(f"{server.serve.url}/webhook")
+    sha = github.push('echo "hello from $FYRE_SHA"')
+    status = github.final(sha)
+    assert (status["state"], status["creator"]["login"]) == ("success", "fyre[bot]")
+    page = status["target_url"].removeprefix("https://fyre.example.org")
+    assert server.get(page + "/log").text == f"hello from {sha}\n"
+    assert server.get(page).status_code == 200
+    assert [server.get(path).status_code for path in ("/", "/runs.json", "/runs/x", "/api/user")] == [404] * 4
+    pins = lambda: list(server.serve.clones.pins())  # noqa: E731 - asked again and again
+    until(lambda: not pins())
+    figures = server.get("/metrics").text
+    assert 'fyre_deliveries_total{code="202",event="push"} ' in figures
+    assert 'fyre_runs{state="succeeded"} 1.0' in figures
+    assert 'fyre_ready{check="forge"} 1.0' in figures
+    assert "fyre_forge_requests_remaining " in figures
+    assert "fyre_delivery_seconds_bucket" in figures
+
+
+def test_what_runs_is_pinned_in_its_mirror_until_it_has_ended(
+    github: GitHub, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    server = start()
+    github.forge.forge.start(f"{server.serve.url}/webhook")
+    gate = tmp_path / "gate"
+    sha = github.push(f"until test -e {gate}; do sleep 0.02; done")
+    ((_, key),) = until(lambda: list(server.serve.clones.pins()))
+    record = server.serve.engine.record(key)
+    assert record is not None
+    mirror = server.serve.clones.git_dir(record.run.repository)
+    assert git_out("--git-dir", str(mirror), "rev-parse", f"refs/fyre/{key}") == sha
+    server.stop()
+    gate.touch()
+    again = start()
+    assert github.final(sha)["state"] == "success"
+    until(lambda: not list(again.serve.clones.pins()))
+
+
+def test_what_was_pushed_while_nobody_listened_is_found_by_the_first_sweep(
+    github: GitHub, start: Callable[..., Running]
+) -> None:
+    sha = github.push("true")
+    server = start(FYRE_POLL="true")
+    assert github.final(sha)["state"] == "success"
+    server.ready()
+    assert requests.post(server.serve.url + "/webhook").status_code == 404
+
+
+def test_a_delivery_with_a_wrong_secret_is_refused_and_the_sweep_finds_the_push(
+    github: GitHub, start: Callable[..., Running]
+) -> None:
+    server = start(FYRE_WEBHOOK_SECRET="another")
+    server.ready()
+    for headers in ({}, {"X-Hub-Signature-256": "sha256=" + "0" * 64}, {"X-Hub-Signature": "sha1=0"}):
+        answer = requests.post(server.serve.url + "/webhook", b"{}", headers={"X-GitHub-Event": "push", **headers})
+        assert answer.status_code == 401
+    assert 'fyre_deliveries_total{code="401",event="push"} 3.0' in server.get("/metrics").text
+    server.stop()
+    sha = github.push("true")
+    start()
+    assert github.final(sha)["state"] == "success"
+
+
+def test_a_secret_may_be_replaced_while_both_are_taken(
+    github: GitHub, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text("the next one\n")
+    server = start(FYRE_WEBHOOK_SECRET="", FYRE_WEBHOOK_SECRET_FILE=str(path))
+    server.ready()
+    path.write_text(f"the next one\n{github.forge.forge.webhook_secret}\n")
+    github.forge.forge.start(f"{server.serve.url}/webhook")
+    assert github.final(github.push("true"))["state"] == "success"
+
+
+def test_it_is_not_ready_while_the_forge_is_away_and_says_why(tmp_path: Path) -> None:
+    env = {"FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": "https://x", "FYRE_STATE": str(tmp_path / "state")}
+    env |= {"FYRE_FORGE": "http://127.0.0.1:9", "FYRE_TOKEN": "t", "FYRE_WEBHOOK_SECRET": "s"}
+    server = Running(Serve(configs.load(None, env, {})))
+    try:
+        said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one)
+        assert server.get("/readyz").status_code == 503
+        assert "can't be reached" in said["forge"]
+        assert said["sweep"] == "the first one is not over"
+        assert server.get("/healthz").status_code == 200
+        assert 'fyre_ready{check="sweep"} 0.0' in server.get("/metrics").text
+    finally:
+        server.stop()
+
+
+def test_an_address_that_is_no_api_is_never_ready(github: GitHub, start: Callable[..., Running]) -> None:
+    server = start(FYRE_API=f"{github.forge.base}/nothing")
+    said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one)
+    assert said["sweep"] == "the first one is not over"
+
+
+def test_one_directory_is_one_servers(github: GitHub, start: Callable[..., Running], tmp_path: Path) -> None:
+    start()
+    with pytest.raises(UserError, match="another fyre serve uses"):
+        start()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="can't be used: Not a directory"):
+        start(FYRE_STATE=str(tmp_path / "file" / "x"))
+    with pytest.raises(UserError, match="can't be had"):
+        start(FYRE_STATE=str(tmp_path / "other"), FYRE_LISTEN=f"127.0.0.1:{github.forge.base.rpartition(':')[2]}")
+
+
+def test_as_a_process_it_stops_when_told_with_code_0_and_logs_json(github: GitHub, tmp_path: Path) -> None:
+    env = {**os.environ, **environment(github, tmp_path, FYRE_LOG_FORMAT="json")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "fyre", "serve"], env=env, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        lines = [server.stderr.readline() for _ in range(2)]
+        url = next(line for line in lines if line.startswith("ready ")).split()[1]
+        until(lambda: requests.get(url + "/readyz").status_code == 200)
+        shown = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        server.send_signal(signal.SIGTERM)
+        lines += server.stderr.read().splitlines()
+        assert server.wait(30) == 0
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [one["message"] for one in told if one["logger"] == "fyre.serving"] == ["serving", "stopped"]
+    assert told[0]["engine"] == "local"
+    for secret in (github.forge.forge.service_token, github.forge.forge.webhook_secret):
+        assert secret not in "".join(lines)
+        assert secret.encode() not in shown
+
+
+def test_log_lines_are_one_line_each_with_their_facts_and_no_credential() -> None:
+    token = "ghs_" + "a1B2" * 9
+    for form in ("text", "json"):
+        stream = io.StringIO()
+        root, ours = logging.getLogger(), logging.getLogger("fyre")
+        before = (root.handlers[:], root.level, ours.level)
+        try:
+            logs.setup(form, "info", stream)
+            log = logging.getLogger("fyre.test")
+            log.info("heard\nERROR fyre: forged", extra={"sha": "abc", "why": f'a "b"\nc {token}', "n": 2})
+            log.debug("unsaid")
+            try:
+                int(token)
+            except ValueError:
+                log.exception("a bug", extra={"run": "k"})
+        finally:
+            root.handlers[:], level, own = before
+            root.setLevel(level)
+            ours.setLevel(own)
+        lines = stream.getvalue().splitlines()
+        assert token not in stream.getvalue()
+        if form == "text":
+            assert lines[0] == 'INFO fyre.test: heard\\nERROR fyre: forged sha=abc why="a \\"b\\"\\nc ****" n=2'
+            assert lines[1] == "ERROR fyre.test: a bug run=k"
+        else:
+            first, second = map(json.loads, lines)
+            assert (first["message"], first["why"], first["n"]) == ("heard\nERROR fyre: forged", 'a "b"\nc ****', 2)
+            assert second["exception"].endswith("base 10: '****'")
