@@ -57,7 +57,7 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
         place.git("push", "-q", "origin", "main", cwd=path)
         for sha in shas:
             commit = mirrors.commit(repository, sha)
-            heard = plan.Heard(repository, commit, "refs/heads/main", "ada", asked.read(commit.message))
+            heard = plan.Heard(repository, commit, "refs/heads/main", "ada", asked.read(commit.message), tip=sha)
             (launch,) = plan.plan(heard, plan.Observed(posted={}), policy, time.time())
             assert isinstance(launch, plan.Launch)
             yield launch.run
