@@ -42,6 +42,12 @@ class Mirrors:
             raise NotFoundError(f"commit {head} of {repository.name}: not found", hint="was it force-pushed away?")
         return done.stdout.decode().split()[::-1]
 
+    def branches(self, repository: Repository, sha: str) -> list[str]:
+        """The branches (``refs/heads/…``) that a commit is on; none where it is not here."""
+        done = git.run(f"--git-dir={self._git_dir(repository)}", "for-each-ref", f"--contains={sha}",
+                       "--format=%(refname)", "refs/heads/", env=git.clean_env(), check=False)  # fmt: skip
+        return done.stdout.decode(errors="surrogateescape").split("\n")[:-1] if done.returncode == 0 else []
+
     def close(self) -> None:
         """End the readers."""
         self._objects.close()

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
-from fyre import ident, repofile, state, status, units
+from fyre import access, ident, repofile, state, status, units
 from fyre import policy as policies
 from fyre import run as runs
+from fyre.access import Fact, Facts, Origin
 from fyre.asked import Asked
 from fyre.policy import Policy
 from fyre.repofile import BadFileError, Defaults
@@ -32,6 +33,7 @@ class Heard:
     asked: Asked
     defaults: Defaults | BadFileError = Defaults()  # noqa: RUF009 - a frozen record is safe to share
     over: str = ""  # why the whole push is refused
+    tip: str = ""  # the SHA where the event says that the ref is now; "" for a comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Observed:
     here: tuple[Record, ...] = ()  # runs launched for this very SHA
     same_id: tuple[Record, ...] = ()  # runs launched under this commit's Fyre-Id, wherever
     posted: Mapping[str, Status] | None = None  # our statuses on this SHA by lower-case context; None: not read yet
+    facts: Facts = Facts()  # noqa: RUF009 - a frozen record is safe to share
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,14 @@ class Look:
     sha: str
 
 
-Action = Launch | Post | Carry | Look
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Find this out, and plan again: it decides whether the commit may launch."""
+
+    fact: Fact
+
+
+Action = Launch | Post | Carry | Look | Ask
 
 
 def plan(heard: Heard, observed: Observed, policy: Policy, now: float) -> tuple[Action, ...]:
@@ -88,7 +98,8 @@ def plan(heard: Heard, observed: Observed, policy: Policy, now: float) -> tuple[
         return (Look(heard.commit.sha),)
     if spoilt:
         return tuple(Post(heard.commit.sha, s) for s in spoilt if s.context.lower() not in observed.posted)
-    return tuple(action for run in open_ for action in _decide(run, heard, observed, policy, now))
+    actions = tuple(action for run in open_ for action in _decide(run, heard, observed, policy, now))
+    return next(((one,) for one in actions if isinstance(one, Ask)), actions)
 
 
 def as_run(heard: Heard, spec: Spec, name: str, policy: Policy, *, key: str, now: float, attempt: int = 1) -> Run:
@@ -103,7 +114,7 @@ def as_run(heard: Heard, spec: Spec, name: str, policy: Policy, *, key: str, now
         ref=heard.ref,
         actor=heard.actor,
         name=name,
-        spec=policies.settle(policy, repofile.settle(spec, name, defaults)),
+        spec=policies.settle(policies.of(policy, heard.repository.name), repofile.settle(spec, name, defaults)),
         digest=spec.digest,
         fyre_id=heard.asked.fyre_id,
         attempt=attempt,
@@ -158,16 +169,16 @@ def _decide(run: Run, heard: Heard, observed: Observed, policy: Policy, now: flo
         return _forgotten(run, posted)
     if known and not _asks_anew(run, known):
         return _moved(run, known, observed)
-    reason = refusal(run, heard, policy, now)
+    reason = refusal(run, heard, observed.facts, policy, now)
+    if isinstance(reason, Fact):
+        return (Ask(reason),)
     if reason:
         return (Post(run.sha, status.refused(run.context, reason)),)
     return (Launch(_on_its_own(run) if known else run),)
 
 
-def refusal(run: Run, heard: Heard, policy: Policy, now: float) -> str:
-    """Why a push may not launch this run; empty when it may."""
-    if not run.actor:
-        return "the forge named nobody who pushed"
+def refusal(run: Run, heard: Heard, facts: Facts, policy: Policy, now: float) -> Fact | str:
+    """Why a push may not launch this run, or the fact that decides it; "" when it may."""
     if heard.over:
         return heard.over
     minted = ident.minted_at(run.fyre_id) if run.fyre_id else None
@@ -176,7 +187,16 @@ def refusal(run: Run, heard: Heard, policy: Policy, now: float) -> str:
     made = heard.commit.committed_at if minted is None else min(minted, heard.commit.committed_at)
     if now - made > policy.history:
         return f"made {units.text_of(now - made).split(' ')[0].replace('d', ' days')} ago · /fyre rerun"
-    return policies.offence(policy, run.spec)
+    return forbidden(run, heard, facts, policy)
+
+
+def forbidden(run: Run, heard: Heard, facts: Facts, policy: Policy) -> Fact | str:
+    """What the policy has against this run, by whatever way it was asked for, or the fact that decides it."""
+    here = policies.of(policy, heard.repository.name)
+    offence = policies.offence(here, run.spec)
+    if run.actor and offence:
+        return access.mended(offence, f"amend, or {access.ADMIN}")
+    return access.verdict(here, Origin(run.actor, heard.ref, at_tip=heard.commit.sha == heard.tip), facts)
 
 
 def _same_run(record: Record, run: Run) -> bool:

@@ -53,7 +53,7 @@ class World:
 
     def _commit(self, sha: str, ref: str, actor: str, over: str) -> Iterator[str]:
         commit = self.mirrors.commit(REPOSITORY, sha)
-        heard = Heard(REPOSITORY, commit, ref, actor, asked.read(commit.message), over=over)
+        heard = Heard(REPOSITORY, commit, ref, actor, asked.read(commit.message), over=over, tip=sha)
         here = tuple(r for r in self.records.values() if r.run.sha == sha)
         same = tuple(r for r in self.records.values() if heard.asked.fyre_id and r.run.fyre_id == heard.asked.fyre_id)
         seen = Observed(here, same)
@@ -317,7 +317,7 @@ def test_a_malformed_file_spoils_every_run_and_quotes_its_line(world: World) -> 
     commit = world.mirrors.commit(REPOSITORY, sha)
     with pytest.raises(repofile.BadFileError) as caught:
         repofile.read("image: python\ntimeout: soon\n")
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), caught.value)
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), caught.value, tip=sha)
     (post,) = plan.plan(heard, Observed(posted={}), Policy(), world.now)
     assert isinstance(post, Post)
     assert "line 2: 'timeout: soon'" in post.status.description
@@ -326,7 +326,7 @@ def test_a_malformed_file_spoils_every_run_and_quotes_its_line(world: World) -> 
 def test_defaults_are_settled_into_the_run(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
     defaults = repofile.read("timeout: 2h\nenv: {A: 1}\nsetup: [uv sync]\nnames: {run: {retries: 2}}\n")
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults)
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults, tip=commit.sha)
     (launch,) = plan.plan(heard, Observed(posted={}), Policy(), world.now)
     assert isinstance(launch, Launch)
     spec = launch.run.spec
@@ -336,7 +336,7 @@ def test_defaults_are_settled_into_the_run(world: World) -> None:
 def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
     defaults = repofile.read("timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n")
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults)
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults, tip=commit.sha)
     for policy, offence in (
         (Policy(timeout_max=60), "refused: asks for a timeout of 2h, at most 1m"),
         (Policy(profiles={}, images=("python:*",)), "refused: image evil.example.net/x is outside"),
@@ -348,7 +348,7 @@ def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(worl
 
 def test_the_policys_timeout_is_the_runs_where_nobody_named_one(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message))
+    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), tip=commit.sha)
     (launch,) = plan.plan(heard, Observed(posted={}), Policy(timeout_max=60), world.now)
     assert isinstance(launch, Launch)
     assert launch.run.spec.timeout == 60

@@ -34,6 +34,11 @@ class Fetched:
         self._clones.ensure(repository, head)
         return self._mirrors.history(repository, head, limit)
 
+    def branches(self, repository: Repository, sha: str) -> list[str]:
+        """The branches that a commit is on, as the mirror last saw them; raises what fetching it raises."""
+        self._clones.ensure(repository, sha)
+        return self._mirrors.branches(repository, sha)
+
     def close(self) -> None:
         """End the readers."""
         self._mirrors.close()

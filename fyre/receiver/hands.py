@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
-from fyre import asked, plan, repofile, status
+from fyre import access, asked, plan, repofile, standing, status
+from fyre import policy as policies
+from fyre.access import Fact, Facts, Load
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import UserError
 from fyre.forge import Forge
 from fyre.ledger import Ledger
-from fyre.plan import Carry, Heard, Launch, Look, Post
-from fyre.policy import Policy
+from fyre.plan import Action, Ask, Carry, Heard, Launch, Look, Observed, Post
+from fyre.policy import DAY, Policy
+from fyre.receiver.kept import Kept
 from fyre.repofile import BadFileError, Defaults
-from fyre.run import Commit, Repository
+from fyre.run import Commit, Repository, Run
+
+KEPT = 60.0
+"""Seconds that the forge's word on a person or a signature holds: so long a right that was taken away still counts."""
+
+BELOW_MAX = 10_000
+"""Commits below a branch's tip among which one of its push is looked for; a push lists no more."""
 
 
 class Source(Protocol):
@@ -34,6 +44,10 @@ class Source(Protocol):
         """The newest so many SHAs below and with a commit, oldest first; raises ``NotFoundError``."""
         ...
 
+    def branches(self, repository: Repository, sha: str) -> list[str]:
+        """The branches (``refs/heads/…``) that a commit is on."""
+        ...
+
 
 @dataclass
 class Hands:
@@ -46,14 +60,16 @@ class Hands:
     ledger: Ledger
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
+    _answers: Kept = field(default_factory=lambda: Kept(KEPT, 10_000))
+    _below: Kept = field(default_factory=lambda: Kept(KEPT, 4))  # SHAs by the thousand
 
-    def hears(self, repository: Repository, sha: str, ref: str, actor: str) -> Heard | None:
+    def hears(self, repository: Repository, sha: str, ref: str, actor: str, tip: str = "") -> Heard | None:
         """A commit and what it asks for; None when that is nothing."""
         commit = self.source.commit(repository, sha)
         wants = asked.read(commit.message)
         if not (wants.runs or wants.problems):
             return None
-        return Heard(repository, commit, ref, actor, wants, self.defaults(repository, sha))
+        return Heard(repository, commit, ref, actor, wants, self.defaults(repository, sha), tip=tip)
 
     def defaults(self, repository: Repository, sha: str) -> Defaults | BadFileError:
         """The repository's ``.fyre.yaml`` at that commit, or what is wrong with it."""
@@ -62,6 +78,71 @@ class Hands:
             return repofile.read(content.decode("utf-8", "replace")) if content else Defaults()
         except BadFileError as error:
             return error
+
+    def decide(self, heard: Heard) -> tuple[Action, ...]:
+        """What the plan wants done about a commit, once it was told all that it asks for. Raises ``TryAgainError``."""
+        repository, sha = heard.repository, heard.commit.sha
+        seen = Observed(self.index.at(repository.id, sha), self.index.with_id(repository.id, heard.asked.fyre_id))
+        while True:
+            match actions := plan.plan(heard, seen, self.policy, self.clock()):
+                case (Look(),):
+                    seen = replace(seen, posted=self.ledger.read(repository, sha))
+                case (Ask(fact),):
+                    seen = replace(seen, facts=self.learn(heard, fact, seen.facts))
+                case _:
+                    return actions
+
+    def forbidden(self, run: Run, heard: Heard) -> str:
+        """What the policy has against a run that a comment asks for; "" when nothing. Raises ``TryAgainError``."""
+        facts = Facts()
+        while isinstance(said := plan.forbidden(run, heard, facts, self.policy), Fact):
+            facts = self.learn(heard, said, facts)
+        return said
+
+    def over(self, repository: Repository, asked_for: int) -> str:
+        """Why so many runs more are too many; "" when they are not."""
+        policy = policies.of(self.policy, repository.name)
+        counted = policy.runs_at_once is not None or policy.runs_per_day is not None
+        return access.over(policy, asked_for, self._load(repository) if counted else Load())
+
+    def _load(self, repository: Repository) -> Load:
+        """Counted anew each time: a counter that is kept is one that drifts."""
+        records = [record for record in self.engine.records() if record.run.repository.id == repository.id]
+        today = sum(record.run.created_at > self.clock() - DAY for record in records)
+        return Load(sum(not record.state.final for record in records), today)
+
+    def learn(self, heard: Heard, fact: Fact, facts: Facts) -> Facts:
+        """The facts with one more of them; what the forge will not say is a fact as well. Raises ``TryAgainError``."""
+        repository, actor, sha = heard.repository, heard.actor, heard.commit.sha
+        keep, policy = self._answers.get, policies.of(self.policy, repository.name)
+        try:
+            match fact:
+                case Fact.ROLE:
+                    ask = partial(standing.role, self.forge, repository, actor)
+                    return replace(facts, role=keep((fact, repository.id, actor), ask))
+                case Fact.TEAM:
+                    ask_of = partial(standing.in_team, self.forge, repository)
+                    found = (keep((fact, team, actor), partial(ask_of, team, actor)) for team in policy.teams)
+                    return replace(facts, team=any(found))
+                case Fact.SIGNATURE:
+                    ask = partial(standing.signature, self.forge, repository, sha)
+                    return replace(facts, signature=keep((fact, repository.id, sha), ask))
+                case Fact.BRANCH:
+                    return replace(facts, branch=self._stands(heard, policy))
+        except UserError as error:
+            return replace(facts, denied=error.message)
+
+    def _stands(self, heard: Heard, policy: Policy) -> bool:
+        """Whether a commit stands below its push's tip; that of a comment, on a branch that may launch, now or when it
+        was launched there."""
+        repository, sha = heard.repository, heard.commit.sha
+        if heard.ref:
+            ask = partial(self.source.history, repository, heard.tip, BELOW_MAX)
+            return sha in self._below.get((repository.id, heard.tip), lambda: frozenset(ask()))
+        launched = (record.run.ref for record in self.index.at(repository.id, sha))
+        if any(access.may_launch(policy, ref) for ref in launched):
+            return True
+        return any(access.may_launch(policy, ref) for ref in self.source.branches(repository, sha))
 
     def do(self, repository: Repository, action: plan.Action) -> None:
         """Carry out one action. Raises ``TryAgainError`` when it may work later."""
@@ -81,5 +162,5 @@ class Hands:
                     self.ledger.touch(key)
             case Post(sha, wanted):
                 self.ledger.want(repository, sha, wanted)
-            case Look(sha):
-                raise RuntimeError(f"the plan looked twice at {sha}")
+            case Look() | Ask():
+                raise RuntimeError("a question of the plan's is none of its actions")

@@ -6,10 +6,9 @@ The comment's id is the attempt's identity, so a redelivered comment does nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fyre import asked, status, units
-from fyre import policy as policies
 from fyre import run as runs
 from fyre.asked import Asked, settle_names
 from fyre.plan import Heard, Launch, Post, as_run
@@ -58,7 +57,7 @@ def _run(hands: Hands, said: Said, command: Command) -> str:
     taken = [record.run.name for record in _here(hands, said)]
     name = settle_names((*taken, *heard.asked.names, ""))[-1]
     run = as_run(heard, Spec(command.text), name, hands.policy, key=key, now=hands.clock())
-    refused = _refused(hands, [run])
+    refused = _refused(hands, heard, [run])
     if not refused:
         hands.do(said.repository, Launch(run))
     return refused
@@ -75,7 +74,7 @@ def _rerun(hands: Hands, said: Said, command: Command) -> str:
     again = [run for run in _candidates(hands, said, heard, newest) if _named(run.name, command.text)]
     if not again:
         return f"nothing to rerun here{f' is named {command.text}' if command.text else ''}."
-    refused = _refused(hands, again)
+    refused = _refused(hands, heard, again)
     if refused:
         return refused
     for run in again:
@@ -87,10 +86,12 @@ def _rerun(hands: Hands, said: Said, command: Command) -> str:
     return ""
 
 
-def _refused(hands: Hands, wanted: Iterable[Run]) -> str:
+def _refused(hands: Hands, heard: Heard, wanted: Sequence[Run]) -> str:
     """What the policy has against any of these: a comment gets no further than a push."""
-    offences = [(run.name, policies.offence(hands.policy, run.spec)) for run in wanted]
-    return "; ".join(f"`{name}` is refused: {offence}" for name, offence in offences if offence)
+    offences = [(run.name, hands.forbidden(run, heard)) for run in wanted]
+    refused = "; ".join(f"`{name}` is refused: {offence}" for name, offence in offences if offence)
+    over = hands.over(heard.repository, len(wanted)) if wanted and not refused else ""
+    return f"refused: {over}" if over else refused
 
 
 def _cancel(hands: Hands, said: Said, command: Command) -> str:

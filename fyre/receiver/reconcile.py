@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from fyre import plan, status
+from fyre import policy as policies
+from fyre import status
 from fyre.errors import TryAgainError, UserError
 from fyre.forge import NotFoundError
-from fyre.plan import Heard, Look, Observed
+from fyre.plan import Heard
 from fyre.receiver import orders
 from fyre.receiver.hands import Hands
 from fyre.receiver.webhook import Nothing, Push, Said
@@ -123,6 +124,8 @@ class Receiver:
         """One event; whatever is wrong with it must not end the loop."""
         try:
             match event:
+                case Push() | Said() if not policies.serves(self.hands.policy, event.repository.name):
+                    log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
                 case Push():
                     self._push(event, self._shas(event))
                 case Again(push, shas, pause):
@@ -164,7 +167,7 @@ class Receiver:
         heard, failed = [], []
         for sha in shas:
             try:
-                one = self.hands.hears(push.repository, sha, push.ref, push.actor)
+                one = self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
                 if one is not None:
                     heard.append(one)
             except TryAgainError as error:
@@ -187,23 +190,14 @@ class Receiver:
         young = [one for one in heard if now - one.commit.committed_at <= hands.policy.history]
         new = [one for one in young if not hands.index.at(one.repository.id, one.commit.sha)]
         total = sum(len(one.asked.runs) for one in new)
-        if total <= self.hands.policy.runs_per_push:
-            return heard
-        over = f"this push asks for {total} runs, at most {self.hands.policy.runs_per_push} are taken at once"
-        return [replace(one, over=over) for one in heard]
+        over = hands.over(new[0].repository, total) if total else ""
+        return [replace(one, over=over) for one in heard] if over else heard
 
     def _commit(self, heard: Heard) -> bool:
         """Plan one commit and do it; False when it has to be tried again."""
         repository, sha = heard.repository, heard.commit.sha
         try:
-            seen = Observed(
-                self.hands.index.at(repository.id, sha), self.hands.index.with_id(repository.id, heard.asked.fyre_id)
-            )
-            actions = plan.plan(heard, seen, self.hands.policy, self.hands.clock())
-            if actions and isinstance(actions[0], Look):
-                seen = replace(seen, posted=self.hands.ledger.read(repository, sha))
-                actions = plan.plan(heard, seen, self.hands.policy, self.hands.clock())
-            for action in actions:
+            for action in self.hands.decide(heard):
                 self.hands.do(repository, action)
         except TryAgainError as error:
             log.warning("%s is tried again later: %s", sha, error)
@@ -225,7 +219,8 @@ class Receiver:
 
     def _sweep(self) -> None:
         """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
-        for repository in self.hands.forge.repositories():
+        found = self.hands.forge.repositories()
+        for repository in (one for one in found if policies.serves(self.hands.policy, one.name)):
             since = self._swept.get(repository.id, self.hands.clock() - self.backfill)
             newest = since
             try:

@@ -21,7 +21,7 @@ def answered(person: Person, sha: str, count: int) -> str:
 def test_a_comment_gets_no_further_than_a_push(person: Person, tmp_path: Path) -> None:
     person.up.receiver.hands.policy = Policy(timeout_max=60)
     sha = person.run(f"touch {tmp_path}/ran", files={".fyre.yaml": "timeout: 2h\n"})
-    offence = "refused: asks for a timeout of 2h, at most 1m"
+    offence = "refused: asks for a timeout of 2h, at most 1m · amend, or ask Fyre's admin"
     assert person.final(sha)["description"] == offence
     person.comment(sha, f"/fyre run touch {tmp_path}/ran")
     assert answered(person, sha, 2) == f"`run-2` is {offence}"
