@@ -1,17 +1,19 @@
 """The ledger: what the forge says of a SHA, kept in step with what the engine knows of its runs.
 
-One writer, because a forge's write limits hold for all of it. What is owed is derived from the engine's records and
-never stored: a record's ``reported`` note says for each SHA what was posted last. What is owed when we start, and what
-a POST without an answer may have said, is in doubt: it is looked up in the ledger before it is posted (once more).
-So a note may come late, and that of a pending state does: most runs need none of it, and launches go first.
+One writer, because a forge's write limits hold for all of it; ``fyre.turns`` says whose turn it is. What is owed is
+derived from the engine's records and never stored: a record's ``reported`` note says for each SHA what was posted last.
+What is owed when we start, and what a POST without an answer may have said, is in doubt: it is looked up in the ledger
+before it is posted (once more). So a note may come late, and that of a pending state does: most runs need none of it,
+and launches go first.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -20,15 +22,20 @@ from fyre import status
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import DeniedError, Forge
+from fyre.forge import DeniedError, Forge, FullError, LimitedError
+from fyre.pacing import Told
 from fyre.run import Record, Repository
 from fyre.state import PENDING
 from fyre.status import Status
+from fyre.turns import Ident, Rank, Turns
 
 log = logging.getLogger(__name__)
 
 BACKOFF = (1.0, 60.0)
-"""Seconds to wait after a failure that may pass: the first time, and at most."""
+"""Seconds that a repository is left alone after a failure that may pass: the first time, and at most."""
+
+CROWDED = 900
+"""Statuses of one commit and context from which on only ends are posted, with a warning: GitHub takes 1,000."""
 
 PENDING_WORD = "pending"
 """What a note says of every state that is not final."""
@@ -74,130 +81,130 @@ def read_note(reported: str) -> dict[str, str]:
 
 @dataclass
 class Ledger:
-    """Reads and writes the statuses of one forge. ``pace`` is the least time between two writes, in seconds."""
+    """Reads and writes the statuses of one forge; ``turns`` paces the writes, and no read waits for them."""
 
     forge: Forge
     engine: Engine
     index: Index
     url: Callable[[str], str]  # a run's key → its page
-    pace: float = 0.0
-    _touched: dict[str, None] = field(default_factory=dict)  # keys of records that may owe something, oldest first
+    turns: Turns = field(default_factory=Turns)
     _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
     _doubtful: set[tuple[str, str]] = field(default_factory=set)  # keys and SHAs: the POST may have been made already
     _unnoted: dict[tuple[str, str], tuple[Owed, float]] = field(default_factory=dict)  # posted, and when to note that
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _stopped: bool = False
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin with whatever the engine's records still owe."""
         self.engine.subscribe(self.touch)
         for record in self.engine.records():
-            for debt in owed(record, ""):
-                self._doubtful.add((debt.key, debt.sha))
-                self.touch(debt.key)
+            debts = owed(record, "")
+            self._doubtful.update((debt.key, debt.sha) for debt in debts)
+            if debts or not record.state.final:
+                self.touch(record.run.key)
         self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop writing; what is owed will be derived again."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+        self.turns.stop()
         if self._thread is not None:
             self._thread.join()
 
     def touch(self, key: str) -> None:
         """A record may have changed."""
-        with self._changed:
-            self._touched[key] = None
-            self._changed.notify()
+        record = self.engine.record(key)
+        if record is None:
+            self.turns.forget(key)
+        else:
+            self.turns.put(Rank.ENDED if record.state.final else Rank.LIVE, key, record.run.repository.id)
 
     def want(self, repository: Repository, sha: str, wanted: Status) -> None:
         """Owe a status for which no engine keeps a record; a later one of the same context replaces it."""
-        with self._changed:
-            self._wanted[repository.id, sha, wanted.context.lower()] = Owed(repository, sha, wanted)
-            self._changed.notify()
+        ident = repository.id, sha, wanted.context.lower()
+        with self._mutex:
+            self._wanted[ident] = Owed(repository, sha, wanted)
+        self.turns.put(Rank.WANTED, ident, repository.id)
 
     def idle(self) -> bool:
         """Whether nothing is wanted that no record remembers; what records owe is ``owed``."""
-        with self._changed:
+        with self._mutex:
             return not self._wanted
 
     def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
         """Our newest status of each context (in lower case) on a SHA. Anyone can post one: only ours count."""
         me = self.forge.me()
         found: dict[str, Status] = {}
-        for posted in self.forge.statuses(repository, sha):
+        everything = self.forge.statuses(repository, sha)
+        for context, count in Counter(posted.status.context.lower() for posted in everything).items():
+            if count >= CROWDED:
+                log.warning("%s on %s of %s has %d statuses; 1,000 are taken", context, sha, repository.name, count)
+        for posted in everything:
             if posted.creator == me:
                 found.setdefault(posted.status.context.lower(), posted.status)
-        with self._changed:  # what is owed but not written yet counts as said
+        with self._mutex:  # what is owed but not written yet counts as said
             waiting = [o for (at, of, _), o in self._wanted.items() if (at, of) == (repository.id, sha)]
         return found | {one.status.context.lower(): one.status for one in waiting}
 
     def _write_for_ever(self) -> None:
-        wait, pause = 0.0, BACKOFF[0]
-        while self._await_work(wait):
-            wait = self.pace
-            try:
-                wrote = self._write_next()
-                wait, pause = (self.pace if wrote else 0.0), BACKOFF[0]
-            except TryAgainError as error:
-                log.warning("the ledger waits: %s", error)
-                wait, pause = pause, min(pause * 2, BACKOFF[1])
-            except Exception:
-                # A bug met by one status must not keep the others from being written.
-                log.exception("the ledger met a bug")
-                wait, pause = pause, min(pause * 2, BACKOFF[1])
+        while not self.turns.stopped:
+            due = min((due for _, due in self._unnoted.values()), default=math.inf)
+            turn = self.turns.next(due)
+            if turn is not None:
+                self._take(*turn)
+            elif not self.turns.stopped:
+                self._note_late()
 
-    def _await_work(self, wait: float) -> bool:
-        """Wait at least ``wait`` seconds, then until there is something to do; False to stop."""
-        deadline = time.monotonic() + wait
-        with self._changed:
-            while not self._stopped and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
-            while not self._stopped and not self._touched and not self._wanted:
-                due = min((due for _, due in self._unnoted.values()), default=None)
-                if due is not None and due <= time.monotonic():
-                    break
-                self._changed.wait(None if due is None else due - time.monotonic())
-            return not self._stopped
+    def _take(self, ident: Ident, repository: int) -> None:
+        """Write one status; what fails waits, and is still owed."""
+        try:
+            if isinstance(ident, str):
+                self._write_record(ident)
+            else:
+                self._write_wanted(ident)
+            self.turns.wake(repository)
+        except Exception as error:
+            # Whatever it was, it is still owed; a bug met by one status must not keep the others from being written.
+            self._again(ident, repository, error)
 
-    def _write_next(self) -> bool:
-        """Write one status, ended runs first; False when nothing was owed after all."""
-        with self._changed:
-            wanted = next(iter(self._wanted.items()), None)
-            calm = not self._wanted and not self._touched
-        if calm:
-            self._note_late()
-            return False
-        if wanted is not None:
-            self._post(wanted[1])
-            with self._changed:
-                if self._wanted.get(wanted[0]) is wanted[1]:
-                    del self._wanted[wanted[0]]
-            return True
-        record = self._next_record()
+    def _again(self, ident: Ident, repository: int, error: Exception) -> None:
+        """Have what failed wait: for a limit with all others, else with those of its repository alone."""
+        if isinstance(ident, str):
+            self.touch(ident)
+        else:
+            self.turns.put(Rank.WANTED, ident, repository)
+        if isinstance(error, LimitedError):
+            self._hear(error.told)
+            log.warning("the ledger waits %.0f s: %s", self.turns.pace.next_at() - self.turns.clock(), error)
+            return
+        self.turns.rest(repository, *BACKOFF)
+        if isinstance(error, TryAgainError):
+            log.warning("tried again later: %s", error)
+        else:
+            log.error("the ledger met a bug", exc_info=error)
+
+    def _write_wanted(self, ident: tuple[int, str, str]) -> None:
+        with self._mutex:
+            wanted = self._wanted.get(ident)
+        if wanted is None:  # it was replaced while it was posted, and that was posted too
+            return
+        self._post(wanted)
+        with self._mutex:
+            if self._wanted.get(ident) is wanted:
+                del self._wanted[ident]
+
+    def _write_record(self, key: str) -> None:
+        """Write one status that a record owes, if it does."""
+        record = self.engine.record(key)
         debts = self._owed(record) if record is not None else []
         silent = [debt for debt in debts if record is not None and not self._speaks(record, debt.sha)]
-        debts = [debt for debt in debts if debt not in silent]
+        debts = [debt for debt in debts if debt not in silent and not _superfluous(debt, record)]
         if record is not None and record.state.final and silent and not debts:
             self.engine.annotate(record.run.key, settled=True)  # another has the say: this one owes nothing more
         for debt in debts[:1]:
             if len(debts) > 1:
                 self.touch(debt.key)
             self._settle(debt)
-        return bool(debts)
-
-    def _next_record(self) -> Record | None:
-        """The record to look at next: the first ended one of those touched, else the first."""
-        with self._changed:
-            keys = list(self._touched)
-        records = [(key, self.engine.record(key)) for key in keys[:_LOOK_AHEAD]]
-        chosen = next((pair for pair in records if pair[1] is not None and pair[1].state.final), records[0])
-        with self._changed:
-            self._touched.pop(chosen[0], None)
-        return chosen[1]
 
     def _speaks(self, record: Record, sha: str) -> bool:
         """Whether this record has the say on a SHA: no rerun has it, nor, where it was carried to, a run of its own."""
@@ -212,12 +219,12 @@ class Ledger:
             if about not in self._doubtful or not self._is_said(debt):
                 self._doubtful.add(about)
                 self._post(debt)
-            self._unnoted[about] = debt, time.monotonic() + LATE
+            self._unnoted[about] = debt, self.turns.clock() + LATE
             if debt.word != PENDING_WORD:
                 self._note(debt)
             self._doubtful.discard(about)
-        except Exception:  # whatever it was, it is still owed
-            self.touch(debt.key)
+        except LimitedError:
+            self._doubtful.discard(about)  # nobody took it
             raise
 
     def _owed(self, record: Record) -> list[Owed]:
@@ -228,11 +235,15 @@ class Ledger:
 
     def _note_late(self) -> None:
         """Note the oldest of what was posted and is not noted yet, if that is still how things stand."""
-        debt, _ = next(iter(self._unnoted.values()))
+        about, (debt, _) = next(iter(self._unnoted.items()))
         record = self.engine.record(debt.key)
-        if record is not None and _word(record) == debt.word:
-            self._note(debt)
-        self._unnoted.pop((debt.key, debt.sha), None)
+        del self._unnoted[about]
+        try:
+            if record is not None and _word(record) == debt.word:
+                self._note(debt)
+        except Exception:  # whatever it was: what was posted was posted, and is noted after the others
+            log.exception("noted later")
+            self._unnoted[about] = debt, self.turns.clock() + LATE
 
     def _is_said(self, debt: Owed) -> bool:
         """Whether the ledger has it from this very run, known by its page's path: words and our address may differ."""
@@ -250,12 +261,30 @@ class Ledger:
 
     def _post(self, debt: Owed) -> None:
         try:
-            self.forge.post(debt.repository, debt.sha, debt.status)
+            told = self.forge.post(debt.repository, debt.sha, debt.status)
         except DeniedError as error:  # somebody will mend the token, and then it is still owed
             raise TryAgainError(str(error)) from error
-        except UserError as error:  # it will never be taken: the commit is gone, or 1,000 statuses are there
+        except FullError as error:  # a pending status may stand there for ever: somebody should know
+            log.error("given up: %s; push a new commit instead", error)  # noqa: TRY400 - a line says it
+        except UserError as error:  # it will never be taken: the commit is gone
             log.warning("not posted: %s", error)
+        else:
+            self._hear(told)
+        finally:
+            self.turns.pace = self.turns.pace.wrote(self.turns.clock())
+
+    def _hear(self, told: Told) -> None:
+        """Have the pace know what an answer said; somebody is told before nothing is left."""
+        now, pace = self.turns.clock(), self.turns.pace
+        if told.low and pace.low_until <= now:
+            left = told.remaining, told.limit, told.reset or 0
+            log.warning("%s of %s requests are left for %.0f s: only ends are posted", *left)
+        self.turns.pace = pace.heard(now, told)
 
 
-_LOOK_AHEAD = 50
-"""Touched records among which an ended one is looked for: the truth about an end goes first under pressure."""
+def _superfluous(debt: Owed, record: Record | None) -> bool:
+    """Whether a status that is not final is left out, as its context fills up: each attempt posts two at most."""
+    crowded = record is not None and record.run.attempt * 2 >= CROWDED
+    if crowded:
+        log.warning("%s on %s may soon be full: 1,000 statuses are taken", debt.status.context, debt.sha)
+    return crowded and debt.word == PENDING_WORD

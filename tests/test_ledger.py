@@ -13,6 +13,7 @@ from fyre import ledger
 from fyre.errors import TryAgainError
 from fyre.forge import DeniedError
 from fyre.ledger import Ledger
+from fyre.pacing import Told
 from fyre.run import Record, Repository
 from fyre.status import Status
 from tests.receiver.conftest import Person, person
@@ -88,11 +89,11 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
     forge, failures = person.up.receiver.hands.forge, []
     post = forge.post
 
-    def sometimes(*words: object) -> None:
+    def sometimes(*words: object) -> Told:
         if len(failures) < 3:
             failures.append(words)
             raise failure
-        post(*words)  # type: ignore[arg-type] # whatever the ledger gave
+        return post(*words)  # type: ignore[arg-type] # whatever the ledger gave
 
     monkeypatch.setattr(forge, "post", sometimes)
     monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.02))
