@@ -27,6 +27,13 @@ VALID = "valid"
 ADMIN = "ask Fyre's admin"
 """Who can mend what the policy says."""
 
+_OWN_ACCOUNT = "push again with an account of your own"
+_TO_ANOTHER = "push it to one that may"
+_THERE = "push it there"
+_OF_REPOSITORY = "ask an admin of the repository"
+_OF_TEAM = "ask a maintainer of the team"
+_BY_ORIGIN = (_OWN_ACCOUNT, _TO_ANOTHER, _THERE, _OF_REPOSITORY, _OF_TEAM)
+
 
 class Fact(Enum):
     """Something that only the forge or the repository can say."""
@@ -76,6 +83,11 @@ def may_launch(policy: Policy, ref: str) -> bool:
     return branch != ref and any(fnmatchcase(branch, glob) for glob in policy.refs)
 
 
+def by_origin(description: str) -> bool:
+    """Whether a refusal, as its status has it, was of who pushed or where: what another pushes elsewhere may launch."""
+    return description.endswith(_BY_ORIGIN)
+
+
 def over(policy: Policy, asked: int, load: Load) -> str:
     """Why so many runs together are too many; "" when they are not.
 
@@ -106,10 +118,10 @@ def mended(reason: str, by: str) -> str:
 def _verdicts(policy: Policy, origin: Origin, facts: Facts) -> Iterator[Fact | str]:
     """What costs nothing first."""
     if not origin.actor:
-        yield mended("the forge named nobody who pushed", "push again with an account of your own")
+        yield mended("the forge named nobody who pushed", _OWN_ACCOUNT)
     if origin.ref and not may_launch(policy, origin.ref):
         branch = origin.ref.removeprefix("refs/heads/")
-        yield mended(f"branch {branch[:60]} may not launch, but {_listed(policy.refs)}", ADMIN)
+        yield mended(f"branch {branch[:60]} may not launch, but {_listed(policy.refs)}", _TO_ANOTHER)
     if facts.denied:
         yield mended(f"the forge did not say whether it may: {facts.denied}", ADMIN)
     yield from _of_role(policy, origin, facts)
@@ -125,7 +137,7 @@ def _of_role(policy: Policy, origin: Origin, facts: Facts) -> Iterator[Fact | st
         yield Fact.ROLE
     elif _rank(facts.role) < _rank(policy.permission):
         said = f"{origin.actor} has {facts.role} permission, {policy.permission} is needed"
-        yield mended(said, "ask an admin of the repository")
+        yield mended(said, _OF_REPOSITORY)
 
 
 def _rank(role: str) -> int:
@@ -139,7 +151,7 @@ def _of_teams(policy: Policy, origin: Origin, facts: Facts) -> Iterator[Fact | s
     if facts.team is None:
         yield Fact.TEAM
     elif not facts.team:
-        yield mended(f"{origin.actor} is not in {_listed(policy.teams)}", "ask a maintainer of the team")
+        yield mended(f"{origin.actor} is not in {_listed(policy.teams)}", _OF_TEAM)
 
 
 def _of_branch(policy: Policy, origin: Origin, facts: Facts) -> Iterator[Fact | str]:
@@ -148,9 +160,9 @@ def _of_branch(policy: Policy, origin: Origin, facts: Facts) -> Iterator[Fact | 
     if facts.branch is None:
         yield Fact.BRANCH
     elif not facts.branch and origin.ref:
-        yield mended(f"it is not on {origin.ref.removeprefix('refs/heads/')}", "push it there")
+        yield mended(f"it is not on {origin.ref.removeprefix('refs/heads/')}", _THERE)
     elif not facts.branch:
-        yield mended(f"it is on no branch that may launch: {_listed(policy.refs)}", "push it to one")
+        yield mended(f"it is on no branch that may launch: {_listed(policy.refs)}", _TO_ANOTHER)
 
 
 def _of_signature(policy: Policy, facts: Facts) -> Iterator[Fact | str]:

@@ -26,7 +26,7 @@ GOOD = Facts("write", team=True, signature="valid", branch=True)
         (Policy(), BELOW, Facts(branch=False), "it is not on main · push it there"),
         (Policy(), SAID, Facts(), Fact.BRANCH),
         (ALL, SAID, Facts("admin", team=True, branch=False), "it is on no branch that may launch: main or release/*"),
-        (ALL, Origin("ada", "refs/heads/dev"), GOOD, "branch dev may not launch, but main or release/* · ask"),
+        (ALL, Origin("ada", "refs/heads/dev"), GOOD, "branch dev may not launch, but main or release/* · push it to"),
         (ALL, Origin("ada", "refs/heads/main-2"), GOOD, "branch main-2 may not launch"),
         (ALL, Origin("ada", "refs/heads/x/main"), GOOD, "branch x/main may not launch"),
         (ALL, Origin("ada", "refs/tags/main"), GOOD, "branch refs/tags/main may not launch"),
@@ -79,6 +79,32 @@ def test_caps(policy: Policy, asked: int, load: Load, says: str) -> None:
     said = access.over(policy, asked, load)
     assert said.startswith(says)
     assert bool(said) == bool(says)
+
+
+def test_only_who_and_where_are_no_last_word() -> None:
+    closed = Policy(refs=("main",), permission="write", teams=("acme/ml",), signed=True)
+    turned_away = [
+        access.verdict(closed, origin, facts)
+        for origin, facts in (
+            (Origin(""), GOOD),
+            (Origin("ada", "refs/heads/" + "x" * 200), GOOD),
+            (TIP, Facts("read")),
+            (TIP, Facts("write", team=False)),
+            (BELOW, Facts("write", team=True, branch=False)),
+            (SAID, Facts("write", team=True, branch=False)),
+        )
+    ]
+    final = [
+        access.verdict(closed, TIP, Facts("write", team=True, signature="unsigned")),
+        access.verdict(closed, TIP, Facts(denied="HTTP 403")),
+        access.over(Policy(runs_per_push=1), 2, Load()),
+        access.over(Policy(runs_at_once=1), 2, Load()),
+        access.over(Policy(runs_per_day=1), 2, Load()),
+    ]
+    for reason in (*turned_away, *final):
+        assert isinstance(reason, str)
+        said = status.refused("fyre/run", reason).description
+        assert access.by_origin(said) == (reason in turned_away), said
 
 
 @given(st.text(), st.sampled_from([access.ADMIN, "ask an admin of the repository", "sign, amend, push again"]))

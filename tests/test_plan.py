@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from fyre import asked, git, ident, plan, repofile, status
+from fyre.access import Fact, Facts
 from fyre.mirrors import Mirrors
-from fyre.plan import Carry, Heard, Launch, Look, Observed, Post
+from fyre.plan import Ask, Carry, Heard, Launch, Look, Observed, Post
 from fyre.policy import DAY, Policy
 from fyre.run import Record, Repository
 from fyre.state import State
@@ -30,6 +31,7 @@ class World:
     ledger: dict[tuple[str, str], Status] = field(default_factory=dict)
     now: float = field(default_factory=time.time)
     policy: Policy = field(default_factory=Policy)
+    asked: list[tuple[Fact, str]] = field(default_factory=list)
 
     def git(self, *args: str, **env: str) -> str:
         return git.out(*args, cwd=self.repo, env=env or None)
@@ -47,20 +49,28 @@ class World:
     def head(self) -> str:
         return self.git("rev-parse", "HEAD")
 
-    def push(self, *shas: str, ref: str = "refs/heads/main", actor: str = "ada", over: str = "") -> list[str]:
+    def push(
+        self, *shas: str, ref: str = "refs/heads/main", actor: str = "ada", over: str = "", tip: str = ""
+    ) -> list[str]:
         """What hearing of these commits does: the actions taken, as words, in order."""
-        return [word for sha in shas for word in self._commit(sha, ref, actor, over)]
+        return [word for sha in shas for word in self._commit(sha, ref, actor, over, tip or sha)]
 
-    def _commit(self, sha: str, ref: str, actor: str, over: str) -> Iterator[str]:
+    def _commit(self, sha: str, ref: str, actor: str, over: str, tip: str) -> Iterator[str]:
         commit = self.mirrors.commit(REPOSITORY, sha)
-        heard = Heard(REPOSITORY, commit, ref, actor, asked.read(commit.message), over=over, tip=sha)
+        heard = Heard(REPOSITORY, commit, ref, actor, asked.read(commit.message), over=over, tip=tip)
         here = tuple(r for r in self.records.values() if r.run.sha == sha)
         same = tuple(r for r in self.records.values() if heard.asked.fyre_id and r.run.fyre_id == heard.asked.fyre_id)
         seen = Observed(here, same)
         actions = plan.plan(heard, seen, self.policy, self.now)
         if actions and isinstance(actions[0], Look):
             posted = {context: said for (at, context), said in self.ledger.items() if at == sha}
-            actions = plan.plan(heard, replace(seen, posted=posted), self.policy, self.now)
+            seen = replace(seen, posted=posted)
+            actions = plan.plan(heard, seen, self.policy, self.now)
+        while actions and isinstance(actions[0], Ask):
+            assert len(actions) == 1, "what else is done would be done again"
+            self.asked.append((actions[0].fact, sha[:7]))
+            seen = replace(seen, facts=self.know(actions[0].fact, heard, seen.facts))
+            actions = plan.plan(heard, seen, self.policy, self.now)
         for action in actions:
             yield self._do(action)
 
@@ -80,8 +90,21 @@ class World:
             case Post(sha, said):
                 self.ledger[sha, said.context.lower()] = said
                 return f"{said.context} {said.state}: {said.description}"
-            case Look():
+            case Look() | Ask():
                 raise AssertionError("looked twice")
+
+    def know(self, fact: Fact, heard: Heard, facts: Facts) -> Facts:
+        """What the forge knows of the people and commits of these stories."""
+        match fact:
+            case Fact.ROLE:
+                return replace(facts, role={"ada": "write", "bob": "write"}.get(heard.actor, "read"))
+            case Fact.TEAM:
+                return replace(facts, team=heard.actor == "ada")
+            case Fact.BRANCH:
+                below = ("merge-base", "--is-ancestor", heard.commit.sha, heard.tip or "main")
+                return replace(facts, branch=git.run(*below, cwd=self.repo, check=False).returncode == 0)
+            case Fact.SIGNATURE:
+                return replace(facts, signature="valid" if "signed" in heard.commit.message else "unsigned")
 
     def green(self, sha: str) -> bool:
         return any(said.state == "success" for (at, _), said in self.ledger.items() if at == sha)
