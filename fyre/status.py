@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-from fyre import state, units
+from fyre import images, state, units
 from fyre.run import Record
 from fyre.state import State
 
@@ -34,9 +34,8 @@ class Status:
 
 def of(record: Record, target_url: str = "", *, carried: bool = False) -> Status:
     """The status that a run's own SHA shows, or with ``carried`` one of the SHAs that share its outcome."""
-    parts = [_outcome(record), _took(record), *_extras(record)]
-    if carried:
-        parts.append(f"carried from {record.run.sha[:7]}")
+    shared = f"carried from {record.run.sha[:7]}" if carried else ""  # before the extras: ``read_back`` needs it
+    parts = [_outcome(record), _took(record), shared, *_extras(record)]
     description = fit(_SEPARATOR.join(part for part in parts if part))
     return Status(record.run.context, state.on_github(record.state), description, target_url)
 
@@ -109,5 +108,14 @@ def _extras(record: Record) -> list[str]:
         " ".join(f"{key}={quantity}" for key, quantity in record.run.spec.resources)
         if "resources" not in record.unhonoured
         else "",
+        _image(record),
         f"not honoured here: {', '.join(record.unhonoured)}" if record.unhonoured else "",
     ]
+
+
+def _image(record: Record) -> str:
+    """The digest that ran; before the end only one that was asked for, since a retry may pull another."""
+    asked = images.digest(record.run.spec.image or "")
+    ran = images.digest(record.image_id) if record.state.final else ""
+    shown = "" if "image" in record.unhonoured else ran or asked
+    return f"img {shown.removeprefix('sha256:')[:8]}" if shown else ""

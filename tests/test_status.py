@@ -13,6 +13,8 @@ from fyre.state import PENDING, State
 
 RUN = Run("k", Repository("http://forge/api", 1, "ada/lab"), "a" * 40, "b" * 40, (), "refs/heads/main", "ada", "run",
           Spec("make", resources=(("cpu", "4"),)), "d")  # fmt: skip
+DIGEST = "sha256:" + "9f3c1a2b" * 8
+HELD = replace(RUN, attempt=2, spec=replace(RUN.spec, image=f"python:3.12@{DIGEST}"))
 ENDED = Record(RUN, State.SUCCEEDED, 1, 1000.0, 1723.0, 0)
 
 
@@ -34,6 +36,14 @@ def test_every_state_has_a_status_that_github_takes(state: State) -> None:
         ({"state": State.RUNNING, "ended_at": None}, "running · cpu=4"),
         ({"run": replace(RUN, attempt=2)}, "exit 0 · 12m 03s · attempt 2 · cpu=4"),
         ({"unhonoured": ("image", "resources")}, "exit 0 · 12m 03s · not honoured here: image, resources"),
+        ({"image_id": f"docker.io/library/python@{DIGEST}"}, "exit 0 · 12m 03s · cpu=4 · img 9f3c1a2b"),
+        ({"image_id": DIGEST}, "exit 0 · 12m 03s · cpu=4 · img 9f3c1a2b"),
+        ({"state": State.RUNNING, "ended_at": None, "image_id": DIGEST}, "running · cpu=4"),
+        (
+            {"state": State.QUEUED, "ended_at": None, "started_at": None, "run": HELD},
+            "queued · attempt 2 · cpu=4 · img 9f3c1a2b",
+        ),
+        ({"run": HELD, "unhonoured": ("image",)}, "exit 0 · 12m 03s · attempt 2 · cpu=4 · not honoured here: image"),
     ],
 )
 def test_a_description_says_first_what_a_person_wants_first(change: dict[str, object], expected: str) -> None:
@@ -52,6 +62,14 @@ def test_carried_and_moved_are_read_back() -> None:
     assert status.read_back(carried.state, carried.description) is State.CARRIED
     assert status.read_back(moved.state, moved.description) is State.MOVED
     assert (moved.context, moved.state) == ("fyre/moved", "error")
+
+
+def test_many_resources_push_out_neither_the_outcome_nor_what_is_read_back() -> None:
+    many = tuple((f"example.com/device-{n}", "1") for n in range(9))
+    crowded = replace(ENDED, run=replace(RUN, spec=replace(RUN.spec, resources=many)), image_id=DIGEST)
+    said = status.of(crowded, carried=True)
+    assert said.description.startswith("exit 0 · 12m 03s · carried from aaaaaaa · example.com/device-0=1")
+    assert status.read_back(said.state, said.description) is State.CARRIED
 
 
 @given(st.text(max_size=400))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from fyre import asked
 from fyre.commands import cancel, target
 from fyre.commands.target import Name, RemoteName, Rev
 
+Latest = Annotated[bool, typer.Option("--latest", help="On what the image's tag means now, not on what ran.")]
 
-def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "") -> None:
+
+def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "", latest: Latest = False) -> None:
     """Run the runs of a commit again, or the one of that name; also those that were refused or moved."""
     found = target.of(rev, remote)
     if not asked.read(found.message).names:  # what it asks for runs again even where nothing was ever heard of it
         found.rows(name)
-    cancel.ask(found, "rerun", name)
+    cancel.ask(found, "rerun --latest" if latest else "rerun", name)

@@ -8,6 +8,7 @@ from fyre import units
 
 VERBS = ("run", "rerun", "cancel")
 PREFIX = "/fyre"
+LATEST = "--latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Command:
 
     verb: str
     text: str = ""
+    latest: bool = False  # rerun: the image as it was asked for, not the digest that ran
 
 
 def parse(body: str) -> Command | None:
@@ -33,6 +35,10 @@ def parse(body: str) -> Command | None:
         raise units.BadValueError(f"/fyre {verb[:40]} is not a command", f"write /fyre {', /fyre '.join(VERBS)}")
     if verb == "run":
         units.command(text)
-    elif text:
+        return Command(verb, text)
+    words = text.split()
+    latest = verb == "rerun" and LATEST in words
+    text = " ".join(word for word in words if not (latest and word == LATEST))
+    if text:
         units.name(text)
-    return Command(verb, text)
+    return Command(verb, text, latest)

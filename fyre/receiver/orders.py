@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from fyre import asked, status, units
+from fyre import asked, images, status, units
+from fyre import policy as policies
 from fyre import run as runs
 from fyre.asked import Asked, settle_names
 from fyre.plan import Heard, Launch, Post, as_run
@@ -51,7 +53,7 @@ def _run(hands: Hands, said: Said, command: Command) -> str:
     heard = _heard(hands, said)
     if isinstance(heard.defaults, BadFileError):
         return f"not launched: {heard.defaults}"
-    key = _key(said, Spec(command.text), "")
+    key = _key(said, Spec(command.text).digest)
     if hands.engine.record(key) is not None:
         return ""
     taken = [record.run.name for record in _here(hands, said)]
@@ -64,7 +66,10 @@ def _run(hands: Hands, said: Said, command: Command) -> str:
 
 
 def _rerun(hands: Hands, said: Said, command: Command) -> str:
-    """Launch again what ran or was asked for on this commit: all of it, or the run of that name."""
+    """Launch again what ran or was asked for on this commit: all of it, or the run of that name.
+
+    The policy judges the image as it was asked for: what an allowed tag led to may run again.
+    """
     heard = _heard(hands, said)
     if heard.asked.problems:
         return f"not launched: line {heard.asked.problems[0].line}: {heard.asked.problems[0].message}"
@@ -74,14 +79,15 @@ def _rerun(hands: Hands, said: Said, command: Command) -> str:
     again = [run for run in _candidates(hands, said, heard, newest) if _named(run.name, command.text)]
     if not again:
         return f"nothing to rerun here{f' is named {command.text}' if command.text else ''}."
+    again = [run for run in again if hands.engine.record(run.key) is None]  # else this very comment, delivered again
     refused = _refused(hands, heard, again)
     if refused:
         return refused
     for run in again:
         before = newest.get(run.name.lower())
-        if before is not None and not before.state.final and before.run.key != run.key:
+        if before is not None and not before.state.final:
             return f"`{run.name}` has not ended yet; `/fyre cancel {run.name}` ends it."
-        hands.do(said.repository, Launch(run))
+        hands.do(said.repository, Launch(_held(hands, run, before) if before and not command.latest else run))
     _forgive(hands, said)
     return ""
 
@@ -113,10 +119,26 @@ def _candidates(hands: Hands, said: Said, heard: Heard, newest: dict[str, Record
     for name, spec in specs.items():
         before = newest.get(name.lower())
         attempt = before.run.attempt + 1 if before else 2
-        key = _key(said, spec, name)
-        if before is not None and before.run.key == key:
-            attempt = before.run.attempt  # this very comment, delivered again
-        yield as_run(heard, spec, name, hands.policy, key=key, now=hands.clock(), attempt=attempt)
+        key = _key(said, f"rerun {name.lower()}")
+        as_asked = replace(spec, image=_image_asked(heard, name))
+        yield as_run(heard, as_asked, name, hands.policy, key=key, now=hands.clock(), attempt=attempt)
+
+
+def _image_asked(heard: Heard, name: str) -> str | None:
+    """The image that the message names for a run, never the digest that an earlier rerun held it at."""
+    asked_for = zip(heard.asked.names, heard.asked.runs, strict=True)
+    return next((spec.image for other, spec in asked_for if _named(other, name)), None)
+
+
+def _held(hands: Hands, run: Run, before: Record) -> Run:
+    """The run on the digest that ran before; as asked where that can't be pulled again."""
+    profiles = policies.profile_of(hands.policy, run.spec).image
+    if not (run.spec.image or profiles):
+        return run
+    # The profile may name another tag today, so that a digest of then is shown without one.
+    image = run.spec.image or images.parse(profiles).repository
+    held = images.pinned(image, before.image_id or before.run.spec.image or "")
+    return replace(run, spec=replace(run.spec, image=held)) if held != image else run
 
 
 def _heard(hands: Hands, said: Said) -> Heard:
@@ -135,8 +157,9 @@ def _here(hands: Hands, said: Said) -> tuple[Record, ...]:
     return (*shared, *hands.index.at(said.repository.id, said.sha))
 
 
-def _key(said: Said, spec: Spec, name: str) -> str:
-    return runs.key(said.repository, said.sha, spec.digest + name, 0, f"comment {said.comment_id}")
+def _key(said: Said, what: str) -> str:
+    """What makes it this comment's run, and nothing that the comment changes: delivered again it has the same key."""
+    return runs.key(said.repository, said.sha, what, 0, f"comment {said.comment_id}")
 
 
 def _named(name: str, wanted: str) -> bool:

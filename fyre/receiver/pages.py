@@ -116,6 +116,8 @@ class Pages:
             "actor": run.actor,
             "created_at": _iso(run.created_at),
             "tries": record.tries,
+            "image": run.spec.image or "",
+            "image_id": record.image_id,
         }
 
     def _shown(self, record: Record) -> dict[str, Any]:

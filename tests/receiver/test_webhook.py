@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.receiver import comments, webhook
+from fyre.receiver.comments import Command
 from fyre.receiver.webhook import ForgedError, MalformedError, Nothing, Push, Said
 from fyre.units import BadValueError
 
@@ -145,13 +146,22 @@ def test_a_new_comment_is_heard_an_edited_one_is_not() -> None:
         ("/fyre rerun", "rerun", ""),
         ("Looks odd.\n\n/fyre rerun train\nthanks", "rerun", "train"),
         ('/fyre run echo "a  b" && true', "run", 'echo "a  b" && true'),
+        ("/fyre run train --latest", "run", "train --latest"),
         ("/fyre cancel\r\n", "cancel", ""),
     ],
 )
 def test_a_comment_is_a_command(body: str, verb: str, text: str) -> None:
     command = comments.parse(body)
     assert command is not None
-    assert (command.verb, command.text) == (verb, text)
+    assert command == Command(verb, text)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [("/fyre rerun --latest", ""), ("/fyre rerun --latest train", "train"), ("/fyre rerun train --latest", "train")],
+)
+def test_a_rerun_may_ask_for_the_latest_image(body: str, name: str) -> None:
+    assert comments.parse(body) == Command("rerun", name, latest=True)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +171,18 @@ def test_talk_is_no_command(body: str) -> None:
     assert comments.parse(body) is None
 
 
-@pytest.mark.parametrize("body", ["/fyre", "/fyre dance", "/fyre run", "/fyre rerun a b", "/fyre cancel ../x"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "/fyre",
+        "/fyre dance",
+        "/fyre run",
+        "/fyre rerun a b",
+        "/fyre cancel ../x",
+        "/fyre cancel --latest",
+        "/fyre rerun --lates",
+    ],
+)
 def test_a_command_that_can_not_be_understood_says_so(body: str) -> None:
     with pytest.raises(BadValueError):
         comments.parse(body)
