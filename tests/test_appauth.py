@@ -2,146 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fyre.appauth import App, AppForge, signer
 from fyre.errors import TryAgainError
 from fyre.forge import DeniedError
 from fyre.run import Repository
 from fyre.status import Status
-
-APP_ID = 4711
-HOUR = 3600.0
-
-
-@cache
-def private_key(which: int = 0) -> rsa.RSAPrivateKey:
-    del which
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def pem(key: Any) -> str:
-    form = serialization.PrivateFormat.TraditionalOpenSSL
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
-
-
-@dataclass
-class GitHub:
-    """The part of GitHub that an App needs. Two accounts; what it is asked is written down."""
-
-    url: str = ""
-    installed: dict[str, int] = field(default_factory=lambda: {"acme": 11, "Ada": 22})
-    suspended: set[str] = field(default_factory=set)
-    skew: float = 0.0  # seconds that its clock is ahead
-    tokens: dict[str, str] = field(default_factory=dict)  # token → account
-    seen: list[str] = field(default_factory=list)
-    minted: list[dict[str, Any]] = field(default_factory=list)
-
-    def answer(self, method: str, path: str, authorization: str, body: Any) -> tuple[int, Any]:
-        self.seen.append(f"{method} {path}")
-        scheme, _, shown = authorization.partition(" ")
-        parts = path.partition("?")[0].strip("/").split("/")
-        if parts[0] == "app" or parts[-1] == "installation":
-            return self.as_app(method, parts, shown) if scheme == "Bearer" else (401, {"message": "A JWT is needed"})
-        account = self.tokens.get(shown)
-        if account not in self.installed:
-            return 401, {"message": "Bad credentials"}
-        if parts == ["installation", "repositories"]:
-            names = [f"{account}/lab"] if account != "acme" else ["acme/a", "acme/b"]
-            return 200, {"total_count": len(names), "repositories": [repository(name) for name in names]}
-        if parts[1] != account:
-            return 404, {"message": "Not Found"}
-        return 201, {"context": body["context"], "state": body["state"]}
-
-    def as_app(self, method: str, parts: list[str], shown: str) -> tuple[int, Any]:
-        try:
-            claims = jwt.decode(shown, private_key().public_key(), algorithms=["RS256"], issuer=str(APP_ID))
-        except jwt.InvalidTokenError as error:
-            return 401, {"message": f"A JSON web token could not be decoded: {type(error).__name__}"}
-        if not 0 < claims["exp"] - claims["iat"] <= 600:
-            return 401, {"message": "'Expiration time' claim ('exp') is too far in the future"}
-        if parts == ["app"]:
-            return 200, {"id": APP_ID, "slug": "fyre-acme"}
-        if parts == ["app", "installations"]:
-            return 200, [
-                {
-                    "id": n,
-                    "account": {"login": a},
-                    "suspended_at": "2026-01-01T00:00:00Z" if a in self.suspended else None,
-                }
-                for a, n in self.installed.items()
-            ]
-        if method == "POST":
-            return self.mint(int(parts[2]))
-        number = self.installed.get(parts[1])
-        return (200, {"id": number}) if number else (404, {"message": "Not Found"})
-
-    def mint(self, installation: int) -> tuple[int, Any]:
-        account = next((a for a, n in self.installed.items() if n == installation), None)
-        if account is None:
-            return 404, {"message": "Not Found"}
-        if account in self.suspended:
-            return 403, {"message": "This installation has been suspended"}
-        token = f"ghs_{APP_ID}_{jwt.encode({'n': len(self.minted)}, 'k' * 32)}" + "x" * 400  # GitHub's new, long form
-        self.tokens[token] = account
-        until = datetime.fromtimestamp(time.time() + self.skew + HOUR, UTC)
-        self.minted.append({"installation": installation})
-        return 201, {"token": token, "expires_at": until.strftime("%Y-%m-%dT%H:%M:%SZ")}
-
-
-def repository(name: str) -> dict[str, Any]:
-    return {
-        "id": len(name),
-        "full_name": name,
-        "name": name.partition("/")[2],
-        "default_branch": "main",
-        "archived": False,
-    }
+from tests import apps
+from tests.apps import APP_ID, HOUR, GitHub, pem, private_key
 
 
 @pytest.fixture
 def github() -> Iterator[GitHub]:
-    state = GitHub()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self) -> None:
-            given = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            authorization = self.headers.get("Authorization") or ""
-            code, said = state.answer(self.command, self.path, authorization, json.loads(given or b"null"))
-            body = json.dumps(said).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = answer  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        state.url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield state
-        server.shutdown()
-        thread.join()
+    with apps.github() as found:
+        yield found
 
 
 @dataclass

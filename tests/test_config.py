@@ -13,7 +13,7 @@ from fyre import config as configs
 from fyre.commands import serve
 from fyre.config import Config
 from fyre.errors import UserError
-from tests.test_appauth import pem, private_key
+from tests.apps import pem, private_key
 
 SECRET = "hunter2-and-longer"
 GOOD = {"url": "https://fyre.example.org"}

@@ -24,6 +24,7 @@ from fyre import logs
 from fyre.errors import UserError
 from fyre.git import out as git_out
 from fyre.serving import Serve
+from tests import apps
 from tests.conftest import git
 from tests.embedded.conftest import Served as EmbeddedForge
 from tests.embedded.conftest import served
@@ -157,6 +158,7 @@ def test_what_runs_is_pinned_in_its_mirror_until_it_has_ended(
     assert git_out("--git-dir", str(mirror), "rev-parse", f"refs/fyre/{key}") == sha
     server.stop()
     gate.touch()
+    server.serve.clones.ensure(record.run.repository, sha, "neverlaunched")
     again = start()
     assert github.final(sha)["state"] == "success"
     until(lambda: not list(again.serve.clones.pins()))
@@ -220,6 +222,42 @@ def test_an_address_that_is_no_api_is_never_ready(github: GitHub, start: Callabl
     assert said["sweep"] == "the first one is not over"
 
 
+@pytest.fixture
+def github_of_apps() -> Iterator[apps.GitHub]:
+    with apps.github() as found:
+        yield found
+
+
+@pytest.fixture
+def as_app(github_of_apps: apps.GitHub, tmp_path: Path) -> Callable[[], Serve]:
+    """A server that is a GitHub App."""
+    env = {"FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": "https://x", "FYRE_STATE": str(tmp_path / "state")}
+    env |= {"FYRE_FORGE": github_of_apps.url, "FYRE_API": github_of_apps.url, "FYRE_POLL": "yes"}
+    env |= {"FYRE_APP_ID": str(apps.APP_ID), "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key())}
+    return lambda: Serve(configs.load(None, env, {}))
+
+
+def test_as_an_app_it_sweeps_every_installation_and_is_ready(
+    github_of_apps: apps.GitHub, as_app: Callable[[], Serve]
+) -> None:
+    server = Running(as_app())
+    try:
+        server.ready()
+    finally:
+        server.stop()
+    asked = [one.partition("?")[0] for one in github_of_apps.seen if "activity" in one]
+    assert asked == [f"GET /repos/{name}/activity" for name in ("acme/a", "acme/b", "Ada/lab")]
+
+
+def test_it_stops_in_the_middle_of_a_long_sweep(github_of_apps: apps.GitHub, as_app: Callable[[], Serve]) -> None:
+    github_of_apps.repositories["acme"] = [f"r{n}" for n in range(5000)]
+    server = Running(as_app())
+    until(lambda: any("activity" in one for one in github_of_apps.seen))
+    server.stop()
+    assert sum("activity" in one for one in github_of_apps.seen) < 5000
+    assert server.serve.receiver.swept_at == 0
+
+
 def test_one_directory_is_one_servers(github: GitHub, start: Callable[..., Running], tmp_path: Path) -> None:
     start()
     with pytest.raises(UserError, match="another fyre serve uses"):
@@ -231,8 +269,22 @@ def test_one_directory_is_one_servers(github: GitHub, start: Callable[..., Runni
         start(FYRE_STATE=str(tmp_path / "other"), FYRE_LISTEN=f"127.0.0.1:{github.forge.base.rpartition(':')[2]}")
 
 
+def test_pods_are_told_the_relays_public_address() -> None:
+    from fyre.clusters import RelayServer
+
+    for url, told in (
+        ("http://fyre-relay.fyre.svc:8021/", "http://fyre-relay.fyre.svc:8021"),
+        ("", "http://127.0.0.1:"),
+    ):
+        relay = RelayServer("127.0.0.1:0", b"secret", lambda _: None, url=url)
+        assert relay.url.startswith(told)
+        relay.stop()
+
+
 def test_as_a_process_it_stops_when_told_with_code_0_and_logs_json(github: GitHub, tmp_path: Path) -> None:
-    env = {**os.environ, **environment(github, tmp_path, FYRE_LOG_FORMAT="json")}
+    env = {**os.environ, **environment(github, tmp_path, FYRE_LOG_FORMAT="")}
+    env["FYRE_CONFIG"] = str(tmp_path / "fyre.yaml")
+    (tmp_path / "fyre.yaml").write_text("logFormat: json\n")
     with subprocess.Popen(
         [sys.executable, "-m", "fyre", "serve"], env=env, stderr=subprocess.PIPE, text=True
     ) as server:

@@ -46,9 +46,7 @@ class Health:
 
     def stop(self) -> None:
         """Not ready from now on."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._stopping.set()  # its thread is not waited for: it may be asking somebody who does not answer
 
     def wrong(self) -> dict[str, str]:
         """Every check, and why it fails; "" where it does not."""

@@ -67,6 +67,7 @@ class Receiver:
     _numbers: Iterable[int] = field(default_factory=count)
     _swept: dict[int, float] = field(default_factory=dict)  # repository id → time of the newest activity dealt with
     _thread: threading.Thread | None = None
+    _stopping: bool = False
 
     def start(self) -> None:
         """Sweep once, then listen; the sweep heals whatever was lost while nobody listened."""
@@ -76,7 +77,8 @@ class Receiver:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is in hand, and stop; what waits is found again by the next sweep."""
+        """Finish the commit that is in hand, and stop; what waits is found again by the next sweep."""
+        self._stopping = True
         self._events.put(None)
         if self._thread is not None:
             self._thread.join()
@@ -166,6 +168,8 @@ class Receiver:
     def _push(self, push: Push, shas: Iterable[str], pause: float = RETRY[0]) -> None:
         heard, failed = [], []
         for sha in shas:
+            if self._stopping:  # before anything is launched: half a push could slip under the cap
+                return
             try:
                 one = self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
                 if one is not None:
@@ -180,7 +184,7 @@ class Receiver:
                 log.exception("commit %s met a bug", sha)
                 poisoned = status.malformed("fyre/run", "it can't be read; the log of Fyre says more")
                 self.hands.ledger.want(push.repository, sha, poisoned)
-        failed += [one.commit.sha for one in self._capped(heard) if not self._commit(one)]
+        failed += [one.commit.sha for one in self._capped(heard) if not self._stopping and not self._commit(one)]
         if failed:
             self._put_off(Again(push, tuple(failed), min(pause * 2, RETRY[1])), pause)
 
@@ -221,6 +225,8 @@ class Receiver:
         """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
         found = self.hands.forge.repositories()
         for repository in (one for one in found if policies.serves(self.hands.policy, one.name)):
+            if self._stopping:
+                return
             since = self._swept.get(repository.id, self.hands.clock() - self.backfill)
             newest = since
             try:
