@@ -216,3 +216,9 @@ def test_unknown_options_are_wrong_usage() -> None:
     with pytest.raises(UserError, match="unrecognized arguments: --sweep") as caught:
         serve.main(["--sweep", "1m"])
     assert caught.value.code == 2
+
+
+def test_what_the_readme_shows_is_taken() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    shown = readme.partition("## For a team, on GitHub")[2].partition("```yaml\n")[2].partition("```")[0]
+    jsonschema.validate(yaml.safe_load(shown), configs.schema())
