@@ -105,9 +105,10 @@ class Up:
         try:
             yield
         finally:
-            self.embedded.stop()
+            self.embedded.outbox.stop()  # what it would still deliver, it delivers after the next start
             self.receiver.stop()
             self.engine.close()
+            self.embedded.stop()  # the last: statuses were written to it until now
             if self._cluster is not None:
                 self._cluster.stop()
             self.mirrors.close()
