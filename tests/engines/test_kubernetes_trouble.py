@@ -47,7 +47,7 @@ def own(admin: access.Admin) -> Iterator[str]:
 
 
 @pytest.fixture
-def as_admin(repo: Path, tmp_path: Path) -> Iterator[Callable[[str], KubernetesEngine]]:
+def as_admin(admin: access.Admin, repo: Path, tmp_path: Path) -> Iterator[Callable[[str], KubernetesEngine]]:
     """Makes an engine that may do everything, in a namespace that may not even be there."""
     from fyre.engines.kubernetes import KubernetesEngine
     from fyre.engines.kubernetes.api import Api
