@@ -32,6 +32,10 @@ class Ceilings:
     windows: tuple[tuple[int, float], ...] = ((80, 60.0), (500, 3600.0))
 
 
+GITHUB = Ceilings()
+"""Those that GitHub documents; statuses are assumed to count as content."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What one answer says of limits; None where it is silent. Times are in seconds from now on."""
@@ -68,12 +72,13 @@ def read(status: int, headers: Mapping[str, object], message: str, now: float) -
 class Pace:
     """What was written when, and what the forge said of it; ``after`` and ``heard`` give the next one."""
 
-    ceilings: Ceilings = Ceilings()
+    ceilings: Ceilings = GITHUB
     counted: bool = False  # whether the forge counts at all
     sent: tuple[float, ...] = ()  # when writes were answered, over the longest window, oldest first
     closed_until: float = -math.inf
     low_until: float = -math.inf
     careful_until: float = -math.inf
+    careful_apart: float = 0.0  # until then
     refusals: int = 0  # one after another
 
     def wrote(self, now: float) -> Pace:
@@ -90,16 +95,15 @@ class Pace:
             closed = max(self.closed_until, reset) if told.remaining == 0 else self.closed_until
             return replace(self, counted=counted, closed_until=closed, low_until=low, refusals=0)
         closed = now + self._penalty(told) + _MARGIN
-        # Somebody else writes too, or we did before a restart: go on at the rate that can be kept up for ever.
-        careful = self.careful_until if told.remaining == 0 else closed + self.ceilings.windows[-1][1]
-        return replace(
-            self,
-            counted=True,
-            closed_until=closed,
-            low_until=low,
-            careful_until=careful,
-            refusals=self.refusals + 1,
-        )
+        heard = replace(self, counted=True, closed_until=closed, low_until=low, refusals=self.refusals + 1)
+        return heard if told.remaining == 0 else heard.carefully(now)
+
+    def carefully(self, now: float) -> Pace:
+        """Somebody else writes too, or we did before a restart: go on at the rate that lasts, or slower."""
+        limit, span = self.ceilings.windows[-1]
+        steady = max(span / limit, self.ceilings.apart)
+        apart = min(self.careful_apart * 1.5, BARE) if now < self.careful_until else steady
+        return replace(self, careful_until=self.closed_until + span, careful_apart=apart)
 
     def next_at(self, leaving: int | None = None) -> float:
         """When the next write may go, on the clock that ``wrote`` was told; infinity for not as things are.
@@ -126,9 +130,8 @@ class Pace:
     def _apart(self) -> float:
         if not self.sent:
             return -math.inf
-        limit, span = self.ceilings.windows[-1]
         careful = self.sent[-1] < self.careful_until
-        return self.sent[-1] + _MARGIN + (max(span / limit, self.ceilings.apart) if careful else self.ceilings.apart)
+        return self.sent[-1] + _MARGIN + (self.careful_apart if careful else self.ceilings.apart)
 
     def _room(self, limit: int, span: float) -> float:
         """When fewer than ``limit`` writes will lie within the last ``span`` seconds."""

@@ -120,6 +120,16 @@ def test_after_a_refusal_writes_go_at_the_rate_that_lasts() -> None:
     assert times == pytest.approx([5, 12.2, 19.4], abs=0.3)
 
 
+def test_where_that_rate_is_refused_too_it_gets_slower() -> None:
+    pace = COUNTED
+    for now in (0.0, 100.0):
+        pace = pace.wrote(now).heard(now, Told(refused=True, retry_after=5)).heard(now + 6, Told())
+    times = written(pace, 3, now=105.0)[1]
+    assert times[2] - times[1] == pytest.approx(10.8, abs=0.1)
+    much_later = pace.wrote(9000.0)
+    assert much_later.next_at() == pytest.approx(9001, abs=0.1)
+
+
 def test_the_last_request_closes_the_door_before_anything_is_refused() -> None:
     told = Told(limit=5000, remaining=0, reset=100)
     assert COUNTED.heard(0.0, told).next_at() == 100
