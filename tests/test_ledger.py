@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from fyre import ledger
-from fyre.errors import TryAgainError
+from fyre import ledger, pacing, wiring
+from fyre.embedded import statuses
+from fyre.embedded.ceilings import Ceiled
+from fyre.errors import TryAgainError, UserError
 from fyre.forge import DeniedError
 from fyre.ledger import Ledger
-from fyre.pacing import Told
+from fyre.pacing import Ceilings, Pace, Told
 from fyre.run import Record, Repository
 from fyre.status import Status
+from tests.embedded.conftest import until
 from tests.receiver.conftest import Person, person
 
 __all__ = ["person"]
+
+SMALL = Ceilings(0.02, ((6, 0.3), (16, 1.5)))
+"""GitHub's ceilings for the impatient."""
 
 
 def confirmed(person: Person, sha: str) -> Record:
@@ -114,3 +120,103 @@ def record_of_nothing(book: Ledger) -> tuple[int, str, str]:
     (repository,) = book.forge.repositories()
     book.want(repository, "f" * 40, Status("fyre/run", "error", "gone"))
     return repository.id, "f" * 40, "fyre/run"
+
+
+@pytest.fixture
+def ceiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ceilings], list[Ceiled]]:
+    """Have the next ``fyre up`` served below ceilings; what counts is in the list once it is up."""
+
+    def below(ceilings: Ceilings, **more: object) -> list[Ceiled]:
+        made: list[Ceiled] = []
+        whole = wiring.Starlette
+
+        def starlette(**parts: object) -> Ceiled:
+            made.append(Ceiled(whole(**parts), ceilings=ceilings, **more))
+            return made[0]
+
+        monkeypatch.setattr(wiring, "Starlette", starlette)
+        return made
+
+    return below
+
+
+@pytest.fixture
+def low_person(request: pytest.FixtureRequest, ceiled: Callable[..., list[Ceiled]]) -> tuple[Person, Ceiled]:
+    """A person on a forge with small ceilings, or with what the test asks for."""
+    made = ceiled(**getattr(request, "param", {"ceilings": SMALL}))
+    return request.getfixturevalue("person"), made[0]
+
+
+def ends(person: Person, count: int) -> None:
+    """A push of so many runs, each of which ends as it should."""
+    shas = [person.commit(f"Fyre-Run: exit {number % 2}") for number in range(count)]
+    person.push()
+    assert [person.final(sha)["state"] for sha in shas] == ["failure" if n % 2 else "success" for n in range(count)]
+
+
+def test_below_ceilings_every_end_is_told_and_nothing_refused(low_person: tuple[Person, Ceiled]) -> None:
+    person, ceiled = low_person
+    person.up.receiver.hands.ledger.turns.pace = Pace(SMALL)
+    ends(person, 18)
+    assert ceiled.refused.total() == 0
+    assert ceiled.let_through < 2 * 18
+
+
+@pytest.mark.parametrize("low_person", [{"ceilings": SMALL, "says_when": False}], indirect=True)
+def test_what_a_ceiling_refused_is_told_later(
+    low_person: tuple[Person, Ceiled], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    person, ceiled = low_person
+    monkeypatch.setattr(pacing, "BARE", 0.2)
+    person.up.receiver.hands.ledger.turns.pace = Pace(SMALL)
+    ceiled.writes.append(time.time() + 3600)  # somebody else's, for which there is no room for long
+    sha = person.run("true")
+    until(lambda: ceiled.refused)
+    ceiled.writes.clear()
+    assert person.final(sha)["state"] == "success"
+    assert "the ledger waits" in caplog.text
+
+
+def test_reads_do_not_wait_for_a_writer_that_does(person: Person) -> None:
+    book = person.up.receiver.hands.ledger
+    sha = person.run("true")
+    confirmed(person, sha)
+    book.turns.pace = Pace(counted=True, closed_until=book.turns.clock() + 3600)
+    other = person.run("true")
+    (repository,) = book.forge.repositories()
+    assert book.read(repository, sha)["fyre/run"].state == "success"
+    assert book.read(repository, other) == {}
+
+
+def test_a_full_context_is_given_up_with_a_line(person: Person, monkeypatch: pytest.MonkeyPatch,
+                                                caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+    monkeypatch.setattr(statuses, "EACH_MAX", 1)
+    sha = person.run("sleep 0.2")
+    record = confirmed(person, sha)
+    assert [one["state"] for one in person.statuses(sha)] == ["pending"]
+    assert ledger.owed(record, "") == []
+    assert f"given up: posting fyre/run on {sha} of ada/lab: the forge takes no more than 1,000" in caplog.text
+
+
+def test_it_is_said_before_a_context_is_full(person: Person, monkeypatch: pytest.MonkeyPatch,
+                                             caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+    monkeypatch.setattr(ledger, "CROWDED", 2)
+    sha = person.run("sleep 0.2")
+    confirmed(person, sha)
+    assert [one["state"] for one in person.statuses(sha)] == ["success"], "what is not final is left out"
+    assert f"fyre/run on {sha} may soon be full" in caplog.text
+
+
+@pytest.mark.parametrize("low_person", [{"ceilings": Ceilings(0.0), "primary": 10}], indirect=True)
+def test_it_is_said_before_the_requests_of_the_hour_are_used_up(
+    low_person: tuple[Person, Ceiled], caplog: pytest.LogCaptureFixture
+) -> None:
+    person, ceiled = low_person
+    book = person.up.receiver.hands.ledger
+    (repository,) = book.forge.repositories()
+    with suppress(UserError, TryAgainError):
+        while ceiled._used < 9:
+            book.forge.repository(repository.name)
+    book.want(repository, person.git("rev-parse", "HEAD"), Status("fyre/x", "error", "refused"))
+    until(book.idle)
+    assert "0 of 10 requests are left" in caplog.text

@@ -1,0 +1,104 @@
+"""Whose turn it is: ends first, what goes on only where ends leave room; nobody waits for a repository that fails."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from fyre.pacing import Ceilings, Pace
+from fyre.turns import Rank, Turns
+
+
+class Time:
+    """A clock that waiting moves."""
+
+    now = 0.0
+
+    def read(self) -> float:
+        return self.now
+
+    def wait(self, _: threading.Condition, seconds: float | None) -> None:
+        assert seconds is not None, "nothing would ever end this"
+        self.now += seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def turns(time: Time) -> Turns:
+    """Four writes within 100 s."""
+    return Turns(time.read, time.wait, Pace(Ceilings(1.0, ((4, 100.0),)), counted=True))
+
+
+def write(turns: Turns, due: float = 1e9) -> str | None:
+    """The next one, written."""
+    turn = turns.next(due)
+    if turn is None:
+        return None
+    turns.pace = turns.pace.wrote(turns.clock())
+    return str(turn[0])
+
+
+def test_ends_go_first_then_what_nobody_remembers_then_what_goes_on(turns: Turns) -> None:
+    turns.put(Rank.LIVE, "runs", 1)
+    turns.put(Rank.WANTED, (1, "sha", "refused"), 1)
+    turns.put(Rank.ENDED, "ended", 1)
+    assert [write(turns) for _ in range(3)] == ["ended", "(1, 'sha', 'refused')", "runs"]
+    assert write(turns, due=turns.clock()) is None
+
+
+def test_what_goes_on_leaves_room_for_the_ends_to_come(turns: Turns, time: Time) -> None:
+    for name in "abc":
+        turns.put(Rank.LIVE, name, 1)
+    assert write(turns) == "a"
+    assert write(turns, due=50) is None, "three ends need the room that is left"
+    for name in "abc":
+        turns.put(Rank.ENDED, name, 1)
+    assert [write(turns) for _ in range(4)] == ["a", "b", "c", None]
+
+
+def test_a_run_that_ends_before_its_turn_is_written_once(turns: Turns) -> None:
+    turns.put(Rank.LIVE, "a", 1)
+    turns.put(Rank.ENDED, "a", 1)
+    assert [write(turns), write(turns)] == ["a", None]
+
+
+def test_a_run_that_goes_on_for_long_gets_its_status_all_the_same(turns: Turns, time: Time) -> None:
+    for number in range(9):
+        turns.put(Rank.LIVE, str(number), 1)
+    assert write(turns) == "0"
+    assert 100 <= time.now <= 160
+
+
+def test_a_repository_that_fails_rests_alone_and_longer_each_time(turns: Turns, time: Time) -> None:
+    turns.put(Rank.ENDED, "bad", 1)
+    turns.put(Rank.ENDED, "good", 2)
+    turns.rest(1, 10, 25)
+    assert write(turns) == "good"
+    assert write(turns) == "bad"
+    assert 10 <= time.now < 11
+    for pause in (20, 25, 25):
+        turns.rest(1, 10, 25)
+        before = time.now
+        turns.put(Rank.ENDED, "bad", 1)
+        turns.next()
+        assert time.now - before == pytest.approx(pause)
+    turns.wake(1)
+    turns.put(Rank.ENDED, "bad", 1)
+    before = time.now
+    turns.next()
+    assert time.now == before
+
+
+def test_stopping_ends_the_wait() -> None:
+    turns = Turns()
+    got: list[object] = []
+    thread = threading.Thread(target=lambda: got.append(turns.next()))
+    thread.start()
+    turns.stop()
+    thread.join(30)
+    assert got == [None]
