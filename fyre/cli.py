@@ -36,6 +36,7 @@ VERBS = {
     "up": "forge, receiver and engine in one process on this machine",
     "demo": "see it work: a throw-away forge, a commit, a push, a run",
     "dispatch": "run what the event of a GitHub workflow asks for, and report it",
+    "policy": "explain what an admin's policy makes of a message",
     "manifests": "print the Role that Fyre needs in a namespace of a cluster",
     "doctor": "find what keeps Fyre from working here, and how to mend it",
     "init": "set up this repository: fetch rules, hooks, .fyre.yaml",

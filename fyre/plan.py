@@ -88,7 +88,7 @@ Action = Launch | Post | Carry | Look | Ask
 
 def plan(heard: Heard, observed: Observed, policy: Policy, now: float) -> tuple[Action, ...]:
     """What to do about one commit. Empty when all of it is done already."""
-    if not (heard.asked.runs or heard.asked.problems) or _only_passing_by(heard, policy):
+    if not (heard.asked.runs or heard.asked.problems) or only_passing_by(heard, policy):
         return ()
     open_ = [run for run in _wanted(heard, policy, now) if not _launched_here(run, observed)]
     spoilt = _spoilt(heard)
@@ -122,7 +122,7 @@ def as_run(heard: Heard, spec: Spec, name: str, policy: Policy, *, key: str, now
     )
 
 
-def _only_passing_by(heard: Heard, policy: Policy) -> bool:
+def only_passing_by(heard: Heard, policy: Policy) -> bool:
     """On a lab branch the code that a run stands on comes along; only the notebook's own entries launch."""
     return heard.ref.startswith(policy.lab) and not heard.asked.fyre_from
 
