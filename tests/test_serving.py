@@ -152,8 +152,7 @@ def test_what_runs_is_pinned_in_its_mirror_until_it_has_ended(
     gate = tmp_path / "gate"
     sha = github.push(f"until test -e {gate}; do sleep 0.02; done")
     ((_, key),) = until(lambda: list(server.serve.clones.pins()))
-    record = server.serve.engine.record(key)
-    assert record is not None
+    record = until(lambda: server.serve.engine.record(key))  # the pin comes first
     mirror = server.serve.clones.git_dir(record.run.repository)
     assert git_out("--git-dir", str(mirror), "rev-parse", f"refs/fyre/{key}") == sha
     server.stop()
