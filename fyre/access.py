@@ -32,7 +32,8 @@ _TO_ANOTHER = "push it to one that may"
 _THERE = "push it there"
 _OF_REPOSITORY = "ask an admin of the repository"
 _OF_TEAM = "ask a maintainer of the team"
-_BY_ORIGIN = (_OWN_ACCOUNT, _TO_ANOTHER, _THERE, _OF_REPOSITORY, _OF_TEAM)
+_FEWER = "push fewer at once"
+_BY_PUSH = (_OWN_ACCOUNT, _TO_ANOTHER, _THERE, _OF_REPOSITORY, _OF_TEAM, _FEWER)
 
 
 class Fact(Enum):
@@ -83,9 +84,12 @@ def may_launch(policy: Policy, ref: str) -> bool:
     return branch != ref and any(fnmatchcase(branch, glob) for glob in policy.refs)
 
 
-def by_origin(description: str) -> bool:
-    """Whether a refusal, as its status has it, was of who pushed or where: what another pushes elsewhere may launch."""
-    return description.endswith(_BY_ORIGIN)
+def by_push(description: str) -> bool:
+    """Whether a refusal, as its status has it, was of the push (who, where, how many) and not of the commit itself.
+
+    Such a one is no last word: else whoever may not launch could bar a commit by being the first to push it.
+    """
+    return description.endswith(_BY_PUSH)
 
 
 def over(policy: Policy, asked: int, load: Load) -> str:
@@ -93,9 +97,10 @@ def over(policy: Policy, asked: int, load: Load) -> str:
 
     What is over a cap is refused, and does not wait: to wait would take a queue of Fyre's own that survives restarts,
     and clusters have better ones (a profile's ``queue``). A push is refused whole: nobody wants a random half of it.
+    Several receivers count each for themselves, so that pushes at the same moment may pass a cap together.
     """
     if asked > policy.runs_per_push:
-        return mended(f"this push asks for {asked} runs, at most {policy.runs_per_push} are taken at once", ADMIN)
+        return mended(f"this push asks for {asked} runs, at most {policy.runs_per_push} are taken at once", _FEWER)
     if policy.runs_at_once is not None and load.at_once + asked > policy.runs_at_once:
         return mended(
             f"{load.at_once} runs of this repository are on and {asked} more asked for, at most {policy.runs_at_once}",

@@ -165,7 +165,7 @@ def _decide(run: Run, heard: Heard, observed: Observed, policy: Policy, now: flo
     twin = max(twins, key=lambda r: r.run.attempt, default=None)
     if twin is not None:
         return () if run.sha in twin.carried else (Carry(twin.run.key, run.sha),)
-    turned_away = posted is not None and access.by_origin(posted.description)
+    turned_away = posted is not None and access.by_push(posted.description)
     if posted is not None and not turned_away:
         return _forgotten(run, posted)
     if known and not _asks_anew(run, known):
@@ -174,7 +174,7 @@ def _decide(run: Run, heard: Heard, observed: Observed, policy: Policy, now: flo
     if isinstance(reason, Fact):
         return (Ask(reason),)
     if reason:
-        # Once is enough. A refusal of who pushed or where is no last word: somebody who may merges it to where it may.
+        # Once is enough. A refusal of the push is no last word: somebody who may merges the commit to where it may.
         return () if turned_away else (Post(run.sha, status.refused(run.context, reason)),)
     return (Launch(_on_its_own(run) if known else run),)
 

@@ -68,7 +68,7 @@ def test_who_has_more_than_is_needed_may(needed: str) -> None:
     ("policy", "asked", "load", "says"),
     [
         (Policy(runs_per_push=3), 3, Load(10**6, 10**6), ""),
-        (Policy(runs_per_push=3), 4, Load(), "this push asks for 4 runs, at most 3 are taken at once · ask Fyre's"),
+        (Policy(runs_per_push=3), 4, Load(), "this push asks for 4 runs, at most 3 are taken at once · push fewer"),
         (Policy(runs_at_once=5), 2, Load(3, 3), ""),
         (Policy(runs_at_once=5), 2, Load(4, 4), "4 runs of this repository are on and 2 more asked for, at most 5 ·"),
         (Policy(runs_per_day=5), 2, Load(0, 3), ""),
@@ -81,30 +81,32 @@ def test_caps(policy: Policy, asked: int, load: Load, says: str) -> None:
     assert bool(said) == bool(says)
 
 
-def test_only_who_and_where_are_no_last_word() -> None:
+def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
     closed = Policy(refs=("main",), permission="write", teams=("acme/ml",), signed=True)
     turned_away = [
-        access.verdict(closed, origin, facts)
-        for origin, facts in (
-            (Origin(""), GOOD),
-            (Origin("ada", "refs/heads/" + "x" * 200), GOOD),
-            (TIP, Facts("read")),
-            (TIP, Facts("write", team=False)),
-            (BELOW, Facts("write", team=True, branch=False)),
-            (SAID, Facts("write", team=True, branch=False)),
-        )
+        *(
+            access.verdict(closed, origin, facts)
+            for origin, facts in (
+                (Origin(""), GOOD),
+                (Origin("ada", "refs/heads/" + "x" * 200), GOOD),
+                (TIP, Facts("read")),
+                (TIP, Facts("write", team=False)),
+                (BELOW, Facts("write", team=True, branch=False)),
+                (SAID, Facts("write", team=True, branch=False)),
+            )
+        ),
+        access.over(Policy(runs_per_push=1), 2, Load()),
     ]
     final = [
         access.verdict(closed, TIP, Facts("write", team=True, signature="unsigned")),
         access.verdict(closed, TIP, Facts(denied="HTTP 403")),
-        access.over(Policy(runs_per_push=1), 2, Load()),
         access.over(Policy(runs_at_once=1), 2, Load()),
         access.over(Policy(runs_per_day=1), 2, Load()),
     ]
     for reason in (*turned_away, *final):
         assert isinstance(reason, str)
         said = status.refused("fyre/run", reason).description
-        assert access.by_origin(said) == (reason in turned_away), said
+        assert access.by_push(said) == (reason in turned_away), said
 
 
 @given(st.text(), st.sampled_from([access.ADMIN, "ask an admin of the repository", "sign, amend, push again"]))

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from fyre import plan, status
 from fyre import policy as policies
-from fyre import status
 from fyre.errors import TryAgainError, UserError
 from fyre.forge import NotFoundError
 from fyre.plan import Heard
@@ -193,6 +193,7 @@ class Receiver:
         now, hands = self.hands.clock(), self.hands
         young = [one for one in heard if now - one.commit.committed_at <= hands.policy.history]
         new = [one for one in young if not hands.index.at(one.repository.id, one.commit.sha)]
+        new = [one for one in new if not plan.only_passing_by(one, hands.policy)]
         total = sum(len(one.asked.runs) for one in new)
         over = hands.over(new[0].repository, total) if total else ""
         return [replace(one, over=over) for one in heard] if over else heard

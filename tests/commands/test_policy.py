@@ -115,7 +115,7 @@ def test_a_refused_run_does_not_hide_the_others(explain: Explaining) -> None:
     ]
     three = explain.outcomes(*ADA, message=MESSAGE + "Fyre-Run: third\n")
     assert {why for _, why in three} == {
-        "this push asks for 3 runs, at most 2 are taken at once · ask Fyre's admin",
+        "this push asks for 3 runs, at most 2 are taken at once · push fewer at once",
     }
 
 

@@ -84,6 +84,14 @@ def said(person: Person, sha: str) -> str:
     return str(person.final(sha)["description"])
 
 
+def becomes(person: Person, sha: str, start: str) -> None:
+    """Wait until a commit's outcome, which was another, begins so."""
+    deadline = time.monotonic() + 30
+    while not said(person, sha).startswith(start):
+        assert time.monotonic() < deadline, person.statuses(sha)
+        time.sleep(0.02)
+
+
 def test_who_may_launch_is_who_the_forge_says_pushed(people: People, person: Person, tmp_path: Path) -> None:
     person.up.receiver.hands.policy = Policy(permission="write")
     person.git("config", "user.name", "ada")
@@ -178,10 +186,8 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
     assert said(person, other).startswith("refused: the forge named nobody who pushed")
     assert person.ran() == []
     person.push("main")
-    deadline = time.monotonic() + 30
-    while not (said(person, sha).startswith("exit 0") and said(person, other).startswith("exit 0")):
-        assert time.monotonic() < deadline, person.statuses(sha)
-        time.sleep(0.02)
+    becomes(person, sha, "exit 0")
+    becomes(person, other, "exit 0")
     assert sorted(person.ran()) == sorted([(sha, "true"), (other, "echo other")])
 
 
@@ -215,3 +221,17 @@ def test_caps_of_a_repository(person: Person) -> None:
     hands.policy = Policy(runs_per_day=3)
     late = person.run("true")
     assert said(person, late).startswith("refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3")
+
+
+def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(person: Person) -> None:
+    person.up.receiver.hands.policy = Policy(runs_per_push=1)
+    first, second = person.commit("Fyre-Run: echo 1"), person.commit("Fyre-Run: echo 2")
+    entry = person.commit("Fyre-Run: echo 3", f"Fyre-From: {second}")
+    person.push("main:fyre/ada")
+    assert said(person, entry).startswith("exit 0")  # the two below it are the code that it stands on
+    person.push(f"{second}:refs/heads/dev")
+    over = "refused: this push asks for 2 runs, at most 1 are taken at once · push fewer at once"
+    assert (said(person, first), said(person, second)) == (over, over)
+    person.push(f"{first}:refs/heads/main")
+    becomes(person, first, "exit 0")
+    assert sorted(person.ran()) == sorted([(first, "echo 1"), (entry, "echo 3")])
