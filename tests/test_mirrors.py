@@ -42,6 +42,18 @@ def store(repo: Path, message: bytes, *headers: str) -> str:
     return done.stdout.decode().strip()
 
 
+def test_the_branches_that_a_commit_is_on_and_no_other_refs(repo: Path, mirrors: Mirrors) -> None:
+    first, loose = git("rev-parse", "HEAD", cwd=repo), store(repo, b"Loose\n")
+    git("branch", "release/1", cwd=repo)
+    git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)
+    git("tag", "v1", loose, cwd=repo)
+    git("update-ref", "refs/pull/1/head", loose, cwd=repo)
+    assert mirrors.branches(REPOSITORY, first) == ["refs/heads/main", "refs/heads/release/1"]
+    assert mirrors.branches(REPOSITORY, git("rev-parse", "HEAD", cwd=repo)) == ["refs/heads/main"]
+    for elsewhere in (loose, "0" * 40, "--format=%(objectname)", ""):
+        assert mirrors.branches(REPOSITORY, elsewhere) == []
+
+
 def test_the_facts_of_a_commit(repo: Path, mirrors: Mirrors) -> None:
     sha = store(repo, b"S\n\nFyre-Run: make\n")
     commit = mirrors.commit(REPOSITORY, sha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,10 @@ import pytest
 
 from fyre.embedded import api, commits, repos
 from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call
+from fyre.forge import NotFoundError
 from fyre.policy import Policy
+from fyre.receiver.clones import Clones
+from fyre.receiver.fetched import Fetched
 from fyre.receiver.webhook import Push
 from tests.receiver.conftest import NAME, Person
 from tests.receiver.test_offences import answered
@@ -157,6 +161,17 @@ def test_a_forks_commit_runs_by_no_way(person: Person, foreign: Callable[[str], 
     person.up.receiver.hear(Push(known, "refs/heads/main", main, main, "ada", (sha, main)))
     assert said(person, sha) == "refused: it is not on main · push it there"
     assert (person.ran(), (tmp_path / "ran").exists()) == ([], False)
+
+
+def test_a_mirror_that_is_fetched_holds_no_forks_commit(
+    person: Person, foreign: Callable[[str], str], tmp_path: Path
+) -> None:
+    sha, known = foreign("true"), person.up.receiver.hands.forge.repository(NAME)
+    clones = Clones(tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None)
+    with contextlib.closing(Fetched(clones)) as fetched:
+        assert fetched.branches(known, person.git("rev-parse", "main")) == ["refs/heads/main"]
+        with pytest.raises(NotFoundError):
+            fetched.branches(known, sha)
 
 
 def test_a_repository_that_is_not_served_hears_nothing(people: People, person: Person, tmp_path: Path) -> None:
