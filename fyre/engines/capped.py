@@ -104,6 +104,18 @@ def read(path: str, growing: Callable[[], bool] | None = None) -> Iterator[bytes
                     yield b""
 
 
+def tail(path: str, length: int) -> bytes:
+    """The last bytes that were written, fewer where the newest segments hold fewer."""
+    newest = _newest(path)
+    found = b""
+    for number in (newest, newest - 1):
+        if len(found) < length and os.path.exists(segment(path, number)):
+            with open(segment(path, number), "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - length + len(found)))
+                found = file.read() + found
+    return found
+
+
 def _after(path: str, number: int) -> int | None:
     """The first segment that is there and comes after ``number``."""
     return min((n for n in _there(path) if n > number), default=None)

@@ -188,10 +188,12 @@ def test_an_answer_is_a_plain_dict(api: Api, server: Server) -> None:
     job = {"metadata": {"name": NAME}, "status": {"uncountedTerminatedPods": {}}, "of the future": [1]}
     server.say(200, json.dumps(job))
     assert api.job("lab", NAME) == job
-    server.say(200, '{"data": {"K": "dg=="}}')
-    assert api.secret("lab", "s") == {"K": "dg=="}
-    server.say(200, "{}")
-    assert api.secret("lab", "s") == {}
+    times = [{"time": "2026-01-01T00:00:00Z"}, {"time": "2026-01-02T00:00:00Z"}, {}]
+    about = {"creationTimestamp": "2025-01-01T00:00:00Z", "managedFields": times}
+    server.say(200, json.dumps({"data": {"K": "dg=="}, "metadata": about}))
+    assert api.secret("lab", "s") == ({"K": "dg=="}, 1767312000.0)
+    server.say(200, '{"metadata": {}}')
+    assert api.secret("lab", "s") == ({}, 0.0)
     server.say(201, '{"status": {"allowed": true}}')
     assert api.may("lab", "", "pods/log", "get")
 

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from fyre.engines import capped
 from fyre.engines.kubernetes.api import DeniedError
-from fyre.engines.kubernetes.logs import _HEAD, Logs, Source, unseen
+from fyre.engines.kubernetes.logs import _HEAD, LOST, Logs, Source, missed, unseen
 from fyre.engines.store import Store
 
-LOST = b"\n[fyre: some output was lost here]\n"
 LINES = st.lists(st.binary(max_size=12), max_size=12)
 # Pieces may be empty: what could be a secret's beginning is held back.
 
@@ -125,3 +124,28 @@ def test_a_log_whose_secrets_can_not_be_known_is_not_shown(tmp_path: Path) -> No
     logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), denied)
     assert logs.wait("key", 30)
     assert b"".join(logs.read("key", 1, None)) == b"[fyre: this log can't be shown: no right]\n"
+
+
+@given(st.binary(min_size=1, max_size=200), st.integers(0, 200), st.integers(0, 200))
+def test_what_was_missed_is_what_follows(whole: bytes, known: int, rotated: int) -> None:
+    known, rotated = min(known, len(whole)), min(rotated, len(whole))
+    kept = whole[:known]
+    assert missed(whole, kept[:5], known, kept[-8:]) == whole[known:]
+    now = whole[rotated:]
+    if rotated <= known and kept[-8:] and now.count(kept[-8:]) == 1 and not now.startswith(kept[:5]):
+        assert kept + missed(now, kept[:5], known, kept[-8:]) == whole
+
+
+def test_what_is_gone_is_said_to_be() -> None:
+    assert missed(b"new", b"old", 3, b"old") == LOST + b"new"
+
+
+def test_the_last_bytes_of_a_capped_log(tmp_path: Path) -> None:
+    path = str(tmp_path / "log")
+    writer = capped.Writer(path, 40)
+    assert capped.tail(path, 8) == b""
+    for number in range(7):
+        writer.write(b"%05d" % number)
+        whole = b"".join(b"%05d" % n for n in range(number + 1))
+        assert capped.tail(path, 8) == whole[-8:]
+    writer.close()

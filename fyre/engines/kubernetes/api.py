@@ -101,10 +101,12 @@ class Api:
         found = answered(lambda: self._core.list_namespaced_event(namespace, field_selector=selector, **RAW))
         return sorted(found["items"], key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
 
-    def secret(self, namespace: str, name: str) -> dict[str, str]:
-        """A secret's values, base64 as they are kept. Raises ``Gone``."""
+    def secret(self, namespace: str, name: str) -> tuple[dict[str, str], float]:
+        """A secret's values, base64 as they are kept, and when it was last changed. Raises ``Gone``."""
         found = answered(lambda: self._core.read_namespaced_secret(name, namespace, **RAW))
-        return dict(found.get("data") or {})
+        about = found["metadata"]
+        times = [about.get("creationTimestamp"), *(entry.get("time") for entry in about.get("managedFields") or [])]
+        return dict(found.get("data") or {}), max(filter(None, map(pods.seconds, times)), default=0.0)
 
     def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> Iterator[bytes]:
         """A container's output. Raises ``Gone``, and ``TryAgainError`` when it breaks off or has not begun."""

@@ -12,6 +12,7 @@ not_started() {
 watch() {
 	[ -n "$FYRE_TIMEOUT" ] || return 0
 	(
+		trap '' TERM HUP INT # a command may signal its own group; the sleep below ignores them as well
 		sleep "$FYRE_TIMEOUT" || exit
 		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$told"
 		kill -TERM -1
@@ -34,7 +35,7 @@ for setup; do
 	watch "setup failed: "
 	sh -c "$setup"
 	code=$?
-	[ -z "$FYRE_TIMEOUT" ] || kill "$watcher" 2>/dev/null
+	[ -z "$FYRE_TIMEOUT" ] || kill -KILL "$watcher" 2>/dev/null
 	[ "$code" = 0 ] || not_started "setup failed: \`$(printf '%.60s' "$setup" | tr '\n\t' '  ')\` exit $code"
 done
 watch ""

@@ -10,13 +10,14 @@ import base64
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
 from fyre import policy as policies
 from fyre.engines.kubernetes import manifests, names, observe, pods, tending
-from fyre.engines.kubernetes.api import Api, Gone, Taken
+from fyre.engines.kubernetes.api import Api, DeniedError, Gone, Taken
 from fyre.engines.kubernetes.chores import Chores
 from fyre.engines.kubernetes.delivery import Delivery
 from fyre.engines.kubernetes.known import Known
@@ -217,8 +218,9 @@ class KubernetesEngine:
             container = names.CHECKOUT if pods.checkout_failed(pod) else names.COMMAND
             folder = f"{about['creationTimestamp']}-{about['uid']}"
             ended = partial(self._pod_ended, key, about["uid"])
+            began = pods.started_at(pod) or time.time()
             source = Source(about["namespace"], about["name"], container, folder, ended)
-            self.logs.follow(key, source, partial(self._hidden, record))
+            self.logs.follow(key, source, partial(self._hidden, record, began))
         elif pods.checkout_waits(pod) and pods.GONE not in pod:
             self._chores.do(about["uid"], partial(self._bring, record.run, about))
 
@@ -235,16 +237,18 @@ class KubernetesEngine:
         except UserError as error:
             self.end(run.key, {names.GIVEN_UP: f"checkout failed: {error.message}"})
 
-    def _hidden(self, record: Record) -> list[bytes]:
-        """The values of the run's secrets, which no log may show. Raises ``TryAgainError``."""
+    def _hidden(self, record: Record, began: float) -> list[bytes]:
+        """The values of the run's secrets as they were when a pod began. Raises ``DeniedError``, ``TryAgainError``."""
         profile = policies.profile_of(self.policy, record.run.spec)
         namespace = policies.namespace_of(self.policy, record.run.repository.name, profile)
         values: list[bytes] = []
         for name in dict.fromkeys((*profile.secrets, *record.run.spec.secrets)):
             try:
-                found = self.cluster.secret(namespace, name)
-            except Gone:  # then the command has no value of it either
-                continue
+                found, changed_at = self.cluster.secret(namespace, name)
+            except Gone as error:  # the command began with a value of it
+                raise DeniedError(f"secret {name} is gone, so its values can't be struck out") from error
+            if changed_at > began + 1:  # whole seconds
+                raise DeniedError(f"secret {name} was changed meanwhile, so its values can't be struck out")
             values += [base64.b64decode(value) for value in found.values()]
         return values
 

@@ -12,7 +12,7 @@ from typing import Any
 from fyre import run as runs
 from fyre.engines.kubernetes import names, observe, pods
 from fyre.engines.kubernetes.pods import Object
-from fyre.run import Record
+from fyre.run import Record, Run
 from fyre.state import State
 
 log = logging.getLogger(__name__)
@@ -31,26 +31,29 @@ class Known:
         self._hints: dict[str, str] = {}
 
     def take_job(self, job: Object) -> str:
-        """Know a Job, unless a newer state of it is known; its run's key, or "" where it carries none."""
+        """Know a Job, unless a newer state of it is known; its run's key, or "" where it is none of ours."""
         job = pods.trimmed(job)
-        key: str = (job["metadata"].get("labels") or {}).get(names.KEY, "")
-        notes = pods.notes(job)
-        if not key or names.RUN not in notes:
-            log.warning("Job %s carries our labels and no run: left alone", job["metadata"]["name"])
+        run = _run_of(job)
+        if run is None and not self._is_known(job):
+            log.warning("Job %s carries our labels and no run that can be read: left alone", job["metadata"]["name"])
             return ""
+        key: str = job["metadata"]["labels"][names.KEY]
         with self._mutex:
             known = self._jobs.get(key)
             if known is not None and _version(known) > _version(job):
                 return key
-            if key not in self._records:
-                self._records[key] = Record(runs.from_json(json.loads(notes[names.RUN])))
-            notes[names.RUN] = ""  # it is in the record now, and there are thousands
+            if key not in self._records and run is not None:
+                self._records[key] = Record(run)
+            _clear(job)
             self._jobs[key] = job
         return key
 
     def take_pod(self, pod: Object, *, gone: bool) -> str:
         """Know a pod; what a deleted one said last still counts. Its run's key."""
-        key: str = pod["metadata"]["labels"].get(names.KEY, "")
+        about = pod["metadata"]
+        key: str = about["labels"].get(names.KEY, "")
+        if about["labels"].get("batch.kubernetes.io/job-name") != _name(about["labels"]):
+            return ""  # a copy that somebody made
         if gone:
             pod[pods.GONE] = True
         with self._mutex:
@@ -84,6 +87,12 @@ class Known:
             found = list(self._pods.get(key, {}).values())
             now = self._records[key] = observe.record(before, job, found, self._hints.get(key, ""))
         return before, now, job, found
+
+    def _is_known(self, job: Object) -> bool:
+        """Whether it is a Job that was read before, though its run's annotation is broken now."""
+        with self._mutex:
+            known = self._jobs.get((job["metadata"].get("labels") or {}).get(names.KEY, ""))
+        return known is not None and known["metadata"]["name"] == job["metadata"]["name"]
 
     def hint(self, key: str, text: str) -> bool:
         """Know what events say of a run; False when that is nothing new."""
@@ -140,6 +149,43 @@ class Known:
                 for key, record in self._records.items()
                 if not record.state.final and key in self._jobs
             ]
+
+
+def _name(labels: dict[str, str]) -> str:
+    return names.job(labels.get(names.INSTANCE, ""), labels.get(names.KEY, ""))
+
+
+def _run_of(job: Object) -> Run | None:
+    """The run that a Job is for; None where it is a copy, or where nobody can read it."""
+    about = job["metadata"]
+    if about["name"] != _name(about.get("labels") or {}):
+        return None
+    try:
+        return runs.from_json(json.loads(pods.notes(job)[names.RUN]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _clear(job: Object) -> None:
+    """Let go of what is in the record by now, and of notes that somebody made unreadable."""
+    notes = pods.notes(job)
+    notes[names.RUN] = ""  # there are thousands
+    for name, read in ((names.OUTCOME, observe.read_outcome), (names.CARRIED, _shas)):
+        try:
+            read(notes.get(name) or _EMPTY[name])
+        except (TypeError, ValueError) as error:
+            log.warning("Job %s: annotation %s is not what Fyre wrote: %s", job["metadata"]["name"], name, error)
+            del notes[name]
+
+
+_EMPTY = {names.OUTCOME: '{"state": "succeeded"}', names.CARRIED: "[]"}
+
+
+def _shas(text: str) -> tuple[str, ...]:
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(sha, str) for sha in found):
+        raise ValueError("no list of SHAs")
+    return tuple(found)
 
 
 def _version(thing: Object) -> int:

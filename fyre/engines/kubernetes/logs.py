@@ -26,7 +26,10 @@ from fyre.errors import TryAgainError, UserError
 log = logging.getLogger(__name__)
 
 _PAUSE = (0.2, 5.0)  # seconds between two tries to read a log, at first and at most
-_HEAD = 1024  # bytes by which a log is known again
+_HEAD, _TAIL = 1024, 4096  # bytes by which a log is known again
+_ROTATES = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
+
+LOST = b"\n[fyre: some output was lost here]\n"
 
 
 class Source:
@@ -167,13 +170,28 @@ class Logs:
     def _copy(self, folder: Path, source: Source, hidden: tuple[bytes, ...]) -> bool:
         """Append what is not there yet; whether that was the rest of it."""
         over = cache(source.ended)  # asked once what came has come to an end
+        head, known = b"", 0
         writer = capped.Writer(str(folder / "log"), self._cap)
         try:
-            for piece in unseen(self._pieces(source, Redactor(hidden), over), _head(folder), writer.written):
+            if writer.written:  # a connection broke, or this server is another one
+                head, known = self._catch_up(folder, writer, source, hidden)
+            for piece in unseen(self._pieces(source, Redactor(hidden), over), head, known):
                 writer.write(piece)
+            if over() and writer.written > _ROTATES and not self._stopped.is_set():
+                self._catch_up(folder, writer, source, hidden)  # a follower may be left behind in a rotated file
         finally:
             writer.close()
         return over()
+
+    def _catch_up(
+        self, folder: Path, writer: capped.Writer, source: Source, hidden: tuple[bytes, ...]
+    ) -> tuple[bytes, int]:
+        """Append what a log now holds after what is kept of it; how it begins now, and its length."""
+        redactor = Redactor(hidden)
+        raw = self._cluster.log(source.namespace, source.pod, source.container, follow=False)
+        now = b"".join(map(redactor.feed, raw)) + (redactor.rest() if source.ended() else b"")
+        writer.write(missed(now, _head(folder), writer.written, capped.tail(str(folder / "log"), _TAIL)))
+        return now[:_HEAD], len(now)
 
     def _pieces(self, source: Source, redactor: Redactor, over: Callable[[], bool]) -> Iterator[bytes]:
         raw = self._cluster.log(source.namespace, source.pod, source.container, follow=not source.ended())
@@ -196,12 +214,23 @@ def unseen(pieces: Iterator[bytes], head: bytes, known: int) -> Iterator[bytes]:
     if head.startswith(text) and len(text) < len(head):
         return  # broken off before it came to anything new
     if not text.startswith(head):
-        yield b"\n[fyre: some output was lost here]\n"
+        yield LOST
         known = 0
     for piece in chain([text], pieces):
         if known < len(piece):
             yield piece[known:]
         known = max(0, known - len(piece))
+
+
+def missed(now: bytes, head: bytes, known: int, tail: bytes) -> bytes:
+    """What a log holds ``now`` after the ``known`` bytes, of which the first and the last are given.
+
+    The kubelet gives the newest file alone: after a rotation the last bytes are looked for in it.
+    """
+    if now.startswith(head):
+        return now[known:]
+    at = now.find(tail)
+    return now[at + len(tail) :] if at >= 0 and tail else LOST + now
 
 
 def _head(folder: Path) -> bytes:

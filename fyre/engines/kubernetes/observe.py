@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from fyre.engines.kubernetes import names, pods, verdicts
 from fyre.engines.kubernetes.pods import Object
@@ -35,14 +36,21 @@ def record(before: Record, job: Object, found: Collection[Object], hint: str = "
     """What is known now. ``hint`` is what events say of a run that has no pod or no container yet."""
     notes = _notes(before, job)
     if names.OUTCOME in pods.notes(job):
-        told = json.loads(pods.notes(job)[names.OUTCOME])
-        return replace(notes, **{**told, "state": State(told["state"])})
+        return replace(notes, **read_outcome(pods.notes(job)[names.OUTCOME]))
     if before.state.final:
         return notes  # what has ended stays ended, whatever becomes of its pods
     tries = sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
     seen = _seen(notes, tries)
     ended = _ended(seen, job, tries)
     return ended if ended is not None else _pending(seen, job, tries, hint)
+
+
+def read_outcome(text: str) -> dict[str, Any]:
+    """What ``outcome`` wrote, this version's or a later one's. Raises ``ValueError`` where that is nothing of ours."""
+    told = json.loads(text)
+    if not isinstance(told, dict) or "state" not in told:
+        raise ValueError("it holds no state")
+    return {**{name: told[name] for name in _OUTCOME if name in told}, "state": State(told["state"])}
 
 
 def outcome(record: Record) -> str:
@@ -113,7 +121,9 @@ def _seen(record: Record, tries: list[Object]) -> Record:
 def _ended(seen: Record, job: Object, tries: list[Object]) -> Record | None:
     """How it ended, if it has."""
     good = next((pod for pod in tries if pods.terminated(pod).get("exitCode") == 0), None)
-    if good is not None and (pods.timed_out(good) or pods.told_to_end(good)):  # and it did so politely
+    if good is not None and (
+        pods.timed_out(good, seen.run.spec.timeout) or pods.told_to_end(good)
+    ):  # and it did so politely
         return _put_to_an_end(seen, job, good) or _at(verdicts.judged(seen, job, good), job, good)
     if good is not None or pods.condition(job, "Complete").get("status") == "True":
         return _at(replace(seen, state=State.SUCCEEDED, exit_code=0, reason=""), job, good)
@@ -140,7 +150,10 @@ def _put_to_an_end(seen: Record, job: Object, pod: Object | None) -> Record | No
     given_up = pods.notes(job).get(names.GIVEN_UP)
     if seen.cancelled_by:
         return _at(replace(seen, state=State.CANCELLED, reason=""), job, pod)
-    return _at(replace(seen, state=State.ERROR, reason=given_up), job, pod) if given_up else None
+    if not given_up:
+        return None
+    state = State.FAILED if given_up.startswith("timed out after ") else State.ERROR
+    return _at(replace(seen, state=state, reason=given_up), job, pod)
 
 
 def _pending(seen: Record, job: Object, tries: list[Object], hint: str) -> Record:

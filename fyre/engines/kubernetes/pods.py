@@ -39,10 +39,17 @@ def finished(pod: Object) -> bool:
     return "terminated" in command(pod).get("state", {}) or phase(pod) in ("Succeeded", "Failed") or GONE in pod
 
 
-def timed_out(pod: Object) -> bool:
-    """Whether the command took longer than it may: ``command.sh`` says so, or the kubelet."""
+def timed_out(pod: Object, timeout: float | None) -> bool:
+    """Whether the command took longer than it may: ``command.sh`` says so, or the kubelet.
+
+    A command can write that too; it is believed where it took that long (times are whole seconds).
+    """
+    if pod.get("status", {}).get("reason") == "DeadlineExceeded":
+        return True
+    ended, begun = ended_at(pod), started_at(pod)
+    took = ended - begun if ended is not None and begun is not None else 0.0
     told = str(terminated(pod).get("message", ""))
-    return told.startswith("timed out after ") or pod.get("status", {}).get("reason") == "DeadlineExceeded"
+    return bool(timeout) and told.startswith("timed out after ") and took >= (timeout or 0) - 1
 
 
 def has_output(pod: Object) -> bool:
@@ -92,6 +99,11 @@ def started_at(pod: Object) -> float | None:
     """When the command began: whole seconds since the epoch."""
     state = command(pod).get("state", {})
     return seconds((state.get("running") or state.get("terminated") or {}).get("startedAt"))
+
+
+def ended_at(pod: Object) -> float | None:
+    """When the command ended: whole seconds since the epoch; None while it has not."""
+    return seconds(terminated(pod).get("finishedAt"))
 
 
 def living(pods: Iterable[Object]) -> list[Object]:

@@ -25,6 +25,9 @@ ASK = 10.0
 EVERY = 1.0
 """Seconds between two looks at all that waits."""
 
+OVERDUE = 120.0
+"""Seconds past its timeout after which a command is ended from outside: longer than any grace should be."""
+
 _PRUNE_EVERY = 3600.0
 
 
@@ -72,7 +75,11 @@ class Tender:
 
     def _tend(self, record: Record, job: Object, found: list[Object]) -> None:
         key, now = record.run.key, time.time()
-        if record.cancelled_by or names.GIVEN_UP in pods.notes(job) or any(map(pods.started, found)):
+        if record.cancelled_by or names.GIVEN_UP in pods.notes(job):
+            return
+        running = [pod for pod in pods.active(found) if pods.started(pod)]
+        if running:
+            self._bound(record, running, now)
             return
         stuck = observe.trouble(found)
         if stuck is None and not job["spec"].get("suspend"):
@@ -83,9 +90,17 @@ class Tender:
                 self._engine.end(key, {names.GIVEN_UP: stuck.reason})
             return
         self._since.pop(key, None)
-        if now - record.run.created_at > self._engine.policy.queue_limit:
-            waited = units.text_of(now - record.run.created_at)
+        since = max([record.run.created_at, *filter(None, map(pods.ended_at, found))])  # of the try before
+        if now - since > self._engine.policy.queue_limit:
+            waited = units.text_of(now - since)
             self._engine.end(key, {names.GIVEN_UP: f"gave up after {waited} in the queue: {record.reason}"})
+
+    def _bound(self, record: Record, running: list[Object], now: float) -> None:
+        """End what is far past its timeout: a command can kill the watcher that shares its container."""
+        timeout = record.run.spec.timeout
+        begun = max(filter(None, map(pods.started_at, running)), default=now)
+        if timeout and now - begun > timeout + OVERDUE:
+            self._engine.end(record.run.key, {names.GIVEN_UP: f"timed out after {units.text_of(timeout)}"})
 
     def _by_events(self, record: Record, job: Object, found: list[Object]) -> observe.Trouble | None:
         """What events say of a Job without a pod, or of a pod without a container."""

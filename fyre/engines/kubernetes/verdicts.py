@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from fyre import units
@@ -9,6 +10,7 @@ from fyre.engines import endings
 from fyre.engines.kubernetes import names, pods
 from fyre.engines.kubernetes.pods import Object
 from fyre.run import Record
+from fyre.spec import Spec
 from fyre.state import State
 
 
@@ -17,17 +19,17 @@ def judged(seen: Record, job: Object, pod: Object | None) -> Record:
     failed = pods.line(pods.condition(job, "Failed").get("message", ""))
     if pod is None:
         return replace(seen, state=State.ERROR, reason=f"no pod of it is left to ask: {failed or 'nobody says why'}")
-    if pods.timed_out(pod):
+    if pods.timed_out(pod, seen.run.spec.timeout):
         text = f"timed out after {units.text_of(seen.run.spec.timeout or 0)}"
         return replace(seen, state=State.FAILED, reason=text)
-    why = _taken_away(pod, job) or _never_began(pod)
+    why = _taken_away(seen, pod, job) or _never_began(seen, pod)
     if not why and not pods.terminated(pod):
         said = pods.line(pod["status"].get("message", "")) or failed
         why = f"its pod ended without an exit code: {said or 'nobody says why'}"
     return replace(seen, state=State.ERROR, reason=why) if why else _by_exit_code(seen, pods.terminated(pod))
 
 
-def _never_began(pod: Object) -> str:
+def _never_began(seen: Record, pod: Object) -> str:
     """Why the command was not started; empty when it was."""
     checkout, command = pods.terminated(pod, names.CHECKOUT), pods.terminated(pod)
     if checkout.get("exitCode"):
@@ -36,13 +38,27 @@ def _never_began(pod: Object) -> str:
     told = pods.line(command.get("message", ""))
     if command.get("reason") in ("StartError", "ContainerCannotRun"):
         return f"the container can't be started: {pods.short(told)}"
-    return told if command.get("exitCode") == names.NOT_STARTED or told.startswith("setup failed") else ""
+    return told if _is_the_wrappers(seen.run.spec, told, command.get("exitCode")) else ""
 
 
-def _taken_away(pod: Object, job: Object) -> str:
+def _is_the_wrappers(spec: Spec, told: str, code: int | None) -> bool:
+    """Whether ``command.sh`` would say that of this run: the command can write there too, and a status is public."""
+    if told == f"setup failed: timed out after {units.text_of(spec.timeout or 0)}":
+        return bool(spec.setup)
+    if code != names.NOT_STARTED:
+        return False
+    workdir = f"workdir {pods.line(spec.workdir or '.')} "
+    if told in ("there is no checkout", workdir + "is not in this commit", workdir + "leads out of the checkout"):
+        return True
+    found = re.fullmatch(r"setup failed: `(.*)` exit \d+", told)
+    return found is not None and any(pods.line(setup).startswith(found[1].rstrip("\ufffd ")) for setup in spec.setup)
+
+
+def _taken_away(seen: Record, pod: Object, job: Object) -> str:
     """Who ended the pod, where that was not the command's doing; empty when it was."""
     disruption, said = pods.condition(pod, "DisruptionTarget"), pods.line(pod["status"].get("message", ""))
-    when = "" if pods.started(pod) else " before the command started"
+    unknown = pods.terminated(pod).get("reason") == "ContainerStatusUnknown"  # its start was forgotten as well
+    when = "" if pods.started(pod) or (unknown and seen.tries) else " before the command started"
     if pod["status"].get("reason") == "Evicted":
         return f"evicted{when}: {said}"
     if disruption.get("status") == "True":
@@ -50,7 +66,7 @@ def _taken_away(pod: Object, job: Object) -> str:
         return f"{what}{when}: {pods.line(disruption.get('message', ''))}"
     if pods.deleted_at(pod) is not None and pods.told_to_end(pod):
         return _deleted_by(job) + when
-    if pods.terminated(pod).get("reason") == "ContainerStatusUnknown":
+    if unknown:
         return "lost: the node no longer knows how the command ended"
     return ""
 

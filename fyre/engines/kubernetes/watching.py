@@ -143,4 +143,8 @@ def _end(answer: Any) -> None:  # noqa: ANN401 - urllib3's response
 
 
 def _hand_on(changed: Callable[[str, Object], None], event: str, thing: Object) -> None:
-    changed(event, pods.trimmed(thing))
+    try:
+        changed(event, pods.trimmed(thing))
+    except Exception:
+        # One object that nobody can read must not keep the news of the others away; the informer would not say so.
+        log.exception("what became of %s was not understood", thing.get("metadata", {}).get("name"))

@@ -1,0 +1,82 @@
+"""What is heard of Jobs and pods: copies and what nobody can read are left alone, and stop nobody else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from fyre import run as runs
+from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes.known import Known
+from fyre.state import State
+from tests.engines.contract import make_run
+
+RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
+LABELS = {names.INSTANCE: "fyre", names.KEY: RUN.key}
+
+
+def job(name: str = f"fyre-{RUN.key}", version: int = 1, **notes: str) -> dict[str, Any]:
+    told = {names.RUN: json.dumps(runs.to_json(RUN)), **{names.PREFIX + key: text for key, text in notes.items()}}
+    about = {"name": name, "namespace": "lab", "labels": dict(LABELS), "resourceVersion": str(version)}
+    return {"metadata": {**about, "annotations": told}, "spec": {}, "status": {}}
+
+
+def pod(job_name: str = f"fyre-{RUN.key}") -> dict[str, Any]:
+    labels = {**LABELS, "batch.kubernetes.io/job-name": job_name}
+    return {"metadata": {"name": "p", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": labels},
+            "spec": {}, "status": {"phase": "Pending"}}  # fmt: skip
+
+
+def test_a_job_and_its_pod_are_known() -> None:
+    known = Known()
+    assert known.take_job(job()) == known.take_pod(pod(), gone=False) == RUN.key
+    seen = known.refresh(RUN.key)
+    assert seen is not None
+    assert (seen[1].run, len(seen[3])) == (RUN, 1)
+
+
+def test_older_news_are_no_news() -> None:
+    known = Known()
+    known.take_job(job(version=7, reported="new"))
+    known.take_job(job(version=5, reported="old"))
+    seen = known.refresh(RUN.key)
+    assert seen is not None
+    assert seen[1].reported == "new"
+
+
+def test_copies_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    known = Known()
+    assert known.take_job(job("copy")) == ""
+    assert known.take_pod(pod("copy"), gone=False) == ""
+    assert "left alone" in caplog.text
+    assert known.records() == []
+
+
+@pytest.mark.parametrize(
+    "notes", [{"outcome": '{"state": "garbage"}'}, {"outcome": "{"}, {"carried": "7"}, {"carried": "{"}]
+)
+def test_notes_that_nobody_can_read_are_not_believed(notes: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    known = Known()
+    assert known.take_job(job(**notes)) == RUN.key
+    seen = known.refresh(RUN.key)
+    assert seen is not None
+    assert seen[1].state is State.QUEUED
+    assert "is not what Fyre wrote" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+def test_a_run_that_nobody_can_read_stops_nobody(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    known, broken = Known(), job()
+    broken["metadata"]["annotations"][names.RUN] = text
+    assert known.take_job(broken) == ""
+    assert known.take_job(job()) == RUN.key
+    again = job(version=2, reported="x")
+    again["metadata"]["annotations"][names.RUN] = text  # broken while we look on: it is known whose it is
+    assert known.take_job(again) == RUN.key
+    record = known.record(RUN.key)
+    assert record is not None
+    assert record.run == RUN
