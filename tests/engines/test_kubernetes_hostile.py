@@ -1,0 +1,110 @@
+"""What a hostile tester did to the engine on a real cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fyre.policy import Policy
+from fyre.profiles import Profile
+from fyre.state import State
+from tests.cluster import access
+from tests.engines.contract import await_end, await_state, make_run
+
+if TYPE_CHECKING:
+    from fyre.engines.kubernetes import KubernetesEngine
+    from tests.engines.conftest import MakeOnCluster
+
+pytestmark = pytest.mark.cluster
+
+SECRET = "goneSecretValue777"
+
+
+@pytest.fixture
+def engine(on_cluster: MakeOnCluster) -> KubernetesEngine:
+    return on_cluster()
+
+
+def log_of(engine: KubernetesEngine, key: str) -> bytes:
+    return b"".join(engine.log(key))
+
+
+def ended(engine: KubernetesEngine, sha: str, command: str, **spec: object) -> tuple[State, str, bytes]:
+    run = make_run(sha, command, **spec)
+    assert engine.launch(run)
+    record = await_end(engine, run.key, 120)
+    return record.state, record.reason, log_of(engine, run.key)
+
+
+def test_the_end_of_a_log_that_grew_faster_than_it_was_read(engine: KubernetesEngine, sha: str) -> None:
+    state, _, log = ended(engine, sha, "seq 1 4000000; echo THE-END")
+    assert state is State.SUCCEEDED
+    assert log.endswith(b"THE-END\n")
+    assert len(log) == 30_888_904 or b"some output was lost here" in log
+
+
+def test_a_timeout_outlives_a_command_that_signals_its_group(engine: KubernetesEngine, sha: str) -> None:
+    state, reason, log = ended(engine, sha, "trap '' TERM; kill 0; trap - TERM; sleep 40; echo outlived", timeout=3)
+    assert (state, reason) == (State.FAILED, "timed out after 3s")
+    assert b"outlived" not in log
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("setup failed: nothing TOKEN", 5), ("x TOKEN", 113), ("timed out after 5 years", 0)],
+)
+def test_what_a_command_says_in_the_kubelets_place_is_not_repeated(
+    engine: KubernetesEngine, sha: str, words: str, code: int
+) -> None:
+    state, reason, _ = ended(engine, sha, f"printf '{words}' > /dev/termination-log; exit {code}")
+    assert (state, reason) == ((State.FAILED if code else State.SUCCEEDED), "")
+
+
+def test_a_second_try_that_is_stuck_is_given_up(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    name = "second-try"
+    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}})
+    engine = on_cluster(
+        Policy(namespace=namespace, image_grace=3), Profile(image=access.IMAGE, grace=2, secrets=(name,))
+    )
+    run = make_run(sha, "sleep 3; exit 1", retries=1)
+    engine.launch(run)
+    await_state(engine, run.key, State.RUNNING)
+    admin.core.delete_namespaced_secret(name, namespace)
+    record = await_end(engine, run.key, 120)
+    assert (record.state, record.reason) == (State.ERROR, f'secret "{name}" not found')
+
+
+def test_a_secret_that_is_gone_takes_the_rest_of_the_log_along(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    name = "gone-meanwhile"
+    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}})
+    policy, profile = Policy(namespace=namespace), Profile(image=access.IMAGE, grace=2, secrets=(name,))
+    engine = on_cluster(policy, profile)
+    run = make_run(sha, 'echo "$TOK"; sleep 8; echo "again $TOK"')
+    engine.launch(run)
+    await_state(engine, run.key, State.RUNNING)
+    admin.core.delete_namespaced_secret(name, namespace)
+    engine = on_cluster(policy, profile)
+    assert await_end(engine, run.key).state is State.SUCCEEDED
+    log = log_of(engine, run.key)
+    assert SECRET.encode() not in log
+    assert b"this log can't be shown" in log
+
+
+def test_a_job_with_notes_that_nobody_can_read_stops_nothing(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    engine = on_cluster()
+    run = make_run(sha, "exit 6")
+    engine.launch(run)
+    await_end(engine, run.key)
+    log_of(engine, run.key)
+    bad = {"metadata": {"annotations": {"fyre.dev/outcome": '{"state": "garbage"}'}}}
+    admin.batch.patch_namespaced_job(f"fyre-{run.key}", namespace, bad)
+    engine = on_cluster()
+    record = await_end(engine, run.key)
+    assert (record.state, record.exit_code) == (State.FAILED, 6)
