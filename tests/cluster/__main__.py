@@ -33,7 +33,8 @@ def main() -> int:
             Path(sys.argv[1] + ".pid").write_text(str(os.getpid()))
         print(f"ready {cluster.kubeconfig}", flush=True)
         while True:
-            signal.sigwait({signal.SIGUSR1})
+            while signal.sigtimedwait({signal.SIGUSR1}, 1) is None:
+                pass  # an interrupt is noticed between two waits
             cluster.kill("kube-apiserver")
             time.sleep(3)
             cluster.start_api_server()
