@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from fyre.receiver.lfs import Lfs
 from fyre.receiver.relay import Relay
 from fyre.run import Repository
 
+_HEARD_OF = (0.0, 0.5, 1.5)  # seconds between two questions: an API server hears of a new Role a moment later
 _CHECKOUT = 3600.0  # seconds that a checkout may still need its key after the longest wait in the queue
 
 
@@ -151,14 +153,16 @@ def check_rights(api: Api, policy: Policy, *, exec_mode: bool) -> None:
     """Ask the cluster for every right that a run takes. Raises ``UserError`` that names those which are missing."""
     for space in policies.namespaces(policy):
         role = rbac.role(space, secrets=rbac.secrets(policy), exec_mode=exec_mode)
-        missing = [
-            f"{verb} {resource}{f' {name}' if name else ''}"
-            for group, resource, verb, name in rbac.needed(role)
-            if not api.may(space, group, resource, verb, name)
-        ]
+        missing = list(rbac.needed(role))
+        for pause in _HEARD_OF:
+            time.sleep(pause)
+            missing = [right for right in missing if not api.may(space, *right)]
+            if not missing:
+                break
         if missing:
+            named = [f"{verb} {resource}{f' {name}' if name else ''}" for _, resource, verb, name in missing]
             raise UserError(
-                f"in namespace {space} we may not {', '.join(missing)}",
+                f"in namespace {space} we may not {', '.join(named)}",
                 hint=f"an admin applies what `fyre manifests --namespace {space}{' --exec' * exec_mode}` prints, "
                 "with the same --policy where there is one",
             )

@@ -182,7 +182,7 @@ class KubernetesEngine:
     def _job_changed(self, event: str, job: Object) -> None:
         if event == "DELETED":
             self._lost(job["metadata"]["labels"].get(names.KEY, ""))
-        else:
+        elif not self.known.has(job):  # our own request's answer was first
             self._look_if_up(self.known.take_job(job))
 
     def _pod_changed(self, event: str, pod: Object) -> None:

@@ -48,6 +48,11 @@ class Known:
             self._jobs[key] = job
         return key
 
+    def has(self, job: Object) -> bool:
+        """Whether this very state of a Job is known."""
+        known = self.job((job["metadata"].get("labels") or {}).get(names.KEY, ""))
+        return known is not None and _version(known) == _version(job)
+
     def take_pod(self, pod: Object, *, gone: bool) -> str:
         """Know a pod; what a deleted one said last still counts. Its run's key."""
         about = pod["metadata"]
