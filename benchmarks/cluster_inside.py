@@ -133,7 +133,8 @@ def nothing_to_do(up: wiring.Up) -> bool:
     """Whether the first sweep is over, every delivery is taken, and neither the ledger nor the engine has work."""
     receiver, ledger, outbox = up.receiver, up.receiver.hands.ledger, up.embedded.outbox
     heard = bool(receiver._swept) and not receiver._events.qsize() and not receiver._later
-    return heard and not (ledger._touched or ledger._wanted or outbox._busy or up.engine._chores._names)  # type: ignore[attr-defined]
+    waits = any(ledger.turns._waiting.values()) or ledger._wanted
+    return heard and not (waits or outbox._busy or up.engine._chores._names)  # type: ignore[attr-defined]
 
 
 def main() -> None:
