@@ -42,7 +42,6 @@ class Workflow:
     event_file: Path
     api: str
     server: str
-    repository: str
     run_url: str
     token: str
     login: str
@@ -63,7 +62,6 @@ class Workflow:
             event_file=Path(get("GITHUB_EVENT_PATH")),
             api=get("GITHUB_API_URL"),
             server=server,
-            repository=repository,
             run_url=f"{server}/{repository}/actions/runs/{env.get('GITHUB_RUN_ID', '')}",
             token=get("GITHUB_TOKEN"),
             login=env.get("FYRE_LOGIN") or BOT,

@@ -41,7 +41,7 @@ def parse(text: str) -> Reference:
 
 
 def is_host(first: str) -> bool:
-    """Whether the first part of a reference is a registry (splitDockerDomain)."""
+    """Whether the first part of a reference is a registry (github.com/distribution/reference, splitDockerDomain)."""
     return "." in first or ":" in first or first == "localhost" or first != first.lower()
 
 

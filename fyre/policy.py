@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from fyre import units
+from fyre import images, units
 from fyre.profiles import Profile
 from fyre.spec import Spec
 
@@ -177,17 +177,12 @@ def _fits(image: str, glob: str) -> bool:
     before it: else ``python*`` would allow python.example.net/x, and ``*.example.org/*`` example.net/a.example.org/x.
     """
     host, _, path = image.partition("/")
-    if not path or not _is_host(host):
+    if not path or not images.is_host(host):
         return fnmatchcase(image, glob)
     if "/" not in glob:
         return glob.startswith("*") and fnmatchcase(image, glob)
     of_host, _, of_path = glob.partition("/")
     return fnmatchcase(host, of_host) and fnmatchcase(path, of_path)
-
-
-def _is_host(first: str) -> bool:
-    """Whether the first part of a reference is a registry (github.com/distribution/reference, splitDockerDomain)."""
-    return "." in first or ":" in first or first == "localhost" or first != first.lower()
 
 
 def _of_secrets(profile: Profile, asked: tuple[str, ...]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,23 +85,21 @@ def git_fixture() -> Callable[..., str]:
     return git
 
 
-@pytest.fixture
-def start_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
-    """Starts a whole ``fyre up`` in threads of the test, on the same root each time; the one before is stopped."""
-    from fyre.wiring import Up
-
+@contextmanager
+def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], Up]], Up]]:
+    """Makes servers and serves them in threads of the test; the one before is stopped first, the last at the end."""
     running: list[tuple[Up, threading.Thread]] = []
 
     def stop() -> None:
         while running:
             up, thread = running.pop()
             up.stop()
-            thread.join(30)
+            thread.join(seconds)
             assert not thread.is_alive(), "fyre up does not stop"
 
-    def start() -> Up:
+    def start(make: Callable[[], Up]) -> Up:
         stop()
-        up = Up(tmp_path / "state", "127.0.0.1", 0, jobs=4)
+        up = make()
         thread = threading.Thread(target=up.serve)
         thread.start()
         running.append((up, thread))
@@ -108,6 +107,15 @@ def start_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
 
     yield start
     stop()
+
+
+@pytest.fixture
+def start_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+    """Starts a whole ``fyre up`` in threads of the test, on the same root each time; the one before is stopped."""
+    from fyre.wiring import Up
+
+    with one_at_a_time() as start:
+        yield lambda: start(lambda: Up(tmp_path / "state", "127.0.0.1", 0, jobs=4))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from fyre.wiring import Up
 from tests.cluster import access
 from tests.cluster.fixtures import admin, namespace
-from tests.conftest import git
+from tests.conftest import git, one_at_a_time
 from tests.receiver.conftest import NAME, Person
 
 __all__ = ["admin", "namespace"]  # fixtures
@@ -41,29 +40,15 @@ def start_up(admin: access.Admin, namespace: str, tmp_path: Path) -> Iterator[Ca
     from fyre.policy import Policy
     from fyre.profiles import Profile
 
-    running: list[tuple[Up, threading.Thread]] = []
-
-    def stop() -> None:
-        while running:
-            up, thread = running.pop()
-            up.stop()
-            thread.join(60)
-            assert not thread.is_alive(), "fyre up does not stop"
-
-    def start(relay: str = "") -> Up:
-        stop()
+    def make(relay: str) -> Up:
         policy = Policy(namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)})
         role = rbac.role(namespace, secrets=(), exec_mode=not relay)
         config = admin.kubeconfig(namespace, tmp_path, role["rules"])
         on = OnCluster(policy, kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay)
-        up = Up(tmp_path / "state", "127.0.0.1", 0, jobs=1, on=on)
-        thread = threading.Thread(target=up.serve)
-        thread.start()
-        running.append((up, thread))
-        return up
+        return Up(tmp_path / "state", "127.0.0.1", 0, jobs=1, on=on)
 
-    yield start
-    stop()
+    with one_at_a_time(60) as start:
+        yield lambda relay="": start(lambda: make(relay))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -25,11 +24,10 @@ from fyre.engines.kubernetes.logs import Logs, Source
 from fyre.engines.kubernetes.pods import Object
 from fyre.engines.kubernetes.watching import Watch
 from fyre.engines.store import Store
+from fyre.engines.subscribers import Subscribers
 from fyre.errors import TryAgainError, UserError
 from fyre.policy import Policy
 from fyre.run import Record, Run
-
-log = logging.getLogger(__name__)
 
 _SYNC = 60.0  # seconds for the first list, and for the rest of a log
 
@@ -61,7 +59,7 @@ class KubernetesEngine:
         self.logs = Logs(cluster, state / "live", Store(store or str(state / "logs")), log_cap)
         self._delivery, self._checkout_image = delivery, checkout_image
         self._brought: set[str] = set()  # uids of pods that have their code
-        self._subscribers: list[Callable[[str], None]] = []
+        self._subscribers = Subscribers()
         self._chores = Chores()
         self._closed = threading.Event()
         self._watches = [
@@ -140,7 +138,7 @@ class KubernetesEngine:
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """Have ``changed(key)`` called on every change of a record."""
-        self._subscribers.append(changed)
+        self._subscribers.add(changed)
 
     def close(self) -> None:
         """Stop watching; the Jobs go on."""
@@ -160,7 +158,7 @@ class KubernetesEngine:
             return
         before, record, job, found = seen
         if record != before:
-            self._tell(key)
+            self._subscribers.tell(key)
         if names.OUTCOME in pods.notes(job):
             return  # its log is kept, its end written down
         for pod in found:
@@ -196,7 +194,7 @@ class KubernetesEngine:
     def _lost(self, key: str) -> None:
         """A Job is gone. Where its end was not written yet, it is told, and what there is of its log is kept."""
         if self.known.lose_job(key):
-            self._tell(key)
+            self._subscribers.tell(key)
             self._chores.do(key, partial(self._conclude, key))
 
     def _met(self, run: Run, namespace: str) -> bool:
@@ -298,10 +296,3 @@ class KubernetesEngine:
         if record is None or self._closed.is_set():
             return False
         return not record.state.final or self.logs.reading(key)
-
-    def _tell(self, key: str) -> None:
-        for changed in list(self._subscribers):
-            try:
-                changed(key)
-            except Exception:  # theirs to mend; the others are told, and the runs watched
-                log.exception("a subscriber failed on %s", key)

@@ -33,12 +33,13 @@ class Known:
     def take_job(self, job: Object) -> str:
         """Know a Job, unless a newer state of it is known; its run's key, or "" where it is none of ours."""
         job = pods.trimmed(job)
-        run = _run_of(job)
-        if run is None and not self._is_known(job):
-            log.warning("Job %s carries our labels and no run that can be read: left alone", job["metadata"]["name"])
-            return ""
-        key: str = job["metadata"]["labels"][names.KEY]
         with self._mutex:
+            run = None if self._is_known(job) else _run_of(job)  # read once: a Job is heard of many times
+            if run is None and not self._is_known(job):
+                name = job["metadata"]["name"]
+                log.warning("Job %s carries our labels and no run that can be read: left alone", name)
+                return ""
+            key: str = job["metadata"]["labels"][names.KEY]
             known = self._jobs.get(key)
             if known is not None and _version(known) > _version(job):
                 return key
@@ -94,9 +95,8 @@ class Known:
         return before, now, job, found
 
     def _is_known(self, job: Object) -> bool:
-        """Whether it is a Job that was read before, though its run's annotation is broken now."""
-        with self._mutex:
-            known = self._jobs.get((job["metadata"].get("labels") or {}).get(names.KEY, ""))
+        """Whether it is a Job that was read before, even though its run's annotation may be broken now."""
+        known = self.job((job["metadata"].get("labels") or {}).get(names.KEY, ""))
         return known is not None and known["metadata"]["name"] == job["metadata"]["name"]
 
     def hint(self, key: str, text: str) -> bool:
@@ -175,22 +175,13 @@ def _clear(job: Object) -> None:
     """Let go of what is in the record by now, and of notes that somebody made unreadable."""
     notes = pods.notes(job)
     notes[names.RUN] = ""  # there are thousands
-    for name, read in ((names.OUTCOME, observe.read_outcome), (names.CARRIED, _shas)):
+    for name, read in ((names.OUTCOME, observe.read_outcome), (names.CARRIED, observe.read_carried)):
         try:
-            read(notes.get(name) or _EMPTY[name])
+            if name in notes:
+                read(notes[name])
         except (TypeError, ValueError) as error:
             log.warning("Job %s: annotation %s is not what Fyre wrote: %s", job["metadata"]["name"], name, error)
             del notes[name]
-
-
-_EMPTY = {names.OUTCOME: '{"state": "succeeded"}', names.CARRIED: "[]"}
-
-
-def _shas(text: str) -> tuple[str, ...]:
-    found = json.loads(text)
-    if not isinstance(found, list) or not all(isinstance(sha, str) for sha in found):
-        raise ValueError("no list of SHAs")
-    return tuple(found)
 
 
 def _version(thing: Object) -> int:

@@ -53,6 +53,14 @@ def read_outcome(text: str) -> dict[str, Any]:
     return {**{name: told[name] for name in _OUTCOME if name in told}, "state": State(told["state"])}
 
 
+def read_carried(text: str) -> tuple[str, ...]:
+    """The SHAs that share an outcome. Raises ``ValueError`` where that is nothing of ours."""
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(sha, str) for sha in found):
+        raise ValueError("no list of SHAs")
+    return tuple(found)
+
+
 def outcome(record: Record) -> str:
     """The part of a record that is kept on the Job, as JSON."""
     return json.dumps({name: getattr(record, name) for name in _OUTCOME}, separators=(",", ":"))
@@ -96,7 +104,7 @@ def _notes(before: Record, job: Object) -> Record:
     return replace(
         before,
         reported=told.get(names.REPORTED, ""),
-        carried=tuple(json.loads(told.get(names.CARRIED, "[]"))),
+        carried=read_carried(told.get(names.CARRIED, "[]")),
         cancelled_by=told.get(names.CANCELLED_BY, ""),
     )
 

@@ -21,6 +21,7 @@ from fyre.engines.local.listener import Listener
 from fyre.engines.local.records import Folder
 from fyre.engines.local.spawner import Spawner
 from fyre.engines.local.supervisor import LOST
+from fyre.engines.subscribers import Subscribers
 from fyre.errors import UserError
 from fyre.run import Record, Repository, Run
 from fyre.state import State
@@ -64,7 +65,7 @@ class LocalEngine:
         self._deaths: Counter[str] = Counter()
         self._pause_until = 0.0
         self._news: deque[str] = deque()  # keys that changed in a caller's thread
-        self._subscribers: list[Callable[[str], None]] = []
+        self._subscribers = Subscribers()
         self._listener = Listener()
         self._spawner = Spawner()
         self._closed = False
@@ -145,7 +146,7 @@ class LocalEngine:
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """Have ``changed(key)`` called on every change of a record."""
-        self._subscribers.append(changed)
+        self._subscribers.add(changed)
 
     def close(self) -> None:
         """Stop watching; supervisors and their runs go on."""
@@ -194,7 +195,7 @@ class LocalEngine:
         soon = self._adopted or self._pause_until > time.monotonic()
         self._hear(_ADOPTED_POLL if soon else 60.0)
         while self._news:
-            self._tell(self._news.popleft())
+            self._subscribers.tell(self._news.popleft())
         for key in list(self._adopted):
             self._look_at_adopted(key)
         if time.monotonic() - self._pruned > _PRUNE_EVERY:
@@ -212,7 +213,7 @@ class LocalEngine:
                 del self._queue[key]
                 self._records[key] = replace(self._records[key], state=State.STARTING)
                 self._listener.add(pipe, key)
-            self._tell(key)
+            self._subscribers.tell(key)
 
     def _hear(self, seconds: float) -> None:
         """Wait for news. Who is gone is noted first, whatever happens next: that is heard but once."""
@@ -221,7 +222,7 @@ class LocalEngine:
         for key, gone in heard:
             if not gone:
                 self._look(key)
-                self._tell(key)
+                self._subscribers.tell(key)
 
     def _look_at_adopted(self, key: str) -> None:
         before, folder = self._records[key], self._folder(key)
@@ -233,7 +234,7 @@ class LocalEngine:
             self._gone(key)
         self._look(key)
         if self._records[key] != before:
-            self._tell(key)
+            self._subscribers.tell(key)
 
     def _gone(self, key: str) -> None:
         """A supervisor is gone. Usually it wrote an outcome; else the run is lost, cancelled, or was never started."""
@@ -296,10 +297,3 @@ class LocalEngine:
 
     def _folder(self, key: str) -> Folder:
         return Folder(self._runs / key)
-
-    def _tell(self, key: str) -> None:
-        for changed in list(self._subscribers):
-            try:
-                changed(key)
-            except Exception:  # theirs to mend; the others are told, and the runs watched
-                log.exception("a subscriber failed on %s", key)
