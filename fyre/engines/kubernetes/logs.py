@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _PAUSE = (0.2, 5.0)  # seconds between two tries to read a log, at first and at most
 _HEAD, _TAIL = 1024, 4096  # bytes by which a log is known again
 _ROTATES = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
+_SETTLES = 1.0  # seconds between two looks at the end of a log
 
 LOST = b"\n[fyre: some output was lost here]\n"
 
@@ -177,11 +178,21 @@ class Logs:
                 head, known = self._catch_up(folder, writer, source, hidden)
             for piece in unseen(self._pieces(source, Redactor(hidden), over), head, known):
                 writer.write(piece)
-            if over() and writer.written > _ROTATES and not self._stopped.is_set():
-                self._catch_up(folder, writer, source, hidden)  # a follower may be left behind in a rotated file
+            if over() and writer.written > _ROTATES:
+                self._settle(folder, writer, source, hidden)
         finally:
             writer.close()
         return over()
+
+    def _settle(self, folder: Path, writer: capped.Writer, source: Source, hidden: tuple[bytes, ...]) -> None:
+        """Read until two looks see the same end: a follower may be left behind in a rotated file, and what fills a
+        pipe when the container ends comes into the file a moment after the end is told."""
+        self._catch_up(folder, writer, source, hidden)
+        grew = True
+        while grew and not self._stopped.wait(_SETTLES):
+            before = writer.written
+            self._catch_up(folder, writer, source, hidden)
+            grew = writer.written > before
 
     def _catch_up(
         self, folder: Path, writer: capped.Writer, source: Source, hidden: tuple[bytes, ...]
