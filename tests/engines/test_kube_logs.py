@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from hypothesis import assume, example, given
@@ -138,6 +139,26 @@ def test_what_was_missed_is_what_follows(whole: bytes, known: int, rotated: int)
 
 def test_what_is_gone_is_said_to_be() -> None:
     assert missed(b"new", b"old", 3, b"old") == LOST + b"new"
+
+
+def test_a_newest_file_that_is_all_known_adds_nothing() -> None:
+    assert missed(b"end", b"beginning", 20, b"of the end") == b""
+    assert missed(b"", b"beginning", 20, b"of the end") == b""
+
+
+def test_a_log_rotated_at_its_end_is_read_to_its_end_once(tmp_path: Path) -> None:
+    """The kubelet gives a file that begins otherwise, however often it is asked: that was an endless loop."""
+
+    class Rotated:
+        def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> Iterator[bytes]:
+            return iter([b"0123456789abcdef" * 70_000] if follow else [b"the newest file\n"])
+
+    over = iter([False])  # ends while it is being followed
+    source = Source("ns", "pod", "run", "1-uid", lambda: next(over, True))
+    logs = Logs(Rotated(), tmp_path / "live", Store(str(tmp_path / "kept")), 2**22)  # type: ignore[arg-type] # as above
+    logs.follow("key", source, list)
+    assert logs.wait("key", 60)
+    assert b"".join(logs.read("key", 1, None)).split(LOST)[1:] == [b"the newest file\n"]
 
 
 def test_the_last_bytes_of_a_capped_log(tmp_path: Path) -> None:

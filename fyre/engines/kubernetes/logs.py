@@ -185,24 +185,29 @@ class Logs:
         return over()
 
     def _settle(self, folder: Path, writer: capped.Writer, source: Source, hidden: tuple[bytes, ...]) -> None:
-        """Read until two looks see the same end: a follower may be left behind in a rotated file, and what fills a
+        """Read until two looks see the same: a follower may be left behind in a rotated file, and what fills a
         pipe when the container ends comes into the file a moment after the end is told."""
-        self._catch_up(folder, writer, source, hidden)
-        grew = True
-        while grew and not self._stopped.wait(_SETTLES):
-            before = writer.written
-            self._catch_up(folder, writer, source, hidden)
-            grew = writer.written > before
+        before, now = None, self._now(source, hidden)
+        while now != before and not self._stopped.wait(_SETTLES):
+            before, now = now, self._now(source, hidden)
+        self._append(folder, writer, now)
 
     def _catch_up(
         self, folder: Path, writer: capped.Writer, source: Source, hidden: tuple[bytes, ...]
     ) -> tuple[bytes, int]:
         """Append what a log now holds after what is kept of it; how it begins now, and its length."""
+        now = self._now(source, hidden)
+        self._append(folder, writer, now)
+        return now[:_HEAD], len(now)
+
+    def _now(self, source: Source, hidden: tuple[bytes, ...]) -> bytes:
+        """What the kubelet gives at this moment: its newest file, some 10 MB at most."""
         redactor = Redactor(hidden)
         raw = self._cluster.log(source.namespace, source.pod, source.container, follow=False)
-        now = b"".join(map(redactor.feed, raw)) + (redactor.rest() if source.ended() else b"")
+        return b"".join(map(redactor.feed, raw)) + (redactor.rest() if source.ended() else b"")
+
+    def _append(self, folder: Path, writer: capped.Writer, now: bytes) -> None:
         writer.write(missed(now, _head(folder), writer.written, capped.tail(str(folder / "log"), _TAIL)))
-        return now[:_HEAD], len(now)
 
     def _pieces(self, source: Source, redactor: Redactor, over: Callable[[], bool]) -> Iterator[bytes]:
         raw = self._cluster.log(source.namespace, source.pod, source.container, follow=not source.ended())
@@ -241,7 +246,11 @@ def missed(now: bytes, head: bytes, known: int, tail: bytes) -> bytes:
     if now.startswith(head):
         return now[known:]
     at = now.find(tail)
-    return now[at + len(tail) :] if at >= 0 and tail else LOST + now
+    if at >= 0 and tail:
+        return now[at + len(tail) :]
+    if tail.endswith(now[:_TAIL]):  # a file that has only just begun, all of which is known
+        return b""
+    return LOST + now
 
 
 def _head(folder: Path) -> bytes:
