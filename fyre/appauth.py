@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fyre.connection import connect, settings
 from fyre.errors import UserError
-from fyre.forge import DeniedError, Forge, NotFoundError, connect, settings, translated
+from fyre.forge import DeniedError, Forge, NotFoundError, StrangerError, translated
 from fyre.run import Repository
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ EARLY = 300.0
 
 LIFE = 3600.0
 """Seconds that a token lives: what counts where our clock is behind the forge's."""
+
+SKEW_MAX = 30.0
+"""Seconds that our clock may be off without a word on it: PyGithub dates a JWT a minute back."""
 
 _CLONE = {"contents": "read"}
 """What a token for git gets: it is handed to a process, so it can do nothing but read."""
@@ -89,7 +94,7 @@ class App:
                     self._installed[account] = hub.get_repo_installation(owner, repo).id
             except NotFoundError as error:
                 hint = f"an owner of {owner} installs the App, and lets it see the repository"
-                raise DeniedError(f"the App is not installed on {name}", hint=hint) from error
+                raise StrangerError(f"the App is not installed on {name}", hint=hint) from error
         return self._installed[account]
 
     def _token(self, installation: int, *, clone: bool) -> str:
@@ -114,7 +119,7 @@ class App:
             hint = (
                 f"is {self.app_id} the App's id, its private key not revoked, this clock right, the App not suspended?"
             )
-            raise DeniedError(error.message, hint=hint) from error
+            raise StrangerError(f"{error.message}{_skew(error)}", hint=hint) from error
 
 
 class AppForge(Forge):
@@ -174,8 +179,19 @@ def signer(app_id: int, pem: str) -> AppAuth:
         auth.create_jwt()
     except Exception:  # whatever signing trips over, it is the key: nothing else goes into it
         hint = "it is the .pem file that GitHub gave when the key was made, whole and without a passphrase"
-        raise DeniedError("the App's private key is no RSA private key", hint=hint) from None
+        raise StrangerError("the App's private key is no RSA private key", hint=hint) from None
     return auth
+
+
+def _skew(error: DeniedError) -> str:
+    """A word on our clock, where the forge's answer shows that it is off: a JWT is good for minutes."""
+    headers = getattr(error.__cause__, "headers", None) or {}
+    try:
+        skew = time.time() - parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, TypeError):
+        return ""
+    side = "ahead of" if skew > 0 else "behind"
+    return f"; this clock is {abs(skew):.0f} s {side} the forge's" if abs(skew) > SKEW_MAX else ""
 
 
 def _account(name: str) -> str:

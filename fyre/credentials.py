@@ -20,7 +20,7 @@ _VALUE = r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s'";|&()]+))
 # the pattern, whose groups named ``value…`` or else the whole match are the credential.
 _PREFIXED = (
     ("an AWS access key", ("akia", "asia"), r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    ("a GitHub token", ("gh", "github_pat_"), r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,})"),
+    ("a GitHub token", ("gh", "github_pat_"), r"\b(?:gh[pousr]_[A-Za-z0-9](?:[\w.-]{28,}[\w-])|github_pat_\w{22,})"),
     ("a GitLab token", ("glpat-",), r"\bglpat-[\w-]{20,}"),
     ("a Slack token", ("xox",), r"\bxox[abeoprs]-[\w-]{10,}"),
     ("a Google API key", ("aiza",), r"\bAIza[\w-]{35}"),

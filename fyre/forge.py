@@ -1,8 +1,9 @@
 """GitHub, or whatever speaks its REST API: the only module that imports PyGithub.
 
 Every failure becomes one of four: ``NotFoundError``, ``DeniedError``, another ``UserError`` (it will fail again) or
-``TryAgainError`` (it may pass; ``LimitedError`` knows when). Nothing here sleeps for long or sends a write twice:
-PyGithub's default retry does both, so ours retries reads alone, and the ledger paces the writes.
+``TryAgainError`` (it may pass; ``LimitedError`` knows when); ``MENDABLE`` are those that somebody may mend. Nothing
+here sleeps for long or sends a write twice: PyGithub's default retry does both, so ours retries reads alone, and the
+ledger paces the writes.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from fyre import pacing
+from fyre import connection, pacing
 from fyre.errors import TryAgainError, UserError
 from fyre.pacing import Told
 from fyre.run import Commit, Repository
@@ -23,12 +24,11 @@ from fyre.status import Status
 
 if TYPE_CHECKING:
     from github import Github
-    from github.Auth import Auth
+    from github.CommitComment import CommitComment
+    from github.CommitStatus import CommitStatus
     from github.Repository import Repository as GithubRepository
 
-TIMEOUT = 15
-"""Seconds for one request."""
-
+W = TypeVar("W", "CommitStatus", "CommitComment")
 
 class NotFoundError(UserError):
     """The forge knows no such repository, commit, branch or file, or does not show it to this token."""
@@ -36,6 +36,18 @@ class NotFoundError(UserError):
 
 class DeniedError(UserError):
     """The forge does not let this token do that: until somebody mends the token or its rights."""
+
+
+class HiddenError(NotFoundError):
+    """A bare 404: the repository was deleted, or made private, or this token may not see it any more."""
+
+
+class StrangerError(DeniedError):
+    """The forge does not know who we are: a token or a key that was revoked or expired, an App that is not there."""
+
+
+MENDABLE = (DeniedError, HiddenError)
+"""What lasts until somebody mends it: nothing that meets one of these is given up."""
 
 
 class FullError(UserError):
@@ -92,6 +104,11 @@ class Forge:
         self._token = token
         self._local = threading.local()
         self._me = login
+        self._names: dict[int, str] = {}
+
+    def learn(self, repository: Repository) -> None:
+        """Have what is asked of this repository from now on go by the name that it has now: names change, ids stay."""
+        self._names[repository.id] = repository.name
 
     def me(self) -> str:
         """The login that our statuses bear as their creator."""
@@ -155,11 +172,8 @@ class Forge:
         Raises ``FullError`` where there are too many.
         """
         with translated(f"posting {status.context} on {sha} of {repository.name}"):
-            made = (
-                self._at(repository)
-                .get_commit(sha)
-                .create_status(status.state, status.target_url or _unset(), status.description, status.context)
-            )
+            words = status.state, status.target_url or _unset(), status.description, status.context
+            made = self._written(repository, lambda at: at.get_commit(sha).create_status(*words))
             return pacing.read(201, made.raw_headers, "", time.time())
 
     def comments(self, repository: Repository, sha: str) -> list[Comment]:
@@ -171,7 +185,7 @@ class Forge:
     def comment(self, repository: Repository, sha: str, body: str) -> Comment:
         """Write a comment on a commit."""
         with translated(f"commenting on {sha} of {repository.name}"):
-            one = self._at(repository).get_commit(sha).create_comment(body)
+            one = self._written(repository, lambda at: at.get_commit(sha).create_comment(body))
             return Comment(one.id, one.commit_id, one.user.login if one.user else "", one.body)
 
     def permission(self, repository: Repository, login: str) -> str:
@@ -224,13 +238,44 @@ class Forge:
             url = next((link["url"] for link in links if link.get("rel") == "next"), None)
 
     def _at(self, repository: Repository) -> GithubRepository:
-        return self._hub(repository.name).get_repo(repository.name)
+        name = self._names.get(repository.id, repository.name)
+        return self._hub(name).get_repo(name)
+
+    def _written(self, repository: Repository, write: Callable[[GithubRepository], W]) -> W:
+        """What was written, under the name that the repository has now.
+
+        GitHub answers a write under an old name with a 307, which PyGithub takes for the thing that was made. Where
+        another repository has the name by now, it knows no such commit.
+        """
+        before = self._names.get(repository.id, repository.name)
+        try:
+            made = write(self._at(repository))
+            if "id" in made.raw_data:
+                return made
+            self._learn_name(repository, before)
+        except _github().GithubException as error:
+            if not isinstance(_meaning("", error), NotFoundError) or self._learn_name(repository, before) == before:
+                raise
+        made = write(self._at(repository))
+        if "id" not in made.raw_data:
+            raise TryAgainError(f"{before} was renamed, and the forge does not say to what")
+        return made
+
+    def _learn_name(self, repository: Repository, before: str) -> str:
+        """Ask for a repository's name by its id, which is where GitHub's redirects lead; the old one if nobody says."""
+        try:
+            found = self._hub(before).get_repo(repository.id)
+            found.complete()
+            self.learn(self._record(found))
+        except _github().GithubException:
+            return before
+        return self._names[repository.id]
 
     def _hub(self, name: str = "") -> Github:
         """This thread's connection; ``name`` is the repository that it is for, where that makes a difference."""
         del name
         if not hasattr(self._local, "hub"):
-            self._local.hub = connect(self.url, self._token)
+            self._local.hub = connection.connect(self.url, self._token)
         hub: Github = self._local.hub
         return hub
 
@@ -238,57 +283,14 @@ class Forge:
         return Repository(self.url, found.id, found.full_name, found.default_branch)
 
 
-def connect(url: str, token: Callable[[], str]) -> Github:
-    """A connection that asks for its token before each request: one that is renewed or replaced holds at once."""
-    from github import Github
-
-    return Github(auth=_asked(token), **settings(url), lazy=True)
-
-
-def settings(url: str) -> dict[str, Any]:
-    """How we talk to a forge through PyGithub: reads are repeated, writes never are, and nothing sleeps for long."""
-    from urllib3.util import Retry
-
-    reads = Retry(
-        total=2,
-        backoff_factor=0.2,
-        allowed_methods={"GET"},
-        status_forcelist=(500, 502, 503, 504),
-        respect_retry_after_header=False,  # or a read that meets a limit sleeps for as long as that lasts
-        raise_on_status=False,  # the last answer says more than that there were too many
-    )
-    return {
-        "base_url": url,
-        "timeout": TIMEOUT,
-        "per_page": 100,
-        "retry": reads,
-        "seconds_between_requests": None,
-        "seconds_between_writes": None,
-    }
-
-
-def _asked(token: Callable[[], str]) -> Auth:
-    from github.Auth import Auth
-
-    class Asked(Auth):
-        """Whatever the token is now; none where it is empty."""
-
-        token_type = "token"  # noqa: S105 - GitHub's word for the scheme
-        _masked_token = "token (removed)"  # noqa: S105 - what PyGithub's own log shows
-
-        @property
-        def token(self) -> str:
-            return token()
-
-        def authentication(self, headers: dict[str, Any]) -> None:
-            if now := self.token:
-                headers["Authorization"] = f"{self.token_type} {now}"
-
-    return Asked()
-
-
 def _seconds(moment: datetime) -> float:
     return moment.timestamp()
+
+
+def _github() -> Any:  # noqa: ANN401 - the library, which takes a fifth of a second to load
+    import github
+
+    return github
 
 
 def _unset() -> Any:  # noqa: ANN401 - PyGithub's own marker for "leave it out"
@@ -309,7 +311,7 @@ def translated(what: str) -> Iterator[None]:
         raise _meaning(what, error) from error
     except requests.RequestException as error:
         raise TryAgainError(f"{what}: the forge can't be reached ({type(error).__name__})") from error
-    except (ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AssertionError, AttributeError, RuntimeError) as error:
         raise TryAgainError(f"{what}: the forge's answer makes no sense ({type(error).__name__})") from error
 
 
@@ -322,10 +324,14 @@ def _meaning(what: str, error: Any) -> Exception:  # noqa: ANN401 - GithubExcept
         return LimitedError(f"{what}: HTTP {error.status} {said}", told)
     if error.status == 422 and "maximum number of statuses" in str(data.get("errors") or said):
         return FullError(f"{what}: the forge takes no more than 1,000 for one commit and context")
-    if error.status == 404 or (error.status == 422 and said.startswith("No commit found")):
-        return NotFoundError(f"{what}: not found", hint="check the name, and that the token may see it")
+    if error.status == 404:
+        return HiddenError(f"{what}: not found, or not shown to us", hint="check the name and the token's rights")
+    if error.status == 422 and said.startswith("No commit found"):
+        return NotFoundError(f"{what}: not found", hint="was it force-pushed away?")
     if error.status >= 500:
         return TryAgainError(f"{what}: HTTP {error.status} {said}")
     if error.status in (401, 403):
-        return DeniedError(f"{what}: HTTP {error.status} {said}", hint="check the token and its permissions")
-    return UserError(f"{what}: HTTP {error.status} {said}")
+        hint, kind = "check the token and its permissions", StrangerError if error.status == 401 else DeniedError
+    else:
+        hint, kind = "", UserError
+    return kind(f"{what}: HTTP {error.status} {said}", hint=hint)

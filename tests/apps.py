@@ -37,6 +37,7 @@ class GitHub:
     """The part of GitHub that an App needs. Two accounts; what it is asked is written down."""
 
     url: str = ""
+    slug: str = "fyre-acme"
     installed: dict[str, int] = field(default_factory=lambda: {"acme": 11, "Ada": 22})
     repositories: dict[str, list[str]] = field(default_factory=lambda: {"acme": ["a", "b"], "Ada": ["lab"]})
     suspended: set[str] = field(default_factory=set)
@@ -61,7 +62,7 @@ class GitHub:
             return 200, []
         if parts[1] != account:
             return 404, {"message": "Not Found"}
-        return 201, {"context": body["context"], "state": body["state"]}
+        return 201, {"id": len(self.seen), "context": body["context"], "state": body["state"]}
 
     def as_app(self, method: str, parts: list[str], shown: str) -> tuple[int, Any]:
         try:
@@ -71,7 +72,7 @@ class GitHub:
         if not 0 < claims["exp"] - claims["iat"] <= 600:
             return 401, {"message": "'Expiration time' claim ('exp') is too far in the future"}
         if parts == ["app"]:
-            return 200, {"id": APP_ID, "slug": "fyre-acme"}
+            return 200, {"id": APP_ID, "slug": self.slug}
         if parts == ["app", "installations"]:
             return 200, [
                 {

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from fyre import git
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import DeniedError, NotFoundError
+from fyre.forge import DeniedError, HiddenError, NotFoundError
 from fyre.run import Repository
 
 BYTES_MAX = 20 * 1024**3
@@ -226,7 +226,7 @@ def _settings(url: str, token: str | None) -> dict[str, str]:
 def _trouble(repository: Repository, said: str) -> Exception:
     """What a failed fetch means. git's exit code is 128 whatever happened, so its words must do."""
     if re.search(r"fatal: repository '.*' not found", said):
-        return NotFoundError(f"{repository.name}: the forge has no such repository, or does not show it to this token")
+        return HiddenError(f"{repository.name}: the forge has no such repository, or does not show it to this token")
     if re.search(r"Authentication failed|could not read (Username|Password)|returned error: 403", said):
         return DeniedError(
             f"{repository.name}: the forge does not let this token fetch", hint="mend the token's rights"

@@ -13,8 +13,8 @@ from fyre import policy as policies
 from fyre.access import Fact, Facts, Load
 from fyre.engines import Engine
 from fyre.engines.index import Index
-from fyre.errors import UserError
-from fyre.forge import Forge
+from fyre.errors import TryAgainError, UserError
+from fyre.forge import MENDABLE, Forge, StrangerError
 from fyre.ledger import Ledger
 from fyre.plan import Action, Ask, Carry, Heard, Launch, Look, Observed, Post
 from fyre.policy import DAY, Policy
@@ -129,6 +129,8 @@ class Hands:
                     return replace(facts, signature=keep((fact, repository.id, sha), ask))
                 case Fact.BRANCH:
                     return replace(facts, branch=self._stands(heard, policy))
+        except StrangerError as error:  # it says nothing of who pushed: somebody mends our credential
+            raise TryAgainError(error.message) from error
         except UserError as error:
             return replace(facts, denied=error.message)
 
@@ -150,6 +152,8 @@ class Hands:
             case Launch(run):
                 try:
                     self.engine.launch(run)
+                except MENDABLE as error:
+                    raise TryAgainError(error.message) from error
                 except UserError as error:
                     self.ledger.want(repository, run.sha, status.malformed(run.context, error.message))
                 else:
