@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
-from fyre.embedded import commenting, commits, hooks, hosts, repos, rest, shapes, statuses
+from fyre.embedded import commenting, commits, conversations, hooks, hosts, pulls, repos, rest, shapes, statuses
 from fyre.embedded.forge import Forge
 from fyre.embedded.githttp import GitHttp
 from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call, Handler
@@ -31,6 +31,11 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("POST", _REPO + "/statuses/{sha}"): statuses.post_status,
     ("GET", _REPO + "/comments"): commenting.list_comments,
     ("GET", _REPO + "/comments/{id}"): commenting.get_comment,
+    ("GET", _REPO + "/issues/comments"): conversations.list_comments,
+    ("GET", _REPO + "/issues/{number}/comments"): conversations.get_comments,
+    ("POST", _REPO + "/issues/{number}/comments"): conversations.post_comment,
+    ("POST", _REPO + "/pulls"): pulls.post_pull,
+    ("GET", _REPO + "/pulls/{number}"): pulls.get_pull,
     ("GET", _REPO + "/compare/{basehead:path}"): commits.compare,
     ("GET", _REPO + "/activity"): repos.get_activity,
     ("GET", _REPO + "/branches"): commits.get_branches,

@@ -11,6 +11,7 @@ from fyre.embedded import housekeeping, tokens
 from fyre.embedded.comments import COMMENTS
 from fyre.embedded.notes import Notes
 from fyre.embedded.outbox import Outbox
+from fyre.embedded.pullshapes import CONVERSATIONS
 from fyre.embedded.repositories import Bare, Shelf
 from fyre.embedded.store import Store
 from fyre.errors import UserError
@@ -37,6 +38,7 @@ class Forge:
         self.shelf.root.mkdir(exist_ok=True)
         self.statuses = Notes(STATUSES, self.objects)
         self.comments = Notes(COMMENTS, self.objects)
+        self.conversations = Notes(CONVERSATIONS, self.objects)
         self.outbox = Outbox(self.store, self.shelf, self.objects, self.webhook_secret.encode())
         self._turns = [threading.Lock() for _ in range(32)]
         self._lock_file: int | None = None
@@ -53,7 +55,7 @@ class Forge:
         """Deliver webhooks to ``receiver_url``, those of before first. Raises ``UserError`` if another forge does."""
         self._lock()
         for bare in self.shelf:
-            housekeeping.unlock(bare.git_dir, ours=(STATUSES, COMMENTS))
+            housekeeping.unlock(bare.git_dir, ours=(STATUSES, COMMENTS, CONVERSATIONS))
         self.outbox.start(receiver_url, self.base_url or receiver_url.rpartition("/")[0])
 
     def stop(self) -> None:

@@ -77,7 +77,10 @@ def push(bare: Bare, one: Pushed, urls: Urls) -> Json:
 
 
 def commit_comment(bare: Bare, comment: Json, sender: User, urls: Urls) -> Json:
-    """The payload of a ``commit_comment`` event; ``comment`` is the API's answer for it."""
+    """The payload of a ``commit_comment`` event; ``comment`` is the API's answer for it.
+
+    That of an ``issue_comment`` has the ``issue`` besides.
+    """
     return {
         "action": "created",
         "comment": comment,

@@ -9,14 +9,15 @@ import sqlite3
 import time
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fyre.embedded import payloads, post, tokens
+from fyre.embedded import payloads, post, pullshapes, tokens
 from fyre.embedded.comments import COMMENTS, shape
 from fyre.embedded.notes import Notes, Record
 from fyre.embedded.payloads import HEADS, Pushed
 from fyre.embedded.post import Answer, Sender
+from fyre.embedded.pullshapes import CONVERSATIONS, Pull
 from fyre.embedded.repositories import Bare, Shelf
 from fyre.embedded.shapes import Json, Urls
 from fyre.embedded.store import DELIVERIES_KEPT, Store
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 UNDELIVERED, DELIVERED, WRITING = 0, 1, -1
 """An event's ``delivered``; ``WRITING`` is a comment whose note is not on disk yet."""
+
+_KEPT = {"commit_comment": COMMENTS, "issue_comment": CONVERSATIONS}
+"""Which notes an event's comment is among."""
 
 _SENSELESS = frozenset({400, 413, 422})
 """Answers that another attempt at the same bytes can't change. Anything else that is not 2xx may pass."""
@@ -81,6 +85,11 @@ class Teller:
         if event["event"] == "commit_comment":
             comment = json.loads(event["detail"])
             return payloads.commit_comment(bare, shape(bare, event["after"], comment, self.urls), actor, self.urls)
+        if event["event"] == "issue_comment":
+            told = json.loads(event["detail"])
+            issue = pullshapes.issue(bare, Pull(**told["about"]), self.urls)
+            comment = pullshapes.comment(bare, told, self.urls)
+            return payloads.commit_comment(bare, comment, actor, self.urls) | {"issue": issue}
         tips = self.store.ask(
             "select ref, tip from positions where repo = ? and ref like ? and ref != ? and tip != ''",
             bare.id, HEADS + "%", event["ref"],
@@ -101,7 +110,7 @@ class Teller:
         """What became of a POST, to be written in a transaction (in which no id can be minted)."""
         values = (
             self.store.next_id(), bare.id, of["seq"], of["guid"], of["event"],
-            "created" if of["event"] == "commit_comment" else None,
+            None if of["event"] == "push" else "created",
             time.time(), answer.duration, redelivery, answer.text, answer.code,
             zlib.compress(body, 1), answer.body.encode(errors="replace"),
         )  # fmt: skip
@@ -124,17 +133,21 @@ class Teller:
             db.execute("update positions set tip = ? where repo = ? and ref = ?", (tip, bare.id, event["ref"]))
 
 
-def announce_comment(store: Store, bare: Bare, sha: str, comment: Record) -> int:
-    """Write down that a comment is about to be made, before it is; answer the event's number."""
+def announce_comment(
+    store: Store, bare: Bare, sha: str, comment: Record, about: Mapping[str, object] | None = None
+) -> int:
+    """Write down that a comment is about to be made, before it is; answer the event's number.
+
+    ``about`` are the facts of a pull request, ``sha`` is then its blob's.
+    """
+    event, detail = "issue_comment" if about else "commit_comment", comment | ({"about": about} if about else {})
+    guid = uuid.uuid5(uuid.NAMESPACE_URL, f"{bare.id} comment {comment['id']}")
     with store.transaction() as db:
         cursor = db.execute(
             "insert into events (repo, guid, event, ref, before, after, actor, at, detail, delivered)"
-            " values (?, ?, 'commit_comment', '', '', ?, ?, ?, ?, ?)",
-            (
-                bare.id, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{bare.id} comment {comment['id']}")), sha,
-                comment["user"], time.time(), json.dumps(comment), WRITING,
-            ),
-        )  # fmt: skip
+            " values (?, ?, ?, '', '', ?, ?, ?, ?, ?)",
+            (bare.id, str(guid), event, sha, comment["user"], time.time(), json.dumps(detail), WRITING),
+        )
         return int(cursor.lastrowid or 0)
 
 
@@ -146,12 +159,13 @@ def release_comment(store: Store, event: int) -> None:
 
 def settle_comments(store: Store, shelf: Shelf, objects: Objects) -> None:
     """After a crash: comments that were made are told, those that never came to be are forgotten."""
-    notes = Notes(COMMENTS, objects)
+    notes = {event: Notes(ref, objects) for event, ref in _KEPT.items()}
     rows = store.ask("select * from events where delivered = ?", WRITING)
     bares = {bare.id: bare for bare in shelf} if rows else {}
     for row in rows:
         bare, comment = bares.get(row["repo"]), json.loads(row["detail"])
-        if bare is not None and any(one.get("id") == comment["id"] for one in notes.read(bare.git_dir, row["after"])):
+        kept = notes[row["event"]].read(bare.git_dir, row["after"]) if bare is not None else []
+        if any(one.get("id") == comment["id"] for one in kept):
             release_comment(store, row["seq"])
         else:
             with store.transaction() as db:

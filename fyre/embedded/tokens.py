@@ -23,7 +23,10 @@ SERVICE = "fyre[bot]"
 CLAIM = "user:"
 """A token ``user:NAME`` speaks for NAME: local teams and tests say who they are."""
 
-_LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", re.ASCII)
+_BOT = "[bot]"
+"""What the login of a GitHub App ends with."""
+
+_LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}(?:\[bot\])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class User:
     @property
     def type(self) -> str:
         """GitHub's word: ``User`` or ``Bot``."""
-        return "Bot" if self.login == SERVICE else "User"
+        return "Bot" if self.login.endswith(_BOT) else "User"
 
 
 def secret_file(path: Path) -> str:
@@ -66,7 +69,7 @@ def local_user() -> User:
 
 def login(text: str) -> str:
     """The text if it can be a login, else ""."""
-    return text if text == SERVICE or _LOGIN.fullmatch(text) else ""
+    return text if _LOGIN.fullmatch(text) else ""
 
 
 def user_of(authorization: str, service_token: str) -> User | None:
@@ -92,7 +95,7 @@ def pusher_of(authorization: str, service_token: str) -> User:
         return User(SERVICE)
     if name == "x-access-token":  # GitHub's name for "the password says it all"
         return _of_token(password, service_token) or local_user()
-    return User(name) if name != SERVICE and login(name) else local_user()
+    return User(name) if name.lower() != SERVICE and login(name) else local_user()
 
 
 def _of_token(token: str, service_token: str) -> User | None:
@@ -101,7 +104,7 @@ def _of_token(token: str, service_token: str) -> User | None:
     if hmac.compare_digest(token.encode(), service_token.encode()):
         return User(SERVICE)
     claimed = token.removeprefix(CLAIM) if token.startswith(CLAIM) else ""
-    if claimed == SERVICE:
+    if claimed.lower() == SERVICE:
         return None  # that name is had by the token alone
     return User(claimed) if login(claimed) else local_user()
 
