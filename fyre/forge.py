@@ -330,6 +330,7 @@ def _meaning(what: str, error: Any) -> Exception:  # noqa: ANN401 - GithubExcept
         return NotFoundError(f"{what}: not found", hint="was it force-pushed away?")
     if error.status >= 500:
         return TryAgainError(f"{what}: HTTP {error.status} {said}")
+    kind: type[UserError]
     if error.status in (401, 403):
         hint, kind = "check the token and its permissions", StrangerError if error.status == 401 else DeniedError
     else:

@@ -22,7 +22,7 @@ from fyre import status
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import DeniedError, Forge, FullError, LimitedError
+from fyre.forge import MENDABLE, Forge, FullError, HiddenError, LimitedError, NotFoundError
 from fyre.pacing import Told
 from fyre.run import Record, Repository
 from fyre.state import PENDING
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 BACKOFF = (1.0, 60.0)
 """Seconds that a repository is left alone after a failure that may pass: the first time, and at most."""
+
+MENDED = (1.0, 600.0)
+"""The same where somebody has to mend something first: repositories that stay so are to cost next to nothing."""
 
 CROWDED = 900
 """Statuses of one commit and context from which on only ends are posted, with a warning: GitHub takes 1,000."""
@@ -91,6 +94,7 @@ class Ledger:
     _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
     _doubtful: set[tuple[str, str]] = field(default_factory=set)  # keys and SHAs: the POST may have been made already
     _unnoted: dict[tuple[str, str], tuple[Owed, float]] = field(default_factory=dict)  # posted, and when to note that
+    _troubles: dict[int, str] = field(default_factory=dict)  # by the repository's id: what was said of it
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
 
@@ -162,7 +166,6 @@ class Ledger:
                 self._write_record(ident)
             else:
                 self._write_wanted(ident)
-            self.turns.wake(repository)
         except Exception as error:
             # Whatever it was, it is still owed; a bug met by one status must not keep the others from being written.
             self._again(ident, repository, error)
@@ -177,11 +180,14 @@ class Ledger:
             self._hear(error.told)
             log.warning("the ledger waits %.0f s: %s", self.turns.pace.next_at() - self.turns.clock(), error)
             return
-        self.turns.rest(repository, *BACKOFF)
-        if isinstance(error, TryAgainError):
-            log.warning("tried again later: %s", error)
-        else:
+        self.turns.rest(repository, *(MENDED if isinstance(error, MENDABLE) else BACKOFF))
+        if not isinstance(error, TryAgainError | UserError):
             log.error("the ledger met a bug", exc_info=error)
+            return
+        why = str(error).partition(": ")[2]  # what comes before is about this status alone
+        if self._troubles.get(repository) != why:  # said once, however long it lasts
+            log.warning("statuses wait, and are tried again: %s", error)
+        self._troubles[repository] = why
 
     def _write_wanted(self, ident: tuple[int, str, str]) -> None:
         with self._mutex:
@@ -247,7 +253,12 @@ class Ledger:
 
     def _is_said(self, debt: Owed) -> bool:
         """Whether the ledger has it from this very run, known by its page's path: words and our address may differ."""
-        said, now = self.read(debt.repository, debt.sha).get(debt.status.context.lower()), debt.status
+        try:
+            said, now = self.read(debt.repository, debt.sha).get(debt.status.context.lower()), debt.status
+        except HiddenError:
+            raise
+        except NotFoundError:  # the commit is gone, which the POST will hear as well
+            return False
         return said is not None and said.state == now.state and _path(said.target_url) == _path(now.target_url)
 
     def _note(self, debt: Owed) -> None:
@@ -262,8 +273,8 @@ class Ledger:
     def _post(self, debt: Owed) -> None:
         try:
             told = self.forge.post(debt.repository, debt.sha, debt.status)
-        except DeniedError as error:  # somebody will mend the token, and then it is still owed
-            raise TryAgainError(str(error)) from error
+        except MENDABLE:  # somebody will mend the token or show the repository, and then it is still owed
+            raise
         except FullError as error:  # a pending status may stand there for ever: somebody should know
             log.error("given up: %s; push a new commit instead", error)  # noqa: TRY400 - a line says it
         except UserError as error:  # it will never be taken: the commit is gone
@@ -272,6 +283,9 @@ class Ledger:
             self._hear(told)
         finally:
             self.turns.pace = self.turns.pace.wrote(self.turns.clock())
+        self.turns.wake(debt.repository.id)
+        if before := self._troubles.pop(debt.repository.id, ""):
+            log.info("statuses of %s are taken again, after: %s", debt.repository.name, before)
 
     def _hear(self, told: Told) -> None:
         """Have the pace know what an answer said; somebody is told before nothing is left."""
