@@ -34,7 +34,7 @@ import place
 
 from fyre.engines.kubernetes.api import Api
 from fyre.engines.kubernetes.pods import Object
-from fyre.forge import Activity, Forge, Posted
+from fyre.forge import Activities, Forge, Posted
 from fyre.pacing import Told
 from fyre.run import Repository
 from fyre.status import Status
@@ -82,9 +82,9 @@ class Quiet(Forge):
         """Nothing is kept, and no limit told of."""
         return Told()
 
-    def activity(self, repository: Repository, since: float) -> list[Activity]:  # noqa: ARG002 - the forge's
+    def activity(self, repository: Repository, since: float, tag: str = "") -> Activities:  # noqa: ARG002 - the forge's
         """None."""
-        return []
+        return Activities((), tag)
 
 
 def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state: str) -> None:

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fyre.conditional import Answers
 from fyre.connection import connect, settings
 from fyre.errors import UserError
 from fyre.forge import DeniedError, Forge, NotFoundError, StrangerError, translated
@@ -32,6 +33,10 @@ EARLY = 300.0
 
 LIFE = 3600.0
 """Seconds that a token lives: what counts where our clock is behind the forge's."""
+
+SIGNED = (540, 240)
+"""Seconds that a signature (a JWT) holds, of the 600 that GitHub takes with ours being dated a minute back; and those
+for which it is used: answers' tags hold for one token alone, and each new one is a counted request of the App's own."""
 
 SKEW_MAX = 30.0
 """Seconds that our clock may be off without a word on it: PyGithub dates a JWT a minute back."""
@@ -54,18 +59,20 @@ class App:
         self.url, self.app_id, self._key, self._clock = url.rstrip("/"), app_id, key, clock
         self._installed: dict[str, int] = {}  # account in lower case → installation
         self._tokens: dict[tuple[int, bool], _Token] = {}
+        self._signed: tuple[str, AppAuth, float] | None = None  # by which key, and until when it is used
+        self._answers = Answers()
         self._lock = threading.RLock()
 
     def login(self) -> str:
         """The login of the App's own statuses and comments."""
         with self._asking("the App") as hub:
-            return f"{hub.get_app().slug}[bot]"
+            return self._answers.get(hub.requester, "/app", lambda data: f"{data['slug']}[bot]")
 
     def accounts(self) -> dict[str, int]:
         """Every account that has the App, suspended ones left out → its installation."""
         with self._asking("the App's installations") as hub:
-            found = {one.raw_data["account"]["login"]: one.id for one in hub.get_installations()
-                     if not one.raw_data.get("suspended_at")}  # fmt: skip
+            listed = self._answers.pages(hub.requester, "/app/installations", _installed)
+        found = {account: number for account, number, suspended in listed if not suspended}
         with self._lock:
             # Whoever uninstalled and installed again has another installation, and the old one's tokens are dead.
             self._installed = {account.lower(): number for account, number in found.items()}
@@ -111,15 +118,22 @@ class App:
         """A connection as the App itself, for a moment; a refusal names the key and the clock, which it is due to."""
         from github import GithubIntegration
 
-        auth = signer(self.app_id, self._key())
         try:
-            with translated(what), GithubIntegration(auth=auth, **settings(self.url)) as hub:
+            with translated(what), GithubIntegration(auth=self._signer(), **settings(self.url)) as hub:
                 yield hub
         except DeniedError as error:
+            self._signed = None  # perhaps it was dated by a clock that is right by now
             hint = (
                 f"is {self.app_id} the App's id, its private key not revoked, this clock right, the App not suspended?"
             )
             raise StrangerError(f"{error.message}{_skew(error)}", hint=hint) from error
+
+    def _signer(self) -> AppAuth:
+        key, now = self._key(), self._clock()
+        with self._lock:
+            if self._signed is None or self._signed[0] != key or now >= self._signed[2]:
+                self._signed = key, signer(self.app_id, key), now + SIGNED[1]
+            return self._signed[1]
 
 
 class AppForge(Forge):
@@ -151,13 +165,12 @@ class AppForge(Forge):
         return None
 
     def _of_account(self, account: str) -> list[Repository]:
-        from github.PaginatedList import PaginatedList
-        from github.Repository import Repository as GithubRepository
+        def read(data: dict[str, Any]) -> Repository | None:
+            return None if data["archived"] else self._listed(data)
 
-        listed = PaginatedList(
-            GithubRepository, self._hub(account).requester, "/installation/repositories", None, list_item="repositories"
-        )
-        return [self._record(one) for one in listed if not one.archived]
+        requester = self._hub(account).requester
+        listed = self._answers.pages(requester, "/installation/repositories", read, item="repositories", whose=account)
+        return [one for one in listed if one is not None]
 
     def _hub(self, name: str = "") -> Github:
         """This thread's connection for an account: all its repositories share the installation."""
@@ -171,16 +184,29 @@ class AppForge(Forge):
 
 
 def signer(app_id: int, pem: str) -> AppAuth:
-    """What signs as the App. Raises ``DeniedError`` where the key is none; no part of it is ever shown."""
+    """One signature as the App. Raises ``DeniedError`` where the key is none; no part of it is ever shown."""
     from github import Auth
 
-    auth = Auth.AppAuth(app_id, pem or " ")
+    signing = Auth.AppAuth(app_id, pem or " ", jwt_expiry=SIGNED[0])
     try:
-        auth.create_jwt()
+        signed = signing.create_jwt()
     except Exception:  # whatever signing trips over, it is the key: nothing else goes into it
         hint = "it is the .pem file that GitHub gave when the key was made, whole and without a passphrase"
         raise StrangerError("the App's private key is no RSA private key", hint=hint) from None
-    return auth
+
+    class Signed(Auth.AppAuth):
+        """As PyGithub wants it, which would sign anew for each request."""
+
+        @property
+        def token(self) -> str:
+            return signed
+
+    return Signed(app_id, pem)
+
+
+def _installed(data: dict[str, Any]) -> tuple[str, int, bool]:
+    """Of an installation: account, id, whether it is suspended."""
+    return data["account"]["login"], data["id"], bool(data.get("suspended_at"))
 
 
 def _skew(error: DeniedError) -> str:

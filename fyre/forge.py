@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fyre import connection, pacing
+from fyre import conditional, connection, pacing
 from fyre.errors import TryAgainError, UserError
 from fyre.pacing import Told
 from fyre.run import Commit, Repository
@@ -92,6 +92,16 @@ class Activity:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Activities:
+    """Updates of refs, oldest first. ``tag`` names the forge's answer: given back, it costs nothing to hear that there
+    is nothing new, which is no entries and the same tag.
+    """
+
+    entries: tuple[Activity, ...]
+    tag: str
+
+
 class Forge:
     """One forge seen through one token. Thread-safe: each thread has its own connection."""
 
@@ -105,6 +115,7 @@ class Forge:
         self._local = threading.local()
         self._me = login
         self._names: dict[int, str] = {}
+        self._answers = conditional.Answers()
 
     def learn(self, repository: Repository) -> None:
         """Have what is asked of this repository from now on go by the name that it has now: names change, ids stay."""
@@ -118,9 +129,9 @@ class Forge:
         return self._me
 
     def repositories(self) -> list[Repository]:
-        """Every repository that this token can see."""
+        """Every repository that this token can see; asking again is free while they are the same."""
         with translated("the list of repositories"):
-            return [self._record(found) for found in self._hub().get_user().get_repos()]
+            return self._answers.pages(self._hub().requester, "/user/repos", self._listed)
 
     def repository(self, name: str) -> Repository:
         """The repository of that name, ``owner/repo``."""
@@ -196,17 +207,24 @@ class Forge:
         except NotFoundError:
             return "none"
 
-    def activity(self, repository: Repository, since: float) -> list[Activity]:
-        """What was pushed since then, oldest first (``GET /repos/{owner}/{repo}/activity``; PyGithub has no call)."""
+    def activity(self, repository: Repository, since: float, tag: str = "") -> Activities:
+        """What was pushed since then (``GET /repos/{owner}/{repo}/activity``; PyGithub has no call).
+
+        The newest come first, so while the first page is what ``tag`` names, nothing was.
+        """
         found: list[Activity] = []
         with translated(f"the activity of {repository.name}"):
-            for entry in self._pages(repository.name, "/activity?per_page=100"):
+            first = f"/repos/{repository.name}/activity?per_page={conditional.PER_PAGE}"
+            answer = conditional.ask(self._hub(repository.name).requester, first, tag)
+            if answer is None:
+                return Activities((), tag)
+            for entry in self._entries(repository.name, *answer[1:]):
                 at = datetime.fromisoformat(entry["timestamp"]).timestamp()
                 if at < since:
                     break
                 actor = (entry.get("actor") or {}).get("login", "")
                 found.append(Activity(entry["ref"], entry["before"], entry["after"], actor, at))
-        return found[::-1]
+        return Activities(tuple(found[::-1]), answer[0])
 
     def get(self, what: str, repository: Repository, path: str) -> Any:  # noqa: ANN401 - what JSON holds
         """What a path of the API answers, for what PyGithub has no call; ``what`` is the question, for its errors."""
@@ -226,16 +244,17 @@ class Forge:
         except NotFoundError:  # GitHub Enterprise Server, where limits are off
             return None
 
-    def _pages(self, name: str, path: str) -> Iterator[dict[str, Any]]:
-        """The entries of a repository's listing, following ``Link: …; rel="next"``."""
+    def _entries(self, name: str, headers: dict[str, Any], data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
+        """The entries of a repository's listing from that page on, following ``Link: …; rel="next"``."""
         from requests.utils import parse_header_links
 
-        url: str | None = f"{self.url}/repos/{name}{path}"
-        while url:
-            headers, data = self._hub(name).requester.requestJsonAndCheck("GET", url)
-            yield from data or []
+        while True:
+            yield from data
             links = parse_header_links(headers.get("link", ""))
             url = next((link["url"] for link in links if link.get("rel") == "next"), None)
+            if url is None:
+                return
+            headers, data = self._hub(name).requester.requestJsonAndCheck("GET", url)
 
     def _at(self, repository: Repository) -> GithubRepository:
         name = self._names.get(repository.id, repository.name)
@@ -281,6 +300,9 @@ class Forge:
 
     def _record(self, found: GithubRepository) -> Repository:
         return Repository(self.url, found.id, found.full_name, found.default_branch)
+
+    def _listed(self, data: dict[str, Any]) -> Repository:
+        return Repository(self.url, data["id"], data["full_name"], data["default_branch"])
 
 
 def _seconds(moment: datetime) -> float:

@@ -134,3 +134,19 @@ def test_a_forge_that_is_away_is_tried_again() -> None:
         away.token("acme/a")
     with pytest.raises(TryAgainError):
         AppForge(away).remaining()
+
+
+def test_one_signature_serves_for_minutes_and_a_rotated_key_holds_at_once(github: GitHub) -> None:
+    clock, keys = Clock(), [pem(private_key())]
+    ours = App(github.url, APP_ID, lambda: keys[0], clock)
+    first = ours._signer().token
+    clock.now += 200
+    assert ours._signer().token == first
+    keys[0] = pem(private_key(1))
+    second = ours._signer().token
+    assert second != first
+    clock.now += 300
+    third = ours._signer()
+    assert ours._signer() is third
+    keys[0] = pem(private_key())
+    assert ours._signer() is not third

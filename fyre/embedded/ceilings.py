@@ -40,6 +40,7 @@ class Ceiled:
         self.writes: deque[float] = deque()  # those that were let through, within the longest window
         self.refused: Counter[str] = Counter()  # by the path
         self.let_through = 0
+        self.counted = 0  # requests that were not free, of all hours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count, and answer in the application's place where there are too many."""
@@ -62,6 +63,7 @@ class Ceiled:
         if now >= self._reset:
             self._used, self._reset = 0, now + PRIMARY[1]
         self._used += 1
+        self.counted += 1
         longest = self._ceilings.windows[-1][1]
         while self.writes and self.writes[0] <= now - longest:
             self.writes.popleft()
@@ -89,7 +91,9 @@ class Ceiled:
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._used -= message["status"] == 304
+                free = message["status"] == 304
+                self._used -= free
+                self.counted -= free
                 message["headers"] = [*message["headers"], *self._headers(now)]
             await send(message)
 

@@ -193,8 +193,9 @@ def _json(data: Any, status: int = 200, headers: Mapping[str, str] | None = None
 
 
 def _revalidated(request: Request, response: Response) -> Response:
-    """The answer with its ETag, or 304 when the client has it already."""
-    tag = f'W/"{hashlib.sha256(bytes(response.body)).hexdigest()}"'
+    """The answer with its ETag, or 304 when the client has it already; as GitHub's, a tag holds for one token alone."""
+    told = request.headers.get("authorization", "").encode() + b"\n" + bytes(response.body)
+    tag = f'W/"{hashlib.sha256(told).hexdigest()}"'
     given = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
     fresh = Response(status_code=304) if given & {"*", tag.removeprefix("W/")} else response
     fresh.headers["etag"] = tag

@@ -18,10 +18,11 @@ from itertools import count
 from fyre import plan, status
 from fyre import policy as policies
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import NotFoundError
+from fyre.forge import Activity, NotFoundError
 from fyre.plan import Heard
 from fyre.receiver import orders
 from fyre.receiver.hands import Hands
+from fyre.receiver.swept import Swept
 from fyre.receiver.webhook import Nothing, Push, Said
 from fyre.run import Repository
 
@@ -65,7 +66,7 @@ class Receiver:
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: list[tuple[float, int, Event]] = field(default_factory=list)
     _numbers: Iterable[int] = field(default_factory=count)
-    _swept: dict[int, float] = field(default_factory=dict)  # repository id → time of the newest activity dealt with
+    _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
     _thread: threading.Thread | None = None
     _stopping: bool = False
 
@@ -122,16 +123,16 @@ class Receiver:
                     self._deal_with(Sweep())
                     sweep_at = time.monotonic() + self.sweep_every
 
-    def _deal_with(self, event: Event) -> None:
-        """One event; whatever is wrong with it must not end the loop."""
+    def _deal_with(self, event: Event) -> bool:
+        """One event; whatever is wrong with it must not end the loop. False where a part of it is still to be done."""
         try:
             match event:
                 case Push() | Said() if not policies.serves(self.hands.policy, event.repository.name):
                     log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
                 case Push():
-                    self._push(event, self._shas(event))
+                    return self._push(event, self._shas(event))
                 case Again(push, shas, pause):
-                    self._push(push, shas, pause)
+                    return self._push(push, shas, pause)
                 case Said():
                     orders.obey(self.hands, event)
                 case Sweep():
@@ -139,11 +140,14 @@ class Receiver:
         except TryAgainError as error:
             log.warning("tried again later: %s", error)
             self._put_off(event, RETRY[1] / 10)
+            return False
         except UserError as error:
             log.warning("given up: %s", error)
         except Exception:
             # Quarantine: the next event is none the wiser.
             log.exception("the receiver met a bug")
+            return False
+        return True
 
     def _put_off(self, event: Event, pause: float) -> None:
         heapq.heappush(self._later, (time.monotonic() + pause, next(iter(self._numbers)), event))
@@ -165,11 +169,12 @@ class Receiver:
             listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
         return tuple(dict.fromkeys((*push.shas, *listed)))
 
-    def _push(self, push: Push, shas: Iterable[str], pause: float = RETRY[0]) -> None:
+    def _push(self, push: Push, shas: Iterable[str], pause: float = RETRY[0]) -> bool:
+        """These commits of a push; False where some are put off."""
         heard, failed = [], []
         for sha in shas:
             if self._stopping:  # before anything is launched: half a push could slip under the cap
-                return
+                return False
             try:
                 one = self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
                 if one is not None:
@@ -187,6 +192,7 @@ class Receiver:
         failed += [one.commit.sha for one in self._capped(heard) if not self._stopping and not self._commit(one)]
         if failed:
             self._put_off(Again(push, tuple(failed), min(pause * 2, RETRY[1])), pause)
+        return not failed and not self._stopping
 
     def _capped(self, heard: list[Heard]) -> list[Heard]:
         """A push over its cap is refused whole: nobody wants a random half of it."""
@@ -228,20 +234,25 @@ class Receiver:
         for repository in (one for one in found if policies.serves(self.hands.policy, one.name)):
             if self._stopping:
                 return
-            since = self._swept.get(repository.id, self.hands.clock() - self.backfill)
-            newest = since
             try:
-                activity = self.hands.forge.activity(repository, since)
+                self._sweep_one(repository)
             except (UserError, TryAgainError) as error:  # the others are swept all the same
                 log.warning("%s is swept later: %s", repository.name, error)
-                continue
-            for seen in activity:
-                newest = max(newest, seen.at)
-                event = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
-                if event is not None:
-                    self._deal_with(event)
-            self._swept[repository.id] = newest
         self.swept_at = self.hands.clock()
+
+    def _sweep_one(self, repository: Repository) -> None:
+        """Plan what was pushed there and is not dealt with; what fails is asked for again by the next sweep."""
+        before = self._swept.get(repository.id, Swept())
+        since = max(before.since, self.hands.clock() - self.backfill)
+        seen = self.hands.forge.activity(repository, since, before.tag)
+        new = [one for one in seen.entries if one not in before.done]
+        failed = [one for one in new if not self._planned(repository, one)]
+        self._swept[repository.id] = before.after(seen, failed)
+
+    def _planned(self, repository: Repository, seen: Activity) -> bool:
+        """Plan one entry; False where a part of it is still to be done."""
+        push = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
+        return push is None or (not self._stopping and self._deal_with(push))
 
 
 def _as_push(repository: Repository, ref: str, before: str, after: str, actor: str) -> Push | None:

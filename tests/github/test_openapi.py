@@ -110,7 +110,7 @@ def test_our_adapter_asks_what_github_understands(forge: Served, pushed: str, re
     comment = adapter.comment(found, pushed, "/fyre rerun")
     assert adapter.comments(found, pushed) == [comment]
     assert adapter.permission(found, "ada") == "admin"
-    assert [one.after for one in adapter.activity(found, 0)] == [pushed, second]
+    assert [one.after for one in adapter.activity(found, 0).entries] == [pushed, second]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,30 @@
+"""How far a repository is swept: what of the forge's answers is dealt with, and need not be planned again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fyre.forge import Activities, Activity
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Everything before ``since`` (seconds since the epoch) is dealt with, and of what came after, ``done``."""
+
+    since: float = 0.0
+    done: frozenset[Activity] = frozenset()
+    tag: str = ""  # of an answer of which nothing is left to do: only that one need not be heard again
+
+    def after(self, seen: Activities, failed: Collection[Activity]) -> Swept:
+        """How far it is swept after an answer, of which ``failed`` is to be planned again. Pure.
+
+        Entries of the last second are remembered: the forge's clock counts seconds, and more may come of that one.
+        """
+        if failed:
+            since = min(one.at for one in failed)
+            return Swept(since, frozenset(one for one in seen.entries if one.at >= since) - frozenset(failed))
+        if not seen.entries:
+            return Swept(self.since, self.done, seen.tag)
+        since = max(one.at for one in seen.entries)
+        return Swept(since, frozenset(one for one in seen.entries if one.at == since), seen.tag)

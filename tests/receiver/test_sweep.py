@@ -1,0 +1,147 @@
+"""What a sweep asks again, and what it need not: a real forge that counts requests as GitHub does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from fyre import httpserver
+from fyre.embedded import api
+from fyre.embedded.ceilings import Ceiled
+from fyre.embedded.forge import Forge as EmbeddedForge
+from fyre.engines.index import Index
+from fyre.engines.local import LocalEngine
+from fyre.errors import TryAgainError
+from fyre.forge import Activities, Activity, Forge
+from fyre.ledger import Ledger
+from fyre.mirrors import Mirrors
+from fyre.receiver.hands import Hands
+from fyre.receiver.reconcile import Receiver, Sweep
+from fyre.receiver.swept import Swept
+from fyre.run import Commit, Repository
+from tests.conftest import git
+from tests.embedded.conftest import until
+
+NAME = "ada/lab"
+
+
+class Disk(Mirrors):
+    """Commits on a disk that can't be read for a while."""
+
+    away: bool = False
+
+    def commit(self, repository: Repository, sha: str) -> Commit:
+        if self.away:
+            raise TryAgainError("the disk is away")
+        return super().commit(repository, sha)
+
+
+@dataclass
+class Sweeper:
+    """A receiver that sweeps when it is told to, and what that costs."""
+
+    receiver: Receiver
+    ceiled: Ceiled
+    disk: Disk
+    repo: Path
+    engine: LocalEngine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = self.receiver.hands.engine  # type: ignore[assignment]
+
+    def sweep(self) -> int:
+        """Sweep once; how many requests that were counted."""
+        before = self.ceiled.counted
+        self.receiver._deal_with(Sweep())
+        return self.ceiled.counted - before
+
+    def push(self, command: str, branch: str = "main") -> str:
+        git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=self.repo)
+        git("push", "-q", "origin", f"HEAD:{branch}", cwd=self.repo)
+        return git("rev-parse", "HEAD", cwd=self.repo)
+
+    def ran(self) -> set[str]:
+        return {record.run.sha for record in self.engine.records()}
+
+
+@pytest.fixture
+def sweeper(tmp_path: Path, repo: Path) -> Iterator[Sweeper]:
+    socket = httpserver.listen("127.0.0.1", 0, "")
+    base = f"http://127.0.0.1:{socket.getsockname()[1]}"
+    embedded = EmbeddedForge(tmp_path / "forge", base_url=base)
+    ceiled = Ceiled(api.application(embedded))
+    server = uvicorn.Server(uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=repo)
+    git("push", "-q", "origin", "main", cwd=repo)
+    forge, disk = Forge(base + "/api", lambda: embedded.service_token), Disk(lambda r: embedded.git_dir(r.name))
+    engine = LocalEngine(tmp_path / "engine", git_dir=lambda r: embedded.git_dir(r.name), jobs=2)
+    index = Index(engine)
+    ledger = Ledger(forge, engine, index, lambda key: f"{base}/{key}")  # never started: it would be counted too
+    yield Sweeper(Receiver(Hands(forge, disk, engine, index, ledger)), ceiled, disk, repo)
+    engine.close()
+    disk.close()
+    server.should_exit = True
+    thread.join()
+    embedded.stop()
+
+
+def test_a_sweep_of_what_is_idle_costs_nothing_and_a_push_is_found_by_the_next(sweeper: Sweeper) -> None:
+    first = sweeper.push("true")
+    assert sweeper.sweep() > 0
+    assert [sweeper.sweep() for _ in range(5)] == [0] * 5
+    second = sweeper.push("true")
+    assert sweeper.sweep() > 0
+    assert sweeper.ran() == {first, second}
+    assert sweeper.sweep() == 0
+
+
+def test_what_could_not_be_planned_is_asked_for_in_full_until_it_is(sweeper: Sweeper) -> None:
+    sweeper.sweep()
+    sweeper.disk.away = True
+    sha = sweeper.push("true")
+    for _ in range(3):
+        assert sweeper.sweep() > 0
+    assert sweeper.ran() == set()
+    sweeper.disk.away = False
+    sweeper.sweep()
+    assert sweeper.ran() == {sha}
+    assert sweeper.sweep() == 0
+
+
+def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweeper) -> None:
+    sweeper.sweep()
+    sweeper.disk.away = True
+    sweeper.push("true", "stuck")
+    sweeper.sweep()
+    sweeper.disk.away = False
+    sha = sweeper.push("true")
+    assert sweeper.sweep() > 0
+    assert sha in sweeper.ran()
+    until(lambda: all(record.state.final for record in sweeper.engine.records()))
+    assert len(sweeper.engine.records()) == len(sweeper.ran())
+
+
+def entry(at: float, after: str) -> Activity:
+    return Activity("refs/heads/main", "0" * 40, after * 40, "ada", at)
+
+
+def test_what_is_dealt_with_is_not_heard_again_and_of_its_last_second_more_may_come() -> None:
+    a, b, c = entry(1, "a"), entry(2, "b"), entry(2, "c")
+    swept = Swept().after(Activities((a, b), "one"), [])
+    assert swept == Swept(2, frozenset({b}), "one")
+    assert swept.after(Activities((), "one"), []) == swept
+    assert swept.after(Activities((b, c), "two"), []) == Swept(2, frozenset({b, c}), "two")
+
+
+def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
+    a, b, c = entry(1, "a"), entry(2, "b"), entry(3, "c")
+    swept = Swept().after(Activities((a, b, c), "one"), [b])
+    assert swept == Swept(2, frozenset({c}), "")
+    assert swept.after(Activities((b, c), "one"), []) == Swept(3, frozenset({c}), "one")
