@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from fyre import httpserver
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.forge import Forge
@@ -22,17 +20,17 @@ class Assembly:
 
     def __init__(
         self,
-        state: Path,
         *,
         forge: Forge,
         source: Source,
         engine: Engine,
         policy: Policy,
         url: Callable[[], str],  # of the pages, as browsers reach them
+        pages_secret: bytes,
         webhook_secrets: Callable[[], Sequence[bytes]],
     ) -> None:
         index = Index(engine)
-        self.pages = Pages(engine, httpserver.kept(state / "pages.secret"), url)
+        self.pages = Pages(engine, pages_secret, url)
         self.ledger = Ledger(forge, engine, index, self.pages.url)
         self.receiver = Receiver(Hands(forge, source, engine, index, self.ledger, policy))
         self.door = Door(forge.url, webhook_secrets, self.receiver.hear)

@@ -13,16 +13,16 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from fyre import httpserver
 from fyre import policy as policies
 from fyre.engines.kubernetes import KubernetesEngine, rbac
 from fyre.engines.kubernetes.api import Api
 from fyre.engines.kubernetes.delivery import ByExec, ByRelay
 from fyre.errors import TryAgainError, UserError
+from fyre.ownsecrets import Own
 from fyre.policy import Policy
 from fyre.receiver.lfs import Lfs
 from fyre.receiver.relay import Relay
-from fyre.run import Repository
+from fyre.run import Run
 
 _HEARD_OF = (0.0, 0.5, 1.5)  # seconds between two questions: an API server hears of a new Role a moment later
 _CHECKOUT = 3600.0  # seconds that a checkout may still need its key after the longest wait in the queue
@@ -36,7 +36,7 @@ class OnCluster:
     kubeconfig: str | None = None
     context: str | None = None
     checkout_image: str = ""  # "" for the run's own
-    relay: str = ""  # HOST:PORT to listen on for pods; "" streams the code in by exec
+    relay: str | socket.socket = ""  # HOST:PORT to listen on for pods, or what does; "" streams the code in by exec
     relay_url: str = ""  # where pods reach that; "" for http://HOST:PORT
     store: str = ""  # URL of the logs; "" keeps them beside the other state
 
@@ -48,7 +48,9 @@ class Cluster:
         self,
         on: OnCluster,
         state: Path,
-        git_dir: Callable[[Repository], Path],
+        *,
+        own: Own,
+        code: Callable[[Run], Path],  # a repository with that commit in it
         by_id: Callable[[int], Path | None],
         lfs: Lfs | None = None,  # where objects come from that the mirrors lack
     ) -> None:
@@ -61,20 +63,18 @@ class Cluster:
         try:
             check_rights(api, on.policy, exec_mode=not on.relay)
             if on.relay:
-                self._relay = RelayServer(
-                    on.relay, httpserver.kept(state / "relay.secret"), by_id, url=on.relay_url, lfs=lfs
-                )
+                self._relay = RelayServer(on.relay, own("relay.secret"), by_id, url=on.relay_url, lfs=lfs)
             delivery = (
                 ByRelay(self._relay.url, self._relay.newest_secret, on.policy.queue_limit + _CHECKOUT)
                 if self._relay
-                else ByExec(api, git_dir)
+                else ByExec(api, code)
             )
             self.engine = KubernetesEngine(
                 api,
                 state,
                 policy=on.policy,
                 delivery=delivery,
-                instance=f"fyre-{httpserver.kept(state / 'instance')[:8].decode()}",
+                instance=f"fyre-{own('instance')[:8].decode()}",
                 checkout_image=on.checkout_image,
                 store=on.store,
             )
@@ -103,29 +103,20 @@ class RelayServer:
 
     def __init__(
         self,
-        address: str,
+        door: str | socket.socket,
         secret: bytes,
         by_id: Callable[[int], Path | None],
         *,
         url: str = "",
         lfs: Lfs | None = None,
     ) -> None:
-        """``address`` is HOST:PORT, as pods see it unless ``url`` says how they do.
+        """``door`` is HOST:PORT, or listens there already; pods see it so unless ``url`` says how they do.
 
         Raises ``UserError`` when it can't be listened on.
         """
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise UserError(
-                f"{address!r} is not HOST:PORT", hint="--relay 192.168.1.20:8021, as pods reach this machine"
-            )
-        try:
-            self._socket = socket.create_server((host, int(port)), backlog=512)
-        except OSError as error:
-            why = os.strerror(error.errno or 0)
-            hint = "--relay takes an address of this machine that pods reach, and a free port"
-            raise UserError(f"the relay can't listen on {address}: {why}", hint=hint) from error
-        self.url = url.rstrip("/") or f"http://{host}:{self._socket.getsockname()[1]}"
+        self._socket = relay_socket(door) if isinstance(door, str) else door
+        host, port = self._socket.getsockname()[:2]
+        self.url = url.rstrip("/") or f"http://{host}:{port}"
         self._secret = secret
         app = Starlette(routes=Relay(lambda: [secret], by_id, lfs=lfs).routes())
         self._server = uvicorn.Server(
@@ -147,6 +138,19 @@ class RelayServer:
         if self._thread.is_alive():
             self._thread.join()
         self._socket.close()
+
+
+def relay_socket(address: str) -> socket.socket:
+    """A socket that listens on HOST:PORT. Raises ``UserError`` when that can't be had."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"{address!r} is not HOST:PORT", hint="--relay 192.168.1.20:8021, as pods reach this machine")
+    try:
+        return socket.create_server((host, int(port)), backlog=512)
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        hint = "--relay takes an address of this machine that pods reach, and a free port"
+        raise UserError(f"the relay can't listen on {address}: {why}", hint=hint) from error
 
 
 def check_rights(api: Api, policy: Policy, *, exec_mode: bool) -> None:

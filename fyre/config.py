@@ -22,12 +22,13 @@ from fyre.secretfile import Secret
 from fyre.yamllines import BadYamlError
 
 SECRETS = {"tokenFile": "FYRE_TOKEN", "appPrivateKeyFile": "FYRE_APP_PRIVATE_KEY",
-           "webhookSecretFile": "FYRE_WEBHOOK_SECRET"}  # fmt: skip
+           "webhookSecretFile": "FYRE_WEBHOOK_SECRET", "keyFile": "FYRE_KEY"}  # fmt: skip
 """Key of a file → environment variable that may hold the secret instead."""
 
 _WHAT = {"tokenFile": "the forge's token", "appPrivateKeyFile": "the App's private key",
-         "webhookSecretFile": "the webhook's secret"}  # fmt: skip
-_OF_A_CLUSTER = ("kubeconfig", "context", "relay", "relayUrl", "logStore")
+         "webhookSecretFile": "the webhook's secret", "keyFile": "the key that receivers share"}  # fmt: skip
+_OF_A_CLUSTER = ("kubeconfig", "context", "relay", "relayUrl", "logStore", "lease", "advertise")
+_KEY_MIN = 32  # characters
 _SWEEP_MIN = 10  # seconds; the forge is asked about each repository
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -49,6 +50,7 @@ class Config:
     token: Secret | None
     app_key: Secret | None
     webhook_secret: Secret | None  # None where no webhook is taken
+    key: Secret | None  # None where our own secrets are kept under the state
     sweep_every: float
     backfill: float
 
@@ -165,7 +167,22 @@ def _settled(said: Mapping[str, Said], env: Mapping[str, str]) -> Config:
     if secret is None and not said["poll"].value:
         hint = "webhookSecretFile or FYRE_WEBHOOK_SECRET; or poll: true, where no webhook is to be taken"
         raise UserError("there is no webhook secret, and unsigned deliveries are never taken", hint=hint)
-    return Config(said, policy, token, app_key, None if said["poll"].value else secret, sweep_every, backfill)
+    shared = _secret(said, env, "keyFile")
+    if shared is not None and len(shared.read()) < _KEY_MIN:
+        raise UserError(
+            f"{shared.origin}: {shared.what} is shorter than {_KEY_MIN} characters", hint="openssl rand -hex 32"
+        )
+    _check_lease(said, shared)
+    return Config(said, policy, token, app_key, None if said["poll"].value else secret, shared, sweep_every, backfill)
+
+
+def _check_lease(said: Mapping[str, Said], key: Secret | None) -> None:
+    """What several receivers need, each of them."""
+    if "lease" in said and "advertise" not in said:
+        raise _wrong("lease", said["lease"], "needs advertise: the others hand on to whoever leads")
+    if "lease" in said and key is None:
+        hint = "keyFile or FYRE_KEY: without it each receiver would take the others' runs for somebody else's"
+        raise UserError(f"{said['lease'].origin}: lease: receivers must share a key, and there is none", hint=hint)
 
 
 def _check_engine(said: Mapping[str, Said]) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import socket
 import sys
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -49,12 +47,3 @@ def listen(host: str, port: int, hint: str) -> socket.socket:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise UserError(f"port {port} on {host} can't be had: {why}", hint=hint) from error
-
-
-def kept(path: Path) -> bytes:
-    """Random hex digits, made on first use and kept for this user alone."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
-    return path.read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from fyre.engines import Engine
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.forge import Forge
+from fyre.ownsecrets import derived, kept_in
 from fyre.receiver.clones import Clones
 from fyre.receiver.fetched import Fetched
 from fyre.receiver.health import Health
@@ -39,24 +41,30 @@ log = logging.getLogger(__name__)
 class Serve:
     """``fyre serve``: all that it keeps is under ``state``; with a cluster, all of that can be had again but logs."""
 
-    def __init__(self, config: Config) -> None:
-        """Raises ``UserError`` when the address or the directory can't be had, or the cluster is no use."""
+    def __init__(
+        self, config: Config, door: socket.socket | None = None, relay_door: socket.socket | None = None
+    ) -> None:
+        """``door`` and ``relay_door`` listen already, where they are given.
+
+        Raises ``UserError`` when the address or the directory can't be had, or the cluster is no use.
+        """
         self.config, state = config, Path(config.get("state")).resolve()
         self._lock = _locked(state)
-        self.socket = httpserver.listen(*config.listen, "listen says which address")
+        self._own = derived(config.key) if config.key is not None else kept_in(state)
+        self.socket = door or httpserver.listen(*config.listen, "listen says which address")
         self.forge, token = _forge(config)
         self.clones = Clones(state / "mirrors", lambda r: f"{config.get('forge')}/{r.name}.git", token)
         self.source = Fetched(self.clones)
         self._lfs = Lfs(self.clones.source)
-        engine, self._cluster = self._engine(state)
+        engine, self._cluster = self._engine(state, relay_door)
         self.engine = Pinned(engine, self.clones)
         parts = Assembly(
-            state,
             forge=self.forge,
             source=self.source,
             engine=self.engine,
             policy=config.policy,
             url=lambda: str(config.get("url")).rstrip("/"),
+            pages_secret=self._own("pages.secret"),
             webhook_secrets=lambda: config.webhook_secret.lines() if config.webhook_secret else [],
         )
         self.receiver = parts.receiver
@@ -113,7 +121,7 @@ class Serve:
     def _ask_forge(self) -> None:
         self._remaining = self.forge.remaining()
 
-    def _engine(self, state: Path) -> tuple[Engine, Cluster | None]:
+    def _engine(self, state: Path, relay_door: socket.socket | None) -> tuple[Engine, Cluster | None]:
         """What runs the commands: this machine, or a cluster."""
         config, git_dir = self.config, self.clones.git_dir
         if config.get("engine") == "local":
@@ -126,11 +134,14 @@ class Serve:
             config.get("kubeconfig"),
             config.get("context"),
             config.get("checkoutImage"),
-            config.get("relay") or "",
+            relay_door or config.get("relay") or "",
             config.get("relayUrl") or "",
             config.get("logStore") or "",
         )
-        cluster = Cluster(on, state / "kubernetes", git_dir, self.clones.find, self._lfs)
+        under = state / "kubernetes"
+        own = self._own if config.key is not None else kept_in(under)
+        code, by_id = self.clones.of, self.clones.find
+        cluster = Cluster(on, under, own=own, code=code, by_id=by_id, lfs=self._lfs)
         return cluster.engine, cluster
 
 

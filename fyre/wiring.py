@@ -18,6 +18,7 @@ from fyre.engines import Engine
 from fyre.engines.local import LocalEngine
 from fyre.forge import Forge
 from fyre.mirrors import Mirrors
+from fyre.ownsecrets import kept, kept_in
 from fyre.policy import Policy
 from fyre.run import Repository
 
@@ -50,12 +51,12 @@ class Up:
         self.mirrors = Mirrors(self._git_dir)
         forge = Forge(f"{self.url}/api", lambda: self.embedded.service_token)
         parts = Assembly(
-            root,
             forge=forge,
             source=self.mirrors,
             engine=self.engine,
             policy=policy,
             url=lambda: self.url,
+            pages_secret=kept(root / "pages.secret"),
             webhook_secrets=lambda: [self.embedded.webhook_secret.encode()],
         )
         self.receiver = parts.receiver
@@ -81,7 +82,14 @@ class Up:
             return local, None
         from fyre.clusters import Cluster
 
-        cluster = Cluster(on, root / "kubernetes", self._git_dir, self.embedded.shelf.git_dir_of)
+        state = root / "kubernetes"
+        cluster = Cluster(
+            on,
+            state,
+            own=kept_in(state),
+            code=lambda run: self._git_dir(run.repository),
+            by_id=self.embedded.shelf.git_dir_of,
+        )
         return cluster.engine, cluster
 
     def _git_dir(self, repository: Repository) -> Path:

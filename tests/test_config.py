@@ -13,6 +13,7 @@ from fyre import config as configs
 from fyre.commands import serve
 from fyre.config import Config
 from fyre.errors import UserError
+from fyre.ownsecrets import derived, kept_in
 from tests.apps import pem, private_key
 
 SECRET = "hunter2-and-longer"
@@ -222,3 +223,35 @@ def test_what_the_readme_shows_is_taken() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     shown = readme.partition("## For a team, on GitHub")[2].partition("```yaml\n")[2].partition("```")[0]
     jsonschema.validate(yaml.safe_load(shown), configs.schema())
+
+
+ON_CLUSTER = "url: https://fyre\nengine: kubernetes\npolicy: policy.yaml\nlease: fyre/fyre\n"
+
+
+def test_several_receivers_share_a_key_and_know_where_each_other_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("policy.yaml").write_text("profiles: {default: {image: alpine}}\n")
+    assert "needs advertise" in refused(tmp_path, ON_CLUSTER)[0]
+    message, hint = refused(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n")
+    assert "receivers must share a key" in message
+    assert "FYRE_KEY" in hint
+    short = {**ENV, "FYRE_KEY": SECRET}
+    assert "shorter than 32" in refused(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n", short)[0]
+    env = {**ENV, "FYRE_KEY": SECRET * 2}
+    config = load(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n", env)
+    assert (config.get("lease"), config.get("advertise")) == ("fyre/fyre", "10.0.0.7")
+    assert "is nothing for engine local" in refused(tmp_path, **GOOD, lease="fyre/fyre")[0]
+    assert "is not taken" in refused(tmp_path, **GOOD, lease="fyre")[0]
+
+
+def test_secrets_of_our_own_are_kept_or_made_from_a_shared_key(tmp_path: Path) -> None:
+    config = load(tmp_path, env={**ENV, "FYRE_KEY": SECRET * 2}, **GOOD)
+    assert config.key is not None
+    one, other = derived(config.key), kept_in(tmp_path / "state")
+    for own in (one, other):
+        assert own("relay.secret") == own("relay.secret") != own("pages.secret")
+        assert len(bytes.fromhex(own("instance").decode())) == 32
+    assert (tmp_path / "state" / "instance").stat().st_mode & 0o777 == 0o600
+    assert one("instance") == derived(config.key)("instance") != other("instance")

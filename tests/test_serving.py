@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,8 +78,8 @@ class Running:
         assert not self.thread.is_alive()
 
 
-def until(ask: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 30
+def until(ask: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
     while not (found := ask()):
         assert time.monotonic() < deadline, "it does not come"
         time.sleep(0.02)
@@ -159,6 +160,24 @@ def test_what_runs_is_pinned_in_its_mirror_until_it_has_ended(
     gate.touch()
     server.serve.clones.ensure(record.run.repository, sha, "neverlaunched")
     again = start()
+    assert github.final(sha)["state"] == "success"
+    until(lambda: not list(again.serve.clones.pins()))
+
+
+def test_what_runs_is_fetched_again_where_the_disk_is_another_one(
+    github: GitHub, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    server = start()
+    github.forge.forge.start(f"{server.serve.url}/webhook")
+    gate = tmp_path / "gate"
+    sha = github.push(f"until test -e {gate}; do sleep 0.02; done")
+    until(lambda: github.statuses(sha))
+    held = list(server.serve.clones.pins())
+    server.stop()
+    shutil.rmtree(tmp_path / "state" / "mirrors")
+    again = start()
+    assert until(lambda: list(again.serve.clones.pins())) == held
+    gate.touch()
     assert github.final(sha)["state"] == "success"
     until(lambda: not list(again.serve.clones.pins()))
 

@@ -63,8 +63,11 @@ def main(
 
 def _on_cluster(state: Path, policy: Policy) -> Callable[[Clones], Engine]:
     from fyre.clusters import Cluster, OnCluster
+    from fyre.ownsecrets import kept_in
 
-    return lambda clones: Cluster(OnCluster(policy), state / "kubernetes", clones.git_dir, clones.find).engine
+    under = state / "kubernetes"
+    own = kept_in(under)
+    return lambda clones: Cluster(OnCluster(policy), under, own=own, code=clones.of, by_id=clones.find).engine
 
 
 def _report(work: Dispatch, records: list[Record]) -> None:

@@ -27,6 +27,11 @@ def main(argv: list[str]) -> int:
         print(_shown(config))
         return 0
     logs.setup(config.get("logFormat"), config.get("logLevel"))
+    if config.get("lease"):
+        from fyre.replicas import Replica
+
+        Replica(config).serve()
+        return 0
     served = serving.Serve(config)
     # uvicorn stops on it, and raises it anew when it has stopped: that it did is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -39,7 +44,7 @@ def _shown(config: Config) -> str:
     from fyre.config import SECRETS
 
     lines = [f"{key}: {json.dumps(one.value)}  # {one.origin}" for key, one in config.said.items()]
-    held = (config.token, config.app_key, config.webhook_secret)
+    held = (config.token, config.app_key, config.webhook_secret, config.key)
     lines += [f"# {one.what}: from {one.origin}" for one in held if one is not None and one.origin in SECRETS.values()]
     return "\n".join([*lines, "# good"])
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from fyre import git
 from fyre.errors import TryAgainError, UserError
 from fyre.forge import DeniedError, HiddenError, NotFoundError
-from fyre.run import Repository
+from fyre.run import Repository, Run
 
 BYTES_MAX = 20 * 1024**3
 """All mirrors together; beyond it those that no run pins go, the one used longest ago first."""
@@ -103,6 +103,10 @@ class Clones:
                     _git(path, "update-ref", _pin(run_key), sha)
         self.find(repository.id)
         return path
+
+    def of(self, run: Run) -> Path:
+        """The mirror, with the commit of that run pinned in it. Raises as ``ensure``."""
+        return self.ensure(run.repository, run.sha, run.key)
 
     def unpin(self, repository: Repository, run_key: str) -> None:
         """The run is over; its mirror may be evicted. Nothing happens where there is no such pin."""

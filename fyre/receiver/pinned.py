@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 
 from fyre.engines import Engine
+from fyre.errors import TryAgainError, UserError
 from fyre.receiver.clones import Clones
 from fyre.run import Record, Repository, Run
 
 log = logging.getLogger(__name__)
+
+_AGAIN = (0.5, 30.0)  # seconds until a fetch that failed is tried again, at first and at most
 
 
 class Pinned:
@@ -23,16 +26,19 @@ class Pinned:
         self.name = engine.name
         self._engine, self._clones = engine, clones
         self._over: queue.Queue[tuple[Repository, str] | None] = queue.Queue()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._unpin_for_ever, name="pins", daemon=True)
+        self._finder = threading.Thread(target=self._pin_again, name="pins of before", daemon=True)
         engine.subscribe(self._changed)
         for repository_id, key in clones.pins():  # of runs that ended, or never began, while nobody was here
             if self._is_over(key):
                 clones.unpin(Repository("", repository_id, ""), key)
         self._thread.start()
+        self._finder.start()
 
     def launch(self, run: Run) -> bool:
         """As the engine does, once the commit is here. Raises also what fetching it raises."""
-        self._clones.ensure(run.repository, run.sha, run.key)
+        self._clones.of(run)
         try:
             return self._engine.launch(run)
         finally:  # refused, or launched before and over: nobody else would let its pin go
@@ -71,7 +77,9 @@ class Pinned:
 
     def close(self) -> None:
         """Stop watching, then see to what has ended until now."""
+        self._closed.set()
         self._engine.close()
+        self._finder.join()
         self._over.put(None)
         self._thread.join()
 
@@ -88,6 +96,28 @@ class Pinned:
     def _is_over(self, key: str) -> bool:
         record = self._engine.record(key)
         return record is None or record.state.final
+
+    def _pin_again(self) -> None:
+        """Fetch what pods may still ask for: this disk may be another one than that of who launched them."""
+        waiting, pause = [record.run for record in self._engine.records() if not record.state.final], _AGAIN[0]
+        while waiting:
+            waiting = [run for run in waiting if not self._closed.is_set() and not self._pinned(run)]
+            self._closed.wait(pause if waiting else 0)
+            pause = min(pause * 2, _AGAIN[1])
+
+    def _pinned(self, run: Run) -> bool:
+        """Pin it; False where that has to be tried again."""
+        if self._is_over(run.key):
+            return True
+        try:
+            self._clones.of(run)
+        except TryAgainError as error:
+            log.warning("fetched later", extra={"run": run.key, "why": str(error)})
+            return False
+        except UserError as error:  # the checkout will say so
+            log.warning("it can't be fetched", extra={"run": run.key, "why": str(error)})
+        self._see(run.repository, run.key)
+        return True
 
     def _unpin_for_ever(self) -> None:
         while (over := self._over.get()) is not None:

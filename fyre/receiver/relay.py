@@ -77,9 +77,12 @@ class Relay:
             return _said(401, "a relay key is needed", {"WWW-Authenticate": 'Basic realm="fyre relay"'})
         service = request.path_params["service"]
         repository = _number(request.path_params["repository"])
-        git_dir = await run_in_threadpool(self.git_dir, repository) if repository in grant.repository_ids else None
-        if git_dir is None or not self._offers(request.method, service, request.query_params.get("service", "")):
+        offered = self._offers(request.method, service, request.query_params.get("service", ""))
+        if repository not in grant.repository_ids or not offered:
             return _said(404, "no such repository for this key")
+        git_dir = await run_in_threadpool(self.git_dir, repository)
+        if git_dir is None:  # it was here when the run was launched: another disk, on which it is being fetched
+            return _said(503, "the mirror is not here yet")
         body = await self._body(request)
         if body is None:
             return _said(413, f"the request is larger than {BODY_MAX} bytes")

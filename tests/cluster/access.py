@@ -38,6 +38,7 @@ class Admin:
         self.api = client.ApiClient(settings)
         self.core, self.batch = client.CoreV1Api(self.api), client.BatchV1Api(self.api)
         self.rbac = client.RbacAuthorizationV1Api(self.api)
+        self.leases = client.CoordinationV1Api(self.api)
 
     @contextmanager
     def namespace(self, *, enforce: str = "restricted") -> Iterator[str]:

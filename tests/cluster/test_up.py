@@ -12,6 +12,7 @@ from fyre.wiring import Up
 from tests.cluster import access
 from tests.cluster.conftest import somebody
 from tests.receiver.conftest import Person
+from tests.test_serving import until
 
 pytestmark = pytest.mark.cluster
 
@@ -81,7 +82,12 @@ def test_what_is_settled_may_be_collected(
     person = somebody(start_up(), repo)
     sha = person.run("true")
     person.final(sha)
-    person.up = start_up()  # stops the first, once its work is done
-    (job,) = admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}").items
+    person.up = start_up()  # stops the first, perhaps between the POST and its note: then this one looks it up
+
+    def settled() -> object:
+        (found,) = admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}").items
+        return found if found.spec.ttl_seconds_after_finished is not None else None
+
+    job = until(settled)
     assert job.spec.ttl_seconds_after_finished == 7 * 86400
     assert json.loads(job.metadata.annotations["fyre.dev/outcome"])["state"] == "succeeded"

@@ -135,6 +135,8 @@ ENDINGS = [
      State.SUCCEEDED, ""),
     ("evicted-unknown", replace(LIMITED, tries=1), job(), [pod(ended(137, reason="ContainerStatusUnknown",
         startedAt=None), phase="Failed", reason="Evicted", message="full")], State.ERROR, "evicted: full"),
+    ("evicted-forgot", replace(LIMITED, tries=1), job(failed("BackoffLimitExceeded")), [pod(waiting(
+        "ContainerCreating"), phase="Failed", reason="Evicted", message="full")], State.ERROR, "evicted: full"),
     ("overdue", LIMITED, job(failed("DeadlineExceeded"), given_up="timed out after 20s"), [], State.FAILED,
      "timed out after 20s"),
     ("own-113", BEFORE, job(), [pod(ended(113))], State.FAILED, ""),

@@ -55,7 +55,7 @@ class ByExec:
     """A receiver that pods can't reach streams a depth-1 pack into the waiting checkout. Needs ``pods/exec``."""
 
     cluster: Api
-    git_dir: Callable[[Repository], Path]
+    code: Callable[[Run], Path]  # a repository with that commit in it; raises as ``bring``
 
     def told(self, run: Run) -> dict[str, str]:  # noqa: ARG002 - the Protocol's
         """Nothing: the checkout waits."""
@@ -64,7 +64,7 @@ class ByExec:
     def bring(self, run: Run, namespace: str, pod: str) -> None:
         """Stream the pack; once more is harmless."""
         command = ["sh", "-c", manifests.script("checkout.sh"), "checkout", "receive"]
-        pieces = packing.pack(self.git_dir(run.repository), run.sha)
+        pieces = packing.pack(self.code(run), run.sha)
         code, said = self.cluster.execute(namespace, pod, names.CHECKOUT, command, pieces)
         if code:
             raise TryAgainError(f"the code of {run.sha[:12]} did not arrive: {said}")

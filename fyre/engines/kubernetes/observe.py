@@ -149,7 +149,9 @@ def _ended_badly(seen: Record, job: Object, tries: list[Object]) -> Record | Non
         if ended is not None:
             return ended
     if over or for_good or len(bad) > (seen.run.spec.retries or 0):
-        return _at(verdicts.judged(seen, job, last), job, last)
+        # A kubelet that evicts may forget that a command ran: then more starts are known than the pods tell of.
+        began = seen.tries > sum(pods.started(pod) for pod in tries)
+        return _at(verdicts.judged(seen, job, last, began=began), job, last)
     return None
 
 

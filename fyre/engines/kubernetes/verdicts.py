@@ -14,15 +14,18 @@ from fyre.spec import Spec
 from fyre.state import State
 
 
-def judged(seen: Record, job: Object, pod: Object | None) -> Record:
-    """How the run ended, by its last pod; None where the Job failed and no pod is left."""
+def judged(seen: Record, job: Object, pod: Object | None, *, began: bool = False) -> Record:
+    """How the run ended, by its last pod; None where the Job failed and no pod is left.
+
+    ``began``: its command was seen to run, whatever the pod says now.
+    """
     failed = pods.line(pods.condition(job, "Failed").get("message", ""))
     if pod is None:
         return replace(seen, state=State.ERROR, reason=f"no pod of it is left to ask: {failed or 'nobody says why'}")
     if pods.timed_out(pod, seen.run.spec.timeout):
         text = f"timed out after {units.text_of(seen.run.spec.timeout or 0)}"
         return replace(seen, state=State.FAILED, reason=text)
-    why = _taken_away(seen, pod, job) or _never_began(seen, pod)
+    why = _taken_away(pod, job, began=began or pods.started(pod)) or _never_began(seen, pod)
     if not why and not pods.terminated(pod):
         said = pods.line(pod["status"].get("message", "")) or failed
         why = f"its pod ended without an exit code: {said or 'nobody says why'}"
@@ -54,11 +57,10 @@ def _is_the_wrappers(spec: Spec, told: str, code: int | None) -> bool:
     return found is not None and any(pods.line(setup).startswith(found[1].rstrip("\ufffd ")) for setup in spec.setup)
 
 
-def _taken_away(seen: Record, pod: Object, job: Object) -> str:
+def _taken_away(pod: Object, job: Object, *, began: bool) -> str:
     """Who ended the pod, where that was not the command's doing; empty when it was."""
     disruption, said = pods.condition(pod, "DisruptionTarget"), pods.line(pod["status"].get("message", ""))
-    unknown = pods.terminated(pod).get("reason") == "ContainerStatusUnknown"  # its start was forgotten as well
-    when = "" if pods.started(pod) or (unknown and seen.tries) else " before the command started"
+    when = "" if began else " before the command started"
     if pod["status"].get("reason") == "Evicted":
         return f"evicted{when}: {said}"
     if disruption.get("status") == "True":
@@ -66,7 +68,7 @@ def _taken_away(seen: Record, pod: Object, job: Object) -> str:
         return f"{what}{when}: {pods.line(disruption.get('message', ''))}"
     if pods.deleted_at(pod) is not None and pods.told_to_end(pod):
         return _deleted_by(job) + when
-    if unknown:
+    if pods.terminated(pod).get("reason") == "ContainerStatusUnknown":
         return "lost: the node no longer knows how the command ended"
     return ""
 

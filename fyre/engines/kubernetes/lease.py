@@ -1,0 +1,137 @@
+"""Which of several receivers leads: a Lease, by the client library's leader election."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import urllib3
+from kubernetes import client
+from kubernetes.client import ApiException
+from kubernetes.leaderelection import electionconfig, leaderelection
+from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
+
+from fyre.engines.kubernetes.api import Api
+from fyre.errors import UserError
+
+log = logging.getLogger(__name__)
+
+DURATION, DEADLINE, RETRY = 15, 10, 2
+"""Seconds that a lease holds unrenewed; until its holder gives up renewing it; between two tries. As upstream's."""
+
+_TIMEOUT = (2.0, 3.0)  # seconds; an answer that comes after the lease has run out is none
+
+VERBS = ("get", "create", "update")
+"""What it takes, of leases, in the receiver's own namespace."""
+
+
+class Election:
+    """One candidate, known to the others by its ``identity``."""
+
+    def __init__(self, api: Api, namespace: str, name: str, identity: str) -> None:
+        """Raises ``UserError`` where the right to hold that Lease is missing, ``TryAgainError`` without an answer."""
+        missing = [verb for verb in VERBS if not api.may(namespace, "coordination.k8s.io", "leases", verb)]
+        if missing:
+            hint = "an admin gives the receiver get, create and update of leases in its own namespace; the chart does"
+            raise UserError(f"in namespace {namespace} we may not {', '.join(missing)} leases", hint=hint)
+        self._lock = _Lock(api, name, namespace, identity)
+        self._leads, self._over = threading.Event(), threading.Event()
+        self._begun: Callable[[], None] = lambda: None
+        self._lost: Callable[[], None] = lambda: None
+        logging.getLogger("leaderelection").setLevel(logging.WARNING)  # it has a line for each try
+
+    def start(self, begun: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Run for it in a thread: ``begun`` is called when this one leads, ``lost`` when it does no more.
+
+        ``lost`` must end at once all that only a leader may do: in five seconds at most another one leads.
+        """
+        self._begun, self._lost = begun, lost
+        self._lock.taken = self._end
+        threading.Thread(target=self._run, name="leader election", daemon=True).start()
+
+    def holder(self) -> str:
+        """Who leads, as far as is known; "" for nobody."""
+        return self._lock.holder
+
+    def resign(self) -> None:
+        """Lead no more, by one's own will: another may lead at once."""
+        self._over.set()
+        if self._leads.is_set():
+            self._lock.release()
+
+    def _run(self) -> None:
+        made: Any = electionconfig.Config  # it comes without types, as all of it
+        elected: Any = leaderelection.LeaderElection
+        elected(made(self._lock, DURATION, DEADLINE, RETRY, self._begin, self._end)).run()
+
+    def _begin(self) -> None:
+        log.info("leads", extra={"lease": self._lock.name})
+        self._leads.set()
+        self._begun()
+
+    def _end(self) -> None:
+        if self._leads.is_set() and not self._over.is_set():
+            self._over.set()
+            log.error("leads no more: the lease could not be renewed, or is another's")
+            self._lost()
+
+
+class _Timely:
+    """The library's API, each request of which has an end."""
+
+    def __init__(self, api: Any) -> None:  # noqa: ANN401 - it comes without types
+        self._api = api
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
+        return partial(getattr(self._api, name), _request_timeout=_TIMEOUT)
+
+
+class _Lock:
+    """The library's lock, to which a server out of reach is a round that failed and no end of the election."""
+
+    def __init__(self, api: Api, name: str, namespace: str, identity: str) -> None:
+        made: Any = LeaseLock
+        self.name, self.namespace, self.identity = name, namespace, identity
+        self._lock = made(name, namespace, identity)
+        self._lock.api_instance = _Timely(client.CoordinationV1Api(client.ApiClient(api.client.configuration)))
+        self.taken: Callable[[], None] = lambda: None  # called when it is seen to be another's
+        self.holder = ""
+        self._released = False
+
+    def get(self, name: str, namespace: str) -> tuple[bool, Any]:
+        """What stands there, or why that can't be known."""
+        try:
+            there, found = self._lock.get(name, namespace)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return False, ApiException(reason=str(error))
+        if there:
+            self.holder = found.holder_identity or ""
+            if self.holder not in {"", self.identity}:
+                self.taken()
+        return there, found
+
+    def create(self, name: str, namespace: str, election_record: object) -> bool:
+        """Whether it is ours now."""
+        return self._tried(self._lock.create, name, namespace, election_record)
+
+    def update(self, name: str, namespace: str, updated_record: object) -> bool:
+        """Whether it is (still) ours."""
+        return not self._released and self._tried(self._lock.update, name, namespace, updated_record)
+
+    def release(self) -> None:
+        """Leave it to the first who asks."""
+        self._released = True
+        there, record = self.get(self.name, self.namespace)
+        if there and record.holder_identity == self.identity:
+            record.holder_identity = None
+            self._tried(self._lock.update, self.name, self.namespace, record)
+
+    def _tried(self, ask: Callable[..., bool], *about: object) -> bool:
+        try:
+            return ask(*about)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            log.warning("the lease: %s", error)
+            return False

@@ -1,0 +1,37 @@
+"""Secrets of our own making, which the addresses of pages and the keys of the relay are made with.
+
+Each is kept in a file; or, where several receivers are to make the same, derived from one key that they share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from fyre.secretfile import Secret
+
+Own = Callable[[str], bytes]
+"""The name of a secret → hex digits, the same at every start."""
+
+
+def kept(path: Path) -> bytes:
+    """Random hex digits, made on first use and kept for this user alone."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_bytes()
+
+
+def kept_in(folder: Path) -> Own:
+    """Each in a file of that folder."""
+    return lambda name: kept(folder / name)
+
+
+def derived(key: Secret) -> Own:
+    """Each an HMAC of its name; the key itself is used for nothing else."""
+    shared = key.read().encode()
+    return lambda name: hmac.new(shared, name.encode(), hashlib.sha256).hexdigest().encode()

@@ -1,0 +1,150 @@
+"""Several receivers on a real cluster: each is a door, one leads, and its death loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+from fyre.engines.kubernetes import rbac
+from fyre.engines.kubernetes.api import Api
+from fyre.engines.kubernetes.lease import DURATION, VERBS, Election
+from fyre.errors import UserError
+from tests.cluster import access
+from tests.conftest import git
+from tests.embedded.conftest import Served, served
+from tests.test_serving import NAME, GitHub, until
+
+pytestmark = pytest.mark.cluster
+LEASES = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": list(VERBS)}
+
+
+class Replica:
+    """One ``fyre serve``, a process; its port is its own for good."""
+
+    def __init__(self, env: dict[str, str], place: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        env = {**env, "FYRE_STATE": str(place), "FYRE_LISTEN": self.url.removeprefix("http://")}
+        self.log = place.with_suffix(".log")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "fyre", "serve"], env=env, stderr=log, stdout=log)
+
+    def says(self, path: str) -> str:
+        """An answer; "" where there is none."""
+        try:
+            return requests.get(self.url + path, timeout=20).text
+        except requests.RequestException:
+            return ""
+
+    @property
+    def leads(self) -> bool:
+        return "ready " in self.log.read_text()
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def forge(tmp_path: Path, repo: Path) -> Iterator[Served]:
+    with served(tmp_path / "forge") as forge:
+        git("remote", "add", "origin", f"{forge.base}/{NAME}.git", cwd=repo)
+        git("config", "http.extraHeader", "Authorization: token user:ada", cwd=repo)
+        git("push", "-q", "origin", "main", cwd=repo)
+        yield forge
+
+
+@pytest.fixture
+def start(
+    admin: access.Admin, namespace: str, relay: str, forge: Served, tmp_path: Path
+) -> Iterator[Callable[[str], Replica]]:
+    if relay:
+        pytest.skip("once is enough: the relay's door is carried as the other one is")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(json.dumps({"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}}))
+    role = rbac.role(namespace, secrets=(), exec_mode=True)
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "FYRE_"))}
+    env |= {
+        "FYRE_TOKEN": forge.forge.service_token,
+        "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
+        "FYRE_KEY": "the same for all, and long enough",
+        "FYRE_URL": "https://fyre.example.org",
+        "FYRE_FORGE": forge.base,
+        "FYRE_API": f"{forge.base}/api",
+        "FYRE_ENGINE": "kubernetes",
+        "FYRE_POLICY": str(policy),
+        "FYRE_KUBECONFIG": str(admin.kubeconfig(namespace, tmp_path, [*role["rules"], LEASES])),
+        "FYRE_CHECKOUT_IMAGE": access.IMAGE,
+        "FYRE_LEASE": f"{namespace}/fyre",
+        "FYRE_ADVERTISE": "127.0.0.1",
+    }
+    with ExitStack() as started:
+
+        def make(name: str) -> Replica:
+            replica = Replica(env, tmp_path / name)
+            started.callback(lambda: replica.process.poll() is None and replica.end(signal.SIGKILL))
+            return replica
+
+        yield make
+
+
+def test_a_leader_that_dies_loses_nothing(
+    start: Callable[[str], Replica], forge: Served, repo: Path, admin: access.Admin, namespace: str
+) -> None:
+    first = start("first")
+    until(lambda: first.leads)
+    second = start("second")
+    until(lambda: second.says("/healthz") == "standby\n")
+    forge.forge.start(f"{second.url}/webhook")  # whom the forge tells does not lead
+    github = GitHub(forge, repo)
+    early = github.push("git rev-parse HEAD")
+    assert github.final(early)["state"] == "success"
+    assert json.loads(second.says("/readyz"))["cluster"] == "ok"  # the leader's answer
+
+    running = github.push("sleep 5; echo done")
+    until(lambda: github.statuses(running))
+    first.end(signal.SIGKILL)
+    orphan = github.push("echo nobody leads")  # waits at the door, or is found by the sweep
+    until(lambda: second.leads, DURATION + 60)
+    ends = [github.final(sha) for sha in (running, orphan)]
+    assert [end["state"] for end in ends] == ["success", "success"], ends
+    for sha in (early, running, orphan):
+        jobs = admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}")
+        assert len(jobs.items) == 1
+        assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
+
+    third = start("third")
+    until(lambda: third.says("/healthz") == "standby\n")
+    second.end(signal.SIGTERM)  # resigns: nobody waits for the lease to run out
+    until(lambda: third.leads)
+    assert third.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+    lease = admin.leases.read_namespaced_lease("fyre", namespace)
+    assert lease.spec.holder_identity is None
+
+
+def test_a_leader_whose_lease_is_taken_ends_at_once(
+    start: Callable[[str], Replica], admin: access.Admin, namespace: str
+) -> None:
+    replica = start("only")
+    until(lambda: replica.leads)
+    taken = {"spec": {"holderIdentity": "another 127.0.0.1:1"}}
+    admin.leases.patch_namespaced_lease("fyre", namespace, taken)
+    assert replica.process.wait(20) == 1
+    assert "leads no more" in replica.log.read_text()
+
+
+def test_without_the_right_to_a_lease_it_says_which(admin: access.Admin, namespace: str, tmp_path: Path) -> None:
+    role = rbac.role(namespace, secrets=(), exec_mode=True)
+    api = Api(str(admin.kubeconfig(namespace, tmp_path, role["rules"])))
+    with pytest.raises(UserError, match=f"in namespace {namespace} we may not get, create, update leases"):
+        Election(api, namespace, "fyre", "one 127.0.0.1:1")

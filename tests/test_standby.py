@@ -1,0 +1,136 @@
+"""Connections to a receiver that does not lead: to whom they go, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from fyre import standby
+from fyre.standby import Address, Standby
+
+
+class Replica:
+    """One that stands by, with two doors; ``leader`` is whom it takes for the leader."""
+
+    def __init__(self) -> None:
+        self.doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        self.leader: list[Address] | None = None
+        self._loop, self._until = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(Standby(self.doors, lambda: self.leader).serve(self._until))
+        self._loop.close()
+
+    @property
+    def addresses(self) -> list[Address]:
+        return [door.getsockname()[:2] for door in self.doors]
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._until.set)
+            self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        self.stop()
+        for door in self.doors:
+            door.close()
+
+
+@pytest.fixture
+def replica() -> Iterator[Replica]:
+    made = Replica()
+    yield made
+    made.close()
+
+
+def everything(visitor: socket.socket) -> bytes:
+    return b"".join(iter(lambda: visitor.recv(65536), b""))
+
+
+@contextmanager
+def echo() -> Iterator[Address]:
+    """Answers, when all was said, with all that was said."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            try:
+                while True:
+                    visitor, _ = listening.accept()
+                    with visitor:
+                        visitor.sendall(everything(visitor))
+            except OSError:  # closed: the end
+                return
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield listening.getsockname()[:2]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+def said(address: Address, text: bytes) -> bytes:
+    with socket.create_connection(address, timeout=20) as mine:
+        sender = threading.Thread(target=lambda: (mine.sendall(text), mine.shutdown(socket.SHUT_WR)))
+        sender.start()
+        heard = everything(mine)
+        sender.join(10)
+        return heard
+
+
+def test_each_door_leads_to_its_own(replica: Replica) -> None:
+    with echo() as other, echo() as relay:
+        replica.leader = [("127.0.0.1", 1), relay]  # nobody listens at the first
+        text = bytes(range(256)) * 20_000  # more than all buffers
+        assert said(replica.addresses[1], text) == text
+        replica.leader = [other, ("127.0.0.1", 1)]
+        assert said(replica.addresses[0], text) == text
+
+
+def test_who_comes_while_nobody_leads_waits(replica: Replica) -> None:
+    with echo() as leader:
+        threading.Timer(0.5, lambda: setattr(replica, "leader", [leader, leader])).start()
+        assert said(replica.addresses[0], b"a webhook") == b"a webhook"
+
+
+def test_nobody_waits_for_ever(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby, "PATIENCE", 0.3)
+    assert said(replica.addresses[0], b"a webhook") == b""
+
+
+def test_it_says_itself_that_it_lives(replica: Replica) -> None:
+    host, port = replica.addresses[0]
+    for path in ("/healthz", "/metrics"):
+        answer = requests.get(f"http://{host}:{port}{path}", timeout=10)
+        assert (answer.status_code, answer.text) == (200, "standby\n")
+
+
+def test_the_next_listener_gets_who_comes_later(replica: Replica) -> None:
+    """The doors stay open when it stops: between the two no connection is refused."""
+    replica.stop()
+    with socket.create_connection(replica.addresses[0], timeout=10) as visitor:
+        taken, _ = replica.doors[0].accept()
+        with taken:
+            visitor.sendall(b"hello")
+            assert taken.recv(5) == b"hello"
+
+
+def test_a_leader_that_dies_ends_what_it_served(replica: Replica) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as leading:
+        replica.leader = [leading.getsockname()[:2]] * 2
+        with socket.create_connection(replica.addresses[0], timeout=10) as visitor:
+            visitor.sendall(b"GET /")
+            taken, _ = leading.accept()
+            assert taken.recv(5) == b"GET /"
+            taken.close()
+            assert visitor.recv(1) == b""
