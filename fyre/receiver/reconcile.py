@@ -6,14 +6,12 @@ stops the commits after it.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 
 from fyre import plan, status
 from fyre import policy as policies
@@ -22,6 +20,7 @@ from fyre.forge import Activity, NotFoundError
 from fyre.plan import Heard
 from fyre.receiver import orders
 from fyre.receiver.hands import Hands
+from fyre.receiver.later import FAILURES, Again, Later
 from fyre.receiver.swept import Swept
 from fyre.receiver.webhook import Nothing, Push, Said
 from fyre.run import Repository
@@ -34,8 +33,8 @@ BACKFILL = 24 * 3600.0
 FIRST_MAX = 10_000
 """Commits that are looked at where there is nothing to compare a push with; GitHub's compare API lists as many."""
 
-RETRY = (0.5, 60.0)
-"""Seconds until something that may pass is tried again: the first time, and at most."""
+ENOUGH = 3
+"""Commits of a push that could not be read: the others wait with them, and nobody else for all of them to fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +42,7 @@ class Sweep:
     """Ask the forge what was pushed lately, and plan it all again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Part of a push, to be tried once more: these SHAs of it only."""
-
-    push: Push
-    shas: tuple[str, ...]
-    pause: float
-
-
-Event = Push | Said | Sweep | Again
+Event = Push | Said | Sweep
 
 
 @dataclass
@@ -64,8 +54,7 @@ class Receiver:
     backfill: float = BACKFILL
     swept_at: float = 0.0  # seconds since the epoch: the end of the last sweep; 0 before the first
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
-    _later: list[tuple[float, int, Event]] = field(default_factory=list)
-    _numbers: Iterable[int] = field(default_factory=count)
+    _later: Later = field(default_factory=Later)
     _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
     _thread: threading.Thread | None = None
     _stopping: bool = False
@@ -94,13 +83,15 @@ class Receiver:
         return self._events.qsize() + len(self._later)
 
     def deal_with(self, event: Event | Nothing) -> None:
-        """Deal with one event, and with what has to be tried again, to the end: for who has no loop."""
+        """Deal with one event, and with what has to be tried again, to the end: for who has no loop, and no time for
+        somebody to mend something.
+        """
+        self._later.mendable = 0.0
         if not isinstance(event, Nothing):
             self._deal_with(event)
         while self._later:
-            due, _, again = heapq.heappop(self._later)
-            time.sleep(max(0.0, due - time.monotonic()))
-            self._deal_with(again)
+            time.sleep(max(0.0, self._later.due - time.monotonic()))
+            self._deal_with_again(self._later.pop())
 
     def hear(self, event: Event | Nothing) -> None:
         """Take an event; returns at once."""
@@ -110,36 +101,40 @@ class Receiver:
     def _listen(self) -> None:
         sweep_at = time.monotonic() + self.sweep_every
         while True:
-            due = min([sweep_at, *(entry[0] for entry in self._later[:1])])
+            due = min(sweep_at, self._later.due)
             try:
                 event = self._events.get(timeout=max(0.0, due - time.monotonic()))
                 if event is None:
                     return
                 self._deal_with(event)
             except queue.Empty:
-                while self._later and self._later[0][0] <= time.monotonic():
-                    self._deal_with(heapq.heappop(self._later)[2])
+                while self._later.due <= time.monotonic():
+                    self._deal_with_again(self._later.pop())
                 if time.monotonic() >= sweep_at:
                     self._deal_with(Sweep())
                     sweep_at = time.monotonic() + self.sweep_every
 
     def _deal_with(self, event: Event) -> bool:
-        """One event; whatever is wrong with it must not end the loop. False where a part of it is still to be done."""
+        """One event, heard just now. False where a part of it is still to be done."""
+        if isinstance(event, Push | Said):
+            if not policies.serves(self.hands.policy, event.repository.name):
+                log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
+                return True
+            self.hands.forge.learn(event.repository)
+        return self._deal_with_again(Again(event))
+
+    def _deal_with_again(self, again: Again) -> bool:
+        """One event, or what is left of it; whatever is wrong with it must not end the loop."""
         try:
-            match event:
-                case Push() | Said() if not policies.serves(self.hands.policy, event.repository.name):
-                    log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
-                case Push():
-                    return self._push(event, self._shas(event))
-                case Again(push, shas, pause):
-                    return self._push(push, shas, pause)
-                case Said():
-                    orders.obey(self.hands, event)
+            match again.event:
+                case Push() as push:
+                    return self._push(again, push, again.shas if again.shas is not None else self._shas(push))
+                case Said() as said:
+                    orders.obey(self.hands, said)
                 case Sweep():
                     self._sweep()
-        except TryAgainError as error:
-            log.warning("tried again later: %s", error)
-            self._put_off(event, RETRY[1] / 10)
+        except FAILURES as error:
+            self._later.put(again, error)
             return False
         except UserError as error:
             log.warning("given up: %s", error)
@@ -148,9 +143,6 @@ class Receiver:
             log.exception("the receiver met a bug")
             return False
         return True
-
-    def _put_off(self, event: Event, pause: float) -> None:
-        heapq.heappush(self._later, (time.monotonic() + pause, next(iter(self._numbers)), event))
 
     def _shas(self, push: Push) -> tuple[str, ...]:
         """Every commit that a push brought to its branch, oldest first, whether or not another branch had it.
@@ -169,19 +161,21 @@ class Receiver:
             listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
         return tuple(dict.fromkeys((*push.shas, *listed)))
 
-    def _push(self, push: Push, shas: Iterable[str], pause: float = RETRY[0]) -> bool:
+    def _push(self, again: Again, push: Push, shas: Sequence[str]) -> bool:
         """These commits of a push; False where some are put off."""
-        heard, failed = [], []
-        for sha in shas:
+        heard, failed = [], dict[str, Exception]()
+        for number, sha in enumerate(shas):
             if self._stopping:  # before anything is launched: half a push could slip under the cap
                 return False
+            if len(failed) >= ENOUGH:
+                failed |= dict.fromkeys(shas[number:], next(iter(failed.values())))
+                break
             try:
                 one = self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
                 if one is not None:
                     heard.append(one)
-            except TryAgainError as error:
-                log.warning("%s is read again later: %s", sha, error)
-                failed.append(sha)
+            except FAILURES as error:
+                failed[sha] = error
             except NotFoundError as error:
                 self._unreadable(push, sha, error)
             except Exception:
@@ -189,9 +183,11 @@ class Receiver:
                 log.exception("commit %s met a bug", sha)
                 poisoned = status.malformed("fyre/run", "it can't be read; the log of Fyre says more")
                 self.hands.ledger.want(push.repository, sha, poisoned)
-        failed += [one.commit.sha for one in self._capped(heard) if not self._stopping and not self._commit(one)]
+        for one in self._capped(heard):
+            why = None if self._stopping else self._commit(one)
+            failed |= {one.commit.sha: why} if why is not None else {}
         if failed:
-            self._put_off(Again(push, tuple(failed), min(pause * 2, RETRY[1])), pause)
+            self._later.put(replace(again, shas=tuple(failed)), next(iter(failed.values())))
         return not failed and not self._stopping
 
     def _capped(self, heard: list[Heard]) -> list[Heard]:
@@ -204,15 +200,14 @@ class Receiver:
         over = hands.over(new[0].repository, total) if total else ""
         return [replace(one, over=over) for one in heard] if over else heard
 
-    def _commit(self, heard: Heard) -> bool:
-        """Plan one commit and do it; False when it has to be tried again."""
+    def _commit(self, heard: Heard) -> Exception | None:
+        """Plan one commit and do it; why, when it has to be tried again."""
         repository, sha = heard.repository, heard.commit.sha
         try:
             for action in self.hands.decide(heard):
                 self.hands.do(repository, action)
-        except TryAgainError as error:
-            log.warning("%s is tried again later: %s", sha, error)
-            return False
+        except FAILURES as error:
+            return error
         except Exception:
             # Quarantine per commit: say so on the SHA and go on with the others.
             log.exception("commit %s met a bug", sha)
@@ -220,7 +215,7 @@ class Receiver:
                 self.hands.ledger.want(
                     repository, sha, status.malformed(f"fyre/{name}", "a bug in Fyre; its log says more")
                 )
-        return True
+        return None
 
     def _unreadable(self, push: Push, sha: str, error: UserError) -> None:
         """A SHA that can't be had: say so where it was pushed, if that is still possible."""
@@ -234,6 +229,7 @@ class Receiver:
         for repository in (one for one in found if policies.serves(self.hands.policy, one.name)):
             if self._stopping:
                 return
+            self.hands.forge.learn(repository)
             try:
                 self._sweep_one(repository)
             except (UserError, TryAgainError) as error:  # the others are swept all the same

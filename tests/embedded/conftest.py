@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 import uvicorn
+from starlette.types import ASGIApp
 
 from fyre.embedded import api
 from fyre.embedded.forge import Forge
@@ -140,13 +141,17 @@ def _all_servers_end() -> Iterator[None]:
 
 
 @contextmanager
-def served(root: Path, receiver: Receiver | None = None) -> Iterator[Served]:
-    """Serve the forge under ``root`` until the block ends."""
+def served(
+    root: Path, receiver: Receiver | None = None, front: Callable[[ASGIApp, Forge], ASGIApp] | None = None
+) -> Iterator[Served]:
+    """Serve the forge under ``root``, behind ``front``, which says what time it is, until the block ends."""
     listener = socket.socket()  # closed by the server
     listener.bind(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     forge = Forge(root, base_url=base)
-    config = uvicorn.Config(api.application(forge), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    app = front(api.application(forge), forge) if front is not None else api.application(forge)
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1,
+                            date_header=front is None)  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
