@@ -43,10 +43,10 @@ class Replica:
 
     def serve(self) -> None:
         """Be a door until it is this one's turn to lead, then lead; until interrupted."""
-        if not asyncio.run(self._stand_by()):
-            log.info("stopped")
-            return
         try:
+            if not asyncio.run(self._stand_by()):
+                log.info("stopped")
+                return
             # uvicorn stops on it, and raises it anew when it has stopped: that it did is no failure.
             signal.signal(signal.SIGTERM, lambda *_: None)
             Serve(self._config, self.socket, self._relay).serve()

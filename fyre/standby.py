@@ -20,7 +20,9 @@ PATIENCE = 8.0
 _PAUSE = 0.2  # seconds between two looks at who leads
 _CONNECT = 2.0  # seconds: the address may be of a node that is gone
 _PIECE = 65536
-_ALIVE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 8\r\nConnection: close\r\n\r\nstandby\n"
+_ALIVE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\nConnection: close\r\n\r\n# standby\n"
+"""A comment, as Prometheus' text format has them."""
+
 _OWN = (b"GET /healthz ", b"GET /metrics ")  # asked of each receiver, not of whoever leads
 
 Address = tuple[str, int]

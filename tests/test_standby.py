@@ -112,7 +112,7 @@ def test_it_says_itself_that_it_lives(replica: Replica) -> None:
     host, port = replica.addresses[0]
     for path in ("/healthz", "/metrics"):
         answer = requests.get(f"http://{host}:{port}{path}", timeout=10)
-        assert (answer.status_code, answer.text) == (200, "standby\n")
+        assert (answer.status_code, answer.text) == (200, "# standby\n")
 
 
 def test_the_next_listener_gets_who_comes_later(replica: Replica) -> None:

@@ -104,7 +104,7 @@ def test_a_leader_that_dies_loses_nothing(
     first = start("first")
     until(lambda: first.leads)
     second = start("second")
-    until(lambda: second.says("/healthz") == "standby\n")
+    until(lambda: second.says("/healthz") == "# standby\n")
     forge.forge.start(f"{second.url}/webhook")  # whom the forge tells does not lead
     github = GitHub(forge, repo)
     early = github.push("git rev-parse HEAD")
@@ -123,8 +123,10 @@ def test_a_leader_that_dies_loses_nothing(
         assert len(jobs.items) == 1
         assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
 
-    third = start("third")
-    until(lambda: third.says("/healthz") == "standby\n")
+    third, fourth = start("third"), start("fourth")
+    for one in (third, fourth):
+        until(lambda one=one: one.says("/healthz") == "# standby\n")
+    assert fourth.end(signal.SIGTERM) == 0
     second.end(signal.SIGTERM)  # resigns: nobody waits for the lease to run out
     until(lambda: third.leads)
     assert third.end(signal.SIGTERM) in (0, -signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,7 @@ class Election:
         self._leads, self._over = threading.Event(), threading.Event()
         self._begun: Callable[[], None] = lambda: None
         self._lost: Callable[[], None] = lambda: None
+        self._thread: threading.Thread | None = None
         logging.getLogger("leaderelection").setLevel(logging.WARNING)  # it has a line for each try
 
     def start(self, begun: Callable[[], None], lost: Callable[[], None]) -> None:
@@ -50,22 +52,25 @@ class Election:
         """
         self._begun, self._lost = begun, lost
         self._lock.taken = self._end
-        threading.Thread(target=self._run, name="leader election", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="leader election", daemon=True)
+        self._thread.start()
 
     def holder(self) -> str:
         """Who leads, as far as is known; "" for nobody."""
         return self._lock.holder
 
     def resign(self) -> None:
-        """Lead no more, by one's own will: another may lead at once."""
+        """Be a candidate no more, by one's own will; another may lead at once. Takes two seconds."""
         self._over.set()
-        if self._leads.is_set():
-            self._lock.release()
+        self._lock.release()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         made: Any = electionconfig.Config  # it comes without types, as all of it
         elected: Any = leaderelection.LeaderElection
-        elected(made(self._lock, DURATION, DEADLINE, RETRY, self._begin, self._end)).run()
+        with suppress(_OverError):
+            elected(made(self._lock, DURATION, DEADLINE, RETRY, self._begin, self._end)).run()
 
     def _begin(self) -> None:
         log.info("leads", extra={"lease": self._lock.name})
@@ -77,6 +82,10 @@ class Election:
             self._over.set()
             log.error("leads no more: the lease could not be renewed, or is another's")
             self._lost()
+
+
+class _OverError(Exception):
+    """The way out of the library's loop."""
 
 
 class _Timely:
@@ -103,6 +112,11 @@ class _Lock:
 
     def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """What stands there, or why that can't be known."""
+        if self._released:
+            raise _OverError
+        return self._got(name, namespace)
+
+    def _got(self, name: str, namespace: str) -> tuple[bool, Any]:
         try:
             there, found = self._lock.get(name, namespace)
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -124,7 +138,7 @@ class _Lock:
     def release(self) -> None:
         """Leave it to the first who asks."""
         self._released = True
-        there, record = self.get(self.name, self.namespace)
+        there, record = self._got(self.name, self.namespace)
         if there and record.holder_identity == self.identity:
             record.holder_identity = None
             self._tried(self._lock.update, self.name, self.namespace, record)
