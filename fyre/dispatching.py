@@ -6,7 +6,6 @@ there on it is the same plan, the same engines and the same ledger as anywhere.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,21 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fyre.engines import Engine
+from fyre.engines.around import Launching, Part
 from fyre.engines.index import Index
 from fyre.engines.local import LocalEngine
-from fyre.errors import UserError
+from fyre.errors import TryAgainError, UserError
 from fyre.forge import Forge
-from fyre.ledger import Ledger, owed
+from fyre.ledger import Ledger
 from fyre.policy import Policy
 from fyre.receiver import webhook
 from fyre.receiver.clones import Clones
 from fyre.receiver.fetched import Fetched
 from fyre.receiver.hands import Hands
 from fyre.receiver.reconcile import Receiver
-from fyre.run import Record
+from fyre.run import Record, Run
+from fyre.state import State
 
 REPORTING = 120.0
-"""Seconds that are spent on statuses after the last run has ended; the ledger says why it waits."""
+"""Seconds without a status written after which it is given up, those left out in which a limit allows none."""
 
 BOT = "github-actions[bot]"
 """Whose a workflow's own token is; it may not ask who it is."""
@@ -45,6 +46,7 @@ class Workflow:
     run_url: str
     token: str
     login: str
+    repository: str  # owner/name
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> Workflow:
@@ -65,7 +67,12 @@ class Workflow:
             run_url=f"{server}/{repository}/actions/runs/{env.get('GITHUB_RUN_ID', '')}",
             token=get("GITHUB_TOKEN"),
             login=env.get("FYRE_LOGIN") or BOT,
+            repository=repository,
         )
+
+    def forge(self) -> Forge:
+        """The forge, as the job's token sees it."""
+        return Forge(self.api, lambda: self.token, self.login)
 
     def event(self) -> webhook.Event:
         """The event, parsed as a delivery is. Raises ``UserError``."""
@@ -75,92 +82,142 @@ class Workflow:
             raise UserError(f"{self.event_file}: {error}", hint="is it the file that the runner wrote?") from error
 
 
-class Dispatch:
-    """One event, from hearing of it to the last status."""
+@dataclass
+class Patience:
+    """How long statuses are waited for: as long as they become fewer, or the forge's limits allow none just now."""
 
-    def __init__(self, flow: Workflow, state: Path, make_engine: Callable[[Clones], Engine], policy: Policy) -> None:
-        self._flow = flow
-        forge = Forge(flow.api, lambda: flow.token, flow.login)
-        clones = Clones(state / "mirrors", lambda r: f"{flow.server}/{r.name}.git", lambda _: flow.token)
+    clock: Callable[[], float] = time.monotonic
+    _left: int = -1
+    _since: float = 0.0
+
+    def is_over(self, left: int, next_at: float) -> bool:
+        """Whether it is, with so many statuses ``left`` and the next one allowed at ``next_at``, on the clock."""
+        now = self.clock()
+        if left != self._left:
+            self._left, self._since = left, now
+        self._since = max(self._since, min(next_at, now))
+        return now - self._since > REPORTING
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What runs the commands; ``kept``: whether nothing is left to be done for a run, its log included."""
+
+    engine: Engine
+    kept: Callable[[str], bool]
+
+
+class Dispatch:
+    """One event, from hearing of it to the last status. It answers for what it launches; others' runs it lets be."""
+
+    def __init__(
+        self,
+        flow: Workflow,
+        clones: Clones,
+        machine: Machine,
+        policy: Policy,
+        forge: Forge | None = None,
+        *,
+        wait: bool = True,
+    ) -> None:
+        """Without ``wait`` it is over as soon as every command has begun: until then the code has to be brought."""
+        self.flow, self.engine, self.wait = flow, machine.engine, wait
+        self._kept = machine.kept
+        self._kept_before = {one.run.key for one in self.engine.records() if self._kept(one.run.key)}
         self._source = Fetched(clones)
-        self.engine = make_engine(clones)
+        self._launching = Launching(self.engine)
         index = Index(self.engine)
-        self._ledger = Ledger(forge, self.engine, index, lambda _: flow.run_url)
-        self._receiver = Receiver(Hands(forge, self._source, self.engine, index, self._ledger, policy))
+        forge = forge or flow.forge()
+        self.mine = self._launching.launched
+        self.ledger = Ledger(forge, Part(self.engine, self.mine), index, self.page)
+        self.receiver = Receiver(Hands(forge, self._source, self._launching, index, self.ledger, policy))
+        self._patience = Patience()
         self._changed = threading.Event()
         self.engine.subscribe(lambda _: self._changed.set())
 
+    def page(self, key: str) -> str:  # noqa: ARG002 - one that reports others' runs looks at it
+        """Where the status of a run leads: to this job."""
+        return self.flow.run_url
+
     def run(self, started: Callable[[Record], None]) -> list[Record]:
-        """Do what the event asks for, wait for every end, post it. ``started`` is told of each run, as it is there.
+        """Do what there is to do, and post it; the runs. ``started`` is told of each run, as it is there.
 
         Raises ``UserError`` where the statuses can't be posted.
         """
-        self._ledger.start()
+        self.ledger.start()
         try:
-            self._receiver.deal_with(self._flow.event())
+            self.do()
             told: set[str] = set()
-            ended_at: float | None = None
             while True:
-                records = sorted(self.engine.records(), key=lambda record: record.run.created_at)
+                records = self.records()
                 for record in records:
                     if record.run.key not in told:
                         told.add(record.run.key)
                         started(record)
-                if all(record.state.final for record in records):
-                    ended_at = ended_at or time.monotonic()
-                    if self._ledger.idle() and not any(owed(record, "") for record in records):
-                        return records
-                    if time.monotonic() - ended_at > REPORTING:
-                        hint = "the job needs `permissions: {contents: read, statuses: write}`"
-                        raise UserError("all runs have ended, and their statuses can't be posted", hint=hint)
+                if self._is_done(records):
+                    return records
                 self._changed.wait(0.5)
                 self._changed.clear()
         finally:
-            self._ledger.stop()
+            self.ledger.stop()
+
+    def do(self) -> None:
+        """What the event asks for."""
+        self.receiver.deal_with(self.flow.event())
+
+    def records(self) -> list[Record]:
+        """What it answers for, as it is now, oldest first."""
+        return sorted(Part(self.engine, self.mine).records(), key=lambda record: record.run.created_at)
+
+    def logs(self) -> list[Record]:
+        """The ended runs whose logs are to be shown by this job: no other one has them, or none is known to."""
+        return [one for one in self.engine.records() if one.state.final and one.run.key not in self._kept_before]
 
     def close(self) -> None:
         """End what watches and reads."""
         self.engine.close()
         self._source.close()
 
+    def waits(self, records: list[Record]) -> bool:
+        """Whether there is something to be waited for before statuses are: that runs end, or that they begin."""
+        on_the_way = (record for record in records if not record.state.final)
+        return any(self.wait or record.state is not State.RUNNING for record in on_the_way)
 
-def local(state: Path, jobs: int) -> Callable[[Clones], Engine]:
+    def _is_done(self, records: list[Record]) -> bool:
+        if self.waits(records):
+            self._patience = Patience()
+            return False
+        unsaid = [record for record in records if self.ledger.owes(record)]
+        unkept = [record for record in records if record.state.final and not self._kept(record.run.key)]
+        left = len(unsaid) + len(unkept) + (not self.ledger.idle())
+        if left and not self._patience.is_over(left, self.ledger.turns.pace.next_at()):
+            return False
+        # That a run goes on may stay unsaid, where the forge's limits leave room for ends only.
+        some_said = len(unsaid) < max(1, len(records))
+        if not self.ledger.idle() or not some_said or any(record.state.final for record in unsaid):
+            hint = "the job needs `permissions: {contents: read, statuses: write}`"
+            raise UserError("the statuses can't be posted", hint=hint)
+        return True
+
+
+def local(state: Path, clones: Clones, jobs: int) -> Machine:
     """The local engine, on the workflow's own machine."""
-    return lambda clones: LocalEngine(state / "engine", git_dir=clones.git_dir, jobs=jobs)
+    engine = LocalEngine(state / "engine", git_dir=clones.git_dir, jobs=jobs)
+    return Machine(engine, lambda key: (record := engine.record(key)) is not None and record.state.final)
 
 
-def summary(records: list[Record], describe: Callable[[Record], str]) -> str:
-    """The job's summary, in Markdown; what people wrote is in code spans that it can't leave."""
-    rows = [
-        f"| {_mark(record)} | `{record.run.sha[:7]}` | {_code(record.run.name)} | {_code(record.run.spec.command)} "
-        f"| {_code(describe(record))} |"
-        for record in records
-    ]
-    if not rows:
-        return "No commit of this push asks for a run.\n"
-    return "\n".join(["| | commit | run | command | outcome |", "| --- | --- | --- | --- | --- |", *rows, ""])
+def mirrors(flow: Workflow, state: Path) -> Clones:
+    """Where the commits come from."""
+    return Clones(state / "mirrors", lambda r: f"{flow.server}/{r.name}.git", lambda _: flow.token)
 
 
-def outputs(records: list[Record]) -> str:
-    """The step's outputs: all on one line each, as JSON has it."""
-    runs = [
-        {"sha": r.run.sha, "name": r.run.name, "key": r.run.key, "state": str(r.state), "exit_code": r.exit_code}
-        for r in records
-    ]
-    outcome = "none" if not records else "success" if all(_good(r) for r in records) else "failure"
-    return f"runs={json.dumps(runs)}\noutcome={outcome}\n"
+def code_of_all(clones: Clones) -> Callable[[Run], Path]:
+    """Where a run's code is, other jobs' runs included: what is not to be had here, the job that launched it has."""
 
+    def code(run: Run) -> Path:
+        try:
+            return clones.of(run)
+        except UserError as error:
+            raise TryAgainError(error.message) from error
 
-def _good(record: Record) -> bool:
-    return record.state == "succeeded"
-
-
-def _mark(record: Record) -> str:
-    return "✅" if _good(record) else "❌"
-
-
-def _code(text: str) -> str:
-    """A table's cell that shows the text as it is, cut where it is long."""
-    line = " ".join(text.split())[:200]
-    escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
-    return f"<code>{escaped.replace('`', '&#96;').replace('@', '&#64;')}</code>"
+    return code

@@ -135,6 +135,12 @@ class Ledger:
         with self._mutex:
             return not self._wanted
 
+    def owes(self, record: Record) -> bool:
+        """Whether a status of this run is still to be written, where it has the say; of an end, to be noted as well."""
+        debts = owed(record, "")
+        debts = debts if record.state.final else self._unsaid(debts)
+        return any(self._speaks(record, debt.sha) for debt in debts)
+
     def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
         """Our newest status of each context (in lower case) on a SHA. Anyone can post one: only ours count."""
         me = self.forge.me()
@@ -235,7 +241,9 @@ class Ledger:
 
     def _owed(self, record: Record) -> list[Owed]:
         """What a record owes beyond what was posted and is not noted yet."""
-        debts = owed(record, self.url(record.run.key))
+        return self._unsaid(owed(record, self.url(record.run.key)))
+
+    def _unsaid(self, debts: list[Owed]) -> list[Owed]:
         posted = [self._unnoted.get((debt.key, debt.sha)) for debt in debts]
         return [debt for debt, said in zip(debts, posted, strict=True) if said is None or said[0].word != debt.word]
 

@@ -35,7 +35,12 @@ def tool(name: str) -> str:
 
 @pytest.mark.ci
 @pytest.mark.parametrize(
-    ("file", "schema"), [("action.yml", "vendor.github-actions"), ("example.yml", "vendor.github-workflows")]
+    ("file", "schema"),
+    [
+        ("action.yml", "vendor.github-actions"),
+        ("example.yml", "vendor.github-workflows"),
+        ("reconcile.yml", "vendor.github-workflows"),
+    ],
 )
 def test_github_would_take_it(file: str, schema: str) -> None:
     command = [tool("check-jsonschema"), "--builtin-schema", schema, ACTION / file]
@@ -47,8 +52,9 @@ def test_github_would_take_it(file: str, schema: str) -> None:
 def test_zizmor_finds_nothing(tmp_path: Path) -> None:
     place = tmp_path / ".github" / "workflows"
     place.mkdir(parents=True)
-    text = (ACTION / "example.yml").read_text()
-    (place / "fyre.yml").write_text(re.sub(r"@v\S+ #.*", f"@{'0' * 40} # v0.1.0", text))
+    for name in ("example.yml", "reconcile.yml"):
+        text = (ACTION / name).read_text()
+        (place / name).write_text(re.sub(r"@v(\S+) #.*", rf"@{'0' * 40} # v\1", text))
     (tmp_path / "action").mkdir()
     shutil.copy(ACTION / "action.yml", tmp_path / "action")
     command = [tool("zizmor"), "--offline", "--no-progress", "--persona", "auditor", str(tmp_path)]
@@ -76,6 +82,37 @@ def steps(inputs: dict[str, str], token: str) -> list[tuple[dict[str, Any], dict
     ]
 
 
+SHELL = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "--engine local"),
+        ({"jobs": "2"}, "--engine local --jobs 2"),
+        (
+            {"engine": "kubernetes", "policy": "a b; exit", "wait": "false"},
+            "--engine kubernetes --policy a b; exit --no-wait",
+        ),
+        (
+            {"wait": "false", "reconcile": "true", "log-store": "s3://b/l"},
+            "--engine local --log-store s3://b/l --reconcile",
+        ),
+        ({"wait": "no"}, "exit 2"),
+    ],
+)
+def test_inputs_become_the_words_of_one_command(tmp_path: Path, inputs: dict[str, str], words: str) -> None:
+    stub = tmp_path / "fyre-venv" / "bin" / "fyre"
+    stub.parent.mkdir(parents=True)
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$*"; env | grep ^FYRE_\n')
+    stub.chmod(0o755)
+    step, env = steps(inputs, "a-token")[-1]
+    base = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path)}
+    done = subprocess.run([*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=False)
+    said = done.stdout.splitlines() if done.returncode != 2 else ["exit 2"]
+    assert said == (["exit 2"] if words == "exit 2" else [f"dispatch {words}", f"FYRE_LOGIN={BOT}"])
+
+
 @pytest.mark.ci
 @pytest.mark.skipif(not IN_CI, reason="installs Fyre from the network; .ci/run does that")
 def test_each_step_as_the_runner_runs_it(runner: Runner) -> None:
@@ -86,7 +123,7 @@ def test_each_step_as_the_runner_runs_it(runner: Runner) -> None:
         script = runner.folder / "step.sh"
         script.write_text(step["run"])
         done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
+            [*SHELL, str(script)],
             env=base | env, capture_output=True, text=True, cwd=runner.folder, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre import dispatching
+from fyre import jobsummary
 from fyre.wiring import Up
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
@@ -151,9 +151,17 @@ def test_a_missing_variable_is_named(runner: Runner, name: str, said: str) -> No
 
 
 def test_the_summary_shows_what_people_wrote_as_text() -> None:
-    text = dispatching._code("a|b`c` <img src=x> @team & more\nline")
+    text = jobsummary._code("a|b`c` <img src=x> @team & more\nline")
     assert "|" not in text
     assert "<img" not in text
     assert "`" not in text
     assert "@" not in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("option", ["--no-wait", "--reconcile"])
+def test_what_ends_with_the_job_is_waited_for(runner: Runner, option: str) -> None:
+    env = runner.env(runner.folder / "none")
+    command = [sys.executable, "-m", "fyre", "dispatch", option]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, f"{option} needs engine kubernetes" in done.stderr) == (2, True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +16,9 @@ import typer
 from fyre.errors import UserError
 
 if TYPE_CHECKING:
-    from fyre.dispatching import Dispatch
-    from fyre.engines import Engine
+    from fyre.dispatching import Dispatch, Machine, Workflow
+    from fyre.engines.kubernetes import KubernetesEngine
+    from fyre.ownsecrets import Own
     from fyre.policy import Policy
     from fyre.receiver.clones import Clones
     from fyre.run import Record
@@ -32,6 +33,15 @@ def main(
         Path | None, typer.Option("--policy", help="As deploy/policy.example.yaml.", show_default=False)
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Commands that run at once here.")] = os.cpu_count() or 2,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="To the end of every command, or only until each has begun.")
+    ] = True,
+    reconcile: Annotated[
+        bool, typer.Option("--reconcile", help="Report what jobs with --no-wait have left: for a scheduled workflow.")
+    ] = False,
+    log_store: Annotated[
+        str, typer.Option("--log-store", help="Of a cluster: where logs are kept, a folder or a URL (s3://, gs:// …).")
+    ] = "",
 ) -> None:
     """Run what a push asks for, post the statuses, write the job's summary and outputs; exits 1 when a run did badly.
 
@@ -41,47 +51,88 @@ def main(
     from fyre.policy import Policy
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    if engine not in ("local", "kubernetes"):
-        raise UserError(f"there is no engine {engine!r}", hint="--engine local or --engine kubernetes", code=2)
-    if engine == "kubernetes" and policy is None:
-        raise UserError("a cluster needs a policy", hint="--policy FILE, as deploy/policy.example.yaml", code=2)
+    later = reconcile or not wait
+    _check(engine, policy, log_store, later="--reconcile" if reconcile else "--no-wait" if later else "")
     allowed = policyfile.load(policy) if policy is not None else Policy()
     flow = dispatching.Workflow.read(os.environ)
     with tempfile.TemporaryDirectory(prefix="fyre-", dir=os.environ.get("RUNNER_TEMP")) as place:
         state = Path(place)
-        make = dispatching.local(state, jobs) if engine == "local" else _on_cluster(state, allowed)
-        work = dispatching.Dispatch(flow, state, make, allowed)
+        clones = dispatching.mirrors(flow, state)
+        if engine == "local":
+            machine = dispatching.local(state, clones, jobs)
+        else:
+            machine = _on_cluster(state, clones, allowed, log_store, of=flow if later else None)
+        work = _work(flow, clones, machine, allowed, wait=wait, reconcile=reconcile)
         try:
             records = work.run(
                 lambda record: _say(f"{record.run.sha[:7]} {record.run.name}: {record.run.spec.command}")
             )
-            _report(work, records)
+            _report(work, records, "No run has ended since." if reconcile else "No commit of this push asks for a run.")
         finally:
             work.close()
-    raise SystemExit(0 if all(record.state == "succeeded" for record in records) else 1)
+    well = reconcile or all(record.state == "succeeded" or not record.state.final for record in records)
+    raise SystemExit(0 if well else 1)
 
 
-def _on_cluster(state: Path, policy: Policy) -> Callable[[Clones], Engine]:
+def _check(engine: str, policy: Path | None, log_store: str, later: str) -> None:
+    """What does not go together. ``later``: the option that has another job report the ends; "" for none."""
+    if engine not in ("local", "kubernetes"):
+        raise UserError(f"there is no engine {engine!r}", hint="--engine local or --engine kubernetes", code=2)
+    if engine == "local" and later:
+        hint = "--engine kubernetes; or wait: a command on this machine ends with this job"
+        raise UserError(f"{later} needs engine kubernetes", hint=hint, code=2)
+    if engine == "local" and log_store:
+        raise UserError("--log-store is for engine kubernetes", hint="the log of this step has them", code=2)
+    if engine == "kubernetes" and policy is None:
+        raise UserError("a cluster needs a policy", hint="--policy FILE, as deploy/policy.example.yaml", code=2)
+
+
+def _work(flow: Workflow, clones: Clones, machine: Machine, policy: Policy, *, wait: bool, reconcile: bool) -> Dispatch:
+    from fyre.dispatching import Dispatch
+    from fyre.reconciling import Reconcile
+
+    return Reconcile(flow, clones, machine, policy) if reconcile else Dispatch(flow, clones, machine, policy, wait=wait)
+
+
+def _on_cluster(state: Path, clones: Clones, policy: Policy, log_store: str, of: Workflow | None) -> Machine:
+    """The cluster; ``of`` whose repository the jobs of all workflows find each other's runs, None where none does."""
     from fyre.clusters import Cluster, OnCluster
+    from fyre.dispatching import Machine, code_of_all
     from fyre.ownsecrets import kept_in
 
-    under = state / "kubernetes"
-    own = kept_in(under)
-    return lambda clones: Cluster(OnCluster(policy), under, own=own, code=clones.of, by_id=clones.find).engine
+    under, on = state / "kubernetes", OnCluster(policy, store=log_store)
+    own, code = (kept_in(under), clones.of) if of is None else (_shared(of), code_of_all(clones))
+    found = Cluster(on, under, own=own, code=code, by_id=clones.find).engine
+    return Machine(found, lambda key: _is_kept(found, key))
 
 
-def _report(work: Dispatch, records: list[Record]) -> None:
+def _shared(flow: Workflow) -> Own:
+    """Names that every job of a repository makes alike, however the repository is called by then."""
+    repository = flow.forge().repository(flow.repository)
+    return lambda name: hashlib.sha256(f"{repository.forge} {repository.id} {name}".encode()).hexdigest().encode()
+
+
+def _is_kept(engine: KubernetesEngine, key: str) -> bool:
+    """Whether end and log are kept and the statuses posted: then the Job is given its time to live."""
+    from fyre.engines.kubernetes import names, pods
+
+    job = engine.known.job(key)
+    return job is None or {names.OUTCOME, names.SETTLED} <= pods.notes(job).keys()
+
+
+def _report(work: Dispatch, records: list[Record], nothing: str) -> None:
     """Logs and outcomes to the step's own log, the summary and the outputs to the files that the runner named."""
-    from fyre import dispatching, status
+    from fyre import jobsummary, status
 
-    for record in records:
-        description = status.of(record).description
+    for record in work.logs():
         sys.stdout.write(f"::group::{_title(record)}: {record.state}\n")
         _raw(work, record)
         sys.stdout.write("::endgroup::\n")
-        _say(f"{_title(record)}: {description}")
-    _append("GITHUB_STEP_SUMMARY", dispatching.summary(records, lambda record: status.of(record).description))
-    _append("GITHUB_OUTPUT", dispatching.outputs(records))
+    for record in records:
+        _say(f"{_title(record)}: {status.of(record).description}")
+    told = jobsummary.summary(records, lambda record: status.of(record).description, nothing)
+    _append("GITHUB_STEP_SUMMARY", told)
+    _append("GITHUB_OUTPUT", jobsummary.outputs(records))
 
 
 def _title(record: Record) -> str:
@@ -93,8 +144,9 @@ def _raw(work: Dispatch, record: Record) -> None:
     word = secrets.token_hex(16)
     sys.stdout.write(f"::stop-commands::{word}\n")
     sys.stdout.flush()
-    for piece in work.engine.log(record.run.key):
-        sys.stdout.buffer.write(piece)
+    pieces = [sys.stdout.buffer.write(piece) for piece in work.engine.log(record.run.key)]
+    if not any(pieces):
+        _say("no output, or an earlier job has shown it")
     sys.stdout.write(f"\n::{word}::\n")
     sys.stdout.flush()
 

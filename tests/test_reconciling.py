@@ -1,0 +1,175 @@
+"""A job that does not wait, and the scheduled one that reports: over an engine whose runs outlive both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fyre import dispatching, jobsummary, reconciling
+from fyre.dispatching import Dispatch, Machine, Patience, Workflow
+from fyre.engines.local import LocalEngine
+from fyre.errors import TryAgainError
+from fyre.ledger import Ledger, Owed, read_note
+from fyre.policy import Policy
+from fyre.reconciling import Reconcile
+from fyre.run import Record
+from tests.embedded.conftest import until
+from tests.test_dispatch import Runner, pushed, runner
+
+__all__ = ["runner"]  # a fixture
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciling, "SETTLES", 0.0)
+
+
+@contextmanager
+def job(runner: Runner, number: int, make: Callable[..., Dispatch], event: Path) -> Iterator[Dispatch]:
+    """One job's work, with mirrors of its own; the engine is the one that was there before."""
+    flow = Workflow.read(runner.env(event, GITHUB_RUN_ID=str(number)))
+    clones = dispatching.mirrors(flow, runner.folder / f"job-{number}")
+    engine = LocalEngine(runner.folder / "engine", git_dir=clones.git_dir, jobs=2)
+
+    def kept(key: str) -> bool:
+        record = engine.record(key)
+        return record is not None and read_note(record.reported).get(record.run.sha) == record.state
+
+    work = make(flow, clones, Machine(engine, kept), Policy())
+    try:
+        yield work
+    finally:
+        work.close()
+
+
+def launched(runner: Runner, *trailers: str) -> tuple[str, list[Record]]:
+    """A push that a job with `wait: false` dealt with."""
+    sha, before = pushed(runner, *trailers)
+    with job(runner, 1, lambda *parts: Dispatch(*parts, wait=False), runner.event(sha, before)) as work:
+        return sha, work.run(lambda _: None)
+
+
+def reconciled(runner: Runner, number: int = 2) -> list[Record]:
+    """What a scheduled job reports; its event names no commit."""
+    event = runner.folder / "event.json"
+    event.write_text(json.dumps({"schedule": "*/5 * * * *"}))
+    with job(runner, number, Reconcile, event) as work:
+        return work.run(lambda _: None)
+
+
+def said(runner: Runner, sha: str) -> list[tuple[str, str]]:
+    """State and job of each status, oldest first."""
+    return [(one["state"], one["target_url"].rpartition("/")[2]) for one in runner.person.statuses(sha)]
+
+
+def ended(runner: Runner) -> None:
+    """Let the command end that waits for a file, and wait until its supervisor has written that down."""
+    (runner.folder / "go").touch()
+    told = [one / "outcome.json" for one in (runner.folder / "engine" / "runs").iterdir()]
+    until(lambda: all(one.exists() and one.read_text() for one in told))
+
+
+@pytest.fixture
+def waits(runner: Runner) -> str:
+    return f"Fyre-Run: until [ -e {runner.folder}/go ]; do sleep 0.05; done"
+
+
+def test_the_end_is_reported_by_the_scheduled_job_and_once(runner: Runner, waits: str) -> None:
+    sha, records = launched(runner, waits)
+    assert [record.state for record in records] == ["running"]
+    assert jobsummary.outcome(records) == "pending"
+    assert "--reconcile" in jobsummary.summary(records, lambda _: "", "nothing")
+    assert said(runner, sha) == [("pending", "1")]
+    assert reconciled(runner) == []
+    ended(runner)
+    (record,) = reconciled(runner, 3)
+    assert (record.run.sha, record.state) == (sha, "succeeded")
+    assert said(runner, sha) == [("pending", "1"), ("success", "3")]
+    assert reconciled(runner, 4) == []
+    assert said(runner, sha) == [("pending", "1"), ("success", "3")]
+
+
+def test_what_ends_at_once_is_reported_by_its_own_job(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended_by_then = staticmethod(lambda records: not all(record.state.final for record in records))
+    monkeypatch.setattr(Dispatch, "waits", ended_by_then)
+    sha, (record,) = launched(runner, "Fyre-Run: exit 3")
+    assert record.state == "failed"
+    assert said(runner, sha)[-1] == ("failure", "1")
+    assert reconciled(runner) == []
+
+
+def test_killed_after_the_post_nothing_is_posted_twice(
+    runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha, _ = launched(runner, waits)
+    ended(runner)
+
+    def killed(book: Ledger, debt: Owed) -> None:
+        book.turns.stop()
+        raise TryAgainError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "_note", killed)
+        patched.setattr(Dispatch, "_is_done", lambda work, _: work.ledger.turns.stopped)
+        reconciled(runner, 2)
+    assert said(runner, sha) == [("pending", "1"), ("success", "2")]
+    assert len(reconciled(runner, 3)) == 1
+    assert said(runner, sha) == [("pending", "1"), ("success", "2")]
+    assert reconciled(runner, 4) == []
+
+
+def test_killed_before_the_post_nothing_is_lost(runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha, _ = launched(runner, waits)
+    ended(runner)
+
+    def killed(book: Ledger, debt: Owed) -> None:
+        book.turns.stop()
+        raise TryAgainError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "_post", killed)
+        patched.setattr(Dispatch, "_is_done", lambda work, _: work.ledger.turns.stopped)
+        reconciled(runner, 2)
+    assert said(runner, sha) == [("pending", "1")]
+    reconciled(runner, 3)
+    assert said(runner, sha) == [("pending", "1"), ("success", "3")]
+
+
+def test_a_push_that_no_job_heard_of_is_launched(runner: Runner, waits: str) -> None:
+    heard, _ = launched(runner, waits)
+    runner.person.git("checkout", "-q", "-b", "other")
+    lost = [runner.person.commit("Fyre-Run: true"), runner.person.commit("Fyre-Run: true")]
+    runner.person.push("other")
+    records = reconciled(runner)
+    assert [record.run.sha for record in records] == lost
+    assert said(runner, heard) == [("pending", "1")]
+    ended(runner)
+    reconciled(runner, 3)
+    words = [[word for word, _ in said(runner, sha) if word != "pending"] for sha in (heard, *lost)]
+    assert words == [["success"]] * 3
+
+
+def test_statuses_are_waited_for_as_long_as_some_are_written() -> None:
+    now = [0.0]
+    patience = Patience(lambda: now[0])
+    for left in range(300, 0, -1):  # GitHub's pace: one a second, 80 a minute
+        now[0] += 1.0
+        assert not patience.is_over(left, now[0] + 1.0)
+    now[0] += dispatching.REPORTING + 2
+    assert patience.is_over(1, now[0] - dispatching.REPORTING - 1)
+
+
+def test_time_in_which_a_limit_allows_none_does_not_count() -> None:
+    now = [0.0]
+    patience = Patience(lambda: now[0])
+    assert not patience.is_over(7, 3600.0)
+    now[0] = 3000.0
+    assert not patience.is_over(7, 3600.0)
+    now[0] = 3600.0 + dispatching.REPORTING - 1
+    assert not patience.is_over(7, 3600.0)
+    now[0] += 2
+    assert patience.is_over(7, 3600.0)
