@@ -6,6 +6,7 @@ its author. Every refusal ends with who can mend it.
 
 Forks: what is pushed to a fork is pushed to another repository, which ``Policy.repositories`` has to name. A forge
 shows a fork's commits under its parent's SHAs as well, so a commit that is not the branch's tip has to stand below it.
+Where the policy lets them, a fork's pull request takes the branch's place, for one SHA that a comment approves.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ def verdict(policy: Policy, origin: Origin, facts: Facts) -> Fact | str:
 
 
 def may_launch(policy: Policy, ref: str) -> bool:
-    """Whether the policy lets a branch (``refs/heads/…``) launch; no other kind of ref ever does."""
+    """Whether the policy lets a branch (``refs/heads/…``) launch, or a fork's commit that was approved
+    (``refs/pull/7/head``); no other kind of ref ever does."""
+    if ref.startswith("refs/pull/"):
+        return policy.forks
     branch = ref.removeprefix("refs/heads/")
     return branch != ref and any(fnmatchcase(branch, glob) for glob in policy.refs)
 

@@ -29,6 +29,19 @@ KEYS = ("Fyre-Run", "Fyre-Name", "Fyre-Profile", "Fyre-Image", "Fyre-Resources",
         "Fyre-Env", "Fyre-Secret", "Fyre-Workdir", "Fyre-Id", "Fyre-From")  # fmt: skip
 """Every key that is taken, as it is written."""
 
+REFINES = {
+    "--name": "Fyre-Name",
+    "--profile": "Fyre-Profile",
+    "--image": "Fyre-Image",
+    "--resources": "Fyre-Resources",
+    "--timeout": "Fyre-Timeout",
+    "--retries": "Fyre-Retries",
+    "--env": "Fyre-Env",
+    "--secret": "Fyre-Secret",
+    "--workdir": "Fyre-Workdir",
+}
+"""The options that refine a run, on the command line and in a comment, and the trailer that each becomes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

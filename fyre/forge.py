@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from github import Github
     from github.CommitComment import CommitComment
     from github.CommitStatus import CommitStatus
+    from github.IssueComment import IssueComment
     from github.Repository import Repository as GithubRepository
 
-W = TypeVar("W", "CommitStatus", "CommitComment")
+W = TypeVar("W", "CommitStatus", "CommitComment", "IssueComment")
+
 
 class NotFoundError(UserError):
     """The forge knows no such repository, commit, branch or file, or does not show it to this token."""
@@ -199,6 +201,12 @@ class Forge:
             one = self._written(repository, lambda at: at.get_commit(sha).create_comment(body))
             return Comment(one.id, one.commit_id, one.user.login if one.user else "", one.body)
 
+    def discuss(self, repository: Repository, number: int, body: str) -> Comment:
+        """Write a comment in the conversation of a pull request."""
+        with translated(f"commenting on pull request {number} of {repository.name}"):
+            one = self._written(repository, lambda at: at.get_issue(number).create_comment(body))
+            return Comment(one.id, "", one.user.login if one.user else "", one.body)
+
     def permission(self, repository: Repository, login: str) -> str:
         """What a user may do there: ``admin write read none``."""
         try:
@@ -231,6 +239,17 @@ class Forge:
         with translated(what):
             _, data = self._hub(repository.name).requester.requestJsonAndCheck("GET", path)
             return data
+
+    def ask(self, what: str, repository: Repository, path: str, tag: str) -> tuple[str, dict[str, Any], Any] | None:
+        """The same with its tag and headers; None where it is what ``tag`` names, which costs nothing."""
+        with translated(what):
+            return conditional.ask(self._hub(repository.name).requester, path, tag)
+
+    def entries(self, what: str, repository: Repository, path: str) -> list[dict[str, Any]]:
+        """All entries of a listing."""
+        with translated(what):
+            headers, data = self._hub(repository.name).requester.requestJsonAndCheck("GET", path)
+            return list(self._entries(repository.name, headers, data))
 
     def remaining(self) -> int | None:
         """How many requests the primary limit has left; None without one. Asking costs none of them.

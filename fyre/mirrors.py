@@ -48,6 +48,13 @@ class Mirrors:
                        "--format=%(refname)", "refs/heads/", env=git.clean_env(), check=False)  # fmt: skip
         return done.stdout.decode(errors="surrogateescape").split("\n")[:-1] if done.returncode == 0 else []
 
+    def pull_head(self, repository: Repository, number: int) -> str:
+        """The SHA of a pull request's head. Raises ``NotFoundError``."""
+        found = self._objects.commit(self._git_dir(repository), f"refs/pull/{number}/head")
+        if found is None:
+            raise NotFoundError(f"pull request {number} of {repository.name}: its head is not found")
+        return found
+
     def close(self) -> None:
         """End the readers."""
         self._objects.close()

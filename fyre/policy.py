@@ -38,6 +38,10 @@ class Policy:
     """The role in the repository that the actor of a push needs, one of ``access.ROLES``; with ``none`` the forge is
     not asked, and whoever it lets push may launch. A comment needs ``write`` in any case."""
 
+    forks: bool = False
+    """Whether a commit of a fork's pull request runs once somebody who may write has approved that very SHA in a
+    comment; nothing else of a fork ever does."""
+
     teams: tuple[str, ...] = ()
     """Teams (``org/slug``) of which the actor has to be in one; nobody has to where there are none."""
 

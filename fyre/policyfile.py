@@ -113,7 +113,8 @@ _KEEPING = {"history": "history", "queueLimit": "queue_limit", "imageGrace": "im
 _NUMBERS = {"retriesMax": "retries_max", "runsPerPush": "runs_per_push", "runsAtOnce": "runs_at_once",
             "runsPerDay": "runs_per_day"}  # fmt: skip
 _LISTS = {"refs": "refs", "teams": "teams", "images": "images"}
-_PLAIN = {"permission": "permission", "verifiedSignatures": "signed", "otherResources": "other_resources"}
+_PLAIN = {"permission": "permission", "approvedForks": "forks", "verifiedSignatures": "signed",
+          "otherResources": "other_resources"}  # fmt: skip
 """Key of the file → field of ``Policy``."""
 
 

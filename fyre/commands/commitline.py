@@ -6,20 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from fyre.asked import REFINES
 from fyre.errors import UserError
-
-REFINES = {
-    "--name": "Fyre-Name",
-    "--profile": "Fyre-Profile",
-    "--image": "Fyre-Image",
-    "--resources": "Fyre-Resources",
-    "--timeout": "Fyre-Timeout",
-    "--retries": "Fyre-Retries",
-    "--env": "Fyre-Env",
-    "--secret": "Fyre-Secret",
-    "--workdir": "Fyre-Workdir",
-}
-"""The options that refine the run before them, and the trailer that each becomes."""
 
 _OURS = ("--push", "--dry-run", "--autocommit", "--json", "--allow-credential", "--allow-dirty", "--help")
 _GIT_FLAGS = {"-a": "all", "--all": "all", "-e": "edit", "--edit": "edit", "--amend": "amend"}

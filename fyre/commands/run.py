@@ -11,8 +11,7 @@ import typer
 
 from fyre import asked, credentials, lab, message, snapshot
 from fyre import remote as remotes
-from fyre.asked import Asked
-from fyre.commands.commitline import REFINES
+from fyre.asked import REFINES, Asked
 from fyre.errors import UserError
 from fyre.snapshot import Look, Place
 

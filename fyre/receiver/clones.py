@@ -1,7 +1,8 @@
 """Complete bare mirrors of the forge's repositories: what the relay serves and the receiver reads.
 
-Branches and tags only, never ``refs/pull/*`` and never a bare SHA: a forge shows the objects of forks under their
-parents, and a mirror that asked for them would vouch for code that nobody with rights has pushed.
+Branches and tags only, and never a bare SHA: a forge shows the objects of forks under their parents, and a mirror that
+asked for them would vouch for code that nobody with rights has pushed. Where a fork's commit was approved, what it
+stands on is fetched as well, and no branch of the mirror leads to it.
 """
 
 from __future__ import annotations
@@ -106,7 +107,29 @@ class Clones:
 
     def of(self, run: Run) -> Path:
         """The mirror, with the commit of that run pinned in it. Raises as ``ensure``."""
+        match = re.fullmatch(r"refs/pull/(\d+)/head", run.ref)
+        if match and not _has(self.git_dir(run.repository), run.sha):  # approved by another receiver
+            self.pull_head(run.repository, int(match[1]))
         return self.ensure(run.repository, run.sha, run.key)
+
+    def pull_head(self, repository: Repository, number: int) -> str:
+        """The SHA of a pull request's head, all that it stands on in the mirror now; only a run's pin will hold it.
+
+        Raises ``NotFoundError``, ``DeniedError``, ``TryAgainError``.
+        """
+        path, turn, ref = self.git_dir(repository), self._turn(repository.id), f"refs/pull-heads/{number}"
+        with turn.lock:
+            if not _whole(path):
+                self._renew(repository, path, turn, turn.begun)
+            url, options = self._url(repository), ("--quiet", "--no-tags", "--no-auto-gc", "--no-write-fetch-head")
+            words = ("fetch", *options, "--", url, f"+refs/pull/{number}/head:{ref}")
+            settings = _settings(url, self._token(repository))
+            done = git.run("--git-dir", str(path), *words, env=settings, check=False)
+            if done.returncode:
+                raise _trouble(repository, done.stderr.decode(errors="replace"))
+            sha = _git(path, "rev-parse", ref)
+            _git(path, "update-ref", "-d", ref)
+        return sha
 
     def unpin(self, repository: Repository, run_key: str) -> None:
         """The run is over; its mirror may be evicted. Nothing happens where there is no such pin."""
@@ -231,6 +254,8 @@ def _trouble(repository: Repository, said: str) -> Exception:
     """What a failed fetch means. git's exit code is 128 whatever happened, so its words must do."""
     if re.search(r"fatal: repository '.*' not found", said):
         return HiddenError(f"{repository.name}: the forge has no such repository, or does not show it to this token")
+    if match := re.search(r"fatal: couldn't find remote ref (\S+)", said):
+        return NotFoundError(f"{repository.name}: the forge has no {match[1]}")
     if re.search(r"Authentication failed|could not read (Username|Password)|returned error: 403", said):
         return DeniedError(
             f"{repository.name}: the forge does not let this token fetch", hint="mend the token's rights"

@@ -1,44 +1,162 @@
-"""``/fyre run|rerun|cancel`` in a comment: from its text to a command. Pure."""
+"""``/fyre …`` in a comment: from its text to a command. Pure."""
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
+from io import StringIO
 
-from fyre import units
+from fyre import asked, units
+from fyre.spec import Spec
+from fyre.trailers import Trailer
 
-VERBS = ("run", "rerun", "cancel")
-PREFIX = "/fyre"
+VERBS = ("run", "rerun", "cancel", "status", "approve")
+COMMIT = "--commit"
 LATEST = "--latest"
+
+_COMMAND = re.compile(r"/fyre(?:[ \t]+(?P<rest>.*))?", re.DOTALL)
+_LINE_END = re.compile(r"\r\n?|\n")  # Markdown's; a command may hold what else Python takes for one
+_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
+_SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a comment asks for. ``text`` is the shell command of ``run``, else the name of a run, or ""."""
+    """What a comment asks for."""
 
-    verb: str
-    text: str = ""
+    verb: str  # one of VERBS
+    name: str = ""  # of the run that is meant; "" for all
+    spec: Spec | None = None  # run: what to run
     latest: bool = False  # rerun: the image as it was asked for, not the digest that ran
+    commit: str = ""  # a SHA or its beginning, where the comment names one
 
 
 def parse(body: str) -> Command | None:
     """The command of a comment: its first line that begins with ``/fyre``; None where there is none.
 
-    Raises ``units.BadValueError`` for one that can't be understood. Quoted and indented lines are talk, not commands.
+    What is quoted, indented, in a code block or in an HTML comment is talk. Raises ``units.BadValueError`` for a
+    command that can't be understood.
     """
-    line = next((line for line in body.splitlines() if line.split(" ", 1)[0] == PREFIX), None)
-    if line is None:
+    found = next((match for line in _said(body) if (match := _COMMAND.fullmatch(line))), None)
+    if found is None:
         return None
-    _, _, rest = line.partition(" ")
-    verb, _, text = rest.strip().partition(" ")
-    text = text.strip()
-    if verb not in VERBS:
-        raise units.BadValueError(f"/fyre {verb[:40]} is not a command", f"write /fyre {', /fyre '.join(VERBS)}")
+    verb, text = _word(found["rest"] or "")
     if verb == "run":
-        units.command(text)
-        return Command(verb, text)
-    words = text.split()
-    latest = verb == "rerun" and LATEST in words
-    text = " ".join(word for word in words if not (latest and word == LATEST))
-    if text:
-        units.name(text)
-    return Command(verb, text, latest)
+        return _run(text)
+    if verb not in VERBS:
+        raise units.BadValueError(f"{_shown(f'/fyre {verb}'.strip())} is not a command", _written(VERBS))
+    return _about(verb, text)
+
+
+def _said(body: str) -> Iterator[str]:
+    """The lines that are neither in a fenced code block nor in an HTML comment, which nobody sees."""
+    fence, hidden = "", False
+    for line in _LINE_END.split(body):
+        if fence:
+            mark = _FENCE.fullmatch(line)
+            if mark and mark["fence"].startswith(fence) and not mark["info"].strip():
+                fence = ""
+        elif hidden:
+            hidden = "-->" not in line
+        elif (mark := _FENCE.fullmatch(line)) and not (mark["fence"][0] == "`" and "`" in mark["info"]):
+            fence = mark["fence"]
+        else:
+            yield line
+            hidden = line.rfind("<!--") > line.rfind("-->")
+
+
+def _run(text: str) -> Command:
+    """``[--name NAME] [--timeout 2h] … [--] COMMAND``: options as ``fyre commit --run`` has them, the rest verbatim."""
+    trailers, commit = [], ""
+    while text.startswith("--"):
+        word, text = _word(text)
+        if word == "--":
+            break
+        key, equals, value = word.partition("=")
+        if key != COMMIT and key not in asked.REFINES:
+            raise _unknown(key, "run", (*asked.REFINES, COMMIT))
+        if not equals:
+            value, text = _value(key, text)
+        if key == COMMIT:
+            commit = _sha(value)
+        else:
+            trailers.append(Trailer(asked.REFINES[key], value))
+    if not text:
+        raise units.BadValueError("`/fyre run` needs a command", "write `/fyre run python train.py`")
+    wanted = asked.collect([Trailer("Fyre-Run", text), *trailers])
+    if wanted.problems:
+        raise units.BadValueError(_as_option(wanted.problems[0].message), wanted.problems[0].hint)
+    return Command("run", wanted.runs[0].name, wanted.runs[0], commit=commit)
+
+
+def _about(verb: str, text: str) -> Command:
+    """``[NAME] [--commit SHA] [--latest]``; ``approve`` takes the SHA alone."""
+    names: list[str] = []
+    latest, commit = False, ""
+    while text:
+        word, text = _word(text)
+        key, equals, value = word.partition("=")
+        if key == COMMIT:
+            value, text = (value, text) if equals else _value(key, text)
+            commit = _sha(value)
+        elif word == LATEST and verb == "rerun":
+            latest = True
+        elif word.startswith("--"):
+            raise _unknown(key, verb, (COMMIT, LATEST) if verb == "rerun" else (COMMIT,))
+        else:
+            names.append(word)
+    if verb == "approve" and not commit:
+        commit, names = _sha(" ".join(names)), []
+    if names:
+        units.name(" ".join(names))
+    return Command(verb, "".join(names), latest=latest, commit=commit)
+
+
+def _word(text: str) -> tuple[str, str]:
+    """The first word, quoted as in a shell or not, and what follows it as it stands."""
+    stream = StringIO(text, newline="")  # nothing is translated: the rest is verbatim
+    lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+    try:
+        word = lexer.get_token()
+    except ValueError as error:
+        raise units.BadValueError(f"{_shown(text)} has a quote that does not end", "end it, or escape it") from error
+    return word or "", stream.read().strip(" \t")
+
+
+def _value(key: str, text: str) -> tuple[str, str]:
+    if not text:
+        raise units.BadValueError(f"`{key}` needs a value", f"write `{key} VALUE`")
+    return _word(text)
+
+
+def _sha(text: str) -> str:
+    if not _SHA.fullmatch(text.lower()):
+        raise units.BadValueError(f"{_shown(text)} is not a commit's SHA", "write 7 digits of it at least")
+    return text.lower()
+
+
+def _unknown(key: str, verb: str, known: tuple[str, ...]) -> units.BadValueError:
+    close = get_close_matches(key, known, n=1)
+    instead = f"did you mean `{close[0]}`?" if close else f"the options are `{'`, `'.join(known)}`"
+    hint = f"{instead} A command that begins so stands after `--`" if verb == "run" else instead
+    return units.BadValueError(f"{_shown(key)} is not an option of `/fyre {verb}`", hint)
+
+
+def _as_option(message: str) -> str:
+    """A problem of a trailer, as one of the option that stood for it."""
+    option = next((option for option, key in asked.REFINES.items() if message.startswith(f"{key}:")), "")
+    return f"`{option}`:{message.partition(':')[2]}" if option else message
+
+
+def _written(verbs: tuple[str, ...]) -> str:
+    return f"write {', '.join(f'`/fyre {verb}`' for verb in verbs)}"
+
+
+def _shown(text: str) -> str:
+    """What somebody wrote, in a code span that it can't leave: nobody is mentioned, no link is made."""
+    line = " ".join(units.legible(text).replace("`", "'").split())
+    return f"`{line if len(line) <= 60 else line[:57] + '…'}`"

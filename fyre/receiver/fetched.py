@@ -39,6 +39,10 @@ class Fetched:
         self._clones.ensure(repository, sha)
         return self._mirrors.branches(repository, sha)
 
+    def pull_head(self, repository: Repository, number: int) -> str:
+        """The SHA of a pull request's head, fetched now."""
+        return self._clones.pull_head(repository, number)
+
     def close(self) -> None:
         """End the readers."""
         self._mirrors.close()

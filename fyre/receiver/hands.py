@@ -48,6 +48,10 @@ class Source(Protocol):
         """The branches (``refs/heads/…``) that a commit is on."""
         ...
 
+    def pull_head(self, repository: Repository, number: int) -> str:
+        """The SHA of a pull request's head, all that it stands on here; raises ``NotFoundError``."""
+        ...
+
 
 @dataclass
 class Hands:

@@ -22,6 +22,7 @@ from fyre.receiver import orders
 from fyre.receiver.hands import Hands
 from fyre.receiver.later import FAILURES, Again, Later
 from fyre.receiver.swept import Swept
+from fyre.receiver.unheard import Unheard
 from fyre.receiver.webhook import Nothing, Push, Said
 from fyre.run import Repository
 
@@ -39,7 +40,7 @@ ENOUGH = 3
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Ask the forge what was pushed lately, and plan it all again."""
+    """Ask the forge what was pushed and said lately, and plan it all again."""
 
 
 Event = Push | Said | Sweep
@@ -56,8 +57,13 @@ class Receiver:
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: Later = field(default_factory=Later)
     _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
+    _unheard: Unheard = field(init=False)
     _thread: threading.Thread | None = None
     _stopping: bool = False
+
+    def __post_init__(self) -> None:
+        """Listen for commands that no delivery tells of."""
+        self._unheard = Unheard(self.hands.forge)
 
     def start(self) -> None:
         """Sweep once, then listen; the sweep heals whatever was lost while nobody listened."""
@@ -121,6 +127,8 @@ class Receiver:
                 log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
                 return True
             self.hands.forge.learn(event.repository)
+        if isinstance(event, Said):  # done, or to be tried again from here: the sweep need not find it as well
+            self._unheard.dealt_with(event)
         return self._deal_with_again(Again(event))
 
     def _deal_with_again(self, again: Again) -> bool:
@@ -232,6 +240,7 @@ class Receiver:
             self.hands.forge.learn(repository)
             try:
                 self._sweep_one(repository)
+                self._sweep_comments(repository)
             except (UserError, TryAgainError) as error:  # the others are swept all the same
                 log.warning("%s is swept later: %s", repository.name, error)
         self.swept_at = self.hands.clock()
@@ -244,6 +253,12 @@ class Receiver:
         new = [one for one in seen.entries if one not in before.done]
         failed = [one for one in new if not self._planned(repository, one)]
         self._swept[repository.id] = before.after(seen, failed)
+
+    def _sweep_comments(self, repository: Repository) -> None:
+        """Obey what was said there and nobody has answered, the oldest first."""
+        for said in self._unheard.commands(repository, self.hands.clock() - self.backfill):
+            if not self._stopping:
+                self._deal_with(said)
 
     def _planned(self, repository: Repository, seen: Activity) -> bool:
         """Plan one entry; False where a part of it is still to be done."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fyre.git import ZERO
@@ -54,13 +55,16 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A comment on a commit."""
+    """A comment on a commit, or in the conversation of a pull request."""
 
     repository: Repository
-    sha: str
+    sha: str  # "" in a pull request: the forge does not say which commit is meant
     actor: str
     body: str
     comment_id: int
+    at: float = 0.0  # when it was written; seconds since the epoch, by the forge's clock
+    pull: int = 0  # the pull request's number
+    bot: bool = False  # whether no person wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +92,10 @@ def verify(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) ->
 def parse(forge: str, headers: Mapping[str, str], body: bytes) -> Event:
     """What a verified delivery means. ``forge`` is the API's base URL. Raises ``MalformedError``."""
     event = headers.get("x-github-event", "")
-    if event not in ("push", "commit_comment"):
+    if event not in _READERS:
         return Nothing(f"event {event[:40] or '(none)'} starts nothing")
     try:
-        data = json.loads(body)
-        return _push(forge, data) if event == "push" else _said(forge, data)
+        return _READERS[event](forge, json.loads(body))
     except RecursionError as error:
         raise MalformedError("JSON nested too deeply") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -112,12 +115,30 @@ def _push(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
     return Push(_repository(forge, data), ref, before, after, actor, shas, cut=len(shas) >= COMMITS_MAX)
 
 
-def _said(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
-    comment = data["comment"]
+def _on_commit(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    return _said(forge, data, sha=_sha(data["comment"]["commit_id"]))
+
+
+def _on_issue(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    if not data["issue"].get("pull_request"):
+        return Nothing("an issue has no commit")
+    return _said(forge, data, pull=int(data["issue"]["number"]))
+
+
+def _said(forge: str, data: Any, *, sha: str = "", pull: int = 0) -> Event:  # noqa: ANN401 - what JSON holds
+    comment, sender = data["comment"], data.get("sender") or {}
     if data["action"] != "created":
         return Nothing("only a new comment is a command")
-    actor = _text((data.get("sender") or {}).get("login") or "")
-    return Said(_repository(forge, data), _sha(comment["commit_id"]), actor, _text(comment["body"]), int(comment["id"]))
+    return Said(
+        repository=_repository(forge, data),
+        sha=sha,
+        actor=_text(sender.get("login") or ""),
+        body=_text(comment["body"]),
+        comment_id=int(comment["id"]),
+        at=datetime.fromisoformat(_text(comment["created_at"])).timestamp(),
+        pull=pull,
+        bot=sender.get("type") == "Bot",
+    )
 
 
 def _repository(forge: str, data: Any) -> Repository:  # noqa: ANN401 - what JSON holds
@@ -136,3 +157,10 @@ def _sha(value: object) -> str:
     if len(text) not in (40, 64) or not set(text) <= set("0123456789abcdef"):
         raise ValueError("not a SHA")
     return text
+
+
+_READERS: Mapping[str, Callable[[str, Any], Event]] = {
+    "push": _push,
+    "commit_comment": _on_commit,
+    "issue_comment": _on_issue,
+}

@@ -73,7 +73,8 @@ class Person:
         return int(self.api(f"/commits/{sha}/comments", body=body, token=token)["id"])
 
     def comments(self, sha: str) -> list[str]:
-        return [one["body"] for one in self.api(f"/commits/{sha}/comments")]
+        """What is said of a commit, as people see it."""
+        return [one["body"].partition("\n\n<!-- fyre: ")[0] for one in self.api(f"/commits/{sha}/comments")]
 
     def log(self, status: dict[str, Any]) -> str:
         return requests.get(status["target_url"] + "/log").text

@@ -15,6 +15,10 @@ from fyre.wiring import Up
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
 
+NO_SUCH = (
+    "`/fyre dance` is not a command: write `/fyre run`, `/fyre rerun`, `/fyre cancel`, `/fyre status`, `/fyre approve`"
+)
+
 
 def test_a_commit_written_by_hand_runs(person: Person) -> None:
     sha = person.run('echo "a  b" && git rev-parse HEAD')
@@ -274,7 +278,10 @@ def test_a_comment_runs_a_command_that_stands_in_no_commit(person: Person) -> No
 @pytest.mark.parametrize(
     ("body", "answer"),
     [
-        ("/fyre dance", "/fyre dance is not a command: write /fyre run, /fyre rerun, /fyre cancel"),
+        (
+            "/fyre dance",
+            NO_SUCH,
+        ),
         ("/fyre cancel", "nothing to cancel here."),
         ("/fyre rerun nope", "nothing to rerun here is named nope."),
     ],
@@ -301,7 +308,7 @@ def test_a_stranger_is_refused_once_and_politely(person: Person, monkeypatch: py
     while len(person.comments(sha)) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert person.comments(sha)[1] == f"`/fyre run` needs write permission on {NAME}."
+    assert person.comments(sha)[1] == f"`/fyre` needs write permission on {NAME}."
     assert "echo pwned" not in [command for _, command in person.ran()]
 
 

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.receiver import comments, webhook
-from fyre.receiver.comments import Command
+from fyre.receiver import webhook
 from fyre.receiver.webhook import ForgedError, MalformedError, Nothing, Push, Said
-from fyre.units import BadValueError
 
 SECRET = b"It's a Secret to Everybody"
 SHA, BEFORE, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -29,7 +27,7 @@ PUSH = {
 }
 COMMENT = {
     "action": "created",
-    "comment": {"id": 9, "commit_id": SHA, "body": "/fyre rerun"},
+    "comment": {"id": 9, "commit_id": SHA, "body": "/fyre rerun", "created_at": "2026-01-02T03:04:05Z"},
     "repository": PUSH["repository"],
     "sender": {"login": "ada"},
 }
@@ -137,52 +135,24 @@ def test_a_new_comment_is_heard_an_edited_one_is_not() -> None:
     said = parse("commit_comment", COMMENT)
     assert isinstance(said, Said)
     assert (said.sha, said.actor, said.comment_id, said.body) == (SHA, "ada", 9, "/fyre rerun")
-    assert isinstance(parse("commit_comment", COMMENT | {"action": "edited"}), Nothing)
+    assert (said.at, said.pull, said.bot) == (1767323045.0, 0, False)
+    for action in ("edited", "deleted"):
+        assert isinstance(parse("commit_comment", COMMENT | {"action": action}), Nothing)
 
 
-@pytest.mark.parametrize(
-    ("body", "verb", "text"),
-    [
-        ("/fyre rerun", "rerun", ""),
-        ("Looks odd.\n\n/fyre rerun train\nthanks", "rerun", "train"),
-        ('/fyre run echo "a  b" && true', "run", 'echo "a  b" && true'),
-        ("/fyre run train --latest", "run", "train --latest"),
-        ("/fyre cancel\r\n", "cancel", ""),
-    ],
-)
-def test_a_comment_is_a_command(body: str, verb: str, text: str) -> None:
-    command = comments.parse(body)
-    assert command is not None
-    assert command == Command(verb, text)
+def test_a_pull_requests_comment_is_heard_an_issues_is_not() -> None:
+    issue = {"number": 7, "pull_request": {"url": "https://x/pulls/7"}}
+    told = COMMENT | {"issue": issue, "sender": {"login": "helper[bot]", "type": "Bot"}}
+    said = parse("issue_comment", told)
+    assert isinstance(said, Said)
+    assert (said.sha, said.pull, said.actor, said.bot) == ("", 7, "helper[bot]", True)
+    for action in ("edited", "deleted"):
+        assert isinstance(parse("issue_comment", told | {"action": action}), Nothing)
+    assert isinstance(parse("issue_comment", told | {"issue": {"number": 7}}), Nothing)
 
 
-@pytest.mark.parametrize(
-    ("body", "name"),
-    [("/fyre rerun --latest", ""), ("/fyre rerun --latest train", "train"), ("/fyre rerun train --latest", "train")],
-)
-def test_a_rerun_may_ask_for_the_latest_image(body: str, name: str) -> None:
-    assert comments.parse(body) == Command("rerun", name, latest=True)
-
-
-@pytest.mark.parametrize(
-    "body", ["", "fine", "> /fyre run x", "see /fyre run", "    /fyre run x", "/fyreworks", "`/fyre run`"]
-)
-def test_talk_is_no_command(body: str) -> None:
-    assert comments.parse(body) is None
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "/fyre",
-        "/fyre dance",
-        "/fyre run",
-        "/fyre rerun a b",
-        "/fyre cancel ../x",
-        "/fyre cancel --latest",
-        "/fyre rerun --lates",
-    ],
-)
-def test_a_command_that_can_not_be_understood_says_so(body: str) -> None:
-    with pytest.raises(BadValueError):
-        comments.parse(body)
+@given(st.sampled_from(["action", "issue", "comment", "repository", "sender"]), JSON)
+def test_any_field_of_a_comment_may_be_anything(field: str, value: Any) -> None:
+    for event in ("commit_comment", "issue_comment"):
+        with contextlib.suppress(MalformedError):
+            parse(event, COMMENT | {"issue": {"number": 7, "pull_request": {}}} | {field: value})
