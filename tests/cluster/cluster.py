@@ -25,7 +25,7 @@ from tests.cluster.settings import ADDRESS, NODE, NODE_DEVICE, POD_DEVICE, Ports
 
 _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward",
             "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")  # fmt: skip
-_PACKAGES = ("containerd", "runc", "ctr", "debootstrap", "ip", "gcc", "go", "busybox")
+_PACKAGES = ("containerd", "runc", "ctr", "debootstrap", "ip", "nft", "gcc", "go", "busybox")
 
 
 def missing() -> list[str]:
@@ -42,7 +42,7 @@ class Cluster:
     def __init__(self, home: Path) -> None:
         self.home, self.keys = home, home / "keys"
         self.kubeconfig = self.keys / "admin.kubeconfig"
-        self.ports = Ports(*_free_ports(5))
+        self.ports = Ports(*_free_ports(7))
         self._binary = build.binary()
         self._images = images.make_all(build.cache())
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -53,8 +53,7 @@ class Cluster:
         """Everything, in its order; returns when the node is ready for pods."""
         for folder in (self.keys, self.home / "logs", self.home / "cni"):
             folder.mkdir(parents=True, exist_ok=True)
-        for device in (NODE_DEVICE, POD_DEVICE):  # of a cluster that was killed
-            _run("ip", "link", "delete", device, check=False)
+        _sweep()  # what a cluster that was killed has left
         _run("ip", "link", "add", NODE_DEVICE, "type", "bridge")
         _run("ip", "address", "add", f"{ADDRESS}/32", "dev", NODE_DEVICE)
         _run("ip", "link", "set", NODE_DEVICE, "up")
@@ -66,6 +65,9 @@ class Cluster:
             self.start_program(*command)
         flags, config = settings.kubelet(self.home, self.ports)
         (self.home / "kubelet.yaml").write_text(config)
+        self.start_program(*flags)
+        flags, config = settings.proxy(self.home, self.ports)
+        (self.home / "proxy.yaml").write_text(config)
         self.start_program(*flags)
         self._await("the node", self._node_is_ready)
         self._await("service accounts", lambda: self._get("/api/v1/namespaces/default/serviceaccounts/default"))
@@ -91,7 +93,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End it all by pid, pods first, and give the machine its settings back."""
-        for name in ("kubelet", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+        for name in ("kube-proxy", "kubelet", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             self._end(name)
         if "containerd" in self._processes:
             for kind, force in (("tasks", ["-f"]), ("containers", [])):
@@ -100,8 +102,7 @@ class Cluster:
         self._end("containerd")
         self._end_shims()
         self._unmount()
-        for device in (NODE_DEVICE, POD_DEVICE):
-            _run("ip", "link", "delete", device, check=False)
+        _sweep()
         for name, value in self._sysctls.items():
             if value is not None and _sysctl(name) != value:
                 Path("/proc/sys", name).write_text(value)
@@ -166,9 +167,10 @@ class Cluster:
             ("admin", "admin", "system:masters"),
             ("controllers", "system:kube-controller-manager", ""),
             ("scheduler", "system:kube-scheduler", ""),
+            ("proxy", "system:kube-proxy", ""),
         ):
             authority.issue(user, name, group)
-        for user in ("admin", "controllers", "scheduler", "kubelet"):
+        for user in ("admin", "controllers", "scheduler", "proxy", "kubelet"):
             (self.keys / f"{user}.kubeconfig").write_text(settings.kubeconfig(self.home, self.ports, user))
 
     def _node_is_ready(self) -> bool:
@@ -181,6 +183,14 @@ class Cluster:
         context.load_cert_chain(self.keys / "admin.crt", self.keys / "admin.key")
         with urllib.request.urlopen(f"https://{ADDRESS}:{self.ports.api}{path}", context=context, timeout=5) as answer:
             return bytes(answer.read())
+
+
+def _sweep() -> None:
+    """Take what the cluster puts into the kernel out of it."""
+    for device in (NODE_DEVICE, POD_DEVICE):
+        _run("ip", "link", "delete", device, check=False)
+    for family in ("ip", "ip6"):
+        _run("nft", "delete", "table", family, "kube-proxy", check=False)
 
 
 def _only_one() -> IO[str]:

@@ -25,6 +25,8 @@ class Ports:
     controllers: int
     scheduler: int
     kubelet: int
+    proxy: int
+    proxy_metrics: int
 
 
 def api_server(home: Path, ports: Ports) -> list[str]:
@@ -130,6 +132,23 @@ def kubelet(home: Path, ports: Ports) -> tuple[list[str], str]:
         f"--node-ip={ADDRESS}",
     ]
     return flags, yaml.safe_dump(config)
+
+
+def proxy(home: Path, ports: Ports) -> tuple[list[str], str]:
+    """Its flags and its configuration file. It owns the nftables tables ``kube-proxy``."""
+    config = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clientConnection": {"kubeconfig": f"{home}/keys/proxy.kubeconfig"},
+        "hostnameOverride": NODE,
+        "clusterCIDR": PODS,
+        "healthzBindAddress": f"127.0.0.1:{ports.proxy}",
+        "metricsBindAddress": f"127.0.0.1:{ports.proxy_metrics}",
+        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},  # as they are
+        "nftables": {"masqueradeAll": True},  # pods of one bridge answer each other past the node otherwise
+    }
+    return ["kube-proxy", f"--config={home}/proxy.yaml"], yaml.safe_dump(config)
 
 
 def containerd(home: Path) -> str:

@@ -1,7 +1,9 @@
 // Command node is a Kubernetes of one machine: every upstream program in one binary, each started by its own name.
 //
 //	node etcd DIR URL            an etcd of one member, client URL on loopback
-//	node kube-apiserver FLAGS    and kube-controller-manager, kube-scheduler, kubelet, exactly as upstream builds them
+//	node kube-apiserver FLAGS    and kube-controller-manager, kube-scheduler, kubelet, kube-proxy, exactly as upstream
+//	                             builds them
+//	node helm WORDS              Helm: its libraries are those of Kubernetes, so it is hardly more to build
 package main
 
 import (
@@ -12,9 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/embed"
+	helm "helm.sh/helm/v4/pkg/cmd"
 	"k8s.io/component-base/cli"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
@@ -41,6 +45,14 @@ func main() {
 		command = scheduler.NewSchedulerCommand()
 	case "kubelet":
 		command = kubelet.NewKubeletCommand(context.Background())
+	case "kube-proxy":
+		command = proxy.NewProxyCommand()
+	case "helm":
+		made, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
+		if err != nil {
+			fail(err.Error())
+		}
+		command = made
 	default:
 		fail("no such program: " + name)
 	}
