@@ -68,6 +68,11 @@ class App:
         with self._asking("the App") as hub:
             return self._answers.get(hub.requester, "/app", lambda data: f"{data['slug']}[bot]")
 
+    def get(self, what: str, path: str) -> Any:  # noqa: ANN401 - what JSON holds
+        """What a path of the API answers the App itself; ``what`` is the question, for its errors."""
+        with self._asking(what) as hub:
+            return hub.requester.requestJsonAndCheck("GET", path)[1]
+
     def accounts(self) -> dict[str, int]:
         """Every account that has the App, suspended ones left out → its installation."""
         with self._asking("the App's installations") as hub:

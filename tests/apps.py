@@ -41,6 +41,12 @@ class GitHub:
     installed: dict[str, int] = field(default_factory=lambda: {"acme": 11, "Ada": 22})
     repositories: dict[str, list[str]] = field(default_factory=lambda: {"acme": ["a", "b"], "Ada": ["lab"]})
     suspended: set[str] = field(default_factory=set)
+    permissions: dict[str, str] = field(
+        default_factory=lambda: {"contents": "read", "metadata": "read", "statuses": "write"}
+    )
+    events: tuple[str, ...] = ("push", "commit_comment")
+    hook: str = ""  # where its webhook leads
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
     skew: float = 0.0  # seconds that its clock is ahead
     tokens: dict[str, str] = field(default_factory=dict)  # token → account
     seen: list[str] = field(default_factory=list)
@@ -71,8 +77,8 @@ class GitHub:
             return 401, {"message": f"A JSON web token could not be decoded: {type(error).__name__}"}
         if not 0 < claims["exp"] - claims["iat"] <= 600:
             return 401, {"message": "'Expiration time' claim ('exp') is too far in the future"}
-        if parts == ["app"]:
-            return 200, {"id": APP_ID, "slug": self.slug}
+        if "/".join(parts) in ("app", "app/hook/config", "app/hook/deliveries"):
+            return 200, self.own("/".join(parts))
         if parts == ["app", "installations"]:
             return 200, [
                 {
@@ -86,6 +92,12 @@ class GitHub:
             return self.mint(int(parts[2]))
         number = self.installed.get(parts[1])
         return (200, {"id": number}) if number else (404, {"message": "Not Found"})
+
+    def own(self, path: str) -> Any:
+        """The App as it sees itself."""
+        about = {"id": APP_ID, "slug": self.slug, "permissions": self.permissions, "events": list(self.events)}
+        config = {"url": self.hook, "content_type": "json", "insecure_ssl": "0"}
+        return {"app": about, "app/hook/config": config, "app/hook/deliveries": self.deliveries}[path]
 
     def mint(self, installation: int) -> tuple[int, Any]:
         account = next((a for a, n in self.installed.items() if n == installation), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -22,12 +23,19 @@ def main(
     policy: Annotated[Path | None, typer.Option("--policy", help="The admin's policy.", show_default=False)] = None,
     namespace: Annotated[str, typer.Option("--namespace", help="Instead of the policy's, or default.")] = "",
     relay: Annotated[bool, typer.Option("--relay", help="Pods fetch the code: no right to exec is needed.")] = False,
+    server: Annotated[bool, typer.Option("--server", help="Look at a receiver instead: FYRE_CONFIG, FYRE_….")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Of --server: its file.", envvar="FYRE_CONFIG", show_default=False)
+    ] = None,
     json_: AsJson = False,
 ) -> None:
-    """Look at git, this repository, its forge, and with --cluster at the cluster; 1 where something is to be mended."""
-    from fyre.commands import examine
+    """Look at git, this repository, its forge, and with --cluster at the cluster; 1 where something is to be mended.
 
-    found = list(examine.here(remote))
+    With --server, look at what `fyre serve` is told: configuration, policy, credential, webhook, relay, cluster.
+    """
+    from fyre.commands import examine, examine_server
+
+    found = list(examine_server.server(config, os.environ) if server else examine.here(remote))
     if cluster:
         found += examine.on_cluster(kubeconfig, context, policy, namespace, exec_mode=not relay)
     if json_:

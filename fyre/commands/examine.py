@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -41,7 +43,10 @@ class Finding:
 
 def here(remote_name: str = "") -> Iterator[Finding]:
     """git, this repository, and the forge behind its remote."""
-    yield _git()
+    found = _git()
+    yield found
+    if shutil.which("git") is None:
+        return
     yield from _identity()
     if git.ask("rev-parse", "--git-dir") is None:
         yield Finding("this is no git repository", "git init, or go to one")
@@ -88,7 +93,10 @@ def on_cluster(
 
 
 def _git() -> Finding:
-    said = git.ask("version") or ""
+    try:
+        said = git.ask("version") or ""
+    except UserError as error:
+        return Finding(error.message, error.hint)
     found = re.search(r"(\d+)\.(\d+)", said)
     wanted = ".".join(map(str, GIT_MIN))
     if found is None or (int(found[1]), int(found[2])) < GIT_MIN:
@@ -105,9 +113,8 @@ def _identity() -> Iterator[Finding]:
 def _repository() -> Iterator[Finding]:
     """The hooks, the files, the newest commit."""
     from fyre.commands import check
-    from fyre.hooks import stubs
 
-    yield Finding("the hooks are in place" if stubs.installed() else "no hooks of Fyre's (fyre init --hooks has them)")
+    yield _hooks()
     top = git.ask("rev-parse", "--show-toplevel")
     file = Path(top or ".") / check.FILE
     if file.is_file():
@@ -117,6 +124,25 @@ def _repository() -> Iterator[Finding]:
         message = git.out("log", "-1", "--format=%B", "HEAD")
         for wrong in check.of_message(message, asked.read(message)):
             yield Finding(f"HEAD's message, line {wrong.line}: {wrong.message}", wrong.hint or "git commit --amend")
+
+
+def _hooks() -> Finding:
+    """Our hooks: all of them, where git looks, with a Python that is there; or none, which is good as well."""
+    from fyre import hooks
+    from fyre.hooks import stubs
+
+    missing, gone = stubs.missing(), stubs.orphaned()
+    path = git.ask("config", "core.hooksPath")
+    if gone:
+        return Finding(f"the hooks call {gone}, which is gone, and check nothing", "fyre init --hooks")
+    if not missing:
+        return Finding("the hooks are in place")
+    if path and stubs.passed_by():
+        fix = "fyre init --hooks writes them there too; or git config --unset core.hooksPath"
+        return Finding(f"core.hooksPath leads git to {path}, past the hooks of this repository", fix)
+    if len(missing) < len(hooks.NAMES):
+        return Finding(f"hooks are missing: {', '.join(missing)}", "fyre init --hooks")
+    return Finding("no hooks of Fyre's (fyre init --hooks has them)")
 
 
 def _remote(where: Remote) -> Iterator[Finding]:
@@ -155,10 +181,15 @@ def _forge(where: Remote) -> Iterator[Finding]:
     yield Finding(f"the forge knows you as {me}, with {may} permission")
     if may not in ("admin", "maintain", "write"):
         yield Finding(f"{me} may not push to {repository.name}", "ask whoever owns it for write permission")
-    yield from _clock(where.api)
+    yield from clock(where.api)
+    from fyre.commands import examine_hooks
+
+    with suppress(TryAgainError):
+        yield from examine_hooks.of_repository(forge, repository)
 
 
-def _clock(api: str) -> Iterator[Finding]:
+def clock(api: str) -> Iterator[Finding]:
+    """Whether this clock is the forge's."""
     import requests
 
     try:

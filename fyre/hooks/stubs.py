@@ -56,7 +56,26 @@ def directory() -> Path:
 
 def installed() -> bool:
     """Whether git runs hooks of ours here."""
-    return all(_ours(directory() / name) for name in hooks.NAMES)
+    return not missing()
+
+
+def missing() -> list[str]:
+    """Which of our hooks git does not run here."""
+    return [name for name in hooks.NAMES if not _ours(directory() / name)]
+
+
+def passed_by() -> bool:
+    """Whether there are hooks of ours where git would look without core.hooksPath."""
+    usual = Path(git.out("rev-parse", "--git-common-dir")).absolute() / "hooks"
+    return usual != directory() and any(_ours(usual / name) for name in hooks.NAMES)
+
+
+def orphaned() -> str:
+    """The Python that a hook of ours calls and that is gone; "" where all is well."""
+    texts = [(directory() / name).read_text() for name in hooks.NAMES if _ours(directory() / name)]
+    called = [shlex.split(line.partition("=")[2])[0] for text in texts for line in text.splitlines()
+              if line.startswith("python=")]  # fmt: skip
+    return next((python for python in called if not Path(python).exists()), "")
 
 
 def install() -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fyre.cli import main
 from fyre.commands import examine
 from fyre.wiring import Up
+from tests.embedded.conftest import until
 from tests.receiver.conftest import Person, person
 
 __all__ = ["person"]  # a fixture
@@ -110,3 +112,36 @@ def test_an_old_git(well: Person, capsys: pytest.CaptureFixture[str], monkeypatc
 def test_no_cluster(up: Up, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = list(examine.on_cluster(str(tmp_path / "none"), None, None, "", exec_mode=True))
     assert [(one.well, "no cluster" in one.what) for one in found] == [(False, True)]
+
+
+def test_no_git(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert wrong(capsys) == {"git is not installed, or not on the PATH": "install git 2.34 or newer"}
+
+
+def test_hooks_that_git_does_not_run(well: Person, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    hooks = well.repo / ".git" / "hooks"
+    well.git("config", "core.hooksPath", str(tmp_path / "shared"))
+    ((what, fix),) = wrong(capsys).items()
+    assert what == f"core.hooksPath leads git to {tmp_path}/shared, past the hooks of this repository"
+    assert "git config --unset core.hooksPath" in fix
+    well.git("config", "--unset", "core.hooksPath")
+    stub = hooks / "commit-msg"
+    text = stub.read_text()
+    stub.write_text(text.replace(sys.executable, "/gone/python"))
+    assert wrong(capsys) == {"the hooks call /gone/python, which is gone, and check nothing": "fyre init --hooks"}
+    stub.unlink()
+    assert wrong(capsys) == {"hooks are missing: commit-msg": "fyre init --hooks"}
+    assert main(["init", "--hooks"]) == 0
+    assert wrong(capsys) == {}
+
+
+def test_a_webhook_that_fails(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    outbox = well.up.embedded.outbox
+    outbox.secret = b"another"
+    well.commit()
+    well.push()
+    until(lambda: well.up.embedded.store.ask("select 1 from deliveries where status_code = 401"))
+    ((what, fix),) = wrong(capsys).items()
+    assert what.startswith("the newest webhook of ada/lab failed: 401")
+    assert "webhookSecretFile" in fix

@@ -96,6 +96,9 @@ class Front:
             return self.github.answer(asked.method, asked.path, f"Bearer {asked.token}", None)
         if asked.git and not asked.token:
             return 401, "who is it?", {"WWW-Authenticate": "Basic"}
+        return None if asked.token == self._forge.service_token else self._to_account(asked, parts)
+
+    def _to_account(self, asked: Asked, parts: list[str]) -> Said | None:
         account = self.github.tokens.get(asked.token)
         if account not in self.github.installed or account in self.github.suspended:
             return 401, {"message": "Bad credentials"}
