@@ -64,7 +64,7 @@ def show(hands: Hands, order: Order) -> str:
         shown = status.of(record, hands.ledger.url(record.run.key), carried=record.run.sha != order.sha)
         known[shown.context.lower()] = shown
     name = order.command.name
-    wanted = {at: one for at, one in known.items() if named(one.context.removeprefix("fyre/"), name)}
+    wanted = {at: one for at, one in sorted(known.items()) if named(one.context.removeprefix("fyre/"), name)}
     return answers.table(wanted) if wanted else nothing("show", name)
 
 

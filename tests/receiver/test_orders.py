@@ -1,0 +1,179 @@
+"""Commands in comments on commits: options, answers, and what gives none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fyre.receiver import conversations
+from fyre.receiver.webhook import Said
+from fyre.wiring import Up
+from tests.conftest import git, one_at_a_time
+from tests.receiver.conftest import NAME, Person
+from tests.receiver.talking import ran, redeliver, until
+
+QUIET = (
+    "> /fyre cancel", "```\n/fyre cancel\n```", "    /fyre cancel", "<!--\n/fyre cancel\n-->", "see /fyre cancel",
+    "wörds 🎉 " * 6_000,
+)  # fmt: skip
+
+
+TAKEN = "is taken on this commit: choose another name."
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+    """Starts a whole ``fyre up`` again and again, on the same root and the same port: the same forge."""
+    ports = [0]
+
+    def make() -> Up:
+        up = Up(tmp_path / "state", "127.0.0.1", ports[-1], jobs=4)
+        ports.append(up.socket.getsockname()[1])
+        return up
+
+    with one_at_a_time() as begin:
+        yield lambda: begin(make)
+
+
+def joined(up: Up, repo: Path) -> Person:
+    git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
+    person = Person(up, repo)
+    person.push()
+    return person
+
+
+def answered(person: Person, sha: str, body: str) -> str:
+    before = len(person.comments(sha))
+    person.comment(sha, body)
+    until(lambda: len(person.comments(sha)) > before + 1, lambda: person.comments(sha))
+    return person.comments(sha)[-1]
+
+
+def test_a_command_with_options_runs_verbatim_and_its_name_is_its_own(person: Person) -> None:
+    sha = person.run("exit 3")
+    person.final(sha)
+    text = "-- printf '%s|' \"$A\" grün 🎉 'a  b' `echo 1` # " + "x" * 60_000
+    said = answered(person, sha, f"Please:\r\n/fyre run --name big --timeout 1h --env 'A=b  c' {text}\r\nThanks")
+    status = person.final(sha, "fyre/big")
+    assert (status["state"], person.log(status)) == ("success", "b  c|grün|🎉|a  b|1|")
+    assert said == f"launched:\n\n- [`big`]({status['target_url']})"
+    (record,) = [one for one in person.up.engine.records() if one.run.name == "big"]
+    assert (record.run.spec.timeout, record.run.spec.command) == (3600, text.removeprefix("-- "))
+    # A red check can't be turned green by a run of the same name, whatever its case.
+    assert answered(person, sha, "/fyre run --name Run -- true") == f"`Run` {TAKEN}"
+    assert answered(person, sha, "/fyre run --name BIG -- true") == f"`BIG` {TAKEN}"
+    assert person.final(sha)["state"] == "failure"
+    assert answered(person, sha, "/fyre run --timeout 2 -- true").startswith("`--timeout`: '2' has no unit: write 2s")
+    assert answered(person, sha, "/fyre rerun --commit abcdef1") == "abcdef1 is another commit: comment there."
+    assert answered(person, sha, f"/fyre rerun big --commit {sha[:7]}").endswith(", attempt 2")
+    assert person.final(sha, "fyre/big", "attempt 2")["state"] == "success"
+
+
+def test_status_lists_every_run_with_its_outcome_and_its_page(person: Person) -> None:
+    sha = person.run("true", "Fyre-Run: exit 1", "Fyre-Name: bad")
+    good, bad = person.final(sha), person.final(sha, "fyre/bad")
+    person.api(f"/statuses/{sha}", state="success", context="fyre/forged", description="exit 0", token="user:eve")
+    assert answered(person, sha, "/fyre status").split("\n") == [
+        "| | run | outcome |",
+        "| --- | --- | --- |",
+        f"| ❌ | [<code>bad</code>]({bad['target_url']}) | <code>exit 1 · 0s</code> |",
+        f"| ✅ | [<code>run</code>]({good['target_url']}) | <code>exit 0 · 0s</code> |",
+    ]
+    assert answered(person, sha, "/fyre status BAD").count("<code>") == 2
+    assert answered(person, sha, "/fyre status nope") == "nothing to show here is named nope."
+    # What somebody wrote mentions nobody and makes no link, not even by a status.
+    hurt = person.run("true", "Fyre-Timeout: @acme/all")
+    person.final(hurt)
+    said = answered(person, hurt, "/fyre status")
+    assert "@" not in said
+    assert "&#64;acme/all" in said
+
+
+def test_what_is_no_command_and_who_is_no_person_is_not_heard(person: Person) -> None:
+    sha = person.run("sleep 60")
+    for body in QUIET:
+        person.comment(sha, body)
+    person.comment(sha, "/fyre cancel", token="user:helper[bot]")
+    person.comment(sha, "/fyre dance", token="user:helper[bot]")
+    known = person.up.receiver.hands.forge.repository(NAME)
+    for said in (Said(known, sha, "ada", "/fyre cancel", 1, at=1.0), Said(known, sha, "", "/fyre cancel", 2, at=2e9)):
+        person.up.receiver.hear(said)  # older than what engines remember; of nobody
+    person.settled()
+    assert len(person.comments(sha)) == len(QUIET) + 2
+    assert [record.state.final for record in person.up.engine.records() if record.run.sha == sha] == [False]
+    assert answered(person, sha, "/fyre cancel") == "cancelled: `run`."
+
+
+def test_a_stranger_is_refused_once_whatever_is_said_and_delivered_again(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    role = {"ada": "write"}
+    monkeypatch.setattr(person.up.receiver.hands.forge, "permission", lambda _, login: role.get(login, "triage"))
+    person.comment(sha, "/fyre run echo pwned", token="user:eve")
+    until(lambda: len(person.comments(sha)) == 2)
+    person.comment(sha, "/fyre dance", token="user:eve")
+    person.comment(sha, "/fyre run echo pwned", token="user:eve")
+    redeliver(person)
+    person.settled()
+    person.settled()
+    refusal = f"`/fyre` needs write permission on {NAME}."
+    assert person.comments(sha) == ["/fyre run echo pwned", refusal, "/fyre dance", "/fyre run echo pwned"]
+    person.comment(sha, "/fyre run echo pwned", token="user:mallory")
+    until(lambda: person.comments(sha)[-1] == refusal)  # another one is told as well
+    assert ran(person, sha) == ["true"]
+
+
+def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_again(
+    start: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = joined(start(), repo)
+    sha = person.run("sleep 60")
+    until(person.ran)
+    monkeypatch.setattr(
+        person.up.receiver, "_deal_with", lambda _: None
+    )  # it answers 202 and forgets, as a crash would
+    person.comment(sha, "/fyre cancel")
+    person.comment(sha, "/fyre run --name extra -- echo once")
+    person.comment(sha, "/fyre nonsense", token="user:eve")
+    monkeypatch.undo()
+    person.up = start()
+    assert person.final(sha)["description"].startswith("cancelled by ada")
+    assert person.final(sha, "fyre/extra")["state"] == "success"
+    until(lambda: len(person.comments(sha)) == 6, lambda: person.comments(sha))
+    person.comment(sha, "/fyre rerun run")
+    until(lambda: len(ran(person, sha)) == 3, person.ran)
+    until(lambda: len(person.comments(sha)) == 8, lambda: person.comments(sha))
+    # The cancel is not given a second time to what was launched after it, by no restart and no redelivery.
+    person.up = start()
+    redeliver(person)
+    person.settled()
+    assert len(person.comments(sha)) == 8
+    assert sorted(ran(person, sha)) == ["echo once", "sleep 60", "sleep 60"]
+    assert [r.state.final for r in person.up.engine.records() if r.run.attempt == 2] == [False]
+    person.comment(sha, "/fyre cancel")
+    person.final(sha, attempt="attempt 2")
+
+
+@pytest.mark.parametrize("body", ["/fyre run --name extra -- true", "/fyre rerun"])
+def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
+    start: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    person = joined(start(), repo)
+    sha = person.run("true")
+    person.final(sha)
+
+    def crash(*_: object) -> None:
+        raise SystemError("the process is killed here")
+
+    monkeypatch.setattr(conversations, "say", crash)
+    person.comment(sha, body)
+    until(lambda: len(ran(person, sha)) == 2)
+    monkeypatch.undo()
+    person.up = start()
+    until(lambda: len(person.comments(sha)) == 2, lambda: person.comments(sha))
+    assert person.comments(sha)[1].startswith("launched:\n\n- [`")
+    assert ran(person, sha) == ["true", "true"]
