@@ -10,12 +10,15 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "node"
 
+_CACHE = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fyre-test-cluster"
+)  # a test has another home
+
 
 def cache() -> Path:
     """Where what takes minutes to make is kept, outside the repository."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fyre-test-cluster"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    return _CACHE
 
 
 def binary() -> Path:

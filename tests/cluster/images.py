@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SERVER = "fyre.test/fyre"
+"""What deploy/Dockerfile makes of this repository; the tag says of which state of it."""
+
+_BASE = "fyre.test/base:1"  # what the Dockerfile stands on here: Debian's own Python, where no registry is
+_BUILT_OF = (".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "fyre", "pyproject.toml")
 
 PAUSE, SMALL, GIT = "fyre.test/pause:1", "fyre.test/small:1", "fyre.test/git:1"
 """Holds a pod's namespaces · a shell and nothing else to speak of · Debian with git and Python."""
@@ -27,6 +36,58 @@ def make_all(cache: Path) -> list[Path]:
     """The archives of all images, made where the cache does not hold them."""
     makers = {PAUSE: _pause, SMALL: _small, GIT: _git}
     return [_cached(cache, name, make) for name, make in makers.items()]
+
+
+def server(cache: Path) -> tuple[str, Path]:
+    """The image of the receiver and its archive, made by buildah where the cache does not hold this state of it."""
+    with (cache / "server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        image = f"{SERVER}:{_state()}"
+        archive = cache / f"fyre-{image.rpartition(':')[2]}.tar"
+        if not archive.exists():
+            for old in cache.glob("fyre-*.tar"):
+                old.unlink()
+            _base(cache)
+            dockerfile = ROOT / "deploy" / "Dockerfile"
+            _buildah(cache, "build", "--quiet", "--layers", "--pull-never", f"--build-arg=BASE={_BASE}",
+                     f"--file={dockerfile}", f"--tag={image}", ROOT)  # fmt: skip
+            _buildah(cache, "push", "--quiet", image, f"docker-archive:{archive}.new:{image}")
+            Path(f"{archive}.new").rename(archive)
+        return image, archive
+
+
+def _state() -> str:
+    """A digest of all that the image is built of."""
+    files = [file for name in _BUILT_OF for file in (ROOT / name, *(ROOT / name).rglob("*"))]
+    digest = hashlib.sha256(_BASE.encode())
+    for file in sorted(file for file in files if file.is_file() and "__pycache__" not in file.parts):
+        digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _base(cache: Path) -> None:
+    """As python:3-slim is: a Debian with Python and venv."""
+    if _buildah(cache, "images", "--quiet", "--filter", f"reference={_BASE}").strip():
+        return
+    image = _buildah(cache, "pull", "--quiet", f"docker-archive:{_cached(cache, GIT, _git)}").strip()
+    container = _buildah(cache, "from", "--pull-never", image).strip()
+    install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv"
+    _buildah(cache, "run", container, "--", "sh", "-c", f"{install} && rm -rf /var/lib/apt/lists/*")
+    # Whom this machine trusts the image's builder trusts too: there may be a proxy between it and the registries.
+    _buildah(cache, "copy", "--quiet", container, "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/")
+    _buildah(cache, "commit", "--quiet", "--rm", "--squash", container, _BASE)
+
+
+def _buildah(cache: Path, *words: str | Path) -> str:
+    """What it says; it keeps its layers in the cache, and needs neither a daemon nor namespaces of its own."""
+    store = (f"--root={cache}/buildah", f"--runroot={cache}/buildah-run")
+    done = subprocess.run(
+        ["buildah", *store, *words],
+        env={**os.environ, "BUILDAH_ISOLATION": "chroot"}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"buildah {words[0]}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
 
 
 def _cached(cache: Path, name: str, make) -> Path:
