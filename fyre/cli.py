@@ -37,6 +37,7 @@ VERBS = {
     "demo": "see it work: a throw-away forge, a commit, a push, a run",
     "dispatch": "run what the event of a GitHub workflow asks for, and report it",
     "policy": "explain what an admin's policy makes of a message",
+    "app": "register a GitHub App for the receiver, with exactly the rights it needs",
     "manifests": "print the Role that Fyre needs in a namespace of a cluster",
     "doctor": "find what keeps Fyre from working here, and how to mend it",
     "init": "set up this repository: fetch rules, hooks, .fyre.yaml",

@@ -67,11 +67,13 @@ class Config:
     @property
     def api(self) -> str:
         """The base URL of the forge's REST API, as GitHub, its data residency and its Enterprise Server have it."""
-        forge = self.get("forge")
-        if self.get("api"):
-            return str(self.get("api")).rstrip("/")
-        host = forge.partition("://")[2].lower()
-        return f"https://api.{host}" if host == "github.com" or host.endswith(".ghe.com") else f"{forge}/api/v3"
+        return str(self.get("api") or api_of(self.get("forge"))).rstrip("/")
+
+
+def api_of(forge: str) -> str:
+    """Where a forge has its REST API."""
+    host = forge.partition("://")[2].lower()
+    return f"https://api.{host}" if host == "github.com" or host.endswith(".ghe.com") else f"{forge}/api/v3"
 
 
 @cache
