@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from fyre import plan, status
@@ -105,20 +106,22 @@ class Receiver:
             self._events.put(event)
 
     def _listen(self) -> None:
+        """What is due goes before what is heard, or a busy day would put off sweeps for ever; then it is the events'
+        turn for as long as lies between two sweeps.
+        """
         sweep_at = time.monotonic() + self.sweep_every
         while True:
+            while self._later.due <= time.monotonic() and not self._stopping:
+                self._deal_with_again(self._later.pop())
+            if time.monotonic() >= sweep_at:
+                self._deal_with(Sweep())
+                sweep_at = time.monotonic() + self.sweep_every
             due = min(sweep_at, self._later.due)
-            try:
+            with suppress(queue.Empty):
                 event = self._events.get(timeout=max(0.0, due - time.monotonic()))
                 if event is None:
                     return
                 self._deal_with(event)
-            except queue.Empty:
-                while self._later.due <= time.monotonic():
-                    self._deal_with_again(self._later.pop())
-                if time.monotonic() >= sweep_at:
-                    self._deal_with(Sweep())
-                    sweep_at = time.monotonic() + self.sweep_every
 
     def _deal_with(self, event: Event) -> bool:
         """One event, heard just now. False where a part of it is still to be done."""

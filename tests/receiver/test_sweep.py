@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -20,9 +24,11 @@ from fyre.errors import TryAgainError
 from fyre.forge import Activities, Activity, Forge
 from fyre.ledger import Ledger
 from fyre.mirrors import Mirrors
+from fyre.policy import Policy
 from fyre.receiver.hands import Hands
 from fyre.receiver.reconcile import Receiver, Sweep
 from fyre.receiver.swept import Swept
+from fyre.receiver.webhook import Push
 from fyre.run import Commit, Repository
 from tests.conftest import git
 from tests.embedded.conftest import until
@@ -126,6 +132,27 @@ def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweepe
     assert sha in sweeper.ran()
     until(lambda: all(record.state.final for record in sweeper.engine.records()))
     assert len(sweeper.engine.records()) == len(sweeper.ran())
+
+
+class Busy(queue.Queue[Any]):
+    """A queue in which there is always one more."""
+
+    def get(self, *_: object, **__: object) -> Any:
+        with suppress(queue.Empty):
+            return super().get(block=False)
+        time.sleep(0.001)
+        return Push(Repository("", 7, "ada/other"), "refs/heads/main", "0" * 40, "1" * 40, "ada", ())
+
+
+def test_a_sweep_comes_round_however_much_is_heard(sweeper: Sweeper) -> None:
+    receiver = sweeper.receiver
+    receiver.hands.policy = Policy(repositories=(NAME,))
+    receiver.sweep_every, receiver._events = 0.05, Busy()
+    receiver.start()
+    until(lambda: receiver.swept_at)
+    sha = sweeper.push("true")
+    until(lambda: sha in sweeper.ran())
+    receiver.stop()
 
 
 def entry(at: float, after: str) -> Activity:
