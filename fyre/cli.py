@@ -40,7 +40,7 @@ VERBS = {
     "app": "register a GitHub App for the receiver, with exactly the rights it needs",
     "manifests": "print the Role that Fyre needs in a namespace of a cluster",
     "doctor": "find what keeps Fyre from working here, and how to mend it",
-    "init": "set up this repository: fetch rules, hooks, .fyre.yaml",
+    "init": "set up this repository: fetch rules, hooks, .fyre.yaml, a workflow",
     "version": "the version of Fyre and of what it stands on",
 }
 """Every verb and its line in ``fyre --help``."""

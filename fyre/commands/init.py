@@ -25,14 +25,39 @@ CONFIG = """\
 #   - pip install -r requirements.txt
 """
 
+WORKFLOW = """\
+# .github/workflows/fyre.yml of a repository that wants its commits' runs, and has no receiver.
+name: Fyre
+on:
+  push:
+    branches: ["**"]
+permissions: {}
+concurrency:
+  group: fyre-${{ github.ref }}-${{ github.sha }} # one workflow a push: none waits for another, none is dropped
+jobs:
+  fyre:
+    name: Run what the commits ask for
+    runs-on: ubuntu-latest
+    timeout-minutes: 360
+    permissions:
+      contents: read # the commits
+      statuses: write # the outcomes
+    steps:
+      - uses: OWNER/fyre/action@v0.1.0 # pin it to a commit's SHA
+"""
+"""The same as action/example.yml."""
+
 
 def main(
     *,
     hooks: Annotated[bool, typer.Option("--hooks", help="Write git hooks that check messages and pushes.")] = False,
     config: Annotated[bool, typer.Option("--config", help="Write a commented .fyre.yaml if there is none.")] = False,
+    workflow: Annotated[
+        bool, typer.Option("--workflow", help="Write a GitHub workflow that runs the Action, if there is none.")
+    ] = False,
     remove: Annotated[bool, typer.Option("--remove", help="With --hooks: take them away again.")] = False,
 ) -> None:
-    """Set up this repository: what is fetched, the hooks, a first .fyre.yaml. Safe to repeat."""
+    """Set up this repository: what is fetched, the hooks, a first .fyre.yaml, a workflow. Safe to repeat."""
     if remove and not hooks:
         raise UserError("--remove goes with --hooks", hint="fyre init --hooks --remove", code=2)
     if git.ask("rev-parse", "--git-dir") is None:
@@ -40,7 +65,9 @@ def main(
     if hooks:
         _hooks(remove=remove)
     if config:
-        _config()
+        _write(".fyre.yaml", CONFIG)
+    if workflow and _write(".github/workflows/fyre.yml", WORKFLOW):
+        _say("  put the Action's own repository in OWNER's place, at a commit's SHA, then commit and push it")
     if not remove:
         _refspec()
 
@@ -57,16 +84,22 @@ def _hooks(*, remove: bool) -> None:
         _say("note: core.hooksPath is set, so every repository that shares it has these hooks now")
 
 
-def _config() -> None:
+def _write(name: str, text: str) -> bool:
+    """Write a file of the repository; False, and nothing done, where there is one."""
     top = git.ask("rev-parse", "--show-toplevel")
     if not top:
         raise UserError("this repository has no work tree here", hint="go to a clone of it")
-    path = Path(top) / ".fyre.yaml"
-    if path.exists():
-        _say(f"{path.name} is there already")
-    else:
-        path.write_text(CONFIG, encoding="utf-8")
-        _say(f"wrote {path.name}")
+    path = Path(top) / name
+    if path.exists() or path.is_symlink():
+        _say(f"{name} is there already")
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{name} can't be written: {error.strerror}", hint="is something else in its place?") from error
+    _say(f"wrote {name}")
+    return True
 
 
 def _refspec() -> None:

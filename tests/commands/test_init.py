@@ -45,3 +45,23 @@ def test_no_repository(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixtur
     monkeypatch.chdir(tmp_path)
     assert cli.main(["init"]) == 1
     assert "not a git repository" in capsys.readouterr().err
+
+
+def test_a_workflow_is_written_once(repo: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(repo)
+    assert cli.main(["init", "--workflow"]) == 0
+    path = repo / ".github" / "workflows" / "fyre.yml"
+    assert path.read_text() == (Path(__file__).parents[2] / "action" / "example.yml").read_text()
+    assert "OWNER" in capsys.readouterr().err
+    path.write_text("name: mine\n")
+    assert cli.main(["init", "--workflow"]) == 0
+    assert path.read_text() == "name: mine\n"
+
+
+def test_what_stands_in_the_workflows_place_is_named(
+    repo: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repo)
+    (repo / ".github").write_text("a file")
+    assert cli.main(["init", "--workflow"]) == 1
+    assert "can't be written" in capsys.readouterr().err
