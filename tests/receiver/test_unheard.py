@@ -1,0 +1,170 @@
+"""Commands that no delivery told of: which comments are asked for, what that costs, and which are none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fyre.embedded import api, commenting, conversations
+from fyre.embedded.rest import Answer, ApiError, Call
+from fyre.forge import Forge
+from fyre.receiver import answers, unheard
+from fyre.receiver.unheard import Unheard
+from fyre.receiver.webhook import Said
+from fyre.run import Repository
+from tests.conftest import git
+from tests.embedded.conftest import NAME, Served, served
+
+WHERE = f"/repos/{NAME}"
+_LISTS = {"/comments": commenting.list_comments, "/issues/comments": conversations.list_comments}
+
+
+class Counting(Forge):
+    """Counts what GitHub would."""
+
+    counted = 0
+
+    def ask(self, what: str, repository: Repository, path: str, tag: str) -> Any:
+        answer = super().ask(what, repository, path, tag)
+        self.counted += answer is not None
+        return answer
+
+
+@dataclass
+class World:
+    """A forge that nobody delivers for, and who listens to it."""
+
+    forge: Served
+    sha: str
+    ear: Unheard
+    hub: Counting
+    repository: Repository
+
+    def say(self, body: str, where: str = "", token: str = "user:ada") -> int:
+        path = where or f"/commits/{self.sha}/comments"
+        return int(self.forge.post(WHERE + path, {"body": body}, token=token).json()["id"])
+
+    def hear(self, since: float | None = None) -> list[Said]:
+        """What is told, and dealt with from then on."""
+        told = self.ear.commands(self.repository, time.time() - 3600 if since is None else since)
+        for said in told:
+            self.ear.dealt_with(said)
+        return told
+
+    def cost(self) -> int:
+        """Requests that one more look costs; nothing is told."""
+        before = self.hub.counted
+        assert self.hear() == []
+        return self.hub.counted - before
+
+
+@pytest.fixture
+def world(tmp_path: Path, repo: Path) -> Iterator[World]:
+    with served(tmp_path / "forge") as forge:
+        git("push", "-q", forge.git(), "main", "main:topic", cwd=repo)
+        forge.post(f"{WHERE}/pulls", {"title": "Faster", "head": "topic", "base": "main"})
+        hub = Counting(f"{forge.base}/api", lambda: forge.forge.service_token)
+        sha = git("rev-parse", "main", cwd=repo)
+        yield World(forge, sha, Unheard(hub), hub, hub.repository(NAME))
+
+
+PULL = "/issues/1/comments"
+
+
+def test_commands_of_both_kinds_are_told_in_their_order_and_talk_is_not(world: World) -> None:
+    world.say("fine")
+    first = world.say("/fyre rerun")
+    second = world.say("/fyre status", PULL)
+    third = world.say("/fyre dance 🎉")
+    world.say("> /fyre cancel", PULL)
+    world.say("/fyre cancel", token="user:helper[bot]")
+    told = world.hear()
+    assert [(one.comment_id, one.pull, one.sha) for one in told] == [
+        (first, 0, world.sha),
+        (second, 1, ""),
+        (third, 0, world.sha),
+    ]
+    assert {(one.actor, one.bot) for one in told} == {("ada", False)}
+    assert world.cost() <= 1  # the moment that is asked from has moved
+    assert [world.cost() for _ in range(4)] == [0] * 4
+    again = world.say("/fyre cancel", PULL)
+    assert [one.comment_id for one in world.hear()] == [again]
+
+
+def test_what_we_have_answered_is_not_told_and_what_others_claim_to_have_is(world: World) -> None:
+    kinds = ("", PULL)
+    for where in kinds:
+        world.say("/fyre rerun", where)
+    mine = world.forge.forge.service_token
+    for where, one in zip(kinds, world.hear(), strict=True):
+        world.say(answers.marked(one, "launched"), where, token=mine)
+    claimed = world.say("/fyre cancel")
+    one = Said(world.repository, world.sha, "ada", "", claimed)
+    world.say(answers.marked(one, "done"), token="user:eve")
+    fresh = World(world.forge, world.sha, Unheard(world.hub), world.hub, world.repository)  # as after a restart
+    assert [said.comment_id for said in fresh.hear()] == [claimed]
+
+
+def test_every_page_is_found_whatever_was_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unheard, "PER_PAGE", 3)
+    gone: set[int] = set()
+    real = commenting.list_comments
+
+    def listed(call: Call) -> Answer:
+        """As GitHub does where comments were deleted: the others move up."""
+        whole = Call(**{**call.__dict__, "query": {"per_page": "100"}})
+        return call.page([one for one in real(whole).data if one["id"] not in gone], lambda one: one)
+
+    monkeypatch.setitem(api._HANDLERS, ("GET", "/repos/{owner}/{repo}/comments"), listed)
+    with served(world.forge.forge.root.parent / "forge") as forge:
+        hub = Counting(f"{forge.base}/api", lambda: forge.forge.service_token)
+        world = World(forge, world.sha, Unheard(hub), hub, hub.repository(NAME))
+        ids = [world.say("/fyre rerun") for _ in range(8)]
+        assert [one.comment_id for one in world.hear()] == ids  # three pages, from the last one back
+        assert [world.cost() for _ in range(2)][-1] == 0
+        ids += [world.say("/fyre rerun") for _ in range(5)]
+        assert [one.comment_id for one in world.hear()] == ids[8:]  # over two more pages
+        gone |= set(ids[:5])
+        world.hear()
+        late = world.say("/fyre cancel")
+        assert [one.comment_id for one in world.hear()] == [late]
+        gone |= set(ids)
+        later = [world.say("/fyre cancel") for _ in range(2)]
+        assert [one.comment_id for one in world.hear()] == later
+        assert world.cost() == 0
+
+
+def test_old_ones_and_edited_ones_are_not_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.say("/fyre rerun")
+    world.say("/fyre rerun", PULL)
+    assert world.hear(since=time.time() + 5) == []
+    for path, real in _LISTS.items():
+
+        def edited(call: Call, real: Any = real) -> Answer:
+            found = real(call)
+            return Answer([one | {"updated_at": "2999-01-01T00:00:00Z"} for one in found.data], headers=found.headers)
+
+        monkeypatch.setitem(api._HANDLERS, ("GET", "/repos/{owner}/{repo}" + path), edited)
+    with served(world.forge.forge.root) as forge:
+        hub = Forge(f"{forge.base}/api", lambda: forge.forge.service_token)
+        assert Unheard(hub).commands(hub.repository(NAME), 0) == []
+
+
+def test_what_may_not_be_read_holds_no_commands_and_the_other_kind_is_heard(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(call: Call) -> Answer:
+        del call
+        raise ApiError(403, "Resource not accessible by personal access token")
+
+    monkeypatch.setitem(api._HANDLERS, ("GET", "/repos/{owner}/{repo}/issues/comments"), denied)
+    with served(world.forge.forge.root) as forge:
+        hub = Forge(f"{forge.base}/api", lambda: forge.forge.service_token)
+        path = f"{WHERE}/commits/{world.sha}/comments"
+        asked = forge.post(path, {"body": "/fyre rerun"}).json()["id"]
+        assert [one.comment_id for one in Unheard(hub).commands(hub.repository(NAME), 0)] == [asked]
