@@ -105,7 +105,7 @@ class GitHub:
             return 404, {"message": "Not Found"}
         if account in self.suspended:
             return 403, {"message": "This installation has been suspended"}
-        token = f"ghs_{APP_ID}_{jwt.encode({'n': len(self.minted)}, 'k' * 32)}" + "x" * 400  # GitHub's new, long form
+        token = f"ghs_{APP_ID}_{jwt.encode({'n': len(self.minted)}, 'k' * 32)}" + "x" * 500  # GitHub's new, long form
         self.tokens[token] = account
         until = datetime.fromtimestamp(time.time() + self.skew + HOUR, UTC)
         self.minted.append({"installation": installation})

@@ -6,140 +6,24 @@ trouble ends, both runs have their final status, and each command ran once.
 
 from __future__ import annotations
 
+import hmac
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from email.utils import formatdate
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
-from fyre import config as configs
-from fyre import ledger, pacing
-from fyre.pacing import Ceilings, Pace
-from fyre.receiver import later
-from fyre.receiver.reconcile import Sweep
-from fyre.serving import Serve
-from tests import apps
-from tests.conftest import git
-from tests.embedded.conftest import served, until
-from tests.receiver.troubled import Asked, Front, Said
+from fyre import ident
+from tests.embedded.conftest import until
+from tests.receiver.installed import PAUSES, Lab, Make, World, make, world
+from tests.receiver.troubled import Asked, Said
 
-_numbers = count()
-PAUSES = ledger.MENDED
-FAST = Ceilings(0.0, ((1000, 1.0),))
-
-
-@dataclass
-class World:
-    """GitHub, and a ``fyre serve`` that is installed on two accounts there."""
-
-    front: Front
-    serve: Serve
-    base: str
-    secrets: list[str]
-    labs: dict[str, Lab] = field(default_factory=dict)
-
-    def sweep(self) -> None:
-        self.serve.receiver.hear(Sweep())
-
-
-@dataclass
-class Lab:
-    """A repository, and somebody who pushes to it."""
-
-    world: World
-    path: Path
-    name: str
-    shas: list[str] = field(default_factory=list)
-
-    def git(self, *words: str) -> str:
-        return git(*words, cwd=self.path)
-
-    def run(self, command: str, *trailers: str) -> str:
-        message = "\n".join(["Work", "", f"Fyre-Run: {command}", *trailers])
-        self.git("commit", "-q", "--allow-empty", "-m", message)
-        self.git("push", "-q", "origin", "main")
-        return self.git("rev-parse", "HEAD")
-
-    def moved(self, name: str) -> None:
-        self.name = name
-        self.git("remote", "set-url", "origin", f"{self.world.base}/{name}.git")
-
-    def statuses(self, sha: str) -> list[dict[str, Any]]:
-        url = f"{self.world.base}/api/repos/{self.name}/commits/{sha}/statuses"
-        answer = requests.get(url, headers={"Authorization": "token user:ada"})
-        answer.raise_for_status()
-        found: list[dict[str, Any]] = answer.json()
-        return found
-
-    def final(self, sha: str) -> str:
-        found: list[str] = []
-        until(lambda: found.extend(one["description"] for one in self.statuses(sha) if one["state"] != "pending")
-              or found)  # fmt: skip
-        return found[0]
-
-
-Make = Callable[..., Lab]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    root, fronts = tmp_path_factory.mktemp("world"), []
-
-    def front(app: Any, forge: Any) -> Front:
-        fronts.append(Front(app, forge))
-        return fronts[0]
-
-    with served(root / "forge", front=front) as forge:
-        fronts[0].github.installed = {"ada": 11, "acme": 22}
-        fronts[0].github.skew = -3400.0  # tokens live for so short that each request takes a new one
-        serve = Serve(configs.load(None, {
-            "FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": "https://fyre.example.org", "FYRE_STATE": str(root / "state"),
-            "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api", "FYRE_APP_ID": str(apps.APP_ID),
-            "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key()), "FYRE_JOBS": "4",
-            "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
-        }, {}))  # fmt: skip
-        thread = threading.Thread(target=serve.serve)
-        thread.start()
-        forge.forge.start(f"{serve.url}/webhook")
-        yield World(fronts[0], serve, forge.base, [forge.forge.service_token, forge.forge.webhook_secret])
-        serve.stop()
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-@pytest.fixture
-def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Makes repositories, each with one commit; what waits to be tried again does not wait for long."""
-    monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.1))
-    monkeypatch.setattr(ledger, "MENDED", (0.01, 0.1))
-    monkeypatch.setattr(later, "RETRY", (0.01, 0.1))
-    monkeypatch.setattr(pacing, "BARE", 0.1)
-    world.serve.receiver.hands.ledger.turns.pace = Pace(FAST)
-
-    def lab(owner: str = "ada", name: str = "") -> Lab:
-        name = name or f"{owner}/lab{next(_numbers)}"
-        path = tmp_path / f"clone{next(_numbers)}"
-        git("init", "-q", str(path), cwd=tmp_path)
-        found = Lab(world, path, name)
-        found.git("commit", "-q", "--allow-empty", "-m", "First")
-        found.git("remote", "add", "origin", f"{world.base}/{name}.git")
-        found.git("config", "http.extraHeader", "Authorization: token user:ada")
-        found.git("push", "-q", "origin", "main")
-        return found
-
-    yield lab
-    world.front.troubles.clear()
-    world.front.github.suspended.clear()
-    world.front.github.installed = {"ada": 11, "acme": 22}
-
+__all__ = ["make", "world"]  # fixtures
 
 Story = Callable[[World, Lab], AbstractContextManager[object]]
 
@@ -304,3 +188,54 @@ def test_a_repository_that_is_deleted_while_a_run_is_on_costs_next_to_nothing(
         assert other.final(other.run("true")).startswith("exit 0")
         assert len(lines(caplog, lab.name)) == 1
     assert PAUSES[1] >= 600
+
+
+def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(
+    world: World, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = kept(world, make, "ada")
+
+    def told(event: str, body: bytes) -> tuple[int, str]:
+        mark = hmac.new(world.secrets[1].encode(), body, "sha256").hexdigest()
+        headers = {"X-GitHub-Event": event, "X-Hub-Signature-256": f"sha256={mark}", "X-GitHub-Delivery": "g-1"}
+        answer = requests.post(f"{world.serve.url}/webhook", body, headers=headers)
+        return answer.status_code, answer.text
+
+    assert told("ping", b'{"zen": "Keep it logically awesome."}') == (202, "event ping starts nothing\n")
+    assert told("repository_vulnerability_alert", b"not JSON")[0] == 202
+    for body in (b"", b"[]", b'{"ref": 7}', b"\xff", b'{"repository": ' + b"[" * 9000):
+        code, text = told("push", body)
+        assert (code, text[:11]) in ((400, "not a push "), (400, "JSON nested"))
+    assert len(lines(caplog, "delivery g-1: ")) == 5
+    figures = requests.get(f"{world.serve.url}/metrics").text
+    assert 'fyre_deliveries_total{code="400",event="push"} 5.0' in figures
+    assert 'fyre_deliveries_total{code="202",event="ping"} 1.0' in figures
+    assert lab.final(lab.run("true")).startswith("exit 0")
+
+
+def test_a_policy_that_refuses_everything_says_so_and_what_it_refused_runs_once_it_is_mended(
+    world: World, make: Make
+) -> None:
+    lab, hands = kept(world, make, "ada"), world.serve.receiver.hands
+    before = hands.policy
+    try:
+        hands.policy = replace(before, refs=())
+        sha = lab.run("true")
+        assert lab.final(sha).startswith("refused: branch main may not launch")
+        hands.policy = replace(before, repositories=())
+        silent = lab.run("true")
+        world.sweep(anew=True)
+        until(lambda: not world.serve.receiver.waiting())
+    finally:
+        hands.policy = before
+    world.sweep(anew=True)  # another policy is another start
+    assert lab.final(silent).startswith("exit 0")
+    until(lambda: lab.final(sha).startswith("exit 0"))
+
+
+def test_a_commit_of_the_future_is_refused_with_its_mend_and_runs_when_asked(world: World, make: Make) -> None:
+    lab = kept(world, make, "ada")
+    sha = lab.run("true", f"Fyre-Id: {ident.mint(time.time() + 3700)}")
+    assert lab.final(sha) == "refused: made 1h 01m in the future: set the clock, amend, push again"
+    lab.comment(sha, "/fyre rerun")
+    until(lambda: lab.final(sha).startswith("exit 0"))
