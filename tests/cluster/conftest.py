@@ -10,11 +10,11 @@ import pytest
 
 from fyre.wiring import Up
 from tests.cluster import access
-from tests.cluster.fixtures import admin, namespace
+from tests.cluster.fixtures import admin, helm, namespace, program
 from tests.conftest import git, one_at_a_time
 from tests.receiver.conftest import NAME, Person
 
-__all__ = ["admin", "namespace"]  # fixtures
+__all__ = ["admin", "helm", "namespace", "program"]  # fixtures
 
 RELAY_HOST = "10.99.0.1"
 """Where pods of our own cluster reach this machine."""

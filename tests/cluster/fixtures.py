@@ -1,12 +1,20 @@
-"""The cluster and a namespace of one's own, for every suite that needs them."""
+"""The cluster, a namespace of one's own, and Helm, for every suite that needs them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster import access
+from tests.cluster import access, build, images
+
+Helm = Callable[..., str]
+"""Runs it on our chart with ``values``; what it says. Raises ``CalledProcessError``, whose ``stderr`` says why."""
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +28,23 @@ def admin() -> access.Admin:
 def namespace(admin: access.Admin) -> Iterator[str]:
     with admin.namespace() as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    if not access.KUBECONFIG:
+        pytest.skip(access.WHY_NOT)
+    return build.binary()
+
+
+@pytest.fixture
+def helm(program: Path, tmp_path: Path) -> Helm:
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": access.KUBECONFIG}
+    file = tmp_path / "values.yaml"
+
+    def run(*words: str, values: dict[str, Any]) -> str:
+        file.write_text(json.dumps(values))
+        command = [program, "helm", *words, images.ROOT / "deploy" / "chart", f"--values={file}"]
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+    return run

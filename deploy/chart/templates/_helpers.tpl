@@ -24,13 +24,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- with .Values.image }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end }}
 {{- end }}
 
-{{/* What can be run beside another: a Lease says which one leads, and a rolling update has two for a while. */}}
-{{- define "fyre.several" -}}
-{{- if not .Values.state.persistent }}yes{{ else if gt (int .Values.replicas) 1 }}
-{{- fail "replicas: with state.persistent there is one, since the volume is one receiver's; state.persistent=false, and config.logStore" }}
-{{- end }}
-{{- end }}
-
 {{/* fyre.yaml: what was said goes before what the chart knows. */}}
 {{- define "fyre.config" -}}
 {{- $secrets := "/etc/fyre/secrets" }}

@@ -1,0 +1,146 @@
+"""Fyre as the chart installs it, from the image that the Dockerfile makes: a push becomes a Job, and a status."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import uvicorn
+
+from fyre.embedded import api
+from fyre.embedded.forge import Forge
+from tests.cluster import access, build, images
+from tests.cluster.conftest import RELAY_HOST
+from tests.cluster.fixtures import Helm
+from tests.conftest import git
+from tests.embedded.conftest import Served
+from tests.test_serving import NAME, GitHub, until
+
+pytestmark = pytest.mark.cluster
+
+URL = "https://fyre.example.org"
+
+
+@pytest.fixture(scope="session")
+def image(program: Path) -> str:
+    """The image of this repository, where the containerd of a cluster of ours has it."""
+    door = Path(str(access.Admin().settings.ssl_ca_cert)).parents[1] / "containerd.sock"
+    if not door.exists() or shutil.which("buildah") is None:
+        pytest.skip("needs buildah, and a cluster of `python -m tests.cluster` on this machine")
+    name, archive = images.server(build.cache())
+    command = ["ctr", f"--address={door}", "--namespace=k8s.io", "images"]
+    held = subprocess.run([*command, "list", "-q", f"name=={name}"], check=True, capture_output=True, text=True).stdout
+    if not held.strip():
+        subprocess.run([*command, "import", archive], check=True, capture_output=True)
+    return name
+
+
+@pytest.fixture
+def disk(admin: access.Admin, tmp_path: Path) -> Iterator[str]:
+    """The name of a storage class that has one volume: a directory of this machine."""
+    name = f"fyre-test-{os.getpid()}"
+    (tmp_path / "disk").mkdir()
+    (node,) = admin.core.list_node().items
+    here = {
+        "key": "kubernetes.io/hostname",
+        "operator": "In",
+        "values": [node.metadata.labels["kubernetes.io/hostname"]],
+    }
+    spec = {
+        "storageClassName": name,
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "local": {"path": str(tmp_path / "disk")},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+    }
+    admin.core.create_persistent_volume({"metadata": {"name": name}, "spec": spec})
+    yield name
+    admin.core.delete_persistent_volume(name)
+
+
+@pytest.fixture
+def github(repo: Path, tmp_path: Path) -> Iterator[GitHub]:
+    """The embedded forge where pods reach this machine, and somebody who has pushed there."""
+    listener = socket.create_server((RELAY_HOST, 0))
+    base = f"http://{RELAY_HOST}:{listener.getsockname()[1]}"
+    forge = Forge(tmp_path / "forge", base_url=base)
+    app = api.application(forge, [RELAY_HOST])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=repo)
+        git("config", "http.extraHeader", "Authorization: token user:ada", cwd=repo)
+        git("push", "-q", "origin", "main", cwd=repo)
+        yield GitHub(Served(forge, base), repo)
+    finally:
+        server.should_exit = True
+        thread.join()
+        forge.stop()
+
+
+def ended(github: GitHub, sha: str) -> dict[str, Any]:
+    """Its last status; a receiver that has just come may have to lead first, and to sweep."""
+    return until(lambda: next((one for one in github.statuses(sha) if one["state"] != "pending"), None), 120)
+
+
+def takes_no_webhook(service: str) -> bool:
+    try:
+        return requests.post(f"{service}/webhook", b"{}", timeout=20).status_code == 404
+    except requests.ConnectionError:  # while the lead changes hands
+        return False
+
+
+@pytest.mark.timeout(900)  # the image is built in it
+def test_installed_it_runs_what_is_pushed_with_and_without_webhooks(
+    admin: access.Admin, helm: Helm, image: str, disk: str, github: GitHub
+) -> None:
+    forge, (repository, _, tag) = github.forge, image.rpartition(":")
+    relay = f"10.96.0.{64 + os.getpid() % 128}"  # chosen here: a cluster of ours has no DNS
+    with admin.namespace() as home, admin.namespace() as runs:
+        config = {"url": URL, "forge": forge.base, "api": forge.api, "checkoutImage": access.IMAGE}
+        values = {
+            "image": {"repository": repository, "tag": tag},
+            "config": config,
+            "policy": json.dumps({"namespace": runs, "profiles": {"default": {"image": access.IMAGE}}}),
+            "state": {"storageClass": disk, "size": "1Gi"},
+            "relay": {"url": f"http://{relay}:8021", "clusterIP": relay},
+        }
+        secret = {"token": forge.forge.service_token, "webhook": forge.forge.webhook_secret, "key": "k" * 32}
+        admin.core.create_namespaced_secret(home, {"metadata": {"name": "fyre"}, "stringData": secret})
+        helm("install", "fyre", f"--namespace={home}", "--wait", "--timeout=3m", values=values)
+        service = "http://" + admin.core.read_namespaced_service("fyre", home).spec.cluster_ip
+
+        forge.forge.start(f"{service}/webhook")
+        sha = github.push("git rev-parse HEAD")
+        status = ended(github, sha)
+        assert status["state"] == "success", status
+        page = service + status["target_url"].removeprefix(URL)
+        assert requests.get(f"{page}/log").text == f"{sha}\n"
+        (job,) = admin.batch.list_namespaced_job(runs, label_selector=f"fyre.dev/sha={sha}").items
+        told = {one.name: one.value for one in job.spec.template.spec.init_containers[0].env}
+        assert told["FYRE_URL"].startswith(f"http://{relay}:8021/git/")
+        assert requests.post(f"{service}/webhook", b"{}", headers={"X-GitHub-Event": "push"}).status_code == 401
+
+        forge.forge.outbox.stop()
+        without = {
+            "config": {**config, "poll": True, "sweepEvery": "10s"},
+            "replicas": 2,
+            "state": {"persistent": False},
+        }
+        helm("upgrade", "fyre", f"--namespace={home}", "--wait", "--timeout=3m", values={**values, **without})
+        until(lambda: takes_no_webhook(service), 120)
+        later = github.push("git rev-parse HEAD")
+        assert ended(github, later)["state"] == "success"
+        assert len(admin.batch.list_namespaced_job(runs, label_selector=f"fyre.dev/sha={later}").items) == 1
+        assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
+        assert {requests.get(page).status_code for _ in range(8)} == {200}  # by whichever of the two
