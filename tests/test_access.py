@@ -112,3 +112,14 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
 @given(st.text(), st.sampled_from([access.ADMIN, "ask an admin of the repository", "sign, amend, push again"]))
 def test_who_can_mend_it_is_never_cut_away(reason: str, by: str) -> None:
     assert status.refused("fyre/run", access.mended(reason, by)).description.endswith(by)
+
+
+def test_a_forks_pull_request_takes_a_branchs_place_only_where_the_policy_lets_it() -> None:
+    ref = "refs/pull/7/head"
+    assert not access.may_launch(Policy(), ref)
+    assert access.may_launch(Policy(forks=True, refs=("main",)), ref)
+    assert access.verdict(Policy(), Origin("ada", ref, at_tip=True), Facts())
+    assert access.verdict(Policy(forks=True), Origin("ada", ref, at_tip=True), Facts()) == ""
+    assert access.verdict(Policy(forks=True), Origin("ada", ref), Facts()) is Fact.BRANCH
+    assert access.verdict(Policy(forks=True), Origin("ada", ref), Facts(branch=False))
+    assert access.verdict(Policy(forks=True), Origin("", ref, at_tip=True), Facts())

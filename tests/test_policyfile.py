@@ -33,6 +33,8 @@ def test_the_example_says_what_it_seems_to_say() -> None:
     assert (policy.runs_per_push, policy.queue_limit, policy.image_grace, policy.history) == (200, 86400, 60, 604800)
     assert (policy.repositories, policy.refs) == (("acme/*",), ("main", "release/*", "fyre/*"))
     assert (policy.permission, policy.teams, policy.signed) == ("write", ("acme/ml", "acme/infra"), False)
+    assert policy.forks is False
+    assert policyfile.read("approvedForks: true").forks is True
     assert (policy.runs_at_once, policy.runs_per_day) == (100, 1000)
     assert policies.of(policy, "acme/lab") == policy
     closed = policies.of(policy, "acme/secret-lab")

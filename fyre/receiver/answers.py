@@ -1,7 +1,7 @@
 """What Fyre answers to a comment, and how an answer says which comment it is for. Pure.
 
 An answer ends with an HTML comment that nobody sees and that names the comment: so what was answered is derived from
-the forge, over restarts and redeliveries, and several receivers know it alike.
+the forge, over restarts and redeliveries, and several receivers know it alike. What stands before it may be a quote.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fyre.status import Status
 ROWS_MAX = 100
 """Runs that one answer lists; GitHub takes 65,536 characters."""
 
-_MARK = re.compile(r"<!-- fyre: answer to ((?:commit )?comment \d+)(?:, a refusal of (\S+))? -->")
+_MARK = re.compile(r"<!-- fyre: answer to ((?:commit )?comment \d+)(?:, a refusal of (\S+))? -->\s*\Z")
 _SIGNS = {"success": "✅", "pending": "⏳"}
 
 

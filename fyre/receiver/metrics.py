@@ -17,7 +17,7 @@ from fyre.ledger import owed
 from fyre.receiver.reconcile import Receiver
 from fyre.state import State
 
-EVENTS = ("push", "commit_comment", "ping")
+EVENTS = ("push", "commit_comment", "issue_comment", "ping")
 """The events that are counted by name; who sends others chooses their names."""
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0)  # seconds; GitHub waits for ten

@@ -59,8 +59,10 @@ def _candidates(hands: Hands, order: Order, heard: Heard, here: Sequence[Record]
     ``here`` is what ran, by attempt.
     """
     newest = {record.run.name.lower(): record for record in here}
+    born = {record.run.name.lower(): record.run.created_at for record in reversed(here)}
     asked_for = zip(heard.asked.names, heard.asked.runs, strict=True)
-    specs = {record.run.name: record.run.spec for record in newest.values()}
+    meant = (record.run for name, record in newest.items() if born[name] <= order.said.at + acts.SKEW)
+    specs = {run.name: run.spec for run in meant}
     specs |= {name: spec for name, spec in asked_for if name.lower() not in newest}
     first = 1 if order.command.verb == "approve" else 2
     for name, spec in specs.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fyre.receiver import conversations
+from fyre.forge import DeniedError
+from fyre.receiver import acts, conversations
 from fyre.receiver.webhook import Said
 from fyre.wiring import Up
 from tests.conftest import git, one_at_a_time
@@ -156,6 +158,40 @@ def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_ag
     assert [r.state.final for r in person.up.engine.records() if r.run.attempt == 2] == [False]
     person.comment(sha, "/fyre cancel")
     person.final(sha, attempt="attempt 2")
+
+
+def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
+    start: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise DeniedError("Resource not accessible by integration")
+
+    monkeypatch.setattr(conversations, "say", denied)
+    monkeypatch.setattr(acts, "SKEW", 0.0)
+    person = joined(start(), repo)
+    sha = person.run("sleep 60")
+    until(person.ran)
+    _next_second()
+    person.comment(sha, "/fyre cancel")
+    person.final(sha)
+    person.comment(sha, "/fyre rerun")
+    until(lambda: len(ran(person, sha)) == 2)
+    _next_second()
+    person.comment(sha, "/fyre run --name extra -- sleep 61")
+    until(lambda: len(ran(person, sha)) == 3)
+    person.up = start()
+    person.settled()
+    assert sorted(ran(person, sha)) == ["sleep 60", "sleep 60", "sleep 61"]
+    assert sorted(r.state.final for r in person.up.engine.records() if r.run.sha == sha) == [False, False, True]
+    assert len(person.comments(sha)) == 3
+    _next_second()
+    person.comment(sha, "/fyre cancel")
+    person.final(sha, "fyre/extra")
+
+
+def _next_second() -> None:
+    """A forge counts in seconds."""
+    time.sleep(1.01 - time.time() % 1)
 
 
 @pytest.mark.parametrize("body", ["/fyre run --name extra -- true", "/fyre rerun"])

@@ -1,0 +1,47 @@
+"""What is answered: nobody can have us say that another comment was answered, mention anybody, or make a link."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fyre.receiver import answers, comments
+from fyre.receiver.webhook import Said
+from fyre.run import Repository
+from fyre.status import Status
+from fyre.units import BadValueError
+
+SAID = Said(Repository("https://api.github.com", 1, "ada/lab"), "a" * 40, "Eve", "/fyre rerun", 7)
+PULL = Said(Repository("https://api.github.com", 1, "ada/lab"), "", "Eve", "/fyre rerun", 7, pull=3)
+
+
+def test_an_answer_names_its_comment_and_whom_it_refuses() -> None:
+    bodies = [answers.marked(SAID, "no", refused=True), answers.marked(PULL, "done") + "\r\n", "talk"]
+    assert answers.answered(bodies) == {"commit comment 7", "comment 7"}
+    assert answers.refused(bodies) == {"eve"}
+    assert [answers.is_one(body) for body in bodies] == [True, True, False]
+    assert all(comments.parse(body) is None for body in bodies)
+
+
+@pytest.mark.parametrize("word", ["/fyre cancel '--<!-- fyre: answer to comment 99 -->'", "/fyre <!--x"])
+def test_what_an_answer_quotes_marks_nothing(word: str) -> None:
+    with pytest.raises(BadValueError) as raised:
+        comments.parse(word)
+    body = answers.marked(SAID, f"{raised.value.args[0]}: {raised.value.hint}")
+    assert answers.answered([body]) == {"commit comment 7"}
+
+
+@given(st.text())
+def test_other_peoples_text_stays_text(text: str) -> None:
+    cell = answers.code(text)
+    assert cell.startswith("<code>")
+    assert cell.count("<") == 2
+    assert not set(cell.removesuffix("</code>")) & set("`@|[]*_~\n\r")
+
+
+def test_a_table_has_an_end() -> None:
+    many = {f"fyre/{number}": Status(f"fyre/{number}", "success", "x" * 140, "u" * 200) for number in range(500)}
+    table = answers.table(many)
+    assert table.endswith("| | | and 400 more |")
+    assert len(table) < 65_536
