@@ -17,6 +17,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from fyre import appmanifest
+
 APP_ID = 4711
 HOUR = 3600.0
 
@@ -41,10 +43,8 @@ class GitHub:
     installed: dict[str, int] = field(default_factory=lambda: {"acme": 11, "Ada": 22})
     repositories: dict[str, list[str]] = field(default_factory=lambda: {"acme": ["a", "b"], "Ada": ["lab"]})
     suspended: set[str] = field(default_factory=set)
-    permissions: dict[str, str] = field(
-        default_factory=lambda: {"contents": "read", "metadata": "read", "statuses": "write"}
-    )
-    events: tuple[str, ...] = ("push", "commit_comment")
+    permissions: dict[str, str] = field(default_factory=lambda: dict(appmanifest.PERMISSIONS))
+    events: tuple[str, ...] = appmanifest.EVENTS
     hook: str = ""  # where its webhook leads
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     skew: float = 0.0  # seconds that its clock is ahead

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from fyre import appmanifest
 from fyre.commands.examine import Finding
 from fyre.errors import UserError
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 Ask = Callable[[str], Any]
 """A path of the API → what it answers. Raises ``UserError`` and ``TryAgainError``."""
 
-_NEEDED = {"contents": ("read", "write"), "metadata": ("read", "write"), "statuses": ("write",)}
-"""Permissions of an App, and what each of them has to be."""
+_LEVELS = ("none", "read", "write", "admin")
 
 _BY_CODE = {
     401: "the secret there and webhookSecretFile are two: put the same into both",
@@ -54,14 +54,14 @@ def of_app(app: App, url: str) -> Iterator[Finding]:
 
     facts, settings = ask("/app"), f"the App's settings on {app.url}"
     held = facts.get("permissions") or {}
-    for name, levels in _NEEDED.items():
-        if held.get(name) not in levels:
-            what = f"the App has {name}: {held.get(name, 'none')}, and needs {levels[0]}"
-            yield Finding(what, f"{settings}, and each owner accepts it")
+    for name, level in appmanifest.PERMISSIONS.items():
+        has = held.get(name, "none")
+        if has not in _LEVELS[_LEVELS.index(level) :]:
+            yield Finding(f"the App has {name}: {has}, and needs {level}", f"{settings}, and each owner accepts it")
     if not url:
         return
-    if "push" not in facts.get("events", ()):
-        yield Finding("the App does not hear of pushes", f"subscribe to push in {settings}")
+    for event in set(appmanifest.EVENTS) - set(facts.get("events", ())):
+        yield Finding(f"the App does not hear of {event}", f"subscribe to it in {settings}")
     leads = ask("/app/hook/config").get("url") or "nowhere"
     if leads != url:
         yield Finding(f"the App's webhook leads to {leads}, and not to {url}", f"mend it in {settings}, or mend url")

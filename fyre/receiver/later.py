@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 RETRY = (0.5, 60.0)
 """Seconds until something that failed is tried again: the first time, and at most."""
 
+MENDED = 600.0
+"""The longest pause where somebody has to mend something first."""
+
 LASTS = 24 * 3600.0
 """Seconds after which it is given up; a start later than that would not look for it either."""
 
@@ -49,6 +52,7 @@ class Later:
 
     clock: Callable[[], float] = time.monotonic
     mendable: float = LASTS
+    given_up: Exception | None = None  # why, the last time
     _waiting: list[tuple[float, int, Again]] = field(default_factory=list)
     _there: set[Hashable] = field(default_factory=set)
     _numbers: count[int] = field(default_factory=count)
@@ -73,11 +77,13 @@ class Later:
         since = now if math.isnan(failed.since) else failed.since
         if now - since >= (LASTS if isinstance(error, TryAgainError) else self.mendable):
             log.warning("given up after %.0f h: %s", (now - since) / 3600, error)
+            self.given_up = error
             return
         log.log(logging.DEBUG if failed.pause else logging.WARNING, "tried again later: %s", error)
         if failed.ident in self._there:
             return
-        pause = min(failed.pause * 2, RETRY[1]) if failed.pause else RETRY[0]
+        most = RETRY[1] if isinstance(error, TryAgainError) else MENDED
+        pause = min(failed.pause * 2, most) if failed.pause else RETRY[0]
         wait = max(pause, _until_the_limit(error))
         self._there.add(failed.ident)
         again = replace(failed, pause=pause, since=since)

@@ -90,8 +90,9 @@ class Receiver:
         return self._events.qsize() + len(self._later)
 
     def deal_with(self, event: Event | Nothing) -> None:
-        """Deal with one event, and with what has to be tried again, to the end: for who has no loop, and no time for
-        somebody to mend something.
+        """Deal with one event, and with what has to be tried again, to the end: for who has no loop.
+
+        Raises what was given up, since there is no time for somebody to mend something.
         """
         self._later.mendable = 0.0
         if not isinstance(event, Nothing):
@@ -99,6 +100,8 @@ class Receiver:
         while self._later:
             time.sleep(max(0.0, self._later.due - time.monotonic()))
             self._deal_with_again(self._later.pop())
+        if self._later.given_up is not None:
+            raise self._later.given_up
 
     def hear(self, event: Event | Nothing) -> None:
         """Take an event; returns at once."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fyre import appmanifest
 from fyre import config as configs
 from fyre.cli import main
 from fyre.clusters import RelayServer
@@ -192,11 +193,12 @@ def test_a_clock_that_is_off(world: World, found: Found) -> None:
 
 def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(world: World, found: Found) -> None:
     env, github = world.as_app(), world.front.github
-    github.permissions, github.events = {"metadata": "read", "statuses": "read", "contents": "read"}, ("ping",)
+    github.permissions = {**appmanifest.PERMISSIONS, "statuses": "read"}
+    github.events = tuple(one for one in appmanifest.EVENTS if one != "push")
     github.hook, github.deliveries = "https://elsewhere/webhook", [{"status_code": 0, "status": "timed out"}]
     assert [*found(env)] == [
         "the App has statuses: read, and needs write",
-        "the App does not hear of pushes",
+        "the App does not hear of push",
         f"the App's webhook leads to https://elsewhere/webhook, and not to {env['FYRE_URL']}/webhook",
         "the newest webhook of the App failed: no answer timed out",
     ]

@@ -130,6 +130,7 @@ def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.1))
     monkeypatch.setattr(ledger, "MENDED", (0.01, 0.1))
     monkeypatch.setattr(later, "RETRY", (0.01, 0.1))
+    monkeypatch.setattr(later, "MENDED", 0.1)
     monkeypatch.setattr(pacing, "BARE", 0.1)
     world.serve.receiver.hands.ledger.turns.pace = Pace(FAST)
 

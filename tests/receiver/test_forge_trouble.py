@@ -19,6 +19,9 @@ import pytest
 import requests
 
 from fyre import ident
+from fyre.forge import DeniedError
+from fyre.receiver.reconcile import Receiver
+from fyre.receiver.webhook import Push
 from tests.embedded.conftest import until
 from tests.receiver.installed import PAUSES, Lab, Make, World, make, world
 from tests.receiver.troubled import Asked, Said
@@ -239,3 +242,14 @@ def test_a_commit_of_the_future_is_refused_with_its_mend_and_runs_when_asked(wor
     assert lab.final(sha) == "refused: made 1h 01m in the future: set the clock, amend, push again"
     lab.comment(sha, "/fyre rerun")
     until(lambda: lab.final(sha).startswith("exit 0"))
+
+
+def test_who_has_no_time_is_told_what_was_given_up(world: World, make: Make) -> None:
+    lab = kept(world, make, "ada")
+    hands = world.serve.receiver.hands
+    known = hands.forge.repository(lab.name)
+    head = lab.git("rev-parse", "HEAD")
+    elsewhere = replace(known, id=known.id + 1_000_000)  # of which there is no mirror yet
+    push = Push(elsewhere, "refs/heads/main", head, head, "ada", (head,))
+    with meets(403, "Repository access blocked")(world, lab), pytest.raises(DeniedError, match="not let this token"):
+        Receiver(hands).deal_with(push)
