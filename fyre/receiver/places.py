@@ -42,8 +42,9 @@ def find(hands: Hands, said: Said, command: Command) -> Order | str:
         return _approved(hands, said, command, pull)
     if command.commit:
         return Order(said, command, _whole(hands, said, command.commit))
-    then = pull.head if pull.fork else conversations.head_at(hands.forge, said.repository, pull, said.at)
-    return Order(said, command, then)
+    if pull.fork:
+        return Order(said, command, _last_approved(hands, said) or pull.head)
+    return Order(said, command, conversations.head_at(hands.forge, said.repository, pull, said.at))
 
 
 def _approved(hands: Hands, said: Said, command: Command, pull: Pull) -> Order | str:
@@ -61,7 +62,18 @@ def _approved(hands: Hands, said: Said, command: Command, pull: Pull) -> Order |
             f"What is pushed later needs another approval. Of its head as it is now:\n\n```\n{line}\n```"
         )
     tip = hands.source.pull_head(said.repository, pull.number)
-    return Order(said, command, command.commit, f"refs/pull/{pull.number}/head", tip)
+    return Order(said, command, command.commit, _ref(said), tip)
+
+
+def _last_approved(hands: Hands, said: Said) -> str:
+    """The SHA of a fork's pull request that ran last; "" where none did."""
+    ref, mine = _ref(said), (record.run for record in hands.engine.records())
+    ran = [run for run in mine if run.ref == ref and run.repository.id == said.repository.id]
+    return max(ran, key=lambda run: run.created_at).sha if ran else ""
+
+
+def _ref(said: Said) -> str:
+    return f"refs/pull/{said.pull}/head"
 
 
 def _whole(hands: Hands, said: Said, beginning: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import jsonschema
 import pytest
 import requests
 
+from fyre.forge import Forge as Adapter
+from fyre.receiver import conversations
+from fyre.receiver.unheard import Unheard
 from tests.embedded.conftest import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
@@ -38,7 +42,16 @@ def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fix
     for query in ("", "?since=2026-01-01T00:00:00Z&sort=created&direction=desc&per_page=100"):
         assert len(ask("GET", f"/issues/comments{query}", 200)) == 1
         assert len(ask("GET", f"/issues/1/comments{query.partition('&')[0]}", 200)) == 1
-    (told,) = receiver.wait(1, "issue_comment")
+    adapter = Adapter(proxy, lambda: forge.forge.service_token)
+    found = adapter.repository(NAME)
+    said, *_ = Unheard(adapter).commands(found, 0)
+    assert (said.pull, said.actor, said.body) == (1, "ada", "/fyre status")
+    pull = conversations.pull(adapter, found, 1)
+    assert (pull.branch, pull.fork) == ("refs/heads/patch", True)
+    assert conversations.head_at(adapter, found, replace(pull, branch="refs/heads/main"), said.at) == pull.head
+    conversations.say(adapter, said, "heard")
+    assert [one.body for one in conversations.thread(adapter, said)] == ["/fyre status", "heard"]
+    told, _ = receiver.wait(2, "issue_comment")
     whole = json.loads((modules / "@octokit/webhooks-schemas/schema.json").read_bytes())
     schema = {"definitions": whole["definitions"], "$ref": "#/definitions/issue_comment$created"}
     checker = jsonschema.Draft7Validator.FORMAT_CHECKER

@@ -132,6 +132,7 @@ def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(person: Perso
     assert person.log(person.final(read)) == "read\n"
     assert "attempt" not in person.final(read)["description"]
     assert (ran(person, read), ran(person, worse)) == (["echo read"], [])
+    assert answer(person, pull, "/fyre status").startswith(f"On {read}:")  # what was approved last, whatever came later
     # Once more, by a force-push: what was read is no longer a part of the pull request.
     other = attacker.push("echo other")
     assert answer(person, pull, f"/fyre approve {worse}") == (
