@@ -28,6 +28,9 @@ PER_PAGE = 100
 EDITED = 2.0
 """Seconds between a comment's two times from which on it was edited: what it said at first, nobody knows."""
 
+LATE = 60.0
+"""Seconds that a comment may come to the forge's list after a newer one."""
+
 REMEMBERED = 10_000
 """Commands that are known to be dealt with; whether older ones are, the forge is asked."""
 
@@ -97,8 +100,9 @@ class Unheard:
         tag, headers, found = answer
         if 'rel="next"' in headers.get("link", ""):
             found = self.forge.entries(what, repository, path)
-        newest = max((str(entry["updated_at"]) for entry in found), default=asked)
-        listened = replace(known, since=newest, tag=tag if newest == asked else "")  # a tag is of one moment
+        newest = max((_seconds(entry["updated_at"]) for entry in found), default=0.0)
+        since_now = max(asked, conversations.moment(newest - LATE))  # such texts sort as the moments do
+        listened = replace(known, since=since_now, tag=tag if since_now == asked else "")  # a tag is of one moment
         return [entry for entry in found if _PULL.search(entry["html_url"])], listened
 
     def _of_commits(self, repository: Repository, known: _Known, since: float) -> tuple[list[Entry], _Known]:
