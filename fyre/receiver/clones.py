@@ -117,7 +117,8 @@ class Clones:
 
         Raises ``NotFoundError``, ``DeniedError``, ``TryAgainError``.
         """
-        path, turn, ref = self.git_dir(repository), self._turn(repository.id), f"refs/pull-heads/{number}"
+        path, turn = self.git_dir(repository), self._turn(repository.id)
+        ref = _pin(f"pull-{number}")  # as a pin: hidden, in the way of an eviction, and removed after a crash
         with turn.lock:
             if not _whole(path):
                 self._renew(repository, path, turn, turn.begun)
