@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fyre.checkruns import CheckRuns
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.forge import Forge
@@ -28,9 +29,11 @@ class Assembly:
         url: Callable[[], str],  # of the pages, as browsers reach them
         pages_secret: bytes,
         webhook_secrets: Callable[[], Sequence[bytes]],
+        checks: bool = False,
     ) -> None:
         index = Index(engine)
         self.pages = Pages(engine, pages_secret, url)
-        self.ledger = Ledger(forge, engine, index, self.pages.url)
+        beside = CheckRuns(forge, engine.log, policy) if checks else None
+        self.ledger = Ledger(forge, engine, index, self.pages.url, beside)
         self.receiver = Receiver(Hands(forge, source, engine, index, self.ledger, policy))
         self.door = Door(forge.url, webhook_secrets, self.receiver.hear)

@@ -165,6 +165,8 @@ def _settled(said: Mapping[str, Said], env: Mapping[str, str]) -> Config:
     if backfill > policy.history:
         raise _wrong("backfill", said["backfill"], f"is longer than the policy's history, {_written(policy.history)}")
     token, app_key = _credential(said, env)
+    if said["checks"].value and app_key is None:
+        raise _wrong("checks", said["checks"], "needs a GitHub App: with a token no check run can be made")
     secret = _secret(said, env, "webhookSecretFile")
     if secret is None and not said["poll"].value:
         hint = "webhookSecretFile or FYRE_WEBHOOK_SECRET; or poll: true, where no webhook is to be taken"

@@ -24,12 +24,13 @@ from fyre.status import Status
 
 if TYPE_CHECKING:
     from github import Github
+    from github.CheckRun import CheckRun
     from github.CommitComment import CommitComment
     from github.CommitStatus import CommitStatus
     from github.IssueComment import IssueComment
     from github.Repository import Repository as GithubRepository
 
-W = TypeVar("W", "CommitStatus", "CommitComment", "IssueComment")
+W = TypeVar("W", "CommitStatus", "CommitComment", "IssueComment", "CheckRun")
 
 
 class NotFoundError(UserError):
@@ -187,6 +188,12 @@ class Forge:
         with translated(f"posting {status.context} on {sha} of {repository.name}"):
             words = status.state, status.target_url or _unset(), status.description, status.context
             made = self._written(repository, lambda at: at.get_commit(sha).create_status(*words))
+            return pacing.read(201, made.raw_headers, "", time.time())
+
+    def check(self, repository: Repository, body: dict[str, Any]) -> Told:
+        """Make a check run, which Apps alone may: exactly one POST. Returns what the answer says of limits."""
+        with translated(f"a check run on {body['head_sha']} of {repository.name}"):
+            made = self._written(repository, lambda at: at.create_check_run(**body))
             return pacing.read(201, made.raw_headers, "", time.time())
 
     def comments(self, repository: Repository, sha: str) -> list[Comment]:

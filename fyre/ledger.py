@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from fyre import status
+from fyre.checkruns import CheckRuns
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
@@ -39,6 +40,9 @@ MENDED = (1.0, 600.0)
 
 CROWDED = 900
 """Statuses of one commit and context from which on only ends are posted, with a warning: GitHub takes 1,000."""
+
+CHECK = "check run"
+"""Under this a note says for which end a check run was made; it is a turn's third part as well."""
 
 PENDING_WORD = "pending"
 """What a note says of every state that is not final."""
@@ -90,6 +94,7 @@ class Ledger:
     engine: Engine
     index: Index
     url: Callable[[str], str]  # a run's key → its page
+    checks: CheckRuns | None = None  # for an App, beside the statuses
     turns: Turns = field(default_factory=Turns)
     _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
     _doubtful: set[tuple[str, str]] = field(default_factory=set)  # keys and SHAs: the POST may have been made already
@@ -106,6 +111,9 @@ class Ledger:
             self._doubtful.update((debt.key, debt.sha) for debt in debts)
             if debts or not record.state.final:
                 self.touch(record.run.key)
+            elif self.checks:
+                self._doubtful.add((record.run.key, CHECK))
+                self._beside(record)
         self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
         self._thread.start()
 
@@ -170,6 +178,8 @@ class Ledger:
         try:
             if isinstance(ident, str):
                 self._write_record(ident)
+            elif ident[2] == CHECK:
+                self._write_check(ident)
             else:
                 self._write_wanted(ident)
         except Exception as error:
@@ -181,7 +191,7 @@ class Ledger:
         if isinstance(ident, str):
             self.touch(ident)
         else:
-            self.turns.put(Rank.WANTED, ident, repository)
+            self.turns.put(Rank.LIVE if ident[2] == CHECK else Rank.WANTED, ident, repository)
         if isinstance(error, LimitedError):
             self._hear(error.told)
             log.warning("the ledger waits %.0f s: %s", self.turns.pace.next_at() - self.turns.clock(), error)
@@ -204,6 +214,26 @@ class Ledger:
         with self._mutex:
             if self._wanted.get(ident) is wanted:
                 del self._wanted[ident]
+
+    def _beside(self, record: Record) -> None:
+        """Have a check run made of a run whose end is posted: when there is room, as with all that can be missed."""
+        if self.checks and self.checks.fits(record) and read_note(record.reported).get(CHECK) != _word(record):
+            self.turns.put(Rank.LIVE, (record.run.repository.id, record.run.key, CHECK), record.run.repository.id)
+
+    def _write_check(self, ident: tuple[int, str, str]) -> None:
+        """Make a check run, unless there is one, and note that."""
+        self.turns.forget(ident)  # nothing comes after it
+        key, about, record = ident[1], ident[1:], self.engine.record(ident[1])
+        if self.checks is None or record is None or read_note(record.reported).get(CHECK) == _word(record):
+            return
+        if about not in self._doubtful or not self.checks.is_there(record):
+            self._doubtful.add((key, CHECK))
+            told = self.checks.write(record, self.url(key))
+            self.turns.pace = self.turns.pace.wrote(self.turns.clock())
+            if told is not None:
+                self._hear(told)
+        self.engine.annotate(key, reported=json.dumps(read_note(record.reported) | {CHECK: _word(record)}))
+        self._doubtful.discard((key, CHECK))
 
     def _write_record(self, key: str) -> None:
         """Write one status that a record owes, if it does."""
@@ -277,6 +307,8 @@ class Ledger:
         settled = record is not None and record.state.final and not owed(replace(record, reported=reported), "")
         self.engine.annotate(debt.key, reported=reported, settled=settled)
         self._unnoted.pop((debt.key, debt.sha), None)
+        if settled and record is not None:
+            self._beside(replace(record, reported=reported))
 
     def _post(self, debt: Owed) -> None:
         try:

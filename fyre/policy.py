@@ -57,6 +57,9 @@ class Policy:
     runs_per_day: int | None = None
     """Runs of one repository that may be launched in 24 hours; None for no bound."""
 
+    log_tail: int = 0
+    """Lines of a run's log that a check run shows, to whoever sees the repository; 0 for none."""
+
     overrides: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Other values of fields of this record, by globs of repositories; the first that fits counts (see ``of``)."""
 

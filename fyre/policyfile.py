@@ -111,7 +111,7 @@ def _found(data: Any, at: Keys) -> Any:  # noqa: ANN401 - what YAML holds
 _TIMES = {"timeoutMax": "timeout_max", "timeoutDefault": "timeout_default"}
 _KEEPING = {"history": "history", "queueLimit": "queue_limit", "imageGrace": "image_grace"}
 _NUMBERS = {"retriesMax": "retries_max", "runsPerPush": "runs_per_push", "runsAtOnce": "runs_at_once",
-            "runsPerDay": "runs_per_day"}  # fmt: skip
+            "runsPerDay": "runs_per_day", "logTail": "log_tail"}  # fmt: skip
 _LISTS = {"refs": "refs", "teams": "teams", "images": "images"}
 _PLAIN = {"permission": "permission", "approvedForks": "forks", "verifiedSignatures": "signed",
           "otherResources": "other_resources"}  # fmt: skip

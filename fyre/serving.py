@@ -66,6 +66,7 @@ class Serve:
             url=lambda: str(config.get("url")).rstrip("/"),
             pages_secret=self._own("pages.secret"),
             webhook_secrets=lambda: config.webhook_secret.lines() if config.webhook_secret else [],
+            checks=config.get("checks"),
         )
         self.receiver = parts.receiver
         self.receiver.sweep_every, self.receiver.backfill = config.sweep_every, config.backfill

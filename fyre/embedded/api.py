@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
-from fyre.embedded import commenting, commits, conversations, hooks, hosts, pulls, repos, rest, shapes, statuses
+from fyre.embedded import checks, commenting, commits, conversations, hooks, hosts, pulls, repos, rest, shapes, statuses
 from fyre.embedded.forge import Forge
 from fyre.embedded.githttp import GitHttp
 from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call, Handler
@@ -23,12 +23,15 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", "/rate_limit"): repos.get_rate_limit,
     ("GET", _COMMIT + "/status"): statuses.get_combined,
     ("GET", _COMMIT + "/statuses"): statuses.get_statuses,
+    ("GET", _COMMIT + "/check-runs"): checks.get_checks,
     ("GET", _COMMIT + "/comments"): commenting.get_comments,
     ("POST", _COMMIT + "/comments"): commenting.post_comment,
     ("GET", _COMMIT): commits.get_commit,
     ("GET", _REPO + "/commits"): commits.list_commits,
     ("GET", _REPO + "/statuses/{ref:path}"): statuses.get_statuses,
     ("POST", _REPO + "/statuses/{sha}"): statuses.post_status,
+    ("POST", _REPO + "/check-runs"): checks.post_check,
+    ("POST", _REPO + "/check-runs/{id}/rerequest"): checks.post_rerequest,
     ("GET", _REPO + "/comments"): commenting.list_comments,
     ("GET", _REPO + "/comments/{id}"): commenting.get_comment,
     ("GET", _REPO + "/issues/comments"): conversations.list_comments,

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from fyre.embedded import housekeeping, tokens
+from fyre.embedded.checkshapes import CHECKS
 from fyre.embedded.comments import COMMENTS
 from fyre.embedded.notes import Notes
 from fyre.embedded.outbox import Outbox
@@ -38,6 +39,7 @@ class Forge:
         self.shelf.root.mkdir(exist_ok=True)
         self.statuses = Notes(STATUSES, self.objects)
         self.comments = Notes(COMMENTS, self.objects)
+        self.checks = Notes(CHECKS, self.objects)
         self.conversations = Notes(CONVERSATIONS, self.objects)
         self.outbox = Outbox(self.store, self.shelf, self.objects, self.webhook_secret.encode())
         self._turns = [threading.Lock() for _ in range(32)]
@@ -55,7 +57,7 @@ class Forge:
         """Deliver webhooks to ``receiver_url``, those of before first. Raises ``UserError`` if another forge does."""
         self._lock()
         for bare in self.shelf:
-            housekeeping.unlock(bare.git_dir, ours=(STATUSES, COMMENTS, CONVERSATIONS))
+            housekeeping.unlock(bare.git_dir, ours=(STATUSES, COMMENTS, CONVERSATIONS, CHECKS))
         self.outbox.start(receiver_url, self.base_url or receiver_url.rpartition("/")[0])
 
     def stop(self) -> None:

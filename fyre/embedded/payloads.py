@@ -89,6 +89,16 @@ def commit_comment(bare: Bare, comment: Json, sender: User, urls: Urls) -> Json:
     }
 
 
+def check_run(bare: Bare, check: Json, sender: User, urls: Urls) -> Json:
+    """The payload of a click on a check run's Re-run button; ``check`` is the API's answer for it."""
+    return {
+        "action": "rerequested",
+        "check_run": check,
+        "repository": shapes.repository(bare, urls) | {"custom_properties": {}},
+        "sender": shapes.user(sender, urls),
+    }
+
+
 def encode(payload: Json) -> bytes:
     """The bytes that are signed and sent."""
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fyre.embedded import payloads, post, pullshapes, tokens
+from fyre.embedded import checkshapes, payloads, post, pullshapes, tokens
 from fyre.embedded.comments import COMMENTS, shape
 from fyre.embedded.notes import Notes, Record
 from fyre.embedded.payloads import HEADS, Pushed
@@ -32,6 +32,8 @@ UNDELIVERED, DELIVERED, WRITING = 0, 1, -1
 
 _KEPT = {"commit_comment": COMMENTS, "issue_comment": CONVERSATIONS}
 """Which notes an event's comment is among."""
+
+_ACTIONS = {"push": None, "check_run": "rerequested"}
 
 _SENSELESS = frozenset({400, 413, 422})
 """Answers that another attempt at the same bytes can't change. Anything else that is not 2xx may pass."""
@@ -90,6 +92,9 @@ class Teller:
             issue = pullshapes.issue(bare, Pull(**told["about"]), self.urls)
             comment = pullshapes.comment(bare, told, self.urls)
             return payloads.commit_comment(bare, comment, actor, self.urls) | {"issue": issue}
+        if event["event"] == "check_run":
+            check = checkshapes.shape(bare, event["after"], json.loads(event["detail"]), self.urls)
+            return payloads.check_run(bare, check, actor, self.urls)
         tips = self.store.ask(
             "select ref, tip from positions where repo = ? and ref like ? and ref != ? and tip != ''",
             bare.id, HEADS + "%", event["ref"],
@@ -110,7 +115,7 @@ class Teller:
         """What became of a POST, to be written in a transaction (in which no id can be minted)."""
         values = (
             self.store.next_id(), bare.id, of["seq"], of["guid"], of["event"],
-            None if of["event"] == "push" else "created",
+            _ACTIONS.get(of["event"], "created"),
             time.time(), answer.duration, redelivery, answer.text, answer.code,
             zlib.compress(body, 1), answer.body.encode(errors="replace"),
         )  # fmt: skip
@@ -149,6 +154,17 @@ def announce_comment(
             (bare.id, str(guid), event, sha, comment["user"], time.time(), json.dumps(detail), WRITING),
         )
         return int(cursor.lastrowid or 0)
+
+
+def announce_click(store: Store, bare: Bare, sha: str, check: Record, actor: str) -> None:
+    """Have it told that somebody wants a check run once more; each click is an event of its own."""
+    guid = uuid.uuid4()
+    with store.transaction() as db:
+        db.execute(
+            "insert into events (repo, guid, event, ref, before, after, actor, at, detail)"
+            " values (?, ?, 'check_run', '', '', ?, ?, ?, ?)",
+            (bare.id, str(guid), sha, actor, time.time(), json.dumps(check)),
+        )
 
 
 def release_comment(store: Store, event: int) -> None:

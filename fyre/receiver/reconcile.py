@@ -19,12 +19,12 @@ from fyre import policy as policies
 from fyre.errors import TryAgainError, UserError
 from fyre.forge import Activity, NotFoundError
 from fyre.plan import Heard
-from fyre.receiver import orders
+from fyre.receiver import orders, rerequests
 from fyre.receiver.hands import Hands
 from fyre.receiver.later import FAILURES, Again, Later
 from fyre.receiver.swept import Swept
 from fyre.receiver.unheard import Unheard
-from fyre.receiver.webhook import Nothing, Push, Said
+from fyre.receiver.webhook import Nothing, Push, Rerequested, Said
 from fyre.run import Repository
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Sweep:
     """Ask the forge what was pushed and said lately, and plan it all again."""
 
 
-Event = Push | Said | Sweep
+Event = Push | Said | Rerequested | Sweep
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Receiver:
 
     def _deal_with(self, event: Event) -> bool:
         """One event, heard just now. False where a part of it is still to be done."""
-        if isinstance(event, Push | Said):
+        if isinstance(event, Push | Said | Rerequested):
             if not policies.serves(self.hands.policy, event.repository.name):
                 log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
                 return True
@@ -145,6 +145,8 @@ class Receiver:
                     return self._push(again, push, again.shas if again.shas is not None else self._shas(push))
                 case Said() as said:
                     orders.obey(self.hands, said)
+                case Rerequested() as click:
+                    rerequests.obey(self.hands, click)
                 case Sweep():
                     self._sweep()
         except FAILURES as error:

@@ -68,13 +68,24 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Rerequested:
+    """A click on the Re-run button of one of our check runs."""
+
+    repository: Repository
+    sha: str
+    actor: str
+    name: str  # of the run
+    check_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """A delivery that starts nothing, and why."""
 
     why: str
 
 
-Event = Push | Said | Nothing
+Event = Push | Said | Rerequested | Nothing
 
 
 def verify(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> None:
@@ -141,6 +152,18 @@ def _said(forge: str, data: Any, *, sha: str = "", pull: int = 0) -> Event:  # n
     )
 
 
+def _on_check(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    """GitHub tells ``rerequested`` to the App that made the check run, and to no other."""
+    if data["action"] != "rerequested":
+        return Nothing("a check run's other news are our own")
+    check, sender = data["check_run"], data.get("sender") or {}
+    context = _text(check["name"])
+    if not context.startswith("fyre/") or sender.get("type") == "Bot":
+        return Nothing("no run of ours, or nobody who clicked")
+    actor, sha = _text(sender.get("login") or ""), _sha(check["head_sha"])
+    return Rerequested(_repository(forge, data), sha, actor, context.removeprefix("fyre/"), int(check["id"]))
+
+
 def _repository(forge: str, data: Any) -> Repository:  # noqa: ANN401 - what JSON holds
     found = data["repository"]
     return Repository(forge, int(found["id"]), _text(found["full_name"]), _text(found.get("default_branch") or "main"))
@@ -163,4 +186,5 @@ _READERS: Mapping[str, Callable[[str, Any], Event]] = {
     "push": _push,
     "commit_comment": _on_commit,
     "issue_comment": _on_issue,
+    "check_run": _on_check,
 }

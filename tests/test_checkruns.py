@@ -1,0 +1,252 @@
+"""Check runs beside the statuses, and their Re-run button: over a whole receiver and a forge that has both."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fyre import checkruns, ledger
+from fyre import config as configs
+from fyre.checkruns import CheckRuns
+from fyre.errors import UserError
+from fyre.ledger import Ledger
+from fyre.receiver import webhook
+from fyre.receiver.webhook import MalformedError, Nothing, Rerequested
+from fyre.run import Record, Repository, Run
+from fyre.spec import Spec
+from fyre.state import State
+from tests import apps
+from tests.embedded.conftest import until
+from tests.receiver.conftest import Person, person
+
+__all__ = ["person"]  # a fixture
+
+RUN = Run("k" * 26, Repository("https://api.github.com", 1, "ada/lab"), "a" * 40, "t", (), "refs/heads/main", "ada",
+          "run", Spec("echo hello"), "d", created_at=1000.0)  # fmt: skip
+DONE = Record(RUN, State.SUCCEEDED, started_at=1001.0, ended_at=1063.0, exit_code=0)
+
+
+@pytest.fixture
+def checked(person: Person) -> Person:
+    """A forge that takes check runs of ours, and a policy that shows two lines of a log."""
+    hands = person.up.receiver.hands
+    policy = replace(hands.policy, log_tail=2)
+    hands.ledger.checks = CheckRuns(hands.forge, hands.engine.log, policy)
+    return person
+
+
+def checks(person: Person, sha: str) -> list[dict[str, Any]]:
+    """All check runs of a commit, oldest first."""
+    found: list[dict[str, Any]] = person.api(f"/commits/{sha}/check-runs?filter=all")["check_runs"][::-1]
+    return found
+
+
+def check(person: Person, sha: str, count: int = 1) -> dict[str, Any]:
+    until(lambda: len(checks(person, sha)) >= count)
+    return checks(person, sha)[-1]
+
+
+def noted(person: Person, sha: str) -> bool:
+    """Whether every run of a commit knows of its check run."""
+    records = [one for one in person.up.engine.records() if one.run.sha == sha]
+    return all(ledger.CHECK in ledger.read_note(one.reported) for one in records)
+
+
+def click(person: Person, number: int, who: str = "user:ada") -> None:
+    person.api(f"/check-runs/{number}/rerequest", token=who, clicked=True)
+
+
+def test_the_end_of_a_run_has_a_check_run_beside_its_status(checked: Person) -> None:
+    sha = checked.run("echo one; echo two; echo '```three'; exit 3")
+    made = check(checked, sha)
+    status = checked.final(sha)
+    assert (made["name"], made["head_sha"], made["status"], made["conclusion"]) == (
+        "fyre/run",
+        sha,
+        "completed",
+        "failure",
+    )
+    assert made["details_url"] == status["target_url"]
+    assert made["output"]["title"] == status["description"]
+    for part in (sha, "exit 3", "echo two", status["target_url"]):
+        assert part in made["output"]["summary"]
+    assert made["output"]["text"] == "````text\ntwo\n```three\n````"
+
+
+def test_of_a_log_nothing_is_shown_unless_the_policy_says_so(checked: Person) -> None:
+    book = checked.up.receiver.hands.ledger
+    assert book.checks is not None
+    book.checks.policy = replace(book.checks.policy, log_tail=0)
+    assert check(checked, checked.run("echo secret"))["output"]["text"] is None
+
+
+def test_the_button_runs_it_once_more_and_each_once(checked: Person) -> None:
+    sha = checked.run("true")
+    first = check(checked, sha)
+    click(checked, first["id"])
+    second = check(checked, sha, 2)
+    assert "attempt 2" in second["output"]["title"]
+    click(checked, first["id"])  # as a redelivery would have it
+    click(checked, second["id"])
+    third = check(checked, sha, 3)
+    assert "attempt 3" in third["output"]["title"]
+    assert len(checked.ran()) == 3
+    assert len({one["external_id"] for one in checks(checked, sha)}) == 3
+
+
+def test_the_button_needs_the_permission_to_write(checked: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha = checked.run("true")
+    made = check(checked, sha)
+    asked: list[str] = []
+    monkeypatch.setattr(checked.up.receiver.hands.forge, "permission", lambda _, who: asked.append(who) or "read")
+    click(checked, made["id"], "user:eve")
+    until(lambda: asked == ["eve"])
+    checked.settled()
+    assert [one for one in checked.ran() if one[0] == sha] == [(sha, "true")]
+
+
+def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
+    sha = checked.run("true")
+    check(checked, sha)
+    until(lambda: noted(checked, sha))
+    (record,) = checked.up.engine.records()
+    book = checked.up.receiver.hands.ledger
+    book.stop()
+    checked.up.engine.annotate(record.run.key, reported=json.dumps({sha: "succeeded"}))
+    again = Ledger(book.forge, book.engine, book.index, book.url, book.checks)
+    again.start()
+    try:
+        until(lambda: noted(checked, sha))
+    finally:
+        again.stop()
+    assert len(checks(checked, sha)) == 1
+
+
+def test_where_the_app_may_not_the_statuses_go_on(checked: Person, caplog: pytest.LogCaptureFixture) -> None:
+    book = checked.up.receiver.hands.ledger
+    assert book.checks is not None
+    book.checks.forge = type(book.forge)(book.forge.url, lambda: "user:ada")
+    shas = [checked.run("true"), checked.run("exit 1")]
+    assert [checked.final(sha)["state"] for sha in shas] == ["success", "failure"]
+    until(lambda: all(noted(checked, sha) for sha in shas))
+    assert sum("no check runs" in one.message for one in caplog.records) == 1
+    assert [checks(checked, sha) for sha in shas] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "word"),
+    [
+        (State.SUCCEEDED, "", "success"),
+        (State.FAILED, "", "failure"),
+        (State.FAILED, "timed out after 2h", "timed_out"),
+        (State.ERROR, "lost", "failure"),
+        (State.CANCELLED, "", "cancelled"),
+    ],
+)
+def test_githubs_word_is_never_better_than_the_status(state: State, reason: str, word: str) -> None:
+    assert checkruns.conclusion(replace(DONE, state=state, reason=reason)) == word
+
+
+def test_what_people_wrote_stays_in_its_block() -> None:
+    run = replace(RUN, spec=Spec("echo '````' @team\n# <b>"))
+    summary = checkruns.body(replace(DONE, run=run), "https://fyre.example.org/runs/x")["output"]["summary"]
+    assert "`````text\necho '````' @team\n# <b>\n`````" in summary
+    assert "**took** 1m 02s" in summary
+
+
+def test_the_longest_of_all_fits() -> None:
+    run = replace(RUN, spec=Spec("x" * 200_000))
+    told = checkruns.body(replace(DONE, run=run), "", checkruns.tail(iter([b"\xff\x1b[1m" + b"y" * 500_000]), 9))[
+        "output"
+    ]
+    assert max(map(len, (told["summary"], told["text"]))) < 65_535
+    assert "\x1b" not in told["text"]
+
+
+def payload(**check: Any) -> bytes:
+    made = {"id": 5, "name": "fyre/train", "head_sha": "b" * 40, **check}
+    told = {"action": "rerequested", "check_run": made, "sender": {"login": "ada", "type": "User"},
+            "repository": {"id": 1, "full_name": "ada/lab", "default_branch": "main"}}  # fmt: skip
+    return json.dumps(told).encode()
+
+
+def test_a_click_is_read() -> None:
+    headers = {"x-github-event": "check_run"}
+    event = webhook.parse("https://api.github.com", headers, payload())
+    assert isinstance(event, Rerequested)
+    assert (event.sha, event.actor, event.name, event.check_id) == ("b" * 40, "ada", "train", 5)
+    assert isinstance(webhook.parse("f", headers, payload(name="lint")), Nothing)
+    assert isinstance(webhook.parse("f", headers, payload().replace(b"rerequested", b"completed")), Nothing)
+    with pytest.raises(MalformedError):
+        webhook.parse("f", headers, payload(head_sha="main"))
+
+
+def said(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {"FYRE_URL": "https://fyre.example.org", "FYRE_STATE": str(tmp_path), "FYRE_POLL": "yes",
+            "FYRE_CHECKS": "true", **more}  # fmt: skip
+
+
+def test_with_a_token_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="FYRE_CHECKS: checks: True needs a GitHub App"):
+        configs.load(None, said(tmp_path, FYRE_TOKEN="ghp_x"), {})
+
+
+def test_with_an_app_it_is_taken(tmp_path: Path) -> None:
+    key = apps.pem(apps.private_key())
+    assert configs.load(None, said(tmp_path, FYRE_APP_ID="1", FYRE_APP_PRIVATE_KEY=key), {}).get("checks") is True
+
+
+NODE_MODULES = os.environ.get("FYRE_NODE_MODULES", "")
+
+
+@pytest.fixture(scope="module")
+def described() -> Callable[[str], dict[str, Any]]:
+    """A schema of GitHub's own description, by name, with nullable in JSON schema's words."""
+    folder = Path(NODE_MODULES, "@octokit", "openapi", "generated")
+    whole = json.loads((folder / "api.github.com.json").read_text())["components"]["schemas"]
+
+    def plain(data: Any) -> Any:
+        if isinstance(data, list):
+            return [plain(one) for one in data]
+        if not isinstance(data, dict):
+            return data
+        if "$ref" in data:
+            data = {**whole[data["$ref"].rpartition("/")[2]], **{k: v for k, v in data.items() if k != "$ref"}}
+        found = {key: plain(value) for key, value in data.items() if key != "nullable"}
+        return {"anyOf": [found, {"type": "null"}]} if data.get("nullable") is True else found
+
+    return lambda name: plain(whole[name])
+
+
+@pytest.mark.ci
+@pytest.mark.skipif(not NODE_MODULES, reason="needs GitHub's own description; .ci/run sets it up")
+def test_the_forges_check_runs_are_as_github_describes_them(
+    checked: Person, described: Callable[[str], dict[str, Any]]
+) -> None:
+    import jsonschema
+
+    made = check(checked, checked.run("echo hello"))
+    jsonschema.Draft4Validator(described("check-run")).validate(made)
+
+
+@pytest.mark.ci
+@pytest.mark.skipif(not NODE_MODULES, reason="needs GitHub's recorded payloads; .ci/run sets it up")
+def test_a_click_is_told_as_github_tells_it(checked: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    import jsonschema
+
+    heard: list[bytes] = []
+    parse = webhook.parse
+    monkeypatch.setattr(webhook, "parse", lambda *told: heard.append(told[2]) or parse(*told))
+    sha = checked.run("true")
+    click(checked, check(checked, sha)["id"])
+    check(checked, sha, 2)
+    (told,) = [data for data in map(json.loads, heard) if "check_run" in data]
+    whole = json.loads(Path(NODE_MODULES, "@octokit", "webhooks-schemas", "schema.json").read_bytes())
+    schema = {"definitions": whole["definitions"], "$ref": "#/definitions/check_run$rerequested"}
+    jsonschema.Draft7Validator(schema).validate(told)
