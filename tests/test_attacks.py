@@ -98,7 +98,8 @@ def test_no_credential_goes_where_a_redirect_or_a_link_leads(
                 return None
             if asked.path.endswith("/activity"):
                 return 200, [], {"Link": f'<{away}/api/repos/x/y/activity>; rel="next"'}
-            return 301 if asked.git or asked.method == "GET" else 307, {}, {"Location": f"{away}{asked.path}"}
+            reads = asked.git or asked.method == "GET"
+            return 301 if reads else 307, {}, {"Location": f"{away}{asked.path}{asked.query}"}
 
         with world.front.trouble(trouble):
             sha = lab.run("true")

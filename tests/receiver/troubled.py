@@ -26,6 +26,7 @@ class Asked:
     path: str
     token: str
     git: bool
+    query: str = ""  # with its question mark
 
     def of(self, name: str) -> bool:
         """Whether it is about that repository."""
@@ -124,7 +125,7 @@ class Front:
         base = self._forge.base_url
         if asked.git:
             new = self._name(["repositories", str(number)])
-            return 301, "", {"Location": f"{base}{asked.path.replace(name, new)}"}
+            return 301, "", {"Location": f"{base}{asked.path.replace(name, new)}{asked.query}"}
         to = f"{base}/api/repositories/{number}" + asked.path.removeprefix(f"/repos/{name}")
         return 301 if asked.method == "GET" else 307, {"message": "Moved Permanently", "url": to}, {"Location": to}
 
@@ -148,8 +149,8 @@ def _asked(scope: Scope) -> Asked:
     if scheme == "Basic":
         token = base64.b64decode(token).decode().partition(":")[2]
     path = scope["path"]
-    git = not path.startswith("/api/")
-    return Asked(scope["method"], path if git else path.removeprefix("/api"), token, git)
+    git, query = not path.startswith("/api/"), scope["query_string"].decode()
+    return Asked(scope["method"], path if git else path.removeprefix("/api"), token, git, f"?{query}" * bool(query))
 
 
 async def _send(send: Send, code: int, said: Any, more: dict[str, str] | None = None) -> None:
