@@ -131,6 +131,7 @@ class Dispatch:
         self.mine = self._launching.launched
         self.ledger = Ledger(forge, Part(self.engine, self.mine), index, self.page)
         self.receiver = Receiver(Hands(forge, self._source, self._launching, index, self.ledger, policy))
+        self.trouble: UserError | TryAgainError | None = None  # what could not be done, to be said at the end
         self._patience = Patience()
         self._changed = threading.Event()
         self.engine.subscribe(lambda _: self._changed.set())
@@ -146,7 +147,10 @@ class Dispatch:
         """
         self.ledger.start()
         try:
-            self.do()
+            try:
+                self.do()
+            except (UserError, TryAgainError) as error:  # what was launched before it is waited for all the same
+                self.trouble = error
             told: set[str] = set()
             while True:
                 records = self.records()

@@ -13,6 +13,7 @@ from fyre import dispatching, jobsummary, reconciling
 from fyre.dispatching import Dispatch, Machine, Patience, Workflow
 from fyre.engines.local import LocalEngine
 from fyre.errors import TryAgainError
+from fyre.forge import DeniedError
 from fyre.ledger import Ledger, Owed, read_note
 from fyre.policy import Policy
 from fyre.reconciling import Reconcile
@@ -151,6 +152,23 @@ def test_a_push_that_no_job_heard_of_is_launched(runner: Runner, waits: str) -> 
     reconciled(runner, 3)
     words = [[word for word, _ in said(runner, sha) if word != "pending"] for sha in (heard, *lost)]
     assert words == [["success"]] * 3
+
+
+def test_what_cannot_be_looked_at_keeps_no_end_from_being_reported(
+    runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha, _ = launched(runner, waits)
+    ended(runner)
+
+    def denied(*_: object) -> None:
+        raise DeniedError("the list of repositories: HTTP 403")
+
+    monkeypatch.setattr(reconciling.OwnRepository, "repositories", denied)
+    event = runner.folder / "event.json"
+    with job(runner, 2, Reconcile, event) as work:
+        assert len(work.run(lambda _: None)) == 1
+        assert isinstance(work.trouble, DeniedError)
+    assert said(runner, sha)[-1] == ("success", "2")
 
 
 def test_statuses_are_waited_for_as_long_as_some_are_written() -> None:

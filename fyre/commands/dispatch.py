@@ -70,6 +70,8 @@ def main(
             _report(work, records, "No run has ended since." if reconcile else "No commit of this push asks for a run.")
         finally:
             work.close()
+    if work.trouble is not None:
+        raise work.trouble
     well = reconcile or all(record.state == "succeeded" or not record.state.final for record in records)
     raise SystemExit(0 if well else 1)
 

@@ -166,3 +166,14 @@ def test_the_log_is_shown_by_who_reports(jobs: Jobs) -> None:
     jobs.end(jobs.sha)
     assert "begun\nover\n" in jobs.reconcile()
     assert jobs.said(jobs.sha) == [("pending", "1"), ("success", "2")]
+
+
+def test_who_waits_reports_the_end_itself(jobs: Jobs) -> None:
+    out, summary, outputs = jobs.done(jobs.push("echo hello; git rev-parse HEAD"))
+    assert f"hello\n{jobs.sha}\n" in out
+    assert "outcome=success" in outputs
+    assert "--reconcile" not in summary
+    assert [word for word, _ in jobs.said(jobs.sha)][-1] == "success"
+    assert jobs.job(jobs.sha).spec.ttl_seconds_after_finished > 3600
+    jobs.reconcile()  # which is none of its business
+    assert [number for _, number in jobs.said(jobs.sha)] == ["1"] * len(jobs.said(jobs.sha))
