@@ -33,9 +33,15 @@ int main(void) { signal(SIGINT, end); signal(SIGTERM, end); signal(SIGCHLD, reap
 
 
 def make_all(cache: Path) -> list[Path]:
-    """The archives of all images, made where the cache does not hold them."""
+    """The archives of all images, made where the cache does not hold them.
+
+    The receiver's is made here only if it never was, which takes minutes; later states of it are their test's affair.
+    """
     makers = {PAUSE: _pause, SMALL: _small, GIT: _git}
-    return [_cached(cache, name, make) for name, make in makers.items()]
+    made = [_cached(cache, name, make) for name, make in makers.items()]
+    if shutil.which("buildah") and not any(cache.glob("fyre-*.tar")):
+        made.append(server(cache)[1])
+    return made
 
 
 def server(cache: Path) -> tuple[str, Path]:
@@ -51,8 +57,10 @@ def server(cache: Path) -> tuple[str, Path]:
             dockerfile = ROOT / "deploy" / "Dockerfile"
             _buildah(cache, "build", "--quiet", "--layers", "--pull-never", f"--build-arg=BASE={_BASE}",
                      f"--file={dockerfile}", f"--tag={image}", ROOT)  # fmt: skip
-            _buildah(cache, "push", "--quiet", image, f"docker-archive:{archive}.new:{image}")
-            Path(f"{archive}.new").rename(archive)
+            draft = archive.with_suffix(".new")
+            draft.unlink(missing_ok=True)  # of a build that was killed: buildah adds to no archive
+            _buildah(cache, "push", "--quiet", image, f"docker-archive:{draft}:{image}")
+            draft.rename(archive)
         return image, archive
 
 
