@@ -1,7 +1,8 @@
 """``fyre dispatch --reconcile``: what a scheduled workflow does for jobs that did not wait.
 
-It reports the runs that have ended since, launches what a push event that never came left undone, and brings the code
-to pods that wait for it. Safe to repeat and to kill: all that it knows is on the Jobs and in the ledger.
+It reports the runs that have ended since, launches what a push event that never came left undone, does what comments
+ask for, and brings the code to pods that wait for it. Safe to repeat and to kill: all that it knows is on the Jobs and
+in the ledger.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fyre.receiver.clones import Clones
 from fyre.receiver.reconcile import Sweep
 from fyre.run import Record, Repository
 from fyre.state import State
+from fyre.status import Status
 
 SETTLES = 20.0
 """Seconds after a run's end before which it is left alone: the job that launched it may be posting that it goes on, and
@@ -66,7 +68,7 @@ class Reconcile(Dispatch):
         return super().run(started)
 
     def do(self) -> None:
-        """What was pushed in the last day and is not dealt with."""
+        """What was pushed or asked for in a comment in the last day, and is not dealt with."""
         self.receiver.deal_with(Sweep())
 
     def page(self, key: str) -> str:
@@ -75,15 +77,20 @@ class Reconcile(Dispatch):
         So a job that was killed right after a POST is followed by one that knows what was said.
         """
         record = self.engine.record(key)
-        if record is None or key not in self._due or record.run.attempt > 1:
+        if record is None or key not in self._due:
             return self.flow.run_url
         if key not in self._links:
             said = self.ledger.read(record.run.repository, record.run.sha).get(record.run.context.lower())
-            as_it_is = said is not None and said.state == state.on_github(record.state)
-            self._links[key] = said.target_url if said is not None and as_it_is else self.flow.run_url
+            self._links[key] = said.target_url if said and _is_of(record, said) else self.flow.run_url
         return self._links[key]
 
     def waits(self, records: list[Record]) -> bool:
         """Whether a run launched here has not begun, or another's checkout may be waiting for its code."""
         starting = any(one.state is State.STARTING for one in self.engine.records())
         return super().waits(records) or (starting and time.monotonic() < self._until)
+
+
+def _is_of(record: Record, said: Status) -> bool:
+    """Whether a status is what a run has come to, and not an attempt before it."""
+    attempt = record.run.attempt
+    return said.state == state.on_github(record.state) and (attempt == 1 or f"attempt {attempt}" in said.description)

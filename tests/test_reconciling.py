@@ -154,6 +154,24 @@ def test_a_push_that_no_job_heard_of_is_launched(runner: Runner, waits: str) -> 
     assert words == [["success"]] * 3
 
 
+def test_a_comment_is_obeyed_and_its_run_reported_once(
+    runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha, _ = launched(runner, waits)
+    ended(runner)
+    reconciled(runner, 2)
+    runner.person.comment(sha, "/fyre rerun")
+    (again,) = reconciled(runner, 3)
+    assert again.run.attempt == 2
+    ended(runner)
+    reconciled(runner, 4)
+    ends = [(word, number) for word, number in said(runner, sha) if word == "success"]
+    assert len(ends) == 2
+    reconciled(runner, 5)
+    assert [one for one in said(runner, sha) if one[0] == "success"] == ends
+    assert len(runner.person.comments(sha)) == 2  # what was asked, and its answer
+
+
 def test_what_cannot_be_looked_at_keeps_no_end_from_being_reported(
     runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

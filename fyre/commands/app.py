@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import tempfile
 import threading
 import webbrowser
 from contextlib import suppress
@@ -49,13 +50,13 @@ def main(
     wanted = appmanifest.wish(host, org, url, name, checks=checks, teams=teams)
     safe = Keepsake(out, FILES)  # before anything is asked of the forge
     registration = registering.Registration(wanted)
-    try:
-        _invite(registration, safe.folder, browser=browser)
-        app = _exchanged(registration, config.api_of(wanted.host))
-        kept = _kept(registration, safe, app)
-    finally:
-        registration.close()
-        (safe.folder / PAGE).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="page-", dir=safe.folder, ignore_cleanup_errors=True) as place:
+        try:
+            _invite(registration, Path(place), browser=browser)
+            app = _exchanged(registration, config.api_of(wanted.host))
+            kept = _kept(registration, safe, app)
+        finally:
+            registration.close()
     sys.stdout.write(appmanifest.lines(wanted, app, str(kept["key"]), str(kept.get("webhook secret", ""))))
     _say(f"next: {app.page}/installations/new, where the repositories are chosen that it may see")
 

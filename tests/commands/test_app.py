@@ -192,7 +192,7 @@ def test_without_a_browser_the_address_is_pasted(github: GitHub, tmp_path: Path)
     ) as ran:
         said = [ran.stderr.readline() for _ in range(4)]
         assert "register.html" in said[2]
-        saved = tmp_path / "out" / "register.html"
+        (saved,) = (tmp_path / "out").glob("*/register.html")
         assert stat.S_IMODE(saved.stat().st_mode) == 0o600
         address = said[0].split()[-1]
         assert requests.get(address).text == saved.read_text()
@@ -205,7 +205,7 @@ def test_without_a_browser_the_address_is_pasted(github: GitHub, tmp_path: Path)
     assert ran.returncode == 0, err
     assert "appId: 4711" in out
     assert github.exchanged == ["/api/v3/app-manifests/abc/conversions"]
-    assert not saved.exists()
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["private-key.pem", "webhook-secret"]
 
 
 @pytest.mark.parametrize(
