@@ -228,8 +228,10 @@ class Ledger:
             return
         if about not in self._doubtful or not self.checks.is_there(record):
             self._doubtful.add((key, CHECK))
-            told = self.checks.write(record, self.url(key))
-            self.turns.pace = self.turns.pace.wrote(self.turns.clock())
+            try:
+                told = self.checks.write(record, self.url(key))
+            finally:
+                self.turns.pace = self.turns.pace.wrote(self.turns.clock())
             if told is not None:
                 self._hear(told)
         self.engine.annotate(key, reported=json.dumps(read_note(record.reported) | {CHECK: _word(record)}))

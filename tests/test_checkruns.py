@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from fyre import checkruns, ledger
 from fyre import config as configs
@@ -180,11 +183,44 @@ def test_a_click_is_read() -> None:
     headers = {"x-github-event": "check_run"}
     event = webhook.parse("https://api.github.com", headers, payload())
     assert isinstance(event, Rerequested)
-    assert (event.sha, event.actor, event.name, event.check_id) == ("b" * 40, "ada", "train", 5)
+    assert (event.sha, event.actor, event.name, event.number) == ("b" * 40, "ada", "train", 5)
     assert isinstance(webhook.parse("f", headers, payload(name="lint")), Nothing)
     assert isinstance(webhook.parse("f", headers, payload().replace(b"rerequested", b"completed")), Nothing)
     with pytest.raises(MalformedError):
         webhook.parse("f", headers, payload(head_sha="main"))
+
+
+def test_the_button_of_all_reruns_all_and_a_redelivery_nothing(checked: Person) -> None:
+    sha = checked.run("true", "Fyre-Run: echo two", "Fyre-Name: two")
+    check(checked, sha, 2)
+    told = {**checked.api(""), "full_name": "ada/lab"}
+    body = json.dumps({"action": "rerequested", "check_suite": {"id": 7, "head_sha": sha},
+                       "sender": {"login": "ada", "type": "User"}, "repository": told}).encode()  # fmt: skip
+    secret = checked.up.embedded.webhook_secret.encode()
+
+    def deliver(guid: str) -> None:
+        signature = "sha256=" + hmac.new(secret, body, "sha256").hexdigest()
+        headers = {"X-GitHub-Event": "check_suite", "X-GitHub-Delivery": guid, "X-Hub-Signature-256": signature}
+        assert requests.post(f"{checked.up.url}/webhook", data=body, headers=headers).status_code == 202
+
+    first, second = str(uuid.uuid4()), str(uuid.uuid4())
+    for guid, count in ((first, 4), (first, 4), (second, 6)):
+        deliver(guid)
+        check(checked, sha, count)
+        until(lambda: noted(checked, sha))
+    assert len(checked.ran()) == 6
+
+
+@pytest.mark.parametrize(
+    ("headers", "change"),
+    [({}, {}), ({"x-github-delivery": "x"}, {}), ({"x-github-delivery": str(uuid.UUID(int=1))}, {"check_suite": None})],
+)
+def test_a_click_on_all_without_what_tells_it_apart_is_malformed(
+    headers: dict[str, str], change: dict[str, Any]
+) -> None:
+    told = {**json.loads(payload()), "check_suite": {"head_sha": "b" * 40}, **change}
+    with pytest.raises(MalformedError):
+        webhook.parse("f", {"x-github-event": "check_suite", **headers}, json.dumps(told).encode())
 
 
 def said(tmp_path: Path, **more: str) -> dict[str, str]:

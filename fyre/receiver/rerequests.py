@@ -1,4 +1,4 @@
-"""The Re-run button of a check run: what `/fyre rerun NAME` is, given by a click."""
+"""The Re-run buttons of check runs: what ``/fyre rerun [NAME]`` is, given by a click."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def obey(hands: Hands, event: Rerequested) -> None:
-    """Run it once more, for whoever may write; each check run once, however often it is told. Raises ``TryAgainError``.
+    """Run it once more, for whoever may write; once, however often it is told. Raises ``TryAgainError``.
 
     An attempt has a check run of its own, so a click on that is another rerun.
     """
@@ -24,6 +24,6 @@ def obey(hands: Hands, event: Rerequested) -> None:
         log.info("a rerun needs write permission", extra=about)
         return
     # A comment's number makes its reruns what they are, and there is none below zero.
-    said = Said(event.repository, event.sha, event.actor, "", -event.check_id, at=hands.clock())
+    said = Said(event.repository, event.sha, event.actor, "", -event.number, at=hands.clock())
     answer = reruns.rerun(hands, Order(said, Command("rerun", event.name), event.sha))
     log.info("a check run was asked for again", extra={**about, "answer": answer})

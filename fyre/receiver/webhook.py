@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,13 +70,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Rerequested:
-    """A click on the Re-run button of one of our check runs."""
+    """A click on the Re-run button of one of our check runs, or on the one of all of a commit's."""
 
     repository: Repository
     sha: str
     actor: str
-    name: str  # of the run
-    check_id: int
+    name: str  # of the run; "" for all
+    number: int  # what makes it this click, whenever it is told again
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,13 @@ def verify(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) ->
 def parse(forge: str, headers: Mapping[str, str], body: bytes) -> Event:
     """What a verified delivery means. ``forge`` is the API's base URL. Raises ``MalformedError``."""
     event = headers.get("x-github-event", "")
-    if event not in _READERS:
+    if event not in _READERS and event != "check_suite":
         return Nothing(f"event {event[:40] or '(none)'} starts nothing")
     try:
-        return _READERS[event](forge, json.loads(body))
+        data = json.loads(body)
+        if event == "check_suite":
+            return _on_suite(forge, data, headers.get("x-github-delivery", ""))
+        return _READERS[event](forge, data)
     except RecursionError as error:
         raise MalformedError("JSON nested too deeply") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -153,15 +157,25 @@ def _said(forge: str, data: Any, *, sha: str = "", pull: int = 0) -> Event:  # n
 
 
 def _on_check(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
-    """GitHub tells ``rerequested`` to the App that made the check run, and to no other."""
+    context, number = _text(data["check_run"]["name"]), int(data["check_run"]["id"])
+    if not context.startswith("fyre/"):
+        return Nothing("no run of ours")
+    return _clicked(forge, data, data["check_run"]["head_sha"], context.removeprefix("fyre/"), number)
+
+
+def _on_suite(forge: str, data: Any, delivery: str) -> Event:  # noqa: ANN401 - what JSON holds
+    """A commit has one suite for good: what tells its clicks apart is the delivery, which keeps its GUID."""
+    return _clicked(forge, data, data["check_suite"]["head_sha"], "", uuid.UUID(delivery).int)
+
+
+def _clicked(forge: str, data: Any, sha: object, name: str, number: int) -> Event:  # noqa: ANN401 - what JSON holds
+    """GitHub tells ``rerequested`` to the App whose check runs these are, and to no other."""
+    sender = data.get("sender") or {}
     if data["action"] != "rerequested":
         return Nothing("a check run's other news are our own")
-    check, sender = data["check_run"], data.get("sender") or {}
-    context = _text(check["name"])
-    if not context.startswith("fyre/") or sender.get("type") == "Bot":
-        return Nothing("no run of ours, or nobody who clicked")
-    actor, sha = _text(sender.get("login") or ""), _sha(check["head_sha"])
-    return Rerequested(_repository(forge, data), sha, actor, context.removeprefix("fyre/"), int(check["id"]))
+    if sender.get("type") == "Bot":
+        return Nothing("nobody clicked")
+    return Rerequested(_repository(forge, data), _sha(sha), _text(sender.get("login") or ""), name, number)
 
 
 def _repository(forge: str, data: Any) -> Repository:  # noqa: ANN401 - what JSON holds
