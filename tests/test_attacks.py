@@ -13,8 +13,7 @@ import pytest
 import requests
 
 from tests import apps
-from tests.embedded.conftest import until
-from tests.receiver.installed import Make, World, make, world
+from tests.receiver.installed import Make, World, make, until, world
 from tests.receiver.troubled import Asked
 
 __all__ = ["make", "world"]  # fixtures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,13 +21,21 @@ from fyre.receiver.reconcile import Sweep
 from fyre.serving import Serve
 from tests import apps
 from tests.conftest import git
-from tests.embedded.conftest import served, until
+from tests.embedded.conftest import served
 from tests.receiver.troubled import Front
 
 _numbers = count()
 PAUSES = ledger.MENDED
 URL = "https://fyre.example.org"
 FAST = Ceilings(0.0, ((1000, 1.0),))
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait for something that will happen, and leave the processor to it meanwhile."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
 
 
 @dataclass
@@ -63,7 +72,9 @@ class Lab:
         self.git("push", "-q", "origin", "main")
         return sha
 
-    def moved(self, name: str) -> None:
+    def rename(self, name: str) -> None:
+        """Give it another name or owner, here as there."""
+        self.world.front.rename(self.name, name)
         self.name = name
         self.git("remote", "set-url", "origin", f"{self.world.base}/{name}.git")
 
@@ -127,10 +138,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes repositories, each with one commit; what waits to be tried again does not wait for long."""
-    monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.1))
-    monkeypatch.setattr(ledger, "MENDED", (0.01, 0.1))
-    monkeypatch.setattr(later, "RETRY", (0.01, 0.1))
-    monkeypatch.setattr(later, "MENDED", 0.1)
+    monkeypatch.setattr(ledger, "BACKOFF", (0.05, 0.2))
+    monkeypatch.setattr(ledger, "MENDED", (0.05, 0.2))
+    monkeypatch.setattr(later, "RETRY", (0.05, 0.2))
+    monkeypatch.setattr(later, "MENDED", 0.2)
     monkeypatch.setattr(pacing, "BARE", 0.1)
     world.serve.receiver.hands.ledger.turns.pace = Pace(FAST)
 
