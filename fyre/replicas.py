@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 from fyre import clusters, httpserver
@@ -34,55 +38,76 @@ class Replica:
         relay = config.get("relay")
         self._relay = clusters.relay_socket(relay) if relay else None
         self._doors = [door for door in (self.socket, self._relay) if door is not None]
+        self._addresses = [f"{config.get('advertise')}:{door.getsockname()[1]}" for door in self._doors]
+        # The number: of two with the same name, as of hosts made from one image, each would take the lease for its own.
+        identity = " ".join([f"{socket.gethostname()}_{secrets.token_hex(4)}", *self._addresses])
         namespace, _, name = str(config.get("lease")).partition("/")
+        self._told = False
+        self._stop: Callable[[], None] = lambda: None  # ends what is being done now
         try:
             api = Api(config.get("kubeconfig"), config.get("context"))
-            self._election = Election(api, namespace, name, self._identity())
+            self._election = Election(api, namespace, name, identity)
         except TryAgainError as error:
             raise UserError(str(error), hint="is the API server there? a pod is started again by itself") from error
 
     def serve(self) -> None:
         """Be a door until it is this one's turn to lead, then lead; until interrupted."""
+        signal.signal(signal.SIGTERM, self._on_term)
         try:
-            if not asyncio.run(self._stand_by()):
+            asyncio.run(self._stand_by())
+            if self._told:
                 log.info("stopped")
-                return
-            # uvicorn stops on it, and raises it anew when it has stopped: that it did is no failure.
-            signal.signal(signal.SIGTERM, lambda *_: None)
-            Serve(self._config, self.socket, self._relay).serve()
+            else:
+                self._lead()
         finally:
             self._election.resign()
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
-    async def _stand_by(self) -> bool:
-        """Hand on until it is our turn: True. False when we were told to stop."""
-        turn, told, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _set, told, turn)
-        self._election.start(lambda: _wake(loop, turn), _end)
+    async def _stand_by(self) -> None:
+        """Hand on until it is our turn, or we are told to stop."""
+        end, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = partial(_wake, loop, end)
+        if self._told:
+            return
+        self._election.start(partial(_wake, loop, end), _end, _live_for)
         log.info("stands by", extra={"url": self._config.get("url")})
-        await Standby(self._doors, self._leader).serve(turn)
-        return not told.is_set()
+        await Standby(self._doors, self._leader).serve(end)
+        self._stop = lambda: None
 
-    def _identity(self) -> str:
-        """Pod, and where the others reach its doors."""
-        host = self._config.get("advertise")
-        return " ".join([socket.gethostname(), *(f"{host}:{door.getsockname()[1]}" for door in self._doors)])
+    def _lead(self) -> None:
+        served = Serve(self._config, self.socket, self._relay)
+        self._stop = served.stop
+        if self._told:  # while all of it was put together
+            served.stop()
+        served.serve()
+
+    def _on_term(self, *_: object) -> None:
+        """Of the whole life, uvicorn's own time excepted: it raises the signal anew when it has stopped."""
+        self._told = True
+        self._stop()
 
     def _leader(self) -> list[Address] | None:
+        """Where whoever leads is reached; nobody, where that is this one: its last life's lease, or a wrong name."""
         _, *addresses = self._election.holder().split() or [""]
-        if len(addresses) != len(self._doors) or self._election.holder() == self._identity():
+        if len(addresses) != len(self._doors) or addresses == self._addresses:
             return None
         split = [address.rpartition(":") for address in addresses]
+        if not all(port.isdecimal() and int(port) < 65536 for _, _, port in split):  # a lease that is not of ours
+            return None
         return [(host.strip("[]"), int(port)) for host, _, port in split]
 
 
 def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    loop.call_soon_threadsafe(event.set)
+    with suppress(RuntimeError):  # closed: we were told to stop in the moment in which we came to lead
+        loop.call_soon_threadsafe(event.set)
 
 
-def _set(*events: asyncio.Event) -> None:
-    for event in events:
-        event.set()
+def _live_for(seconds: float) -> None:
+    """Have the kernel kill us when that is over: who was stopped for long must not do one thing more when it goes on.
+
+    Two seconds before, so that the next leader has not even begun; the election itself ends us earlier, and says why.
+    """
+    signal.setitimer(signal.ITIMER_REAL, max(seconds - 2, 0.001))
 
 
 def _end() -> NoReturn:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,9 @@ _ALIVE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n
 """A comment, as Prometheus' text format has them."""
 
 _OWN = (b"GET /healthz ", b"GET /metrics ")  # asked of each receiver, not of whoever leads
+_SILENT = 30.0  # seconds that a visitor may take to say something
+_LINGER = 2.0  # seconds that one whom the leader has answered may take to end
+_MOST = 400  # connections handed on at once, two descriptors each: of 1,024 in all, where nobody has raised that
 
 Address = tuple[str, int]
 
@@ -34,7 +38,8 @@ class Standby:
     def __init__(self, doors: Sequence[socket.socket], leader: Callable[[], Sequence[Address] | None]) -> None:
         """The first of the doors speaks HTTP, and says itself that this process lives. ``leader``: None is nobody."""
         self._doors, self._leader = doors, leader
-        self._carried: set[asyncio.Task[None]] = set()
+        self._visits: set[asyncio.Task[None]] = set()
+        self._carried = 0
 
     async def serve(self, until: asyncio.Event) -> None:
         """Carry until then; the doors stay open, and who still waits at one is served by whoever listens next."""
@@ -44,48 +49,80 @@ class Standby:
         await until.wait()
         for server in servers:
             server.close()
-        for task in tuple(self._carried):
+        for task in tuple(self._visits):
             task.cancel()
-        await asyncio.gather(*self._carried, return_exceptions=True)
+        await asyncio.gather(*self._visits, return_exceptions=True)
 
     def _visit(self, number: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
         def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.get_running_loop().create_task(self._serve(number, reader, writer))
-            self._carried.add(task)
-            task.add_done_callback(self._carried.discard)
+            self._visits.add(task)
+            task.add_done_callback(self._visits.discard)
 
         return visit
 
     async def _serve(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            first = await reader.read(_PIECE)
+            first = await asyncio.wait_for(_first(reader), _SILENT)
             if number == 0 and first.startswith(_OWN):
                 writer.write(_ALIVE)
-                await writer.drain()
             elif first:
-                await self._carry(number, first, reader, writer)
+                await self._hand_on(number, first, reader, writer)
+            writer.close()
+            await writer.wait_closed()  # who reads slowly may still hear the end
         except OSError as error:
             log.info("a connection could not be handed on", extra={"why": str(error)})
         finally:
-            writer.close()
+            writer.transport.abort()
 
-    async def _carry(
+    async def _hand_on(
         self, number: int, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        there, back = await asyncio.wait_for(self._reach(number), PATIENCE)
+        if self._carried >= _MOST:  # a flood; or a circle, where what is said to be the leader's address is a Service's
+            raise OSError(f"{_MOST} others are being handed on")
+        self._carried += 1
         try:
-            back.write(first)
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            there, back = await asyncio.wait_for(self._reach(number), PATIENCE)
+            try:
+                back.write(first)
+                await _carry(_pump(reader, back), _pump(there, writer))
+            finally:
+                back.transport.abort()
         finally:
-            back.close()
+            self._carried -= 1
 
     async def _reach(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while True:
             leader = self._leader()
             if leader is not None:
-                with suppress(OSError):
+                with suppress(OSError, ValueError):  # ValueError: a name that can be no host's
                     return await asyncio.wait_for(asyncio.open_connection(*leader[number]), _CONNECT)
             await asyncio.sleep(_PAUSE)
+
+
+async def _first(reader: asyncio.StreamReader) -> bytes:
+    """What a visitor says first: enough of it to know whom it is for."""
+    first = b""
+    while any(own.startswith(first) for own in _OWN) and (piece := await reader.read(_PIECE)):
+        first += piece
+    return first
+
+
+async def _carry(there: Coroutine[Any, Any, None], back: Coroutine[Any, Any, None]) -> None:
+    """Until both ways have ended, or one failed; soon after the way back: a leader that has ended answers no more."""
+    loop = asyncio.get_running_loop()
+    ways = [loop.create_task(there), loop.create_task(back)]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        if ways[1].done():
+            await asyncio.wait(ways, timeout=_LINGER, return_when=asyncio.FIRST_EXCEPTION)
+        else:
+            await ways[0]  # raises what it failed with
+            await ways[1]
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import select
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import requests
@@ -88,6 +90,10 @@ def said(address: Address, text: bytes) -> bytes:
         return heard
 
 
+def visit(replica: Replica) -> socket.socket:
+    return socket.create_connection(replica.addresses[0], timeout=20)
+
+
 def test_each_door_leads_to_its_own(replica: Replica) -> None:
     with echo() as other, echo() as relay:
         replica.leader = [("127.0.0.1", 1), relay]  # nobody listens at the first
@@ -115,6 +121,73 @@ def test_it_says_itself_that_it_lives(replica: Replica) -> None:
         assert (answer.status_code, answer.text) == (200, "# standby\n")
 
 
+def test_it_says_so_also_where_the_question_comes_in_pieces(replica: Replica) -> None:
+    with socket.create_connection(replica.addresses[0], timeout=20) as visitor:
+        visitor.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (b"G", b"ET /hea", b"lthz HTTP/1.1\r\n\r\n"):
+            visitor.sendall(piece)
+            select.select([visitor], [], [], 0.05)  # so that they don't arrive as one
+        assert everything(visitor).endswith(b"# standby\n")
+
+
+def test_who_says_nothing_is_let_go(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby, "_SILENT", 0.1)
+    with visit(replica) as visitor:
+        assert everything(visitor) == b""
+
+
+def test_a_circle_of_doors_ends(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where each says that it is reached at an address that is all of theirs."""
+    monkeypatch.setattr(standby, "_MOST", 20)
+    other = Replica()
+    try:
+        replica.leader, other.leader = other.addresses, replica.addresses
+        assert said(replica.addresses[1], b"a webhook") == b""
+        with echo() as leader:
+            other.leader = [leader, leader]
+            assert said(replica.addresses[1], b"a webhook") == b"a webhook"
+    finally:
+        other.close()
+
+
+def test_a_leader_s_address_that_is_none_is_nobody_s(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(standby, "PATIENCE", 0.3)
+    replica.leader = [("..", 80)] * 2
+    assert said(replica.addresses[0], b"a webhook") == b""
+    replica.stop()
+    gc.collect()  # a task that failed unheard is told of when it is forgotten
+    assert not [one for one in caplog.records if one.name == "asyncio"]
+
+
+def test_who_reads_nothing_is_let_go_when_it_stops(replica: Replica) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as leading:
+        replica.leader = [leading.getsockname()[:2]] * 2
+        with visit(replica) as visitor:
+            visitor.sendall(b"GET /runs")
+            taken, _ = leading.accept()
+            with taken:
+                taken.setblocking(False)
+                while select.select([], [taken], [], 0.3)[1]:  # until all buffers are full
+                    taken.send(bytes(65536))
+                replica.stop()
+            with suppress(ConnectionResetError):
+                everything(visitor)
+
+
+def test_who_does_not_end_when_the_leader_has_is_let_go(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby, "_LINGER", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as leading:
+        replica.leader = [leading.getsockname()[:2]] * 2
+        with visit(replica) as visitor:
+            visitor.sendall(b"GET /runs")
+            leading.accept()[0].close()
+            assert everything(visitor) == b""
+            with pytest.raises(ConnectionError):
+                visitor.sendall(bytes(100_000_000))
+
+
 def test_the_next_listener_gets_who_comes_later(replica: Replica) -> None:
     """The doors stay open when it stops: between the two no connection is refused."""
     replica.stop()
@@ -129,8 +202,8 @@ def test_a_leader_that_dies_ends_what_it_served(replica: Replica) -> None:
     with socket.create_server(("127.0.0.1", 0)) as leading:
         replica.leader = [leading.getsockname()[:2]] * 2
         with socket.create_connection(replica.addresses[0], timeout=10) as visitor:
-            visitor.sendall(b"GET /")
+            visitor.sendall(b"GET /runs")
             taken, _ = leading.accept()
-            assert taken.recv(5) == b"GET /"
+            assert taken.recv(9) == b"GET /runs"
             taken.close()
             assert visitor.recv(1) == b""

@@ -134,6 +134,37 @@ def test_a_leader_that_dies_loses_nothing(
     assert lease.spec.holder_identity is None
 
 
+def test_a_leader_that_was_stopped_says_nothing_more_when_it_goes_on(
+    start: Callable[[str], Replica], forge: Served, repo: Path, admin: access.Admin, namespace: str
+) -> None:
+    """It is killed before it does anything: what it knows is old, and pending would be said of what has ended."""
+    first = start("first")
+    until(lambda: first.leads)
+    second = start("second")
+    until(lambda: second.says("/healthz") == "# standby\n")
+    forge.forge.start(f"{first.url}/webhook")
+    github = GitHub(forge, repo)
+    pushed = [github.push(f"sleep {number}") for number in range(4)]
+    until(lambda: github.statuses(pushed[0]))
+    first.process.send_signal(signal.SIGSTOP)
+    until(lambda: second.leads, DURATION + 60)
+    assert [github.final(sha)["state"] for sha in pushed] == ["success"] * 4
+    first.process.send_signal(signal.SIGCONT)
+    assert first.process.wait(30) == -signal.SIGALRM
+    for sha in pushed:
+        assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
+        assert len(admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}").items) == 1
+
+
+def test_who_is_told_to_stop_while_it_comes_to_lead_stops(
+    start: Callable[[str], Replica], admin: access.Admin, namespace: str
+) -> None:
+    replica = start("only")
+    until(lambda: "leads lease=fyre" in replica.log.read_text())
+    assert replica.end(signal.SIGTERM) == 0
+    assert admin.leases.read_namespaced_lease("fyre", namespace).spec.holder_identity is None
+
+
 def test_a_leader_whose_lease_is_taken_ends_at_once(
     start: Callable[[str], Replica], admin: access.Admin, namespace: str
 ) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
-import urllib3
 from kubernetes import client
 from kubernetes.client import ApiException
 from kubernetes.leaderelection import electionconfig, leaderelection
@@ -45,13 +46,16 @@ class Election:
         self._thread: threading.Thread | None = None
         logging.getLogger("leaderelection").setLevel(logging.WARNING)  # it has a line for each try
 
-    def start(self, begun: Callable[[], None], lost: Callable[[], None]) -> None:
+    def start(
+        self, begun: Callable[[], None], lost: Callable[[], None], kept: Callable[[float], None] = lambda _: None
+    ) -> None:
         """Run for it in a thread: ``begun`` is called when this one leads, ``lost`` when it does no more.
 
-        ``lost`` must end at once all that only a leader may do: in five seconds at most another one leads.
+        ``lost`` must end at once all that only a leader may do: five seconds later another one may lead. ``kept`` is
+        told, each time that the lease is made or kept ours, for how many seconds from now on it surely is.
         """
         self._begun, self._lost = begun, lost
-        self._lock.taken = self._end
+        self._lock.taken, self._lock.kept = self._end, kept
         self._thread = threading.Thread(target=self._run, name="leader election", daemon=True)
         self._thread.start()
 
@@ -62,9 +66,10 @@ class Election:
     def resign(self) -> None:
         """Be a candidate no more, by one's own will; another may lead at once. Takes two seconds."""
         self._over.set()
+        self._lock.released = True
+        if self._thread is not None:  # first: what it asks for just now may make the lease ours
+            self._thread.join(DEADLINE)
         self._lock.release()
-        if self._thread is not None:
-            self._thread.join()
 
     def _run(self) -> None:
         made: Any = electionconfig.Config  # it comes without types, as all of it
@@ -73,9 +78,19 @@ class Election:
             elected(made(self._lock, DURATION, DEADLINE, RETRY, self._begin, self._end)).run()
 
     def _begin(self) -> None:
+        if self._over.is_set():
+            return
         log.info("leads", extra={"lease": self._lock.name})
         self._leads.set()
         self._begun()
+        self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """The library gives up only between two tries, by the wall clock: too late where answers are slow."""
+        while (left := self._lock.renewed + DEADLINE - time.monotonic()) > 0:
+            if self._over.wait(left):
+                return
+        self._end()
 
     def _end(self) -> None:
         if self._leads.is_set() and not self._over.is_set():
@@ -99,7 +114,11 @@ class _Timely:
 
 
 class _Lock:
-    """The library's lock, to which a server out of reach is a round that failed and no end of the election."""
+    """The library's lock, to which whatever goes wrong is a round that failed and no end of the election.
+
+    Another's lease runs out when this process has seen no change of it for so long, whatever the wall clocks say, and
+    when it is deleted too: its holder is still at work.
+    """
 
     def __init__(self, api: Api, name: str, namespace: str, identity: str) -> None:
         made: Any = LeaseLock
@@ -107,25 +126,41 @@ class _Lock:
         self._lock = made(name, namespace, identity)
         self._lock.api_instance = _Timely(client.CoordinationV1Api(client.ApiClient(api.client.configuration)))
         self.taken: Callable[[], None] = lambda: None  # called when it is seen to be another's
+        self.kept: Callable[[float], None] = lambda _: None  # called when it is ours for so many seconds
         self.holder = ""
-        self._released = False
+        self.renewed = 0.0  # monotonic: when we asked for what made, or keeps, it ours
+        self.released = False
+        self._seen: dict[str, Any] = {}
+        self._theirs_until = 0.0  # monotonic
+        self._trouble = ""
 
     def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """What stands there, or why that can't be known."""
-        if self._released:
+        if self.released:
             raise _OverError
         return self._got(name, namespace)
 
     def _got(self, name: str, namespace: str) -> tuple[bool, Any]:
         try:
             there, found = self._lock.get(name, namespace)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            return False, ApiException(reason=str(error))
+        except Exception as error:
+            # Not only the server answers, but what stands before it too, and the library trips over what is no Lease:
+            # without this thread nobody would lead, or a leader never hear that it does no more.
+            there, found = False, ApiException(reason=f"{type(error).__name__}: {error}")
         if there:
-            self.holder = found.holder_identity or ""
-            if self.holder not in {"", self.identity}:
-                self.taken()
+            self._see(found)
+        self._tell("" if there or found.status == HTTPStatus.NOT_FOUND else str(found.reason))
         return there, found
+
+    def _see(self, found: Any) -> None:  # noqa: ANN401 - the library's record, without types
+        self.holder = found.holder_identity or ""
+        if self.holder in {"", self.identity}:
+            self._theirs_until = 0.0
+        elif vars(found) != self._seen:
+            self._theirs_until = time.monotonic() + DURATION
+        self._seen = dict(vars(found))
+        if self.holder not in {"", self.identity}:
+            self.taken()
 
     def create(self, name: str, namespace: str, election_record: object) -> bool:
         """Whether it is ours now."""
@@ -133,19 +168,31 @@ class _Lock:
 
     def update(self, name: str, namespace: str, updated_record: object) -> bool:
         """Whether it is (still) ours."""
-        return not self._released and self._tried(self._lock.update, name, namespace, updated_record)
+        return not self.released and self._tried(self._lock.update, name, namespace, updated_record)
 
     def release(self) -> None:
         """Leave it to the first who asks."""
-        self._released = True
         there, record = self._got(self.name, self.namespace)
         if there and record.holder_identity == self.identity:
             record.holder_identity = None
             self._tried(self._lock.update, self.name, self.namespace, record)
 
     def _tried(self, ask: Callable[..., bool], *about: object) -> bool:
-        try:
-            return ask(*about)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            log.warning("the lease: %s", error)
+        asked_at = time.monotonic()
+        if asked_at < self._theirs_until:
             return False
+        try:
+            done = ask(*about)
+        except Exception as error:  # as above
+            self._tell(f"{type(error).__name__}: {error}")
+            return False
+        if done and not self.released:
+            self.renewed = asked_at
+            self.kept(asked_at + DURATION - time.monotonic())
+        return done
+
+    def _tell(self, trouble: str) -> None:
+        """Each trouble once, not at each try."""
+        if trouble and trouble != self._trouble:
+            log.warning("the lease: %s", trouble)
+        self._trouble = trouble
