@@ -115,7 +115,7 @@ def test_a_run_finds_no_credential_and_no_log_goes_to_the_forge(world: World, ma
     lab = make()
     sha = lab.run("env; git config --list; cat .git/config .git/FETCH_HEAD; git remote -v; cat /proc/$$/environ;"
                   " echo hunter2-in-a-log; exit 3")  # fmt: skip
-    assert lab.final(sha) == "exit 3 · 0s"
+    assert lab.final(sha).startswith("exit 3 · ")
     log = lab.log(sha)
     assert f"FYRE_SHA={sha}" in log
     assert not [one for one in secrets(world) if one in log]

@@ -140,7 +140,7 @@ def test_trouble_that_ends(
                 until(lambda said=said: lines(caplog, said))
                 assert [one["state"] for sha in shas for one in lab.statuses(sha)] == ["pending"]
         world.sweep()
-        assert [lab.final(sha) for sha in shas] == ["exit 0 · 0s"] * len(shas)
+        assert all(lab.final(sha).startswith("exit 0") for sha in shas)
     assert (tmp_path / "ran").read_text() == "\n" * len(shas)
 
 
@@ -158,10 +158,10 @@ def test_a_repository_that_is_renamed_or_transferred_while_a_run_is_on(
     make(name=name)  # another repository, of which that is the name now
     with no_secret_no_bug(world, caplog):
         gate.touch()
-        assert [lab.final(sha) for lab, sha in zip(labs[:2], shas[:2], strict=True)] == ["exit 0 · 0s"] * 2
+        assert all(lab.final(sha).startswith("exit 0") for lab, sha in zip(labs[:2], shas[:2], strict=True))
         world.sweep()  # who is transferred leaves the token that knew it: the list of the other account has it
-        assert moved.final(shas[2]) == "exit 0 · 0s"
-        assert renamed.final(renamed.run(f"echo >> {ran}")) == "exit 0 · 0s"
+        assert moved.final(shas[2]).startswith("exit 0")
+        assert renamed.final(renamed.run(f"echo >> {ran}")).startswith("exit 0")
         world.sweep(anew=True)
         until(lambda: not world.serve.receiver.waiting())
     assert len(ran.read_text()) == 4
