@@ -44,6 +44,9 @@ CROWDED = 900
 CHECK = "check run"
 """Under this a note says for which end a check run was made; it is a turn's third part as well."""
 
+SAYING = "saying"
+"""The third part of the turn of what is no status."""
+
 PENDING_WORD = "pending"
 """What a note says of every state that is not final."""
 
@@ -60,6 +63,16 @@ class Owed:
     status: Status
     key: str = ""
     word: str = ""  # what the record's note will say
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What is no status and has its turn as well, such as an answer to a comment. ``write`` is one request."""
+
+    repository: Repository
+    name: str  # what it is about, once in a repository
+    body: str
+    write: Callable[[], object]
 
 
 def owed(record: Record, url: str) -> list[Owed]:
@@ -97,6 +110,7 @@ class Ledger:
     checks: CheckRuns | None = None  # for an App, beside the statuses
     turns: Turns = field(default_factory=Turns)
     _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
+    _sayings: dict[tuple[int, str, str], Saying] = field(default_factory=dict)
     _doubtful: set[tuple[str, str]] = field(default_factory=set)  # keys and SHAs: the POST may have been made already
     _unnoted: dict[tuple[str, str], tuple[Owed, float]] = field(default_factory=dict)  # posted, and when to note that
     _troubles: dict[int, str] = field(default_factory=dict)  # by the repository's id: what was said of it
@@ -138,10 +152,22 @@ class Ledger:
             self._wanted[ident] = Owed(repository, sha, wanted)
         self.turns.put(Rank.WANTED, ident, repository.id)
 
+    def say(self, saying: Saying) -> None:
+        """Owe what is no status; it is forgotten when we stop, and whoever owes it can tell from the forge."""
+        ident = saying.repository.id, saying.name, SAYING
+        with self._mutex:
+            self._sayings[ident] = saying
+        self.turns.put(Rank.WANTED, ident, saying.repository.id)
+
+    def unsaid(self, repository: Repository) -> list[str]:
+        """The texts that are still to be said in a repository."""
+        with self._mutex:
+            return [one.body for one in self._sayings.values() if one.repository.id == repository.id]
+
     def idle(self) -> bool:
         """Whether nothing is wanted that no record remembers; what records owe is ``owed``."""
         with self._mutex:
-            return not self._wanted
+            return not self._wanted and not self._sayings
 
     def owes(self, record: Record) -> bool:
         """Whether a status of this run is still to be written, where it has the say; of an end, to be noted as well."""
@@ -180,6 +206,8 @@ class Ledger:
                 self._write_record(ident)
             elif ident[2] == CHECK:
                 self._write_check(ident)
+            elif ident[2] == SAYING:
+                self._write_saying(ident)
             else:
                 self._write_wanted(ident)
         except Exception as error:
@@ -214,6 +242,21 @@ class Ledger:
         with self._mutex:
             if self._wanted.get(ident) is wanted:
                 del self._wanted[ident]
+
+    def _write_saying(self, ident: tuple[int, str, str]) -> None:
+        """Say it once; where we may not, it stays unsaid."""
+        with self._mutex:
+            saying = self._sayings.get(ident)
+        if saying is None:
+            return
+        try:
+            saying.write()
+        except UserError as error:
+            log.warning("not said: %s", error)
+        finally:
+            self.turns.pace = self.turns.pace.wrote(self.turns.clock())
+        with self._mutex:
+            del self._sayings[ident]
 
     def _beside(self, record: Record) -> None:
         """Have a check run made of a run whose end is posted: when there is room, as with all that can be missed."""

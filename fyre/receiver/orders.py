@@ -8,10 +8,11 @@ comment's id, and to cancel twice is to cancel once.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from fyre import units
-from fyre.errors import UserError
 from fyre.forge import HiddenError, NotFoundError
+from fyre.ledger import Saying
 from fyre.receiver import acts, answers, comments, conversations, places, reruns
 from fyre.receiver.comments import Command
 from fyre.receiver.hands import Hands
@@ -35,6 +36,7 @@ def obey(hands: Hands, said: Said) -> None:
     if said.actor == me and answers.is_one(said.body):
         return
     ours = [one.body for one in conversations.thread(hands.forge, said) if one.author == me]
+    ours += hands.ledger.unsaid(said.repository)
     if answers.name(said) in answers.answered(ours):
         return
     if hands.forge.permission(said.repository, said.actor) in MAY_WRITE:
@@ -71,7 +73,6 @@ def _done(hands: Hands, said: Said) -> str:
 
 def _answer(hands: Hands, said: Said, text: str, *, refused: bool = False) -> None:
     log.info("answered %s in %s of %s: %s", said.actor, answers.name(said), said.repository.name, text)
-    try:
-        conversations.say(hands.forge, said, answers.marked(said, text, refused=refused))
-    except UserError as error:  # what was asked for is done all the same
-        log.warning("not answered: %s", error)
+    body = answers.marked(said, text, refused=refused)
+    write = partial(conversations.say, hands.forge, said, body)
+    hands.ledger.say(Saying(said.repository, answers.name(said), body, write))
