@@ -5,14 +5,18 @@ PyYAML and jsonschema are loaded only when there is something to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fyre import units
 
 if TYPE_CHECKING:
+    from yaml.events import Event
     from yaml.nodes import Node
+
+DEEPEST = 50
+"""Lists and mappings in each other that a document may have; a policy has no use for ten."""
 
 T = TypeVar("T")
 
@@ -86,9 +90,7 @@ def read(text: str) -> Document | None:
     import yaml
 
     try:
-        # An alias can make a few lines into gigabytes once walked, and nobody needs one here.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise BadYamlError(1, "YAML aliases are not taken", "write the values out")
+        _bounded(yaml.parse(text, Loader=yaml.SafeLoader))
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             return None
@@ -100,6 +102,24 @@ def read(text: str) -> Document | None:
         raise BadYamlError(line, f"not YAML: {error.problem}", "check the indentation and the colons") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadYamlError(1, "not YAML", "check for characters that YAML does not allow") from error
+
+
+def _bounded(events: Iterable[Event]) -> None:
+    """Raises ``BadYamlError`` for what costs far more to read than to write.
+
+    An alias makes a few lines into gigabytes once walked, and each level makes every token below it dearer: three
+    thousand brackets keep PyYAML busy for seconds. Nobody needs either here.
+    """
+    import yaml
+
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise BadYamlError(1, "YAML aliases are not taken", "write the values out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise BadYamlError(line, f"more than {DEEPEST} lists or mappings in each other", "nest fewer")
 
 
 def _typed(loader: Any) -> Callable[[Node], Any]:  # noqa: ANN401 - PyYAML's own types know no scalars

@@ -169,7 +169,9 @@ BAD = [
     ("a: b: c\n", "line 1: 'a: b: c': not YAML", "check the indentation"),
     ("a: !x b\n", "line 1: 'a: !x b': not YAML", "check"),
     ("\0", "not YAML", "characters"),
-    ("a: " + "[" * 3000 + "]" * 3000, "not YAML", "characters"),
+    ("a: " + "[" * 3000 + "]" * 3000, "more than 50 lists or mappings in each other", "nest fewer"),
+    ("a:\n  " + "- " * 60 + "b\n", "line 2: '- - - ", "nest fewer"),
+    ("a: !x b\nb: " + "{c: " * 60 + "1" + "}" * 60, "line 2: ", "nest fewer"),
 ]  # fmt: skip
 
 
