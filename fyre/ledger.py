@@ -18,15 +18,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from fyre import status
 from fyre.checkruns import CheckRuns
+from fyre.debts import CHECK, CROWDED, PENDING_WORD, SAYING, Owed, Saying, owed, read_note, superfluous, word_of
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
 from fyre.forge import MENDABLE, Forge, FullError, HiddenError, LimitedError, NotFoundError
 from fyre.pacing import Told
 from fyre.run import Record, Repository
-from fyre.state import PENDING
 from fyre.status import Status
 from fyre.turns import Ident, Rank, Turns
 
@@ -38,65 +37,8 @@ BACKOFF = (1.0, 60.0)
 MENDED = (1.0, 600.0)
 """The same where somebody has to mend something first: repositories that stay so are to cost next to nothing."""
 
-CROWDED = 900
-"""Statuses of one commit and context from which on only ends are posted, with a warning: GitHub takes 1,000."""
-
-CHECK = "check run"
-"""Under this a note says for which end a check run was made; it is a turn's third part as well."""
-
-SAYING = "saying"
-"""The third part of the turn of what is no status."""
-
-PENDING_WORD = "pending"
-"""What a note says of every state that is not final."""
-
 LATE = 10.0
 """Seconds that a run must be pending for its note to say so; more, while there are statuses to write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owed:
-    """One status to write. ``key`` names the record that is told of it; "" where no engine keeps one."""
-
-    repository: Repository
-    sha: str
-    status: Status
-    key: str = ""
-    word: str = ""  # what the record's note will say
-
-
-@dataclass(frozen=True, slots=True)
-class Saying:
-    """What is no status and has its turn as well, such as an answer to a comment. ``write`` is one request."""
-
-    repository: Repository
-    name: str  # what it is about, once in a repository
-    body: str
-    write: Callable[[], object]
-
-
-def owed(record: Record, url: str) -> list[Owed]:
-    """What a record still owes the ledger, on its own SHA and on those that share its outcome. Pure."""
-    word = _word(record)
-    note = read_note(record.reported)
-    return [
-        Owed(record.run.repository, sha, status.of(record, url, carried=sha != record.run.sha), record.run.key, word)
-        for sha in (record.run.sha, *record.carried)
-        if note.get(sha) != word
-    ]
-
-
-def _word(record: Record) -> str:
-    return PENDING_WORD if record.state in PENDING else str(record.state)
-
-
-def _path(url: str) -> str:
-    return urlsplit(url).path
-
-
-def read_note(reported: str) -> dict[str, str]:
-    """SHA → ``pending`` or the final state that was posted there."""
-    return dict(json.loads(reported)) if reported else {}
 
 
 @dataclass
@@ -260,14 +202,14 @@ class Ledger:
 
     def _beside(self, record: Record) -> None:
         """Have a check run made of a run whose end is posted: when there is room, as with all that can be missed."""
-        if self.checks and self.checks.fits(record) and read_note(record.reported).get(CHECK) != _word(record):
+        if self.checks and self.checks.fits(record) and read_note(record.reported).get(CHECK) != word_of(record):
             self.turns.put(Rank.LIVE, (record.run.repository.id, record.run.key, CHECK), record.run.repository.id)
 
     def _write_check(self, ident: tuple[int, str, str]) -> None:
         """Make a check run, unless there is one, and note that."""
         self.turns.forget(ident)  # nothing comes after it
         key, about, record = ident[1], ident[1:], self.engine.record(ident[1])
-        if self.checks is None or record is None or read_note(record.reported).get(CHECK) == _word(record):
+        if self.checks is None or record is None or read_note(record.reported).get(CHECK) == word_of(record):
             return
         if about not in self._doubtful or not self.checks.is_there(record):
             self._doubtful.add((key, CHECK))
@@ -277,7 +219,7 @@ class Ledger:
                 self.turns.pace = self.turns.pace.wrote(self.turns.clock())
             if told is not None:
                 self._hear(told)
-        self.engine.annotate(key, reported=json.dumps(read_note(record.reported) | {CHECK: _word(record)}))
+        self.engine.annotate(key, reported=json.dumps(read_note(record.reported) | {CHECK: word_of(record)}))
         self._doubtful.discard((key, CHECK))
 
     def _write_record(self, key: str) -> None:
@@ -285,7 +227,7 @@ class Ledger:
         record = self.engine.record(key)
         debts = self._owed(record) if record is not None else []
         silent = [debt for debt in debts if record is not None and not self._speaks(record, debt.sha)]
-        debts = [debt for debt in debts if debt not in silent and not _superfluous(debt, record)]
+        debts = [debt for debt in debts if debt not in silent and not superfluous(debt, record)]
         if record is not None and record.state.final and silent and not debts:
             self.engine.annotate(record.run.key, settled=True)  # another has the say: this one owes nothing more
         for debt in debts[:1]:
@@ -328,7 +270,7 @@ class Ledger:
         record = self.engine.record(debt.key)
         del self._unnoted[about]
         try:
-            if record is not None and _word(record) == debt.word:
+            if record is not None and word_of(record) == debt.word:
                 self._note(debt)
         except Exception:  # whatever it was: what was posted was posted, and is noted after the others
             log.exception("noted later")
@@ -381,9 +323,5 @@ class Ledger:
         self.turns.pace = pace.heard(now, told)
 
 
-def _superfluous(debt: Owed, record: Record | None) -> bool:
-    """Whether a status that is not final is left out, as its context fills up: each attempt posts two at most."""
-    crowded = record is not None and record.run.attempt * 2 >= CROWDED
-    if crowded:
-        log.warning("%s on %s may soon be full: 1,000 statuses are taken", debt.status.context, debt.sha)
-    return crowded and debt.word == PENDING_WORD
+def _path(url: str) -> str:
+    return urlsplit(url).path

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from fyre import checkruns, ledger
+from fyre import checkruns, debts
 from fyre import config as configs
 from fyre.checkruns import CheckRuns
 from fyre.errors import UserError
@@ -58,7 +58,7 @@ def check(person: Person, sha: str, count: int = 1) -> dict[str, Any]:
 def noted(person: Person, sha: str) -> bool:
     """Whether every run of a commit knows of its check run."""
     records = [one for one in person.up.engine.records() if one.run.sha == sha]
-    return all(ledger.CHECK in ledger.read_note(one.reported) for one in records)
+    return all(debts.CHECK in debts.read_note(one.reported) for one in records)
 
 
 def click(person: Person, number: int, who: str = "user:ada") -> None:

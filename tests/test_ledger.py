@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from fyre import ledger, pacing, wiring
+from fyre import debts, ledger, pacing, wiring
 from fyre.embedded import statuses
 from fyre.embedded.ceilings import Ceiled
 from fyre.errors import TryAgainError, UserError
@@ -32,7 +32,7 @@ def confirmed(person: Person, sha: str) -> Record:
     deadline = time.monotonic() + 30
     while True:
         for record in person.up.engine.records():
-            if ledger.read_note(record.reported).get(sha) == "succeeded":
+            if debts.read_note(record.reported).get(sha) == "succeeded":
                 return record
         assert time.monotonic() < deadline, person.up.engine.records()
         time.sleep(0.01)
@@ -40,7 +40,7 @@ def confirmed(person: Person, sha: str) -> Record:
 
 def test_nothing_is_owed_once_the_end_is_posted(person: Person) -> None:
     sha = person.run("true")
-    assert ledger.owed(confirmed(person, sha), "http://page") == []
+    assert debts.owed(confirmed(person, sha), "http://page") == []
 
 
 @contextmanager
@@ -194,13 +194,13 @@ def test_a_full_context_is_given_up_with_a_line(person: Person, monkeypatch: pyt
     sha = person.run("sleep 0.2")
     record = confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["pending"]
-    assert ledger.owed(record, "") == []
+    assert debts.owed(record, "") == []
     assert f"given up: posting fyre/run on {sha} of ada/lab: the forge takes no more than 1,000" in caplog.text
 
 
 def test_it_is_said_before_a_context_is_full(person: Person, monkeypatch: pytest.MonkeyPatch,
                                              caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
-    monkeypatch.setattr(ledger, "CROWDED", 2)
+    monkeypatch.setattr(debts, "CROWDED", 2)
     sha = person.run("sleep 0.2")
     confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["success"], "what is not final is left out"

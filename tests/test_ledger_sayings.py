@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
+from fyre.debts import Saying
 from fyre.errors import TryAgainError
 from fyre.forge import DeniedError
-from fyre.ledger import Saying
 from fyre.pacing import Pace
 from tests.embedded.conftest import until
 from tests.receiver.conftest import Person, person

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from fyre import dispatching, jobsummary, reconciling
+from fyre.debts import Owed, read_note
 from fyre.dispatching import Dispatch, Machine, Patience, Workflow
 from fyre.engines.local import LocalEngine
 from fyre.errors import TryAgainError
 from fyre.forge import DeniedError
-from fyre.ledger import Ledger, Owed, read_note
+from fyre.ledger import Ledger
 from fyre.policy import Policy
 from fyre.reconciling import Reconcile
 from fyre.run import Record

@@ -12,8 +12,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fyre.debts import owed
 from fyre.engines import Engine
-from fyre.ledger import owed
 from fyre.receiver.reconcile import Receiver
 from fyre.state import State
 

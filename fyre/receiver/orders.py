@@ -11,8 +11,8 @@ import logging
 from functools import partial
 
 from fyre import units
+from fyre.debts import Saying
 from fyre.forge import HiddenError, NotFoundError
-from fyre.ledger import Saying
 from fyre.receiver import acts, answers, comments, conversations, places, reruns
 from fyre.receiver.comments import Command
 from fyre.receiver.hands import Hands
