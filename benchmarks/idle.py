@@ -238,8 +238,11 @@ def counted(on: Served, do: Callable[[], object]) -> Counted:
     """What was asked meanwhile. The ceilings must agree on what is free."""
     before, on.books.now = on.ceiled.counted, Counted()
     do()
-    now = on.books.now
-    if on.ceiled.counted - before != now.asked + now.renewed + now.minted:
+    now, until = on.books.now, time.monotonic() + 10
+    while on.ceiled.counted - before != now.asked + now.renewed + now.minted:
+        if time.monotonic() < until:  # a status is on its way: it is counted there, and here once it is answered
+            time.sleep(0.01)
+            continue
         raise RuntimeError(f"the ceilings count {on.ceiled.counted - before}, and here it is {now}")
     return now
 
