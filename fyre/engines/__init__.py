@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from fyre.run import Record, Run
+if TYPE_CHECKING:  # a supervisor needs this package's parts and none of these
+    from fyre.run import Record, Run
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import fyre
 from fyre.engines import endings
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
@@ -249,6 +250,14 @@ def test_a_supervisor_killed_while_the_command_runs_is_lost_and_never_started_ag
     again = make().record(run.key)
     assert again is not None
     assert again.reason.startswith("lost:")
+
+
+def test_what_forks_supervisors_starts_with_the_server_and_loads_only_what_they_need() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import forker; print(*sys.modules)"
+    words = [sys.executable, "-I", "-S", "-c", code, str(Path(fyre.__file__).parents[1])]
+    loaded = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
+    heavy = {"subprocess", "dataclasses", "logging", "pathlib", "urllib", "fyre.run", "fyre.engines.local.engine"}
+    assert not loaded & heavy
 
 
 def test_a_killed_spawner_is_replaced(engine: LocalEngine, sha: str) -> None:
