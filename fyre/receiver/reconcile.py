@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from fyre import plan, status
 from fyre import policy as policies
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import Activity, NotFoundError
+from fyre.forge import Activity, LimitedError, NotFoundError
 from fyre.plan import Heard
 from fyre.receiver import orders, rerequests
 from fyre.receiver.hands import Hands
@@ -241,16 +241,20 @@ class Receiver:
 
     def _sweep(self) -> None:
         """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
-        found = self.hands.forge.repositories()
+        found, limited = self.hands.forge.repositories(), set[str]()
         for repository in (one for one in found if policies.serves(self.hands.policy, one.name)):
+            owner = repository.name.partition("/")[0]
             if self._stopping:
                 return
             self.hands.forge.learn(repository)
             try:
-                self._sweep_one(repository)
-                self._sweep_comments(repository)
+                if owner not in limited:
+                    self._sweep_one(repository)
+                    self._sweep_comments(repository)
             except (UserError, TryAgainError) as error:  # the others are swept all the same
                 log.warning("%s is swept later: %s", repository.name, error)
+                if isinstance(error, LimitedError):  # it holds for the installation: asking on makes it last longer
+                    limited.add(owner)
         self.swept_at = self.hands.clock()
 
     def _sweep_one(self, repository: Repository) -> None:

@@ -242,3 +242,22 @@ def test_who_has_no_time_is_told_what_was_given_up(world: World, make: Make) -> 
     push = Push(elsewhere, "refs/heads/main", head, head, "ada", (head,))
     with meets(403, "Repository access blocked")(world, lab), pytest.raises(DeniedError, match="not let this token"):
         Receiver(hands).deal_with(push)
+
+
+def test_a_sweep_that_meets_a_limit_asks_no_more_of_that_account(world: World, make: Make) -> None:
+    kept(world, make, "ada")
+    kept(world, make, "acme")
+    make()
+    asked: list[str] = []
+
+    def trouble(one: Asked) -> Said | None:
+        owner = one.path.split("/")[2] if one.path.endswith("/activity") else ""
+        asked.append(owner)
+        return (429, {"message": "Too many"}, {"Retry-After": "60"}) if owner == "ada" else None
+
+    swept_at = world.serve.receiver.swept_at
+    with world.front.trouble(trouble):
+        world.sweep(anew=True)
+        until(lambda: world.serve.receiver.swept_at > swept_at)
+    assert asked.count("ada") == 1
+    assert asked.count("acme") >= 1
