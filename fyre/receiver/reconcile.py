@@ -22,7 +22,7 @@ from fyre.plan import Heard
 from fyre.receiver import orders, rerequests
 from fyre.receiver.hands import Hands
 from fyre.receiver.later import FAILURES, Again, Later
-from fyre.receiver.swept import Swept
+from fyre.receiver.swept import Dealt, Swept
 from fyre.receiver.unheard import Unheard
 from fyre.receiver.webhook import Nothing, Push, Rerequested, Said
 from fyre.run import Repository
@@ -58,6 +58,7 @@ class Receiver:
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: Later = field(default_factory=Later)
     _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
+    _dealt: Dealt = field(default_factory=Dealt)
     _unheard: Unheard = field(init=False)
     _thread: threading.Thread | None = None
     _stopping: bool = False
@@ -142,7 +143,10 @@ class Receiver:
         try:
             match again.event:
                 case Push() as push:
-                    return self._push(again, push, again.shas if again.shas is not None else self._shas(push))
+                    done = self._push(again, push, again.shas if again.shas is not None else self._shas(push))
+                    if done:
+                        self._dealt.add(again.ident)
+                    return done
                 case Said() as said:
                     orders.obey(self.hands, said)
                 case Rerequested() as click:
@@ -275,7 +279,9 @@ class Receiver:
     def _planned(self, repository: Repository, seen: Activity) -> bool:
         """Plan one entry; False where a part of it is still to be done."""
         push = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
-        return push is None or (not self._stopping and self._deal_with(push))
+        if push is None or (repository.id in self._swept and Again(push).ident in self._dealt):  # a webhook told of it
+            return True
+        return not self._stopping and self._deal_with(push)
 
 
 def _as_push(repository: Repository, ref: str, before: str, after: str, actor: str) -> Push | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass, field
 
 from fyre.forge import Activities, Activity
 
@@ -28,3 +28,24 @@ class Swept:
             return Swept(self.since, self.done, seen.tag)
         since = max(one.at for one in seen.entries)
         return Swept(since, frozenset(one for one in seen.entries if one.at == since), seen.tag)
+
+
+DEALT_MAX = 10_000
+"""Pushes that are remembered: more than come between two sweeps."""
+
+
+@dataclass
+class Dealt:
+    """Pushes that were dealt with to the end, the newest so many: about those a sweep need not ask the forge again."""
+
+    _known: dict[Hashable, None] = field(default_factory=dict)  # the oldest first
+
+    def add(self, ident: Hashable) -> None:
+        """One more."""
+        self._known.pop(ident, None)
+        self._known[ident] = None
+        while len(self._known) > DEALT_MAX:
+            del self._known[next(iter(self._known))]
+
+    def __contains__(self, ident: Hashable) -> bool:
+        return ident in self._known

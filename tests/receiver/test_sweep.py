@@ -25,6 +25,7 @@ from fyre.forge import Activities, Activity, Forge
 from fyre.ledger import Ledger
 from fyre.mirrors import Mirrors
 from fyre.policy import Policy
+from fyre.receiver import swept
 from fyre.receiver.hands import Hands
 from fyre.receiver.reconcile import Receiver, Sweep
 from fyre.receiver.swept import Swept
@@ -134,6 +135,23 @@ def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweepe
     assert len(sweeper.engine.records()) == len(sweeper.ran())
 
 
+def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeper.sweep()
+    (repository,) = sweeper.receiver.hands.forge.repositories()
+    costs = []
+    for told in (False, True):
+        before, sha = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true")
+        if told:
+            sweeper.receiver._deal_with(Push(repository, "refs/heads/main", before, sha, "ada", (sha,)))
+        costs.append(sweeper.sweep())
+        assert sha in sweeper.ran()
+    assert costs[1] < costs[0]
+    monkeypatch.setattr(swept, "DEALT_MAX", 2)
+    for number in range(5):
+        sweeper.receiver._dealt.add(number)
+    assert [number in sweeper.receiver._dealt for number in (2, 3, 4)] == [False, True, True]
+
+
 class Busy(queue.Queue[Any]):
     """A queue in which there is always one more."""
 
@@ -161,14 +179,14 @@ def entry(at: float, after: str) -> Activity:
 
 def test_what_is_dealt_with_is_not_heard_again_and_of_its_last_second_more_may_come() -> None:
     a, b, c = entry(1, "a"), entry(2, "b"), entry(2, "c")
-    swept = Swept().after(Activities((a, b), "one"), [])
-    assert swept == Swept(2, frozenset({b}), "one")
-    assert swept.after(Activities((), "one"), []) == swept
-    assert swept.after(Activities((b, c), "two"), []) == Swept(2, frozenset({b, c}), "two")
+    until_then = Swept().after(Activities((a, b), "one"), [])
+    assert until_then == Swept(2, frozenset({b}), "one")
+    assert until_then.after(Activities((), "one"), []) == until_then
+    assert until_then.after(Activities((b, c), "two"), []) == Swept(2, frozenset({b, c}), "two")
 
 
 def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
     a, b, c = entry(1, "a"), entry(2, "b"), entry(3, "c")
-    swept = Swept().after(Activities((a, b, c), "one"), [b])
-    assert swept == Swept(2, frozenset({c}), "")
-    assert swept.after(Activities((b, c), "one"), []) == Swept(3, frozenset({c}), "one")
+    until_then = Swept().after(Activities((a, b, c), "one"), [b])
+    assert until_then == Swept(2, frozenset({c}), "")
+    assert until_then.after(Activities((b, c), "one"), []) == Swept(3, frozenset({c}), "one")
