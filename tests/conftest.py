@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +36,12 @@ GITCONFIG = """\
 """
 
 
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: let the collector never look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def isolated_git(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own for each test: no system or personal git config, no inherited GIT_*, nobody to ask."""
@@ -62,10 +70,24 @@ def fixed_dates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def repo(tmp_path: Path) -> Path:
-    """A repository with one commit on ``main`` that holds ``README``."""
+def repo(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit on ``main`` that holds ``README``: a copy of one that is made once for each date."""
+    dated = os.environ.get("GIT_COMMITTER_DATE", "")
+    if dated not in _first:
+        _first[dated] = _with_a_commit(tmp_path_factory.mktemp("first") / "repo")
     path = tmp_path / "repo"
-    git("init", "-q", str(path), cwd=tmp_path)
+    shutil.copytree(_first[dated], path)
+    git("update-index", "-q", "--refresh", cwd=path)  # the index knows files by their inodes
+    return path
+
+
+_first: dict[str, Path] = {}
+
+
+def _with_a_commit(path: Path) -> Path:
+    git("init", "-q", str(path), cwd=path.parent)
+    for sample in (path / ".git/hooks").glob("*.sample"):
+        sample.unlink()
     (path / "README").write_text("hello\n")
     git("add", "README", cwd=path)
     git("commit", "-q", "-m", "First", cwd=path)
