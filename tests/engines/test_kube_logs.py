@@ -117,6 +117,14 @@ def test_tries_are_told_apart(tmp_path: Path) -> None:
     assert b"".join(logs.read("key", 3, None)) == b"cloning\nfirst\n[fyre: try 2 of 3]\nsecond\n"
 
 
+def test_half_a_log_says_that_it_is_one(tmp_path: Path) -> None:
+    """What this receiver had read when another came to lead, which has kept the whole of it somewhere else."""
+    logs, text = read(tmp_path, Cluster(b"all of it\n"), secrets=[])
+    assert b"".join(logs.read("key", 1, lambda: False)) == text
+    (tmp_path / "live" / "key" / "1-uid.run" / "done").unlink()
+    assert b"".join(logs.read("key", 1, lambda: False)) == text + LOST
+
+
 def test_a_log_whose_secrets_can_not_be_known_is_not_shown(tmp_path: Path) -> None:
     def denied() -> list[bytes]:
         raise DeniedError("no right")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -346,6 +347,28 @@ def test_the_engine_is_restarted_after_its_end(
     until_over(admin, namespace, run)
     record, log = end(takes_over(engine), run)
     assert (record.state, record.exit_code, record.tries, log) == (State.FAILED, 3, 1, "one\ntwo\n")
+
+
+def test_the_engine_is_closed_while_it_reads_the_log_of_what_has_ended(
+    engine: KubernetesEngine, on_cluster: MakeOnCluster, sha: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a log is not kept as if it were all; the next engine reads on."""
+    ask, close, halfway, closing = engine.cluster.log, engine.logs.close, threading.Event(), threading.Event()
+
+    def slowly(*where: str, follow: bool) -> Iterator[bytes]:
+        for piece in ask(*where, follow=follow):
+            yield piece[:4]
+            halfway.set()
+            closing.wait(60)
+            yield piece[4:]
+
+    monkeypatch.setattr(engine.cluster, "log", slowly)
+    monkeypatch.setattr(engine.logs, "close", lambda: (close(), closing.set()))
+    run = launched(engine, sha, "echo one; echo two")
+    await_state(engine, run.key, State.SUCCEEDED)
+    assert halfway.wait(60)
+    engine.close()
+    assert end(on_cluster(), run)[1] == "one\ntwo\n"
 
 
 # Who we are.

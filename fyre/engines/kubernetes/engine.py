@@ -256,6 +256,8 @@ class KubernetesEngine:
         if record is None or names.OUTCOME in known:
             return
         self.logs.wait(key, _SYNC)
+        if self._closed.is_set():  # which ended the reading: whoever comes next reads on, and keeps all of it
+            return
         self.logs.keep(key, self.log(key))
         told = {names.OUTCOME: observe.outcome(record)}
         patch = self._collectable(told, {**self._notes(key), **told})

@@ -100,6 +100,8 @@ class Logs:
                     yield f"[fyre: try {tries} of {total}]\n".encode()
                 yield from capped.read(str(folder / "log"), partial(self._grows, key, folder, growing))
             if not more:
+                if growing is not None and self._is_cut(key):
+                    yield LOST
                 return
             if len(self._tries(key)) == read:
                 self._stopped.wait(0.1)
@@ -124,6 +126,10 @@ class Logs:
             thread = self._threads.get((key, folder.name))
         under_way = thread is not None and thread.is_alive()
         return under_way and growing is not None
+
+    def _is_cut(self, key: str) -> bool:
+        """Whether the rest of an ended run's log is elsewhere, or nowhere: another receiver read it to its end."""
+        return not self._stopped.is_set() and not all((folder / "done").exists() for folder in self._tries(key))
 
     def _tries(self, key: str) -> list[Path]:
         with suppress(FileNotFoundError):
