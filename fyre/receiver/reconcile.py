@@ -111,15 +111,15 @@ class Receiver:
 
     def _listen(self) -> None:
         """What is due goes before what is heard, or a busy day would put off sweeps for ever; then it is the events'
-        turn for as long as lies between two sweeps.
+        turn for half as long as lies between two sweeps, or longer.
         """
         sweep_at = time.monotonic() + self.sweep_every
         while True:
             while self._later.due <= time.monotonic() and not self._stopping:
                 self._deal_with_again(self._later.pop())
-            if time.monotonic() >= sweep_at:
+            if (began := time.monotonic()) >= sweep_at:
                 self._deal_with(Sweep())
-                sweep_at = time.monotonic() + self.sweep_every
+                sweep_at = max(began + self.sweep_every, time.monotonic() + self.sweep_every / 2)
             due = min(sweep_at, self._later.due)
             with suppress(queue.Empty):
                 event = self._events.get(timeout=max(0.0, due - time.monotonic()))
