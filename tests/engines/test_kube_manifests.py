@@ -124,7 +124,9 @@ def expand(text: str, variables: dict[str, str]) -> str:
     while at < len(data):
         following = data[at + 1 : at + 2]
         if data[at : at + 1] != b"$" or not following:
-            out, at = out + data[at : at + 1], at + 1
+            dollar = data.find(b"$", at + 1)
+            end = dollar if dollar >= 0 else len(data)
+            out, at = out + data[at:end], end
         elif following == b"$":
             out, at = out + b"$", at + 2
         elif following == b"(" and (end := data.find(b")", at + 2)) >= 0:
