@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fyre.keepsake import Keepsake
     from fyre.registering import Registration
 
-FILES = {"key": "private-key.pem", "webhook secret": "webhook-secret"}
+FILES = {"key": "app.pem", "webhook secret": "webhook"}
+"""What is kept → its file, by the name that the chart's Secret has for it."""
 PAGE = "register.html"
 
 

@@ -154,10 +154,10 @@ def test_an_app_is_registered_and_its_key_kept(github: GitHub, tmp_path: Path) -
     assert manifest["hook_attributes"] == {"url": "https://fyre.example.org/webhook", "active": True}
     assert manifest["public"] is False
     assert github.exchanged == ["/api/v3/app-manifests/a1b2%2Fc3/conversions"]
-    key, secret = tmp_path / "out" / "private-key.pem", tmp_path / "out" / "webhook-secret"
+    key, secret = tmp_path / "out" / "app.pem", tmp_path / "out" / "webhook"
     assert (key.read_text(), secret.read_text()) == (github.pem, "w" * 40 + "\n")
     assert {stat.S_IMODE(one.stat().st_mode) for one in (key, secret)} == {0o600}
-    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["private-key.pem", "webhook-secret"]
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["app.pem", "webhook"]
     for secretive in ("PRIVATE KEY", "w" * 40, "c" * 40):
         assert secretive not in done.stdout + done.stderr
 
@@ -205,7 +205,7 @@ def test_without_a_browser_the_address_is_pasted(github: GitHub, tmp_path: Path)
     assert ran.returncode == 0, err
     assert "appId: 4711" in out
     assert github.exchanged == ["/api/v3/app-manifests/abc/conversions"]
-    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["private-key.pem", "webhook-secret"]
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["app.pem", "webhook"]
 
 
 @pytest.mark.parametrize(
@@ -232,25 +232,25 @@ def test_the_folder_is_made_sure_of_before_anything_is_asked(github: GitHub, reg
     assert "can't be written to" in registered().stderr
     (tmp_path / "out").unlink()
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "private-key.pem").write_text("precious")
+    (tmp_path / "out" / "app.pem").write_text("precious")
     assert "is there already" in registered().stderr
-    assert (tmp_path / "out" / "private-key.pem").read_text() == "precious"
+    assert (tmp_path / "out" / "app.pem").read_text() == "precious"
     assert github.registered == []
 
 
 def test_a_key_that_finds_no_place_goes_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    safe = Keepsake(tmp_path / "out", {"key": "private-key.pem", "webhook secret": "webhook-secret"})
-    (tmp_path / "out" / "webhook-secret").write_text("somebody else's, by now")
+    safe = Keepsake(tmp_path / "out", {"key": "app.pem", "webhook secret": "webhook"})
+    (tmp_path / "out" / "webhook").write_text("somebody else's, by now")
     kept = safe.keep({"key": "k", "webhook secret": "w"})
     assert kept["key"].parent.parent == tmp_path
     assert stat.S_IMODE(kept["key"].parent.stat().st_mode) == 0o700
     assert [path.read_text() for path in kept.values()] == ["k\n", "w\n"]
-    assert not (tmp_path / "out" / "private-key.pem").exists()
+    assert not (tmp_path / "out" / "app.pem").exists()
 
 
 def test_a_key_that_no_disk_takes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    safe = Keepsake(tmp_path / "out", {"key": "private-key.pem"})
+    safe = Keepsake(tmp_path / "out", {"key": "app.pem"})
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
     monkeypatch.setattr(keepsake, "_COMMON", ())
     monkeypatch.delenv("TMPDIR", raising=False)
