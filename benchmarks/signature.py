@@ -30,8 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lossy
 import place
+import serving
 
 from fyre.embedded.forge import Forge as EmbeddedForge
 
@@ -123,11 +123,11 @@ def payload(on: EmbeddedForge, folder: Path) -> dict[str, Any]:
     place.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
     place.commits(path, [f"Change {n}\n\n{'Why it is so. ' * 14}\n" for n in range(20)])
     place.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
-    (hook,) = lossy.ask(on, f"/repos/{SERVED}/hooks")
+    (hook,) = serving.ask(on, f"/repos/{SERVED}/hooks")
     where = f"/repos/{SERVED}/hooks/{hook['id']}/deliveries"
-    while len(listed := lossy.ask(on, where)) < 2:
+    while len(listed := serving.ask(on, where)) < 2:
         time.sleep(0.1)
-    found: dict[str, Any] = lossy.ask(on, f"{where}/{listed[0]['id']}")["request"]["payload"]
+    found: dict[str, Any] = serving.ask(on, f"{where}/{listed[0]['id']}")["request"]["payload"]
     for commit in found["commits"]:
         commit["modified"] = []
     found["pusher"]["name"] = "x" * max(0, SIZE - len(json.dumps(found)))
@@ -188,8 +188,8 @@ def main(seconds: float, rounds: int) -> None:
         more = {"FYRE_POLICY": str(policy), "FYRE_LOG_LEVEL": "error"}
         pinned = ("taskset", "-c", str(others[0]))
         with (
-            lossy.forge(folder) as on,
-            lossy.serve(folder, on, more, pinned) as (url, ours),
+            serving.forge(folder) as on,
+            serving.serve(folder, on, more, pinned) as (url, ours),
             floor(others[0]) as (bare, theirs),
         ):
             on.start(f"{url}/webhook")
