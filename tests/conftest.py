@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ import pytest
 
 if TYPE_CHECKING:
     from fyre.wiring import Up
+
+# Whatever the machine's habit: without its bytecode each of the many processes that the tests start compiles all of
+# Fyre anew, and each run of the tests rewrites every assertion again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 GITCONFIG = """\
 [user]
@@ -36,10 +42,15 @@ GITCONFIG = """\
 """
 
 
+def pytest_collection() -> None:
+    """What is loaded now stays: nothing of it is garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: let the collector never look at it again."""
-    gc.collect()
+    """The collector need never look at what was loaded."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
