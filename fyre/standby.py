@@ -71,7 +71,7 @@ class Standby:
             writer.close()
             await writer.wait_closed()  # who reads slowly may still hear the end
         except OSError as error:
-            log.info("a connection could not be handed on", extra={"why": str(error)})
+            log.info("a connection could not be handed on", extra={"why": str(error) or "it took too long"})
         finally:
             writer.transport.abort()
 
@@ -109,16 +109,13 @@ async def _first(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _carry(there: Coroutine[Any, Any, None], back: Coroutine[Any, Any, None]) -> None:
-    """Until both ways have ended, or one failed; soon after the way back: a leader that has ended answers no more."""
+    """Until both ways have ended; soon, where one failed or the leader has ended: it hears no more."""
     loop = asyncio.get_running_loop()
     ways = [loop.create_task(there), loop.create_task(back)]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        if ways[1].done():
-            await asyncio.wait(ways, timeout=_LINGER, return_when=asyncio.FIRST_EXCEPTION)
-        else:
-            await ways[0]  # raises what it failed with
-            await ways[1]
+        ends = ways[1].done() or ways[0].exception() is not None
+        await asyncio.wait(ways, timeout=_LINGER if ends else None)
     finally:
         for way in ways:
             way.cancel()
