@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fyre import credentials, policyfile, units, yamllines
+from fyre import policy as policies
 from fyre.appauth import signer
 from fyre.errors import UserError
 from fyre.policy import Policy
@@ -159,6 +160,8 @@ def _settled(said: Mapping[str, Said], env: Mapping[str, str]) -> Config:
             raise _wrong(key, said[key], "has no such port: the last one is 65535")
     _check_engine(said)
     policy = policyfile.load(Path(said["policy"].value)) if "policy" in said else Policy()
+    if said["engine"].value == "local":
+        policy = policies.without_profiles(policy)
     sweep_every, backfill = _seconds(said, "sweepEvery"), _seconds(said, "backfill")
     if sweep_every < _SWEEP_MIN:
         raise _wrong("sweepEvery", said["sweepEvery"], "is too often")

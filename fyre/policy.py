@@ -119,6 +119,11 @@ def _names(glob: str, repository: str) -> bool:
     return glob == "*" or (bool(slash) and fnmatchcase(owner, of_owner) and fnmatchcase(name, of_name))
 
 
+def without_profiles(policy: Policy) -> Policy:
+    """The same for an engine that has none: what a profile would say is not asked of a run."""
+    return replace(policy, profiles=None)
+
+
 def profile_of(policy: Policy, spec: Spec) -> Profile:
     """The profile that a run asks for, else the one named default, else one that says nothing."""
     profiles = policy.profiles or {}

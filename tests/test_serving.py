@@ -182,6 +182,16 @@ def test_what_runs_is_fetched_again_where_the_disk_is_another_one(
     until(lambda: not list(again.serve.clones.pins()))
 
 
+def test_a_policy_asks_no_image_of_a_run_on_this_machine(
+    github: GitHub, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("refs: [main]\ntimeoutMax: 1h\n")
+    sha = github.push("true")
+    start(FYRE_POLL="true", FYRE_POLICY=str(policy))
+    assert github.final(sha)["state"] == "success"
+
+
 def test_what_was_pushed_while_nobody_listened_is_found_by_the_first_sweep(
     github: GitHub, start: Callable[..., Running]
 ) -> None:

@@ -48,12 +48,15 @@ def main(
     Everything comes from the runner's own variables (GITHUB_EVENT_PATH, GITHUB_TOKEN …); see action/action.yml.
     """
     from fyre import dispatching, policyfile
+    from fyre import policy as policies
     from fyre.policy import Policy
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     later = reconcile or not wait
     _check(engine, policy, log_store, later="--reconcile" if reconcile else "--no-wait" if later else "")
     allowed = policyfile.load(policy) if policy is not None else Policy()
+    if engine == "local":
+        allowed = policies.without_profiles(allowed)
     flow = dispatching.Workflow.read(os.environ)
     with tempfile.TemporaryDirectory(prefix="fyre-", dir=os.environ.get("RUNNER_TEMP")) as place:
         state = Path(place)
