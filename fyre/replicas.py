@@ -7,6 +7,7 @@ what is to be done from the forge and the cluster, as after any restart.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import secrets
@@ -53,6 +54,9 @@ class Replica:
     def serve(self) -> None:
         """Be a door until it is this one's turn to lead, then lead; until interrupted."""
         signal.signal(signal.SIGTERM, self._on_term)
+        # C's handler, not Python's, and not the default: it acts before a thread of ours does, and in process 1 too.
+        libc = ctypes.CDLL(None)
+        libc.signal(signal.SIGALRM, ctypes.cast(libc["_exit"], ctypes.c_void_p))
         try:
             asyncio.run(self._stand_by())
             if self._told:
@@ -103,7 +107,7 @@ def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
 
 
 def _live_for(seconds: float) -> None:
-    """Have the kernel kill us when that is over: who was stopped for long must not do one thing more when it goes on.
+    """Have the kernel end us when that is over: who was stopped for long must not do one thing more when it goes on.
 
     Two seconds before, so that the next leader has not even begun; the election itself ends us earlier, and says why.
     """
