@@ -63,7 +63,8 @@ class Standby:
 
     async def _serve(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            first = await asyncio.wait_for(_first(reader), _SILENT)
+            async with asyncio.timeout(_SILENT):  # wait_for, before 3.12, may forget that the task was cancelled
+                first = await _first(reader)
             if number == 0 and first.startswith(_OWN):
                 writer.write(_ALIVE)
             elif first:
@@ -82,7 +83,8 @@ class Standby:
             raise OSError(f"{_MOST} others are being handed on")
         self._carried += 1
         try:
-            there, back = await asyncio.wait_for(self._reach(number), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                there, back = await self._reach(number)
             try:
                 back.write(first)
                 await _carry(_pump(reader, back), _pump(there, writer))
@@ -96,7 +98,8 @@ class Standby:
             leader = self._leader()
             if leader is not None:
                 with suppress(OSError, ValueError):  # ValueError: a name that can be no host's
-                    return await asyncio.wait_for(asyncio.open_connection(*leader[number]), _CONNECT)
+                    async with asyncio.timeout(_CONNECT):
+                        return await asyncio.open_connection(*leader[number])
             await asyncio.sleep(_PAUSE)
 
 

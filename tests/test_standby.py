@@ -176,6 +176,18 @@ def test_who_reads_nothing_is_let_go_when_it_stops(replica: Replica) -> None:
                 everything(visitor)
 
 
+def test_it_stops_at_once_while_many_wait_for_a_leader_that_is_gone(replica: Replica) -> None:
+    """Also who is refused there in the very moment: none of them may forget that it was told to end."""
+    replica.leader = [("127.0.0.1", 1)] * 2
+    visitors = [visit(replica) for _ in range(100)]
+    for visitor in visitors:
+        visitor.sendall(b"POST /webhook")
+    select.select([visitors[0]], [], [], 0.5)
+    replica.stop()
+    for visitor in visitors:
+        visitor.close()
+
+
 def test_who_does_not_end_when_the_leader_has_is_let_go(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standby, "_LINGER", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as leading:
