@@ -1,6 +1,7 @@
 """What a commit status says of a run: the one total function from a record to a status, and the way back. Pure.
 
-GitHub's limits: ``state`` is one of four words, ``description`` holds 140 characters, ``context`` 255.
+GitHub's limits: ``state`` is one of four words, ``description`` holds 140 characters, none of which UTF-8 writes in
+four bytes, as most emoji; ``context`` holds 255.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ MOVED_CONTEXT = "fyre/moved"
 
 _SEPARATOR = " · "
 _JOINERS = "\u200d\ufe0f"
+_LAST = "\uffff"  # beyond it GitHub answers with a 422, "description doesn't accept 4-byte Unicode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,19 @@ def read_back(word: str, description: str) -> State:
 
 
 def fit(text: str) -> str:
-    """The text as one line of valid UTF-8 within ``DESCRIPTION_MAX``, never cut inside a character."""
+    """The text as one line that GitHub takes, within ``DESCRIPTION_MAX``, never cut inside a character."""
     line = " ".join(text.encode(errors="replace").decode().split())
-    line = "".join(char if char.isprintable() or char in _JOINERS else "\ufffd" for char in line)
+    line = "".join(char if _taken(char) else "\ufffd" for char in line)
     if len(line) <= DESCRIPTION_MAX:
         return line
     end = DESCRIPTION_MAX - 1
     while end and (unicodedata.combining(line[end]) or line[end] in _JOINERS or line[end - 1] == "\u200d"):
         end -= 1  # an accent or a joined emoji belongs to what stands before it
     return line[:end].rstrip() + "…"
+
+
+def _taken(char: str) -> bool:
+    return char <= _LAST and (char.isprintable() or char in _JOINERS)
 
 
 def _outcome(record: Record) -> str:

@@ -76,11 +76,16 @@ def test_many_resources_push_out_neither_the_outcome_nor_what_is_read_back() -> 
 def test_a_description_always_fits(text: str) -> None:
     fitted = status.fit(text)
     assert len(fitted) <= 140
-    fitted.encode()
+    assert all(len(char.encode()) < 4 for char in fitted)  # or GitHub takes no status at all
     assert "\n" not in fitted
 
 
-@pytest.mark.parametrize("mark", ["\u0301", "\u200d\U0001f52c", "\ufe0f"])
+def test_a_refusal_that_quotes_an_emoji_is_one_that_the_forge_takes() -> None:
+    said = status.malformed("fyre/run", "line 3: Fyre-Timeout: '🎉' is not a duration")
+    assert said.description == "not launched: line 3: Fyre-Timeout: '\ufffd' is not a duration"
+
+
+@pytest.mark.parametrize("mark", ["\u0301", "\u200d\u2764", "\ufe0f"])
 def test_a_description_is_never_cut_inside_a_character(mark: str) -> None:
     for before in range(134, 141):
         fitted = status.fit("x" * before + "e" + mark + "y" * 20)
