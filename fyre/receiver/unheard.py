@@ -98,11 +98,13 @@ class Unheard:
         if answer is None:
             return [], known
         tag, headers, found = answer
+        full = len(found) >= PER_PAGE  # the oldest come first: it stays the same while more are said after it
         if 'rel="next"' in headers.get("link", ""):
             found = self.forge.entries(what, repository, path)
         newest = max((_seconds(entry["updated_at"]) for entry in found), default=0.0)
         since_now = max(asked, conversations.moment(newest - LATE))  # such texts sort as the moments do
-        listened = replace(known, since=since_now, tag=tag if since_now == asked else "")  # a tag is of one moment
+        keeps = since_now == asked and not full  # a tag is of one moment, and of one page
+        listened = replace(known, since=since_now, tag=tag if keeps else "")
         return [entry for entry in found if _PULL.search(entry["html_url"])], listened
 
     def _of_commits(self, repository: Repository, known: _Known, since: float) -> tuple[list[Entry], _Known]:

@@ -139,6 +139,16 @@ def test_every_page_is_found_whatever_was_deleted(world: World, monkeypatch: pyt
         assert world.cost() == 0
 
 
+def test_a_full_page_that_stays_the_same_hides_no_page_after_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unheard, "PER_PAGE", 3)
+    ids = [world.say("/fyre rerun", PULL) for _ in range(3)]
+    assert [one.comment_id for one in world.hear()] == ids
+    assert world.hear() == []  # from here on the moment that is asked from stays, and the page is full
+    for _ in range(2):
+        late = world.say("/fyre cancel", PULL)
+        assert [one.comment_id for one in world.hear()] == [late]
+
+
 def test_old_ones_and_edited_ones_are_not_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.say("/fyre rerun")
     world.say("/fyre rerun", PULL)
