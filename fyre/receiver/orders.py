@@ -35,8 +35,8 @@ def obey(hands: Hands, said: Said) -> None:
     me = hands.forge.me()
     if said.actor == me and answers.is_one(said.body):
         return
-    ours = [one.body for one in conversations.thread(hands.forge, said) if one.author == me]
-    ours += hands.ledger.unsaid(said.repository)
+    ours = hands.ledger.unsaid(said.repository)  # first: what is said in between is in the thread, and not in neither
+    ours += [one.body for one in conversations.thread(hands.forge, said) if one.author == me]
     if answers.name(said) in answers.answered(ours):
         return
     if hands.forge.permission(said.repository, said.actor) in MAY_WRITE:

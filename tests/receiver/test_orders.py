@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fyre.forge import DeniedError
+from fyre.forge import Comment, DeniedError, Forge
 from fyre.ledger import Ledger
 from fyre.receiver import acts, conversations
 from fyre.receiver.webhook import Said
@@ -210,3 +211,32 @@ def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
     until(lambda: len(person.comments(sha)) == 2, lambda: person.comments(sha))
     assert person.comments(sha)[1].startswith("launched:\n\n- [`")
     assert ran(person, sha) == ["true", "true"]
+
+
+def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    hands = person.up.receiver.hands
+    (known,), posted, read = hands.forge.repositories(), conversations.say, threading.Event()
+    thread = conversations.thread
+
+    def reading(forge: Forge, said: Said) -> list[Comment]:
+        found = thread(forge, said)
+        if hands.ledger.unsaid(known):  # when it is delivered again
+            read.set()
+            until(lambda: not hands.ledger.unsaid(known))
+        return found
+
+    def saying(forge: Forge, said: Said, body: str) -> None:
+        assert read.wait(30)
+        posted(forge, said, body)
+
+    monkeypatch.setattr(conversations, "thread", reading)
+    monkeypatch.setattr(conversations, "say", saying)
+    person.comment(sha, "/fyre status")
+    until(lambda: hands.ledger.unsaid(known))
+    redeliver(person)
+    person.settled()
+    assert len(person.comments(sha)) == 2
