@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from fyre.forge import Activities, Activity
 
+LATE = 60.0
+"""Seconds that an update may come to the forge's list after a newer one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Swept:
@@ -19,15 +22,14 @@ class Swept:
     def after(self, seen: Activities, failed: Collection[Activity]) -> Swept:
         """How far it is swept after an answer, of which ``failed`` is to be planned again. Pure.
 
-        Entries of the last second are remembered: the forge's clock counts seconds, and more may come of that one.
+        What was done lately is remembered: more may come of that time, and of the newest second in any case.
         """
-        if failed:
-            since = min(one.at for one in failed)
-            return Swept(since, frozenset(one for one in seen.entries if one.at >= since) - frozenset(failed))
         if not seen.entries:
             return Swept(self.since, self.done, seen.tag)
-        since = max(one.at for one in seen.entries)
-        return Swept(since, frozenset(one for one in seen.entries if one.at == since), seen.tag)
+        since = max(self.since, max(one.at for one in seen.entries) - LATE)
+        since = min(since, *(one.at for one in failed)) if failed else since
+        done = frozenset(one for one in seen.entries if one.at >= since) - frozenset(failed)
+        return Swept(since, done, "" if failed else seen.tag)
 
 
 DEALT_MAX = 10_000

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,16 +177,43 @@ def entry(at: float, after: str) -> Activity:
     return Activity("refs/heads/main", "0" * 40, after * 40, "ada", at)
 
 
-def test_what_is_dealt_with_is_not_heard_again_and_of_its_last_second_more_may_come() -> None:
-    a, b, c = entry(1, "a"), entry(2, "b"), entry(2, "c")
+def test_what_is_dealt_with_is_not_heard_again_and_more_of_that_time_may_come() -> None:
+    a, late, b, c = entry(100, "a"), entry(199, "d"), entry(200, "b"), entry(200, "c")
     until_then = Swept().after(Activities((a, b), "one"), [])
-    assert until_then == Swept(2, frozenset({b}), "one")
+    assert until_then == Swept(200 - swept.LATE, frozenset({b}), "one")
+    assert until_then.since <= late.at
     assert until_then.after(Activities((), "one"), []) == until_then
-    assert until_then.after(Activities((b, c), "two"), []) == Swept(2, frozenset({b, c}), "two")
+    assert until_then.after(Activities((late, b, c), "two"), []).done == {late, b, c}
 
 
 def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
-    a, b, c = entry(1, "a"), entry(2, "b"), entry(3, "c")
+    a, b, c = entry(100, "a"), entry(200, "b"), entry(300, "c")
     until_then = Swept().after(Activities((a, b, c), "one"), [b])
-    assert until_then == Swept(2, frozenset({c}), "")
-    assert until_then.after(Activities((b, c), "one"), []) == Swept(3, frozenset({c}), "one")
+    assert until_then == Swept(200, frozenset({c}), "")
+    assert until_then.after(Activities((b, c), "one"), []) == Swept(300 - swept.LATE, frozenset({c}), "one")
+
+
+def test_a_push_that_the_forge_lists_after_a_newer_one_is_found(
+    sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge, real = sweeper.receiver.hands.forge, sweeper.receiver.hands.forge.activity
+    first = sweeper.push("true", "one")
+    git("reset", "-q", "--hard", "HEAD~1", cwd=sweeper.repo)
+    second = sweeper.push("exit 0", "two")
+
+    def aged(repository: Repository, since: float, tag: str = "") -> Activities:
+        """The first push a second before the second one."""
+        found = real(repository, 0.0, tag)
+        entries = (replace(one, at=one.at - 1) if one.after == first else one for one in found.entries)
+        return Activities(tuple(one for one in entries if one.at >= since), found.tag)
+
+    def without(repository: Repository, since: float, tag: str = "") -> Activities:
+        found = aged(repository, since, tag)
+        return Activities(tuple(one for one in found.entries if one.after != first), "before it was there")
+
+    monkeypatch.setattr(forge, "activity", without)
+    sweeper.sweep()
+    assert sweeper.ran() == {second}
+    monkeypatch.setattr(forge, "activity", aged)
+    sweeper.sweep()
+    assert sweeper.ran() == {first, second}
