@@ -113,6 +113,22 @@ def test_inputs_become_the_words_of_one_command(tmp_path: Path, inputs: dict[str
     assert said == (["exit 2"] if words == "exit 2" else [f"dispatch {words}", f"FYRE_LOGIN={BOT}"])
 
 
+@pytest.mark.parametrize(
+    ("store", "more"),
+    [("", ""), ("/a folder", ""), ("s3://b/l", " s3fs"), ("gs://b", " gcsfs"), ("az://b", " adlfs")],
+)
+def test_what_a_log_store_takes_is_installed(tmp_path: Path, store: str, more: str) -> None:
+    for name, says in (("python3", ""), ("fyre-venv/bin/python", 'printf "%s\\n" "$*"')):
+        stub = tmp_path / name
+        stub.parent.mkdir(parents=True, exist_ok=True)
+        stub.write_text(f"#!/bin/sh\n{says}\n")
+        stub.chmod(0o755)
+    step, env = steps({"log-store": store}, "a-token")[0]
+    base = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": "/a"}
+    done = subprocess.run([*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"-m pip install --quiet --disable-pip-version-check /a/..{more}\n"
+
+
 @pytest.mark.ci
 @pytest.mark.skipif(not IN_CI, reason="installs Fyre from the network; .ci/run does that")
 def test_each_step_as_the_runner_runs_it(runner: Runner) -> None:

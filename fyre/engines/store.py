@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 import fsspec  # type: ignore[import-untyped] # it comes without types
 import zstandard
 
+from fyre.errors import UserError
+
 _CHUNK = 256 * 1024
 
 
@@ -14,8 +16,18 @@ class Store:
     """Files by the run's key. Thread-safe, as fsspec's file systems are."""
 
     def __init__(self, url: str) -> None:
-        """``url`` is a folder's path or URL; credentials come the way that its file system takes them."""
-        self._files, self._root = fsspec.url_to_fs(url)
+        """``url`` is a folder's path or URL; credentials come the way that its file system takes them.
+
+        Raises ``UserError`` where there is no such kind of storage, or its package is not installed.
+        """
+        kind = url.partition("://")[0]  # the rest may hold a credential
+        try:
+            self._files, self._root = fsspec.url_to_fs(url)
+        except ImportError as error:
+            hint = "that package beside Fyre, in its image by --build-arg PACKAGES=…"
+            raise UserError(f"logs can't be kept at {kind}://: {error}", hint=hint) from error
+        except ValueError as error:
+            raise UserError(f"logs can't be kept at {kind}://", hint="a folder, s3://, gs:// …") from error
         self._files.makedirs(self._root, exist_ok=True)
 
     def put(self, key: str, pieces: Iterable[bytes]) -> None:

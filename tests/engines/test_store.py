@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import zstandard
 
 from fyre.engines.store import Store
+from fyre.errors import UserError
 
 _numbers = itertools.count()
 
@@ -92,3 +94,14 @@ def test_the_file_is_one_that_zstd_reads(tmp_path: Path) -> None:
     packed = (tmp_path / "k.zst").read_bytes()
     assert len(packed) < 200
     assert zstandard.ZstdDecompressor().decompressobj().decompress(packed) == b"hello\n" * 1000
+
+
+@pytest.mark.parametrize("url", ["nowhere://key:secret@bucket", "s3://key:secret@bucket/logs"])
+def test_a_storage_that_is_not_to_be_had_is_a_mistake_that_can_be_mended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+    with pytest.raises(UserError) as refused:
+        Store(url)
+    assert url.partition("://")[0] in refused.value.message
+    assert "secret" not in refused.value.message + refused.value.hint
