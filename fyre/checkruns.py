@@ -8,6 +8,7 @@ writes.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ CHARACTERS = 60_000
 PATIENCE = 5.0
 """Seconds that a log is read for; then what there is will do."""
 
+_TICKS = "`" * 99  # a longer fence would take the room of what it is around
+_TOO_MANY = re.compile(f"{_TICKS}`+")
+
 _CONCLUSIONS = {State.SUCCEEDED: "success", State.CANCELLED: "cancelled"}
 _TIMED_OUT = "timed out after "
 
@@ -41,7 +45,7 @@ def body(record: Record, url: str, tail: str = "") -> dict[str, Any]:
     shown = status.of(record, url)
     took = "" if record.ended_at is None else units.text_of(max(0.0, record.ended_at - _began(record)))
     rows = [
-        ("command", _code(record.run.spec.command)),
+        ("command", _code(units.legible(record.run.spec.command))),
         ("commit", f"`{record.run.sha}`"),
         ("outcome", _code(shown.description)),
         *([("took", took)] if took else []),
@@ -127,16 +131,14 @@ def _began(record: Record) -> float:
 
 def _code(text: str) -> str:
     """What a person wrote, as it is: in a span that it can't leave, or in a block where it has lines."""
-    if "\n" in text or "`" in text:
+    if any(char in text for char in "\n\r`"):  # Markdown ends a line at a carriage return too
         return _fenced(text)
     return f"`{text[:CHARACTERS]}`" if text.strip() else ""
 
 
 def _fenced(text: str) -> str:
     """A code block whose fence is longer than any in it."""
-    runs, longest = 0, 2
-    for char in text:
-        runs = runs + 1 if char == "`" else 0
-        longest = max(longest, runs)
-    fence = "`" * (longest + 1)
-    return f"{fence}text\n{text[:CHARACTERS]}\n{fence}"
+    shown = _TOO_MANY.sub(_TICKS, text[:CHARACTERS])
+    longest = max((len(found) for found in re.findall("`+", shown)), default=0)
+    fence = "`" * max(longest + 1, 3)
+    return f"{fence}text\n{shown}\n{fence}"

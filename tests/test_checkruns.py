@@ -163,6 +163,25 @@ def test_what_people_wrote_stays_in_its_block() -> None:
     assert "**took** 1m 02s" in summary
 
 
+def test_no_carriage_return_leads_out_of_a_span() -> None:
+    run = replace(RUN, spec=Spec("true\r\r![](https://eve.example/seen.png) @acme/all"))
+    summary = checkruns.body(replace(DONE, run=run), "")["output"]["summary"]
+    assert f"```text\n{run.spec.command}\n```" in summary
+
+
+def test_bytes_that_were_no_text_are_sent_as_text() -> None:
+    run = replace(RUN, spec=Spec("echo \udcff"))
+    assert "`echo \ufffd`" in checkruns.body(replace(DONE, run=run), "")["output"]["summary"]
+
+
+def test_a_fence_leaves_room_for_what_is_in_it() -> None:
+    run = replace(RUN, spec=Spec("`" * 200_000))
+    told = checkruns.body(replace(DONE, run=run), "", "x" * 50_000 + "`" * 10_000)["output"]
+    assert max(map(len, (told["summary"], told["text"]))) < 65_535
+    assert told["text"].startswith("`" * 100 + "text\nxx")
+    assert told["text"].endswith("x" + "`" * 99 + "\n" + "`" * 100)
+
+
 def test_the_longest_of_all_fits() -> None:
     run = replace(RUN, spec=Spec("x" * 200_000))
     told = checkruns.body(replace(DONE, run=run), "", checkruns.tail(iter([b"\xff\x1b[1m" + b"y" * 500_000]), 9))[
