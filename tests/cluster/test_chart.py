@@ -165,6 +165,12 @@ def test_its_network_policies_mean_the_pods_that_there_are(rendered: Callable[..
     assert policies["runs"]["egress"][0]["ports"] == policies["home"]["ingress"][1]["ports"] == [{"port": 9021}]
 
 
+def test_its_objects_have_names_of_their_own_where_runs_are_in_its_namespace(rendered: Callable[..., Any]) -> None:
+    values = {"config": {"url": URL}, "policy": "namespace: home", "networkPolicy": {"runs": {"enabled": True}}}
+    found = [(one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]) for one in rendered(values)]
+    assert len(set(found)) == len(found)
+
+
 def labels_of(objects: list[dict[str, Any]]) -> dict[str, str]:
     """What the receiver's Services and its Deployment select."""
     (deployment,) = of_kind(objects, "Deployment")
@@ -191,6 +197,8 @@ def test_a_service_monitor_is_made_where_it_is_asked_for(rendered: Callable[...,
         ({"config": {"url": URL}, "replicas": 2}, "state.persistent"),
         ({"config": {"url": URL}, "policy": "a: [b"}, "policy: "),
         ({"config": {"url": URL}, "serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"config": {"url": URL}, "existingPolicy": "ours"}, "runs.namespaces"),
+        ({"existingConfig": "ours", "ingress": {"enabled": True}}, "ingress.host"),
     ],
 )
 def test_what_is_wrong_is_said(helm: Helm, values: dict[str, Any], said: str) -> None:

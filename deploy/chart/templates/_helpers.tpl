@@ -5,7 +5,7 @@
 
 {{- define "fyre.selector" -}}
 app.kubernetes.io/name: fyre
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "fyre.labels" -}}
@@ -44,7 +44,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "fyre.runs" -}}
 {{- $namespaces := .Values.runs.namespaces }}
 {{- $secrets := .Values.runs.secrets }}
-{{- if not .Values.existingPolicy }}
+{{- if .Values.existingPolicy }}
+{{- if not $namespaces }}{{ fail "runs.namespaces: which does the policy in existingPolicy name? they get the Roles" }}{{ end }}
+{{- else }}
 {{- $policy := fromYaml .Values.policy }}
 {{- with $policy.Error }}{{ fail (printf "policy: %s" .) }}{{ end }}
 {{- $namespaces = prepend (values ($policy.namespaces | default dict) | sortAlpha) ($policy.namespace | default "default") }}
