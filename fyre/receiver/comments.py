@@ -20,6 +20,7 @@ LATEST = "--latest"
 _COMMAND = re.compile(r"/fyre(?:[ \t]+(?P<rest>.*))?", re.DOTALL)
 _LINE_END = re.compile(r"\r\n?|\n")  # Markdown's; a command may hold what else Python takes for one
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
+_PLAIN = re.compile(r"(?!.*www\.)[\w '\".,:=…-]{0,200}")  # to Markdown, too
 _SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}", re.ASCII)
 
 
@@ -88,7 +89,7 @@ def _run(text: str) -> Command:
         raise units.BadValueError("`/fyre run` needs a command", "write `/fyre run python train.py`")
     wanted = asked.collect([Trailer("Fyre-Run", text), *trailers])
     if wanted.problems:
-        raise units.BadValueError(_as_option(wanted.problems[0].message), wanted.problems[0].hint)
+        raise units.BadValueError(_as_option(wanted.problems[0].message), _quiet(wanted.problems[0].hint))
     return Command("run", wanted.runs[0].name, wanted.runs[0], commit=commit)
 
 
@@ -110,9 +111,7 @@ def _about(verb: str, text: str) -> Command:
             names.append(word)
     if verb == "approve" and not commit:
         commit, names = _sha(" ".join(names)), []
-    if names:
-        units.name(" ".join(names))
-    return Command(verb, "".join(names), latest=latest, commit=commit)
+    return Command(verb, _name(" ".join(names)) if names else "", latest=latest, commit=commit)
 
 
 def _word(text: str) -> tuple[str, str]:
@@ -133,6 +132,13 @@ def _value(key: str, text: str) -> tuple[str, str]:
     return _word(text)
 
 
+def _name(text: str) -> str:
+    try:
+        return units.name(text)
+    except units.BadValueError as error:
+        raise units.BadValueError(_quiet(error.args[0]), error.hint) from error
+
+
 def _sha(text: str) -> str:
     if not _SHA.fullmatch(text.lower()):
         raise units.BadValueError(f"{_shown(text)} is not a commit's SHA", "write 7 digits of it at least")
@@ -149,14 +155,19 @@ def _unknown(key: str, verb: str, known: tuple[str, ...]) -> units.BadValueError
 def _as_option(message: str) -> str:
     """A problem of a trailer, as one of the option that stood for it."""
     option = next((option for option, key in asked.REFINES.items() if message.startswith(f"{key}:")), "")
-    return f"`{option}`:{message.partition(':')[2]}" if option else message
+    return f"`{option}`: {_quiet(message.partition(': ')[2])}" if option else _quiet(message)
 
 
 def _written(verbs: tuple[str, ...]) -> str:
     return f"write {', '.join(f'`/fyre {verb}`' for verb in verbs)}"
 
 
-def _shown(text: str) -> str:
+def _quiet(message: str) -> str:
+    """What is wrong, which may quote somebody: as it is, or where it would mention, link or show anything, as code."""
+    return message if _PLAIN.fullmatch(message) else _shown(message, 200)
+
+
+def _shown(text: str, most: int = 60) -> str:
     """What somebody wrote, in a code span that it can't leave: nobody is mentioned, no link is made."""
     line = " ".join(units.legible(text).replace("`", "'").split())
-    return f"`{line if len(line) <= 60 else line[:57] + '…'}`"
+    return f"`{line if len(line) <= most else line[: most - 3] + '…'}`"

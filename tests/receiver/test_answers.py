@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,17 @@ def test_what_an_answer_quotes_marks_nothing(word: str) -> None:
         comments.parse(word)
     body = answers.marked(SAID, f"{raised.value.args[0]}: {raised.value.hint}")
     assert answers.answered([body]) == {"commit comment 7"}
+
+
+@pytest.mark.parametrize(
+    "text", ["@acme/all", "![](https://eve.example/seen.png)", "<!--", "www.eve.example/x y", "`@me`"]
+)
+@pytest.mark.parametrize("words", ["rerun", "run --timeout", "run --name", "run --env", "run --resources gpu="])
+def test_what_is_wrong_with_a_command_mentions_nobody_and_shows_no_picture(words: str, text: str) -> None:
+    with pytest.raises(BadValueError) as raised:
+        comments.parse(f"/fyre {words}{'' if words.endswith('=') else ' '}{shlex.quote(text)} -- x")
+    said = "".join(f"{raised.value.args[0]}: {raised.value.hint}".split("`")[::2])  # beside what is code
+    assert not any(part in said for part in ("@", "](", "<", "www.", "://"))
 
 
 @given(st.text())
