@@ -116,7 +116,7 @@ class RelayServer:
         """
         self._socket = relay_socket(door) if isinstance(door, str) else door
         host, port = self._socket.getsockname()[:2]
-        self.url = url.rstrip("/") or f"http://{host}:{port}"
+        self.url = url.rstrip("/") or (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         self._secret = secret
         app = Starlette(routes=Relay(lambda: [secret], by_id, lfs=lfs).routes())
         self._server = uvicorn.Server(
@@ -145,10 +145,11 @@ def relay_socket(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(f"{address!r} is not HOST:PORT", hint="--relay 192.168.1.20:8021, as pods reach this machine")
+    host, family = host.strip("[]"), socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     try:
-        return socket.create_server((host, int(port)), backlog=512)
+        return socket.create_server((host, int(port)), family=family, backlog=512)
     except OSError as error:
-        why = os.strerror(error.errno or 0)
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         hint = "--relay takes an address of this machine that pods reach, and a free port"
         raise UserError(f"the relay can't listen on {address}: {why}", hint=hint) from error
 

@@ -242,6 +242,8 @@ def test_several_receivers_share_a_key_and_know_where_each_other_is(
     env = {**ENV, "FYRE_KEY": SECRET * 2}
     config = load(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n", env)
     assert (config.get("lease"), config.get("advertise")) == ("fyre/fyre", "10.0.0.7")
+    for address in ("fd00::7", "[fd00::7]"):  # as a pod's status has it, and as URLs do
+        assert load(tmp_path, ON_CLUSTER, {**env, "FYRE_ADVERTISE": address}).get("advertise") == address
     assert "is nothing for engine local" in refused(tmp_path, **GOOD, lease="fyre/fyre")[0]
     assert "is not taken" in refused(tmp_path, **GOOD, lease="fyre")[0]
 

@@ -309,6 +309,17 @@ def test_pods_are_told_the_relays_public_address() -> None:
         relay.stop()
 
 
+def test_a_relay_may_have_an_address_of_ipv6() -> None:
+    from fyre.clusters import RelayServer
+
+    addresses = Path("/proc/net/if_inet6")
+    if not addresses.exists() or f"{1:032}" not in addresses.read_text():
+        pytest.skip("this machine has no IPv6")
+    relay = RelayServer("[::1]:0", b"secret", lambda _: None)
+    assert relay.url.startswith("http://[::1]:")
+    relay.stop()
+
+
 def test_as_a_process_it_stops_when_told_with_code_0_and_logs_json(github: GitHub, tmp_path: Path) -> None:
     env = {**os.environ, **environment(github, tmp_path, FYRE_LOG_FORMAT="")}
     env["FYRE_CONFIG"] = str(tmp_path / "fyre.yaml")
