@@ -6,6 +6,7 @@ Every parser takes text and answers with the value, or raises ``BadValueError`` 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ def resources(text: str) -> tuple[tuple[str, str], ...]:
     if not text.split():
         raise BadValueError("no resources are named", "write it like cpu=4 memory=16Gi")
     found = [resource(*part.partition("=")[::2]) for part in text.split()]
-    names = [key for key, _ in found]
-    twice = next((key for key in names if names.count(key) > 1), None)
+    names = sorted(key for key, _ in found)
+    twice = next((one for one, other in pairwise(names) if one == other), None)
     if twice:
         raise BadValueError(f"{twice[:60]} is given twice", "give each resource once")
     return tuple(found)

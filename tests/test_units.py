@@ -94,3 +94,10 @@ def test_lengths_of_time_read_back(seconds: int) -> None:
     step = 1 if seconds < 3600 else 60 if seconds < 86400 else 3600
     assert units.duration(shown.replace(" ", "")) == seconds // step * step
     assert units.duration(units.written(seconds)) == seconds
+
+
+def test_many_resources_take_a_moment() -> None:
+    many = " ".join(f"example.org/x{number}=1" for number in range(50_000))
+    assert len(units.resources(many)) == 50_000  # quadratic work would not come back in this suite's time
+    with pytest.raises(units.BadValueError, match="x7 is given twice"):
+        units.resources(f"{many} example.org/x7=2")
