@@ -14,7 +14,10 @@ from fyre.receiver.webhook import Said
 from fyre.status import Status
 
 ROWS_MAX = 100
-"""Runs that one answer lists; GitHub takes 65,536 characters."""
+"""Runs that one answer lists."""
+
+CHARACTERS = 60_000
+"""Of an answer's text, at most: GitHub takes 65,536, and what it does not take is no answer."""
 
 _MARK = re.compile(r"<!-- fyre: answer to ((?:commit )?comment \d+)(?:, a refusal of (\S+))? -->\s*\Z")
 _SIGNS = {"success": "✅", "pending": "⏳"}
@@ -26,8 +29,9 @@ def name(said: Said) -> str:
 
 
 def marked(said: Said, text: str, *, refused: bool = False) -> str:
-    """An answer as it is posted."""
-    return f"{text}\n\n<!-- fyre: answer to {name(said)}{f', a refusal of {said.actor}' if refused else ''} -->"
+    """An answer as it is posted; it is cut where the forge has no room for more."""
+    shown = text if len(text) <= CHARACTERS else text[:CHARACTERS].rsplit(" ", 1)[0] + " …"
+    return f"{shown}\n\n<!-- fyre: answer to {name(said)}{f', a refusal of {said.actor}' if refused else ''} -->"
 
 
 def is_one(body: str) -> bool:

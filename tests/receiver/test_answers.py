@@ -53,6 +53,14 @@ def test_other_peoples_text_stays_text(text: str) -> None:
     assert not set(cell.removesuffix("</code>")) & set("`@|[]*_~\n\r")
 
 
+def test_an_answer_about_a_thousand_runs_is_one_that_the_forge_takes() -> None:
+    names = (f"`{'x' * 59}{number:04}`" for number in range(1000))
+    body = answers.marked(SAID, f"cancelled: {', '.join(names)}.")
+    assert len(body) < 65_536
+    assert "`, …\n\n<!--" in body
+    assert answers.answered([body]) == {"commit comment 7"}
+
+
 def test_a_table_has_an_end() -> None:
     many = {f"fyre/{number}": Status(f"fyre/{number}", "success", "x" * 140, "u" * 200) for number in range(500)}
     table = answers.table(many)
