@@ -76,8 +76,7 @@ def host(text: str) -> str:
 
 def wish(host_: str, org: str, url: str, name: str, *, checks: bool, teams: bool) -> Wish:
     """What was said, checked. Raises ``UserError``."""
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+    if url and not re.fullmatch(r"https?://[^\s/?#@]+/?", url):  # as the receiver takes its own
         hint = "as the forge reaches it: --url https://fyre.example.org"
         raise UserError(f"--url {url!r} is no address of a receiver", hint=hint, code=2)
     if org and not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,99})", org):

@@ -295,6 +295,8 @@ def test_the_page_is_for_who_knows_its_address(asked: Registration) -> None:
         (["--host", "https://user:secret@github.example.org"], "no forge's address"),
         (["--host", "https://github.example.org/path"], "no forge's address"),
         (["--url", "fyre.example.org"], "no address of a receiver"),
+        (["--url", "https://fyre.example.org/below"], "no address of a receiver"),
+        (["--url", "https://user@fyre.example.org"], "no address of a receiver"),
         (["--org", "a/b"], "no organisation"),
         (["--name", "x" * 35], "at most 34"),
     ],
