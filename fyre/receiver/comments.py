@@ -35,13 +35,18 @@ class Command:
     commit: str = ""  # a SHA or its beginning, where the comment names one
 
 
+def is_command(body: str) -> bool:
+    """Whether a comment holds a command, one that can't be understood included; linear, since anybody may write one."""
+    return _line(body) is not None
+
+
 def parse(body: str) -> Command | None:
     """The command of a comment: its first line that begins with ``/fyre``; None where there is none.
 
     What is quoted, indented, in a code block or in an HTML comment is talk. Raises ``units.BadValueError`` for a
     command that can't be understood.
     """
-    found = next((match for line in _said(body) if (match := _COMMAND.fullmatch(line))), None)
+    found = _line(body)
     if found is None:
         return None
     verb, text = _word(found["rest"] or "")
@@ -50,6 +55,10 @@ def parse(body: str) -> Command | None:
     if verb not in VERBS:
         raise units.BadValueError(f"{_shown(f'/fyre {verb}'.strip())} is not a command", _written(VERBS))
     return _about(verb, text)
+
+
+def _line(body: str) -> re.Match[str] | None:
+    return next((match for line in _said(body) if (match := _COMMAND.fullmatch(line))), None)
 
 
 def _said(body: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ _ACTS = {"run": acts.run, "rerun": reruns.rerun, "approve": reruns.rerun, "cance
 
 def obey(hands: Hands, said: Said) -> None:
     """Do what a comment asks for, and answer. Raises ``TryAgainError``."""
-    if said.bot or not said.actor or not wanted(said.body):
+    if said.bot or not said.actor or not comments.is_command(said.body):
         return
     if hands.clock() - said.at > hands.policy.history:  # engines have forgotten by now what it may have launched
         log.info("%s of %s is too old", answers.name(said), said.repository.name)
@@ -44,14 +44,6 @@ def obey(hands: Hands, said: Said) -> None:
     elif said.actor.lower() not in answers.refused(ours):
         refusal = f"`/fyre` needs write permission on {said.repository.name}."
         _answer(hands, said, refusal, refused=True)
-
-
-def wanted(body: str) -> bool:
-    """Whether a comment holds a command, one that can't be understood included."""
-    try:
-        return comments.parse(body) is not None
-    except units.BadValueError:
-        return True
 
 
 def _done(hands: Hands, said: Said) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from fyre.errors import UserError
 from fyre.forge import Forge, translated
-from fyre.receiver import answers, conversations, orders
+from fyre.receiver import answers, comments, conversations
 from fyre.receiver.webhook import Said
 from fyre.run import Repository
 
@@ -87,7 +87,7 @@ class Unheard:
         return sorted((one for one in new if self._is_new(one)), key=lambda one: (one.at, one.comment_id))
 
     def _is_new(self, one: Said) -> bool:
-        return (one.repository.id, answers.name(one)) not in self._dealt and orders.wanted(one.body)
+        return (one.repository.id, answers.name(one)) not in self._dealt and comments.is_command(one.body)
 
     def _of_pulls(self, repository: Repository, known: _Known, since: float) -> tuple[list[Entry], _Known]:
         """Comments of pull requests that came or changed since the newest that is known."""

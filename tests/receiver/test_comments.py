@@ -122,3 +122,20 @@ def test_no_comment_breaks_it(body: str) -> None:
     with contextlib.suppress(BadValueError):
         comments.parse(body)
         comments.parse(f"/fyre run {body}")
+
+
+@given(st.text(st.sampled_from("/fyre runcal-`~<!>'\"\\\r\n\t\u2028\ud800")))
+def test_a_command_is_what_is_read_as_one_or_refused_as_one(body: str) -> None:
+    for text in (body, f"/fyre{body}", f"<!--\n{body}\n/fyre {body}"):
+        try:
+            read = comments.parse(text) is not None
+        except BadValueError:
+            read = True
+        assert comments.is_command(text) is read
+
+
+@pytest.mark.parametrize("part", [" a", " '", " \U0001f600", "\\ ", "`", "<!--", "\r"])
+def test_whether_a_comment_is_a_command_is_known_before_its_words_are_read(part: str) -> None:
+    body = part * 600_000  # what is quadratic, as to read words is, would not come back in this suite's time
+    assert comments.is_command(f"/fyre cancel{body}")
+    assert comments.is_command(f"{body}\n/fyre cancel") is (part not in ("`", "<!--"))
