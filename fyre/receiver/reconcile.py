@@ -57,6 +57,7 @@ class Receiver:
     swept_at: float = 0.0  # seconds since the epoch: the end of the last sweep; 0 before the first
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: Later = field(default_factory=Later)
+    _from: float = 0.0  # seconds since the epoch: how far back the first sweep looked; 0 before it
     _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
     _dealt: Dealt = field(default_factory=Dealt)
     _unheard: Unheard = field(init=False)
@@ -264,15 +265,20 @@ class Receiver:
     def _sweep_one(self, repository: Repository) -> None:
         """Plan what was pushed there and is not dealt with; what fails is asked for again by the next sweep."""
         before = self._swept.get(repository.id, Swept())
-        since = max(before.since, self.hands.clock() - self.backfill)
-        seen = self.hands.forge.activity(repository, since, before.tag)
+        seen = self.hands.forge.activity(repository, max(before.since, self._since()), before.tag)
         new = [one for one in seen.entries if one not in before.done]
         failed = [one for one in new if not self._planned(repository, one)]
         self._swept[repository.id] = before.after(seen, failed)
 
+    def _since(self) -> float:
+        """From when on sweeps look: as far back as the first one did, which may be less than lies between two."""
+        now = self.hands.clock()
+        self._from = self._from or now - self.backfill
+        return max(self._from, now - max(self.backfill, BACKFILL))
+
     def _sweep_comments(self, repository: Repository) -> None:
         """Obey what was said there and nobody has answered, the oldest first."""
-        for said in self._unheard.commands(repository, self.hands.clock() - self.backfill):
+        for said in self._unheard.commands(repository, self._since()):
             if not self._stopping:
                 self._deal_with(said)
 

@@ -152,6 +152,15 @@ def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper, monkeyp
     assert [number in sweeper.receiver._dealt for number in (2, 3, 4)] == [False, True, True]
 
 
+def test_how_far_back_the_first_sweep_looks_bounds_no_later_one(sweeper: Sweeper) -> None:
+    hands, sweeper.receiver.backfill = sweeper.receiver.hands, 60.0
+    sweeper.sweep()
+    sha = sweeper.push("true")
+    hands.clock = lambda: time.time() + 600  # the next sweep is late, or this clock is ahead of the forge's
+    sweeper.sweep()
+    assert sweeper.ran() == {sha}
+
+
 class Busy(queue.Queue[Any]):
     """A queue in which there is always one more."""
 
