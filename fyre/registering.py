@@ -108,7 +108,8 @@ class Registration:
         return hmac.compare_digest(path.encode(), self._path.encode())
 
     def close(self) -> None:
-        """Serve no more."""
+        """Serve no more; a browser that waits to be told how it ended is told that nobody will."""
+        self.tell("This was broken off", "<p>Look at the terminal.</p>")
         self._server.shutdown()
         self._server.server_close()
 

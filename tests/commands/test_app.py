@@ -10,6 +10,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -278,6 +279,15 @@ def test_only_the_answer_to_this_question_counts_and_once(asked: Registration) -
     assert asked.code(0) == "first"
     with pytest.raises(UserError, match="nobody came back"):
         asked.code(0)
+
+
+def test_a_browser_that_waits_is_told_where_nobody_goes_on() -> None:
+    asked = Registration(Wish())
+    with ThreadPoolExecutor() as pool:
+        shown = pool.submit(requests.get, f"{asked.base}/created", params={"code": "c", "state": asked.state})
+        assert asked.code() == "c"
+        asked.close()  # as where somebody interrupts the exchange
+        assert "broken off" in shown.result().text
 
 
 def test_the_page_is_for_who_knows_its_address(asked: Registration) -> None:
