@@ -25,6 +25,10 @@ from fyre.run import Commit, Repository, Run
 KEPT = 60.0
 """Seconds that the forge's word on a person or a signature holds: so long a right that was taken away still counts."""
 
+REFUSED = 3600.0
+"""Seconds for which somebody whose comment was refused hears no more in that repository: who floods it with comments
+costs a request for each, and takes no status its turn."""
+
 BELOW_MAX = 10_000
 """Commits below a branch's tip among which one of its push is looked for; a push lists no more."""
 
@@ -64,6 +68,7 @@ class Hands:
     ledger: Ledger
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
+    refused: Kept = field(default_factory=lambda: Kept(REFUSED, 10_000))  # whose comments
     _answers: Kept = field(default_factory=lambda: Kept(KEPT, 10_000))
     _below: Kept = field(default_factory=lambda: Kept(KEPT, 4))  # SHAs by the thousand
 

@@ -35,15 +35,24 @@ def obey(hands: Hands, said: Said) -> None:
     me = hands.forge.me()
     if said.actor == me and answers.is_one(said.body):
         return
-    ours = hands.ledger.unsaid(said.repository)  # first: what is said in between is in the thread, and not in neither
-    ours += [one.body for one in conversations.thread(hands.forge, said) if one.author == me]
-    if answers.name(said) in answers.answered(ours):
-        return
-    if hands.forge.permission(said.repository, said.actor) in MAY_WRITE:
+    if hands.forge.permission(said.repository, said.actor) not in MAY_WRITE:
+        hands.refused.get((said.repository.id, said.actor.lower()), partial(_refuse, hands, said, me))
+    elif answers.name(said) not in answers.answered(_ours(hands, said, me)):
         _answer(hands, said, _done(hands, said))
-    elif said.actor.lower() not in answers.refused(ours):
+
+
+def _refuse(hands: Hands, said: Said, me: str) -> None:
+    """Tell a stranger, once in a thread; whoever asks for it in a hundred of them is told in one."""
+    ours = _ours(hands, said, me)
+    if answers.name(said) not in answers.answered(ours) and said.actor.lower() not in answers.refused(ours):
         refusal = f"`/fyre` needs write permission on {said.repository.name}."
         _answer(hands, said, refusal, refused=True)
+
+
+def _ours(hands: Hands, said: Said, me: str) -> list[str]:
+    """What we said where a comment stands, and what is still to be said anywhere."""
+    ours = hands.ledger.unsaid(said.repository)  # first: what is said in between is in the thread, and not in neither
+    return ours + [one.body for one in conversations.thread(hands.forge, said) if one.author == me]
 
 
 def _done(hands: Hands, said: Said) -> str:

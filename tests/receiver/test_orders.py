@@ -131,6 +131,25 @@ def test_a_stranger_is_refused_once_whatever_is_said_and_delivered_again(
     assert ran(person, sha) == ["true"]
 
 
+def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other_thread_is_read(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shas = [person.commit() for _ in range(5)]
+    person.push()
+    forge, thread, read, role = person.up.receiver.hands.forge, conversations.thread, list[str](), {"ada": "write"}
+    monkeypatch.setattr(forge, "permission", lambda _, login: role.get(login, "read"))
+    monkeypatch.setattr(conversations, "thread", lambda at, said: read.append(said.sha) or thread(at, said))
+    for sha in shas:
+        person.comment(sha, "/fyre run echo pwned", token="user:eve")
+    person.settled()
+    assert read == shas[:1]
+    until(lambda: len(person.comments(shas[0])) == 2)
+    assert [len(person.comments(sha)) for sha in shas] == [2, 1, 1, 1, 1]
+    role["eve"] = "write"  # whoever is let in is heard at once
+    assert answered(person, shas[1], "/fyre status") == "nothing to show here."
+    assert answered(person, shas[0], "/fyre status") == "nothing to show here."
+
+
 def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_again(
     start: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
