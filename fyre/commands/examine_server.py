@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,20 +108,34 @@ def _rights(forge: Forge, repository: Repository) -> Iterator[Finding]:
 
 
 def _answers(config: Config) -> Iterator[Finding]:
-    """Whether somebody answers at ``url``, and is ready."""
+    """Whether a receiver answers at ``url``, and is ready."""
     import requests
 
     url = str(config.get("url")).rstrip("/")
     try:
-        answer = requests.get(f"{url}/readyz", timeout=PATIENCE)
-        wrong = {name: why for name, why in answer.json().items() if why != "ok"}
-    except (requests.RequestException, ValueError, AttributeError):
-        yield Finding(f"no receiver answers at {url}", "is `fyre serve` running there, and url its address?")
+        told = requests.get(f"{url}/readyz", timeout=PATIENCE).json()
+        wrong = {name: why for name, why in told.items() if why != "ok"} if "sweep" in told else None
+    except (requests.RequestException, ValueError, AttributeError, TypeError):
+        wrong = None
+    if wrong is None:
+        yield _door(url, hears=config.webhook_secret is not None)
         return
     for name, why in wrong.items():
         yield Finding(f"the receiver at {url} is not ready: {name}: {why}", "its log says since when")
     if not wrong:
         yield Finding(f"the receiver at {url} is ready")
+
+
+def _door(url: str, *, hears: bool) -> Finding:
+    """Whether there is one behind an address that shows only what has to be reached from outside, as an Ingress may."""
+    import requests
+
+    with suppress(requests.RequestException):
+        if hears and requests.post(f"{url}/webhook", data=b"{}", timeout=PATIENCE).status_code == 401:  # it is unsigned
+            return Finding(f"the receiver at {url} answers, and whether it is ready is not shown there")
+        if not hears and requests.get(f"{url}/runs/", timeout=PATIENCE).status_code == 404:
+            return Finding(f"{url} answers, and whether a receiver is there is not shown")
+    return Finding(f"no receiver answers at {url}", "is `fyre serve` running there, and url its address?")
 
 
 def _relay(url: str) -> Finding:

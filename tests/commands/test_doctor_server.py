@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from fyre import appmanifest
 from fyre import config as configs
@@ -163,6 +165,42 @@ def test_a_webhook_that_leads_elsewhere_and_a_receiver_that_is_not_there(found: 
     assert missing[0] == f"{NAME} has no webhook that leads to http://127.0.0.1:9/webhook"
     assert "poll: true" in missing[1]
     assert away[0] == "no receiver answers at http://127.0.0.1:9"
+
+
+class Ingress(BaseHTTPRequestHandler):
+    """As the chart's: the webhook's door is open, and nothing is shown of the cluster's own pages."""
+
+    behind = ""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._say(requests.post(self.behind + self.path, data=body).status_code if self.path == "/webhook" else 404)
+
+    def do_GET(self) -> None:
+        self._say(404)
+
+    def _say(self, code: int) -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("poll", ["", "true"])
+def test_an_address_that_shows_only_what_must_be_reached_from_outside(world: World, found: Found, poll: str) -> None:
+    env = world.as_app()
+    Ingress.behind = env["FYRE_URL"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ingress) as ingress:
+        thread = threading.Thread(target=ingress.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{ingress.server_address[1]}"
+        world.front.github.hook = f"{url}/webhook"
+        said = found(env, FYRE_URL=url, FYRE_POLL=poll)
+        ingress.shutdown()
+        thread.join()
+    assert said == {}
 
 
 def test_webhooks_that_are_refused_for_their_secret(world: World, push: Callable[[], None], found: Found) -> None:
