@@ -8,11 +8,12 @@ comment's id, and to cancel twice is to cancel once.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 
 from fyre import units
 from fyre.debts import Saying
-from fyre.forge import HiddenError, NotFoundError
+from fyre.forge import Forge, HiddenError, NotFoundError
 from fyre.receiver import acts, answers, comments, conversations, places, reruns
 from fyre.receiver.comments import Command
 from fyre.receiver.hands import Hands
@@ -75,5 +76,23 @@ def _done(hands: Hands, said: Said) -> str:
 def _answer(hands: Hands, said: Said, text: str, *, refused: bool = False) -> None:
     log.info("answered %s in %s of %s: %s", said.actor, answers.name(said), said.repository.name, text)
     body = answers.marked(said, text, refused=refused)
-    write = partial(conversations.say, hands.forge, said, body)
+    write = _Writer(hands.forge, said, body).write
     hands.ledger.say(Saying(said.repository, answers.name(said), body, write))
+
+
+@dataclass
+class _Writer:
+    """Writes an answer once: a try that failed may have come through, so that the next one looks first."""
+
+    forge: Forge
+    said: Said
+    body: str
+    tried: bool = False
+
+    def write(self) -> None:
+        if self.tried:
+            thread, me = conversations.thread(self.forge, self.said), self.forge.me()
+            if answers.name(self.said) in answers.answered(one.body for one in thread if one.author == me):
+                return
+        self.tried = True
+        conversations.say(self.forge, self.said, self.body)

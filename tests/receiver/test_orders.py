@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fyre.errors import TryAgainError
 from fyre.forge import Comment, DeniedError, Forge
 from fyre.ledger import Ledger
 from fyre.receiver import acts, conversations
@@ -230,6 +231,24 @@ def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
     until(lambda: len(person.comments(sha)) == 2, lambda: person.comments(sha))
     assert person.comments(sha)[1].startswith("launched:\n\n- [`")
     assert ran(person, sha) == ["true", "true"]
+
+
+def test_an_answer_whose_post_was_not_answered_is_given_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha, tries, posted = person.commit(), list[str](), conversations.say
+    person.push()
+
+    def saying(forge: Forge, said: Said, body: str) -> None:
+        tries.append(body)
+        if len(tries) > 1:
+            posted(forge, said, body)
+        if len(tries) < 3:
+            raise TryAgainError("timed out")  # the first time on its way there, then on its way back
+
+    monkeypatch.setattr("fyre.ledger.BACKOFF", (0.01, 60.0))
+    monkeypatch.setattr(conversations, "say", saying)
+    person.comment(sha, "/fyre status")
+    until(lambda: len(tries) == 2 and person.up.receiver.hands.ledger.idle())
+    assert person.comments(sha)[1:] == ["nothing to show here."]
 
 
 def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
