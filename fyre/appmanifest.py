@@ -87,19 +87,26 @@ def wish(host_: str, org: str, url: str, name: str, *, checks: bool, teams: bool
     return Wish(host(host_), org, url.rstrip("/"), name, checks, teams)
 
 
+def permissions(*, checks: bool, teams: bool) -> dict[str, str]:
+    """What an App takes for check runs, and for a policy that names teams, besides ``PERMISSIONS``."""
+    return PERMISSIONS | ({"checks": "write"} if checks else {}) | ({"members": "read"} if teams else {})
+
+
+def events(*, checks: bool) -> tuple[str, ...]:
+    """What it hears of: a click on Re-run as well, where there are check runs."""
+    return (*EVENTS, "check_run") if checks else EVENTS
+
+
 def manifest(wanted: Wish, redirect_url: str) -> dict[str, Any]:
     """What the App will be: exactly what a receiver needs, for its owner's eyes alone."""
-    permissions = {**PERMISSIONS, **({"checks": "write"} if wanted.checks else {})}
-    if wanted.teams:
-        permissions["members"] = "read"
     return {
         "name": wanted.name,
         "url": wanted.url or wanted.host,
         "hook_attributes": {"url": f"{wanted.url or wanted.host}/webhook", "active": bool(wanted.url)},
         "redirect_url": redirect_url,
         "public": False,
-        "default_permissions": permissions,
-        "default_events": [*EVENTS, *(["check_run"] if wanted.checks else [])] if wanted.url else [],
+        "default_permissions": permissions(checks=wanted.checks, teams=wanted.teams),
+        "default_events": [*events(checks=wanted.checks)] if wanted.url else [],
         "description": "Runs what commits ask for, and says on them how it ended.",
     }
 

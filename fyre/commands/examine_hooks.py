@@ -46,21 +46,24 @@ def of_repository(forge: Forge, repository: Repository, url: str = "") -> Iterat
         yield from _of_hook(ask, hook, f"{at}/{hook['id']}", repository.name)
 
 
-def of_app(app: App, url: str) -> Iterator[Finding]:
-    """The App's permissions and events, and its webhook, which is to lead to ``url``."""
+def of_app(app: App, url: str, *, checks: bool, teams: bool) -> Iterator[Finding]:
+    """The App's permissions and events, and its webhook, which is to lead to ``url``.
+
+    ``checks``: whether check runs are wanted; ``teams``: whether the policy names any.
+    """
 
     def ask(path: str) -> Any:  # noqa: ANN401 - what JSON holds
         return app.get("the App", path)
 
     facts, settings = ask("/app"), f"the App's settings on {app.url}"
     held = facts.get("permissions") or {}
-    for name, level in appmanifest.PERMISSIONS.items():
+    for name, level in appmanifest.permissions(checks=checks, teams=teams).items():
         has = held.get(name, "none")
         if has not in _LEVELS[_LEVELS.index(level) :]:
             yield Finding(f"the App has {name}: {has}, and needs {level}", f"{settings}, and each owner accepts it")
     if not url:
         return
-    for event in set(appmanifest.EVENTS) - set(facts.get("events", ())):
+    for event in sorted(set(appmanifest.events(checks=checks)) - set(facts.get("events", ()))):
         yield Finding(f"the App does not hear of {event}", f"subscribe to it in {settings}")
     leads = ask("/app/hook/config").get("url") or "nowhere"
     if leads != url:

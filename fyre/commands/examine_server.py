@@ -69,7 +69,9 @@ def _forge(config: Config) -> Iterator[Finding]:
         forge = Forge(config.api, config.token.read)
     yield Finding(f"the forge knows us as {forge.me()}")
     if app is not None:
-        yield from examine_hooks.of_app(app, hook)
+        overrides = dict(config.policy.overrides).values()
+        teams = bool(config.policy.teams) or any(one.get("teams") for one in overrides)
+        yield from examine_hooks.of_app(app, hook, checks=config.get("checks"), teams=teams)
     served = [one for one in forge.repositories() if policies.serves(config.policy, one.name)]
     if not served:
         fix = "install the App there, or let the token see one; the policy's `repositories` says which are served"

@@ -246,6 +246,17 @@ def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(world: Worl
     assert "private key not revoked" in fix
 
 
+def test_an_app_without_what_check_runs_and_teams_take(world: World, found: Found, tmp_path: Path) -> None:
+    env, github = world.as_app(), world.front.github
+    github.permissions, github.events = dict(appmanifest.PERMISSIONS), appmanifest.EVENTS
+    (tmp_path / "policy.yaml").write_text("overrides: {other/*: {teams: [other/ml]}}\n")
+    assert [*found(env, FYRE_CHECKS="true", FYRE_POLICY=str(tmp_path / "policy.yaml"))] == [
+        "the App has checks: none, and needs write",
+        "the App has members: none, and needs read",
+        "the App does not hear of check_run",
+    ]
+
+
 def test_a_relay_and_a_cluster_that_are_not_there(found: Found, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("profiles: {default: {image: busybox}}\n")
     on = {"FYRE_ENGINE": "kubernetes", "FYRE_POLICY": f"{tmp_path}/policy.yaml", "FYRE_KUBECONFIG": f"{tmp_path}/none"}
