@@ -11,6 +11,7 @@ from fyre.plan import Heard, Launch, Post, as_run
 from fyre.receiver import acts, answers
 from fyre.receiver.hands import Hands
 from fyre.receiver.places import Order
+from fyre.receiver.webhook import HEADS
 from fyre.repofile import BadFileError
 from fyre.run import Record, Run
 from fyre.status import Status
@@ -60,7 +61,7 @@ def _candidates(hands: Hands, order: Order, heard: Heard, here: Sequence[Record]
     """
     newest = {record.run.name.lower(): record for record in here}
     born = {record.run.name.lower(): record.run.created_at for record in reversed(here)}
-    asked_for = zip(heard.asked.names, heard.asked.runs, strict=True)
+    asked_for = [] if _unapproved(order, here) else list(zip(heard.asked.names, heard.asked.runs, strict=True))
     meant = (record.run for name, record in newest.items() if born[name] <= order.said.at + acts.SKEW)
     specs = {run.name: run.spec for run in meant}
     specs |= {name: spec for name, spec in asked_for if name.lower() not in newest}
@@ -71,6 +72,14 @@ def _candidates(hands: Hands, order: Order, heard: Heard, here: Sequence[Record]
         key = acts.key(order, f"rerun {name.lower()}")
         as_asked = replace(spec, image=_image_asked(heard, name, here))
         yield as_run(heard, as_asked, name, hands.policy, key=key, now=hands.clock(), attempt=attempt)
+
+
+def _unapproved(order: Order, here: Sequence[Record]) -> bool:
+    """Whether the commit is a fork's and this is no approval: what else ran on it, such as a command of the approver's
+    own, does not have what the fork asks for run."""
+    refs = [record.run.ref for record in here]
+    by_fork = any(ref.startswith("refs/pull/") for ref in refs)
+    return not order.ref and by_fork and not any(ref.startswith(HEADS) for ref in refs)
 
 
 def _image_asked(heard: Heard, name: str, here: Sequence[Record]) -> str | None:

@@ -14,6 +14,7 @@ from fyre.forge import NotFoundError
 from fyre.policy import Policy
 from fyre.receiver.clones import Clones
 from fyre.receiver.fetched import Fetched
+from fyre.receiver.webhook import Rerequested
 from fyre.wiring import Up
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
@@ -116,6 +117,26 @@ def test_strangers_and_forks_of_a_policy_that_says_nothing_launch_nothing(
     person.settled()
     assert talk(person, pull).count(stranger) == 1
     assert ran(person, sha) == []
+
+
+def test_what_a_fork_asks_for_runs_by_an_approval_and_by_no_rerun_of_something_else(
+    person: Person, attacker: Attacker
+) -> None:
+    sha = attacker.push("echo theirs")
+    pull = opened(person, "mallory:patch")
+    assert "launched:" in answer(person, pull, f"/fyre run --name mine --commit {sha} -- echo mine")
+    person.final(sha, "fyre/mine")
+    known = person.up.receiver.hands.forge.repository(NAME)
+    for number in (1, 2):  # "Re-run all checks": what is shown there is ours alone
+        person.up.receiver.hear(Rerequested(known, sha, "ada", "", number))
+        person.final(sha, "fyre/mine", f"attempt {number + 1}")
+    person.comment(sha, "/fyre rerun run")
+    until(lambda: len(person.comments(sha)) == 2)
+    assert person.comments(sha)[1] == "nothing to rerun here is named run."
+    assert ran(person, sha) == ["echo mine"] * 3
+    assert "[`run`]" in answer(person, pull, f"/fyre approve {sha}")
+    person.final(sha)
+    assert "echo theirs" in ran(person, sha)
 
 
 def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(person: Person, attacker: Attacker) -> None:
