@@ -41,9 +41,9 @@ class Again:
 
     @property
     def ident(self) -> Hashable:
-        """The same for a push whether a webhook or a sweep told of it."""
+        """The same for a push whether a webhook or a sweep told of it; another's is another: they may do more."""
         one = self.event
-        return (one.repository.id, one.ref, one.before, one.after) if isinstance(one, Push) else one
+        return (one.repository.id, one.ref, one.before, one.after, one.actor) if isinstance(one, Push) else one
 
 
 @dataclass

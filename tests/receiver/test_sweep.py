@@ -161,6 +161,17 @@ def test_how_far_back_the_first_sweep_looks_bounds_no_later_one(sweeper: Sweeper
     assert sweeper.ran() == {sha}
 
 
+def test_what_somebody_else_pushes_again_is_found_though_a_webhook_told_of_the_first_time(sweeper: Sweeper) -> None:
+    sweeper.sweep()
+    (repository,) = sweeper.receiver.hands.forge.repositories()
+    before, sha = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true")
+    nobody = Push(repository, "refs/heads/main", before, sha, "", (sha,))  # who may launch nothing
+    sweeper.receiver._deal_with(nobody)
+    assert sweeper.ran() == set()
+    sweeper.sweep()
+    assert sweeper.ran() == {sha}
+
+
 class Busy(queue.Queue[Any]):
     """A queue in which there is always one more."""
 
