@@ -194,7 +194,9 @@ def written(seconds: int) -> str:
 
 
 def _size(text: str) -> int:
-    """The bytes of a text, as a process will be given them."""
+    """The bytes of a text, as a process will be given them: which takes none that holds a NUL."""
+    if "\0" in text:
+        raise BadValueError("it holds a NUL", "leave it out: no process can be given one")
     try:
         return len(text.encode(errors="surrogateescape"))
     except UnicodeEncodeError as error:

@@ -61,6 +61,9 @@ BAD = [
     (units.resources, "memory=4GB", "not a quantity"),
     (units.resources, "nvidia.com/gpu=0.5", "whole numbers"),
     (units.command, " ", "empty"),
+    (units.command, "echo a\0b", "holds a NUL"),
+    (units.workdir, "a\0b", "holds a NUL"),  # a comment and a .fyre.yaml may have one, where a commit message ends
+    (units.env, "A=\0", "holds a NUL"),
     (units.command, "x" * (units.COMMAND_MAX + 1), "bytes long"),
 ]
 
