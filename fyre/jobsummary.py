@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 
@@ -58,7 +59,8 @@ def _mark(record: Record) -> str:
 
 
 def _code(text: str) -> str:
-    """A table's cell that shows the text as it is, cut where it is long."""
-    line = " ".join(text.split())[:200]
-    escaped = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
-    return f"<code>{escaped.replace('`', '&#96;').replace('@', '&#64;')}</code>"
+    """A table's cell that shows the text as it is, cut where it is long: it formats, links and shows nothing else."""
+    line = html.escape(" ".join(text.split())[:200], quote=False)
+    for char in "\\`@|[]*_~$":
+        line = line.replace(char, f"&#{ord(char)};")
+    return f"<code>{line}</code>"

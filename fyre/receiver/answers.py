@@ -58,7 +58,7 @@ def code(text: str) -> str:
     """Text of other people's as it is, on one line: it formats nothing, links nothing, mentions nobody."""
     line = " ".join(text.encode(errors="replace").decode().split())
     escaped = html.escape(line, quote=False)
-    for char in "`@|[]*_~":
+    for char in "\\`@|[]*_~":
         escaped = escaped.replace(char, f"&#{ord(char)};")
     return f"<code>{escaped}</code>"
 
