@@ -19,10 +19,12 @@ Own = Callable[[str], bytes]
 
 def kept(path: Path) -> bytes:
     """Random hex digits, made on first use and kept for this user alone."""
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:  # a disk that was full when it was made: nothing is no secret
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        draft = path.with_name(f"{path.name}.new")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(32))
+        draft.replace(path)
     return path.read_bytes()
 
 

@@ -248,6 +248,14 @@ def test_several_receivers_share_a_key_and_know_where_each_other_is(
     assert "is not taken" in refused(tmp_path, **GOOD, lease="fyre")[0]
 
 
+def test_a_secret_of_our_own_is_never_empty(tmp_path: Path) -> None:
+    for name in ("one", "one.new"):  # as where the disk was full, or somebody killed us
+        (tmp_path / name).touch()
+    assert len(kept_in(tmp_path)("one")) == 64
+    assert kept_in(tmp_path)("one") == (tmp_path / "one").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
 def test_secrets_of_our_own_are_kept_or_made_from_a_shared_key(tmp_path: Path) -> None:
     config = load(tmp_path, env={**ENV, "FYRE_KEY": SECRET * 2}, **GOOD)
     assert config.key is not None
