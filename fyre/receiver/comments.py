@@ -70,12 +70,17 @@ def _said(body: str) -> Iterator[str]:
             if mark and mark["fence"].startswith(fence) and not mark["info"].strip():
                 fence = ""
         elif hidden:
-            hidden = "-->" not in line
+            hidden = "-->" not in line or _opens(line)
         elif (mark := _FENCE.fullmatch(line)) and not (mark["fence"][0] == "`" and "`" in mark["info"]):
             fence = mark["fence"]
         else:
             yield line
-            hidden = line.rfind("<!--") > line.rfind("-->")
+            hidden = _opens(line)
+
+
+def _opens(line: str) -> bool:
+    """Whether an HTML comment begins in a line that does not end in it."""
+    return line.rfind("<!--") > line.rfind("-->")
 
 
 def _run(text: str) -> Command:
