@@ -79,7 +79,8 @@ def test_options_are_those_of_fyre_commit() -> None:
         "> quoted\n> /fyre cancel", "```\n/fyre cancel\n```", "```sh\n/fyre cancel", "   ~~~\n/fyre cancel\n  ~~~",
         "````\n```\n/fyre cancel\n````", "```\n/fyre cancel\n~~~\n/fyre cancel", "```\n``` x\n/fyre cancel",
         "<!-- see\n/fyre cancel\n-->", "a <!-- b\n/fyre cancel", "\ufeff/fyre cancel", "- /fyre cancel", "/Fyre cancel",
-        "line\u2028/fyre cancel", "x" * 60_000, "`" * 60_000, "<!--" * 15_000, "<!--\n--> <!--\n/fyre cancel\n-->", "```\n" * 15_001,
+        "line\u2028/fyre cancel", "x" * 60_000, "`" * 60_000, "<!--" * 15_000, "```\n" * 15_001,
+        "<!--\n--> <!--\n/fyre cancel\n-->",
     ],
 )  # fmt: skip
 def test_talk_is_no_command(body: str) -> None:
