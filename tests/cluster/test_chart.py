@@ -194,6 +194,8 @@ def test_a_service_monitor_is_made_where_it_is_asked_for(rendered: Callable[...,
         ({}, "config.url: the address"),
         ({"config": {"url": URL}, "replica": 2}, "replica"),
         ({"config": {"url": URL, "token": "t"}}, "token"),
+        ({"config": {"url": URL, "listen": "0.0.0.0:9000"}}, "listen"),  # where neither a probe nor a Service asks
+        ({"config": {"url": URL, "state": "/data"}}, "state"),  # where nothing can be written
         ({"config": {"url": URL}, "replicas": 2}, "state.persistent"),
         ({"config": {"url": URL}, "policy": "a: [b"}, "policy: "),
         ({"config": {"url": URL}, "serviceAccount": {"create": False}}, "serviceAccount.name"),
