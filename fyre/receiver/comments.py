@@ -20,6 +20,7 @@ LATEST = "--latest"
 _COMMAND = re.compile(r"/fyre(?:[ \t]+(?P<rest>.*))?", re.DOTALL)
 _LINE_END = re.compile(r"\r\n?|\n")  # Markdown's; a command may hold what else Python takes for one
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
+_QUOTE = re.compile(r" {0,3}>[ \t>]*(?P<text>.*)", re.DOTALL)
 _PLAIN = re.compile(r"(?!.*www\.)[\w '\".,:=…-]{0,200}")  # to Markdown, too
 _SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}", re.ASCII)
 
@@ -62,8 +63,10 @@ def _line(body: str) -> re.Match[str] | None:
 
 
 def _said(body: str) -> Iterator[str]:
-    """The lines that are neither in a fenced code block nor in an HTML comment, which nobody sees."""
-    fence, hidden = "", False
+    """The lines that are neither in a fenced code block nor in an HTML comment, which nobody sees, nor in a quote,
+    which goes on to a blank line, as where a mail program has broken a line of it.
+    """
+    fence, hidden, quoted = "", False, False
     for line in _LINE_END.split(body):
         if fence:
             mark = _FENCE.fullmatch(line)
@@ -72,9 +75,12 @@ def _said(body: str) -> Iterator[str]:
         elif hidden:
             hidden = "-->" not in line or _opens(line)
         elif (mark := _FENCE.fullmatch(line)) and not (mark["fence"][0] == "`" and "`" in mark["info"]):
-            fence = mark["fence"]
+            fence, quoted = mark["fence"], False
         else:
-            yield line
+            mark = _QUOTE.fullmatch(line)
+            quoted = bool(mark["text"]) if mark else quoted and not line.isspace() and line != ""
+            if not quoted:
+                yield line
             hidden = _opens(line)
 
 

@@ -34,6 +34,9 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
         (f"/fyre approve train --commit {SHA}", Command("approve", "train", commit=SHA)),
         ("```\n/fyre cancel\n```\n/fyre status", Command("status")),
         ("<!-- /fyre cancel -->\n/fyre status", Command("status")),
+        ("> wrote that\n/fyre cancel\n\n/fyre status", Command("status")),
+        ("> wrote that\n>\n/fyre status", Command("status")),
+        ("> wrote that\n```\n/fyre cancel\n```\n/fyre status", Command("status")),
         ("``` not `a` fence\n/fyre status", Command("status")),
         ("~~~~\n~~~\n/fyre cancel\n~~~~~\n/fyre status", Command("status")),
     ],
@@ -80,7 +83,7 @@ def test_options_are_those_of_fyre_commit() -> None:
         "````\n```\n/fyre cancel\n````", "```\n/fyre cancel\n~~~\n/fyre cancel", "```\n``` x\n/fyre cancel",
         "<!-- see\n/fyre cancel\n-->", "a <!-- b\n/fyre cancel", "\ufeff/fyre cancel", "- /fyre cancel", "/Fyre cancel",
         "line\u2028/fyre cancel", "x" * 60_000, "`" * 60_000, "<!--" * 15_000, "```\n" * 15_001,
-        "<!--\n--> <!--\n/fyre cancel\n-->",
+        "<!--\n--> <!--\n/fyre cancel\n-->", "> somebody wrote that\n/fyre cancel helps", ">> a\r\nb\r\n/fyre cancel",
     ],
 )  # fmt: skip
 def test_talk_is_no_command(body: str) -> None:
