@@ -77,7 +77,7 @@ class App:
         """Every account that has the App, suspended ones left out → its installation."""
         with self._asking("the App's installations") as hub:
             listed = self._answers.pages(hub.requester, "/app/installations", _installed)
-        found = {account: number for account, number, suspended in listed if not suspended}
+        found = {account: number for account, number, useless in listed if not useless}
         with self._lock:
             # Whoever uninstalled and installed again has another installation, and the old one's tokens are dead.
             self._installed = {account.lower(): number for account, number in found.items()}
@@ -210,8 +210,9 @@ def signer(app_id: int, pem: str) -> AppAuth:
 
 
 def _installed(data: dict[str, Any]) -> tuple[str, int, bool]:
-    """Of an installation: account, id, whether it is suspended."""
-    return data["account"]["login"], data["id"], bool(data.get("suspended_at"))
+    """Of an installation: account, id, whether it is of no use: suspended, or of nobody who has repositories."""
+    login = (data["account"] or {}).get("login", "")  # an enterprise has none, and an account that is gone is null
+    return login, data["id"], bool(data.get("suspended_at")) or not login
 
 
 def _skew(error: DeniedError) -> str:

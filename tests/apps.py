@@ -43,6 +43,7 @@ class GitHub:
     installed: dict[str, int] = field(default_factory=lambda: {"acme": 11, "Ada": 22})
     repositories: dict[str, list[str]] = field(default_factory=lambda: {"acme": ["a", "b"], "Ada": ["lab"]})
     suspended: set[str] = field(default_factory=set)
+    odd: dict[str, Any] = field(default_factory=dict)  # accounts that are no person's and no organisation's
     permissions: dict[str, str] = field(default_factory=lambda: dict(appmanifest.PERMISSIONS))
     events: tuple[str, ...] = appmanifest.EVENTS
     hook: str = ""  # where its webhook leads
@@ -83,7 +84,7 @@ class GitHub:
             return 200, [
                 {
                     "id": n,
-                    "account": {"login": a},
+                    "account": self.odd.get(a, {"login": a}),
                     "suspended_at": "2026-01-01T00:00:00Z" if a in self.suspended else None,
                 }
                 for a, n in self.installed.items()

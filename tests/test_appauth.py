@@ -113,6 +113,14 @@ def test_a_suspended_installation_is_left_out_and_the_others_go_on(github: GitHu
         ours.token("acme/a")
 
 
+@pytest.mark.parametrize("account", [None, {"slug": "acme", "name": "Acme"}])
+def test_an_installation_on_an_enterprise_or_on_nobody_is_left_out_and_the_others_go_on(
+    github: GitHub, account: object
+) -> None:
+    github.odd = {"acme": account}
+    assert [one.name for one in AppForge(app(github)).repositories()] == ["Ada/lab"]
+
+
 def test_a_key_that_github_does_not_know_is_denied_with_what_to_look_at(github: GitHub) -> None:
     with pytest.raises(DeniedError, match="HTTP 401") as caught:
         app(github, key=private_key(1)).login()
