@@ -129,8 +129,8 @@ def _about(verb: str, text: str) -> Command:
             raise _unknown(key, verb, (COMMIT, LATEST) if verb == "rerun" else (COMMIT,))
         else:
             names.append(word)
-    if verb == "approve":
-        commit, names = _sha(" ".join((*names, commit)).strip()), []
+    if verb == "approve" and not commit:
+        commit, names = _sha(" ".join(names)), []
     return Command(verb, _name(" ".join(names)) if names else "", latest=latest, commit=commit)
 
 
