@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fyre.conditional import Answers
 from fyre.connection import connect, settings
 from fyre.errors import UserError
-from fyre.forge import DeniedError, Forge, NotFoundError, StrangerError, translated
+from fyre.forge import DeniedError, Forge, LimitedError, NotFoundError, StrangerError, translated
 from fyre.run import Repository
 
 if TYPE_CHECKING:
@@ -154,14 +154,14 @@ class AppForge(Forge):
         return self._me
 
     def repositories(self) -> list[Repository]:
-        """Every repository of every installation; of one that lets nobody ask, none: the others go on."""
+        """Every repository of every installation; of one that lets nobody ask (now), none: the others go on."""
         found: list[Repository] = []
         for account in self._app.accounts():
             try:
                 with translated(f"the repositories of {account}"):
                     found += self._of_account(account)
-            except UserError as error:
-                log.warning("an installation is left out", extra={"account": account, "why": error.message})
+            except (UserError, LimitedError) as error:  # limits are each installation's own
+                log.warning("an installation is left out", extra={"account": account, "why": str(error)})
         return found
 
     def remaining(self) -> int | None:

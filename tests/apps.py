@@ -43,6 +43,7 @@ class GitHub:
     installed: dict[str, int] = field(default_factory=lambda: {"acme": 11, "Ada": 22})
     repositories: dict[str, list[str]] = field(default_factory=lambda: {"acme": ["a", "b"], "Ada": ["lab"]})
     suspended: set[str] = field(default_factory=set)
+    limited: set[str] = field(default_factory=set)
     odd: dict[str, Any] = field(default_factory=dict)  # accounts that are no person's and no organisation's
     permissions: dict[str, str] = field(default_factory=lambda: dict(appmanifest.PERMISSIONS))
     events: tuple[str, ...] = appmanifest.EVENTS
@@ -60,8 +61,9 @@ class GitHub:
         if parts[0] == "app" or parts[-1] == "installation":
             return self.as_app(method, parts, shown) if scheme == "Bearer" else (401, {"message": "A JWT is needed"})
         account = self.tokens.get(shown)
-        if account not in self.installed:
-            return 401, {"message": "Bad credentials"}
+        if account not in self.installed or account in self.limited:
+            limit = 403, {"message": "API rate limit exceeded for installation"}
+            return limit if account in self.limited else (401, {"message": "Bad credentials"})
         if parts == ["installation", "repositories"]:
             names = [f"{account}/{name}" for name in self.repositories[account]]
             return 200, {"total_count": len(names), "repositories": [repository(name) for name in names]}

@@ -113,6 +113,14 @@ def test_a_suspended_installation_is_left_out_and_the_others_go_on(github: GitHu
         ours.token("acme/a")
 
 
+def test_an_installation_that_met_its_limit_is_left_out_and_the_others_go_on(github: GitHub) -> None:
+    github.limited = {"acme"}
+    forge = AppForge(app(github))
+    assert [one.name for one in forge.repositories()] == ["Ada/lab"]
+    github.limited = set()
+    assert [one.name for one in forge.repositories()] == ["acme/a", "acme/b", "Ada/lab"]
+
+
 @pytest.mark.parametrize("account", [None, {"slug": "acme", "name": "Acme"}])
 def test_an_installation_on_an_enterprise_or_on_nobody_is_left_out_and_the_others_go_on(
     github: GitHub, account: object
