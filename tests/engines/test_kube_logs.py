@@ -151,7 +151,11 @@ def test_what_is_gone_is_said_to_be() -> None:
 
 def test_a_newest_file_that_is_all_known_adds_nothing() -> None:
     assert missed(b"end", b"beginning", 20, b"of the end") == b""
-    assert missed(b"", b"beginning", 20, b"of the end") == b""
+
+
+def test_a_newest_file_that_is_empty_says_once_that_something_may_be_lost() -> None:
+    assert missed(b"", b"beginning", 20, b"of the end") == LOST
+    assert missed(b"", b"beginning", 20, b"of the end" + LOST) == b""
 
 
 def test_a_log_rotated_at_its_end_is_read_to_its_end_once(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes.logs import LOST
 from fyre.policy import Policy
 from fyre.profiles import Profile
 from fyre.state import State
@@ -37,11 +39,21 @@ def ended(engine: KubernetesEngine, sha: str, command: str, **spec: object) -> t
     return record.state, record.reason, log_of(engine, run.key)
 
 
-def test_the_end_of_a_log_that_grew_faster_than_it_was_read(engine: KubernetesEngine, sha: str) -> None:
-    state, _, log = ended(engine, sha, "seq 1 4000000; echo THE-END")
-    assert state is State.SUCCEEDED
-    assert log.endswith(b"THE-END\n")
-    assert len(log) == 30_888_904 or b"some output was lost here" in log
+def test_the_end_of_a_log_that_grew_faster_than_it_was_read(
+    engine: KubernetesEngine, sha: str, admin: access.Admin, namespace: str
+) -> None:
+    """All that the kubelet has of it, or a line that says that something is missing. Debian's containerd 1.6 itself may
+    drop the last 64 kB or so that a command writes at its end: no file of the node's has them then.
+    """
+    run = make_run(sha, "seq 1 4000000; echo THE-END")
+    assert engine.launch(run)
+    assert await_end(engine, run.key, 120).state is State.SUCCEEDED
+    log = log_of(engine, run.key)
+    (pod,) = admin.core.list_namespaced_pod(namespace, label_selector=f"{names.KEY}={run.key}").items
+    last = admin.core.read_namespaced_pod_log(pod.metadata.name, namespace, container="run", tail_lines=3)
+    written = b"".join(b"%d\n" % number for number in range(1, 4_000_001)) + b"THE-END\n"
+    assert log.endswith(last.encode()) if last else LOST in log
+    assert written.startswith(log) or LOST in log
 
 
 def test_a_timeout_outlives_a_command_that_signals_its_group(engine: KubernetesEngine, sha: str) -> None:

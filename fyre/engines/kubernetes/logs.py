@@ -254,9 +254,11 @@ def missed(now: bytes, head: bytes, known: int, tail: bytes) -> bytes:
     at = now.find(tail)
     if at >= 0 and tail:
         return now[at + len(tail) :]
-    if tail.endswith(now[:_TAIL]):  # a file that has only just begun, all of which is known
+    if now and tail.endswith(now[:_TAIL]):  # a file that has only just begun, all of which is known
         return b""
-    return LOST + now
+    if not now and tail.endswith(LOST):  # said already
+        return b""
+    return LOST + now  # an empty file too: how the one before it ended, nobody says
 
 
 def _head(folder: Path) -> bytes:
