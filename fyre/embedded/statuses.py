@@ -82,11 +82,14 @@ def _checked(call: Call, who: User) -> Record:
     url = call.text("target_url") or None
     if url is not None and not _URL.fullmatch(url):
         raise invalid("target_url", "target_url must use http(s) scheme")
+    description = call.text("description", most=DESCRIPTION_MAX)
+    if any(ord(character) > 0xFFFF for character in description or ""):  # as GitHub, whose database is older than them
+        raise invalid("description", "description doesn't accept 4-byte Unicode")
     return {
         "id": 0,
         "state": state,
         "context": call.text("context", most=CONTEXT_MAX) or "default",
-        "description": call.text("description", most=DESCRIPTION_MAX),
+        "description": description,
         "target_url": url,
         "creator": who.login,
         "created_at": shapes.moment(time.time()),

@@ -100,6 +100,7 @@ def test_what_github_refuses(forge: Served, pushed: str) -> None:
         ({"state": "success", "context": 5}, "context"),
         ({"state": "success", "context": "x" * 256}, "context"),
         ({"state": "success", "description": "x" * 141}, "description"),
+        ({"state": "success", "description": "\U0001f600"}, "description"),
         ({"state": "success", "target_url": "ftp://x"}, "target_url"),
         ({"state": "success", "target_url": ["x"]}, "target_url"),
     ]:
