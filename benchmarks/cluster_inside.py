@@ -133,7 +133,7 @@ def nothing_to_do(up: wiring.Up) -> bool:
     """Whether the first sweep is over, every delivery is taken, and neither the ledger nor the engine has work."""
     receiver, ledger, outbox = up.receiver, up.receiver.hands.ledger, up.embedded.outbox
     heard = bool(receiver._swept) and not receiver._events.qsize() and not receiver._later
-    waits = any(ledger.turns._waiting.values()) or ledger._wanted
+    waits = any(any(lane.waiting.values()) for lane in ledger.turns._lanes.values()) or ledger._wanted
     return heard and not (waits or outbox._busy or up.engine._chores._names)  # type: ignore[attr-defined]
 
 

@@ -153,6 +153,10 @@ class AppForge(Forge):
         self._me = self._me or self._app.login()
         return self._me
 
+    def account(self, repository: Repository) -> str:
+        """Its owner: an installation, whose limits are its own."""
+        return _account(repository.name)
+
     def repositories(self) -> list[Repository]:
         """Every repository of every installation; of one that lets nobody ask (now), none: the others go on."""
         found: list[Repository] = []

@@ -258,6 +258,10 @@ class Forge:
             headers, data = self._hub(repository.name).requester.requestJsonAndCheck("GET", path)
             return list(self._entries(repository.name, headers, data))
 
+    def account(self, repository: Repository) -> str:  # noqa: ARG002 - an App's is another
+        """Whose limits a write counts against; "" where all are one's."""
+        return ""
+
     def remaining(self) -> int | None:
         """How many requests the primary limit has left; None without one. Asking costs none of them.
 

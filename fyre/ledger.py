@@ -1,10 +1,10 @@
 """The ledger: what the forge says of a SHA, kept in step with what the engine knows of its runs.
 
-One writer, because a forge's write limits hold for all of it; ``fyre.turns`` says whose turn it is. What is owed is
-derived from the engine's records and never stored: a record's ``reported`` note says for each SHA what was posted last.
-What is owed when we start, and what a POST without an answer may have said, is in doubt: it is looked up in the ledger
-before it is posted (once more). So a note may come late, and that of a pending state does: most runs need none of it,
-and launches go first.
+One writer, because a forge's write limits hold for all of an account; ``fyre.turns`` says whose turn it is. What is
+owed is derived from the engine's records and never stored: a record's ``reported`` note says for each SHA what was
+posted last. What is owed when we start, and what a POST without an answer may have said, is in doubt: it is looked up
+in the ledger before it is posted (once more). So a note may come late, and that of a pending state does: most runs need
+none of it, and launches go first.
 """
 
 from __future__ import annotations
@@ -85,21 +85,21 @@ class Ledger:
         if record is None:
             self.turns.forget(key)
         else:
-            self.turns.put(Rank.ENDED if record.state.final else Rank.LIVE, key, record.run.repository.id)
+            self._put(Rank.ENDED if record.state.final else Rank.LIVE, key, record.run.repository)
 
     def want(self, repository: Repository, sha: str, wanted: Status) -> None:
         """Owe a status for which no engine keeps a record; a later one of the same context replaces it."""
         ident = repository.id, sha, wanted.context.lower()
         with self._mutex:
             self._wanted[ident] = Owed(repository, sha, wanted)
-        self.turns.put(Rank.WANTED, ident, repository.id)
+        self._put(Rank.WANTED, ident, repository)
 
     def say(self, saying: Saying) -> None:
         """Owe what is no status; it is forgotten when we stop, and whoever owes it can tell from the forge."""
         ident = saying.repository.id, saying.name, SAYING
         with self._mutex:
             self._sayings[ident] = saying
-        self.turns.put(Rank.WANTED, ident, saying.repository.id)
+        self._put(Rank.WANTED, ident, saying.repository)
 
     def unsaid(self, repository: Repository) -> list[str]:
         """The texts that are still to be said in a repository."""
@@ -131,6 +131,9 @@ class Ledger:
         with self._mutex:  # what is owed but not written yet counts as said
             waiting = [o for (at, of, _), o in self._wanted.items() if (at, of) == (repository.id, sha)]
         return found | {one.status.context.lower(): one.status for one in waiting}
+
+    def _put(self, rank: Rank, ident: Ident, repository: Repository) -> None:
+        self.turns.put(rank, ident, repository.id, self.forge.account(repository))
 
     def _write_for_ever(self) -> None:
         while not self.turns.stopped:
@@ -203,7 +206,7 @@ class Ledger:
     def _beside(self, record: Record) -> None:
         """Have a check run made of a run whose end is posted: when there is room, as with all that can be missed."""
         if self.checks and self.checks.fits(record) and read_note(record.reported).get(CHECK) != word_of(record):
-            self.turns.put(Rank.LIVE, (record.run.repository.id, record.run.key, CHECK), record.run.repository.id)
+            self._put(Rank.LIVE, (record.run.repository.id, record.run.key, CHECK), record.run.repository)
 
     def _write_check(self, ident: tuple[int, str, str]) -> None:
         """Make a check run, unless there is one, and note that."""

@@ -2,7 +2,7 @@
 
 A state that is not final gives way: it may not take the room that the ends of the runs which go on will need within
 the longest window. So under pressure it is never written, and no end waits for it. A repository that fails rests
-alone; the others are written meanwhile.
+alone; the others are written meanwhile. Ceilings are those of an account: each has a lane of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from fyre.pacing import Pace
@@ -20,6 +20,9 @@ Ident = str | tuple[int, str, str]
 """What is to be written: a record's key, or the repository, SHA and context of a status without a record."""
 
 _LOOK = 60.0  # seconds after which what has no room is looked at again: the runs that go on grow old without a word
+
+
+_BEGIN = Pace()
 
 
 class Rank(IntEnum):
@@ -38,34 +41,89 @@ class Rest:
     pause: float
 
 
-@dataclass
+Rests = dict[int, Rest]
+"""By the repository's id."""
+
+
+class Lane:
+    """What waits to be written for one account, at its own pace."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace, self.served = pace, 0  # served: the number of its last turn
+        self.waiting: dict[Rank, dict[Ident, int]] = {rank: {} for rank in Rank}
+        self.live: dict[Ident, float] = {}  # runs that go on, and since when that is known
+
+    def choose(self, now: float, rests: Rests) -> tuple[Rank | None, float]:
+        """Which rank has the next turn, and when; or when to look again."""
+        again = min((rest.until for rest in rests.values() if rest.until > now), default=math.inf)
+        for rank in (Rank.ENDED, Rank.WANTED):
+            if self.first(rank, now, rests) is not None:
+                return rank, self.pace.next_at()
+        if self.first(Rank.LIVE, now, rests) is None:
+            return None, again
+        at = self.pace.next_at(leaving=self._to_come(now))
+        return (Rank.LIVE, at) if at <= now else (None, min(at, again, now + _LOOK))
+
+    def first(self, rank: Rank, now: float, rests: Rests) -> Ident | None:
+        """The one of a rank that waits longest, where its repository does not rest."""
+        return next((i for i, repository in self.waiting[rank].items() if not _rests(rests, repository, now)), None)
+
+    def forget(self, ident: Ident) -> None:
+        """A run does not go on any more."""
+        self.live.pop(ident, None)
+        self.waiting[Rank.LIVE].pop(ident, None)
+
+    def _to_come(self, now: float) -> int:
+        """Runs whose ends may be due within the longest window: one that is older than that is in no hurry."""
+        since = now - self.pace.ceilings.windows[-1][1]
+        return sum(at > since for at in self.live.values()) if self.pace.counted else 0
+
+
 class Turns:
     """What waits to be written. Thread-safe but for ``pace`` and ``next``, which are the writer's."""
 
-    clock: Callable[[], float] = time.monotonic
-    wait: Callable[[threading.Condition, float | None], object] = threading.Condition.wait
-    pace: Pace = field(default_factory=Pace)
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    stopped: bool = False
-    _waiting: dict[Rank, dict[Ident, int]] = field(default_factory=lambda: {rank: {} for rank in Rank})
-    _live: dict[Ident, float] = field(default_factory=dict)  # runs that go on, and since when that is known
-    _rests: dict[int, Rest] = field(default_factory=dict)  # by the repository's id
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[threading.Condition, float | None], object] = threading.Condition.wait,
+        pace: Pace = _BEGIN,
+    ) -> None:
+        """``pace`` is what each account begins with."""
+        self.clock, self.wait, self.stopped = clock, wait, False
+        self.changed = threading.Condition()
+        self._begin, self._turn = pace, Lane(pace)
+        self._lanes = {"": self._turn}  # by account; "" where there is but one
+        self._accounts: dict[int, str] = {}  # by the repository's id
+        self._rests: Rests = {}
+        self._count = 0
 
-    def put(self, rank: Rank, ident: Ident, repository: int) -> None:
-        """Have something written; it keeps its place when it waits already."""
+    @property
+    def pace(self) -> Pace:
+        """Of the account whose turn it is, or was last."""
+        return self._turn.pace
+
+    @pace.setter
+    def pace(self, pace: Pace) -> None:
+        self._turn.pace = pace
+
+    def put(self, rank: Rank, ident: Ident, repository: int, account: str | None = None) -> None:
+        """Have something written; it keeps its place when it waits already. ``account``: None as before."""
         with self.changed:
+            if account is not None:
+                self._accounts[repository] = account
+            lane = self._lanes.setdefault(self._accounts.get(repository, ""), Lane(self._begin))
             if rank is Rank.ENDED:
-                self.forget(ident)
+                lane.forget(ident)
             elif rank is Rank.LIVE:
-                self._live.setdefault(ident, self.clock())
-            self._waiting[rank].setdefault(ident, repository)
+                lane.live.setdefault(ident, self.clock())
+            lane.waiting[rank].setdefault(ident, repository)
             self.changed.notify_all()
 
     def forget(self, ident: Ident) -> None:
         """A run does not go on any more."""
         with self.changed:
-            self._live.pop(ident, None)
-            self._waiting[Rank.LIVE].pop(ident, None)
+            for lane in self._lanes.values():
+                lane.forget(ident)
 
     def stop(self) -> None:
         """Have ``next`` return None from now on."""
@@ -78,9 +136,9 @@ class Turns:
         with self.changed:
             while not self.stopped:
                 now = self.clock()
-                rank, at = self._choose(now)
+                lane, rank, at = self._choose(now)
                 if rank is not None and at <= now:
-                    return self._take(rank, now)
+                    return self._take(lane, rank, now)
                 if due <= now:
                     break
                 until = min(at, due)
@@ -97,32 +155,19 @@ class Turns:
         """A repository answers again."""
         self._rests.pop(repository, None)
 
-    def _choose(self, now: float) -> tuple[Rank | None, float]:
-        """Which rank has the next turn, and when; or when to look again."""
-        wakes = [rest.until for rest in self._rests.values() if rest.until > now]
-        again = min(wakes, default=math.inf)
-        for rank in (Rank.ENDED, Rank.WANTED):
-            if self._first(rank, now) is not None:
-                return rank, self.pace.next_at()
-        if self._first(Rank.LIVE, now) is None:
-            return None, again
-        at = self.pace.next_at(leaving=self._to_come(now))
-        return (Rank.LIVE, at) if at <= now else (None, min(at, again, now + _LOOK))
+    def _choose(self, now: float) -> tuple[Lane, Rank | None, float]:
+        """Whose turn comes first: of those that may write now the end of a run, else whoever had none for longest."""
+        found = [(lane, *lane.choose(now, self._rests)) for lane in self._lanes.values()]
+        return min(found, key=lambda one: (max(one[2], now), len(Rank) if one[1] is None else one[1], one[0].served))
 
-    def _first(self, rank: Rank, now: float) -> Ident | None:
-        awake = (i for i, repository in self._waiting[rank].items() if not self._rests_at(repository, now))
-        return next(awake, None)
-
-    def _take(self, rank: Rank, now: float) -> tuple[Ident, int]:
-        ident = self._first(rank, now)
+    def _take(self, lane: Lane, rank: Rank, now: float) -> tuple[Ident, int]:
+        ident = lane.first(rank, now, self._rests)
         assert ident is not None, "it was chosen just now"  # noqa: S101 - for the type checker
-        return ident, self._waiting[rank].pop(ident)
+        self._count += 1
+        self._turn, lane.served = lane, self._count
+        return ident, lane.waiting[rank].pop(ident)
 
-    def _rests_at(self, repository: int, now: float) -> bool:
-        rest = self._rests.get(repository)
-        return rest is not None and rest.until > now
 
-    def _to_come(self, now: float) -> int:
-        """Runs whose ends may be due within the longest window: one that is older than that is in no hurry."""
-        since = now - self.pace.ceilings.windows[-1][1]
-        return sum(at > since for at in self._live.values()) if self.pace.counted else 0
+def _rests(rests: Rests, repository: int, now: float) -> bool:
+    rest = rests.get(repository)
+    return rest is not None and rest.until > now

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fyre.pacing import Ceilings, Pace
+from fyre.pacing import Ceilings, Pace, Told
 from fyre.turns import Rank, Turns
 
 
@@ -102,3 +102,30 @@ def test_stopping_ends_the_wait() -> None:
     turns.stop()
     thread.join(30)
     assert got == [None]
+
+
+def test_accounts_have_ceilings_of_their_own_and_take_turns(turns: Turns, time: Time) -> None:
+    for number in range(6):
+        turns.put(Rank.ENDED, f"acme-{number}", 1, "acme")
+    turns.put(Rank.LIVE, "ada-runs", 2, "ada")
+    turns.put(Rank.ENDED, "ada-ended", 3, "ada")
+    assert [write(turns) for _ in range(4)] == ["acme-0", "ada-ended", "acme-1", "ada-runs"]
+    assert time.now < 3, "each second one of each"
+    assert [write(turns) for _ in range(2)] == ["acme-2", "acme-3"]
+    assert write(turns, due=90) is None, "four of acme's within 100 s"
+    turns.put(Rank.ENDED, "ada-later", 2)  # the account is known
+    assert write(turns) == "ada-later"
+    assert [write(turns) for _ in range(2)] == ["acme-4", "acme-5"]
+    assert time.now >= 100
+
+
+def test_a_limit_that_one_account_meets_holds_up_no_other(turns: Turns, time: Time) -> None:
+    turns.put(Rank.ENDED, "acme", 1, "acme")
+    assert write(turns) == "acme"
+    turns.pace = turns.pace.heard(time.now, Told(refused=True, retry_after=3600))
+    turns.put(Rank.ENDED, "acme", 1)
+    turns.put(Rank.ENDED, "ada", 2, "ada")
+    assert write(turns) == "ada"
+    assert time.now < 10
+    assert write(turns) == "acme"
+    assert time.now >= 3600
