@@ -157,13 +157,11 @@ def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_ag
     person = joined(start(), repo)
     sha = person.run("sleep 60")
     until(person.ran)
-    monkeypatch.setattr(
-        person.up.receiver, "_deal_with", lambda _: None
-    )  # it answers 202 and forgets, as a crash would
-    person.comment(sha, "/fyre cancel")
-    person.comment(sha, "/fyre run --name extra -- echo once")
-    person.comment(sha, "/fyre nonsense", token="user:eve")
-    monkeypatch.undo()
+    with monkeypatch.context() as deaf:  # it answers 202 and forgets, as a crash would
+        deaf.setattr(person.up.receiver, "_deal_with", lambda _: None)
+        person.comment(sha, "/fyre cancel")
+        person.comment(sha, "/fyre run --name extra -- echo once")
+        person.comment(sha, "/fyre nonsense", token="user:eve")
     person.up = start()
     assert person.final(sha)["description"].startswith("cancelled by ada")
     assert person.final(sha, "fyre/extra")["state"] == "success"
@@ -223,10 +221,10 @@ def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
     person = joined(start(), repo)
     sha = person.run("true")
     person.final(sha)
-    monkeypatch.setattr(Ledger, "say", lambda *_: None)  # it is killed before the answer
-    person.comment(sha, body)
-    until(lambda: len(ran(person, sha)) == 2)
-    monkeypatch.undo()
+    with monkeypatch.context() as killed:  # before the answer
+        killed.setattr(Ledger, "say", lambda *_: None)
+        person.comment(sha, body)
+        until(lambda: len(ran(person, sha)) == 2)
     person.up = start()
     until(lambda: len(person.comments(sha)) == 2, lambda: person.comments(sha))
     assert person.comments(sha)[1].startswith("launched:\n\n- [`")

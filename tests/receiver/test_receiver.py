@@ -335,15 +335,15 @@ def test_what_was_pushed_while_the_receiver_was_deaf_is_swept_up(
     up = start_up()
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
     person = Person(up, repo)
-    monkeypatch.setattr(up.receiver, "_deal_with", lambda _: None)  # it answers 202 and forgets, as a crash would
-    shas = [person.commit("Fyre-Run: true") for _ in range(3)]
-    person.push()
-    person.git("checkout", "-q", "-b", "topic")
-    shas += [person.commit("Fyre-Run: true") for _ in range(2)]
-    person.push("topic")
-    time.sleep(0.3)
-    assert person.ran() == []
-    monkeypatch.undo()
+    with monkeypatch.context() as deaf:  # it answers 202 and forgets, as a crash would
+        deaf.setattr(up.receiver, "_deal_with", lambda _: None)
+        shas = [person.commit("Fyre-Run: true") for _ in range(3)]
+        person.push()
+        person.git("checkout", "-q", "-b", "topic")
+        shas += [person.commit("Fyre-Run: true") for _ in range(2)]
+        person.push("topic")
+        time.sleep(0.3)
+        assert person.ran() == []
     person.up = start_up()
     person.git("remote", "set-url", "origin", f"{person.up.url}/{NAME}.git")
     assert [person.final(sha)["state"] for sha in shas] == ["success"] * 5
