@@ -53,9 +53,7 @@ class Exchange:
 
     async def run(self, environment: dict[str, str]) -> None:
         """Run the child to its end, or end it when the client is gone."""
-        child = await asyncio.create_subprocess_exec(
-            "git", "http-backend", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
-        )
+        child = await spawned(environment)
         feeding = asyncio.create_task(self._feed(child))
         try:
             await self._answer(child)
@@ -115,6 +113,20 @@ class Exchange:
 
     def _writes(self) -> bool:
         return "receive-pack" in self.request.url.path
+
+
+async def spawned(environment: dict[str, str]) -> Process:
+    """A child that serves one request."""
+    while True:
+        try:
+            return await asyncio.create_subprocess_exec(
+                "git", "http-backend", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
+            )
+        except RuntimeError as error:
+            if not str(error).startswith("Racing"):
+                raise
+        # uvloop forks for one thread's loop at a time, and refuses the other: the relay has a loop of its own.
+        await asyncio.sleep(0.005)
 
 
 async def _drained(child: Process) -> None:
