@@ -111,7 +111,10 @@ class Turns:
         with self.changed:
             if account is not None:
                 self._accounts[repository] = account
-            lane = self._lanes.setdefault(self._accounts.get(repository, ""), Lane(self._begin))
+            whose = self._accounts.get(repository, "")
+            if whose not in self._lanes:
+                self._lanes[whose] = Lane(self._begin)
+            lane = self._lanes[whose]
             if rank is Rank.ENDED:
                 lane.forget(ident)
             elif rank is Rank.LIVE:

@@ -104,15 +104,16 @@ def test_what_ends_at_once_is_reported_by_its_own_job(runner: Runner, monkeypatc
     assert reconciled(runner) == []
 
 
+def killed(book: Ledger, debt: Owed) -> None:
+    book.turns.stop()
+    raise TryAgainError("killed")
+
+
 def test_killed_after_the_post_nothing_is_posted_twice(
     runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha, _ = launched(runner, waits)
     ended(runner)
-
-    def killed(book: Ledger, debt: Owed) -> None:
-        book.turns.stop()
-        raise TryAgainError("killed")
 
     with monkeypatch.context() as patched:
         patched.setattr(Ledger, "_note", killed)
@@ -127,10 +128,6 @@ def test_killed_after_the_post_nothing_is_posted_twice(
 def test_killed_before_the_post_nothing_is_lost(runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sha, _ = launched(runner, waits)
     ended(runner)
-
-    def killed(book: Ledger, debt: Owed) -> None:
-        book.turns.stop()
-        raise TryAgainError("killed")
 
     with monkeypatch.context() as patched:
         patched.setattr(Ledger, "_post", killed)

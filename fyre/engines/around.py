@@ -1,5 +1,7 @@
-"""Engines around an engine, for a process that answers for some of its runs only: those of other workflow jobs are on
-the same cluster, under the same name.
+"""Engines around an engine: as it is, but for what each changes.
+
+Two are for a process that answers for some of its runs only: those of other workflow jobs are on the same cluster,
+under the same name.
 """
 
 from __future__ import annotations

@@ -7,24 +7,24 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterator
 
 from fyre.engines import Engine
+from fyre.engines.around import Around
 from fyre.errors import TryAgainError, UserError
 from fyre.receiver.clones import Clones
-from fyre.run import Record, Repository, Run
+from fyre.run import Repository, Run
 
 log = logging.getLogger(__name__)
 
 _AGAIN = (0.5, 30.0)  # seconds until a fetch that failed is tried again, at first and at most
 
 
-class Pinned:
+class Pinned(Around):
     """The engine, with its runs' commits held in the mirrors. What it knows is the engine's own."""
 
     def __init__(self, engine: Engine, clones: Clones) -> None:
-        self.name = engine.name
-        self._engine, self._clones = engine, clones
+        super().__init__(engine)
+        self._clones = clones
         self._over: queue.Queue[tuple[Repository, str] | None] = queue.Queue()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._unpin_for_ever, name="pins", daemon=True)
@@ -40,45 +40,14 @@ class Pinned:
         """As the engine does, once the commit is here. Raises also what fetching it raises."""
         self._clones.of(run)
         try:
-            return self._engine.launch(run)
+            return super().launch(run)
         finally:  # refused, or launched before and over: nobody else would let its pin go
             self._see(run.repository, run.key)
-
-    def cancel(self, key: str, by: str) -> bool:
-        """As the engine does."""
-        return self._engine.cancel(key, by)
-
-    def records(self) -> Collection[Record]:
-        """As the engine has them."""
-        return self._engine.records()
-
-    def record(self, key: str) -> Record | None:
-        """As the engine has it."""
-        return self._engine.record(key)
-
-    def annotate(
-        self,
-        key: str,
-        *,
-        reported: str | None = None,
-        carried: tuple[str, ...] | None = None,
-        settled: bool = False,
-    ) -> None:
-        """As the engine does."""
-        self._engine.annotate(key, reported=reported, carried=carried, settled=settled)
-
-    def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
-        """As the engine has it."""
-        return self._engine.log(key, follow=follow)
-
-    def subscribe(self, changed: Callable[[str], None]) -> None:
-        """As the engine does."""
-        self._engine.subscribe(changed)
 
     def close(self) -> None:
         """Stop watching, then see to what has ended until now."""
         self._closed.set()
-        self._engine.close()
+        super().close()
         self._finder.join()
         self._over.put(None)
         self._thread.join()
