@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from tests import apps
-from tests.receiver.installed import Make, World, make, until, world
+from tests.receiver.installed import Make, World, make, world
 from tests.receiver.troubled import Asked
+from tests.waiting import until
 
 __all__ = ["make", "world"]  # fixtures
 

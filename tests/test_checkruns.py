@@ -25,8 +25,8 @@ from fyre.run import Record, Repository, Run
 from fyre.spec import Spec
 from fyre.state import State
 from tests import apps
-from tests.embedded.conftest import until
 from tests.receiver.conftest import Person, person
+from tests.waiting import until
 
 __all__ = ["person"]  # a fixture
 

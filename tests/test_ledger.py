@@ -18,8 +18,8 @@ from fyre.ledger import Ledger
 from fyre.pacing import Ceilings, Pace, Told
 from fyre.run import Record, Repository
 from fyre.status import Status
-from tests.embedded.conftest import until
 from tests.receiver.conftest import Person, person
+from tests.waiting import until
 
 __all__ = ["person"]
 

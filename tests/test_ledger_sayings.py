@@ -11,9 +11,9 @@ from fyre.debts import Saying
 from fyre.errors import TryAgainError
 from fyre.forge import DeniedError
 from fyre.pacing import Pace
-from tests.embedded.conftest import until
 from tests.receiver.conftest import Person, person
 from tests.test_ledger import SMALL, Ceiled, ceiled, ends, low_person
+from tests.waiting import until
 
 __all__ = ["ceiled", "low_person", "person"]
 

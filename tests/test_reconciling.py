@@ -19,8 +19,8 @@ from fyre.ledger import Ledger
 from fyre.policy import Policy
 from fyre.reconciling import Reconcile
 from fyre.run import Record
-from tests.embedded.conftest import until
 from tests.test_dispatch import Runner, pushed, runner
+from tests.waiting import until
 
 __all__ = ["runner"]  # a fixture
 

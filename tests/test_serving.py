@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests import apps
 from tests.conftest import git
 from tests.embedded.conftest import Served as EmbeddedForge
 from tests.embedded.conftest import served
+from tests.waiting import until
 
 NAME = "ada/lab"
 
@@ -76,14 +76,6 @@ class Running:
         self.serve.stop()
         self.thread.join(30)
         assert not self.thread.is_alive()
-
-
-def until(ask: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := ask()):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from typing import Any
 import requests
 
 from tests.conftest import git
-from tests.test_serving import NAME, GitHub, Running, environment, github, start, until
+from tests.test_serving import NAME, GitHub, Running, environment, github, start
+from tests.waiting import until
 
 __all__ = ["github", "start"]
 

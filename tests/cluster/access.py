@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,10 @@ import yaml
 from kubernetes import client, config
 from kubernetes.client import ApiException
 
+from fyre.engines.kubernetes import rbac
+from fyre.engines.kubernetes.api import Api
 from tests.cluster import images
+from tests.waiting import until
 
 KUBECONFIG = os.environ.get("FYRE_TEST_KUBECONFIG", "")
 IMAGE = os.environ.get("FYRE_TEST_IMAGE", images.GIT)
@@ -63,7 +65,12 @@ class Admin:
         self.rbac.create_namespaced_role_binding(namespace, binding)
         asked = {"spec": {"expirationSeconds": 7200}}
         token = self.core.create_namespaced_service_account_token(account, namespace, asked).status.token
-        return self.write_kubeconfig(folder / f"{account}.kubeconfig", {"token": token})
+        written = self.write_kubeconfig(folder / f"{account}.kubeconfig", {"token": token})
+        api = Api(str(written))
+        # The API server's authorizer hears of a Role, and of a binding, in its own time: by a watch like anybody's.
+        until(lambda: all(api.may(namespace, *right) for right in rbac.needed({"rules": rules})))
+        api.close()
+        return written
 
     def write_kubeconfig(self, path: Path, user: dict[str, str], server: str = "") -> Path:
         """A kubeconfig of the same cluster for somebody else."""
@@ -82,9 +89,10 @@ class Admin:
 
     def _await_account(self, namespace: str) -> None:
         """A pod can't be made before its namespace has its default service account."""
-        for _ in range(200):
+
+        def there() -> bool:
             with suppress(ApiException):
-                self.core.read_namespaced_service_account("default", namespace)
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"no service account in {namespace}")
+                return bool(self.core.read_namespaced_service_account("default", namespace))
+            return False
+
+        until(there)

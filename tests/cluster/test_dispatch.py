@@ -19,7 +19,8 @@ from fyre.engines.kubernetes import names, rbac
 from fyre.engines.kubernetes.api import Api
 from tests.cluster import access
 from tests.conftest import git
-from tests.embedded.conftest import Served, served, until
+from tests.embedded.conftest import Served, served
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -23,7 +23,8 @@ from tests.cluster.conftest import RELAY_HOST
 from tests.cluster.fixtures import Helm
 from tests.conftest import git
 from tests.embedded.conftest import Served
-from tests.test_serving import NAME, GitHub, until
+from tests.test_serving import NAME, GitHub
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -22,7 +22,8 @@ from fyre.errors import UserError
 from tests.cluster import access
 from tests.conftest import git
 from tests.embedded.conftest import Served, served
-from tests.test_serving import NAME, GitHub, until
+from tests.test_serving import NAME, GitHub
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 LEASES = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": list(VERBS)}

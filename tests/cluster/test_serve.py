@@ -15,7 +15,8 @@ from fyre.serving import Serve
 from tests.cluster import access
 from tests.conftest import git
 from tests.embedded.conftest import served
-from tests.test_serving import NAME, GitHub, until
+from tests.test_serving import NAME, GitHub
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -12,7 +12,7 @@ from fyre.wiring import Up
 from tests.cluster import access
 from tests.cluster.conftest import somebody
 from tests.receiver.conftest import Person
-from tests.test_serving import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 

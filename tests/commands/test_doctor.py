@@ -11,8 +11,8 @@ import pytest
 from fyre.cli import main
 from fyre.commands import examine
 from fyre.wiring import Up
-from tests.embedded.conftest import until
 from tests.receiver.conftest import Person, person
+from tests.waiting import until
 
 __all__ = ["person"]  # a fixture
 

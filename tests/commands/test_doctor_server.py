@@ -23,8 +23,9 @@ from fyre.clusters import RelayServer
 from fyre.serving import Serve
 from tests import apps
 from tests.conftest import git
-from tests.embedded.conftest import Served, served, until
+from tests.embedded.conftest import Served, served
 from tests.receiver.troubled import Front
+from tests.waiting import until
 
 NAME = "ada/lab"
 

@@ -6,7 +6,6 @@ import hmac
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp
 
 from fyre.embedded import api
 from fyre.embedded.forge import Forge
+from tests.waiting import until
 
 NAME = "ada/engine"
 
@@ -62,14 +62,6 @@ class Receiver:
 
     def of(self, event: str) -> list[Delivery]:
         return [one for one in list(self.taken) if one.event == event]
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for something that will happen."""
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from .conftest import NAME, Served, until
+from tests.waiting import until
+
+from .conftest import NAME, Served
 
 Git = Callable[..., str]
 

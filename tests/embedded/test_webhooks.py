@@ -10,8 +10,9 @@ import pytest
 
 from fyre.embedded import telling
 from fyre.git import ZERO
+from tests.waiting import until
 
-from .conftest import NAME, Receiver, Served, served, until
+from .conftest import NAME, Receiver, Served, served
 
 Git = Callable[..., str]
 

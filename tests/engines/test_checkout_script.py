@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from fyre.engines.kubernetes import packing
 from fyre.forge import NotFoundError
+from tests.waiting import until
 
 from ..relaying import NOW, Relayed, relaying
 
@@ -402,10 +402,3 @@ def test_the_wrong_pack_is_found_out(
     assert waiting.wait() == 90
     with pytest.raises(NotFoundError, match=NOWHERE[:12]):
         next(packing.pack(tmp_path / "bare/7.git", NOWHERE))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -50,7 +50,7 @@ class Container:
         file = self.place / "told"
         return file.read_text() if file.exists() else ""
 
-    def run(self, command: str, *setup: str, **env: str) -> tuple[int, str]:
+    def run(self, command: str, *setup: str, text: str = "", **env: str) -> tuple[int, str]:
         """Its exit code, or the negative number of a signal; and its log."""
         known = {
             "PATH": f"{self.place}/bin:{os.environ['PATH']}", "FYRE_TOP": f"{self.place}/top", "FYRE_WORKDIR": ".",
@@ -58,7 +58,7 @@ class Container:
         }  # fmt: skip
         with (self.place / "log").open("w+b") as log:
             process = subprocess.Popen(
-                ["sh", "-c", script(), "fyre", command, *setup], env=known | env, stdin=subprocess.DEVNULL,
+                ["sh", "-c", text or script(), "fyre", command, *setup], env=known | env, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/",
             )  # fmt: skip
             self.group = process.pid
@@ -172,6 +172,20 @@ def test_a_command_may_end_politely_after_its_timeout(container: Container) -> N
     code, log = container.run(polite, FYRE_TIMEOUT="0.1")
     assert (code, log.splitlines()[-1]) == (0, "saved")
     assert container.told == "timed out after 0s"
+
+
+def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(container: Container) -> None:
+    """The watcher of a busy machine, which gets to its first command when the user's has already signalled all."""
+    assert script().count("\n\t(\n") == 1
+    slow = script().replace("\n\t(\n", "\n\t(\n\t\tsleep 0.2\n")
+    code, _ = container.run("trap '' TERM; kill 0; trap - TERM; sleep 10", text=slow, FYRE_TIMEOUT="0.1")
+    assert code in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert container.told == "timed out after 0s"
+
+
+def test_the_command_hears_the_signals_that_its_watcher_does_not(container: Container) -> None:
+    code, log = container.run("kill -HUP $$; echo deaf", FYRE_TIMEOUT="60")
+    assert (code, log) == (-signal.SIGHUP, "")
 
 
 def test_a_setup_has_the_same_timeout(container: Container) -> None:

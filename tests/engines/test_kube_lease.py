@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +17,7 @@ import yaml
 from fyre.engines.kubernetes import lease
 from fyre.engines.kubernetes.api import Api
 from fyre.engines.kubernetes.lease import Election
+from tests.waiting import until
 
 THEIRS = {"holderIdentity": "another 127.0.0.1:1", "leaseDurationSeconds": 15,
           "acquireTime": "2026-01-02T03:04:05.000001Z", "renewTime": "2026-01-02T03:04:05.000001Z"}  # fmt: skip
@@ -110,15 +111,6 @@ def candidate(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     yield made
     server.answering.set()
     made.election.resign()
-
-
-def until(true: Callable[[], object]) -> None:
-    pause = threading.Event()
-    for _ in range(LONG * 50):
-        if true():
-            return
-        pause.wait(0.02)
-    raise AssertionError("it does not come")
 
 
 @pytest.mark.parametrize("instead", [(200, "<html>a proxy</html>"), (200, '{"spec": 1}')])

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.embedded.conftest import Served, forge, pushed, receiver, until
+from tests.embedded.conftest import Served, forge, pushed, receiver
 from tests.github import cut
+from tests.waiting import until
 
 __all__ = ["forge", "pushed", "receiver"]
 

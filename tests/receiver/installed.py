@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -23,19 +22,12 @@ from tests import apps
 from tests.conftest import git
 from tests.embedded.conftest import served
 from tests.receiver.troubled import Front
+from tests.waiting import until
 
 _numbers = count()
 PAUSES = ledger.MENDED
 URL = "https://fyre.example.org"
 FAST = Ceilings(0.0, ((1000, 1.0),))
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for something that will happen, and leave the processor to it meanwhile."""
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 @dataclass

@@ -22,8 +22,9 @@ from fyre import ident
 from fyre.forge import DeniedError
 from fyre.receiver.reconcile import Receiver
 from fyre.receiver.webhook import Push
-from tests.receiver.installed import PAUSES, Lab, Make, World, make, until, world
+from tests.receiver.installed import PAUSES, Lab, Make, World, make, world
 from tests.receiver.troubled import Asked, Said
+from tests.waiting import until
 
 __all__ = ["make", "world"]  # fixtures
 

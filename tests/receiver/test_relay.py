@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from fyre.errors import TryAgainError
 from fyre.forge import DeniedError, NotFoundError
 from fyre.receiver.clones import Clones
 from fyre.run import Repository
+from tests.waiting import until
 
 from ..relaying import NOW, Forge, Relayed, relaying, serve
 
@@ -365,10 +365,3 @@ def test_what_a_killed_process_left_behind_stops_nothing(
     sha = commit()
     assert make_clones().ensure(REPOSITORY, sha) == mirror
     assert [name for name in left if (mirror / name).exists()] == []
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -32,7 +32,7 @@ from fyre.receiver.swept import Swept
 from fyre.receiver.webhook import Push
 from fyre.run import Commit, Repository
 from tests.conftest import git
-from tests.embedded.conftest import until
+from tests.waiting import until
 
 NAME = "ada/lab"
 

@@ -11,8 +11,8 @@ not_started() {
 # Ends everything in the pod after the timeout, and says so; a pod's own deadline would count the image's pull as well.
 watch() {
 	[ -n "$FYRE_TIMEOUT" ] || return 0
+	trap '' TERM HUP INT # a command may signal its own group, before the watcher has drawn a breath: it is born deaf
 	(
-		trap '' TERM HUP INT # a command may signal its own group; the sleep below ignores them as well
 		sleep "$FYRE_TIMEOUT" || exit
 		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$told"
 		kill -TERM -1
@@ -20,6 +20,7 @@ watch() {
 		kill -KILL -1
 	) </dev/null >/dev/null 2>&1 &
 	watcher=$!
+	trap - TERM HUP INT
 }
 
 command=$1
