@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from fyre.conditional import Answers
 from fyre.connection import connect, settings
 from fyre.errors import UserError
-from fyre.forge import DeniedError, Forge, LimitedError, NotFoundError, StrangerError, translated
+from fyre.failures import DeniedError, LimitedError, NotFoundError, StrangerError, translated
+from fyre.forge import Forge
 from fyre.run import Repository
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from urllib.parse import quote
 from fyre import policy as policies
 from fyre import status, units
 from fyre.errors import UserError
-from fyre.forge import Forge, translated
+from fyre.failures import translated
+from fyre.forge import Forge
 from fyre.pacing import Told
 from fyre.policy import DAY, Policy
 from fyre.run import Record

@@ -1,9 +1,7 @@
-"""GitHub, or whatever speaks its REST API: the only module that imports PyGithub.
+"""GitHub, or whatever speaks its REST API, by PyGithub.
 
-Every failure becomes one of four: ``NotFoundError``, ``DeniedError``, another ``UserError`` (it will fail again) or
-``TryAgainError`` (it may pass; ``LimitedError`` knows when); ``MENDABLE`` are those that somebody may mend. Nothing
-here sleeps for long or sends a write twice: PyGithub's default retry does both, so ours retries reads alone, and the
-ledger paces the writes.
+Nothing here sleeps for long or sends a write twice: PyGithub's default retry does both, so ours retries reads alone,
+and the ledger paces the writes. What may go wrong is in ``fyre.failures``.
 """
 
 from __future__ import annotations
@@ -11,13 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fyre import conditional, connection, pacing
-from fyre.errors import TryAgainError, UserError
+from fyre import conditional, connection, failures, pacing
+from fyre.errors import TryAgainError
+from fyre.failures import NotFoundError, translated
 from fyre.pacing import Told
 from fyre.run import Commit, Repository
 from fyre.status import Status
@@ -31,38 +29,6 @@ if TYPE_CHECKING:
     from github.Repository import Repository as GithubRepository
 
 W = TypeVar("W", "CommitStatus", "CommitComment", "IssueComment", "CheckRun")
-
-
-class NotFoundError(UserError):
-    """The forge knows no such repository, commit, branch or file, or does not show it to this token."""
-
-
-class DeniedError(UserError):
-    """The forge does not let this token do that: until somebody mends the token or its rights."""
-
-
-class HiddenError(NotFoundError):
-    """A bare 404: the repository was deleted, or made private, or this token may not see it any more."""
-
-
-class StrangerError(DeniedError):
-    """The forge does not know who we are: a token or a key that was revoked or expired, an App that is not there."""
-
-
-MENDABLE = (DeniedError, HiddenError)
-"""What lasts until somebody mends it: nothing that meets one of these is given up."""
-
-
-class FullError(UserError):
-    """No more statuses are taken for that commit and context: 1,000 are there."""
-
-
-class LimitedError(TryAgainError):
-    """A rate limit, primary or secondary; ``told`` is what the answer says of it."""
-
-    def __init__(self, message: str, told: Told) -> None:
-        super().__init__(message)
-        self.told = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +269,10 @@ class Forge:
                 return made
             self._learn_name(repository, before)
         except _github().GithubException as error:
-            if not isinstance(_meaning("", error), NotFoundError) or self._learn_name(repository, before) == before:
+            if (
+                not isinstance(failures.meaning("", error), NotFoundError)
+                or self._learn_name(repository, before) == before
+            ):
                 raise
         made = write(self._at(repository))
         if "id" not in made.raw_data:
@@ -349,42 +318,3 @@ def _unset() -> Any:  # noqa: ANN401 - PyGithub's own marker for "leave it out"
     from github.GithubObject import NotSet
 
     return NotSet
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn what PyGithub and requests raise into our three errors, keeping the cause."""
-    import requests
-    from github import GithubException
-
-    try:
-        yield
-    except GithubException as error:
-        raise _meaning(what, error) from error
-    except requests.RequestException as error:
-        raise TryAgainError(f"{what}: the forge can't be reached ({type(error).__name__})") from error
-    except (ValueError, KeyError, TypeError, AssertionError, AttributeError, RuntimeError) as error:
-        raise TryAgainError(f"{what}: the forge's answer makes no sense ({type(error).__name__})") from error
-
-
-def _meaning(what: str, error: Any) -> Exception:  # noqa: ANN401 - GithubException, imported lazily
-    """One of our errors for a refusal of GitHub's; 403 means a rate limit or a missing right, and headers tell."""
-    data = error.data if isinstance(error.data, dict) else {}
-    said = str(data.get("message") or error.message or "")[:200]
-    told = pacing.read(error.status, error.headers or {}, said, time.time())
-    if told.refused:
-        return LimitedError(f"{what}: HTTP {error.status} {said}", told)
-    if error.status == 422 and "maximum number of statuses" in str(data.get("errors") or said):
-        return FullError(f"{what}: the forge takes no more than 1,000 for one commit and context")
-    if error.status == 404:
-        return HiddenError(f"{what}: not found, or not shown to us", hint="check the name and the token's rights")
-    if error.status == 422 and said.startswith("No commit found"):
-        return NotFoundError(f"{what}: not found", hint="was it force-pushed away?")
-    if error.status >= 500:
-        return TryAgainError(f"{what}: HTTP {error.status} {said}")
-    kind: type[UserError]
-    if error.status in (401, 403):
-        hint, kind = "check the token and its permissions", StrangerError if error.status == 401 else DeniedError
-    else:
-        hint, kind = "", UserError
-    return kind(f"{what}: HTTP {error.status} {said}", hint=hint)

@@ -23,7 +23,8 @@ from fyre.debts import CHECK, CROWDED, PENDING_WORD, SAYING, Owed, Saying, owed,
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import MENDABLE, Forge, FullError, HiddenError, LimitedError, NotFoundError
+from fyre.failures import MENDABLE, FullError, HiddenError, LimitedError, NotFoundError
+from fyre.forge import Forge
 from fyre.pacing import Told
 from fyre.run import Record, Repository
 from fyre.status import Status

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fyre import git
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.objects import Objects
 from fyre.run import Commit, Repository
 

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from fyre.errors import TryAgainError
-from fyre.forge import Forge, NotFoundError
+from fyre.failures import NotFoundError
+from fyre.forge import Forge
 from fyre.run import Repository
 
 _ROLES = {"admin": "admin", "maintain": "maintain", "push": "write", "triage": "triage", "pull": "read"}

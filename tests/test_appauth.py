@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fyre.appauth import App, AppForge, signer
 from fyre.errors import TryAgainError
-from fyre.forge import DeniedError
+from fyre.failures import DeniedError
 from fyre.run import Repository
 from fyre.status import Status
 from tests import apps

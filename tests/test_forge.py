@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import DeniedError, Forge, FullError, HiddenError, LimitedError, NotFoundError, StrangerError
+from fyre.failures import DeniedError, FullError, HiddenError, LimitedError, NotFoundError, StrangerError
+from fyre.forge import Forge
 from fyre.run import Repository
 from fyre.status import Status
 

@@ -13,7 +13,7 @@ from fyre import debts, ledger, pacing, wiring
 from fyre.embedded import statuses
 from fyre.embedded.ceilings import Ceiled
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import DeniedError
+from fyre.failures import DeniedError
 from fyre.ledger import Ledger
 from fyre.pacing import Ceilings, Pace, Told
 from fyre.run import Record, Repository

@@ -9,7 +9,7 @@ import pytest
 
 from fyre.debts import Saying
 from fyre.errors import TryAgainError
-from fyre.forge import DeniedError
+from fyre.failures import DeniedError
 from fyre.pacing import Pace
 from tests.receiver.conftest import Person, person
 from tests.test_ledger import SMALL, Ceiled, ceiled, ends, low_person

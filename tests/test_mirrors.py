@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fyre import asked
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.mirrors import Mirrors, parse_commit
 from fyre.run import Repository
 from tests.conftest import git

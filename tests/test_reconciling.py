@@ -14,7 +14,7 @@ from fyre.debts import Owed, read_note
 from fyre.dispatching import Dispatch, Machine, Patience, Workflow
 from fyre.engines.local import LocalEngine
 from fyre.errors import TryAgainError
-from fyre.forge import DeniedError
+from fyre.failures import DeniedError
 from fyre.ledger import Ledger
 from fyre.policy import Policy
 from fyre.reconciling import Reconcile

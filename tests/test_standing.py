@@ -9,7 +9,7 @@ import pytest
 
 from fyre import standing
 from fyre.errors import TryAgainError
-from fyre.forge import DeniedError, NotFoundError
+from fyre.failures import DeniedError, NotFoundError
 from tests.test_forge import SHA, Broken, broken
 
 __all__ = ["broken"]  # a fixture

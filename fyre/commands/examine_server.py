@@ -84,7 +84,7 @@ def _forge(config: Config) -> Iterator[Finding]:
 
 def _rights(forge: Forge, repository: Repository) -> Iterator[Finding]:
     """Ask for what a run takes, so that nothing comes of it: GitHub has no other way to ask what a token may."""
-    from fyre.forge import DeniedError, HiddenError
+    from fyre.failures import DeniedError, HiddenError
     from fyre.status import Status
 
     question = Status("fyre/doctor", "error", "may we?")

@@ -9,7 +9,8 @@ import typer
 
 from fyre import follow, git, remote
 from fyre.errors import UserError
-from fyre.forge import Forge, NotFoundError
+from fyre.failures import NotFoundError
+from fyre.forge import Forge
 from fyre.remote import Remote
 from fyre.run import Repository
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from fyre import asked, status
 from fyre import run as runs
 from fyre.asked import Asked, settle_names
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.plan import Heard, Launch, as_run
 from fyre.receiver import answers
 from fyre.receiver.hands import Hands

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from fyre import git
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import DeniedError, HiddenError, NotFoundError
+from fyre.failures import DeniedError, HiddenError, NotFoundError
 from fyre.run import Repository, Run
 
 BYTES_MAX = 20 * 1024**3

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from fyre.forge import Comment, Forge, translated
+from fyre.failures import translated
+from fyre.forge import Comment, Forge
 from fyre.receiver.webhook import Said
 from fyre.run import Repository
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.mirrors import Mirrors
 from fyre.receiver.clones import Clones
 from fyre.run import Commit, Repository

@@ -14,7 +14,8 @@ from fyre.access import Fact, Facts, Load
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import MENDABLE, Forge, StrangerError
+from fyre.failures import MENDABLE, StrangerError
+from fyre.forge import Forge
 from fyre.ledger import Ledger
 from fyre.plan import Action, Ask, Carry, Heard, Launch, Look, Observed, Post
 from fyre.policy import DAY, Policy

@@ -12,7 +12,7 @@ from itertools import count
 
 from fyre import pacing
 from fyre.errors import TryAgainError
-from fyre.forge import MENDABLE, LimitedError
+from fyre.failures import MENDABLE, LimitedError
 from fyre.receiver.webhook import Push
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from fyre.errors import TryAgainError
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 CHUNK = 1 << 20

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from fyre.errors import TryAgainError
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.receiver import lfs
 
 PREFIX = "info/lfs/objects/"

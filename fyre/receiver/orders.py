@@ -13,7 +13,8 @@ from functools import partial
 
 from fyre import units
 from fyre.debts import Saying
-from fyre.forge import Forge, HiddenError, NotFoundError
+from fyre.failures import HiddenError, NotFoundError
+from fyre.forge import Forge
 from fyre.receiver import acts, answers, comments, conversations, places, reruns
 from fyre.receiver.comments import Command
 from fyre.receiver.hands import Hands

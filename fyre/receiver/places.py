@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fyre import policy as policies
 from fyre.access import ADMIN
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.receiver import conversations
 from fyre.receiver.comments import COMMIT, Command
 from fyre.receiver.conversations import Pull

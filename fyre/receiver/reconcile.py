@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from fyre import plan, status
 from fyre import policy as policies
 from fyre.errors import TryAgainError, UserError
-from fyre.forge import Activity, LimitedError, NotFoundError
+from fyre.failures import LimitedError, NotFoundError
+from fyre.forge import Activity
 from fyre.plan import Heard
 from fyre.receiver import orders, rerequests
 from fyre.receiver.hands import Hands

@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from fyre.errors import UserError
-from fyre.forge import Forge, translated
+from fyre.failures import translated
+from fyre.forge import Forge
 from fyre.receiver import answers, comments, conversations
 from fyre.receiver.webhook import Said
 from fyre.run import Repository

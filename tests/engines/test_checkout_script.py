@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fyre.engines.kubernetes import packing
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from tests.waiting import until
 
 from ..relaying import NOW, Relayed, relaying

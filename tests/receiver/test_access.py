@@ -12,7 +12,7 @@ import pytest
 
 from fyre.embedded import api, commits, repos
 from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.policy import Policy
 from fyre.receiver.clones import Clones
 from fyre.receiver.fetched import Fetched

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from fyre import ident
-from fyre.forge import DeniedError
+from fyre.failures import DeniedError
 from fyre.receiver.reconcile import Receiver
 from fyre.receiver.webhook import Push
 from tests.receiver.installed import PAUSES, Lab, Make, World, make, world

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fyre.errors import TryAgainError
-from fyre.forge import Comment, DeniedError, Forge
+from fyre.failures import DeniedError
+from fyre.forge import Comment, Forge
 from fyre.ledger import Ledger
 from fyre.receiver import acts, conversations
 from fyre.receiver.webhook import Said

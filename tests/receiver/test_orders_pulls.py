@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 from fyre.policy import Policy
 from fyre.receiver.clones import Clones
 from fyre.receiver.fetched import Fetched

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from fyre.errors import TryAgainError
-from fyre.forge import DeniedError, NotFoundError
+from fyre.failures import DeniedError, NotFoundError
 from fyre.receiver.clones import Clones
 from fyre.run import Repository
 from tests.waiting import until

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fyre import git
-from fyre.forge import NotFoundError
+from fyre.failures import NotFoundError
 
 CHUNK = 1 << 16
 
