@@ -25,21 +25,37 @@ def make(job: dict[str, Any], work: str, log: Writer) -> None:
     names it. (A ref would have to be written and removed through git, two processes a run.) Raises ``CheckoutError``.
     """
     dot = os.path.join(work, ".git")
+    _lay_out(dot, job["sha"], job["git_dir"])
+    status, said = _reset(work, job)
+    with open(os.path.join(dot, "HEAD"), encoding="utf-8") as file:
+        head = file.read().strip()
+    if status or head != job["sha"]:
+        log.write(said)
+        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
+
+
+def _lay_out(dot: str, sha: str, git_dir: str) -> None:
+    """A repository whose HEAD is that commit, and whose objects are the other's."""
     os.makedirs(os.path.join(dot, "objects", "info"))
     os.mkdir(os.path.join(dot, "refs"))
-    wide = len(job["sha"]) == 64
+    wide = len(sha) == 64
     files = {
-        "HEAD": job["sha"] + "\n",
-        "objects/info/alternates": os.path.join(job["git_dir"], "objects") + "\n",
+        "HEAD": sha + "\n",
+        "objects/info/alternates": os.path.join(git_dir, "objects") + "\n",
         "config": "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\thooksPath = /dev/null\n"
         + ("[extensions]\n\tobjectFormat = sha256\n" if wide else ""),
     }
     for name, text in files.items():
         with open(os.path.join(dot, name), "w", encoding="utf-8") as file:
             file.write(text)
-    shallow = os.path.join(job["git_dir"], "shallow")
+    shallow = os.path.join(git_dir, "shallow")
     if os.path.exists(shallow):
         shutil.copy(shallow, os.path.join(dot, "shallow"))
+
+
+def _reset(work: str, job: dict[str, Any]) -> tuple[int, bytes]:
+    """The files of that commit, by git: its status, and the beginning of what it said."""
     argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
     try:
         pid, pipe = processes.start(argv, work, {**os.environ, **job["git_env"]})
@@ -55,12 +71,7 @@ def make(job: dict[str, Any], work: str, log: Writer) -> None:
     finally:
         os.close(pipe)
         _, status = os.waitpid(pid, 0)
-    with open(os.path.join(dot, "HEAD"), encoding="utf-8") as file:
-        head = file.read().strip()
-    if status or head != job["sha"]:
-        log.write(said)
-        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
+    return status, said
 
 
 def remove(folder: str) -> None:
