@@ -18,7 +18,7 @@ from fyre.engines.kubernetes import KubernetesEngine, rbac
 from fyre.engines.kubernetes.api import Api
 from fyre.engines.kubernetes.delivery import ByExec, ByRelay
 from fyre.errors import TryAgainError, UserError
-from fyre.ownsecrets import Own
+from fyre.ownsecrets import Own, instance
 from fyre.policy import Policy
 from fyre.receiver.lfs import Lfs
 from fyre.receiver.relay import Relay
@@ -74,7 +74,7 @@ class Cluster:
                 state,
                 policy=on.policy,
                 delivery=delivery,
-                instance=f"fyre-{own('instance')[:8].decode()}",
+                instance=instance(own),
                 checkout_image=on.checkout_image,
                 store=on.store,
             )

@@ -33,6 +33,11 @@ def kept_in(folder: Path) -> Own:
     return lambda name: kept(folder / name)
 
 
+def instance(own: Own) -> str:
+    """The name that a receiver's Jobs carry: no secret, and another one where the secrets are others."""
+    return f"fyre-{own('instance')[:8].decode()}"
+
+
 def derived(key: Secret) -> Own:
     """Each an HMAC of its name; the key itself is used for nothing else."""
     shared = key.read().encode()

@@ -15,6 +15,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
@@ -23,6 +24,8 @@ from fyre.config import Config
 from fyre.engines.kubernetes.api import Api
 from fyre.engines.kubernetes.lease import Election
 from fyre.errors import TryAgainError, UserError
+from fyre.ownsecrets import derived, instance
+from fyre.secretfile import Secret
 from fyre.serving import Serve
 from fyre.standby import Address, Standby
 
@@ -34,7 +37,11 @@ class Replica:
 
     def __init__(self, config: Config) -> None:
         """Raises ``UserError`` when an address can't be had, or the cluster does not let us hold the lease."""
-        self._config = config
+        if config.key is None:
+            raise RuntimeError("a checked configuration with a lease has a key")
+        # Read once: one that is replaced in its file while we stand by is another one than the Lease was compared with.
+        key = Secret(config.key.what, config.key.origin, value=config.key.read())
+        self._config = replace(config, key=key)
         self.socket = httpserver.listen(*config.listen, "listen says which address")
         relay = config.get("relay")
         self._relay = clusters.relay_socket(relay) if relay else None
@@ -47,7 +54,7 @@ class Replica:
         self._stop: Callable[[], None] = lambda: None  # ends what is being done now
         try:
             api = Api(config.get("kubeconfig"), config.get("context"))
-            self._election = Election(api, namespace, name, identity)
+            self._election = Election(api, namespace, name, identity, instance(derived(key)))
         except TryAgainError as error:
             raise UserError(str(error), hint="is the API server there? a pod is started again by itself") from error
 
@@ -75,7 +82,7 @@ class Replica:
             return
         self._election.start(partial(_wake, loop, end), _end, _live_for)
         log.info("stands by", extra={"url": self._config.get("url")})
-        await Standby(self._doors, self._leader).serve(end)
+        await Standby(self._doors, self._leader, self._election.refusal).serve(end)
         self._stop = lambda: None
 
     def _lead(self) -> None:

@@ -7,6 +7,7 @@ leads, a connection waits; GitHub gives a delivery ten seconds.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -25,6 +26,7 @@ _ALIVE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n
 """A comment, as Prometheus' text format has them."""
 
 _OWN = (b"GET /healthz ", b"GET /metrics ")  # asked of each receiver, not of whoever leads
+_READY = b"GET /readyz "  # answered by whoever leads, except by one who never will
 _SILENT = 30.0  # seconds that a visitor may take to say something
 _LINGER = 2.0  # seconds that one whom the leader has answered may take to end
 _MOST = 400  # connections handed on at once, two descriptors each: of 1,024 in all, where nobody has raised that
@@ -35,9 +37,16 @@ Address = tuple[str, int]
 class Standby:
     """Carries connections from each of ``doors`` to the address of the same number at whoever leads."""
 
-    def __init__(self, doors: Sequence[socket.socket], leader: Callable[[], Sequence[Address] | None]) -> None:
-        """The first of the doors speaks HTTP, and says itself that this process lives. ``leader``: None is nobody."""
-        self._doors, self._leader = doors, leader
+    def __init__(
+        self,
+        doors: Sequence[socket.socket],
+        leader: Callable[[], Sequence[Address] | None],
+        refusal: Callable[[], str] = lambda: "",
+    ) -> None:
+        """The first of the doors speaks HTTP, and says itself that this process lives; also that it is not ready,
+        where there is a ``refusal``: why it can't come to lead. ``leader``: None is nobody.
+        """
+        self._doors, self._leader, self._refusal = doors, leader, refusal
         self._visits: set[asyncio.Task[None]] = set()
         self._carried = 0
 
@@ -67,6 +76,8 @@ class Standby:
                 first = await _first(reader)
             if number == 0 and first.startswith(_OWN):
                 writer.write(_ALIVE)
+            elif number == 0 and first.startswith(_READY) and (why := self._refusal()):
+                writer.write(_unready(why))
             elif first:
                 await self._hand_on(number, first, reader, writer)
             writer.close()
@@ -103,10 +114,17 @@ class Standby:
             await asyncio.sleep(_PAUSE)
 
 
+def _unready(why: str) -> bytes:
+    """As ``receiver/health`` says it."""
+    told = json.dumps({"lease": why})
+    head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(told)}\r\n\r\n{told}".encode()
+
+
 async def _first(reader: asyncio.StreamReader) -> bytes:
     """What a visitor says first: enough of it to know whom it is for."""
     first = b""
-    while any(own.startswith(first) for own in _OWN) and (piece := await reader.read(_PIECE)):
+    while any(own.startswith(first) for own in (*_OWN, _READY)) and (piece := await reader.read(_PIECE)):
         first += piece
     return first
 

@@ -23,12 +23,13 @@ class Replica:
     def __init__(self) -> None:
         self.doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         self.leader: list[Address] | None = None
+        self.refusal = ""
         self._loop, self._until = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        self._loop.run_until_complete(Standby(self.doors, lambda: self.leader).serve(self._until))
+        self._loop.run_until_complete(Standby(self.doors, lambda: self.leader, lambda: self.refusal).serve(self._until))
         self._loop.close()
 
     @property
@@ -128,6 +129,17 @@ def test_it_says_so_also_where_the_question_comes_in_pieces(replica: Replica) ->
             visitor.sendall(piece)
             select.select([visitor], [], [], 0.05)  # so that they don't arrive as one
         assert everything(visitor).endswith(b"# standby\n")
+
+
+def test_it_says_itself_that_it_is_not_ready_where_it_may_never_lead(replica: Replica) -> None:
+    (host, port), question = replica.addresses[0], b"GET /readyz HTTP/1.1\r\n\r\n"
+    with echo() as leader:
+        replica.leader = [leader, leader]
+        assert said((host, port), question) == question
+        replica.refusal = "another’s key"
+        answer = requests.get(f"http://{host}:{port}/readyz", timeout=10)
+        assert (answer.status_code, answer.json()) == (503, {"lease": "another’s key"})
+        assert said((host, port), b"POST /webhook") == b"POST /webhook"  # a door it is all the same
 
 
 def test_who_says_nothing_is_let_go(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:

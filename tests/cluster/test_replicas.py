@@ -181,4 +181,4 @@ def test_without_the_right_to_a_lease_it_says_which(admin: access.Admin, namespa
     role = rbac.role(namespace, secrets=(), exec_mode=True)
     api = Api(str(admin.kubeconfig(namespace, tmp_path, role["rules"])))
     with pytest.raises(UserError, match=f"in namespace {namespace} we may not get, create, update leases"):
-        Election(api, namespace, "fyre", "one 127.0.0.1:1")
+        Election(api, namespace, "fyre", "one 127.0.0.1:1", "fyre-one")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.leaderelection import leaderelection
 
 from fyre.engines.kubernetes import lease
 from fyre.engines.kubernetes.api import Api
@@ -32,10 +35,21 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.spec: dict[str, Any] | None = None
+        self.annotations: dict[str, str] = {}
+        self.version = 1
+        self.mutex = threading.Lock()
+        self.full = False  # whether no Lease may be made
+        self.asked = 0  # requests about the Lease, also those that have no answer yet
         self.said: list[str] = []  # method and code of each answer about the Lease
         self.instead: tuple[int, str] | None = None  # what stands before the server answers
         self.answering = threading.Event()  # where it is not set, no answer comes
         self.answering.set()
+
+    def annotate(self, **annotations: str) -> None:
+        """As an admin does."""
+        with self.mutex:
+            self.annotations = {f"fyre.dev/{key}": value for key, value in annotations.items()}
+            self.version += 1
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,22 +64,34 @@ class Handler(BaseHTTPRequestHandler):
         if sent.get("kind") == "SelfSubjectAccessReview":
             self.write(201, json.dumps({**sent, "status": {"allowed": True}}))
             return
-        self.server.spec = sent["spec"]
-        self.answer(201)
+        self.answer(403 if self.server.full else 201 if self.kept(sent) else 409)
 
     def do_PUT(self) -> None:
-        self.server.spec = self.sent()["spec"]
-        self.answer(200)
+        self.answer(200 if self.kept(self.sent()) else 409)
+
+    def kept(self, sent: dict[str, Any]) -> bool:
+        """Whether it is the Lease now: nobody has changed, or made, it since it was read."""
+        with self.server.mutex:
+            there = "" if self.server.spec is None else str(self.server.version)
+            if sent["metadata"].get("resourceVersion", "") != there:
+                return False
+            self.server.spec, self.server.annotations = sent["spec"], sent["metadata"]["annotations"]
+            self.server.version += 1
+            return True
 
     def sent(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         return found
 
     def answer(self, code: int) -> None:
+        self.server.asked += 1
         self.server.answering.wait(LONG)
         self.server.said.append(f"{self.command} {code}")
-        there = {"metadata": {"name": "fyre", "resourceVersion": "1"}, "spec": self.server.spec}
-        self.write(*(self.server.instead or (code, json.dumps(there if code < 400 else {"code": code}))))
+        about = {"name": "fyre", "resourceVersion": str(self.server.version), "annotations": self.server.annotations}
+        there = {"metadata": about, "spec": self.server.spec}
+        self.write(
+            *(self.server.instead or (code, json.dumps(there if code < 400 else {"code": code, "message": "No!"})))
+        )
 
     def write(self, code: int, text: str) -> None:
         self.send_response(code)
@@ -89,6 +115,18 @@ class Candidate:
         self.election.start(self.leads.set, self.lost.set, self.kept.append)
 
 
+class Hasty:
+    """The library's clock: it takes no time between two tries below a second."""
+
+    @staticmethod
+    def time() -> float:
+        return time.time()
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds / 10)
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as server:
@@ -100,17 +138,29 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def candidate(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Candidate]:
+def made(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Candidate]]:
     for name, seconds in {"DURATION": 3, "DEADLINE": 2, "RETRY": 1}.items():
         monkeypatch.setattr(lease, name, seconds)
+    monkeypatch.setattr(leaderelection, "time", Hasty)
     told = {"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
             "users": [{"name": "u", "user": {}}]}  # fmt: skip
     (tmp_path / "config").write_text(yaml.safe_dump(told))
-    made = Candidate(Election(Api(str(tmp_path / "config")), "lab", "fyre", "one 127.0.0.1:2"))
-    yield made
-    server.answering.set()
-    made.election.resign()
+    with ExitStack() as over:
+
+        def make(instance: str) -> Candidate:
+            identity = f"{instance} 127.0.0.1:2"
+            one = Candidate(Election(Api(str(tmp_path / "config")), "lab", "fyre", identity, instance))
+            over.callback(one.election.resign)
+            return one
+
+        yield make
+        server.answering.set()
+
+
+@pytest.fixture
+def candidate(made: Callable[[str], Candidate]) -> Candidate:
+    return made("one")
 
 
 @pytest.mark.parametrize("instead", [(200, "<html>a proxy</html>"), (200, '{"spec": 1}')])
@@ -155,3 +205,83 @@ def test_another_s_lease_is_theirs_until_it_was_not_renewed_for_long_here(
     server.spec = None
     assert candidate.leads.wait(LONG)
     assert server.said[: server.said.index("POST 201")].count("GET 404") > 1
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_from_leading(
+    server: Server, candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.spec = THEIRS
+    candidate.start()
+    until(lambda: len(server.said) > 1)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    assert candidate.leads.wait(LONG)
+
+
+def test_of_two_with_other_keys_the_first_leads_and_the_other_does_not_before_an_admin_says_so(
+    server: Server, made: Callable[[str], Candidate]
+) -> None:
+    both = [made("one"), made("two")]
+    server.answering.clear()
+    for one in both:
+        one.start()
+    until(lambda: server.asked >= 2)
+    server.answering.set()  # both hear that there is no Lease
+    until(lambda: any(one.leads.is_set() for one in both))
+    first, other = sorted(both, key=lambda one: not one.leads.is_set())
+    until(other.election.refusal)
+    name = server.annotations["fyre.dev/instance"]
+    assert first.election.holder() == f"{name} 127.0.0.1:2"
+    assert f"lab/fyre is of {name}, and our key makes us " in other.election.refusal()
+    assert "annotate lease fyre fyre.dev/instance-`" in other.election.refusal()
+    first.election.resign()  # its runs go on
+    tries = len(server.said)
+    until(lambda: len(server.said) > tries + 3)
+    assert not other.leads.is_set()
+    assert server.annotations == {"fyre.dev/instance": name}
+    server.annotate()
+    assert other.leads.wait(LONG)
+    assert other.election.refusal() == ""
+    assert server.annotations["fyre.dev/instance"] != name
+
+
+def test_whoever_leads_says_whose_runs_and_ends_where_they_are_said_to_be_another_s(
+    server: Server, candidate: Candidate
+) -> None:
+    """Also on a Lease that does not say it: it was made before they did, or an admin took it away too early."""
+    server.spec = {**THEIRS, "holderIdentity": None}
+    server.annotate(other="stays")
+    candidate.start()
+    assert candidate.leads.wait(LONG)
+    assert server.annotations == {"fyre.dev/instance": "one", "fyre.dev/other": "stays"}
+    server.annotate()
+    until(lambda: server.annotations)
+    assert not candidate.lost.is_set()
+    server.annotate(instance="two")
+    assert candidate.lost.wait(LONG)
+    assert server.annotations == {"fyre.dev/instance": "two"}
+
+
+def test_another_product_s_lease_is_not_taken(server: Server, candidate: Candidate) -> None:
+    """Not even when it has run out."""
+    server.spec = {**THEIRS, "holderIdentity": "scheduler_c0ffee"}
+    candidate.start()
+    until(candidate.election.refusal)
+    assert "lab/fyre is another product's, held by 'scheduler_c0ffee'" in candidate.election.refusal()
+    until(lambda: len(server.said) > lease.DURATION * 10 + 5)
+    assert not candidate.leads.is_set()
+    assert {one.partition(" ")[0] for one in server.said} == {"GET"}
+
+
+def test_why_a_lease_can_not_be_made_is_said_once(
+    server: Server, candidate: Candidate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where its namespace is not there, or a quota is full."""
+    server.full = True
+    candidate.start()
+    until(lambda: server.said.count("POST 403") > 2)
+    server.full = False
+    assert candidate.leads.wait(LONG)
+    assert [one.getMessage() for one in caplog.records if one.levelno > logging.INFO] == [
+        "the lease: the cluster refused it: No!"
+    ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -16,8 +16,9 @@ from kubernetes.client import ApiException
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
-from fyre.engines.kubernetes.api import Api
-from fyre.errors import UserError
+from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes.api import Api, translated
+from fyre.errors import TryAgainError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +30,27 @@ _TIMEOUT = (2.0, 3.0)  # seconds; an answer that comes after the lease has run o
 VERBS = ("get", "create", "update")
 """What it takes, of leases, in the receiver's own namespace."""
 
+INSTANCE = names.PREFIX + "instance"
+"""The Lease's annotation: whose runs its holder leads. Who has another key is another instance, and would report those
+runs as lost. It is written with the holder's name, in one request, and stays when nobody leads: the runs do too.
+"""
+
+_IDENTITY = re.compile(r"\S+( \S+:[0-9]+)+")  # a name and addresses; no other product's holder has those
+
 
 class Election:
     """One candidate, known to the others by its ``identity``."""
 
-    def __init__(self, api: Api, namespace: str, name: str, identity: str) -> None:
-        """Raises ``UserError`` where the right to hold that Lease is missing, ``TryAgainError`` without an answer."""
+    def __init__(self, api: Api, namespace: str, name: str, identity: str, instance: str) -> None:
+        """Of those who lead the runs of ``instance``, as its Jobs say it.
+
+        Raises ``UserError`` where the right to hold that Lease is missing, ``TryAgainError`` without an answer.
+        """
         missing = [verb for verb in VERBS if not api.may(namespace, "coordination.k8s.io", "leases", verb)]
         if missing:
             hint = "an admin gives the receiver get, create and update of leases in its own namespace; the chart does"
             raise UserError(f"in namespace {namespace} we may not {', '.join(missing)} leases", hint=hint)
-        self._lock = _Lock(api, name, namespace, identity)
+        self._lock = _Lock(api, name, namespace, identity, instance)
         self._leads, self._over = threading.Event(), threading.Event()
         self._begun: Callable[[], None] = lambda: None
         self._lost: Callable[[], None] = lambda: None
@@ -62,6 +73,10 @@ class Election:
     def holder(self) -> str:
         """Who leads, as far as is known; "" for nobody."""
         return self._lock.holder
+
+    def refusal(self) -> str:
+        """Why this one may not lead however long it waits, and what to do; "" where it may."""
+        return self._lock.refusal
 
     def resign(self) -> None:
         """Be a candidate no more, by one's own will; another may lead at once. Takes two seconds."""
@@ -103,14 +118,36 @@ class _OverError(Exception):
     """The way out of the library's loop."""
 
 
-class _Timely:
-    """The library's API, each request of which has an end."""
+class _Leases:
+    """The library's API, each request of which has an end; whose runs a Lease is about is read and written along."""
 
-    def __init__(self, api: Any) -> None:  # noqa: ANN401 - it comes without types
-        self._api = api
+    def __init__(self, api: Any, instance: str) -> None:  # noqa: ANN401 - it comes without types
+        self._api, self._instance = api, instance
+        self.theirs = ""  # whose runs the Lease was about when it was read last; "" where it did not say
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
-        return partial(getattr(self._api, name), _request_timeout=_TIMEOUT)
+    def read_namespaced_lease(self, name: str, namespace: str) -> Any:  # noqa: ANN401 - as above
+        found = self._api.read_namespaced_lease(name, namespace, _request_timeout=_TIMEOUT)
+        self.theirs = (found.metadata.annotations or {}).get(INSTANCE, "")
+        return found
+
+    def create_namespaced_lease(self, namespace: str, body: Any) -> Any:  # noqa: ANN401 - as above
+        return self._written(self._api.create_namespaced_lease, namespace, self._marked(body))
+
+    def replace_namespaced_lease(self, name: str, namespace: str, body: Any) -> Any:  # noqa: ANN401 - as above
+        """Refused by the server when the Lease has changed since it was read, its annotations included."""
+        return self._written(self._api.replace_namespaced_lease, name, namespace, self._marked(body))
+
+    def _marked(self, body: Any) -> Any:  # noqa: ANN401 - as above
+        body.metadata.annotations = {INSTANCE: self._instance, **(body.metadata.annotations or {})}
+        return body
+
+    def _written(self, ask: Callable[..., Any], *about: object) -> Any:  # noqa: ANN401 - as above
+        try:
+            return ask(*about, _request_timeout=_TIMEOUT)
+        except ApiException as error:
+            if error.status == HTTPStatus.CONFLICT:  # another was first
+                raise
+            raise TryAgainError(str(translated(error))) from error  # else the library would keep it to itself
 
 
 class _Lock:
@@ -120,14 +157,15 @@ class _Lock:
     when it is deleted too: its holder is still at work.
     """
 
-    def __init__(self, api: Api, name: str, namespace: str, identity: str) -> None:
+    def __init__(self, api: Api, name: str, namespace: str, identity: str, instance: str) -> None:
         made: Any = LeaseLock
-        self.name, self.namespace, self.identity = name, namespace, identity
+        self.name, self.namespace, self.identity, self._instance = name, namespace, identity, instance
         self._lock = made(name, namespace, identity)
-        self._lock.api_instance = _Timely(client.CoordinationV1Api(client.ApiClient(api.client.configuration)))
+        self._leases = _Leases(client.CoordinationV1Api(client.ApiClient(api.client.configuration)), instance)
+        self._lock.api_instance = self._leases
         self.taken: Callable[[], None] = lambda: None  # called when it is seen to be another's
         self.kept: Callable[[float], None] = lambda _: None  # called when it is ours for so many seconds
-        self.holder = ""
+        self.holder = self.refusal = ""
         self.renewed = 0.0  # monotonic: when we asked for what made, or keeps, it ours
         self.released = False
         self._seen: dict[str, Any] = {}
@@ -138,7 +176,10 @@ class _Lock:
         """What stands there, or why that can't be known."""
         if self.released:
             raise _OverError
-        return self._got(name, namespace)
+        there, found = self._got(name, namespace)
+        if there and self.holder != self.identity and time.monotonic() >= self._theirs_until:
+            found.holder_identity = None  # else the library would ask the wall clock, which may have been set back
+        return there, found
 
     def _got(self, name: str, namespace: str) -> tuple[bool, Any]:
         try:
@@ -149,18 +190,36 @@ class _Lock:
             there, found = False, ApiException(reason=f"{type(error).__name__}: {error}")
         if there:
             self._see(found)
-        self._tell("" if there or found.status == HTTPStatus.NOT_FOUND else str(found.reason))
+        elif found.status == HTTPStatus.NOT_FOUND:
+            self.refusal = ""
+        else:
+            self._tell(str(found.reason))
         return there, found
 
     def _see(self, found: Any) -> None:  # noqa: ANN401 - the library's record, without types
         self.holder = found.holder_identity or ""
+        self.refusal = self._refusal()
         if self.holder in {"", self.identity}:
             self._theirs_until = 0.0
         elif vars(found) != self._seen:
             self._theirs_until = time.monotonic() + DURATION
         self._seen = dict(vars(found))
-        if self.holder not in {"", self.identity}:
+        if self.refusal or time.monotonic() < self._theirs_until:
+            self._tell(self.refusal)
+        if self.refusal or self.holder not in {"", self.identity}:
             self.taken()
+
+    def _refusal(self) -> str:
+        theirs, where = self._leases.theirs, f"{self.namespace}/{self.name}"
+        if theirs not in {"", self._instance}:
+            mend = f"kubectl --namespace {self.namespace} annotate lease {self.name} {INSTANCE}-"
+            return (
+                f"{where} is of {theirs}, and our key makes us {self._instance}, who must not lead, since it does not "
+                f"know their runs: give this receiver their key; for a new key stop all receivers, then `{mend}`"
+            )
+        if theirs or not self.holder or _IDENTITY.fullmatch(self.holder):
+            return ""
+        return f"{where} is another product's, held by {self.holder!r}: let `lease` name one that is Fyre's alone"
 
     def create(self, name: str, namespace: str, election_record: object) -> bool:
         """Whether it is ours now."""
@@ -168,7 +227,7 @@ class _Lock:
 
     def update(self, name: str, namespace: str, updated_record: object) -> bool:
         """Whether it is (still) ours."""
-        return not self.released and self._tried(self._lock.update, name, namespace, updated_record)
+        return not (self.released or self.refusal) and self._tried(self._lock.update, name, namespace, updated_record)
 
     def release(self) -> None:
         """Leave it to the first who asks."""
@@ -183,16 +242,21 @@ class _Lock:
             return False
         try:
             done = ask(*about)
+        except TryAgainError as error:
+            self._tell(str(error))
+            return False
         except Exception as error:  # as above
             self._tell(f"{type(error).__name__}: {error}")
             return False
+        if done:
+            self._tell("")
         if done and not self.released:
             self.renewed = asked_at
             self.kept(asked_at + DURATION - time.monotonic())
         return done
 
     def _tell(self, trouble: str) -> None:
-        """Each trouble once, not at each try."""
+        """Each trouble once, not at each try; "" for none."""
         if trouble and trouble != self._trouble:
             log.warning("the lease: %s", trouble)
         self._trouble = trouble
