@@ -95,6 +95,11 @@ class Ledger:
             self._wanted[ident] = Owed(repository, sha, wanted)
         self._put(Rank.WANTED, ident, repository)
 
+    def unwant(self, repository: Repository, sha: str, context: str) -> None:
+        """Owe no such status any more: a run has the say there now, whose end might be written before it."""
+        with self._mutex:
+            self._wanted.pop((repository.id, sha, context.lower()), None)
+
     def say(self, saying: Saying) -> None:
         """Owe what is no status; it is forgotten when we stop, and whoever owes it can tell from the forge."""
         ident = saying.repository.id, saying.name, SAYING
@@ -182,7 +187,7 @@ class Ledger:
     def _write_wanted(self, ident: tuple[int, str, str]) -> None:
         with self._mutex:
             wanted = self._wanted.get(ident)
-        if wanted is None:  # it was replaced while it was posted, and that was posted too
+        if wanted is None:  # replaced while it was posted, and that was posted too; or a run has the say by now
             return
         self._post(wanted)
         with self._mutex:

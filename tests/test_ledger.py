@@ -16,6 +16,7 @@ from fyre.errors import TryAgainError, UserError
 from fyre.failures import DeniedError
 from fyre.ledger import Ledger
 from fyre.pacing import Ceilings, Pace, Told
+from fyre.policy import Policy
 from fyre.run import Record, Repository
 from fyre.status import Status
 from tests.receiver.conftest import Person, person
@@ -220,3 +221,20 @@ def test_it_is_said_before_the_requests_of_the_hour_are_used_up(
     book.want(repository, person.git("rev-parse", "HEAD"), Status("fyre/x", "error", "refused"))
     until(book.idle)
     assert "0 of 10 requests are left" in caplog.text
+
+
+def test_no_refusal_is_written_over_the_end_of_what_ran_after_it(person: Person) -> None:
+    hands = person.up.receiver.hands
+    hands.policy, book = Policy(refs=("main",)), hands.ledger
+    book.turns.pace = Pace(counted=True, closed_until=book.turns.clock() + 3600)
+    sha = person.commit("Fyre-Run: true")
+    person.push("main:dev")
+    until(lambda: not book.idle())
+    person.push()
+    until(lambda: [record for record in person.up.engine.records() if record.state.final])
+    with book.turns.changed:
+        book.turns.pace = Pace()
+        book.turns.changed.notify_all()
+    confirmed(person, sha)
+    until(book.idle)
+    assert [one["state"] for one in person.statuses(sha)] == ["success"]

@@ -160,6 +160,7 @@ class Hands:
         """Carry out one action. Raises ``TryAgainError`` when it may work later."""
         match action:
             case Launch(run):
+                self.ledger.unwant(repository, run.sha, run.context)
                 try:
                     self.engine.launch(run)
                 except MENDABLE as error:
@@ -172,6 +173,7 @@ class Hands:
             case Carry(key, sha):
                 record = self.engine.record(key)
                 if record is not None:
+                    self.ledger.unwant(repository, sha, record.run.context)
                     self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
                     self.ledger.touch(key)
             case Post(sha, wanted):
