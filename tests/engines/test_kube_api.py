@@ -40,6 +40,7 @@ GOING = "unable to create new content in namespace lab because it is being termi
 WEBHOOK = 'admission webhook "validate.example" denied the request: images must come from registry.example'
 LONG = f'Job.batch "{NAME}" is invalid: metadata.labels: Invalid value: "xxx": must be no more than 63 characters'
 BUSY = "Too many requests, please try again later."
+LOG = "/var/log/pods/lab_p_7930fcce/run/0.log"
 MODIFIED = f'Operation cannot be fulfilled on jobs.batch "{NAME}": the object has been modified'
 
 REFUSALS = [
@@ -174,6 +175,23 @@ def test_an_answer_that_breaks_off_may_come_whole_next_time(api: Api, server: Se
     server.say(200, body, length)
     with pytest.raises(TryAgainError):
         api.job("lab", NAME)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"unable to retrieve container logs for containerd://{'c347bdb9' * 8}",
+        f'failed to try resolving symlinks in path "{LOG}": lstat {LOG}: no such file or directory',
+        f'failed to open log file "{LOG}": open {LOG}: no such file or directory',
+    ],
+)
+def test_what_a_kubelet_says_in_a_logs_place_is_no_log(api: Api, server: Server, words: str) -> None:
+    server.say(200, words)
+    with pytest.raises(Gone, match=r"^(unable|failed) to "):
+        b"".join(api.log("lab", NAME, "run", follow=False))
+    for said in (words + "\n", "on\n" + words):  # a command's own
+        server.say(200, said)
+        assert b"".join(api.log("lab", NAME, "run", follow=False)) == said.encode()
 
 
 def test_a_log_that_breaks_off(api: Api, server: Server) -> None:

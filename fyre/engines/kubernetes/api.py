@@ -38,6 +38,12 @@ EXEC = 300.0
 _CONNECTIONS = 256  # kept open: each log that is followed holds one
 
 
+_NO_LOG = re.compile(
+    rb"unable to retrieve container logs for [a-z-]+://[0-9a-f]{64}"
+    rb"|failed to (try resolving symlinks in path|open log file) \"[^\"\n]+\.log\": [^\n]+"
+)
+"""All that a kubelet says where it has no log: GetContainerLogs of kuberuntime_container.go, ReadLogs of cri-client."""
+
 _UNREADABLE = (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, KeyError)
 """What the library raises of a kubeconfig that is none: it looks into whatever the file holds."""
 
@@ -109,14 +115,25 @@ class Api:
         return dict(found.get("data") or {}), max(filter(None, map(pods.seconds, times)), default=0.0)
 
     def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> Iterator[bytes]:
-        """A container's output. Raises ``Gone``, and ``TryAgainError`` when it breaks off or has not begun."""
+        """A container's output. Raises ``Gone``, and ``TryAgainError`` when it breaks off or has not begun.
+
+        A kubelet that has no such log (any more) may say so in its place, as an answer that is well (200).
+        """
         timeout = FOLLOW if follow else TIMEOUT
         raw = {**RAW, "_request_timeout": timeout}
         answer = _asked(
             lambda: self._core.read_namespaced_pod_log(pod, namespace, container=container, follow=follow, **raw)
         )
         try:
-            yield from answer.stream(amt=65536, decode_content=False)
+            pieces = answer.stream(amt=65536, decode_content=False)
+            first = next(pieces, b"")
+            if _NO_LOG.fullmatch(first):
+                following = next(pieces, None)
+                if following is None:
+                    raise Gone(first.decode(errors="replace"))
+                first += following
+            yield first
+            yield from pieces
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise TryAgainError(f"the log broke off: {error}") from error
         finally:
