@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, Process
+import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,38 @@ def environment(request: Request, git_dir: Path, service: str, **more: str) -> d
     )
 
 
+@dataclass(frozen=True)
+class Child:
+    """A child in a process group of its own, and its pipes as streams of the loop that made it."""
+
+    process: subprocess.Popen[bytes]
+    stdin: asyncio.StreamWriter
+    stdout: asyncio.StreamReader
+    _reading: asyncio.ReadTransport
+
+    def ended(self) -> bool:
+        """Whether it has; then it is reaped."""
+        return self.process.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Tell all of its group."""
+        if not self.ended():  # once it is reaped, its number may be another's
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    async def end(self) -> None:
+        """Wait for it. Its pipe is read to the end too: left full, it would stay open, and so would the child."""
+        while await self.stdout.read(CHUNK):
+            pass
+        while not self.ended():  # looked at, not waited for: nobody else reaps it while it is told something
+            await asyncio.sleep(0.002)
+
+    def close(self) -> None:
+        """Let go of its pipes."""
+        self.stdin.close()
+        self._reading.close()
+
+
 @dataclass
 class Exchange:
     """One request's body into a child, and its answer back. Cancelled, it ends the child."""
@@ -61,12 +93,10 @@ class Exchange:
             feeding.cancel()
             with suppress(asyncio.CancelledError):
                 await feeding
-            if not self._whole or child.returncode is None:
-                await asyncio.shield(self._end(child))
+            await asyncio.shield(self._end(child))
 
-    async def _feed(self, child: Process) -> None:
+    async def _feed(self, child: Child) -> None:
         """The body into the child; then wait for the client to hang up, which ends a child that only reads."""
-        assert child.stdin is not None  # noqa: S101 - asked for as a pipe
         gone = False
         # Either error: the child has ended and wants no more; its answer says why. uvloop raises the latter.
         with suppress(ConnectionError, RuntimeError):
@@ -82,10 +112,9 @@ class Exchange:
             while (await self.request.receive())["type"] != "http.disconnect":
                 pass
         if not (self._whole and self._writes()):
-            _signal(child, signal.SIGTERM)  # a push that has arrived whole counts, though nobody hears the answer
+            child.signal(signal.SIGTERM)  # a push that has arrived whole counts, though nobody hears the answer
 
-    async def _answer(self, child: Process) -> None:
-        assert child.stdout is not None  # noqa: S101 - asked for as a pipe
+    async def _answer(self, child: Child) -> None:
         try:
             head = await child.stdout.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -101,40 +130,53 @@ class Exchange:
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def _end(self, child: Process) -> None:
+    async def _end(self, child: Child) -> None:
         """Give the child a moment to take back its lock files; what it still says is thrown away."""
         if not (self._whole and self._writes()):
-            _signal(child, signal.SIGTERM)
+            child.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(_drained(child), 10)
+            await asyncio.wait_for(child.end(), 10)
         except TimeoutError:
-            _signal(child, signal.SIGKILL)
-            await child.wait()
+            child.signal(signal.SIGKILL)
+            await asyncio.to_thread(child.process.wait)
+        finally:
+            child.close()
 
     def _writes(self) -> bool:
         return "receive-pack" in self.request.url.path
 
 
-async def spawned(environment: dict[str, str]) -> Process:
-    """A child that serves one request."""
-    while True:
-        try:
-            return await asyncio.create_subprocess_exec(
-                "git", "http-backend", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
-            )
-        except RuntimeError as error:
-            if not str(error).startswith("Racing"):
-                raise
-        # uvloop forks for one thread's loop at a time, and refuses the other: the relay has a loop of its own.
-        await asyncio.sleep(0.005)
+async def spawned(environment: dict[str, str]) -> Child:
+    """A child that serves one request.
+
+    Python's own ``Popen``, which borrows this process's memory for the instant until git is there (vfork): the loop's
+    children are forked, which copies the page tables of a whole server each time, and lets one loop at a time do it.
+    """
+    process = subprocess.Popen(
+        ["git", "http-backend"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        return await _piped(process)
+    except BaseException:  # cancelled, say: nobody will know of it
+        process.kill()
+        process.wait()
+        raise
 
 
-async def _drained(child: Process) -> None:
-    """The child's end. Its pipe is read to the end too: left full, it would stay open, and so would the child."""
-    assert child.stdout is not None  # noqa: S101 - asked for as a pipe
-    while await child.stdout.read(CHUNK):
-        pass
-    await child.wait()
+async def _piped(process: subprocess.Popen[bytes]) -> Child:
+    """The child with its pipes in this loop."""
+    loop = asyncio.get_running_loop()
+    stdout = asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), process.stdout)
+    writing, flow = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), process.stdin
+    )
+    return Child(process, asyncio.StreamWriter(writing, flow, None, loop), stdout, reading)
 
 
 def _parse(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
@@ -147,9 +189,3 @@ def _parse(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
         elif colon:
             headers.append((name.strip().lower(), value.strip()))
     return status, headers
-
-
-def _signal(child: Process, number: signal.Signals) -> None:
-    if child.returncode is None:  # once it is reaped, its number may be another's
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio.subprocess import Process
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvloop
@@ -11,23 +11,36 @@ import uvloop
 from fyre import git, httpbackend
 
 
-def test_a_loop_that_may_not_fork_just_now_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """uvloop's words where another thread's loop forks in that instant: too rare to be waited for."""
-    tries, real = [], asyncio.create_subprocess_exec
+async def answer() -> bytes:
+    child = await httpbackend.spawned(git.clean_env())
+    said = await child.stdout.read()
+    await child.end()
+    child.close()
+    return said
 
-    async def racing(*words: str, **how: object) -> Process:
-        tries.append(words)
-        if len(tries) < 3:
-            raise RuntimeError("Racing with another loop to spawn a process.")
-        return await real(*words, **how)  # type: ignore[arg-type] # as they came
 
-    async def answer() -> bytes:
+def test_loops_of_several_threads_have_children_at_once() -> None:
+    """The relay has a loop of its own, and uvloop itself refuses to fork for two of them in the same instant."""
+
+    async def many() -> list[bytes]:
+        return await asyncio.gather(*[answer() for _ in range(10)])
+
+    with ThreadPoolExecutor(4) as threads:
+        said = [one for loop in [threads.submit(uvloop.run, many()) for _ in range(4)] for one in loop.result()]
+    assert len(said) == 40
+    assert all(one.startswith(b"Status: ") for one in said)
+
+
+@pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
+def test_a_child_that_ended_leaves_nothing_behind(run) -> None:
+    async def gone() -> httpbackend.Child:
         child = await httpbackend.spawned(git.clean_env())
-        assert child.stdout is not None
-        said = await child.stdout.read()
-        await child.wait()
-        return said
+        await child.end()
+        child.close()
+        return child
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", racing)
-    assert uvloop.run(answer()).startswith(b"Status: ")
-    assert len(tries) == 3
+    process = run(gone()).process
+    assert process.returncode is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert (process.stdin.closed, process.stdout.closed) == (True, True)
