@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from fyre import httpserver
 from fyre import policy as policies
 from fyre.engines.kubernetes import KubernetesEngine, rbac
 from fyre.engines.kubernetes.api import Api
@@ -120,7 +121,7 @@ class RelayServer:
         self._secret = secret
         app = Starlette(routes=Relay(lambda: [secret], by_id, lfs=lfs).routes())
         self._server = uvicorn.Server(
-            uvicorn.Config(app, http="httptools", lifespan="off", access_log=False, log_config=None)
+            uvicorn.Config(app, http=httpserver.Bounded, lifespan="off", access_log=False, log_config=None)
         )
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="relay", daemon=True)
 

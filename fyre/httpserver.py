@@ -10,8 +10,42 @@ from contextlib import AbstractContextManager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fyre.errors import UserError
+
+HEAD_MAX = 64 * 1024
+"""Bytes of a request that are not its body: its head, or what trails after it; read in whole pieces, so a bit more."""
+
+
+class Bounded(HttpToolsProtocol):
+    """uvicorn's own, that keeps whatever a visitor says before its request has a body, or after: here it is bounded."""
+
+    _unread = 0  # bytes since a head was whole or a piece of a body came
+    _moved = False
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes from the wire; who sends too many that lead nowhere is turned away."""
+        self._moved = False
+        super().data_received(data)
+        self._unread = 0 if self._moved else self._unread + len(data)
+        if self._unread > HEAD_MAX and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._moved = True
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        super().on_headers_complete()
+        self._moved = True
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body."""
+        super().on_body(body)
+        self._moved = True
 
 
 class Server(uvicorn.Server):
@@ -21,7 +55,7 @@ class Server(uvicorn.Server):
         """``url`` is what the ready line names."""
         super().__init__(
             uvicorn.Config(
-                app, http="httptools", lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1
+                app, http=Bounded, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1
             )
         )
         self._url, self._threads = url, threads

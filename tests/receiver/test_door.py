@@ -51,6 +51,23 @@ def test_a_body_that_says_it_is_too_large_is_never_read(up: Up) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"GET /", b"a" * 1000),
+        (b"GET / HTTP/1.1\r\nX-A: ", b"a" * 1000),
+        (b"GET / HTTP/1.1\r\n", b"X-A: a\r\n" * 100),
+        (b"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: a\r\n" * 100),
+    ],
+    ids=["address", "header", "headers", "trailers"],
+)
+def test_nothing_but_a_body_may_be_long(up: Up, begin: bytes, piece: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", int(up.url.rpartition(":")[2])), timeout=30) as connection:
+        connection.sendall(begin)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(piece * 32_000)
+
+
 def test_a_body_of_26_megabytes_without_a_length_is_cut_off(up: Up) -> None:
     def chunks() -> object:
         for _ in range(26):
