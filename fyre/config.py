@@ -187,6 +187,9 @@ def _check_lease(said: Mapping[str, Said], key: Secret | None) -> None:
     """What several receivers need, each of them."""
     if "lease" in said and "advertise" not in said:
         raise _wrong("lease", said["lease"], "needs advertise: the others hand on to whoever leads")
+    if "lease" in said and "logStore" not in said:
+        hint = "a bucket's URL, or a folder on a volume that all have: logs on another's disk show no page"
+        raise UserError(f"{said['lease'].origin}: lease: receivers must share a logStore, and there is none", hint=hint)
     if "lease" in said and key is None:
         hint = "keyFile or FYRE_KEY: without it each receiver would take the others' runs for somebody else's"
         raise UserError(f"{said['lease'].origin}: lease: receivers must share a key, and there is none", hint=hint)

@@ -228,22 +228,26 @@ def test_what_the_readme_shows_is_taken() -> None:
 ON_CLUSTER = "url: https://fyre\nengine: kubernetes\npolicy: policy.yaml\nlease: fyre/fyre\n"
 
 
-def test_several_receivers_share_a_key_and_know_where_each_other_is(
+def test_several_receivers_share_key_and_logs_and_know_where_each_other_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("policy.yaml").write_text("profiles: {default: {image: alpine}}\n")
     assert "needs advertise" in refused(tmp_path, ON_CLUSTER)[0]
     message, hint = refused(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n")
+    assert message == "fyre.yaml line 4: lease: receivers must share a logStore, and there is none"
+    assert "a folder on a volume that all have" in hint
+    text = ON_CLUSTER + "logStore: /mnt/logs\n"
+    message, hint = refused(tmp_path, text + "advertise: 10.0.0.7\n")
     assert "receivers must share a key" in message
     assert "FYRE_KEY" in hint
     short = {**ENV, "FYRE_KEY": SECRET}
-    assert "shorter than 32" in refused(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n", short)[0]
+    assert "shorter than 32" in refused(tmp_path, text + "advertise: 10.0.0.7\n", short)[0]
     env = {**ENV, "FYRE_KEY": SECRET * 2}
-    config = load(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n", env)
+    config = load(tmp_path, text + "advertise: 10.0.0.7\n", env)
     assert (config.get("lease"), config.get("advertise")) == ("fyre/fyre", "10.0.0.7")
     for address in ("fd00::7", "[fd00::7]"):  # as a pod's status has it, and as URLs do
-        assert load(tmp_path, ON_CLUSTER, {**env, "FYRE_ADVERTISE": address}).get("advertise") == address
+        assert load(tmp_path, text, {**env, "FYRE_ADVERTISE": address}).get("advertise") == address
     assert "is nothing for engine local" in refused(tmp_path, **GOOD, lease="fyre/fyre")[0]
     assert "is not taken" in refused(tmp_path, **GOOD, lease="fyre")[0]
 

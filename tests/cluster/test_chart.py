@@ -126,6 +126,8 @@ def test_the_receiver_takes_its_configuration(rendered: Callable[..., Any], tmp_
     port = SETS[name].get("relay", {}).get("port", 8021)
     assert (config.get("url"), config.get("relayUrl")) == (URL, f"http://fyre-relay.home.svc:{port}")
     assert (config.app_key is None, config.get("lease")) == (name == "plain", "home/fyre")
+    store = "s3://logs/fyre" if name == "everything" else "/var/lib/fyre/kubernetes/logs"
+    assert config.get("logStore") == store
 
 
 def container(deployment: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +199,8 @@ def test_a_service_monitor_is_made_where_it_is_asked_for(rendered: Callable[...,
         ({"config": {"url": URL, "listen": "0.0.0.0:9000"}}, "listen"),  # where neither a probe nor a Service asks
         ({"config": {"url": URL, "state": "/data"}}, "state"),  # where nothing can be written
         ({"config": {"url": URL}, "replicas": 2}, "state.persistent"),
+        ({"config": {"url": URL}, "replicas": 2, "state": {"persistent": False}}, "config.logStore: without"),
+        ({"config": {"url": URL}, "state": {"persistent": False}}, "config.logStore: without"),
         ({"config": {"url": URL}, "policy": "a: [b"}, "policy: "),
         ({"config": {"url": URL}, "serviceAccount": {"create": False}}, "serviceAccount.name"),
         ({"config": {"url": URL}, "existingPolicy": "ours"}, "runs.namespaces"),

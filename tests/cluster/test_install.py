@@ -134,9 +134,11 @@ def test_installed_it_runs_what_is_pushed_with_and_without_webhooks(
 
         forge.forge.outbox.stop()
         without = {
-            "config": {**config, "poll": True, "sweepEvery": "10s"},
+            "config": {**config, "poll": True, "sweepEvery": "10s", "logStore": "/logs/kubernetes/logs"},
             "replicas": 2,
             "state": {"persistent": False},
+            "volumes": [{"name": "logs", "persistentVolumeClaim": {"claimName": "fyre"}}],  # kept, logs and all
+            "volumeMounts": [{"name": "logs", "mountPath": "/logs"}],
         }
         helm("upgrade", "fyre", f"--namespace={home}", "--wait", "--timeout=3m", values={**values, **without})
         until(lambda: takes_no_webhook(service), 120)
@@ -144,4 +146,4 @@ def test_installed_it_runs_what_is_pushed_with_and_without_webhooks(
         assert ended(github, later)["state"] == "success"
         assert len(admin.batch.list_namespaced_job(runs, label_selector=f"fyre.dev/sha={later}").items) == 1
         assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
-        assert {requests.get(page).status_code for _ in range(8)} == {200}  # by whichever of the two
+        assert {requests.get(f"{page}/log").text for _ in range(8)} == {f"{sha}\n"}  # by whichever of the two

@@ -8,16 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import requests
 
 from fyre.engines.kubernetes import rbac
 from fyre.engines.kubernetes.api import Api
-from fyre.engines.kubernetes.lease import DURATION, VERBS, Election
+from fyre.engines.kubernetes.lease import DURATION, INSTANCE, VERBS, Election
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.conftest import git
@@ -56,6 +58,12 @@ class Replica:
         return self.process.wait(30)
 
 
+class Start(Protocol):
+    """Starts a receiver of that name, with the rest of its configuration as environment variables."""
+
+    def __call__(self, name: str, **env: str) -> Replica: ...
+
+
 @pytest.fixture
 def forge(tmp_path: Path, repo: Path) -> Iterator[Served]:
     with served(tmp_path / "forge") as forge:
@@ -66,9 +74,7 @@ def forge(tmp_path: Path, repo: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def start(
-    admin: access.Admin, namespace: str, relay: str, forge: Served, tmp_path: Path
-) -> Iterator[Callable[[str], Replica]]:
+def start(admin: access.Admin, namespace: str, relay: str, forge: Served, tmp_path: Path) -> Iterator[Start]:
     if relay:
         pytest.skip("once is enough: the relay's door is carried as the other one is")
     policy = tmp_path / "policy.yaml"
@@ -86,13 +92,14 @@ def start(
         "FYRE_POLICY": str(policy),
         "FYRE_KUBECONFIG": str(admin.kubeconfig(namespace, tmp_path, [*role["rules"], LEASES])),
         "FYRE_CHECKOUT_IMAGE": access.IMAGE,
+        "FYRE_LOG_STORE": str(tmp_path / "logs"),
         "FYRE_LEASE": f"{namespace}/fyre",
         "FYRE_ADVERTISE": "127.0.0.1",
     }
     with ExitStack() as started:
 
-        def make(name: str) -> Replica:
-            replica = Replica(env, tmp_path / name)
+        def make(name: str, **more: str) -> Replica:
+            replica = Replica({**env, **more}, tmp_path / name)
             started.callback(lambda: replica.process.poll() is None and replica.end(signal.SIGKILL))
             return replica
 
@@ -100,7 +107,7 @@ def start(
 
 
 def test_a_leader_that_dies_loses_nothing(
-    start: Callable[[str], Replica], forge: Served, repo: Path, admin: access.Admin, namespace: str
+    start: Start, forge: Served, repo: Path, admin: access.Admin, namespace: str
 ) -> None:
     first = start("first")
     until(lambda: first.leads)
@@ -117,6 +124,8 @@ def test_a_leader_that_dies_loses_nothing(
     first.end(signal.SIGKILL)
     orphan = github.push("echo nobody leads")  # waits at the door, or is found by the sweep
     until(lambda: second.leads, DURATION + 60)
+    page = github.final(early)["target_url"].removeprefix("https://fyre.example.org")
+    assert second.says(f"{page}/log") == f"{early}\n"  # of a run that the first had ended
     ends = [github.final(sha) for sha in (running, orphan)]
     assert [end["state"] for end in ends] == ["success", "success"], ends
     for sha in (early, running, orphan):
@@ -136,7 +145,7 @@ def test_a_leader_that_dies_loses_nothing(
 
 
 def test_a_leader_that_was_stopped_says_nothing_more_when_it_goes_on(
-    start: Callable[[str], Replica], forge: Served, repo: Path, admin: access.Admin, namespace: str
+    start: Start, forge: Served, repo: Path, admin: access.Admin, namespace: str
 ) -> None:
     """It ends before it does anything: what it knows is old, and pending would be said of what has ended."""
     first = start("first")
@@ -157,18 +166,14 @@ def test_a_leader_that_was_stopped_says_nothing_more_when_it_goes_on(
         assert len(admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}").items) == 1
 
 
-def test_who_is_told_to_stop_while_it_comes_to_lead_stops(
-    start: Callable[[str], Replica], admin: access.Admin, namespace: str
-) -> None:
+def test_who_is_told_to_stop_while_it_comes_to_lead_stops(start: Start, admin: access.Admin, namespace: str) -> None:
     replica = start("only")
     until(lambda: "leads lease=fyre" in replica.log.read_text())
     assert replica.end(signal.SIGTERM) == 0
     assert admin.leases.read_namespaced_lease("fyre", namespace).spec.holder_identity is None
 
 
-def test_a_leader_whose_lease_is_taken_ends_at_once(
-    start: Callable[[str], Replica], admin: access.Admin, namespace: str
-) -> None:
+def test_a_leader_whose_lease_is_taken_ends_at_once(start: Start, admin: access.Admin, namespace: str) -> None:
     replica = start("only")
     until(lambda: replica.leads)
     taken = {"spec": {"holderIdentity": "another 127.0.0.1:1"}}
@@ -182,3 +187,45 @@ def test_without_the_right_to_a_lease_it_says_which(admin: access.Admin, namespa
     api = Api(str(admin.kubeconfig(namespace, tmp_path, role["rules"])))
     with pytest.raises(UserError, match=f"in namespace {namespace} we may not get, create, update leases"):
         Election(api, namespace, "fyre", "one 127.0.0.1:1", "fyre-one")
+
+
+def test_who_has_another_key_reports_nothing_as_lost_and_leads_when_an_admin_says_so(
+    start: Start, forge: Served, repo: Path, admin: access.Admin, namespace: str
+) -> None:
+    """Another key is another receiver, which does not know the runs of this one."""
+    lease = {"FYRE_LEASE": f"{namespace}/keys"}
+    first = start("first", **lease)
+    until(lambda: first.leads)
+    other = start("other", **lease, FYRE_KEY="of another receiver, and long enough")
+    until(lambda: f"{namespace}/keys is of fyre-" in other.log.read_text())
+    assert "give this receiver their key" in json.loads(other.says("/readyz"))["lease"]
+    forge.forge.start(f"{other.url}/webhook")  # a door it is all the same
+    github = GitHub(forge, repo)
+    running = github.push("sleep 5; echo done")
+    until(lambda: github.statuses(running))
+    first.end(signal.SIGKILL)
+    third = start("third", **lease)  # after the other one, whose turn it would be
+    until(lambda: third.leads, DURATION + 60)
+    assert github.final(running)["state"] == "success"
+    third.end(signal.SIGTERM)
+    mark = {"metadata": {"annotations": {INSTANCE: None}}}
+    assert not other.leads
+    admin.leases.patch_namespaced_lease("keys", namespace, mark)
+    until(lambda: other.leads)
+    assert [one["state"] for one in github.statuses(running)] in (["pending", "success"], ["success"])
+
+
+def test_of_two_with_other_keys_that_start_at_once_one_leads(
+    admin: access.Admin, namespace: str, tmp_path: Path
+) -> None:
+    config, led = str(admin.kubeconfig(namespace, tmp_path, [LEASES])), list[str]()
+    names = ("fyre-one", "fyre-two")
+    both = [Election(Api(config), namespace, "race", f"{name} 127.0.0.1:1", name) for name in names]
+    for name, one in zip(names, both, strict=True):
+        one.start(partial(led.append, name), lambda: None)
+    try:
+        until(lambda: led and any(one.refusal() for one in both))
+        assert [admin.leases.read_namespaced_lease("race", namespace).metadata.annotations[INSTANCE]] == led
+    finally:
+        for one in both:
+            one.resign()

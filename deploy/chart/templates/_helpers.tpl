@@ -37,6 +37,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if $said.appId }}{{ $_ := set $known "appPrivateKeyFile" (printf "%s/%s" $secrets .Values.secret.appPrivateKey) }}
 {{- else }}{{ $_ := set $known "tokenFile" (printf "%s/%s" $secrets .Values.secret.token) }}{{ end }}
 {{- if not $said.poll }}{{ $_ := set $known "webhookSecretFile" (printf "%s/%s" $secrets .Values.secret.webhook) }}{{ end }}
+{{- if .Values.state.persistent }}{{ $_ := set $known "logStore" "/var/lib/fyre/kubernetes/logs" }}{{ end }}
 {{- merge (dict) $said $known | toYaml }}
 {{- end }}
 
