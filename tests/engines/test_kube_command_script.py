@@ -174,11 +174,12 @@ def test_a_command_may_end_politely_after_its_timeout(container: Container) -> N
     assert container.told == "timed out after 0s"
 
 
-def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(container: Container) -> None:
+@pytest.mark.parametrize("name", ["TERM", "HUP", "USR1"])
+def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(container: Container, name: str) -> None:
     """The watcher of a busy machine, which gets to its first command when the user's has already signalled all."""
     assert script().count("\n\t(\n") == 1
     slow = script().replace("\n\t(\n", "\n\t(\n\t\tsleep 0.2\n")
-    code, _ = container.run("trap '' TERM; kill 0; trap - TERM; sleep 10", text=slow, FYRE_TIMEOUT="0.1")
+    code, _ = container.run(f"trap '' {name}; kill -{name} 0; trap - {name}; sleep 10", text=slow, FYRE_TIMEOUT="0.1")
     assert code in (-signal.SIGTERM, 128 + signal.SIGTERM)
     assert container.told == "timed out after 0s"
 

@@ -11,7 +11,8 @@ not_started() {
 # Ends everything in the pod after the timeout, and says so; a pod's own deadline would count the image's pull as well.
 watch() {
 	[ -n "$FYRE_TIMEOUT" ] || return 0
-	trap '' TERM HUP INT # a command may signal its own group, before the watcher has drawn a breath: it is born deaf
+	# A command may signal its own group, before the watcher has drawn a breath: it is born deaf.
+	trap '' TERM HUP INT QUIT USR1 USR2 ALRM
 	(
 		sleep "$FYRE_TIMEOUT" || exit
 		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$told"
@@ -20,7 +21,7 @@ watch() {
 		kill -KILL -1
 	) </dev/null >/dev/null 2>&1 &
 	watcher=$!
-	trap - TERM HUP INT
+	trap - TERM HUP INT QUIT USR1 USR2 ALRM
 }
 
 command=$1
