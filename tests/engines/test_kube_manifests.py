@@ -263,6 +263,20 @@ def test_who_asks_for_nothing_is_given_nothing() -> None:
     assert pod["automountServiceAccountToken"] is False
 
 
+@pytest.mark.parametrize(
+    ("spec", "seconds"),
+    [
+        (Spec("c", timeout=60), 60 + manifests.START),
+        (Spec("c", timeout=60, setup=("a", "b")), 180 + manifests.START),  # each of them has the same timeout
+        (Spec("c", timeout=365 * 86400, setup=("s",) * 99), 2**31 - 1),
+    ],
+)
+def test_the_pods_own_deadline_is_past_all_timeouts(spec: Spec, seconds: int) -> None:
+    assert manifests.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)["spec"]["template"]["spec"][
+        "activeDeadlineSeconds"
+    ] == seconds  # fmt: skip
+
+
 def test_scripts_go_without_their_comments() -> None:
     for name in SCRIPTS:
         lines = manifests.script(name).splitlines()

@@ -20,6 +20,7 @@ from fyre.engines.kubernetes import names
 from fyre.errors import UserError
 from fyre.profiles import Profile
 from fyre.run import Run
+from fyre.spec import Spec
 
 Object = dict[str, Any]
 """A Kubernetes object as plain data."""
@@ -137,7 +138,7 @@ def _pod(run: Run, profile: Profile, place: Place) -> Object:
     spec: Object = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": profile.grace,
-        "activeDeadlineSeconds": run.spec.timeout + START if run.spec.timeout else None,
+        "activeDeadlineSeconds": _deadline(run.spec),
         "automountServiceAccountToken": bool(profile.service_account),
         "serviceAccountName": profile.service_account,
         "enableServiceLinks": False,
@@ -169,6 +170,11 @@ def _pod(run: Run, profile: Profile, place: Place) -> Object:
         ],
     }
     return {key: value for key, value in spec.items() if value not in ("", None, {}, [])}
+
+
+def _deadline(spec: Spec) -> int | None:
+    """Seconds for the pod; each command of the setup has the same timeout. Kubernetes takes 31 bits."""
+    return min(spec.timeout * (1 + len(spec.setup)) + START, 2**31 - 1) if spec.timeout else None
 
 
 def _checkout(run: Run, profile: Profile, place: Place) -> Object:
