@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fyre import run as runs
-from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes import names, pods
 from fyre.engines.kubernetes.known import Known
 from fyre.state import State
 from tests.engines.contract import make_run
@@ -20,7 +20,8 @@ LABELS = {names.INSTANCE: "fyre", names.KEY: RUN.key}
 
 def job(name: str = f"fyre-{RUN.key}", version: int = 1, **notes: str) -> dict[str, Any]:
     told = {names.RUN: json.dumps(runs.to_json(RUN)), **{names.PREFIX + key: text for key, text in notes.items()}}
-    about = {"name": name, "namespace": "lab", "labels": dict(LABELS), "resourceVersion": str(version)}
+    about = {"name": name, "namespace": "lab", "labels": dict(LABELS), "uid": f"of {name}"}
+    about["resourceVersion"] = str(version)
     return {"metadata": {**about, "annotations": told}, "spec": {}, "status": {}}
 
 
@@ -53,6 +54,24 @@ def test_copies_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     assert known.take_pod(pod("copy"), gone=False) == ""
     assert "left alone" in caplog.text
     assert known.records() == []
+
+
+def test_what_goes_is_told_from_what_is_known() -> None:
+    """A copy that somebody deletes, or the Job of that name before this one, takes no run along."""
+    known = Known()
+    known.take_job(job())
+    before = job()
+    before["metadata"]["uid"] = "of the one before"
+    assert [known.holds(other) for other in (job("copy"), before, job(version=9))] == [False, False, True]
+
+
+def test_a_pods_secrets_are_those_that_its_command_has() -> None:
+    secrets = [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}, {"secretRef": {"name": "c"}}]
+    spec = {"nodeName": "n", "containers": [{"name": "sidecar", "envFrom": [{"secretRef": {"name": "x"}}]},
+                                            {"name": names.COMMAND, "envFrom": secrets}]}  # fmt: skip
+    found = pods.trimmed({"metadata": {}, "spec": spec})
+    assert found["spec"] == {pods.SECRETS: ["a", "c"]}
+    assert pods.trimmed(found)["spec"] == {pods.SECRETS: ["a", "c"]}  # once more is harmless
 
 
 @pytest.mark.parametrize(

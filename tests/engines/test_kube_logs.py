@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from fyre.engines import capped
 from fyre.engines.kubernetes.api import DeniedError
 from fyre.engines.kubernetes.logs import _HEAD, LOST, Logs, Source, missed, unseen
 from fyre.engines.store import Store
+from fyre.errors import TryAgainError
 
 LINES = st.lists(st.binary(max_size=12), max_size=12)
 # Pieces may be empty: what could be a secret's beginning is held back.
@@ -105,6 +108,52 @@ def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
     assert b"".join(logs.read("key", 1, None)) == text
     logs.prune(2e10)
     assert b"".join(logs.read("key", 1, None)) == b""
+
+
+def test_a_kept_log_is_whole_for_who_was_reading_it(tmp_path: Path) -> None:
+    """Of a run that took long: what it was made of goes a while after the log was kept, not after the run began."""
+    logs, text = read(tmp_path, Cluster(b"%09d\n" * 100), secrets=[], cap=400)
+    os.utime(tmp_path / "live" / "key", (1e9, 1e9))
+    reader = logs.read("key", 1, None)
+    first = next(reader)
+    logs.keep("key", iter([text]))
+    logs.clean(60.0)
+    assert first + b"".join(reader) == text
+    logs.clean(-1.0, {"key"})  # a key that is run once more
+    assert (tmp_path / "live" / "key").exists()
+
+
+def test_a_store_that_is_away_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away(Exception):  # noqa: N818 - as botocore and others have them, which are no OSError
+        pass
+
+    def away(*_: object) -> bool:
+        raise Away("no route\nto the store")
+
+    logs = Logs(Cluster(b"said\n"), tmp_path / "live", store := Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
+    with monkeypatch.context() as context:
+        context.setattr(store, "has", away)
+        context.setattr(store, "put", away)
+        logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
+        assert logs.wait("key", 30)
+        with pytest.raises(TryAgainError, match="no route to the store"):
+            logs.keep("key", iter([b"said\n"]))
+        logs.clean(-1.0)
+    assert b"".join(logs.read("key", 1, None)) == b"said\n"
+
+
+def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kubelet whose certificate the API server does not take: each log is refused, for as long as that lasts."""
+
+    class Refusing:
+        def log(self, *_: str, follow: bool) -> bytes:
+            raise TryAgainError("the API server answered 500: remote error: tls: internal error")
+
+    monkeypatch.setattr("fyre.engines.kubernetes.logs._PATIENCE", 0.1)
+    logs = Logs(Refusing(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
+    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
+    assert logs.wait("key", 30)
+    assert b"".join(logs.read("key", 1, lambda: False)) == LOST
 
 
 def test_tries_are_told_apart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,3 +121,39 @@ def test_a_job_with_notes_that_nobody_can_read_stops_nothing(
     engine = on_cluster()
     record = await_end(engine, run.key)
     assert (record.state, record.exit_code) == (State.FAILED, 6)
+
+
+def test_secrets_are_struck_out_that_the_policy_no_longer_gives(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    """A run goes on while the admin takes a secret from its profile, and the receiver is started anew."""
+    name = "taken-from-the-profile"
+    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}})
+    policy, profile = Policy(namespace=namespace), Profile(image=access.IMAGE, grace=2)
+    engine = on_cluster(policy, replace(profile, secrets=(name,)))
+    run = make_run(sha, 'sleep 8; echo "it is $TOK"')
+    engine.launch(run)
+    await_state(engine, run.key, State.RUNNING)
+    engine = on_cluster(policy, profile)
+    assert await_end(engine, run.key).state is State.SUCCEEDED
+    log = log_of(engine, run.key)
+    assert SECRET.encode() not in log
+    assert b"this log can't be shown" in log  # under the new Role that secret can't be read either
+
+
+def test_a_copy_of_its_job_that_somebody_deletes_takes_no_run_along(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    run, other = make_run(sha, "sleep 10; echo done"), make_run(sha, "true")
+    engine.launch(run)
+    copy = admin.api.sanitize_for_serialization(admin.batch.read_namespaced_job(f"fyre-{run.key}", namespace))
+    del copy["spec"]["selector"], copy["status"]
+    labels = {key: text for key, text in copy["metadata"]["labels"].items() if key.startswith(("app.", "fyre."))}
+    copy["metadata"] = {"name": "copy", "labels": labels, "annotations": copy["metadata"]["annotations"]}
+    copy["spec"]["template"]["metadata"]["labels"] = {}
+    admin.batch.create_namespaced_job(namespace, {**copy, "spec": {**copy["spec"], "suspend": True}})
+    admin.batch.delete_namespaced_job("copy", namespace, propagation_policy="Background")
+    engine.launch(other)  # news come in their order
+    await_end(engine, other.key)
+    record = await_end(engine, run.key)
+    assert (record.state, record.reason, log_of(engine, run.key)) == (State.SUCCEEDED, "", b"done\n")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from fyre.errors import TryAgainError
 
@@ -15,43 +17,60 @@ _WORKERS = 16
 _AGAIN = (0.5, 30.0)  # seconds until what may pass is tried again, at first and at most
 
 
+class _Later(NamedTuple):
+    """A chore that is to be tried again, when, and the pause that came before."""
+
+    due: float
+    name: str
+    chore: Callable[[], None]
+    pause: float
+
+
 class Chores:
-    """One chore of a name at a time, tried again until it is done. Thread-safe."""
+    """One chore of a name at a time, tried again until it is done. Thread-safe.
+
+    What waits for its next try holds no worker: sixteen runs in trouble must not keep all others waiting.
+    """
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._names: set[str] = set()
+        self._later: list[_Later] = []
         self._hands = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubernetes chores")
-        self._closed = threading.Event()
+        self._closed = False
 
     def do(self, name: str, chore: Callable[[], None]) -> None:
         """Have it done soon; nothing when one of that name is under way or waits."""
         with self._mutex:
-            if name in self._names or self._closed.is_set():
-                return
-            self._names.add(name)
-        self._hands.submit(self._do, name, chore)
+            if name not in self._names and not self._closed:
+                self._names.add(name)
+                self._hands.submit(self._do, name, chore, _AGAIN[0])
+
+    def again(self) -> None:
+        """Have done what is due to be tried again; to be called every now and then."""
+        now = time.monotonic()
+        with self._mutex:
+            due = [] if self._closed else [later for later in self._later if later.due <= now]
+            self._later = [later for later in self._later if later.due > now]
+            for later in due:
+                self._hands.submit(self._do, later.name, later.chore, min(later.pause * 2, _AGAIN[1]))
 
     def close(self) -> None:
         """Finish what is under way, leave what waits: it is found again at the next start."""
-        self._closed.set()
+        with self._mutex:
+            self._closed = True
         self._hands.shutdown(wait=True, cancel_futures=True)
 
-    def _do(self, name: str, chore: Callable[[], None]) -> None:
-        pause = _AGAIN[0]
+    def _do(self, name: str, chore: Callable[[], None], pause: float) -> None:
         try:
-            while not self._closed.is_set():
-                try:
-                    chore()
-                except TryAgainError as error:
-                    log.warning("tried again later: %s", error)
-                    self._closed.wait(pause)
-                    pause = min(pause * 2, _AGAIN[1])
-                else:
-                    return
+            chore()
+        except TryAgainError as error:
+            log.warning("tried again later: %s", error)
+            with self._mutex:
+                self._later.append(_Later(time.monotonic() + pause, name, chore, pause))
+            return
         except Exception:
             # Trouble with one run is that run's; the others have their turns.
             log.exception("%s met a bug", name)
-        finally:
-            with self._mutex:
-                self._names.discard(name)
+        with self._mutex:
+            self._names.discard(name)

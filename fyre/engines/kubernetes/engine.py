@@ -29,7 +29,8 @@ from fyre.errors import TryAgainError, UserError
 from fyre.policy import Policy
 from fyre.run import Record, Run
 
-_SYNC = 60.0  # seconds for the first list, and for the rest of a log
+_SYNC = 60.0  # seconds for the first list
+_READ = 5.0  # seconds for the rest of a log, before somebody else has a turn
 
 _AT_ONCE = {"activeDeadlineSeconds": 1}
 _NO_MORE = {"activeDeadlineSeconds": 1, "parallelism": 0}
@@ -60,7 +61,7 @@ class KubernetesEngine:
         self._delivery, self._checkout_image = delivery, checkout_image
         self._brought: set[str] = set()  # uids of pods that have their code
         self._subscribers = Subscribers()
-        self._chores = Chores()
+        self.chores = Chores()
         self._closed = threading.Event()
         self._watches = [
             Watch(cluster, kind, space, names.selector(instance), changed)
@@ -148,7 +149,7 @@ class KubernetesEngine:
         for watch in self._watches:
             watch.stop()
         self.logs.close()
-        self._chores.close()
+        self.chores.close()
         self.cluster.close()
 
     def look(self, key: str) -> None:
@@ -164,7 +165,7 @@ class KubernetesEngine:
         for pod in found:
             self._look_after(record, pod)
         if record.state.final:
-            self._chores.do(key, partial(self._conclude, key))
+            self.chores.do(key, partial(self._conclude, key))
 
     def _start(self) -> None:
         for watch in self._watches:
@@ -179,7 +180,8 @@ class KubernetesEngine:
 
     def _job_changed(self, event: str, job: Object) -> None:
         if event == "DELETED":
-            self._lost(job["metadata"]["labels"].get(names.KEY, ""))
+            if self.known.holds(job):
+                self._lost(job["metadata"]["labels"][names.KEY])
         elif not self.known.has(job):  # our own request's answer was first
             self._look_if_up(self.known.take_job(job))
 
@@ -195,7 +197,7 @@ class KubernetesEngine:
         """A Job is gone. Where its end was not written yet, it is told, and what there is of its log is kept."""
         if self.known.lose_job(key):
             self._subscribers.tell(key)
-            self._chores.do(key, partial(self._conclude, key))
+            self.chores.do(key, partial(self._conclude, key))
 
     def _met(self, run: Run, namespace: str) -> bool:
         """There is a Job of that name: the run's own, or one that is going."""
@@ -216,11 +218,10 @@ class KubernetesEngine:
             container = names.CHECKOUT if pods.checkout_failed(pod) else names.COMMAND
             folder = f"{about['creationTimestamp']}-{about['uid']}"
             ended = partial(self._pod_ended, key, about["uid"])
-            began = pods.started_at(pod) or time.time()
             source = Source(about["namespace"], about["name"], container, folder, ended)
-            self.logs.follow(key, source, partial(self._hidden, record, began))
+            self.logs.follow(key, source, partial(self._hidden, pod))
         elif pods.checkout_waits(pod) and pods.GONE not in pod:
-            self._chores.do(about["uid"], partial(self._bring, record.run, about))
+            self.chores.do(about["uid"], partial(self._bring, record.run, about))
 
     def _bring(self, run: Run, about: Object) -> None:
         """Bring the code to a pod, unless it has gone on meanwhile."""
@@ -235,14 +236,13 @@ class KubernetesEngine:
         except UserError as error:
             self.end(run.key, {names.GIVEN_UP: f"checkout failed: {error.message}"})
 
-    def _hidden(self, record: Record, began: float) -> list[bytes]:
-        """The values of the run's secrets as they were when a pod began. Raises ``DeniedError``, ``TryAgainError``."""
-        profile = policies.profile_of(self.policy, record.run.spec)
-        namespace = policies.namespace_of(self.policy, record.run.repository.name, profile)
+    def _hidden(self, pod: Object) -> list[bytes]:
+        """The values of a pod's secrets as they were when it began. Raises ``DeniedError``, ``TryAgainError``."""
+        began = pods.started_at(pod) or time.time()
         values: list[bytes] = []
-        for name in dict.fromkeys((*profile.secrets, *record.run.spec.secrets)):
+        for name in pod["spec"].get(pods.SECRETS, []):
             try:
-                found, changed_at = self.cluster.secret(namespace, name)
+                found, changed_at = self.cluster.secret(pod["metadata"]["namespace"], name)
             except Gone as error:  # the command began with a value of it
                 raise DeniedError(f"secret {name} is gone, so its values can't be struck out") from error
             if changed_at > began + 1:  # whole seconds
@@ -255,9 +255,11 @@ class KubernetesEngine:
         record, known = self.record(key), self._notes(key)
         if record is None or names.OUTCOME in known:
             return
-        self.logs.wait(key, _SYNC)
+        is_read = self.logs.wait(key, _READ)
         if self._closed.is_set():  # which ended the reading: whoever comes next reads on, and keeps all of it
             return
+        if not is_read:
+            raise TryAgainError(f"the log of {key} is still being read")
         self.logs.keep(key, self.log(key))
         told = {names.OUTCOME: observe.outcome(record)}
         patch = self._collectable(told, {**self._notes(key), **told})

@@ -54,6 +54,11 @@ class Known:
         known = self.job((job["metadata"].get("labels") or {}).get(names.KEY, ""))
         return known is not None and _version(known) == _version(job)
 
+    def holds(self, job: Object) -> bool:
+        """Whether that is the very object that is known: no copy under its labels, and none that it replaced."""
+        known = self.job((job["metadata"].get("labels") or {}).get(names.KEY, ""))
+        return known is not None and known["metadata"]["uid"] == job["metadata"]["uid"]
+
     def take_pod(self, pod: Object, *, gone: bool) -> str:
         """Know a pod; what a deleted one said last still counts. Its run's key."""
         about = pod["metadata"]

@@ -7,10 +7,11 @@ the files: one connection to the API server a pod, however many look on.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from itertools import chain
@@ -26,6 +27,7 @@ from fyre.errors import TryAgainError, UserError
 log = logging.getLogger(__name__)
 
 _PAUSE = (0.2, 5.0)  # seconds between two tries to read a log, at first and at most
+_PATIENCE = 600.0  # seconds after a container's end for which its log is asked for, while nobody gives it
 _HEAD, _TAIL = 1024, 4096  # bytes by which a log is known again
 _ROTATES = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
 _SETTLES = 1.0  # seconds between two looks at the end of a log
@@ -57,10 +59,10 @@ class Logs:
         """Read a container's output from now on, unless that is done already or under way."""
         folder = self._live / key / source.folder
         with self._mutex:
-            if (key, source.folder) in self._threads or (folder / "done").exists() or self._store.has(key):
+            if (key, source.folder) in self._threads or (folder / "done").exists():
                 return
             thread = threading.Thread(
-                target=self._read, args=(folder, source, secrets), name=f"log of {source.pod}", daemon=True
+                target=self._read, args=(key, folder, source, secrets), name=f"log of {source.pod}", daemon=True
             )
             self._threads[key, source.folder] = thread
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,13 +75,22 @@ class Logs:
         return not self._reading(key)
 
     def keep(self, key: str, pieces: Iterator[bytes]) -> None:
-        """Put a run's log into the store."""
-        self._store.put(key, pieces)
+        """Put a run's log into the store. Raises ``TryAgainError``."""
+        try:
+            self._store.put(key, pieces)
+        except Exception as error:
+            # Every file system has its own kinds, and what is full or away now need not be for ever.
+            why = " ".join(str(error).split())[:200]
+            raise TryAgainError(f"the log of {key} can't be kept: {type(error).__name__}: {why}") from error
+        with suppress(FileNotFoundError):  # nothing was read here
+            os.utime(self._live / key)
 
-    def clean(self, age: float) -> None:
+    def clean(self, age: float, pending: Collection[str] = ()) -> None:
         """Drop what was made into a kept log so many seconds ago: whoever was reading it has come to its end."""
         for folder in list(self._live.iterdir()):
-            if time.time() - folder.stat().st_mtime > age and self._store.has(folder.name):
+            if folder.name in pending or time.time() - folder.stat().st_mtime <= age:
+                continue
+            if self._is_kept(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
                 with self._mutex:
                     self._threads = {name: t for name, t in self._threads.items() if name[0] != folder.name}
@@ -119,6 +130,14 @@ class Logs:
         """Stop reading; the next start goes on where this one stopped."""
         self._stopped.set()
 
+    def _is_kept(self, key: str) -> bool:
+        try:
+            return self._store.has(key)
+        except Exception:
+            # Every file system has its own kinds; what can't be asked is taken for empty, and asked again.
+            log.exception("whether the log of %s is kept can't be known now", key)
+            return False
+
     def _grows(self, key: str, folder: Path, growing: Callable[[], bool] | None) -> bool:
         if self._stopped.is_set() or not folder.exists():
             return False
@@ -140,19 +159,30 @@ class Logs:
         with self._mutex:
             return [thread for name, thread in self._threads.items() if name[0] == key and thread.is_alive()]
 
-    def _read(self, folder: Path, source: Source, secrets: Callable[[], list[bytes]]) -> None:
+    def _read(self, key: str, folder: Path, source: Source, secrets: Callable[[], list[bytes]]) -> None:
         """The thread of one container: read to the end, however often the connection breaks."""
         try:
-            hidden = cache(lambda: tuple(secrets()))  # nothing is read before it is known what to hide
-            pause = _PAUSE[0]
-            while not self._stopped.is_set() and not self._is_read(folder, source, hidden):
-                self._stopped.wait(pause)
-                pause = min(pause * 2, _PAUSE[1])
-            if not self._stopped.is_set():
+            if not self._is_kept(key) and self._read_on(folder, source, secrets):
                 (folder / "done").touch()
         except Exception:
             # A disk that is full, a folder that is gone: this log is lost, the others are not.
             log.exception("the log of %s could not be kept", source.pod)
+
+    def _read_on(self, folder: Path, source: Source, secrets: Callable[[], list[bytes]]) -> bool:
+        """Whether it came to the end; not where the reading was stopped, or nobody gives the rest of it."""
+        hidden = cache(lambda: tuple(secrets()))  # nothing is read before it is known what to hide
+        pause, ended_at = _PAUSE[0], 0.0
+        while not self._stopped.is_set():
+            if self._is_read(folder, source, hidden):
+                return not self._stopped.is_set()
+            if source.ended():
+                ended_at = ended_at or time.monotonic()
+                if time.monotonic() - ended_at > _PATIENCE:
+                    log.warning("the log of %s can't be read: what is missing of it stays away", source.pod)
+                    return False
+            self._stopped.wait(pause)
+            pause = min(pause * 2, _PAUSE[1])
+        return False
 
     def _is_read(self, folder: Path, source: Source, hidden: Callable[[], tuple[bytes, ...]]) -> bool:
         """Read what is not there yet; whether there will be no more."""

@@ -13,13 +13,23 @@ Object = dict[str, Any]
 GONE = "fyreGone"
 """A mark of ours on a pod that was deleted: what it last said still counts."""
 
+SECRETS = "fyreSecrets"
+"""In a pod's spec, as we keep it: the secrets that its command has in its environment, whatever the policy says now."""
+
 
 def trimmed(thing: Object) -> Object:
     """The same object, without what nobody here reads: a Job's pod template holds scripts, and there are thousands."""
     thing["metadata"].pop("managedFields", None)
     spec = thing.get("spec", {})
-    thing["spec"] = {name: spec[name] for name in ("suspend", "ttlSecondsAfterFinished") if name in spec}
+    thing["spec"] = {name: spec[name] for name in ("suspend", "ttlSecondsAfterFinished", SECRETS) if name in spec}
+    if "containers" in spec:
+        thing["spec"][SECRETS] = _secrets(spec["containers"])
     return thing
+
+
+def _secrets(containers: list[Object]) -> list[str]:
+    sources = [source for c in containers if c["name"] == names.COMMAND for source in c.get("envFrom") or []]
+    return list(dict.fromkeys(source["secretRef"]["name"] for source in sources if "secretRef" in source))
 
 
 def notes(thing: Object) -> dict[str, str]:

@@ -28,7 +28,7 @@ EVERY = 1.0
 OVERDUE = 120.0
 """Seconds past its timeout after which a command is ended from outside: longer than any grace should be."""
 
-_PRUNE_EVERY = 3600.0
+_CLEAN_EVERY, _PRUNE_EVERY = 60.0, 3600.0
 
 
 def tend(engine: KubernetesEngine, closed: threading.Event) -> None:
@@ -49,13 +49,14 @@ class Tender:
         self._engine = engine
         self._since: dict[str, float] = {}
         self._asked: dict[str, float] = {}
-        self._prune_at = 0.0
+        self._clean_at = self._prune_at = 0.0
 
     def look(self) -> None:
         """Once through all that has not ended."""
-        self._clean()
+        self._engine.chores.again()
         waiting = self._engine.known.pending()
         keys = {record.run.key for record, _, _ in waiting}
+        self._clean(keys)
         for known in (self._since, self._asked):
             for gone in known.keys() - keys:
                 del known[gone]
@@ -65,8 +66,10 @@ class Tender:
             except (TryAgainError, UserError) as error:
                 log.warning("%s: %s", record.run.key, error)
 
-    def _clean(self) -> None:
-        self._engine.logs.clean(60.0)
+    def _clean(self, pending: set[str]) -> None:
+        if time.monotonic() >= self._clean_at:
+            self._clean_at = time.monotonic() + _CLEAN_EVERY
+            self._engine.logs.clean(_CLEAN_EVERY, pending)
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + _PRUNE_EVERY
             before = time.time() - self._engine.policy.history
@@ -99,7 +102,8 @@ class Tender:
         """End what is far past its timeout: a command can kill the watcher that shares its container."""
         timeout = record.run.spec.timeout
         begun = max(filter(None, map(pods.started_at, running)), default=now)
-        if timeout and now - begun > timeout + OVERDUE:
+        # The container begins with the setup, and each command of that has the same timeout.
+        if timeout and now - begun > timeout * (1 + len(record.run.spec.setup)) + OVERDUE:
             self._engine.end(record.run.key, {names.GIVEN_UP: f"timed out after {units.text_of(timeout)}"})
 
     def _by_events(self, record: Record, job: Object, found: list[Object]) -> observe.Trouble | None:

@@ -1,0 +1,74 @@
+"""What waits, or runs for too long, is looked at again and again: the part of the engine that does it, on its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fyre import run as runs
+from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes.chores import Chores
+from fyre.engines.kubernetes.known import Known
+from fyre.engines.kubernetes.logs import Logs
+from fyre.engines.kubernetes.tending import OVERDUE, Tender
+from fyre.engines.store import Store
+from fyre.policy import Policy
+from tests.engines.contract import make_run
+
+RUN = make_run("a" * 40, "train", key="0123456789abcdef0123456789", timeout=600, setup=("pip install .", "make data"))
+
+
+@dataclass
+class Engine:
+    """What of the engine a tender asks for."""
+
+    logs: Logs
+    known: Known = field(default_factory=Known)
+    chores: Chores = field(default_factory=Chores)
+    policy: Policy = field(default_factory=Policy)
+    ended: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def end(self, key: str, why: dict[str, str]) -> bool:
+        self.ended[key] = why
+        return True
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return Engine(Logs(None, tmp_path / "live", Store(str(tmp_path / "kept")), 100))  # type: ignore[arg-type] # unasked
+
+
+def running(engine: Engine, seconds: float, timeout: int | None) -> None:
+    """The run's container began so long ago."""
+    run = replace(RUN, spec=replace(RUN.spec, timeout=timeout))
+    began = (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    labels = {names.INSTANCE: "fyre", names.KEY: run.key, "batch.kubernetes.io/job-name": f"fyre-{run.key}"}
+    about: dict[str, Any] = {"namespace": "lab", "labels": labels, "resourceVersion": "1"}
+    notes = {names.RUN: json.dumps(runs.to_json(run))}
+    engine.known.take_job({"metadata": {**about, "name": f"fyre-{run.key}", "annotations": notes}, "spec": {}})
+    state = {"name": names.COMMAND, "state": {"running": {"startedAt": began}}}
+    pod = {**about, "name": "p", "uid": "u", "creationTimestamp": began}
+    engine.known.take_pod(
+        {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}}, gone=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "timeout", "ends"),
+    [
+        (600 + OVERDUE + 60, 600, False),  # the setup took its time, and the command is well within its own
+        (3 * 600 + OVERDUE + 60, 600, True),
+        (1e6, None, False),
+    ],
+)
+def test_what_is_far_past_its_timeout_is_ended_from_outside(
+    engine: Engine, seconds: float, timeout: int | None, ends: bool
+) -> None:
+    running(engine, seconds, timeout)
+    Tender(engine).look()  # type: ignore[arg-type] # all it asks
+    assert engine.ended == ({RUN.key: {names.GIVEN_UP: "timed out after 10m 00s"}} if ends else {})
