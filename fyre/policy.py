@@ -132,7 +132,7 @@ def profile_of(policy: Policy, spec: Spec) -> Profile:
 
 def namespace_of(policy: Policy, repository: str, profile: Profile) -> str:
     """Where a run of that repository (``owner/name``) goes."""
-    fitting = (space for glob, space in policy.namespaces.items() if fnmatchcase(repository, glob))
+    fitting = (space for glob, space in policy.namespaces.items() if _names(glob, repository))
     return profile.namespace or next(fitting, policy.namespace)
 
 

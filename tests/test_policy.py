@@ -147,6 +147,8 @@ def test_no_glob_of_repositories_reaches_across_the_slash(glob: str, repository:
     assert policies.serves(Policy(repositories=(glob,)), repository) == named
     overridden = policies.of(Policy(overrides=((glob, {"permission": "admin"}),)), repository)
     assert overridden.permission == ("admin" if named else "none")
+    placed = Policy(namespace="runs", namespaces={glob: "theirs"})
+    assert policies.namespace_of(placed, repository, Profile()) == ("theirs" if named else "runs")
 
 
 def test_the_first_override_that_fits_counts() -> None:
