@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 # Fyre anew, and each run of the tests rewrites every assertion again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# An example that waits for the machine, or for a library to be loaded, has not failed.
+hypothesis.settings.register_profile("fyre", deadline=None)
+hypothesis.settings.load_profile("fyre")
 
 GITCONFIG = """\
 [user]
