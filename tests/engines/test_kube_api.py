@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -214,6 +216,46 @@ def test_an_answer_is_a_plain_dict(api: Api, server: Server) -> None:
     assert api.secret("lab", "s") == ({}, 0.0)
     server.say(201, '{"status": {"allowed": true}}')
     assert api.may("lab", "", "pods/log", "get")
+
+
+class Upgraded(BaseHTTPRequestHandler):
+    """Lets a websocket in, says what the server holds, and has no more to say."""
+
+    def do_GET(self) -> None:
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+        self.wfile.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\nSec-WebSocket-Accept: "
+            + base64.b64encode(hashlib.sha1(key.encode()).digest())
+            + b"\r\n\r\n"
+            + self.server.answer  # type: ignore[attr-defined] # ours
+        )
+        self.rfile.read(1)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+CLOSE = b"\x88\x00"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"[]", b"{: nothing like yaml", b'{"status": "Failure", "message": "error dialing backend: EOF"}',
+     b'{"status": "Failure", "details": {"causes": [{"message": "no code"}]}}'],
+)  # fmt: skip
+def test_a_command_that_ends_without_an_exit_code_is_tried_again(tmp_path: Path, said: bytes) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upgraded) as server:
+        told = b"\x03" + said  # the channel of errors
+        server.answer = (bytes([0x82, len(told)]) + told if said else b"") + CLOSE  # type: ignore[attr-defined] # ours
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        api = Api(written(tmp_path / "config", f"http://127.0.0.1:{server.server_port}"))
+        with pytest.raises(TryAgainError, match="exec into p broke off"):
+            api.execute("lab", "p", "checkout", ["sh"], iter([b"the pack"]))
+        api.close()
+        server.shutdown()
+        thread.join()
 
 
 def test_events_come_oldest_first(api: Api, server: Server) -> None:

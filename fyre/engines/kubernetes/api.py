@@ -37,6 +37,8 @@ EXEC = 300.0
 
 _CONNECTIONS = 256  # kept open: each log that is followed holds one
 
+_NO_CODE = (ValueError, TypeError, LookupError, yaml.YAMLError)
+"""What the library raises of a command without an exit code: an error of containerd's, or nothing, in its place."""
 
 _NO_LOG = re.compile(
     rb"unable to retrieve container logs for [a-z-]+://[0-9a-f]{64}"
@@ -151,13 +153,14 @@ class Api:
                 pod, namespace, container=container, command=command, stdin=True, stdout=True, stderr=True,
                 binary=True, _preload_content=False,
             )  # fmt: skip
+            told.sock.settimeout(EXEC)  # else a connection that is no more would be written to for ever
             try:
                 return _fed(told, chain([head], stdin))
             finally:
                 told.sock.shutdown()  # its own close() leaves the socket open where the server was first
         except ApiException as error:
             raise translated(error) from error
-        except (WebSocketException, OSError, ValueError) as error:  # ValueError: an error of containerd's for a code
+        except (WebSocketException, OSError, *_NO_CODE) as error:
             raise TryAgainError(f"exec into {pod} broke off: {pods.line(str(error))[:200]}") from error
 
     def may(self, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:
