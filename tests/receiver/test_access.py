@@ -206,6 +206,19 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
     assert sorted(person.ran()) == sorted([(sha, "true"), (other, "echo other")])
 
 
+def test_what_the_default_branch_may_not_launch_is_launched_by_a_new_one_that_may(person: Person) -> None:
+    person.up.receiver.hands.policy = Policy(refs=("exp/*",))
+    sha = person.run("true")
+    assert said(person, sha).endswith("branch main may not launch, but exp/* · push it to one that may")
+    person.push("main:refs/heads/exp/1")
+    becomes(person, sha, "exit 0")
+    person.push("main:refs/heads/exp/2")  # where there is nothing left to do
+    other = person.commit("Fyre-Run: echo other")
+    person.push("main:refs/heads/exp/1")
+    assert said(person, other).startswith("exit 0")
+    assert sorted(person.ran()) == sorted([(sha, "true"), (other, "echo other")])
+
+
 def test_only_what_the_forge_has_verified(people: People, person: Person) -> None:
     person.up.receiver.hands.policy = Policy(signed=True)
     good, bad = person.commit("Fyre-Run: true"), person.commit("Fyre-Run: true")
