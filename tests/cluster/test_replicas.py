@@ -28,6 +28,7 @@ from tests.test_serving import NAME, GitHub
 from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
+KEY = "the same for all, and long enough"
 LEASES = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": list(VERBS)}
 
 
@@ -84,7 +85,7 @@ def start(admin: access.Admin, namespace: str, relay: str, forge: Served, tmp_pa
     env |= {
         "FYRE_TOKEN": forge.forge.service_token,
         "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
-        "FYRE_KEY": "the same for all, and long enough",
+        "FYRE_KEY": KEY,
         "FYRE_URL": "https://fyre.example.org",
         "FYRE_FORGE": forge.base,
         "FYRE_API": f"{forge.base}/api",
@@ -111,8 +112,11 @@ def test_a_leader_that_dies_loses_nothing(
 ) -> None:
     first = start("first")
     until(lambda: first.leads)
-    second = start("second")
+    key = repo.with_name("key")
+    key.write_text(KEY)
+    second = start("second", FYRE_KEY="", FYRE_KEY_FILE=str(key))
     until(lambda: second.says("/healthz") == "# standby\n")
+    key.write_text("the next start's key, and long enough")  # it leads by the one that the Lease was compared with
     forge.forge.start(f"{second.url}/webhook")  # whom the forge tells does not lead
     github = GitHub(forge, repo)
     early = github.push("git rev-parse HEAD")
