@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 # Fyre anew, and each run of the tests rewrites every assertion again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# What a script's `&` and nohup have us ignore, every child of ours would ignore too, and some are to be stopped by it:
+# a handler is not inherited. We ourselves go on.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 # An example that waits for the machine, or for a library to be loaded, has not failed.
 hypothesis.settings.register_profile("fyre", deadline=None)

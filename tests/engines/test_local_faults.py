@@ -41,7 +41,7 @@ def folder(tmp_path: Path, key: str) -> Path:
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it is reaped between open and read
         return True
 
 
