@@ -14,6 +14,7 @@ from fyre.profiles import Profile
 from fyre.state import State
 from tests.cluster import access
 from tests.engines.contract import await_end, await_state, make_run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine
@@ -157,3 +158,23 @@ def test_a_copy_of_its_job_that_somebody_deletes_takes_no_run_along(
     await_end(engine, other.key)
     record = await_end(engine, run.key)
     assert (record.state, record.reason, log_of(engine, run.key)) == (State.SUCCEEDED, "", b"done\n")
+
+
+def test_an_ended_job_is_collected_in_time_whichever_mark_came_first(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    """The ledger's mark and the log's may be written in the same moment: then neither request gave it its TTL."""
+
+    def ttl() -> int | None:
+        found: int | None = admin.batch.read_namespaced_job(
+            f"fyre-{run.key}", namespace
+        ).spec.ttl_seconds_after_finished
+        return found
+
+    run = make_run(sha, "true")
+    engine.launch(run)
+    await_end(engine, run.key)
+    engine.annotate(run.key, settled=True)
+    until(ttl)
+    admin.batch.patch_namespaced_job(f"fyre-{run.key}", namespace, {"spec": {"ttlSecondsAfterFinished": None}})
+    assert until(ttl) == int(engine.policy.history)

@@ -22,7 +22,7 @@ class _Later(NamedTuple):
 
     due: float
     name: str
-    chore: Callable[[], None]
+    chore: Callable[[], object]
     pause: float
 
 
@@ -39,7 +39,7 @@ class Chores:
         self._hands = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubernetes chores")
         self._closed = False
 
-    def do(self, name: str, chore: Callable[[], None]) -> None:
+    def do(self, name: str, chore: Callable[[], object]) -> None:
         """Have it done soon; nothing when one of that name is under way or waits."""
         with self._mutex:
             if name not in self._names and not self._closed:
@@ -61,7 +61,7 @@ class Chores:
             self._closed = True
         self._hands.shutdown(wait=True, cancel_futures=True)
 
-    def _do(self, name: str, chore: Callable[[], None], pause: float) -> None:
+    def _do(self, name: str, chore: Callable[[], object], pause: float) -> None:
         try:
             chore()
         except TryAgainError as error:

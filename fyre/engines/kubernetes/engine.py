@@ -160,8 +160,11 @@ class KubernetesEngine:
         before, record, job, found = seen
         if record != before:
             self._subscribers.tell(key)
-        if names.OUTCOME in pods.notes(job):
-            return  # its log is kept, its end written down
+        if names.OUTCOME in pods.notes(job):  # its log is kept, its end written down
+            if names.SETTLED in pods.notes(job) and "ttlSecondsAfterFinished" not in job["spec"]:
+                # The marks were written at the same time, and neither request knew of the other's.
+                self.chores.do(f"{key} is done", partial(self._patch, key, self._collectable({}, pods.notes(job))))
+            return
         for pod in found:
             self._look_after(record, pod)
         if record.state.final:
