@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fyre.engines import capped
-from fyre.engines.kubernetes.api import DeniedError
+from fyre.engines.kubernetes.api import DeniedError, Gone
 from fyre.engines.kubernetes.logs import _HEAD, LOST, Logs, Source, missed, unseen
 from fyre.engines.store import Store
 from fyre.errors import TryAgainError
@@ -154,6 +154,32 @@ def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(tmp_path: Path, monke
     logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
     assert logs.wait("key", 30)
     assert b"".join(logs.read("key", 1, lambda: False)) == LOST
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (["half of", "broken", "gone"], b"half of" + LOST),
+        (["all of it", "gone"], b"all of it"),  # a pod that goes as soon as its command has ended
+        (["gone"], LOST),
+    ],
+)
+def test_what_was_still_to_be_read_when_its_pod_went_is_said_to_be_lost(
+    tmp_path: Path, answers: list[str], said: bytes
+) -> None:
+    class Going:
+        def log(self, *_: str, follow: bool) -> Iterator[bytes]:
+            if (answer := answers.pop(0)) == "gone":
+                raise Gone('pods "p" not found')
+            yield answer.encode()
+            if answers[0] == "broken":
+                answers.pop(0)
+                raise TryAgainError("the log broke off")
+
+    logs = Logs(Going(), tmp_path / "live", Store(str(tmp_path / "kept")), 1 << 20)  # type: ignore[arg-type] # as above
+    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: not answers), list)
+    assert logs.wait("key", 30)
+    assert b"".join(logs.read("key", 1, lambda: False)) == said
 
 
 def test_tries_are_told_apart(tmp_path: Path) -> None:

@@ -221,7 +221,8 @@ class KubernetesEngine:
             container = names.CHECKOUT if pods.checkout_failed(pod) else names.COMMAND
             folder = f"{about['creationTimestamp']}-{about['uid']}"
             ended = partial(self._pod_ended, key, about["uid"])
-            source = Source(about["namespace"], about["name"], container, folder, ended)
+            silent = container == names.COMMAND and not pods.started(pod)  # it could not be started
+            source = Source(about["namespace"], about["name"], container, folder, ended, whole=silent)
             self.logs.follow(key, source, partial(self._hidden, pod))
         elif pods.checkout_waits(pod) and pods.GONE not in pod:
             self.chores.do(about["uid"], partial(self._bring, record.run, about))

@@ -36,10 +36,15 @@ LOST = b"\n[fyre: some output was lost here]\n"
 
 
 class Source:
-    """One container's output: where it comes from, and whether more will come."""
+    """One container's output: where it comes from, and whether more will come.
 
-    def __init__(self, namespace: str, pod: str, container: str, folder: str, ended: Callable[[], bool]) -> None:
-        self.namespace, self.pod, self.container = namespace, pod, container
+    ``whole`` is whether it was read to an end, or there need not be any: else what is gone by then was lost.
+    """
+
+    def __init__(
+        self, namespace: str, pod: str, container: str, folder: str, ended: Callable[[], bool], *, whole: bool = False
+    ) -> None:
+        self.namespace, self.pod, self.container, self.whole = namespace, pod, container, whole
         self.folder = f"{folder}.{container}"  # its name under the run's: sorts by the try
         self.ended = ended  # whether the container has ended, as the watch says
 
@@ -190,18 +195,21 @@ class Logs:
             return self._copy(folder, source, hidden())
         except DeniedError as error:  # a secret: it is never shown, not even where that takes the log along
             if source.ended():
-                self._say(folder, f"[fyre: this log can't be shown: {error}]\n")
+                self._say(folder, f"[fyre: this log can't be shown: {error}]\n".encode())
                 return True
         except (Gone, UserError) as error:  # nothing to be had, or not begun yet
             log.info("the log of %s: %s", source.pod, error)
-            return source.ended()
+            over = source.ended()
+            if over and isinstance(error, Gone) and not source.whole:
+                self._say(folder, LOST)
+            return over
         except TryAgainError as error:
             log.info("the log of %s: %s", source.pod, error)
         return False
 
-    def _say(self, folder: Path, words: str) -> None:
+    def _say(self, folder: Path, words: bytes) -> None:
         writer = capped.Writer(str(folder / "log"), self._cap)
-        writer.write(words.encode())
+        writer.write(words)
         writer.close()
 
     def _copy(self, folder: Path, source: Source, hidden: tuple[bytes, ...]) -> bool:
@@ -214,6 +222,7 @@ class Logs:
                 head, known = self._catch_up(folder, writer, source, hidden)
             for piece in unseen(self._pieces(source, Redactor(hidden), over), head, known):
                 writer.write(piece)
+            source.whole = True
             if over() and writer.written > _ROTATES:
                 self._settle(folder, writer, source, hidden)
         finally:
