@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fyre.engines import Engine
@@ -18,6 +18,7 @@ from fyre.engines.index import Index
 from fyre.engines.local import LocalEngine
 from fyre.errors import TryAgainError, UserError
 from fyre.forge import Forge
+from fyre.jobsummary import Undone
 from fyre.ledger import Ledger
 from fyre.policy import Policy
 from fyre.receiver import webhook
@@ -25,11 +26,14 @@ from fyre.receiver.clones import Clones
 from fyre.receiver.fetched import Fetched
 from fyre.receiver.hands import Hands
 from fyre.receiver.reconcile import Receiver
-from fyre.run import Record, Run
+from fyre.run import Record, Repository, Run
 from fyre.state import State
+from fyre.status import Status
 
 REPORTING = 120.0
 """Seconds without a status written after which it is given up, those left out in which a limit allows none."""
+
+_BAD = ("failure", "error")
 
 BOT = "github-actions[bot]"
 """Whose a workflow's own token is; it may not ask who it is."""
@@ -107,6 +111,23 @@ class Machine:
     kept: Callable[[str], bool]
 
 
+@dataclass
+class Book(Ledger):
+    """A ledger in which what has no record leads to this job as well, and that knows which commits it was asked of."""
+
+    asked: dict[str, Repository] = field(default_factory=dict)  # by SHA
+
+    def want(self, repository: Repository, sha: str, wanted: Status) -> None:
+        """As any ledger does."""
+        self.asked[sha] = repository
+        super().want(repository, sha, replace(wanted, target_url=self.url("")))
+
+    def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
+        """As any ledger does."""
+        self.asked[sha] = repository
+        return super().read(repository, sha)
+
+
 class Dispatch:
     """One event, from hearing of it to the last status. It answers for what it launches; others' runs it lets be."""
 
@@ -129,8 +150,10 @@ class Dispatch:
         index = Index(self.engine)
         forge = forge or flow.forge()
         self.mine = self._launching.launched
-        self.ledger = Ledger(forge, Part(self.engine, self.mine), index, self.page)
-        self.receiver = Receiver(Hands(forge, self._source, self._launching, index, self.ledger, policy))
+        self.ledger = Book(forge, Part(self.engine, self.mine), index, self.page)
+        # What goes on elsewhere goes on in another job, of which this machine knows nothing; on a cluster all is known.
+        ours = flow.run_url if self.engine.name == "local" else None
+        self.receiver = Receiver(Hands(forge, self._source, self._launching, index, self.ledger, policy, ours=ours))
         self.trouble: UserError | TryAgainError | None = None  # what could not be done, to be said at the end
         self._patience = Patience()
         self._changed = threading.Event()
@@ -172,6 +195,16 @@ class Dispatch:
     def records(self) -> list[Record]:
         """What it answers for, as it is now, oldest first."""
         return sorted(Part(self.engine, self.mine).records(), key=lambda record: record.run.created_at)
+
+    def undone(self) -> Undone:
+        """What this job refused, and what its tries before this one did badly: run once more, a job finds all done."""
+        mine = {(record.run.sha, record.run.context.lower()) for record in self.records()}
+        return [
+            (sha, one.context.removeprefix("fyre/"), one.description)
+            for sha, repository in list(self.ledger.asked.items())
+            for context, one in self.ledger.read(repository, sha).items()
+            if one.target_url == self.flow.run_url and one.state in _BAD and (sha, context) not in mine
+        ]
 
     def logs(self) -> list[Record]:
         """The ended runs whose logs are to be shown by this job: no other one has them, or none is known to."""

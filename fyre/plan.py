@@ -44,6 +44,7 @@ class Observed:
     same_id: tuple[Record, ...] = ()  # runs launched under this commit's Fyre-Id, wherever
     posted: Mapping[str, Status] | None = None  # our statuses on this SHA by lower-case context; None: not read yet
     facts: Facts = Facts()  # noqa: RUF009 - a frozen record is safe to share
+    ours: str | None = None  # where the statuses lead that this engine answers for; None: all of them are
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def _decide(run: Run, heard: Heard, observed: Observed, policy: Policy, now: flo
         return () if run.sha in twin.carried else (Carry(twin.run.key, run.sha),)
     turned_away = posted is not None and access.by_push(posted.description)
     if posted is not None and not turned_away:
-        return _forgotten(run, posted)
+        return _forgotten(run, posted, observed)
     if known and not _asks_anew(run, known):
         return _moved(run, known, observed)
     reason = refusal(run, heard, observed.facts, policy, now)
@@ -233,8 +234,10 @@ def _moved(run: Run, known: list[Record], observed: Observed) -> Iterable[Action
     return (Post(run.sha, status.moved(ran_at)),)
 
 
-def _forgotten(run: Run, posted: Status) -> Iterable[Action]:
-    """No engine knows it, the ledger does: leave it alone, but let no pending stand for ever."""
+def _forgotten(run: Run, posted: Status, observed: Observed) -> Iterable[Action]:
+    """No engine knows it, the ledger does: leave it alone, but let no pending stand for ever, if it is ours."""
+    if observed.ours not in (None, posted.target_url):
+        return ()
     if status.read_back(posted.state, posted.description) in state.PENDING:
         lost = Status(
             run.context, state.on_github(state.State.ERROR), "lost: no engine knows it any more · /fyre rerun"

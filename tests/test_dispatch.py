@@ -16,6 +16,7 @@ from fyre import jobsummary
 from fyre.wiring import Up
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
+from tests.waiting import until
 
 
 @dataclass
@@ -138,6 +139,36 @@ def test_nothing_asked_is_no_failure(runner: Runner) -> None:
     sha, before = pushed(runner, "Signed-off-by: Ada")
     assert runner.step(sha, before).returncode == 0
     assert "No commit" in (runner.folder / "summary").read_text()
+
+
+@pytest.mark.parametrize(
+    ("trailers", "said", "times"),
+    [
+        (("Fyre-Run: exit 3",), "run: exit 3", 2),
+        (("Fyre-Run: true", "Fyre-Tiemout: 2h"), "run: not launched: line 4: unknown trailer Fyre-Tiemout", 1),
+    ],
+)
+def test_a_job_is_no_better_than_what_stands_on_the_commit_also_when_it_is_run_again(
+    runner: Runner, trailers: tuple[str, ...], said: str, times: int
+) -> None:
+    sha, before = pushed(runner, *trailers)
+    for _ in range(times):
+        done = runner.step(sha, before)
+        assert (done.returncode, runner.outputs()["outcome"]) == (1, "failure"), done.stderr
+        assert f"{sha[:7]} {said}" in done.stdout
+    assert (runner.folder / "summary").read_text().count("❌") == times
+    assert {one["state"] for one in runner.person.statuses(sha)} <= {"pending", "failure", "error"}
+
+
+def test_what_another_job_runs_is_not_said_to_be_lost(runner: Runner, tmp_path: Path) -> None:
+    sha, before = pushed(runner, f"Fyre-Run: until [ -e {tmp_path}/go ]; do sleep 0.05; done")
+    env = runner.env(runner.event(sha, before), GITHUB_RUN_ID="76")
+    with subprocess.Popen([sys.executable, "-m", "fyre", "dispatch"], env=env, stdout=subprocess.DEVNULL) as other:
+        until(lambda: runner.person.statuses(sha))
+        done = runner.step(sha, before)
+        (tmp_path / "go").touch()
+        assert (done.returncode, other.wait(60)) == (0, 0), done.stderr
+    assert [one["state"] for one in runner.person.statuses(sha)] == ["pending", "success"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from fyre.errors import UserError
 if TYPE_CHECKING:
     from fyre.dispatching import Dispatch, Machine, Workflow
     from fyre.engines.kubernetes import KubernetesEngine
+    from fyre.jobsummary import Undone
     from fyre.ownsecrets import Own
     from fyre.policy import Policy
     from fyre.receiver.clones import Clones
@@ -70,13 +71,15 @@ def main(
             records = work.run(
                 lambda record: _say(f"{record.run.sha[:7]} {record.run.name}: {record.run.spec.command}")
             )
-            _report(work, records, "No run has ended since." if reconcile else "No commit of this push asks for a run.")
+            undone = [] if reconcile or work.trouble is not None else work.undone()
+            nothing = "No run has ended since." if reconcile else "No commit of this push asks for a run."
+            _report(work, records, undone, nothing)
         finally:
             work.close()
     if work.trouble is not None:
         raise work.trouble
-    well = reconcile or all(record.state == "succeeded" or not record.state.final for record in records)
-    raise SystemExit(0 if well else 1)
+    bad = undone or any(record.state.final and record.state != "succeeded" for record in records)
+    raise SystemExit(1 if bad and not reconcile else 0)
 
 
 def _check(engine: str, policy: Path | None, log_store: str, later: str) -> None:
@@ -125,7 +128,7 @@ def _is_kept(engine: KubernetesEngine, key: str) -> bool:
     return job is None or {names.OUTCOME, names.SETTLED} <= pods.notes(job).keys()
 
 
-def _report(work: Dispatch, records: list[Record], nothing: str) -> None:
+def _report(work: Dispatch, records: list[Record], undone: Undone, nothing: str) -> None:
     """Logs and outcomes to the step's own log, the summary and the outputs to the files that the runner named."""
     from fyre import jobsummary, status
 
@@ -135,9 +138,11 @@ def _report(work: Dispatch, records: list[Record], nothing: str) -> None:
         sys.stdout.write("::endgroup::\n")
     for record in records:
         _say(f"{_title(record)}: {status.of(record).description}")
-    told = jobsummary.summary(records, lambda record: status.of(record).description, nothing)
+    for sha, name, said in undone:
+        _say(f"{sha[:7]} {name}: {said}")
+    told = jobsummary.summary(records, lambda record: status.of(record).description, nothing, undone)
     _append("GITHUB_STEP_SUMMARY", told)
-    _append("GITHUB_OUTPUT", jobsummary.outputs(records))
+    _append("GITHUB_OUTPUT", jobsummary.outputs(records, undone))
 
 
 def _title(record: Record) -> str:

@@ -69,6 +69,7 @@ class Hands:
     ledger: Ledger
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
+    ours: str | None = None  # where the statuses lead that this engine answers for; None: all of them are
     refused: Kept = field(default_factory=lambda: Kept(REFUSED, 10_000))  # whose comments
     _answers: Kept = field(default_factory=lambda: Kept(KEPT, 10_000))
     _below: Kept = field(default_factory=lambda: Kept(KEPT, 4))  # SHAs by the thousand
@@ -92,7 +93,8 @@ class Hands:
     def decide(self, heard: Heard) -> tuple[Action, ...]:
         """What the plan wants done about a commit, once it was told all that it asks for. Raises ``TryAgainError``."""
         repository, sha = heard.repository, heard.commit.sha
-        seen = Observed(self.index.at(repository.id, sha), self.index.with_id(repository.id, heard.asked.fyre_id))
+        same_id = self.index.with_id(repository.id, heard.asked.fyre_id)
+        seen = Observed(self.index.at(repository.id, sha), same_id, ours=self.ours)
         while True:
             match actions := plan.plan(heard, seen, self.policy, self.clock()):
                 case (Look(),):
