@@ -13,7 +13,7 @@
 #   FYRE_LFS             1: files of Git LFS, not their pointers; needs git-lfs in the image
 #   FYRE_SPARSE          lines: directories; only these are checked out (cone mode, git >= 2.25)
 #   FYRE_NET_TRIES       fetches before giving up, 7 by default; FYRE_NET_PAUSE seconds after the first, doubling, 1
-#   FYRE_WAIT            seconds to wait for a pack, 600 by default
+#   FYRE_WAIT            seconds to wait for a pack, or for a relay that is busy fetching (503), 600 by default
 #   FYRE_MESSAGE         file for the one line that says why it failed, /dev/termination-log by default
 #
 # Exit codes: 0 done; 90 this will never work; 91 it may work later.
@@ -161,15 +161,21 @@ judge() {
 
 # again WHAT COMMAND...: run it until it works, with pauses, as long as only the network is to blame.
 again() {
-	what=$1 try=1 rest=$pause
+	what=$1 try=1 rest=$pause waited=0
 	shift
 	until run "$@"; do
 		judge "$what"
-		[ "$try" -lt "$tries" ] || fail 91 "$what: gave up after $tries tries: $why"
+		case $said in
+		*'returned error: 503'*) # the mirror is on its way to a receiver that has just begun
+			[ "$waited" -lt "$patience" ] || fail 91 "$what: gave up after $patience s: $why" ;;
+		*)
+			[ "$try" -lt "$tries" ] || fail 91 "$what: gave up after $tries tries: $why"
+			try=$((try + 1)) ;;
+		esac
 		sleep "$((rest + $$ % (rest + 1)))" & # not all pods of a push at the same moment
 		child=$!
 		wait "$child"
-		child='' try=$((try + 1)) rest=$((rest < 30 ? rest * 2 : 30))
+		child='' waited=$((waited + rest + 1)) rest=$((rest < 30 ? rest * 2 : 30))
 	done
 }
 
