@@ -187,12 +187,13 @@ def _of_image(policy: Policy, profile: Profile, image: str | None) -> Iterator[s
 def _fits(image: str, glob: str) -> bool:
     """Whether a glob allows an image. No wildcard reaches across the end of the registry's host, unless nothing stands
     before it: else ``python*`` would allow python.example.net/x, and ``*.example.org/*`` example.net/a.example.org/x.
+    Nor does one without a slash reach somebody's account at Docker Hub, such as python3/x, which anybody may have made.
     """
     host, _, path = image.partition("/")
+    if path and "/" not in glob:
+        return glob.startswith("*") and fnmatchcase(image, glob)
     if not path or not images.is_host(host):
         return fnmatchcase(image, glob)
-    if "/" not in glob:
-        return glob.startswith("*") and fnmatchcase(image, glob)
     of_host, _, of_path = glob.partition("/")
     return fnmatchcase(host, of_host) and fnmatchcase(path, of_path)
 
