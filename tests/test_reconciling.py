@@ -170,6 +170,19 @@ def test_a_comment_is_obeyed_and_its_run_reported_once(
     assert len(runner.person.comments(sha)) == 2  # what was asked, and its answer
 
 
+def test_a_commit_that_shares_an_outcome_is_told_it_by_the_job_of_its_own_push(runner: Runner) -> None:
+    person = runner.person
+    before, shas = person.git("rev-parse", "HEAD"), [person.commit("Fyre-Run: exit 3", mint=True)]
+    person.git("commit", "-q", "--amend", "--allow-empty", "--no-edit", "--author", "Grace <grace@example.org>")
+    shas.append(person.git("rev-parse", "HEAD"))
+    person.push(f"{shas[0]}:refs/heads/first", f"{shas[1]}:refs/heads/second")
+    for number, sha in enumerate(shas, 1):
+        with job(runner, number, Dispatch, runner.event(sha, before)) as work:
+            assert [record.state for record in work.run(lambda _: None)] == ["failed"]
+    assert said(runner, shas[0])[-1] == ("failure", "1")
+    assert said(runner, shas[1]) == [("failure", "2")]
+
+
 def test_what_cannot_be_looked_at_keeps_no_end_from_being_reported(
     runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,8 @@ class Around:
 
 
 class Launching(Around):
-    """Remembers what was launched through it; what it finds launched is somebody else's."""
+    """Remembers what was launched through it, or made to stand for a further commit; what it finds launched is somebody
+    else's."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -75,6 +76,19 @@ class Launching(Around):
         if new or again:
             self.launched[run.key] = None
         return new
+
+    def annotate(
+        self,
+        key: str,
+        *,
+        reported: str | None = None,
+        carried: tuple[str, ...] | None = None,
+        settled: bool = False,
+    ) -> None:
+        """As the engine does."""
+        super().annotate(key, reported=reported, carried=carried, settled=settled)
+        if carried is not None:
+            self.launched[key] = None
 
 
 class Part(Around):
