@@ -17,6 +17,9 @@ from fyre.engines.kubernetes.api import Api
 from fyre.errors import TryAgainError
 from fyre.run import Repository, Run
 
+UNBOUNDED = 30 * 86400.0
+"""Seconds that a command without a timeout is taken to run before it has to be started again."""
+
 
 class Delivery(Protocol):
     """Says what the checkout is told, and brings the code where it waits for it."""
@@ -36,15 +39,20 @@ class ByRelay:
 
     url: str
     secret: Callable[[], bytes]
-    life: float  # seconds: the longest queue time, and what a checkout may take
+    life: float  # seconds of one try: the longest queue time, and what a checkout may take
     submodules: Callable[[Repository], tuple[int, ...]] = lambda _: ()  # ids of what may be fetched besides
 
     def told(self, run: Run) -> dict[str, str]:
         """The repository's URL at the relay, and the key."""
         repository = run.repository
         allowed = (repository.id, *self.submodules(repository))
-        key = relaykey.mint(self.secret(), allowed, run.key, time.time() + self.life)
+        key = relaykey.mint(self.secret(), allowed, run.key, time.time() + self._life(run))
         return {"relay_url": f"{self.url}/git/{repository.id}.git", "relay_key": key}
+
+    def _life(self, run: Run) -> float:
+        """Seconds until the last try has its code: all of them have the key that the Job was made with."""
+        before = (run.spec.timeout or UNBOUNDED) * (1 + len(run.spec.setup))
+        return self.life + (run.spec.retries or 0) * (self.life + before)
 
     def bring(self, run: Run, namespace: str, pod: str) -> None:
         """Nothing to do: the pod comes and fetches."""
