@@ -72,3 +72,24 @@ def test_without_a_webhook_a_forks_commit_is_approved_fetched_and_run(
     until(lambda: not list(server.serve.clones.pins()))
     refs = git("for-each-ref", "--format=%(refname)", cwd=next(server.serve.clones._root.glob("*.git"))).split()
     assert refs == ["refs/heads/main"]
+
+
+def test_where_a_commit_stands_is_asked_anew(github: GitHub, start: Callable[..., Running], tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("refs: [main]\n")
+    server = start(FYRE_POLICY=str(policy))
+    github.forge.forge.start(f"{server.serve.url}/webhook")
+    git("commit", "-q", "--allow-empty", "-m", "Work", cwd=github.repo)
+    sha = git("rev-parse", "HEAD", cwd=github.repo)
+
+    def answer(number: int) -> str:
+        ask(github, f"/commits/{sha}/comments", body="/fyre run true")
+        said = until(lambda: [one["body"] for one in ask(github, f"/commits/{sha}/comments")][2 * number + 1 :])
+        return str(said[0])
+
+    git("push", "-q", "origin", "main:dev", cwd=github.repo)
+    assert "it is on no branch that may launch: main" in answer(0)
+    git("push", "-q", "origin", "main", cwd=github.repo)
+    assert answer(1).startswith("launched:")
+    git("push", "-q", "--force", "origin", "main^:main", cwd=github.repo)
+    assert "it is on no branch that may launch: main" in answer(2)

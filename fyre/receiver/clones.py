@@ -105,6 +105,13 @@ class Clones:
         self.find(repository.id)
         return path
 
+    def renew(self, repository: Repository) -> None:
+        """Fetch what is on the forge's branches and tags now. Raises as ``ensure``."""
+        turn = self._turn(repository.id)
+        asked_at = turn.begun
+        with turn.lock:
+            self._renew(repository, self.git_dir(repository), turn, asked_at)
+
     def of(self, run: Run) -> Path:
         """The mirror, with the commit of that run pinned in it. Raises as ``ensure``."""
         match = re.fullmatch(r"refs/pull/(\d+)/head", run.ref)

@@ -35,7 +35,11 @@ class Fetched:
         return self._mirrors.history(repository, head, limit)
 
     def branches(self, repository: Repository, sha: str) -> list[str]:
-        """The branches that a commit is on, as the mirror last saw them; raises what fetching it raises."""
+        """The branches that a commit is on now; raises what fetching it raises.
+
+        Fetched each time: a branch that moves to what is here already, or away from it, has nobody else fetch.
+        """
+        self._clones.renew(repository)
         self._clones.ensure(repository, sha)
         return self._mirrors.branches(repository, sha)
 
