@@ -7,6 +7,7 @@ test's own session", since outside of a pod it would be every process of the use
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from fyre.engines.kubernetes import manifests
 SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)] or ["sh"]
 
 REPLACED = {
-    "told=/dev/termination-log": "told=$FYRE_TEST_TOLD",
+    "FYRE_TOLD=/dev/termination-log": "FYRE_TOLD=$FYRE_TEST_TOLD",
     "kill -TERM -1": "trap '' TERM; kill -TERM 0",  # who says it is not told, as with -1
     "kill -KILL -1": "kill -KILL 0",
 }
@@ -50,7 +51,7 @@ class Container:
         file = self.place / "told"
         return file.read_text() if file.exists() else ""
 
-    def run(self, command: str, *setup: str, text: str = "", **env: str) -> tuple[int, str]:
+    def run(self, command: str, /, *setup: str, text: str = "", **env: str) -> tuple[int, str]:
         """Its exit code, or the negative number of a signal; and its log."""
         known = {
             "PATH": f"{self.place}/bin:{os.environ['PATH']}", "FYRE_TOP": f"{self.place}/top", "FYRE_WORKDIR": ".",
@@ -75,8 +76,9 @@ def container(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Contai
     (tmp_path / "bin" / "sh").symlink_to(str(shutil.which(request.param)))
     made = Container(tmp_path, request.param)
     yield made
-    with suppress(ProcessLookupError):
-        os.killpg(made.group, signal.SIGKILL)
+    if made.group:  # 0 would be our own
+        with suppress(ProcessLookupError):
+            os.killpg(made.group, signal.SIGKILL)
 
 
 def test_the_command_is_verbatim_and_its_code_the_containers(container: Container) -> None:
@@ -90,6 +92,18 @@ def test_the_command_is_verbatim_and_its_code_the_containers(container: Containe
 def test_endings(container: Container, command: str, code: int) -> None:
     assert container.run(command)[0] == code
     assert container.told == ""
+
+
+def test_no_variable_of_the_scripts_is_one_that_a_run_may_have(container: Container) -> None:
+    """What is assigned to a variable of the environment is in that of the command too: a run's own was overwritten."""
+    assigned = set(re.findall(r"(?m)^\s*(?:for )?(\w+)(?:=|; do)", script()))
+    assert len(assigned) >= 5
+    assert {name for name in assigned if not name.startswith("FYRE_")} == set()
+    own = dict.fromkeys(("told", "top", "folder", "command", "setup", "code", "watcher"), "mine")
+    shown = "; ".join(f'echo "{name}=${name}"' for name in own)
+    code, log = container.run(shown, "true", FYRE_TIMEOUT="60", **own)
+    assert (code, log.splitlines()) == (0, [f"{name}=mine" for name in own])
+    assert not [line for line in container.run("env", FYRE_TIMEOUT="60")[1].splitlines() if "FYRE_C" in line]
 
 
 def test_the_command_starts_in_the_workdir_after_setup_at_the_top(container: Container) -> None:

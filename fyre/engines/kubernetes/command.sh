@@ -1,10 +1,11 @@
 # What the command's container runs: sh -c THIS fyre COMMAND [SETUP]...
 # Checks the working directory, runs the setup commands, then becomes the command. Needs a POSIX sh; sleep for timeouts.
+# A variable of any other name may be the run's own, and is in the environment: to assign to it would change it there.
 exec 2>&1 # one pipe, so that the log has both outputs in the order they were written
-told=/dev/termination-log
+FYRE_TOLD=/dev/termination-log
 
 not_started() {
-	printf '%s' "$1" >"$told"
+	printf '%s' "$1" >"$FYRE_TOLD"
 	exit 113
 }
 
@@ -15,32 +16,35 @@ watch() {
 	trap '' TERM HUP INT QUIT USR1 USR2 ALRM
 	(
 		sleep "$FYRE_TIMEOUT" || exit
-		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$told"
+		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$FYRE_TOLD"
 		kill -TERM -1
 		sleep "$FYRE_GRACE"
 		kill -KILL -1
 	) </dev/null >/dev/null 2>&1 &
-	watcher=$!
+	FYRE_WATCHER=$!
 	trap - TERM HUP INT QUIT USR1 USR2 ALRM
 }
 
-command=$1
+FYRE_COMMAND=$1
 shift
 cd "$FYRE_TOP" || not_started "there is no checkout"
-top=$(pwd -P)
-folder=$(cd -- "$top/$FYRE_WORKDIR" 2>/dev/null && pwd -P) || not_started "workdir $FYRE_WORKDIR is not in this commit"
-case $folder/ in
-"$top"/*) ;;
+FYRE_ROOT=$(pwd -P)
+FYRE_FOLDER=$(cd -- "$FYRE_ROOT/$FYRE_WORKDIR" 2>/dev/null && pwd -P) ||
+	not_started "workdir $FYRE_WORKDIR is not in this commit"
+case $FYRE_FOLDER/ in
+"$FYRE_ROOT"/*) ;;
 *) not_started "workdir $FYRE_WORKDIR leads out of the checkout" ;;
 esac
-for setup; do
+for FYRE_SETUP; do
 	watch "setup failed: "
-	sh -c "$setup"
-	code=$?
-	[ -z "$FYRE_TIMEOUT" ] || kill -KILL "$watcher" 2>/dev/null
-	[ "$code" = 0 ] || not_started "setup failed: \`$(printf '%.60s' "$setup" | tr '\n\t' '  ')\` exit $code"
+	sh -c "$FYRE_SETUP"
+	FYRE_CODE=$?
+	[ -z "$FYRE_TIMEOUT" ] || kill -KILL "$FYRE_WATCHER" 2>/dev/null
+	[ "$FYRE_CODE" = 0 ] || not_started "setup failed: \`$(printf '%.60s' "$FYRE_SETUP" | tr '\n\t' '  ')\` exit $FYRE_CODE"
 done
 watch ""
-cd -- "$folder" || not_started "workdir $FYRE_WORKDIR is not in this commit"
-unset FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR
-exec sh -c "$command"
+cd -- "$FYRE_FOLDER" || not_started "workdir $FYRE_WORKDIR is not in this commit"
+set -- "$FYRE_COMMAND"
+unset FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR \
+	FYRE_TOLD FYRE_WATCHER FYRE_COMMAND FYRE_ROOT FYRE_FOLDER FYRE_SETUP FYRE_CODE
+exec sh -c "$1"
