@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -152,8 +153,10 @@ async def spawned(environment: dict[str, str]) -> Child:
     Python's own ``Popen``, which borrows this process's memory for the instant until git is there (vfork): the loop's
     children are forked, which copies the page tables of a whole server each time, and lets one loop at a time do it.
     """
+    direct = _beside_git()
     process = subprocess.Popen(
-        ["git", "http-backend"],
+        # ``git http-backend`` is one more process, which starts that file and waits; it may move when git is upgraded.
+        [str(direct)] if direct.exists() else ["git", "http-backend"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -166,6 +169,12 @@ async def spawned(environment: dict[str, str]) -> Child:
         process.kill()
         process.wait()
         raise
+
+
+@functools.cache
+def _beside_git() -> Path:
+    """Where git says that it keeps programs like this one."""
+    return Path(git.out("--exec-path", env=git.clean_env())) / "git-http-backend"
 
 
 async def _piped(process: subprocess.Popen[bytes]) -> Child:
