@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fyre import run as runs
-from fyre.engines.kubernetes import names
+from fyre.engines.kubernetes import names, tending
 from fyre.engines.kubernetes.chores import Chores
 from fyre.engines.kubernetes.known import Known
 from fyre.engines.kubernetes.logs import Logs
@@ -66,9 +68,15 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
         (1e6, None, False),
     ],
 )
-def test_what_is_far_past_its_timeout_is_ended_from_outside(
-    engine: Engine, seconds: float, timeout: int | None, ends: bool
+@pytest.mark.parametrize("ahead", [0, 86400])  # by so many seconds the node's clock is behind ours
+def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - parameters
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, ahead: float, seconds: float, timeout: int | None, ends: bool
 ) -> None:
-    running(engine, seconds, timeout)
-    Tender(engine).look()  # type: ignore[arg-type] # all it asks
+    running(engine, ahead, timeout)
+    tender = Tender(engine)  # type: ignore[arg-type] # all it asks
+    tender.look()
+    assert engine.ended == {}
+    later = time.monotonic() + seconds
+    monkeypatch.setattr(tending, "time", SimpleNamespace(monotonic=lambda: later, time=time.time))
+    tender.look()
     assert engine.ended == ({RUN.key: {names.GIVEN_UP: "timed out after 10m 00s"}} if ends else {})

@@ -49,6 +49,7 @@ class Tender:
         self._engine = engine
         self._since: dict[str, float] = {}
         self._asked: dict[str, float] = {}
+        self._running: dict[str, tuple[str, float]] = {}  # the pod, and since when it was seen to run
         self._clean_at = self._prune_at = 0.0
 
     def look(self) -> None:
@@ -57,9 +58,10 @@ class Tender:
         waiting = self._engine.known.pending()
         keys = {record.run.key for record, _, _ in waiting}
         self._clean(keys)
-        for known in (self._since, self._asked):
-            for gone in known.keys() - keys:
-                del known[gone]
+        for gone in (self._since.keys() | self._asked.keys() | self._running.keys()) - keys:
+            self._since.pop(gone, None)
+            self._asked.pop(gone, None)
+            self._running.pop(gone, None)
         for record, job, found in waiting:
             try:
                 self._tend(record, job, found)
@@ -82,7 +84,7 @@ class Tender:
             return
         running = [pod for pod in pods.active(found) if pods.started(pod)]
         if running:
-            self._bound(record, running, now)
+            self._bound(record, running[-1]["metadata"]["uid"])
             return
         stuck = observe.trouble(found)
         if stuck is None and not job["spec"].get("suspend"):
@@ -98,13 +100,18 @@ class Tender:
             waited = units.text_of(now - since)
             self._engine.end(key, {names.GIVEN_UP: f"gave up after {waited} in the queue: {record.reason}"})
 
-    def _bound(self, record: Record, running: list[Object], now: float) -> None:
-        """End what is far past its timeout: a command can kill the watcher that shares its container."""
-        timeout = record.run.spec.timeout
-        begun = max(filter(None, map(pods.started_at, running)), default=now)
+    def _bound(self, record: Record, uid: str) -> None:
+        """End what is far past its timeout: a command can kill the watcher that shares its container.
+
+        By our own clock alone: the node's may be another, and the pod has a deadline of its own.
+        """
+        key, timeout = record.run.key, record.run.spec.timeout
+        if self._running.get(key, ("", 0.0))[0] != uid:
+            self._running[key] = uid, time.monotonic()
         # The container begins with the setup, and each command of that has the same timeout.
-        if timeout and now - begun > timeout * (1 + len(record.run.spec.setup)) + OVERDUE:
-            self._engine.end(record.run.key, {names.GIVEN_UP: f"timed out after {units.text_of(timeout)}"})
+        most = (timeout or 0) * (1 + len(record.run.spec.setup)) + OVERDUE
+        if timeout and time.monotonic() - self._running[key][1] > most:
+            self._engine.end(key, {names.GIVEN_UP: f"timed out after {units.text_of(timeout)}"})
 
     def _by_events(self, record: Record, job: Object, found: list[Object]) -> observe.Trouble | None:
         """What events say of a Job without a pod, or of a pod without a container."""
