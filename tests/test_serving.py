@@ -23,6 +23,8 @@ from fyre import config as configs
 from fyre import logs
 from fyre.errors import UserError
 from fyre.git import out as git_out
+from fyre.receiver.clones import Clones
+from fyre.receiver.reconcile import ENOUGH, Sweep
 from fyre.serving import Serve
 from tests import apps
 from tests.conftest import git
@@ -114,6 +116,23 @@ def start(github: GitHub, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     yield begin
     for one in running:
         one.stop()
+
+
+def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_commits(
+    github: GitHub, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, fetched, fetch = start(FYRE_POLL="true"), list[str](), Clones._fetch
+    server.ready()
+    monkeypatch.setattr(Clones, "_fetch", lambda *words: (fetched.append(words[1].name), fetch(*words)))
+    for _ in range(3 * ENOUGH):
+        git("commit", "-q", "--allow-empty", "-m", "Work\n\nFyre-Run: true", cwd=github.repo)
+    gone = git("rev-parse", "HEAD", cwd=github.repo)
+    git("push", "-q", "origin", "main", cwd=github.repo)
+    git("push", "-q", "--force", "origin", f"main~{3 * ENOUGH}:main", cwd=github.repo)
+    server.serve.receiver.hear(Sweep())
+    assert "the forge no longer has it on any branch or tag" in github.final(gone)["description"]
+    until(lambda: server.serve.receiver.waiting() == 0)
+    assert len(fetched) <= ENOUGH + 1
 
 
 def test_a_push_is_heard_by_webhook_run_and_reported(github: GitHub, start: Callable[..., Running]) -> None:

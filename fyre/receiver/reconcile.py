@@ -37,7 +37,8 @@ FIRST_MAX = 10_000
 """Commits that are looked at where there is nothing to compare a push with; GitHub's compare API lists as many."""
 
 ENOUGH = 3
-"""Commits of a push that could not be read: the others wait with them, and nobody else for all of them to fail."""
+"""Commits of a push that could not be read: the others wait with them, and nobody else for all of them to fail; or that
+are gone, and so is what stands on them: each would be looked for by a fetch of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ class Receiver:
 
     def _push(self, again: Again, push: Push, shas: Sequence[str]) -> bool:
         """These commits of a push; False where some are put off."""
-        heard, failed = [], dict[str, Exception]()
+        heard, failed, gone = [], dict[str, Exception](), 0
         for number, sha in enumerate(shas):
             if self._stopping:  # before anything is launched: half a push could slip under the cap
                 return False
@@ -201,7 +202,10 @@ class Receiver:
             except FAILURES as error:
                 failed[sha] = error
             except NotFoundError as error:
-                self._unreadable(push, sha, error)
+                gone += 1
+                self._unreadable(push, sha if gone < ENOUGH else push.after, error)
+                if gone >= ENOUGH:
+                    break
             except Exception:
                 # Quarantine: a commit that nobody can read must not take its push along.
                 log.exception("commit %s met a bug", sha)
