@@ -195,28 +195,38 @@ class Receiver:
             if len(failed) >= ENOUGH:
                 failed |= dict.fromkeys(shas[number:], next(iter(failed.values())))
                 break
-            try:
-                one = self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
-                if one is not None:
-                    heard.append(one)
-            except FAILURES as error:
-                failed[sha] = error
-            except NotFoundError as error:
+            one = self._read(push, sha)
+            if isinstance(one, Heard):
+                heard.append(one)
+            elif isinstance(one, FAILURES):
+                failed[sha] = one
+            elif one is not None:
                 gone += 1
-                self._unreadable(push, sha if gone < ENOUGH else push.after, error)
                 if gone >= ENOUGH:
+                    self._unreadable(push, push.after, one)
                     break
-            except Exception:
-                # Quarantine: a commit that nobody can read must not take its push along.
-                log.exception("commit %s met a bug", sha)
-                poisoned = status.malformed("fyre/run", "it can't be read; the log of Fyre says more")
-                self.hands.ledger.want(push.repository, sha, poisoned)
         for one in self._capped(heard):
             why = None if self._stopping else self._commit(one)
             failed |= {one.commit.sha: why} if why is not None else {}
         if failed:
             self._later.put(replace(again, shas=tuple(failed)), next(iter(failed.values())))
         return not failed and not self._stopping
+
+    def _read(self, push: Push, sha: str) -> Heard | Exception | None:
+        """A commit of a push and what it asks for, None when that is nothing; or why it can't be had."""
+        try:
+            return self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
+        except FAILURES as error:
+            return error
+        except NotFoundError as error:
+            self._unreadable(push, sha, error)
+            return error
+        except Exception:
+            # Quarantine: a commit that nobody can read must not take its push along.
+            log.exception("commit %s met a bug", sha)
+            poisoned = status.malformed("fyre/run", "it can't be read; the log of Fyre says more")
+            self.hands.ledger.want(push.repository, sha, poisoned)
+            return None
 
     def _capped(self, heard: list[Heard]) -> list[Heard]:
         """A push over its cap is refused whole: nobody wants a random half of it."""
@@ -245,11 +255,11 @@ class Receiver:
                 )
         return None
 
-    def _unreadable(self, push: Push, sha: str, error: UserError) -> None:
+    def _unreadable(self, push: Push, sha: str, error: Exception) -> None:
         """A SHA that can't be had: say so where it was pushed, if that is still possible."""
         log.warning("%s", error)
         if sha == push.after:
-            self.hands.ledger.want(push.repository, sha, status.malformed("fyre/run", error.message))
+            self.hands.ledger.want(push.repository, sha, status.malformed("fyre/run", str(error)))
 
     def _sweep(self) -> None:
         """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
