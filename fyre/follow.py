@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from fyre import asked, status, units
 from fyre.errors import TryAgainError, UserError
+from fyre.failures import HiddenError, NotFoundError
 from fyre.forge import Forge, Posted
 from fyre.remote import Remote
 from fyre.run import Repository
@@ -42,16 +43,31 @@ def newest(forge: Forge, repository: Repository, sha: str) -> list[Posted]:
     return sorted(found.values(), key=lambda posted: posted.at)
 
 
-def rows(forge: Forge, repository: Repository, commits: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """What is known of the runs of commits, given as (SHA, message): one row for each run, in the commits' order."""
+def rows(
+    forge: Forge, repository: Repository, commits: list[tuple[str, str]], absent: set[str] | None = None
+) -> list[dict[str, Any]]:
+    """What is known of the runs of commits, given as (SHA, message): one row for each run, in the commits' order.
+
+    A commit that the forge does not have goes into ``absent``; without that, ``NotFoundError`` is raised.
+    """
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return [row for found in pool.map(lambda pair: _rows(forge, repository, *pair), commits) for row in found]
+        each = pool.map(lambda pair: _rows(forge, repository, pair, absent), commits)
+        return [row for found in each for row in found]
 
 
-def _rows(forge: Forge, repository: Repository, sha: str, message: str) -> list[dict[str, Any]]:
+def _rows(
+    forge: Forge, repository: Repository, commit: tuple[str, str], absent: set[str] | None
+) -> list[dict[str, Any]]:
+    sha, message = commit
     wants = asked.read(message)
     commands = {name.lower(): units.legible(spec.command) for name, spec in zip(wants.names, wants.runs, strict=True)}
-    return [_row(sha, posted, commands) for posted in newest(forge, repository, sha)]
+    try:
+        return [_row(sha, posted, commands) for posted in newest(forge, repository, sha)]
+    except NotFoundError as error:
+        if absent is None or isinstance(error, HiddenError):  # the repository itself is not there
+            raise
+        absent.add(sha)
+        return []
 
 
 def _row(sha: str, posted: Posted, commands: dict[str, str]) -> dict[str, Any]:

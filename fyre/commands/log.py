@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -20,12 +21,18 @@ def main(
     json: AsJson = False,
 ) -> None:
     """The runs of a branch or a range of commits. Without RANGE: of HEAD and of your lab notebook."""
+    if git.ask("rev-parse", "--git-dir") is None:
+        raise UserError("this is not a git repository", hint="cd into one")
     where = remotes.of(name=remote or None)
     seen: dict[str, str] = {}
+    absent: set[str] = set()  # not pushed yet, or not there any more
     for part in [range_] if range_ else _usual(where.name):
         seen |= dict(repo.commits(part, limit))
-    rows = follow.rows(where.forge(), follow.repository_of(where), list(seen.items())[: limit * 2])
+    rows = follow.rows(where.forge(), follow.repository_of(where), list(seen.items())[: limit * 2], absent)
     table.show(rows, as_json=json)
+    if absent:
+        shas = ", ".join(sha[:7] for sha in seen if sha in absent)
+        sys.stderr.write(f"fyre: not in {where.repository} on {where.host}: {shas} (git push {where.name})\n")
 
 
 def _usual(remote: str) -> list[str]:

@@ -56,6 +56,17 @@ def test_log_walks_history(person: Person, capfd: pytest.CaptureFixture[str]) ->
     assert fyre("log", "nope..HEAD") == 1
 
 
+def test_log_leaves_out_what_is_not_pushed_yet(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    later = person.commit("Fyre-Run: false")
+    capfd.readouterr()
+    assert fyre("log", "--json") == 0
+    said = capfd.readouterr()
+    assert [row["sha"] for row in json.loads(said.out)] == [sha]
+    assert f": {later[:7]} (git push origin)" in said.err
+
+
 def test_show_says_all(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     sha = person.run("true")
     person.final(sha)
