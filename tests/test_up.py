@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from fyre import cli
 from fyre.wiring import Up
 
 FYRE = [sys.executable, "-m", "fyre"]
@@ -34,6 +35,14 @@ def test_it_says_when_it_is_ready_and_keeps_its_state_under_its_root(tmp_path: P
         assert server.wait(30) in (0, 130)
         assert server.stderr.read() == ""
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_root_that_is_no_folder_is_a_mistake_with_a_hint(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    for root in (taken, taken / "below"):
+        assert cli.main(["up", "--root", str(root), "--port", "0"]) == 1
+        assert capfd.readouterr().err.startswith(f"error: no state can be kept in {root}: ")
 
 
 def test_a_server_killed_in_the_middle_of_a_push_leaves_no_process_behind(tmp_path: Path) -> None:

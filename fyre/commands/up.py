@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,17 @@ def main(
 
         allowed = policyfile.chosen(policy, namespace, image, else_image=IMAGE)
         on = OnCluster(allowed, kubeconfig, context, checkout_image, relay)
-    wiring.Up(root or _default_root(), host, port, jobs, keep_checkouts=keep, on=on).serve()
+    wiring.Up(_made(root or _default_root()), host, port, jobs, keep_checkouts=keep, on=on).serve()
+
+
+def _made(root: Path) -> Path:
+    """The folder of all state, there and ours to write to. Raises ``UserError``."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            return root
+    except OSError as error:
+        raise UserError(f"no state can be kept in {root}: {error.strerror}", hint="--root names a folder") from error
 
 
 def _default_root() -> Path:
