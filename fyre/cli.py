@@ -14,6 +14,7 @@ Exit codes: 0 done · 1 a user's error · 2 wrong usage · 3 a bug, with a repor
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -57,6 +58,8 @@ USAGE = "fyre VERB [OPTIONS] …"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; answers with the exit code and never raises."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 is shown ? for what it has not
     try:
         code = dispatch(words)
         sys.stdout.flush()  # a reader that went away is noticed here, not at exit

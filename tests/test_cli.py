@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -36,6 +37,13 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(words) == 0
         out = capsys.readouterr().out
         assert all(f"  {verb} " in out and line in out for verb, line in cli.VERBS.items())
+
+
+def test_a_terminal_that_is_not_utf_8_is_shown_what_it_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert cli.main(["--help"]) == 0
+    assert b"Usage: fyre VERB [OPTIONS] ?\n" in raw.getvalue()
 
 
 def test_every_module_that_is_a_verb_is_listed() -> None:
