@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fyre import asked, trailers
+from fyre import asked, trailers, units
 from fyre.errors import UserError
 
 Pairs = Sequence[tuple[str, str]]
@@ -64,7 +64,8 @@ def verify(text: str, pairs: Pairs) -> asked.Asked:
     written = [(key, value.strip() if key == "Fyre-Run" else value) for key, value in pairs]
     read = [(trailer.key, trailer.value) for trailer in trailers.parse(text)]
     for number, (key, value) in enumerate(written, start=-len(written)):
-        if len(read) < -number or read[number] != (key, value):
+        # git would take bytes that are no UTF-8 for Latin-1 and write down other ones
+        if len(read) < -number or read[number] != (key, value) or units.legible(value) != value:
             raise _unwritable(key, value)
     return found
 

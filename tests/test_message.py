@@ -43,7 +43,13 @@ def test_trailers_are_taken_away_with_what_is_folded_under_them() -> None:
 
 @pytest.mark.parametrize(
     ("value", "says"),
-    [("a\nb", "several lines"), ("a\r\nb", "several lines"), ("", "empty"), ("a\0b", "can't be kept")],
+    [
+        ("a\nb", "several lines"),
+        ("a\r\nb", "several lines"),
+        ("", "empty"),
+        ("a\0b", "can't be kept"),
+        ("caf\udce9", "can't be kept"),
+    ],
 )
 def test_a_command_that_a_trailer_cannot_hold_is_refused(value: str, says: str) -> None:
     pairs = [("Fyre-Run", value)]
