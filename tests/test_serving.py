@@ -135,6 +135,17 @@ def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_com
     assert len(fetched) <= ENOUGH + 1
 
 
+def test_what_is_left_of_a_push_whose_tip_was_taken_back_runs(github: GitHub, start: Callable[..., Running]) -> None:
+    server = start(FYRE_POLL="true")
+    server.ready()
+    for command in ("true", "exit 3"):
+        git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=github.repo)
+    git("push", "-q", "origin", "main", cwd=github.repo)
+    git("push", "-q", "--force", "origin", "main^:main", cwd=github.repo)
+    server.serve.receiver.hear(Sweep())
+    assert github.final(git("rev-parse", "main^", cwd=github.repo))["description"].startswith("exit 0")
+
+
 def test_a_push_is_heard_by_webhook_run_and_reported(github: GitHub, start: Callable[..., Running]) -> None:
     server = start()
     server.ready()

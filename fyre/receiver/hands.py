@@ -14,7 +14,7 @@ from fyre.access import Fact, Facts, Load
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
-from fyre.failures import MENDABLE, StrangerError
+from fyre.failures import MENDABLE, HiddenError, NotFoundError, StrangerError
 from fyre.forge import Forge
 from fyre.ledger import Ledger
 from fyre.plan import Action, Ask, Carry, Heard, Launch, Look, Observed, Post
@@ -147,12 +147,17 @@ class Hands:
             return replace(facts, denied=error.message)
 
     def _stands(self, heard: Heard, policy: Policy) -> bool:
-        """Whether a commit stands below its push's tip; that of a comment, on a branch that may launch, now or when it
-        was launched there."""
+        """Whether a commit stands below its push's tip, or on its branch where that tip was taken back since; that of a
+        comment, on a branch that may launch, now or when it was launched there."""
         repository, sha = heard.repository, heard.commit.sha
         if heard.ref:
             ask = partial(self.source.history, repository, heard.tip, BELOW_MAX)
-            return sha in self._below.get((repository.id, heard.tip), lambda: frozenset(ask()))
+            try:
+                return sha in self._below.get((repository.id, heard.tip), lambda: frozenset(ask()))
+            except HiddenError:
+                raise
+            except NotFoundError:
+                return heard.ref in self.source.branches(repository, sha)
         launched = (record.run.ref for record in self.index.at(repository.id, sha))
         if any(access.may_launch(policy, ref) for ref in launched):
             return True
