@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fyre.engines import capped
 from fyre.engines.kubernetes.api import DeniedError, Gone
-from fyre.engines.kubernetes.logs import _HEAD, LOST, Logs, Source, missed, unseen
+from fyre.engines.kubernetes.logs import Logs, Source
+from fyre.engines.kubernetes.unread import HEAD, LOST, missed, unseen
 from fyre.engines.store import Store
 from fyre.errors import TryAgainError
 
@@ -79,7 +80,7 @@ def read(tmp_path: Path, cluster: Cluster, *, secrets: list[bytes], cap: int = 1
 def test_a_followed_log_is_whole_after_lost_connections(tmp_path: Path) -> None:
     whole = b"".join(b"%04d epoch\n" % n for n in range(300))
     _, text = read(tmp_path, Cluster(whole[:5], whole[:3000], whole), secrets=[])
-    assert len(whole) > 2 * _HEAD
+    assert len(whole) > 2 * HEAD
     assert text == whole
 
 
@@ -140,6 +141,32 @@ def test_a_store_that_is_away_loses_nothing(tmp_path: Path, monkeypatch: pytest.
             logs.keep("key", iter([b"said\n"]))
         logs.clean(-1.0)
     assert b"".join(logs.read("key", 1, None)) == b"said\n"
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = iter([True, False, True, False])  # of the pieces: the second is lost at first, the fourth a little later
+
+    class Writer(capped.Writer):
+        def write(self, data: bytes) -> None:
+            if next(room, True):
+                super().write(data)
+            else:
+                self.lost += len(data)
+
+    monkeypatch.setattr(capped, "Writer", Writer)
+    whole = b"".join(b"%04d epoch\n" % number for number in range(8))
+    _, text = read(tmp_path, Cluster(*[whole] * 5), secrets=[])
+    assert text == whole
+
+
+def test_a_disk_that_has_no_room_for_a_folder_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "key").touch()  # in the way, as a quota of files would be
+    logs = Logs(Cluster(b"said\n", b"said\n"), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
+    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
+    (tmp_path / "live" / "key").unlink()
+    assert logs.wait("key", 30)
+    assert b"".join(logs.read("key", 1, lambda: False)) == b"said\n"
 
 
 def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fyre.engines.kubernetes import names
-from fyre.engines.kubernetes.logs import LOST
+from fyre.engines.kubernetes.unread import LOST
 from fyre.policy import Policy
 from fyre.profiles import Profile
 from fyre.state import State

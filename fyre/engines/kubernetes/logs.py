@@ -6,6 +6,7 @@ the files: one connection to the API server a pod, however many look on.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -14,13 +15,13 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import cache, partial
-from itertools import chain
 from pathlib import Path
 
 from fyre.engines import capped
 from fyre.engines.kubernetes import names
 from fyre.engines.kubernetes.api import Api, DeniedError, Gone
 from fyre.engines.kubernetes.redact import Redactor
+from fyre.engines.kubernetes.unread import HEAD, LOST, TAIL, missed, unseen
 from fyre.engines.store import Store
 from fyre.errors import TryAgainError, UserError
 
@@ -28,11 +29,8 @@ log = logging.getLogger(__name__)
 
 _PAUSE = (0.2, 5.0)  # seconds between two tries to read a log, at first and at most
 _PATIENCE = 600.0  # seconds after a container's end for which its log is asked for, while nobody gives it
-_HEAD, _TAIL = 1024, 4096  # bytes by which a log is known again
 _ROTATES = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
 _SETTLES = 1.0  # seconds between two looks at the end of a log
-
-LOST = b"\n[fyre: some output was lost here]\n"
 
 
 class Source:
@@ -70,7 +68,6 @@ class Logs:
                 target=self._read, args=(key, folder, source, secrets), name=f"log of {source.pod}", daemon=True
             )
             self._threads[key, source.folder] = thread
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             thread.start()
 
     def wait(self, key: str, seconds: float) -> bool:
@@ -192,7 +189,10 @@ class Logs:
     def _is_read(self, folder: Path, source: Source, hidden: Callable[[], tuple[bytes, ...]]) -> bool:
         """Read what is not there yet; whether there will be no more."""
         try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return self._copy(folder, source, hidden())
+        except OSError as error:  # the disk, which somebody may mend: the cluster has the log until then
+            log.warning("the log of %s can't be written: %s", source.pod, error.strerror)
         except DeniedError as error:  # a secret: it is never shown, not even where that takes the log along
             if source.ended():
                 self._say(folder, f"[fyre: this log can't be shown: {error}]\n".encode())
@@ -221,7 +221,7 @@ class Logs:
             if writer.written:  # a connection broke, or this server is another one
                 head, known = self._catch_up(folder, writer, source, hidden)
             for piece in unseen(self._pieces(source, Redactor(hidden), over), head, known):
-                writer.write(piece)
+                _write(writer, piece)
             source.whole = True
             if over() and writer.written > _ROTATES:
                 self._settle(folder, writer, source, hidden)
@@ -243,7 +243,7 @@ class Logs:
         """Append what a log now holds after what is kept of it; how it begins now, and its length."""
         now = self._now(source, hidden)
         self._append(folder, writer, now)
-        return now[:_HEAD], len(now)
+        return now[:HEAD], len(now)
 
     def _now(self, source: Source, hidden: tuple[bytes, ...]) -> bytes:
         """What the kubelet gives at this moment: its newest file, some 10 MB at most."""
@@ -252,7 +252,7 @@ class Logs:
         return b"".join(map(redactor.feed, raw)) + (redactor.rest() if source.ended() else b"")
 
     def _append(self, folder: Path, writer: capped.Writer, now: bytes) -> None:
-        writer.write(missed(now, _head(folder), writer.written, capped.tail(str(folder / "log"), _TAIL)))
+        _write(writer, missed(now, _head(folder), writer.written, capped.tail(str(folder / "log"), TAIL)))
 
     def _pieces(self, source: Source, redactor: Redactor, over: Callable[[], bool]) -> Iterator[bytes]:
         raw = self._cluster.log(source.namespace, source.pod, source.container, follow=not source.ended())
@@ -264,45 +264,16 @@ class Logs:
             yield redactor.rest()
 
 
-def unseen(pieces: Iterator[bytes], head: bytes, known: int) -> Iterator[bytes]:
-    """What of a log, read from its beginning, is new: so many bytes are ``known``, and ``head`` is how they begin.
-
-    A log that begins otherwise was rotated by the kubelet: then all of it is new, and something was missed.
-    """
-    text = b""
-    while len(text) < len(head) and (piece := next(pieces, None)) is not None:
-        text += piece
-    if head.startswith(text) and len(text) < len(head):
-        return  # broken off before it came to anything new
-    if not text.startswith(head):
-        yield LOST
-        known = 0
-    for piece in chain([text], pieces):
-        if known < len(piece):
-            yield piece[known:]
-        known = max(0, known - len(piece))
-
-
-def missed(now: bytes, head: bytes, known: int, tail: bytes) -> bytes:
-    """What a log holds ``now`` after the ``known`` bytes, of which the first and the last are given.
-
-    The kubelet gives the newest file alone: after a rotation the last bytes are looked for in it.
-    """
-    if now.startswith(head):
-        return now[known:]
-    at = now.find(tail)
-    if at >= 0 and tail:
-        return now[at + len(tail) :]
-    if now and tail.endswith(now[:_TAIL]):  # a file that has only just begun, all of which is known
-        return b""
-    if not now and tail.endswith(LOST):  # said already
-        return b""
-    return LOST + now  # an empty file too: how the one before it ended, nobody says
+def _write(writer: capped.Writer, data: bytes) -> None:
+    """Raises ``OSError`` where the disk is full: what follows must not be taken for what is missing."""
+    writer.write(data)
+    if writer.lost:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _head(folder: Path) -> bytes:
     try:
         with (folder / "log.0").open("rb") as first:
-            return first.read(_HEAD)
+            return first.read(HEAD)
     except FileNotFoundError:
         return b""
