@@ -121,6 +121,9 @@ def _of_file(path: Path) -> dict[str, Said]:
         key = f"{error.where}: " if error.where else ""
         raise UserError(f"{path} line {error.line}: {key}{error.message}", hint=error.hint) from error
     texts = {key for key, value in document.typed.items() if isinstance(value, str)}
+    for key in texts:
+        if "\0" in document.typed[key]:  # no path, no address and no argument of anything has one
+            raise UserError(f"{path} line {document.lines[key,]}: {key}: it has a NUL in it", hint="take it out")
     return {
         key: Said(document.said[key] if key in texts else value, f"{path} line {document.lines[key,]}")
         for key, value in document.typed.items()
@@ -159,6 +162,7 @@ def _settled(said: Mapping[str, Said], env: Mapping[str, str]) -> Config:
         if key in said and int(said[key].value.rpartition(":")[2]) > 65535:
             raise _wrong(key, said[key], "has no such port: the last one is 65535")
     _check_engine(said)
+    _check_image(said)
     policy = policyfile.load(Path(said["policy"].value)) if "policy" in said else Policy()
     if said["engine"].value == "local":
         policy = policies.without_profiles(policy)
@@ -206,6 +210,14 @@ def _check_engine(said: Mapping[str, Said]) -> None:
         raise UserError("policy is not set, and engine kubernetes needs one", hint=hint)
     if "relayUrl" in said and "relay" not in said:
         raise _wrong("relayUrl", said["relayUrl"], "is of a relay, and relay is not set")
+
+
+def _check_image(said: Mapping[str, Said]) -> None:
+    """A name that is no image would fail each run, and not the start."""
+    try:
+        units.image(said["checkoutImage"].value)
+    except units.BadValueError as error:
+        raise _wrong("checkoutImage", said["checkoutImage"], "is not an image") from error
 
 
 def _credential(said: Mapping[str, Said], env: Mapping[str, str]) -> tuple[Secret | None, Secret | None]:

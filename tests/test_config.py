@@ -104,6 +104,8 @@ BAD_FILES = [
     ("logLevel: chatty\n", "logLevel: 'chatty' is not one of", "debug, info"),
     ("- jobs\n", "fyre.yaml line 1: ['jobs'] is not of type 'object'", "also an environment variable"),
     ("jobs: [\n", "fyre.yaml line 3: not YAML", "indentation"),
+    ("checkoutImage: not an image\n", "line 1: checkoutImage: 'not an image' is not an image", "git and sh"),
+    ('state: "a\\0b"\n', "fyre.yaml line 1: state: it has a NUL in it", "take it out"),
     ("appId: x\n", "appId: 'x' is not of type 'integer'", "a number"),
     ("appId: 7\n", "a token (FYRE_TOKEN) and an App (fyre.yaml line 1) are two credentials", "one of them"),
 ]
@@ -214,9 +216,12 @@ def test_check_config_says_what_would_be_used_and_no_secret(
 
 
 def test_unknown_options_are_wrong_usage() -> None:
-    with pytest.raises(UserError, match="unrecognized arguments: --sweep") as caught:
-        serve.main(["--sweep", "1m"])
-    assert caught.value.code == 2
+    for words, says in ((["--token", SECRET], "no such option: --token"), ([f"--token={SECRET}"], "option: --token"),
+                        ([SECRET], "it takes options, and nothing else")):  # fmt: skip
+        with pytest.raises(UserError, match=says) as caught:
+            serve.main(words)
+        assert caught.value.code == 2
+        assert SECRET not in caught.value.message  # as far as we know it may be one
 
 
 def test_what_the_readme_shows_is_taken() -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fyre.errors import UserError
 
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     from fyre import config as configs
     from fyre import logs, serving
 
-    words = vars(_parser().parse_args(argv))
+    words = _words(argv)
     path, check = words.pop("config"), words.pop("check_config")
     config = configs.load(path, os.environ, {key: text for key, text in words.items() if text is not None})
     if check:
@@ -37,6 +37,16 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: None)
     served.serve()
     return 0
+
+
+def _words(argv: list[str]) -> dict[str, Any]:
+    """The options, by their keys. Raises ``UserError``, which shows no value: it may be a secret."""
+    known, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        first = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
+        what = f"no such option: {first}" if first else "it takes options, and nothing else"
+        raise UserError(what, hint="see `fyre serve --help`", code=2)
+    return vars(known)
 
 
 def _shown(config: Config) -> str:
