@@ -128,11 +128,20 @@ def test_what_a_command_prints_is_no_command_of_the_runners(runner: Runner) -> N
 
 def test_no_token_is_left_to_the_command(runner: Runner) -> None:
     sha, before = pushed(runner, "Fyre-Run: env; cat .git/config; git config --list")
-    done = runner.step(sha, before)
+    secrets = {"FYRE_APP_PRIVATE_KEY": "pem of ours", "FYRE_KEY": "key of ours", "FYRE_WEBHOOK_SECRET": "word of ours"}
+    done = runner.step(sha, before, **secrets, ACTIONS_ID_TOKEN_REQUEST_TOKEN="token of ours")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FYRE_SHA=" in done.stdout
     assert "GITHUB_TOKEN" not in done.stdout
     assert "user:runner" not in done.stdout + done.stderr
+    assert " of ours" not in done.stdout + done.stderr
+
+
+def test_no_command_is_given_the_files_in_which_a_runner_takes_commands(runner: Runner) -> None:
+    sha, before = pushed(runner, "Fyre-Run: env", 'Fyre-Run: echo outcome=fine >>"${GITHUB_OUTPUT:-/dev/null}"')
+    done = runner.step(sha, before, GITHUB_ENV=f"{runner.folder}/env", GITHUB_PATH=f"{runner.folder}/path")
+    assert not [name for name in ("ENV", "OUTPUT", "PATH", "STEP_SUMMARY") if f"GITHUB_{name}=" in done.stdout]
+    assert "outcome=fine" not in (runner.folder / "output").read_text()
 
 
 def test_nothing_asked_is_no_failure(runner: Runner) -> None:

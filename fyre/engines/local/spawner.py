@@ -19,6 +19,9 @@ _CREDENTIALS = {
     "GITHUB_PAT",
     "GITLAB_TOKEN",
 }
+_RUNNERS = {"GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"}
+"""Files in which a workflow's runner takes commands of a step: what a run prints is none, and what it writes neither."""
+
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import forker; forker.main()"
 
 
@@ -66,10 +69,11 @@ def _new() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 
 def _is_private(name: str) -> bool:
-    """Whether a variable of the server's is none of a command's business: a forge's or Fyre's credential, git's own.
+    """Whether a variable of the server's is none of a command's business: a forge's or Fyre's credential, git's own, or
+    a way to command a workflow.
 
     ``GIT_*`` may point git at another repository (in a hook) or hold a credential (``GIT_ASKPASS``,
     ``GIT_CONFIG_VALUE_0``); everything else is the user's environment and stays.
     """
-    ours = name.startswith(("FYRE_", "ACTIONS_")) and name.endswith(("_TOKEN", "_SECRET", "_PASSWORD"))
-    return ours or name in _CREDENTIALS or name.startswith("GIT_")
+    ours = name.startswith(("FYRE_", "ACTIONS_")) and name.endswith(("_TOKEN", "_SECRET", "_PASSWORD", "_KEY"))
+    return ours or name in _CREDENTIALS | _RUNNERS or name.startswith("GIT_")
