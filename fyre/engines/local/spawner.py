@@ -20,7 +20,7 @@ _CREDENTIALS = {
     "GITLAB_TOKEN",
 }
 _RUNNERS = {"GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"}
-"""Files in which a workflow's runner takes commands of a step: what a run prints is none, and what it writes neither."""
+"""Files in which a workflow's runner takes a step's commands: what a run prints is none, and what it writes neither."""
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import forker; forker.main()"
 
