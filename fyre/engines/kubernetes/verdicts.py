@@ -22,10 +22,13 @@ def judged(seen: Record, job: Object, pod: Object | None, *, began: bool = False
     failed = pods.line(pods.condition(job, "Failed").get("message", ""))
     if pod is None:
         return replace(seen, state=State.ERROR, reason=f"no pod of it is left to ask: {failed or 'nobody says why'}")
+    began = began or pods.started(pod)
     if pods.timed_out(pod, seen.run.spec.timeout):
+        if not began:  # an image that is pulled for longer than manifests.START, say
+            return replace(seen, state=State.ERROR, reason="its pod's deadline came before the command started")
         text = f"timed out after {units.text_of(seen.run.spec.timeout or 0)}"
         return replace(seen, state=State.FAILED, reason=text)
-    why = _taken_away(pod, job, began=began or pods.started(pod)) or _never_began(seen, pod)
+    why = _taken_away(pod, job, began=began) or _never_began(seen, pod)
     if not why and not pods.terminated(pod):
         said = pods.line(pod["status"].get("message", "")) or failed
         why = f"its pod ended without an exit code: {said or 'nobody says why'}"
