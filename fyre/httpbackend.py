@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Child:
     process: subprocess.Popen[bytes]
     stdin: asyncio.StreamWriter
     stdout: asyncio.StreamReader
-    _reading: asyncio.ReadTransport
+    _reading: asyncio.StreamWriter  # what closes the latter
 
     def ended(self) -> bool:
         """Whether it has; then it is reaped."""
@@ -70,10 +71,15 @@ class Child:
         while not self.ended():  # looked at, not waited for: nobody else reaps it while it is told something
             await asyncio.sleep(0.002)
 
-    def close(self) -> None:
-        """Let go of its pipes."""
+    def close(self, patience: float = 0) -> None:
+        """Let go of its pipes, and of the child: it is waited for without the loop, and killed after ``patience``."""
         self.stdin.close()
         self._reading.close()
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
 
 
 @dataclass
@@ -135,13 +141,15 @@ class Exchange:
         """Give the child a moment to take back its lock files; what it still says is thrown away."""
         if not (self._whole and self._writes()):
             child.signal(signal.SIGTERM)
+        patience = 0.0
         try:
-            await asyncio.wait_for(child.end(), 10)
-        except TimeoutError:
-            child.signal(signal.SIGKILL)
-            await asyncio.to_thread(child.process.wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(child.end(), 10)
+        except asyncio.CancelledError:  # the loop itself ends; a push that has arrived is still taken
+            patience = 10.0
+            raise
         finally:
-            child.close()
+            child.close(patience)
 
     def _writes(self) -> bool:
         return "receive-pack" in self.request.url.path
@@ -154,38 +162,47 @@ async def spawned(environment: dict[str, str]) -> Child:
     children are forked, which copies the page tables of a whole server each time, and lets one loop at a time do it.
     """
     direct = _beside_git()
-    process = subprocess.Popen(
-        # ``git http-backend`` is one more process, which starts that file and waits; it may move when git is upgraded.
-        [str(direct)] if direct.exists() else ["git", "http-backend"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,
-    )
+    ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
     try:
-        return await _piped(process)
+        process = subprocess.Popen(
+            # ``git http-backend`` is one more process, which starts that file and waits; it may move with an upgrade.
+            [str(direct)] if direct.exists() else ["git", "http-backend"],
+            stdin=theirs[0].fileno(),
+            stdout=theirs[1].fileno(),
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+    except BaseException:
+        _close(*ours)
+        raise
+    finally:
+        _close(*theirs)
+    return await _connected(process, *ours)
+
+
+async def _connected(process: subprocess.Popen[bytes], stdin: socket.socket, stdout: socket.socket) -> Child:
+    """The child with its ends in this loop; they are sockets, as uvloop closes the number of a pipe twice."""
+    try:
+        _, writing = await asyncio.open_unix_connection(sock=stdin)
+        reader, reading = await asyncio.open_unix_connection(sock=stdout)
     except BaseException:  # cancelled, say: nobody will know of it
+        _close(stdin, stdout)
         process.kill()
         process.wait()
         raise
+    return Child(process, writing, reader, reading)
+
+
+def _close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        one.close()
 
 
 @functools.cache
 def _beside_git() -> Path:
     """Where git says that it keeps programs like this one."""
     return Path(git.out("--exec-path", env=git.clean_env())) / "git-http-backend"
-
-
-async def _piped(process: subprocess.Popen[bytes]) -> Child:
-    """The child with its pipes in this loop."""
-    loop = asyncio.get_running_loop()
-    stdout = asyncio.StreamReader()
-    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), process.stdout)
-    writing, flow = await loop.connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), process.stdin
-    )
-    return Child(process, asyncio.StreamWriter(writing, flow, None, loop), stdout, reading)
 
 
 def _parse(head: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:

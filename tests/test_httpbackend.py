@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import uvloop
+from starlette.requests import Request
+from starlette.types import Message
 
 from fyre import git, httpbackend
 
@@ -33,14 +36,45 @@ def test_loops_of_several_threads_have_children_at_once() -> None:
 
 @pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
 def test_a_child_that_ended_leaves_nothing_behind(run) -> None:
-    async def gone() -> httpbackend.Child:
+    async def gone() -> tuple[int | None, list[int]]:
         child = await httpbackend.spawned(git.clean_env())
+        sockets = [writer.get_extra_info("socket") for writer in (child.stdin, child._reading)]
         await child.end()
         child.close()
-        return child
+        await asyncio.gather(child.stdin.wait_closed(), child._reading.wait_closed())
+        return child.process.returncode, [one.fileno() for one in sockets]
 
-    process = run(gone()).process
-    assert process.returncode is not None
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert (process.stdin.closed, process.stdout.closed) == (True, True)
+    code, numbers = run(gone())
+    assert code is not None
+    assert numbers == [-1, -1]
+
+
+def test_a_child_that_is_busy_ends_with_its_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, children, real = [], [], httpbackend.spawned
+
+    async def spawned(environment: dict[str, str]) -> httpbackend.Child:
+        children.append(await real(environment))
+        return children[-1]
+
+    async def receive() -> Message:
+        await asyncio.sleep(3600)  # a body that does not come
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        said.append(message["type"])
+
+    async def begun() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/git-upload-pack", "query_string": b"",
+                 "headers": [(b"content-type", b"application/x-git-upload-pack-request")]}  # fmt: skip
+        request = Request(scope, receive)
+        exchange = httpbackend.Exchange(request, send)
+        task = asyncio.create_task(exchange.run(httpbackend.environment(request, tmp_path, "git-upload-pack")))
+        while not said:
+            await asyncio.sleep(0.01)
+        assert not task.done()
+
+    git.run("init", "-q", "--bare", str(tmp_path))
+    monkeypatch.setattr(httpbackend, "spawned", spawned)
+    uvloop.run(begun())
+    assert said == ["http.response.start"]
+    assert [child.process.returncode is not None for child in children] == [True]
