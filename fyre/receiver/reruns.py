@@ -55,15 +55,15 @@ def _unfinished(again: Iterable[Run], newest: Mapping[str, Record]) -> str:
 
 
 def _candidates(hands: Hands, order: Order, heard: Heard, here: Sequence[Record]) -> Iterable[Run]:
-    """A next attempt of each run of this commit; the spec of one that ran before is taken from its record.
-
-    ``here`` is what ran, by attempt.
+    """A next attempt of each run of this commit: as the message asks for it, with the defaults of today; that of a
+    command in a comment is taken from its record. ``here`` is what ran, by attempt.
     """
     newest = {record.run.name.lower(): record for record in here}
     born = {record.run.name.lower(): record.run.created_at for record in reversed(here)}
     asked_for = [] if _unapproved(order, here) else list(zip(heard.asked.names, heard.asked.runs, strict=True))
     meant = (record.run for name, record in newest.items() if born[name] <= order.said.at + acts.SKEW)
-    specs = {run.name: run.spec for run in meant}
+    as_written = {name.lower(): spec for name, spec in asked_for}
+    specs = {run.name: as_written.get(run.name.lower(), run.spec) for run in meant}
     specs |= {name: spec for name, spec in asked_for if name.lower() not in newest}
     first = 1 if order.command.verb == "approve" else 2
     for name, spec in specs.items():
