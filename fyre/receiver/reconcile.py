@@ -170,8 +170,8 @@ class Receiver:
     def _shas(self, push: Push) -> tuple[str, ...]:
         """Every commit that a push brought to its branch, oldest first, whether or not another branch had it.
 
-        A payload lists them all, unless it was cut; a new branch is compared with the default one, and where that has
-        them all it asks for its tip: which may have been refused there, for a push to where it may launch.
+        A payload lists them all, unless it was cut; a new branch is compared with the default one. What that has is
+        not asked for by who begins a branch at it: it may be what others pushed and may not launch.
         """
         if push.shas and not push.cut and not push.created:
             return push.shas
@@ -183,8 +183,7 @@ class Receiver:
                 listed = self.hands.forge.between(push.repository, base, push.after)
         except NotFoundError:  # no default branch yet, or a base that is gone
             listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
-        found = tuple(dict.fromkeys((*push.shas, *listed)))
-        return found or (push.after,) if push.created else found
+        return tuple(dict.fromkeys((*push.shas, *listed)))
 
     def _push(self, again: Again, push: Push, shas: Sequence[str]) -> bool:
         """These commits of a push; False where some are put off."""

@@ -206,17 +206,18 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
     assert sorted(person.ran()) == sorted([(sha, "true"), (other, "echo other")])
 
 
-def test_what_the_default_branch_may_not_launch_is_launched_by_a_new_one_that_may(person: Person) -> None:
+def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_default_one(person: Person) -> None:
     person.up.receiver.hands.policy = Policy(refs=("exp/*",))
     sha = person.run("true")
-    assert said(person, sha).endswith("branch main may not launch, but exp/* · push it to one that may")
+    refusal = said(person, sha)
+    assert refusal.endswith("branch main may not launch, but exp/* · push it to one that may")
     person.push("main:refs/heads/exp/1")
-    becomes(person, sha, "exit 0")
-    person.push("main:refs/heads/exp/2")  # where there is nothing left to do
     other = person.commit("Fyre-Run: echo other")
     person.push("main:refs/heads/exp/1")
     assert said(person, other).startswith("exit 0")
-    assert sorted(person.ran()) == sorted([(sha, "true"), (other, "echo other")])
+    assert (said(person, sha), person.ran()) == (refusal, [(other, "echo other")])
+    person.comment(sha, "/fyre rerun")  # which says so
+    becomes(person, sha, "exit 0")
 
 
 def test_only_what_the_forge_has_verified(people: People, person: Person) -> None:
@@ -230,6 +231,18 @@ def test_only_what_the_forge_has_verified(people: People, person: Person) -> Non
     assert "the forge has not verified the signature" in answered(person, bad, 2)
     asked = [question for question in people.asked if question.startswith("signature")]
     assert asked == [f"signature {good}", f"signature {bad}"]  # once each, the comment included
+
+
+def test_a_rerun_takes_the_defaults_of_today(person: Person) -> None:
+    hands = person.up.receiver.hands
+    hands.policy = Policy(timeout_default=7200, timeout_max=7200)
+    sha = person.run("true")
+    assert said(person, sha).startswith("exit 0")
+    hands.policy = Policy(timeout_default=60, timeout_max=3600)
+    person.comment(sha, "/fyre rerun")
+    assert answered(person, sha, 2).startswith("launched:")
+    again = max(person.up.engine.records(), key=lambda record: record.run.attempt)
+    assert (again.run.attempt, again.run.spec.timeout) == (2, 60)
 
 
 def test_caps_of_a_repository(person: Person) -> None:
