@@ -104,6 +104,7 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
 
     monkeypatch.setattr(forge, "post", sometimes)
     monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.02))
+    monkeypatch.setattr(ledger, "MENDED", (0.01, 0.02))
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
     assert len(failures) == 3

@@ -135,7 +135,10 @@ def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(later, "RETRY", (0.05, 0.2))
     monkeypatch.setattr(later, "MENDED", 0.2)
     monkeypatch.setattr(pacing, "BARE", 0.1)
-    world.serve.receiver.hands.ledger.turns.pace = Pace(FAST)
+    turns = world.serve.receiver.hands.ledger.turns
+    turns._begin = Pace(FAST)
+    for lane in turns._lanes.values():  # one for each account
+        lane.pace = Pace(FAST)
 
     def lab(owner: str = "ada", name: str = "") -> Lab:
         name = name or f"{owner}/lab{next(_numbers)}"
