@@ -107,8 +107,8 @@ class CheckRuns:
         path = f"/repos/{repository.name}/commits/{sha}/check-runs?filter=all&per_page=100&check_name="
         with translated(what):
             found = self.forge.get(what, repository, path + quote(record.run.context, safe=""))["check_runs"]
-            me = self.forge.me()
-            return any(one["external_id"] == record.run.key and f"{one['app']['slug']}[bot]" == me for one in found)
+            mine = (one for one in found if one["external_id"] == record.run.key)
+            return any(self.forge.is_me(f"{one['app']['slug']}[bot]") for one in mine)
 
     def write(self, record: Record, url: str) -> Told | None:
         """One POST; None where the forge will not have it, which is said once for a repository.

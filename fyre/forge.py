@@ -97,6 +97,10 @@ class Forge:
                 self._me = str(self._hub().get_user().login)
         return self._me
 
+    def is_me(self, login: str) -> bool:
+        """Whether that is our login; case does not count to GitHub, nor to who typed it."""
+        return login.lower() == self.me().lower()
+
     def repositories(self) -> list[Repository]:
         """Every repository that this token can see; asking again is free while they are the same."""
         with translated("the list of repositories"):

@@ -125,14 +125,13 @@ class Ledger:
 
     def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
         """Our newest status of each context (in lower case) on a SHA. Anyone can post one: only ours count."""
-        me = self.forge.me()
         found: dict[str, Status] = {}
         everything = self.forge.statuses(repository, sha)
         for context, count in Counter(posted.status.context.lower() for posted in everything).items():
             if count >= CROWDED:
                 log.warning("%s on %s of %s has %d statuses; 1,000 are taken", context, sha, repository.name, count)
         for posted in everything:
-            if posted.creator == me:
+            if self.forge.is_me(posted.creator):
                 found.setdefault(posted.status.context.lower(), posted.status)
         with self._mutex:  # what is owed but not written yet counts as said
             waiting = [o for (at, of, _), o in self._wanted.items() if (at, of) == (repository.id, sha)]

@@ -34,27 +34,26 @@ def obey(hands: Hands, said: Said) -> None:
     if hands.clock() - said.at > hands.policy.history:  # engines have forgotten by now what it may have launched
         log.info("%s of %s is too old", answers.name(said), said.repository.name)
         return
-    me = hands.forge.me()
-    if said.actor == me and answers.is_one(said.body):
+    if hands.forge.is_me(said.actor) and answers.is_one(said.body):
         return
     if hands.forge.permission(said.repository, said.actor) not in MAY_WRITE:
-        hands.refused.get((said.repository.id, said.actor.lower()), partial(_refuse, hands, said, me))
-    elif answers.name(said) not in answers.answered(_ours(hands, said, me)):
+        hands.refused.get((said.repository.id, said.actor.lower()), partial(_refuse, hands, said))
+    elif answers.name(said) not in answers.answered(_ours(hands, said)):
         _answer(hands, said, _done(hands, said))
 
 
-def _refuse(hands: Hands, said: Said, me: str) -> None:
+def _refuse(hands: Hands, said: Said) -> None:
     """Tell a stranger, once in a thread; whoever asks for it in a hundred of them is told in one."""
-    ours = _ours(hands, said, me)
+    ours = _ours(hands, said)
     if answers.name(said) not in answers.answered(ours) and said.actor.lower() not in answers.refused(ours):
         refusal = f"`/fyre` needs write permission on {said.repository.name}."
         _answer(hands, said, refusal, refused=True)
 
 
-def _ours(hands: Hands, said: Said, me: str) -> list[str]:
+def _ours(hands: Hands, said: Said) -> list[str]:
     """What we said where a comment stands, and what is still to be said anywhere."""
     ours = hands.ledger.unsaid(said.repository)  # first: what is said in between is in the thread, and not in neither
-    return ours + [one.body for one in conversations.thread(hands.forge, said) if one.author == me]
+    return ours + [one.body for one in conversations.thread(hands.forge, said) if hands.forge.is_me(one.author)]
 
 
 def _done(hands: Hands, said: Said) -> str:
@@ -92,8 +91,8 @@ class _Writer:
 
     def write(self) -> None:
         if self.tried:
-            thread, me = conversations.thread(self.forge, self.said), self.forge.me()
-            if answers.name(self.said) in answers.answered(one.body for one in thread if one.author == me):
+            ours = (one.body for one in conversations.thread(self.forge, self.said) if self.forge.is_me(one.author))
+            if answers.name(self.said) in answers.answered(ours):
                 return
         self.tried = True
         conversations.say(self.forge, self.said, self.body)
