@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -218,6 +219,34 @@ def test_an_answer_is_a_plain_dict(api: Api, server: Server) -> None:
     assert api.may("lab", "", "pods/log", "get")
 
 
+class Cut(BaseHTTPRequestHandler):
+    """Is killed while it says its first words."""
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-En")
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], tmp_path: Path) -> Iterator[tuple[ThreadingHTTPServer, Api]]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        api = Api(written(tmp_path / "config", f"http://127.0.0.1:{server.server_port}"))
+        yield server, api
+        api.close()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_log_whose_head_broke_off_is_no_empty_one(tmp_path: Path, *, follow: bool) -> None:
+    with serving(Cut, tmp_path) as (_, api), pytest.raises(TryAgainError, match="the log broke off"):
+        b"".join(api.log("lab", NAME, "run", follow=follow))
+
+
 class Upgraded(BaseHTTPRequestHandler):
     """Lets a websocket in, says what the server holds, and has no more to say."""
 
@@ -245,17 +274,11 @@ CLOSE = b"\x88\x00"
      b'{"status": "Failure", "details": {"causes": [{"message": "no code"}]}}'],
 )  # fmt: skip
 def test_a_command_that_ends_without_an_exit_code_is_tried_again(tmp_path: Path, said: bytes) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Upgraded) as server:
+    with serving(Upgraded, tmp_path) as (server, api):
         told = b"\x03" + said  # the channel of errors
         server.answer = (bytes([0x82, len(told)]) + told if said else b"") + CLOSE  # type: ignore[attr-defined] # ours
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        api = Api(written(tmp_path / "config", f"http://127.0.0.1:{server.server_port}"))
         with pytest.raises(TryAgainError, match="exec into p broke off"):
             api.execute("lab", "p", "checkout", ["sh"], iter([b"the pack"]))
-        api.close()
-        server.shutdown()
-        thread.join()
 
 
 def test_events_come_oldest_first(api: Api, server: Server) -> None:
