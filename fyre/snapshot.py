@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fyre import git
+from fyre import git, worktree
 from fyre.errors import UserError
 
 _SETTINGS = ("core.splitIndex=false", "core.fsmonitor=false", "add.ignoreErrors=false", "advice.addEmbeddedRepo=false")
@@ -51,8 +51,7 @@ def place(cwd: str | Path | None = None) -> Place:
                    "--git-path", "index", "--show-toplevel", "--show-prefix", cwd=cwd, check=False)  # fmt: skip
     inside, *rest = done.stdout.decode(errors="surrogateescape").split("\n")
     if done.returncode and not inside:
-        words = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
-        raise UserError(words[0] if words else "not a git repository", hint="`git init`, or go to a repository")
+        raise worktree.no_repository(done.stderr)
     if done.returncode or inside != "true":
         raise UserError("this repository has no work tree here", hint="go to a clone of it")
     git_dir, common, index, top, prefix = rest[:5]

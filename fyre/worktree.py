@@ -30,13 +30,26 @@ class Worktree:
         return next((path for path in (self.git_dir / name for name in names) if path.is_file()), None)
 
 
+def required() -> None:
+    """Raise ``UserError`` where git finds no repository, or takes none."""
+    done = git.run("rev-parse", "--git-dir", check=False)
+    if done.returncode:
+        raise no_repository(done.stderr)
+
+
+def no_repository(stderr: bytes) -> UserError:
+    """Why git takes nothing here for a repository, and what it says itself to do, as where its owner is another."""
+    said = stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
+    mend = next((line.strip() for line in said if line.strip().startswith("git config ")), "")
+    return UserError(said[0] if said else "not a git repository", hint=mend or "`git init`, or go to a repository")
+
+
 def look(*, exclude: tuple[str, ...] = ()) -> Worktree:
     """The work tree we stand in, but for the pathspecs in ``exclude``. Raises ``UserError`` where there is none."""
     done = git.run("rev-parse", "--absolute-git-dir", "--is-inside-work-tree", check=False)
     git_dir, _, inside = done.stdout.decode(errors="surrogateescape").strip().rpartition("\n")
     if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
-        raise UserError(words[0] if words else "not a git repository", hint="`git init`, or go to a repository")
+        raise no_repository(done.stderr)
     if inside != "true":
         raise UserError("this repository has no work tree here", hint="commit in a clone of it")
     specs = [":/", *(f":(exclude){path}" for path in exclude)] if exclude else []

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fyre import asked, git, lookalikes
+from fyre import asked, git, lookalikes, worktree
 from fyre.asked import Asked
 from fyre.errors import UserError
 
@@ -60,8 +60,7 @@ def _read(what: str) -> tuple[str, str | None]:
         return lookalikes.strip_comments(text, _comment_char()), _of_worktree()
     sha = git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{what}^{{commit}}")
     if sha is None:
-        if git.ask("rev-parse", "--git-dir") is None:
-            raise UserError("not a git repository", hint="`fyre check FILE` reads a message from a file")
+        worktree.required()
         hint = "commit first, or give a FILE or -" if what == "HEAD" else "give a revision, a file, or - for stdin"
         raise UserError(f"there is no commit and no file {what[:100]!r}", hint=hint)
     text = git.out("log", "-1", "--encoding=UTF-8", "--no-show-signature", "--format=%B", sha, "--")

@@ -11,6 +11,9 @@ from fyre.commands.commitline import Line
 from fyre.errors import UserError
 from fyre.worktree import Worktree
 
+_USAGE = 129
+"""What git exits with where it does not take its words."""
+
 HELP = """\
 Usage: fyre commit --run CMD [REFINEMENTS] [--run CMD …] [OPTIONS] [GIT COMMIT OPTIONS]
 
@@ -141,7 +144,11 @@ def _commit(line: Line, tree: Worktree, words: list[str], text: str, pairs: list
     if "autocommit" in line.flags:
         git.run("add", "--all", "--", ":/")
     kept = tree.git_dir / "FYRE_EDITMSG"
-    kept.write_bytes(text.encode(errors="surrogateescape"))
+    try:
+        kept.write_bytes(text.encode(errors="surrogateescape"))
+    except OSError as error:
+        hint = "git writes there as well: is the disk full, or read-only?"
+        raise UserError(f"can't write {kept}: {error.strerror}", hint=hint) from error
     if line.own:
         settings = [f"trailer.{key}" for key in ("ifexists=add", "ifmissing=add", "where=end", "separators=:")]
         source = [f"--trailer={key}: {value}" for key, value in pairs]
@@ -154,9 +161,20 @@ def _commit(line: Line, tree: Worktree, words: list[str], text: str, pairs: list
     sha, _, made = done.stdout.decode(errors="surrogateescape").partition("\n")
     if code or sha == tree.head:
         retry = "" if line.own else f"the message is kept: git commit --allow-empty -e -F {kept}"
+        if code == _USAGE:
+            raise UserError("git commit does not take these words", hint=_meant(words) or retry, code=2)
         raise UserError(f"git made no commit (exit {code})", hint=retry)
     kept.unlink(missing_ok=True)
     return sha, made.removesuffix("\n")
+
+
+def _meant(words: list[str]) -> str:
+    """Which options of ours some of git's words may be."""
+    from difflib import get_close_matches
+
+    odd = [key for key in (word.partition("=")[0] for word in words) if key[:2] == "--" and key not in commitline.GITS]
+    close = [(key, get_close_matches(key, commitline.OURS, n=1, cutoff=0.7)) for key in odd]
+    return "; ".join(f"for {key}, did you mean {found[0]}?" for key, found in close if found)
 
 
 def _compare(line: Line, sha: str, wanted: asked.Asked, found: asked.Asked) -> None:

@@ -16,6 +16,12 @@ _GIT_SOURCES = {"-m": "messages", "--message": "messages", "-F": "files", "--fil
 _GIT_OWN = ("-t", "--template", "--fixup", "--squash")  # git makes the message itself
 _GIT_VALUED = ("--author", "--date", "--cleanup", "--trailer", "--pathspec-from-file", *_GIT_OWN)
 
+OURS = ("--run", *REFINES, *_OURS)
+"""The options that are ours."""
+
+GITS = (*_GIT_FLAGS, *_GIT_SOURCES, *_GIT_VALUED)
+"""The options of git's that we know."""
+
 
 @dataclass(slots=True)
 class Line:

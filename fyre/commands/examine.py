@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fyre import asked, git
+from fyre import asked, git, worktree
 from fyre.errors import TryAgainError, UserError
 
 if TYPE_CHECKING:
@@ -48,8 +48,10 @@ def here(remote_name: str = "") -> Iterator[Finding]:
     if shutil.which("git") is None:
         return
     yield from _identity()
-    if git.ask("rev-parse", "--git-dir") is None:
-        yield Finding("this is no git repository", "git init, or go to one")
+    try:
+        worktree.required()
+    except UserError as error:
+        yield Finding(error.message, error.hint)
         return
     yield from _repository()
     from fyre import remote

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fyre import git
+from fyre import git, worktree
 from fyre.errors import UserError
 
 REFSPEC = "^refs/heads/fyre/*"
@@ -60,8 +60,7 @@ def main(
     """Set up this repository: what is fetched, the hooks, a first .fyre.yaml, a workflow. Safe to repeat."""
     if remove and not hooks:
         raise UserError("--remove goes with --hooks", hint="fyre init --hooks --remove", code=2)
-    if git.ask("rev-parse", "--git-dir") is None:
-        raise UserError("not a git repository", hint="`git init`, or go to a repository")
+    worktree.required()
     if hooks:
         _hooks(remove=remove)
     if config:

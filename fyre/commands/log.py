@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fyre import follow, git, repo, table
+from fyre import follow, git, repo, table, worktree
 from fyre import remote as remotes
 from fyre.commands.target import AsJson, RemoteName
 from fyre.errors import UserError
@@ -21,8 +21,7 @@ def main(
     json: AsJson = False,
 ) -> None:
     """The runs of a branch or a range of commits. Without RANGE: of HEAD and of your lab notebook."""
-    if git.ask("rev-parse", "--git-dir") is None:
-        raise UserError("this is not a git repository", hint="cd into one")
+    worktree.required()
     where = remotes.of(name=remote or None)
     seen: dict[str, str] = {}
     absent: set[str] = set()  # not pushed yet, or not there any more

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fyre import follow, git, remote
+from fyre import follow, git, remote, worktree
 from fyre.errors import UserError
 from fyre.failures import NotFoundError
 from fyre.forge import Forge
@@ -46,9 +46,7 @@ class Target:
 
 def of(rev: str, remote_name: str = "") -> Target:
     """The commit that a revision names here; a lab commit when none is given and the newest run was made there."""
-    top = git.ask("rev-parse", "--git-dir")
-    if top is None:
-        raise UserError("this is not a git repository", hint="cd into one")
+    worktree.required()
     found = git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev or 'HEAD'}^{{commit}}")
     if not found:
         what = f"{rev!r} names no commit here" if rev else "there is no commit yet"

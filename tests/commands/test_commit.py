@@ -69,7 +69,7 @@ def test_identical_runs_are_all_kept(read) -> None:
         (["--run", "x", "--push"], 1, "no remote 'origin'"),
         (["--run", "PASSWORD=hunter2 x"], 1, "looks like"),
         (["--run", "x", "--env", "API_KEY=a8f5f167f44f4964e6c998de"], 1, "looks like"),
-        (["--run", "x", "--no-such-option"], 1, "git made no commit"),
+        (["--run", "x", "--no-such-option"], 2, "git commit does not take these words"),
     ],
 )
 def test_what_can_not_be_meant_commits_nothing(
@@ -192,6 +192,19 @@ def test_a_merge_that_waits_keeps_its_message(repo: Path, git: Git, read) -> Non
     assert len(read().runs) == 1
 
 
+def test_an_option_that_git_has_not_either_is_wrong_usage(repo: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["commit", "--run", "true", "--amend", "--tiemout=2h"]) == 2
+    assert capfd.readouterr().err.endswith("hint: for --tiemout, did you mean --timeout?\n")
+
+
+def test_a_place_that_takes_no_message_is_no_bug(repo: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
+    (repo / ".git/FYRE_EDITMSG").mkdir()  # as a read-only or full disk
+    before = git("rev-parse", "HEAD", cwd=repo)
+    assert cli.main(["commit", "--run", "true"]) == 1
+    assert "FYRE_EDITMSG: Is a directory" in capfd.readouterr().err
+    assert git("rev-parse", "HEAD", cwd=repo) == before
+
+
 def test_conflicts_are_named(repo: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
     for branch in ("main", "side"):
         git(
@@ -214,6 +227,19 @@ def test_the_first_commit_of_a_branch(tmp_path: Path, git: Git, monkeypatch: pyt
     monkeypatch.chdir(tmp_path / "fresh")
     assert cli.main(["commit", "--run", "true"]) == 0
     assert git("rev-list", "--count", "HEAD", cwd=tmp_path / "fresh") == "1"
+
+
+@pytest.mark.parametrize("verb", ["commit --run x", "run -- x", "check", "status", "log", "watch", "init", "doctor"])
+def test_a_repository_of_another_owner_is_told_gits_own_mend(
+    repo: Path, verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on a volume that a pod is given: `git init` or another directory would mend nothing."""
+    monkeypatch.chdir(repo)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert cli.main(verb.split()) == 1
+    said = "".join(capfd.readouterr())
+    assert "dubious ownership" in said
+    assert f"git config --global --add safe.directory {repo}" in said
 
 
 @pytest.mark.parametrize(("bare", "says"), [(True, "no work tree"), (False, "not a git repository")])
