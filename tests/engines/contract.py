@@ -187,12 +187,21 @@ class EngineContract:
     def test_a_log_is_followed_to_the_end(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "for i in 1 2 3; do echo $i; sleep 0.2; done")
         engine.launch(run)
-        pieces = [piece for piece in engine.log(run.key, follow=True) if piece]
-        assert b"".join(pieces) == b"1\n2\n3\n"
-        assert len(pieces) > 1
+        assert b"".join(engine.log(run.key, follow=True)) == b"1\n2\n3\n"
         record = engine.record(run.key)
         assert record is not None
         assert record.state.final
+
+    def test_a_log_is_followed_while_it_grows(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "echo 1; sleep 1000; echo 2")
+        engine.launch(run)
+        text = b""
+        for piece in engine.log(run.key, follow=True):
+            text += piece
+            if b"1\n" in text:  # else it would not come to an end
+                engine.cancel(run.key, "bob")
+        assert text.startswith(b"1\n")
+        assert await_end(engine, run.key).state is State.CANCELLED
 
     def test_a_log_of_nothing(self, engine: Engine) -> None:
         with pytest.raises(UserError):
