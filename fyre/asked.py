@@ -6,6 +6,7 @@ commit. Whatever is wrong is a ``Problem`` with its line; a message with problem
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,17 @@ REFINES = {
 }
 """The options that refine a run, on the command line and in a comment, and the trailer that each becomes."""
 
+MESSAGE_MAX = 1024 * 1024
+"""Characters of a message that asks for something; git takes any number, and a commit of megabytes is no request."""
+
+RUNS_MAX = 1000
+"""Runs that one message may ask for: each has a status of its own, also where it is refused."""
+
+PROBLEMS_MAX = 100
+"""Problems that are told; who makes more has enough to mend."""
+
+_ASKS = re.compile(r"^fyre-run[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -71,6 +83,9 @@ class Asked:
 
 def read(message: str) -> Asked:
     """What the trailers of a commit message ask for. Never raises; microseconds for a message without any."""
+    if len(message) > MESSAGE_MAX:
+        long = Problem(1, f"the message is longer than {MESSAGE_MAX:,} characters", "commit a script, and run that")
+        return Asked(problems=(long,)) if _ASKS.search(message) else Asked()
     return collect(t for t in trailers.parse(message) if t.key[:5].lower() == "fyre-")
 
 
@@ -78,6 +93,11 @@ def collect(found: Iterable[Trailer]) -> Asked:
     """The same from trailers that were already read."""
     reading = _Reading()
     for trailer in found:
+        if len(reading.runs) == RUNS_MAX and trailer.key.lower() == "fyre-run":
+            many = f"the message asks for more than {RUNS_MAX:,} runs"
+            return Asked(problems=(Problem(trailer.line, many, "spread them over several commits"),))
+        if len(reading.problems) == PROBLEMS_MAX:
+            break
         reading.take(trailer)
     return reading.end()
 
@@ -137,7 +157,7 @@ class _Reading:
             run[name] = parse(trailer.value)
         else:
             name, parse_one = _MANY[key]
-            run[name] = (*run.get(name, ()), parse_one(trailer.value))
+            run.setdefault(name, []).append(parse_one(trailer.value))
 
     def _of_commit(self, key: str, trailer: Trailer) -> None:
         if key in self.commit:
@@ -153,6 +173,8 @@ class _Reading:
 
     def end(self) -> Asked:
         self._same_names()
+        for run in self.runs:
+            run |= {name: tuple(run[name]) for name, _ in _MANY.values() if name in run}
         specs = tuple(Spec(**{k: v for k, v in run.items() if v is not None}) for run in self.runs)
         return Asked(specs, tuple(self.problems), self.commit.get("fyre-id", ""), self.commit.get("fyre-from", ""),
                      tuple(self.lines))  # fmt: skip

@@ -78,3 +78,25 @@ def test_any_message_is_read_without_raising(trailers: list[tuple[str, str]]) ->
     found = read(*(f"{key}: {value}" for key, value in trailers))
     assert len(found.names) == len(found.runs) == len(found.lines)
     assert all(problem.line >= 1 and problem.message for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    ("trailers", "says"),
+    [
+        (["Fyre-Run: true"] * (asked.RUNS_MAX + 1), "the message asks for more than 1,000 runs"),
+        (["Fyre-Run: true"] * 100_000, "the message is longer than 1,048,576 characters"),
+    ],
+)
+def test_one_message_has_one_problem_that_asks_for_too_much(trailers: list[str], says: str) -> None:
+    found = read(*trailers)
+    assert ([problem.message for problem in found.problems], found.runs) == ([says], ())
+
+
+def test_a_long_message_that_asks_for_nothing_has_no_problem() -> None:
+    assert read("Signed-off-by: Ada" * 100_000) == asked.Asked()
+
+
+def test_as_many_runs_and_variables_as_fit_are_read_and_of_more_problems_the_first() -> None:
+    assert len(read(*["Fyre-Run: true"] * asked.RUNS_MAX).runs) == asked.RUNS_MAX
+    assert len(read("Fyre-Run: true", *["Fyre-Env: A="] * 70_000).runs[0].env) == 70_000
+    assert len(read("Fyre-Run: true", *["Fyre-Nme: a"] * 70_000).problems) == asked.PROBLEMS_MAX
