@@ -64,9 +64,12 @@ def default_name(cwd: str | Path | None = None) -> str:
     """The remote that a plain ``git push`` would use. Raises ``UserError`` when there is none."""
     branch = git.ask("symbolic-ref", "--quiet", "--short", "HEAD", cwd=cwd)
     names = git.out("remote", cwd=cwd).split()
-    own = git.ask("config", "--get", f"branch.{branch}.remote", cwd=cwd) if branch else None
-    if own in names:
-        return str(own)
+    pattern = r"^(branch\..*\.(pushremote|remote)|remote\.pushdefault)$"
+    said = git.ask("config", "-z", "--get-regexp", pattern, cwd=cwd) or ""
+    own = dict(entry.partition("\n")[::2] for entry in said.split("\0"))
+    for key in (f"branch.{branch}.pushremote", "remote.pushdefault", f"branch.{branch}.remote"):  # git's own order
+        if own.get(key) in names:
+            return own[key]
     if "origin" in names:
         return "origin"
     if len(names) == 1:

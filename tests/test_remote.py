@@ -67,3 +67,7 @@ def test_the_remote_is_the_branchs_own_else_origin(repo: Path) -> None:
     assert remote.of(repo, "origin").repository == "ada/lab"
     with pytest.raises(UserError, match="no remote 'nope'"):
         remote.of(repo, "nope")
+    git("config", "remote.pushDefault", "origin")  # as who works on a fork has it: git pushes there and fetches above
+    assert remote.default_name(repo) == "origin"
+    git("config", "branch.main.pushRemote", "upstream")
+    assert remote.default_name(repo) == "upstream"

@@ -208,10 +208,9 @@ def _target(tree: Worktree) -> list[str]:
         raise UserError("--push needs a branch, and HEAD is detached", hint="`git switch -c NAME` makes one here")
     if tree.upstream:
         return ["push"]
-    remote = git.ask("config", f"branch.{tree.branch}.remote") or "origin"
-    if git.ask("config", f"remote.{remote}.url") is None:
-        raise UserError(f"there is no remote {remote!r} to push to", hint=f"`git remote add {remote} URL` names one")
-    return ["push", "-u", remote, tree.branch]
+    from fyre import remote  # only who pushes needs it
+
+    return ["push", "-u", remote.default_name(), tree.branch]
 
 
 def _push(target: list[str]) -> None:

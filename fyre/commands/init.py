@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fyre import git, worktree
+from fyre import remote as remotes
 from fyre.errors import UserError
 
 REFSPEC = "^refs/heads/fyre/*"
@@ -102,9 +103,11 @@ def _write(name: str, text: str) -> bool:
 
 
 def _refspec() -> None:
-    """Add the negative refspec to the default remote: the current branch's, else ``origin``."""
-    branch = git.ask("symbolic-ref", "--short", "-q", "HEAD")
-    remote = (branch and git.ask("config", f"branch.{branch}.remote")) or "origin"
+    """Add the negative refspec to the remote that notebooks are pushed to, else ``origin``."""
+    try:
+        remote = remotes.default_name()
+    except UserError:
+        remote = "origin"
     key = f"remote.{remote}.fetch"
     specs = (git.ask("config", "--get-all", key) or "").splitlines()
     if not specs:

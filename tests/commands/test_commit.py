@@ -66,7 +66,7 @@ def test_identical_runs_are_all_kept(read) -> None:
         (["--run", "x", "-m", "a", "-F", "b"], 2, "only one of"),
         (["--run", "x", "-F", "nosuch"], 1, "can't read nosuch"),
         (["--run", "x", "-m", "Subject\n\nFyre-Run: y\nprose"], 1, "would not run"),
-        (["--run", "x", "--push"], 1, "no remote 'origin'"),
+        (["--run", "x", "--push"], 1, "this repository has no remote"),
         (["--run", "PASSWORD=hunter2 x"], 1, "looks like"),
         (["--run", "x", "--env", "API_KEY=a8f5f167f44f4964e6c998de"], 1, "looks like"),
         (["--run", "x", "--no-such-option"], 2, "git commit does not take these words"),
@@ -316,6 +316,17 @@ def test_push(repo: Path, git: Git, tmp_path: Path, capfd: pytest.CaptureFixture
     err = capfd.readouterr().err
     assert "hint: push it again with: git push" in err
     assert git("rev-list", "--count", "HEAD", cwd=repo) == "4"  # the commit is kept
+
+
+def test_a_new_branch_is_pushed_where_git_push_pushes(repo: Path, git: Git, tmp_path: Path) -> None:
+    """As who works on a fork has it: upstream is not written to."""
+    for name in ("origin", "fork"):
+        git("init", "-q", "--bare", f"{name}.git", cwd=tmp_path)
+        git("remote", "add", name, str(tmp_path / f"{name}.git"), cwd=repo)
+    git("config", "remote.pushDefault", "fork", cwd=repo)
+    assert cli.main(["commit", "--run", "true", "--push"]) == 0
+    assert git("rev-parse", "main", cwd=tmp_path / "fork.git") == git("rev-parse", "HEAD", cwd=repo)
+    assert git("for-each-ref", cwd=tmp_path / "origin.git") == ""
 
 
 def test_a_detached_head_commits_and_does_not_push(repo: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
