@@ -41,7 +41,7 @@ def rerun(hands: Hands, order: Order) -> str:
         before = newest.get(one.name.lower())
         launch = _held(hands, one, before) if before and not command.latest else one
         hands.do(order.said.repository, Launch(launch))
-    _forgive(hands, order)
+    _forgive(hands, order, at)
     return acts.launched(hands, [one.key for one in all_])
 
 
@@ -101,9 +101,11 @@ def _held(hands: Hands, run: Run, before: Record) -> Run:
     return replace(run, spec=replace(run.spec, image=held)) if held != image else run
 
 
-def _forgive(hands: Hands, order: Order) -> None:
-    """A rerun on a moved commit is what ``fyre/moved`` asked for: take its red away."""
-    repository = order.said.repository
+def _forgive(hands: Hands, order: Order, heard: Heard) -> None:
+    """A rerun on a moved commit is what ``fyre/moved`` asked for: take its red away, once all that it asks for runs."""
+    repository, here = order.said.repository, {record.run.name.lower() for record in acts.here(hands, order)}
+    if not here.issuperset(name.lower() for name in heard.asked.names):
+        return
     if status.MOVED_CONTEXT in hands.ledger.read(repository, order.sha):
         answered = Status(status.MOVED_CONTEXT, "success", f"run here by {order.said.actor}")
         hands.do(repository, Post(order.sha, answered))

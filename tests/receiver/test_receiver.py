@@ -14,6 +14,7 @@ from fyre.run import Repository
 from fyre.wiring import Up
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
+from tests.waiting import until
 
 NO_SUCH = (
     "`/fyre dance` is not a command: write `/fyre run`, `/fyre rerun`, `/fyre cancel`, `/fyre status`, `/fyre approve`"
@@ -211,6 +212,25 @@ def test_an_amended_date_is_carried_and_a_cherry_pick_is_moved(person: Person) -
     person.comment(picked, "/fyre rerun")
     assert person.final(picked)["state"] == "success"
     assert person.final(picked, "fyre/moved", attempt="run here")["state"] == "success"
+
+
+def test_what_moved_is_red_until_all_of_it_runs_where_it_is(person: Person) -> None:
+    sha = person.commit("Fyre-Run: true", "Fyre-Run: true", "Fyre-Name: test", mint=True, files={"a": "1"})
+    person.push()
+    person.final(sha), person.final(sha, "fyre/test")
+    person.git("checkout", "-q", "-b", "topic", "main~1")
+    person.commit(files={"b": "2"})
+    person.git("cherry-pick", sha)
+    person.push("topic")
+    moved = person.git("rev-parse", "HEAD")
+    assert person.final(moved, "fyre/moved")["state"] == "error"
+    person.comment(moved, "/fyre rerun test")
+    assert person.final(moved, "fyre/test")["state"] == "success"
+    until(lambda: len(person.comments(moved)) == 2)
+    assert person.final(moved, "fyre/moved")["state"] == "error"
+    person.comment(moved, "/fyre rerun run")
+    assert person.final(moved, "fyre/run")["state"] == "success"
+    assert person.final(moved, "fyre/moved", attempt="run here")["state"] == "success"
 
 
 def test_a_commit_older_than_history_is_refused_and_runs_when_asked(
