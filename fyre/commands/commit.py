@@ -95,9 +95,12 @@ def _message(line: Line, tree: Worktree) -> tuple[str, list[str]]:
     elif pending := tree.pending_message:
         text = "".join(row for row in message.lines_of(_read(str(pending))) if not row.startswith("#"))
     else:
-        return message.subject([value for key, value in line.trailers if key == "Fyre-Run"] or [""]), []
+        text = ""
     own = bool(line.messages or line.files or not line.runs)  # a reused message's runs give way to new ones
-    return message.without(text, ("fyre-id", "fyre-from").__contains__ if own else _of_ours), author
+    text = message.without(text, ("fyre-id", "fyre-from").__contains__ if own else _of_ours)
+    if not text.strip():  # trailers alone would be the subject, and no trailers
+        text = message.subject([value for key, value in line.trailers if key == "Fyre-Run"] or [""])
+    return text, author
 
 
 def _of_ours(key: str) -> bool:

@@ -192,6 +192,14 @@ def test_a_merge_that_waits_keeps_its_message(repo: Path, git: Git, read) -> Non
     assert len(read().runs) == 1
 
 
+def test_an_empty_message_is_as_none(read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else the trailers would be the subject, which git takes for no trailers: a commit that never runs."""
+    (tmp_path / "empty").write_text("\n\n")
+    for given in (["-m", ""], ["-F", str(tmp_path / "empty")]):
+        assert cli.main(["commit", "--run", "true", *given]) == 0
+        assert [spec.command for spec in read().runs] == ["true"]
+
+
 def test_an_option_that_git_has_not_either_is_wrong_usage(repo: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["commit", "--run", "true", "--amend", "--tiemout=2h"]) == 2
     assert capfd.readouterr().err.endswith("hint: for --tiemout, did you mean --timeout?\n")
