@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn, Protocol
 
-from fyre import git, repofile, run
+from fyre import asked, git, repofile, run
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.run import Record, Repository, Run
@@ -141,14 +141,17 @@ def _defaults(where: Place, sha: str) -> repofile.Defaults:
 
 def _run(where: Place, sha: str, name: str, spec: Spec) -> Run:
     """The run of a commit that no forge was told of."""
-    tree, parents = git.out("show", "-s", "--no-show-signature", "--format=%T %P", sha, cwd=where.top).split(" ", 1)
+    said = git.out("show", "-s", "--no-show-signature", "--encoding=UTF-8", "--format=%T %P%n%B", sha, cwd=where.top)
+    head, _, message = said.partition("\n")
+    tree, parents = head.split(" ", 1)
     repository = Repository("", 0, where.top.name)
     key = run.key(repository, sha, spec.digest, 0, str(time.time_ns()))
     ref = git.ask("symbolic-ref", "--quiet", "HEAD", cwd=where.top) or ""
     who = os.environ.get("USER", "")
     return Run(
-        key, repository, sha, tree, tuple(parents.split()), ref, who, name, spec, spec.digest, created_at=time.time()
-    )
+        key, repository, sha, tree, tuple(parents.split()), ref, who, name, spec, spec.digest,
+        fyre_id=asked.read(message).fyre_id, created_at=time.time(),
+    )  # fmt: skip
 
 
 def _to_its_end(engine: LocalEngine, wanted: Run, out: Out) -> Record:

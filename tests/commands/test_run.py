@@ -135,8 +135,9 @@ def test_here_on_the_working_tree_as_it_is(repo: Path, git: Git, capfd: pytest.C
     (repo / "README").write_text("changed\n")
     (repo / "new").write_text("new\n")
     refs = git("for-each-ref", cwd=repo)
-    assert cli.main(["run", "--local", "cat README new; echo err >&2; echo $CI $FYRE_RUN $FYRE_REF; exit 3"]) == 3
-    assert capfd.readouterr().out == "changed\nnew\nerr\ntrue run refs/heads/main\n"
+    told = "echo $CI $FYRE_RUN $FYRE_REF ${#FYRE_ID}"
+    assert cli.main(["run", "--local", f"cat README new; echo err >&2; {told}; exit 3"]) == 3
+    assert capfd.readouterr().out == "changed\nnew\nerr\ntrue run refs/heads/main 26\n"
     assert git("for-each-ref", cwd=repo) == refs
     assert git("status", "--porcelain", cwd=repo) == " M README\n?? new"
 
