@@ -14,6 +14,7 @@ Exit codes: 0 done · 1 a user's error · 2 wrong usage · 3 a bug, with a repor
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -73,9 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:
         return _code_of(exit_)
     except Exception as error:  # the one place where a bug becomes a report
-        from fyre.commands import bug
-
-        return bug.report(error, words)
+        return _unforeseen(error, words)
     return code
 
 
@@ -158,6 +157,15 @@ def _say(error: UserError | TryAgainError) -> int:
     if error.hint:
         print(_coloured("hint:", "36"), error.hint, file=sys.stderr)
     return error.code
+
+
+def _unforeseen(error: Exception, words: list[str]) -> int:
+    """A bug, unless it is a disk that takes nothing, which can happen to any line of ours."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return _say(UserError(f"{error.filename or 'the output'}: {error.strerror}", hint="make room, and try again"))
+    from fyre.commands import bug
+
+    return bug.report(error, words)
 
 
 def _coloured(word: str, colour: str) -> str:

@@ -46,6 +46,15 @@ def test_a_terminal_that_is_not_utf_8_is_shown_what_it_can_show(monkeypatch: pyt
     assert b"Usage: fyre VERB [OPTIONS] ?\n" in raw.getvalue()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_no_bug() -> None:
+    words = [sys.executable, "-m", "fyre", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"error: the output: No space left on device\nhint: make room, and try again\n"
+
+
 def test_every_module_that_is_a_verb_is_listed() -> None:
     there = {path.stem for path in (Path(fyre.__file__).parent / "commands").glob("*.py")}
     verbs = {name for name in there if hasattr(import_module(f"fyre.commands.{name}"), "main")}
