@@ -87,16 +87,21 @@ def refuse(where: Place, seen: Look) -> None:
     """Raise ``UserError`` over what no tree can hold."""
     if seen.unmerged:
         raise UserError(f"not merged yet: {some(seen.unmerged)}", hint="mend them and `git add` them first")
-    if seen.nested:
-        raise UserError(
-            f"a repository inside this one would come without its content: {some(seen.nested)}",
-            hint="make it known with `git submodule add`, or keep it out with .gitignore",
-        )
+    refuse_nested(seen)
     if seen.dirty:
         raise UserError(
             f"a submodule has changes of its own: {some(seen.dirty)}", hint="commit and push them there first"
         )
     refuse_unpushed(where, seen.submodules)
+
+
+def refuse_nested(seen: Look) -> None:
+    """Raise ``UserError`` over repositories that `git add` would take for submodules, and nobody could fetch."""
+    if seen.nested:
+        raise UserError(
+            f"a repository inside this one would come without its content: {some(seen.nested)}",
+            hint="make it known with `git submodule add`, or keep it out with .gitignore",
+        )
 
 
 def refuse_unpushed(where: Place, submodules: Sequence[str]) -> None:

@@ -132,7 +132,11 @@ def _refuse_dirty(line: Line, tree: Worktree) -> None:
             f"changed, and not in the commit: {_some(tree.unstaged)}",
             hint="take them along with -a, `git add` them, or leave them out with --allow-dirty",
         )
-    if tree.untracked and "autocommit" not in line.flags:
+    if tree.untracked and "autocommit" in line.flags:
+        from fyre import snapshot  # only new files can hold a repository
+
+        snapshot.refuse_nested(snapshot.look(snapshot.place()))
+    elif tree.untracked:
         print(f"note: new files stay out of the commit (--autocommit takes them): {_some(tree.untracked)}",
               file=sys.stderr)  # fmt: skip
 

@@ -200,6 +200,18 @@ def test_an_empty_message_is_as_none(read, monkeypatch: pytest.MonkeyPatch, tmp_
         assert [spec.command for spec in read().runs] == ["true"]
 
 
+def test_autocommit_takes_no_repository_inside_this_one(
+    repo: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would be a submodule that nobody can fetch: `git add` only warns of it."""
+    git("clone", "-q", str(repo), str(repo / "lib" / "nested"), cwd=repo)
+    before = git("rev-parse", "HEAD", cwd=repo)
+    assert cli.main(["commit", "--run", "true", "--autocommit"]) == 1
+    assert "would come without its content: lib/nested" in capfd.readouterr().err
+    assert git("rev-parse", "HEAD", cwd=repo) == before
+    assert git("ls-files", cwd=repo) == "README"
+
+
 def test_an_option_that_git_has_not_either_is_wrong_usage(repo: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["commit", "--run", "true", "--amend", "--tiemout=2h"]) == 2
     assert capfd.readouterr().err.endswith("hint: for --tiemout, did you mean --timeout?\n")
