@@ -65,6 +65,41 @@ def test_what_goes_is_told_from_what_is_known() -> None:
     assert [known.holds(other) for other in (job("copy"), before, job(version=9))] == [False, False, True]
 
 
+def test_a_job_that_has_ended_before_its_pods_is_no_verdict() -> None:
+    """Each has its own watch, and that of the pods may be behind: their end was made up, and their log not read."""
+    known = Known()
+    over = job()
+    over["status"]["conditions"] = [
+        {"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}
+    ]
+    known.take_job(over)
+    known.take_pod(pod(), gone=False)
+
+    def state() -> State:
+        seen = known.refresh(RUN.key)
+        assert seen is not None
+        return seen[1].state
+
+    assert (state(), known.is_in_doubt(RUN.key)) == (State.STARTING, True)
+    known.take_all_pods(RUN.key, [])
+    assert (state(), known.is_in_doubt(RUN.key)) == (State.SUCCEEDED, False)
+    found = known.pod(RUN.key, "u")
+    assert found is not None
+    assert pods.GONE in found
+
+
+def test_older_news_of_a_pod_are_no_news() -> None:
+    known = Known()
+    known.take_job(job())
+    for version, phase in ((3, "Running"), (7, "Succeeded"), (5, "Running")):
+        news = pod()
+        news["metadata"]["resourceVersion"], news["status"]["phase"] = str(version), phase
+        known.take_pod(news, gone=False)
+    found = known.pod(RUN.key, "u")
+    assert found is not None
+    assert found["status"]["phase"] == "Succeeded"
+
+
 def test_a_pods_secrets_are_those_that_its_command_has() -> None:
     secrets = [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}, {"secretRef": {"name": "c"}}]
     spec = {"nodeName": "n", "containers": [{"name": "sidecar", "envFrom": [{"secretRef": {"name": "x"}}]},

@@ -103,6 +103,11 @@ class Api:
         """Merge into a Job. Raises ``Gone``."""
         return answered(lambda: self._batch.patch_namespaced_job(name, namespace, patch, **RAW))
 
+    def pods(self, namespace: str, selector: str) -> list[Object]:
+        """Some pods as they are at this moment."""
+        found = answered(lambda: self._core.list_namespaced_pod(namespace, label_selector=selector, **RAW))
+        return [pods.trimmed(pod) for pod in found["items"]]
+
     def events(self, namespace: str, uid: str) -> list[Object]:
         """What is told of an object, oldest first."""
         selector = f"involvedObject.uid={uid}"

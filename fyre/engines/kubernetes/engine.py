@@ -169,6 +169,8 @@ class KubernetesEngine:
             self._look_after(record, pod)
         if record.state.final:
             self.chores.do(key, partial(self._conclude, key))
+        elif self.known.is_in_doubt(key):
+            self.chores.do(f"pods of {key}", partial(self._ask_for_pods, key, job["metadata"]["namespace"]))
 
     def _start(self) -> None:
         for watch in self._watches:
@@ -213,6 +215,12 @@ class KubernetesEngine:
         if not self.known.take_job(job):
             raise UserError(f"Job {job['metadata']['name']} is there and is not this run's")
         return False
+
+    def _ask_for_pods(self, key: str, namespace: str) -> None:
+        """A Job has ended, and by what is known of its pods it has not: their watch may be behind, or broken."""
+        selector = f"{names.selector(self.instance)},{names.KEY}={key}"
+        self.known.take_all_pods(key, self.cluster.pods(namespace, selector))
+        self.look(key)
 
     def _look_after(self, record: Record, pod: Object) -> None:
         """Read the log of what runs or ran; bring the code to who waits for it."""

@@ -29,6 +29,7 @@ class Known:
         self._pods: dict[str, dict[str, Object]] = {}
         self._records: dict[str, Record] = {}
         self._hints: dict[str, str] = {}
+        self._sure: set[str] = set()  # ended Jobs whose pods are known as they were after the end
 
     def take_job(self, job: Object) -> str:
         """Know a Job, unless a newer state of it is known; its run's key, or "" where it is none of ours."""
@@ -71,14 +72,33 @@ class Known:
             if gone and key not in self._jobs:
                 self._pods.pop(key, None)
             else:
-                self._pods.setdefault(key, {})[pod["metadata"]["uid"]] = pod
+                known = self._pods.setdefault(key, {})
+                before = known.get(about["uid"])
+                if gone or before is None or _version(before) <= _version(pod):
+                    known[about["uid"]] = pod
         return key
+
+    def is_in_doubt(self, key: str) -> bool:
+        """Whether a Job has ended, and what is known of its pods may be from before: they have a watch of their own."""
+        with self._mutex:
+            return key not in self._sure and pods.is_over(self._jobs.get(key, {}))
+
+    def take_all_pods(self, key: str, found: list[Object]) -> None:
+        """Know the pods of an ended Job as they are; those which are not among them are gone."""
+        with self._mutex:
+            for uid in self._pods.get(key, {}).keys() - {pod["metadata"]["uid"] for pod in found}:
+                self._pods[key][uid][pods.GONE] = True
+            for pod in found:
+                self.take_pod(pod, gone=False)
+            if key in self._jobs:
+                self._sure.add(key)
 
     def lose_job(self, key: str) -> bool:
         """A Job is gone: forgotten where all was said about it; else its end is still to be told, and this is True."""
         with self._mutex:
             job, record = self._jobs.pop(key, None), self._records.get(key)
             self._pods.pop(key, None)
+            self._sure.discard(key)
             if job is None or record is None:
                 return False
             if names.OUTCOME in pods.notes(job):
@@ -96,7 +116,8 @@ class Known:
             if job is None or before is None:
                 return None
             found = list(self._pods.get(key, {}).values())
-            now = self._records[key] = observe.record(before, job, found, self._hints.get(key, ""))
+            thing = pods.undecided(job) if self.is_in_doubt(key) else job
+            now = self._records[key] = observe.record(before, thing, found, self._hints.get(key, ""))
         return before, now, job, found
 
     def _is_known(self, job: Object) -> bool:
@@ -191,4 +212,4 @@ def _clear(job: Object) -> None:
 
 def _version(thing: Object) -> int:
     """Comparable since Kubernetes 1.35 by contract, and before by how etcd counts."""
-    return int(thing["metadata"]["resourceVersion"])
+    return int(thing["metadata"].get("resourceVersion") or 0)

@@ -172,6 +172,18 @@ def job_ended_at(job: Object) -> float | None:
     return None
 
 
+def is_over(job: Object) -> bool:
+    """Whether the Job controller says that a Job has ended."""
+    return any(condition(job, kind).get("status") == "True" for kind in ("Complete", "Failed"))
+
+
+def undecided(job: Object) -> Object:
+    """The same Job without what its controller says of its end."""
+    status = job.get("status", {})
+    left = [c for c in status.get("conditions") or [] if c["type"] not in ("Complete", "Failed")]
+    return {**job, "status": {**status, "conditions": left}}
+
+
 def seconds(text: str | None) -> float | None:
     """RFC 3339 as Kubernetes writes it, to seconds since the epoch; None for nothing and for the epoch itself."""
     return datetime.fromisoformat(text).timestamp() or None if text else None
