@@ -168,8 +168,9 @@ def wait(remote: Remote, forge: Forge, repository: Repository, sha: str, context
     """Look until a run has a status, or with ``until_final`` until it has ended."""
     pause, most = _EVERY[remote.local]
     told = time.monotonic() + 20
+    trouble: set[str] = set()  # what was said of it
     while True:
-        found = _look(forge, repository, sha)
+        found = _look(forge, repository, sha, trouble)
         moved = found.get(status.MOVED_CONTEXT)
         mine = found.get(context.lower()) or moved
         if mine is not None and not (until_final and status.read_back(*_said(mine)) in PENDING):
@@ -181,11 +182,13 @@ def wait(remote: Remote, forge: Forge, repository: Repository, sha: str, context
         pause = min(pause * 1.2, most)
 
 
-def _look(forge: Forge, repository: Repository, sha: str) -> dict[str, Posted]:
+def _look(forge: Forge, repository: Repository, sha: str, trouble: set[str]) -> dict[str, Posted]:
     try:
         return {posted.status.context.lower(): posted for posted in newest(forge, repository, sha)}
     except TryAgainError as error:
-        sys.stderr.write(f"fyre: {error}; trying again\n")
+        if str(error) not in trouble:  # a forge that is away for an hour is told of once
+            sys.stderr.write(f"fyre: {error}; trying again\n")
+        trouble.add(str(error))
         return {}
 
 

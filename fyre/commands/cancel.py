@@ -7,6 +7,7 @@ import sys
 from fyre.commands import target
 from fyre.commands.target import Name, RemoteName, Rev
 from fyre.errors import UserError
+from fyre.failures import NotFoundError
 from fyre.state import State
 
 
@@ -15,12 +16,16 @@ def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "") -> None:
     found = target.of(rev, remote)
     rows = found.rows(name)
     if all(State(row["state"]).final for row in rows):
-        raise UserError(f"nothing to cancel: {', '.join(row['name'] + ' ' + row['state'] for row in rows)}")
+        ended = ", ".join(f"{row['name']} {row['state']}" for row in rows)
+        raise UserError(f"nothing to cancel: {ended}", hint="what has ended can only run again: fyre rerun")
     ask(found, "cancel", name)
 
 
 def ask(found: target.Target, verb: str, name: str) -> None:
     """Write the ``/fyre`` comment that the receiver obeys."""
     text = f"/fyre {verb} {name}".rstrip()
-    found.forge.comment(found.repository, found.sha, text)
+    try:
+        found.forge.comment(found.repository, found.sha, text)
+    except NotFoundError as error:
+        raise found.absent() from error
     sys.stderr.write(f"asked for it on {found.sha[:7]}: {text}\n")

@@ -35,13 +35,17 @@ class Target:
         try:
             found = follow.rows(self.forge, self.repository, [(self.sha, self.message)])
         except NotFoundError as error:
-            what = f"{self.sha[:7]} is not in {self.repository.name} on {self.remote.host}"
-            raise UserError(what, hint=f"push it: git push {self.remote.name}") from error
+            raise self.absent() from error
         named = [row for row in found if not name or row["name"].lower() == name.lower()]
         if not named:
             what = f"no run named {name!r}" if name and found else "no runs"
             raise UserError(f"{self.sha[:7]} has {what}", hint=f"is it pushed? git push {self.remote.name}")
         return named
+
+    def absent(self) -> UserError:
+        """What to say where the forge does not have the commit."""
+        what = f"{self.sha[:7]} is not in {self.repository.name} on {self.remote.host}"
+        return UserError(what, hint=f"push it: git push {self.remote.name}")
 
 
 def of(rev: str, remote_name: str = "") -> Target:

@@ -11,6 +11,7 @@ from fyre import asked, follow, table
 from fyre.commands import target
 from fyre.commands.target import AsJson, Name, RemoteName, Rev
 from fyre.errors import UserError
+from fyre.failures import NotFoundError
 
 
 def main(
@@ -26,10 +27,13 @@ def main(
     wanted = asked.read(found.message).names or tuple(row["name"] for row in found.rows())
     names = [one for one in wanted if not name or one.lower() == name.lower()]
     if not names:
-        raise UserError(f"{found.sha[:7]} asks for no run named {name!r}")
+        raise UserError(f"{found.sha[:7]} asks for no run named {name!r}", hint=f"it has {', '.join(wanted)}")
     codes = []
     for one in names:
-        last = follow.wait(found.remote, found.forge, found.repository, found.sha, f"fyre/{one}", until_final=True)
+        try:
+            last = follow.wait(found.remote, found.forge, found.repository, found.sha, f"fyre/{one}", until_final=True)
+        except NotFoundError as error:
+            raise found.absent() from error
         if not json:
             sys.stdout.write(f"{found.sha[:7]}  {one}  {last.status.description}\n")
             sys.stdout.flush()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fyre import cli
+from fyre import cli, follow, remote
 from tests.receiver.conftest import Person, person
 
 __all__ = ["person"]
@@ -152,6 +152,15 @@ def test_a_forge_that_is_down_says_so(person: Person, verb: str, capfd: pytest.C
     assert "the forge can't be reached" in capfd.readouterr().err
 
 
+def test_a_forge_that_is_away_for_long_is_told_of_once(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    sha = person.run("true")
+    person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
+    where, trouble = remote.of(person.repo), set[str]()
+    for _ in range(2):
+        assert follow._look(where.forge(), follow.repository_of(where), sha, trouble) == {}
+    assert capfd.readouterr().err.count("trying again") == 1
+
+
 @pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "watch", "cancel", "rerun"])
 def test_outside_a_repository(tmp_path, monkeypatch, verb: str, capfd: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
@@ -167,7 +176,7 @@ def test_another_repository_on_the_forge_is_not_found(person: Person, capfd: pyt
 
 def test_a_commit_that_is_not_pushed_says_so(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     sha = person.commit("Fyre-Run: true")
-    for verb in ("status", "show", "logs", "cancel"):
+    for verb in ("status", "show", "logs", "cancel", "watch", "rerun"):
         assert fyre(verb) == 1
         assert capfd.readouterr().err.splitlines()[-2:] == [
             f"error: {sha[:7]} is not in ada/lab on {person.up.url.removeprefix('http://')}",
