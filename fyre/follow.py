@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
-from fyre import asked, status, units
+from fyre import asked, status, table, units
 from fyre.errors import TryAgainError, UserError
 from fyre.failures import HiddenError, NotFoundError
 from fyre.forge import Forge, Posted
@@ -127,7 +127,7 @@ def code_of(posted: Posted) -> int:
         state = State(facts.get("state", State.SUCCEEDED if posted.status.state == "success" else State.FAILED))
     if state is State.SUCCEEDED:
         return 0
-    sys.stderr.write(f"fyre: {posted.status.description}\n")
+    sys.stderr.write(f"fyre: {table.printable(posted.status.description)}\n")
     if state is not State.FAILED:
         return 1
     if facts.get("signal"):

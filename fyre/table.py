@@ -27,9 +27,14 @@ def show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         sys.stdout.write(_coloured(text[:total], line[1]) + "\n")
 
 
+def printable(text: str) -> str:
+    """What a terminal only shows: a status may be anybody's who can push, and say what a terminal would obey."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
 def _cell(row: dict[str, Any], column: str) -> str:
     text = str(row[column])
-    return text[:7] if column == "sha" else " ".join(text.split())
+    return text[:7] if column == "sha" else printable(" ".join(text.split()))
 
 
 def _coloured(text: str, state: str) -> str:

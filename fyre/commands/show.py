@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_
 import sys
 
-from fyre import follow
+from fyre import follow, table
 from fyre.commands import target
 from fyre.commands.target import AsJson, Name, RemoteName, Rev
 
@@ -20,5 +20,5 @@ def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "", json: AsJso
     for row in rows:
         for key, value in row.items():
             if value not in (None, ""):
-                sys.stdout.write(f"{key:12} {value}\n")
+                sys.stdout.write(f"{key:12} {table.printable(str(value))}\n")
         sys.stdout.write("\n")

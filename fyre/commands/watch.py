@@ -35,7 +35,7 @@ def main(
         except NotFoundError as error:
             raise found.absent() from error
         if not json:
-            sys.stdout.write(f"{found.sha[:7]}  {one}  {last.status.description}\n")
+            sys.stdout.write(f"{found.sha[:7]}  {one}  {table.printable(last.status.description)}\n")
             sys.stdout.flush()
         codes.append(follow.code_of(last) if exit_status else 0)
     if json:

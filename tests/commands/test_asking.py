@@ -152,6 +152,18 @@ def test_a_forge_that_is_down_says_so(person: Person, verb: str, capfd: pytest.C
     assert "the forge can't be reached" in capfd.readouterr().err
 
 
+def test_a_status_tells_a_terminal_nothing(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    """Anybody who can push can post one."""
+    sha = person.run("true")
+    person.final(sha)
+    person.api(f"/statuses/{sha}", context="fyre/run", state="failure", description="red \x1b[2J\x1b]0;x\x07")
+    capfd.readouterr()
+    assert [fyre("status"), fyre("show"), fyre("watch", "--exit-status")] == [0, 0, 1]
+    said = "".join(capfd.readouterr())
+    assert said.count("red \\x1b[2J") == 4
+    assert "\x1b" not in said
+
+
 def test_a_forge_that_is_away_for_long_is_told_of_once(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     sha = person.run("true")
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
