@@ -46,6 +46,27 @@ def test_a_terminal_that_is_not_utf_8_is_shown_what_it_can_show(monkeypatch: pyt
     assert b"Usage: fyre VERB [OPTIONS] ?\n" in raw.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ({}, None),
+        ({"https_proxy": "http://p"}, "127.0.0.1,localhost,::1"),
+        ({"HTTP_PROXY": "http://p", "NO_PROXY": "corp, localhost"}, "corp,localhost,127.0.0.1,::1"),
+        ({"all_proxy": "http://p", "no_proxy": "*"}, "*"),
+    ],
+)
+def test_no_proxy_is_asked_for_this_machine(
+    given: dict[str, str], then: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for key in (name, name.upper()):
+            monkeypatch.setenv(key, given[key]) if key in given else monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for _ in range(2):
+        assert cli.main(["version"]) == 0
+        assert os.environ.get("no_proxy") == then
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_disk_is_no_bug() -> None:
     words = [sys.executable, "-m", "fyre", "--help"]
