@@ -159,7 +159,7 @@ def _to_its_end(engine: LocalEngine, wanted: Run, out: Out) -> Record:
     changed = threading.Event()
     engine.subscribe(lambda _: changed.set())
     try:
-        with _told_to_stop():
+        with told_to_stop():
             engine.launch(wanted)
             for chunk in engine.log(wanted.key, follow=True):
                 out.write(chunk)
@@ -195,7 +195,7 @@ def _code(record: Record) -> int:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
+def told_to_stop() -> Iterator[None]:
     """While inside, TERM and HUP raise ``SystemExit``, as Ctrl-C raises ``KeyboardInterrupt``."""
 
     def stop(number: int, _: FrameType | None) -> NoReturn:

@@ -106,7 +106,25 @@ def test_the_demo_ends_green(tmp_path: Path, identity: bool, monkeypatch: pytest
     if not identity:
         (tmp_path / "empty").touch()
         monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "empty"))
+    monkeypatch.setenv(
+        "http_proxy", "http://127.0.0.1:9"
+    )  # as in many a pod: no proxy reaches this machine's own forge
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "of a hook"))
     done = subprocess.run([*FYRE, "demo"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "    hello world\n" in done.stdout
+    assert not (tmp_path / "of a hook").exists()
     assert re.search(r"^fyre/run on [0-9a-f]{7} is success", done.stdout, re.MULTILINE)
+
+
+def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with subprocess.Popen([*FYRE, "demo"], stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        while "forge on this machine" not in demo.stdout.readline():
+            pass  # the server is up once this is said
+        demo.send_signal(signal.SIGTERM)
+        demo.stdout.read()
+    assert demo.returncode == 128 + signal.SIGTERM
+    assert [*tmp_path.iterdir()] == []
+    await_processes(str(tmp_path), some=False)

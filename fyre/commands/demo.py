@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from fyre import follow, remote
+from fyre import follow, git, here, remote
 from fyre.errors import UserError
 
 COMMAND = 'echo "hello world"'
@@ -22,7 +22,10 @@ COMMAND = 'echo "hello world"'
 
 def main() -> None:
     """See it work: what is typed, what happens, and the status that the commit has in the end."""
-    with tempfile.TemporaryDirectory(prefix="fyre-demo-") as place, _up(Path(place) / "state") as url:
+    for key in git.out("rev-parse", "--local-env-vars").split():
+        os.environ.pop(key, None)  # in a hook, GIT_DIR would have us commit to the repository around it
+    folder = tempfile.TemporaryDirectory(prefix="fyre-demo-")
+    with here.told_to_stop(), folder as place, _up(Path(place) / "state") as url:
         repository = Path(place) / "project"
         os.environ.update(_identity())
         _say("A repository, as anyone has one, and a forge on this machine to push to:")
