@@ -243,10 +243,10 @@ def test_submodules_come_through_the_relay_and_nowhere_else(  # noqa: PLR0917 - 
         ({"FYRE_URL": 'http://127.0.0.1/"x'}, 90, "characters that no URL has"),
         ({"FYRE_URL": "http://127.0.0.1:9/git/7.git", "FYRE_NET_TRIES": "2"}, 91, "gave up after 2 tries"),
         ({"FYRE_TOP": "relative"}, 90, "no absolute path"),
-        ({"FYRE_TOP": "/nonexistent"}, 90, "no directory"),
+        ({"FYRE_TOP": "/dev/null/x"}, 90, "no directory"),
         ({"FYRE_DEPTH": "1; x"}, 90, "whole numbers"),
         ({"FYRE_LFS": "1", "PATH": "/usr/bin:/bin"}, 90, "no git-lfs"),
-        ({"HOME": "/nonexistent"}, 91, "HOME is not writable"),
+        ({"HOME": "/dev/null/x"}, 91, "HOME is not writable"),
         ({"FYRE_URL": "", "FYRE_WAIT": "0"}, 91, "no pack was sent within 0 s"),
     ],
 )
