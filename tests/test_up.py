@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import requests
@@ -43,6 +44,21 @@ def test_a_root_that_is_no_folder_is_a_mistake_with_a_hint(tmp_path: Path, capfd
     for root in (taken, taken / "below"):
         assert cli.main(["up", "--root", str(root), "--port", "0"]) == 1
         assert capfd.readouterr().err.startswith(f"error: no state can be kept in {root}: ")
+
+
+def test_a_user_without_a_home_is_told_of_root(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the random users of many a cluster, whom no file of the image names."""
+
+    def none(_: int) -> NoReturn:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", none)
+    assert cli.main(["up", "--port", "0"]) == 1
+    assert "hint: --root names a folder" in capfd.readouterr().err
 
 
 def test_a_server_killed_in_the_middle_of_a_push_leaves_no_process_behind(tmp_path: Path) -> None:

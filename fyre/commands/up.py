@@ -79,5 +79,8 @@ def _made(root: Path) -> Path:
 
 
 def _default_root() -> Path:
-    """``$XDG_STATE_HOME/fyre``, as the XDG base directory specification has it."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fyre"
+    """``$XDG_STATE_HOME/fyre``, as the XDG base directory specification has it. Raises ``UserError``."""
+    try:
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fyre"
+    except RuntimeError as error:  # a pod may run as a user that has no name
+        raise UserError("this user has no home, so no state can be kept there", hint="--root names a folder") from error
