@@ -61,6 +61,7 @@ class Up:
         )
         self.receiver = parts.receiver
         self.receiver.backfill = policy.history
+        self.receiver.unseen = 0.0  # the forge is this very process
         # A page of another site can't reach us through a name of its own that it points at this machine.
         trusted = Middleware(hosts.TrustedHosts, hosts=(host, *hosts.LOOPBACK))
         routes = [*parts.door.routes(), *parts.pages.routes(), *api.routes(self.embedded)]

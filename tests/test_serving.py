@@ -22,9 +22,11 @@ import requests
 from fyre import config as configs
 from fyre import logs
 from fyre.errors import UserError
+from fyre.git import ZERO
 from fyre.git import out as git_out
 from fyre.receiver.clones import Clones
 from fyre.receiver.reconcile import ENOUGH, Sweep
+from fyre.receiver.webhook import Push
 from fyre.serving import Serve
 from tests import apps
 from tests.conftest import git
@@ -118,11 +120,29 @@ def start(github: GitHub, tmp_path: Path) -> Iterator[Callable[..., Running]]:
         one.stop()
 
 
+def test_a_push_is_told_of_before_the_forge_has_it_everywhere(github: GitHub, start: Callable[..., Running]) -> None:
+    """As GitHub does at times, for some seconds: https://github.com/kubernetes/test-infra/issues/12276."""
+    server = start()
+    server.ready()
+    receiver, before = server.serve.receiver, git("rev-parse", "HEAD", cwd=github.repo)
+    for command in ("true", "exit 3"):
+        git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=github.repo)
+    shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
+    repository = receiver.hands.forge.repository(NAME)
+    receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
+    receiver.hear(Push(repository, "refs/heads/new", ZERO, shas[1], "ada", ()))
+    until(lambda: receiver.waiting() == 2)
+    git("push", "-q", "origin", "main", cwd=github.repo)  # the forge tells nobody
+    assert [github.final(sha)["description"].partition(" ·")[0] for sha in shas] == ["exit 0", "exit 3"]
+    until(lambda: receiver.waiting() == 0)
+
+
 def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_commits(
     github: GitHub, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, fetched, fetch = start(FYRE_POLL="true"), list[str](), Clones._fetch
     server.ready()
+    server.serve.receiver.unseen = 0.0
     monkeypatch.setattr(Clones, "_fetch", lambda *words: (fetched.append(words[1].name), fetch(*words)))
     for _ in range(3 * ENOUGH):
         git("commit", "-q", "--allow-empty", "-m", "Work\n\nFyre-Run: true", cwd=github.repo)

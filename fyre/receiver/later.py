@@ -35,6 +35,7 @@ class Again:
     """Something to be dealt with. ``shas`` are what is left of a push; None for all that it has."""
 
     event: Hashable
+    at: float = 0.0  # seconds since the epoch: when that was, or was told of
     shas: tuple[str, ...] | None = None
     pause: float = 0.0  # seconds that were waited before this try; 0 before the first
     since: float = math.nan  # on the clock: when it failed first

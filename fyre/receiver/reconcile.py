@@ -40,6 +40,11 @@ ENOUGH = 3
 """Commits of a push that could not be read: the others wait with them, and nobody else for all of them to fail; or that
 are gone, and so is what stands on them: each would be looked for by a fetch of its own."""
 
+UNSEEN = 15.0
+"""Seconds after a push for which a commit that the forge does not have is looked for again: GitHub may tell of a push
+before all of its own servers know of it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -56,6 +61,7 @@ class Receiver:
     hands: Hands
     sweep_every: float = 300.0  # seconds
     backfill: float = BACKFILL
+    unseen: float = UNSEEN  # seconds; 0 where what is told of is there
     swept_at: float = 0.0  # seconds since the epoch: the end of the last sweep; 0 before the first
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: Later = field(default_factory=Later)
@@ -130,8 +136,8 @@ class Receiver:
                     return
                 self._deal_with(event)
 
-    def _deal_with(self, event: Event) -> bool:
-        """One event, heard just now. False where a part of it is still to be done."""
+    def _deal_with(self, event: Event, at: float | None = None) -> bool:
+        """One event, of ``at`` or of just now. False where a part of it is still to be done."""
         if isinstance(event, Push | Said | Rerequested):
             if not policies.serves(self.hands.policy, event.repository.name):
                 log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
@@ -139,7 +145,7 @@ class Receiver:
             self.hands.forge.learn(event.repository)
         if isinstance(event, Said):  # done, or to be tried again from here: the sweep need not find it as well
             self._unheard.dealt_with(event)
-        return self._deal_with_again(Again(event))
+        return self._deal_with_again(Again(event, self.hands.clock() if at is None else at))
 
     def _deal_with_again(self, again: Again) -> bool:
         """One event, or what is left of it; whatever is wrong with it must not end the loop."""
@@ -160,6 +166,9 @@ class Receiver:
             self._later.put(again, error)
             return False
         except UserError as error:
+            if self._may_come(again, error):
+                self._later.put(again, TryAgainError(str(error)))
+                return False
             log.warning("given up: %s", error)
         except Exception:
             # Quarantine: the next event is none the wiser.
@@ -187,23 +196,9 @@ class Receiver:
 
     def _push(self, again: Again, push: Push, shas: Sequence[str]) -> bool:
         """These commits of a push; False where some are put off."""
-        heard, failed, gone = [], dict[str, Exception](), 0
-        for number, sha in enumerate(shas):
-            if self._stopping:  # before anything is launched: half a push could slip under the cap
-                return False
-            if len(failed) >= ENOUGH:
-                failed |= dict.fromkeys(shas[number:], next(iter(failed.values())))
-                break
-            one = self._read(push, sha)
-            if isinstance(one, Heard):
-                heard.append(one)
-            elif isinstance(one, FAILURES):
-                failed[sha] = one
-            elif one is not None:
-                gone += 1
-                if gone >= ENOUGH:
-                    self._unreadable(push, push.after, one)
-                    break
+        heard, failed = self._heard(again, push, shas)
+        if self._stopping:  # before anything is launched: half a push could slip under the cap
+            return False
         for one in self._capped(heard):
             why = None if self._stopping else self._commit(one)
             failed |= {one.commit.sha: why} if why is not None else {}
@@ -211,14 +206,31 @@ class Receiver:
             self._later.put(replace(again, shas=tuple(failed)), next(iter(failed.values())))
         return not failed and not self._stopping
 
+    def _heard(self, again: Again, push: Push, shas: Sequence[str]) -> tuple[list[Heard], dict[str, Exception]]:
+        """What these commits ask for, and which of them could not be read but may be later, with why."""
+        heard, failed, gone = list[Heard](), dict[str, Exception](), 0
+        for number, sha in enumerate(shas):
+            if self._stopping or gone >= ENOUGH:
+                break
+            if len(failed) >= ENOUGH:
+                return heard, failed | dict.fromkeys(shas[number:], next(iter(failed.values())))
+            one = self._read(push, sha)
+            if isinstance(one, Heard):
+                heard.append(one)
+            elif isinstance(one, FAILURES):
+                failed[sha] = one
+            elif one is not None and self._may_come(again, one):  # and with it what stands on it
+                return heard, failed | dict.fromkeys(shas[number:], TryAgainError(str(one)))
+            elif one is not None:
+                gone += 1
+                self._unreadable(push, push.after if gone >= ENOUGH else sha, one)
+        return heard, failed
+
     def _read(self, push: Push, sha: str) -> Heard | Exception | None:
         """A commit of a push and what it asks for, None when that is nothing; or why it can't be had."""
         try:
             return self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
-        except FAILURES as error:
-            return error
-        except NotFoundError as error:
-            self._unreadable(push, sha, error)
+        except (*FAILURES, NotFoundError) as error:
             return error
         except Exception:
             # Quarantine: a commit that nobody can read must not take its push along.
@@ -226,6 +238,10 @@ class Receiver:
             poisoned = status.malformed("fyre/run", "it can't be read; the log of Fyre says more")
             self.hands.ledger.want(push.repository, sha, poisoned)
             return None
+
+    def _may_come(self, again: Again, error: Exception) -> bool:
+        """Whether what the forge does not have may only be on its way to all of its servers."""
+        return isinstance(error, NotFoundError) and self.hands.clock() - again.at < self.unseen
 
     def _capped(self, heard: list[Heard]) -> list[Heard]:
         """A push over its cap is refused whole: nobody wants a random half of it."""
@@ -303,7 +319,7 @@ class Receiver:
         push = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
         if push is None or (repository.id in self._swept and Again(push).ident in self._dealt):  # a webhook told of it
             return True
-        return not self._stopping and self._deal_with(push)
+        return not self._stopping and self._deal_with(push, seen.at)
 
 
 def _as_push(repository: Repository, ref: str, before: str, after: str, actor: str) -> Push | None:
