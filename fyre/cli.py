@@ -59,7 +59,8 @@ USAGE = "fyre VERB [OPTIONS] …"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; answers with the exit code and never raises."""
     words = list(sys.argv[1:] if argv is None else argv)
-    _spare_loopback()
+    if any(key.lower().endswith("_proxy") for key in os.environ):
+        import_module("fyre.remote").spare_loopback()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 is shown ? for what it has not
     try:
@@ -77,18 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the one place where a bug becomes a report
         return _unforeseen(error, words)
     return code
-
-
-def _spare_loopback() -> None:
-    """Have nothing of ours, and no git, ask a proxy for this machine's own addresses: there it is another machine."""
-    names = ("http_proxy", "https_proxy", "all_proxy")
-    if not any(os.environ.get(name) or os.environ.get(name.upper()) for name in names):
-        return
-    known = {key: os.environ.get(key, "") for key in ("no_proxy", "NO_PROXY")}
-    for key, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
-        given = [one.strip() for one in (known[key] or known[other]).split(",") if one.strip()]
-        if "*" not in given:
-            os.environ[key] = ",".join(dict.fromkeys((*given, "127.0.0.1", "localhost", "::1")))
 
 
 def dispatch(words: list[str]) -> int:

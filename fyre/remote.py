@@ -79,6 +79,18 @@ def default_name(cwd: str | Path | None = None) -> str:
     raise UserError("this repository has no remote", hint="git remote add origin URL")
 
 
+def spare_loopback() -> None:
+    """Have nothing of ours, and no git, ask a proxy for this machine's own addresses: there it is another machine."""
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    if not any(os.environ.get(name) or os.environ.get(name.upper()) for name in names):
+        return
+    known = {key: os.environ.get(key, "") for key in ("no_proxy", "NO_PROXY")}
+    for key, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
+        given = [one.strip() for one in (known[key] or known[other]).split(",") if one.strip()]
+        if "*" not in given:
+            os.environ[key] = ",".join(dict.fromkeys((*given, "127.0.0.1", "localhost", "::1")))
+
+
 def parse(name: str, url: str, api: str = "") -> Remote:
     """Take a remote's URL apart; ``api`` overrides the guess. Raises ``UserError`` when no forge can be behind it."""
     match = _URL.fullmatch(url) or _SCP.fullmatch(url)

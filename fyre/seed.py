@@ -78,6 +78,7 @@ class Fyre:
         self.command = command
         self.workspace_root = snapshot.place(workspace_root).top
         self.autocommit = autocommit
+        remote.spare_loopback()  # in a notebook no command line of ours has seen to it
 
     def run(self) -> Batch:
         """The same as ``batch_run``."""

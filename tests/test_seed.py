@@ -225,7 +225,11 @@ def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield url
 
 
-def test_the_whole_walk(workspace: Path, git: Git, forge: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_walk(
+    workspace: Path, git: Git, forge: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in (("no_proxy", ""), ("NO_PROXY", ""), ("http_proxy", "http://127.0.0.1:9")):
+        monkeypatch.setenv(key, value)  # as in a notebook's pod
     git("remote", "set-url", "origin", f"{forge}/ada/pcml.git", cwd=workspace)
     (workspace / "design").write_text("new\n")
     f = Fyre(autocommit=True, command="echo 'hello world'; cat design; exit 3", workspace_root=str(workspace))
