@@ -15,7 +15,7 @@ from typing import Any
 
 import place
 
-TESTS = f"{shlex.quote(sys.executable)} -m pytest -n 2"
+TESTS = f"{shlex.quote(sys.executable)} -m pytest -n 4"
 
 
 def main(command: str) -> None:
