@@ -81,8 +81,8 @@ class Unheard:
                 except UserError as error:
                     log.info("comments of %s are not swept: %s", repository.name, error)
             said = [_said(repository, entry) for entry in found if not _edited(entry)]
-        self._known[repository.id] = known  # not before: what is known is never told again
         answered = answers.answered(one.body for one in said if self.forge.is_me(one.actor))
+        self._known[repository.id] = known  # not before all was asked: what is known is never told again
         new = (one for one in said if one.at >= since and not one.bot and answers.name(one) not in answered)
         return sorted((one for one in new if self._is_new(one)), key=lambda one: (one.at, one.comment_id))
 

@@ -12,6 +12,7 @@ import pytest
 
 from fyre.embedded import api, commenting, conversations
 from fyre.embedded.rest import Answer, ApiError, Call
+from fyre.failures import DeniedError
 from fyre.forge import Forge
 from fyre.receiver import answers, unheard
 from fyre.receiver.unheard import Unheard
@@ -178,3 +179,22 @@ def test_what_may_not_be_read_holds_no_commands_and_the_other_kind_is_heard(
         path = f"{WHERE}/commits/{world.sha}/comments"
         asked = forge.post(path, {"body": "/fyre rerun"}).json()["id"]
         assert [one.comment_id for one in Unheard(hub).commands(hub.repository(NAME), 0)] == [asked]
+
+
+def test_who_we_are_is_asked_before_anything_counts_as_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = api._HANDLERS["GET", "/user"]
+    refusals = ["Resource not accessible by personal access token"]
+
+    def once(call: Call) -> Answer:
+        if refusals:
+            raise ApiError(403, refusals.pop())
+        return answer(call)
+
+    monkeypatch.setitem(api._HANDLERS, ("GET", "/user"), once)
+    with served(world.forge.forge.root) as forge:
+        hub = Forge(f"{forge.base}/api", lambda: forge.forge.service_token)
+        asked = forge.post(f"{WHERE}/commits/{world.sha}/comments", {"body": "/fyre rerun"}).json()["id"]
+        ear = Unheard(hub)
+        with pytest.raises(DeniedError):
+            ear.commands(hub.repository(NAME), 0)
+        assert [one.comment_id for one in ear.commands(hub.repository(NAME), 0)] == [asked]
