@@ -113,19 +113,22 @@ class Machine:
 
 @dataclass
 class Book(Ledger):
-    """A ledger in which what has no record leads to this job as well, and that knows which commits it was asked of."""
+    """A ledger in which what has no record leads to this job as well, and that remembers what it was told and said."""
 
-    asked: dict[str, Repository] = field(default_factory=dict)  # by SHA
+    said: dict[tuple[str, str], Status] = field(default_factory=dict)  # by SHA and context in lower case
 
     def want(self, repository: Repository, sha: str, wanted: Status) -> None:
         """As any ledger does."""
-        self.asked[sha] = repository
-        super().want(repository, sha, replace(wanted, target_url=self.url("")))
+        ours = replace(wanted, target_url=self.url(""))
+        self.said[sha, ours.context.lower()] = ours
+        super().want(repository, sha, ours)
 
     def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
         """As any ledger does."""
-        self.asked[sha] = repository
-        return super().read(repository, sha)
+        found = super().read(repository, sha)
+        for context, one in found.items():
+            self.said.setdefault((sha, context), one)
+        return found
 
 
 class Dispatch:
@@ -197,12 +200,14 @@ class Dispatch:
         return sorted(Part(self.engine, self.mine).records(), key=lambda record: record.run.created_at)
 
     def undone(self) -> Undone:
-        """What this job refused, and what its tries before this one did badly: run once more, a job finds all done."""
+        """What this job refused, and what its tries before this one did badly: run once more, a job finds all done.
+
+        Nothing is asked for it: a token has a thousand requests an hour, and what ran is reported without one left.
+        """
         mine = {(record.run.sha, record.run.context.lower()) for record in self.records()}
         return [
             (sha, one.context.removeprefix("fyre/"), one.description)
-            for sha, repository in list(self.ledger.asked.items())
-            for context, one in self.ledger.read(repository, sha).items()
+            for (sha, context), one in list(self.ledger.said.items())
             if one.target_url == self.flow.run_url and one.state in _BAD and (sha, context) not in mine
         ]
 

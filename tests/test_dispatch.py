@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fyre import jobsummary
+from fyre.embedded.notes import Notes
+from fyre.embedded.rest import ApiError
 from fyre.wiring import Up
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
@@ -167,6 +170,23 @@ def test_a_job_is_no_better_than_what_stands_on_the_commit_also_when_it_is_run_a
         assert f"{sha[:7]} {said}" in done.stdout
     assert (runner.folder / "summary").read_text().count("❌") == times
     assert {one["state"] for one in runner.person.statuses(sha)} <= {"pending", "failure", "error"}
+
+
+def test_what_ran_is_reported_also_where_the_forge_answers_no_more(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Notes.read
+
+    def read(notes: Notes, git_dir: Path, sha: str) -> list[dict[str, Any]]:
+        if (tmp_path / "enough").exists():
+            raise ApiError(403, "Resource not accessible by integration")
+        return real(notes, git_dir, sha)
+
+    monkeypatch.setattr(Notes, "read", read)
+    sha, before = pushed(runner, f"Fyre-Run: echo hello; touch {tmp_path}/enough")
+    done = runner.step(sha, before)
+    assert (done.returncode, runner.outputs()["outcome"]) == (0, "success"), done.stderr
+    assert "hello\n" in done.stdout
 
 
 def test_what_another_job_runs_is_not_said_to_be_lost(runner: Runner, tmp_path: Path) -> None:
