@@ -247,6 +247,21 @@ def test_a_log_whose_head_broke_off_is_no_empty_one(tmp_path: Path, *, follow: b
         b"".join(api.log("lab", NAME, "run", follow=follow))
 
 
+class Proxied(BaseHTTPRequestHandler):
+    """An empty log, by way of a proxy that writes the names of headers small, as Envoy does."""
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+def test_an_empty_log_is_one_however_its_head_is_written(tmp_path: Path) -> None:
+    with serving(Proxied, tmp_path) as (_, api):
+        assert b"".join(api.log("lab", NAME, "run", follow=True)) == b""
+
+
 class Upgraded(BaseHTTPRequestHandler):
     """Lets a websocket in, says what the server holds, and has no more to say."""
 

@@ -134,7 +134,7 @@ class Api:
         try:
             pieces = answer.stream(amt=65536, decode_content=False)
             first = next(pieces, b"")
-            if not first and not {"Transfer-Encoding", "Content-Length"} & set(answer.headers):
+            if not (first or "Transfer-Encoding" in answer.headers or "Content-Length" in answer.headers):
                 raise TryAgainError("the log broke off in the answer's head")  # which is taken for an empty answer
             if _NO_LOG.fullmatch(first):
                 following = next(pieces, None)
