@@ -169,7 +169,10 @@ def test_a_disk_that_has_no_room_for_a_folder_is_tried_again(tmp_path: Path) -> 
     assert b"".join(logs.read("key", 1, lambda: False)) == b"said\n"
 
 
-def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ended", [True, False])  # False: a node that is gone, whose pods go with it, at some time
+def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ended: bool
+) -> None:
     """A kubelet whose certificate the API server does not take: each log is refused, for as long as that lasts."""
 
     class Refusing:
@@ -178,7 +181,7 @@ def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(tmp_path: Path, monke
 
     monkeypatch.setattr("fyre.engines.kubernetes.logs._PATIENCE", 0.1)
     logs = Logs(Refusing(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
-    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
+    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: ended, over=lambda: not ended), list)
     assert logs.wait("key", 30)
     assert b"".join(logs.read("key", 1, lambda: False)) == LOST
 

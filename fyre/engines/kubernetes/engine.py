@@ -230,7 +230,8 @@ class KubernetesEngine:
             folder = f"{about['creationTimestamp']}-{about['uid']}"
             ended = partial(self._pod_ended, key, about["uid"])
             silent = container == names.COMMAND and not pods.started(pod)  # it could not be started
-            source = Source(about["namespace"], about["name"], container, folder, ended, whole=silent)
+            over = partial(self._is_over, key)
+            source = Source(about["namespace"], about["name"], container, folder, ended, over=over, whole=silent)
             self.logs.follow(key, source, partial(self._hidden, pod))
         elif pods.checkout_waits(pod) and pods.GONE not in pod:
             self.chores.do(about["uid"], partial(self._bring, record.run, about))
@@ -306,6 +307,10 @@ class KubernetesEngine:
     def _pod_ended(self, key: str, uid: str) -> bool:
         pod = self.known.pod(key, uid)
         return pod is None or pods.finished(pod)
+
+    def _is_over(self, key: str) -> bool:
+        record = self.record(key)
+        return record is None or record.state.final
 
     def _log_grows(self, key: str) -> bool:
         record = self.record(key)

@@ -28,7 +28,7 @@ from fyre.errors import TryAgainError, UserError
 log = logging.getLogger(__name__)
 
 _PAUSE = (0.2, 5.0)  # seconds between two tries to read a log, at first and at most
-_PATIENCE = 600.0  # seconds after a container's end for which its log is asked for, while nobody gives it
+_PATIENCE = 600.0  # seconds after a container's end, or its run's, for which its log is asked for in vain
 _ROTATES = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
 _SETTLES = 1.0  # seconds between two looks at the end of a log
 
@@ -36,15 +36,24 @@ _SETTLES = 1.0  # seconds between two looks at the end of a log
 class Source:
     """One container's output: where it comes from, and whether more will come.
 
+    ``over`` is whether its run has ended, as it may have where a node that is gone never tells of the container's end.
     ``whole`` is whether it was read to an end, or there need not be any: else what is gone by then was lost.
     """
 
     def __init__(
-        self, namespace: str, pod: str, container: str, folder: str, ended: Callable[[], bool], *, whole: bool = False
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        folder: str,
+        ended: Callable[[], bool],
+        *,
+        over: Callable[[], bool] = lambda: False,
+        whole: bool = False,
     ) -> None:
         self.namespace, self.pod, self.container, self.whole = namespace, pod, container, whole
         self.folder = f"{folder}.{container}"  # its name under the run's: sorts by the try
-        self.ended = ended  # whether the container has ended, as the watch says
+        self.ended, self.over = ended, over  # whether the container has ended, as the watch says
 
 
 class Logs:
@@ -177,7 +186,7 @@ class Logs:
         while not self._stopped.is_set():
             if self._is_read(folder, source, hidden):
                 return not self._stopped.is_set()
-            if source.ended():
+            if source.ended() or source.over():
                 ended_at = ended_at or time.monotonic()
                 if time.monotonic() - ended_at > _PATIENCE:
                     log.warning("the log of %s can't be read: what is missing of it stays away", source.pod)
