@@ -7,7 +7,7 @@ import sys
 from fyre.commands import target
 from fyre.commands.target import Name, RemoteName, Rev
 from fyre.errors import UserError
-from fyre.failures import NotFoundError
+from fyre.failures import HiddenError, NotFoundError
 from fyre.state import State
 
 
@@ -26,6 +26,8 @@ def ask(found: target.Target, verb: str, name: str) -> None:
     text = f"/fyre {verb} {name}".rstrip()
     try:
         found.forge.comment(found.repository, found.sha, text)
+    except HiddenError:  # to a token that may read but not write, GitHub says no more than that
+        raise
     except NotFoundError as error:
         raise found.absent() from error
     sys.stderr.write(f"asked for it on {found.sha[:7]}: {text}\n")

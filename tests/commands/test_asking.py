@@ -8,6 +8,9 @@ import time
 import pytest
 
 from fyre import cli, follow, remote
+from fyre.embedded import commenting
+from fyre.embedded.notes import Record
+from fyre.embedded.rest import ApiError, Call
 from tests.receiver.conftest import Person, person
 
 __all__ = ["person"]
@@ -194,3 +197,16 @@ def test_a_commit_that_is_not_pushed_says_so(person: Person, capfd: pytest.Captu
             f"error: {sha[:7]} is not in ada/lab on {person.up.url.removeprefix('http://')}",
             "hint: push it: git push origin",
         ]
+
+
+def test_a_token_that_may_not_write_is_no_commit_that_is_not_pushed(
+    person: Person, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.run("true")
+
+    def hidden(_: Call) -> Record:
+        raise ApiError(404, "Not Found")
+
+    monkeypatch.setattr(commenting, "_checked", hidden)
+    assert fyre("rerun") == 1
+    assert capfd.readouterr().err.splitlines()[-1] == "hint: check the name and the token's rights"
