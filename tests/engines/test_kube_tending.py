@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +24,7 @@ from fyre.engines.kubernetes.tending import OVERDUE, Tender
 from fyre.engines.store import Store
 from fyre.policy import Policy
 from tests.engines.contract import make_run
+from tests.waiting import until
 
 RUN = make_run("a" * 40, "train", key="0123456789abcdef0123456789", timeout=600, setup=("pip install .", "make data"))
 
@@ -41,8 +45,10 @@ class Engine:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return Engine(Logs(None, tmp_path / "live", Store(str(tmp_path / "kept")), 100))  # type: ignore[arg-type] # unasked
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(Logs(None, tmp_path / "live", Store(str(tmp_path / "kept")), 100))  # type: ignore[arg-type] # unasked
+    yield engine
+    engine.chores.close()
 
 
 def running(engine: Engine, seconds: float, timeout: int | None) -> None:
@@ -80,3 +86,20 @@ def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - 
     monkeypatch.setattr(tending, "time", SimpleNamespace(monotonic=lambda: later, time=time.time))
     tender.look()
     assert engine.ended == ({RUN.key: {names.GIVEN_UP: "timed out after 10m 00s"}} if ends else {})
+
+
+def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+    (tmp_path / "live" / "old").mkdir()
+    os.utime(tmp_path / "live" / "old", (0, 0))
+    monkeypatch.setattr(Store, "has", lambda *_: (asked.set(), answer.wait(60))[1])
+    looking = threading.Thread(target=Tender(engine).look)  # type: ignore[arg-type] # all it asks
+    looking.start()
+    try:
+        assert asked.wait(30)
+        until(lambda: not looking.is_alive(), 30)
+    finally:
+        answer.set()
+        looking.join()

@@ -99,7 +99,7 @@ class Logs:
     def clean(self, age: float, pending: Collection[str] = ()) -> None:
         """Drop what was made into a kept log so many seconds ago: whoever was reading it has come to its end."""
         for folder in list(self._live.iterdir()):
-            if folder.name in pending or time.time() - folder.stat().st_mtime <= age:
+            if self._stopped.is_set() or folder.name in pending or time.time() - folder.stat().st_mtime <= age:
                 continue
             if self._is_kept(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)

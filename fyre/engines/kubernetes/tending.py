@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fyre import units
@@ -69,14 +70,15 @@ class Tender:
                 log.warning("%s: %s", record.run.key, error)
 
     def _clean(self, pending: set[str]) -> None:
+        """Have the logs looked after, elsewhere: a store may take minutes to say that it is away."""
         if time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + _CLEAN_EVERY
-            self._engine.logs.clean(_CLEAN_EVERY, pending)
+            self._engine.chores.do("clean", partial(self._engine.logs.clean, _CLEAN_EVERY, pending))
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + _PRUNE_EVERY
             before = time.time() - self._engine.policy.history
             self._engine.known.forget(before)
-            self._engine.logs.prune(before)
+            self._engine.chores.do("prune", partial(self._engine.logs.prune, before))
 
     def _tend(self, record: Record, job: Object, found: list[Object]) -> None:
         key, now = record.run.key, time.time()
