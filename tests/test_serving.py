@@ -137,6 +137,25 @@ def test_a_push_is_told_of_before_the_forge_has_it_everywhere(github: GitHub, st
     until(lambda: receiver.waiting() == 0)
 
 
+def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
+    github: GitHub, start: Callable[..., Running]
+) -> None:
+    """As where a branch is merged: that its commits stand below the tip, nobody can say without the tip."""
+    server = start()
+    server.ready()
+    receiver, before = server.serve.receiver, git("rev-parse", "HEAD", cwd=github.repo)
+    for message in ("Work\n\nFyre-Run: true", "Merge"):
+        git("commit", "-q", "--allow-empty", "-m", message, cwd=github.repo)
+    shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
+    git("push", "-q", "origin", f"{shas[0]}:refs/heads/topic", cwd=github.repo)  # the forge tells nobody
+    repository = receiver.hands.forge.repository(NAME)
+    assert receiver.hands.source.branches(repository, shas[0]) == ["refs/heads/topic"]
+    receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
+    until(lambda: len(receiver._later) == 1)  # it was tried
+    git("push", "-q", "origin", "main", cwd=github.repo)
+    assert github.final(shas[0])["description"].partition(" ·")[0] == "exit 0"
+
+
 def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_commits(
     github: GitHub, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:

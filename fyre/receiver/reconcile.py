@@ -219,8 +219,8 @@ class Receiver:
                 heard.append(one)
             elif isinstance(one, FAILURES):
                 failed[sha] = one
-            elif one is not None and self._may_come(again, one):  # and with it what stands on it
-                return heard, failed | dict.fromkeys(shas[number:], TryAgainError(str(one)))
+            elif one is not None and self._may_come(again, one):  # and with it the branch that the others stand on
+                return [], dict.fromkeys(shas, TryAgainError(str(one)))
             elif one is not None:
                 gone += 1
                 self._unreadable(push, push.after if gone >= ENOUGH else sha, one)
