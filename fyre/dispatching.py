@@ -204,7 +204,9 @@ class Dispatch:
 
         Nothing is asked for it: a token has a thousand requests an hour, and what ran is reported without one left.
         """
-        mine = {(record.run.sha, record.run.context.lower()) for record in self.records()}
+        mine = {
+            (sha, record.run.context.lower()) for record in self.records() for sha in (record.run.sha, *record.carried)
+        }
         return [
             (sha, one.context.removeprefix("fyre/"), one.description)
             for (sha, context), one in list(self.ledger.said.items())

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fyre import jobsummary
+from fyre import ident, jobsummary
 from fyre.embedded.notes import Notes
 from fyre.embedded.rest import ApiError
 from fyre.wiring import Up
@@ -65,8 +65,10 @@ class Runner:
         }
 
     def step(self, sha: str, before: str, **more: str) -> subprocess.CompletedProcess[str]:
-        env = self.env(self.event(sha, before), **more)
-        command = [sys.executable, "-m", "fyre", "dispatch", "--jobs", "2"]
+        return self.does(self.env(self.event(sha, before), **more))
+
+    def does(self, env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fyre", "dispatch", "--jobs", "2", *options]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
 
     def outputs(self) -> dict[str, str]:
@@ -187,6 +189,18 @@ def test_what_ran_is_reported_also_where_the_forge_answers_no_more(
     done = runner.step(sha, before)
     assert (done.returncode, runner.outputs()["outcome"]) == (0, "success"), done.stderr
     assert "hello\n" in done.stdout
+
+
+def test_a_commit_that_was_refused_and_shares_an_outcome_now_is_as_good_as_that(runner: Runner, tmp_path: Path) -> None:
+    first, before = pushed(runner, "Fyre-Run: true", f"Fyre-Id: {(minted := ident.mint())}")
+    second, _ = pushed(runner, "Fyre-Run: true", f"Fyre-Id: {minted}")
+    env = runner.env(runner.event(second, before, commits=[{"id": first}, {"id": second}]))
+    (tmp_path / "policy.yaml").write_text("refs: [release/*]\n")
+    assert runner.does(env, "--policy", str(tmp_path / "policy.yaml")).returncode == 1
+    done = runner.does(env)
+    assert (done.returncode, runner.outputs()["outcome"]) == (0, "success"), done.stdout
+    said = [[one["state"] for one in runner.person.statuses(sha)] for sha in (first, second)]
+    assert [(states[0], states[-1]) for states in said] == [("error", "success")] * 2
 
 
 def test_what_another_job_runs_is_not_said_to_be_lost(runner: Runner, tmp_path: Path) -> None:
