@@ -240,8 +240,8 @@ class Receiver:
             return None
 
     def _may_come(self, again: Again, error: Exception) -> bool:
-        """Whether what the forge does not have may only be on its way to all of its servers."""
-        return isinstance(error, NotFoundError) and self.hands.clock() - again.at < self.unseen
+        """Whether what the forge lacks may only be on its way to all of its servers; our clock may be behind."""
+        return isinstance(error, NotFoundError) and abs(self.hands.clock() - again.at) < self.unseen
 
     def _capped(self, heard: list[Heard]) -> list[Heard]:
         """A push over its cap is refused whole: nobody wants a random half of it."""

@@ -162,6 +162,16 @@ def test_how_far_back_the_first_sweep_looks_bounds_no_later_one(sweeper: Sweeper
     assert sweeper.ran() == {sha}
 
 
+def test_a_clock_that_is_behind_has_nothing_waited_for_longer(sweeper: Sweeper) -> None:
+    (repository,) = sweeper.receiver.hands.forge.repositories()
+    before, sha, gone = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true"), "1" * 40
+    push = Push(repository, "refs/heads/main", before, gone, "ada", (sha, gone))
+    assert not sweeper.receiver._deal_with(push, time.time() - 1)
+    assert sweeper.ran() == set()
+    assert sweeper.receiver._deal_with(push, time.time() + 600)  # as the forge's activity has it
+    assert sweeper.ran() == {sha}
+
+
 def test_what_somebody_else_pushes_again_is_found_though_a_webhook_told_of_the_first_time(sweeper: Sweeper) -> None:
     sweeper.sweep()
     (repository,) = sweeper.receiver.hands.forge.repositories()
