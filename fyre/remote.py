@@ -75,7 +75,9 @@ def default_name(cwd: str | Path | None = None) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise UserError("there are several remotes and none is origin", hint=f"--remote {names[0]}")
+        raise UserError(
+            "there are several remotes and none is origin", hint=f"git config remote.pushDefault {names[0]}"
+        )
     raise UserError("this repository has no remote", hint="git remote add origin URL")
 
 

@@ -120,6 +120,10 @@ def _refuse_dirty(line: Line, tree: Worktree) -> None:
     """What runs is to be what the person sees: raise ``UserError`` over changes that the commit would leave out."""
     if tree.unmerged:
         raise UserError(f"not merged yet: {_some(tree.unmerged)}", hint="mend them, `git add` them, and commit again")
+    if tree.untracked and "autocommit" in line.flags:
+        from fyre import snapshot  # only new files can hold a repository
+
+        snapshot.refuse_nested(snapshot.look(snapshot.place()))
     if "allow-dirty" in line.flags:
         return
     if tree.submodules:
@@ -132,11 +136,7 @@ def _refuse_dirty(line: Line, tree: Worktree) -> None:
             f"changed, and not in the commit: {_some(tree.unstaged)}",
             hint="take them along with -a, `git add` them, or leave them out with --allow-dirty",
         )
-    if tree.untracked and "autocommit" in line.flags:
-        from fyre import snapshot  # only new files can hold a repository
-
-        snapshot.refuse_nested(snapshot.look(snapshot.place()))
-    elif tree.untracked:
+    if tree.untracked and "autocommit" not in line.flags:
         print(f"note: new files stay out of the commit (--autocommit takes them): {_some(tree.untracked)}",
               file=sys.stderr)  # fmt: skip
 

@@ -206,8 +206,9 @@ def test_autocommit_takes_no_repository_inside_this_one(
     """It would be a submodule that nobody can fetch: `git add` only warns of it."""
     git("clone", "-q", str(repo), str(repo / "lib" / "nested"), cwd=repo)
     before = git("rev-parse", "HEAD", cwd=repo)
-    assert cli.main(["commit", "--run", "true", "--autocommit"]) == 1
-    assert "would come without its content: lib/nested" in capfd.readouterr().err
+    for more in ([], ["--allow-dirty"]):  # which leaves out what changed, and takes nothing
+        assert cli.main(["commit", "--run", "true", "--autocommit", *more]) == 1
+        assert "would come without its content: lib/nested" in capfd.readouterr().err
     assert git("rev-parse", "HEAD", cwd=repo) == before
     assert git("ls-files", cwd=repo) == "README"
 
@@ -347,6 +348,18 @@ def test_a_new_branch_is_pushed_where_git_push_pushes(repo: Path, git: Git, tmp_
     assert cli.main(["commit", "--run", "true", "--push"]) == 0
     assert git("rev-parse", "main", cwd=tmp_path / "fork.git") == git("rev-parse", "HEAD", cwd=repo)
     assert git("for-each-ref", cwd=tmp_path / "origin.git") == ""
+
+
+def test_where_to_push_is_asked_with_words_that_help(
+    repo: Path, git: Git, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        git("init", "-q", "--bare", f"{name}.git", cwd=tmp_path)
+        git("remote", "add", name, str(tmp_path / f"{name}.git"), cwd=repo)
+    assert cli.main(["commit", "--run", "true", "--push"]) == 1
+    hint = capfd.readouterr().err.partition("hint: git ")[2].split()
+    git(*hint, cwd=repo)
+    assert cli.main(["commit", "--run", "true", "--push"]) == 0
 
 
 def test_a_detached_head_commits_and_does_not_push(repo: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
