@@ -55,6 +55,11 @@ class Chores:
             for later in due:
                 self._hands.submit(self._do, later.name, later.chore, min(later.pause * 2, _AGAIN[1]))
 
+    def idle(self) -> bool:
+        """Whether none is under way or waits."""
+        with self._mutex:
+            return not self._names
+
     def close(self) -> None:
         """Finish what is under way, leave what waits: it is found again at the next start."""
         with self._mutex:
