@@ -154,8 +154,8 @@ class Dispatch:
         forge = forge or flow.forge()
         self.mine = self._launching.launched
         self.ledger = Book(forge, Part(self.engine, self.mine), index, self.page)
-        # What goes on elsewhere goes on in another job, of which this machine knows nothing; on a cluster all is known.
-        ours = flow.run_url if self.engine.name == "local" else None
+        # Who waits for its runs to end knows those alone, also on a cluster; jobs that do not wait know each other's.
+        ours = flow.run_url if wait else None
         self.receiver = Receiver(Hands(forge, self._source, self._launching, index, self.ledger, policy, ours=ours))
         self.trouble: UserError | TryAgainError | None = None  # what could not be done, to be said at the end
         self._patience = Patience()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from fyre import dispatching, jobsummary, reconciling
 from fyre.debts import Owed, read_note
@@ -19,6 +20,7 @@ from fyre.ledger import Ledger
 from fyre.policy import Policy
 from fyre.reconciling import Reconcile
 from fyre.run import Record
+from tests.receiver.conftest import NAME
 from tests.test_dispatch import Runner, pushed, runner
 from tests.waiting import until
 
@@ -93,6 +95,23 @@ def test_the_end_is_reported_by_the_scheduled_job_and_once(runner: Runner, waits
     assert said(runner, sha) == [("pending", "1"), ("success", "3")]
     assert reconciled(runner, 4) == []
     assert said(runner, sha) == [("pending", "1"), ("success", "3")]
+
+
+def test_what_another_job_that_waits_runs_on_a_cluster_is_not_said_to_be_lost(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalEngine, "name", "kubernetes")  # where such a job's instance is its own as well
+    sha, before = pushed(runner, "Fyre-Run: true")
+    url = runner.person.up.url
+    goes_on = {"context": "fyre/run", "state": "pending", "description": "running", "target_url": f"{url}/runs/76"}
+    headers = {"Authorization": "token user:runner"}
+    requests.post(f"{url}/api/repos/{NAME}/statuses/{sha}", json=goes_on, headers=headers).raise_for_status()
+    with job(runner, 77, Dispatch, runner.event(sha, before)) as work:
+        assert (work.run(lambda _: None), work.undone()) == ([], [])
+    assert said(runner, sha) == [("pending", "76")]
+    with job(runner, 78, lambda *parts: Dispatch(*parts, wait=False), runner.event(sha, before)) as work:
+        assert work.run(lambda _: None) == []
+    assert said(runner, sha) == [("pending", "76"), ("error", "78")]  # those know each other's: nothing goes on there
 
 
 def test_what_ends_at_once_is_reported_by_its_own_job(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
