@@ -38,8 +38,10 @@ BACKOFF = (1.0, 60.0)
 MENDED = (1.0, 600.0)
 """The same where somebody has to mend something first: repositories that stay so are to cost next to nothing."""
 
-LATE = 10.0
-"""Seconds that a run must be pending for its note to say so; more, while there are statuses to write."""
+LATE = 60.0
+"""Seconds that a run must be pending for its note to say so; more, while there are statuses to write. Most have ended
+by then and need none, which is a request each; what is not noted when we start is looked up once.
+"""
 
 
 @dataclass
