@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Sequence
 
+from fyre import markup
 from fyre.run import Record
 
 Undone = Sequence[tuple[str, str, str]]
@@ -63,8 +63,4 @@ def _mark(record: Record) -> str:
 
 
 def _code(text: str) -> str:
-    """A table's cell that shows the text as it is, cut where it is long: it formats, links and shows nothing else."""
-    line = html.escape(" ".join(text.split())[:200], quote=False)
-    for char in "\\`@|[]*_~$":
-        line = line.replace(char, f"&#{ord(char)};")
-    return f"<code>{line}</code>"
+    return markup.code(text, most=200)

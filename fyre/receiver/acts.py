@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from fyre import asked, status
+from fyre import asked, markup, status
 from fyre import run as runs
 from fyre.asked import Asked, settle_names
 from fyre.failures import NotFoundError
@@ -28,7 +28,7 @@ def run(hands: Hands, order: Order) -> str:
     """Launch a command that stands in no commit."""
     at = heard(hands, order)
     if isinstance(at.defaults, BadFileError):
-        return f"not launched: {answers.code(str(at.defaults))}"
+        return f"not launched: {markup.code(str(at.defaults))}"
     spec = order.command.spec or Spec("")
     own = key(order, spec.digest)
     if hands.engine.record(own) is None:

@@ -6,10 +6,10 @@ the forge, over restarts and redeliveries, and several receivers know it alike. 
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Mapping
 
+from fyre import markup
 from fyre.receiver.webhook import Said
 from fyre.status import Status
 
@@ -54,22 +54,13 @@ def on(sha: str, text: str) -> str:
     return f"On {sha}:\n\n{text}"
 
 
-def code(text: str) -> str:
-    """Text of other people's as it is, on one line: it formats nothing, links nothing, mentions nobody."""
-    line = " ".join(text.encode(errors="replace").decode().split())
-    escaped = html.escape(line, quote=False)
-    for char in "\\`@|[]*_~":
-        escaped = escaped.replace(char, f"&#{ord(char)};")
-    return f"<code>{escaped}</code>"
-
-
 def table(statuses: Mapping[str, Status]) -> str:
     """The runs of a commit, each with its outcome and its page."""
     rows = [
         f"| {_SIGNS.get(one.state, '❌')} | {f'[{text}]({one.target_url})' if one.target_url else text} "
-        f"| {code(one.description)} |"
+        f"| {markup.code(one.description)} |"
         for one in list(statuses.values())[:ROWS_MAX]
-        if (text := code(one.context.removeprefix("fyre/")))
+        if (text := markup.code(one.context.removeprefix("fyre/")))
     ]
     more = [f"| | | and {len(statuses) - ROWS_MAX} more |"] if len(statuses) > ROWS_MAX else []
     return "\n".join(["| | run | outcome |", "| --- | --- | --- |", *rows, *more])

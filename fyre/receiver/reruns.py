@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from fyre import images, status
+from fyre import images, markup, status
 from fyre import policy as policies
 from fyre.plan import Heard, Launch, Post, as_run
-from fyre.receiver import acts, answers
+from fyre.receiver import acts
 from fyre.receiver.hands import Hands
 from fyre.receiver.places import Order
 from fyre.receiver.webhook import HEADS
@@ -25,9 +25,9 @@ def rerun(hands: Hands, order: Order) -> str:
     at, command = acts.heard(hands, order), order.command
     if at.asked.problems:
         problem = at.asked.problems[0]
-        return f"not launched: {answers.code(f'line {problem.line}: {problem.message}')}"
+        return f"not launched: {markup.code(f'line {problem.line}: {problem.message}')}"
     if isinstance(at.defaults, BadFileError):
-        return f"not launched: {answers.code(str(at.defaults))}"
+        return f"not launched: {markup.code(str(at.defaults))}"
     here = sorted(acts.here(hands, order), key=acts.attempt)
     newest = {record.run.name.lower(): record for record in here}
     all_ = [run for run in _candidates(hands, order, at, here) if acts.named(run.name, command.name)]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fyre import markup
 from fyre.receiver import answers, comments
 from fyre.receiver.webhook import Said
 from fyre.run import Repository
@@ -47,7 +48,7 @@ def test_what_is_wrong_with_a_command_mentions_nobody_and_shows_no_picture(words
 
 @given(st.text())
 def test_other_peoples_text_stays_text(text: str) -> None:
-    cell = answers.code(text)
+    cell = markup.code(text)
     assert cell.startswith("<code>")
     assert cell.count("<") == 2
     assert not set(cell.removesuffix("</code>")) & set("\\`@|[]*_~\n\r")
