@@ -66,6 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         thread = threading.Thread(target=serve.serve)
         thread.start()
         forge.forge.start(f"{serve.url}/webhook")
+        until(lambda: requests.get(f"{serve.url}/readyz").status_code == 200)  # the first sweep is over
         yield World(fronts[0], forge, env)
         serve.stop()
         thread.join(30)
