@@ -120,9 +120,7 @@ class RelayServer:
         self.url = url.rstrip("/") or (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         self._secret = secret
         app = Starlette(routes=Relay(lambda: [secret], by_id, lfs=lfs).routes())
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, http=httpserver.Bounded, lifespan="off", access_log=False, log_config=None)
-        )
+        self._server = uvicorn.Server(httpserver.config(app))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="relay", daemon=True)
 
     def newest_secret(self) -> bytes:

@@ -48,16 +48,19 @@ class Bounded(HttpToolsProtocol):
         self._moved = True
 
 
+def config(app: ASGIApp, patience: int | None = None) -> uvicorn.Config:
+    """How each server of ours is set up; ``patience`` is in seconds: for the requests that go on when it stops."""
+    return uvicorn.Config(
+        app, http=Bounded, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=patience
+    )
+
+
 class Server(uvicorn.Server):
     """uvicorn, that says when it is ready; ``threads`` are entered then, as they may talk to it."""
 
     def __init__(self, app: ASGIApp, url: str, threads: AbstractContextManager[None]) -> None:
         """``url`` is what the ready line names."""
-        super().__init__(
-            uvicorn.Config(
-                app, http=Bounded, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1
-            )
-        )
+        super().__init__(config(app, patience=1))
         self._url, self._threads = url, threads
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
