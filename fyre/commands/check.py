@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fyre import asked, git, lookalikes, worktree
+from fyre import asked, git, lookalikes, table, worktree
 from fyre.asked import Asked
 from fyre.errors import UserError
 
@@ -147,5 +147,4 @@ def _shown(key: str, value: Any) -> str:  # noqa: ANN401 - whatever a Spec holds
 
 def _printable(text: str) -> str:
     """What any terminal can be given: no bytes that are not UTF-8, no control characters."""
-    safe = text.encode(errors="replace").decode()
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in safe)
+    return "\n".join(map(table.printable, text.encode(errors="replace").decode().split("\n")))

@@ -48,7 +48,7 @@ def main(
 
     Everything comes from the runner's own variables (GITHUB_EVENT_PATH, GITHUB_TOKEN …); see action/action.yml.
     """
-    from fyre import dispatching, policyfile
+    from fyre import dispatching, jobsummary, policyfile
     from fyre import policy as policies
     from fyre.policy import Policy
 
@@ -78,8 +78,7 @@ def main(
             work.close()
     if work.trouble is not None:
         raise work.trouble
-    bad = undone or any(record.state.final and record.state != "succeeded" for record in records)
-    raise SystemExit(1 if bad and not reconcile else 0)
+    raise SystemExit(1 if jobsummary.outcome(records, undone) == "failure" and not reconcile else 0)
 
 
 def _check(engine: str, policy: Path | None, log_store: str, later: str) -> None:

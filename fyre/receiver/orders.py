@@ -53,7 +53,11 @@ def _refuse(hands: Hands, said: Said) -> None:
 def _ours(hands: Hands, said: Said) -> list[str]:
     """What we said where a comment stands, and what is still to be said anywhere."""
     ours = hands.ledger.unsaid(said.repository)  # first: what is said in between is in the thread, and not in neither
-    return ours + [one.body for one in conversations.thread(hands.forge, said) if hands.forge.is_me(one.author)]
+    return ours + _said_there(hands.forge, said)
+
+
+def _said_there(forge: Forge, said: Said) -> list[str]:
+    return [one.body for one in conversations.thread(forge, said) if forge.is_me(one.author)]
 
 
 def _done(hands: Hands, said: Said) -> str:
@@ -90,9 +94,7 @@ class _Writer:
     tried: bool = False
 
     def write(self) -> None:
-        if self.tried:
-            ours = (one.body for one in conversations.thread(self.forge, self.said) if self.forge.is_me(one.author))
-            if answers.name(self.said) in answers.answered(ours):
-                return
+        if self.tried and answers.name(self.said) in answers.answered(_said_there(self.forge, self.said)):
+            return
         self.tried = True
         conversations.say(self.forge, self.said, self.body)
