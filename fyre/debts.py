@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fyre import status
+from fyre.posted_states import posted_states
 from fyre.run import Record, Repository
 from fyre.state import PENDING
 from fyre.status import Status
@@ -51,7 +51,7 @@ class Saying:
 def owed(record: Record, url: str) -> list[Owed]:
     """What a record still owes the ledger, on its own SHA and on those that share its outcome. Pure."""
     word = word_of(record)
-    note = read_note(record.reported)
+    note = posted_states(record.reported)
     return [
         Owed(record.run.repository, sha, status.of(record, url, carried=sha != record.run.sha), record.run.key, word)
         for sha in (record.run.sha, *record.carried)
@@ -62,11 +62,6 @@ def owed(record: Record, url: str) -> list[Owed]:
 def word_of(record: Record) -> str:
     """What a note says of a record's state."""
     return PENDING_WORD if record.state in PENDING else str(record.state)
-
-
-def read_note(reported: str) -> dict[str, str]:
-    """SHA → ``pending`` or the final state that was posted there."""
-    return dict(json.loads(reported)) if reported else {}
 
 
 def superfluous(debt: Owed, record: Record | None) -> bool:

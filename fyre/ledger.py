@@ -9,7 +9,6 @@ none of it, and launches go first.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import threading
@@ -19,15 +18,17 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from fyre.checkruns import CheckRuns
-from fyre.debts import CHECK, CROWDED, PENDING_WORD, SAYING, Owed, Saying, owed, read_note, superfluous, word_of
+from fyre.debts import CHECK, CROWDED, PENDING_WORD, SAYING, Owed, Saying, owed, superfluous, word_of
 from fyre.engines import Engine
 from fyre.engines.index import Index
 from fyre.errors import TryAgainError, UserError
 from fyre.failures import MENDABLE, FullError, HiddenError, LimitedError, NotFoundError
 from fyre.forge import Forge
 from fyre.pacing import Told
+from fyre.posted_states import check_posted_states, posted_states, with_posted_state
 from fyre.run import Record, Repository
 from fyre.status import Status
+from fyre.stored_form import UnreadableError, warn_once
 from fyre.turns import Ident, Rank, Turns
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Ledger:
         """Begin with whatever the engine's records still owe."""
         self.engine.subscribe(self.touch)
         for record in self.engine.records():
+            _warn_of_unreadable(record)
             debts = owed(record, "")
             self._doubtful.update((debt.key, debt.sha) for debt in debts)
             if debts or not record.state.final:
@@ -212,14 +214,14 @@ class Ledger:
 
     def _beside(self, record: Record) -> None:
         """Have a check run made of a run whose end is posted: when there is room, as with all that can be missed."""
-        if self.checks and self.checks.fits(record) and read_note(record.reported).get(CHECK) != word_of(record):
+        if self.checks and self.checks.fits(record) and posted_states(record.reported).get(CHECK) != word_of(record):
             self._put(Rank.LIVE, (record.run.repository.id, record.run.key, CHECK), record.run.repository)
 
     def _write_check(self, ident: tuple[int, str, str]) -> None:
         """Make a check run, unless there is one, and note that."""
         self.turns.forget(ident)  # nothing comes after it
         key, about, record = ident[1], ident[1:], self.engine.record(ident[1])
-        if self.checks is None or record is None or read_note(record.reported).get(CHECK) == word_of(record):
+        if self.checks is None or record is None or posted_states(record.reported).get(CHECK) == word_of(record):
             return
         if about not in self._doubtful or not self.checks.is_there(record):
             self._doubtful.add((key, CHECK))
@@ -229,7 +231,7 @@ class Ledger:
                 self.turns.pace = self.turns.pace.wrote(self.turns.clock())
             if told is not None:
                 self._hear(told)
-        self.engine.annotate(key, reported=json.dumps(read_note(record.reported) | {CHECK: word_of(record)}))
+        self.engine.annotate(key, reported=with_posted_state(record.reported, CHECK, word_of(record)))
         self._doubtful.discard((key, CHECK))
 
     def _write_record(self, key: str) -> None:
@@ -299,8 +301,7 @@ class Ledger:
     def _note(self, debt: Owed) -> None:
         """Write the record's note."""
         record = self.engine.record(debt.key)
-        note = read_note(record.reported if record is not None else "")
-        reported = json.dumps(note | {debt.sha: debt.word})
+        reported = with_posted_state(record.reported if record is not None else "", debt.sha, debt.word)
         settled = record is not None and record.state.final and not owed(replace(record, reported=reported), "")
         self.engine.annotate(debt.key, reported=reported, settled=settled)
         self._unnoted.pop((debt.key, debt.sha), None)
@@ -331,6 +332,14 @@ class Ledger:
             left = told.remaining, told.limit, told.reset or 0
             log.warning("%s of %s requests are left for %.0f s: only ends are posted", *left)
         self.turns.pace = pace.heard(now, told)
+
+
+def _warn_of_unreadable(record: Record) -> None:
+    """Log that what was posted of a run can't be read: it counts as nothing, and is looked up on the forge."""
+    try:
+        check_posted_states(record.reported)
+    except UnreadableError as error:
+        warn_once(f"what was posted of run {record.run.key}", str(error))
 
 
 def _path(url: str) -> str:

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from fyre import spec as specs
 from fyre.spec import Spec
-from fyre.state import State
+from fyre.state import PENDING, State
+from fyre.stored_form import (
+    StoredField,
+    StoredForm,
+    UnknownFields,
+    as_integer,
+    as_moment,
+    as_text,
+    as_text_or_empty,
+    as_texts,
+    one_of,
+    or_null,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,7 @@ class Repository:
     id: int
     name: str
     default_branch: str = "main"
+    unknown: UnknownFields = field(default=(), compare=False, repr=False)  # what a later version stored beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,7 @@ class Run:
     fyre_id: str = ""  # "" when the commit has none
     attempt: int = 1  # 1, and one more for each rerun
     created_at: float = 0.0
+    unknown: UnknownFields = field(default=(), compare=False, repr=False)  # what a later version stored beside them
 
     @property
     def context(self) -> str:
@@ -90,18 +104,71 @@ def key(repository: Repository, identity: str, digest: str, ordinal: int, attemp
     return hashlib.sha256(parts.encode()).hexdigest()[:26]
 
 
+REPOSITORY_FORM = StoredForm(
+    "a repository",
+    (
+        StoredField("forge", "forge", as_text, required=True),
+        StoredField("id", "id", as_integer, required=True),
+        StoredField("name", "name", as_text, required=True),
+        StoredField("default_branch", "default_branch", as_text),
+    ),
+)
+"""The stored names of a repository, in a run and beside a mirror."""
+
+
+def repository_to_json(repository: Repository) -> dict[str, Any]:
+    """Return the repository as plain data, for a durable record."""
+    return REPOSITORY_FORM.encode(repository, repository.unknown)
+
+
+def repository_from_json(data: object) -> Repository:
+    """Return the repository that ``repository_to_json`` wrote down. Raises ``UnreadableError``."""
+    given = REPOSITORY_FORM.decode(data)
+    return Repository(**given, unknown=REPOSITORY_FORM.unknown_fields(data))  # type: ignore[arg-type] # an object
+
+
+RUN_FORM = StoredForm(
+    "a run",
+    (
+        StoredField("key", "key", as_text, required=True),
+        StoredField("repository", "repository", repository_from_json, repository_to_json, required=True),
+        StoredField("sha", "sha", as_text, required=True),
+        StoredField("tree", "tree", as_text, required=True),
+        StoredField("parents", "parents", as_texts, required=True),
+        StoredField("ref", "ref", as_text, required=True),
+        StoredField("actor", "actor", as_text, required=True),
+        StoredField("name", "name", as_text, required=True),
+        StoredField("spec", "spec", specs.from_json, specs.to_json, required=True),
+        StoredField("digest", "digest", as_text, required=True),
+        StoredField("fyre_id", "fyre_id", as_text),
+        StoredField("attempt", "attempt", as_integer),
+        StoredField("created_at", "created_at", as_moment),
+        # Later fields go here, with ``since``: 0.1.0 refuses a run that holds a name it does not know.
+    ),
+)
+"""The stored names of a run: ``run.json`` of the local engine, the annotation ``fyre.dev/run`` of a Job."""
+
+OUTCOME_FORM = StoredForm(
+    "an outcome",
+    (
+        StoredField("state", "state", one_of(state for state in State if state not in PENDING), required=True),
+        StoredField("tries", "tries", as_integer),
+        StoredField("started_at", "started_at", or_null(as_moment)),
+        StoredField("ended_at", "ended_at", or_null(as_moment)),
+        StoredField("exit_code", "exit_code", or_null(as_integer)),
+        StoredField("signal", "signal", or_null(as_integer)),
+        StoredField("reason", "reason", as_text_or_empty),
+        StoredField("image_id", "image_id", as_text_or_empty),
+    ),
+)
+"""The stored names of how a run ended: ``outcome.json`` of the local engine, the annotation ``fyre.dev/outcome``."""
+
+
 def to_json(run: Run) -> dict[str, Any]:
-    """The run as plain data, for a durable record."""
-    return asdict(run)
+    """Return the run as plain data, for a durable record."""
+    return RUN_FORM.encode(run, run.unknown)
 
 
-def from_json(data: dict[str, Any]) -> Run:
-    """The run that ``to_json`` wrote down."""
-    return Run(
-        **{
-            **data,
-            "repository": Repository(**data["repository"]),
-            "parents": tuple(data["parents"]),
-            "spec": specs.from_json(data["spec"]),
-        }
-    )
+def from_json(data: object) -> Run:
+    """Return the run that ``to_json`` wrote down. Raises ``UnreadableError``."""
+    return Run(**RUN_FORM.decode(data), unknown=RUN_FORM.unknown_fields(data))  # type: ignore[arg-type] # an object

@@ -19,6 +19,7 @@ from fyre import config as configs
 from fyre.checkruns import CheckRuns
 from fyre.errors import UserError
 from fyre.ledger import Ledger
+from fyre.posted_states import posted_states
 from fyre.receiver import webhook
 from fyre.receiver.webhook import MalformedError, Nothing, Rerequested
 from fyre.run import Record, Repository, Run
@@ -58,7 +59,7 @@ def check(person: Person, sha: str, count: int = 1) -> dict[str, Any]:
 def noted(person: Person, sha: str) -> bool:
     """Whether every run of a commit knows of its check run."""
     records = [one for one in person.up.engine.records() if one.run.sha == sha]
-    return all(debts.CHECK in debts.read_note(one.reported) for one in records)
+    return all(debts.CHECK in posted_states(one.reported) for one in records)
 
 
 def click(person: Person, number: int, who: str = "user:ada") -> None:

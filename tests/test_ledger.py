@@ -17,6 +17,7 @@ from fyre.failures import DeniedError
 from fyre.ledger import Ledger
 from fyre.pacing import Ceilings, Pace, Told
 from fyre.policy import Policy
+from fyre.posted_states import posted_states
 from fyre.run import Record, Repository
 from fyre.status import Status
 from tests.receiver.conftest import Person, person
@@ -33,7 +34,7 @@ def confirmed(person: Person, sha: str) -> Record:
     deadline = time.monotonic() + 30
     while True:
         for record in person.up.engine.records():
-            if debts.read_note(record.reported).get(sha) == "succeeded":
+            if posted_states(record.reported).get(sha) == "succeeded":
                 return record
         assert time.monotonic() < deadline, person.up.engine.records()
         time.sleep(0.01)

@@ -11,13 +11,14 @@ import pytest
 import requests
 
 from fyre import dispatching, jobsummary, reconciling
-from fyre.debts import Owed, read_note
+from fyre.debts import Owed
 from fyre.dispatching import Dispatch, Machine, Patience, Workflow
 from fyre.engines.local import LocalEngine
 from fyre.errors import TryAgainError
 from fyre.failures import DeniedError
 from fyre.ledger import Ledger
 from fyre.policy import Policy
+from fyre.posted_states import posted_states
 from fyre.reconciling import Reconcile
 from fyre.run import Record
 from tests.receiver.conftest import NAME
@@ -41,7 +42,7 @@ def job(runner: Runner, number: int, make: Callable[..., Dispatch], event: Path)
 
     def kept(key: str) -> bool:
         record = engine.record(key)
-        return record is not None and read_note(record.reported).get(record.run.sha) == record.state
+        return record is not None and posted_states(record.reported).get(record.run.sha) == record.state
 
     work = make(flow, clones, Machine(engine, kept), Policy())
     try:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fyre import asked, git, lookalikes, table, worktree
+from fyre import spec as specs
 from fyre.asked import Asked
 from fyre.errors import UserError
 
@@ -111,7 +112,7 @@ def _runs(found: Asked) -> list[dict[str, Any]]:
             "name": name,
             "command": spec.command,
             **{key: dict(value) if key in ("resources", "env") else value
-               for key, value in asdict(spec).items()
+               for key, value in specs.to_json(spec).items()
                if key not in ("name", "command") and value not in (None, ())},
         }
         for name, spec in zip(found.names, found.runs, strict=True)

@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 from fyre import git
 from fyre.errors import TryAgainError, UserError
 from fyre.failures import DeniedError, HiddenError, NotFoundError
-from fyre.run import Repository, Run
+from fyre.run import Repository, Run, repository_from_json, repository_to_json
+from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 BYTES_MAX = 20 * 1024**3
 """All mirrors together; beyond it those that no run pins go, the one used longest ago first."""
@@ -77,12 +78,8 @@ class Clones:
 
     def source(self, repository_id: int) -> tuple[str, str | None] | None:
         """The URL and the token with which a mirror's repository is fetched, for its LFS objects."""
-        try:
-            facts = json.loads((self._root / f"{repository_id}.git" / _FACTS).read_bytes())
-        except FileNotFoundError:
-            return None
-        repository = Repository(**facts)
-        return self._url(repository), self._token(repository)
+        repository = _repository_of(self._root / f"{repository_id}.git")
+        return (self._url(repository), self._token(repository)) if repository is not None else None
 
     def ensure(self, repository: Repository, sha: str, run_key: str = "") -> Path:
         """The mirror, with that commit in it, pinned for a run if one is named; fetched only when it is missing.
@@ -187,7 +184,9 @@ class Clones:
         if len(list((place / "objects/pack").glob("*.pack"))) > PACKS_MAX:
             _git(place, "repack", "--quiet", "-d", "--geometric=2")
         facts = place / _FACTS
-        facts.with_suffix(".new").write_text(json.dumps(dataclasses.asdict(repository)))
+        known = _repository_of(place)
+        told = dataclasses.replace(repository, unknown=known.unknown) if known is not None else repository
+        facts.with_suffix(".new").write_text(json.dumps(repository_to_json(told)))
         facts.with_suffix(".new").rename(facts)
         place.rename(path)
 
@@ -206,6 +205,17 @@ class Clones:
                     shutil.rmtree(gone, ignore_errors=True)
             finally:
                 lock.release()
+
+
+def _repository_of(mirror: Path) -> Repository | None:
+    """Whose mirror it is; None where that is not written there, or not so that it can be read: a fetch does it anew."""
+    try:
+        return repository_from_json(parse_json((mirror / _FACTS).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except UnreadableError as error:
+        warn_once(str(mirror / _FACTS), str(error))
+        return None
 
 
 def _has(path: Path, sha: str) -> bool:

@@ -1,0 +1,219 @@
+"""Forms of what is stored: which names stand in its JSON, which of them must be there, what each may hold. Pure.
+
+What is stored outlives the version that wrote it, so a form obeys rules that ARCHITECTURE.md, "What is stored", gives
+the reasons for:
+
+- A name in the JSON is written down beside its attribute and never changes, whatever the attribute is called.
+- ``version`` says which form it is; without one it is 1. It is raised, and written, only by a change that a reader of
+  the version before would misread. A reader refuses a version above its own.
+- A field that came after 0.1.0 is written only where it is set, so that older readers and digests meet what they know.
+- What a reader does not know it passes over, and keeps it where it writes the same thing back.
+
+Standard library only, and ``json`` and ``logging`` where they are used: the git hooks load this and need neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Any, TypeVar
+
+VERSION = "version"
+"""The field that says which form a JSON object has."""
+
+INTEGER_MAX = 2**53 - 1
+"""The largest integer that every reader of JSON takes for the same (RFC 7493, I-JSON)."""
+
+MOMENT_MAX = 253_402_300_799
+"""The last second of the year 9999 since the epoch: Python's ``datetime`` knows none beyond it."""
+
+UnknownFields = tuple[tuple[str, str], ...]
+"""The fields of a later version as they were read: their names, and their values as JSON text."""
+
+Decoder = Callable[[object], Any]
+"""From a JSON value to an attribute's. Raises ``UnreadableError``."""
+
+_Word = TypeVar("_Word", bound=Enum)
+
+
+class UnreadableError(ValueError):
+    """Something that is stored has a form that this version does not understand; the text says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredField:
+    """One field of a form: its name in the JSON, which stays, and the attribute that holds it, which may be renamed."""
+
+    name: str
+    attribute: str
+    decode: Decoder
+    encode: Callable[[Any], Any] = lambda value: value
+    required: bool = False  # nothing can be read without it
+    since: int = 0  # 0: written always, as 0.1.0 did; else the minor version (0.x) that brought it: only where set
+    unset: object = None  # the attribute's value where a later field is not set
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForm:
+    """The fields of one stored thing. ``what`` names it in errors."""
+
+    what: str
+    fields: tuple[StoredField, ...]
+    version: int = 1
+
+    def encode(self, thing: object, unknown: UnknownFields = ()) -> dict[str, Any]:
+        """Return the thing as plain data, with the fields that ``decode`` passed over in it."""
+        import json
+
+        written = {
+            field.name: field.encode(getattr(thing, field.attribute))
+            for field in self.fields
+            if not field.since or getattr(thing, field.attribute) != field.unset
+        }
+        return written | {name: json.loads(text) for name, text in unknown}
+
+    def decode(self, data: object) -> dict[str, Any]:
+        """Return the attributes that stand in ``data``. Raises ``UnreadableError``."""
+        given = self._members(data)
+        missing = [field.name for field in self.fields if field.required and field.name not in given]
+        if missing:
+            raise UnreadableError(f"{self.what} lacks {', '.join(missing)}")
+        return {field.attribute: self._value(field, given) for field in self.fields if field.name in given}
+
+    def decode_readable(self, data: object) -> tuple[dict[str, Any], list[str]]:
+        """Return the attributes that can be read, and what is wrong with the others; never raises."""
+        try:
+            given = self._members(data)
+        except UnreadableError as error:
+            return {}, [str(error)]
+        readable: dict[str, Any] = {}
+        wrong: list[str] = []
+        for field in self.fields:
+            try:
+                if field.name in given:
+                    readable[field.attribute] = self._value(field, given)
+            except UnreadableError as error:
+                wrong.append(str(error))
+        return readable, wrong
+
+    def unknown_fields(self, data: dict[str, Any]) -> UnknownFields:
+        """Return what ``decode`` passes over, to be written back by ``encode``."""
+        import json
+
+        known = {VERSION, *(field.name for field in self.fields)}
+        return tuple((name, json.dumps(value)) for name, value in data.items() if name not in known)
+
+    def _members(self, data: object) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise UnreadableError(f"{self.what} is no JSON object")
+        version = data.get(VERSION, 1)
+        if type(version) is not int or not 1 <= version <= self.version:
+            raise UnreadableError(f"{self.what} has version {version!r:.40}, this Fyre reads up to {self.version}")
+        return data
+
+    def _value(self, field: StoredField, given: dict[str, Any]) -> Any:  # noqa: ANN401 - what the field holds
+        try:
+            return field.decode(given[field.name])
+        except UnreadableError as error:
+            raise UnreadableError(f"{field.name} of {self.what}: {error}") from error
+
+
+def parse_json(text: str | bytes) -> object:
+    """Return what a JSON text holds. Raises ``UnreadableError``."""
+    import json
+
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"no JSON ({type(error).__name__})") from error
+    return found
+
+
+@lru_cache(maxsize=1000)
+def warn_once(where: str, why: str) -> None:
+    """Log that something stored is left out, once for each place and reason, however often it is met."""
+    import logging
+
+    logging.getLogger(__name__).warning("%s is left out: %s", where, why)
+
+
+def as_text(value: object) -> str:
+    """Return a string."""
+    if not isinstance(value, str):
+        raise UnreadableError(f"no text but {value!r:.40}")
+    return value
+
+
+def as_text_or_empty(value: object) -> str:
+    """Return a string; "" for null."""
+    return "" if value is None else as_text(value)
+
+
+def as_integer(value: object) -> int:
+    """Return an integer that is not negative."""
+    if type(value) is not int or not 0 <= value <= INTEGER_MAX:
+        raise UnreadableError(f"no integer but {value!r:.40}")
+    return value
+
+
+def as_number(value: object) -> float:
+    """Return a number that is not negative, as it is: an integer stays one."""
+    if type(value) not in (int, float) or not 0 <= value <= MOMENT_MAX:  # type: ignore[operator] # it is a number
+        raise UnreadableError(f"no number but {value!r:.40}")
+    return value  # type: ignore[return-value] # as above
+
+
+as_moment = as_number
+"""Return seconds since the epoch."""
+
+
+def as_boolean(value: object) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise UnreadableError(f"neither true nor false but {value!r:.40}")
+    return value
+
+
+def or_null(decode: Decoder) -> Decoder:
+    """Return a decoder that takes null as well, for None."""
+    return lambda value: None if value is None else decode(value)
+
+
+def as_texts(value: object) -> tuple[str, ...]:
+    """Return a tuple of strings."""
+    return tuple(as_text(one) for one in _items(value))
+
+
+def as_pairs(value: object) -> tuple[tuple[str, str], ...]:
+    """Return a tuple of pairs of strings, stored as a list of lists of two."""
+    pairs = [as_texts(pair) for pair in _items(value)]
+    if any(len(pair) != 2 for pair in pairs):
+        raise UnreadableError(f"no list of pairs but {value!r:.40}")
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def as_text_map(value: object) -> dict[str, str]:
+    """Return an object of strings."""
+    if not isinstance(value, dict):
+        raise UnreadableError(f"no object but {value!r:.40}")
+    return {name: as_text(one) for name, one in value.items()}
+
+
+def one_of(words: Iterable[_Word]) -> Decoder:
+    """Return a decoder of the stored words of these members."""
+    members = {member.value: member for member in words}
+
+    def decode(value: object) -> _Word:
+        if not isinstance(value, str) or value not in members:
+            raise UnreadableError(f"{value!r:.40} is none of {', '.join(members)}")
+        return members[value]
+
+    return decode
+
+
+def _items(value: object) -> list[object]:
+    if not isinstance(value, list | tuple):
+        raise UnreadableError(f"no list but {value!r:.40}")
+    return list(value)
