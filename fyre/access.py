@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 
 from fyre import status
 from fyre.policy import Policy
+from fyre.status_text import PUSH_REFUSAL_HINTS, REFUSED, SEPARATOR
 
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
 """What somebody may do in a repository, in GitHub's words, the least first."""
@@ -28,13 +29,8 @@ VALID = "valid"
 ADMIN = "ask Fyre's admin"
 """Who can mend what the policy says."""
 
-_OWN_ACCOUNT = "push again with an account of your own"
-_TO_ANOTHER = "push it to one that may"
-_THERE = "push it there"
-_OF_REPOSITORY = "ask an admin of the repository"
-_OF_TEAM = "ask a maintainer of the team"
-_FEWER = "push fewer at once"
-_BY_PUSH = (_OWN_ACCOUNT, _TO_ANOTHER, _THERE, _OF_REPOSITORY, _OF_TEAM, _FEWER)
+# Such a refusal is no last word: else whoever may not launch could bar a commit by being the first to push it.
+_OWN_ACCOUNT, _TO_ANOTHER, _THERE, _OF_REPOSITORY, _OF_TEAM, _FEWER = PUSH_REFUSAL_HINTS
 
 
 class Fact(Enum):
@@ -88,14 +84,6 @@ def may_launch(policy: Policy, ref: str) -> bool:
     return branch != ref and any(fnmatchcase(branch, glob) for glob in policy.refs)
 
 
-def by_push(description: str) -> bool:
-    """Whether a refusal, as its status has it, was of the push (who, where, how many) and not of the commit itself.
-
-    Such a one is no last word: else whoever may not launch could bar a commit by being the first to push it.
-    """
-    return description.endswith(_BY_PUSH)
-
-
 def over(policy: Policy, asked: int, load: Load) -> str:
     """Why so many runs together are too many; "" when they are not.
 
@@ -120,8 +108,8 @@ def over(policy: Policy, asked: int, load: Load) -> str:
 
 def mended(reason: str, by: str) -> str:
     """The reason and who can mend it; the reason is cut where a status holds no more."""
-    room = status.DESCRIPTION_MAX - len("refused: ") - len(f" · {by}")
-    return f"{reason if len(reason) <= room else reason[: room - 1] + '…'} · {by}"
+    room = status.DESCRIPTION_MAX - len(REFUSED) - len(SEPARATOR + by)
+    return f"{reason if len(reason) <= room else reason[: room - 1] + '…'}{SEPARATOR}{by}"
 
 
 def _verdicts(policy: Policy, origin: Origin, facts: Facts) -> Iterator[Fact | str]:

@@ -25,6 +25,7 @@ from fyre.pacing import Told
 from fyre.policy import DAY, Policy
 from fyre.run import Record
 from fyre.state import State
+from fyre.status_text import TIMED_OUT
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ _TICKS = "`" * 99  # a longer fence would take the room of what it is around
 _TOO_MANY = re.compile(f"{_TICKS}`+")
 
 _CONCLUSIONS = {State.SUCCEEDED: "success", State.CANCELLED: "cancelled"}
-_TIMED_OUT = "timed out after "
 
 
 def body(record: Record, url: str, tail: str = "") -> dict[str, Any]:
@@ -69,7 +69,7 @@ def body(record: Record, url: str, tail: str = "") -> dict[str, Any]:
 
 def conclusion(record: Record) -> str:
     """GitHub's word for how a run ended: never better than its status."""
-    timed_out = record.state is State.FAILED and record.reason.startswith(_TIMED_OUT)
+    timed_out = record.state is State.FAILED and record.reason.startswith(TIMED_OUT)
     return "timed_out" if timed_out else _CONCLUSIONS.get(record.state, "failure")
 
 

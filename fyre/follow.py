@@ -19,6 +19,8 @@ from fyre.forge import Forge, Posted
 from fyre.remote import Remote
 from fyre.run import Repository
 from fyre.state import PENDING, State
+from fyre.status_text import StatusText, parse_status
+from fyre.stored_form import StoredField, StoredForm, as_integer, one_of, or_null
 
 PREFIX = "fyre/"
 PAGE_TIMEOUT = 5
@@ -73,21 +75,21 @@ def _rows(
 def _row(sha: str, posted: Posted, commands: dict[str, str]) -> dict[str, Any]:
     said = posted.status
     name = said.context.removeprefix(PREFIX)
-    state = status.read_back(said.state, said.description)
+    text = parse_status(said.state, said.description)
     row = {
         "sha": sha,
         "name": name,
         "command": commands.get(name.lower(), ""),
-        "state": str(state),
+        "state": str(text.state),
         "description": said.description,
-        "attempt": 1,
+        "attempt": text.attempt,
         "started_at": None,
         "ended_at": None,
-        "exit_code": 0 if state is State.SUCCEEDED else None,
+        "exit_code": 0 if text.state is State.SUCCEEDED else None,
         "log_url": said.target_url,
     }
     facts = page(said.target_url)
-    if state is State.CARRIED:  # the page tells of the SHA that ran; this one only shares its outcome
+    if text.state is State.CARRIED:  # the page tells of the SHA that ran; this one only shares its outcome
         facts = {key: value for key, value in facts.items() if key not in ("sha", "state", "description")}
     return row | {key: value for key, value in facts.items() if key in row}
 
@@ -121,10 +123,10 @@ def follow(remote: Remote, sha: str, context: str, out: IO[bytes] | None = None)
 
 def code_of(posted: Posted) -> int:
     """The exit code that a final status stands for; says the reason on stderr when it is not the command's own."""
-    state = status.read_back(posted.status.state, posted.status.description)
-    facts = page(posted.status.target_url)
+    text = _read_back(posted)
+    state, facts = text.state, _OUTCOME.decode_readable(page(posted.status.target_url))[0]
     if state is State.CARRIED:
-        state = State(facts.get("state", State.SUCCEEDED if posted.status.state == "success" else State.FAILED))
+        state = facts.get("state", State.SUCCEEDED if posted.status.state == "success" else State.FAILED)
     if state is State.SUCCEEDED:
         return 0
     sys.stderr.write(f"fyre: {table.printable(posted.status.description)}\n")
@@ -132,9 +134,20 @@ def code_of(posted: Posted) -> int:
         return 1
     if facts.get("signal"):
         return 128 + int(facts["signal"])
-    if "timed out" in posted.status.description:
+    if text.timed_out:
         return _TIMED_OUT
-    return int(facts.get("exit_code") or 1)
+    return int(facts.get("exit_code") or text.exit_code or 1)
+
+
+_OUTCOME = StoredForm(
+    "a run's page",
+    (
+        StoredField("state", "state", one_of(State)),
+        StoredField("exit_code", "exit_code", or_null(as_integer)),
+        StoredField("signal", "signal", or_null(as_integer)),
+    ),
+)
+"""What a run's page says of its end: a receiver of another version may have written it."""
 
 
 def stream(url: str, out: IO[bytes]) -> None:
@@ -173,7 +186,7 @@ def wait(remote: Remote, forge: Forge, repository: Repository, sha: str, context
         found = _look(forge, repository, sha, trouble)
         moved = found.get(status.MOVED_CONTEXT)
         mine = found.get(context.lower()) or moved
-        if mine is not None and not (until_final and status.read_back(*_said(mine)) in PENDING):
+        if mine is not None and not (until_final and _read_back(mine).state in PENDING):
             return mine
         if mine is None and time.monotonic() > told:
             told = float("inf")
@@ -192,5 +205,5 @@ def _look(forge: Forge, repository: Repository, sha: str, trouble: set[str]) -> 
         return {}
 
 
-def _said(posted: Posted) -> tuple[str, str]:
-    return posted.status.state, posted.status.description
+def _read_back(posted: Posted) -> StatusText:
+    return parse_status(posted.status.state, posted.status.description)

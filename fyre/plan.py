@@ -20,6 +20,7 @@ from fyre.repofile import BadFileError, Defaults
 from fyre.run import Commit, Record, Repository, Run
 from fyre.spec import Spec
 from fyre.status import Status
+from fyre.status_text import LOST_PREFIX, is_push_refusal, parse_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def _decide(run: Run, heard: Heard, observed: Observed, policy: Policy, now: flo
     twin = max(twins, key=lambda r: r.run.attempt, default=None)
     if twin is not None:
         return () if run.sha in twin.carried else (Carry(twin.run.key, run.sha),)
-    turned_away = posted is not None and access.by_push(posted.description)
+    turned_away = posted is not None and is_push_refusal(posted.state, posted.description)
     if posted is not None and not turned_away:
         return _forgotten(run, posted, observed)
     if known and not _asks_anew(run, known):
@@ -238,9 +239,9 @@ def _forgotten(run: Run, posted: Status, observed: Observed) -> Iterable[Action]
     """No engine knows it, the ledger does: leave it alone, but let no pending stand for ever, if it is ours."""
     if observed.ours not in (None, posted.target_url):
         return ()
-    if status.read_back(posted.state, posted.description) in state.PENDING:
+    if parse_status(posted.state, posted.description).state in state.PENDING:
         lost = Status(
-            run.context, state.on_github(state.State.ERROR), "lost: no engine knows it any more · /fyre rerun"
+            run.context, state.on_github(state.State.ERROR), f"{LOST_PREFIX}no engine knows it any more · /fyre rerun"
         )
         return (Post(run.sha, lost),)
     return ()

@@ -20,6 +20,7 @@ from fyre.receiver.reconcile import Sweep
 from fyre.run import Record, Repository
 from fyre.state import State
 from fyre.status import Status
+from fyre.status_text import parse_status
 
 SETTLES = 20.0
 """Seconds after a run's end before which it is left alone: the job that launched it may be posting that it goes on, and
@@ -91,6 +92,6 @@ class Reconcile(Dispatch):
 
 
 def _is_of(record: Record, said: Status) -> bool:
-    """Whether a status is what a run has come to, and not an attempt before it."""
-    attempt = record.run.attempt
-    return said.state == state.on_github(record.state) and (attempt == 1 or f"attempt {attempt}" in said.description)
+    """Whether a status is what a run has come to, and not another attempt at it."""
+    attempt = parse_status(said.state, said.description).attempt
+    return said.state == state.on_github(record.state) and attempt == record.run.attempt

@@ -1,4 +1,6 @@
-"""What a commit status says of a run: the one total function from a record to a status, and the way back. Pure.
+"""What a commit status says of a run: the one total function from a record to a status. Pure.
+
+``status_text`` holds the grammar of a description and the way back.
 
 GitHub's limits: ``state`` is one of four words, ``description`` holds 140 characters, none of which UTF-8 writes in
 four bytes, as most emoji; ``context`` holds 255.
@@ -12,6 +14,16 @@ from dataclasses import dataclass
 from fyre import images, state, units
 from fyre.run import Record
 from fyre.state import State
+from fyre.status_text import (
+    ATTEMPT,
+    CANCELLED_BY,
+    CARRIED_FROM,
+    NOT_LAUNCHED,
+    RAN_AT,
+    REFUSED,
+    SEPARATOR,
+    parse_status,
+)
 
 DESCRIPTION_MAX = 140
 """Characters that GitHub takes in a description; more is a 422."""
@@ -19,7 +31,6 @@ DESCRIPTION_MAX = 140
 MOVED_CONTEXT = "fyre/moved"
 """Where it is said that a Fyre-Id was launched on other code: never under the run's own context."""
 
-_SEPARATOR = " · "
 _JOINERS = "\u200d\ufe0f"
 _LAST = "\uffff"  # beyond it GitHub answers with a 422, "description doesn't accept 4-byte Unicode"
 
@@ -36,47 +47,48 @@ class Status:
 
 def of(record: Record, target_url: str = "", *, carried: bool = False) -> Status:
     """The status that a run's own SHA shows, or with ``carried`` one of the SHAs that share its outcome."""
-    shared = f"carried from {record.run.sha[:7]}" if carried else ""  # before the extras: ``read_back`` needs it
-    parts = [_outcome(record), _took(record), shared, *_extras(record)]
-    description = fit(_SEPARATOR.join(part for part in parts if part))
+    outcome = fit(_outcome(record))
+    description = _description(record, outcome, carried=carried)
+    read_back = parse_status(state.on_github(record.state), description)
+    expected = State.CARRIED if carried and record.state.final else record.state
+    if (read_back.state, read_back.attempt) != (expected, record.run.attempt):  # the reason has words of the grammar
+        outcome = f"{record.state}: {outcome.replace(SEPARATOR, '; ')}"
+        description = _description(record, outcome, carried=carried)
     return Status(record.run.context, state.on_github(record.state), description, target_url)
 
 
 def refused(context: str, reason: str) -> Status:
     """A run that will not be launched, and why."""
-    return Status(context, state.on_github(State.REFUSED), fit(f"refused: {reason}"))
+    return Status(context, state.on_github(State.REFUSED), fit(f"{REFUSED}{reason}"))
 
 
 def malformed(context: str, reason: str) -> Status:
     """A run that can't be understood, and why."""
-    return Status(context, state.on_github(State.ERROR), fit(f"not launched: {reason}"))
+    return Status(context, state.on_github(State.ERROR), fit(f"{NOT_LAUNCHED}{reason}"))
 
 
 def moved(ran_at: str) -> Status:
     """The trailer was launched before, on other code: an outcome never stands on code that did not produce it."""
-    return Status(MOVED_CONTEXT, state.on_github(State.MOVED), f"ran at {ran_at[:7]} · /fyre rerun")
+    return Status(MOVED_CONTEXT, state.on_github(State.MOVED), f"{RAN_AT}{ran_at[:7]}{SEPARATOR}/fyre rerun")
 
 
-def read_back(word: str, description: str) -> State:
-    """The state of ours behind a status of ours: GitHub's word says less than we know."""
-    first = description.split(" ", 1)[0].rstrip(":")
-    if word == "pending":
-        return State(first) if first in state.PENDING else State.QUEUED
-    if "carried from " in description:
-        return State.CARRIED
-    if word == "error":
-        special = {"refused": State.REFUSED, "cancelled": State.CANCELLED, "ran": State.MOVED}
-        return special.get(first, State.ERROR)
-    return State.SUCCEEDED if word == "success" else State.FAILED
+def _description(record: Record, outcome: str, *, carried: bool) -> str:
+    """The parts in their order; where there are too many, it is the outcome that makes room for what is read back."""
+    attempt = f"{ATTEMPT}{record.run.attempt}" if record.run.attempt > 1 else ""
+    shared = f"{CARRIED_FROM}{record.run.sha[:7]}" if carried else ""
+    parts = [part for part in (_took(record), shared, attempt) if part]
+    if shared or attempt:
+        outcome = fit(outcome, DESCRIPTION_MAX - sum(len(SEPARATOR + part) for part in parts))
+    return fit(SEPARATOR.join([outcome, *parts, *(part for part in _extras(record) if part)]))
 
 
-def fit(text: str) -> str:
-    """The text as one line that GitHub takes, within ``DESCRIPTION_MAX``, never cut inside a character."""
+def fit(text: str, most: int = DESCRIPTION_MAX) -> str:
+    """The text as one line that GitHub takes, within so many characters, never cut inside one."""
     line = " ".join(text.encode(errors="replace").decode().split())
     line = "".join(char if _taken(char) else "\ufffd" for char in line)
-    if len(line) <= DESCRIPTION_MAX:
+    if len(line) <= most:
         return line
-    end = DESCRIPTION_MAX - 1
+    end = most - 1
     while end and (unicodedata.combining(line[end]) or line[end] in _JOINERS or line[end - 1] == "\u200d"):
         end -= 1  # an accent or a joined emoji belongs to what stands before it
     return line[:end].rstrip() + "…"
@@ -94,11 +106,11 @@ def _outcome(record: Record) -> str:
         case State.SUCCEEDED | State.FAILED | State.ERROR:
             return record.reason or "error"
         case State.CANCELLED:
-            return f"cancelled by {record.cancelled_by or 'the engine'}"
+            return f"{CANCELLED_BY}{record.cancelled_by or 'the engine'}"
         case State.REFUSED:
-            return f"refused: {record.reason}"
+            return f"{REFUSED}{record.reason}"
         case State.QUEUED | State.STARTING | State.RUNNING | State.CARRIED | State.MOVED:
-            return str(record.state) + (_SEPARATOR + record.reason if record.reason else "")
+            return str(record.state) + (SEPARATOR + record.reason if record.reason else "")
 
 
 def _took(record: Record) -> str:
@@ -109,7 +121,6 @@ def _took(record: Record) -> str:
 
 def _extras(record: Record) -> list[str]:
     return [
-        f"attempt {record.run.attempt}" if record.run.attempt > 1 else "",
         f"try {record.tries}" if record.tries > 1 else "",
         " ".join(f"{key}={quantity}" for key, quantity in record.run.spec.resources)
         if "resources" not in record.unhonoured

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fyre import access, status
 from fyre.access import Fact, Facts, Load, Origin
 from fyre.policy import Policy
+from fyre.status_text import is_push_refusal
 
 TIP = Origin("ada", "refs/heads/main", at_tip=True)
 BELOW = Origin("ada", "refs/heads/main")
@@ -105,8 +106,8 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
     ]
     for reason in (*turned_away, *final):
         assert isinstance(reason, str)
-        said = status.refused("fyre/run", reason).description
-        assert access.by_push(said) == (reason in turned_away), said
+        said = status.refused("fyre/run", reason)
+        assert is_push_refusal(said.state, said.description) == (reason in turned_away), said
 
 
 @given(st.text(), st.sampled_from([access.ADMIN, "ask an admin of the repository", "sign, amend, push again"]))

@@ -10,6 +10,7 @@ from fyre import status
 from fyre.run import Record, Repository, Run
 from fyre.spec import Spec
 from fyre.state import PENDING, State
+from fyre.status_text import parse_status
 
 RUN = Run("k", Repository("http://forge/api", 1, "ada/lab"), "a" * 40, "b" * 40, (), "refs/heads/main", "ada", "run",
           Spec("make", resources=(("cpu", "4"),)), "d")  # fmt: skip
@@ -54,13 +55,13 @@ def test_a_description_says_first_what_a_person_wants_first(change: dict[str, ob
 def test_our_state_is_read_back_from_what_was_posted(state: State) -> None:
     record = replace(ENDED, state=state, cancelled_by="bob", reason="why" if state is State.REFUSED else "")
     said = status.of(record)
-    assert status.read_back(said.state, said.description) is state
+    assert parse_status(said.state, said.description).state is state
 
 
 def test_carried_and_moved_are_read_back() -> None:
     carried, moved = status.of(ENDED, carried=True), status.moved("c" * 40)
-    assert status.read_back(carried.state, carried.description) is State.CARRIED
-    assert status.read_back(moved.state, moved.description) is State.MOVED
+    assert parse_status(carried.state, carried.description).state is State.CARRIED
+    assert parse_status(moved.state, moved.description).state is State.MOVED
     assert (moved.context, moved.state) == ("fyre/moved", "error")
 
 
@@ -69,7 +70,7 @@ def test_many_resources_push_out_neither_the_outcome_nor_what_is_read_back() -> 
     crowded = replace(ENDED, run=replace(RUN, spec=replace(RUN.spec, resources=many)), image_id=DIGEST)
     said = status.of(crowded, carried=True)
     assert said.description.startswith("exit 0 · 12m 03s · carried from aaaaaaa · example.com/device-0=1")
-    assert status.read_back(said.state, said.description) is State.CARRIED
+    assert parse_status(said.state, said.description).state is State.CARRIED
 
 
 @given(st.text(max_size=400))

@@ -20,6 +20,7 @@ from fyre.policy import Policy
 from fyre.repofile import BadFileError, Defaults
 from fyre.run import Commit, Repository, Run
 from fyre.status import Status
+from fyre.status_text import NOT_LAUNCHED
 
 _SHA = "0" * 40  # of the commit that the message would be of
 _LACKS = {Fact.ROLE: "--permission", Fact.TEAM: "--team", Fact.SIGNATURE: "--verified or --unverified"}
@@ -117,7 +118,7 @@ def _malformed(heard: Heard, policy: Policy, now: float) -> Iterator[Answer]:
 
 
 def _words(status: Status) -> tuple[str, str]:
-    return "malformed", status.description.removeprefix("not launched: ")
+    return "malformed", status.description.removeprefix(NOT_LAUNCHED)
 
 
 def _answer(run: Run, heard: Heard, facts: Facts, policy: Policy, now: float) -> Answer:

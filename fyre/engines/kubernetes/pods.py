@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fyre.engines.kubernetes import names
+from fyre.status_text import TIMED_OUT
 
 Object = dict[str, Any]
 
@@ -59,7 +60,7 @@ def timed_out(pod: Object, timeout: float | None) -> bool:
     ended, begun = ended_at(pod), started_at(pod)
     took = ended - begun if ended is not None and begun is not None else 0.0
     told = str(terminated(pod).get("message", ""))
-    return bool(timeout) and told.startswith("timed out after ") and took >= (timeout or 0) - 1
+    return bool(timeout) and told.startswith(TIMED_OUT) and took >= (timeout or 0) - 1
 
 
 def has_output(pod: Object) -> bool:

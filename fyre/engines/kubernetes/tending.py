@@ -13,6 +13,7 @@ from fyre.engines.kubernetes import names, observe, pods
 from fyre.engines.kubernetes.pods import Object
 from fyre.errors import TryAgainError, UserError
 from fyre.run import Record
+from fyre.status_text import TIMED_OUT
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes.engine import KubernetesEngine
@@ -113,7 +114,7 @@ class Tender:
         # The container begins with the setup, and each command of that has the same timeout.
         most = (timeout or 0) * (1 + len(record.run.spec.setup)) + OVERDUE
         if timeout and time.monotonic() - self._running[key][1] > most:
-            self._engine.end(key, {names.GIVEN_UP: f"timed out after {units.text_of(timeout)}"})
+            self._engine.end(key, {names.GIVEN_UP: f"{TIMED_OUT}{units.text_of(timeout)}"})
 
     def _by_events(self, record: Record, job: Object, found: list[Object]) -> observe.Trouble | None:
         """What events say of a Job without a pod, or of a pod without a container."""

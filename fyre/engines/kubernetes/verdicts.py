@@ -12,6 +12,7 @@ from fyre.engines.kubernetes.pods import Object
 from fyre.run import Record
 from fyre.spec import Spec
 from fyre.state import State
+from fyre.status_text import TIMED_OUT
 
 
 def judged(seen: Record, job: Object, pod: Object | None, *, began: bool = False) -> Record:
@@ -26,7 +27,7 @@ def judged(seen: Record, job: Object, pod: Object | None, *, began: bool = False
     if pods.timed_out(pod, seen.run.spec.timeout):
         if not began:  # an image that is pulled for longer than manifests.START, say
             return replace(seen, state=State.ERROR, reason="its pod's deadline came before the command started")
-        text = f"timed out after {units.text_of(seen.run.spec.timeout or 0)}"
+        text = f"{TIMED_OUT}{units.text_of(seen.run.spec.timeout or 0)}"
         return replace(seen, state=State.FAILED, reason=text)
     why = _taken_away(pod, job, began=began) or _never_began(seen, pod)
     if not why and not pods.terminated(pod):
@@ -49,7 +50,7 @@ def _never_began(seen: Record, pod: Object) -> str:
 
 def _is_the_wrappers(spec: Spec, told: str, code: int | None) -> bool:
     """Whether ``command.sh`` would say that of this run: the command can write there too, and a status is public."""
-    if told == f"setup failed: timed out after {units.text_of(spec.timeout or 0)}":
+    if told == f"setup failed: {TIMED_OUT}{units.text_of(spec.timeout or 0)}":
         return bool(spec.setup)
     if code != names.NOT_STARTED:
         return False
