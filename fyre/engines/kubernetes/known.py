@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from fyre.engines.kubernetes import names, observe, pods
 from fyre.engines.kubernetes.pods import Object
 from fyre.run import Record, Run
 from fyre.state import State
+from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,14 @@ class Known:
         """Know a Job, unless a newer state of it is known; its run's key, or "" where it is none of ours."""
         job = pods.trimmed(job)
         with self._mutex:
-            run = None if self._is_known(job) else _run_of(job)  # read once: a Job is heard of many times
-            if run is None and not self._is_known(job):
-                name = job["metadata"]["name"]
-                log.warning("Job %s carries our labels and no run that can be read: left alone", name)
-                return ""
+            run = None
+            if not self._is_known(job):  # read once: a Job is heard of many times
+                try:
+                    run = _run_of(job)
+                except UnreadableError as error:
+                    why = f"it carries our labels and no run that can be read, so it is left alone: {error}"
+                    warn_once(f"Job {job['metadata']['name']}", why)
+                    return ""
             key: str = job["metadata"]["labels"][names.KEY]
             known = self._jobs.get(key)
             if known is not None and _version(known) > _version(job):
@@ -186,28 +190,34 @@ def _name(labels: dict[str, str]) -> str:
     return names.job(labels.get(names.INSTANCE, ""), labels.get(names.KEY, ""))
 
 
-def _run_of(job: Object) -> Run | None:
-    """The run that a Job is for; None where it is a copy, or where nobody can read it."""
-    about = job["metadata"]
-    if about["name"] != _name(about.get("labels") or {}):
-        return None
-    try:
-        return runs.from_json(json.loads(pods.notes(job)[names.RUN]))
-    except (KeyError, TypeError, ValueError):
-        return None
+def _run_of(job: Object) -> Run:
+    """The run that a Job is for. Raises ``UnreadableError``, also where it is a copy."""
+    about, labels = job["metadata"], job["metadata"].get("labels") or {}
+    if about["name"] != _name(labels):
+        raise UnreadableError("its name is another's, as that of a copy")
+    run = runs.from_json(parse_json(pods.notes(job).get(names.RUN, "")))
+    if run.key != labels.get(names.KEY):
+        raise UnreadableError("the run in it has another key")
+    return run
 
 
 def _clear(job: Object) -> None:
     """Let go of what is in the record by now, and of notes that somebody made unreadable."""
     notes = pods.notes(job)
     notes[names.RUN] = ""  # there are thousands
-    for name, read in ((names.OUTCOME, observe.read_outcome), (names.CARRIED, observe.read_carried)):
+    for name, read in _READERS.items():
         try:
             if name in notes:
                 read(notes[name])
-        except (TypeError, ValueError) as error:
-            log.warning("Job %s: annotation %s is not what Fyre wrote: %s", job["metadata"]["name"], name, error)
+        except UnreadableError as error:
+            warn_once(f"Job {job['metadata']['name']}: annotation {name}", f"it is not what Fyre wrote: {error}")
             del notes[name]
+
+
+_READERS: dict[str, Callable[[str], object]] = {
+    names.OUTCOME: observe.read_outcome,
+    names.CARRIED: observe.read_carried,
+}
 
 
 def _version(thing: Object) -> int:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fyre.engines.kubernetes import names, pods, verdicts
 from fyre.engines.kubernetes.pods import Object
-from fyre.run import Record
+from fyre.run import OUTCOME_FORM, Record
 from fyre.state import State
+from fyre.status_text import TIMED_OUT
+from fyre.stored_form import as_texts, parse_json
 
 IMAGE_TROUBLE = frozenset({
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
@@ -46,29 +48,18 @@ def record(before: Record, job: Object, found: Collection[Object], hint: str = "
 
 
 def read_outcome(text: str) -> dict[str, Any]:
-    """What ``outcome`` wrote, this version's or a later one's. Raises ``ValueError`` where that is nothing of ours."""
-    told = json.loads(text)
-    if not isinstance(told, dict) or "state" not in told:
-        raise ValueError("it holds no state")
-    return {**{name: told[name] for name in _OUTCOME if name in told}, "state": State(told["state"])}
+    """What ``outcome`` wrote, this version's or a later one's. Raises ``UnreadableError``."""
+    return OUTCOME_FORM.decode(parse_json(text))
 
 
 def read_carried(text: str) -> tuple[str, ...]:
-    """The SHAs that share an outcome. Raises ``ValueError`` where that is nothing of ours."""
-    found = json.loads(text)
-    if not isinstance(found, list) or not all(isinstance(sha, str) for sha in found):
-        raise ValueError("no list of SHAs")
-    return tuple(found)
+    """The SHAs that share an outcome. Raises ``UnreadableError``."""
+    return as_texts(parse_json(text))
 
 
 def outcome(record: Record) -> str:
     """The part of a record that is kept on the Job, as JSON."""
-    return json.dumps({name: getattr(record, name) for name in _OUTCOME}, separators=(",", ":"))
-
-
-_OUTCOME = [
-    f.name for f in fields(Record) if f.name not in ("run", "reported", "carried", "unhonoured", "cancelled_by")
-]
+    return json.dumps(OUTCOME_FORM.encode(record), separators=(",", ":"))
 
 
 def trouble(tries: Collection[Object]) -> Trouble | None:
@@ -162,7 +153,7 @@ def _put_to_an_end(seen: Record, job: Object, pod: Object | None) -> Record | No
         return _at(replace(seen, state=State.CANCELLED, reason=""), job, pod)
     if not given_up:
         return None
-    state = State.FAILED if given_up.startswith("timed out after ") else State.ERROR
+    state = State.FAILED if given_up.startswith(TIMED_OUT) else State.ERROR
     return _at(replace(seen, state=state, reason=given_up), job, pod)
 
 

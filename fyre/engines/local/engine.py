@@ -175,7 +175,8 @@ class LocalEngine:
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
         for left in self._work.iterdir():
-            if self._folder(left.name).ended() or left.name not in self._records:
+            # What can't be read may be a later version's, and still running.
+            if self._folder(left.name).ended() or not (self._runs / left.name).exists():
                 self._clean(left.name)
         processes.end_marked([key for key, record in self._records.items() if record.reason == LOST])
         self._prune()

@@ -13,6 +13,7 @@ from pathlib import Path
 from fyre.engines.local.records import Folder
 from fyre.errors import TryAgainError, UserError
 from fyre.run import Run
+from fyre.stored_form import UnreadableError
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def lock(path: Path) -> int:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        pid = os.read(file, 32).decode() or "?"
+        pid = os.read(file, 32).decode(errors="replace") or "?"
         os.close(file)
         raise UserError(
             f"another Fyre (pid {pid}) is using {path.parent}", hint="stop it, or use another --root"
@@ -66,6 +67,6 @@ def forget(path: Path) -> None:
 def _read(folder: Folder) -> Run | None:
     try:
         return folder.run()
-    except (KeyError, TypeError, ValueError):  # of another version, or torn after it started: left where it is
-        log.exception("%s can't be read; its run is not shown, and never started again", folder.path)
+    except UnreadableError as error:  # of another version, or torn after it started: left where it is
+        log.warning("%s can't be read; its run is not shown, and never started again: %s", folder.path, error)
         return None

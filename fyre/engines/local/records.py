@@ -23,11 +23,69 @@ from fyre import run as runs
 from fyre import units
 from fyre.engines.environment import environment
 from fyre.engines.local.supervisor import LOST
-from fyre.run import Record, Run
-from fyre.state import State
+from fyre.run import OUTCOME_FORM, Record, Run
+from fyre.state import PENDING, State
+from fyre.status_text import LOST_PREFIX
+from fyre.stored_form import (
+    StoredField,
+    StoredForm,
+    UnreadableError,
+    as_boolean,
+    as_integer,
+    as_moment,
+    as_number,
+    as_text,
+    as_text_map,
+    as_texts,
+    one_of,
+    or_null,
+    parse_json,
+    warn_once,
+)
 
 UNHONOURED = ("image", "resources", "secrets", "profile")
 """What a plain process on this machine can't be given."""
+
+PROGRESS_FORM = StoredForm(
+    "progress.json",
+    (
+        StoredField("state", "state", one_of(PENDING)),
+        StoredField("tries", "tries", as_integer),
+        StoredField("started_at", "started_at", or_null(as_moment)),
+    ),
+)
+"""The stored names of what a supervisor is doing; no truth hangs on it."""
+
+
+NOTES_FORM = StoredForm(
+    "notes.json",
+    (StoredField("reported", "reported", as_text), StoredField("carried", "carried", as_texts)),
+)
+"""The stored names of the ledger's notes."""
+
+JOB_FORM = StoredForm(
+    "job.json",
+    (
+        StoredField("sha", "sha", as_text, required=True),
+        StoredField("git_dir", "git_dir", as_text, required=True),
+        StoredField("work", "work", as_text, required=True),
+        StoredField("command", "command", as_text, required=True),
+        StoredField("setup", "setup", as_texts),
+        StoredField("workdir", "workdir", or_null(as_text)),
+        StoredField("timeout", "timeout", or_null(as_integer)),
+        StoredField("timeout_text", "timeout_text", as_text),
+        StoredField("retries", "retries", as_integer),
+        StoredField("env", "env", as_text_map, required=True),
+        StoredField("git_env", "git_env", as_text_map),
+        StoredField("grace", "grace", as_number),
+        StoredField("log_cap", "log_cap", as_integer),
+        StoredField("keep", "keep", as_boolean),
+    ),
+)
+"""The stored names of what a supervisor is to do: one version writes it at the launch, another may start it."""
+
+CANCEL_FORM = StoredForm("cancel", (StoredField("by", "by", as_text),))
+"""The stored name of who wants a run ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +114,14 @@ class Folder:
         return cls(final)
 
     def run(self) -> Run:
-        """What was launched. Raises ``KeyError``, ``TypeError`` or ``ValueError`` when that can't be read."""
-        return runs.from_json(self._read("run.json"))
+        """What was launched. Raises ``UnreadableError``."""
+        try:
+            run = runs.from_json(parse_json((self.path / "run.json").read_bytes()))
+        except FileNotFoundError as error:
+            raise UnreadableError("there is no run.json") from error
+        if run.key != self.path.name:
+            raise UnreadableError("the run in it has another key")
+        return run
 
     def record(self) -> Record:
         """What the folder says of the run."""
@@ -65,21 +129,14 @@ class Folder:
 
     def refresh(self, record: Record) -> Record:
         """The same record brought up to date with what its supervisor wrote."""
-        told = self._read("outcome.json") or self._read("progress.json")
         spec = record.run.spec
-        return replace(
-            record,
-            state=State(told.get("state", State.QUEUED)),
-            tries=told.get("tries", 0),
-            started_at=told.get("started_at"),
-            ended_at=told.get("ended_at"),
-            exit_code=told.get("exit_code"),
-            signal=told.get("signal"),
-            reason=told.get("reason") or "",
+        fresh = Record(
+            record.run,
             cancelled_by=self.cancelled_by(),
             unhonoured=tuple(name for name in UNHONOURED if getattr(spec, name)),
             **self._notes(),
         )
+        return replace(fresh, **(self._outcome() or self._progress()))
 
     def annotate(self, **notes: Any) -> None:  # noqa: ANN401 - what JSON holds
         """Replace notes of the ledger's, keeping the others."""
@@ -92,7 +149,8 @@ class Folder:
 
     def cancelled_by(self) -> str:
         """Who wants it ended, if anybody does."""
-        return str(self._read("cancel").get("by", ""))
+        by: str = CANCEL_FORM.decode_readable(self._read("cancel"))[0].get("by", "")
+        return by
 
     def ended(self) -> bool:
         """Whether there is an outcome."""
@@ -102,7 +160,7 @@ class Folder:
         """Whether a power loss took what was to be run, and it was not started."""
         if self.ended() or (self.path / "started").exists():
             return False
-        return not (self._read("run.json") and self._read("job.json"))
+        return self._is_torn("run.json") or self._is_torn("job.json")
 
     def has_room(self) -> bool:
         """Whether the disk has room for what a run needs to begin; a supervisor that finds none just dies."""
@@ -115,7 +173,7 @@ class Folder:
 
     def lost(self) -> bool:
         """Whether its supervisor died while the command may have been running."""
-        return self._read("outcome.json").get("reason") == LOST
+        return str((self._outcome() or {}).get("reason", "")).startswith(LOST_PREFIX)
 
     def log(self) -> str:
         """Where the log's segments begin."""
@@ -134,7 +192,8 @@ class Folder:
                 os.kill(pid, SIGTERM)
 
     def settle(self, now: float) -> bool:
-        """Give an outcome to a run without a supervisor: cancelled or lost; False when it may still be started."""
+        """Give an outcome to a run without a supervisor: cancelled, lost or not to be read; False when it may still be
+        started."""
         if self.ended():
             return True
         with _hold(self.path / "lock") as holder:  # nobody starts it while we look
@@ -144,6 +203,8 @@ class Folder:
                 self.conclude(now, State.ERROR, LOST)
             elif self.cancelled_by():
                 self.conclude(now, State.CANCELLED)
+            elif why := self._job_trouble():
+                self.conclude(now, State.ERROR, why)
             return self.ended()
 
     def conclude(self, now: float, state: State, reason: str = "") -> None:
@@ -151,17 +212,55 @@ class Folder:
         told = {"tries": 0, "started_at": None, **self._read("progress.json")}
         self._write("outcome.json", {**told, "ended_at": now, "state": state, "reason": reason})
 
+    def _outcome(self) -> dict[str, Any] | None:
+        """How it ended, as fields of its record; None while it has not. Where that can't be read, that is how."""
+        if not self.ended():
+            return None
+        try:
+            return OUTCOME_FORM.decode(self._read("outcome.json"))
+        except UnreadableError as error:  # of a later version, say: it knows, and tells where it is back
+            warn_once(f"{self.path}/outcome.json", str(error))
+            return {"state": State.ERROR, "reason": f"how it ended can't be read: {error}"}
+
+    def _progress(self) -> dict[str, Any]:
+        """What it is doing, as fields of its record; of a word that a later version has for it, what it comes to."""
+        said = self._read("progress.json")
+        found = PROGRESS_FORM.decode_readable(said)[0]
+        if said and "state" not in found:
+            found["state"] = State.RUNNING if found.get("started_at") is not None else State.STARTING
+        return found
+
     def _notes(self) -> dict[str, Any]:
-        notes = self._read("notes.json")
-        return {"reported": notes.get("reported", ""), "carried": tuple(notes.get("carried", ()))}
+        notes, wrong = NOTES_FORM.decode_readable(self._read("notes.json"))
+        for why in wrong:
+            warn_once(f"{self.path}/notes.json", why)
+        return notes
+
+    def _job_trouble(self) -> str:
+        """Why no supervisor can read what it is to do; "" where it can. What was cut short is seen to elsewhere."""
+        try:
+            JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
+        except OSError:
+            return ""
+        except UnreadableError as error:
+            return f"not started, what it is to do can't be read: {error}"
+        return ""
+
+    def _is_torn(self, name: str) -> bool:
+        """Whether a file is not there, or was cut short; what is whole and says nothing to us is another's."""
+        try:
+            parse_json((self.path / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, UnreadableError):
+            return True
+        return False
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
             with open(f"{self.path}/{name}", "rb") as file:  # noqa: PTH123 - 20,000 of them at a start
-                found = json.loads(file.read())
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # not there yet, or cut short by a power loss
+                found = parse_json(file.read())
+        except (FileNotFoundError, NotADirectoryError, UnreadableError):  # not there yet, or cut short by a power loss
             return {}
-        return dict(found)
+        return found if isinstance(found, dict) else {}
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         draft = self.path / f"{name}.{os.getpid()}"
@@ -172,14 +271,15 @@ class Folder:
 @contextmanager
 def _hold(path: Path) -> Iterator[int | None]:
     """Hold the lock and yield None; or yield the pid of the supervisor that holds it, 0 until it has written it."""
-    with path.open("a+", encoding="ascii") as file:
+    with path.open("a+", encoding="ascii", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             holder = None
             file.truncate(0)  # a dead supervisor's pid may be anybody's by now
         except BlockingIOError:
             file.seek(0)
-            holder = int(file.read() or 0)
+            said = file.read(32)
+            holder = int(said) if said.isdecimal() else 0
         yield holder
 
 

@@ -23,6 +23,20 @@ from fyre.engines.capped import Writer
 from fyre.engines.local import checkout, processes
 
 LOST = "lost: its supervisor died; the command may have run"
+_TIMED_OUT = "timed out after "
+"""Both begin as ``status_text`` has it, which this does not load: a supervisor is forked in a millisecond."""
+
+_JOB_DEFAULTS: dict[str, Any] = {
+    "setup": [],
+    "workdir": None,
+    "timeout": None,
+    "timeout_text": "its time",
+    "retries": 0,
+    "git_env": {},
+    "grace": 10.0,
+    "log_cap": 64 * 1024 * 1024,
+    "keep": False,
+}
 _RESERVE = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFTOVER_GRACE = 2.0  # seconds for what the command left behind to end after TERM
@@ -45,7 +59,8 @@ class Supervisor:
         self.tries = 0
         self.started_at: float | None = None
         with open(os.path.join(folder, "job.json"), encoding="utf-8") as file:
-            self.job: dict[str, Any] = json.load(file)
+            # The server has looked at it: ``records.JOB_FORM``. What a version before or after left out is as it was.
+            self.job: dict[str, Any] = {**_JOB_DEFAULTS, **json.load(file)}
         self.work = self.job["work"]
         self.env = {**os.environ, **self.job["env"]}  # the server's own was filtered before it came here
 
@@ -167,7 +182,7 @@ class Supervisor:
             self._say(f"ended {ended} process{'es' if ended > 1 else ''} that the command left behind")
         self._check_cancelled()
         if timed_out:
-            raise Ended({"state": "failed", "reason": f"timed out after {self.job['timeout_text']}"})
+            raise Ended({"state": "failed", "reason": f"{_TIMED_OUT}{self.job['timeout_text']}"})
         return code
 
     def _drain(self, pipe: int, wait: float | None) -> int:
