@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from fyre.embedded import pulls, pullshapes, shapes, telling
@@ -11,6 +10,7 @@ from fyre.embedded.commenting import BODY_MAX
 from fyre.embedded.notes import Record
 from fyre.embedded.rest import Answer, Call, invalid
 from fyre.embedded.shapes import Json
+from fyre.embedded.stored_notes import pull_to_json
 
 
 def post_comment(call: Call) -> Answer:
@@ -22,7 +22,7 @@ def post_comment(call: Call) -> Answer:
         raise invalid("body", "body can't be blank")
     record: Record = {"pull": pull.number, "user": who.login, "body": body, "created_at": shapes.moment(time.time())}
     record["id"] = call.forge.store.next_id()
-    event = telling.announce_comment(call.forge.store, bare, pull.blob, record, about=asdict(pull))
+    event = telling.announce_comment(call.forge.store, bare, pull.blob, record, about=pull_to_json(pull))
     with call.forge.turn(bare):
         call.forge.conversations.append(bare.git_dir, pull.blob, record, lambda _: None)
     telling.release_comment(call.forge.store, event)

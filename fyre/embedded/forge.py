@@ -15,6 +15,7 @@ from fyre.embedded.outbox import Outbox
 from fyre.embedded.pullshapes import CONVERSATIONS
 from fyre.embedded.repositories import Bare, Shelf
 from fyre.embedded.store import Store
+from fyre.embedded.stored_notes import CHECK_NOTE, COMMENT_NOTE, CONVERSATION_NOTE, STATUS_NOTE
 from fyre.errors import UserError
 from fyre.objects import Objects
 
@@ -37,10 +38,10 @@ class Forge:
         self.objects = Objects()
         self.shelf = Shelf(root / "repositories", self.store.next_id)
         self.shelf.root.mkdir(exist_ok=True)
-        self.statuses = Notes(STATUSES, self.objects)
-        self.comments = Notes(COMMENTS, self.objects)
-        self.checks = Notes(CHECKS, self.objects)
-        self.conversations = Notes(CONVERSATIONS, self.objects)
+        self.statuses = Notes(STATUSES, self.objects, STATUS_NOTE)
+        self.comments = Notes(COMMENTS, self.objects, COMMENT_NOTE)
+        self.checks = Notes(CHECKS, self.objects, CHECK_NOTE)
+        self.conversations = Notes(CONVERSATIONS, self.objects, CONVERSATION_NOTE)
         self.outbox = Outbox(self.store, self.shelf, self.objects, self.webhook_secret.encode())
         self._turns = [threading.Lock() for _ in range(32)]
         self._lock_file: int | None = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from fyre.embedded import loose
 from fyre.objects import Objects
+from fyre.stored_form import StoredForm, UnreadableError, parse_json, warn_once
 
 Record = dict[str, Any]
 
@@ -33,17 +34,18 @@ class Notes:
 
     ref: str  # refs/notes/fyre/statuses
     objects: Objects
+    form: StoredForm
 
     def read(self, git_dir: Path, sha: str) -> list[Record]:
-        """The records of a commit, oldest first; lines that are no JSON object are somebody else's and skipped."""
-        return _records(self._blob(git_dir, self.ref, sha))
+        """The records of a commit, oldest first; lines that are none of these are somebody else's and skipped."""
+        return self._records(self._blob(git_dir, self.ref, sha))
 
     def append(self, git_dir: Path, sha: str, record: Record, check: Callable[[list[Record]], None]) -> None:
         """Add a record; ``check`` sees those already there and may raise. Once this returns it is on disk."""
         with _RefLock(git_dir / self.ref) as lock:
             tip = self.objects.find(git_dir, self.ref)
             before = self._blob(git_dir, tip.sha, sha) if tip is not None else b""
-            check(_records(before))
+            check(self._records(before))
             line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
             blob = loose.write(git_dir, b"blob", before + line)
             tree = self._graft(git_dir, tip.sha if tip is not None else "", sha, blob)
@@ -61,7 +63,21 @@ class Notes:
                 yield from self._walk(git_dir, digest.hex(), sha)
             else:
                 blob = self.objects.find(git_dir, digest.hex())
-                yield from ((sha, record) for record in _records(blob.content if blob is not None else b""))
+                yield from ((sha, record) for record in self._records(blob.content if blob is not None else b""))
+
+    def _records(self, content: bytes) -> list[Record]:
+        found: list[Record] = []
+        for line in content.split(b"\n"):
+            if not line.startswith(b"{"):
+                continue
+            try:
+                record: Any = parse_json(line)
+                self.form.decode(record)
+            except UnreadableError as error:
+                warn_once(f"a line of {self.ref}", str(error))
+            else:
+                found.append(record)
+        return found
 
     def _blob(self, git_dir: Path, tip: str, sha: str) -> bytes:
         """A commit's note, at our own fan-out or where ``git notes`` would put it in a small or a huge tree."""
@@ -116,18 +132,6 @@ class _RefLock:
     def __exit__(self, failed: object, *_: object) -> None:
         if failed is not None:
             self._path.unlink(missing_ok=True)
-
-
-def _records(content: bytes) -> list[Record]:
-    found = []
-    for line in content.split(b"\n"):
-        try:
-            record = json.loads(line) if line.startswith(b"{") else None
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found
 
 
 def _commit(tree: str, parent: str) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict
 from itertools import count
 
 from fyre import git
@@ -18,7 +17,9 @@ from fyre.embedded.pullshapes import Pull, facts
 from fyre.embedded.repositories import Bare
 from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call, invalid
 from fyre.embedded.shapes import Json, Urls
+from fyre.embedded.stored_notes import pull_from_json, pull_to_json
 from fyre.embedded.tokens import User
+from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 _REF = "refs/fyre/pulls"  # hidden from pushes, as all below refs/fyre
 
@@ -28,7 +29,11 @@ def find(forge: Forge, bare: Bare, number: int) -> Pull:
     found = forge.objects.find(bare.git_dir, f"{_REF}/{number}")
     if found is None or found.type != "blob":
         raise ApiError(404, NOT_FOUND)
-    return Pull(**json.loads(found.content), blob=found.sha)
+    try:
+        return pull_from_json(parse_json(found.content), blob=found.sha)
+    except UnreadableError as error:
+        warn_once(f"{bare.name}'s {_REF}/{number}", str(error))
+        raise ApiError(404, NOT_FOUND) from error
 
 
 def head(forge: Forge, bare: Bare, pull: Pull) -> str:
@@ -74,7 +79,7 @@ def get_pull(call: Call) -> Answer:
 
 
 def _write(bare: Bare, pull: Pull) -> None:
-    kept = {key: value for key, value in asdict(pull).items() if key != "blob"}
+    kept = {name: value for name, value in pull_to_json(pull).items() if name != "blob"}
     blob = loose.write(bare.git_dir, b"blob", json.dumps(kept).encode())
     where = bare.git_dir / _REF / str(pull.number)
     where.parent.mkdir(parents=True, exist_ok=True)

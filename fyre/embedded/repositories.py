@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fyre.stored_form import StoredField, StoredForm, UnreadableError, as_integer, as_moment, parse_json, warn_once
+
 _PART = re.compile(r"(?![.-])[A-Za-z0-9._-]{1,100}", re.ASCII)
 
 _CONFIG = """\
@@ -40,6 +42,14 @@ _CONFIG = """\
 
 _FACTS = "fyre.json"
 """Beside HEAD: the numeric id that stays for good, and the time of birth."""
+
+_REPOSITORY_FACTS = StoredForm(
+    "a repository's facts",
+    (
+        StoredField("id", "id", as_integer, required=True),
+        StoredField("created_at", "created_at", as_moment, required=True),
+    ),
+)
 
 
 class BadNameError(ValueError):
@@ -87,8 +97,11 @@ class Shelf:
         """The repository of that name; None when there is none, or the name is no name."""
         try:
             where = self.git_dir(name)
-            facts = json.loads((where / _FACTS).read_bytes())
+            facts = _REPOSITORY_FACTS.decode(parse_json((where / _FACTS).read_bytes()))
         except (BadNameError, FileNotFoundError, NotADirectoryError):
+            return None
+        except UnreadableError as error:  # it stays as it is, for whoever can read it
+            warn_once(str(where / _FACTS), str(error))
             return None
         return Bare(name, where, facts["id"], facts["created_at"])
 

@@ -6,12 +6,36 @@ again from the reflogs, at the price of delivering events twice (with the same G
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the schema. ``user_version`` is 0 for the first; a later one that this can't use raises it above ``VERSION``.
+
+A later schema that this can use adds tables, or columns that have a default.
+"""
+
+_UNUSABLE = frozenset({"SQLITE_ERROR", "SQLITE_NOTADB", "SQLITE_CORRUPT"})
+"""What SQLite says of a file that is no database, or has other tables; anything else is the machine's trouble."""
+
+DELIVERY_COLUMNS = (
+    "id, repo, seq, guid, event, action, at, duration, redelivery, status, status_code, payload, response"
+)
+"""By name: a later version may have more of them."""
+
+_COLUMNS = (
+    "select next from sequence",
+    "select repo, ref, stamp, offset, line, sha, tip from positions",
+    "select seq, repo, guid, event, ref, before, after, actor, at, forced, detail, delivered from events",
+    f"select {DELIVERY_COLUMNS} from deliveries",  # noqa: S608 - our own words
+)
 
 _SCHEMA = """
 create table if not exists sequence (next integer not null);
@@ -54,13 +78,16 @@ class Store:
     """The forge's database. Thread-safe: one connection behind one lock."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._db.row_factory = sqlite3.Row
+        """One that this version can't use is set aside, and another begun."""
         self._lock = threading.RLock()
         self._ids = iter(range(0))
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = normal")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db = _opened(path)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "SQLITE_ERROR") not in _UNUSABLE:
+                raise
+            _set_aside(path, str(error))
+            self._db = _opened(path)
         path.chmod(0o600)
 
     @contextmanager
@@ -102,3 +129,35 @@ class Store:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The database with its tables. Raises ``sqlite3.DatabaseError``."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    try:
+        db.row_factory = sqlite3.Row
+        _check_version(db.execute("pragma user_version").fetchone()[0])
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = normal")
+        db.executescript(_SCHEMA)
+        for query in _COLUMNS:
+            db.execute(f"{query} limit 0")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check_version(version: int) -> None:
+    if version > VERSION:
+        raise sqlite3.DatabaseError(f"its version is {version}, this Fyre uses up to {VERSION}")
+
+
+def _set_aside(path: Path, why: str) -> None:
+    """Rename a database that can't be used; all that is in it can be made again, see above."""
+    aside = path.with_name(f"{path.name}.{int(time.time())}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    log.warning("%s can't be used (%s): it is kept as %s, and events may be told twice", path, why, aside.name)

@@ -11,29 +11,34 @@ import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fyre.embedded import checkshapes, payloads, post, pullshapes, tokens
 from fyre.embedded.comments import COMMENTS, shape
 from fyre.embedded.notes import Notes, Record
 from fyre.embedded.payloads import HEADS, Pushed
 from fyre.embedded.post import Answer, Sender
-from fyre.embedded.pullshapes import CONVERSATIONS, Pull
+from fyre.embedded.pullshapes import CONVERSATIONS
 from fyre.embedded.repositories import Bare, Shelf
 from fyre.embedded.shapes import Json, Urls
-from fyre.embedded.store import DELIVERIES_KEPT, Store
+from fyre.embedded.store import DELIVERIES_KEPT, DELIVERY_COLUMNS, Store
+from fyre.embedded.stored_notes import CHECK_NOTE, COMMENT_NOTE, CONVERSATION_NOTE, pull_from_json
 from fyre.embedded.tokens import User
 from fyre.git import ZERO
 from fyre.objects import Objects
+from fyre.stored_form import StoredForm, UnreadableError, parse_json
 
 log = logging.getLogger(__name__)
 
 UNDELIVERED, DELIVERED, WRITING = 0, 1, -1
 """An event's ``delivered``; ``WRITING`` is a comment whose note is not on disk yet."""
 
-_KEPT = {"commit_comment": COMMENTS, "issue_comment": CONVERSATIONS}
+_KEPT = {"commit_comment": (COMMENTS, COMMENT_NOTE), "issue_comment": (CONVERSATIONS, CONVERSATION_NOTE)}
 """Which notes an event's comment is among."""
 
 _ACTIONS = {"push": None, "check_run": "rerequested"}
+
+_INSERT = f"insert into deliveries ({DELIVERY_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
 
 _SENSELESS = frozenset({400, 413, 422})
 """Answers that another attempt at the same bytes can't change. Anything else that is not 2xx may pass."""
@@ -54,8 +59,14 @@ class Teller:
         return rows[0] if rows else None
 
     def tell(self, bare: Bare, event: sqlite3.Row) -> bool:
-        """Deliver an event; False when it has to be told again later."""
-        body = payloads.encode(self._payload(bare, event))
+        """Deliver an event; False when it has to be told again later. One that can't be read is left out."""
+        try:
+            body = payloads.encode(self._payload(bare, event))
+        except UnreadableError as error:
+            log.warning("webhook %s of %s is left out: %s", event["guid"], bare.name, error)
+            with self.store.transaction() as db:
+                self._settle(db, bare, event)
+            return True
         answer = self._post(bare, event["event"], event["guid"], body)
         settled = 200 <= answer.code < 300 or answer.code in _SENSELESS
         if not 200 <= answer.code < 300:
@@ -85,15 +96,15 @@ class Teller:
     def _payload(self, bare: Bare, event: sqlite3.Row) -> Json:
         actor = user(event["actor"])
         if event["event"] == "commit_comment":
-            comment = json.loads(event["detail"])
+            comment = _detail(event, COMMENT_NOTE)
             return payloads.commit_comment(bare, shape(bare, event["after"], comment, self.urls), actor, self.urls)
         if event["event"] == "issue_comment":
-            told = json.loads(event["detail"])
-            issue = pullshapes.issue(bare, Pull(**told["about"]), self.urls)
+            told = _detail(event, CONVERSATION_NOTE)
+            issue = pullshapes.issue(bare, pull_from_json(told.get("about")), self.urls)
             comment = pullshapes.comment(bare, told, self.urls)
             return payloads.commit_comment(bare, comment, actor, self.urls) | {"issue": issue}
         if event["event"] == "check_run":
-            check = checkshapes.shape(bare, event["after"], json.loads(event["detail"]), self.urls)
+            check = checkshapes.shape(bare, event["after"], _detail(event, CHECK_NOTE), self.urls)
             return payloads.check_run(bare, check, actor, self.urls)
         tips = self.store.ask(
             "select ref, tip from positions where repo = ? and ref like ? and ref != ? and tip != ''",
@@ -121,7 +132,7 @@ class Teller:
         )  # fmt: skip
 
         def write(db: sqlite3.Connection) -> None:
-            db.execute("insert into deliveries values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            db.execute(_INSERT, values)
             db.execute(
                 "delete from deliveries where repo = ?1 and id <="
                 " (select id from deliveries where repo = ?1 order by id desc limit 1 offset ?2)",
@@ -175,17 +186,34 @@ def release_comment(store: Store, event: int) -> None:
 
 def settle_comments(store: Store, shelf: Shelf, objects: Objects) -> None:
     """After a crash: comments that were made are told, those that never came to be are forgotten."""
-    notes = {event: Notes(ref, objects) for event, ref in _KEPT.items()}
+    notes = {event: Notes(ref, objects, form) for event, (ref, form) in _KEPT.items()}
     rows = store.ask("select * from events where delivered = ?", WRITING)
     bares = {bare.id: bare for bare in shelf} if rows else {}
     for row in rows:
-        bare, comment = bares.get(row["repo"]), json.loads(row["detail"])
-        kept = notes[row["event"]].read(bare.git_dir, row["after"]) if bare is not None else []
-        if any(one.get("id") == comment["id"] for one in kept):
+        bare, about = bares.get(row["repo"]), notes.get(row["event"])
+        kept = about.read(bare.git_dir, row["after"]) if bare is not None and about is not None else []
+        if any(one.get("id") == _comment_id(row) for one in kept):
             release_comment(store, row["seq"])
         else:
             with store.transaction() as db:
                 db.execute("delete from events where seq = ?", (row["seq"],))
+
+
+def _detail(event: sqlite3.Row, form: StoredForm) -> Record:
+    """What an event says of its comment or check run. Raises ``UnreadableError``."""
+    found: Any = parse_json(event["detail"])
+    form.decode(found)
+    return dict(found)
+
+
+def _comment_id(event: sqlite3.Row) -> int | None:
+    """The id of an event's comment; None where that can't be read, and so never came to be."""
+    try:
+        found = _detail(event, COMMENT_NOTE).get("id")
+    except UnreadableError as error:
+        log.warning("webhook %s is left out: %s", event["guid"], error)
+        return None
+    return found if isinstance(found, int) else None
 
 
 def user(actor: str) -> User:

@@ -60,7 +60,7 @@ def test_garbage_is_collected_when_it_is_idle(tmp_path: Path, repo: Path, git: C
     git("push", "-q", str(bare.git_dir), "main", cwd=repo)
     sha = git("rev-parse", "main", cwd=repo)
     for number in range(5):
-        forge.statuses.append(bare.git_dir, sha, {"id": number}, lambda _: None)
+        forge.statuses.append(bare.git_dir, sha, {"id": number, "state": "pending"}, lambda _: None)
     assert not housekeeping.due(bare.git_dir, time.time())
     crowd = bare.git_dir / "objects/17"
     crowd.mkdir(exist_ok=True)
@@ -73,7 +73,7 @@ def test_garbage_is_collected_when_it_is_idle(tmp_path: Path, repo: Path, git: C
     housekeeping.pack(bare.git_dir, threading.Event())
     assert list((bare.git_dir / "objects/pack").glob("*.pack"))
     assert [one["id"] for one in forge.statuses.read(bare.git_dir, sha)] == list(range(5))
-    forge.statuses.append(bare.git_dir, sha, {"id": 5}, lambda _: None)
+    forge.statuses.append(bare.git_dir, sha, {"id": 5, "state": "pending"}, lambda _: None)
     assert len(forge.statuses.read(bare.git_dir, sha)) == 6
     reflog = subprocess.run(["git", "reflog", "show", "main"], cwd=bare.git_dir, capture_output=True, check=True)
     assert reflog.stdout.count(b"\n") == 1
