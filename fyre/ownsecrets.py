@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from fyre.errors import UserError
 from fyre.secretfile import Secret
 
 Own = Callable[[str], bytes]
@@ -35,7 +36,11 @@ def kept_in(folder: Path) -> Own:
 
 def instance(own: Own) -> str:
     """The name that a receiver's Jobs carry: no secret, and another one where the secrets are others."""
-    return f"fyre-{own('instance')[:8].decode()}"
+    try:
+        return f"fyre-{own('instance')[:8].decode()}"
+    except UnicodeDecodeError as error:  # going on under another name would have all runs of before taken for lost
+        hint = "the file `instance` in the state's folder: put it back as it was; its Jobs' names say how it began"
+        raise UserError("the instance's name is not what Fyre wrote", hint=hint) from error
 
 
 def derived(key: Secret) -> Own:

@@ -47,8 +47,11 @@ def grant(secrets: Sequence[bytes], key: str, now: float) -> Grant | None:
         return None
     if not any(hmac.compare_digest(_mac(secret, payload), mac) for secret in secrets if secret):
         return None
-    expires, ids, run_key = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode().split(":", 2)
-    found = Grant(frozenset(int(number) for number in ids.split(",") if number), run_key, float(expires))
+    try:
+        expires, ids, run_key = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode().split(":", 2)
+        found = Grant(frozenset(int(number) for number in ids.split(",") if number), run_key, float(expires))
+    except ValueError:  # signed by a Fyre that says it otherwise
+        return None
     return found if now < found.expires else None
 
 

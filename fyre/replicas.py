@@ -103,7 +103,9 @@ class Replica:
         if len(addresses) != len(self._doors) or addresses == self._addresses:
             return None
         split = [address.rpartition(":") for address in addresses]
-        if not all(port.isdecimal() and int(port) < 65536 for _, _, port in split):  # a lease that is not of ours
+        if not all(
+            port.isdecimal() and len(port) <= 5 and int(port) < 65536 for _, _, port in split
+        ):  # a lease that is not of ours
             return None
         return [(host.strip("[]"), int(port)) for host, _, port in split]
 
