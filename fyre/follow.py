@@ -20,7 +20,7 @@ from fyre.remote import Remote
 from fyre.run import Repository
 from fyre.state import PENDING, State
 from fyre.status_text import StatusText, parse_status
-from fyre.stored_form import StoredField, StoredForm, as_integer, one_of, or_null
+from fyre.stored_form import StoredField, StoredForm, as_integer, as_text, one_of, or_null
 
 PREFIX = "fyre/"
 PAGE_TIMEOUT = 5
@@ -88,10 +88,10 @@ def _row(sha: str, posted: Posted, commands: dict[str, str]) -> dict[str, Any]:
         "exit_code": 0 if text.state is State.SUCCEEDED else None,
         "log_url": said.target_url,
     }
-    facts = page(said.target_url)
+    facts = _PAGE.decode_readable(page(said.target_url))[0]
     if text.state is State.CARRIED:  # the page tells of the SHA that ran; this one only shares its outcome
         facts = {key: value for key, value in facts.items() if key not in ("sha", "state", "description")}
-    return row | {key: value for key, value in facts.items() if key in row}
+    return row | {key: str(value) if key == "state" else value for key, value in facts.items() if key in row}
 
 
 def page(url: str) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def follow(remote: Remote, sha: str, context: str, out: IO[bytes] | None = None)
 def code_of(posted: Posted) -> int:
     """The exit code that a final status stands for; says the reason on stderr when it is not the command's own."""
     text = _read_back(posted)
-    state, facts = text.state, _OUTCOME.decode_readable(page(posted.status.target_url))[0]
+    state, facts = text.state, _PAGE.decode_readable(page(posted.status.target_url))[0]
     if state is State.CARRIED:
         state = facts.get("state", State.SUCCEEDED if posted.status.state == "success" else State.FAILED)
     if state is State.SUCCEEDED:
@@ -139,15 +139,24 @@ def code_of(posted: Posted) -> int:
     return int(facts.get("exit_code") or text.exit_code or 1)
 
 
-_OUTCOME = StoredForm(
+_PAGE = StoredForm(
     "a run's page",
     (
+        StoredField("sha", "sha", as_text),
+        StoredField("name", "name", as_text),
+        StoredField("command", "command", as_text),
         StoredField("state", "state", one_of(State)),
+        StoredField("description", "description", as_text),
+        StoredField("attempt", "attempt", as_integer),
+        StoredField("started_at", "started_at", or_null(as_text)),
+        StoredField("ended_at", "ended_at", or_null(as_text)),
         StoredField("exit_code", "exit_code", or_null(as_integer)),
         StoredField("signal", "signal", or_null(as_integer)),
+        StoredField("log_url", "log_url", as_text),
     ),
 )
-"""What a run's page says of its end: a receiver of another version may have written it."""
+"""What a run's page says: a receiver of another version may have written it, and what we can't read of it is left out.
+"""
 
 
 def stream(url: str, out: IO[bytes]) -> None:

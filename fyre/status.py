@@ -47,12 +47,13 @@ class Status:
 
 def of(record: Record, target_url: str = "", *, carried: bool = False) -> Status:
     """The status that a run's own SHA shows, or with ``carried`` one of the SHAs that share its outcome."""
-    outcome = fit(_outcome(record))
+    outcome = fit(_outcome(record)) or str(record.state)  # a reason of blanks is none
     description = _description(record, outcome, carried=carried)
     read_back = parse_status(state.on_github(record.state), description)
     expected = State.CARRIED if carried and record.state.final else record.state
     if (read_back.state, read_back.attempt) != (expected, record.run.attempt):  # the reason has words of the grammar
-        outcome = f"{record.state}: {outcome.replace(SEPARATOR, '; ')}"
+        outcome = outcome.replace(SEPARATOR.strip(), ";")
+        outcome = f"{record.state}: {outcome}" if record.state is State.ERROR else outcome
         description = _description(record, outcome, carried=carried)
     return Status(record.run.context, state.on_github(record.state), description, target_url)
 

@@ -104,6 +104,6 @@ def _state(github_state: str, outcome: str, parts: list[str]) -> State:
 
 
 def _of_error(outcome: str) -> State:
-    if outcome.startswith(CANCELLED_BY):
+    if outcome.startswith(CANCELLED_BY.rstrip()):
         return State.CANCELLED
     return State.MOVED if _MOVED.fullmatch(outcome) else State.ERROR
