@@ -76,7 +76,7 @@ class StoredForm:
 
     def decode(self, data: object) -> dict[str, Any]:
         """Return the attributes that stand in ``data``. Raises ``UnreadableError``."""
-        given = self._members(data)
+        given = self.members(data)
         missing = [field.name for field in self.fields if field.required and field.name not in given]
         if missing:
             raise UnreadableError(f"{self.what} lacks {', '.join(missing)}")
@@ -85,7 +85,7 @@ class StoredForm:
     def decode_readable(self, data: object) -> tuple[dict[str, Any], list[str]]:
         """Return the attributes that can be read, and what is wrong with the others; never raises."""
         try:
-            given = self._members(data)
+            given = self.members(data)
         except UnreadableError as error:
             return {}, [str(error)]
         readable: dict[str, Any] = {}
@@ -105,7 +105,8 @@ class StoredForm:
         known = {VERSION, *(field.name for field in self.fields)}
         return tuple((name, json.dumps(value)) for name, value in data.items() if name not in known)
 
-    def _members(self, data: object) -> dict[str, Any]:
+    def members(self, data: object) -> dict[str, Any]:
+        """Return the members of an object of a version that can be read. Raises ``UnreadableError``."""
         if not isinstance(data, dict):
             raise UnreadableError(f"{self.what} is no JSON object")
         version = data.get(VERSION, 1)

@@ -139,8 +139,12 @@ class Folder:
         return replace(fresh, **(self._outcome() or self._progress()))
 
     def annotate(self, **notes: Any) -> None:  # noqa: ANN401 - what JSON holds
-        """Replace notes of the ledger's, keeping the others."""
-        self._write("notes.json", self._read("notes.json") | notes)
+        """Replace notes of the ledger's, keeping the others; what this version can't read it writes anew."""
+        try:
+            before = NOTES_FORM.members(self._read("notes.json"))
+        except UnreadableError:
+            before = {}
+        self._write("notes.json", before | notes)
 
     def cancel(self, by: str) -> None:
         """Write down who wants it ended, before anything is done about it; the first to ask is remembered."""
