@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from fyre.policy import Policy
 from fyre.run import Repository
 from fyre.wiring import Up
 from tests.conftest import git
@@ -184,6 +185,24 @@ def test_a_branch_is_compared_with_the_default_one(person: Person) -> None:
     shas = [person.commit("Fyre-Run: true") for _ in range(3)]
     person.push("topic")
     assert [person.final(sha)["state"] for sha in shas] == ["success"] * 3
+
+
+def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_not(person: Person) -> None:
+    """Its push lists the commits that the repository did not have; those below them are found by comparing it."""
+    person.up.receiver.hands.policy = Policy(refs=("main", "release/*"))
+    person.git("checkout", "-q", "-b", "topic")
+    had = person.commit("Fyre-Run: true")
+    person.push("topic")
+    assert person.final(had)["description"].startswith("refused: branch topic may not launch")
+    person.git("checkout", "-q", "-b", "release/1")
+    new = person.commit("Fyre-Run: true")
+    person.push("release/1")
+    assert person.final(new)["state"] == "success"
+    until(lambda: person.final(had)["state"] == "success")
+    hook = person.api("/hooks")[0]["id"]
+    pushes = [one["id"] for one in person.api(f"/hooks/{hook}/deliveries") if one["event"] == "push"]
+    told = [person.api(f"/hooks/{hook}/deliveries/{one}")["request"]["payload"] for one in pushes]
+    assert [[commit["id"] for commit in one["commits"]] for one in told if one["ref"].endswith("release/1")] == [[new]]
 
 
 def test_a_first_push_to_a_repository_runs_all_its_new_commits(up: Up, repo: Path) -> None:
