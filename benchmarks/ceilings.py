@@ -36,7 +36,7 @@ from fyre.engines.index import Index
 from fyre.ledger import Ledger
 from fyre.mirrors import Mirrors
 from fyre.pacing import GITHUB, Pace, Told
-from fyre.receiver.hands import Hands
+from fyre.receiver.hands import Executor
 from fyre.receiver.reconcile import Receiver, Sweep
 from fyre.run import Record, Repository, Run
 from fyre.state import State
@@ -186,7 +186,7 @@ def scene(folder: Path, count: int, before: int, *, says_when: bool) -> dict[str
         index, mirrors = Index(engine), Mirrors(lambda r: embedded.git_dir(r.name))
         ledger = Ledger(forge, engine, index, lambda key: f"{base}/{key}", turns=turns)
         ledger.start()
-        receiver = Receiver(Hands(forge, mirrors, engine, index, ledger))
+        receiver = Receiver(Executor(forge, mirrors, engine, index, ledger))
         receiver.deal_with(Sweep())
         start, clock.held = clock.now, False
         while not all(record.reported and "pending" not in record.reported for record in engine.records()):

@@ -131,7 +131,7 @@ def await_idle(notes: Notebook) -> None:
 
 def nothing_to_do(up: wiring.Up) -> bool:
     """Whether the first sweep is over, every delivery is taken, and neither the ledger nor the engine has work."""
-    receiver, ledger, outbox = up.receiver, up.receiver.hands.ledger, up.embedded.outbox
+    receiver, ledger, outbox = up.receiver, up.receiver.executor.ledger, up.embedded.outbox
     heard = bool(receiver._swept) and not receiver._events.qsize() and not receiver._later
     waits = any(any(lane.waiting.values()) for lane in ledger.turns._lanes.values()) or ledger._wanted
     return heard and not (waits or outbox._busy) and up.engine.chores.idle()  # type: ignore[attr-defined]

@@ -100,7 +100,7 @@ def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state
     from fyre.policy import Policy
     from fyre.profiles import Profile
     from fyre.receiver.app import Door
-    from fyre.receiver.hands import Hands
+    from fyre.receiver.hands import Executor
     from fyre.receiver.reconcile import Receiver
 
     policy = Policy(namespace=namespace, profiles={"default": Profile(image="example.org/image:1")})
@@ -109,7 +109,7 @@ def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state
     engine = KubernetesEngine(api, Path(state), policy=policy, delivery=delivery, checkout_image="example.org/git:1")
     forge, index = Quiet(REPOSITORY.forge, lambda: ""), Index(engine)
     ledger = Ledger(forge, engine, index, lambda key: f"http://pages/{key}")
-    receiver = Receiver(Hands(forge, Mirrors(lambda _: Path(git_dir)), engine, index, ledger, policy))
+    receiver = Receiver(Executor(forge, Mirrors(lambda _: Path(git_dir)), engine, index, ledger, policy))
     receiver.start()
     door = Door(forge.url, lambda: [SECRET], receiver.hear)
     listening = socket.create_server(("127.0.0.1", 0))

@@ -32,6 +32,7 @@ from fyre.policy import Policy
 from fyre.profiles import Profile
 from fyre.run import Record, Repository, Run
 from fyre.state import State
+from fyre.trigger import Trigger, TriggerKind
 
 if TYPE_CHECKING:
     from tests.cluster.access import Admin
@@ -57,8 +58,11 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
         place.git("push", "-q", "origin", "main", cwd=path)
         for sha in shas:
             commit = mirrors.commit(repository, sha)
-            heard = plan.Heard(repository, commit, "refs/heads/main", "ada", asked.read(commit.message), tip=sha)
-            (launch,) = plan.plan(heard, plan.Observed(posted={}), policy, time.time())
+            trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", sha)
+            event = plan.CommitEvent(repository, commit, trigger, asked.read(commit.message))
+            decision = plan.plan(event, plan.ObservedState(own_statuses={}), policy, time.time())
+            assert isinstance(decision, plan.Decision)
+            (launch,) = decision.actions
             assert isinstance(launch, plan.Launch)
             yield launch.run
     mirrors.close()

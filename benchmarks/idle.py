@@ -38,7 +38,7 @@ from fyre.forge import Forge
 from fyre.ledger import Ledger
 from fyre.mirrors import Mirrors
 from fyre.pacing import Ceilings
-from fyre.receiver.hands import Hands
+from fyre.receiver.hands import Executor
 from fyre.receiver.reconcile import Receiver, Sweep
 from tests import apps
 
@@ -176,7 +176,7 @@ def receiver(folder: Path, on: Served, forge: Forge) -> Iterator[Receiver]:
     ledger = Ledger(forge, engine, index, lambda key: f"{on.url}/{key}")
     ledger.start()
     try:
-        yield Receiver(Hands(forge, mirrors, engine, index, ledger, clock=on.clock))
+        yield Receiver(Executor(forge, mirrors, engine, index, ledger, clock=on.clock))
     finally:
         ledger.stop()
         engine.close()
@@ -198,7 +198,7 @@ def scene(folder: Path, repositories: int, sweeps: int, forge_of: Callable[[Serv
             place.git("reset", "--quiet", "--hard", base, cwd=path)
             push(on, path, number, "Change\n\nFyre-Run: true\n" if number < RUNS else "Change\n")
         first = counted(on, lambda: first_pass(sweeper))
-        engine = sweeper.hands.engine
+        engine = sweeper.executor.engine
         posted = len(engine.records())
         begun = time.perf_counter()
         before = on.ceiled.counted
@@ -227,7 +227,7 @@ def first_pass(sweeper: Receiver) -> None:
     push by its statuses, too.
     """
     sweeper.deal_with(Sweep())
-    while not all("succeeded" in record.reported for record in sweeper.hands.engine.records()):
+    while not all("succeeded" in record.reported for record in sweeper.executor.engine.records()):
         time.sleep(0.05)
     sweeper.deal_with(Sweep())
 

@@ -11,7 +11,7 @@ from fyre.forge import Forge
 from fyre.ledger import Ledger
 from fyre.policy import Policy
 from fyre.receiver.app import Door
-from fyre.receiver.hands import Hands, Source
+from fyre.receiver.hands import CommitReader, Executor
 from fyre.receiver.pages import Pages
 from fyre.receiver.reconcile import Receiver
 
@@ -23,7 +23,7 @@ class Assembly:
         self,
         *,
         forge: Forge,
-        source: Source,
+        source: CommitReader,
         engine: Engine,
         policy: Policy,
         url: Callable[[], str],  # of the pages, as browsers reach them
@@ -35,5 +35,5 @@ class Assembly:
         self.pages = Pages(engine, pages_secret, url)
         beside = CheckRuns(forge, engine.log, policy) if checks else None
         self.ledger = Ledger(forge, engine, index, self.pages.url, beside)
-        self.receiver = Receiver(Hands(forge, source, engine, index, self.ledger, policy))
+        self.receiver = Receiver(Executor(forge, source, engine, index, self.ledger, policy))
         self.door = Door(forge.url, webhook_secrets, self.receiver.hear)

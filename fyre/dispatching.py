@@ -24,7 +24,7 @@ from fyre.policy import Policy
 from fyre.receiver import webhook
 from fyre.receiver.clones import Clones
 from fyre.receiver.fetched import Fetched
-from fyre.receiver.hands import Hands
+from fyre.receiver.hands import Executor
 from fyre.receiver.reconcile import Receiver
 from fyre.run import Record, Repository, Run
 from fyre.state import State
@@ -155,8 +155,9 @@ class Dispatch:
         self.mine = self._launching.launched
         self.ledger = Book(forge, Part(self.engine, self.mine), index, self.page)
         # Who waits for its runs to end knows those alone, also on a cluster; jobs that do not wait know each other's.
-        ours = flow.run_url if wait else None
-        self.receiver = Receiver(Hands(forge, self._source, self._launching, index, self.ledger, policy, ours=ours))
+        own_run_url = flow.run_url if wait else None
+        executor = Executor(forge, self._source, self._launching, index, self.ledger, policy, own_run_url=own_run_url)
+        self.receiver = Receiver(executor)
         self.trouble: UserError | TryAgainError | None = None  # what could not be done, to be said at the end
         self._patience = Patience()
         self._changed = threading.Event()

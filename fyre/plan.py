@@ -1,7 +1,8 @@
-"""From what is asked and what is seen to what is to be done: the decision in the middle, a pure function.
+"""Decide what to do about a commit, from what it requests and what is known of it: a pure function.
 
-Level-triggered: it looks at what is, never at which event woke it. A redelivered webhook, a sweep, a restart and a
-second replica all ask the same question, and after the first answer was carried out the next one is "nothing".
+Level-triggered: it looks at what is, never at which event woke it. A redelivered webhook, a sweep,
+a restart and a second replica all ask the same question, and after the first answer was carried out
+the next one is "nothing".
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import count
 from fyre import access, ident, repofile, state, status, units
 from fyre import policy as policies
 from fyre import run as runs
-from fyre.access import Fact, Facts, Origin
+from fyre.access import Allowed, Answer, AuthFacts, Denied, FactNeeded
 from fyre.asked import Asked
 from fyre.policy import Policy
 from fyre.repofile import BadFileError, Defaults
@@ -21,31 +22,39 @@ from fyre.run import Commit, Record, Repository, Run
 from fyre.spec import Spec
 from fyre.status import Status
 from fyre.status_text import LOST_PREFIX, is_push_refusal, parse_status
+from fyre.trigger import Trigger
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A commit of a push, and what it asks for."""
+class CommitEvent:
+    """A commit, what its message requests, and what brought it here."""
 
     repository: Repository
     commit: Commit
-    ref: str
-    actor: str  # who pushed, as the forge says; "" when it named nobody
-    asked: Asked
-    defaults: Defaults | BadFileError = Defaults()  # noqa: RUF009 - a frozen record is safe to share
-    over: str = ""  # why the whole push is refused
-    tip: str = ""  # the SHA where the event says that the ref is now; "" for a comment
+    trigger: Trigger
+    request: Asked
+    defaults: Defaults | BadFileError = Defaults()  # noqa: RUF009 - frozen, and so safe to share
+    quota: Allowed | Denied = Allowed()  # noqa: RUF009 - frozen, and so safe to share
+    """What the caps say of the whole push."""
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedState:
     """What is known that bears on one commit."""
 
-    here: tuple[Record, ...] = ()  # runs launched for this very SHA
-    same_id: tuple[Record, ...] = ()  # runs launched under this commit's Fyre-Id, wherever
-    posted: Mapping[str, Status] | None = None  # our statuses on this SHA by lower-case context; None: not read yet
-    facts: Facts = Facts()  # noqa: RUF009 - a frozen record is safe to share
-    ours: str | None = None  # where the statuses lead that this engine answers for; None: all of them are
+    runs_on_sha: tuple[Record, ...] = ()
+    """Runs launched for this very SHA."""
+
+    runs_with_fyre_id: tuple[Record, ...] = ()
+    """Runs launched under this commit's Fyre-Id, on whatever commit."""
+
+    own_statuses: Mapping[str, Status] | None = None
+    """Our statuses on this SHA by lower-case context; None: not read yet."""
+
+    facts: AuthFacts = AuthFacts()  # noqa: RUF009 - frozen, and so safe to share
+
+    own_run_url: str | None = None
+    """Where the statuses lead that this engine answers for; None: all of them are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class PostStatus:
     """Write a status for which no engine keeps a record."""
 
     sha: str
@@ -64,77 +73,133 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Carry:
+class ReuseOutcome:
     """Let this SHA share the outcome of a run: same tree, same trailers."""
 
     key: str
     sha: str
 
 
+Action = Launch | PostStatus | ReuseOutcome
+
+
 @dataclass(frozen=True, slots=True)
-class Look:
+class Decision:
+    """What is to be done; empty when all of it is done already."""
+
+    actions: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StatusesNeeded:
     """Read our statuses on this SHA, and plan again: the ledger remembers what engines forgot."""
 
-    sha: str
+
+def plan(
+    event: CommitEvent, observed: ObservedState, policy: Policy, now: float
+) -> Decision | StatusesNeeded | FactNeeded:
+    """Decide what to do about one commit, or say what has to be found out first."""
+    requests_something = event.request.runs or event.request.problems
+    if not requests_something or is_lab_ancestor(event, policy):
+        return Decision()
+    requested = _requested_runs(event, policy, now)
+    new_runs = [run for run in requested if not _has_record(run, observed)]
+    malformed = _malformed_statuses(event)
+    if not new_runs and not malformed:
+        return Decision()
+    posted, sha = observed.own_statuses, event.commit.sha
+    if posted is None:
+        return StatusesNeeded()
+    if malformed:
+        unsaid = (one for one in malformed if one.context.lower() not in posted)
+        return Decision(tuple(PostStatus(sha, one) for one in unsaid))
+    actions: list[Action] = []
+    for run in new_runs:
+        match _plan_run(run, event, observed, policy, now):
+            case FactNeeded() as question:
+                return question
+            case planned:
+                actions += planned
+    return Decision(tuple(actions))
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Find this out, and plan again: it decides whether the commit may launch."""
-
-    fact: Fact
-
-
-Action = Launch | Post | Carry | Look | Ask
-
-
-def plan(heard: Heard, observed: Observed, policy: Policy, now: float) -> tuple[Action, ...]:
-    """What to do about one commit. Empty when all of it is done already."""
-    if not (heard.asked.runs or heard.asked.problems) or only_passing_by(heard, policy):
-        return ()
-    open_ = [run for run in _wanted(heard, policy, now) if not _launched_here(run, observed)]
-    spoilt = _spoilt(heard)
-    if not open_ and not spoilt:
-        return ()
-    if observed.posted is None:
-        return (Look(heard.commit.sha),)
-    if spoilt:
-        return tuple(Post(heard.commit.sha, s) for s in spoilt if s.context.lower() not in observed.posted)
-    actions = tuple(action for run in open_ for action in _decide(run, heard, observed, policy, now))
-    return next(((one,) for one in actions if isinstance(one, Ask)), actions)
-
-
-def as_run(heard: Heard, spec: Spec, name: str, policy: Policy, *, key: str, now: float, attempt: int = 1) -> Run:
-    """The run of a commit, with the repository's defaults settled, then the policy's."""
-    defaults = heard.defaults if isinstance(heard.defaults, Defaults) else Defaults()
+def build_run(
+    event: CommitEvent,
+    spec: Spec,
+    name: str,
+    policy: Policy,
+    *,
+    key: str,
+    now: float,
+    attempt: int = 1,
+) -> Run:
+    """Build the run of a commit, with the repository's defaults applied, then the policy's."""
+    defaults = event.defaults if isinstance(event.defaults, Defaults) else Defaults()
+    own_policy = policies.of(policy, event.repository.name)
     return Run(
         key=key,
-        repository=heard.repository,
-        sha=heard.commit.sha,
-        tree=heard.commit.tree,
-        parents=heard.commit.parents,
-        ref=heard.ref,
-        actor=heard.actor,
+        repository=event.repository,
+        sha=event.commit.sha,
+        tree=event.commit.tree,
+        parents=event.commit.parents,
+        ref=event.trigger.ref,
+        actor=event.trigger.actor,
         name=name,
-        spec=policies.settle(policies.of(policy, heard.repository.name), repofile.settle(spec, name, defaults)),
+        spec=policies.settle(own_policy, repofile.settle(spec, name, defaults)),
         digest=spec.digest,
-        fyre_id=heard.asked.fyre_id,
+        fyre_id=event.request.fyre_id,
         attempt=attempt,
         created_at=now,
     )
 
 
-def only_passing_by(heard: Heard, policy: Policy) -> bool:
-    """On a lab branch the code that a run stands on comes along; only the notebook's own entries launch."""
-    return heard.ref.startswith(policy.lab) and not heard.asked.fyre_from
+def is_lab_ancestor(event: CommitEvent, policy: Policy) -> bool:
+    """Return True if a commit only comes along on a lab branch, as code that a run stands on.
+
+    Only the notebook's own entries launch there.
+    """
+    return event.trigger.ref.startswith(policy.lab) and not event.request.fyre_from
 
 
-def _wanted(heard: Heard, policy: Policy, now: float) -> Iterable[Run]:
-    """The commit's runs under the identity they have when nothing of this Fyre-Id was launched before."""
-    identity = heard.asked.fyre_id or heard.commit.sha
-    for spec, name, ordinal in zip(heard.asked.runs, heard.asked.names, _ordinals(heard.asked.runs), strict=True):
-        key = runs.key(heard.repository, identity, spec.digest, ordinal)
-        yield as_run(heard, spec, name, policy, key=key, now=now)
+def authorize_push(
+    run: Run,
+    event: CommitEvent,
+    facts: AuthFacts,
+    policy: Policy,
+    now: float,
+) -> Answer:
+    """Judge whether a push may launch this run."""
+    if isinstance(event.quota, Denied):
+        return event.quota
+    committed_at = event.commit.committed_at
+    minted_at = ident.minted_at(run.fyre_id) if run.fyre_id else None
+    if minted_at is not None and minted_at > now + policy.ahead:
+        ahead = units.text_of(minted_at - now)
+        return Denied(f"made {ahead} in the future: set the clock, amend, push again")
+    made_at = committed_at if minted_at is None else min(minted_at, committed_at)
+    if now - made_at > policy.history:
+        days = units.text_of(now - made_at).split(" ")[0].replace("d", " days")
+        return Denied(f"made {days} ago", "/fyre rerun")
+    return authorize_run(run, event, facts, policy)
+
+
+def authorize_run(run: Run, event: CommitEvent, facts: AuthFacts, policy: Policy) -> Answer:
+    """Judge whether the policy lets this run launch, by whatever way it was asked for."""
+    own_policy = policies.of(policy, event.repository.name)
+    violation = policies.offence(own_policy, run.spec)
+    if run.actor and violation:
+        return Denied(violation, f"amend, or {access.ADMIN}")
+    return access.authorize(own_policy, event.trigger, event.commit.sha, facts)
+
+
+def _requested_runs(event: CommitEvent, policy: Policy, now: float) -> Iterable[Run]:
+    """Yield the commit's runs under the identity that they have if their Fyre-Id is a new one."""
+    request = event.request
+    identity = request.fyre_id or event.commit.sha
+    ordinals = _ordinals(request.runs)
+    for spec, name, ordinal in zip(request.runs, request.names, ordinals, strict=True):
+        key = runs.key(event.repository, identity, spec.digest, ordinal)
+        yield build_run(event, spec, name, policy, key=key, now=now)
 
 
 def _ordinals(specs: tuple[Spec, ...]) -> Iterable[int]:
@@ -143,105 +208,112 @@ def _ordinals(specs: tuple[Spec, ...]) -> Iterable[int]:
     return [next(counters.setdefault(spec.digest, count())) for spec in specs]
 
 
-def _launched_here(run: Run, observed: Observed) -> bool:
-    return any(record.run.context.lower() == run.context.lower() for record in observed.here)
+def _has_record(run: Run, observed: ObservedState) -> bool:
+    context = run.context.lower()
+    return any(record.run.context.lower() == context for record in observed.runs_on_sha)
 
 
-def _spoilt(heard: Heard) -> tuple[Status, ...]:
-    """What a malformed message or ``.fyre.yaml`` says under each context it asked for: none is left in the dark."""
-    names = heard.asked.names or ("run",)
-    if heard.asked.problems:
-        of_run = {p.run or 0: f"line {p.line}: {p.message}" for p in reversed(heard.asked.problems)}
-        first = f"line {heard.asked.problems[0].line}: {heard.asked.problems[0].message}"
-        return tuple(status.malformed(f"fyre/{name}", of_run.get(i, first)) for i, name in enumerate(names))
-    if isinstance(heard.defaults, BadFileError):
-        return tuple(status.malformed(f"fyre/{name}", str(heard.defaults)) for name in names)
-    return ()
+def _malformed_statuses(event: CommitEvent) -> tuple[Status, ...]:
+    """Return what a malformed message or ``.fyre.yaml`` says under each context it asks for.
+
+    None is left in the dark.
+    """
+    names, problems = event.request.names or ("run",), event.request.problems
+    if problems:
+        lines = [f"line {problem.line}: {problem.message}" for problem in problems]
+        first_last = reversed(list(zip(problems, lines, strict=True)))
+        by_run = {problem.run or 0: line for problem, line in first_last}
+        reasons = [by_run.get(index, lines[0]) for index in range(len(names))]
+    elif isinstance(event.defaults, BadFileError):
+        reasons = [str(event.defaults)] * len(names)
+    else:
+        return ()
+    told = zip(names, reasons, strict=True)
+    return tuple(status.malformed(f"fyre/{name}", reason) for name, reason in told)
 
 
-def _decide(run: Run, heard: Heard, observed: Observed, policy: Policy, now: float) -> Iterable[Action]:
-    """One run that has no record under its own SHA."""
-    posted = (observed.posted or {}).get(run.context.lower())
-    known = [record for record in observed.same_id if record.run.sha != run.sha]
-    twins = [r for r in known if r.run.tree == run.tree and r.run.name == run.name and _same_or_rerun(r, run, known)]
-    twin = max(twins, key=lambda r: r.run.attempt, default=None)
+def _plan_run(
+    run: Run, event: CommitEvent, observed: ObservedState, policy: Policy, now: float
+) -> tuple[Action, ...] | FactNeeded:
+    """Decide what to do about one run that has no record under its own SHA."""
+    posted = (observed.own_statuses or {}).get(run.context.lower())
+    known = [record for record in observed.runs_with_fyre_id if record.run.sha != run.sha]
+    twin = _newest_twin(run, known)
     if twin is not None:
-        return () if run.sha in twin.carried else (Carry(twin.run.key, run.sha),)
+        return () if run.sha in twin.carried else (ReuseOutcome(twin.run.key, run.sha),)
     turned_away = posted is not None and is_push_refusal(posted.state, posted.description)
     if posted is not None and not turned_away:
-        return _forgotten(run, posted, observed)
-    if known and not _asks_anew(run, known):
-        return _moved(run, known, observed)
-    reason = refusal(run, heard, observed.facts, policy, now)
-    if isinstance(reason, Fact):
-        return (Ask(reason),)
-    if reason:
-        # Once is enough. A refusal of the push is no last word: somebody who may merges the commit to where it may.
-        return () if turned_away else (Post(run.sha, status.refused(run.context, reason)),)
-    return (Launch(_on_its_own(run) if known else run),)
+        return _record_lost(run, posted, observed)
+    if known and not _is_new_request(run, known):
+        return _code_changed(run, known, observed)
+    match authorize_push(run, event, observed.facts, policy, now):
+        case FactNeeded() as question:
+            return question
+        case Denied() as denied:
+            # Once is enough. A denial of the push is no last word: somebody who may merges the
+            # commit to where it may.
+            refused = PostStatus(run.sha, status.refused(run.context, denied.text))
+            return () if turned_away else (refused,)
+        case Allowed():
+            return (Launch(_keyed_by_sha(run) if known else run),)
 
 
-def refusal(run: Run, heard: Heard, facts: Facts, policy: Policy, now: float) -> Fact | str:
-    """Why a push may not launch this run, or the fact that decides it; "" when it may."""
-    if heard.over:
-        return heard.over
-    minted = ident.minted_at(run.fyre_id) if run.fyre_id else None
-    if minted is not None and minted > now + policy.ahead:
-        return f"made {units.text_of(minted - now)} in the future: set the clock, amend, push again"
-    made = heard.commit.committed_at if minted is None else min(minted, heard.commit.committed_at)
-    if now - made > policy.history:
-        return f"made {units.text_of(now - made).split(' ')[0].replace('d', ' days')} ago · /fyre rerun"
-    return forbidden(run, heard, facts, policy)
-
-
-def forbidden(run: Run, heard: Heard, facts: Facts, policy: Policy) -> Fact | str:
-    """What the policy has against this run, by whatever way it was asked for, or the fact that decides it."""
-    here = policies.of(policy, heard.repository.name)
-    offence = policies.offence(here, run.spec)
-    if run.actor and offence:
-        return access.mended(offence, f"amend, or {access.ADMIN}")
-    return access.verdict(here, Origin(run.actor, heard.ref, at_tip=heard.commit.sha == heard.tip), facts)
+def _newest_twin(run: Run, known: list[Record]) -> Record | None:
+    """Return the newest attempt at this run on a commit with the same tree, if there is one."""
+    same_code = (one for one in known if (one.run.tree, one.run.name) == (run.tree, run.name))
+    twins = (record for record in same_code if _same_run_or_rerun(record, run, known))
+    return max(twins, key=lambda record: record.run.attempt, default=None)
 
 
 def _same_run(record: Record, run: Run) -> bool:
-    """Whether a record is this run of the message: the trailers are the same, and so is its place among equals."""
+    """Return True if a record is this run of the message.
+
+    The trailers are the same, and so is its place among equals.
+    """
     return record.run.digest == run.digest and record.run.name == run.name
 
 
-def _same_or_rerun(record: Record, run: Run, known: list[Record]) -> bool:
-    """Whether a record is this run of the message, or a later attempt at it on the same commit."""
-    return _same_run(record, run) or any(
-        _same_run(first, run) and first.run.sha == record.run.sha and first.run.attempt < record.run.attempt
-        for first in known
-    )
+def _same_run_or_rerun(record: Record, run: Run, known: list[Record]) -> bool:
+    """Return True if a record is this run, or a later attempt at it on the same commit."""
+    again, same = record.run, (one.run for one in known if _same_run(one, run))
+    is_rerun = (first.sha == again.sha and first.attempt < again.attempt for first in same)
+    return _same_run(record, run) or any(is_rerun)
 
 
-def _asks_anew(run: Run, known: list[Record]) -> bool:
-    """Whether a Fyre-Id seen elsewhere asks for something new: changed trailers, or an amended commit."""
+def _is_new_request(run: Run, known: list[Record]) -> bool:
+    """Return True if a Fyre-Id seen elsewhere asks for something new.
+
+    Its trailers have changed, or its commit was amended.
+    """
     same = [record for record in known if _same_run(record, run)]
     return not same or any(record.run.parents == run.parents for record in same)
 
 
-def _on_its_own(run: Run) -> Run:
-    """The run identified by its SHA, because its Fyre-Id was launched before; the name stands for the ordinal."""
+def _keyed_by_sha(run: Run) -> Run:
+    """Return the run identified by its SHA, because its Fyre-Id was launched before.
+
+    The name stands for the ordinal.
+    """
     return replace(run, key=runs.key(run.repository, run.sha, run.digest + run.name, 0))
 
 
-def _moved(run: Run, known: list[Record], observed: Observed) -> Iterable[Action]:
-    """Rebased or copied onto other code: nothing runs, and nothing turns green."""
-    if status.MOVED_CONTEXT in (observed.posted or {}):
+def _code_changed(run: Run, known: list[Record], observed: ObservedState) -> tuple[Action, ...]:
+    """Say that it was rebased or copied onto other code: nothing runs, and nothing turns green."""
+    if status.MOVED_CONTEXT in (observed.own_statuses or {}):
         return ()
     ran_at = next(record for record in known if _same_run(record, run)).run.sha
-    return (Post(run.sha, status.moved(ran_at)),)
+    return (PostStatus(run.sha, status.moved(ran_at)),)
 
 
-def _forgotten(run: Run, posted: Status, observed: Observed) -> Iterable[Action]:
-    """No engine knows it, the ledger does: leave it alone, but let no pending stand for ever, if it is ours."""
-    if observed.ours not in (None, posted.target_url):
+def _record_lost(run: Run, posted: Status, observed: ObservedState) -> tuple[Action, ...]:
+    """Leave alone what the ledger knows and no engine does; but no pending may stand for ever.
+
+    Another engine's pending may.
+    """
+    if observed.own_run_url not in (None, posted.target_url):
         return ()
-    if parse_status(posted.state, posted.description).state in state.PENDING:
-        lost = Status(
-            run.context, state.on_github(state.State.ERROR), f"{LOST_PREFIX}no engine knows it any more · /fyre rerun"
-        )
-        return (Post(run.sha, lost),)
-    return ()
+    if parse_status(posted.state, posted.description).state not in state.PENDING:
+        return ()
+    reason = f"{LOST_PREFIX}no engine knows it any more · /fyre rerun"
+    lost = Status(run.context, state.on_github(state.State.ERROR), reason)
+    return (PostStatus(run.sha, lost),)

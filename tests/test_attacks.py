@@ -158,17 +158,17 @@ def test_nobody_reaches_for_a_pods_spec(world: World, make: Make, tmp_path: Path
 def test_what_crashed_a_receiver_once_would_not_crash_it_for_ever(
     world: World, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab, hands = make(), world.serve.receiver.hands
+    lab, executor = make(), world.serve.receiver.executor
     poison = lab.commit("Fyre-Run: true", "Fyre-Name: poison")
     good = lab.commit("Fyre-Run: true")
-    read = hands.source.commit
+    read = executor.source.commit
 
     def commit(repository: object, sha: str) -> object:
         if sha == poison:
             raise RecursionError("what nobody thought of")
         return read(repository, sha)  # type: ignore[arg-type] # as it was given
 
-    monkeypatch.setattr(hands.source, "commit", commit)
+    monkeypatch.setattr(executor.source, "commit", commit)
     lab.git("push", "-q", "origin", "main")
     assert lab.final(good).startswith("exit 0")
     world.sweep(anew=True)

@@ -39,9 +39,9 @@ DONE = Record(RUN, State.SUCCEEDED, started_at=1001.0, ended_at=1063.0, exit_cod
 @pytest.fixture
 def checked(person: Person) -> Person:
     """A forge that takes check runs of ours, and a policy that shows two lines of a log."""
-    hands = person.up.receiver.hands
-    policy = replace(hands.policy, log_tail=2)
-    hands.ledger.checks = CheckRuns(hands.forge, hands.engine.log, policy)
+    executor = person.up.receiver.executor
+    policy = replace(executor.policy, log_tail=2)
+    executor.ledger.checks = CheckRuns(executor.forge, executor.engine.log, policy)
     return person
 
 
@@ -84,7 +84,7 @@ def test_the_end_of_a_run_has_a_check_run_beside_its_status(checked: Person) -> 
 
 
 def test_of_a_log_nothing_is_shown_unless_the_policy_says_so(checked: Person) -> None:
-    book = checked.up.receiver.hands.ledger
+    book = checked.up.receiver.executor.ledger
     assert book.checks is not None
     book.checks.policy = replace(book.checks.policy, log_tail=0)
     assert check(checked, checked.run("echo secret"))["output"]["text"] is None
@@ -108,7 +108,7 @@ def test_the_button_needs_the_permission_to_write(checked: Person, monkeypatch: 
     sha = checked.run("true")
     made = check(checked, sha)
     asked: list[str] = []
-    monkeypatch.setattr(checked.up.receiver.hands.forge, "permission", lambda _, who: asked.append(who) or "read")
+    monkeypatch.setattr(checked.up.receiver.executor.forge, "permission", lambda _, who: asked.append(who) or "read")
     click(checked, made["id"], "user:eve")
     until(lambda: asked == ["eve"])
     checked.settled()
@@ -120,7 +120,7 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
     check(checked, sha)
     until(lambda: noted(checked, sha))
     (record,) = checked.up.engine.records()
-    book = checked.up.receiver.hands.ledger
+    book = checked.up.receiver.executor.ledger
     book.stop()
     checked.up.engine.annotate(record.run.key, reported=json.dumps({sha: "succeeded"}))
     again = Ledger(book.forge, book.engine, book.index, book.url, book.checks)
@@ -133,7 +133,7 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
 
 
 def test_where_the_app_may_not_the_statuses_go_on(checked: Person, caplog: pytest.LogCaptureFixture) -> None:
-    book = checked.up.receiver.hands.ledger
+    book = checked.up.receiver.executor.ledger
     assert book.checks is not None
     book.checks.forge = type(book.forge)(book.forge.url, lambda: "user:ada")
     shas = [checked.run("true"), checked.run("exit 1")]

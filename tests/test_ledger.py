@@ -48,7 +48,7 @@ def test_nothing_is_owed_once_the_end_is_posted(person: Person) -> None:
 @contextmanager
 def crashed_before_the_note(person: Person, sha: str) -> Iterator[None]:
     """No ledger, and a record that owes its end; afterwards a new ledger, until that is confirmed."""
-    done, book = confirmed(person, sha), person.up.receiver.hands.ledger
+    done, book = confirmed(person, sha), person.up.receiver.executor.ledger
     book.stop()
     person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "pending"}))
     yield
@@ -76,7 +76,7 @@ def test_what_never_got_there_is_posted(person: Person) -> None:
 
 
 def test_a_post_without_an_answer_is_not_made_twice(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    forge = person.up.receiver.hands.forge
+    forge = person.up.receiver.executor.forge
     post = forge.post
 
     def unanswered(repository: Repository, sha: str, status: Status) -> None:
@@ -94,7 +94,7 @@ def test_a_post_without_an_answer_is_not_made_twice(person: Person, monkeypatch:
 def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
     person: Person, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    forge, failures = person.up.receiver.hands.forge, []
+    forge, failures = person.up.receiver.executor.forge, []
     post = forge.post
 
     def sometimes(*words: object) -> Told:
@@ -112,10 +112,10 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
 
 
 def test_a_status_that_is_never_taken_does_not_keep_the_others_waiting(person: Person) -> None:
-    gone = record_of_nothing(person.up.receiver.hands.ledger)
+    gone = record_of_nothing(person.up.receiver.executor.ledger)
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
-    assert gone not in person.up.receiver.hands.ledger._wanted
+    assert gone not in person.up.receiver.executor.ledger._wanted
 
 
 def record_of_nothing(book: Ledger) -> tuple[int, str, str]:
@@ -159,7 +159,7 @@ def ends(person: Person, count: int) -> None:
 
 def test_below_ceilings_every_end_is_told_and_nothing_refused(low_person: tuple[Person, Ceiled]) -> None:
     person, ceiled = low_person
-    person.up.receiver.hands.ledger.turns.pace = Pace(SMALL)
+    person.up.receiver.executor.ledger.turns.pace = Pace(SMALL)
     ends(person, 18)
     assert ceiled.refused.total() == 0
     assert ceiled.let_through < 2 * 18
@@ -171,7 +171,7 @@ def test_what_a_ceiling_refused_is_told_later(
 ) -> None:
     person, ceiled = low_person
     monkeypatch.setattr(pacing, "BARE", 0.2)
-    person.up.receiver.hands.ledger.turns.pace = Pace(SMALL)
+    person.up.receiver.executor.ledger.turns.pace = Pace(SMALL)
     ceiled.writes.append(time.time() + 3600)  # somebody else's, for which there is no room for long
     sha = person.run("true")
     until(lambda: ceiled.refused)
@@ -181,7 +181,7 @@ def test_what_a_ceiling_refused_is_told_later(
 
 
 def test_reads_do_not_wait_for_a_writer_that_does(person: Person) -> None:
-    book = person.up.receiver.hands.ledger
+    book = person.up.receiver.executor.ledger
     sha = person.run("true")
     confirmed(person, sha)
     book.turns.pace = Pace(counted=True, closed_until=book.turns.clock() + 3600)
@@ -215,7 +215,7 @@ def test_it_is_said_before_the_requests_of_the_hour_are_used_up(
     low_person: tuple[Person, Ceiled], caplog: pytest.LogCaptureFixture
 ) -> None:
     person, ceiled = low_person
-    book = person.up.receiver.hands.ledger
+    book = person.up.receiver.executor.ledger
     (repository,) = book.forge.repositories()
     with suppress(UserError, TryAgainError):
         while ceiled._used < 9:
@@ -226,8 +226,8 @@ def test_it_is_said_before_the_requests_of_the_hour_are_used_up(
 
 
 def test_no_refusal_is_written_over_the_end_of_what_ran_after_it(person: Person) -> None:
-    hands = person.up.receiver.hands
-    hands.policy, book = Policy(refs=("main",)), hands.ledger
+    executor = person.up.receiver.executor
+    executor.policy, book = Policy(refs=("main",)), executor.ledger
     book.turns.pace = Pace(counted=True, closed_until=book.turns.clock() + 3600)
     sha = person.commit("Fyre-Run: true")
     person.push("main:dev")

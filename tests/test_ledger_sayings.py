@@ -21,7 +21,7 @@ __all__ = ["ceiled", "low_person", "person"]
 @pytest.mark.parametrize("low_person", [{"ceilings": SMALL}], indirect=True)
 def test_answers_and_ends_keep_the_ceilings_together(low_person: tuple[Person, Ceiled]) -> None:
     person, ceiled = low_person
-    book = person.up.receiver.hands.ledger
+    book = person.up.receiver.executor.ledger
     book.turns.pace = Pace(SMALL, counted=True)
     (repository,) = book.forge.repositories()
     sha = person.git("rev-parse", "main")
@@ -35,7 +35,7 @@ def test_answers_and_ends_keep_the_ceilings_together(low_person: tuple[Person, C
 
 
 def test_what_may_pass_is_said_later_and_what_may_not_never(person: Person, caplog: pytest.LogCaptureFixture) -> None:
-    book, tries = person.up.receiver.hands.ledger, []
+    book, tries = person.up.receiver.executor.ledger, []
 
     def fails(error: Exception, times: int) -> Callable[[], None]:
         def write() -> None:

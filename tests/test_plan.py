@@ -10,13 +10,24 @@ from pathlib import Path
 import pytest
 
 from fyre import asked, git, ident, plan, repofile, status
-from fyre.access import Fact, Facts
+from fyre.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded
 from fyre.mirrors import Mirrors
-from fyre.plan import Ask, Carry, Heard, Launch, Look, Observed, Post
+from fyre.plan import (
+    Action,
+    CommitEvent,
+    Decision,
+    Launch,
+    ObservedState,
+    PostStatus,
+    ReuseOutcome,
+    StatusesNeeded,
+)
 from fyre.policy import DAY, Policy
-from fyre.run import Record, Repository
+from fyre.repofile import BadFileError, Defaults
+from fyre.run import Commit, Record, Repository
 from fyre.state import State
 from fyre.status import Status
+from fyre.trigger import Trigger, TriggerKind
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
 
@@ -31,7 +42,7 @@ class World:
     ledger: dict[tuple[str, str], Status] = field(default_factory=dict)
     now: float = field(default_factory=time.time)
     policy: Policy = field(default_factory=Policy)
-    asked: list[tuple[Fact, str]] = field(default_factory=list)
+    asked: list[tuple[AuthFact, str]] = field(default_factory=list)
 
     def git(self, *args: str, **env: str) -> str:
         return git.out(*args, cwd=self.repo, env=env or None)
@@ -57,24 +68,27 @@ class World:
 
     def _commit(self, sha: str, ref: str, actor: str, over: str, tip: str) -> Iterator[str]:
         commit = self.mirrors.commit(REPOSITORY, sha)
-        heard = Heard(REPOSITORY, commit, ref, actor, asked.read(commit.message), over=over, tip=tip)
+        trigger = Trigger(TriggerKind.PUSH, actor, ref, tip)
+        quota = Denied(over) if over else Allowed()
+        event = CommitEvent(REPOSITORY, commit, trigger, asked.read(commit.message), quota=quota)
+        fyre_id = event.request.fyre_id
         here = tuple(r for r in self.records.values() if r.run.sha == sha)
-        same = tuple(r for r in self.records.values() if heard.asked.fyre_id and r.run.fyre_id == heard.asked.fyre_id)
-        seen = Observed(here, same)
-        actions = plan.plan(heard, seen, self.policy, self.now)
-        if actions and isinstance(actions[0], Look):
+        same = tuple(r for r in self.records.values() if fyre_id and r.run.fyre_id == fyre_id)
+        seen = ObservedState(here, same)
+        answer = plan.plan(event, seen, self.policy, self.now)
+        if isinstance(answer, StatusesNeeded):
             posted = {context: said for (at, context), said in self.ledger.items() if at == sha}
-            seen = replace(seen, posted=posted)
-            actions = plan.plan(heard, seen, self.policy, self.now)
-        while actions and isinstance(actions[0], Ask):
-            assert len(actions) == 1, "what else is done would be done again"
-            self.asked.append((actions[0].fact, sha[:7]))
-            seen = replace(seen, facts=self.know(actions[0].fact, heard, seen.facts))
-            actions = plan.plan(heard, seen, self.policy, self.now)
-        for action in actions:
+            seen = replace(seen, own_statuses=posted)
+            answer = plan.plan(event, seen, self.policy, self.now)
+        while isinstance(answer, FactNeeded):
+            self.asked.append((answer.fact, sha[:7]))
+            seen = replace(seen, facts=self.know(answer.fact, event, seen.facts))
+            answer = plan.plan(event, seen, self.policy, self.now)
+        assert isinstance(answer, Decision), "looked twice"
+        for action in answer.actions:
             yield self._do(action)
 
-    def _do(self, action: plan.Action) -> str:
+    def _do(self, action: Action) -> str:
         match action:
             case Launch(run):
                 assert run.key not in self.records, "the same key was launched twice"
@@ -82,29 +96,27 @@ class World:
                 self.records[run.key] = ended
                 self.ledger[run.sha, run.context] = status.of(ended)
                 return f"launch {run.name}"
-            case Carry(key, sha):
+            case ReuseOutcome(key, sha):
                 record = self.records[key]
                 self.records[key] = replace(record, carried=(*record.carried, sha))
                 self.ledger[sha, record.run.context] = status.of(record, carried=True)
                 return f"carry {record.run.name}"
-            case Post(sha, said):
+            case PostStatus(sha, said):
                 self.ledger[sha, said.context.lower()] = said
                 return f"{said.context} {said.state}: {said.description}"
-            case Look() | Ask():
-                raise AssertionError("looked twice")
 
-    def know(self, fact: Fact, heard: Heard, facts: Facts) -> Facts:
+    def know(self, fact: AuthFact, event: CommitEvent, facts: AuthFacts) -> AuthFacts:
         """What the forge knows of the people and commits of these stories."""
         match fact:
-            case Fact.ROLE:
-                return replace(facts, role={"ada": "write", "bob": "write"}.get(heard.actor, "read"))
-            case Fact.TEAM:
-                return replace(facts, team=heard.actor == "ada")
-            case Fact.BRANCH:
-                below = ("merge-base", "--is-ancestor", heard.commit.sha, heard.tip or "main")
+            case AuthFact.ROLE:
+                return replace(facts, role={"ada": "write", "bob": "write"}.get(event.trigger.actor, "read"))
+            case AuthFact.TEAM:
+                return replace(facts, team=event.trigger.actor == "ada")
+            case AuthFact.BRANCH:
+                below = ("merge-base", "--is-ancestor", event.commit.sha, event.trigger.head_sha or "main")
                 return replace(facts, branch=git.run(*below, cwd=self.repo, check=False).returncode == 0)
-            case Fact.SIGNATURE:
-                return replace(facts, signature="valid" if "signed" in heard.commit.message else "unsigned")
+            case AuthFact.SIGNATURE:
+                return replace(facts, signature="valid" if "signed" in event.commit.message else "unsigned")
 
     def green(self, sha: str) -> bool:
         return any(said.state == "success" for (at, _), said in self.ledger.items() if at == sha)
@@ -335,22 +347,30 @@ def test_git_story(world: World, story: Callable[[World], list[str]], expected: 
     assert len(words) == len(expected), words
 
 
+def planned(world: World, commit: Commit, policy: Policy, defaults: Defaults | BadFileError) -> Action:
+    """The one thing that is done about a commit that was pushed to main just now."""
+    trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", commit.sha)
+    event = CommitEvent(REPOSITORY, commit, trigger, asked.read(commit.message), defaults)
+    decision = plan.plan(event, ObservedState(own_statuses={}), policy, world.now)
+    assert isinstance(decision, Decision)
+    (action,) = decision.actions
+    return action
+
+
 def test_a_malformed_file_spoils_every_run_and_quotes_its_line(world: World) -> None:
     sha = world.commit()
     commit = world.mirrors.commit(REPOSITORY, sha)
     with pytest.raises(repofile.BadFileError) as caught:
         repofile.read("image: python\ntimeout: soon\n")
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), caught.value, tip=sha)
-    (post,) = plan.plan(heard, Observed(posted={}), Policy(), world.now)
-    assert isinstance(post, Post)
+    post = planned(world, commit, Policy(), caught.value)
+    assert isinstance(post, PostStatus)
     assert "line 2: 'timeout: soon'" in post.status.description
 
 
 def test_defaults_are_settled_into_the_run(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
     defaults = repofile.read("timeout: 2h\nenv: {A: 1}\nsetup: [uv sync]\nnames: {run: {retries: 2}}\n")
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults, tip=commit.sha)
-    (launch,) = plan.plan(heard, Observed(posted={}), Policy(), world.now)
+    launch = planned(world, commit, Policy(), defaults)
     assert isinstance(launch, Launch)
     spec = launch.run.spec
     assert (spec.timeout, spec.retries, spec.env, spec.setup) == (7200, 2, (("A", "1"),), ("uv sync",))
@@ -359,19 +379,17 @@ def test_defaults_are_settled_into_the_run(world: World) -> None:
 def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
     defaults = repofile.read("timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n")
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), defaults, tip=commit.sha)
     for policy, offence in (
         (Policy(timeout_max=60), "refused: asks for a timeout of 2h, at most 1m"),
         (Policy(profiles={}, images=("python:*",)), "refused: image evil.example.net/x is outside"),
     ):
-        (post,) = plan.plan(heard, Observed(posted={}), policy, world.now)
-        assert isinstance(post, Post)
+        post = planned(world, commit, policy, defaults)
+        assert isinstance(post, PostStatus)
         assert (post.status.state, post.status.description.startswith(offence)) == ("error", True)
 
 
 def test_the_policys_timeout_is_the_runs_where_nobody_named_one(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
-    heard = Heard(REPOSITORY, commit, "refs/heads/main", "ada", asked.read(commit.message), tip=commit.sha)
-    (launch,) = plan.plan(heard, Observed(posted={}), Policy(timeout_max=60), world.now)
+    launch = planned(world, commit, Policy(timeout_max=60), Defaults())
     assert isinstance(launch, Launch)
     assert launch.run.spec.timeout == 60

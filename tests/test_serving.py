@@ -129,7 +129,7 @@ def test_a_push_is_told_of_before_the_forge_has_it_everywhere(github: GitHub, st
     for command in ("true", "exit 3"):
         git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=github.repo)
     shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
-    repository = receiver.hands.forge.repository(NAME)
+    repository = receiver.executor.forge.repository(NAME)
     receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
     receiver.hear(Push(repository, "refs/heads/new", ZERO, shas[1], "ada", ()))
     until(lambda: receiver.waiting() == 2)
@@ -150,8 +150,8 @@ def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
         git("commit", "-q", "--allow-empty", "-m", message, cwd=github.repo)
     shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
     git("push", "-q", "origin", f"{shas[0]}:refs/heads/topic", cwd=github.repo)  # the forge tells nobody
-    repository = receiver.hands.forge.repository(NAME)
-    assert receiver.hands.source.branches(repository, shas[0]) == ["refs/heads/topic"]
+    repository = receiver.executor.forge.repository(NAME)
+    assert receiver.executor.source.branches(repository, shas[0]) == ["refs/heads/topic"]
     receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
     until(lambda: len(receiver._later) == 1)  # it was tried
     git("push", "-q", "origin", "main", cwd=github.repo)

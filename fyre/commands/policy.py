@@ -13,23 +13,28 @@ import typer
 
 from fyre import access, asked, plan, policyfile, repofile, units
 from fyre import policy as policies
-from fyre.access import Fact, Facts, Load
+from fyre.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
 from fyre.errors import UserError
-from fyre.plan import Heard, Observed, Post
+from fyre.plan import CommitEvent, Decision, ObservedState, PostStatus
 from fyre.policy import Policy
 from fyre.repofile import BadFileError, Defaults
 from fyre.run import Commit, Repository, Run
 from fyre.status import Status
 from fyre.status_text import NOT_LAUNCHED
+from fyre.trigger import Trigger, TriggerKind
 
 _SHA = "0" * 40  # of the commit that the message would be of
-_LACKS = {Fact.ROLE: "--permission", Fact.TEAM: "--team", Fact.SIGNATURE: "--verified or --unverified"}
-"""The option that says a fact."""
+_OPTIONS = {
+    AuthFact.ROLE: "--permission",
+    AuthFact.TEAM: "--team",
+    AuthFact.SIGNATURE: "--verified or --unverified",
+}
+"""The option that says a fact. None says on which branches the commit is: it is its branch's tip."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What would become of one run.
+class Explanation:
+    """What would become of one run: the JSON that is printed.
 
     ``outcome`` is launch, refused, malformed, nothing (Fyre is silent), or depends (on what ``reason`` names).
     """
@@ -80,54 +85,74 @@ def main(
         raise UserError(f"there is no `fyre policy {what[:40]}`", hint="write `fyre policy explain …`", code=2)
     policy = policyfile.load(file)
     facts = _facts(policies.of(policy, repo), permission, team, verified)
-    heard = _heard(repo, ref, actor, _read(message), _defaults(config))
-    answers = explain(heard, facts, policy, time.time())
-    _print(answers, as_json=as_json)
-    if any(answer.outcome != "launch" for answer in answers):
+    event = _commit_event(repo, ref, actor, _read(message), _defaults(config))
+    explanations = explain(event, facts, policy, time.time())
+    _print(explanations, as_json=as_json)
+    if any(one.outcome != "launch" for one in explanations):
         raise SystemExit(1)
 
 
-def explain(heard: Heard, facts: Facts, policy: Policy, now: float) -> list[Answer]:
-    """What would become of each run of a commit that is new to Fyre, by the very code that decides it."""
-    heard = replace(heard, commit=replace(heard.commit, committed_at=now))
-    asked_for = zip(heard.asked.names, heard.asked.runs, strict=True)
-    runs = [plan.as_run(heard, spec, name, policy, key="", now=now) for name, spec in asked_for]
-    silent = _silence(heard, policy)
+def explain(event: CommitEvent, facts: AuthFacts, policy: Policy, now: float) -> list[Explanation]:
+    """Explain what would become of each run of a commit that is new to Fyre.
+
+    It is the very code that decides it.
+    """
+    event, request = replace(event, commit=replace(event.commit, committed_at=now)), event.request
+    requested = zip(request.names, request.runs, strict=True)
+    runs = [plan.build_run(event, spec, name, policy, key="", now=now) for name, spec in requested]
+    silent = _silence(event, policy)
     if silent:
-        return [Answer(run.name, run.spec.command, "nothing", silent) for run in runs]
-    if heard.asked.problems or isinstance(heard.defaults, BadFileError):
-        return list(_malformed(heard, policy, now))
-    over = access.over(policies.of(policy, heard.repository.name), len(runs), Load())
-    return [_answer(run, replace(heard, over=over), facts, policy, now) for run in runs]
+        return [Explanation(run.name, run.spec.command, "nothing", silent) for run in runs]
+    if request.problems or isinstance(event.defaults, BadFileError):
+        return list(_explain_malformed(event, policy, now))
+    own_policy = policies.of(policy, event.repository.name)
+    event = replace(event, quota=access.check_quota(own_policy, len(runs), Usage()))
+    return [_explain_run(run, event, facts, policy, now) for run in runs]
 
 
-def _silence(heard: Heard, policy: Policy) -> str:
-    """Why Fyre would not even answer."""
-    if not policies.serves(policy, heard.repository.name):
-        return f"{heard.repository.name} is not among the policy's repositories: Fyre is silent there"
-    if plan.only_passing_by(heard, policy):
+def _silence(event: CommitEvent, policy: Policy) -> str:
+    """Return why Fyre would not even answer; "" when it would."""
+    name = event.repository.name
+    if not policies.serves(policy, name):
+        return f"{name} is not among the policy's repositories: Fyre is silent there"
+    if plan.is_lab_ancestor(event, policy):
         return "on a notebook's branch only commits with a Fyre-From launch"
     return ""
 
 
-def _malformed(heard: Heard, policy: Policy, now: float) -> Iterator[Answer]:
-    commands = {f"fyre/{name}": spec.command for name, spec in zip(heard.asked.names, heard.asked.runs, strict=True)}
-    said = [one.status for one in plan.plan(heard, Observed(posted={}), policy, now) if isinstance(one, Post)]
-    for status in said:
-        yield Answer(status.context.removeprefix("fyre/"), commands.get(status.context, ""), *_words(status))
+def _explain_malformed(event: CommitEvent, policy: Policy, now: float) -> Iterator[Explanation]:
+    requested = zip(event.request.names, event.request.runs, strict=True)
+    commands = {f"fyre/{name}": spec.command for name, spec in requested}
+    for status in _planned_statuses(event, policy, now):
+        context, reason = status.context, status.description.removeprefix(NOT_LAUNCHED)
+        command = commands.get(context, "")
+        yield Explanation(context.removeprefix("fyre/"), command, "malformed", reason)
 
 
-def _words(status: Status) -> tuple[str, str]:
-    return "malformed", status.description.removeprefix(NOT_LAUNCHED)
+def _planned_statuses(event: CommitEvent, policy: Policy, now: float) -> list[Status]:
+    match plan.plan(event, ObservedState(own_statuses={}), policy, now):
+        case Decision(actions):
+            return [action.status for action in actions if isinstance(action, PostStatus)]
+        case _:
+            return []
 
 
-def _answer(run: Run, heard: Heard, facts: Facts, policy: Policy, now: float) -> Answer:
+def _explain_run(
+    run: Run,
+    event: CommitEvent,
+    facts: AuthFacts,
+    policy: Policy,
+    now: float,
+) -> Explanation:
     profile = policies.profile_of(policy, run.spec)
-    reason = plan.refusal(run, heard, facts, policy, now)
-    outcome = "refused" if reason else "launch"
-    if isinstance(reason, Fact):
-        outcome, reason = "depends", f"what is said with {_LACKS[reason]}"
-    return Answer(
+    match plan.authorize_push(run, event, facts, policy, now):
+        case Allowed():
+            outcome, reason = "launch", ""
+        case Denied() as denied:
+            outcome, reason = "refused", denied.text
+        case FactNeeded(fact):
+            outcome, reason = "depends", f"what is said with {_OPTIONS[fact]}"
+    return Explanation(
         run.name,
         run.spec.command,
         outcome,
@@ -142,23 +167,39 @@ def _answer(run: Run, heard: Heard, facts: Facts, policy: Policy, now: float) ->
     )
 
 
-def _facts(here: Policy, permission: str, teams: list[str] | None, verified: bool | None) -> Facts:  # noqa: FBT001 - an option
-    """What the options say of who pushes and of the commit; what they leave out is not known."""
+def _facts(
+    policy: Policy,
+    permission: str,
+    teams: list[str] | None,
+    verified: bool | None,  # noqa: FBT001 - an option
+) -> AuthFacts:
+    """Return what the options say of who pushes and of the commit.
+
+    What they leave out is not known.
+    """
     if permission not in ("", *access.ROLES):
-        raise UserError(f"{permission[:40]!r} is no permission", hint=f"one of {', '.join(access.ROLES)}", code=2)
-    wanted = [one.lower() for one in here.teams]
-    return Facts(
+        hint = f"one of {', '.join(access.ROLES)}"
+        raise UserError(f"{permission[:40]!r} is no permission", hint=hint, code=2)
+    wanted = [one.lower() for one in policy.teams]
+    return AuthFacts(
         role=permission or None,
         team=None if teams is None else any(one.lower() in wanted for one in teams),
         signature=None if verified is None else access.VALID if verified else "unverified",
     )
 
 
-def _heard(repo: str, ref: str, actor: str, text: str, defaults: Defaults | BadFileError) -> Heard:
-    """The message as the newest commit of a push."""
+def _commit_event(
+    repo: str,
+    ref: str,
+    actor: str,
+    text: str,
+    defaults: Defaults | BadFileError,
+) -> CommitEvent:
+    """Return the message as the newest commit of a push."""
     branch = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+    trigger = Trigger(TriggerKind.PUSH, actor, branch, _SHA)
     commit = Commit(_SHA, _SHA, (), text, 0.0)
-    return Heard(Repository("", 0, repo), commit, branch, actor, asked.read(text), defaults, tip=_SHA)
+    return CommitEvent(Repository("", 0, repo), commit, trigger, asked.read(text), defaults)
 
 
 def _read(message: str) -> str:
@@ -181,22 +222,22 @@ def _defaults(config: Path | None) -> Defaults | BadFileError:
         return error
 
 
-def _print(answers: list[Answer], *, as_json: bool) -> None:
+def _print(explanations: list[Explanation], *, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps([asdict(answer) for answer in answers], indent=2))
+        print(json.dumps([asdict(one) for one in explanations], indent=2))
         return
-    for answer in answers:
+    for answer in explanations:
         print(f"{answer.name}: {' '.join(answer.command.split())}".encode(errors="replace").decode())
         print(f"  {answer.outcome}{' · ' if answer.reason else ''}{answer.reason}")
         if answer.outcome in ("launch", "depends"):
             print(f"  {_place(answer)}")
-    if not answers:
+    if not explanations:
         print("the message asks for no run", file=sys.stderr)
 
 
-def _place(answer: Answer) -> str:
+def _place(answer: Explanation) -> str:
     """Where it would run and what it would have, on a line."""
     parts = [
         f"namespace {answer.namespace}",

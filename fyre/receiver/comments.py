@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import StringIO
 
@@ -13,7 +13,6 @@ from fyre import asked, units
 from fyre.spec import Spec
 from fyre.trailers import Trailer
 
-VERBS = ("run", "rerun", "cancel", "status", "approve")
 COMMIT = "--commit"
 LATEST = "--latest"
 
@@ -29,7 +28,7 @@ _SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}", re.ASCII)
 class Command:
     """What a comment asks for."""
 
-    verb: str  # one of VERBS
+    verb: str
     name: str = ""  # of the run that is meant; "" for all
     spec: Spec | None = None  # run: what to run
     latest: bool = False  # rerun: the image as it was asked for, not the digest that ran
@@ -41,21 +40,20 @@ def is_command(body: str) -> bool:
     return _line(body) is not None
 
 
-def parse(body: str) -> Command | None:
-    """The command of a comment: its first line that begins with ``/fyre``; None where there is none.
+def parse(body: str, parsers: Mapping[str, Callable[[str], Command]]) -> Command | None:
+    """Return the command of a comment: its first line that begins with ``/fyre``, or None.
 
-    What is quoted, indented, in a code block or in an HTML comment is talk. Raises ``units.BadValueError`` for a
-    command that can't be understood.
+    What is quoted, indented, in a code block or in an HTML comment is talk. ``parsers`` reads what
+    stands after each verb. Raises ``units.BadValueError`` for a command that can't be understood.
     """
     found = _line(body)
     if found is None:
         return None
     verb, text = _word(found["rest"] or "")
-    if verb == "run":
-        return _run(text)
-    if verb not in VERBS:
-        raise units.BadValueError(f"{_shown(f'/fyre {verb}'.strip())} is not a command", _written(VERBS))
-    return _about(verb, text)
+    if verb not in parsers:
+        written = _shown(f"/fyre {verb}".strip())
+        raise units.BadValueError(f"{written} is not a command", _written(parsers))
+    return parsers[verb](text)
 
 
 def _line(body: str) -> re.Match[str] | None:
@@ -89,8 +87,11 @@ def _opens(line: str) -> bool:
     return line.rfind("<!--") > line.rfind("-->")
 
 
-def _run(text: str) -> Command:
-    """``[--name NAME] [--timeout 2h] … [--] COMMAND``: options as ``fyre commit --run`` has them, the rest verbatim."""
+def parse_run(text: str) -> Command:
+    """Read ``[--name NAME] [--timeout 2h] … [--] COMMAND``.
+
+    The options are those of ``fyre commit --run``, the rest is verbatim.
+    """
     trailers, commit = [], ""
     while text.startswith("--"):
         word, text = _word(text)
@@ -113,25 +114,45 @@ def _run(text: str) -> Command:
     return Command("run", wanted.runs[0].name, wanted.runs[0], commit=commit)
 
 
-def _about(verb: str, text: str) -> Command:
-    """``[NAME] [--commit SHA] [--latest]``; ``approve`` takes the SHA alone."""
-    names: list[str] = []
-    latest, commit = False, ""
+def parse_selection(verb: str, text: str, *, latest: bool = False) -> Command:
+    """Read ``[NAME] [--commit SHA]``, and ``[--latest]`` where the verb takes it."""
+    words = _read_words(verb, text, (COMMIT, LATEST) if latest else (COMMIT,))
+    name = _name(" ".join(words.names)) if words.names else ""
+    return Command(verb, name, latest=words.latest, commit=words.commit)
+
+
+def parse_approval(text: str) -> Command:
+    """Read ``SHA``, or ``[NAME] --commit SHA``."""
+    words = _read_words("approve", text, (COMMIT,))
+    if not words.commit:
+        return Command("approve", commit=_sha(" ".join(words.names)))
+    name = _name(" ".join(words.names)) if words.names else ""
+    return Command("approve", name, commit=words.commit)
+
+
+@dataclass
+class _Words:
+    names: list[str] = field(default_factory=list)
+    latest: bool = False
+    commit: str = ""
+
+
+def _read_words(verb: str, text: str, options: tuple[str, ...]) -> _Words:
+    """Sort words into options and names."""
+    words = _Words()
     while text:
         word, text = _word(text)
         key, equals, value = word.partition("=")
         if key == COMMIT:
             value, text = (value, text) if equals else _value(key, text)
-            commit = _sha(value)
-        elif word == LATEST and verb == "rerun":
-            latest = True
+            words.commit = _sha(value)
+        elif word == LATEST and LATEST in options:
+            words.latest = True
         elif word.startswith("--"):
-            raise _unknown(key, verb, (COMMIT, LATEST) if verb == "rerun" else (COMMIT,))
+            raise _unknown(key, verb, options)
         else:
-            names.append(word)
-    if verb == "approve" and not commit:
-        commit, names = _sha(" ".join(names)), []
-    return Command(verb, _name(" ".join(names)) if names else "", latest=latest, commit=commit)
+            words.names.append(word)
+    return words
 
 
 def _word(text: str) -> tuple[str, str]:
@@ -178,7 +199,7 @@ def _as_option(message: str) -> str:
     return f"`{option}`: {_quiet(message.partition(': ')[2])}" if option else _quiet(message)
 
 
-def _written(verbs: tuple[str, ...]) -> str:
+def _written(verbs: Iterable[str]) -> str:
     return f"write {', '.join(f'`/fyre {verb}`' for verb in verbs)}"
 
 

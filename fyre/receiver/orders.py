@@ -1,13 +1,14 @@
-"""Commands in comments: who may give them, which commit they mean, and the one answer that each of them gets.
+"""Handle commands in comments: who may give them, and the one answer that each of them gets.
 
-What was answered is done: an answer of ours names its comment, so that a redelivered or swept comment does nothing a
-second time. A crash before the answer has the command carried out again, which is harmless: runs are keyed by the
-comment's id, and to cancel twice is to cancel once.
+What was answered is done: an answer of ours names its comment, so that a redelivered or swept
+comment does nothing a second time. A crash before the answer has the command carried out again,
+which is harmless: runs are keyed by the comment's id, and to cancel twice is to cancel once.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,86 +16,132 @@ from fyre import units
 from fyre.debts import Saying
 from fyre.failures import HiddenError, NotFoundError
 from fyre.forge import Forge
-from fyre.receiver import acts, answers, comments, conversations, places, reruns
+from fyre.receiver import answers, comments, conversations
+from fyre.receiver.acts import CancelCommand, CommentCommand, RunCommand, StatusCommand
 from fyre.receiver.comments import Command
-from fyre.receiver.hands import Hands
+from fyre.receiver.hands import Executor
+from fyre.receiver.kept import Kept
+from fyre.receiver.places import NoTarget, TargetResolver
+from fyre.receiver.reruns import ApproveCommand, RerunCommand
 from fyre.receiver.webhook import Said
 
 log = logging.getLogger(__name__)
 
 MAY_WRITE = ("admin", "maintain", "write")
+"""The permissions, in GitHub's words, with which somebody may give commands."""
 
-_ACTS = {"run": acts.run, "rerun": reruns.rerun, "approve": reruns.rerun, "cancel": acts.cancel, "status": acts.show}
+REFUSAL_TTL = 3600.0
+"""Seconds for which somebody whose comment was refused hears no more in that repository: who floods
+it with comments costs a request for each, and takes no status its turn."""
 
-
-def obey(hands: Hands, said: Said) -> None:
-    """Do what a comment asks for, and answer. Raises ``TryAgainError``."""
-    if said.bot or not said.actor or not comments.is_command(said.body):
-        return
-    if hands.clock() - said.at > hands.policy.history:  # engines have forgotten by now what it may have launched
-        log.info("%s of %s is too old", answers.name(said), said.repository.name)
-        return
-    if hands.forge.is_me(said.actor) and answers.is_one(said.body):
-        return
-    if hands.forge.permission(said.repository, said.actor) not in MAY_WRITE:
-        hands.refused.get((said.repository.id, said.actor.lower()), partial(_refuse, hands, said))
-    elif answers.name(said) not in answers.answered(_ours(hands, said)):
-        _answer(hands, said, _done(hands, said))
-
-
-def _refuse(hands: Hands, said: Said) -> None:
-    """Tell a stranger, once in a thread; whoever asks for it in a hundred of them is told in one."""
-    ours = _ours(hands, said)
-    if answers.name(said) not in answers.answered(ours) and said.actor.lower() not in answers.refused(ours):
-        refusal = f"`/fyre` needs write permission on {said.repository.name}."
-        _answer(hands, said, refusal, refused=True)
+COMMANDS: Mapping[str, type[CommentCommand]] = {
+    command.verb: command
+    for command in (
+        RunCommand,
+        RerunCommand,
+        CancelCommand,
+        StatusCommand,
+        ApproveCommand,
+    )
+}
+"""Every command there is, by its verb, in the order in which they are listed."""
 
 
-def _ours(hands: Hands, said: Said) -> list[str]:
-    """What we said where a comment stands, and what is still to be said anywhere."""
-    ours = hands.ledger.unsaid(said.repository)  # first: what is said in between is in the thread, and not in neither
-    return ours + _said_there(hands.forge, said)
+def parse_command(body: str) -> Command | None:
+    """Return the command of a comment, None where there is none.
+
+    Raises ``units.BadValueError`` for a command that can't be understood.
+    """
+    return comments.parse(body, {verb: command.parse for verb, command in COMMANDS.items()})
 
 
-def _said_there(forge: Forge, said: Said) -> list[str]:
-    return [one.body for one in conversations.thread(forge, said) if forge.is_me(one.author)]
+class CommentCommands:
+    """Obey ``/fyre …`` in comments, those of whoever may write. Belongs to one thread."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._targets = TargetResolver(executor)
+        self._commands = {verb: command(executor) for verb, command in COMMANDS.items()}
+        self._refused = Kept(REFUSAL_TTL, 10_000)  # whose comments, in which repository
+
+    def handle(self, comment: Said) -> None:
+        """Do what a comment asks for, and answer. Raises ``TryAgainError``."""
+        if comment.bot or not comment.actor or not comments.is_command(comment.body):
+            return
+        executor, repository, actor = self._executor, comment.repository, comment.actor
+        if executor.clock() - comment.at > executor.policy.history:
+            # Engines have forgotten by now what it may have launched.
+            log.info("%s of %s is too old", answers.name(comment), repository.name)
+            return
+        if executor.forge.is_me(actor) and answers.is_one(comment.body):
+            return
+        if executor.forge.permission(repository, actor) not in MAY_WRITE:
+            self._refused.get((repository.id, actor.lower()), partial(self._refuse, comment))
+        elif answers.name(comment) not in answers.answered(self._own_bodies(comment)):
+            self._reply(comment, self._execute(comment))
+
+    def _refuse(self, comment: Said) -> None:
+        """Tell a stranger, once in a thread.
+
+        Whoever asks for it in a hundred threads is told in one.
+        """
+        bodies = self._own_bodies(comment)
+        told = comment.actor.lower() in answers.refused(bodies)
+        if answers.name(comment) not in answers.answered(bodies) and not told:
+            refusal = f"`/fyre` needs write permission on {comment.repository.name}."
+            self._reply(comment, refusal, refused=True)
+
+    def _own_bodies(self, comment: Said) -> list[str]:
+        """Return what we said where a comment stands, and what is still to be said anywhere."""
+        # First: what is said in between is in the thread, and not in neither.
+        waiting = self._executor.ledger.unsaid(comment.repository)
+        return waiting + _own_comments(self._executor.forge, comment)
+
+    def _execute(self, comment: Said) -> str:
+        """Carry the command out; return the answer."""
+        try:
+            command = parse_command(comment.body) or Command("")
+            handler = self._commands[command.verb]
+            target = self._targets.resolve(comment, command, launches=handler.launches)
+            if isinstance(target, NoTarget):
+                return target.answer
+            text = handler.execute(target)
+        except units.BadValueError as error:
+            return f"{error.args[0]}: {error.hint}"
+        except HiddenError:
+            raise
+        except NotFoundError as error:
+            return f"nothing is done: {error.message}."
+        return answers.on(target.sha, text) if comment.pull else text
+
+    def _reply(self, comment: Said, text: str, *, refused: bool = False) -> None:
+        repository, name = comment.repository, answers.name(comment)
+        log.info("answered %s in %s of %s: %s", comment.actor, name, repository.name, text)
+        body = answers.marked(comment, text, refused=refused)
+        writer = _ReplyWriter(self._executor.forge, comment, body)
+        self._executor.ledger.say(Saying(repository, name, body, writer.write))
 
 
-def _done(hands: Hands, said: Said) -> str:
-    """Carry it out; the answer."""
-    try:
-        command = comments.parse(said.body) or Command("")
-        found = places.find(hands, said, command)
-        if isinstance(found, str):
-            return found
-        text = _ACTS[command.verb](hands, found)
-    except units.BadValueError as error:
-        return f"{error.args[0]}: {error.hint}"
-    except HiddenError:
-        raise
-    except NotFoundError as error:
-        return f"nothing is done: {error.message}."
-    return answers.on(found.sha, text) if said.pull else text
-
-
-def _answer(hands: Hands, said: Said, text: str, *, refused: bool = False) -> None:
-    log.info("answered %s in %s of %s: %s", said.actor, answers.name(said), said.repository.name, text)
-    body = answers.marked(said, text, refused=refused)
-    write = _Writer(hands.forge, said, body).write
-    hands.ledger.say(Saying(said.repository, answers.name(said), body, write))
+def _own_comments(forge: Forge, comment: Said) -> list[str]:
+    thread = conversations.thread(forge, comment)
+    return [one.body for one in thread if forge.is_me(one.author)]
 
 
 @dataclass
-class _Writer:
-    """Writes an answer once: a try that failed may have come through, so that the next one looks first."""
+class _ReplyWriter:
+    """Write a reply once: after a try that failed, look first whether it came through."""
 
     forge: Forge
-    said: Said
+    comment: Said
     body: str
     tried: bool = False
 
     def write(self) -> None:
-        if self.tried and answers.name(self.said) in answers.answered(_said_there(self.forge, self.said)):
+        if self.tried and self._is_written():
             return
         self.tried = True
-        conversations.say(self.forge, self.said, self.body)
+        conversations.say(self.forge, self.comment, self.body)
+
+    def _is_written(self) -> bool:
+        answered = answers.answered(_own_comments(self.forge, self.comment))
+        return answers.name(self.comment) in answered

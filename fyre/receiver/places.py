@@ -1,4 +1,4 @@
-"""Which commit a command means, and by what right code of a fork runs."""
+"""Find the commit that a comment command is about, and by what right a fork's code runs."""
 
 from __future__ import annotations
 
@@ -10,75 +10,126 @@ from fyre.failures import NotFoundError
 from fyre.receiver import conversations
 from fyre.receiver.comments import COMMIT, Command
 from fyre.receiver.conversations import Pull
-from fyre.receiver.hands import Hands
+from fyre.receiver.hands import Executor
 from fyre.receiver.webhook import Said
+from fyre.run import Repository
+from fyre.trigger import Trigger, TriggerKind
 
-LAUNCHING = ("run", "rerun", "approve")
-"""What has code run."""
-
-WHOLE = (40, 64)
-"""Digits of a SHA."""
+SHA_DIGITS = (40, 64)
+"""How many digits a whole SHA has: SHA-1, SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A command, and the commit that it is about."""
+class TargetedCommand:
+    """A command, the commit that it is about, and who gave it."""
 
-    said: Said
-    command: Command
+    repository: Repository
     sha: str
-    ref: str = ""  # of a fork's commit that was approved: refs/pull/7/head
-    tip: str = ""  # where that is now
+    command: Command
+    trigger: Trigger
 
 
-def find(hands: Hands, said: Said, command: Command) -> Order | str:
-    """The commit that is meant, or why none is. Raises ``NotFoundError``."""
-    if not said.pull:
-        if not said.sha.startswith(command.commit):
-            return f"{command.commit} is another commit: comment there."
-        return Order(said, command, said.sha)
-    pull = conversations.pull(hands.forge, said.repository, said.pull)
-    if pull.fork and command.verb in LAUNCHING:
-        return _approved(hands, said, command, pull)
-    if command.commit:
-        return Order(said, command, _whole(hands, said, command.commit))
-    if pull.fork:
-        return Order(said, command, _last_approved(hands, said) or pull.head)
-    return Order(said, command, conversations.head_at(hands.forge, said.repository, pull, said.at))
+@dataclass(frozen=True, slots=True)
+class NoTarget:
+    """No commit is meant; ``answer`` says why."""
+
+    answer: str
 
 
-def _approved(hands: Hands, said: Said, command: Command, pull: Pull) -> Order | str:
-    """A fork's commit runs where the policy lets forks, for who has said which one in full.
+def comment_trigger(comment: Said, *, ref: str = "", head_sha: str = "") -> Trigger:
+    """Build the trigger of a comment.
 
-    In full, because the author makes two commits whose SHAs begin alike within seconds, has one of them read, and
-    pushes the other.
+    Its ``id`` is hashed into keys of runs, so its form never changes.
     """
-    if not policies.of(hands.policy, said.repository.name).forks:
-        return f"this pull request comes from a fork, and no code of forks runs here · {ADMIN}"
-    if len(command.commit) not in WHOLE:
-        line = f"/fyre approve {pull.head}" if command.verb != "run" else f"/fyre run {COMMIT} {pull.head} -- …"
-        return (
-            "this pull request comes from a fork: say which commit you have read, by its whole SHA. "
-            f"What is pushed later needs another approval. Of its head as it is now:\n\n```\n{line}\n```"
-        )
-    tip = hands.source.pull_head(said.repository, pull.number)
-    return Order(said, command, command.commit, _ref(said), tip)
+    number = f"{'pull ' if comment.pull else ''}comment {comment.comment_id}"
+    return Trigger(TriggerKind.COMMENT, comment.actor, ref, head_sha, comment.at, number)
 
 
-def _last_approved(hands: Hands, said: Said) -> str:
-    """The SHA of a fork's pull request that ran last; "" where none did."""
-    ref, mine = _ref(said), (record.run for record in hands.engine.records())
-    ran = [run for run in mine if run.ref == ref and run.repository.id == said.repository.id]
-    return max(ran, key=lambda run: run.created_at).sha if ran else ""
+class TargetResolver:
+    """Find the commit that a command means."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def resolve(
+        self,
+        comment: Said,
+        command: Command,
+        *,
+        launches: bool,
+    ) -> TargetedCommand | NoTarget:
+        """Find the commit that is meant; ``launches`` says that the command has code run.
+
+        Raises ``NotFoundError``.
+        """
+        if not comment.pull:
+            if not comment.sha.startswith(command.commit):
+                return NoTarget(f"{command.commit} is another commit: comment there.")
+            return self._target(comment, command, comment.sha)
+        forge = self._executor.forge
+        pull = conversations.pull(forge, comment.repository, comment.pull)
+        if pull.fork and launches:
+            return self._resolve_fork(comment, command, pull)
+        if command.commit:
+            sha = self._expand_sha(comment.repository, command.commit)
+        elif pull.fork:
+            sha = self._last_approved(comment) or pull.head
+        else:
+            sha = conversations.head_at(forge, comment.repository, pull, comment.at)
+        return self._target(comment, command, sha)
+
+    def _target(self, comment: Said, command: Command, sha: str) -> TargetedCommand:
+        return TargetedCommand(comment.repository, sha, command, comment_trigger(comment))
+
+    def _resolve_fork(
+        self,
+        comment: Said,
+        command: Command,
+        pull: Pull,
+    ) -> TargetedCommand | NoTarget:
+        """Let a fork's commit run where the policy lets forks, for who has said which one in full.
+
+        In full, because the author makes two commits whose SHAs begin alike within seconds, has one
+        of them read, and pushes the other.
+        """
+        repository = comment.repository
+        if not policies.of(self._executor.policy, repository.name).forks:
+            refusal = "this pull request comes from a fork, and no code of forks runs here"
+            return NoTarget(f"{refusal} · {ADMIN}")
+        if len(command.commit) not in SHA_DIGITS:
+            return NoTarget(_ask_for_sha(command, pull))
+        head_sha = self._executor.source.pull_head(repository, pull.number)
+        trigger = comment_trigger(comment, ref=_pull_ref(comment), head_sha=head_sha)
+        return TargetedCommand(repository, command.commit, command, trigger)
+
+    def _last_approved(self, comment: Said) -> str:
+        """Return the SHA of a fork's pull request that ran last; "" where none did."""
+        ref, all_runs = _pull_ref(comment), (one.run for one in self._executor.engine.records())
+        repository_id = comment.repository.id
+        ran = [run for run in all_runs if run.ref == ref and run.repository.id == repository_id]
+        return max(ran, key=lambda run: run.created_at).sha if ran else ""
+
+    def _expand_sha(self, repository: Repository, beginning: str) -> str:
+        """Return the SHA that begins so.
+
+        Raises ``NotFoundError``, also for a branch that happens to have such a name.
+        """
+        sha = self._executor.forge.commit(repository, beginning).sha
+        if not sha.startswith(beginning):
+            raise NotFoundError(f"commit {beginning} of {repository.name}: not found")
+        return sha
 
 
-def _ref(said: Said) -> str:
-    return f"refs/pull/{said.pull}/head"
+def _ask_for_sha(command: Command, pull: Pull) -> str:
+    """Return the answer that shows the line to write."""
+    run, approve = f"/fyre run {COMMIT} {pull.head} -- …", f"/fyre approve {pull.head}"
+    line = run if command.verb == "run" else approve
+    return (
+        "this pull request comes from a fork: say which commit you have read, by its whole SHA. "
+        "What is pushed later needs another approval. Of its head as it is now:"
+        f"\n\n```\n{line}\n```"
+    )
 
 
-def _whole(hands: Hands, said: Said, beginning: str) -> str:
-    """The SHA that begins so. Raises ``NotFoundError``, also for a branch that happens to have such a name."""
-    found = hands.forge.commit(said.repository, beginning).sha
-    if not found.startswith(beginning):
-        raise NotFoundError(f"commit {beginning} of {said.repository.name}: not found")
-    return found
+def _pull_ref(comment: Said) -> str:
+    return f"refs/pull/{comment.pull}/head"

@@ -16,17 +16,20 @@ from dataclasses import dataclass, field, replace
 
 from fyre import plan, status
 from fyre import policy as policies
+from fyre.access import Allowed, Denied
 from fyre.errors import TryAgainError, UserError
 from fyre.failures import LimitedError, NotFoundError
 from fyre.forge import Activity
-from fyre.plan import Heard
-from fyre.receiver import orders, rerequests
-from fyre.receiver.hands import Hands
+from fyre.plan import CommitEvent
+from fyre.receiver.hands import Executor
 from fyre.receiver.later import FAILURES, Again, Later
+from fyre.receiver.orders import CommentCommands
+from fyre.receiver.rerequests import RerunButton
 from fyre.receiver.swept import Dealt, Swept
 from fyre.receiver.unheard import Unheard
 from fyre.receiver.webhook import Nothing, Push, Rerequested, Said
 from fyre.run import Repository
+from fyre.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ Event = Push | Said | Rerequested | Sweep
 class Receiver:
     """The loop and what waits for it."""
 
-    hands: Hands
+    executor: Executor
     sweep_every: float = 300.0  # seconds
     backfill: float = BACKFILL
     unseen: float = UNSEEN  # seconds; 0 where what is told of is there
@@ -69,16 +72,20 @@ class Receiver:
     _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
     _dealt: Dealt = field(default_factory=Dealt)
     _unheard: Unheard = field(init=False)
+    _comments: CommentCommands = field(init=False)
+    _rerun_button: RerunButton = field(init=False)
     _thread: threading.Thread | None = None
     _stopping: bool = False
 
     def __post_init__(self) -> None:
-        """Listen for commands that no delivery tells of."""
-        self._unheard = Unheard(self.hands.forge)
+        """Put together what obeys comments, and what finds those that no delivery tells of."""
+        self._unheard = Unheard(self.executor.forge)
+        self._comments = CommentCommands(self.executor)
+        self._rerun_button = RerunButton(self.executor)
 
     def start(self) -> None:
         """Sweep once, then listen; the sweep heals whatever was lost while nobody listened."""
-        self.hands.ledger.start()
+        self.executor.ledger.start()
         self.hear(Sweep())
         self._thread = threading.Thread(target=self._listen, name="receiver", daemon=True)
         self._thread.start()
@@ -89,7 +96,7 @@ class Receiver:
         self._events.put(None)
         if self._thread is not None:
             self._thread.join()
-        self.hands.ledger.stop()
+        self.executor.ledger.stop()
 
     def alive(self) -> bool:
         """Whether the loop runs."""
@@ -139,13 +146,13 @@ class Receiver:
     def _deal_with(self, event: Event, at: float | None = None) -> bool:
         """One event, of ``at`` or of just now. False where a part of it is still to be done."""
         if isinstance(event, Push | Said | Rerequested):
-            if not policies.serves(self.hands.policy, event.repository.name):
+            if not policies.serves(self.executor.policy, event.repository.name):
                 log.info("%s is not served", event.repository.name)  # and is told nothing: nobody asked Fyre there
                 return True
-            self.hands.forge.learn(event.repository)
+            self.executor.forge.learn(event.repository)
         if isinstance(event, Said):  # done, or to be tried again from here: the sweep need not find it as well
             self._unheard.dealt_with(event)
-        return self._deal_with_again(Again(event, self.hands.clock() if at is None else at))
+        return self._deal_with_again(Again(event, self.executor.clock() if at is None else at))
 
     def _deal_with_again(self, again: Again) -> bool:
         """One event, or what is left of it; whatever is wrong with it must not end the loop."""
@@ -157,9 +164,9 @@ class Receiver:
                         self._dealt.add(again.ident)
                     return done
                 case Said() as said:
-                    orders.obey(self.hands, said)
+                    self._comments.handle(said)
                 case Rerequested() as click:
-                    rerequests.obey(self.hands, click)
+                    self._rerun_button.handle(click)
                 case Sweep():
                     self._sweep()
         except FAILURES as error:
@@ -187,11 +194,11 @@ class Receiver:
         base = push.repository.default_branch if push.created else push.before
         try:
             if push.ref == f"refs/heads/{base}":  # the first push of all: there is nothing to compare it with
-                listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
+                listed = self.executor.source.history(push.repository, push.after, FIRST_MAX)
             else:
-                listed = self.hands.forge.between(push.repository, base, push.after)
+                listed = self.executor.forge.between(push.repository, base, push.after)
         except NotFoundError:  # no default branch yet, or a base that is gone
-            listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
+            listed = self.executor.source.history(push.repository, push.after, FIRST_MAX)
         return tuple(dict.fromkeys((*push.shas, *listed)))
 
     def _push(self, again: Again, push: Push, shas: Sequence[str]) -> bool:
@@ -206,16 +213,16 @@ class Receiver:
             self._later.put(replace(again, shas=tuple(failed)), next(iter(failed.values())))
         return not failed and not self._stopping
 
-    def _heard(self, again: Again, push: Push, shas: Sequence[str]) -> tuple[list[Heard], dict[str, Exception]]:
+    def _heard(self, again: Again, push: Push, shas: Sequence[str]) -> tuple[list[CommitEvent], dict[str, Exception]]:
         """What these commits ask for, and which of them could not be read but may be later, with why."""
-        heard, failed, gone = list[Heard](), dict[str, Exception](), 0
+        heard, failed, gone = list[CommitEvent](), dict[str, Exception](), 0
         for number, sha in enumerate(shas):
             if self._stopping or gone >= ENOUGH:
                 break
             if len(failed) >= ENOUGH:
                 return heard, failed | dict.fromkeys(shas[number:], next(iter(failed.values())))
-            one = self._read(push, sha)
-            if isinstance(one, Heard):
+            one = self._read(push, sha, again.at)
+            if isinstance(one, CommitEvent):
                 heard.append(one)
             elif isinstance(one, FAILURES):
                 failed[sha] = one
@@ -226,46 +233,47 @@ class Receiver:
                 self._unreadable(push, push.after if gone >= ENOUGH else sha, one)
         return heard, failed
 
-    def _read(self, push: Push, sha: str) -> Heard | Exception | None:
+    def _read(self, push: Push, sha: str, at: float) -> CommitEvent | Exception | None:
         """A commit of a push and what it asks for, None when that is nothing; or why it can't be had."""
+        trigger = Trigger(TriggerKind.PUSH, push.actor, push.ref, push.after, at)
         try:
-            return self.hands.hears(push.repository, sha, push.ref, push.actor, push.after)
+            return self.executor.read_request(push.repository, sha, trigger)
         except (*FAILURES, NotFoundError) as error:
             return error
         except Exception:
             # Quarantine: a commit that nobody can read must not take its push along.
             log.exception("commit %s met a bug", sha)
             poisoned = status.malformed("fyre/run", "it can't be read; the log of Fyre says more")
-            self.hands.ledger.want(push.repository, sha, poisoned)
+            self.executor.ledger.want(push.repository, sha, poisoned)
             return None
 
     def _may_come(self, again: Again, error: Exception) -> bool:
         """Whether what the forge lacks may only be on its way to all of its servers; our clock may be behind."""
-        return isinstance(error, NotFoundError) and abs(self.hands.clock() - again.at) < self.unseen
+        return isinstance(error, NotFoundError) and abs(self.executor.clock() - again.at) < self.unseen
 
-    def _capped(self, heard: list[Heard]) -> list[Heard]:
+    def _capped(self, heard: list[CommitEvent]) -> list[CommitEvent]:
         """A push over its cap is refused whole: nobody wants a random half of it."""
-        now, hands = self.hands.clock(), self.hands
-        young = [one for one in heard if now - one.commit.committed_at <= hands.policy.history]
-        new = [one for one in young if not hands.index.at(one.repository.id, one.commit.sha)]
-        new = [one for one in new if not plan.only_passing_by(one, hands.policy)]
-        total = sum(len(one.asked.runs) for one in new)
-        over = hands.over(new[0].repository, total) if total else ""
-        return [replace(one, over=over) for one in heard] if over else heard
+        now, executor = self.executor.clock(), self.executor
+        young = [one for one in heard if now - one.commit.committed_at <= executor.policy.history]
+        new = [one for one in young if not executor.index.at(one.repository.id, one.commit.sha)]
+        new = [one for one in new if not plan.is_lab_ancestor(one, executor.policy)]
+        total = sum(len(one.request.runs) for one in new)
+        quota = executor.check_quota(new[0].repository, total) if total else Allowed()
+        return [replace(one, quota=quota) for one in heard] if isinstance(quota, Denied) else heard
 
-    def _commit(self, heard: Heard) -> Exception | None:
+    def _commit(self, heard: CommitEvent) -> Exception | None:
         """Plan one commit and do it; why, when it has to be tried again."""
         repository, sha = heard.repository, heard.commit.sha
         try:
-            for action in self.hands.decide(heard):
-                self.hands.do(repository, action)
+            for action in self.executor.decide(heard):
+                self.executor.execute(repository, action)
         except FAILURES as error:
             return error
         except Exception:
             # Quarantine per commit: say so on the SHA and go on with the others.
             log.exception("commit %s met a bug", sha)
-            for name in heard.asked.names:
-                self.hands.ledger.want(
+            for name in heard.request.names:
+                self.executor.ledger.want(
                     repository, sha, status.malformed(f"fyre/{name}", "a bug in Fyre; its log says more")
                 )
         return None
@@ -274,16 +282,16 @@ class Receiver:
         """A SHA that can't be had: say so where it was pushed, if that is still possible."""
         log.warning("%s", error)
         if sha == push.after:
-            self.hands.ledger.want(push.repository, sha, status.malformed("fyre/run", str(error)))
+            self.executor.ledger.want(push.repository, sha, status.malformed("fyre/run", str(error)))
 
     def _sweep(self) -> None:
         """Plan again what the forge says was pushed since the last sweep; at the start, ``BACKFILL`` back."""
-        found, limited = self.hands.forge.repositories(), set[str]()
-        for repository in (one for one in found if policies.serves(self.hands.policy, one.name)):
+        found, limited = self.executor.forge.repositories(), set[str]()
+        for repository in (one for one in found if policies.serves(self.executor.policy, one.name)):
             owner = repository.name.partition("/")[0]
             if self._stopping:
                 return
-            self.hands.forge.learn(repository)
+            self.executor.forge.learn(repository)
             try:
                 if owner not in limited:
                     self._sweep_one(repository)
@@ -292,19 +300,19 @@ class Receiver:
                 log.warning("%s is swept later: %s", repository.name, error)
                 if isinstance(error, LimitedError):  # it holds for the installation: asking on makes it last longer
                     limited.add(owner)
-        self.swept_at = self.hands.clock()
+        self.swept_at = self.executor.clock()
 
     def _sweep_one(self, repository: Repository) -> None:
         """Plan what was pushed there and is not dealt with; what fails is asked for again by the next sweep."""
         before = self._swept.get(repository.id, Swept())
-        seen = self.hands.forge.activity(repository, max(before.since, self._since()), before.tag)
+        seen = self.executor.forge.activity(repository, max(before.since, self._since()), before.tag)
         new = [one for one in seen.entries if one not in before.done]
         failed = [one for one in new if not self._planned(repository, one)]
         self._swept[repository.id] = before.after(seen, failed)
 
     def _since(self) -> float:
         """From when on sweeps look: as far back as the first one did, which may be less than lies between two."""
-        now = self.hands.clock()
+        now = self.executor.clock()
         self._from = self._from or now - self.backfill
         return max(self._from, now - max(self.backfill, BACKFILL))
 

@@ -1,29 +1,51 @@
-"""The Re-run buttons of check runs: what ``/fyre rerun [NAME]`` is, given by a click."""
+"""Obey the Re-run buttons of check runs: ``/fyre rerun [NAME]``, given by a click."""
 
 from __future__ import annotations
 
 import logging
 
-from fyre.receiver import reruns
 from fyre.receiver.comments import Command
-from fyre.receiver.hands import Hands
+from fyre.receiver.hands import Executor
 from fyre.receiver.orders import MAY_WRITE
-from fyre.receiver.places import Order
-from fyre.receiver.webhook import Rerequested, Said
+from fyre.receiver.places import TargetedCommand
+from fyre.receiver.reruns import RerunCommand
+from fyre.receiver.webhook import Rerequested
+from fyre.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
 
 
-def obey(hands: Hands, event: Rerequested) -> None:
-    """Run it once more, for whoever may write; once, however often it is told. Raises ``TryAgainError``.
+class RerunButton:
+    """Obey clicks, those of whoever may write."""
 
-    An attempt has a check run of its own, so a click on that is another rerun.
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._rerun = RerunCommand(executor)
+
+    def handle(self, click: Rerequested) -> None:
+        """Run it once more; once, however often the click is delivered. Raises ``TryAgainError``.
+
+        An attempt has a check run of its own, so a click on that is another rerun.
+        """
+        repository, actor = click.repository, click.actor
+        facts = {"repository": repository.name, "sha": click.sha, "run": click.name, "actor": actor}
+        if self._executor.forge.permission(repository, actor) not in MAY_WRITE:
+            log.info("a rerun needs write permission", extra=facts)
+            return
+        target = TargetedCommand(
+            repository,
+            click.sha,
+            Command(RerunCommand.verb, click.name),
+            click_trigger(click, self._executor.clock()),
+        )
+        answer = self._rerun.execute(target)
+        log.info("a check run was asked for again", extra={**facts, "answer": answer})
+
+
+def click_trigger(click: Rerequested, at: float) -> Trigger:
+    """Build the trigger of a click.
+
+    Its ``id`` is hashed into keys of runs, so its form never changes: that of a comment with a
+    number that none has, since there is none below zero.
     """
-    about = {"repository": event.repository.name, "sha": event.sha, "run": event.name, "actor": event.actor}
-    if hands.forge.permission(event.repository, event.actor) not in MAY_WRITE:
-        log.info("a rerun needs write permission", extra=about)
-        return
-    # A comment's number makes its reruns what they are, and there is none below zero.
-    said = Said(event.repository, event.sha, event.actor, "", -event.number, at=hands.clock())
-    answer = reruns.rerun(hands, Order(said, Command("rerun", event.name), event.sha))
-    log.info("a check run was asked for again", extra={**about, "answer": answer})
+    return Trigger(TriggerKind.RERUN, click.actor, at=at, id=f"comment {-click.number}")

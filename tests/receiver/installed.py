@@ -135,7 +135,7 @@ def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(later, "RETRY", (0.05, 0.2))
     monkeypatch.setattr(later, "MENDED", 0.2)
     monkeypatch.setattr(pacing, "BARE", 0.1)
-    turns = world.serve.receiver.hands.ledger.turns
+    turns = world.serve.receiver.executor.ledger.turns
     turns._begin = Pace(FAST)
     for lane in turns._lanes.values():  # one for each account
         lane.pace = Pace(FAST)

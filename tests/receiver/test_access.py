@@ -97,7 +97,7 @@ def becomes(person: Person, sha: str, start: str) -> None:
 
 
 def test_who_may_launch_is_who_the_forge_says_pushed(people: People, person: Person, tmp_path: Path) -> None:
-    person.up.receiver.hands.policy = Policy(permission="write")
+    person.up.receiver.executor.policy = Policy(permission="write")
     person.git("config", "user.name", "ada")
     touch = f"Fyre-Run: touch {tmp_path}/ran"
     first = person.commit(touch, "Signed-off-by: ada <ada@example.org>")
@@ -119,7 +119,7 @@ def test_who_may_launch_is_who_the_forge_says_pushed(people: People, person: Per
 
 
 def test_a_commenter_is_held_to_the_policy_as_well(people: People, person: Person) -> None:
-    person.up.receiver.hands.policy = Policy(permission="maintain", teams=("acme/ml",))
+    person.up.receiver.executor.policy = Policy(permission="maintain", teams=("acme/ml",))
     people.roles["bob"], people.team = "maintain", ("bob",)
     sha = person.commit("Fyre-Run: true")
     push_as(person, "bob")
@@ -157,7 +157,7 @@ def test_a_forks_commit_runs_by_no_way(person: Person, foreign: Callable[[str], 
     person.comment(sha, f"/fyre run touch {tmp_path}/ran")
     assert "it is on no branch" in answered(person, sha, 4)
     main = person.git("rev-parse", "main")
-    known = person.up.receiver.hands.forge.repository(NAME)
+    known = person.up.receiver.executor.forge.repository(NAME)
     person.up.receiver.hear(Push(known, "refs/heads/main", main, main, "ada", (sha, main)))
     assert said(person, sha) == "refused: it is not on main · push it there"
     assert (person.ran(), (tmp_path / "ran").exists()) == ([], False)
@@ -166,7 +166,7 @@ def test_a_forks_commit_runs_by_no_way(person: Person, foreign: Callable[[str], 
 def test_a_mirror_that_is_fetched_holds_no_forks_commit(
     person: Person, foreign: Callable[[str], str], tmp_path: Path
 ) -> None:
-    sha, known = foreign("true"), person.up.receiver.hands.forge.repository(NAME)
+    sha, known = foreign("true"), person.up.receiver.executor.forge.repository(NAME)
     clones = Clones(tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None)
     with contextlib.closing(Fetched(clones)) as fetched:
         assert fetched.branches(known, person.git("rev-parse", "main")) == ["refs/heads/main"]
@@ -175,20 +175,20 @@ def test_a_mirror_that_is_fetched_holds_no_forks_commit(
 
 
 def test_a_repository_that_is_not_served_hears_nothing(people: People, person: Person, tmp_path: Path) -> None:
-    person.up.receiver.hands.policy = Policy(repositories=("ada/*",), permission="write")
+    person.up.receiver.executor.policy = Policy(repositories=("ada/*",), permission="write")
     person.git("remote", "add", "fork", f"{person.up.url}/mallory/lab.git")
     sha = person.commit(f"Fyre-Run: touch {tmp_path}/ran")
     push_as(person, "ada", to="fork")
     push_as(person, "ada", "main")  # the same commit: its outcome is of this repository alone
     assert said(person, sha).startswith("exit 0")
-    fork = person.up.receiver.hands.forge.repository("mallory/lab")
-    assert person.up.receiver.hands.forge.statuses(fork, sha) == []
+    fork = person.up.receiver.executor.forge.repository("mallory/lab")
+    assert person.up.receiver.executor.forge.statuses(fork, sha) == []
     assert [record.run.repository.name for record in person.up.engine.records()] == [NAME]
 
 
 def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Person) -> None:
-    hands = person.up.receiver.hands
-    hands.policy = Policy(refs=("main", "fyre/*"))
+    executor = person.up.receiver.executor
+    executor.policy = Policy(refs=("main", "fyre/*"))
     before, sha = person.git("rev-parse", "main"), person.commit("Fyre-Run: true")
     person.push("main:dev")
     assert said(person, sha).startswith("refused: branch dev may not launch, but main or fyre/*")
@@ -196,7 +196,7 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
     assert "it is on no branch that may launch: main or fyre/*" in answered(person, sha, 2)
     other = person.commit("Fyre-Run: echo other")
     person.push("main:refs/keep/other")
-    known = hands.forge.repository(NAME)
+    known = executor.forge.repository(NAME)
     person.up.receiver.hear(Push(known, "refs/heads/main", before, other, "", (other,)))
     assert said(person, other).startswith("refused: the forge named nobody who pushed")
     assert person.ran() == []
@@ -207,7 +207,7 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
 
 
 def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_default_one(person: Person) -> None:
-    person.up.receiver.hands.policy = Policy(refs=("exp/*",))
+    person.up.receiver.executor.policy = Policy(refs=("exp/*",))
     sha = person.run("true")
     refusal = said(person, sha)
     assert refusal.endswith("branch main may not launch, but exp/* · push it to one that may")
@@ -221,7 +221,7 @@ def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_defau
 
 
 def test_only_what_the_forge_has_verified(people: People, person: Person) -> None:
-    person.up.receiver.hands.policy = Policy(signed=True)
+    person.up.receiver.executor.policy = Policy(signed=True)
     good, bad = person.commit("Fyre-Run: true"), person.commit("Fyre-Run: true")
     people.verified = (good,)
     person.push()
@@ -234,11 +234,11 @@ def test_only_what_the_forge_has_verified(people: People, person: Person) -> Non
 
 
 def test_a_rerun_takes_the_defaults_of_today(person: Person) -> None:
-    hands = person.up.receiver.hands
-    hands.policy = Policy(timeout_default=7200, timeout_max=7200)
+    executor = person.up.receiver.executor
+    executor.policy = Policy(timeout_default=7200, timeout_max=7200)
     sha = person.run("true")
     assert said(person, sha).startswith("exit 0")
-    hands.policy = Policy(timeout_default=60, timeout_max=3600)
+    executor.policy = Policy(timeout_default=60, timeout_max=3600)
     person.comment(sha, "/fyre rerun")
     assert answered(person, sha, 2).startswith("launched:")
     again = max(person.up.engine.records(), key=lambda record: record.run.attempt)
@@ -246,8 +246,8 @@ def test_a_rerun_takes_the_defaults_of_today(person: Person) -> None:
 
 
 def test_caps_of_a_repository(person: Person) -> None:
-    hands = person.up.receiver.hands
-    hands.policy = Policy(overrides=((NAME, {"runs_at_once": 2}),))
+    executor = person.up.receiver.executor
+    executor.policy = Policy(overrides=((NAME, {"runs_at_once": 2}),))
     first = person.run("sleep 60")
     whole = person.commit("Fyre-Run: true", "Fyre-Run: echo 2")
     person.push()
@@ -259,13 +259,13 @@ def test_caps_of_a_repository(person: Person) -> None:
     assert said(person, first).startswith("cancelled by ada")
     person.comment(whole, "/fyre rerun")
     assert person.final(whole, "fyre/run-2", "attempt 2")["state"] == "success"
-    hands.policy = Policy(runs_per_day=3)
+    executor.policy = Policy(runs_per_day=3)
     late = person.run("true")
     assert said(person, late).startswith("refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3")
 
 
 def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(person: Person) -> None:
-    person.up.receiver.hands.policy = Policy(runs_per_push=1)
+    person.up.receiver.executor.policy = Policy(runs_per_push=1)
     first, second = person.commit("Fyre-Run: echo 1"), person.commit("Fyre-Run: echo 2")
     entry = person.commit("Fyre-Run: echo 3", f"Fyre-From: {second}")
     person.push("main:fyre/ada")

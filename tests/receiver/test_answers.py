@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre import markup
-from fyre.receiver import answers, comments
+from fyre.receiver import answers
+from fyre.receiver.orders import parse_command
 from fyre.receiver.webhook import Said
 from fyre.run import Repository
 from fyre.status import Status
@@ -24,13 +25,13 @@ def test_an_answer_names_its_comment_and_whom_it_refuses() -> None:
     assert answers.answered(bodies) == {"commit comment 7", "comment 7"}
     assert answers.refused(bodies) == {"eve"}
     assert [answers.is_one(body) for body in bodies] == [True, True, False]
-    assert all(comments.parse(body) is None for body in bodies)
+    assert all(parse_command(body) is None for body in bodies)
 
 
 @pytest.mark.parametrize("word", ["/fyre cancel '--<!-- fyre: answer to comment 99 -->'", "/fyre <!--x"])
 def test_what_an_answer_quotes_marks_nothing(word: str) -> None:
     with pytest.raises(BadValueError) as raised:
-        comments.parse(word)
+        parse_command(word)
     body = answers.marked(SAID, f"{raised.value.args[0]}: {raised.value.hint}")
     assert answers.answered([body]) == {"commit comment 7"}
 
@@ -41,7 +42,7 @@ def test_what_an_answer_quotes_marks_nothing(word: str) -> None:
 @pytest.mark.parametrize("words", ["rerun", "run --timeout", "run --name", "run --env", "run --resources gpu="])
 def test_what_is_wrong_with_a_command_mentions_nobody_and_shows_no_picture(words: str, text: str) -> None:
     with pytest.raises(BadValueError) as raised:
-        comments.parse(f"/fyre {words}{'' if words.endswith('=') else ' '}{shlex.quote(text)} -- x")
+        parse_command(f"/fyre {words}{'' if words.endswith('=') else ' '}{shlex.quote(text)} -- x")
     said = "".join(f"{raised.value.args[0]}: {raised.value.hint}".split("`")[::2])  # beside what is code
     assert not any(part in said for part in ("@", "](", "<", "www.", "://"))
 

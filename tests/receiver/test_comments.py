@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.receiver import comments
+from fyre.receiver.acts import run_key_for
 from fyre.receiver.comments import Command
+from fyre.receiver.orders import COMMANDS, parse_command
+from fyre.receiver.places import TargetedCommand, comment_trigger
+from fyre.receiver.rerequests import click_trigger
+from fyre.receiver.webhook import Rerequested, Said
+from fyre.run import Repository
 from fyre.spec import Spec
 from fyre.units import BadValueError
 
+REPOSITORY = Repository("https://api.github.com", 1, "ada/lab")
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -42,7 +50,28 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
     ],
 )
 def test_a_command(body: str, command: Command) -> None:
-    assert comments.parse(body) == command
+    assert parse_command(body) == command
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.splitlines() if line.startswith("| `/fyre ")]
+    assert rows == [f"| `/fyre {verb} {one.arguments}` | {one.help} |" for verb, one in COMMANDS.items()]
+
+
+@pytest.mark.parametrize(
+    ("comment", "number", "key"),
+    [
+        (Said(REPOSITORY, SHA, "ada", "/fyre run x", 7), "comment 7", "18b898903fa2b44466d913654f"),
+        (Said(REPOSITORY, "", "ada", "/fyre run x", 7, pull=3), "pull comment 7", "e317dfdc8059db2bb516c99c5e"),
+        (Rerequested(REPOSITORY, SHA, "ada", "train", 7), "comment -7", "c2ccb8b907be3be2ca6db23830"),
+    ],
+)
+def test_the_key_of_a_comments_run_is_a_stored_form(comment: Said | Rerequested, number: str, key: str) -> None:
+    """Delivered again after an upgrade, it finds what the version before has launched."""
+    trigger = comment_trigger(comment) if isinstance(comment, Said) else click_trigger(comment, 0.0)
+    target = TargetedCommand(REPOSITORY, SHA, Command("rerun"), trigger)
+    assert (trigger.id, run_key_for(target, "rerun train")) == (number, key)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +89,13 @@ def test_a_command(body: str, command: Command) -> None:
     ],
 )
 def test_a_command_to_run_is_verbatim(text: str, command: str) -> None:
-    assert comments.parse(f"/fyre run {text}\r\nthanks") == Command("run", spec=Spec(command))
+    assert parse_command(f"/fyre run {text}\r\nthanks") == Command("run", spec=Spec(command))
 
 
 def test_options_are_those_of_fyre_commit() -> None:
     line = "/fyre run --name big --profile=gpu --timeout 2h --resources 'cpu=4 memory=16Gi' --env A='b  c' --env D= "
     line += f"--retries 2 --secret hf --workdir sub --image python:3.12 --commit {SHA} -- python x.py --name y"
-    command = comments.parse(line)
+    command = parse_command(line)
     assert command is not None
     assert (command.name, command.commit) == ("big", SHA)
     assert command.spec == Spec(
@@ -87,7 +116,7 @@ def test_options_are_those_of_fyre_commit() -> None:
     ],
 )  # fmt: skip
 def test_talk_is_no_command(body: str) -> None:
-    assert comments.parse(body) is None
+    assert parse_command(body) is None
 
 
 @pytest.mark.parametrize(
@@ -117,22 +146,22 @@ def test_talk_is_no_command(body: str) -> None:
 )
 def test_a_command_that_can_not_be_understood_says_so(body: str, why: str) -> None:
     with pytest.raises(BadValueError) as raised:
-        comments.parse(body)
+        parse_command(body)
     assert why in raised.value.args[0]
 
 
 @given(st.text(st.sampled_from("/fyre runcal-`~<!>'\"\\\r\n\t\u2028\ud800")))
 def test_no_comment_breaks_it(body: str) -> None:
     with contextlib.suppress(BadValueError):
-        comments.parse(body)
-        comments.parse(f"/fyre run {body}")
+        parse_command(body)
+        parse_command(f"/fyre run {body}")
 
 
 @given(st.text(st.sampled_from("/fyre runcal-`~<!>'\"\\\r\n\t\u2028\ud800")))
 def test_a_command_is_what_is_read_as_one_or_refused_as_one(body: str) -> None:
     for text in (body, f"/fyre{body}", f"<!--\n{body}\n/fyre {body}"):
         try:
-            read = comments.parse(text) is not None
+            read = parse_command(text) is not None
         except BadValueError:
             read = True
         assert comments.is_command(text) is read

@@ -209,18 +209,18 @@ def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(
 def test_a_policy_that_refuses_everything_says_so_and_what_it_refused_runs_once_it_is_mended(
     world: World, make: Make
 ) -> None:
-    lab, hands = kept(world, make, "ada"), world.serve.receiver.hands
-    before = hands.policy
+    lab, executor = kept(world, make, "ada"), world.serve.receiver.executor
+    before = executor.policy
     try:
-        hands.policy = replace(before, refs=())
+        executor.policy = replace(before, refs=())
         sha = lab.run("true")
         assert lab.final(sha).startswith("refused: branch main may not launch")
-        hands.policy = replace(before, repositories=())
+        executor.policy = replace(before, repositories=())
         silent = lab.run("true")
         world.sweep(anew=True)
         until(lambda: not world.serve.receiver.waiting())
     finally:
-        hands.policy = before
+        executor.policy = before
     world.sweep(anew=True)  # another policy is another start
     assert lab.final(silent).startswith("exit 0")
     until(lambda: lab.final(sha).startswith("exit 0"))
@@ -236,13 +236,13 @@ def test_a_commit_of_the_future_is_refused_with_its_mend_and_runs_when_asked(wor
 
 def test_who_has_no_time_is_told_what_was_given_up(world: World, make: Make) -> None:
     lab = kept(world, make, "ada")
-    hands = world.serve.receiver.hands
-    known = hands.forge.repository(lab.name)
+    executor = world.serve.receiver.executor
+    known = executor.forge.repository(lab.name)
     head = lab.git("rev-parse", "HEAD")
     elsewhere = replace(known, id=known.id + 1_000_000)  # of which there is no mirror yet
     push = Push(elsewhere, "refs/heads/main", head, head, "ada", (head,))
     with meets(403, "Repository access blocked")(world, lab), pytest.raises(DeniedError, match="not let this token"):
-        Receiver(hands).deal_with(push)
+        Receiver(executor).deal_with(push)
 
 
 def test_a_sweep_that_meets_a_limit_asks_no_more_of_that_account(world: World, make: Make) -> None:

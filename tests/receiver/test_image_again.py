@@ -95,14 +95,14 @@ def test_what_can_not_be_pulled_again_is_asked_for_by_its_tag(person: Person, ku
 
 def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet: Registry) -> None:
     kubelet["python:3.12"] = f"{HUB}@{FIRST}"
-    hands = person.up.receiver.hands
-    hands.policy = Policy(profiles={"default": Profile("default")}, images=("python:3.12",))
+    executor = person.up.receiver.executor
+    executor.policy = Policy(profiles={"default": Profile("default")}, images=("python:3.12",))
     sha = person.run("true", "Fyre-Image: python:3.12")
     person.final(sha)
     again(person, sha, "/fyre rerun", 2)
     again(person, sha, "/fyre rerun", 3)
     assert images(person, sha) == ["python:3.12", *[f"python:3.12@{FIRST}"] * 2]
-    hands.policy = Policy(profiles={"default": Profile("default")}, images=("perl:*",))
+    executor.policy = Policy(profiles={"default": Profile("default")}, images=("perl:*",))
     person.comment(sha, "/fyre rerun")
     deadline = time.monotonic() + 30
     while "is outside what the policy allows: perl:*" not in person.comments(sha)[-1]:
@@ -113,15 +113,15 @@ def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet
 
 def test_the_image_of_a_profile_is_held_too(person: Person, kubelet: Registry) -> None:
     kubelet[""] = f"{HUB}@{FIRST}"
-    hands = person.up.receiver.hands
-    hands.policy = Policy(profiles={"default": Profile("default", image="python:3.12")}, images=())
+    executor = person.up.receiver.executor
+    executor.policy = Policy(profiles={"default": Profile("default", image="python:3.12")}, images=())
     sha = person.run("true")
     person.final(sha)
     again(person, sha, "/fyre rerun", 2)
-    hands.policy = Policy(profiles={"default": Profile("default", image="python:3.13")}, images=())
+    executor.policy = Policy(profiles={"default": Profile("default", image="python:3.13")}, images=())
     again(person, sha, "/fyre rerun", 3)
     again(person, sha, "/fyre rerun --latest", 4)
-    hands.policy = Policy(profiles={"default": Profile("default", image="perl:5")}, images=())
+    executor.policy = Policy(profiles={"default": Profile("default", image="perl:5")}, images=())
     again(person, sha, "/fyre rerun", 5)
     assert images(person, sha) == [None, f"{HUB}@{FIRST}", f"{HUB}@{FIRST}", None, None]
 
@@ -144,11 +144,11 @@ def test_a_comment_delivered_again_runs_nothing_again_whatever_came_after_it(per
 
 
 def test_a_refused_run_that_a_comment_launches_is_launched_once(person: Person) -> None:
-    hands = person.up.receiver.hands
-    hands.policy = Policy(timeout_max=60)
+    executor = person.up.receiver.executor
+    executor.policy = Policy(timeout_max=60)
     sha = person.run("true", files={".fyre.yaml": "timeout: 2h\nretries: 1\n"})
     assert person.final(sha)["description"].startswith("refused")
-    hands.policy = Policy()
+    executor.policy = Policy()
     again(person, sha, "/fyre rerun", 2)
     hook = person.api("/hooks")[0]["id"]
     for delivery in person.api(f"/hooks/{hook}/deliveries"):

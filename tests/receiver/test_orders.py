@@ -103,7 +103,7 @@ def test_what_is_no_command_and_who_is_no_person_is_not_heard(person: Person) ->
         person.comment(sha, body)
     person.comment(sha, "/fyre cancel", token="user:helper[bot]")
     person.comment(sha, "/fyre dance", token="user:helper[bot]")
-    known = person.up.receiver.hands.forge.repository(NAME)
+    known = person.up.receiver.executor.forge.repository(NAME)
     for said in (Said(known, sha, "ada", "/fyre cancel", 1, at=1.0), Said(known, sha, "", "/fyre cancel", 2, at=2e9)):
         person.up.receiver.hear(said)  # older than what engines remember; of nobody
     person.settled()
@@ -118,7 +118,7 @@ def test_a_stranger_is_refused_once_whatever_is_said_and_delivered_again(
     sha = person.run("true")
     person.final(sha)
     role = {"ada": "write"}
-    monkeypatch.setattr(person.up.receiver.hands.forge, "permission", lambda _, login: role.get(login, "triage"))
+    monkeypatch.setattr(person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "triage"))
     person.comment(sha, "/fyre run echo pwned", token="user:eve")
     until(lambda: len(person.comments(sha)) == 2)
     person.comment(sha, "/fyre dance", token="user:eve")
@@ -138,7 +138,7 @@ def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other
 ) -> None:
     shas = [person.commit() for _ in range(5)]
     person.push()
-    forge, thread, read, role = person.up.receiver.hands.forge, conversations.thread, list[str](), {"ada": "write"}
+    forge, thread, read, role = person.up.receiver.executor.forge, conversations.thread, list[str](), {"ada": "write"}
     monkeypatch.setattr(forge, "permission", lambda _, login: role.get(login, "read"))
     monkeypatch.setattr(conversations, "thread", lambda at, said: read.append(said.sha) or thread(at, said))
     for sha in shas:
@@ -188,7 +188,7 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
         raise DeniedError("Resource not accessible by integration")
 
     monkeypatch.setattr(conversations, "say", denied)
-    monkeypatch.setattr(acts, "SKEW", 0.0)
+    monkeypatch.setattr(acts, "CLOCK_SKEW", 0.0)
     person = joined(start(), repo)
     sha = person.run("sleep 60")
     until(person.ran)
@@ -246,7 +246,7 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(person: Person, mon
     monkeypatch.setattr("fyre.ledger.BACKOFF", (0.01, 60.0))
     monkeypatch.setattr(conversations, "say", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: len(tries) == 2 and person.up.receiver.hands.ledger.idle())
+    until(lambda: len(tries) == 2 and person.up.receiver.executor.ledger.idle())
     assert person.comments(sha)[1:] == ["nothing to show here."]
 
 
@@ -255,15 +255,15 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
 ) -> None:
     sha = person.run("true")
     person.final(sha)
-    hands = person.up.receiver.hands
-    (known,), posted, read = hands.forge.repositories(), conversations.say, threading.Event()
+    executor = person.up.receiver.executor
+    (known,), posted, read = executor.forge.repositories(), conversations.say, threading.Event()
     thread = conversations.thread
 
     def reading(forge: Forge, said: Said) -> list[Comment]:
         found = thread(forge, said)
-        if hands.ledger.unsaid(known):  # when it is delivered again
+        if executor.ledger.unsaid(known):  # when it is delivered again
             read.set()
-            until(lambda: not hands.ledger.unsaid(known))
+            until(lambda: not executor.ledger.unsaid(known))
         return found
 
     def saying(forge: Forge, said: Said, body: str) -> None:
@@ -273,7 +273,7 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
     monkeypatch.setattr(conversations, "thread", reading)
     monkeypatch.setattr(conversations, "say", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: hands.ledger.unsaid(known))
+    until(lambda: executor.ledger.unsaid(known))
     redeliver(person)
     person.settled()
     assert len(person.comments(sha)) == 2

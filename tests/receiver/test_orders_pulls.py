@@ -51,7 +51,7 @@ class Attacker:
 
 @pytest.fixture
 def attacker(person: Person) -> Attacker:
-    person.up.receiver.hands.policy = replace(CLOSED, forks=True)
+    person.up.receiver.executor.policy = replace(CLOSED, forks=True)
     return Attacker(person)
 
 
@@ -100,7 +100,7 @@ def test_the_commit_is_the_head_at_the_time_of_the_comment(
 def test_strangers_and_forks_of_a_policy_that_says_nothing_launch_nothing(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person.up.receiver.hands.policy = CLOSED
+    person.up.receiver.executor.policy = CLOSED
     sha = Attacker(person).push("echo pwned")
     pull = opened(person, "mallory:patch")
     refusal = "this pull request comes from a fork, and no code of forks runs here · ask Fyre's admin"
@@ -108,7 +108,7 @@ def test_strangers_and_forks_of_a_policy_that_says_nothing_launch_nothing(
         assert answer(person, pull, line) == refusal
     assert answer(person, pull, "/fyre status") == f"On {sha}:\n\nnothing to show here."
     role = {"ada": "write"}
-    monkeypatch.setattr(person.up.receiver.hands.forge, "permission", lambda _, login: role.get(login, "read"))
+    monkeypatch.setattr(person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "read"))
     stranger = f"`/fyre` needs write permission on {NAME}."
     assert answer(person, pull, f"/fyre approve {sha}", token="user:mallory") == stranger
     say(person, pull, f"/fyre approve {sha}", token="user:mallory")
@@ -126,7 +126,7 @@ def test_what_a_fork_asks_for_runs_by_an_approval_and_by_no_rerun_of_something_e
     pull = opened(person, "mallory:patch")
     assert "launched:" in answer(person, pull, f"/fyre run --name mine --commit {sha} -- echo mine")
     person.final(sha, "fyre/mine")
-    known = person.up.receiver.hands.forge.repository(NAME)
+    known = person.up.receiver.executor.forge.repository(NAME)
     for number in (1, 2):  # "Re-run all checks": what is shown there is ours alone
         person.up.receiver.hear(Rerequested(known, sha, "ada", "", number))
         person.final(sha, "fyre/mine", f"attempt {number + 1}")
@@ -169,7 +169,7 @@ def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(person: Perso
     assert person.log(person.final(other, "fyre/x")) == "mine\n"
     assert (ran(person, worse), ran(person, other)) == ([], ["echo mine"])
     # The repository's admin may close that door again: nothing approved before opens it.
-    person.up.receiver.hands.policy = CLOSED
+    person.up.receiver.executor.policy = CLOSED
     person.comment(read, "/fyre rerun")
     until(lambda: person.comments(read)[1:])
     assert "it is on no branch that may launch" in person.comments(read)[1]
@@ -180,7 +180,7 @@ def test_a_mirror_gets_a_forks_commits_for_an_approval_alone_and_keeps_what_runs
 ) -> None:
     sha = attacker.push("true")
     pull = opened(person, "mallory:patch")
-    known = person.up.receiver.hands.forge.repository(NAME)
+    known = person.up.receiver.executor.forge.repository(NAME)
     clones = Clones(tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None)
     with contextlib.closing(Fetched(clones)) as fetched:
         with pytest.raises(NotFoundError):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from fyre.policy import Policy
 from fyre.run import Repository
 from fyre.wiring import Up
 from tests.conftest import git
@@ -143,8 +144,8 @@ def test_only_our_own_statuses_count(person: Person) -> None:
     sha = person.commit("Fyre-Run: true")
     person.git("push", "-q", "origin", "main:refs/tags/v1")  # a tag launches nothing
     person.api(f"/statuses/{sha}", state="success", context="fyre/run", description="exit 0 · 1s", token="user:eve")
-    repository = Repository(person.up.receiver.hands.forge.url, 1, NAME)
-    assert person.up.receiver.hands.ledger.read(repository, sha) == {}
+    repository = Repository(person.up.receiver.executor.forge.url, 1, NAME)
+    assert person.up.receiver.executor.ledger.read(repository, sha) == {}
     person.push()
     person.settled()
     assert (sha, "true") in person.ran()
@@ -184,6 +185,24 @@ def test_a_branch_is_compared_with_the_default_one(person: Person) -> None:
     shas = [person.commit("Fyre-Run: true") for _ in range(3)]
     person.push("topic")
     assert [person.final(sha)["state"] for sha in shas] == ["success"] * 3
+
+
+def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_not(person: Person) -> None:
+    """Its push lists the commits that the repository did not have; those below them are found by comparing it."""
+    person.up.receiver.executor.policy = Policy(refs=("main", "release/*"))
+    person.git("checkout", "-q", "-b", "topic")
+    had = person.commit("Fyre-Run: true")
+    person.push("topic")
+    assert person.final(had)["description"].startswith("refused: branch topic may not launch")
+    person.git("checkout", "-q", "-b", "release/1")
+    new = person.commit("Fyre-Run: true")
+    person.push("release/1")
+    assert person.final(new)["state"] == "success"
+    until(lambda: person.final(had)["state"] == "success")
+    hook = person.api("/hooks")[0]["id"]
+    pushes = [one["id"] for one in person.api(f"/hooks/{hook}/deliveries") if one["event"] == "push"]
+    told = [person.api(f"/hooks/{hook}/deliveries/{one}")["request"]["payload"] for one in pushes]
+    assert [[commit["id"] for commit in one["commits"]] for one in told if one["ref"].endswith("release/1")] == [[new]]
 
 
 def test_a_first_push_to_a_repository_runs_all_its_new_commits(up: Up, repo: Path) -> None:
@@ -321,7 +340,7 @@ def test_a_stranger_is_refused_once_and_politely(person: Person, monkeypatch: py
     sha = person.run("true")
     person.final(sha)
     monkeypatch.setattr(
-        person.up.receiver.hands.forge, "permission", lambda *_: "read"
+        person.up.receiver.executor.forge, "permission", lambda *_: "read"
     )  # what GitHub says of a stranger
     person.comment(sha, "/fyre run echo pwned", token="user:eve")
     deadline = time.monotonic() + 30

@@ -26,7 +26,7 @@ from fyre.ledger import Ledger
 from fyre.mirrors import Mirrors
 from fyre.policy import Policy
 from fyre.receiver import swept
-from fyre.receiver.hands import Hands
+from fyre.receiver.hands import Executor
 from fyre.receiver.reconcile import Receiver, Sweep
 from fyre.receiver.swept import Swept
 from fyre.receiver.webhook import Push
@@ -59,7 +59,7 @@ class Sweeper:
     engine: LocalEngine = field(init=False)
 
     def __post_init__(self) -> None:
-        self.engine = self.receiver.hands.engine  # type: ignore[assignment]
+        self.engine = self.receiver.executor.engine  # type: ignore[assignment]
 
     def sweep(self) -> int:
         """Sweep once; how many requests that were counted."""
@@ -91,7 +91,7 @@ def sweeper(tmp_path: Path, repo: Path) -> Iterator[Sweeper]:
     engine = LocalEngine(tmp_path / "engine", git_dir=lambda r: embedded.git_dir(r.name), jobs=2)
     index = Index(engine)
     ledger = Ledger(forge, engine, index, lambda key: f"{base}/{key}")  # never started: it would be counted too
-    yield Sweeper(Receiver(Hands(forge, disk, engine, index, ledger)), ceiled, disk, repo)
+    yield Sweeper(Receiver(Executor(forge, disk, engine, index, ledger)), ceiled, disk, repo)
     engine.close()
     disk.close()
     server.should_exit = True
@@ -137,7 +137,7 @@ def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweepe
 
 def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeper.sweep()
-    (repository,) = sweeper.receiver.hands.forge.repositories()
+    (repository,) = sweeper.receiver.executor.forge.repositories()
     costs = []
     for told in (False, True):
         time.sleep(1.01 - time.time() % 1)  # repositories are listed with the second of their last push
@@ -154,16 +154,16 @@ def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper, monkeyp
 
 
 def test_how_far_back_the_first_sweep_looks_bounds_no_later_one(sweeper: Sweeper) -> None:
-    hands, sweeper.receiver.backfill = sweeper.receiver.hands, 60.0
+    executor, sweeper.receiver.backfill = sweeper.receiver.executor, 60.0
     sweeper.sweep()
     sha = sweeper.push("true")
-    hands.clock = lambda: time.time() + 600  # the next sweep is late, or this clock is ahead of the forge's
+    executor.clock = lambda: time.time() + 600  # the next sweep is late, or this clock is ahead of the forge's
     sweeper.sweep()
     assert sweeper.ran() == {sha}
 
 
 def test_a_clock_that_is_behind_has_nothing_waited_for_longer(sweeper: Sweeper) -> None:
-    (repository,) = sweeper.receiver.hands.forge.repositories()
+    (repository,) = sweeper.receiver.executor.forge.repositories()
     before, sha, gone = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true"), "1" * 40
     push = Push(repository, "refs/heads/main", before, gone, "ada", (sha, gone))
     assert not sweeper.receiver._deal_with(push, time.time() - 1)
@@ -174,7 +174,7 @@ def test_a_clock_that_is_behind_has_nothing_waited_for_longer(sweeper: Sweeper) 
 
 def test_what_somebody_else_pushes_again_is_found_though_a_webhook_told_of_the_first_time(sweeper: Sweeper) -> None:
     sweeper.sweep()
-    (repository,) = sweeper.receiver.hands.forge.repositories()
+    (repository,) = sweeper.receiver.executor.forge.repositories()
     before, sha = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true")
     nobody = Push(repository, "refs/heads/main", before, sha, "", (sha,))  # who may launch nothing
     sweeper.receiver._deal_with(nobody)
@@ -195,7 +195,7 @@ class Busy(queue.Queue[Any]):
 
 def test_a_sweep_comes_round_however_much_is_heard(sweeper: Sweeper) -> None:
     receiver = sweeper.receiver
-    receiver.hands.policy = Policy(repositories=(NAME,))
+    receiver.executor.policy = Policy(repositories=(NAME,))
     receiver.sweep_every, receiver._events = 0.05, Busy()
     receiver.start()
     until(lambda: receiver.swept_at)
@@ -227,7 +227,7 @@ def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
 def test_a_push_that_the_forge_lists_after_a_newer_one_is_found(
     sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forge, real = sweeper.receiver.hands.forge, sweeper.receiver.hands.forge.activity
+    forge, real = sweeper.receiver.executor.forge, sweeper.receiver.executor.forge.activity
     first = sweeper.push("true", "one")
     git("reset", "-q", "--hard", "HEAD~1", cwd=sweeper.repo)
     second = sweeper.push("exit 0", "two")

@@ -1,0 +1,49 @@
+"""What asked for runs of a commit: a push, a comment, a click. Pure.
+
+Access is judged by it, and a run takes its ``ref`` and its ``actor`` from it. Identity is the actor
+whom the forge names, never what a commit says of its author.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TriggerKind(StrEnum):
+    """The kinds of triggers. Nothing makes the last two yet."""
+
+    PUSH = "push"
+    COMMENT = "comment"
+    RERUN = "rerun"  # a click on the Re-run button of a check run
+    SCHEDULE = "schedule"
+    NEED = "need"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One request to launch, as the forge reports it."""
+
+    kind: TriggerKind
+    actor: str
+    """The login of who asked; "" when the forge named nobody."""
+
+    ref: str = ""
+    """Full: ``refs/heads/main`` of a push, ``refs/pull/7/head`` of a fork's commit that a comment
+    approves; "" for what stands on a commit and names no branch."""
+
+    head_sha: str = ""
+    """Where the event says that the ref is now; "" where there is no ref."""
+
+    at: float = 0.0
+    """When it happened, or was heard of; seconds since the epoch."""
+
+    id: str = ""
+    """What makes it this request, however often it is delivered. It is hashed into the keys of the
+    runs that a comment or a click launches, so its form is a stored one: ``comment 9`` for one on a
+    commit, ``pull comment 9``, and ``comment -9`` for a click. "" for a push: its runs are
+    identified by their commits."""
+
+    def is_head(self, sha: str) -> bool:
+        """Return True if the event itself says that its ref is at this commit."""
+        return sha == self.head_sha
