@@ -19,7 +19,7 @@ from fyre.forge import Forge
 from fyre.ledger import Ledger
 from fyre.plan import Action, Ask, Carry, Heard, Launch, Look, Observed, Post
 from fyre.policy import DAY, Policy
-from fyre.receiver.kept import Kept
+from fyre.receiver.kept import TTLCache
 from fyre.repofile import BadFileError, Defaults
 from fyre.run import Commit, Repository, Run
 
@@ -70,9 +70,9 @@ class Hands:
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
     ours: str | None = None  # where the statuses lead that this engine answers for; None: all of them are
-    refused: Kept = field(default_factory=lambda: Kept(REFUSED, 10_000))  # whose comments
-    _answers: Kept = field(default_factory=lambda: Kept(KEPT, 10_000))
-    _below: Kept = field(default_factory=lambda: Kept(KEPT, 4))  # SHAs by the thousand
+    refused: TTLCache = field(default_factory=lambda: TTLCache(REFUSED, 10_000))  # whose comments
+    _answers: TTLCache = field(default_factory=lambda: TTLCache(KEPT, 10_000))
+    _below: TTLCache = field(default_factory=lambda: TTLCache(KEPT, 4))  # SHAs by the thousand
 
     def hears(self, repository: Repository, sha: str, ref: str, actor: str, tip: str = "") -> Heard | None:
         """A commit and what it asks for; None when that is nothing."""

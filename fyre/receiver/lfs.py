@@ -8,24 +8,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import http.client
 import json
 import re
 import tempfile
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-from urllib.error import HTTPError
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import urllib3
+from cachetools import TTLCache
 
 from fyre.errors import TryAgainError
 from fyre.failures import NotFoundError
+
+if TYPE_CHECKING:
+    import requests
+    from requests import PreparedRequest
+    from urllib3.response import BaseHTTPResponse
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 CHUNK = 1 << 20
@@ -34,6 +38,9 @@ TIMEOUT = 60.0
 
 KEPT = 300.0
 """Seconds for which the forge's own links are used; GitHub's are good for an hour."""
+
+LINKS_MAX = 100_000
+"""Links that are kept: more than the largest checkout asks for at once."""
 
 Action = dict[str, Any]
 
@@ -54,10 +61,10 @@ class Lfs:
     """
 
     source: Callable[[int], tuple[str, str | None] | None]
-    _links: dict[tuple[int, str], tuple[float, Action]] = field(default_factory=dict)
+    _links: TTLCache[tuple[int, str], Action] = field(default_factory=lambda: TTLCache(LINKS_MAX, KEPT))
     _under_way: dict[Path, asyncio.Future[Path]] = field(default_factory=dict)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _keeping: threading.Lock = field(default_factory=threading.Lock)
+    _keeping: threading.Lock = field(default_factory=threading.Lock)  # for all that has to do with links
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "lfs"))
 
     async def missing(self, repository_id: int, git_dir: Path, wanted: Iterable[Wanted]) -> dict[str, str]:
@@ -88,21 +95,20 @@ class Lfs:
         return asyncio.get_running_loop().run_in_executor(self._threads, do, *args)
 
     def _link(self, repository_id: int, wanted: Wanted) -> Action | None:
-        until, action = self._links.get((repository_id, wanted.oid), (0.0, {}))
-        return action if time.monotonic() < until else None
+        with self._keeping:
+            return self._links.get((repository_id, wanted.oid))
 
     def _ask(self, repository_id: int, wanted: list[Wanted]) -> dict[str, str]:
         """Ask the forge for links, keep them, and answer with what it said of those that it has none for."""
-        links, failed, until = {}, {}, time.monotonic() + KEPT
+        links, failed = {}, {}
         for told in self._batch(repository_id, wanted):
             action = told.get("actions", {}).get("download")
             if action is None:
                 failed[str(told.get("oid"))] = str(told.get("error", {}).get("message", "the forge does not have it"))
             else:
-                links[repository_id, str(told.get("oid"))] = until, action
+                links[repository_id, str(told.get("oid"))] = action
         with self._keeping:
-            live = {key: link for key, link in self._links.items() if link[0] > time.monotonic()}
-            self._links = live | links
+            self._links.update(links)
         return failed
 
     def _batch(self, repository_id: int, wanted: list[Wanted]) -> list[dict[str, Any]]:
@@ -119,6 +125,8 @@ class Lfs:
         try:
             with _open(address, headers, body) as answer:
                 told: list[dict[str, Any]] = json.load(answer)["objects"]
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise TryAgainError(f"the forge's LFS broke off ({type(error).__name__})") from error
         except (ValueError, LookupError, TypeError) as error:
             raise TryAgainError("the forge's LFS answered something else than the batch API says") from error
         return told
@@ -132,7 +140,7 @@ class Lfs:
                 raise NotFoundError(f"LFS object {wanted.oid[:12]}: {failed.get(wanted.oid, 'the forge names it not')}")
         try:
             _download(place, wanted, action)
-        except (NotFoundError, TryAgainError, OSError, http.client.HTTPException) as error:
+        except (NotFoundError, TryAgainError, OSError, urllib3.exceptions.HTTPError) as error:
             with self._keeping:
                 self._links.pop((repository_id, wanted.oid), None)  # the next try asks for another
             if isinstance(error, NotFoundError | TryAgainError):
@@ -179,7 +187,7 @@ def _download(place: Path, wanted: Wanted, action: Action) -> None:
             place.hardlink_to(file.name)
 
 
-def _copy(source: IO[bytes], target: IO[bytes]) -> str:
+def _copy(source: BaseHTTPResponse, target: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while chunk := source.read(CHUNK):
         digest.update(chunk)
@@ -188,31 +196,44 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A credential stays with the host that it was meant for."""
+def _open(url: str, headers: dict[str, str], body: bytes | None = None) -> AbstractContextManager[BaseHTTPResponse]:
+    """Return an answer to read, its bytes as they were sent. Raises ``NotFoundError`` and ``TryAgainError``.
 
-    def redirect_request(self, req: Any, *args: Any) -> urllib.request.Request | None:  # noqa: ANN401 - urllib's own
-        new = super().redirect_request(req, *args)
-        if new is not None and urlsplit(new.full_url).netloc != urlsplit(req.full_url).netloc:
-            new.remove_header("Authorization")
-        return new
+    No error shows the URL: a link to an object may be signed, and then it is a credential.
+    """
+    import requests
 
-
-_OPENER = urllib.request.build_opener(_Redirects)
-
-
-def _open(url: str, headers: dict[str, str], body: bytes | None = None) -> IO[bytes]:
-    """An answer to read. Raises ``NotFoundError`` and ``TryAgainError``."""
-    request = urllib.request.Request(url, body, headers)  # noqa: S310 - looked at in the next line
-    if request.type not in ("http", "https"):
+    if urlsplit(url).scheme not in ("http", "https"):
         raise NotFoundError("the forge's LFS link is neither http nor https")
+    # What is compressed on its way would be another object than the one that its name says.
+    headers = {"Accept-Encoding": "identity", **headers}
+    method = "GET" if body is None else "POST"
     try:
-        answer: IO[bytes] = _OPENER.open(request, timeout=TIMEOUT)
-    except HTTPError as error:
-        error.close()
-        if error.code in (404, 410):
-            raise NotFoundError("the forge has no such LFS object, or no LFS for this repository") from error
-        raise TryAgainError(f"the forge's LFS answered {error.code}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise TryAgainError(f"the forge's LFS can't be reached: {error}") from error
-    return answer
+        with _session() as session:
+            answer = session.request(method, url, data=body, headers=headers, stream=True, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        raise TryAgainError(f"the forge's LFS can't be reached ({type(error).__name__})") from error
+    if answer.ok:
+        return closing(answer.raw)
+    answer.close()
+    if answer.status_code in (404, 410):
+        raise NotFoundError("the forge has no such LFS object, or no LFS for this repository")
+    raise TryAgainError(f"the forge's LFS answered {answer.status_code}")
+
+
+def _session() -> requests.Session:
+    """Return a session that sends no credential but the one it is given, and that one to no other host.
+
+    requests would put a login of ~/.netrc in its place, at first and after a redirect.
+    """
+    import requests
+
+    class Session(requests.Session):
+        def rebuild_auth(self, prepared_request: PreparedRequest, response: requests.Response) -> None:
+            """Take the credential out of a request that is redirected to another host."""
+            if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):  # type: ignore[no-untyped-call] # its stubs leave it out
+                prepared_request.headers.pop("Authorization", None)
+
+    session = Session()
+    session.auth = lambda sent: sent
+    return session

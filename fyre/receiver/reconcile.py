@@ -23,7 +23,7 @@ from fyre.plan import Heard
 from fyre.receiver import orders, rerequests
 from fyre.receiver.hands import Hands
 from fyre.receiver.later import FAILURES, Again, Later
-from fyre.receiver.swept import Dealt, Swept
+from fyre.receiver.swept import ProcessedPushes, SweepCursor
 from fyre.receiver.unheard import Unheard
 from fyre.receiver.webhook import Nothing, Push, Rerequested, Said
 from fyre.run import Repository
@@ -66,8 +66,8 @@ class Receiver:
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
     _later: Later = field(default_factory=Later)
     _from: float = 0.0  # seconds since the epoch: how far back the first sweep looked; 0 before it
-    _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
-    _dealt: Dealt = field(default_factory=Dealt)
+    _swept: dict[int, SweepCursor] = field(default_factory=dict)  # by the repository's id
+    _dealt: ProcessedPushes = field(default_factory=ProcessedPushes)
     _unheard: Unheard = field(init=False)
     _thread: threading.Thread | None = None
     _stopping: bool = False
@@ -154,7 +154,7 @@ class Receiver:
                 case Push() as push:
                     done = self._push(again, push, again.shas if again.shas is not None else self._shas(push))
                     if done:
-                        self._dealt.add(again.ident)
+                        self._dealt.mark(again.ident)
                     return done
                 case Said() as said:
                     orders.obey(self.hands, said)
@@ -296,11 +296,11 @@ class Receiver:
 
     def _sweep_one(self, repository: Repository) -> None:
         """Plan what was pushed there and is not dealt with; what fails is asked for again by the next sweep."""
-        before = self._swept.get(repository.id, Swept())
+        before = self._swept.get(repository.id, SweepCursor())
         seen = self.hands.forge.activity(repository, max(before.since, self._since()), before.tag)
         new = [one for one in seen.entries if one not in before.done]
         failed = [one for one in new if not self._planned(repository, one)]
-        self._swept[repository.id] = before.after(seen, failed)
+        self._swept[repository.id] = before.advance(seen, failed)
 
     def _since(self) -> float:
         """From when on sweeps look: as far back as the first one did, which may be less than lies between two."""
