@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from fyre.backoff import Backoff
 from fyre.pacing import Ceilings, Pace, Told
 from fyre.turns import Rank, Turns
 
@@ -77,12 +78,12 @@ def test_a_run_that_goes_on_for_long_gets_its_status_all_the_same(turns: Turns, 
 def test_a_repository_that_fails_rests_alone_and_longer_each_time(turns: Turns, time: Time) -> None:
     turns.put(Rank.ENDED, "bad", 1)
     turns.put(Rank.ENDED, "good", 2)
-    turns.rest(1, 10, 25)
+    turns.rest(1, Backoff(10, 25))
     assert write(turns) == "good"
     assert write(turns) == "bad"
     assert 10 <= time.now < 11
     for pause in (20, 25, 25):
-        turns.rest(1, 10, 25)
+        turns.rest(1, Backoff(10, 25))
         before = time.now
         turns.put(Rank.ENDED, "bad", 1)
         turns.next()

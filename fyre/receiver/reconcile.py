@@ -22,7 +22,7 @@ from fyre.forge import Activity
 from fyre.plan import Heard
 from fyre.receiver import orders, rerequests
 from fyre.receiver.hands import Hands
-from fyre.receiver.later import FAILURES, Again, Later
+from fyre.receiver.later import FAILURES, RetryItem, RetryQueue
 from fyre.receiver.swept import ProcessedPushes, SweepCursor
 from fyre.receiver.unheard import Unheard
 from fyre.receiver.webhook import Nothing, Push, Rerequested, Said
@@ -64,7 +64,7 @@ class Receiver:
     unseen: float = UNSEEN  # seconds; 0 where what is told of is there
     swept_at: float = 0.0  # seconds since the epoch: the end of the last sweep; 0 before the first
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
-    _later: Later = field(default_factory=Later)
+    _later: RetryQueue = field(default_factory=RetryQueue)
     _from: float = 0.0  # seconds since the epoch: how far back the first sweep looked; 0 before it
     _swept: dict[int, SweepCursor] = field(default_factory=dict)  # by the repository's id
     _dealt: ProcessedPushes = field(default_factory=ProcessedPushes)
@@ -104,14 +104,14 @@ class Receiver:
 
         Raises what was given up, since there is no time for somebody to mend something.
         """
-        self._later.mendable = 0.0
+        self._later.max_age_operator = 0.0
         if not isinstance(event, Nothing):
             self._deal_with(event)
         while self._later:
-            time.sleep(max(0.0, self._later.due - time.monotonic()))
+            time.sleep(max(0.0, self._later.next_due - time.monotonic()))
             self._deal_with_again(self._later.pop())
-        if self._later.given_up is not None:
-            raise self._later.given_up
+        if self._later.last_dropped is not None:
+            raise self._later.last_dropped
 
     def hear(self, event: Event | Nothing) -> None:
         """Take an event; returns at once."""
@@ -124,12 +124,12 @@ class Receiver:
         """
         sweep_at = time.monotonic() + self.sweep_every
         while True:
-            while self._later.due <= time.monotonic() and not self._stopping:
+            while self._later.next_due <= time.monotonic() and not self._stopping:
                 self._deal_with_again(self._later.pop())
             if (began := time.monotonic()) >= sweep_at:
                 self._deal_with(Sweep())
                 sweep_at = max(began + self.sweep_every, time.monotonic() + self.sweep_every / 2)
-            due = min(sweep_at, self._later.due)
+            due = min(sweep_at, self._later.next_due)
             with suppress(queue.Empty):
                 event = self._events.get(timeout=max(0.0, due - time.monotonic()))
                 if event is None:
@@ -145,9 +145,9 @@ class Receiver:
             self.hands.forge.learn(event.repository)
         if isinstance(event, Said):  # done, or to be tried again from here: the sweep need not find it as well
             self._unheard.dealt_with(event)
-        return self._deal_with_again(Again(event, self.hands.clock() if at is None else at))
+        return self._deal_with_again(RetryItem(event, self.hands.clock() if at is None else at))
 
-    def _deal_with_again(self, again: Again) -> bool:
+    def _deal_with_again(self, again: RetryItem) -> bool:
         """One event, or what is left of it; whatever is wrong with it must not end the loop."""
         try:
             match again.event:
@@ -163,11 +163,11 @@ class Receiver:
                 case Sweep():
                     self._sweep()
         except FAILURES as error:
-            self._later.put(again, error)
+            self._later.push(again, error)
             return False
         except UserError as error:
             if self._may_come(again, error):
-                self._later.put(again, TryAgainError(str(error)))
+                self._later.push(again, TryAgainError(str(error)))
                 return False
             log.warning("given up: %s", error)
         except Exception:
@@ -194,7 +194,7 @@ class Receiver:
             listed = self.hands.source.history(push.repository, push.after, FIRST_MAX)
         return tuple(dict.fromkeys((*push.shas, *listed)))
 
-    def _push(self, again: Again, push: Push, shas: Sequence[str]) -> bool:
+    def _push(self, again: RetryItem, push: Push, shas: Sequence[str]) -> bool:
         """These commits of a push; False where some are put off."""
         heard, failed = self._heard(again, push, shas)
         if self._stopping:  # before anything is launched: half a push could slip under the cap
@@ -203,10 +203,10 @@ class Receiver:
             why = None if self._stopping else self._commit(one)
             failed |= {one.commit.sha: why} if why is not None else {}
         if failed:
-            self._later.put(replace(again, shas=tuple(failed)), next(iter(failed.values())))
+            self._later.push(replace(again, shas=tuple(failed)), next(iter(failed.values())))
         return not failed and not self._stopping
 
-    def _heard(self, again: Again, push: Push, shas: Sequence[str]) -> tuple[list[Heard], dict[str, Exception]]:
+    def _heard(self, again: RetryItem, push: Push, shas: Sequence[str]) -> tuple[list[Heard], dict[str, Exception]]:
         """What these commits ask for, and which of them could not be read but may be later, with why."""
         heard, failed, gone = list[Heard](), dict[str, Exception](), 0
         for number, sha in enumerate(shas):
@@ -239,7 +239,7 @@ class Receiver:
             self.hands.ledger.want(push.repository, sha, poisoned)
             return None
 
-    def _may_come(self, again: Again, error: Exception) -> bool:
+    def _may_come(self, again: RetryItem, error: Exception) -> bool:
         """Whether what the forge lacks may only be on its way to all of its servers; our clock may be behind."""
         return isinstance(error, NotFoundError) and abs(self.hands.clock() - again.at) < self.unseen
 
@@ -317,7 +317,9 @@ class Receiver:
     def _planned(self, repository: Repository, seen: Activity) -> bool:
         """Plan one entry; False where a part of it is still to be done."""
         push = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
-        if push is None or (repository.id in self._swept and Again(push).ident in self._dealt):  # a webhook told of it
+        if push is None:
+            return True
+        if repository.id in self._swept and RetryItem(push).ident in self._dealt:  # a webhook told of it
             return True
         return not self._stopping and self._deal_with(push, seen.at)
 
