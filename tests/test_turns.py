@@ -52,6 +52,14 @@ def test_ends_go_first_then_what_nobody_remembers_then_what_goes_on(turns: Turns
     assert write(turns, due=turns.clock()) is None
 
 
+def test_no_wait_is_longer_than_it_must_be(time: Time) -> None:
+    turns = Turns(time.read, time.wait, Pace(Ceilings(0.1, ((100, 100.0),)), counted=True))
+    for name in "abc":
+        turns.put(Rank.ENDED, name, 1)
+    assert [write(turns) for _ in range(3)] == ["a", "b", "c"]
+    assert 0.2 <= time.now < 0.4
+
+
 def test_what_goes_on_leaves_room_for_the_ends_to_come(turns: Turns, time: Time) -> None:
     for name in "abc":
         turns.put(Rank.LIVE, name, 1)
