@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import TLRUCache
 
-from fyre.conditional import Answers
+from fyre.conditional import ETagCache
 from fyre.connection import connect, settings
 from fyre.errors import UserError
 from fyre.failures import DeniedError, LimitedError, NotFoundError, StrangerError, translated
@@ -66,7 +66,7 @@ class App:
             math.inf, lambda _, token, __: token.until - EARLY, clock
         )  # by installation and whether it is for git; one that is due for renewal is not in it
         self._signed: tuple[str, AppAuth, float] | None = None  # by which key, and until when it is used
-        self._answers = Answers()
+        self._answers = ETagCache()
         self._lock = threading.RLock()
 
     def login(self) -> str:

@@ -43,7 +43,7 @@ def ask(requester: Requester, path: str, tag: str) -> tuple[str, dict[str, Any],
 
 
 @dataclass
-class Answers:
+class ETagCache:
     """What was answered last, as far as it was read: at most ``KEPT_MAX`` answers, each with its tag."""
 
     _kept: FIFOCache[tuple[str, str], tuple[str, Any]] = field(default_factory=lambda: FIFOCache(KEPT_MAX))

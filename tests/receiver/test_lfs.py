@@ -140,19 +140,19 @@ def test_a_credential_stays_with_its_host_and_no_other_takes_its_place(
     first, last = Starlette(routes=[Route("/", _redirect)]), Starlette(routes=[Route("/", end)])
     with serve(last) as there, serve(first) as here:
         link = {"Authorization": "Basic forge", "X-Link": "good"}
-        with lfs._open(f"{here}/?to={there}/", link) as answer:
+        with lfs._http_open(f"{here}/?to={there}/", link) as answer:
             assert answer.read() == b"identity good"
-        with lfs._open(f"{there}/", link) as answer:
+        with lfs._http_open(f"{there}/", link) as answer:
             assert answer.read() == b"identity good"
     assert seen == ["Basic forge", "", "Basic forge"]
 
 
 def test_a_link_that_can_not_be_reached_is_not_shown() -> None:
     with pytest.raises(TryAgainError) as caught:
-        lfs._open("http://127.0.0.1:9/object?signature=secret", {})
+        lfs._http_open("http://127.0.0.1:9/object?signature=secret", {})
     assert "secret" not in str(caught.value)
     with pytest.raises(NotFoundError, match="neither http nor https"):
-        lfs._open("file:///etc/passwd", {})
+        lfs._http_open("file:///etc/passwd", {})
 
 
 @pytest.mark.skipif(not shutil.which("git-lfs"), reason="needs git-lfs")
