@@ -25,6 +25,6 @@ class Backoff:
         """Return the pause number ``number``, counted from 0, without jitter."""
         return min(self.first * self.factor ** min(number, _EXPONENT_MAX), self.most)
 
-    def shortened(self, pause: float) -> float:
+    def with_jitter(self, pause: float) -> float:
         """Return a pause with its jitter: at most ``pause``, at least all of it but that share."""
         return pause * random.uniform(1.0 - self.jitter, 1.0)  # noqa: S311 - apart, not secret

@@ -154,7 +154,7 @@ def publish(where: Place, seen: Look, tree: str, text: str, book: Notebook) -> s
             stood = stood + 1 if below == before else 0
             if stood > 1:  # nobody else wrote: the remote itself does not want it
                 break
-            time.sleep(_BACKOFF.shortened(_BACKOFF.nth(number)))
+            time.sleep(_BACKOFF.with_jitter(_BACKOFF.nth(number)))
     raise UserError(f"the snapshot was not pushed: {_last(said)}", hint=f"try again; what was taken is commit {sha}")
 
 

@@ -26,7 +26,7 @@ def test_any_number_of_failures_has_a_pause() -> None:
 
 def test_jitter_takes_away_its_share_at_most() -> None:
     backoff = Backoff(0.2, 3.2, jitter=0.5)
-    pauses = [backoff.shortened(2.0) for _ in range(1000)]
+    pauses = [backoff.with_jitter(2.0) for _ in range(1000)]
     assert 1.0 <= min(pauses) < 1.2
     assert 1.8 < max(pauses) <= 2.0
-    assert Backoff(0.2, 3.2).shortened(2.0) == pytest.approx(2.0)
+    assert Backoff(0.2, 3.2).with_jitter(2.0) == pytest.approx(2.0)
