@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-TESTS_MAX = 3
-"""Test files for one module: those named after it first, then those that import the fewest other modules."""
+TESTS = 3
+"""Test files for one module, where nobody says how many.
+
+Those named after it first, then those that import the fewest other modules."""
 
 _FLIPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -171,7 +173,7 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
     return sorted({one for one in finder.found if _compiles(one.applied(source))})
 
 
-def nearest_tests(root: Path, file: str) -> list[str]:
+def nearest_tests(root: Path, file: str, most: int = TESTS) -> list[str]:
     """Return the test files that import a module, those named after it first; else those of its folder."""
     module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     ranked = []
@@ -184,8 +186,8 @@ def nearest_tests(root: Path, file: str) -> list[str]:
             ranked.append((not named, len(imported), str(path.relative_to(root))))
     if not ranked:  # nobody names it: the tests of the modules beside it
         folder = root / "tests" / Path(file).parent.relative_to("fyre")
-        return [str(path.relative_to(root)) for path in sorted(folder.glob("test_*.py"))][:TESTS_MAX]
-    return [path for *_, path in sorted(ranked)[:TESTS_MAX]]
+        return [str(path.relative_to(root)) for path in sorted(folder.glob("test_*.py"))][:most]
+    return [path for *_, path in sorted(ranked)[:most]]
 
 
 def changed_lines(root: Path, since: str) -> dict[str, set[int]]:
@@ -266,6 +268,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", help="files under fyre/; all of their lines")
     parser.add_argument("--since", metavar="REVISION", help="only lines that are new since then")
     parser.add_argument("--most", type=int, default=50, help="mutants that are tried (default: 50)")
+    parser.add_argument("--tests", type=int, default=TESTS, help=f"test files for each module (default: {TESTS})")
     parser.add_argument("--seed", type=int, default=0, help="which ones those are (default: 0)")
     parser.add_argument("--seconds", type=float, default=600.0, help="after which no other one begins (default: 600)")
     told = parser.parse_args()
@@ -277,17 +280,17 @@ def main() -> None:
     found = [one for name in names for one in mutants(name, (ROOT / name).read_bytes())
              if lines is None or one.line in lines.get(name, ())]  # fmt: skip
     chosen = random.Random(told.seed).sample(found, min(told.most, len(found)))
-    print(json.dumps(_judged(chosen, told.seconds) | {"possible": len(found), "seed": told.seed}, indent=2))
+    print(json.dumps(_judged(chosen, told.tests, told.seconds) | {"possible": len(found), "seed": told.seed}, indent=2))
 
 
-def _judged(chosen: list[Mutant], seconds: float) -> dict[str, object]:
+def _judged(chosen: list[Mutant], tests: int, seconds: float) -> dict[str, object]:
     counts, survivors, began = dict.fromkeys(("caught", "survived", "timeout", "untested"), 0), [], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fyre-mutants-") as place:
         tree = Tree(ROOT, Path(place))
         for mutant in chosen:
             if time.monotonic() - began > seconds:
                 break
-            verdict = tree.judge(mutant, nearest_tests(ROOT, mutant.file))
+            verdict = tree.judge(mutant, nearest_tests(ROOT, mutant.file, tests))
             counts[verdict] += 1
             if verdict == "survived":
                 survivors.append(mutant.shown((ROOT / mutant.file).read_bytes()))

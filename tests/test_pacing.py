@@ -126,6 +126,13 @@ def test_after_the_primary_limit_writes_go_as_before() -> None:
     assert written(refused, 3)[1] == pytest.approx([100, 101, 102], abs=0.3)
 
 
+@pytest.mark.parametrize(("leaving", "room"), [(None, 100), (0, 75), (25, 75), (90, 10)])
+def test_what_can_be_done_without_leaves_a_quarter_of_the_longest_window(leaving: int | None, room: int) -> None:
+    times = written(Pace(Ceilings(0.0, ((100, 50.0),)), counted=True), room + 1, leaving)[1]
+    assert times[room - 1] < 10
+    assert times[room] > 50
+
+
 def test_where_that_rate_is_refused_too_it_gets_slower() -> None:
     pace = COUNTED
     for now in (0.0, 100.0):
