@@ -76,3 +76,28 @@ def test_nothing_is_begun_once_it_is_closed(work: WorkQueue) -> None:
     work.submit("late", done.set)
     work.run_due()
     assert not done.is_set()
+
+
+def test_closing_finishes_what_is_under_way_and_leaves_what_waits() -> None:
+    work, begun, go, done = WorkQueue(), threading.Semaphore(0), threading.Event(), list[str]()
+
+    def slow() -> None:
+        begun.release()
+        assert go.wait(30)
+        done.append("under way")
+
+    assert work.is_idle()
+    for number in range(WORKERS):
+        work.submit(f"slow {number}", slow)
+    for _ in range(WORKERS):
+        assert begun.acquire(timeout=30)
+    work.submit("waits for a worker", lambda: done.append("waited"))
+    assert not work.is_idle()
+    closing = threading.Thread(target=work.close)
+    closing.start()
+    until(lambda: work._workers._shutdown)
+    closing.join(0.2)
+    assert closing.is_alive()
+    go.set()
+    closing.join(30)
+    assert done == ["under way"] * WORKERS
