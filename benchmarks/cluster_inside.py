@@ -134,7 +134,7 @@ def nothing_to_do(up: wiring.Up) -> bool:
     receiver, ledger, outbox = up.receiver, up.receiver.executor.ledger, up.embedded.outbox
     heard = bool(receiver._swept) and not receiver._events.qsize() and not receiver._later
     waits = any(any(lane.waiting.values()) for lane in ledger.turns._lanes.values()) or ledger._wanted
-    return heard and not (waits or outbox._busy) and up.engine.chores.idle()  # type: ignore[attr-defined]
+    return heard and not (waits or outbox._busy) and up.engine.work.is_idle()  # type: ignore[attr-defined]
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ opaque here, whatever their length. The private key signs a JWT for a few minute
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fyre.conditional import Answers
+from cachetools import TLRUCache
+
+from fyre.conditional import ETagCache
 from fyre.connection import connect, settings
 from fyre.errors import UserError
 from fyre.failures import DeniedError, LimitedError, NotFoundError, StrangerError, translated
@@ -59,9 +62,11 @@ class App:
         """``key`` is asked for the private key's PEM at each signature, so a rotated one holds at once."""
         self.url, self.app_id, self._key, self._clock = url.rstrip("/"), app_id, key, clock
         self._installed: dict[str, int] = {}  # account in lower case → installation
-        self._tokens: dict[tuple[int, bool], _Token] = {}
+        self._tokens: TLRUCache[tuple[int, bool], _Token] = TLRUCache(
+            math.inf, lambda _, token, __: token.until - EARLY, clock
+        )  # by installation and whether it is for git; one that is due for renewal is not in it
         self._signed: tuple[str, AppAuth, float] | None = None  # by which key, and until when it is used
-        self._answers = Answers()
+        self._answers = ETagCache()
         self._lock = threading.RLock()
 
     def login(self) -> str:
@@ -82,7 +87,8 @@ class App:
         with self._lock:
             # Whoever uninstalled and installed again has another installation, and the old one's tokens are dead.
             self._installed = {account.lower(): number for account, number in found.items()}
-            self._tokens = {key: token for key, token in self._tokens.items() if key[0] in found.values()}
+            for key in [key for key in self._tokens if key[0] not in found.values()]:
+                self._tokens.pop(key, None)
         return found
 
     def token(self, name: str, *, clone: bool = False) -> str:
@@ -112,7 +118,7 @@ class App:
 
     def _token(self, installation: int, *, clone: bool) -> str:
         kept = self._tokens.get((installation, clone))
-        if kept is None or kept.until - self._clock() < EARLY:
+        if kept is None:
             with self._asking(f"a token of installation {installation}") as hub:
                 minted = hub.get_access_token(installation, _CLONE if clone else None)
             until = min(minted.expires_at.timestamp(), self._clock() + LIFE)

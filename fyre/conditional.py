@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cachetools import FIFOCache
+
 if TYPE_CHECKING:
     from github.Requester import Requester
 
@@ -41,10 +43,10 @@ def ask(requester: Requester, path: str, tag: str) -> tuple[str, dict[str, Any],
 
 
 @dataclass
-class Answers:
+class ETagCache:
     """What was answered last, as far as it was read: at most ``KEPT_MAX`` answers, each with its tag."""
 
-    _kept: dict[tuple[str, str], tuple[str, Any]] = field(default_factory=dict)  # the oldest first
+    _kept: FIFOCache[tuple[str, str], tuple[str, Any]] = field(default_factory=lambda: FIFOCache(KEPT_MAX))
 
     def get(self, requester: Requester, path: str, read: Callable[[Any], T], whose: str = "") -> T:
         """What ``read`` makes of the answer, now or when it last changed; ``whose`` tells equal paths apart."""
@@ -54,10 +56,7 @@ class Answers:
             same: T = known
             return same
         found = read(answer[2])
-        self._kept.pop((whose, path), None)
         self._kept[whose, path] = answer[0], found
-        while len(self._kept) > KEPT_MAX:
-            del self._kept[next(iter(self._kept))]
         return found
 
     def pages(

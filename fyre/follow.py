@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 from fyre import asked, status, table, units
+from fyre.backoff import Backoff
 from fyre.errors import TryAgainError, UserError
 from fyre.failures import HiddenError, NotFoundError
 from fyre.forge import Forge, Posted
@@ -26,7 +27,9 @@ PREFIX = "fyre/"
 PAGE_TIMEOUT = 5
 """Seconds to wait for the receiver's page."""
 
-_EVERY = {True: (0.1, 1.0), False: (2.0, 15.0)}  # seconds between two looks: first, most; on this machine or not
+_EVERY = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
+"""Between two looks, on this machine or not."""
+
 _TIMED_OUT = 124
 """The exit code that ``timeout`` of coreutils gives."""
 
@@ -188,7 +191,8 @@ def chunks(url: str, *, live: bool) -> Iterator[bytes]:
 
 def wait(remote: Remote, forge: Forge, repository: Repository, sha: str, context: str, *, until_final: bool) -> Posted:
     """Look until a run has a status, or with ``until_final`` until it has ended."""
-    pause, most = _EVERY[remote.local]
+    backoff = _EVERY[remote.local]
+    pause = backoff.first
     told = time.monotonic() + 20
     trouble: set[str] = set()  # what was said of it
     while True:
@@ -201,7 +205,7 @@ def wait(remote: Remote, forge: Forge, repository: Repository, sha: str, context
             told = float("inf")
             sys.stderr.write(f"fyre: no status on {sha[:7]} yet; does a receiver hear of {repository.name}?\n")
         time.sleep(pause)
-        pause = min(pause * 1.2, most)
+        pause = backoff.after(pause)
 
 
 def _look(forge: Forge, repository: Repository, sha: str, trouble: set[str]) -> dict[str, Posted]:

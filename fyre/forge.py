@@ -84,7 +84,7 @@ class Forge:
         self._local = threading.local()
         self._me = login
         self._names: dict[int, str] = {}
-        self._answers = conditional.Answers()
+        self._answers = conditional.ETagCache()
 
     def learn(self, repository: Repository) -> None:
         """Have what is asked of this repository from now on go by the name that it has now: names change, ids stay."""

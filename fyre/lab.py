@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import re
 import sys
 import time
@@ -18,13 +17,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fyre import git, ident, message, remote, snapshot, suspects
+from fyre.backoff import Backoff
 from fyre.errors import UserError
 from fyre.snapshot import Look, Place
 
 TRIES = 5
 """Pushes before giving up on a race that others keep winning."""
 
-_PAUSE = 0.2  # seconds before the second push, doubled for each further one; each is given half at random
+_BACKOFF = Backoff(0.2, 3.2, jitter=0.5)  # before the second push and each further one
 _LISTED = 10
 _NOT_THERE = 2  # what git-ls-remote(1) exits with when the remote answered, and has no such branch
 _NO_EXTRAS = ("--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance", "--refmap=")
@@ -154,7 +154,7 @@ def publish(where: Place, seen: Look, tree: str, text: str, book: Notebook) -> s
             stood = stood + 1 if below == before else 0
             if stood > 1:  # nobody else wrote: the remote itself does not want it
                 break
-            time.sleep(_PAUSE * 2**number * random.uniform(0.5, 1.0))  # noqa: S311 - apart, not secret
+            time.sleep(_BACKOFF.with_jitter(_BACKOFF.nth(number)))
     raise UserError(f"the snapshot was not pushed: {_last(said)}", hint=f"try again; what was taken is commit {sha}")
 
 

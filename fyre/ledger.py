@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from fyre.backoff import Backoff
 from fyre.checkruns import CheckRuns
 from fyre.debts import CHECK, CROWDED, PENDING_WORD, SAYING, Owed, Saying, owed, superfluous, word_of
 from fyre.engines import Engine
@@ -33,10 +34,10 @@ from fyre.turns import Ident, Rank, Turns
 
 log = logging.getLogger(__name__)
 
-BACKOFF = (1.0, 60.0)
-"""Seconds that a repository is left alone after a failure that may pass: the first time, and at most."""
+BACKOFF = Backoff(1.0, 60.0)
+"""How long a repository is left alone after a failure that may pass."""
 
-MENDED = (1.0, 600.0)
+MENDED = Backoff(1.0, 600.0)
 """The same where somebody has to mend something first: repositories that stay so are to cost next to nothing."""
 
 LATE = 60.0
@@ -178,7 +179,7 @@ class Ledger:
             self._hear(error.told)
             log.warning("the ledger waits %.0f s: %s", self.turns.pace.next_at() - self.turns.clock(), error)
             return
-        self.turns.rest(repository, *(MENDED if isinstance(error, MENDABLE) else BACKOFF))
+        self.turns.rest(repository, MENDED if isinstance(error, MENDABLE) else BACKOFF)
         if not isinstance(error, TryAgainError | UserError):
             log.error("the ledger met a bug", exc_info=error)
             return

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from fyre.backoff import Backoff
 from fyre.pacing import Pace
 
 Ident = str | tuple[int, str, str]
@@ -148,10 +149,10 @@ class Turns:
                 self.wait(self.changed, None if until == math.inf else max(until - now, 0.001))
         return None
 
-    def rest(self, repository: int, least: float, most: float) -> None:
-        """Leave a repository alone for a while: twice as long as the time before."""
+    def rest(self, repository: int, backoff: Backoff) -> None:
+        """Leave a repository alone for a while: longer than the time before."""
         before = self._rests.get(repository)
-        pause = least if before is None else min(before.pause * 2, most)
+        pause = backoff.after(0.0 if before is None else before.pause)
         self._rests[repository] = Rest(self.clock() + pause, pause)
 
     def wake(self, repository: int) -> None:

@@ -63,7 +63,9 @@ def test_zizmor_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_no_expression_is_part_of_a_script() -> None:
-    assert [step["name"] for step in definition()["runs"]["steps"] if "${{" in step["run"]] == []
+    scripts = {step["name"]: step["run"] for step in definition()["runs"]["steps"]}
+    assert scripts
+    assert [name for name, script in scripts.items() if "${{" in script] == []
 
 
 def steps(inputs: dict[str, str], token: str) -> list[tuple[dict[str, Any], dict[str, str]]]:

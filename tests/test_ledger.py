@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from fyre import debts, ledger, pacing, wiring
+from fyre.backoff import Backoff
 from fyre.embedded import statuses
 from fyre.embedded.ceilings import Ceiled
 from fyre.errors import TryAgainError, UserError
@@ -84,7 +85,7 @@ def test_a_post_without_an_answer_is_not_made_twice(person: Person, monkeypatch:
         raise TryAgainError("the connection broke off")
 
     monkeypatch.setattr(forge, "post", unanswered)
-    monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.02))
+    monkeypatch.setattr(ledger, "BACKOFF", Backoff(0.01, 0.02))
     sha = person.run("sleep 0.3")
     confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["pending", "success"]
@@ -104,8 +105,8 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
         return post(*words)  # type: ignore[arg-type] # whatever the ledger gave
 
     monkeypatch.setattr(forge, "post", sometimes)
-    monkeypatch.setattr(ledger, "BACKOFF", (0.01, 0.02))
-    monkeypatch.setattr(ledger, "MENDED", (0.01, 0.02))
+    monkeypatch.setattr(ledger, "BACKOFF", Backoff(0.01, 0.02))
+    monkeypatch.setattr(ledger, "MENDED", Backoff(0.01, 0.02))
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
     assert len(failures) == 3

@@ -77,6 +77,7 @@ def test_what_can_be_done_without_leaves_room_for_what_can_not() -> None:
         (429, {"Date": DATE, "Retry-After": "Fri, 02 Jan 2026 03:05:05 GMT"}, "", 60),
         (403, {}, SECONDARY, 60),
         (429, {}, "Too many", 60),
+        (429, {"Date": DATE, "Retry-After": "Fri, 02 Jan 2026 03:03:05 GMT"}, "", 0),
         (429, {"Retry-After": "soon"}, "", 60),
         (429, {"Retry-After": "-1"}, "", 60),
         (429, {"Retry-After": "999999999"}, "", 3600),
@@ -118,6 +119,18 @@ def test_after_a_refusal_writes_go_at_the_rate_that_lasts() -> None:
     refused = COUNTED.heard(0.0, Told(refused=True, retry_after=5))
     times = written(refused, 3)[1]
     assert times == pytest.approx([5, 12.2, 19.4], abs=0.3)
+
+
+def test_after_the_primary_limit_writes_go_as_before() -> None:
+    refused = COUNTED.heard(0.0, Told(refused=True, remaining=0, reset=100))
+    assert written(refused, 3)[1] == pytest.approx([100, 101, 102], abs=0.3)
+
+
+@pytest.mark.parametrize(("leaving", "room"), [(None, 100), (0, 75), (25, 75), (90, 10)])
+def test_what_can_be_done_without_leaves_a_quarter_of_the_longest_window(leaving: int | None, room: int) -> None:
+    times = written(Pace(Ceilings(0.0, ((100, 50.0),)), counted=True), room + 1, leaving)[1]
+    assert times[room - 1] < 10
+    assert times[room] > 50
 
 
 def test_where_that_rate_is_refused_too_it_gets_slower() -> None:

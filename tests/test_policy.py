@@ -172,3 +172,7 @@ def test_quantities_compare_as_kubernetes_own_client_compares_them(one: str, oth
     from kubernetes.utils.quantity import parse_quantity
 
     assert (units.quantity(one) > units.quantity(other)) == (parse_quantity(one) > parse_quantity(other))
+
+
+def test_how_old_a_commit_may_be_and_how_far_ahead_where_nobody_says() -> None:
+    assert (Policy().history, Policy().ahead) == (7 * 24 * 3600, 600)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,38 @@ def check(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(900)
 def test_ruff() -> None:
     check("ruff", "check", "--no-cache", ".")
 
 
+@pytest.mark.timeout(900)
 def test_ruff_format() -> None:
     check("ruff", "format", "--no-cache", "--check", ".")
 
 
+@pytest.mark.timeout(900)  # with a cold cache, on a machine that does other things as well
 def test_mypy_strict() -> None:
     check("mypy")  # its cache, too, is the one that people have: what has not changed is not judged anew
 
 
+def test_what_is_imported_is_a_dependency_and_what_is_a_dependency_is_imported() -> None:
+    check("deptry", "fyre")
+    check("deptry", "fyre", "tests", "benchmarks", "--exclude", r"\.venv", "--ignore", "DEP004")
+
+
+def test_every_dependency_has_its_line_in_the_architecture() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.match(r"[\w-]+", one)[0].lower() for one in project["dependencies"]]  # type: ignore[index]
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Dependencies")[2].partition("\n## ")[0].lower()
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_installed_packages_go_together() -> None:
+    check("pip", "check")
+
+
+@pytest.mark.timeout(900)
 def test_import_layers() -> None:
     lint_imports = shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or "lint-imports"
     done = subprocess.run([lint_imports, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)

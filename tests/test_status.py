@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fyre import status
@@ -74,11 +74,20 @@ def test_many_resources_push_out_neither_the_outcome_nor_what_is_read_back() -> 
 
 
 @given(st.text(max_size=400))
+@example("x" * 140)
+@example("x" * 141)
+@example("x" * 400)
+@example("é\n" * 200)
 def test_a_description_always_fits(text: str) -> None:
     fitted = status.fit(text)
     assert len(fitted) <= 140
     assert all(len(char.encode()) < 4 for char in fitted)  # or GitHub takes no status at all
     assert "\n" not in fitted
+
+
+def test_a_description_is_cut_only_where_it_must_be_and_shows_that_it_is() -> None:
+    assert status.fit("x" * 140) == "x" * 140
+    assert status.fit("x" * 141) == "x" * 139 + "…"
 
 
 def test_a_refusal_that_quotes_an_emoji_is_one_that_the_forge_takes() -> None:

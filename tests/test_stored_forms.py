@@ -196,7 +196,7 @@ def test_a_receiver_starts_whatever_its_notes_say_and_looks_up_what_was_posted(
 ) -> None:
     sha = person.run("true")
     person.final(sha)
-    book = person.up.receiver.hands.ledger
+    book = person.up.receiver.executor.ledger
     (record,) = person.up.engine.records()
     book.stop()
     before = person.statuses(sha)

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from fyre.backoff import Backoff
 from fyre.pacing import Ceilings, Pace, Told
 from fyre.turns import Rank, Turns
 
@@ -51,6 +52,14 @@ def test_ends_go_first_then_what_nobody_remembers_then_what_goes_on(turns: Turns
     assert write(turns, due=turns.clock()) is None
 
 
+def test_no_wait_is_longer_than_it_must_be(time: Time) -> None:
+    turns = Turns(time.read, time.wait, Pace(Ceilings(0.1, ((100, 100.0),)), counted=True))
+    for name in "abc":
+        turns.put(Rank.ENDED, name, 1)
+    assert [write(turns) for _ in range(3)] == ["a", "b", "c"]
+    assert 0.2 <= time.now < 0.4
+
+
 def test_what_goes_on_leaves_room_for_the_ends_to_come(turns: Turns, time: Time) -> None:
     for name in "abc":
         turns.put(Rank.LIVE, name, 1)
@@ -77,12 +86,12 @@ def test_a_run_that_goes_on_for_long_gets_its_status_all_the_same(turns: Turns, 
 def test_a_repository_that_fails_rests_alone_and_longer_each_time(turns: Turns, time: Time) -> None:
     turns.put(Rank.ENDED, "bad", 1)
     turns.put(Rank.ENDED, "good", 2)
-    turns.rest(1, 10, 25)
+    turns.rest(1, Backoff(10, 25))
     assert write(turns) == "good"
     assert write(turns) == "bad"
     assert 10 <= time.now < 11
     for pause in (20, 25, 25):
-        turns.rest(1, 10, 25)
+        turns.rest(1, Backoff(10, 25))
         before = time.now
         turns.put(Rank.ENDED, "bad", 1)
         turns.next()

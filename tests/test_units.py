@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ GOOD = [
     (units.resources, "cpu=500m  memory=16Gi nvidia.com/gpu=1",
      (("cpu", "500m"), ("memory", "16Gi"), ("nvidia.com/gpu", "1"))),
     (units.command, " a && b ", " a && b "),
+    (units.command, "x" * 102_400, "x" * 102_400),
 ]  # fmt: skip
 BAD = [
     (units.duration, "5", "no unit"),
@@ -39,6 +41,7 @@ BAD = [
     (units.retries, "21", "number of retries"),
     (units.retries, "-1", "number of retries"),
     (units.retries, "00000000021", "number of retries"),
+    (units.retries, "020", "number of retries"),
     (units.name, "Moved", "Fyre's own"),
     (units.name, "a b", "not a name"),
     (units.name, "-a", "not a name"),
@@ -64,7 +67,7 @@ BAD = [
     (units.command, "echo a\0b", "holds a NUL"),
     (units.workdir, "a\0b", "holds a NUL"),  # a comment and a .fyre.yaml may have one, where a commit message ends
     (units.env, "A=\0", "holds a NUL"),
-    (units.command, "x" * (units.COMMAND_MAX + 1), "bytes long"),
+    (units.command, "x" * 102_401, "102,401 bytes long, at most 102,400"),
 ]
 
 
@@ -89,6 +92,56 @@ def test_any_text_is_a_value_or_a_reason(parse: Callable[[str], object], text: s
         parse(text)
     except units.BadValueError as error:
         assert error.hint
+
+
+@pytest.mark.parametrize(("text", "one"), [("5", "5"), ("9" * 9, "9" * 9), ("9" * 10, "5")])
+def test_a_duration_without_a_unit_is_shown_with_one_where_that_makes_sense(text: str, one: str) -> None:
+    with pytest.raises(units.BadValueError) as refused:
+        units.duration(text)
+    assert refused.value.hint == f"write {one}s, {one}m or {one}h"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4),
+        ("0.5", Fraction(1, 2)),
+        (".5", Fraction(1, 2)),
+        ("500m", Fraction(1, 2)),
+        ("1k", 1000),
+        ("2M", 2 * 10**6),
+        ("1G", 10**9),
+        ("1T", 10**12),
+        ("1P", 10**15),
+        ("1E", 10**18),
+        ("1Ki", 1024),
+        ("1.5Mi", 3 * 2**19),
+        ("1Gi", 2**30),
+        ("1Ti", 2**40),
+        ("1Pi", 2**50),
+        ("1Ei", 2**60),
+        ("1" * 64, int("1" * 64)),
+    ],
+)
+def test_a_quantity_is_what_kubernetes_takes_it_for(text: str, value: Fraction | int) -> None:
+    assert units.quantity(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "m", "1K", "1mi", "-1", "1 Gi", "1e3", "1" * 65, "9" * 5000])
+def test_what_is_no_quantity_is_not_compared(text: str) -> None:
+    with pytest.raises(units.BadValueError, match="is not a quantity"):
+        units.quantity(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.9, "0s"), (59.9, "59s"), (60, "1m 00s"), (3599, "59m 59s"), (3600, "1h 00m"), (86399, "23h 59m"),
+        (86400, "1d 0h"), (3 * 86400 + 4 * 3600, "3d 4h"),
+    ],
+)  # fmt: skip
+def test_a_length_of_time_has_two_units_at_most(seconds: float, shown: str) -> None:
+    assert units.text_of(seconds) == shown
 
 
 @given(st.integers(1, 365 * 86400))

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from fyre.backoff import Backoff
 from fyre.embedded import activity, housekeeping, telling, tokens
 from fyre.embedded.post import Sender
 from fyre.embedded.repositories import Bare, Shelf, point_head
@@ -25,8 +26,8 @@ WORKERS = 3
 SWEEP = 15.0
 """Seconds between looks at all repositories: for pushes that came by the file system, and not through the forge."""
 
-BACKOFF = (0.1, 30.0)
-"""Seconds to wait after a failed delivery: the first time, and at most."""
+BACKOFF = Backoff(0.1, 30.0)
+"""How long to wait after a failed delivery."""
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Outbox:
     receiver_url: str = ""
     _due: dict[str, float] = field(default_factory=dict)  # repositories to look at, and when
     _busy: set[str] = field(default_factory=set)
-    _failures: dict[str, int] = field(default_factory=dict)
+    _pauses: dict[str, float] = field(default_factory=dict)  # the last one of each that fails, in seconds
     _deleters: dict[str, str] = field(default_factory=dict)
     _again: list[tuple[str, int]] = field(default_factory=list)  # deliveries that somebody wants once more
     _collecting: threading.Lock = field(default_factory=threading.Lock)
@@ -127,10 +128,9 @@ class Outbox:
             with self._changed:
                 self._busy.discard(name)
                 if told:
-                    self._failures.pop(name, None)
+                    self._pauses.pop(name, None)
                 else:
-                    self._failures[name] = failures = self._failures.get(name, 0) + 1
-                    pause = min(BACKOFF[0] * 2 ** min(failures - 1, 16), BACKOFF[1])
+                    self._pauses[name] = pause = BACKOFF.after(self._pauses.get(name, 0.0))
                     self._due.setdefault(name, time.monotonic() + pause)
                 self._changed.notify()
         sender.close()

@@ -33,7 +33,7 @@ from fyre.plan import (
     StatusesNeeded,
 )
 from fyre.policy import DAY, Policy
-from fyre.receiver.kept import Kept
+from fyre.receiver.kept import TTLCache
 from fyre.repofile import BadFileError, Defaults
 from fyre.run import Commit, Record, Repository, Run
 from fyre.trigger import Trigger
@@ -90,8 +90,8 @@ class Executor:
     own_run_url: str | None = None
     """Where the statuses lead that this engine answers for; None: all of them are."""
 
-    _facts: Kept = field(default_factory=lambda: Kept(FACT_TTL, 10_000))
-    _ancestors: Kept = field(default_factory=lambda: Kept(FACT_TTL, 4))  # SHAs by the thousand
+    _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
+    _ancestors: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 4))  # SHAs by the thousand
 
     def read_request(
         self,

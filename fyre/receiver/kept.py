@@ -1,33 +1,32 @@
-"""Answers that are kept for a while, so that nobody is asked twice."""
+"""Answers of the forge that hold for a while, so that it is not asked twice."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import cachetools
 
 T = TypeVar("T")
 
 
-@dataclass
-class Kept:
-    """At most ``most`` answers, each for ``seconds``; an error is no answer. One thread's."""
+class TTLCache:
+    """At most ``maxsize`` answers, each for ``ttl`` seconds; an error is no answer. Not thread-safe.
 
-    seconds: float
-    most: int
-    clock: Callable[[], float] = time.monotonic
-    _answers: dict[Hashable, tuple[float, Any]] = field(default_factory=dict)  # the oldest first
+    Where there is no room, the answer that was not used for longest goes first.
+    """
 
-    def get(self, question: Hashable, ask: Callable[[], T]) -> T:
-        """The answer to a question: the one that is kept, else what ``ask`` says. Raises what ``ask`` raises."""
-        known = self._answers.get(question)
-        if known is not None and self.clock() < known[0] + self.seconds:
-            found: T = known[1]
-            return found
-        answer = ask()
-        self._answers.pop(question, None)
-        self._answers[question] = self.clock(), answer
-        while len(self._answers) > self.most:
-            del self._answers[next(iter(self._answers))]
-        return answer
+    def __init__(self, ttl: float, maxsize: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cache: cachetools.TTLCache[Hashable, Any] = cachetools.TTLCache(maxsize, ttl, clock)
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def get(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """Return the answer that is kept, else what ``ask`` returns. Raises what ``ask`` raises."""
+        try:
+            kept: T = self._cache[key]
+        except KeyError:
+            kept = self._cache[key] = ask()
+        return kept

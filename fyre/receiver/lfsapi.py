@@ -29,8 +29,8 @@ async def answer(store: lfs.Lfs, request: Request, body: bytes, repository_id: i
         if name == "batch":
             return await _batch(store, request, body, repository_id, git_dir)
         size = request.query_params.get("size", "")
-        wanted = lfs.wanted(name, int(size) if size.isdecimal() and len(size) < 20 else None)
-        path = await store.path(repository_id, git_dir, wanted)
+        wanted = lfs.parse_object(name, int(size) if size.isdecimal() and len(size) < 20 else None)
+        path = await store.ensure_object(repository_id, git_dir, wanted)
     except ValueError as error:
         return _said(422, str(error))
     except NotFoundError as error:
@@ -41,8 +41,8 @@ async def answer(store: lfs.Lfs, request: Request, body: bytes, repository_id: i
 
 
 async def _batch(store: lfs.Lfs, request: Request, body: bytes, repository_id: int, git_dir: Path) -> Response:
-    asked = lfs.parse(body)
-    failed = await store.missing(repository_id, git_dir, asked)
+    asked = lfs.parse_batch(body)
+    failed = await store.find_missing(repository_id, git_dir, asked)
     base = str(request.url.replace(query="")).removesuffix("batch")
     objects = [
         _failed(one, failed[one.oid]) if one.oid in failed else _found(one, base, request.headers["authorization"])
@@ -51,12 +51,12 @@ async def _batch(store: lfs.Lfs, request: Request, body: bytes, repository_id: i
     return _json(200, {"transfer": "basic", "objects": objects})
 
 
-def _found(one: lfs.Wanted, base: str, authorization: str) -> dict[str, Any]:
+def _found(one: lfs.LfsObject, base: str, authorization: str) -> dict[str, Any]:
     link = {"href": f"{base}{one.oid}?size={one.size}", "header": {"Authorization": authorization}}
     return {"oid": one.oid, "size": one.size, "authenticated": True, "actions": {"download": link}}
 
 
-def _failed(one: lfs.Wanted, why: str) -> dict[str, Any]:
+def _failed(one: lfs.LfsObject, why: str) -> dict[str, Any]:
     return {"oid": one.oid, "size": one.size, "error": {"code": 404, "message": why}}
 
 

@@ -20,7 +20,7 @@ from fyre.receiver import answers, comments, conversations
 from fyre.receiver.acts import CancelCommand, CommentCommand, RunCommand, StatusCommand
 from fyre.receiver.comments import Command
 from fyre.receiver.hands import Executor
-from fyre.receiver.kept import Kept
+from fyre.receiver.kept import TTLCache
 from fyre.receiver.places import NoTarget, TargetResolver
 from fyre.receiver.reruns import ApproveCommand, RerunCommand
 from fyre.receiver.webhook import Said
@@ -62,7 +62,7 @@ class CommentCommands:
         self._executor = executor
         self._targets = TargetResolver(executor)
         self._commands = {verb: command(executor) for verb, command in COMMANDS.items()}
-        self._refused = Kept(REFUSAL_TTL, 10_000)  # whose comments, in which repository
+        self._refused = TTLCache(REFUSAL_TTL, 10_000)  # whose comments, in which repository
 
     def handle(self, comment: Said) -> None:
         """Do what a comment asks for, and answer. Raises ``TryAgainError``."""

@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 
+from fyre.backoff import Backoff
 from fyre.engines import Engine
 from fyre.engines.around import Around
 from fyre.errors import TryAgainError, UserError
@@ -16,7 +17,7 @@ from fyre.run import Repository, Run
 
 log = logging.getLogger(__name__)
 
-_AGAIN = (0.5, 30.0)  # seconds until a fetch that failed is tried again, at first and at most
+_BACKOFF = Backoff(0.5, 30.0)  # before a fetch that failed is tried again
 
 
 class Pinned(Around):
@@ -68,11 +69,11 @@ class Pinned(Around):
 
     def _pin_again(self) -> None:
         """Fetch what pods may still ask for: this disk may be another one than that of who launched them."""
-        waiting, pause = [record.run for record in self._engine.records() if not record.state.final], _AGAIN[0]
+        waiting, pause = [record.run for record in self._engine.records() if not record.state.final], _BACKOFF.first
         while waiting:
             waiting = [run for run in waiting if not self._closed.is_set() and not self._pinned(run)]
             self._closed.wait(pause if waiting else 0)
-            pause = min(pause * 2, _AGAIN[1])
+            pause = _BACKOFF.after(pause)
 
     def _pinned(self, run: Run) -> bool:
         """Pin it; False where that has to be tried again."""

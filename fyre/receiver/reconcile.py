@@ -22,10 +22,10 @@ from fyre.failures import LimitedError, NotFoundError
 from fyre.forge import Activity
 from fyre.plan import CommitEvent
 from fyre.receiver.hands import Executor
-from fyre.receiver.later import FAILURES, Again, Later
+from fyre.receiver.later import FAILURES, RetryItem, RetryQueue
 from fyre.receiver.orders import CommentCommands
 from fyre.receiver.rerequests import RerunButton
-from fyre.receiver.swept import Dealt, Swept
+from fyre.receiver.swept import ProcessedPushes, SweepCursor
 from fyre.receiver.unheard import Unheard
 from fyre.receiver.webhook import Nothing, Push, Rerequested, Said
 from fyre.run import Repository
@@ -67,10 +67,10 @@ class Receiver:
     unseen: float = UNSEEN  # seconds; 0 where what is told of is there
     swept_at: float = 0.0  # seconds since the epoch: the end of the last sweep; 0 before the first
     _events: queue.Queue[Event | None] = field(default_factory=queue.Queue)
-    _later: Later = field(default_factory=Later)
+    _later: RetryQueue = field(default_factory=RetryQueue)
     _from: float = 0.0  # seconds since the epoch: how far back the first sweep looked; 0 before it
-    _swept: dict[int, Swept] = field(default_factory=dict)  # by the repository's id
-    _dealt: Dealt = field(default_factory=Dealt)
+    _swept: dict[int, SweepCursor] = field(default_factory=dict)  # by the repository's id
+    _dealt: ProcessedPushes = field(default_factory=ProcessedPushes)
     _unheard: Unheard = field(init=False)
     _comments: CommentCommands = field(init=False)
     _rerun_button: RerunButton = field(init=False)
@@ -111,14 +111,14 @@ class Receiver:
 
         Raises what was given up, since there is no time for somebody to mend something.
         """
-        self._later.mendable = 0.0
+        self._later.max_age_operator = 0.0
         if not isinstance(event, Nothing):
             self._deal_with(event)
         while self._later:
-            time.sleep(max(0.0, self._later.due - time.monotonic()))
+            time.sleep(max(0.0, self._later.next_due - time.monotonic()))
             self._deal_with_again(self._later.pop())
-        if self._later.given_up is not None:
-            raise self._later.given_up
+        if self._later.last_dropped is not None:
+            raise self._later.last_dropped
 
     def hear(self, event: Event | Nothing) -> None:
         """Take an event; returns at once."""
@@ -131,12 +131,12 @@ class Receiver:
         """
         sweep_at = time.monotonic() + self.sweep_every
         while True:
-            while self._later.due <= time.monotonic() and not self._stopping:
+            while self._later.next_due <= time.monotonic() and not self._stopping:
                 self._deal_with_again(self._later.pop())
             if (began := time.monotonic()) >= sweep_at:
                 self._deal_with(Sweep())
                 sweep_at = max(began + self.sweep_every, time.monotonic() + self.sweep_every / 2)
-            due = min(sweep_at, self._later.due)
+            due = min(sweep_at, self._later.next_due)
             with suppress(queue.Empty):
                 event = self._events.get(timeout=max(0.0, due - time.monotonic()))
                 if event is None:
@@ -152,16 +152,16 @@ class Receiver:
             self.executor.forge.learn(event.repository)
         if isinstance(event, Said):  # done, or to be tried again from here: the sweep need not find it as well
             self._unheard.dealt_with(event)
-        return self._deal_with_again(Again(event, self.executor.clock() if at is None else at))
+        return self._deal_with_again(RetryItem(event, self.executor.clock() if at is None else at))
 
-    def _deal_with_again(self, again: Again) -> bool:
+    def _deal_with_again(self, again: RetryItem) -> bool:
         """One event, or what is left of it; whatever is wrong with it must not end the loop."""
         try:
             match again.event:
                 case Push() as push:
                     done = self._push(again, push, again.shas if again.shas is not None else self._shas(push))
                     if done:
-                        self._dealt.add(again.ident)
+                        self._dealt.mark(again.ident)
                     return done
                 case Said() as said:
                     self._comments.handle(said)
@@ -170,11 +170,11 @@ class Receiver:
                 case Sweep():
                     self._sweep()
         except FAILURES as error:
-            self._later.put(again, error)
+            self._later.push(again, error)
             return False
         except UserError as error:
             if self._may_come(again, error):
-                self._later.put(again, TryAgainError(str(error)))
+                self._later.push(again, TryAgainError(str(error)))
                 return False
             log.warning("given up: %s", error)
         except Exception:
@@ -201,7 +201,7 @@ class Receiver:
             listed = self.executor.source.history(push.repository, push.after, FIRST_MAX)
         return tuple(dict.fromkeys((*push.shas, *listed)))
 
-    def _push(self, again: Again, push: Push, shas: Sequence[str]) -> bool:
+    def _push(self, again: RetryItem, push: Push, shas: Sequence[str]) -> bool:
         """These commits of a push; False where some are put off."""
         heard, failed = self._heard(again, push, shas)
         if self._stopping:  # before anything is launched: half a push could slip under the cap
@@ -210,10 +210,12 @@ class Receiver:
             why = None if self._stopping else self._commit(one)
             failed |= {one.commit.sha: why} if why is not None else {}
         if failed:
-            self._later.put(replace(again, shas=tuple(failed)), next(iter(failed.values())))
+            self._later.push(replace(again, shas=tuple(failed)), next(iter(failed.values())))
         return not failed and not self._stopping
 
-    def _heard(self, again: Again, push: Push, shas: Sequence[str]) -> tuple[list[CommitEvent], dict[str, Exception]]:
+    def _heard(
+        self, again: RetryItem, push: Push, shas: Sequence[str]
+    ) -> tuple[list[CommitEvent], dict[str, Exception]]:
         """What these commits ask for, and which of them could not be read but may be later, with why."""
         heard, failed, gone = list[CommitEvent](), dict[str, Exception](), 0
         for number, sha in enumerate(shas):
@@ -247,7 +249,7 @@ class Receiver:
             self.executor.ledger.want(push.repository, sha, poisoned)
             return None
 
-    def _may_come(self, again: Again, error: Exception) -> bool:
+    def _may_come(self, again: RetryItem, error: Exception) -> bool:
         """Whether what the forge lacks may only be on its way to all of its servers; our clock may be behind."""
         return isinstance(error, NotFoundError) and abs(self.executor.clock() - again.at) < self.unseen
 
@@ -304,11 +306,11 @@ class Receiver:
 
     def _sweep_one(self, repository: Repository) -> None:
         """Plan what was pushed there and is not dealt with; what fails is asked for again by the next sweep."""
-        before = self._swept.get(repository.id, Swept())
+        before = self._swept.get(repository.id, SweepCursor())
         seen = self.executor.forge.activity(repository, max(before.since, self._since()), before.tag)
         new = [one for one in seen.entries if one not in before.done]
         failed = [one for one in new if not self._planned(repository, one)]
-        self._swept[repository.id] = before.after(seen, failed)
+        self._swept[repository.id] = before.advance(seen, failed)
 
     def _since(self) -> float:
         """From when on sweeps look: as far back as the first one did, which may be less than lies between two."""
@@ -325,7 +327,9 @@ class Receiver:
     def _planned(self, repository: Repository, seen: Activity) -> bool:
         """Plan one entry; False where a part of it is still to be done."""
         push = _as_push(repository, seen.ref, seen.before, seen.after, seen.actor)
-        if push is None or (repository.id in self._swept and Again(push).ident in self._dealt):  # a webhook told of it
+        if push is None:
+            return True
+        if repository.id in self._swept and RetryItem(push).ident in self._dealt:  # a webhook told of it
             return True
         return not self._stopping and self._deal_with(push, seen.at)
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from cachetools import FIFOCache
+
 from fyre.errors import UserError
 from fyre.failures import translated
 from fyre.forge import Forge
@@ -57,13 +59,11 @@ class Unheard:
 
     forge: Forge
     _known: dict[int, _Known] = field(default_factory=dict)  # by the repository's id
-    _dealt: dict[tuple[int, str], None] = field(default_factory=dict)  # the oldest first
+    _dealt: FIFOCache[tuple[int, str], None] = field(default_factory=lambda: FIFOCache(REMEMBERED))
 
     def dealt_with(self, said: Said) -> None:
         """Not to be told of again."""
         self._dealt[said.repository.id, answers.name(said)] = None
-        while len(self._dealt) > REMEMBERED:
-            del self._dealt[next(iter(self._dealt))]
 
     def commands(self, repository: Repository, since: float) -> list[Said]:
         """Commands that nobody has answered, given since a time in seconds since the epoch; the oldest first.

@@ -14,13 +14,13 @@ import pytest
 
 from fyre.engines.kubernetes import packing
 from fyre.failures import NotFoundError
+from tests import shells
 from tests.waiting import until
 
 from ..relaying import NOW, Relayed, relaying
 
 SCRIPT = Path(__file__).parents[2] / "fyre/engines/kubernetes/checkout.sh"
 TOOLS = ["cat", "cut", "head", "mkdir", "mktemp", "mv", "rm", "sed", "sleep", "tail"]
-SHELLS = [name for name in ("dash", "busybox") if shutil.which(name)] or ["sh"]
 NOWHERE = "0123456789abcdef" * 2 + "01234567"
 
 Git = Callable[..., str]
@@ -60,7 +60,7 @@ class Pod:
         ).stdout.removesuffix("\n")
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=shells.params("dash", "busybox"))
 def shell(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -19,8 +19,7 @@ from pathlib import Path
 import pytest
 
 from fyre.engines.kubernetes import manifests
-
-SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)] or ["sh"]
+from tests import shells
 
 REPLACED = {
     "FYRE_TOLD=/dev/termination-log": "FYRE_TOLD=$FYRE_TEST_TOLD",
@@ -68,7 +67,7 @@ class Container:
             return code, log.read().decode()
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=shells.params("dash", "bash", "busybox"))
 def container(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Container]:
     (tmp_path / "top" / "sub dir").mkdir(parents=True)
     (tmp_path / "outside").mkdir()

@@ -17,7 +17,7 @@ import pytest
 
 from fyre import run as runs
 from fyre.engines.kubernetes import names, tending
-from fyre.engines.kubernetes.chores import Chores
+from fyre.engines.kubernetes.chores import WorkQueue
 from fyre.engines.kubernetes.known import Known
 from fyre.engines.kubernetes.logs import Logs
 from fyre.engines.kubernetes.tending import OVERDUE, Tender
@@ -35,7 +35,7 @@ class Engine:
 
     logs: Logs
     known: Known = field(default_factory=Known)
-    chores: Chores = field(default_factory=Chores)
+    work: WorkQueue = field(default_factory=WorkQueue)
     policy: Policy = field(default_factory=Policy)
     ended: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -48,7 +48,7 @@ class Engine:
 def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = Engine(Logs(None, tmp_path / "live", Store(str(tmp_path / "kept")), 100))  # type: ignore[arg-type] # unasked
     yield engine
-    engine.chores.close()
+    engine.work.close()
 
 
 def running(engine: Engine, seconds: float, timeout: int | None) -> None:
@@ -103,3 +103,17 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
     finally:
         answer.set()
         looking.join()
+
+
+@pytest.mark.parametrize(
+    ("event", "hint", "passes"),
+    [
+        ('Error creating: pods "p" is forbidden: exceeded quota: few', "exceeded quota: few", True),
+        ("is forbidden: exceeded quota: denied-to-others", "exceeded quota: denied-to-others", True),
+        ('pods "p" is forbidden: violates PodSecurity "restricted"', 'violates PodSecurity "restricted"', False),
+        ("Internal error occurred", "FailedCreate: Internal error occurred", True),
+    ],
+)
+def test_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(event: str, hint: str, passes: bool) -> None:
+    told = tending._told({"reason": "FailedCreate", "message": event})
+    assert (told, tending._passes(told)) == (hint, passes)

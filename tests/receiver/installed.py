@@ -14,6 +14,7 @@ import requests
 
 from fyre import config as configs
 from fyre import ledger, pacing
+from fyre.backoff import Backoff
 from fyre.pacing import Ceilings, Pace
 from fyre.receiver import later
 from fyre.receiver.reconcile import Sweep
@@ -130,10 +131,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes repositories, each with one commit; what waits to be tried again does not wait for long."""
-    monkeypatch.setattr(ledger, "BACKOFF", (0.05, 0.2))
-    monkeypatch.setattr(ledger, "MENDED", (0.05, 0.2))
-    monkeypatch.setattr(later, "RETRY", (0.05, 0.2))
-    monkeypatch.setattr(later, "MENDED", 0.2)
+    monkeypatch.setattr(ledger, "BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(ledger, "MENDED", Backoff(0.05, 0.2))
+    monkeypatch.setattr(later, "RETRY", Backoff(0.05, 0.2))
+    monkeypatch.setattr(later, "MENDED", Backoff(0.05, 0.2))
     monkeypatch.setattr(pacing, "BARE", 0.1)
     turns = world.serve.receiver.executor.ledger.turns
     turns._begin = Pace(FAST)

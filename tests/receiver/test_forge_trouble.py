@@ -180,7 +180,7 @@ def test_a_repository_that_is_deleted_while_a_run_is_on_costs_next_to_nothing(
         assert (tmp_path / "ended").exists()
         assert other.final(other.run("true")).startswith("exit 0")
         assert len(lines(caplog, lab.name)) == 1
-    assert PAUSES[1] >= 600
+    assert PAUSES.most >= 600
 
 
 def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fyre.receiver.kept import Kept
+from fyre.receiver.kept import TTLCache
 
 
 def test_an_answer_holds_for_its_time_and_no_longer() -> None:
     now, asked = [100.0], []
-    kept = Kept(60.0, 10, clock=lambda: now[0])
+    kept = TTLCache(60.0, 10, clock=lambda: now[0])
 
     def ask() -> int:
         asked.append(now[0])
@@ -25,23 +25,23 @@ def test_an_answer_holds_for_its_time_and_no_longer() -> None:
 
 
 def test_no_and_nothing_are_answers_as_well() -> None:
-    kept = Kept(60.0, 10)
+    kept = TTLCache(60.0, 10)
     for answer in (False, None, ""):
         assert kept.get(repr(answer), lambda answer=answer: answer) == answer
         assert kept.get(repr(answer), lambda: pytest.fail("asked again")) == answer
 
 
 def test_an_error_is_no_answer() -> None:
-    kept = Kept(60.0, 10)
+    kept = TTLCache(60.0, 10)
     with pytest.raises(ZeroDivisionError):
         kept.get("a", lambda: 1 // 0)
     assert kept.get("a", lambda: 2) == 2
 
 
 def test_the_memory_is_bounded_and_the_oldest_goes() -> None:
-    kept = Kept(60.0, 3)
+    kept = TTLCache(60.0, 3)
     for number in range(1000):
         kept.get(number, lambda number=number: number)
-    assert len(kept._answers) == 3
+    assert len(kept) == 3
     assert kept.get(999, lambda: -1) == 999
     assert kept.get(0, lambda: -1) == -1

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 import requests
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
 
+from fyre.errors import TryAgainError
+from fyre.failures import NotFoundError
+from fyre.receiver import lfs
 from fyre.receiver.clones import Clones
 from fyre.receiver.lfs import Lfs
 from fyre.run import Repository
@@ -107,6 +114,45 @@ def test_a_wrong_or_broken_answer_of_the_forge_is_not_kept(relay: Relayed, forge
     forge.token = "forge-token"
     assert requests.get(address, auth=auth, timeout=20).content == DATA
     assert [path.name for path in (relay.root / "7.git/lfs").rglob("*") if path.is_file()] == [OID]
+
+
+async def _redirect(request: Request) -> Response:
+    """Send to another port, which is another host as far as credentials go."""
+    seen.append(request.headers.get("authorization", ""))
+    return RedirectResponse(request.query_params["to"], 302)
+
+
+seen: list[str] = []
+
+
+@pytest.mark.parametrize("netrc", ["", "machine 127.0.0.1 login ada password hunter2\n"])
+def test_a_credential_stays_with_its_host_and_no_other_takes_its_place(
+    netrc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text(netrc)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen.clear()
+
+    async def end(request: Request) -> Response:
+        seen.append(request.headers.get("authorization", ""))
+        return PlainTextResponse(f"{request.headers['accept-encoding']} {request.headers['x-link']}")
+
+    first, last = Starlette(routes=[Route("/", _redirect)]), Starlette(routes=[Route("/", end)])
+    with serve(last) as there, serve(first) as here:
+        link = {"Authorization": "Basic forge", "X-Link": "good"}
+        with lfs._http_open(f"{here}/?to={there}/", link) as answer:
+            assert answer.read() == b"identity good"
+        with lfs._http_open(f"{there}/", link) as answer:
+            assert answer.read() == b"identity good"
+    assert seen == ["Basic forge", "", "Basic forge"]
+
+
+def test_a_link_that_can_not_be_reached_is_not_shown() -> None:
+    with pytest.raises(TryAgainError) as caught:
+        lfs._http_open("http://127.0.0.1:9/object?signature=secret", {})
+    assert "secret" not in str(caught.value)
+    with pytest.raises(NotFoundError, match="neither http nor https"):
+        lfs._http_open("file:///etc/passwd", {})
 
 
 @pytest.mark.skipif(not shutil.which("git-lfs"), reason="needs git-lfs")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fyre.backoff import Backoff
 from fyre.errors import TryAgainError
 from fyre.failures import DeniedError
 from fyre.forge import Comment, Forge
@@ -243,7 +244,7 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(person: Person, mon
         if len(tries) < 3:
             raise TryAgainError("timed out")  # the first time on its way there, then on its way back
 
-    monkeypatch.setattr("fyre.ledger.BACKOFF", (0.01, 60.0))
+    monkeypatch.setattr("fyre.ledger.BACKOFF", Backoff(0.01, 60.0))
     monkeypatch.setattr(conversations, "say", saying)
     person.comment(sha, "/fyre status")
     until(lambda: len(tries) == 2 and person.up.receiver.executor.ledger.idle())

@@ -28,7 +28,7 @@ from fyre.policy import Policy
 from fyre.receiver import swept
 from fyre.receiver.hands import Executor
 from fyre.receiver.reconcile import Receiver, Sweep
-from fyre.receiver.swept import Swept
+from fyre.receiver.swept import ProcessedPushes, SweepCursor
 from fyre.receiver.webhook import Push
 from fyre.run import Commit, Repository
 from tests.conftest import git
@@ -135,7 +135,7 @@ def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweepe
     assert len(sweeper.engine.records()) == len(sweeper.ran())
 
 
-def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None:
     sweeper.sweep()
     (repository,) = sweeper.receiver.executor.forge.repositories()
     costs = []
@@ -147,10 +147,13 @@ def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper, monkeyp
         costs.append(sweeper.sweep())
         assert sha in sweeper.ran()
     assert costs[1] < costs[0]
-    monkeypatch.setattr(swept, "DEALT_MAX", 2)
-    for number in range(5):
-        sweeper.receiver._dealt.add(number)
-    assert [number in sweeper.receiver._dealt for number in (2, 3, 4)] == [False, True, True]
+
+
+def test_the_oldest_processed_push_is_forgotten_first() -> None:
+    pushes = ProcessedPushes(2)
+    for number in (1, 2, 1, 3):  # 1 was processed once more: 2 is the oldest now
+        pushes.mark(number)
+    assert [number in pushes for number in (1, 2, 3)] == [True, False, True]
 
 
 def test_how_far_back_the_first_sweep_looks_bounds_no_later_one(sweeper: Sweeper) -> None:
@@ -210,18 +213,18 @@ def entry(at: float, after: str) -> Activity:
 
 def test_what_is_dealt_with_is_not_heard_again_and_more_of_that_time_may_come() -> None:
     a, late, b, c = entry(100, "a"), entry(199, "d"), entry(200, "b"), entry(200, "c")
-    until_then = Swept().after(Activities((a, b), "one"), [])
-    assert until_then == Swept(200 - swept.LATE, frozenset({b}), "one")
+    until_then = SweepCursor().advance(Activities((a, b), "one"), [])
+    assert until_then == SweepCursor(200 - swept.LATE, frozenset({b}), "one")
     assert until_then.since <= late.at
-    assert until_then.after(Activities((), "one"), []) == until_then
-    assert until_then.after(Activities((late, b, c), "two"), []).done == {late, b, c}
+    assert until_then.advance(Activities((), "one"), []) == until_then
+    assert until_then.advance(Activities((late, b, c), "two"), []).done == {late, b, c}
 
 
 def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
     a, b, c = entry(100, "a"), entry(200, "b"), entry(300, "c")
-    until_then = Swept().after(Activities((a, b, c), "one"), [b])
-    assert until_then == Swept(200, frozenset({c}), "")
-    assert until_then.after(Activities((b, c), "one"), []) == Swept(300 - swept.LATE, frozenset({c}), "one")
+    until_then = SweepCursor().advance(Activities((a, b, c), "one"), [b])
+    assert until_then == SweepCursor(200, frozenset({c}), "")
+    assert until_then.advance(Activities((b, c), "one"), []) == SweepCursor(300 - swept.LATE, frozenset({c}), "one")
 
 
 def test_a_push_that_the_forge_lists_after_a_newer_one_is_found(

@@ -1,4 +1,4 @@
-"""Work that takes requests, done away from the threads that watch."""
+"""The Kubernetes engine's work queue: requests that are made away from the threads that watch."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from fyre.backoff import Backoff
+from fyre.delay_queue import DelayQueue
 from fyre.errors import TryAgainError
 
 log = logging.getLogger(__name__)
 
-_WORKERS = 16
-_AGAIN = (0.5, 30.0)  # seconds until what may pass is tried again, at first and at most
+WORKERS = 16
+_BACKOFF = Backoff(0.5, 30.0)
 
 
-class _Later(NamedTuple):
-    """A chore that is to be tried again, when, and the pause that came before."""
+class _Work(NamedTuple):
+    """A function to call, and the seconds that were waited before this try."""
 
-    due: float
     name: str
-    chore: Callable[[], object]
-    pause: float
+    call: Callable[[], object]
+    pause: float = 0.0
 
 
-class Chores:
-    """One chore of a name at a time, tried again until it is done. Thread-safe.
+class WorkQueue:
+    """One piece of work of a name at a time, tried again until it is done. Thread-safe.
 
-    What waits for its next try holds no worker: sixteen runs in trouble must not keep all others waiting.
+    What waits for its next try holds no worker: sixteen runs in trouble must not keep all others
+    waiting.
     """
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._names: set[str] = set()
-        self._later: list[_Later] = []
-        self._hands = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubernetes chores")
+        self._names: set[str] = set()  # under way, or waiting for their next try
+        self._waiting: DelayQueue[_Work] = DelayQueue()
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="kubernetes work")
         self._closed = False
 
-    def do(self, name: str, chore: Callable[[], object]) -> None:
-        """Have it done soon; nothing when one of that name is under way or waits."""
+    def submit(self, name: str, call: Callable[[], object]) -> None:
+        """Have it done soon; do nothing where work of that name is under way or waits."""
         with self._mutex:
             if name not in self._names and not self._closed:
                 self._names.add(name)
-                self._hands.submit(self._do, name, chore, _AGAIN[0])
+                self._workers.submit(self._do, _Work(name, call))
 
-    def again(self) -> None:
+    def run_due(self) -> None:
         """Have done what is due to be tried again; to be called every now and then."""
-        now = time.monotonic()
         with self._mutex:
-            due = [] if self._closed else [later for later in self._later if later.due <= now]
-            self._later = [later for later in self._later if later.due > now]
-            for later in due:
-                self._hands.submit(self._do, later.name, later.chore, min(later.pause * 2, _AGAIN[1]))
+            if not self._closed:
+                for work in self._waiting.pop_due(time.monotonic()):
+                    self._workers.submit(self._do, work)
 
-    def idle(self) -> bool:
-        """Whether none is under way or waits."""
+    def is_idle(self) -> bool:
+        """Return True if no work is under way or waits."""
         with self._mutex:
             return not self._names
 
@@ -64,18 +64,20 @@ class Chores:
         """Finish what is under way, leave what waits: it is found again at the next start."""
         with self._mutex:
             self._closed = True
-        self._hands.shutdown(wait=True, cancel_futures=True)
+        self._workers.shutdown(wait=True, cancel_futures=True)
 
-    def _do(self, name: str, chore: Callable[[], object], pause: float) -> None:
+    def _do(self, work: _Work) -> None:
         try:
-            chore()
+            work.call()
         except TryAgainError as error:
             log.warning("tried again later: %s", error)
+            pause = _BACKOFF.after(work.pause)
             with self._mutex:
-                self._later.append(_Later(time.monotonic() + pause, name, chore, pause))
+                due = time.monotonic() + pause
+                self._waiting.push(work.name, work._replace(pause=pause), due)
             return
         except Exception:
             # Trouble with one run is that run's; the others have their turns.
-            log.exception("%s met a bug", name)
+            log.exception("%s met a bug", work.name)
         with self._mutex:
-            self._names.discard(name)
+            self._names.discard(work.name)

@@ -17,7 +17,7 @@ from pathlib import Path
 from fyre import policy as policies
 from fyre.engines.kubernetes import manifests, names, observe, pods, tending
 from fyre.engines.kubernetes.api import Api, DeniedError, Gone, Taken
-from fyre.engines.kubernetes.chores import Chores
+from fyre.engines.kubernetes.chores import WorkQueue
 from fyre.engines.kubernetes.delivery import Delivery
 from fyre.engines.kubernetes.known import Known
 from fyre.engines.kubernetes.logs import Logs, Source
@@ -61,7 +61,7 @@ class KubernetesEngine:
         self._delivery, self._checkout_image = delivery, checkout_image
         self._brought: set[str] = set()  # uids of pods that have their code
         self._subscribers = Subscribers()
-        self.chores = Chores()
+        self.work = WorkQueue()
         self._closed = threading.Event()
         self._watches = [
             Watch(cluster, kind, space, names.selector(instance), changed)
@@ -149,7 +149,7 @@ class KubernetesEngine:
         for watch in self._watches:
             watch.stop()
         self.logs.close()
-        self.chores.close()
+        self.work.close()
         self.cluster.close()
 
     def look(self, key: str) -> None:
@@ -163,14 +163,14 @@ class KubernetesEngine:
         if names.OUTCOME in pods.notes(job):  # its log is kept, its end written down
             if names.SETTLED in pods.notes(job) and "ttlSecondsAfterFinished" not in job["spec"]:
                 # The marks were written at the same time, and neither request knew of the other's.
-                self.chores.do(f"{key} is done", partial(self._patch, key, self._collectable({}, pods.notes(job))))
+                self.work.submit(f"{key} is done", partial(self._patch, key, self._collectable({}, pods.notes(job))))
             return
         for pod in found:
             self._look_after(record, pod)
         if record.state.final:
-            self.chores.do(key, partial(self._conclude, key))
+            self.work.submit(key, partial(self._conclude, key))
         elif self.known.is_in_doubt(key):
-            self.chores.do(f"pods of {key}", partial(self._ask_for_pods, key, job["metadata"]["namespace"]))
+            self.work.submit(f"pods of {key}", partial(self._ask_for_pods, key, job["metadata"]["namespace"]))
 
     def _start(self) -> None:
         for watch in self._watches:
@@ -202,7 +202,7 @@ class KubernetesEngine:
         """A Job is gone. Where its end was not written yet, it is told, and what there is of its log is kept."""
         if self.known.lose_job(key):
             self._subscribers.tell(key)
-            self.chores.do(key, partial(self._conclude, key))
+            self.work.submit(key, partial(self._conclude, key))
 
     def _met(self, run: Run, namespace: str) -> bool:
         """There is a Job of that name: the run's own, or one that is going."""
@@ -234,7 +234,7 @@ class KubernetesEngine:
             source = Source(about["namespace"], about["name"], container, folder, ended, over=over, whole=silent)
             self.logs.follow(key, source, partial(self._hidden, pod))
         elif pods.checkout_waits(pod) and pods.GONE not in pod:
-            self.chores.do(about["uid"], partial(self._bring, record.run, about))
+            self.work.submit(about["uid"], partial(self._bring, record.run, about))
 
     def _bring(self, run: Run, about: Object) -> None:
         """Bring the code to a pod, unless it has gone on meanwhile."""

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
+from fyre.backoff import Backoff
 from fyre.engines import capped
 from fyre.engines.kubernetes import names
 from fyre.engines.kubernetes.api import Api, DeniedError, Gone
@@ -27,7 +28,7 @@ from fyre.errors import TryAgainError, UserError
 
 log = logging.getLogger(__name__)
 
-_PAUSE = (0.2, 5.0)  # seconds between two tries to read a log, at first and at most
+_BACKOFF = Backoff(0.2, 5.0)  # between two tries to read a log
 _PATIENCE = 600.0  # seconds after a container's end, or its run's, for which its log is asked for in vain
 _ROTATES = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
 _SETTLES = 1.0  # seconds between two looks at the end of a log
@@ -182,7 +183,7 @@ class Logs:
     def _read_on(self, folder: Path, source: Source, secrets: Callable[[], list[bytes]]) -> bool:
         """Whether it came to the end; not where the reading was stopped, or nobody gives the rest of it."""
         hidden = cache(lambda: tuple(secrets()))  # nothing is read before it is known what to hide
-        pause, ended_at = _PAUSE[0], 0.0
+        pause, ended_at = _BACKOFF.first, 0.0
         while not self._stopped.is_set():
             if self._is_read(folder, source, hidden):
                 return not self._stopped.is_set()
@@ -192,7 +193,7 @@ class Logs:
                     log.warning("the log of %s can't be read: what is missing of it stays away", source.pod)
                     return False
             self._stopped.wait(pause)
-            pause = min(pause * 2, _PAUSE[1])
+            pause = _BACKOFF.after(pause)
         return False
 
     def _is_read(self, folder: Path, source: Source, hidden: Callable[[], tuple[bytes, ...]]) -> bool:

@@ -56,7 +56,7 @@ class Tender:
 
     def look(self) -> None:
         """Once through all that has not ended."""
-        self._engine.chores.again()
+        self._engine.work.run_due()
         waiting = self._engine.known.pending()
         keys = {record.run.key for record, _, _ in waiting}
         self._clean(keys)
@@ -74,12 +74,12 @@ class Tender:
         """Have the logs looked after, elsewhere: a store may take minutes to say that it is away."""
         if time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + _CLEAN_EVERY
-            self._engine.chores.do("clean", partial(self._engine.logs.clean, _CLEAN_EVERY, pending))
+            self._engine.work.submit("clean", partial(self._engine.logs.clean, _CLEAN_EVERY, pending))
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + _PRUNE_EVERY
             before = time.time() - self._engine.policy.history
             self._engine.known.forget(before)
-            self._engine.chores.do("prune", partial(self._engine.logs.prune, before))
+            self._engine.work.submit("prune", partial(self._engine.logs.prune, before))
 
     def _tend(self, record: Record, job: Object, found: list[Object]) -> None:
         key, now = record.run.key, time.time()
@@ -149,6 +149,9 @@ def _told(event: Object) -> str:
 
 
 def _passes(hint: str) -> bool:
-    """Whether it may pass without anybody's changing something: quotas do, and so may what is not refused."""
+    """Return True if it may pass without anybody's changing something.
+
+    Quotas do, even one that is named "denied-to-others", and so may what is not refused.
+    """
     return "exceeded quota" in hint or not ("violates" in hint or "denied" in hint or "forbidden" in hint
                                             or hint.startswith("FailedMount"))  # fmt: skip

@@ -20,6 +20,7 @@ from typing import Any
 
 from kubernetes import informer
 
+from fyre.backoff import Backoff
 from fyre.engines.kubernetes import api, pods
 from fyre.engines.kubernetes.pods import Object
 
@@ -31,7 +32,7 @@ PAGE = 500
 WATCH = 290
 """Seconds after which a watch is ended by the server and begun again, so that a dead one is not believed for ever."""
 
-_PAUSES = (0.2, 10.0)  # seconds after the first failure, and at most
+_BACKOFF = Backoff(0.2, 10.0)  # between two requests: the first pause as long as none fails
 
 
 class Watch:
@@ -119,7 +120,7 @@ class Watch:
 
     def _keep_pace(self) -> None:
         """Wait between two requests; longer after failures."""
-        pause = min(_PAUSES[0] * 2 ** min(self._failures, 10), _PAUSES[1]) if self._failures else _PAUSES[0]
+        pause = _BACKOFF.nth(self._failures)
         self._stopped.wait(max(0.0, self._asked_at + pause - time.monotonic()))
         self._asked_at = time.monotonic()
 

@@ -1,0 +1,94 @@
+"""The retry queue by its own clock: pauses double, and after a day an event is given up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from fyre.errors import TryAgainError
+from fyre.failures import DeniedError, LimitedError
+from fyre.pacing import BARE, LONGEST, Told
+from fyre.receiver.later import LASTS, RetryItem, RetryQueue
+from fyre.receiver.webhook import Push
+from fyre.run import Repository
+
+AWAY, DENIED = TryAgainError("the forge is away"), DeniedError("the token may not")
+REPOSITORY = Repository("http://forge", 1, "ada/engine")
+
+
+@dataclass
+class Time:
+    now: float = 1000.0
+    queue: RetryQueue = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.queue = RetryQueue(clock=lambda: self.now)
+
+    def failures(self, item: RetryItem, error: Exception) -> Iterator[float]:
+        """Yield the seconds until each try, of which every one fails, until it is given up."""
+        while True:
+            self.queue.push(item, error)
+            if not self.queue:
+                return
+            pause = self.queue.next_due - self.now
+            self.now = self.queue.next_due
+            item = self.queue.pop()
+            yield pause
+
+
+@pytest.mark.parametrize(("error", "most"), [(AWAY, 60.0), (DENIED, 600.0)])
+def test_what_nobody_mends_is_given_up_after_a_day(
+    error: Exception, most: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = Time()
+    pauses = list(time.failures(RetryItem("sweep"), error))
+    assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert pauses[-1] == most
+    assert LASTS == 24 * 3600
+    assert LASTS <= time.now - 1000.0 < LASTS + most  # the last try is the first one after a day
+    assert time.queue.last_dropped is error
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [f"tried again later: {error}", f"given up after 24 h: {error}"]
+
+
+def test_what_somebody_must_mend_may_have_less_time() -> None:
+    time = Time()
+    time.queue.max_age_operator = 0.0
+    assert list(time.failures(RetryItem("sweep"), DENIED)) == []
+    assert time.queue.last_dropped is DENIED
+    assert len(list(time.failures(RetryItem("sweep"), AWAY))) > 1000
+
+
+def test_an_event_that_waits_is_not_added_again() -> None:
+    time = Time()
+    for item in (RetryItem("sweep"), RetryItem("sweep", at=5.0), RetryItem("other")):
+        time.queue.push(item, AWAY)
+    assert len(time.queue) == 2
+    assert [time.queue.pop().event for _ in range(2)] == ["sweep", "other"]
+
+
+@pytest.mark.parametrize(
+    ("told", "pause"),
+    [
+        (Told(refused=True, retry_after=90.0), 90.0),
+        (Told(refused=True, retry_after=0.1), 0.5),
+        (Told(refused=True, remaining=0, reset=120.0), 120.0),
+        (Told(refused=True, remaining=5, reset=120.0), BARE),
+        (Told(refused=True), BARE),
+        (Told(refused=True, retry_after=1e9), LONGEST),
+    ],
+)
+def test_nothing_is_asked_before_a_limit_ends(told: Told, pause: float) -> None:
+    time = Time()
+    time.queue.push(RetryItem("sweep"), LimitedError("too many requests", told))
+    assert time.queue.next_due - time.now == pause
+
+
+def test_a_push_is_the_same_whoever_tells_of_it_and_another_persons_is_not() -> None:
+    push = Push(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ("b" * 40,))
+    swept = Push(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ())
+    others = Push(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "bob", ())
+    assert RetryItem(push).ident == RetryItem(swept).ident != RetryItem(others).ident

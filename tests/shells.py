@@ -1,0 +1,21 @@
+"""The shells that a script of ours is run with; one that is missing is a skip with its reason."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+def params(*names: str) -> list[object]:
+    """Return a parameter for ``sh``, whatever that is on this machine, and one for each further shell."""
+    return ["sh", *(pytest.param(name, marks=_skips(name)) for name in names)]
+
+
+def _skips(name: str) -> list[pytest.MarkDecorator]:
+    found, plain = shutil.which(name), shutil.which("sh")
+    if found is None:
+        return [pytest.mark.skip(reason=f"needs {name}")]
+    same = plain is not None and Path(found).resolve() == Path(plain).resolve()
+    return [pytest.mark.skip(reason=f"sh is {name} on this machine")] if same else []
