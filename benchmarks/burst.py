@@ -32,13 +32,17 @@ def main(count: int, jobs: int) -> None:
         place.git("remote", "add", "origin", f"{server.url}/bench/burst.git", cwd=path)
         place.git("push", "-q", "origin", "main", cwd=path)
         time.sleep(1)
-        shas = place.commits(path, [f"Change {n}\n\nFyre-Run: {command(n)}\n" for n in range(count)])
+        shas = place.commits(
+            path, [f"Change {n}\n\nFyre-Run: {command(n)}\n" for n in range(count)]
+        )
         before = server.memory_mb()
         begun = time.perf_counter()
         place.git("push", "-q", "origin", "main", cwd=path)
         states = wait(server, shas)
         fyre = time.perf_counter() - begun
-        right = sum(state == ("failure" if n % 10 == 0 else "success") for n, state in enumerate(states))
+        right = sum(
+            state == ("failure" if n % 10 == 0 else "success") for n, state in enumerate(states)
+        )
         memory = server.memory_mb()
         begun = time.perf_counter()
         bare_loop(next(server.root.rglob("burst.git")), shas, jobs)
@@ -84,4 +88,6 @@ def bare_loop(git_dir: Path, shas: list[str], jobs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500, int(sys.argv[2]) if len(sys.argv) > 2 else 2)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 500, int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    )

@@ -28,20 +28,20 @@ from typing import Any
 import place
 import uvicorn
 
-from fyre import forge as forges
-from fyre.embedded import api
-from fyre.embedded.ceilings import Ceiled
-from fyre.embedded.forge import Forge as EmbeddedForge
-from fyre.engines.index import Index
-from fyre.ledger import Ledger
-from fyre.mirrors import Mirrors
-from fyre.pacing import GITHUB, Pace, Told
-from fyre.receiver.hands import Executor
-from fyre.receiver.reconcile import Receiver, Sweep
-from fyre.run import Record, Repository, Run
-from fyre.state import State
-from fyre.status import Status
-from fyre.turns import Turns
+from fyre.controller.executor import Executor
+from fyre.controller.loop import Receiver, Sweep
+from fyre.engines.run_index import Index
+from fyre.git.commit_reader import Mirrors
+from fyre.github import client as forges
+from fyre.github.rate_limit import GITHUB, Pace, Told
+from fyre.local_forge.api import routes
+from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.local_forge.rate_limits import Ceiled
+from fyre.reporter.status_reporter import Ledger
+from fyre.reporter.write_queue import Turns
+from fyre.runs.commit_status import Status
+from fyre.runs.run import Record, Repository, Run
+from fyre.runs.state import State
 
 NAME = "bench/ceilings"
 LATENCY = 0.3
@@ -103,7 +103,9 @@ class Cluster:
     def _end(self, key: str) -> None:
         code = 3 if self._known[key].run.spec.command.endswith("0") else 0
         state = State.FAILED if code else State.SUCCEEDED
-        self._known[key] = replace(self._known[key], state=state, exit_code=code, ended_at=self._clock.now)
+        self._known[key] = replace(
+            self._known[key], state=state, exit_code=code, ended_at=self._clock.now
+        )
         for changed in self._subscribers:
             changed(key)
 
@@ -120,7 +122,9 @@ class Cluster:
         """Keep a note."""
         del settled
         given = {"reported": reported, "carried": carried}
-        self._known[key] = replace(self._known[key], **{n: v for n, v in given.items() if v is not None})  # type: ignore[arg-type]
+        self._known[key] = replace(
+            self._known[key], **{n: v for n, v in given.items() if v is not None}
+        )  # type: ignore[arg-type]
 
     def cancel(self, key: str, by: str) -> bool:
         """Not here."""
@@ -154,13 +158,19 @@ class Timed(forges.Forge):
 
 
 @contextmanager
-def served(root: Path, clock: Clock, says_when: bool) -> Iterator[tuple[EmbeddedForge, str, Ceiled]]:  # noqa: FBT001
+def served(
+    root: Path,
+    clock: Clock,
+    says_when: bool,  # noqa: FBT001
+) -> Iterator[tuple[EmbeddedForge, str, Ceiled]]:
     """The embedded forge below its ceilings."""
     listener = socket.create_server(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     forge = EmbeddedForge(root, base_url=base)
-    ceiled = Ceiled(api.application(forge), clock.read, says_when=says_when)
-    server = uvicorn.Server(uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False))
+    ceiled = Ceiled(routes.application(forge), clock.read, says_when=says_when)
+    server = uvicorn.Server(
+        uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -189,7 +199,9 @@ def scene(folder: Path, count: int, before: int, *, says_when: bool) -> dict[str
         receiver = Receiver(Executor(forge, mirrors, engine, index, ledger))
         receiver.deal_with(Sweep())
         start, clock.held = clock.now, False
-        while not all(record.reported and "pending" not in record.reported for record in engine.records()):
+        while not all(
+            record.reported and "pending" not in record.reported for record in engine.records()
+        ):
             time.sleep(0.02)
         ledger.stop()
         mirrors.close()
@@ -225,12 +237,20 @@ def floor(ends: list[float], before: int, start: float) -> list[float]:
 def spread(values: list[float]) -> dict[str, int]:
     """Median, 95th percentile and most, in whole seconds."""
     cut = statistics.quantiles(values, n=20)
-    return {"median": round(statistics.median(values)), "p95": round(cut[18]), "most": round(max(values))}
+    return {
+        "median": round(statistics.median(values)),
+        "p95": round(cut[18]),
+        "most": round(max(values)),
+    }
 
 
 def main(count: int) -> None:
     """The three scenes."""
-    scenes = {"alone": (0, True), "300_writes_before": (300, True), "300_before_and_refusals_are_bare": (300, False)}
+    scenes = {
+        "alone": (0, True),
+        "300_writes_before": (300, True),
+        "300_before_and_refusals_are_bare": (300, False),
+    }
     report: dict[str, Any] = {"runs": count, "run_seconds": LASTS}
     for name, (before, says_when) in scenes.items():
         with place.folder() as folder:

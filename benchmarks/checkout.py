@@ -21,8 +21,8 @@ import place
 
 sys.path.insert(0, str(place.ROOT))
 
-from fyre.receiver.clones import Clones
-from fyre.run import Repository
+from fyre.git.mirror_store import Clones
+from fyre.runs.run import Repository
 from tests import relaying
 
 SCRIPT = place.ROOT / "fyre/engines/kubernetes/checkout.sh"
@@ -33,8 +33,17 @@ REPOSITORY = Repository("http://forge", 7, "ada/engine")
 def script(relay: relaying.Relayed, sha: str, pod: Path) -> None:
     """The script, start to end."""
     (pod / "top").mkdir(parents=True)
-    env = {"PATH": os.environ["PATH"], "HOME": str(pod), "FYRE_TOP": str(pod / "top"), "FYRE_SHA": sha}
-    env |= {"FYRE_URL": relay.repository(), "FYRE_KEY": relay.key(), "FYRE_MESSAGE": str(pod / "message")}
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(pod),
+        "FYRE_TOP": str(pod / "top"),
+        "FYRE_SHA": sha,
+    }
+    env |= {
+        "FYRE_URL": relay.repository(),
+        "FYRE_KEY": relay.key(),
+        "FYRE_MESSAGE": str(pod / "message"),
+    }
     subprocess.run(["sh", str(SCRIPT)], env=env, check=True)
 
 
@@ -77,11 +86,15 @@ def main() -> None:
                 together = list(pool.map(one, range(PODS)))
             fetches = forge.fetches
             taken: dict[str, list[float]] = {"script": [], "bare_git": []}
-            for number in range(ROUNDS):  # in turns, so that what else the machine does falls on both
+            for number in range(
+                ROUNDS
+            ):  # in turns, so that what else the machine does falls on both
                 taken["script"].append(seconds(script, relay, sha, root / f"script-{number}"))
                 taken["bare_git"].append(seconds(bare_git, relay, sha, root / f"bare-{number}"))
     ours, floor = (statistics.median(taken[name]) for name in ("script", "bare_git"))
-    ratio = statistics.median(a / b for a, b in zip(taken["script"], taken["bare_git"], strict=True))
+    ratio = statistics.median(
+        a / b for a, b in zip(taken["script"], taken["bare_git"], strict=True)
+    )
     print(
         json.dumps(
             {

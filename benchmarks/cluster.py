@@ -51,8 +51,22 @@ def options(namespace: str, relay: str = "") -> list[str]:
     """What ``fyre up`` is told."""
     from tests.cluster import access
 
-    told = ["--engine", "kubernetes", "--kubeconfig", str(Path(access.KUBECONFIG).resolve()), "--namespace", namespace]
-    return [*told, "--image", access.IMAGE, "--checkout-image", access.IMAGE, *(("--relay", relay) if relay else ())]
+    told = [
+        "--engine",
+        "kubernetes",
+        "--kubeconfig",
+        str(Path(access.KUBECONFIG).resolve()),
+        "--namespace",
+        namespace,
+    ]
+    return [
+        *told,
+        "--image",
+        access.IMAGE,
+        "--checkout-image",
+        access.IMAGE,
+        *(("--relay", relay) if relay else ()),
+    ]
 
 
 def relay() -> str:
@@ -65,7 +79,9 @@ def relay() -> str:
 
 
 @contextmanager
-def server(namespace: str, relay: str) -> Iterator[tuple[place.Server, Path, Callable[[], list[dict[str, Any]]]]]:
+def server(
+    namespace: str, relay: str
+) -> Iterator[tuple[place.Server, Path, Callable[[], list[dict[str, Any]]]]]:
     """A ``fyre up`` on the cluster, its folder, and what it has written down so far."""
     with place.folder() as folder:
         seen = folder / "seen.jsonl"

@@ -35,10 +35,16 @@ class Watcher:
             (admin.core.list_namespaced_pod, _terminated, self.pods),
             (admin.batch.list_namespaced_job, _complete, self.jobs),
         ):
-            threading.Thread(target=self._watch, args=(lists, namespace, said, into), daemon=True).start()
+            threading.Thread(
+                target=self._watch, args=(lists, namespace, said, into), daemon=True
+            ).start()
 
     def _watch(
-        self, lists: Callable[..., object], namespace: str, said: Callable[[Any], bool], into: dict[str, int]
+        self,
+        lists: Callable[..., object],
+        namespace: str,
+        said: Callable[[Any], bool],
+        into: dict[str, int],
     ) -> None:
         from kubernetes import watch
 
@@ -81,7 +87,9 @@ def one(server: place.Server, path: Path, watcher: Watcher) -> tuple[str, int]:
     while time.monotonic() < deadline:
         combined = server.get(f"/repos/bench/exits/commits/{sha}/status")
         if combined["state"] != "pending" and sha in watcher.jobs:
-            with urllib.request.urlopen(combined["statuses"][0]["target_url"] + "/log", timeout=30) as answer:
+            with urllib.request.urlopen(
+                combined["statuses"][0]["target_url"] + "/log", timeout=30
+            ) as answer:
                 return sha, int(answer.read().split()[-1])
         time.sleep(0.1)
     raise RuntimeError(f"{sha} did not end: {combined}")
@@ -90,7 +98,9 @@ def one(server: place.Server, path: Path, watcher: Watcher) -> tuple[str, int]:
 def report(ends: dict[str, int], noted: list[dict[str, Any]], watcher: Watcher, relay: str) -> None:
     """Milliseconds."""
     heard = {line["sha"]: line["at"] for line in noted if line["what"] == "event"}
-    posted = {line["sha"]: line["at"] for line in noted if line["what"] == "post"}  # the last one: the final state
+    posted = {
+        line["sha"]: line["at"] for line in noted if line["what"] == "post"
+    }  # the last one: the final state
 
     def after(there: dict[str, int], since: dict[str, int]) -> list[float]:
         return [(there[sha] - since[sha]) / 1e6 for sha in ends]

@@ -24,11 +24,14 @@ import urllib3
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fyre import cli, wiring
-from fyre.engines.kubernetes import api, pods
+from fyre.apps import up as up_app
+from fyre.cli import main as cli_main
+from fyre.engines.kubernetes import api_client, pod_facts
 from fyre.engines.kubernetes.engine import KubernetesEngine
 
-_PATH = re.compile(r"/apis?/(?:[\w.]+/)?v1/(?:namespaces/[^/]+/)?([a-z]+)(?:/([^/]+))?(?:/([a-z]+))?")
+_PATH = re.compile(
+    r"/apis?/(?:[\w.]+/)?v1/(?:namespaces/[^/]+/)?([a-z]+)(?:/([^/]+))?(?:/([a-z]+))?"
+)
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 
 
@@ -51,7 +54,7 @@ class Notebook:
     def pod(self, pod: dict[str, Any]) -> None:
         """What the watch says of a pod: its end is written down, once."""
         uid = pod["metadata"]["uid"]
-        if uid not in self._terminated and pods.terminated(pod):
+        if uid not in self._terminated and pod_facts.terminated(pod):
             self._terminated.add(uid)
             self.write("event", sha=pod["metadata"]["labels"]["fyre.dev/sha"])
 
@@ -79,13 +82,15 @@ def named(method: str, url: str) -> str:
 def watch_over(notes: Notebook) -> None:
     """Put the clocks in: around what the engine's watch hands on, and around every request that leaves."""
     pod_changed, urlopen = KubernetesEngine._pod_changed, urllib3.HTTPConnectionPool.urlopen
-    execute, begin = api.Api.execute, api.Api.__init__
+    execute, begin = api_client.Api.execute, api_client.Api.__init__
 
     def changed(self: KubernetesEngine, event: str, pod: dict[str, Any]) -> None:
         notes.pod(pod)
         pod_changed(self, event, pod)
 
-    def opened(self: urllib3.HTTPConnectionPool, method: str, url: str, *args: Any, **more: Any) -> Any:
+    def opened(
+        self: urllib3.HTTPConnectionPool, method: str, url: str, *args: Any, **more: Any
+    ) -> Any:
         notes.request(f"{self.host}:{self.port}", method, url)
         return urlopen(self, method, url, *args, **more)
 
@@ -94,28 +99,28 @@ def watch_over(notes: Notebook) -> None:
             notes.requests["create pods/exec"] += 1
         return execute(*args)
 
-    def begun(self: api.Api, *args: Any) -> None:
+    def begun(self: api_client.Api, *args: Any) -> None:
         begin(self, *args)
         notes.cluster = urlsplit(self.host).netloc
 
     for kind, name, better in (
         (KubernetesEngine, "_pod_changed", changed),
         (urllib3.HTTPConnectionPool, "urlopen", opened),
-        (api.Api, "execute", executed),
-        (api.Api, "__init__", begun),
+        (api_client.Api, "execute", executed),
+        (api_client.Api, "__init__", begun),
     ):
         setattr(kind, name, better)
 
 
 def await_idle(notes: Notebook) -> None:
     """Have the first moment written down at which nothing was left to do, by looking into every part."""
-    start = wiring.Up.__init__
+    start = up_app.Up.__init__
 
-    def started(self: wiring.Up, *args: Any, **more: Any) -> None:
+    def started(self: up_app.Up, *args: Any, **more: Any) -> None:
         start(self, *args, **more)
         threading.Thread(target=wait, args=(self,), daemon=True).start()
 
-    def wait(up: wiring.Up) -> None:
+    def wait(up: up_app.Up) -> None:
         quiet_since = 0.0
         while not quiet_since or time.monotonic() - quiet_since < 1:
             if not nothing_to_do(up):
@@ -124,16 +129,24 @@ def await_idle(notes: Notebook) -> None:
                 quiet_since, at = time.monotonic(), time.time_ns()
             time.sleep(0.02)
         memory = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
-        notes.write("idle", since=at, requests=dict(notes.requests), memory_mb=memory, known=len(up.engine.records()))
+        notes.write(
+            "idle",
+            since=at,
+            requests=dict(notes.requests),
+            memory_mb=memory,
+            known=len(up.engine.records()),
+        )
 
-    setattr(wiring.Up, "__init__", started)  # noqa: B010 - a method is replaced on purpose
+    setattr(up_app.Up, "__init__", started)  # noqa: B010 - a method is replaced on purpose
 
 
-def nothing_to_do(up: wiring.Up) -> bool:
+def nothing_to_do(up: up_app.Up) -> bool:
     """Whether the first sweep is over, every delivery is taken, and neither the ledger nor the engine has work."""
     receiver, ledger, outbox = up.receiver, up.receiver.executor.ledger, up.embedded.outbox
     heard = bool(receiver._swept) and not receiver._events.qsize() and not receiver._later
-    waits = any(any(lane.waiting.values()) for lane in ledger.turns._lanes.values()) or ledger._wanted
+    waits = (
+        any(any(lane.waiting.values()) for lane in ledger.turns._lanes.values()) or ledger._wanted
+    )
     return heard and not (waits or outbox._busy) and up.engine.work.is_idle()  # type: ignore[attr-defined]
 
 
@@ -143,7 +156,7 @@ def main() -> None:
     watch_over(notes)
     await_idle(notes)
     try:
-        cli.main()
+        cli_main.main()
     finally:
         notes.write("requests", requests=dict(notes.requests))
 

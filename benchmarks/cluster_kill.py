@@ -84,15 +84,27 @@ def main(kills: int, runs: int, seed: int) -> None:
             moments: list[float] = []
             for number in range(kills):
                 some = math.ceil((runs - len(shas)) / (kills - number))
-                shas += place.commits(path, [f"Round {number}.{n}\n\nFyre-Run: {COMMAND}\n" for n in range(some)])
+                shas += place.commits(
+                    path, [f"Round {number}.{n}\n\nFyre-Run: {COMMAND}\n" for n in range(some)]
+                )
                 moments.append(one_round(server, path, rng.uniform(0, LATEST)))
             final = {sha: wait(server, sha) for sha in shas}
-            statuses = {sha: server.get(f"/repos/bench/kill/commits/{sha}/statuses?per_page=100") for sha in shas}
+            statuses = {
+                sha: server.get(f"/repos/bench/kill/commits/{sha}/statuses?per_page=100")
+                for sha in shas
+            }
             lines = {sha: printed(final[sha]) for sha in shas}
             starts.look()
         log = (folder / "server.log").read_text()
-    told = {"kills": kills, "seed": seed, "runs": len(shas), "bugs_in_the_servers_log": log.count("Traceback")}
-    broken = report(told, starts, final=final, doubled=doubled_statuses(statuses, moments), lines=lines)
+    told = {
+        "kills": kills,
+        "seed": seed,
+        "runs": len(shas),
+        "bugs_in_the_servers_log": log.count("Traceback"),
+    }
+    broken = report(
+        told, starts, final=final, doubled=doubled_statuses(statuses, moments), lines=lines
+    )
     sys.exit(broken)
 
 
@@ -101,7 +113,9 @@ COMMAND = "echo started $FYRE_SHA; sleep 0.2"
 
 def one_round(server: place.Server, path: Path, after: float) -> float:
     """Push, kill at that moment, start again; a push that the kill cut short is repeated, as a person would."""
-    push = subprocess.Popen(["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL)
+    push = subprocess.Popen(
+        ["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL
+    )
     time.sleep(after)
     killed = time.time()
     server.stop(signal.SIGKILL)
@@ -129,7 +143,9 @@ def printed(final: dict[str, Any]) -> int:
         return int(answer.read().decode().splitlines().count(f"started {final['sha']}"))
 
 
-def doubled_statuses(statuses: dict[str, list[dict[str, Any]]], moments: list[float]) -> list[tuple[str, bool]]:
+def doubled_statuses(
+    statuses: dict[str, list[dict[str, Any]]], moments: list[float]
+) -> list[tuple[str, bool]]:
     """Statuses that say what the one before them said: the state, and whether a kill came just after the first one.
 
     The forge's times are whole seconds, so from that second to two seconds later counts as just after.
@@ -139,7 +155,9 @@ def doubled_statuses(statuses: dict[str, list[dict[str, Any]]], moments: list[fl
         for before, after in zip(posted[1:], posted, strict=False):  # newest first
             if before["state"] == after["state"]:
                 at = datetime.fromisoformat(before["created_at"]).timestamp()
-                found.append((str(after["state"]), any(at <= moment <= at + 2 for moment in moments)))
+                found.append(
+                    (str(after["state"]), any(at <= moment <= at + 2 for moment in moments))
+                )
     return found
 
 
@@ -153,7 +171,11 @@ def report(
 ) -> bool:
     """What was promised, counted; whether any of it was broken."""
     lost = [sha for sha in final if not starts.pods[sha]]
-    twice = [sha for sha in final if len(starts.pods[sha]) > 1 or len(starts.jobs[sha]) > 1 or lines[sha] > 1]
+    twice = [
+        sha
+        for sha in final
+        if len(starts.pods[sha]) > 1 or len(starts.jobs[sha]) > 1 or lines[sha] > 1
+    ]
     states = Counter(str(one["state"]) for one in final.values())
     unexplained = sum(not beside_a_kill for _, beside_a_kill in doubled)
     print(json.dumps({
@@ -166,7 +188,9 @@ def report(
         "statuses_posted_twice": Counter(state for state, _ in doubled),
         "of_these_not_beside_a_kill": unexplained,
     }, indent=2))  # fmt: skip
-    return bool(lost or twice or unexplained or set(states) != {"success"} or not all(lines.values()))
+    return bool(
+        lost or twice or unexplained or set(states) != {"success"} or not all(lines.values())
+    )
 
 
 if __name__ == "__main__":

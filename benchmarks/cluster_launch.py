@@ -32,12 +32,12 @@ from pathlib import Path
 import cluster
 import place
 
-from fyre.engines.kubernetes.api import Api
-from fyre.engines.kubernetes.pods import Object
-from fyre.forge import Activities, Forge, Posted
-from fyre.pacing import Told
-from fyre.run import Repository
-from fyre.status import Status
+from fyre.engines.kubernetes.api_client import Api
+from fyre.engines.kubernetes.pod_facts import Object
+from fyre.github.client import Activities, Forge, Posted
+from fyre.github.rate_limit import Told
+from fyre.runs.commit_status import Status
+from fyre.runs.run import Repository
 
 SECRET = b"benchmark"
 REPOSITORY = Repository("http://forge/api", 7, "bench/launch")
@@ -92,31 +92,40 @@ def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state
     import uvicorn
     from starlette.applications import Starlette
 
-    from fyre.engines.index import Index
+    from fyre.controller.executor import Executor
+    from fyre.controller.loop import Receiver
     from fyre.engines.kubernetes import KubernetesEngine
-    from fyre.engines.kubernetes.delivery import ByRelay
-    from fyre.ledger import Ledger
-    from fyre.mirrors import Mirrors
-    from fyre.policy import Policy
-    from fyre.profiles import Profile
-    from fyre.receiver.app import Door
-    from fyre.receiver.hands import Executor
-    from fyre.receiver.reconcile import Receiver
+    from fyre.engines.kubernetes.code_delivery import ByRelay
+    from fyre.engines.run_index import Index
+    from fyre.git.commit_reader import Mirrors
+    from fyre.reporter.status_reporter import Ledger
+    from fyre.runs.policy import Policy
+    from fyre.runs.profiles import Profile
+    from fyre.server.webhook_endpoint import Door
 
     policy = Policy(namespace=namespace, profiles={"default": Profile(image="example.org/image:1")})
     api = Suspending(kubeconfig, line)
     delivery = ByRelay("http://10.0.0.1:8021", lambda: SECRET, 3600)
-    engine = KubernetesEngine(api, Path(state), policy=policy, delivery=delivery, checkout_image="example.org/git:1")
+    engine = KubernetesEngine(
+        api, Path(state), policy=policy, delivery=delivery, checkout_image="example.org/git:1"
+    )
     forge, index = Quiet(REPOSITORY.forge, lambda: ""), Index(engine)
     ledger = Ledger(forge, engine, index, lambda key: f"http://pages/{key}")
-    receiver = Receiver(Executor(forge, Mirrors(lambda _: Path(git_dir)), engine, index, ledger, policy))
+    receiver = Receiver(
+        Executor(forge, Mirrors(lambda _: Path(git_dir)), engine, index, ledger, policy)
+    )
     receiver.start()
     door = Door(forge.url, lambda: [SECRET], receiver.hear)
     listening = socket.create_server(("127.0.0.1", 0))
     line.send(listening.getsockname()[1])
     app = Starlette(routes=list(door.routes()))
     config = uvicorn.Config(
-        app, http="httptools", lifespan="off", access_log=False, log_config=None, timeout_keep_alive=600
+        app,
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=600,
     )
     threading.Thread(target=uvicorn.Server(config).run, args=([listening],), daemon=True).start()
     line.recv()  # until we are told to end
@@ -136,7 +145,11 @@ class Ours:
         """Send one delivery; when sending began."""
         body = payload(sha)
         signature = "sha256=" + hmac.new(SECRET, body, "sha256").hexdigest()
-        headers = {"X-GitHub-Event": "push", "X-Hub-Signature-256": signature, "Content-Type": "application/json"}
+        headers = {
+            "X-GitHub-Event": "push",
+            "X-Hub-Signature-256": signature,
+            "Content-Type": "application/json",
+        }
         began = time.monotonic_ns()
         self.sender.request("POST", "/webhook", body, headers)
         answer = self.sender.getresponse()
@@ -190,7 +203,10 @@ class Bare:
         self._number += 1
         other = copy.deepcopy(job)
         other["metadata"]["name"] = f"bare-{self._number}"
-        for labels in (other["metadata"]["labels"], other["spec"]["template"]["metadata"]["labels"]):
+        for labels in (
+            other["metadata"]["labels"],
+            other["spec"]["template"]["metadata"]["labels"],
+        ):
             labels["app.kubernetes.io/instance"] = "bare"
         return other
 
@@ -232,10 +248,15 @@ def rates(ours: Ours, bare: Bare, shas: list[str]) -> tuple[float, float]:
 
 def main(rounds: int, deliveries: int, repeats: int = 9) -> None:
     """Latency first, then the rate."""
-    with cluster.namespace() as (_, namespace), tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder:
+    with (
+        cluster.namespace() as (_, namespace),
+        tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder,
+    ):
         os.environ.update(place.isolated(Path(folder)))
         path = place.repository(Path(folder), "launch", files=10)
-        messages = [f"Launch {n}\n\nFyre-Run: echo {n}\n" for n in range(rounds + 2 + repeats * deliveries)]
+        messages = [
+            f"Launch {n}\n\nFyre-Run: echo {n}\n" for n in range(rounds + 2 + repeats * deliveries)
+        ]
         shas = place.commits(path, messages)
         with receiver(namespace, path / ".git", Path(folder) / "state") as ours:
             bare = Bare(namespace)
@@ -247,7 +268,10 @@ def main(rounds: int, deliveries: int, repeats: int = 9) -> None:
 
 def report(fyre: list[float], floor: list[float], pairs: list[tuple[float, float]]) -> None:
     """Both, and their ratios."""
-    ratio = {share: cluster.percentile(fyre, share) / cluster.percentile(floor, share) for share in (0.5, 0.99)}
+    ratio = {
+        share: cluster.percentile(fyre, share) / cluster.percentile(floor, share)
+        for share in (0.5, 0.99)
+    }
     rate = statistics.median(ours / bare for ours, bare in pairs)
     print(json.dumps({
         "rounds": len(fyre),
@@ -267,4 +291,7 @@ def report(fyre: list[float], floor: list[float], pairs: list[tuple[float, float
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200, int(sys.argv[2]) if len(sys.argv) > 2 else 100)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 200,
+        int(sys.argv[2]) if len(sys.argv) > 2 else 100,
+    )

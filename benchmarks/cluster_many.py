@@ -23,16 +23,17 @@ from typing import TYPE_CHECKING, Any
 import cluster
 import place
 
-from fyre import asked, plan
-from fyre.embedded.forge import Forge
-from fyre.engines.kubernetes import manifests, names, observe
-from fyre.engines.kubernetes.api import RAW
-from fyre.mirrors import Mirrors
-from fyre.policy import Policy
-from fyre.profiles import Profile
-from fyre.run import Record, Repository, Run
-from fyre.state import State
-from fyre.trigger import Trigger, TriggerKind
+from fyre.engines.kubernetes import job_labels, job_manifest, run_status
+from fyre.engines.kubernetes.api_client import RAW
+from fyre.git.commit_reader import Mirrors
+from fyre.local_forge.forge import Forge
+from fyre.message import request
+from fyre.runs import plan
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
+from fyre.runs.run import Record, Repository, Run
+from fyre.runs.state import State
+from fyre.runs.trigger import Trigger, TriggerKind
 
 if TYPE_CHECKING:
     from tests.cluster.access import Admin
@@ -54,12 +55,14 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
     policy = Policy(profiles={"default": Profile(image=image)})
     for first in range(0, count, PER_PUSH):
         numbers = range(first, min(first + PER_PUSH, count))
-        shas = place.commits(path, [f"Change {n}\n\nFyre-Run: python train.py --seed {n}\n" for n in numbers])
+        shas = place.commits(
+            path, [f"Change {n}\n\nFyre-Run: python train.py --seed {n}\n" for n in numbers]
+        )
         place.git("push", "-q", "origin", "main", cwd=path)
         for sha in shas:
             commit = mirrors.commit(repository, sha)
             trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", sha)
-            event = plan.CommitEvent(repository, commit, trigger, asked.read(commit.message))
+            event = plan.CommitEvent(repository, commit, trigger, request.read(commit.message))
             decision = plan.plan(event, plan.ObservedState(own_statuses={}), policy, time.time())
             assert isinstance(decision, plan.Decision)
             (launch,) = decision.actions
@@ -70,13 +73,23 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
 
 def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
     """The Job as Fyre leaves it."""
-    spot = manifests.Place(f"fyre-{INSTANCE}", namespace, image, "http://10.0.0.1:8021/git/1.git", "k" * 80)
-    body = manifests.job(run, Profile(image=image), spot)
-    ended = Record(run, State.SUCCEEDED, 1, run.created_at + 3, run.created_at + 63, 0, image_id="sha256:" + "a" * 64)
+    spot = job_manifest.Place(
+        f"fyre-{INSTANCE}", namespace, image, "http://10.0.0.1:8021/git/1.git", "k" * 80
+    )
+    body = job_manifest.job(run, Profile(image=image), spot)
+    ended = Record(
+        run,
+        State.SUCCEEDED,
+        1,
+        run.created_at + 3,
+        run.created_at + 63,
+        0,
+        image_id="sha256:" + "a" * 64,
+    )
     body["metadata"]["annotations"] |= {
-        names.OUTCOME: observe.outcome(ended),
-        names.REPORTED: json.dumps({run.sha: str(State.SUCCEEDED)}),
-        names.SETTLED: "true",
+        job_labels.OUTCOME: run_status.outcome(ended),
+        job_labels.REPORTED: json.dumps({run.sha: str(State.SUCCEEDED)}),
+        job_labels.SETTLED: "true",
     }
     body["spec"] |= {"managedBy": "example.org/benchmark", "ttlSecondsAfterFinished": 7 * 86400}
     return body
@@ -88,22 +101,34 @@ class Maker:
     def __init__(self, admin: Admin, namespace: str) -> None:
         self._batch, self._core, self._namespace = admin.batch, admin.core, namespace
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        done = {"status": "True", "reason": "CompletionsReached", "lastTransitionTime": now, "lastProbeTime": now}
+        done = {
+            "status": "True",
+            "reason": "CompletionsReached",
+            "lastTransitionTime": now,
+            "lastProbeTime": now,
+        }
         conditions = [{"type": "SuccessCriteriaMet", **done}, {"type": "Complete", **done}]
         self._job_status = {
-            "status": {"startTime": now, "completionTime": now, "succeeded": 1, "conditions": conditions}
+            "status": {
+                "startTime": now,
+                "completionTime": now,
+                "succeeded": 1,
+                "conditions": conditions,
+            }
         }
         ran = {"exitCode": 0, "startedAt": now, "finishedAt": now, "reason": "Completed"}
         self._pod_status = {"status": {
             "phase": "Succeeded",
-            "initContainerStatuses": [_container(names.CHECKOUT, ran)],
-            "containerStatuses": [_container(names.COMMAND, ran)],
+            "initContainerStatuses": [_container(job_labels.CHECKOUT, ran)],
+            "containerStatuses": [_container(job_labels.COMMAND, ran)],
         }}  # fmt: skip
 
     def job(self, body: dict[str, Any]) -> None:
         """One that is complete."""
         self._batch.create_namespaced_job(self._namespace, body, **RAW)
-        self._batch.patch_namespaced_job_status(body["metadata"]["name"], self._namespace, self._job_status, **RAW)
+        self._batch.patch_namespaced_job_status(
+            body["metadata"]["name"], self._namespace, self._job_status, **RAW
+        )
 
     def pod(self, of: dict[str, Any]) -> None:
         """The pod of a Job, ended; no scheduler minds it."""
@@ -116,7 +141,13 @@ class Maker:
 
 def _container(name: str, terminated: dict[str, Any]) -> dict[str, Any]:
     image = {"image": "example.org/image:1", "imageID": "sha256:" + "a" * 64}
-    return {"name": name, "ready": False, "restartCount": 0, "state": {"terminated": terminated}, **image}
+    return {
+        "name": name,
+        "ready": False,
+        "restartCount": 0,
+        "state": {"terminated": terminated},
+        **image,
+    }
 
 
 def main(jobs: int, pods: int, more: int) -> None:
@@ -128,14 +159,18 @@ def main(jobs: int, pods: int, more: int) -> None:
             port = free.getsockname()[1]
         (folder / "state/kubernetes").mkdir(parents=True)
         (folder / "state/kubernetes/instance").write_text(INSTANCE + "0" * 56)
-        bodies = [job(r, namespace, IMAGE) for r in runs(folder, f"http://127.0.0.1:{port}", jobs, IMAGE)]
+        bodies = [
+            job(r, namespace, IMAGE) for r in runs(folder, f"http://127.0.0.1:{port}", jobs, IMAGE)
+        ]
         maker = Maker(admin, namespace)
         with ThreadPoolExecutor(AT_ONCE) as hands:
             list(hands.map(maker.job, bodies))
             list(hands.map(maker.pod, bodies[:pods]))
         os.environ["FYRE_BENCH_SEEN"] = str(folder / "seen.jsonl")
         relay = cluster.relay()
-        server = place.Server(folder / "state", 2, cluster.options(namespace, relay), cluster.INSIDE)
+        server = place.Server(
+            folder / "state", 2, cluster.options(namespace, relay), cluster.INSIDE
+        )
         server.port = port
         began = time.time_ns()
         with server.running():
@@ -143,7 +178,13 @@ def main(jobs: int, pods: int, more: int) -> None:
             run_some(server, folder, more)
             server.stop(signal.SIGINT)
         whole = noted(folder, "requests", 10)
-    report(began, idle, {"jobs": jobs, "pods": pods}, per_run(idle["requests"], whole["requests"], more), relay)
+    report(
+        began,
+        idle,
+        {"jobs": jobs, "pods": pods},
+        per_run(idle["requests"], whole["requests"], more),
+        relay,
+    )
 
 
 def noted(folder: Path, what: str, seconds: float) -> dict[str, Any]:
@@ -177,7 +218,9 @@ def per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[s
     }
 
 
-def report(began: int, idle: dict[str, Any], there: dict[str, int], each: dict[str, float], relay: str) -> None:
+def report(
+    began: int, idle: dict[str, Any], there: dict[str, int], each: dict[str, float], relay: str
+) -> None:
     """The figures."""
     seconds = (idle["since"] - began) / 1e9
     print(json.dumps({

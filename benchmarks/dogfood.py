@@ -23,9 +23,17 @@ def main(command: str) -> None:
     with place.server() as (server, folder):
         clone = folder / "fyre"
         place.git("clone", "-q", str(place.ROOT), str(clone), cwd=folder)
-        (clone / ".fyre.yaml").write_text("timeout: 20m\n")  # the environment is this one: nothing to set up
+        (clone / ".fyre.yaml").write_text(
+            "timeout: 20m\n"
+        )  # the environment is this one: nothing to set up
         place.git("add", ".fyre.yaml", cwd=clone)
-        place.git("commit", "-q", "-m", f"Test Fyre on Fyre\n\nFyre-Run: {command}\nFyre-Name: test\n", cwd=clone)
+        place.git(
+            "commit",
+            "-q",
+            "-m",
+            f"Test Fyre on Fyre\n\nFyre-Run: {command}\nFyre-Name: test\n",
+            cwd=clone,
+        )
         sha = place.git("rev-parse", "HEAD", cwd=clone)
         begun = time.perf_counter()
         place.git("push", "-q", f"{server.url}/fyre/fyre.git", "HEAD:refs/heads/main", cwd=clone)
@@ -34,7 +42,12 @@ def main(command: str) -> None:
         status = combined["statuses"][0]
         curl = ["curl", "-sf", f"{server.url}/api/repos/fyre/fyre/commits/{sha}/status"]
         by_curl = json.loads(subprocess.run(curl, capture_output=True, check=True).stdout)["state"]
-        log = subprocess.run(["curl", "-sf", status["target_url"] + "/log"], capture_output=True, text=True, check=True)
+        log = subprocess.run(
+            ["curl", "-sf", status["target_url"] + "/log"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         result = {
             "sha": sha,
             "command": command,

@@ -48,7 +48,9 @@ class Fuzzer:
         """Somebody on the way."""
         event, body = self._one()
         changed = self._bytes(body)
-        return self._request("changed_after_signing", self._headers(event, body), changed, genuine=changed == body)
+        return self._request(
+            "changed_after_signing", self._headers(event, body), changed, genuine=changed == body
+        )
 
     def odd_signature(self) -> Request:
         """Somebody who guesses."""
@@ -82,7 +84,9 @@ class Fuzzer:
         for _ in range(self._random.randint(1, 4)):
             self._change(data)
         changed = json.dumps(data).encode()
-        return self._request("odd_json_signed", self._headers(event, changed), changed, genuine=True)
+        return self._request(
+            "odd_json_signed", self._headers(event, changed), changed, genuine=True
+        )
 
     def odd_bytes_signed(self) -> Request:
         """Signed, and hardly JSON."""
@@ -92,12 +96,16 @@ class Fuzzer:
             lambda: b"\xef\xbb\xbf" + body, lambda: body.decode().encode("utf-16"), lambda: b"payload=" + body,
             lambda: b"9" * 5000, lambda: body * 2,
         ])()  # fmt: skip
-        return self._request("odd_bytes_signed", self._headers(event, changed), changed, genuine=True)
+        return self._request(
+            "odd_bytes_signed", self._headers(event, changed), changed, genuine=True
+        )
 
     def other_event(self) -> Request:
         """A genuine body under the name of another event."""
         _, body = self._one()
-        name = self._random.choice(["push", "commit_comment", "ping", "PUSH", "push ", "x" * 8000, "", "issue_comment"])
+        name = self._random.choice(
+            ["push", "commit_comment", "ping", "PUSH", "push ", "x" * 8000, "", "issue_comment"]
+        )
         return self._request("other_event", self._headers(name, body), body, genuine=True)
 
     def _one(self) -> tuple[str, bytes]:
@@ -114,7 +122,9 @@ class Fuzzer:
         ]  # fmt: skip
 
     def _odd_headers(self) -> list[tuple[bytes, bytes]]:
-        value = self._random.randbytes(self._random.randint(0, 200)).translate(None, bytes(range(32)) + b"\x7f")
+        value = self._random.randbytes(self._random.randint(0, 200)).translate(
+            None, bytes(range(32)) + b"\x7f"
+        )
         return [
             self._random.choice([
                 (b"X-" + b"a" * self._random.randint(1, 2000), value), (b"X-GitHub-Delivery", value),
@@ -125,15 +135,23 @@ class Fuzzer:
             for _ in range(self._random.randint(1, 5))
         ]  # fmt: skip
 
-    def _request(self, kind: str, headers: list[tuple[bytes, bytes]], body: bytes, *, genuine: bool) -> Request:
+    def _request(
+        self, kind: str, headers: list[tuple[bytes, bytes]], body: bytes, *, genuine: bool
+    ) -> Request:
         lines = [b"POST /webhook HTTP/1.1", *(name + b": " + value for name, value in headers)]
         if self._random.random() < 0.1:
             cut = self._random.randint(0, len(body))
-            chunks = b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in (body[:cut], body[cut:]) if one)
-            return Request(
-                kind, b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", chunks + b"0\r\n\r\n"]), genuine
+            chunks = b"".join(
+                b"%x\r\n%s\r\n" % (len(one), one) for one in (body[:cut], body[cut:]) if one
             )
-        return Request(kind, b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body]), genuine)
+            return Request(
+                kind,
+                b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", chunks + b"0\r\n\r\n"]),
+                genuine,
+            )
+        return Request(
+            kind, b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body]), genuine
+        )
 
     def _bytes(self, body: bytes) -> bytes:
         """A few bytes of it changed, lost or repeated."""
@@ -146,7 +164,17 @@ class Fuzzer:
 
     def _change(self, data: Any) -> None:  # noqa: ANN401 - what JSON holds
         """Put something odd somewhere, mostly where it is looked at."""
-        looked_at = ("ref", "before", "after", "deleted", "commits", "repository", "sender", "comment", "action")
+        looked_at = (
+            "ref",
+            "before",
+            "after",
+            "deleted",
+            "commits",
+            "repository",
+            "sender",
+            "comment",
+            "action",
+        )
         where: Any = data
         while True:
             keys = list(where) if isinstance(where, dict) else list(range(len(where)))
@@ -155,7 +183,11 @@ class Fuzzer:
             if not keys:
                 return
             key = self._random.choice(keys)
-            if not isinstance(where[key], dict | list) or not where[key] or self._random.random() < 0.3:
+            if (
+                not isinstance(where[key], dict | list)
+                or not where[key]
+                or self._random.random() < 0.3
+            ):
                 break
             where = where[key]
         if isinstance(where, dict) and self._random.random() < 0.3:

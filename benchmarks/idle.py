@@ -27,19 +27,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 sys.path.insert(0, str(place.ROOT))
 
-from fyre import httpserver
-from fyre.appauth import App, AppForge
-from fyre.embedded import api
-from fyre.embedded.ceilings import Ceiled
-from fyre.embedded.forge import Forge as EmbeddedForge
-from fyre.engines.index import Index
+from fyre.controller.executor import Executor
+from fyre.controller.loop import Receiver, Sweep
 from fyre.engines.local import LocalEngine
-from fyre.forge import Forge
-from fyre.ledger import Ledger
-from fyre.mirrors import Mirrors
-from fyre.pacing import Ceilings
-from fyre.receiver.hands import Executor
-from fyre.receiver.reconcile import Receiver, Sweep
+from fyre.engines.run_index import Index
+from fyre.git.commit_reader import Mirrors
+from fyre.github.app_auth import App, AppForge
+from fyre.github.client import Forge
+from fyre.github.rate_limit import Ceilings
+from fyre.local_forge.api import routes
+from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.local_forge.rate_limits import Ceiled
+from fyre.reporter.status_reporter import Ledger
+from fyre.server import http_server
 from tests import apps
 
 OWNER = "acme"
@@ -75,7 +75,9 @@ class Books:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self.now = Counted()
-        self._known: dict[tuple[str, str], set[str]] = {}  # a question and its answer → tokens that were given it
+        self._known: dict[
+            tuple[str, str], set[str]
+        ] = {}  # a question and its answer → tokens that were given it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write down what is answered."""
@@ -91,7 +93,13 @@ class Books:
 
         await self._app(scope, receive, heard)
         token = dict(scope["headers"]).get(b"authorization", b"").decode()
-        self._count(scope["method"], f"{scope['path']}?{scope['query_string'].decode()}", token, status, body)
+        self._count(
+            scope["method"],
+            f"{scope['path']}?{scope['query_string'].decode()}",
+            token,
+            status,
+            body,
+        )
 
     def _count(self, method: str, path: str, token: str, status: int, body: bytes) -> None:
         tokens = self._known.setdefault((path, hashlib.sha256(body).hexdigest()), set())
@@ -99,7 +107,10 @@ class Books:
             self.now.free += 1
         elif method == "POST":
             minted = path.rstrip("?").endswith("/access_tokens")
-            self.now.minted, self.now.posted = self.now.minted + minted, self.now.posted + (not minted)
+            self.now.minted, self.now.posted = (
+                self.now.minted + minted,
+                self.now.posted + (not minted),
+            )
         elif tokens and token not in tokens:
             self.now.renewed += 1
         else:
@@ -125,14 +136,20 @@ class Apps:
         authorization = headers.get(b"authorization", b"").decode()
         code, said = self.github.answer(scope["method"], "/" + "/".join(parts), authorization, None)
         if parts == ["installation", "repositories"] and code == 200:
-            said["repositories"] = [apps.repository(one.name) | {"id": one.id} for one in self._forge.shelf]
-            page = int(dict(pair.split("=") for pair in scope["query_string"].decode().split("&"))["page"])
+            said["repositories"] = [
+                apps.repository(one.name) | {"id": one.id} for one in self._forge.shelf
+            ]
+            page = int(
+                dict(pair.split("=") for pair in scope["query_string"].decode().split("&"))["page"]
+            )
             said["repositories"] = said["repositories"][(page - 1) * 100 : page * 100]
         body = json.dumps(said).encode()
         tag = f'"{hashlib.sha256(authorization.encode() + body).hexdigest()}"'.encode()
         same = headers.get(b"if-none-match") == tag
         told = [(b"content-type", b"application/json"), (b"etag", tag)]
-        await send({"type": "http.response.start", "status": 304 if same else code, "headers": told})
+        await send(
+            {"type": "http.response.start", "status": 304 if same else code, "headers": told}
+        )
         await send({"type": "http.response.body", "body": b"" if same else body})
 
 
@@ -151,13 +168,15 @@ class Served:
 @contextmanager
 def served(folder: Path) -> Iterator[Served]:
     """All of it, in a thread."""
-    listening, clock = httpserver.listen("127.0.0.1", 0, ""), Clock()
+    listening, clock = http_server.listen("127.0.0.1", 0, ""), Clock()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     forge = EmbeddedForge(folder / "state", base_url=url)
-    front = Apps(api.application(forge), forge)
+    front = Apps(routes.application(forge), forge)
     ceiled = Ceiled(front, clock, ceilings=Ceilings(windows=((10**6, 3600.0),), apart=0.0))
     books = Books(ceiled)
-    server = uvicorn.Server(uvicorn.Config(books, lifespan="off", log_level="warning", date_header=False))
+    server = uvicorn.Server(
+        uvicorn.Config(books, lifespan="off", log_level="warning", date_header=False)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -189,7 +208,9 @@ def push(on: Served, path: Path, number: int, message: str) -> None:
     place.git("push", "-q", "--force", f"{on.url}/{OWNER}/r{number:03}.git", "main", cwd=path)
 
 
-def scene(folder: Path, repositories: int, sweeps: int, forge_of: Callable[[Served], Forge]) -> dict[str, Any]:
+def scene(
+    folder: Path, repositories: int, sweeps: int, forge_of: Callable[[Served], Forge]
+) -> dict[str, Any]:
     """The first pass, an hour, a push."""
     with served(folder) as on, receiver(folder, on, forge_of(on)) as sweeper:
         path = place.repository(folder, "work", files=1)
@@ -204,7 +225,9 @@ def scene(folder: Path, repositories: int, sweeps: int, forge_of: Callable[[Serv
         before = on.ceiled.counted
         hour = counted(on, lambda: [tick(on, sweeper) for _ in range(sweeps)])
         if on.ceiled.counted - before != hour.asked + hour.renewed + hour.minted:
-            raise RuntimeError(f"the ceilings count {on.ceiled.counted - before}, and here it is {hour}")
+            raise RuntimeError(
+                f"the ceilings count {on.ceiled.counted - before}, and here it is {hour}"
+            )
         seconds = time.perf_counter() - begun
         push(on, path, repositories - 1, "Change\n\nFyre-Run: true\n")
         after = counted(on, lambda: tick(on, sweeper))
@@ -253,18 +276,32 @@ def with_token(on: Served) -> Forge:
 
 def as_app(on: Served) -> Forge:
     """A GitHub App, installed once."""
-    return AppForge(App(on.url + "/api", apps.APP_ID, lambda: apps.pem(apps.private_key()), on.clock))
+    return AppForge(
+        App(on.url + "/api", apps.APP_ID, lambda: apps.pem(apps.private_key()), on.clock)
+    )
 
 
 def main(repositories: int, sweeps: int) -> None:
     """Both scenes."""
-    report: dict[str, Any] = {"repositories": repositories, "sweeps": sweeps, "simulated_minutes": sweeps * EVERY / 60}
+    report: dict[str, Any] = {
+        "repositories": repositories,
+        "sweeps": sweeps,
+        "simulated_minutes": sweeps * EVERY / 60,
+    }
     for name, forge_of in {"token": with_token, "app": as_app}.items():
         with place.folder() as folder:
             report[name] = scene(folder, repositories, sweeps, forge_of)
     print(json.dumps(report, indent=2))
-    sys.exit(any(report[name]["hour_counted"] or not report[name]["a_push_then_found"] for name in ("token", "app")))
+    sys.exit(
+        any(
+            report[name]["hour_counted"] or not report[name]["a_push_then_found"]
+            for name in ("token", "app")
+        )
+    )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100, int(sys.argv[2]) if len(sys.argv) > 2 else 60)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 100,
+        int(sys.argv[2]) if len(sys.argv) > 2 else 60,
+    )

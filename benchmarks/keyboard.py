@@ -29,14 +29,17 @@ def main(rounds: int) -> dict[str, object]:
         median = medians(contenders(Path(home), env), rounds)
     floor, typer = median["python -c pass"], median["python -c 'import typer'"]
     over = {
-        kind: median[f"fyre commit, {kind}"] - median["git commit, hooks off"] for kind in ("hooks off", "hooks on")
+        kind: median[f"fyre commit, {kind}"] - median["git commit, hooks off"]
+        for kind in ("hooks off", "hooks on")
     }
     return {
         "rounds": rounds,
         "milliseconds": {name: round(value, 1) for name, value in median.items()},
         "commit_msg_hook_over_python": round(median["commit-msg hook"] / floor, 2),
         "commit_msg_hook_over_python_target": 4,
-        "commit_msg_hook_nothing_asked_over_python": round(median["commit-msg hook, nothing asked"] / floor, 2),
+        "commit_msg_hook_nothing_asked_over_python": round(
+            median["commit-msg hook, nothing asked"] / floor, 2
+        ),
         "fyre_commit_minus_git_over_typer": round(over["hooks off"] / typer, 2),
         "fyre_commit_minus_git_over_typer_target": 1.5,
         "fyre_commit_with_hooks_minus_git_over_typer": round(over["hooks on"] / typer, 2),
@@ -46,7 +49,9 @@ def main(rounds: int) -> dict[str, object]:
 def contenders(home: Path, env: dict[str, str]) -> dict[str, Callable[[], float]]:
     """What is measured, by name; each call is one round."""
 
-    def do(words: list[str], cwd: Path = home, before: Callable[[], object] | None = None) -> Callable[[], float]:
+    def do(
+        words: list[str], cwd: Path = home, before: Callable[[], object] | None = None
+    ) -> Callable[[], float]:
         def once() -> float:
             if before:
                 before()

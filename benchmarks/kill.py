@@ -36,7 +36,9 @@ def main(kills: int, seed: int) -> None:
             shas += place.commits(path, [message(started, number, n) for n in range(PER_PUSH)])
             moments.append(one_round(server, path, rng.uniform(0, 0.8)))
         final = {sha: wait(server, sha) for sha in shas}
-        statuses = {sha: server.get(f"/repos/bench/kill/statuses/{sha}?per_page=100") for sha in shas}
+        statuses = {
+            sha: server.get(f"/repos/bench/kill/statuses/{sha}?per_page=100") for sha in shas
+        }
         times = Counter(started.read_text().split())
     lost = [sha for sha in shas if not times[sha]]
     twice = [sha for sha in shas if times[sha] > 1]
@@ -65,7 +67,9 @@ def message(started: Path, number: int, n: int) -> str:
 
 def one_round(server: place.Server, path: Path, after: float) -> float:
     """Push, kill at that moment, start again; a push that the kill cut short is repeated, as a person would."""
-    push = subprocess.Popen(["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL)
+    push = subprocess.Popen(
+        ["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL
+    )
     time.sleep(after)
     server.stop(signal.SIGKILL)
     push.wait()
@@ -85,4 +89,6 @@ def wait(server: place.Server, sha: str, seconds: float = 120) -> str:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50, int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 50, int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    )

@@ -24,9 +24,9 @@ import place
 from burst import LOOP
 
 from fyre.engines.local import LocalEngine
-from fyre.run import Repository, Run
-from fyre.spec import Spec
-from fyre.state import State
+from fyre.message.spec import Spec
+from fyre.runs.run import Repository, Run
+from fyre.runs.state import State
 
 COMMAND = "echo hello"
 
@@ -36,7 +36,19 @@ def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> floa
     one = LocalEngine(folder, git_dir=lambda _: git_dir, jobs=jobs)
     repository = Repository("http://127.0.0.1/api", 1, "bench/lab")
     runs = [
-        Run(f"{n:026x}", repository, sha, "", (), "refs/heads/main", "ada", "run", Spec(COMMAND), "", created_at=0.0)
+        Run(
+            f"{n:026x}",
+            repository,
+            sha,
+            "",
+            (),
+            "refs/heads/main",
+            "ada",
+            "run",
+            Spec(COMMAND),
+            "",
+            created_at=0.0,
+        )
         for n in range(count)
     ]
     left, done = {run.key for run in runs}, threading.Event()
@@ -83,8 +95,13 @@ def measured(what: Callable[[], float]) -> tuple[float, float]:
         code = 1
         with suppress(BaseException):  # the exit code tells the parent
             seconds = what()
-            both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-            os.write(write, json.dumps([seconds, sum(used.ru_utime + used.ru_stime for used in both)]).encode())
+            both = [
+                resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+            ]
+            os.write(
+                write,
+                json.dumps([seconds, sum(used.ru_utime + used.ru_stime for used in both)]).encode(),
+            )
             code = 0
         os._exit(code)
     os.close(write)
@@ -122,7 +139,9 @@ def report(
         "engine_seconds": round(statistics.median(pair[0] for pair in ours), 2),
         "bare_loop_seconds": round(statistics.median(pair[0] for pair in bare), 2),
         "engine_cpu_seconds_per_run": round(statistics.median(pair[1] for pair in ours) / count, 4),
-        "bare_loop_cpu_seconds_per_run": round(statistics.median(pair[1] for pair in bare) / count, 4),
+        "bare_loop_cpu_seconds_per_run": round(
+            statistics.median(pair[1] for pair in bare) / count, 4
+        ),
         "ratio": round(statistics.median(a[0] / b[0] for a, b in zip(ours, bare, strict=True)), 2),
         "ratio_target": 1.3,
     }

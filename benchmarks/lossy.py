@@ -29,9 +29,9 @@ from typing import NamedTuple
 import place
 import serving
 
-from fyre import run
-from fyre.embedded.forge import Forge as EmbeddedForge
-from fyre.forge import Forge
+from fyre.github.client import Forge
+from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.runs import run
 
 REPOSITORIES, BRANCHES = 5, 20
 SWEEP = 10.0
@@ -61,8 +61,14 @@ class Proxy(ThreadingHTTPServer):
 
     def __init__(self, target: str, seed: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self._host, self._rng, self._mutex = target.removeprefix("http://"), random.Random(seed), threading.Lock()
-        self._kept: list[tuple[int, float, Delivery]] = []  # until how many have passed, and when at the latest
+        self._host, self._rng, self._mutex = (
+            target.removeprefix("http://"),
+            random.Random(seed),
+            threading.Lock(),
+        )
+        self._kept: list[
+            tuple[int, float, Delivery]
+        ] = []  # until how many have passed, and when at the latest
         self._passed = 0
         self.fates: dict[str, str] = {}  # SHA → what became of its delivery
         self.at: dict[str, float] = {}  # SHA → when the forge told of it
@@ -155,12 +161,17 @@ def histories(path: Path, started: Path, rounds: int) -> list[list[str]]:
     found = []
     for branch in range(BRANCHES):
         place.git("reset", "--quiet", "--hard", base, cwd=path)
-        messages = [f"{path.name} {branch}.{n}\n\nFyre-Run: echo $FYRE_SHA >> {started}\n" for n in range(rounds)]
+        messages = [
+            f"{path.name} {branch}.{n}\n\nFyre-Run: echo $FYRE_SHA >> {started}\n"
+            for n in range(rounds)
+        ]
         found.append(place.commits(path, messages))
     return found
 
 
-def push(folder: Path, base: str, started: Path, count: int, between: Proxy) -> dict[str, list[str]]:
+def push(
+    folder: Path, base: str, started: Path, count: int, between: Proxy
+) -> dict[str, list[str]]:
     """Everything, round by round, no faster than runs start; repository → its SHAs."""
     rounds = count // (REPOSITORIES * BRANCHES)
     work = {}
@@ -175,7 +186,10 @@ def push(folder: Path, base: str, started: Path, count: int, between: Proxy) -> 
             place.git("push", "-q", "origin", *refs, cwd=path)
             while len(between.handed_on() - set(started.read_text().split())) > BACKLOG:
                 time.sleep(0.05)
-    return {f"bench/{path.name}": [sha for branch in shas for sha in branch] for path, shas in work.items()}
+    return {
+        f"bench/{path.name}": [sha for branch in shas for sha in branch]
+        for path, shas in work.items()
+    }
 
 
 def wait(started: Path, count: int, seconds: float) -> None:
@@ -245,9 +259,16 @@ def main(count: int, seed: int) -> None:
 
 def delays(between: Proxy, at: dict[str, float], fate: str) -> dict[str, float]:
     """From the forge's word of a push to its launch, over the time between two sweeps."""
-    found = [(at[sha] - told) / SWEEP for sha, told in between.at.items() if between.fates[sha] == fate and sha in at]
+    found = [
+        (at[sha] - told) / SWEEP
+        for sha, told in between.at.items()
+        if between.fates[sha] == fate and sha in at
+    ]
     return {"median": round(statistics.median(found), 2), "worst": round(max(found), 2)}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, int(sys.argv[2]) if len(sys.argv) > 2 else 4)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 1000,
+        int(sys.argv[2]) if len(sys.argv) > 2 else 4,
+    )

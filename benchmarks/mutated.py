@@ -28,7 +28,7 @@ import place
 import serving
 from fuzzer import Fuzzer, Request
 
-from fyre.embedded.forge import Forge as EmbeddedForge
+from fyre.local_forge.forge import Forge as EmbeddedForge
 
 SERVED, FUZZED = "bench/served", "bench/fuzzed"
 WRONG = ("5xx", "forgery_accepted", "genuine_refused_as_forged", "not_answered")
@@ -102,20 +102,40 @@ def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
     url = f"{on.base_url}/{FUZZED}.git"
     shas = place.commits(path, [f"Change {n}\n\nFyre-Run: true\n" for n in range(20)])
     place.git("push", "-q", url, f"{shas[5]}:refs/heads/main", cwd=path)
-    place.git("push", "-q", url, f"{shas[19]}:refs/heads/main", f"{shas[3]}:refs/heads/dev", cwd=path)
-    place.git("push", "-q", "--force", url, f"{shas[2]}:refs/heads/main", f"{shas[2]}:refs/tags/v1", ":dev", cwd=path)
+    place.git(
+        "push", "-q", url, f"{shas[19]}:refs/heads/main", f"{shas[3]}:refs/heads/dev", cwd=path
+    )
+    place.git(
+        "push",
+        "-q",
+        "--force",
+        url,
+        f"{shas[2]}:refs/heads/main",
+        f"{shas[2]}:refs/tags/v1",
+        ":dev",
+        cwd=path,
+    )
     serving.ask(on, f"/repos/{FUZZED}/commits/{shas[2]}/comments", {"body": "/fyre rerun"})
     hook = serving.ask(on, f"/repos/{FUZZED}/hooks")[0]["id"]
     where = f"/repos/{FUZZED}/hooks/{hook}/deliveries"
     while len(listed := serving.ask(on, where)) < 7:
         time.sleep(0.1)
-    found = [(one["event"], serving.ask(on, f"{where}/{one['id']}")["request"]["payload"]) for one in listed]
+    found = [
+        (one["event"], serving.ask(on, f"{where}/{one['id']}")["request"]["payload"])
+        for one in listed
+    ]
     modules = os.environ.get("FYRE_NODE_MODULES")
     if modules:
         index = Path(modules, "@octokit/webhooks-examples/api.github.com/index.json")
-        of_github = [(one["name"], body) for one in json.loads(index.read_bytes()) for body in one["examples"]]
+        of_github = [
+            (one["name"], body)
+            for one in json.loads(index.read_bytes())
+            for body in one["examples"]
+        ]
         pushes = [one for one in of_github if one[0] in {"push", "commit_comment"}]
-        found += of_github + pushes * (len(of_github) // len(pushes))  # as often as all others together
+        found += of_github + pushes * (
+            len(of_github) // len(pushes)
+        )  # as often as all others together
     return [(event, json.dumps(body).encode()) for event, body in found]
 
 
@@ -199,4 +219,7 @@ def main(count: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, int(sys.argv[2]) if len(sys.argv) > 2 else 4)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 100_000,
+        int(sys.argv[2]) if len(sys.argv) > 2 else 4,
+    )

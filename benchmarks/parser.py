@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fyre import trailers
+from fyre.message import trailers
 from tests import trailers_generator
 
 TYPICAL = """Train the larger model
@@ -109,7 +109,10 @@ def linearity() -> dict[str, dict[str, object]]:
     for shape, make in SHAPES.items():
         texts = [make(N * times) for times in (1, 2, 4, 8)]
         took = [seconds(lambda text=text: trailers.parse(text), 5) for text in texts]
-        found[shape] = {"seconds": [round(t, 5) for t in took], "ratio_8n_to_n": round(took[-1] / took[0], 1)}
+        found[shape] = {
+            "seconds": [round(t, 5) for t in took],
+            "ratio_8n_to_n": round(took[-1] / took[0], 1),
+        }
     return found
 
 

@@ -24,7 +24,9 @@ FYRE = (sys.executable, "-m", "fyre")
 class Server:
     """A ``fyre up`` as a process of its own; it can be killed and started again on the same root and port."""
 
-    def __init__(self, root: Path, jobs: int = 2, options: Sequence[str] = (), program: Sequence[str] = FYRE) -> None:
+    def __init__(
+        self, root: Path, jobs: int = 2, options: Sequence[str] = (), program: Sequence[str] = FYRE
+    ) -> None:
         self.root, self.jobs, self.port = root, jobs, 0
         self.options, self.program = options, program
         self.process: subprocess.Popen[str] | None = None
@@ -112,7 +114,9 @@ def folder() -> Iterator[Path]:
 def isolated(place: Path) -> dict[str, str]:
     """A git that knows nothing of this machine."""
     config = place / "gitconfig"
-    config.write_text("[user]\n name = Ada\n email = ada@example.org\n[init]\n defaultBranch = main\n[gc]\n auto = 0\n")
+    config.write_text(
+        "[user]\n name = Ada\n email = ada@example.org\n[init]\n defaultBranch = main\n[gc]\n auto = 0\n"
+    )
     return {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(config),
@@ -123,7 +127,11 @@ def isolated(place: Path) -> dict[str, str]:
 
 def git(*args: str, cwd: Path, stdin: bytes | None = None) -> str:
     """What git prints."""
-    return subprocess.run(["git", *args], cwd=cwd, input=stdin, check=True, capture_output=True).stdout.decode().strip()
+    return (
+        subprocess.run(["git", *args], cwd=cwd, input=stdin, check=True, capture_output=True)
+        .stdout.decode()
+        .strip()
+    )
 
 
 def repository(place: Path, name: str, files: int = 150) -> Path:
@@ -134,7 +142,8 @@ def repository(place: Path, name: str, files: int = 150) -> Path:
         file = path / f"package{number % 12}" / f"module{number}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(
-            f'"""Module {number}."""\n' + "".join(f"def f{n}() -> int:\n    return {n}\n\n" for n in range(60))
+            f'"""Module {number}."""\n'
+            + "".join(f"def f{n}() -> int:\n    return {n}\n\n" for n in range(60))
         )
     git("add", ".", cwd=path)
     git("commit", "-q", "-m", "Code", cwd=path)
@@ -148,7 +157,8 @@ def commits(path: Path, messages: list[str]) -> list[str]:
     for number, message in enumerate(messages):
         data, content = message.encode(), f"{number}\n".encode()
         stream += (
-            f"commit refs/heads/main\ncommitter Ada <ada@example.org> {now} +0000\ndata {len(data)}\n".encode() + data
+            f"commit refs/heads/main\ncommitter Ada <ada@example.org> {now} +0000\ndata {len(data)}\n".encode()
+            + data
         )
         stream += (f"\nfrom {base}" if number == 0 else "").encode()
         stream += b"\nM 100644 inline counter\ndata %d\n" % len(content) + content + b"\n"

@@ -17,17 +17,21 @@ from typing import Any
 import place
 import uvicorn
 
-from fyre import httpserver
-from fyre.embedded import api
-from fyre.embedded.forge import Forge as EmbeddedForge
+from fyre.local_forge.api import routes
+from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.server import http_server
 
 
 @contextmanager
 def forge(folder: Path) -> Iterator[EmbeddedForge]:
     """The embedded forge in a thread; its ``base_url`` is where."""
-    listening = httpserver.listen("127.0.0.1", 0, "")
-    found = EmbeddedForge(folder / "state", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
-    server = uvicorn.Server(uvicorn.Config(api.application(found), lifespan="off", log_level="warning"))
+    listening = http_server.listen("127.0.0.1", 0, "")
+    found = EmbeddedForge(
+        folder / "state", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}"
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(routes.application(found), lifespan="off", log_level="warning")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -58,7 +62,9 @@ def serve(
         (folder / "serve.log").open("w") as log,
         subprocess.Popen(command, env=env, stderr=log, cwd=place.ROOT) as process,
     ):
-        while not (ready := re.search(r"^ready (\S+)$", (folder / "serve.log").read_text(), re.MULTILINE)):
+        while not (
+            ready := re.search(r"^ready (\S+)$", (folder / "serve.log").read_text(), re.MULTILINE)
+        ):
             if process.poll() is not None:
                 raise RuntimeError((folder / "serve.log").read_text())
             time.sleep(0.05)

@@ -33,7 +33,7 @@ from typing import Any
 import place
 import serving
 
-from fyre.embedded.forge import Forge as EmbeddedForge
+from fyre.local_forge.forge import Forge as EmbeddedForge
 
 RATE, SIZE = 200, 20_000
 SERVED, OTHER = "bench/served", "bench/other"
@@ -63,10 +63,14 @@ class Load:
         self._port, self._request = port, request
         self._idle: deque[socket.socket] = deque()
         self._poll = select.poll()
-        self._asked: dict[int, tuple[socket.socket, float, bytes]] = {}  # when it was due, and what came
+        self._asked: dict[
+            int, tuple[socket.socket, float, bytes]
+        ] = {}  # when it was due, and what came
         self.taken: list[float] = []  # seconds
         self.codes: Counter[int] = Counter()
-        self.processor = 0.0  # seconds of a core that the receiver used for it, until it had dealt with all
+        self.processor = (
+            0.0  # seconds of a core that the receiver used for it, until it had dealt with all
+        )
 
     def run(self, seconds: float, seed: int) -> None:
         """Send for so long, and wait for the last answers. Spins before one is due: a timer would be late."""
@@ -80,7 +84,11 @@ class Load:
                 self._answered(descriptor)
 
     def _send(self, due: float) -> None:
-        one = self._idle.popleft() if self._idle else socket.create_connection(("127.0.0.1", self._port))
+        one = (
+            self._idle.popleft()
+            if self._idle
+            else socket.create_connection(("127.0.0.1", self._port))
+        )
         one.sendall(self._request)
         self._poll.register(one, select.POLLIN)
         self._asked[one.fileno()] = one, due, b""
@@ -149,7 +157,12 @@ def request(data: dict[str, Any], name: str, secret: bytes) -> bytes:
 def measured(load: Load) -> dict[str, float]:
     """Milliseconds."""
     cut = statistics.quantiles(load.taken, n=1000)
-    return {"p50": cut[499] * 1000, "p99": cut[989] * 1000, "p99.9": cut[998] * 1000, "most": max(load.taken) * 1000}
+    return {
+        "p50": cut[499] * 1000,
+        "p99": cut[989] * 1000,
+        "p99.9": cut[998] * 1000,
+        "most": max(load.taken) * 1000,
+    }
 
 
 def processor(pid: int) -> float:
@@ -196,7 +209,11 @@ def main(seconds: float, rounds: int) -> None:
             data, secret = payload(on, folder), on.webhook_secret.encode()
             port = int(re.sub(r".*:", "", url))
             other, served = request(data, OTHER, secret), request(data, SERVED, secret)
-            scenes = {"floor": (bare, theirs, other), "door": (port, ours, other), "planning": (port, ours, served)}
+            scenes = {
+                "floor": (bare, theirs, other),
+                "door": (port, ours, other),
+                "planning": (port, ours, served),
+            }
             os.sched_setaffinity(0, {mine})
             loads: dict[str, list[Load]] = {name: [] for name in scenes}
             for number in range(rounds):
@@ -217,7 +234,9 @@ def loaded(port: int, pid: int, one: bytes, seconds: float, seed: int) -> Load:
 
 def processor_ms(loads: list[Load]) -> float:
     """What one delivery costs, whatever else the machine does."""
-    return round(sum(one.processor for one in loads) / sum(len(one.taken) for one in loads) * 1000, 3)
+    return round(
+        sum(one.processor for one in loads) / sum(len(one.taken) for one in loads) * 1000, 3
+    )
 
 
 def report(loads: dict[str, list[Load]], size: int, priority: str) -> None:
@@ -245,4 +264,6 @@ def report(loads: dict[str, list[Load]], size: int, priority: str) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 6, int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    main(
+        float(sys.argv[1]) if len(sys.argv) > 1 else 6, int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    )

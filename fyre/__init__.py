@@ -6,7 +6,7 @@ TYPE_CHECKING = False  # type checkers know it; importing typing would cost each
 if TYPE_CHECKING:
     from typing import Any
 
-    from fyre.seed import Fyre, FyreLocal
+    from fyre.cli.legacy import Fyre, FyreLocal
 
 __version__ = "0.1.0"
 __all__ = ["Fyre", "FyreLocal", "__version__"]
@@ -17,5 +17,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name in ("Fyre", "FyreLocal"):
         from importlib import import_module
 
-        return getattr(import_module("fyre.seed"), name)
+        return getattr(import_module("fyre.cli.legacy"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

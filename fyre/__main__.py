@@ -2,7 +2,7 @@
 
 import sys
 
-from fyre.cli import main
+from fyre.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

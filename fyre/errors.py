@@ -1,6 +1,6 @@
 """The one error meant for a person: a line that says what is wrong and a hint that says what to do.
 
-Everything else that escapes is a bug in Fyre and is reported as one (see ``fyre.cli``).
+Everything else that escapes is a bug in Fyre and is reported as one (see ``fyre.cli.main``).
 """
 
 from __future__ import annotations

@@ -77,10 +77,16 @@ class StoredForm:
     def decode(self, data: object) -> dict[str, Any]:
         """Return the attributes that stand in ``data``. Raises ``UnreadableError``."""
         given = self.members(data)
-        missing = [field.name for field in self.fields if field.required and field.name not in given]
+        missing = [
+            field.name for field in self.fields if field.required and field.name not in given
+        ]
         if missing:
             raise UnreadableError(f"{self.what} lacks {', '.join(missing)}")
-        return {field.attribute: self._value(field, given) for field in self.fields if field.name in given}
+        return {
+            field.attribute: self._value(field, given)
+            for field in self.fields
+            if field.name in given
+        }
 
     def decode_readable(self, data: object) -> tuple[dict[str, Any], list[str]]:
         """Return the attributes that can be read, and what is wrong with the others; never raises."""
@@ -111,7 +117,9 @@ class StoredForm:
             raise UnreadableError(f"{self.what} is no JSON object")
         version = data.get(VERSION, 1)
         if type(version) is not int or not 1 <= version <= self.version:
-            raise UnreadableError(f"{self.what} has version {version!r:.40}, this Fyre reads up to {self.version}")
+            raise UnreadableError(
+                f"{self.what} has version {version!r:.40}, this Fyre reads up to {self.version}"
+            )
         return data
 
     def _value(self, field: StoredField, given: dict[str, Any]) -> Any:  # noqa: ANN401 - what the field holds

@@ -17,7 +17,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fyre import appmanifest
+from fyre.github import app_manifest
 
 APP_ID = 4711
 HOUR = 3600.0
@@ -31,7 +31,9 @@ def private_key(which: int = 0) -> rsa.RSAPrivateKey:
 
 def pem(key: Any) -> str:
     form = serialization.PrivateFormat.TraditionalOpenSSL
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, form, serialization.NoEncryption()
+    ).decode()
 
 
 @dataclass
@@ -41,12 +43,16 @@ class GitHub:
     url: str = ""
     slug: str = "fyre-acme"
     installed: dict[str, int] = field(default_factory=lambda: {"acme": 11, "Ada": 22})
-    repositories: dict[str, list[str]] = field(default_factory=lambda: {"acme": ["a", "b"], "Ada": ["lab"]})
+    repositories: dict[str, list[str]] = field(
+        default_factory=lambda: {"acme": ["a", "b"], "Ada": ["lab"]}
+    )
     suspended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
-    odd: dict[str, Any] = field(default_factory=dict)  # accounts that are no person's and no organisation's
-    permissions: dict[str, str] = field(default_factory=lambda: dict(appmanifest.PERMISSIONS))
-    events: tuple[str, ...] = appmanifest.EVENTS
+    odd: dict[str, Any] = field(
+        default_factory=dict
+    )  # accounts that are no person's and no organisation's
+    permissions: dict[str, str] = field(default_factory=lambda: dict(app_manifest.PERMISSIONS))
+    events: tuple[str, ...] = app_manifest.EVENTS
     hook: str = ""  # where its webhook leads
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     skew: float = 0.0  # seconds that its clock is ahead
@@ -59,14 +65,21 @@ class GitHub:
         scheme, _, shown = authorization.partition(" ")
         parts = path.partition("?")[0].strip("/").split("/")
         if parts[0] == "app" or parts[-1] == "installation":
-            return self.as_app(method, parts, shown) if scheme == "Bearer" else (401, {"message": "A JWT is needed"})
+            return (
+                self.as_app(method, parts, shown)
+                if scheme == "Bearer"
+                else (401, {"message": "A JWT is needed"})
+            )
         account = self.tokens.get(shown)
         if account not in self.installed or account in self.limited:
             limit = 403, {"message": "API rate limit exceeded for installation"}
             return limit if account in self.limited else (401, {"message": "Bad credentials"})
         if parts == ["installation", "repositories"]:
             names = [f"{account}/{name}" for name in self.repositories[account]]
-            return 200, {"total_count": len(names), "repositories": [repository(name) for name in names]}
+            return 200, {
+                "total_count": len(names),
+                "repositories": [repository(name) for name in names],
+            }
         if parts[-1] == "activity":
             return 200, []
         if parts[1] != account:
@@ -75,9 +88,13 @@ class GitHub:
 
     def as_app(self, method: str, parts: list[str], shown: str) -> tuple[int, Any]:
         try:
-            claims = jwt.decode(shown, private_key().public_key(), algorithms=["RS256"], issuer=str(APP_ID))
+            claims = jwt.decode(
+                shown, private_key().public_key(), algorithms=["RS256"], issuer=str(APP_ID)
+            )
         except jwt.InvalidTokenError as error:
-            return 401, {"message": f"A JSON web token could not be decoded: {type(error).__name__}"}
+            return 401, {
+                "message": f"A JSON web token could not be decoded: {type(error).__name__}"
+            }
         if not 0 < claims["exp"] - claims["iat"] <= 600:
             return 401, {"message": "'Expiration time' claim ('exp') is too far in the future"}
         if "/".join(parts) in ("app", "app/hook/config", "app/hook/deliveries"):
@@ -98,9 +115,16 @@ class GitHub:
 
     def own(self, path: str) -> Any:
         """The App as it sees itself."""
-        about = {"id": APP_ID, "slug": self.slug, "permissions": self.permissions, "events": list(self.events)}
+        about = {
+            "id": APP_ID,
+            "slug": self.slug,
+            "permissions": self.permissions,
+            "events": list(self.events),
+        }
         config = {"url": self.hook, "content_type": "json", "insecure_ssl": "0"}
-        return {"app": about, "app/hook/config": config, "app/hook/deliveries": self.deliveries}[path]
+        return {"app": about, "app/hook/config": config, "app/hook/deliveries": self.deliveries}[
+            path
+        ]
 
     def mint(self, installation: int) -> tuple[int, Any]:
         account = next((a for a, n in self.installed.items() if n == installation), None)
@@ -108,7 +132,9 @@ class GitHub:
             return 404, {"message": "Not Found"}
         if account in self.suspended:
             return 403, {"message": "This installation has been suspended"}
-        token = f"ghs_{APP_ID}_{jwt.encode({'n': len(self.minted)}, 'k' * 32)}" + "x" * 500  # GitHub's new, long form
+        token = (
+            f"ghs_{APP_ID}_{jwt.encode({'n': len(self.minted)}, 'k' * 32)}" + "x" * 500
+        )  # GitHub's new, long form
         self.tokens[token] = account
         until = datetime.fromtimestamp(time.time() + self.skew + HOUR, UTC)
         self.minted.append({"installation": installation})
@@ -136,7 +162,9 @@ def github() -> Iterator[GitHub]:
         def answer(self) -> None:
             given = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             authorization = self.headers.get("Authorization") or ""
-            code, said = state.answer(self.command, self.path, authorization, json.loads(given or b"null"))
+            code, said = state.answer(
+                self.command, self.path, authorization, json.loads(given or b"null")
+            )
             body = json.dumps(said).encode()
             self.send_response(code)
             self.send_header("Content-Type", "application/json")

@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from fyre.wiring import Up
+    from fyre.apps.up import Up
 
 # Whatever the machine's habit: without its bytecode each of the many processes that the tests start compiles all of
 # Fyre anew, and each run of the tests rewrites every assertion again.
@@ -119,7 +119,9 @@ def _with_a_commit(path: Path) -> Path:
 
 def git(*args: str, cwd: Path, stdin: str | None = None) -> str:
     """What git prints; fails the test with git's words when git fails."""
-    done = subprocess.run(["git", *args], cwd=cwd, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", *args], cwd=cwd, input=stdin, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"git {' '.join(args)}: {done.stderr}"
     return done.stdout.removesuffix("\n")
 
@@ -157,7 +159,7 @@ def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], Up]], 
 @pytest.fixture
 def start_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
     """Starts a whole ``fyre up`` in threads of the test, on the same root each time; the one before is stopped."""
-    from fyre.wiring import Up
+    from fyre.apps.up import Up
 
     with one_at_a_time() as start:
         yield lambda: start(lambda: Up(tmp_path / "state", "127.0.0.1", 0, jobs=4))

@@ -1,6 +1,6 @@
 """Mutation testing: change one line of ``fyre/`` at a time, and see whether the nearest tests fail.
 
-    python tests/mutants.py fyre/pacing.py --most 20     # mutations of these files
+    python tests/mutants.py fyre/github/rate_limit.py --most 20     # mutations of these files
     python tests/mutants.py --since origin/main          # of the lines that changed since then
 
 Works in a temporary copy, one mutant after another, with the test files that import the mutated module; prints JSON.
@@ -76,13 +76,19 @@ class _Finder(ast.NodeVisitor):
 
     def visit(self, node: ast.AST) -> None:
         """Visit a node, unless nothing in it is worth a mutation."""
-        if isinstance(node, ast.JoinedStr | ast.arg | ast.Import | ast.ImportFrom) or _is_type_checking(node):
+        if isinstance(
+            node, ast.JoinedStr | ast.arg | ast.Import | ast.ImportFrom
+        ) or _is_type_checking(node):
             return
         if isinstance(node, ast.AnnAssign):
             if node.value is not None:
                 self.visit(node.value)
             return
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _root(node.value.func) == "log":
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and _root(node.value.func) == "log"
+        ):
             return
         super().visit(node)
 
@@ -194,7 +200,9 @@ def changed_lines(root: Path, since: str) -> dict[str, set[int]]:
     """Return the lines of ``fyre/`` that are new since a revision, by file."""
     command = ["git", "diff", "--unified=0", "--no-color", "--no-ext-diff", since, "--", "fyre"]
     lines, file = dict[str, set[int]](), ""
-    for line in subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines():
+    for line in subprocess.run(
+        command, cwd=root, check=True, capture_output=True, text=True
+    ).stdout.splitlines():
         if line.startswith("+++ "):
             file = line.removeprefix("+++ b/")
         elif (hunk := re.match(r"@@ \S+ \+(\d+)(?:,(\d+))? @@", line)) and file.endswith(".py"):
@@ -211,7 +219,9 @@ class Tree:
         self.place = place
         self._baselines: dict[tuple[str, ...], float | None] = {}
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+        listed = subprocess.run(
+            command, cwd=root, check=True, capture_output=True, text=True
+        ).stdout
         for name in filter(None, listed.split("\0")):
             if (root / name).is_file():
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -268,9 +278,16 @@ def main() -> None:
     parser.add_argument("files", nargs="*", help="files under fyre/; all of their lines")
     parser.add_argument("--since", metavar="REVISION", help="only lines that are new since then")
     parser.add_argument("--most", type=int, default=50, help="mutants that are tried (default: 50)")
-    parser.add_argument("--tests", type=int, default=TESTS, help=f"test files for each module (default: {TESTS})")
+    parser.add_argument(
+        "--tests", type=int, default=TESTS, help=f"test files for each module (default: {TESTS})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which ones those are (default: 0)")
-    parser.add_argument("--seconds", type=float, default=600.0, help="after which no other one begins (default: 600)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=600.0,
+        help="after which no other one begins (default: 600)",
+    )
     told = parser.parse_args()
     if not told.files and not told.since:
         parser.error("name files, or a revision with --since")
@@ -280,11 +297,20 @@ def main() -> None:
     found = [one for name in names for one in mutants(name, (ROOT / name).read_bytes())
              if lines is None or one.line in lines.get(name, ())]  # fmt: skip
     chosen = random.Random(told.seed).sample(found, min(told.most, len(found)))
-    print(json.dumps(_judged(chosen, told.tests, told.seconds) | {"possible": len(found), "seed": told.seed}, indent=2))
+    print(
+        json.dumps(
+            _judged(chosen, told.tests, told.seconds) | {"possible": len(found), "seed": told.seed},
+            indent=2,
+        )
+    )
 
 
 def _judged(chosen: list[Mutant], tests: int, seconds: float) -> dict[str, object]:
-    counts, survivors, began = dict.fromkeys(("caught", "survived", "timeout", "untested"), 0), [], time.monotonic()
+    counts, survivors, began = (
+        dict.fromkeys(("caught", "survived", "timeout", "untested"), 0),
+        [],
+        time.monotonic(),
+    )
     with tempfile.TemporaryDirectory(prefix="fyre-mutants-") as place:
         tree = Tree(ROOT, Path(place))
         for mutant in chosen:
@@ -316,7 +342,11 @@ def _compiles(source: bytes) -> bool:
 
 
 def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
 
 
 def _root(node: ast.expr) -> str:

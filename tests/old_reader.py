@@ -12,15 +12,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fyre import debts, status
 from fyre.engines.kubernetes.known import Known
 from fyre.engines.local.records import Folder
 from fyre.run import Record
 
+from fyre import debts, status
+
 
 def shown(record: Record) -> dict[str, Any]:
     """A record as plain data, and what its note says."""
-    return {**asdict(record), "note": debts.read_note(record.reported), "spec_digest": record.run.spec.digest}
+    return {
+        **asdict(record),
+        "note": debts.read_note(record.reported),
+        "spec_digest": record.run.spec.digest,
+    }
 
 
 def of_job(job: dict[str, Any]) -> dict[str, Any] | None:

@@ -23,7 +23,9 @@ def unpack_old_version(where: Path) -> Path:
     except FileNotFoundError:
         pytest.skip("needs git, for Fyre as it was before")
     if done.returncode:
-        pytest.skip(f"needs commit {COMMIT}, which this clone's history does not have: git fetch --unshallow")
+        pytest.skip(
+            f"needs commit {COMMIT}, which this clone's history does not have: git fetch --unshallow"
+        )
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(where, filter="data")
     return where

@@ -28,7 +28,9 @@ def registry(root: Path, **auth: Any) -> Iterator[str]:
     config |= {"auth": auth} if auth else {}
     (root / "registry.json").write_text(json.dumps(config))  # JSON is YAML
     with (root / "registry.log").open("w") as log:
-        server = subprocess.Popen([PROGRAM, "serve", str(root / "registry.json")], stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [PROGRAM, "serve", str(root / "registry.json")], stdout=log, stderr=log
+        )
     try:
         _await(server, host, root / "registry.log")
         yield host
@@ -37,7 +39,9 @@ def registry(root: Path, **auth: Any) -> Iterator[str]:
         server.wait(30)
 
 
-def push(host: str, name: str, tag: str, content: bytes, login: tuple[str, str] | None = None) -> str:
+def push(
+    host: str, name: str, tag: str, content: bytes, login: tuple[str, str] | None = None
+) -> str:
     """Push an image of one layer; the digest of its manifest."""
     config, layer = json.dumps({"architecture": "amd64", "os": "linux"}).encode(), content
     with requests.Session() as session:
@@ -54,7 +58,9 @@ def push(host: str, name: str, tag: str, content: bytes, login: tuple[str, str] 
     return _digest(manifest)
 
 
-def _blob(session: requests.Session, host: str, name: str, content: bytes, kind: str) -> dict[str, Any]:
+def _blob(
+    session: requests.Session, host: str, name: str, content: bytes, kind: str
+) -> dict[str, Any]:
     where = session.post(f"http://{host}/v2/{name}/blobs/uploads/").headers["Location"]
     answer = session.put(where, params={"digest": _digest(content)}, data=content,
                          headers={"Content-Type": "application/octet-stream"})  # fmt: skip

@@ -17,9 +17,9 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fyre import httpbackend, relaykey
-from fyre.receiver.lfs import Lfs
-from fyre.receiver.relay import Relay
+from fyre.git import access_token, http_backend
+from fyre.git.lfs import Lfs
+from fyre.server.git_relay import Relay
 
 SECRET = b"the relay's secret"
 NOW = 1_000_000.0
@@ -29,7 +29,9 @@ NOW = 1_000_000.0
 def serve(app: ASGIApp) -> Iterator[str]:
     """The address at which it answers, for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    config = uvicorn.Config(app, http="httptools", lifespan="off", access_log=False, log_config=None)
+    config = uvicorn.Config(
+        app, http="httptools", lifespan="off", access_log=False, log_config=None
+    )
     config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -52,7 +54,12 @@ class Forge:
     broken: int = 0  # so many requests more are answered with 503
 
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/{repository}.git/{service:path}", self), Route("/lfs/{oid}", self._object)])
+        return Starlette(
+            routes=[
+                Route("/{repository}.git/{service:path}", self),
+                Route("/lfs/{oid}", self._object),
+            ]
+        )
 
     @property
     def fetches(self) -> int:
@@ -78,8 +85,8 @@ class Forge:
         if "info/lfs" in request.url.path:
             await (await self._lfs(request))(scope, receive, send)
             return
-        environment = httpbackend.environment(request, git_dir, request.path_params["service"])
-        await httpbackend.Exchange(request, send).run(environment)
+        environment = http_backend.environment(request, git_dir, request.path_params["service"])
+        await http_backend.Exchange(request, send).run(environment)
 
     async def _lfs(self, request: Request) -> Response:
         """Links with a header of their own, as a forge has them on another host; the objects are files in ``lfs``."""
@@ -110,7 +117,7 @@ class Relayed:
         return f"{self.url}/git/{number}.git"
 
     def key(self, *numbers: int, expires: float = NOW + 60) -> str:
-        return relaykey.mint(SECRET, numbers or (7,), "run-1", expires)
+        return access_token.mint(SECRET, numbers or (7,), "run-1", expires)
 
     def find(self, number: int) -> Path | None:
         path = self.root / f"{number}.git"
@@ -118,7 +125,9 @@ class Relayed:
 
 
 @contextmanager
-def relaying(root: Path, places: int = 32, stall: float = 120.0, lfs: Lfs | None = None) -> Iterator[Relayed]:
+def relaying(
+    root: Path, places: int = 32, stall: float = 120.0, lfs: Lfs | None = None
+) -> Iterator[Relayed]:
     """A relay whose clock stands at ``NOW``."""
     relayed = Relayed("", root)
     relay = Relay(lambda: [SECRET], relayed.find, places, stall, lfs, clock=lambda: NOW)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import access, status
-from fyre.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
-from fyre.policy import Policy
-from fyre.status_text import is_push_refusal
-from fyre.trigger import Trigger, TriggerKind
+from fyre.runs import access, commit_status
+from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
+from fyre.runs.policy import Policy
+from fyre.runs.status_text import is_push_refusal
+from fyre.runs.trigger import Trigger, TriggerKind
 
 SHA = "a" * 40
 Answer = Allowed | Denied | FactNeeded
@@ -23,7 +23,9 @@ def push(actor: str, ref: str = "refs/heads/main", head_sha: str = "b" * 40) -> 
 TIP = push("ada", head_sha=SHA)
 BELOW = push("ada")
 SAID = Trigger(TriggerKind.COMMENT, "ada")
-ALL = Policy(refs=("main", "release/*"), permission="write", teams=("acme/ml", "acme/infra"), signed=True)
+ALL = Policy(
+    refs=("main", "release/*"), permission="write", teams=("acme/ml", "acme/infra"), signed=True
+)
 GOOD = AuthFacts("write", team=True, signature="valid", branch=True)
 
 
@@ -75,7 +77,11 @@ def test_a_verdict_or_the_fact_that_it_takes(
 @pytest.mark.parametrize("needed", access.ROLES)
 def test_who_has_more_than_is_needed_may(needed: str) -> None:
     policy = Policy(permission=needed)
-    allowed = [role for role in access.ROLES if access.authorize(policy, TIP, SHA, AuthFacts(role)) == Allowed()]
+    allowed = [
+        role
+        for role in access.ROLES
+        if access.authorize(policy, TIP, SHA, AuthFacts(role)) == Allowed()
+    ]
     assert allowed == list(access.ROLES[access.ROLES.index(needed) :])
 
 
@@ -83,11 +89,26 @@ def test_who_has_more_than_is_needed_may(needed: str) -> None:
     ("policy", "asked", "usage", "says"),
     [
         (Policy(runs_per_push=3), 3, Usage(10**6, 10**6), Allowed()),
-        (Policy(runs_per_push=3), 4, Usage(), "this push asks for 4 runs, at most 3 are taken at once · push fewer"),
+        (
+            Policy(runs_per_push=3),
+            4,
+            Usage(),
+            "this push asks for 4 runs, at most 3 are taken at once · push fewer",
+        ),
         (Policy(runs_at_once=5), 2, Usage(3, 3), Allowed()),
-        (Policy(runs_at_once=5), 2, Usage(4, 4), "4 runs of this repository are on and 2 more asked for, at most 5 ·"),
+        (
+            Policy(runs_at_once=5),
+            2,
+            Usage(4, 4),
+            "4 runs of this repository are on and 2 more asked for, at most 5 ·",
+        ),
         (Policy(runs_per_day=5), 2, Usage(0, 3), Allowed()),
-        (Policy(runs_per_day=5), 2, Usage(0, 4), "4 runs of this repository in 24 h and 2 more asked for, at most 5 ·"),
+        (
+            Policy(runs_per_day=5),
+            2,
+            Usage(0, 4),
+            "4 runs of this repository in 24 h and 2 more asked for, at most 5 ·",
+        ),
     ],
 )
 def test_caps(policy: Policy, asked: int, usage: Usage, says: str | Allowed) -> None:
@@ -123,7 +144,7 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
     ]
     for denied in (*turned_away, *final):
         assert isinstance(denied, Denied)
-        said = status.refused("fyre/run", denied.text)
+        said = commit_status.refused("fyre/run", denied.text)
         assert is_push_refusal(said.state, said.description) == (denied in turned_away), said
         assert denied.by_push == (denied in turned_away)
 
@@ -131,14 +152,26 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
 @pytest.mark.parametrize(
     ("description", "by_push"),
     [
-        ("refused: the forge named nobody who pushed · push again with an account of your own", True),
+        (
+            "refused: the forge named nobody who pushed · push again with an account of your own",
+            True,
+        ),
         ("refused: branch dev may not launch, but main · push it to one that may", True),
         ("refused: it is on no branch that may launch: main · push it to one that may", True),
         ("refused: it is not on main · push it there", True),
-        ("refused: eve has read permission, write is needed · ask an admin of the repository", True),
+        (
+            "refused: eve has read permission, write is needed · ask an admin of the repository",
+            True,
+        ),
         ("refused: eve is not in acme/ml · ask a maintainer of the team", True),
-        ("refused: this push asks for 4 runs, at most 3 are taken at once · push fewer at once", True),
-        ("refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3 · /fyre rerun later", False),
+        (
+            "refused: this push asks for 4 runs, at most 3 are taken at once · push fewer at once",
+            True,
+        ),
+        (
+            "refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3 · /fyre rerun later",
+            False,
+        ),
         ("refused: the forge did not say whether it may: HTTP 403 · ask Fyre's admin", False),
         ("refused: asks for a timeout of 2h, at most 1m · amend, or ask Fyre's admin", False),
         ("refused: made 30 days ago · /fyre rerun", False),
@@ -149,9 +182,12 @@ def test_statuses_that_stand_on_forges_are_read_back(description: str, by_push: 
     assert is_push_refusal("error", description) is by_push
 
 
-@given(st.text(), st.sampled_from([access.ADMIN, "ask an admin of the repository", "sign, amend, push again"]))
+@given(
+    st.text(),
+    st.sampled_from([access.ADMIN, "ask an admin of the repository", "sign, amend, push again"]),
+)
 def test_who_can_mend_it_is_never_cut_away(reason: str, by: str) -> None:
-    assert status.refused("fyre/run", Denied(reason, by).text).description.endswith(by)
+    assert commit_status.refused("fyre/run", Denied(reason, by).text).description.endswith(by)
 
 
 def test_a_forks_pull_request_takes_a_branchs_place_only_where_the_policy_lets_it() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fyre.dispatching import BOT
+from fyre.apps.actions_job import BOT
 from tests.test_dispatch import Runner, pushed, runner
 
 __all__ = ["runner"]  # a fixture
@@ -80,7 +80,8 @@ def steps(inputs: dict[str, str], token: str) -> list[tuple[dict[str, Any], dict
         return text
 
     return [
-        (step, {name: put_in(value) for name, value in step.get("env", {}).items()}) for step in found["runs"]["steps"]
+        (step, {name: put_in(value) for name, value in step.get("env", {}).items()})
+        for step in found["runs"]["steps"]
     ]
 
 
@@ -103,21 +104,31 @@ SHELL = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
         ({"wait": "no"}, "exit 2"),
     ],
 )
-def test_inputs_become_the_words_of_one_command(tmp_path: Path, inputs: dict[str, str], words: str) -> None:
+def test_inputs_become_the_words_of_one_command(
+    tmp_path: Path, inputs: dict[str, str], words: str
+) -> None:
     stub = tmp_path / "fyre-venv" / "bin" / "fyre"
     stub.parent.mkdir(parents=True)
     stub.write_text('#!/bin/sh\nprintf "%s\\n" "$*"; env | grep ^FYRE_\n')
     stub.chmod(0o755)
     step, env = steps(inputs, "a-token")[-1]
     base = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path)}
-    done = subprocess.run([*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=False
+    )
     said = done.stdout.splitlines() if done.returncode != 2 else ["exit 2"]
     assert said == (["exit 2"] if words == "exit 2" else [f"dispatch {words}", f"FYRE_LOGIN={BOT}"])
 
 
 @pytest.mark.parametrize(
     ("store", "more"),
-    [("", ""), ("/a folder", ""), ("s3://b/l", " s3fs"), ("gs://b", " gcsfs"), ("az://b", " adlfs")],
+    [
+        ("", ""),
+        ("/a folder", ""),
+        ("s3://b/l", " s3fs"),
+        ("gs://b", " gcsfs"),
+        ("az://b", " adlfs"),
+    ],
 )
 def test_what_a_log_store_takes_is_installed(tmp_path: Path, store: str, more: str) -> None:
     for name, says in (("python3", ""), ("fyre-venv/bin/python", 'printf "%s\\n" "$*"')):
@@ -126,8 +137,14 @@ def test_what_a_log_store_takes_is_installed(tmp_path: Path, store: str, more: s
         stub.write_text(f"#!/bin/sh\n{says}\n")
         stub.chmod(0o755)
     step, env = steps({"log-store": store}, "a-token")[0]
-    base = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": "/a"}
-    done = subprocess.run([*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=True)
+    base = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "RUNNER_TEMP": str(tmp_path),
+        "GITHUB_ACTION_PATH": "/a",
+    }
+    done = subprocess.run(
+        [*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"-m pip install --quiet --disable-pip-version-check /a/..{more}\n"
 
 

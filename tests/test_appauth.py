@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fyre.appauth import App, AppForge, signer
 from fyre.errors import TryAgainError
-from fyre.failures import DeniedError
-from fyre.run import Repository
-from fyre.status import Status
+from fyre.github.app_auth import App, AppForge, signer
+from fyre.github.errors import DeniedError
+from fyre.runs.commit_status import Status
+from fyre.runs.run import Repository
 from tests import apps
 from tests.apps import APP_ID, HOUR, GitHub, pem, private_key
 
@@ -52,13 +52,17 @@ def test_each_account_is_served_with_a_token_of_its_own_whatever_its_length(gith
 
 
 def test_a_repository_finds_its_installation_by_itself(github: GitHub) -> None:
-    AppForge(app(github)).post(at(github, "acme/a"), "a" * 40, Status("fyre/run", "success", "exit 0"))
+    AppForge(app(github)).post(
+        at(github, "acme/a"), "a" * 40, Status("fyre/run", "success", "exit 0")
+    )
     assert github.seen == ["GET /repos/acme/a/installation", "POST /app/installations/11/access_tokens",
                                 f"POST /repos/acme/a/statuses/{'a' * 40}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("skew", [0.0, 1200.0])
-def test_a_token_is_renewed_before_it_expires_and_a_connection_takes_the_new_one(github: GitHub, skew: float) -> None:
+def test_a_token_is_renewed_before_it_expires_and_a_connection_takes_the_new_one(
+    github: GitHub, skew: float
+) -> None:
     clock = Clock()
     github.skew = skew  # our clock is behind: the token seems to live longer than it does
     ours = app(github, clock)
@@ -82,7 +86,9 @@ def test_git_gets_a_token_of_its_own(github: GitHub) -> None:
     assert ours.token("acme/b", clone=True) == ours.token("acme/a", clone=True)
 
 
-def test_an_uninstalled_app_is_denied_in_words_and_found_again_once_it_is_installed_anew(github: GitHub) -> None:
+def test_an_uninstalled_app_is_denied_in_words_and_found_again_once_it_is_installed_anew(
+    github: GitHub,
+) -> None:
     ours = app(github)
     forge = AppForge(ours)
     forge.repositories()
@@ -113,7 +119,9 @@ def test_a_suspended_installation_is_left_out_and_the_others_go_on(github: GitHu
         ours.token("acme/a")
 
 
-def test_an_installation_that_met_its_limit_is_left_out_and_the_others_go_on(github: GitHub) -> None:
+def test_an_installation_that_met_its_limit_is_left_out_and_the_others_go_on(
+    github: GitHub,
+) -> None:
     github.limited = {"acme"}
     forge = AppForge(app(github))
     assert [one.name for one in forge.repositories()] == ["Ada/lab"]
@@ -136,7 +144,13 @@ def test_a_key_that_github_does_not_know_is_denied_with_what_to_look_at(github: 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hunter2", pem(ec.generate_private_key(ec.SECP256R1())), "-----BEGIN RSA PRIVATE KEY-----\n"]
+    "text",
+    [
+        "",
+        "hunter2",
+        pem(ec.generate_private_key(ec.SECP256R1())),
+        "-----BEGIN RSA PRIVATE KEY-----\n",
+    ],
 )
 def test_a_key_that_is_none_is_said_to_be_none_and_not_shown(text: str) -> None:
     with pytest.raises(DeniedError, match="is no RSA private key") as caught:

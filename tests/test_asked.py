@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import asked, ident
+from fyre.message import fyre_ids, request
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
-ID = ident.mint(1.0, bytes(10))
+ID = fyre_ids.mint(1.0, bytes(10))
 
 
-def read(*trailers: str) -> asked.Asked:
-    return asked.read("\n".join(["Subject", "", *trailers]))
+def read(*trailers: str) -> request.Asked:
+    return request.read("\n".join(["Subject", "", *trailers]))
 
 
 def test_runs_and_what_refines_them() -> None:
@@ -31,12 +31,30 @@ def test_runs_and_what_refines_them() -> None:
         (["Fyre-Name: a", "Fyre-Run: x"], 3, "Fyre-Name stands before any", "move it below", None),
         (["Fyre-Run:"], 3, "the command is empty", "Fyre-Run: python", 0),
         (["Fyre-Run: x", "Fyre-Timeout: 5"], 4, "Fyre-Timeout: '5' has no unit", "5m", 0),
-        (["Fyre-Run: x", "Fyre-Tmieout: 5m"], 4, "unknown trailer", "did you mean Fyre-Timeout?", 0),
+        (
+            ["Fyre-Run: x", "Fyre-Tmieout: 5m"],
+            4,
+            "unknown trailer",
+            "did you mean Fyre-Timeout?",
+            0,
+        ),
         (["Fyre-Run: x", "Fyre-Zzzzzzz: 5m"], 4, "unknown trailer", "the keys are Fyre-Run,", 0),
         (["Fyre-Run: x", "Fyre-Matrix: 5m"], 4, "not supported yet", "delete the line", 0),
         (["Fyre-Run: x", "Fyre-Name: a", "Fyre-Name: b"], 5, "twice for one run", "keep one", 0),
-        (["Fyre-Run: x", "Fyre-Name: a", "Fyre-Run: y", "Fyre-Name: A"], 5, "ignores case", "its own name", 1),
-        (["Fyre-Run: x", "Fyre-Name: a", "Fyre-Run: y", "Fyre-Name: a"], 5, "two runs are named 'a'", "its own", 1),
+        (
+            ["Fyre-Run: x", "Fyre-Name: a", "Fyre-Run: y", "Fyre-Name: A"],
+            5,
+            "ignores case",
+            "its own name",
+            1,
+        ),
+        (
+            ["Fyre-Run: x", "Fyre-Name: a", "Fyre-Run: y", "Fyre-Name: a"],
+            5,
+            "two runs are named 'a'",
+            "its own",
+            1,
+        ),
         (["Fyre-Id: x"], 3, "not an id", "new one is minted", None),
         ([f"Fyre-Id: {ID}", f"Fyre-Id: {ID}"], 4, "given twice", "keep one", None),
         (["Fyre-From: abc1234"], 3, "not a full SHA", "delete", None),
@@ -59,21 +77,27 @@ def test_problems(trailers: list[str], line: int, says: str, hint: str, *, run: 
     ],
 )
 def test_names_are_settled(given_names: tuple[str, ...], settled: tuple[str, ...]) -> None:
-    assert asked.settle_names(given_names) == settled
+    assert request.settle_names(given_names) == settled
 
 
 @given(st.lists(st.sampled_from(["", "run", "run-2", "run-3", "a"]), max_size=8))
 def test_settled_names_clash_only_where_people_made_them(names: list[str]) -> None:
-    settled = asked.settle_names(tuple(names))
+    settled = request.settle_names(tuple(names))
     minted = [name for name, own in zip(settled, names, strict=True) if not own]
     assert len(set(minted)) == len(minted)
     assert not set(minted) & set(filter(None, names))
 
 
-KEYS = [*asked.KEYS, "Fyre-Matrix", "Fyre-Nope", "Signed-off-by", "fyre-run"]
+KEYS = [*request.KEYS, "Fyre-Matrix", "Fyre-Nope", "Signed-off-by", "fyre-run"]
 
 
-@given(st.lists(st.tuples(st.sampled_from(KEYS), st.one_of(st.text(), st.sampled_from(["1h", "x", "A=1", ID])))))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(KEYS), st.one_of(st.text(), st.sampled_from(["1h", "x", "A=1", ID]))
+        )
+    )
+)
 def test_any_message_is_read_without_raising(trailers: list[tuple[str, str]]) -> None:
     found = read(*(f"{key}: {value}" for key, value in trailers))
     assert len(found.names) == len(found.runs) == len(found.lines)
@@ -83,7 +107,7 @@ def test_any_message_is_read_without_raising(trailers: list[tuple[str, str]]) ->
 @pytest.mark.parametrize(
     ("trailers", "says"),
     [
-        (["Fyre-Run: true"] * (asked.RUNS_MAX + 1), "the message asks for more than 1,000 runs"),
+        (["Fyre-Run: true"] * (request.RUNS_MAX + 1), "the message asks for more than 1,000 runs"),
         (["Fyre-Run: true"] * 100_000, "the message is longer than 1,048,576 characters"),
     ],
 )
@@ -93,10 +117,10 @@ def test_one_message_has_one_problem_that_asks_for_too_much(trailers: list[str],
 
 
 def test_a_long_message_that_asks_for_nothing_has_no_problem() -> None:
-    assert read("Signed-off-by: Ada" * 100_000) == asked.Asked()
+    assert read("Signed-off-by: Ada" * 100_000) == request.Asked()
 
 
 def test_as_many_runs_and_variables_as_fit_are_read_and_of_more_problems_the_first() -> None:
-    assert len(read(*["Fyre-Run: true"] * asked.RUNS_MAX).runs) == asked.RUNS_MAX
+    assert len(read(*["Fyre-Run: true"] * request.RUNS_MAX).runs) == request.RUNS_MAX
     assert len(read("Fyre-Run: true", *["Fyre-Env: A="] * 70_000).runs[0].env) == 70_000
-    assert len(read("Fyre-Run: true", *["Fyre-Nme: a"] * 70_000).problems) == asked.PROBLEMS_MAX
+    assert len(read("Fyre-Run: true", *["Fyre-Nme: a"] * 70_000).problems) == request.PROBLEMS_MAX

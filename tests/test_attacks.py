@@ -51,10 +51,16 @@ def thief() -> Iterator[tuple[str, list[str]]]:
 
 def secrets(world: World) -> list[str]:
     """Everything that nobody but the receiver may know."""
-    return [*world.secrets, *world.front.github.tokens, apps.pem(apps.private_key()).splitlines()[5]]
+    return [
+        *world.secrets,
+        *world.front.github.tokens,
+        apps.pem(apps.private_key()).splitlines()[5],
+    ]
 
 
-def test_names_and_texts_that_would_be_commands_stay_texts(world: World, make: Make, tmp_path: Path) -> None:
+def test_names_and_texts_that_would_be_commands_stay_texts(
+    world: World, make: Make, tmp_path: Path
+) -> None:
     lab, bad = make(), f"touch${{IFS}}{tmp_path}/pwned"
     evil = f"x;{bad};`{bad}`$({bad})"
     (lab.path / "$(touch pwned);`touch pwned`{{x}}").write_text("")
@@ -74,15 +80,32 @@ def test_a_page_or_figure_is_for_nobody_who_only_says_that_he_may(world: World, 
     sha = lab.run("echo private")
     assert lab.final(sha).startswith("exit 0")
     page = lab.statuses(sha)[0]["target_url"].rpartition("/")[2]
-    paths = ["/", "/runs", "/runs.json", "/api", "/api/user", "/git/1.git/info/refs", "/openapi.json", "/docs"]
-    guesses = [page[:-1] + ("0" if page[-1] != "0" else "1"), page.partition("-")[0], page[::-1], "%2e%2e%2f" + page]
+    paths = [
+        "/",
+        "/runs",
+        "/runs.json",
+        "/api",
+        "/api/user",
+        "/git/1.git/info/refs",
+        "/openapi.json",
+        "/docs",
+    ]
+    guesses = [
+        page[:-1] + ("0" if page[-1] != "0" else "1"),
+        page.partition("-")[0],
+        page[::-1],
+        "%2e%2e%2f" + page,
+    ]
     paths += [f"/runs/{guess}{suffix}" for guess in guesses for suffix in ("", ".json", "/log")]
     for shown in ("", "Bearer nothing", "Bearer null", "Basic Og==", "token ", f"Bearer {page}"):
         with requests.Session() as session:
             session.headers["Authorization"] = shown
             assert {session.get(world.serve.url + path).status_code for path in paths} == {404}
             assert session.post(world.serve.url + "/webhook", b"{}").status_code == 401
-            told = "".join(session.get(f"{world.serve.url}/{open_}").text for open_ in ("healthz", "readyz", "metrics"))
+            told = "".join(
+                session.get(f"{world.serve.url}/{open_}").text
+                for open_ in ("healthz", "readyz", "metrics")
+            )
         assert not [one for one in (lab.name, sha, page, *secrets(world)) if one in told]
 
 
@@ -120,11 +143,15 @@ def test_a_run_finds_no_credential_and_no_log_goes_to_the_forge(world: World, ma
     log = lab.log(sha)
     assert f"FYRE_SHA={sha}" in log
     assert not [one for one in secrets(world) if one in log]
-    assert not re.search(r"(?i)authorization|x-access-token|askpass|FYRE_(FORGE_)?TOKEN|FYRE_APP", log)
+    assert not re.search(
+        r"(?i)authorization|x-access-token|askpass|FYRE_(FORGE_)?TOKEN|FYRE_APP", log
+    )
     assert not [one for one in lab.statuses(sha) if "hunter2" in str(one)]
 
 
-def test_no_credential_is_in_a_command_line_or_a_file_while_git_fetches(world: World, make: Make) -> None:
+def test_no_credential_is_in_a_command_line_or_a_file_while_git_fetches(
+    world: World, make: Make
+) -> None:
     lab, shown = make(), list[str]()
 
     def look(asked: Asked) -> None:
@@ -134,7 +161,9 @@ def test_no_credential_is_in_a_command_line_or_a_file_while_git_fetches(world: W
                     shown.append(path.read_bytes().decode(errors="replace"))
                 except OSError:  # it ended meanwhile
                     continue
-            shown.extend(path.read_bytes().decode(errors="replace") for path in world.mirrors.rglob("config"))
+            shown.extend(
+                path.read_bytes().decode(errors="replace") for path in world.mirrors.rglob("config")
+            )
 
     with world.front.trouble(look):
         assert lab.final(lab.run("true")).startswith("exit 0")
@@ -144,9 +173,17 @@ def test_no_credential_is_in_a_command_line_or_a_file_while_git_fetches(world: W
 
 def test_nobody_reaches_for_a_pods_spec(world: World, make: Make, tmp_path: Path) -> None:
     lab = make()
-    trailers = ("Fyre-Podspec: {hostNetwork: true}", "Fyre-Service-Account: admin", "Fyre-Volume: /:/host")
+    trailers = (
+        "Fyre-Podspec: {hostNetwork: true}",
+        "Fyre-Service-Account: admin",
+        "Fyre-Volume: /:/host",
+    )
     shas = [lab.commit(f"Fyre-Run: touch {tmp_path}/ran", trailer) for trailer in trailers]
-    for text in ("podSpec: {hostPID: true}", "securityContext: {privileged: true}", "env: {A: {valueFrom: x}}"):
+    for text in (
+        "podSpec: {hostPID: true}",
+        "securityContext: {privileged: true}",
+        "env: {A: {valueFrom: x}}",
+    ):
         (lab.path / ".fyre.yaml").write_text(text)
         lab.git("add", "-A")
         shas.append(lab.commit(f"Fyre-Run: touch {tmp_path}/ran"))
@@ -180,7 +217,11 @@ def test_what_crashed_a_receiver_once_would_not_crash_it_for_ever(
 
 def test_every_row_of_the_threat_model_points_at_tests_that_are_there() -> None:
     text = (ROOT / "SECURITY.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| Threat"))]
+    rows = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| ") and not line.startswith(("| ---", "| Threat"))
+    ]
     attacks = [line for line in rows if "`tests/" in line]
     assert len(attacks) >= 40
     named = re.findall(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`", "\n".join(attacks))

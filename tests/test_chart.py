@@ -27,9 +27,18 @@ def test_every_value_is_known_to_its_schema_and_has_a_default() -> None:
     jsonschema.validate(values, schema)
 
     def missing(schema: dict, values: dict, at: str = "") -> list[str]:
-        known = schema.get("properties", {}).items() if schema.get("additionalProperties") is False else ()
+        known = (
+            schema.get("properties", {}).items()
+            if schema.get("additionalProperties") is False
+            else ()
+        )
         lacks = [f"{at}{key}" for key, _ in known if key not in values and key != "global"]
-        return lacks + [one for key, of in known if key in values for one in missing(of, values[key], f"{at}{key}.")]
+        return lacks + [
+            one
+            for key, of in known
+            if key in values
+            for one in missing(of, values[key], f"{at}{key}.")
+        ]
 
     assert missing(schema, values) == []
 
@@ -43,10 +52,20 @@ def test_every_value_is_used() -> None:
 def test_the_image_is_built_of_what_is_not_ignored_and_of_one_exact_base() -> None:
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     copied = [
-        line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY ") and "--from" not in line
+        line.split()[1:-1]
+        for line in dockerfile.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
     ]
-    let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    let_in = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
     assert sorted(name for names in copied for name in names) == sorted(let_in)
     assert re.search(r"^ARG BASE=\S+:\d+\.\d+\.\d+-\S+$", dockerfile, re.MULTILINE)
-    assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["${BASE}", "dependencies", "${BASE}"]
+    assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == [
+        "${BASE}",
+        "dependencies",
+        "${BASE}",
+    ]
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", dockerfile, re.MULTILINE)

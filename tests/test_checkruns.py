@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import requests
 
-from fyre import checkruns, debts
-from fyre import config as configs
-from fyre.checkruns import CheckRuns
+from fyre.apps import config as configs
 from fyre.errors import UserError
-from fyre.ledger import Ledger
-from fyre.posted_states import posted_states
-from fyre.receiver import webhook
-from fyre.receiver.webhook import MalformedError, Nothing, Rerequested
-from fyre.run import Record, Repository, Run
-from fyre.spec import Spec
-from fyre.state import State
+from fyre.github import webhook
+from fyre.github.webhook import MalformedError, Nothing, Rerequested
+from fyre.message.spec import Spec
+from fyre.reporter import check_runs, pending_writes
+from fyre.reporter.check_runs import CheckRuns
+from fyre.reporter.status_reporter import Ledger
+from fyre.runs.posted_states import posted_states
+from fyre.runs.run import Record, Repository, Run
+from fyre.runs.state import State
 from tests import apps
 from tests.receiver.conftest import Person, person
 from tests.waiting import until
@@ -47,7 +47,9 @@ def checked(person: Person) -> Person:
 
 def checks(person: Person, sha: str) -> list[dict[str, Any]]:
     """All check runs of a commit, oldest first."""
-    found: list[dict[str, Any]] = person.api(f"/commits/{sha}/check-runs?filter=all")["check_runs"][::-1]
+    found: list[dict[str, Any]] = person.api(f"/commits/{sha}/check-runs?filter=all")["check_runs"][
+        ::-1
+    ]
     return found
 
 
@@ -59,7 +61,7 @@ def check(person: Person, sha: str, count: int = 1) -> dict[str, Any]:
 def noted(person: Person, sha: str) -> bool:
     """Whether every run of a commit knows of its check run."""
     records = [one for one in person.up.engine.records() if one.run.sha == sha]
-    return all(debts.CHECK in posted_states(one.reported) for one in records)
+    return all(pending_writes.CHECK in posted_states(one.reported) for one in records)
 
 
 def click(person: Person, number: int, who: str = "user:ada") -> None:
@@ -104,11 +106,15 @@ def test_the_button_runs_it_once_more_and_each_once(checked: Person) -> None:
     assert len({one["external_id"] for one in checks(checked, sha)}) == 3
 
 
-def test_the_button_needs_the_permission_to_write(checked: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_button_needs_the_permission_to_write(
+    checked: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sha = checked.run("true")
     made = check(checked, sha)
     asked: list[str] = []
-    monkeypatch.setattr(checked.up.receiver.executor.forge, "permission", lambda _, who: asked.append(who) or "read")
+    monkeypatch.setattr(
+        checked.up.receiver.executor.forge, "permission", lambda _, who: asked.append(who) or "read"
+    )
     click(checked, made["id"], "user:eve")
     until(lambda: asked == ["eve"])
     checked.settled()
@@ -132,7 +138,9 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
     assert len(checks(checked, sha)) == 1
 
 
-def test_where_the_app_may_not_the_statuses_go_on(checked: Person, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_the_app_may_not_the_statuses_go_on(
+    checked: Person, caplog: pytest.LogCaptureFixture
+) -> None:
     book = checked.up.receiver.executor.ledger
     assert book.checks is not None
     book.checks.forge = type(book.forge)(book.forge.url, lambda: "user:ada")
@@ -154,30 +162,32 @@ def test_where_the_app_may_not_the_statuses_go_on(checked: Person, caplog: pytes
     ],
 )
 def test_githubs_word_is_never_better_than_the_status(state: State, reason: str, word: str) -> None:
-    assert checkruns.conclusion(replace(DONE, state=state, reason=reason)) == word
+    assert check_runs.conclusion(replace(DONE, state=state, reason=reason)) == word
 
 
 def test_what_people_wrote_stays_in_its_block() -> None:
     run = replace(RUN, spec=Spec("echo '````' @team\n# <b>"))
-    summary = checkruns.body(replace(DONE, run=run), "https://fyre.example.org/runs/x")["output"]["summary"]
+    summary = check_runs.body(replace(DONE, run=run), "https://fyre.example.org/runs/x")["output"][
+        "summary"
+    ]
     assert "`````text\necho '````' @team\n# <b>\n`````" in summary
     assert "**took** 1m 02s" in summary
 
 
 def test_no_carriage_return_leads_out_of_a_span() -> None:
     run = replace(RUN, spec=Spec("true\r\r![](https://eve.example/seen.png) @acme/all"))
-    summary = checkruns.body(replace(DONE, run=run), "")["output"]["summary"]
+    summary = check_runs.body(replace(DONE, run=run), "")["output"]["summary"]
     assert f"```text\n{run.spec.command}\n```" in summary
 
 
 def test_bytes_that_were_no_text_are_sent_as_text() -> None:
     run = replace(RUN, spec=Spec("echo \udcff"))
-    assert "`echo \ufffd`" in checkruns.body(replace(DONE, run=run), "")["output"]["summary"]
+    assert "`echo \ufffd`" in check_runs.body(replace(DONE, run=run), "")["output"]["summary"]
 
 
 def test_a_fence_leaves_room_for_what_is_in_it() -> None:
     run = replace(RUN, spec=Spec("`" * 200_000))
-    told = checkruns.body(replace(DONE, run=run), "", "x" * 50_000 + "`" * 10_000)["output"]
+    told = check_runs.body(replace(DONE, run=run), "", "x" * 50_000 + "`" * 10_000)["output"]
     assert max(map(len, (told["summary"], told["text"]))) < 65_535
     assert told["text"].startswith("`" * 100 + "text\nxx")
     assert told["text"].endswith("x" + "`" * 99 + "\n" + "`" * 100)
@@ -185,9 +195,9 @@ def test_a_fence_leaves_room_for_what_is_in_it() -> None:
 
 def test_the_longest_of_all_fits() -> None:
     run = replace(RUN, spec=Spec("x" * 200_000))
-    told = checkruns.body(replace(DONE, run=run), "", checkruns.tail(iter([b"\xff\x1b[1m" + b"y" * 500_000]), 9))[
-        "output"
-    ]
+    told = check_runs.body(
+        replace(DONE, run=run), "", check_runs.tail(iter([b"\xff\x1b[1m" + b"y" * 500_000]), 9)
+    )["output"]
     assert max(map(len, (told["summary"], told["text"]))) < 65_535
     assert "\x1b" not in told["text"]
 
@@ -205,7 +215,9 @@ def test_a_click_is_read() -> None:
     assert isinstance(event, Rerequested)
     assert (event.sha, event.actor, event.name, event.number) == ("b" * 40, "ada", "train", 5)
     assert isinstance(webhook.parse("f", headers, payload(name="lint")), Nothing)
-    assert isinstance(webhook.parse("f", headers, payload().replace(b"rerequested", b"completed")), Nothing)
+    assert isinstance(
+        webhook.parse("f", headers, payload().replace(b"rerequested", b"completed")), Nothing
+    )
     with pytest.raises(MalformedError):
         webhook.parse("f", headers, payload(head_sha="main"))
 
@@ -220,8 +232,15 @@ def test_the_button_of_all_reruns_all_and_a_redelivery_nothing(checked: Person) 
 
     def deliver(guid: str) -> None:
         signature = "sha256=" + hmac.new(secret, body, "sha256").hexdigest()
-        headers = {"X-GitHub-Event": "check_suite", "X-GitHub-Delivery": guid, "X-Hub-Signature-256": signature}
-        assert requests.post(f"{checked.up.url}/webhook", data=body, headers=headers).status_code == 202
+        headers = {
+            "X-GitHub-Event": "check_suite",
+            "X-GitHub-Delivery": guid,
+            "X-Hub-Signature-256": signature,
+        }
+        assert (
+            requests.post(f"{checked.up.url}/webhook", data=body, headers=headers).status_code
+            == 202
+        )
 
     first, second = str(uuid.uuid4()), str(uuid.uuid4())
     for guid, count in ((first, 4), (first, 4), (second, 6)):
@@ -233,7 +252,11 @@ def test_the_button_of_all_reruns_all_and_a_redelivery_nothing(checked: Person) 
 
 @pytest.mark.parametrize(
     ("headers", "change"),
-    [({}, {}), ({"x-github-delivery": "x"}, {}), ({"x-github-delivery": str(uuid.UUID(int=1))}, {"check_suite": None})],
+    [
+        ({}, {}),
+        ({"x-github-delivery": "x"}, {}),
+        ({"x-github-delivery": str(uuid.UUID(int=1))}, {"check_suite": None}),
+    ],
 )
 def test_a_click_on_all_without_what_tells_it_apart_is_malformed(
     headers: dict[str, str], change: dict[str, Any]
@@ -255,7 +278,12 @@ def test_with_a_token_it_is_refused(tmp_path: Path) -> None:
 
 def test_with_an_app_it_is_taken(tmp_path: Path) -> None:
     key = apps.pem(apps.private_key())
-    assert configs.load(None, said(tmp_path, FYRE_APP_ID="1", FYRE_APP_PRIVATE_KEY=key), {}).get("checks") is True
+    assert (
+        configs.load(None, said(tmp_path, FYRE_APP_ID="1", FYRE_APP_PRIVATE_KEY=key), {}).get(
+            "checks"
+        )
+        is True
+    )
 
 
 NODE_MODULES = os.environ.get("FYRE_NODE_MODULES", "")
@@ -273,7 +301,10 @@ def described() -> Callable[[str], dict[str, Any]]:
         if not isinstance(data, dict):
             return data
         if "$ref" in data:
-            data = {**whole[data["$ref"].rpartition("/")[2]], **{k: v for k, v in data.items() if k != "$ref"}}
+            data = {
+                **whole[data["$ref"].rpartition("/")[2]],
+                **{k: v for k, v in data.items() if k != "$ref"},
+            }
         found = {key: plain(value) for key, value in data.items() if key != "nullable"}
         return {"anyOf": [found, {"type": "null"}]} if data.get("nullable") is True else found
 
@@ -293,7 +324,9 @@ def test_the_forges_check_runs_are_as_github_describes_them(
 
 @pytest.mark.ci
 @pytest.mark.skipif(not NODE_MODULES, reason="needs GitHub's recorded payloads; .ci/run sets it up")
-def test_a_click_is_told_as_github_tells_it(checked: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_click_is_told_as_github_tells_it(
+    checked: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import jsonschema
 
     heard: list[bytes] = []
@@ -303,6 +336,8 @@ def test_a_click_is_told_as_github_tells_it(checked: Person, monkeypatch: pytest
     click(checked, check(checked, sha)["id"])
     check(checked, sha, 2)
     (told,) = [data for data in map(json.loads, heard) if "check_run" in data]
-    whole = json.loads(Path(NODE_MODULES, "@octokit", "webhooks-schemas", "schema.json").read_bytes())
+    whole = json.loads(
+        Path(NODE_MODULES, "@octokit", "webhooks-schemas", "schema.json").read_bytes()
+    )
     schema = {"definitions": whole["definitions"], "$ref": "#/definitions/check_run$rerequested"}
     jsonschema.Draft7Validator(schema).validate(told)

@@ -10,20 +10,35 @@ from pathlib import Path
 import pytest
 
 import fyre
-from fyre import cli
+from fyre.cli import main
 from fyre.errors import UserError
 
-HEAVY = {"typer", "click", "rich", "github", "requests", "kubernetes", "git", "starlette", "uvicorn", "jinja2"}
+HEAVY = {
+    "typer",
+    "click",
+    "rich",
+    "github",
+    "requests",
+    "kubernetes",
+    "git",
+    "starlette",
+    "uvicorn",
+    "jinja2",
+}
 
 
 def loaded(*words: str, cwd: Path) -> set[str]:
     """The top-level modules that a command line loads."""
-    code = "import sys; from fyre import cli; cli.main(sys.argv[1:]); print('\\nLOADED', *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=True)
+    code = "import sys; from fyre.cli import main as cli; cli.main(sys.argv[1:]); print('\\nLOADED', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=True
+    )
     return {name.partition(".")[0] for name in done.stdout.rpartition("LOADED ")[2].split()}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["commit", "--help"], ["commit", "--run", "true"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["commit", "--help"], ["commit", "--run", "true"], ["nonsense"]]
+)
 def test_the_everyday_words_load_nothing_heavy(repo: Path, words: list[str]) -> None:
     assert not HEAVY & loaded(*words, cwd=repo)
 
@@ -34,15 +49,17 @@ def test_check_loads_nothing_but_typer(repo: Path) -> None:
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"], ["help"]):
-        assert cli.main(words) == 0
+        assert main.main(words) == 0
         out = capsys.readouterr().out
-        assert all(f"  {verb} " in out and line in out for verb, line in cli.VERBS.items())
+        assert all(f"  {verb} " in out and line in out for verb, line in main.VERBS.items())
 
 
-def test_a_terminal_that_is_not_utf_8_is_shown_what_it_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_is_not_utf_8_is_shown_what_it_can_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    assert cli.main(["--help"]) == 0
+    assert main.main(["--help"]) == 0
     assert b"Usage: fyre VERB [OPTIONS] ?\n" in raw.getvalue()
 
 
@@ -60,26 +77,33 @@ def test_no_proxy_is_asked_for_this_machine(
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         for key in (name, name.upper()):
-            monkeypatch.setenv(key, given[key]) if key in given else monkeypatch.delenv(key, raising=False)
+            monkeypatch.setenv(key, given[key]) if key in given else monkeypatch.delenv(
+                key, raising=False
+            )
     monkeypatch.setattr(os, "environ", os.environ.copy())
     for _ in range(2):
-        assert cli.main(["version"]) == 0
+        assert main.main(["version"]) == 0
         assert os.environ.get("no_proxy") == then
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="only Linux has a device that is always full"
+)
 def test_a_full_disk_is_no_bug() -> None:
     words = [sys.executable, "-m", "fyre", "--help"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
-    assert done.stderr == b"error: the output: No space left on device\nhint: make room, and try again\n"
+    assert (
+        done.stderr
+        == b"error: the output: No space left on device\nhint: make room, and try again\n"
+    )
 
 
 def test_every_module_that_is_a_verb_is_listed() -> None:
-    there = {path.stem for path in (Path(fyre.__file__).parent / "commands").glob("*.py")}
-    verbs = {name for name in there if hasattr(import_module(f"fyre.commands.{name}"), "main")}
-    assert verbs <= set(cli.VERBS)
+    there = {path.stem for path in (Path(fyre.__file__).parent / "cli" / "commands").glob("*.py")}
+    verbs = {name for name in there if hasattr(import_module(f"fyre.cli.commands.{name}"), "main")}
+    assert verbs <= set(main.VERBS)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +116,10 @@ def test_every_module_that_is_a_verb_is_listed() -> None:
         (["init", "--remove"], "--remove goes with --hooks"),
     ],
 )
-def test_wrong_usage_is_two_lines_and_code_2(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words) == 2
+def test_wrong_usage_is_two_lines_and_code_2(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert says in err
@@ -104,7 +130,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def verb(argv: list[str]) -> int:
         raise error
 
-    monkeypatch.setattr("fyre.commands.commit.main", verb)
+    monkeypatch.setattr("fyre.cli.commands.commit.main", verb)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +144,11 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (SystemExit(None), 0),
     ],
 )
-def test_what_a_verb_raises_is_its_exit_code(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int) -> None:
+def test_what_a_verb_raises_is_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
     raising(monkeypatch, error)
-    assert cli.main(["commit"]) == code
+    assert main.main(["commit"]) == code
 
 
 def test_a_bug_is_a_report_without_credentials(
@@ -128,7 +156,7 @@ def test_a_bug_is_a_report_without_credentials(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     raising(monkeypatch, RuntimeError("broken by PASSWORD=hunter2"))
-    assert cli.main(["commit", "--run", "x --token q8w7e6r5t4y3u2i1"]) == 3
+    assert main.main(["commit", "--run", "x --token q8w7e6r5t4y3u2i1"]) == 3
     err = capsys.readouterr().err
     [path] = tmp_path.iterdir()
     assert str(path) in err
@@ -140,27 +168,31 @@ def test_a_bug_is_a_report_without_credentials(
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    code = "import sys; from fyre import cli; sys.exit(cli.main(['--help']))"
+    code = "import sys; from fyre.cli import main as cli; sys.exit(cli.main(['--help']))"
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_colours_are_for_terminals_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_colours_are_for_terminals_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    cli.main(["nonsense"])
+    main.main(["nonsense"])
     assert "\x1b" not in capsys.readouterr().err
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    cli.main(["nonsense"])
+    main.main(["nonsense"])
     assert "\x1b[1;31merror:\x1b[0m" in capsys.readouterr().err
     monkeypatch.setenv("NO_COLOR", "1")
-    cli.main(["nonsense"])
+    main.main(["nonsense"])
     assert "\x1b" not in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith(f"fyre {fyre.__version__} · python 3.")

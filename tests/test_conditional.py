@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fyre import conditional
 from fyre.errors import TryAgainError
-from fyre.forge import Forge
+from fyre.github import etag_cache
+from fyre.github.client import Forge
 
 
 @dataclass
@@ -49,7 +49,9 @@ def listing() -> Iterator[Listing]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            body = json.dumps(state.page(urlsplit(self.path).query)).encode() if state.bodies else b""
+            body = (
+                json.dumps(state.page(urlsplit(self.path).query)).encode() if state.bodies else b""
+            )
             tag = f'W/"{hashlib.sha256(self.headers["Authorization"].encode() + body).hexdigest()}"'
             same = self.headers["If-None-Match"] == tag
             state.free += same
@@ -107,7 +109,7 @@ def test_another_token_is_told_everything_anew(listing: Listing) -> None:
 
 
 def test_what_is_kept_is_bounded(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conditional, "KEPT_MAX", 2)
+    monkeypatch.setattr(etag_cache, "KEPT_MAX", 2)
     listing.names = names(350)
     forge = Forge(listing.url, lambda: listing.token)
     for _ in range(2):

@@ -9,11 +9,11 @@ import jsonschema
 import pytest
 import yaml
 
-from fyre import config as configs
-from fyre.commands import serve
-from fyre.config import Config
+from fyre.apps import config as configs
+from fyre.apps.config import Config
+from fyre.apps.derived_keys import derived, kept_in
+from fyre.cli.commands import serve
 from fyre.errors import UserError
-from fyre.ownsecrets import derived, kept_in
 from tests.apps import pem, private_key
 
 SECRET = "hunter2-and-longer"
@@ -21,7 +21,9 @@ GOOD = {"url": "https://fyre.example.org"}
 ENV = {"FYRE_TOKEN": "github_pat_x", "FYRE_WEBHOOK_SECRET": SECRET}
 
 
-def load(tmp_path: Path, text: str | None = None, env: dict[str, str] | None = None, **options: str) -> Config:
+def load(
+    tmp_path: Path, text: str | None = None, env: dict[str, str] | None = None, **options: str
+) -> Config:
     path = None
     if text is not None:
         path = tmp_path / "fyre.yaml"
@@ -41,7 +43,10 @@ def test_options_go_before_the_environment_and_that_before_the_file(tmp_path: Pa
     text = "url: https://file\njobs: 1\nsweepEvery: 1m\nlogFormat: json\n"
     env = {**ENV, "FYRE_JOBS": "2", "FYRE_SWEEP_EVERY": "2m", "FYRE_STATE": ""}
     config = load(tmp_path, text, env, sweepEvery="3m")
-    told = {key: (config.get(key), config.said[key].origin) for key in ("url", "jobs", "sweepEvery", "state")}
+    told = {
+        key: (config.get(key), config.said[key].origin)
+        for key in ("url", "jobs", "sweepEvery", "state")
+    }
     assert told == {
         "url": ("https://file", f"{tmp_path}/fyre.yaml line 1"),
         "jobs": (2, "FYRE_JOBS"),
@@ -63,7 +68,10 @@ def test_options_go_before_the_environment_and_that_before_the_file(tmp_path: Pa
 )
 def test_the_api_is_where_each_kind_of_github_has_it(tmp_path: Path, forge: str, api: str) -> None:
     assert load(tmp_path, **GOOD, forge=forge).api == api
-    assert load(tmp_path, **GOOD, forge=forge, api="http://127.0.0.1:1/api/").api == "http://127.0.0.1:1/api"
+    assert (
+        load(tmp_path, **GOOD, forge=forge, api="http://127.0.0.1:1/api/").api
+        == "http://127.0.0.1:1/api"
+    )
 
 
 def test_every_key_is_in_the_schema_a_variable_and_an_option(tmp_path: Path) -> None:
@@ -77,37 +85,89 @@ def test_every_key_is_in_the_schema_a_variable_and_an_option(tmp_path: Path) -> 
         assert set(one) & {"type", "enum"}
     assert set(configs.SECRETS) <= set(properties)
     # Kubernetes sets FYRE_PORT, FYRE_SERVICE_HOST, FYRE_RELAY_PORT … for Services of these names.
-    assert not [key for key in properties if "_SERVICE_" in configs.variable(key) or "_PORT" in configs.variable(key)]
+    assert not [
+        key
+        for key in properties
+        if "_SERVICE_" in configs.variable(key) or "_PORT" in configs.variable(key)
+    ]
 
 
 BAD_FILES = [
     ("jobs: many\n", "fyre.yaml line 1: jobs: 'many' is not of type 'integer'", "at least 1"),
     ("\njobs: 0\n", "fyre.yaml line 2: jobs: 0 is less than the minimum of 1", "at least 1"),
-    ("sweepevery: 5m\n", "fyre.yaml line 1: sweepevery: unknown key 'sweepevery'", "did you mean sweepEvery?"),
+    (
+        "sweepevery: 5m\n",
+        "fyre.yaml line 1: sweepevery: unknown key 'sweepevery'",
+        "did you mean sweepEvery?",
+    ),
     (f"token: {SECRET}\n", "fyre.yaml line 1: token: unknown key 'token'", "did you mean"),
-    (f"webhookSecret: {SECRET}\n", "fyre.yaml line 1: webhookSecret: unknown key", "did you mean webhookSecretFile?"),
-    ("url: fyre.example.org\n", "fyre.yaml line 1: url: 'fyre.example.org' is not taken", "https://fyre.example.org"),
+    (
+        f"webhookSecret: {SECRET}\n",
+        "fyre.yaml line 1: webhookSecret: unknown key",
+        "did you mean webhookSecretFile?",
+    ),
+    (
+        "url: fyre.example.org\n",
+        "fyre.yaml line 1: url: 'fyre.example.org' is not taken",
+        "https://fyre.example.org",
+    ),
     ("url: https://a.example/?x\n", "url: 'https://a.example/?x' is not taken", "the address"),
-    ("engine: slurm\n", "engine: 'slurm' is not one of ['local', 'kubernetes']", "local or kubernetes"),
+    (
+        "engine: slurm\n",
+        "engine: 'slurm' is not one of ['local', 'kubernetes']",
+        "local or kubernetes",
+    ),
     ("poll: maybe\n", "poll: 'maybe' is not of type 'boolean'", "true where the forge can't reach"),
     ("listen: 8020\n", "listen: 8020 is not of type 'string'", "HOST:PORT"),
     ("listen: nowhere\n", "listen: 'nowhere' is not taken", "HOST:PORT"),
     ("listen: 0.0.0.0:70000\n", "listen: '0.0.0.0:70000' has no such port", "HOST:PORT"),
     ("sweepEvery: 90\n", "sweepEvery: 90 is not of type 'string'", "such as 5m"),
-    ("sweepEvery: soon\n", "fyre.yaml line 1: sweepEvery: 'soon' is not a duration", "write it like 90s"),
+    (
+        "sweepEvery: soon\n",
+        "fyre.yaml line 1: sweepEvery: 'soon' is not a duration",
+        "write it like 90s",
+    ),
     ("sweepEvery: 5s\n", "sweepEvery: '5s' is too often", "at least 10s"),
-    ("backfill: 8d\n", "backfill: '8d' is longer than the policy's history, 7d", "at most the policy's history"),
+    (
+        "backfill: 8d\n",
+        "backfill: '8d' is longer than the policy's history, 7d",
+        "at most the policy's history",
+    ),
     ("kubeconfig: /k\n", "kubeconfig: '/k' is nothing for engine local", "of the cluster"),
-    ("engine: kubernetes\njobs: 2\n", "line 2: jobs: 2 is nothing for engine kubernetes", "local engine"),
-    ("engine: kubernetes\n", "policy is not set, and engine kubernetes needs one", "--policy or FYRE_POLICY"),
-    ("policy: /nowhere.yaml\n", "the policy can't be read: /nowhere.yaml: No such file", "policy.example.yaml"),
+    (
+        "engine: kubernetes\njobs: 2\n",
+        "line 2: jobs: 2 is nothing for engine kubernetes",
+        "local engine",
+    ),
+    (
+        "engine: kubernetes\n",
+        "policy is not set, and engine kubernetes needs one",
+        "--policy or FYRE_POLICY",
+    ),
+    (
+        "policy: /nowhere.yaml\n",
+        "the policy can't be read: /nowhere.yaml: No such file",
+        "policy.example.yaml",
+    ),
     ("logLevel: chatty\n", "logLevel: 'chatty' is not one of", "debug, info"),
-    ("- jobs\n", "fyre.yaml line 1: ['jobs'] is not of type 'object'", "also an environment variable"),
+    (
+        "- jobs\n",
+        "fyre.yaml line 1: ['jobs'] is not of type 'object'",
+        "also an environment variable",
+    ),
     ("jobs: [\n", "fyre.yaml line 3: not YAML", "indentation"),
-    ("checkoutImage: not an image\n", "line 1: checkoutImage: 'not an image' is not an image", "git and sh"),
+    (
+        "checkoutImage: not an image\n",
+        "line 1: checkoutImage: 'not an image' is not an image",
+        "git and sh",
+    ),
     ('state: "a\\0b"\n', "fyre.yaml line 1: state: it has a NUL in it", "take it out"),
     ("appId: x\n", "appId: 'x' is not of type 'integer'", "a number"),
-    ("appId: 7\n", "a token (FYRE_TOKEN) and an App (fyre.yaml line 1) are two credentials", "one of them"),
+    (
+        "appId: 7\n",
+        "a token (FYRE_TOKEN) and an App (fyre.yaml line 1) are two credentials",
+        "one of them",
+    ),
 ]
 
 
@@ -130,7 +190,10 @@ def test_a_mistake_in_the_file_names_line_key_value_and_what_is_allowed(
         ({"FYRE_POLL": "maybe"}, "FYRE_POLL: poll: 'maybe' is not taken"),
         ({"FYRE_URL": "ftp://x"}, "FYRE_URL: url: 'ftp://x' is not taken"),
         ({"FYRE_BACKFILL": "8d"}, "FYRE_BACKFILL: backfill: '8d' is longer"),
-        ({"FYRE_RELAY_URL": "http://x"}, "FYRE_RELAY_URL: relayUrl: 'http://x' is nothing for engine local"),
+        (
+            {"FYRE_RELAY_URL": "http://x"},
+            "FYRE_RELAY_URL: relayUrl: 'http://x' is nothing for engine local",
+        ),
         ({"FYRE_TOKEN": ""}, "there is no credential for the forge"),
         ({"FYRE_TOKEN": "two words"}, "FYRE_TOKEN: the forge's token has blanks in it"),
         (
@@ -139,24 +202,38 @@ def test_a_mistake_in_the_file_names_line_key_value_and_what_is_allowed(
         ),
         ({"FYRE_TOKEN": "  "}, "FYRE_TOKEN: the forge's token is empty"),
         ({"FYRE_TOKEN_FILE": "/t"}, "FYRE_TOKEN and FYRE_TOKEN_FILE are two of the forge's token"),
-        ({"FYRE_WEBHOOK_SECRET": ""}, "there is no webhook secret, and unsigned deliveries are never taken"),
-        ({"FYRE_APP_PRIVATE_KEY": SECRET}, "a token (FYRE_TOKEN) and an App (FYRE_APP_PRIVATE_KEY) are two"),
+        (
+            {"FYRE_WEBHOOK_SECRET": ""},
+            "there is no webhook secret, and unsigned deliveries are never taken",
+        ),
+        (
+            {"FYRE_APP_PRIVATE_KEY": SECRET},
+            "a token (FYRE_TOKEN) and an App (FYRE_APP_PRIVATE_KEY) are two",
+        ),
         ({"FYRE_TOKEN": "", "FYRE_APP_ID": "7"}, "FYRE_APP_ID: appId: 7 needs appPrivateKeyFile"),
-        ({"FYRE_TOKEN": "", "FYRE_APP_PRIVATE_KEY": SECRET}, "appId is not set, and there is a private key"),
+        (
+            {"FYRE_TOKEN": "", "FYRE_APP_PRIVATE_KEY": SECRET},
+            "appId is not set, and there is a private key",
+        ),
         (
             {"FYRE_TOKEN": "", "FYRE_APP_PRIVATE_KEY": SECRET, "FYRE_APP_ID": "7"},
             "the App's private key is no RSA private key",
         ),
     ],
 )
-def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, env: dict[str, str], message: str) -> None:
+def test_a_mistake_in_the_environment_names_the_variable(
+    tmp_path: Path, env: dict[str, str], message: str
+) -> None:
     assert message in refused(tmp_path, None, ENV | env, **GOOD)[0]
 
 
 def test_a_mistake_in_an_option_names_it(tmp_path: Path) -> None:
     assert refused(tmp_path, **GOOD, jobs="x")[0] == "--jobs: jobs: 'x' is not taken"
     assert refused(tmp_path)[0] == "url is not set"
-    assert refused(tmp_path, **GOOD, logFormat="xml")[0] == "--log-format: logFormat: 'xml' is not taken"
+    assert (
+        refused(tmp_path, **GOOD, logFormat="xml")[0]
+        == "--log-format: logFormat: 'xml' is not taken"
+    )
 
 
 def test_a_token_where_a_file_is_named_is_not_shown(tmp_path: Path) -> None:
@@ -167,14 +244,18 @@ def test_a_token_where_a_file_is_named_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the configuration can't be read: .*nowhere.yaml: No such file"):
+    with pytest.raises(
+        UserError, match=r"the configuration can't be read: .*nowhere.yaml: No such file"
+    ):
         configs.load(tmp_path / "nowhere.yaml", ENV, {})
     (tmp_path / "bad.yaml").write_bytes(b"\xff")
     with pytest.raises(UserError, match=r"bad.yaml is not UTF-8"):
         configs.load(tmp_path / "bad.yaml", ENV, {})
 
 
-def test_a_secret_that_is_replaced_in_its_file_holds_at_once_and_two_lines_are_two(tmp_path: Path) -> None:
+def test_a_secret_that_is_replaced_in_its_file_holds_at_once_and_two_lines_are_two(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "secret"
     path.write_text("old\n")
     config = load(tmp_path, None, {"FYRE_TOKEN": "t"}, **GOOD, webhookSecretFile=str(path))
@@ -204,7 +285,9 @@ def test_check_config_says_what_would_be_used_and_no_secret(
     for key, value in ENV.items():
         monkeypatch.setenv(key, value)
     (tmp_path / "fyre.yaml").write_text("url: https://fyre.example.org\n")
-    assert serve.main(["--check-config", "--config", str(tmp_path / "fyre.yaml"), "--jobs", "3"]) == 0
+    assert (
+        serve.main(["--check-config", "--config", str(tmp_path / "fyre.yaml"), "--jobs", "3"]) == 0
+    )
     said = capsys.readouterr().out
     assert f'url: "https://fyre.example.org"  # {tmp_path}/fyre.yaml line 1\n' in said
     assert "jobs: 3  # --jobs\n" in said
@@ -226,7 +309,11 @@ def test_unknown_options_are_wrong_usage() -> None:
 
 def test_what_the_readme_shows_is_taken() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    shown = readme.partition("## For a team, on GitHub")[2].partition("```yaml\n")[2].partition("```")[0]
+    shown = (
+        readme.partition("## For a team, on GitHub")[2]
+        .partition("```yaml\n")[2]
+        .partition("```")[0]
+    )
     jsonschema.validate(yaml.safe_load(shown), configs.schema())
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from fyre import ident, jobsummary
-from fyre.embedded.notes import Notes
-from fyre.embedded.rest import ApiError
-from fyre.wiring import Up
+from fyre.apps import actions_summary
+from fyre.apps.up import Up
+from fyre.local_forge.api.rest import ApiError
+from fyre.local_forge.storage.notes import Notes
+from fyre.message import fyre_ids
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
 from tests.waiting import until
@@ -69,7 +70,9 @@ class Runner:
 
     def does(self, env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fyre", "dispatch", "--jobs", "2", *options]
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, check=False, timeout=120
+        )
 
     def outputs(self) -> dict[str, str]:
         lines = (self.folder / "output").read_text().splitlines()
@@ -77,7 +80,9 @@ class Runner:
 
 
 @pytest.fixture
-def runner(start_up: Callable[[], Up], repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+def runner(
+    start_up: Callable[[], Up], repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Runner:
     """A forge whose webhooks nobody hears: the workflow is all there is."""
     up = start_up()
     monkeypatch.setattr(up.receiver, "_deal_with", lambda _: None)
@@ -97,11 +102,16 @@ def pushed(runner: Runner, *trailers: str) -> tuple[str, str]:
 
 
 def test_a_push_is_run_reported_and_summed_up(runner: Runner) -> None:
-    sha, before = pushed(runner, "Fyre-Run: echo hello; git rev-parse HEAD", "Fyre-Run: exit 3", "Fyre-Name: bad")
+    sha, before = pushed(
+        runner, "Fyre-Run: echo hello; git rev-parse HEAD", "Fyre-Run: exit 3", "Fyre-Name: bad"
+    )
     done = runner.step(sha, before)
     assert done.returncode == 1, done.stderr
     newest = {one["context"]: one for one in runner.person.statuses(sha)}
-    assert {name: one["state"] for name, one in newest.items()} == {"fyre/run": "success", "fyre/bad": "failure"}
+    assert {name: one["state"] for name, one in newest.items()} == {
+        "fyre/run": "success",
+        "fyre/bad": "failure",
+    }
     assert newest["fyre/run"]["target_url"].endswith(f"/{NAME}/actions/runs/77")
     assert f"hello\n{sha}\n" in done.stdout
     assert runner.outputs()["outcome"] == "failure"
@@ -120,12 +130,16 @@ def test_asked_again_it_runs_nothing_again(runner: Runner) -> None:
 
 
 def test_what_a_command_prints_is_no_command_of_the_runners(runner: Runner) -> None:
-    sha, before = pushed(runner, "Fyre-Run: echo '::set-output name=x::y'; echo '::stop-commands::z'", "Fyre-Name: a")
+    sha, before = pushed(
+        runner, "Fyre-Run: echo '::set-output name=x::y'; echo '::stop-commands::z'", "Fyre-Name: a"
+    )
     lines = runner.step(sha, before).stdout.splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith("::stop-commands::"))
     word = lines[begin].removeprefix("::stop-commands::")
     end = lines.index(f"::{word}::")
-    spoken = [n for n, line in enumerate(lines) if "::set-output" in line or line == "::stop-commands::z"]
+    spoken = [
+        n for n, line in enumerate(lines) if "::set-output" in line or line == "::stop-commands::z"
+    ]
     assert len(word) == 32
     assert spoken
     assert all(begin < n < end for n in spoken)
@@ -133,7 +147,11 @@ def test_what_a_command_prints_is_no_command_of_the_runners(runner: Runner) -> N
 
 def test_no_token_is_left_to_the_command(runner: Runner) -> None:
     sha, before = pushed(runner, "Fyre-Run: env; cat .git/config; git config --list")
-    secrets = {"FYRE_APP_PRIVATE_KEY": "pem of ours", "FYRE_KEY": "key of ours", "FYRE_WEBHOOK_SECRET": "word of ours"}
+    secrets = {
+        "FYRE_APP_PRIVATE_KEY": "pem of ours",
+        "FYRE_KEY": "key of ours",
+        "FYRE_WEBHOOK_SECRET": "word of ours",
+    }
     done = runner.step(sha, before, **secrets, ACTIONS_ID_TOKEN_REQUEST_TOKEN="token of ours")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FYRE_SHA=" in done.stdout
@@ -143,9 +161,17 @@ def test_no_token_is_left_to_the_command(runner: Runner) -> None:
 
 
 def test_no_command_is_given_the_files_in_which_a_runner_takes_commands(runner: Runner) -> None:
-    sha, before = pushed(runner, "Fyre-Run: env", 'Fyre-Run: echo outcome=fine >>"${GITHUB_OUTPUT:-/dev/null}"')
-    done = runner.step(sha, before, GITHUB_ENV=f"{runner.folder}/env", GITHUB_PATH=f"{runner.folder}/path")
-    assert not [name for name in ("ENV", "OUTPUT", "PATH", "STEP_SUMMARY") if f"GITHUB_{name}=" in done.stdout]
+    sha, before = pushed(
+        runner, "Fyre-Run: env", 'Fyre-Run: echo outcome=fine >>"${GITHUB_OUTPUT:-/dev/null}"'
+    )
+    done = runner.step(
+        sha, before, GITHUB_ENV=f"{runner.folder}/env", GITHUB_PATH=f"{runner.folder}/path"
+    )
+    assert not [
+        name
+        for name in ("ENV", "OUTPUT", "PATH", "STEP_SUMMARY")
+        if f"GITHUB_{name}=" in done.stdout
+    ]
     assert "outcome=fine" not in (runner.folder / "output").read_text()
 
 
@@ -159,7 +185,11 @@ def test_nothing_asked_is_no_failure(runner: Runner) -> None:
     ("trailers", "said", "times"),
     [
         (("Fyre-Run: exit 3",), "run: exit 3", 2),
-        (("Fyre-Run: true", "Fyre-Tiemout: 2h"), "run: not launched: line 4: unknown trailer Fyre-Tiemout", 1),
+        (
+            ("Fyre-Run: true", "Fyre-Tiemout: 2h"),
+            "run: not launched: line 4: unknown trailer Fyre-Tiemout",
+            1,
+        ),
     ],
 )
 def test_a_job_is_no_better_than_what_stands_on_the_commit_also_when_it_is_run_again(
@@ -191,8 +221,10 @@ def test_what_ran_is_reported_also_where_the_forge_answers_no_more(
     assert "hello\n" in done.stdout
 
 
-def test_a_commit_that_was_refused_and_shares_an_outcome_now_is_as_good_as_that(runner: Runner, tmp_path: Path) -> None:
-    first, before = pushed(runner, "Fyre-Run: true", f"Fyre-Id: {(minted := ident.mint())}")
+def test_a_commit_that_was_refused_and_shares_an_outcome_now_is_as_good_as_that(
+    runner: Runner, tmp_path: Path
+) -> None:
+    first, before = pushed(runner, "Fyre-Run: true", f"Fyre-Id: {(minted := fyre_ids.mint())}")
     second, _ = pushed(runner, "Fyre-Run: true", f"Fyre-Id: {minted}")
     env = runner.env(runner.event(second, before, commits=[{"id": first}, {"id": second}]))
     (tmp_path / "policy.yaml").write_text("refs: [release/*]\n")
@@ -206,7 +238,9 @@ def test_a_commit_that_was_refused_and_shares_an_outcome_now_is_as_good_as_that(
 def test_what_another_job_runs_is_not_said_to_be_lost(runner: Runner, tmp_path: Path) -> None:
     sha, before = pushed(runner, f"Fyre-Run: until [ -e {tmp_path}/go ]; do sleep 0.05; done")
     env = runner.env(runner.event(sha, before), GITHUB_RUN_ID="76")
-    with subprocess.Popen([sys.executable, "-m", "fyre", "dispatch"], env=env, stdout=subprocess.DEVNULL) as other:
+    with subprocess.Popen(
+        [sys.executable, "-m", "fyre", "dispatch"], env=env, stdout=subprocess.DEVNULL
+    ) as other:
         until(lambda: runner.person.statuses(sha))
         done = runner.step(sha, before)
         (tmp_path / "go").touch()
@@ -216,7 +250,10 @@ def test_what_another_job_runs_is_not_said_to_be_lost(runner: Runner, tmp_path: 
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("GITHUB_TOKEN", "GITHUB_TOKEN is not set"), ("GITHUB_EVENT_PATH", "GITHUB_EVENT_PATH is not set")],
+    [
+        ("GITHUB_TOKEN", "GITHUB_TOKEN is not set"),
+        ("GITHUB_EVENT_PATH", "GITHUB_EVENT_PATH is not set"),
+    ],
 )
 def test_a_missing_variable_is_named(runner: Runner, name: str, said: str) -> None:
     sha, before = pushed(runner, "Fyre-Run: true")
@@ -225,7 +262,9 @@ def test_a_missing_variable_is_named(runner: Runner, name: str, said: str) -> No
 
 
 def test_the_summary_shows_what_people_wrote_as_text() -> None:
-    text = jobsummary._code("a|b`c` <img src=x> @team & more\nline ![seen](//eve.example/x.png) *this* \\*that")
+    text = actions_summary._code(
+        "a|b`c` <img src=x> @team & more\nline ![seen](//eve.example/x.png) *this* \\*that"
+    )
     assert "<img" not in text
     assert not set("|`@[*\\\n") & set(text)
 

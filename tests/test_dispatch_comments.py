@@ -28,7 +28,9 @@ def step(runner: Runner, event: str, body: str, **more: object) -> subprocess.Co
     return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_a_command_in_a_pull_request_is_carried_out_answered_and_not_by_the_jobs_re_run(runner: Runner) -> None:
+def test_a_command_in_a_pull_request_is_carried_out_answered_and_not_by_the_jobs_re_run(
+    runner: Runner,
+) -> None:
     person = runner.person
     person.git("checkout", "-q", "-b", "topic")
     sha = person.commit()

@@ -11,10 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fyre.errors import TryAgainError, UserError
-from fyre.failures import DeniedError, FullError, HiddenError, LimitedError, NotFoundError, StrangerError
-from fyre.forge import Forge
-from fyre.run import Repository
-from fyre.status import Status
+from fyre.github.client import Forge
+from fyre.github.errors import (
+    DeniedError,
+    FullError,
+    HiddenError,
+    LimitedError,
+    NotFoundError,
+    StrangerError,
+)
+from fyre.runs.commit_status import Status
+from fyre.runs.run import Repository
 
 SHA = "a" * 40
 TOKEN = "ghs_s3cret"
@@ -93,7 +100,11 @@ LIMITED = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
 def test_a_refused_write_is_sorted_and_sent_once(
     broken: Broken, status: int, headers: dict[str, str], message: str, error: type[Exception]
 ) -> None:
-    broken.status, broken.headers, broken.body = status, headers, json.dumps({"message": message}).encode()
+    broken.status, broken.headers, broken.body = (
+        status,
+        headers,
+        json.dumps({"message": message}).encode(),
+    )
     with pytest.raises(error) as caught:
         broken.forge().post(broken.repository(), SHA, Status("fyre/run", "success", "exit 0"))
     assert type(caught.value) is error
@@ -124,4 +135,6 @@ def test_garbage_is_worth_another_try(broken: Broken, body: bytes) -> None:
 
 def test_a_forge_that_is_not_there() -> None:
     with pytest.raises(TryAgainError, match="can't be reached"):
-        Forge("http://127.0.0.1:9", lambda: TOKEN).post(Repository("", 1, "a/b"), SHA, Status("c", "success", "d"))
+        Forge("http://127.0.0.1:9", lambda: TOKEN).post(
+            Repository("", 1, "a/b"), SHA, Status("c", "success", "d")
+        )

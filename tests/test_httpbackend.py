@@ -11,11 +11,11 @@ import uvloop
 from starlette.requests import Request
 from starlette.types import Message
 
-from fyre import git, httpbackend
+from fyre.git import git_command, http_backend
 
 
 async def answer() -> bytes:
-    child = await httpbackend.spawned(git.clean_env())
+    child = await http_backend.spawned(git_command.clean_env())
     said = await child.stdout.read()
     await child.end()
     child.close()
@@ -29,7 +29,11 @@ def test_loops_of_several_threads_have_children_at_once() -> None:
         return await asyncio.gather(*[answer() for _ in range(10)])
 
     with ThreadPoolExecutor(4) as threads:
-        said = [one for loop in [threads.submit(uvloop.run, many()) for _ in range(4)] for one in loop.result()]
+        said = [
+            one
+            for loop in [threads.submit(uvloop.run, many()) for _ in range(4)]
+            for one in loop.result()
+        ]
     assert len(said) == 40
     assert all(one.startswith(b"Status: ") for one in said)
 
@@ -37,7 +41,7 @@ def test_loops_of_several_threads_have_children_at_once() -> None:
 @pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
 def test_a_child_that_ended_leaves_nothing_behind(run) -> None:
     async def gone() -> tuple[int | None, list[int]]:
-        child = await httpbackend.spawned(git.clean_env())
+        child = await http_backend.spawned(git_command.clean_env())
         sockets = [writer.get_extra_info("socket") for writer in (child.stdin, child._reading)]
         await child.end()
         child.close()
@@ -49,10 +53,12 @@ def test_a_child_that_ended_leaves_nothing_behind(run) -> None:
     assert numbers == [-1, -1]
 
 
-def test_a_child_that_is_busy_ends_with_its_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said, children, real = [], [], httpbackend.spawned
+def test_a_child_that_is_busy_ends_with_its_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, children, real = [], [], http_backend.spawned
 
-    async def spawned(environment: dict[str, str]) -> httpbackend.Child:
+    async def spawned(environment: dict[str, str]) -> http_backend.Child:
         children.append(await real(environment))
         return children[-1]
 
@@ -67,14 +73,16 @@ def test_a_child_that_is_busy_ends_with_its_loop(tmp_path: Path, monkeypatch: py
         scope = {"type": "http", "method": "POST", "path": "/git-upload-pack", "query_string": b"",
                  "headers": [(b"content-type", b"application/x-git-upload-pack-request")]}  # fmt: skip
         request = Request(scope, receive)
-        exchange = httpbackend.Exchange(request, send)
-        task = asyncio.create_task(exchange.run(httpbackend.environment(request, tmp_path, "git-upload-pack")))
+        exchange = http_backend.Exchange(request, send)
+        task = asyncio.create_task(
+            exchange.run(http_backend.environment(request, tmp_path, "git-upload-pack"))
+        )
         while not said:
             await asyncio.sleep(0.01)
         assert not task.done()
 
-    git.run("init", "-q", "--bare", str(tmp_path))
-    monkeypatch.setattr(httpbackend, "spawned", spawned)
+    git_command.run("init", "-q", "--bare", str(tmp_path))
+    monkeypatch.setattr(http_backend, "spawned", spawned)
     uvloop.run(begun())
     assert said == ["http.response.start"]
     assert [child.process.returncode is not None for child in children] == [True]

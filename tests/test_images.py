@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import images, units
-from fyre.images import Reference
+from fyre.message import image_reference, notation
+from fyre.message.image_reference import Reference
 
 DIGEST = "sha256:" + "9f3c1a2b" * 8
 OTHER = "sha256:" + "0" * 64
@@ -27,31 +27,38 @@ OTHER = "sha256:" + "0" * 64
         ("GPU/train", "GPU", "train", "latest"),
     ],
 )
-def test_a_reference_is_read_as_container_engines_read_it(text: str, host: str, path: str, tag: str) -> None:
-    assert images.parse(text) == Reference(host, path, tag)
-    held = images.parse(f"{text}@{DIGEST}")
+def test_a_reference_is_read_as_container_engines_read_it(
+    text: str, host: str, path: str, tag: str
+) -> None:
+    assert image_reference.parse(text) == Reference(host, path, tag)
+    held = image_reference.parse(f"{text}@{DIGEST}")
     assert (held.repository, held.digest) == (f"{host}/{path}", DIGEST)
 
 
 WORD = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
-HOSTS = st.sampled_from(["", "docker.io/", "ghcr.io/", "localhost/", "localhost:5000/", "10.0.0.1:80/"])
+HOSTS = st.sampled_from(
+    ["", "docker.io/", "ghcr.io/", "localhost/", "localhost:5000/", "10.0.0.1:80/"]
+)
 TAGS = st.one_of(st.just(""), st.from_regex(r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}", fullmatch=True))
 
 
 @given(HOSTS, st.lists(WORD, min_size=1, max_size=3), TAGS)
 def test_what_is_read_can_be_written_and_read_again(host: str, words: list[str], tag: str) -> None:
-    image = units.image(host + "/".join(words) + tag)
-    read = images.parse(image)
-    assert images.parse(f"{read.repository}:{read.tag}") == read
-    held = images.pinned(image, f"{read.repository}@{DIGEST}")
-    assert held == units.image(f"{image}@{DIGEST}")
-    assert images.parse(held).repository == read.repository
-    assert images.pinned(held, f"{read.repository}@{OTHER}") == held
+    image = notation.image(host + "/".join(words) + tag)
+    read = image_reference.parse(image)
+    assert image_reference.parse(f"{read.repository}:{read.tag}") == read
+    held = image_reference.pinned(image, f"{read.repository}@{DIGEST}")
+    assert held == notation.image(f"{image}@{DIGEST}")
+    assert image_reference.parse(held).repository == read.repository
+    assert image_reference.pinned(held, f"{read.repository}@{OTHER}") == held
 
 
 @pytest.mark.parametrize("prefix", ["", "docker-pullable://"])
 def test_a_tag_is_held_at_what_ran(prefix: str) -> None:
-    assert images.pinned("python:3.12", f"{prefix}docker.io/library/python@{DIGEST}") == f"python:3.12@{DIGEST}"
+    assert (
+        image_reference.pinned("python:3.12", f"{prefix}docker.io/library/python@{DIGEST}")
+        == f"python:3.12@{DIGEST}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,9 +67,13 @@ def test_a_tag_is_held_at_what_ran(prefix: str) -> None:
      "docker.io/library/python@sha256:9f3c"],
 )  # fmt: skip
 def test_what_can_not_be_pulled_again_leaves_the_tag(image_id: str) -> None:
-    assert images.pinned("python:3.12", image_id) == "python:3.12"
+    assert image_reference.pinned("python:3.12", image_id) == "python:3.12"
 
 
 def test_a_digest_is_found_in_whatever_the_kubelet_says() -> None:
-    assert images.digest(f"docker-pullable://python@{DIGEST}") == images.digest(DIGEST) == DIGEST
-    assert images.digest("python:3.12") == images.digest("") == ""
+    assert (
+        image_reference.digest(f"docker-pullable://python@{DIGEST}")
+        == image_reference.digest(DIGEST)
+        == DIGEST
+    )
+    assert image_reference.digest("python:3.12") == image_reference.digest("") == ""

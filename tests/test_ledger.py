@@ -9,18 +9,20 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from fyre import debts, ledger, pacing, wiring
+from fyre.apps import up
 from fyre.backoff import Backoff
-from fyre.embedded import statuses
-from fyre.embedded.ceilings import Ceiled
 from fyre.errors import TryAgainError, UserError
-from fyre.failures import DeniedError
-from fyre.ledger import Ledger
-from fyre.pacing import Ceilings, Pace, Told
-from fyre.policy import Policy
-from fyre.posted_states import posted_states
-from fyre.run import Record, Repository
-from fyre.status import Status
+from fyre.github import rate_limit
+from fyre.github.errors import DeniedError
+from fyre.github.rate_limit import Ceilings, Pace, Told
+from fyre.local_forge.api import status_api
+from fyre.local_forge.rate_limits import Ceiled
+from fyre.reporter import pending_writes, status_reporter
+from fyre.reporter.status_reporter import Ledger
+from fyre.runs.commit_status import Status
+from fyre.runs.policy import Policy
+from fyre.runs.posted_states import posted_states
+from fyre.runs.run import Record, Repository
 from tests.receiver.conftest import Person, person
 from tests.waiting import until
 
@@ -43,7 +45,7 @@ def confirmed(person: Person, sha: str) -> Record:
 
 def test_nothing_is_owed_once_the_end_is_posted(person: Person) -> None:
     sha = person.run("true")
-    assert debts.owed(confirmed(person, sha), "http://page") == []
+    assert pending_writes.owed(confirmed(person, sha), "http://page") == []
 
 
 @contextmanager
@@ -76,7 +78,9 @@ def test_what_never_got_there_is_posted(person: Person) -> None:
     assert person.final(sha)["state"] == "success"
 
 
-def test_a_post_without_an_answer_is_not_made_twice(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_post_without_an_answer_is_not_made_twice(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forge = person.up.receiver.executor.forge
     post = forge.post
 
@@ -85,13 +89,15 @@ def test_a_post_without_an_answer_is_not_made_twice(person: Person, monkeypatch:
         raise TryAgainError("the connection broke off")
 
     monkeypatch.setattr(forge, "post", unanswered)
-    monkeypatch.setattr(ledger, "BACKOFF", Backoff(0.01, 0.02))
+    monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.01, 0.02))
     sha = person.run("sleep 0.3")
     confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["pending", "success"]
 
 
-@pytest.mark.parametrize("failure", [TryAgainError("HTTP 502"), DeniedError("HTTP 401"), RuntimeError("a bug")])
+@pytest.mark.parametrize(
+    "failure", [TryAgainError("HTTP 502"), DeniedError("HTTP 401"), RuntimeError("a bug")]
+)
 def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
     person: Person, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
@@ -105,8 +111,8 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
         return post(*words)  # type: ignore[arg-type] # whatever the ledger gave
 
     monkeypatch.setattr(forge, "post", sometimes)
-    monkeypatch.setattr(ledger, "BACKOFF", Backoff(0.01, 0.02))
-    monkeypatch.setattr(ledger, "MENDED", Backoff(0.01, 0.02))
+    monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.01, 0.02))
+    monkeypatch.setattr(status_reporter, "MENDED", Backoff(0.01, 0.02))
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
     assert len(failures) == 3
@@ -132,20 +138,22 @@ def ceiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ceilings], list[Ceiled]
 
     def below(ceilings: Ceilings, **more: object) -> list[Ceiled]:
         made: list[Ceiled] = []
-        whole = wiring.Starlette
+        whole = up.Starlette
 
         def starlette(**parts: object) -> Ceiled:
             made.append(Ceiled(whole(**parts), ceilings=ceilings, **more))
             return made[0]
 
-        monkeypatch.setattr(wiring, "Starlette", starlette)
+        monkeypatch.setattr(up, "Starlette", starlette)
         return made
 
     return below
 
 
 @pytest.fixture
-def low_person(request: pytest.FixtureRequest, ceiled: Callable[..., list[Ceiled]]) -> tuple[Person, Ceiled]:
+def low_person(
+    request: pytest.FixtureRequest, ceiled: Callable[..., list[Ceiled]]
+) -> tuple[Person, Ceiled]:
     """A person on a forge with small ceilings, or with what the test asks for."""
     made = ceiled(**getattr(request, "param", {"ceilings": SMALL}))
     return request.getfixturevalue("person"), made[0]
@@ -155,10 +163,14 @@ def ends(person: Person, count: int) -> None:
     """A push of so many runs, each of which ends as it should."""
     shas = [person.commit(f"Fyre-Run: exit {number % 2}") for number in range(count)]
     person.push()
-    assert [person.final(sha)["state"] for sha in shas] == ["failure" if n % 2 else "success" for n in range(count)]
+    assert [person.final(sha)["state"] for sha in shas] == [
+        "failure" if n % 2 else "success" for n in range(count)
+    ]
 
 
-def test_below_ceilings_every_end_is_told_and_nothing_refused(low_person: tuple[Person, Ceiled]) -> None:
+def test_below_ceilings_every_end_is_told_and_nothing_refused(
+    low_person: tuple[Person, Ceiled],
+) -> None:
     person, ceiled = low_person
     person.up.receiver.executor.ledger.turns.pace = Pace(SMALL)
     ends(person, 18)
@@ -168,10 +180,12 @@ def test_below_ceilings_every_end_is_told_and_nothing_refused(low_person: tuple[
 
 @pytest.mark.parametrize("low_person", [{"ceilings": SMALL, "says_when": False}], indirect=True)
 def test_what_a_ceiling_refused_is_told_later(
-    low_person: tuple[Person, Ceiled], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    low_person: tuple[Person, Ceiled],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     person, ceiled = low_person
-    monkeypatch.setattr(pacing, "BARE", 0.2)
+    monkeypatch.setattr(rate_limit, "BARE", 0.2)
     person.up.receiver.executor.ledger.turns.pace = Pace(SMALL)
     ceiled.writes.append(time.time() + 3600)  # somebody else's, for which there is no room for long
     sha = person.run("true")
@@ -194,20 +208,25 @@ def test_reads_do_not_wait_for_a_writer_that_does(person: Person) -> None:
 
 def test_a_full_context_is_given_up_with_a_line(person: Person, monkeypatch: pytest.MonkeyPatch,
                                                 caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
-    monkeypatch.setattr(statuses, "EACH_MAX", 1)
+    monkeypatch.setattr(status_api, "EACH_MAX", 1)
     sha = person.run("sleep 0.2")
     record = confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["pending"]
-    assert debts.owed(record, "") == []
-    assert f"given up: posting fyre/run on {sha} of ada/lab: the forge takes no more than 1,000" in caplog.text
+    assert pending_writes.owed(record, "") == []
+    assert (
+        f"given up: posting fyre/run on {sha} of ada/lab: the forge takes no more than 1,000"
+        in caplog.text
+    )
 
 
 def test_it_is_said_before_a_context_is_full(person: Person, monkeypatch: pytest.MonkeyPatch,
                                              caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
-    monkeypatch.setattr(debts, "CROWDED", 2)
+    monkeypatch.setattr(pending_writes, "CROWDED", 2)
     sha = person.run("sleep 0.2")
     confirmed(person, sha)
-    assert [one["state"] for one in person.statuses(sha)] == ["success"], "what is not final is left out"
+    assert [one["state"] for one in person.statuses(sha)] == ["success"], (
+        "what is not final is left out"
+    )
     assert f"fyre/run on {sha} may soon be full" in caplog.text
 
 

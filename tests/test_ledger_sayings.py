@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
-from fyre.debts import Saying
 from fyre.errors import TryAgainError
-from fyre.failures import DeniedError
-from fyre.pacing import Pace
+from fyre.github.errors import DeniedError
+from fyre.github.rate_limit import Pace
+from fyre.reporter.pending_writes import Saying
 from tests.receiver.conftest import Person, person
 from tests.test_ledger import SMALL, Ceiled, ceiled, ends, low_person
 from tests.waiting import until
@@ -34,7 +34,9 @@ def test_answers_and_ends_keep_the_ceilings_together(low_person: tuple[Person, C
     assert not ceiled.refused
 
 
-def test_what_may_pass_is_said_later_and_what_may_not_never(person: Person, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_may_pass_is_said_later_and_what_may_not_never(
+    person: Person, caplog: pytest.LogCaptureFixture
+) -> None:
     book, tries = person.up.receiver.executor.ledger, []
 
     def fails(error: Exception, times: int) -> Callable[[], None]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fyre import lookalikes, trailers
+from fyre.message import near_misses, trailers
 from tests import trailers_generator
 from tests.conftest import git
 
@@ -39,13 +39,23 @@ SCISSORS = "# ------------------------ >8 ------------------------"
             "the last paragraph mixes prose and trailers: line 3 'indented' is not a trailer",
         ),
         (
-            "Train\n\na\nb\nc\nd\nFyre-Run: e\n(cherry picked from commit 1)\n".replace("d\n", "d\nf\ng\nh\n"),
+            "Train\n\na\nb\nc\nd\nFyre-Run: e\n(cherry picked from commit 1)\n".replace(
+                "d\n", "d\nf\ng\nh\n"
+            ),
             10,
             "the last paragraph mixes prose and trailers: line 3 'a' is not a trailer",
         ),
         ("Train\n\nFyre_Run: echo hi\n", 3, "an underscore is not allowed in a trailer's key"),
-        ("Train\n\nFyre_Run: echo hi\n\nProse.\n", 3, "an underscore is not allowed in a trailer's key"),
-        ("Train\n\nprose\nfyre_run: a\nSigned-off-by: A\n", 4, "an underscore is not allowed in a trailer's key"),
+        (
+            "Train\n\nFyre_Run: echo hi\n\nProse.\n",
+            3,
+            "an underscore is not allowed in a trailer's key",
+        ),
+        (
+            "Train\n\nprose\nfyre_run: a\nSigned-off-by: A\n",
+            4,
+            "an underscore is not allowed in a trailer's key",
+        ),
         ("Train\n\nfyre run: echo hi\n", 3, "a space is not allowed in a trailer's key"),
         (
             "Train\n\nFyre-Run: a\n  Fyre-Name: b\n",
@@ -54,9 +64,11 @@ SCISSORS = "# ------------------------ >8 ------------------------"
         ),
     ],
 )
-def test_what_looks_like_a_trailer_is_found_with_its_reason(message: str, line: int, why: str) -> None:
-    assert [(one.line, one.why) for one in lookalikes.find(message)] == [(line, why)]
-    assert message.split("\n")[line - 1] == lookalikes.find(message)[0].text
+def test_what_looks_like_a_trailer_is_found_with_its_reason(
+    message: str, line: int, why: str
+) -> None:
+    assert [(one.line, one.why) for one in near_misses.find(message)] == [(line, why)]
+    assert message.split("\n")[line - 1] == near_misses.find(message)[0].text
 
 
 @pytest.mark.parametrize(
@@ -81,8 +93,8 @@ def test_what_looks_like_a_trailer_is_found_with_its_reason(message: str, line: 
     ],
 )
 def test_talk_about_trailers_is_left_alone(message: str) -> None:
-    assert lookalikes.find(message) == ()
-    assert lookalikes.mend(message) == message
+    assert near_misses.find(message) == ()
+    assert near_misses.mend(message) == message
 
 
 @pytest.mark.parametrize(
@@ -94,7 +106,10 @@ def test_talk_about_trailers_is_left_alone(message: str) -> None:
         ),
         ("Train\nFyre-Run: a", "Train\n\nFyre-Run: a\n"),
         ("Train\n\nOne\nfyre-run: a\ntwo.\n", "Train\n\nOne\ntwo.\n\nFyre-Run: a\n"),
-        ("Train\n\nthanks\nFyre-Run: a\nReviewed-by: B\n", "Train\n\nthanks\nReviewed-by: B\n\nFyre-Run: a\n"),
+        (
+            "Train\n\nthanks\nFyre-Run: a\nReviewed-by: B\n",
+            "Train\n\nthanks\nReviewed-by: B\n\nFyre-Run: a\n",
+        ),
         ("Train\n\nFyre_Run: a\nReviewed-by: B\n", "Train\n\nFyre-Run: a\nReviewed-by: B\n"),
         ("Train\n\nReviewed-by: B\nFyre Run: a\n", "Train\n\nReviewed-by: B\nFyre-Run: a\n"),
         ("Train\n\nFyre-Run: a\n  Fyre-Name: b\n", "Train\n\nFyre-Run: a\nFyre-Name: b\n"),
@@ -103,7 +118,10 @@ def test_talk_about_trailers_is_left_alone(message: str) -> None:
             "Train\n\nFyre-Run: a\n\n  prose\nSigned-off-by: A\n",
             "Train\n\n  prose\nFyre-Run: a\nSigned-off-by: A\n",
         ),
-        ("Train\n\nFyre-Run:\n  python x\n\nProse.\n", "Train\n\nProse.\n\nFyre-Run:\n  python x\n"),
+        (
+            "Train\n\nFyre-Run:\n  python x\n\nProse.\n",
+            "Train\n\nProse.\n\nFyre-Run:\n  python x\n",
+        ),
         ("Train\r\n\r\nFyre-Run: a\r\n\r\nProse.\r\n", "Train\r\n\r\nProse.\r\n\nFyre-Run: a\n"),
         ("Conflicts:\nFyre-Run: a\n\n\tpath", "Conflicts:\n\nFyre-Run: a\n\nConflicts:\n\tpath"),
         ("Fyre-Run: a\n\nTrain the model\n", "Train the model\n\nFyre-Run: a\n"),
@@ -116,7 +134,7 @@ def test_talk_about_trailers_is_left_alone(message: str) -> None:
     ],
 )
 def test_mending_moves_lines_to_the_end_in_their_order(message: str, mended: str) -> None:
-    assert lookalikes.mend(message) == mended
+    assert near_misses.mend(message) == mended
 
 
 LINE = st.sampled_from(
@@ -127,22 +145,26 @@ LINE = st.sampled_from(
      "#Fyre-Run: k", "Conflicts:", "\tpath", SCISSORS, "Fyre-Run: l\0Fyre-Run: m"]
 )  # fmt: skip
 MESSAGE = st.builds(
-    lambda lines, end: "\n".join(lines) + end, st.lists(LINE, max_size=14), st.sampled_from(["", "\n", "\n\n"])
+    lambda lines, end: "\n".join(lines) + end,
+    st.lists(LINE, max_size=14),
+    st.sampled_from(["", "\n", "\n\n"]),
 )
 
 
 @settings(max_examples=1500, deadline=None, derandomize=True)
 @given(MESSAGE)
 def test_what_is_mended_is_seen_by_git_and_nothing_is_lost(message: str) -> None:
-    found = lookalikes.find(message)
-    mended = lookalikes.mend(message)
-    assert lookalikes.find(mended) == ()
-    assert lookalikes.mend(mended) == mended
+    found = near_misses.find(message)
+    mended = near_misses.mend(message)
+    assert near_misses.find(mended) == ()
+    assert near_misses.mend(mended) == mended
     if not found:
         assert mended == message
         return
     words = [one.text.partition(":")[2].split() for one in found]
-    seen = [one.value.split() for one in trailers.parse(mended) if one.key.lower().startswith("fyre-")]
+    seen = [
+        one.value.split() for one in trailers.parse(mended) if one.key.lower().startswith("fyre-")
+    ]
     assert len(seen) >= len(found)
     assert _in_order(words, seen), "each lookalike is a trailer now, in the same order"
     assert sorted(_untouched(message)) == sorted(_untouched(mended))
@@ -156,25 +178,40 @@ def _in_order(words: list[list[str]], seen: list[list[str]]) -> bool:
 
 def _untouched(message: str) -> list[str]:
     """The lines that mending has no business with."""
-    keep = ("Subject", "prose", "*", ">", "(", "Signed", "Reviewed", "#", "\x0c", "    ", "\tpath", "  folded")
+    keep = (
+        "Subject",
+        "prose",
+        "*",
+        ">",
+        "(",
+        "Signed",
+        "Reviewed",
+        "#",
+        "\x0c",
+        "    ",
+        "\tpath",
+        "  folded",
+    )
     return [line for line in message.split("\n") if line.startswith(keep)]
 
 
 def test_a_megabyte_of_lookalikes_is_found_and_mended() -> None:
     message = "S\n\n" + "Fyre_Run: a\n" * 50_000 + "\nprose\n"
-    assert len(lookalikes.find(message)) == 50_000
-    assert len(trailers.parse(lookalikes.mend(message))) == 50_000
+    assert len(near_misses.find(message)) == 50_000
+    assert len(trailers.parse(near_misses.mend(message))) == 50_000
 
 
 def test_comments_are_stripped_as_git_strips_them() -> None:
     rng = random.Random(5)
     for message in trailers_generator.messages(60, seed=5):
-        if SCISSORS in message or "\0" in message:  # stripspace knows no scissors, and git commit no NUL
+        if (
+            SCISSORS in message or "\0" in message
+        ):  # stripspace knows no scissors, and git commit no NUL
             continue
         char = rng.choice("#;")
         command = ["git", "-c", f"core.commentChar={char}", "stripspace", "--strip-comments"]
         done = subprocess.run(command, input=message.encode(), capture_output=True, check=True)
-        assert lookalikes.strip_comments(message, char) == done.stdout.decode(), message
+        assert near_misses.strip_comments(message, char) == done.stdout.decode(), message
 
 
 @pytest.mark.parametrize(
@@ -187,13 +224,17 @@ def test_comments_are_stripped_as_git_strips_them() -> None:
         f"\n\nS\n\nK: v\n{SCISSORS}\n{SCISSORS}\n",
     ],
 )
-def test_the_scissors_cut_where_git_commit_cuts(message: str, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scissors_cut_where_git_commit_cuts(
+    message: str, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (repo / "message").write_text(message)
     monkeypatch.setenv("GIT_EDITOR", "cp message")  # a person types this
     git("commit", "-q", "-v", "--allow-empty", cwd=repo)
-    stored = subprocess.run(["git", "cat-file", "commit", "HEAD"], cwd=repo, capture_output=True, check=True).stdout
-    assert lookalikes.strip_comments(message) == stored.decode().partition("\n\n")[2]
+    stored = subprocess.run(
+        ["git", "cat-file", "commit", "HEAD"], cwd=repo, capture_output=True, check=True
+    ).stdout
+    assert near_misses.strip_comments(message) == stored.decode().partition("\n\n")[2]
 
 
 def test_nothing_is_left_of_a_message_below_the_scissors() -> None:
-    assert lookalikes.strip_comments(f"{SCISSORS}\nS\n") == ""
+    assert near_misses.strip_comments(f"{SCISSORS}\nS\n") == ""

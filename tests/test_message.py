@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import lookalikes, message, trailers
 from fyre.errors import UserError
+from fyre.message import compose, near_misses, trailers
 
 
 @pytest.mark.parametrize(
@@ -17,28 +17,39 @@ from fyre.errors import UserError
         ([""], ""),
     ],
 )
-def test_one_word_is_verbatim_and_several_keep_their_quoting(words: list[str], command: str) -> None:
-    assert message.command_of(words) == command
+def test_one_word_is_verbatim_and_several_keep_their_quoting(
+    words: list[str], command: str
+) -> None:
+    assert compose.command_of(words) == command
 
 
 def test_a_minted_subject_says_what_runs_in_72_characters() -> None:
-    assert message.subject(["python  train.py"]) == "Run: python train.py"
-    assert message.subject(["make", "make test"]) == "Run 2 commands: make, make test"
-    assert message.subject(["x" * 100]) == "Run: " + "x" * 66 + "…"
+    assert compose.subject(["python  train.py"]) == "Run: python train.py"
+    assert compose.subject(["make", "make test"]) == "Run 2 commands: make, make test"
+    assert compose.subject(["x" * 100]) == "Run: " + "x" * 66 + "…"
 
 
 def test_trailers_go_below_those_that_are_there_and_else_into_a_paragraph_of_their_own() -> None:
     pairs = [("Fyre-Run", " true ")]
-    assert message.append("Subject", pairs) == "Subject\n\nFyre-Run: true\n"
-    assert message.append("Fix: it\n", pairs) == "Fix: it\n\nFyre-Run: true\n"
-    assert message.append("Subject\n\nWhy: so it is\n\n", pairs) == "Subject\n\nWhy: so it is\nFyre-Run: true\n"
-    assert message.append("Subject\n\nSome prose.\n", pairs) == "Subject\n\nSome prose.\n\nFyre-Run: true\n"
+    assert compose.append("Subject", pairs) == "Subject\n\nFyre-Run: true\n"
+    assert compose.append("Fix: it\n", pairs) == "Fix: it\n\nFyre-Run: true\n"
+    assert (
+        compose.append("Subject\n\nWhy: so it is\n\n", pairs)
+        == "Subject\n\nWhy: so it is\nFyre-Run: true\n"
+    )
+    assert (
+        compose.append("Subject\n\nSome prose.\n", pairs)
+        == "Subject\n\nSome prose.\n\nFyre-Run: true\n"
+    )
 
 
 def test_trailers_are_taken_away_with_what_is_folded_under_them() -> None:
     text = "Subject\r\n\r\nFyre-Run: a\r\n  b\r\nReviewed-by: B\r\nFyre-Id: X\r\n"
-    assert message.without(text, lambda key: key.startswith("fyre-")) == "Subject\r\n\r\nReviewed-by: B\r\n"
-    assert message.without(text, lambda key: False) == text
+    assert (
+        compose.without(text, lambda key: key.startswith("fyre-"))
+        == "Subject\r\n\r\nReviewed-by: B\r\n"
+    )
+    assert compose.without(text, lambda key: False) == text
 
 
 @pytest.mark.parametrize(
@@ -54,27 +65,27 @@ def test_trailers_are_taken_away_with_what_is_folded_under_them() -> None:
 def test_a_command_that_a_trailer_cannot_hold_is_refused(value: str, says: str) -> None:
     pairs = [("Fyre-Run", value)]
     with pytest.raises(UserError, match=says) as refused:
-        message.verify(message.append("Subject", pairs), pairs)
+        compose.verify(compose.append("Subject", pairs), pairs)
     assert refused.value.hint
 
 
 def test_white_space_at_the_ends_of_a_value_is_not_lost_silently() -> None:
     pairs = [("Fyre-Run", "true"), ("Fyre-Env", "SEPARATOR= ")]
     with pytest.raises(UserError, match="Fyre-Env can't be kept"):
-        message.verify(message.append("Subject", pairs), pairs)
+        compose.verify(compose.append("Subject", pairs), pairs)
 
 
 def test_a_line_that_only_looks_like_a_trailer_is_refused() -> None:
     with pytest.raises(UserError, match="would not run"):
-        lookalikes.refuse("Subject\n\nFyre-Run: true\n\nand some prose\n")
+        near_misses.refuse("Subject\n\nFyre-Run: true\n\nand some prose\n")
 
 
 @given(st.text(min_size=1))
 def test_what_verify_lets_through_is_what_runs(command: str) -> None:
     pairs = [("Fyre-Run", command), ("Fyre-Name", "x")]
-    text = message.append("Subject", pairs)
+    text = compose.append("Subject", pairs)
     try:
-        found = message.verify(text, pairs)
+        found = compose.verify(text, pairs)
     except UserError:
         return
     assert [spec.command for spec in found.runs] == [command.strip()]

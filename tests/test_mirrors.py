@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fyre import asked
-from fyre.failures import NotFoundError
-from fyre.mirrors import Mirrors, parse_commit
-from fyre.run import Repository
+from fyre.git.commit_reader import Mirrors, parse_commit
+from fyre.github.errors import NotFoundError
+from fyre.message import request
+from fyre.runs.run import Repository
 from tests.conftest import git
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
@@ -85,14 +85,14 @@ def test_a_message_is_read_as_its_commit_says(
     repo: Path, mirrors: Mirrors, message: bytes, headers: tuple[str, ...], command: str
 ) -> None:
     commit = mirrors.commit(REPOSITORY, store(repo, message, *headers))
-    (spec,) = asked.read(commit.message).runs
+    (spec,) = request.read(commit.message).runs
     assert spec.command == command
     os.fsencode(spec.command)  # whatever the bytes were, they reach the shell as they were
 
 
 def test_a_megabyte_line_is_a_problem_and_no_crash(repo: Path, mirrors: Mirrors) -> None:
     commit = mirrors.commit(REPOSITORY, store(repo, b"S\n\nFyre-Run: " + b"x" * 1_000_000))
-    (problem,) = asked.read(commit.message).problems
+    (problem,) = request.read(commit.message).problems
     assert "the command is 1,000,000 bytes long" in problem.message
 
 

@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from fyre import pacing
-from fyre.pacing import Ceilings, Pace, Told
+from fyre.github import rate_limit
+from fyre.github.rate_limit import Ceilings, Pace, Told
 
 NOW = 1_767_323_045.0
 DATE = "Fri, 02 Jan 2026 03:04:05 GMT"
@@ -17,7 +17,9 @@ COUNTED = Pace(counted=True)
 SECONDARY = "You have exceeded a secondary rate limit"
 
 
-def written(pace: Pace, count: int, leaving: int | None = None, now: float = 0.0) -> tuple[Pace, list[float]]:
+def written(
+    pace: Pace, count: int, leaving: int | None = None, now: float = 0.0
+) -> tuple[Pace, list[float]]:
     """So many writes, each as early as it may go."""
     times = []
     for _ in range(count):
@@ -34,15 +36,19 @@ def most_within(times: list[float], span: float) -> int:
 def test_a_forge_that_counts_nothing_has_no_pace() -> None:
     pace, times = written(Pace(), 1000)
     assert set(times) == {0.0}
-    assert pace.heard(0.0, pacing.read(201, {"Date": DATE}, "", NOW)).next_at() == -math.inf
+    assert pace.heard(0.0, rate_limit.read(201, {"Date": DATE}, "", NOW)).next_at() == -math.inf
 
 
 def test_an_answer_that_names_a_limit_sets_the_pace() -> None:
-    pace = Pace().wrote(5.0).heard(5.0, pacing.read(201, {"X-RateLimit-Limit": "5000"}, "", NOW))
+    pace = (
+        Pace().wrote(5.0).heard(5.0, rate_limit.read(201, {"X-RateLimit-Limit": "5000"}, "", NOW))
+    )
     assert 6.0 < pace.next_at() < 6.1
 
 
-@pytest.mark.parametrize("ceilings", [Ceilings(), Ceilings(0.2), Ceilings(0.0, ((7, 3.0), (20, 50.0)))])
+@pytest.mark.parametrize(
+    "ceilings", [Ceilings(), Ceilings(0.2), Ceilings(0.0, ((7, 3.0), (20, 50.0)))]
+)
 def test_no_window_ever_holds_more_than_it_may(ceilings: Ceilings) -> None:
     pick = random.Random(4)
     pace, times, now = Pace(ceilings, counted=True), [], 0.0
@@ -55,7 +61,9 @@ def test_no_window_ever_holds_more_than_it_may(ceilings: Ceilings) -> None:
     assert len(pace.sent) <= ceilings.windows[-1][0] + 1
 
 
-def test_five_hundred_go_at_a_second_each_and_the_next_waits_for_the_first_to_be_an_hour_old() -> None:
+def test_five_hundred_go_at_a_second_each_and_the_next_waits_for_the_first_to_be_an_hour_old() -> (
+    None
+):
     _, times = written(COUNTED, 501)
     assert times[499] < 530
     assert 3600 < times[500] < 3601
@@ -87,21 +95,31 @@ def test_what_can_be_done_without_leaves_room_for_what_can_not() -> None:
         (403, {"X-RateLimit-Remaining": "0"}, "", 60),
     ],
 )  # fmt: skip
-def test_a_refusal_is_waited_out(status: int, headers: dict[str, str], message: str, wait: float) -> None:
-    told = pacing.read(status, headers, message, NOW)
+def test_a_refusal_is_waited_out(
+    status: int, headers: dict[str, str], message: str, wait: float
+) -> None:
+    told = rate_limit.read(status, headers, message, NOW)
     assert told.refused
     assert COUNTED.heard(1000.0, told).next_at() == pytest.approx(1000 + wait, abs=0.1)
 
 
 @pytest.mark.parametrize(
-    ("status", "headers"), [(403, {}), (401, {}), (422, {}), (404, {}), (403, {"X-RateLimit-Remaining": "12"})]
+    ("status", "headers"),
+    [(403, {}), (401, {}), (422, {}), (404, {}), (403, {"X-RateLimit-Remaining": "12"})],
 )
 def test_a_missing_right_is_no_limit(status: int, headers: dict[str, str]) -> None:
-    assert not pacing.read(status, headers, "Resource not accessible by integration", NOW).refused
+    assert not rate_limit.read(
+        status, headers, "Resource not accessible by integration", NOW
+    ).refused
 
 
 def test_clocks_that_disagree_do_not_matter() -> None:
-    told = pacing.read(403, {"Date": DATE, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{NOW:.0f}"}, "", 0.0)
+    told = rate_limit.read(
+        403,
+        {"Date": DATE, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{NOW:.0f}"},
+        "",
+        0.0,
+    )
     assert told.reset == 1
 
 
@@ -127,7 +145,9 @@ def test_after_the_primary_limit_writes_go_as_before() -> None:
 
 
 @pytest.mark.parametrize(("leaving", "room"), [(None, 100), (0, 75), (25, 75), (90, 10)])
-def test_what_can_be_done_without_leaves_a_quarter_of_the_longest_window(leaving: int | None, room: int) -> None:
+def test_what_can_be_done_without_leaves_a_quarter_of_the_longest_window(
+    leaving: int | None, room: int
+) -> None:
     times = written(Pace(Ceilings(0.0, ((100, 50.0),)), counted=True), room + 1, leaving)[1]
     assert times[room - 1] < 10
     assert times[room] > 50

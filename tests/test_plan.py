@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fyre import asked, git, ident, plan, repofile, status
-from fyre.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded
-from fyre.mirrors import Mirrors
-from fyre.plan import (
+from fyre.git import git_command
+from fyre.git.commit_reader import Mirrors
+from fyre.message import fyre_ids, request
+from fyre.runs import commit_status, plan, repo_config
+from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded
+from fyre.runs.commit_status import Status
+from fyre.runs.plan import (
     Action,
     CommitEvent,
     Decision,
@@ -22,12 +25,11 @@ from fyre.plan import (
     ReuseOutcome,
     StatusesNeeded,
 )
-from fyre.policy import DAY, Policy
-from fyre.repofile import BadFileError, Defaults
-from fyre.run import Commit, Record, Repository
-from fyre.state import State
-from fyre.status import Status
-from fyre.trigger import Trigger, TriggerKind
+from fyre.runs.policy import DAY, Policy
+from fyre.runs.repo_config import BadFileError, Defaults
+from fyre.runs.run import Commit, Record, Repository
+from fyre.runs.state import State
+from fyre.runs.trigger import Trigger, TriggerKind
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
 
@@ -45,14 +47,16 @@ class World:
     asked: list[tuple[AuthFact, str]] = field(default_factory=list)
 
     def git(self, *args: str, **env: str) -> str:
-        return git.out(*args, cwd=self.repo, env=env or None)
+        return git_command.out(*args, cwd=self.repo, env=env or None)
 
-    def commit(self, command: str = "make", fyre_id: str | None = None, change: str = "x", **env: str) -> str:
+    def commit(
+        self, command: str = "make", fyre_id: str | None = None, change: str = "x", **env: str
+    ) -> str:
         """A commit that changes a file and asks for a run; ``fyre_id`` "" leaves the Id out."""
         path = self.repo / "code"
         path.write_text((path.read_text() if path.exists() else "") + change + "\n")
         self.git("add", "code")
-        minted = ident.mint(self.now) if fyre_id is None else fyre_id
+        minted = fyre_ids.mint(self.now) if fyre_id is None else fyre_id
         trailers = f"Fyre-Run: {command}\n" + (f"Fyre-Id: {minted}\n" if minted else "")
         self.git("commit", "-q", "-m", f"Change {change}\n\n{trailers}", **env)
         return self.head()
@@ -61,7 +65,12 @@ class World:
         return self.git("rev-parse", "HEAD")
 
     def push(
-        self, *shas: str, ref: str = "refs/heads/main", actor: str = "ada", over: str = "", tip: str = ""
+        self,
+        *shas: str,
+        ref: str = "refs/heads/main",
+        actor: str = "ada",
+        over: str = "",
+        tip: str = "",
     ) -> list[str]:
         """What hearing of these commits does: the actions taken, as words, in order."""
         return [word for sha in shas for word in self._commit(sha, ref, actor, over, tip or sha)]
@@ -70,7 +79,7 @@ class World:
         commit = self.mirrors.commit(REPOSITORY, sha)
         trigger = Trigger(TriggerKind.PUSH, actor, ref, tip)
         quota = Denied(over) if over else Allowed()
-        event = CommitEvent(REPOSITORY, commit, trigger, asked.read(commit.message), quota=quota)
+        event = CommitEvent(REPOSITORY, commit, trigger, request.read(commit.message), quota=quota)
         fyre_id = event.request.fyre_id
         here = tuple(r for r in self.records.values() if r.run.sha == sha)
         same = tuple(r for r in self.records.values() if fyre_id and r.run.fyre_id == fyre_id)
@@ -94,12 +103,12 @@ class World:
                 assert run.key not in self.records, "the same key was launched twice"
                 ended = Record(run, State.SUCCEEDED, 1, self.now, self.now, 0)
                 self.records[run.key] = ended
-                self.ledger[run.sha, run.context] = status.of(ended)
+                self.ledger[run.sha, run.context] = commit_status.of(ended)
                 return f"launch {run.name}"
             case ReuseOutcome(key, sha):
                 record = self.records[key]
                 self.records[key] = replace(record, carried=(*record.carried, sha))
-                self.ledger[sha, record.run.context] = status.of(record, carried=True)
+                self.ledger[sha, record.run.context] = commit_status.of(record, carried=True)
                 return f"carry {record.run.name}"
             case PostStatus(sha, said):
                 self.ledger[sha, said.context.lower()] = said
@@ -109,14 +118,26 @@ class World:
         """What the forge knows of the people and commits of these stories."""
         match fact:
             case AuthFact.ROLE:
-                return replace(facts, role={"ada": "write", "bob": "write"}.get(event.trigger.actor, "read"))
+                return replace(
+                    facts, role={"ada": "write", "bob": "write"}.get(event.trigger.actor, "read")
+                )
             case AuthFact.TEAM:
                 return replace(facts, team=event.trigger.actor == "ada")
             case AuthFact.BRANCH:
-                below = ("merge-base", "--is-ancestor", event.commit.sha, event.trigger.head_sha or "main")
-                return replace(facts, branch=git.run(*below, cwd=self.repo, check=False).returncode == 0)
+                below = (
+                    "merge-base",
+                    "--is-ancestor",
+                    event.commit.sha,
+                    event.trigger.head_sha or "main",
+                )
+                return replace(
+                    facts,
+                    branch=git_command.run(*below, cwd=self.repo, check=False).returncode == 0,
+                )
             case AuthFact.SIGNATURE:
-                return replace(facts, signature="valid" if "signed" in event.commit.message else "unsigned")
+                return replace(
+                    facts, signature="valid" if "signed" in event.commit.message else "unsigned"
+                )
 
     def green(self, sha: str) -> bool:
         return any(said.state == "success" for (at, _), said in self.ledger.items() if at == sha)
@@ -129,7 +150,9 @@ def world(repo: Path) -> Iterator[World]:
     mirrors.close()
 
 
-def amend(world: World, *, code: str = "", message: str = "", date: str = "2026-01-01T00:00:00") -> str:
+def amend(
+    world: World, *, code: str = "", message: str = "", date: str = "2026-01-01T00:00:00"
+) -> str:
     """``git commit --amend`` without Fyre's hooks, so that the Fyre-Id stays."""
     if code:
         (world.repo / "code").write_text(code)
@@ -213,7 +236,12 @@ def story_rebase_merge_on_an_unmoved_base(w: World) -> list[str]:
     """GitHub's rebase merge rewrites the committer: another SHA, the same tree."""
     words = w.push(w.commit(), ref="refs/heads/topic")
     w.git(
-        "commit", "-q", "--amend", "--no-edit", GIT_COMMITTER_NAME="GitHub", GIT_COMMITTER_DATE="2026-03-03T00:00:00Z"
+        "commit",
+        "-q",
+        "--amend",
+        "--no-edit",
+        GIT_COMMITTER_NAME="GitHub",
+        GIT_COMMITTER_DATE="2026-03-03T00:00:00Z",
     )
     return words + w.push(w.head())
 
@@ -250,22 +278,24 @@ def story_record_gone_while_pending(w: World) -> list[str]:
 def story_copied_id(w: World) -> list[str]:
     first = w.commit()
     words = w.push(first)
-    w.commit(fyre_id=asked.read(w.mirrors.commit(REPOSITORY, first).message).fyre_id, change="evil")
+    w.commit(
+        fyre_id=request.read(w.mirrors.commit(REPOSITORY, first).message).fyre_id, change="evil"
+    )
     words += w.push(w.head())
     assert not w.green(w.head())
     return words
 
 
 def story_clock_ahead(w: World) -> list[str]:
-    return w.push(w.commit(fyre_id=ident.mint(w.now + 3601)))
+    return w.push(w.commit(fyre_id=fyre_ids.mint(w.now + 3601)))
 
 
 def story_clock_a_little_ahead(w: World) -> list[str]:
-    return w.push(w.commit(fyre_id=ident.mint(w.now + 300)))
+    return w.push(w.commit(fyre_id=fyre_ids.mint(w.now + 300)))
 
 
 def story_clock_behind(w: World) -> list[str]:
-    return w.push(w.commit(fyre_id=ident.mint(w.now - 30 * DAY)))
+    return w.push(w.commit(fyre_id=fyre_ids.mint(w.now - 30 * DAY)))
 
 
 def story_ten_days_late(w: World) -> list[str]:
@@ -291,19 +321,31 @@ def story_over_the_cap(w: World) -> list[str]:
 def story_lab(w: World) -> list[str]:
     passing_by = w.commit()
     entry = w.git("rev-parse", "HEAD^{tree}")
-    message = f"Run\n\nFyre-Run: make\nFyre-Id: {ident.mint(w.now)}\nFyre-From: {passing_by}\n"
+    message = f"Run\n\nFyre-Run: make\nFyre-Id: {fyre_ids.mint(w.now)}\nFyre-From: {passing_by}\n"
     sha = w.git("commit-tree", entry, "-p", passing_by, "-m", message)
     return w.push(passing_by, sha, ref="refs/heads/fyre/ada")
 
 
 def story_malformed(w: World) -> list[str]:
-    w.git("commit", "-q", "--allow-empty", "-m", "S\n\nFyre-Run: a\nFyre-Tiemout: 2h\nFyre-Run: b\nFyre-Name: two")
+    w.git(
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "S\n\nFyre-Run: a\nFyre-Tiemout: 2h\nFyre-Run: b\nFyre-Name: two",
+    )
     sha = w.head()
     return w.push(sha) + w.push(sha)
 
 
 def story_same_command_twice(w: World) -> list[str]:
-    w.git("commit", "-q", "--allow-empty", "-m", f"S\n\nFyre-Run: a\nFyre-Run: a\nFyre-Id: {ident.mint(w.now)}")
+    w.git(
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        f"S\n\nFyre-Run: a\nFyre-Run: a\nFyre-Id: {fyre_ids.mint(w.now)}",
+    )
     return w.push(w.head(), w.head())
 
 
@@ -333,24 +375,31 @@ STORIES: list[tuple[Callable[[World], list[str]], list[str]]] = [
     (story_nobody, ["fyre/run error: refused: the forge named nobody"]),
     (story_over_the_cap, ["fyre/run error: refused: too many"]),
     (story_lab, ["launch run"]),
-    (story_malformed, ["fyre/run error: not launched: line 4", "fyre/two error: not launched: line 4"]),
+    (
+        story_malformed,
+        ["fyre/run error: not launched: line 4", "fyre/two error: not launched: line 4"],
+    ),
     (story_same_command_twice, ["launch run", "launch run-2"]),
 ]
 
 
-@pytest.mark.parametrize(("story", "expected"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("story", "expected"), STORIES, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_git_story(world: World, story: Callable[[World], list[str]], expected: list[str]) -> None:
     words = story(world)
-    assert [word.startswith(start) for word, start in zip(words, expected, strict=False)] == [True] * len(expected), (
-        words
-    )
+    assert [word.startswith(start) for word, start in zip(words, expected, strict=False)] == [
+        True
+    ] * len(expected), words
     assert len(words) == len(expected), words
 
 
-def planned(world: World, commit: Commit, policy: Policy, defaults: Defaults | BadFileError) -> Action:
+def planned(
+    world: World, commit: Commit, policy: Policy, defaults: Defaults | BadFileError
+) -> Action:
     """The one thing that is done about a commit that was pushed to main just now."""
     trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", commit.sha)
-    event = CommitEvent(REPOSITORY, commit, trigger, asked.read(commit.message), defaults)
+    event = CommitEvent(REPOSITORY, commit, trigger, request.read(commit.message), defaults)
     decision = plan.plan(event, ObservedState(own_statuses={}), policy, world.now)
     assert isinstance(decision, Decision)
     (action,) = decision.actions
@@ -360,8 +409,8 @@ def planned(world: World, commit: Commit, policy: Policy, defaults: Defaults | B
 def test_a_malformed_file_spoils_every_run_and_quotes_its_line(world: World) -> None:
     sha = world.commit()
     commit = world.mirrors.commit(REPOSITORY, sha)
-    with pytest.raises(repofile.BadFileError) as caught:
-        repofile.read("image: python\ntimeout: soon\n")
+    with pytest.raises(repo_config.BadFileError) as caught:
+        repo_config.read("image: python\ntimeout: soon\n")
     post = planned(world, commit, Policy(), caught.value)
     assert isinstance(post, PostStatus)
     assert "line 2: 'timeout: soon'" in post.status.description
@@ -369,16 +418,23 @@ def test_a_malformed_file_spoils_every_run_and_quotes_its_line(world: World) -> 
 
 def test_defaults_are_settled_into_the_run(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
-    defaults = repofile.read("timeout: 2h\nenv: {A: 1}\nsetup: [uv sync]\nnames: {run: {retries: 2}}\n")
+    defaults = repo_config.read(
+        "timeout: 2h\nenv: {A: 1}\nsetup: [uv sync]\nnames: {run: {retries: 2}}\n"
+    )
     launch = planned(world, commit, Policy(), defaults)
     assert isinstance(launch, Launch)
     spec = launch.run.spec
-    assert (spec.timeout, spec.retries, spec.env, spec.setup) == (7200, 2, (("A", "1"),), ("uv sync",))
+    assert (spec.timeout, spec.retries, spec.env, spec.setup) == (
+        7200,
+        2,
+        (("A", "1"),),
+        ("uv sync",),
+    )
 
 
 def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(world: World) -> None:
     commit = world.mirrors.commit(REPOSITORY, world.commit())
-    defaults = repofile.read("timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n")
+    defaults = repo_config.read("timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n")
     for policy, offence in (
         (Policy(timeout_max=60), "refused: asks for a timeout of 2h, at most 1m"),
         (Policy(profiles={}, images=("python:*",)), "refused: image evil.example.net/x is outside"),

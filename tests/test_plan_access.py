@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fyre.access import AuthFact
-from fyre.policy import Policy
+from fyre.runs.access import AuthFact
+from fyre.runs.policy import Policy
 from tests.test_plan import World, world
 
 __all__ = ["world"]  # a fixture
@@ -15,7 +15,9 @@ CLOSED = Policy(refs=("main",), permission="write")
 
 def test_an_authors_name_is_no_identity(world: World) -> None:
     world.policy = Policy(permission="write")
-    sha = world.commit(GIT_AUTHOR_NAME="ada", GIT_COMMITTER_NAME="ada", GIT_COMMITTER_EMAIL="ada@example.org")
+    sha = world.commit(
+        GIT_AUTHOR_NAME="ada", GIT_COMMITTER_NAME="ada", GIT_COMMITTER_EMAIL="ada@example.org"
+    )
     (refusal,) = world.push(sha, actor="mallory")
     assert refusal == (
         "fyre/run error: refused: mallory has read permission, write is needed · ask an admin of the repository"
@@ -25,7 +27,9 @@ def test_an_authors_name_is_no_identity(world: World) -> None:
 def test_whoever_may_push_it_launches_what_another_wrote(world: World) -> None:
     world.policy = CLOSED
     sha = world.commit(GIT_AUTHOR_NAME="mallory")
-    assert world.push(sha, actor="mallory")[0].startswith("fyre/run error: refused: mallory has read")
+    assert world.push(sha, actor="mallory")[0].startswith(
+        "fyre/run error: refused: mallory has read"
+    )
     assert world.push(sha, actor="mallory") == []  # once is enough
     assert world.push(sha, actor="ada", ref="refs/heads/dev") == []
     assert world.push(sha, actor="ada") == ["launch run"]
@@ -36,7 +40,10 @@ def test_a_branch_that_may_not_launch_and_the_merge_to_one_that_may(world: World
     world.policy = CLOSED
     sha = world.commit()
     (refusal,) = world.push(sha, ref="refs/heads/dev")
-    assert refusal == "fyre/run error: refused: branch dev may not launch, but main · push it to one that may"
+    assert (
+        refusal
+        == "fyre/run error: refused: branch dev may not launch, but main · push it to one that may"
+    )
     assert world.asked == []  # the ref is known without asking
     assert world.push(sha) == ["launch run"]
 
@@ -45,7 +52,9 @@ def test_a_commit_of_a_fork_that_a_push_is_said_to_hold(world: World) -> None:
     tip = world.commit(change="tip")
     world.git("checkout", "-q", "--orphan", "fork")
     foreign = world.commit(change="foreign")
-    assert world.push(foreign, tip=tip) == ["fyre/run error: refused: it is not on main · push it there"]
+    assert world.push(foreign, tip=tip) == [
+        "fyre/run error: refused: it is not on main · push it there"
+    ]
     assert world.push(tip) == ["launch run"]
 
 
@@ -95,6 +104,11 @@ def test_what_was_launched_or_carried_is_not_asked_about_again(world: World) -> 
 
 @pytest.mark.parametrize("name", ["ada/lab", "Ada/Lab"])
 def test_an_override_holds_for_its_repository(world: World, name: str) -> None:
-    world.policy = Policy(overrides=((name, {"permission": "admin", "timeout_max": 60}), ("*", {"timeout_max": 1})))
-    assert "asks for a timeout of 2h, at most 1m" in world.push(world.commit("make\nFyre-Timeout: 2h"))[0]
+    world.policy = Policy(
+        overrides=((name, {"permission": "admin", "timeout_max": 60}), ("*", {"timeout_max": 1}))
+    )
+    assert (
+        "asks for a timeout of 2h, at most 1m"
+        in world.push(world.commit("make\nFyre-Timeout: 2h"))[0]
+    )
     assert "ada has write permission, admin is needed" in world.push(world.commit())[0]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import policy as policies
-from fyre import units
-from fyre.policy import Policy
-from fyre.profiles import Profile
-from fyre.spec import Spec
+from fyre.message import notation
+from fyre.message.spec import Spec
+from fyre.runs import policy as policies
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
 
 POLICY = Policy(
     timeout_max=7200,
@@ -42,7 +42,10 @@ LOCAL = replace(POLICY, profiles=None)
             "image ruby:3 is outside what the policy allows: python:*, ghcr.io/acme/*, *.example.org/*",
         ),
         (Spec("make", secrets=("wandb", "s3-logs")), ""),
-        (Spec("make", secrets=("wandb", "admin")), "secret admin is not allowed in profile default"),
+        (
+            Spec("make", secrets=("wandb", "admin")),
+            "secret admin is not allowed in profile default",
+        ),
         (
             Spec("make", image="python:3", profile="gpu", secrets=("wandb",)),
             "secret wandb is not allowed in profile gpu",
@@ -50,9 +53,18 @@ LOCAL = replace(POLICY, profiles=None)
         (Spec("make", resources=(("cpu", "16"), ("memory", "65536Mi"))), ""),
         (Spec("make", resources=(("cpu", "64"),)), "asks for cpu=64, at most 16"),
         (Spec("make", resources=(("cpu", "16001m"),)), "asks for cpu=16001m, at most 16"),
-        (Spec("make", resources=(("memory", "64.0000000000000000000000000000001Gi"),)), "asks for memory=64.0"),
-        (Spec("make", resources=(("memory", "9" * 100_000),)), "asks for memory=" + "9" * 40 + ", at most 64Gi"),
-        (Spec("make", resources=(("nvidia.com/gpu", "1"),)), "asks for nvidia.com/gpu=1, at most 0"),
+        (
+            Spec("make", resources=(("memory", "64.0000000000000000000000000000001Gi"),)),
+            "asks for memory=64.0",
+        ),
+        (
+            Spec("make", resources=(("memory", "9" * 100_000),)),
+            "asks for memory=" + "9" * 40 + ", at most 64Gi",
+        ),
+        (
+            Spec("make", resources=(("nvidia.com/gpu", "1"),)),
+            "asks for nvidia.com/gpu=1, at most 0",
+        ),
         (Spec("make", resources=(("google.com/tpu", "8"),)), ""),
         (Spec("make", timeout=7200, retries=2), ""),
         (Spec("make", timeout=7201), "asks for a timeout of 2h1s, at most 2h"),
@@ -74,9 +86,14 @@ def test_what_no_cap_names_may_be_closed() -> None:
 
 
 def test_an_engine_without_profiles_bounds_only_what_it_honours() -> None:
-    spec = Spec("make", profile="gpuu", image="ruby", secrets=("admin",), resources=(("cpu", "64"),))
+    spec = Spec(
+        "make", profile="gpuu", image="ruby", secrets=("admin",), resources=(("cpu", "64"),)
+    )
     assert policies.offence(LOCAL, spec) == ""
-    assert policies.offence(LOCAL, replace(spec, timeout=9000)) == "asks for a timeout of 2h30m, at most 2h"
+    assert (
+        policies.offence(LOCAL, replace(spec, timeout=9000))
+        == "asks for a timeout of 2h30m, at most 2h"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +119,7 @@ def test_an_engine_without_profiles_bounds_only_what_it_honours() -> None:
 )
 def test_no_glob_of_images_reaches_across_a_host(glob: str, image: str, *, fits: bool) -> None:
     policy = replace(POLICY, images=(glob,))
-    assert (policies.offence(policy, Spec("make", image=units.image(image))) == "") == fits
+    assert (policies.offence(policy, Spec("make", image=notation.image(image))) == "") == fits
 
 
 @pytest.mark.parametrize(("asked", "settled"), [(None, 1800), (60, 60), (9000, 9000)])
@@ -117,11 +134,15 @@ def test_silence_does_not_escape_the_longest_timeout() -> None:
 
 def test_the_namespace_is_the_profiles_then_the_repositorys_then_the_common_one() -> None:
     policy = Policy(
-        namespace="runs", namespaces={"ada/*": "ada", "*/lab": "labs"}, profiles={"gpu": Profile("gpu", "gpus")}
+        namespace="runs",
+        namespaces={"ada/*": "ada", "*/lab": "labs"},
+        profiles={"gpu": Profile("gpu", "gpus")},
     )
     gpu = policies.profile_of(policy, Spec("make", profile="gpu"))
     plain = policies.profile_of(policy, Spec("make"))
-    assert [policies.namespace_of(policy, name, plain) for name in ("ada/lab", "bob/lab", "bob/x")] == [
+    assert [
+        policies.namespace_of(policy, name, plain) for name in ("ada/lab", "bob/lab", "bob/x")
+    ] == [
         "ada",
         "labs",
         "runs",
@@ -146,7 +167,9 @@ def test_the_namespace_is_the_profiles_then_the_repositorys_then_the_common_one(
         ("acme/[!s]*", "acme/secret", False),
     ],
 )
-def test_no_glob_of_repositories_reaches_across_the_slash(glob: str, repository: str, *, named: bool) -> None:
+def test_no_glob_of_repositories_reaches_across_the_slash(
+    glob: str, repository: str, *, named: bool
+) -> None:
     assert policies.serves(Policy(repositories=(glob,)), repository) == named
     overridden = policies.of(Policy(overrides=((glob, {"permission": "admin"}),)), repository)
     assert overridden.permission == ("admin" if named else "none")
@@ -155,7 +178,9 @@ def test_no_glob_of_repositories_reaches_across_the_slash(glob: str, repository:
 
 
 def test_the_first_override_that_fits_counts() -> None:
-    policy = Policy(runs_at_once=5, overrides=(("a/x*", {"runs_at_once": 1}), ("a/*", {"runs_at_once": 2})))
+    policy = Policy(
+        runs_at_once=5, overrides=(("a/x*", {"runs_at_once": 1}), ("a/*", {"runs_at_once": 2}))
+    )
     assert [policies.of(policy, name).runs_at_once for name in ("a/xy", "a/b", "b/x")] == [1, 2, 5]
 
 
@@ -171,7 +196,9 @@ SUFFIXES = st.sampled_from(["", "m", *"kMGTPE", *(f"{letter}i" for letter in "KM
 def test_quantities_compare_as_kubernetes_own_client_compares_them(one: str, other: str) -> None:
     from kubernetes.utils.quantity import parse_quantity
 
-    assert (units.quantity(one) > units.quantity(other)) == (parse_quantity(one) > parse_quantity(other))
+    assert (notation.quantity(one) > notation.quantity(other)) == (
+        parse_quantity(one) > parse_quantity(other)
+    )
 
 
 def test_how_old_a_commit_may_be_and_how_far_ahead_where_nobody_says() -> None:

@@ -12,45 +12,72 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import policy as policies
-from fyre import policyfile
 from fyre.errors import UserError
-from fyre.policy import Policy
-from fyre.profiles import Checkout, Profile
-from fyre.run import Repository, Run
-from fyre.spec import Spec
+from fyre.message.spec import Spec
+from fyre.runs import policy as policies
+from fyre.runs import policy_file
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Checkout, Profile
+from fyre.runs.run import Repository, Run
 from tests.cluster import access
 
 EXAMPLE = Path(__file__).parents[1] / "deploy" / "policy.example.yaml"
 
 
 def test_the_example_says_what_it_seems_to_say() -> None:
-    policy = policyfile.load(EXAMPLE)
+    policy = policy_file.load(EXAMPLE)
     assert policy.namespaces == {"acme/secret-*": "fyre-secret", "acme/*": "fyre-acme"}
     assert (policy.images, policy.other_resources) == (("python:*", "ghcr.io/acme/*"), False)
-    assert dict(policy.caps) == {"cpu": "64", "memory": "512Gi", "ephemeral-storage": "200Gi", "nvidia.com/gpu": "8"}
+    assert dict(policy.caps) == {
+        "cpu": "64",
+        "memory": "512Gi",
+        "ephemeral-storage": "200Gi",
+        "nvidia.com/gpu": "8",
+    }
     assert (policy.timeout_max, policy.timeout_default, policy.retries_max) == (172800, 43200, 3)
-    assert (policy.runs_per_push, policy.queue_limit, policy.image_grace, policy.history) == (200, 86400, 60, 604800)
+    assert (policy.runs_per_push, policy.queue_limit, policy.image_grace, policy.history) == (
+        200,
+        86400,
+        60,
+        604800,
+    )
     assert (policy.repositories, policy.refs) == (("acme/*",), ("main", "release/*", "fyre/*"))
-    assert (policy.permission, policy.teams, policy.signed) == ("write", ("acme/ml", "acme/infra"), False)
+    assert (policy.permission, policy.teams, policy.signed) == (
+        "write",
+        ("acme/ml", "acme/infra"),
+        False,
+    )
     assert policy.forks is False
-    assert policyfile.read("approvedForks: true").forks is True
+    assert policy_file.read("approvedForks: true").forks is True
     assert (policy.runs_at_once, policy.runs_per_day) == (100, 1000)
     assert policies.of(policy, "acme/lab") == policy
     closed = policies.of(policy, "acme/secret-lab")
-    assert (closed.refs, closed.permission, closed.signed, closed.runs_at_once) == (("main",), "maintain", True, 10)
+    assert (closed.refs, closed.permission, closed.signed, closed.runs_at_once) == (
+        ("main",),
+        "maintain",
+        True,
+        10,
+    )
     assert (closed.teams, closed.runs_per_day) == (policy.teams, policy.runs_per_day)
     gpu = (policy.profiles or {})["gpu"]
-    assert gpu.tolerations == ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
+    assert gpu.tolerations == (
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    )
     assert gpu.volume_mounts == ({"name": "datasets", "mountPath": "/data", "readOnly": True},)
-    assert (gpu.secrets, gpu.secrets_allowed, gpu.pull_secrets) == (("wandb",), ("huggingface", "team-*"), ("ghcr",))
-    assert gpu.checkout == Checkout("alpine/git:v2.49.1", 1, "recursive", lfs=True, sparse=("train", "configs"))
+    assert (gpu.secrets, gpu.secrets_allowed, gpu.pull_secrets) == (
+        ("wandb",),
+        ("huggingface", "team-*"),
+        ("ghcr",),
+    )
+    assert gpu.checkout == Checkout(
+        "alpine/git:v2.49.1", 1, "recursive", lfs=True, sparse=("train", "configs")
+    )
 
 
 def test_the_example_shows_every_key() -> None:
     said = yaml.safe_load(EXAMPLE.read_text())
     profiles = [*said["profiles"].values()]
-    schema = policyfile.schema()
+    schema = policy_file.schema()
     of_profile = schema["$defs"]["profile"]["properties"]
     assert set(said) == set(schema["properties"])
     assert {key for profile in profiles for key in profile} == set(of_profile)
@@ -59,36 +86,47 @@ def test_the_example_shows_every_key() -> None:
 
 
 def test_every_field_of_a_profile_can_be_set_from_the_file() -> None:
-    profiles = (policyfile.load(EXAMPLE).profiles or {}).values()
+    profiles = (policy_file.load(EXAMPLE).profiles or {}).values()
     never = [
         field.name
         for field in dataclasses.fields(Profile)
-        if all(getattr(profile, field.name) == getattr(Profile(), field.name) for profile in profiles)
+        if all(
+            getattr(profile, field.name) == getattr(Profile(), field.name) for profile in profiles
+        )
     ]
     assert never == []
 
 
 def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
-    bounds = policyfile.schema()["$defs"]["bounds"]["properties"]
-    assert set(bounds) == set(policyfile.schema()["properties"]) - {
+    bounds = policy_file.schema()["$defs"]["bounds"]["properties"]
+    assert set(bounds) == set(policy_file.schema()["properties"]) - {
         "profiles", "repositories", "overrides", "namespace", "namespaces", "history", "queueLimit", "imageGrace",
     }  # fmt: skip
-    said = {key: value for key, value in yaml.safe_load(EXAMPLE.read_text()).items() if key in bounds}
-    policy = policyfile.read(yaml.safe_dump({"overrides": {"Acme/*": said}}, sort_keys=False))
-    here = policyfile.load(EXAMPLE)
+    said = {
+        key: value for key, value in yaml.safe_load(EXAMPLE.read_text()).items() if key in bounds
+    }
+    policy = policy_file.read(yaml.safe_dump({"overrides": {"Acme/*": said}}, sort_keys=False))
+    here = policy_file.load(EXAMPLE)
     assert policies.of(policy, "acme/lab") == dataclasses.replace(
-        here, repositories=("*",), profiles={}, namespace="default", namespaces={}, overrides=policy.overrides
+        here,
+        repositories=("*",),
+        profiles={},
+        namespace="default",
+        namespaces={},
+        overrides=policy.overrides,
     )
     assert policies.of(policy, "other/lab") == policy
 
 
 def test_an_empty_file_has_no_profiles_and_the_defaults() -> None:
     for text in ("", "# nothing\n", "{}\n"):
-        assert policyfile.read(text) == Policy(profiles={})
+        assert policy_file.read(text) == Policy(profiles={})
 
 
-def test_values_are_taken_as_written_where_kubernetes_wants_text_and_typed_where_it_does_not() -> None:
-    policy = policyfile.read(
+def test_values_are_taken_as_written_where_kubernetes_wants_text_and_typed_where_it_does_not() -> (
+    None
+):
+    policy = policy_file.read(
         "caps: {cpu: 0.5, nvidia.com/gpu: 0}\n"
         "profiles:\n"
         "  1.10:\n"
@@ -176,9 +214,11 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "says", "hint"), BAD, ids=[says[-40:] for _, says, _ in BAD])
-def test_a_bad_file_names_line_key_value_and_what_is_allowed(text: str, says: str, hint: str) -> None:
+def test_a_bad_file_names_line_key_value_and_what_is_allowed(
+    text: str, says: str, hint: str
+) -> None:
     with pytest.raises(UserError) as caught:
-        policyfile.read(text, "p.yaml")
+        policy_file.read(text, "p.yaml")
     assert caught.value.message.startswith("p.yaml line ")
     assert says in caught.value.message
     assert hint in caught.value.hint
@@ -187,45 +227,75 @@ def test_a_bad_file_names_line_key_value_and_what_is_allowed(text: str, says: st
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
-        policyfile.load(tmp_path / "none.yaml")
+        policy_file.load(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"namespace: caf\xe9\n")
     with pytest.raises(UserError, match="is not UTF-8"):
-        policyfile.load(tmp_path / "latin.yaml")
+        policy_file.load(tmp_path / "latin.yaml")
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(policyfile.schema())
+    jsonschema.Draft202012Validator.check_schema(policy_file.schema())
 
 
 def test_a_policy_is_plain_data_for_the_api_server() -> None:
-    for profile in (policyfile.load(EXAMPLE).profiles or {}).values():
+    for profile in (policy_file.load(EXAMPLE).profiles or {}).values():
         json.dumps(dataclasses.asdict(profile), allow_nan=False)
 
 
 @pytest.mark.cluster
 def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
-    from fyre.engines.kubernetes.api import Api
-    from fyre.engines.kubernetes.manifests import Place, job
+    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.job_manifest import Place, job
 
     if not access.KUBECONFIG:
         pytest.skip(access.WHY_NOT)
     repository = Repository("http://forge/api", 1, "acme/lab")
     api = Api(access.KUBECONFIG)
     with access.Admin().namespace(enforce="privileged") as space:
-        for name, profile in (policyfile.load(EXAMPLE).profiles or {}).items():
-            run = Run(name * 5, repository, "1" * 40, "2" * 40, (), "refs/heads/main", "ada", "run", Spec("make"), "d")
-            made = api.create_job(space, job(run, profile, Place("fyre", space, "alpine/git")), dry_run=True)
+        for name, profile in (policy_file.load(EXAMPLE).profiles or {}).items():
+            run = Run(
+                name * 5,
+                repository,
+                "1" * 40,
+                "2" * 40,
+                (),
+                "refs/heads/main",
+                "ada",
+                "run",
+                Spec("make"),
+                "d",
+            )
+            made = api.create_job(
+                space, job(run, profile, Place("fyre", space, "alpine/git")), dry_run=True
+            )
             pod = made["spec"]["template"]["spec"]
-            assert [pod.get("nodeSelector", {}), pod.get("affinity", {})] == [profile.node_selector, profile.affinity]
-            assert [one for one in pod.get("tolerations", []) if one not in profile.tolerations] == []
+            assert [pod.get("nodeSelector", {}), pod.get("affinity", {})] == [
+                profile.node_selector,
+                profile.affinity,
+            ]
+            assert [
+                one for one in pod.get("tolerations", []) if one not in profile.tolerations
+            ] == []
     api.close()
 
 
 KEYS = st.sampled_from(
-    [*policyfile.schema()["properties"], "a/*", *policyfile.schema()["$defs"]["profile"]["properties"], "x"]
+    [
+        *policy_file.schema()["properties"],
+        "a/*",
+        *policy_file.schema()["$defs"]["profile"]["properties"],
+        "x",
+    ]
 )
 VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-9, 99), st.floats(), st.text(max_size=5), st.sampled_from(["2h"])),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-9, 99),
+        st.floats(),
+        st.text(max_size=5),
+        st.sampled_from(["2h"]),
+    ),
     lambda below: st.one_of(st.lists(below, max_size=2), st.dictionaries(KEYS, below, max_size=3)),
     max_leaves=12,
 )
@@ -234,6 +304,6 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_any_yaml_is_a_policy_or_a_reason(value: object) -> None:
     try:
-        policyfile.read(yaml.safe_dump(value, allow_unicode=True))
+        policy_file.read(yaml.safe_dump(value, allow_unicode=True))
     except UserError as error:
         assert error.message.startswith("policy.yaml line ")

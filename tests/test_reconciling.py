@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre import dispatching, jobsummary, reconciling
-from fyre.debts import Owed
-from fyre.dispatching import Dispatch, Machine, Patience, Workflow
+from fyre.apps import actions_job, actions_reconcile, actions_summary
+from fyre.apps.actions_job import Dispatch, Machine, Patience, Workflow
+from fyre.apps.actions_reconcile import Reconcile
 from fyre.engines.local import LocalEngine
 from fyre.errors import TryAgainError
-from fyre.failures import DeniedError
-from fyre.ledger import Ledger
-from fyre.policy import Policy
-from fyre.posted_states import posted_states
-from fyre.reconciling import Reconcile
-from fyre.run import Record
+from fyre.github.errors import DeniedError
+from fyre.reporter.pending_writes import Owed
+from fyre.reporter.status_reporter import Ledger
+from fyre.runs.policy import Policy
+from fyre.runs.posted_states import posted_states
+from fyre.runs.run import Record
 from tests.receiver.conftest import NAME
 from tests.test_dispatch import Runner, pushed, runner
 from tests.waiting import until
@@ -30,19 +30,24 @@ __all__ = ["runner"]  # a fixture
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciling, "SETTLES", 0.0)
+    monkeypatch.setattr(actions_reconcile, "SETTLES", 0.0)
 
 
 @contextmanager
-def job(runner: Runner, number: int, make: Callable[..., Dispatch], event: Path) -> Iterator[Dispatch]:
+def job(
+    runner: Runner, number: int, make: Callable[..., Dispatch], event: Path
+) -> Iterator[Dispatch]:
     """One job's work, with mirrors of its own; the engine is the one that was there before."""
     flow = Workflow.read(runner.env(event, GITHUB_RUN_ID=str(number)))
-    clones = dispatching.mirrors(flow, runner.folder / f"job-{number}")
+    clones = actions_job.mirrors(flow, runner.folder / f"job-{number}")
     engine = LocalEngine(runner.folder / "engine", git_dir=clones.git_dir, jobs=2)
 
     def kept(key: str) -> bool:
         record = engine.record(key)
-        return record is not None and posted_states(record.reported).get(record.run.sha) == record.state
+        return (
+            record is not None
+            and posted_states(record.reported).get(record.run.sha) == record.state
+        )
 
     work = make(flow, clones, Machine(engine, kept), Policy())
     try:
@@ -54,7 +59,9 @@ def job(runner: Runner, number: int, make: Callable[..., Dispatch], event: Path)
 def launched(runner: Runner, *trailers: str) -> tuple[str, list[Record]]:
     """A push that a job with `wait: false` dealt with."""
     sha, before = pushed(runner, *trailers)
-    with job(runner, 1, lambda *parts: Dispatch(*parts, wait=False), runner.event(sha, before)) as work:
+    with job(
+        runner, 1, lambda *parts: Dispatch(*parts, wait=False), runner.event(sha, before)
+    ) as work:
         return sha, work.run(lambda _: None)
 
 
@@ -68,7 +75,9 @@ def reconciled(runner: Runner, number: int = 2) -> list[Record]:
 
 def said(runner: Runner, sha: str) -> list[tuple[str, str]]:
     """State and job of each status, oldest first."""
-    return [(one["state"], one["target_url"].rpartition("/")[2]) for one in runner.person.statuses(sha)]
+    return [
+        (one["state"], one["target_url"].rpartition("/")[2]) for one in runner.person.statuses(sha)
+    ]
 
 
 def ended(runner: Runner) -> None:
@@ -86,8 +95,8 @@ def waits(runner: Runner) -> str:
 def test_the_end_is_reported_by_the_scheduled_job_and_once(runner: Runner, waits: str) -> None:
     sha, records = launched(runner, waits)
     assert [record.state for record in records] == ["running"]
-    assert jobsummary.outcome(records) == "pending"
-    assert "--reconcile" in jobsummary.summary(records, lambda _: "", "nothing")
+    assert actions_summary.outcome(records) == "pending"
+    assert "--reconcile" in actions_summary.summary(records, lambda _: "", "nothing")
     assert said(runner, sha) == [("pending", "1")]
     assert reconciled(runner) == []
     ended(runner)
@@ -101,21 +110,37 @@ def test_the_end_is_reported_by_the_scheduled_job_and_once(runner: Runner, waits
 def test_what_another_job_that_waits_runs_on_a_cluster_is_not_said_to_be_lost(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LocalEngine, "name", "kubernetes")  # where such a job's instance is its own as well
+    monkeypatch.setattr(
+        LocalEngine, "name", "kubernetes"
+    )  # where such a job's instance is its own as well
     sha, before = pushed(runner, "Fyre-Run: true")
     url = runner.person.up.url
-    goes_on = {"context": "fyre/run", "state": "pending", "description": "running", "target_url": f"{url}/runs/76"}
+    goes_on = {
+        "context": "fyre/run",
+        "state": "pending",
+        "description": "running",
+        "target_url": f"{url}/runs/76",
+    }
     headers = {"Authorization": "token user:runner"}
-    requests.post(f"{url}/api/repos/{NAME}/statuses/{sha}", json=goes_on, headers=headers).raise_for_status()
+    requests.post(
+        f"{url}/api/repos/{NAME}/statuses/{sha}", json=goes_on, headers=headers
+    ).raise_for_status()
     with job(runner, 77, Dispatch, runner.event(sha, before)) as work:
         assert (work.run(lambda _: None), work.undone()) == ([], [])
     assert said(runner, sha) == [("pending", "76")]
-    with job(runner, 78, lambda *parts: Dispatch(*parts, wait=False), runner.event(sha, before)) as work:
+    with job(
+        runner, 78, lambda *parts: Dispatch(*parts, wait=False), runner.event(sha, before)
+    ) as work:
         assert work.run(lambda _: None) == []
-    assert said(runner, sha) == [("pending", "76"), ("error", "78")]  # those know each other's: nothing goes on there
+    assert said(runner, sha) == [
+        ("pending", "76"),
+        ("error", "78"),
+    ]  # those know each other's: nothing goes on there
 
 
-def test_what_ends_at_once_is_reported_by_its_own_job(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ends_at_once_is_reported_by_its_own_job(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended_by_then = staticmethod(lambda records: not all(record.state.final for record in records))
     monkeypatch.setattr(Dispatch, "waits", ended_by_then)
     sha, (record,) = launched(runner, "Fyre-Run: exit 3")
@@ -145,7 +170,9 @@ def test_killed_after_the_post_nothing_is_posted_twice(
     assert reconciled(runner, 4) == []
 
 
-def test_killed_before_the_post_nothing_is_lost(runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_before_the_post_nothing_is_lost(
+    runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sha, _ = launched(runner, waits)
     ended(runner)
 
@@ -190,10 +217,20 @@ def test_a_comment_is_obeyed_and_its_run_reported_once(
     assert len(runner.person.comments(sha)) == 2  # what was asked, and its answer
 
 
-def test_a_commit_that_shares_an_outcome_is_told_it_by_the_job_of_its_own_push(runner: Runner) -> None:
+def test_a_commit_that_shares_an_outcome_is_told_it_by_the_job_of_its_own_push(
+    runner: Runner,
+) -> None:
     person = runner.person
     before, shas = person.git("rev-parse", "HEAD"), [person.commit("Fyre-Run: exit 3", mint=True)]
-    person.git("commit", "-q", "--amend", "--allow-empty", "--no-edit", "--author", "Grace <grace@example.org>")
+    person.git(
+        "commit",
+        "-q",
+        "--amend",
+        "--allow-empty",
+        "--no-edit",
+        "--author",
+        "Grace <grace@example.org>",
+    )
     shas.append(person.git("rev-parse", "HEAD"))
     person.push(f"{shas[0]}:refs/heads/first", f"{shas[1]}:refs/heads/second")
     for number, sha in enumerate(shas, 1):
@@ -212,7 +249,7 @@ def test_what_cannot_be_looked_at_keeps_no_end_from_being_reported(
     def denied(*_: object) -> None:
         raise DeniedError("the list of repositories: HTTP 403")
 
-    monkeypatch.setattr(reconciling.OwnRepository, "repositories", denied)
+    monkeypatch.setattr(actions_reconcile.OwnRepository, "repositories", denied)
     event = runner.folder / "event.json"
     with job(runner, 2, Reconcile, event) as work:
         assert len(work.run(lambda _: None)) == 1
@@ -226,8 +263,8 @@ def test_statuses_are_waited_for_as_long_as_some_are_written() -> None:
     for left in range(300, 0, -1):  # GitHub's pace: one a second, 80 a minute
         now[0] += 1.0
         assert not patience.is_over(left, now[0] + 1.0)
-    now[0] += dispatching.REPORTING + 2
-    assert patience.is_over(1, now[0] - dispatching.REPORTING - 1)
+    now[0] += actions_job.REPORTING + 2
+    assert patience.is_over(1, now[0] - actions_job.REPORTING - 1)
 
 
 def test_time_in_which_a_limit_allows_none_does_not_count() -> None:
@@ -236,7 +273,7 @@ def test_time_in_which_a_limit_allows_none_does_not_count() -> None:
     assert not patience.is_over(7, 3600.0)
     now[0] = 3000.0
     assert not patience.is_over(7, 3600.0)
-    now[0] = 3600.0 + dispatching.REPORTING - 1
+    now[0] = 3600.0 + actions_job.REPORTING - 1
     assert not patience.is_over(7, 3600.0)
     now[0] += 2
     assert patience.is_over(7, 3600.0)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre import Fyre, registry
+from fyre import Fyre
+from fyre.cli import legacy_registry
 from fyre.errors import TryAgainError, UserError
 from tests import registering
 
@@ -22,7 +23,8 @@ HASHED = "$2y$05$abcdefghijklmnopqrstuuOb/B27OpVc3Bt3QXIepIr2DUn/DCZNi"  # bcryp
 DIGEST = "sha256:" + "ab" * 32
 
 real = pytest.mark.skipif(
-    shutil.which(registering.PROGRAM) is None, reason="no docker-registry here: apt-get install docker-registry"
+    shutil.which(registering.PROGRAM) is None,
+    reason="no docker-registry here: apt-get install docker-registry",
 )
 
 
@@ -36,18 +38,20 @@ def host(tmp_path: Path) -> Iterator[str]:
 def guarded(tmp_path: Path) -> Iterator[str]:
     """A registry that wants a password."""
     (tmp_path / "htpasswd").write_text(f"{LOGIN[0]}:{HASHED}\n")
-    with registering.registry(tmp_path, htpasswd={"realm": "lab", "path": str(tmp_path / "htpasswd")}) as host:
+    with registering.registry(
+        tmp_path, htpasswd={"realm": "lab", "path": str(tmp_path / "htpasswd")}
+    ) as host:
         yield host
 
 
 @real
 def test_a_tag_is_what_was_pushed_last(host: str) -> None:
     first = registering.push(host, "team/train", "1", b"one")
-    assert registry.digest(f"{host}/team/train:1") == first
+    assert legacy_registry.digest(f"{host}/team/train:1") == first
     second = registering.push(host, "team/train", "1", b"two")
-    assert registry.digest(f"{host}/team/train:1") == second != first
+    assert legacy_registry.digest(f"{host}/team/train:1") == second != first
     registering.push(host, "team/train", "latest", b"three")
-    assert registry.digest(f"{host}/team/train") not in (first, second)
+    assert legacy_registry.digest(f"{host}/team/train") not in (first, second)
 
 
 @real
@@ -55,26 +59,32 @@ def test_what_a_registry_does_not_have_is_said_in_words(host: str) -> None:
     registering.push(host, "team/train", "1", b"one")
     for missing in ("team/train:2", "team/other:1"):
         with pytest.raises(UserError, match=f"has no {host}/{missing}"):
-            registry.digest(f"{host}/{missing}")
+            legacy_registry.digest(f"{host}/{missing}")
 
 
 @real
-def test_a_password_is_asked_for(guarded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_is_asked_for(
+    guarded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = f"{guarded}/team/train:1"
     pushed = registering.push(guarded, "team/train", "1", b"one", LOGIN)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    assert registry.credentials_of(image) is None
+    assert legacy_registry.credentials_of(image) is None
     for nobody in (None, ("ada", "wrong")):
         with pytest.raises(UserError, match="does not show us"):
-            registry.digest(image, credentials=nobody)
+            legacy_registry.digest(image, credentials=nobody)
     held = {"auths": {guarded: {"auth": base64.b64encode(":".join(LOGIN).encode()).decode()}}}
     (tmp_path / "config.json").write_text(json.dumps(held))
-    assert registry.credentials_of(image) == LOGIN
-    assert registry.digest(image, credentials=registry.credentials_of(image)) == pushed
+    assert legacy_registry.credentials_of(image) == LOGIN
+    assert (
+        legacy_registry.digest(image, credentials=legacy_registry.credentials_of(image)) == pushed
+    )
 
 
 @real
-def test_the_latest_runtime_of_the_seed(host: str, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_runtime_of_the_seed(
+    host: str, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(repo)
     runtime = Fyre("echo hello")
     for content in (b"yesterday's", b"today's"):
@@ -130,15 +140,21 @@ def test_a_token_is_fetched_where_the_registry_says(serve: Serve) -> None:
         if path.startswith("/token"):
             assert path == "/token?service=hub%2C+too&scope=repository%3Ateam%2Ftrain%3Apull"
             return 200, {}, json.dumps({"token": "t0ken" if given else "anonymous"}).encode()
-        realm = f'Bearer realm="http://{box[0]}/token",service="hub, too",scope="repository:other:*"'
-        return (200, {"Docker-Content-Digest": DIGEST}, b"") if given[7:] else (401, {"WWW-Authenticate": realm}, b"")
+        realm = (
+            f'Bearer realm="http://{box[0]}/token",service="hub, too",scope="repository:other:*"'
+        )
+        return (
+            (200, {"Docker-Content-Digest": DIGEST}, b"")
+            if given[7:]
+            else (401, {"WWW-Authenticate": realm}, b"")
+        )
 
     host, seen = serve(answer)
     box = [host]
-    assert registry.digest(f"{host}/team/train:1") == DIGEST
+    assert legacy_registry.digest(f"{host}/team/train:1") == DIGEST
     assert [given for *_, given in seen] == ["", "", "Bearer anonymous"]
     seen.clear()
-    assert registry.digest(f"{host}/team/train:1", credentials=LOGIN) == DIGEST
+    assert legacy_registry.digest(f"{host}/team/train:1", credentials=LOGIN) == DIGEST
     assert [given.split(" ")[0] for *_, given in seen] == ["", "Basic", "Bearer"]
     assert [method for method, *_ in seen] == ["HEAD", "GET", "HEAD"]
 
@@ -147,20 +163,30 @@ def test_a_token_is_fetched_where_the_registry_says(serve: Serve) -> None:
     ("answer", "error", "words"),
     [
         ((200, {}, b"<html>"), UserError, "does not answer as a registry does"),
-        ((200, {"Docker-Content-Digest": "sha256:1"}, b""), UserError, "does not answer as a registry does"),
+        (
+            (200, {"Docker-Content-Digest": "sha256:1"}, b""),
+            UserError,
+            "does not answer as a registry does",
+        ),
         ((400, {}, b""), UserError, "HTTP 400"),
         ((401, {}, b""), UserError, "does not show us"),
         ((403, {}, b""), UserError, "does not show us"),
-        ((401, {"WWW-Authenticate": "Bearer"}, b""), UserError, "does not answer as a registry does"),
+        (
+            (401, {"WWW-Authenticate": "Bearer"}, b""),
+            UserError,
+            "does not answer as a registry does",
+        ),
         ((404, {}, b""), UserError, "has no"),
         ((429, {}, b""), TryAgainError, "answers 429"),
         ((503, {}, b""), TryAgainError, "answers 503"),
     ],
 )
-def test_every_other_answer_has_its_words(serve: Serve, answer: Answer, error: type[Exception], words: str) -> None:
+def test_every_other_answer_has_its_words(
+    serve: Serve, answer: Answer, error: type[Exception], words: str
+) -> None:
     host, _ = serve(lambda *_: answer)
     with pytest.raises(error, match=words):
-        registry.digest(f"{host}/team/train:1")
+        legacy_registry.digest(f"{host}/team/train:1")
 
 
 @pytest.mark.parametrize("token", [b"not json", b"[]", b'{"token": ""}'])
@@ -173,24 +199,28 @@ def test_a_token_that_is_none(serve: Serve, token: bytes) -> None:
 
     box[0], _ = serve(answer)
     with pytest.raises(UserError, match=r"does not show us|its token is none"):
-        registry.digest(f"{box[0]}/team/train:1")
+        legacy_registry.digest(f"{box[0]}/team/train:1")
 
 
-def test_what_netrc_holds_is_never_sent(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_netrc_holds_is_never_sent(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host, seen = serve(lambda *_: (404, {}, b""))
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(UserError):
-        registry.digest(f"{host}/team/train:1")
+        legacy_registry.digest(f"{host}/team/train:1")
     assert [given for *_, given in seen] == [""]
 
 
-def test_nobody_there(repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nobody_there(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as taken:  # bound and not listening: refused for as long as it is held
         taken.bind(("127.0.0.1", 0))
         image = f"127.0.0.1:{taken.getsockname()[1]}/team/train:1"
         with pytest.raises(TryAgainError, match="can't be reached"):
-            registry.digest(image)
+            legacy_registry.digest(image)
         monkeypatch.chdir(repo)
         (repo / ".fyre.yaml").write_text(f"image: {image}\n")
         assert Fyre("echo hello")._fetch_latest_runtime_id() == image
@@ -203,7 +233,7 @@ def test_nobody_there(repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest
      ("10.0.0.9:5000", True, "http"), ("8.8.8.8", True, "https"), ("ghcr.io", True, "https")],
 )  # fmt: skip
 def test_plain_http_stays_near(host: str, insecure: bool, scheme: str) -> None:
-    assert registry._scheme(host, insecure=insecure) == scheme
+    assert legacy_registry._scheme(host, insecure=insecure) == scheme
 
 
 @pytest.mark.parametrize(
@@ -211,15 +241,21 @@ def test_plain_http_stays_near(host: str, insecure: bool, scheme: str) -> None:
     ["", "[]", "{}", '{"auths": []}', '{"auths": {"docker.io": {}}}', '{"auths": {"docker.io": {"auth": "%"}}}',
      '{"auths": {"docker.io": {"auth": "YWRh"}}}', '{"auths": {"docker.io": 3}}'],
 )  # fmt: skip
-def test_no_credentials_are_no_error(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_are_no_error(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     (tmp_path / "config.json").write_text(text)
-    assert registry.credentials_of("python:3.12") is None
+    assert legacy_registry.credentials_of("python:3.12") is None
 
 
-def test_docker_hub_has_a_name_of_its_own_in_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_hub_has_a_name_of_its_own_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    held = {"auths": {"https://index.docker.io/v1/": {"auth": base64.b64encode(b"ada:pw").decode()}}}
+    held = {
+        "auths": {"https://index.docker.io/v1/": {"auth": base64.b64encode(b"ada:pw").decode()}}
+    }
     (tmp_path / "config.json").write_text(json.dumps(held))
-    assert registry.credentials_of("python") == ("ada", "pw")
-    assert registry.credentials_of("ghcr.io/a/b") is None
+    assert legacy_registry.credentials_of("python") == ("ada", "pw")
+    assert legacy_registry.credentials_of("ghcr.io/a/b") is None

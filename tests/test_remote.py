@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre import remote
 from fyre.errors import UserError
+from fyre.workspace import remote
 
 
 @pytest.mark.parametrize(
@@ -17,9 +17,24 @@ from fyre.errors import UserError
         ("http://[::1]:9/ada/lab.git", "http://[::1]:9/api", "ada/lab", True),
         ("https://github.com/ada/lab", "https://api.github.com", "ada/lab", False),
         ("git@github.com:ada/lab.git", "https://api.github.com", "ada/lab", False),
-        ("ssh://git@ghe.example.com:2222/ada/lab.git", "https://ghe.example.com/api/v3", "ada/lab", False),
-        ("https://u:p@ghe.example.com:8443/ada/lab.git/", "https://ghe.example.com:8443/api/v3", "ada/lab", False),
-        ("https://localhost.evil.example/ada/lab", "https://localhost.evil.example/api/v3", "ada/lab", False),
+        (
+            "ssh://git@ghe.example.com:2222/ada/lab.git",
+            "https://ghe.example.com/api/v3",
+            "ada/lab",
+            False,
+        ),
+        (
+            "https://u:p@ghe.example.com:8443/ada/lab.git/",
+            "https://ghe.example.com:8443/api/v3",
+            "ada/lab",
+            False,
+        ),
+        (
+            "https://localhost.evil.example/ada/lab",
+            "https://localhost.evil.example/api/v3",
+            "ada/lab",
+            False,
+        ),
     ],
 )
 def test_a_url_names_its_forge(url: str, api: str, repository: str, local: bool) -> None:
@@ -38,8 +53,16 @@ def test_a_directory_has_no_forge(url: str) -> None:
     [
         ("https://github.com/a/b", {"GH_TOKEN": "t"}, "t"),
         ("https://github.com/a/b", {"GITHUB_TOKEN": "t"}, "t"),
-        ("https://evil.example/a/b", {"GITHUB_TOKEN": "t", "GH_TOKEN": "t", "GH_ENTERPRISE_TOKEN": "t"}, ""),
-        ("https://ghe.example/a/b", {"GH_HOST": "ghe.example", "GH_ENTERPRISE_TOKEN": "e", "GH_TOKEN": "t"}, "e"),
+        (
+            "https://evil.example/a/b",
+            {"GITHUB_TOKEN": "t", "GH_TOKEN": "t", "GH_ENTERPRISE_TOKEN": "t"},
+            "",
+        ),
+        (
+            "https://ghe.example/a/b",
+            {"GH_HOST": "ghe.example", "GH_ENTERPRISE_TOKEN": "e", "GH_TOKEN": "t"},
+            "e",
+        ),
         ("http://127.0.0.1:1/a/b", {"GITHUB_TOKEN": "t"}, "local"),
         ("https://u:p@ghe.example/a/b", {}, "p"),
     ],
@@ -67,7 +90,9 @@ def test_the_remote_is_the_branchs_own_else_origin(repo: Path) -> None:
     assert remote.of(repo, "origin").repository == "ada/lab"
     with pytest.raises(UserError, match="no remote 'nope'"):
         remote.of(repo, "nope")
-    git("config", "remote.pushDefault", "origin")  # as who works on a fork has it: git pushes there and fetches above
+    git(
+        "config", "remote.pushDefault", "origin"
+    )  # as who works on a fork has it: git pushes there and fetches above
     assert remote.default_name(repo) == "origin"
     git("config", "branch.main.pushRemote", "upstream")
     assert remote.default_name(repo) == "upstream"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import repofile
-from fyre.spec import Spec
+from fyre.message.spec import Spec
+from fyre.runs import repo_config
 
 
 @pytest.mark.parametrize(
@@ -36,41 +36,50 @@ from fyre.spec import Spec
     ],
 )
 def test_a_bad_file_names_its_line(text: str, line: int, message: str) -> None:
-    with pytest.raises(repofile.BadFileError) as caught:
-        repofile.read(text)
+    with pytest.raises(repo_config.BadFileError) as caught:
+        repo_config.read(text)
     assert (caught.value.line, message in caught.value.message) == (line, True), caught.value
 
 
 def test_values_are_taken_as_they_are_written() -> None:
-    defaults = repofile.read("env: {VERSION: 1.10, ANSWER: yes, ZERO: 007, NOTHING: }\nresources: {cpu: 0.5}\n")
-    assert defaults.every.env == (("VERSION", "1.10"), ("ANSWER", "yes"), ("ZERO", "007"), ("NOTHING", ""))
+    defaults = repo_config.read(
+        "env: {VERSION: 1.10, ANSWER: yes, ZERO: 007, NOTHING: }\nresources: {cpu: 0.5}\n"
+    )
+    assert defaults.every.env == (
+        ("VERSION", "1.10"),
+        ("ANSWER", "yes"),
+        ("ZERO", "007"),
+        ("NOTHING", ""),
+    )
     assert defaults.every.resources == (("cpu", "0.5"),)
 
 
 def test_the_trailer_wins_then_the_name_then_the_file() -> None:
-    defaults = repofile.read(
+    defaults = repo_config.read(
         "timeout: 1h\nretries: 1\nimage: base\nenv: {A: file, B: file, C: file}\nsecrets: [s]\nsetup: [uv sync]\n"
         "names:\n  train: {timeout: 2h, image: named, env: {A: name, B: name}, resources: cpu=4 memory=1Gi}\n"
     )
-    asked = Spec("make", timeout=60, env=(("A", "trailer"),), resources=(("cpu", "8"),), secrets=("t",))
-    train = repofile.settle(asked, "Train", defaults)
+    asked = Spec(
+        "make", timeout=60, env=(("A", "trailer"),), resources=(("cpu", "8"),), secrets=("t",)
+    )
+    train = repo_config.settle(asked, "Train", defaults)
     assert (train.timeout, train.retries, train.image) == (60, 1, "named")
     assert dict(train.env) == {"A": "trailer", "B": "name", "C": "file"}
     assert dict(train.resources) == {"cpu": "8", "memory": "1Gi"}
     assert (train.secrets, train.setup) == (("t", "s"), ("uv sync",))
-    assert repofile.settle(Spec("make"), "run", defaults).image == "base"
+    assert repo_config.settle(Spec("make"), "run", defaults).image == "base"
 
 
 def test_the_published_schema_is_one_and_takes_our_own_file() -> None:
-    jsonschema.Draft202012Validator.check_schema(repofile.schema())
+    jsonschema.Draft202012Validator.check_schema(repo_config.schema())
     own = Path(__file__).parents[1] / ".fyre.yaml"
-    repofile.read(own.read_text())
-    json.dumps(repofile.schema())
+    repo_config.read(own.read_text())
+    json.dumps(repo_config.schema())
 
 
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}#'\"\n \t&*!|>%@`,?0."), max_size=60))
 def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
     try:
-        assert isinstance(repofile.read(text), repofile.Defaults)
-    except repofile.BadFileError as error:
+        assert isinstance(repo_config.read(text), repo_config.Defaults)
+    except repo_config.BadFileError as error:
         assert error.line >= 1

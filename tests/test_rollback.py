@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from fyre import posted_states, status
-from fyre.engines.kubernetes import manifests, names, observe
-from fyre.engines.local import records
-from fyre.engines.local.records import Folder
-from fyre.profiles import Profile
-from fyre.run import Record, Repository, Run
-from fyre.spec import Spec
-from fyre.state import State
+from fyre.engines.kubernetes import job_labels, job_manifest, run_status
+from fyre.engines.local import run_dir
+from fyre.engines.local.run_dir import Folder
+from fyre.message.spec import Spec
+from fyre.runs import commit_status, posted_states
+from fyre.runs.profiles import Profile
+from fyre.runs.run import Record, Repository, Run
+from fyre.runs.state import State
 from tests.old_version import unpack_old_version
 
 SHA, OTHER = "a1" * 20, "b2" * 20
-PLACE = manifests.Place("fyre-0a1b2c3d", "lab", "alpine/git:2.45")
+PLACE = job_manifest.Place("fyre-0a1b2c3d", "lab", "alpine/git:2.45")
 LIMITS = (("cpu", "4"), ("memory", "16Gi"))
 FULL = Spec("python train.py é\U0001f525", "train", "gpu", "ghcr.io/ada/lab:1", LIMITS, 3600, 2,
             (("SEED", "1"), ("NAME", "é")), ("wandb",), "experiments", ("make deps",))  # fmt: skip
@@ -32,7 +32,17 @@ RUN = Run("0123456789abcdef0123456789", Repository("https://api.github.com", 7, 
           1767323045.25)  # fmt: skip
 PLAIN = replace(RUN, key="fedcba9876543210fedcba9876", spec=Spec("make"), digest=Spec("make").digest, fyre_id="",
                 attempt=1, actor="", parents=())  # fmt: skip
-ENDED = Record(RUN, State.FAILED, 2, 1767323050.0, 1767323100.0, 137, None, "exit 137 (SIGKILL)", image_id="sha256:1")
+ENDED = Record(
+    RUN,
+    State.FAILED,
+    2,
+    1767323050.0,
+    1767323100.0,
+    137,
+    None,
+    "exit 137 (SIGKILL)",
+    image_id="sha256:1",
+)
 
 
 def read_by_old(tmp_path: Path, **given: list[Any]) -> dict[str, Any]:
@@ -42,7 +52,12 @@ def read_by_old(tmp_path: Path, **given: list[Any]) -> dict[str, Any]:
     told.write_text(json.dumps({"jobs": [], "folders": [], "statuses": [], **given}))
     words = [sys.executable, str(Path(__file__).with_name("old_reader.py")), str(told)]
     done = subprocess.run(
-        words, env={**os.environ, "PYTHONPATH": str(old)}, capture_output=True, text=True, check=False, cwd=tmp_path
+        words,
+        env={**os.environ, "PYTHONPATH": str(old)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -50,15 +65,17 @@ def read_by_old(tmp_path: Path, **given: list[Any]) -> dict[str, Any]:
 
 
 def job(run: Run, **notes: str) -> dict[str, Any]:
-    made = manifests.job(run, Profile(image="python:3.12"), PLACE)
+    made = job_manifest.job(run, Profile(image="python:3.12"), PLACE)
     made["metadata"] |= {"uid": run.key, "resourceVersion": "7"}
-    made["metadata"]["annotations"] |= {names.PREFIX + name: text for name, text in notes.items()}
+    made["metadata"]["annotations"] |= {
+        job_labels.PREFIX + name: text for name, text in notes.items()
+    }
     return made
 
 
 def as_known(run: Run) -> dict[str, Any]:
     """The run's fields as 0.1 calls them, all of which have kept their stored names."""
-    from fyre import run as runs
+    from fyre.runs import run as runs
 
     known: dict[str, Any] = json.loads(json.dumps(runs.to_json(run)))
     return known
@@ -71,7 +88,7 @@ def as_read(found: dict[str, Any]) -> dict[str, Any]:
 def test_jobs_at_each_stage(tmp_path: Path) -> None:
     pending = posted_states.with_posted_state("", SHA, "pending")
     failed = posted_states.with_posted_state(pending, SHA, "failed")
-    outcome = observe.outcome(ENDED)
+    outcome = run_status.outcome(ENDED)
     given = [
         job(RUN),
         job(PLAIN),
@@ -84,13 +101,25 @@ def test_jobs_at_each_stage(tmp_path: Path) -> None:
     assert [as_read(one) for one in found] == [as_known(RUN), as_known(PLAIN), *[as_known(RUN)] * 3]
     assert [one["spec_digest"] for one in found] == [one["run"]["digest"] for one in found]
     assert [one["state"] for one in found] == ["queued"] * 3 + ["failed"] * 2
-    assert [one["note"] for one in found] == [{}, {}, {SHA: "pending"}, {SHA: "pending"}, {SHA: "failed"}]
+    assert [one["note"] for one in found] == [
+        {},
+        {},
+        {SHA: "pending"},
+        {SHA: "pending"},
+        {SHA: "failed"},
+    ]
     assert [one["carried"] for one in found] == [[], [], [OTHER], [], []]
-    assert (found[3]["exit_code"], found[3]["tries"], found[3]["reason"]) == (137, 2, "exit 137 (SIGKILL)")
+    assert (found[3]["exit_code"], found[3]["tries"], found[3]["reason"]) == (
+        137,
+        2,
+        "exit 137 (SIGKILL)",
+    )
 
 
 def test_local_runs_at_each_stage(tmp_path: Path) -> None:
-    told = records.job(RUN, Path("/srv/lab.git"), Path("/srv/work"), grace=10.0, log_cap=1024, keep=False)
+    told = run_dir.job(
+        RUN, Path("/srv/lab.git"), Path("/srv/work"), grace=10.0, log_cap=1024, keep=False
+    )
     waiting = Folder.create(tmp_path / "waiting", RUN, told)
     ended = Folder.create(tmp_path / "ended", RUN, told)
     assert waiting is not None
@@ -102,18 +131,43 @@ def test_local_runs_at_each_stage(tmp_path: Path) -> None:
     assert [as_read(one) for one in found] == [as_known(RUN)] * 2
     assert [one["state"] for one in found] == ["queued", "cancelled"]
     assert (found[1]["note"], found[1]["carried"]) == ({SHA: "failed"}, [OTHER])
-    assert (found[1]["ended_at"], found[1]["cancelled_by"], found[1]["reason"]) == (1767323100.0, "bob", "why")
+    assert (found[1]["ended_at"], found[1]["cancelled_by"], found[1]["reason"]) == (
+        1767323100.0,
+        "bob",
+        "why",
+    )
 
 
 @pytest.mark.parametrize("carried", [False, True])
 def test_statuses(carried: bool, tmp_path: Path) -> None:
     """0.1 takes `carried from` for what it is wherever it stands, also of what is pending: that it never reads so."""
-    reasons = ["", "timed out after 2h 00m", "exit 137 (SIGKILL)", "x" * 300, "setup failed: `make` exit 2"]
-    states = [State.QUEUED, State.STARTING, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED]
+    reasons = [
+        "",
+        "timed out after 2h 00m",
+        "exit 137 (SIGKILL)",
+        "x" * 300,
+        "setup failed: `make` exit 2",
+    ]
+    states = [
+        State.QUEUED,
+        State.STARTING,
+        State.RUNNING,
+        State.SUCCEEDED,
+        State.FAILED,
+        State.ERROR,
+        State.CANCELLED,
+    ]
     made = [
-        (state, status.of(replace(ENDED, state=state, reason=reason, cancelled_by="bob"), carried=carried))
+        (
+            state,
+            commit_status.of(
+                replace(ENDED, state=state, reason=reason, cancelled_by="bob"), carried=carried
+            ),
+        )
         for state in states
         for reason in reasons
     ]
-    found = read_by_old(tmp_path, statuses=[(said.state, said.description) for _, said in made])["statuses"]
+    found = read_by_old(tmp_path, statuses=[(said.state, said.description) for _, said in made])[
+        "statuses"
+    ]
     assert found == [str(State.CARRIED if carried and state.final else state) for state, _ in made]

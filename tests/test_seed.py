@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 import fyre
-from fyre import Fyre, FyreLocal, asked, cli
+from fyre import Fyre, FyreLocal
+from fyre.cli import main
 from fyre.errors import UserError
+from fyre.message import request
 from tests.serving import up
 
 Git = Callable[..., str]
@@ -38,12 +40,16 @@ def far(tmp_path: Path) -> Path:
 
 
 def asked_at(far: Path, git: Git, rev: str = "main") -> list[str]:
-    return [spec.command for spec in asked.read(git("log", "-1", "--format=%B", rev, cwd=far)).runs]
+    return [
+        spec.command for spec in request.read(git("log", "-1", "--format=%B", rev, cwd=far)).runs
+    ]
 
 
-def test_batch_on_the_command_line(workspace: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
+def test_batch_on_the_command_line(
+    workspace: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
     (workspace / "new").write_text("new\n")
-    assert cli.main(shlex.split('--batch --autocommit -- echo "hello world"')) == 0
+    assert main.main(shlex.split('--batch --autocommit -- echo "hello world"')) == 0
     assert asked_at(far, git) == ["echo 'hello world'"]
     assert git("log", "-1", "--format=%s", cwd=far) == "Run: echo 'hello world'"
     assert git("show", "main:new", cwd=far) == "new"
@@ -54,41 +60,51 @@ def test_batch_on_the_command_line(workspace: Path, far: Path, git: Git, capfd: 
     assert f"fyre logs -f {sha[:12]}" in err
 
 
-def test_batch_without_autocommit_wants_a_clean_tree(workspace: Path, far: Path, git: Git, capfd) -> None:
+def test_batch_without_autocommit_wants_a_clean_tree(
+    workspace: Path, far: Path, git: Git, capfd
+) -> None:
     (workspace / "README").write_text("changed\n")
     before = git("rev-parse", "HEAD", cwd=workspace)
     for stage in (False, True):
         if stage:
             git("add", "README", cwd=workspace)
-        assert cli.main(["--batch", "--", "true"]) == 1
+        assert main.main(["--batch", "--", "true"]) == 1
         err = capfd.readouterr().err
         assert "uncommitted changes: README" in err
         assert "--autocommit" in err
     assert git("rev-parse", "HEAD", cwd=workspace) == before == git("rev-parse", "main", cwd=far)
     git("commit", "-q", "-m", "Changed", cwd=workspace)
-    assert cli.main(["--batch", "--", "true"]) == 0
+    assert main.main(["--batch", "--", "true"]) == 0
     assert asked_at(far, git) == ["true"]
 
 
 @pytest.mark.parametrize("local", [[], ["--local"]])
-@pytest.mark.parametrize("root", [[], ["--workspace_root={}"], ["--workspace_root", "{}"], ["--workspace-root", "{}"]])
-def test_local_at_a_commit(workspace: Path, git: Git, monkeypatch, capfd, *, local: list[str], root: list[str]) -> None:
+@pytest.mark.parametrize(
+    "root", [[], ["--workspace_root={}"], ["--workspace_root", "{}"], ["--workspace-root", "{}"]]
+)
+def test_local_at_a_commit(
+    workspace: Path, git: Git, monkeypatch, capfd, *, local: list[str], root: list[str]
+) -> None:
     sha = git("rev-parse", "HEAD", cwd=workspace)
     (workspace / "README").write_text("changed\n")
     if root:
         monkeypatch.chdir("/")
     words = [*local, f"--commit={sha}", *(word.format(workspace) for word in root)]
-    assert cli.main([*words, "--", "cat", "README"]) == 0
-    assert cli.main([*words, "--", 'echo "hello world"; exit 3']) == 3
+    assert main.main([*words, "--", "cat", "README"]) == 0
+    assert main.main([*words, "--", 'echo "hello world"; exit 3']) == 3
     assert capfd.readouterr().out == "hello\nhello world\n"
     assert (workspace / "README").read_text() == "changed\n"
 
 
 @pytest.mark.parametrize("rev", ["deadbeef", "f" * 40, "", "--all", "HEAD^{tree}"])
-def test_a_commit_that_is_not_there_runs_nothing(workspace: Path, tmp_path: Path, rev: str, capfd) -> None:
+def test_a_commit_that_is_not_there_runs_nothing(
+    workspace: Path, tmp_path: Path, rev: str, capfd
+) -> None:
     touch = f"touch {tmp_path}/ran"
-    assert cli.main([f"--commit={rev}", "--", touch]) == 1
-    assert cli.main(["--local", f"--workspace_root={workspace}", f"--commit={rev}", "--", touch]) == 1
+    assert main.main([f"--commit={rev}", "--", touch]) == 1
+    assert (
+        main.main(["--local", f"--workspace_root={workspace}", f"--commit={rev}", "--", touch]) == 1
+    )
     with pytest.raises(UserError, match="names no commit"):
         FyreLocal(commit=rev, command=touch, workspace_root=str(workspace)).run()
     assert not (tmp_path / "ran").exists()
@@ -97,7 +113,7 @@ def test_a_commit_that_is_not_there_runs_nothing(workspace: Path, tmp_path: Path
 
 def test_local_without_a_commit_runs_in_place(workspace: Path, tmp_path: Path, capfd) -> None:
     (workspace / "README").write_text("as it is\n")
-    assert cli.main(["--local", f"--workspace_root={workspace}", "--", "cat README; pwd"]) == 0
+    assert main.main(["--local", f"--workspace_root={workspace}", "--", "cat README; pwd"]) == 0
     flocal = FyreLocal(commit=None, command="echo 'hello world'", workspace_root=str(workspace))
     assert flocal.run() == 0
     assert capfd.readouterr().out == f"as it is\n{workspace}\nhello world\n"
@@ -122,9 +138,11 @@ def test_local_without_a_commit_runs_in_place(workspace: Path, tmp_path: Path, c
         (["--batch", "--workspace_root=/", "--", "x"], 1, "not a git repository"),
     ],
 )
-def test_what_can_not_be_meant(workspace: Path, far: Path, git: Git, capfd, *, words: list[str], code: int, says: str):
+def test_what_can_not_be_meant(
+    workspace: Path, far: Path, git: Git, capfd, *, words: list[str], code: int, says: str
+):
     before = git("rev-parse", "main", cwd=far)
-    assert cli.main(words) == code
+    assert main.main(words) == code
     out, err = capfd.readouterr()
     assert says in err
     assert "hint: " in err
@@ -132,7 +150,9 @@ def test_what_can_not_be_meant(workspace: Path, far: Path, git: Git, capfd, *, w
     assert git("rev-parse", "main", cwd=far) == git("rev-parse", "HEAD", cwd=workspace) == before
 
 
-def test_the_objects_step_by_step(workspace: Path, far: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_objects_step_by_step(
+    workspace: Path, far: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir("/")
     (workspace / "new").write_text("new\n")
     f = Fyre(autocommit=True, command="echo 'hello world'", workspace_root=str(workspace))
@@ -157,7 +177,9 @@ fyre --local \\
     batch = job.batch_run()
     assert batch.sha == git("rev-parse", "main", cwd=far)
     assert (batch.name, batch.remote) == ("run", "origin")
-    assert asked_at(far, git) == [f"fyre --local --workspace_root={workspace} --commit={commit} -- echo 'hello world'"]
+    assert asked_at(far, git) == [
+        f"fyre --local --workspace_root={workspace} --commit={commit} -- echo 'hello world'"
+    ]
     assert git("rev-list", "--count", "main", cwd=far) == "3"
     assert asked_at(far, git, "main~1") == []  # the first one only holds the code
 
@@ -186,7 +208,9 @@ def test_a_checkout_is_a_place_of_its_own(workspace: Path, git: Git) -> None:
     shutil.rmtree(place.parent)
 
 
-def test_a_workspace_below_the_top(workspace: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_workspace_below_the_top(
+    workspace: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
     (workspace / "sub").mkdir()
     (workspace / "sub/x").write_text("x\n")
     git("add", ".", cwd=workspace)
@@ -196,9 +220,7 @@ def test_a_workspace_below_the_top(workspace: Path, git: Git, capfd: pytest.Capt
 
 
 def test_the_package_is_light_until_it_is_asked() -> None:
-    code = (
-        "import sys, fyre; print('fyre.seed' in sys.modules, *(hasattr(fyre, n) for n in ('Fyre', 'FyreLocal', 'No')))"
-    )
+    code = "import sys, fyre; print('fyre.cli.legacy' in sys.modules, *(hasattr(fyre, n) for n in ('Fyre', 'FyreLocal', 'No')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False True True False\n"
     assert set(fyre.__all__) == {"Fyre", "FyreLocal", "__version__"}
@@ -207,13 +229,24 @@ def test_the_package_is_light_until_it_is_asked() -> None:
 def test_a_notebook_sees_the_output_too(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.StringIO())  # as in Jupyter: no descriptor, text only
     for commit in (None, "HEAD"):
-        assert FyreLocal(command="printf 'h\\303'; sleep 0.1; printf '\\251\\n'; exit 4", commit=commit).run() == 4
+        assert (
+            FyreLocal(
+                command="printf 'h\\303'; sleep 0.1; printf '\\251\\n'; exit 4", commit=commit
+            ).run()
+            == 4
+        )
     assert sys.stdout.getvalue() == "hé\nhé\n"
 
 
-def test_a_run_inside_a_run_leaves_nothing_behind(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    inner = shlex.join([sys.executable, "-m", "fyre", "--local", "--commit=HEAD", "--", "seq 9999 | xargs touch"])
-    assert FyreLocal(command=inner, commit="HEAD").run() == 0  # whose checkout takes a while to remove
+def test_a_run_inside_a_run_leaves_nothing_behind(
+    workspace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inner = shlex.join(
+        [sys.executable, "-m", "fyre", "--local", "--commit=HEAD", "--", "seq 9999 | xargs touch"]
+    )
+    assert (
+        FyreLocal(command=inner, commit="HEAD").run() == 0
+    )  # whose checkout takes a while to remove
     assert capfd.readouterr().out == ""
 
 
@@ -226,13 +259,21 @@ def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_the_whole_walk(
-    workspace: Path, git: Git, forge: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workspace: Path,
+    git: Git,
+    forge: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for key, value in (("no_proxy", ""), ("NO_PROXY", ""), ("http_proxy", "http://127.0.0.1:9")):
         monkeypatch.setenv(key, value)  # as in a notebook's pod
     git("remote", "set-url", "origin", f"{forge}/ada/pcml.git", cwd=workspace)
     (workspace / "design").write_text("new\n")
-    f = Fyre(autocommit=True, command="echo 'hello world'; cat design; exit 3", workspace_root=str(workspace))
+    f = Fyre(
+        autocommit=True,
+        command="echo 'hello world'; cat design; exit 3",
+        workspace_root=str(workspace),
+    )
     batch = f.run()
     capfd.readouterr()
     assert batch.wait() == 3

@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 import requests
 
-from fyre import config as configs
-from fyre import logs
+from fyre.apps import config as configs
+from fyre.apps import log_format
+from fyre.apps.serve import Serve
+from fyre.controller.loop import ENOUGH, Sweep
 from fyre.errors import UserError
-from fyre.git import ZERO
-from fyre.git import out as git_out
-from fyre.receiver.clones import Clones
-from fyre.receiver.reconcile import ENOUGH, Sweep
-from fyre.receiver.webhook import Push
-from fyre.serving import Serve
+from fyre.git.git_command import out as git_out
+from fyre.git.mirror_store import Clones
+from fyre.github.webhook import Push
+from fyre.runs.run import ZERO_SHA
 from tests import apps
 from tests.conftest import git
 from tests.embedded.conftest import Served as EmbeddedForge
@@ -52,11 +52,15 @@ class GitHub:
 
     def statuses(self, sha: str) -> list[dict[str, Any]]:
         url = f"{self.forge.base}/api/repos/{NAME}/commits/{sha}/statuses"
-        found: list[dict[str, Any]] = requests.get(url, headers={"Authorization": "token user:ada"}).json()[::-1]
+        found: list[dict[str, Any]] = requests.get(
+            url, headers={"Authorization": "token user:ada"}
+        ).json()[::-1]
         return found
 
     def final(self, sha: str) -> dict[str, Any]:
-        return until(lambda: next((one for one in self.statuses(sha) if one["state"] != "pending"), None))
+        return until(
+            lambda: next((one for one in self.statuses(sha) if one["state"] != "pending"), None)
+        )
 
 
 @dataclass
@@ -120,7 +124,9 @@ def start(github: GitHub, tmp_path: Path) -> Iterator[Callable[..., Running]]:
         one.stop()
 
 
-def test_a_push_is_told_of_before_the_forge_has_it_everywhere(github: GitHub, start: Callable[..., Running]) -> None:
+def test_a_push_is_told_of_before_the_forge_has_it_everywhere(
+    github: GitHub, start: Callable[..., Running]
+) -> None:
     """As GitHub does at times, for some seconds: https://github.com/kubernetes/test-infra/issues/12276."""
     server = start()
     server.ready()
@@ -131,10 +137,13 @@ def test_a_push_is_told_of_before_the_forge_has_it_everywhere(github: GitHub, st
     shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
     repository = receiver.executor.forge.repository(NAME)
     receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
-    receiver.hear(Push(repository, "refs/heads/new", ZERO, shas[1], "ada", ()))
+    receiver.hear(Push(repository, "refs/heads/new", ZERO_SHA, shas[1], "ada", ()))
     until(lambda: receiver.waiting() == 2)
     git("push", "-q", "origin", "main", cwd=github.repo)  # the forge tells nobody
-    assert [github.final(sha)["description"].partition(" ·")[0] for sha in shas] == ["exit 0", "exit 3"]
+    assert [github.final(sha)["description"].partition(" ·")[0] for sha in shas] == [
+        "exit 0",
+        "exit 3",
+    ]
     until(lambda: receiver.waiting() == 0)
 
 
@@ -149,7 +158,9 @@ def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
     for message in ("Work\n\nFyre-Run: true", "Merge"):
         git("commit", "-q", "--allow-empty", "-m", message, cwd=github.repo)
     shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
-    git("push", "-q", "origin", f"{shas[0]}:refs/heads/topic", cwd=github.repo)  # the forge tells nobody
+    git(
+        "push", "-q", "origin", f"{shas[0]}:refs/heads/topic", cwd=github.repo
+    )  # the forge tells nobody
     repository = receiver.executor.forge.repository(NAME)
     assert receiver.executor.source.branches(repository, shas[0]) == ["refs/heads/topic"]
     receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
@@ -164,7 +175,9 @@ def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_com
     server, fetched, fetch = start(FYRE_POLL="true"), list[str](), Clones._fetch
     server.ready()
     server.serve.receiver.unseen = 0.0
-    monkeypatch.setattr(Clones, "_fetch", lambda *words: (fetched.append(words[1].name), fetch(*words)))
+    monkeypatch.setattr(
+        Clones, "_fetch", lambda *words: (fetched.append(words[1].name), fetch(*words))
+    )
     for _ in range(3 * ENOUGH):
         git("commit", "-q", "--allow-empty", "-m", "Work\n\nFyre-Run: true", cwd=github.repo)
     gone = git("rev-parse", "HEAD", cwd=github.repo)
@@ -176,7 +189,9 @@ def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_com
     assert len(fetched) <= ENOUGH + 1
 
 
-def test_what_is_left_of_a_push_whose_tip_was_taken_back_runs(github: GitHub, start: Callable[..., Running]) -> None:
+def test_what_is_left_of_a_push_whose_tip_was_taken_back_runs(
+    github: GitHub, start: Callable[..., Running]
+) -> None:
     server = start(FYRE_POLL="true")
     server.ready()
     server.serve.receiver.unseen = 0.0  # else the push waits for its tip first
@@ -185,10 +200,14 @@ def test_what_is_left_of_a_push_whose_tip_was_taken_back_runs(github: GitHub, st
     git("push", "-q", "origin", "main", cwd=github.repo)
     git("push", "-q", "--force", "origin", "main^:main", cwd=github.repo)
     server.serve.receiver.hear(Sweep())
-    assert github.final(git("rev-parse", "main^", cwd=github.repo))["description"].startswith("exit 0")
+    assert github.final(git("rev-parse", "main^", cwd=github.repo))["description"].startswith(
+        "exit 0"
+    )
 
 
-def test_a_push_is_heard_by_webhook_run_and_reported(github: GitHub, start: Callable[..., Running]) -> None:
+def test_a_push_is_heard_by_webhook_run_and_reported(
+    github: GitHub, start: Callable[..., Running]
+) -> None:
     server = start()
     server.ready()
     github.forge.forge.start(f"{server.serve.url}/webhook")
@@ -198,7 +217,9 @@ def test_a_push_is_heard_by_webhook_run_and_reported(github: GitHub, start: Call
     page = status["target_url"].removeprefix("https://fyre.example.org")
     assert server.get(page + "/log").text == f"hello from {sha}\n"
     assert server.get(page).status_code == 200
-    assert [server.get(path).status_code for path in ("/", "/runs.json", "/runs/x", "/api/user")] == [404] * 4
+    assert [
+        server.get(path).status_code for path in ("/", "/runs.json", "/runs/x", "/api/user")
+    ] == [404] * 4
     pins = lambda: list(server.serve.clones.pins())  # noqa: E731 - asked again and again
     until(lambda: not pins())
     figures = server.get("/metrics").text
@@ -271,8 +292,14 @@ def test_a_delivery_with_a_wrong_secret_is_refused_and_the_sweep_finds_the_push(
 ) -> None:
     server = start(FYRE_WEBHOOK_SECRET="another")
     server.ready()
-    for headers in ({}, {"X-Hub-Signature-256": "sha256=" + "0" * 64}, {"X-Hub-Signature": "sha1=0"}):
-        answer = requests.post(server.serve.url + "/webhook", b"{}", headers={"X-GitHub-Event": "push", **headers})
+    for headers in (
+        {},
+        {"X-Hub-Signature-256": "sha256=" + "0" * 64},
+        {"X-Hub-Signature": "sha1=0"},
+    ):
+        answer = requests.post(
+            server.serve.url + "/webhook", b"{}", headers={"X-GitHub-Event": "push", **headers}
+        )
         assert answer.status_code == 401
     assert 'fyre_deliveries_total{code="401",event="push"} 3.0' in server.get("/metrics").text
     server.stop()
@@ -294,11 +321,17 @@ def test_a_secret_may_be_replaced_while_both_are_taken(
 
 
 def test_it_is_not_ready_while_the_forge_is_away_and_says_why(tmp_path: Path) -> None:
-    env = {"FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": "https://x", "FYRE_STATE": str(tmp_path / "state")}
+    env = {
+        "FYRE_LISTEN": "127.0.0.1:0",
+        "FYRE_URL": "https://x",
+        "FYRE_STATE": str(tmp_path / "state"),
+    }
     env |= {"FYRE_FORGE": "http://127.0.0.1:9", "FYRE_TOKEN": "t", "FYRE_WEBHOOK_SECRET": "s"}
     server = Running(Serve(configs.load(None, env, {})))
     try:
-        said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one)
+        said = until(
+            lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one
+        )
         assert server.get("/readyz").status_code == 503
         assert "can't be reached" in said["forge"]
         assert said["sweep"] == "the first one is not over"
@@ -308,7 +341,9 @@ def test_it_is_not_ready_while_the_forge_is_away_and_says_why(tmp_path: Path) ->
         server.stop()
 
 
-def test_an_address_that_is_no_api_is_never_ready(github: GitHub, start: Callable[..., Running]) -> None:
+def test_an_address_that_is_no_api_is_never_ready(
+    github: GitHub, start: Callable[..., Running]
+) -> None:
     server = start(FYRE_API=f"{github.forge.base}/nothing")
     said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one)
     assert said["sweep"] == "the first one is not over"
@@ -323,7 +358,11 @@ def github_of_apps() -> Iterator[apps.GitHub]:
 @pytest.fixture
 def as_app(github_of_apps: apps.GitHub, tmp_path: Path) -> Callable[[], Serve]:
     """A server that is a GitHub App."""
-    env = {"FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": "https://x", "FYRE_STATE": str(tmp_path / "state")}
+    env = {
+        "FYRE_LISTEN": "127.0.0.1:0",
+        "FYRE_URL": "https://x",
+        "FYRE_STATE": str(tmp_path / "state"),
+    }
     env |= {"FYRE_FORGE": github_of_apps.url, "FYRE_API": github_of_apps.url, "FYRE_POLL": "yes"}
     env |= {"FYRE_APP_ID": str(apps.APP_ID), "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key())}
     return lambda: Serve(configs.load(None, env, {}))
@@ -341,7 +380,9 @@ def test_as_an_app_it_sweeps_every_installation_and_is_ready(
     assert asked == [f"GET /repos/{name}/activity" for name in ("acme/a", "acme/b", "Ada/lab")]
 
 
-def test_it_stops_in_the_middle_of_a_long_sweep(github_of_apps: apps.GitHub, as_app: Callable[[], Serve]) -> None:
+def test_it_stops_in_the_middle_of_a_long_sweep(
+    github_of_apps: apps.GitHub, as_app: Callable[[], Serve]
+) -> None:
     github_of_apps.repositories["acme"] = [f"r{n}" for n in range(5000)]
     server = Running(as_app())
     until(lambda: any("activity" in one for one in github_of_apps.seen))
@@ -350,7 +391,9 @@ def test_it_stops_in_the_middle_of_a_long_sweep(github_of_apps: apps.GitHub, as_
     assert server.serve.receiver.swept_at == 0
 
 
-def test_one_directory_is_one_servers(github: GitHub, start: Callable[..., Running], tmp_path: Path) -> None:
+def test_one_directory_is_one_servers(
+    github: GitHub, start: Callable[..., Running], tmp_path: Path
+) -> None:
     start()
     with pytest.raises(UserError, match="another fyre serve uses"):
         start()
@@ -358,11 +401,14 @@ def test_one_directory_is_one_servers(github: GitHub, start: Callable[..., Runni
     with pytest.raises(UserError, match="can't be used: Not a directory"):
         start(FYRE_STATE=str(tmp_path / "file" / "x"))
     with pytest.raises(UserError, match="can't be had"):
-        start(FYRE_STATE=str(tmp_path / "other"), FYRE_LISTEN=f"127.0.0.1:{github.forge.base.rpartition(':')[2]}")
+        start(
+            FYRE_STATE=str(tmp_path / "other"),
+            FYRE_LISTEN=f"127.0.0.1:{github.forge.base.rpartition(':')[2]}",
+        )
 
 
 def test_pods_are_told_the_relays_public_address() -> None:
-    from fyre.clusters import RelayServer
+    from fyre.apps.kubernetes_runtime import RelayServer
 
     for url, told in (
         ("http://fyre-relay.fyre.svc:8021/", "http://fyre-relay.fyre.svc:8021"),
@@ -374,7 +420,7 @@ def test_pods_are_told_the_relays_public_address() -> None:
 
 
 def test_a_relay_may_have_an_address_of_ipv6() -> None:
-    from fyre.clusters import RelayServer
+    from fyre.apps.kubernetes_runtime import RelayServer
 
     addresses = Path("/proc/net/if_inet6")
     if not addresses.exists() or f"{1:032}" not in addresses.read_text():
@@ -384,7 +430,9 @@ def test_a_relay_may_have_an_address_of_ipv6() -> None:
     relay.stop()
 
 
-def test_as_a_process_it_stops_when_told_with_code_0_and_logs_json(github: GitHub, tmp_path: Path) -> None:
+def test_as_a_process_it_stops_when_told_with_code_0_and_logs_json(
+    github: GitHub, tmp_path: Path
+) -> None:
     env = {**os.environ, **environment(github, tmp_path, FYRE_LOG_FORMAT="")}
     env["FYRE_CONFIG"] = str(tmp_path / "fyre.yaml")
     (tmp_path / "fyre.yaml").write_text("logFormat: json\n")
@@ -400,7 +448,10 @@ def test_as_a_process_it_stops_when_told_with_code_0_and_logs_json(github: GitHu
         lines += server.stderr.read().splitlines()
         assert server.wait(30) == 0
     told = [json.loads(line) for line in lines if line.startswith("{")]
-    assert [one["message"] for one in told if one["logger"] == "fyre.serving"] == ["serving", "stopped"]
+    assert [one["message"] for one in told if one["logger"] == "fyre.apps.serve"] == [
+        "serving",
+        "stopped",
+    ]
     assert told[0]["engine"] == "local"
     for secret in (github.forge.forge.service_token, github.forge.forge.webhook_secret):
         assert secret not in "".join(lines)
@@ -414,9 +465,12 @@ def test_log_lines_are_one_line_each_with_their_facts_and_no_credential() -> Non
         root, ours = logging.getLogger(), logging.getLogger("fyre")
         before = (root.handlers[:], root.level, ours.level)
         try:
-            logs.setup(form, "info", stream)
+            log_format.setup(form, "info", stream)
             log = logging.getLogger("fyre.test")
-            log.info("heard\nERROR fyre: forged", extra={"sha": "abc", "why": f'a "b"\nc {token}', "n": 2})
+            log.info(
+                "heard\nERROR fyre: forged",
+                extra={"sha": "abc", "why": f'a "b"\nc {token}', "n": 2},
+            )
             log.debug("unsaid")
             try:
                 int(token)
@@ -429,9 +483,16 @@ def test_log_lines_are_one_line_each_with_their_facts_and_no_credential() -> Non
         lines = stream.getvalue().splitlines()
         assert token not in stream.getvalue()
         if form == "text":
-            assert lines[0] == 'INFO fyre.test: heard\\nERROR fyre: forged sha=abc why="a \\"b\\"\\nc ****" n=2'
+            assert (
+                lines[0]
+                == 'INFO fyre.test: heard\\nERROR fyre: forged sha=abc why="a \\"b\\"\\nc ****" n=2'
+            )
             assert lines[1] == "ERROR fyre.test: a bug run=k"
         else:
             first, second = map(json.loads, lines)
-            assert (first["message"], first["why"], first["n"]) == ("heard\nERROR fyre: forged", 'a "b"\nc ****', 2)
+            assert (first["message"], first["why"], first["n"]) == (
+                "heard\nERROR fyre: forged",
+                'a "b"\nc ****',
+                2,
+            )
             assert second["exception"].endswith("base 10: '****'")

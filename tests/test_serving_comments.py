@@ -21,12 +21,18 @@ __all__ = ["github", "start"]
 
 def ask(github: GitHub, path: str, **json: Any) -> Any:
     url, headers = f"{github.forge.api}/repos/{NAME}{path}", {"Authorization": "token user:ada"}
-    answer = requests.post(url, json=json, headers=headers) if json else requests.get(url, headers=headers)
+    answer = (
+        requests.post(url, json=json, headers=headers)
+        if json
+        else requests.get(url, headers=headers)
+    )
     answer.raise_for_status()
     return answer.json()
 
 
-def test_commands_that_were_acknowledged_before_a_kill_are_carried_out_once(github: GitHub, tmp_path: Path) -> None:
+def test_commands_that_were_acknowledged_before_a_kill_are_carried_out_once(
+    github: GitHub, tmp_path: Path
+) -> None:
     sha, ran = git("rev-parse", "HEAD", cwd=github.repo), tmp_path / "ran"
     env = {**os.environ, **environment(github, tmp_path)}
     words = [sys.executable, "-m", "fyre", "serve"]
@@ -37,7 +43,9 @@ def test_commands_that_were_acknowledged_before_a_kill_are_carried_out_once(gith
         github.forge.forge.start(f"{url}/webhook")
         for number in range(6):
             ask(github, f"/commits/{sha}/comments", body=f"/fyre run echo {number} >>{ran}")
-        until(lambda: len(ask(github, f"/commits/{sha}/comments")) > 7)  # the others are heard, or on their way
+        until(
+            lambda: len(ask(github, f"/commits/{sha}/comments")) > 7
+        )  # the others are heard, or on their way
         server.send_signal(signal.SIGKILL)
     again = {**env, "FYRE_POLL": "true"}
     with subprocess.Popen(words, env=again, stderr=subprocess.DEVNULL) as server:
@@ -54,7 +62,14 @@ def test_without_a_webhook_a_forks_commit_is_approved_fetched_and_run(
     github: GitHub, start: Callable[..., Running], tmp_path: Path
 ) -> None:
     git("checkout", "-q", "-b", "patch", cwd=github.repo)
-    git("commit", "-q", "--allow-empty", "-m", "Patch\n\nFyre-Run: git cat-file -t HEAD^", cwd=github.repo)
+    git(
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "Patch\n\nFyre-Run: git cat-file -t HEAD^",
+        cwd=github.repo,
+    )
     read = git("rev-parse", "HEAD", cwd=github.repo)
     git("push", "-q", f"{github.forge.base}/mallory/lab.git", "main", "patch", cwd=github.repo)
     ask(github, "/pulls", title="Faster", head="mallory:patch", base="main")
@@ -62,19 +77,27 @@ def test_without_a_webhook_a_forks_commit_is_approved_fetched_and_run(
     git("commit", "-q", "--allow-empty", "-m", "Worse\n\nFyre-Run: true", cwd=github.repo)
     git("push", "-q", f"{github.forge.base}/mallory/lab.git", "patch", cwd=github.repo)
     policy = tmp_path / "policy.yaml"
-    policy.write_text(f"approvedForks: true\nrepositories: [{NAME}]\nprofiles: {{default: {{image: python}}}}\n")
+    policy.write_text(
+        f"approvedForks: true\nrepositories: [{NAME}]\nprofiles: {{default: {{image: python}}}}\n"
+    )
     server = start(FYRE_POLL="true", FYRE_POLICY=str(policy))
     status = github.final(read)
     assert (status["state"], status["description"]) == ("success", "exit 0 · 0s")
     said = until(lambda: ask(github, "/issues/1/comments")[1:])
-    assert said[0]["body"].startswith(f"On {read}:\n\nlaunched:\n\n- [`run`](https://fyre.example.org/runs/")
+    assert said[0]["body"].startswith(
+        f"On {read}:\n\nlaunched:\n\n- [`run`](https://fyre.example.org/runs/"
+    )
     assert [record.run.sha for record in server.serve.engine.records()] == [read]
     until(lambda: not list(server.serve.clones.pins()))
-    refs = git("for-each-ref", "--format=%(refname)", cwd=next(server.serve.clones._root.glob("*.git"))).split()
+    refs = git(
+        "for-each-ref", "--format=%(refname)", cwd=next(server.serve.clones._root.glob("*.git"))
+    ).split()
     assert refs == ["refs/heads/main"]
 
 
-def test_where_a_commit_stands_is_asked_anew(github: GitHub, start: Callable[..., Running], tmp_path: Path) -> None:
+def test_where_a_commit_stands_is_asked_anew(
+    github: GitHub, start: Callable[..., Running], tmp_path: Path
+) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("refs: [main]\n")
     server = start(FYRE_POLICY=str(policy))
@@ -84,7 +107,11 @@ def test_where_a_commit_stands_is_asked_anew(github: GitHub, start: Callable[...
 
     def answer(number: int) -> str:
         ask(github, f"/commits/{sha}/comments", body="/fyre run true")
-        said = until(lambda: [one["body"] for one in ask(github, f"/commits/{sha}/comments")][2 * number + 1 :])
+        said = until(
+            lambda: [one["body"] for one in ask(github, f"/commits/{sha}/comments")][
+                2 * number + 1 :
+            ]
+        )
         return str(said[0])
 
     git("push", "-q", "origin", "main:dev", cwd=github.repo)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fyre import standing
 from fyre.errors import TryAgainError
-from fyre.failures import DeniedError, NotFoundError
+from fyre.github import permissions
+from fyre.github.errors import DeniedError, NotFoundError
 from tests.test_forge import SHA, Broken, broken
 
 __all__ = ["broken"]  # a fixture
@@ -21,8 +21,21 @@ def rights(*held: str) -> dict[str, bool]:
 
 ROLES: list[tuple[dict[str, Any], str]] = [
     ({"permission": "admin", "user": {"permissions": rights("pull", "push", "admin")}}, "admin"),
-    ({"permission": "write", "user": {"permissions": rights("pull", "triage", "push", "maintain")}}, "maintain"),
-    ({"permission": "write", "role_name": "ci-lead", "user": {"permissions": rights("pull", "push")}}, "write"),
+    (
+        {
+            "permission": "write",
+            "user": {"permissions": rights("pull", "triage", "push", "maintain")},
+        },
+        "maintain",
+    ),
+    (
+        {
+            "permission": "write",
+            "role_name": "ci-lead",
+            "user": {"permissions": rights("pull", "push")},
+        },
+        "write",
+    ),
     ({"permission": "read", "user": {"permissions": rights("pull", "triage")}}, "triage"),
     ({"permission": "read", "user": {"permissions": rights("pull")}}, "read"),
     ({"permission": "none", "user": {"permissions": rights()}}, "none"),
@@ -34,25 +47,25 @@ ROLES: list[tuple[dict[str, Any], str]] = [
 def test_role(broken: Broken) -> None:
     for said, role in ROLES:
         broken.body = json.dumps(said).encode()
-        assert standing.role(broken.forge(), broken.repository(), "ada") == role, said
+        assert permissions.role(broken.forge(), broken.repository(), "ada") == role, said
 
 
 def test_who_the_forge_does_not_know_has_no_role_and_no_team(broken: Broken) -> None:
     broken.status = 404
-    assert standing.role(broken.forge(), broken.repository(), "mallory") == "none"
-    assert not standing.in_team(broken.forge(), broken.repository(), "acme/ml", "mallory")
+    assert permissions.role(broken.forge(), broken.repository(), "mallory") == "none"
+    assert not permissions.in_team(broken.forge(), broken.repository(), "acme/ml", "mallory")
 
 
 def test_no_login_reaches_another_path(broken: Broken) -> None:
     broken.status = 404
-    standing.role(broken.forge(), broken.repository(), "../../x?a=b#c")
+    permissions.role(broken.forge(), broken.repository(), "../../x?a=b#c")
     assert broken.seen[-1][1].endswith("/collaborators/..%2F..%2Fx%3Fa%3Db%23c/permission")
 
 
 def test_an_invitation_is_no_membership(broken: Broken) -> None:
     for state, member in (("active", True), ("pending", False)):
         broken.body = json.dumps({"state": state, "role": "member"}).encode()
-        assert standing.in_team(broken.forge(), broken.repository(), "acme/ml", "ada") == member
+        assert permissions.in_team(broken.forge(), broken.repository(), "acme/ml", "ada") == member
     assert broken.seen[-1][1].endswith("/orgs/acme/teams/ml/memberships/ada")
 
 
@@ -70,15 +83,15 @@ SIGNATURES: list[tuple[dict[str, Any] | None, str]] = [
 def test_only_true_is_verified(broken: Broken) -> None:
     for verification, says in SIGNATURES:
         broken.body = json.dumps({"commit": {"verification": verification}}).encode()
-        assert standing.signature(broken.forge(), broken.repository(), SHA) == says
+        assert permissions.signature(broken.forge(), broken.repository(), SHA) == says
 
 
 def test_an_answer_without_sense_is_no_permission(broken: Broken) -> None:
     forge, repository = broken.forge(), broken.repository()
     questions = (
-        lambda: standing.role(forge, repository, "ada"),
-        lambda: standing.in_team(forge, repository, "acme/ml", "ada"),
-        lambda: standing.signature(forge, repository, SHA),
+        lambda: permissions.role(forge, repository, "ada"),
+        lambda: permissions.in_team(forge, repository, "acme/ml", "ada"),
+        lambda: permissions.signature(forge, repository, SHA),
     )
     for broken.body in (b"null", b"[]", b"{}", b'{"commit": 3}', b'{"user": 3}', b"<html>"):
         for ask in questions:
@@ -89,7 +102,7 @@ def test_an_answer_without_sense_is_no_permission(broken: Broken) -> None:
 def test_a_refusal_keeps_its_kind(broken: Broken) -> None:
     broken.status, broken.body = 403, b'{"message": "Resource not accessible by integration"}'
     with pytest.raises(DeniedError):
-        standing.in_team(broken.forge(), broken.repository(), "acme/ml", "ada")
+        permissions.in_team(broken.forge(), broken.repository(), "acme/ml", "ada")
     broken.status = 404
     with pytest.raises(NotFoundError):
-        standing.signature(broken.forge(), broken.repository(), SHA)
+        permissions.signature(broken.forge(), broken.repository(), SHA)

@@ -16,13 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fyre import debts, ledger, posted_states, relaykey, run, spec, status
-from fyre.embedded.notes import Notes
-from fyre.embedded.pulls import find as find_pull
-from fyre.embedded.repositories import Bare, Shelf
-from fyre.embedded.rest import ApiError
-from fyre.embedded.store import Store
-from fyre.embedded.stored_notes import (
+from fyre.apps.derived_keys import instance
+from fyre.apps.replica import Replica
+from fyre.engines.kubernetes import job_labels, run_status
+from fyre.engines.kubernetes.object_cache import Known
+from fyre.engines.local import run_dir, state_dir
+from fyre.engines.local.engine import LocalEngine
+from fyre.engines.local.run_dir import Folder
+from fyre.engines.run_index import Index
+from fyre.errors import UserError
+from fyre.git import access_token
+from fyre.git.cat_file import Objects
+from fyre.git.mirror_store import Clones
+from fyre.local_forge.api.pull_api import find as find_pull
+from fyre.local_forge.api.rest import ApiError
+from fyre.local_forge.database import Store
+from fyre.local_forge.storage.notes import Notes
+from fyre.local_forge.storage.repository_store import Bare, Shelf
+from fyre.local_forge.storage.stored_notes import (
     CHECK_NOTE,
     COMMENT_NOTE,
     CONVERSATION_NOTE,
@@ -30,23 +41,23 @@ from fyre.embedded.stored_notes import (
     pull_from_json,
     pull_to_json,
 )
-from fyre.engines.index import Index
-from fyre.engines.kubernetes import names, observe
-from fyre.engines.kubernetes.known import Known
-from fyre.engines.local import place, records
-from fyre.engines.local.engine import LocalEngine
-from fyre.engines.local.records import Folder
-from fyre.errors import UserError
-from fyre.objects import Objects
-from fyre.ownsecrets import instance
-from fyre.receiver import links
-from fyre.receiver.clones import Clones
-from fyre.replicas import Replica
-from fyre.run import Record, Run
-from fyre.spec import Spec
-from fyre.state import State
-from fyre.status_text import PUSH_REFUSAL_HINTS, is_push_refusal, parse_status
-from fyre.stored_form import StoredField, StoredForm, UnreadableError, as_integer, as_text, as_texts, parse_json
+from fyre.message import spec
+from fyre.message.spec import Spec
+from fyre.reporter import pending_writes, status_reporter
+from fyre.runs import commit_status, posted_states, run
+from fyre.runs.run import Record, Run
+from fyre.runs.state import State
+from fyre.runs.status_text import PUSH_REFUSAL_HINTS, is_push_refusal, parse_status
+from fyre.server import run_links
+from fyre.stored_form import (
+    StoredField,
+    StoredForm,
+    UnreadableError,
+    as_integer,
+    as_text,
+    as_texts,
+    parse_json,
+)
 from tests.engines.contract import await_end, make_run
 from tests.receiver.conftest import Person, person
 
@@ -54,29 +65,51 @@ __all__ = ["person"]
 
 RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
 STORED = json.loads(json.dumps(run.to_json(RUN)))
-NOT_OURS = ["", "nonsense", "[1,2]", '"x"', '{"a":', "7", "null", "[" * 2_000, '{"version": 2}', '{"version": "x"}']
+NOT_OURS = [
+    "",
+    "nonsense",
+    "[1,2]",
+    '"x"',
+    '{"a":',
+    "7",
+    "null",
+    "[" * 2_000,
+    '{"version": 2}',
+    '{"version": "x"}',
+]
 """Texts where JSON of ours belongs."""
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20))
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
 )
 WORDS = st.sampled_from([*State, "skipped", "", "Running"])
 
 
 def mutated(stored: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     """The same with some members of other values, some left out, and some that nobody knows."""
-    change = st.dictionaries(st.sampled_from([*stored, "needs", "version"]), JSON | WORDS, max_size=4)
+    change = st.dictionaries(
+        st.sampled_from([*stored, "needs", "version"]), JSON | WORDS, max_size=4
+    )
     left_out = st.sets(st.sampled_from([*stored]), max_size=2)
-    return st.builds(lambda new, gone: {k: v for k, v in (stored | new).items() if k not in gone}, change, left_out)
+    return st.builds(
+        lambda new, gone: {k: v for k, v in (stored | new).items() if k not in gone},
+        change,
+        left_out,
+    )
 
 
 def texts(stored: dict[str, Any]) -> st.SearchStrategy[str]:
     """Such a thing as JSON, any other JSON, or no JSON at all."""
-    return st.one_of(mutated(stored).map(json.dumps), JSON.map(json.dumps), st.text(), st.sampled_from(NOT_OURS))
+    return st.one_of(
+        mutated(stored).map(json.dumps), JSON.map(json.dumps), st.text(), st.sampled_from(NOT_OURS)
+    )
 
 
-OUTCOME = json.loads(observe.outcome(Record(RUN, State.FAILED, 1, 1.0, 2.0, 3)))
+OUTCOME = json.loads(run_status.outcome(Record(RUN, State.FAILED, 1, 1.0, 2.0, 3)))
 
 
 @given(mutated(STORED) | JSON)
@@ -89,7 +122,9 @@ def test_a_run_is_read_or_refused(data: Any) -> None:
     assert isinstance(found.spec.command, str)
     again = run.to_json(found)
     given = {name: value for name, value in data.items() if name != "version"}
-    assert json.loads(json.dumps(again | given)) == json.loads(json.dumps(again)), "what is not known is kept"
+    assert json.loads(json.dumps(again | given)) == json.loads(json.dumps(again)), (
+        "what is not known is kept"
+    )
 
 
 @given(mutated(STORED["spec"]) | JSON)
@@ -103,7 +138,9 @@ def test_a_spec_is_read_or_refused_and_what_is_not_known_is_part_of_its_digest(d
     assert (found.digest == plain.digest) == (not extra)
 
 
-@pytest.mark.parametrize("missing", ["key", "repository", "sha", "tree", "parents", "ref", "actor", "name", "spec"])
+@pytest.mark.parametrize(
+    "missing", ["key", "repository", "sha", "tree", "parents", "ref", "actor", "name", "spec"]
+)
 def test_what_must_be_there_is_named_where_it_is_not(missing: str) -> None:
     with pytest.raises(UnreadableError, match=f"a run lacks {missing}"):
         run.from_json({name: value for name, value in STORED.items() if name != missing})
@@ -149,10 +186,10 @@ def test_what_a_later_version_stored_is_kept_and_changes_the_digest_as_it_does_t
 
 def job(**notes: str) -> dict[str, Any]:
     about = {"name": f"fyre-{RUN.key}", "namespace": "lab", "uid": "u", "resourceVersion": "1"}
-    about["labels"] = {names.INSTANCE: "fyre", names.KEY: RUN.key}  # type: ignore[assignment]
+    about["labels"] = {job_labels.INSTANCE: "fyre", job_labels.KEY: RUN.key}  # type: ignore[assignment]
     told = {
-        names.RUN: json.dumps(STORED),
-        **{names.PREFIX + name.replace("_", "-"): text for name, text in notes.items()},
+        job_labels.RUN: json.dumps(STORED),
+        **{job_labels.PREFIX + name.replace("_", "-"): text for name, text in notes.items()},
     }
     return {"metadata": {**about, "annotations": told}, "spec": {}, "status": {}}
 
@@ -168,18 +205,20 @@ def test_a_job_with_whatever_annotations_stops_nobody(
     stored: str, outcome: str, reported: str, carried: str, given_up: str
 ) -> None:
     known = Known()
-    key = known.take_job(job(run=stored, outcome=outcome, reported=reported, carried=carried, given_up=given_up))
+    key = known.take_job(
+        job(run=stored, outcome=outcome, reported=reported, carried=carried, given_up=given_up)
+    )
     seen = known.refresh(key)
     assert (seen is None) == (not key)
     if seen is not None:
-        for debt in debts.owed(seen[1], "http://page"):
-            assert len(debt.status.description) <= status.DESCRIPTION_MAX
+        for debt in pending_writes.owed(seen[1], "http://page"):
+            assert len(debt.status.description) <= commit_status.DESCRIPTION_MAX
 
 
 @pytest.mark.parametrize("text", NOT_OURS)
 def test_a_note_of_what_was_posted_that_is_not_ours_counts_as_nothing(text: str) -> None:
     assert posted_states.posted_states(text) == {}
-    assert [debt.sha for debt in debts.owed(Record(RUN, reported=text), "")] == [RUN.sha]
+    assert [debt.sha for debt in pending_writes.owed(Record(RUN, reported=text), "")] == [RUN.sha]
     written = posted_states.with_posted_state(text, RUN.sha, "failed")
     assert json.loads(written) == {RUN.sha: "failed"}
 
@@ -201,12 +240,14 @@ def test_a_receiver_starts_whatever_its_notes_say_and_looks_up_what_was_posted(
     book.stop()
     before = person.statuses(sha)
     person.up.engine.annotate(record.run.key, reported=text)
-    again = ledger.Ledger(book.forge, book.engine, Index(book.engine), book.url)
+    again = status_reporter.Ledger(book.forge, book.engine, Index(book.engine), book.url)
     with caplog.at_level(logging.WARNING):
         again.start()
     try:
         deadline = time.monotonic() + 30
-        while posted_states.posted_states(person.up.engine.record(record.run.key).reported) != {sha: "succeeded"}:
+        while posted_states.posted_states(person.up.engine.record(record.run.key).reported) != {
+            sha: "succeeded"
+        }:
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:
@@ -219,7 +260,9 @@ def test_a_receiver_starts_whatever_its_notes_say_and_looks_up_what_was_posted(
 
 FILES = {
     "run.json": STORED,
-    "job.json": json.loads(json.dumps(records.job(RUN, Path("/g"), Path("/w"), grace=1.0, log_cap=1, keep=False))),
+    "job.json": json.loads(
+        json.dumps(run_dir.job(RUN, Path("/g"), Path("/w"), grace=1.0, log_cap=1, keep=False))
+    ),
     "progress.json": {"state": "running", "tries": 1, "started_at": 5.0},
     "outcome.json": OUTCOME,
     "notes.json": {"reported": "{}", "carried": ["a"]},
@@ -229,29 +272,40 @@ FILES = {
 
 
 @settings(max_examples=150)
-@given(st.fixed_dictionaries({}, optional={name: texts(data) for name, data in FILES.items()}), st.booleans())
-def test_a_run_s_folder_with_whatever_in_it_stops_nobody(found: dict[str, str], sound: bool) -> None:
+@given(
+    st.fixed_dictionaries({}, optional={name: texts(data) for name, data in FILES.items()}),
+    st.booleans(),
+)
+def test_a_run_s_folder_with_whatever_in_it_stops_nobody(
+    found: dict[str, str], sound: bool
+) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         parent = Path(scratch)
         folder = parent / RUN.key
         folder.mkdir()
         if sound:
-            found = {"job.json": json.dumps(FILES["job.json"]), **found, "run.json": json.dumps(STORED)}
+            found = {
+                "job.json": json.dumps(FILES["job.json"]),
+                **found,
+                "run.json": json.dumps(STORED),
+            }
         for name, text in found.items():
             (folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
-        for each, read in place.runs(parent):
+        for each, read in state_dir.runs(parent):
             assert read.key == RUN.key
             each.settle(5.0)
             record = each.refresh(Record(read))
             assert isinstance(record.state, State)
-            assert isinstance(debts.owed(record, ""), list)
+            assert isinstance(pending_writes.owed(record, ""), list)
             assert isinstance(each.cancelled_by(), str)
             each.annotate(carried=("b",))
             assert each.record().carried == ("b",)
             assert each.supervisor() is None
 
 
-@pytest.mark.parametrize("outcome", ['{"state": "skipped", "version": 1}', "7", '{"version": 3, "state": "failed"}'])
+@pytest.mark.parametrize(
+    "outcome", ['{"state": "skipped", "version": 1}', "7", '{"version": 3, "state": "failed"}']
+)
 def test_an_engine_starts_over_what_it_can_not_read_and_does_the_rest(
     tmp_path: Path, repo: Path, outcome: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -261,14 +315,18 @@ def test_an_engine_starts_over_what_it_can_not_read_and_does_the_rest(
 
     def folder(key: str, command: str = "true") -> Path:
         one = make_run(sha, command, key=key)
-        told = records.job(one, repo / ".git", state / "work" / key, grace=1.0, log_cap=4096, keep=False)
+        told = run_dir.job(
+            one, repo / ".git", state / "work" / key, grace=1.0, log_cap=4096, keep=False
+        )
         made = Folder.create(state / "runs", one, told)
         assert made is not None
         return made.path
 
     ended, later, waits, odd = (folder(f"{number:026x}") for number in range(4))
     (ended / "outcome.json").write_text(outcome)
-    (later / "run.json").write_text(json.dumps(json.loads((later / "run.json").read_bytes()) | {"version": 2}))
+    (later / "run.json").write_text(
+        json.dumps(json.loads((later / "run.json").read_bytes()) | {"version": 2})
+    )
     (odd / "job.json").write_text("[]")
     (state / "work" / later.name).mkdir(parents=True)
     engine = LocalEngine(state, git_dir=lambda _: repo / ".git", jobs=1)
@@ -277,7 +335,10 @@ def test_an_engine_starts_over_what_it_can_not_read_and_does_the_rest(
         found = {record.run.key: record for record in engine.records()}
     finally:
         engine.close()
-    assert (found[ended.name].state, "can't be read" in found[ended.name].reason) == (State.ERROR, True)
+    assert (found[ended.name].state, "can't be read" in found[ended.name].reason) == (
+        State.ERROR,
+        True,
+    )
     assert (found[odd.name].state, "can't be read" in found[odd.name].reason) == (State.ERROR, True)
     assert later.name not in found
     assert (later / "run.json").exists()
@@ -312,21 +373,33 @@ KEPT = [state for state in State if state not in (State.REFUSED, State.CARRIED, 
 
 @settings(max_examples=500)
 @given(st.sampled_from(KEPT), REASONS, st.integers(1, 400), st.booleans(), st.booleans())
-def test_what_a_status_says_is_read_back(state: State, reason: str, attempt: int, carried: bool, took: bool) -> None:
+def test_what_a_status_says_is_read_back(
+    state: State, reason: str, attempt: int, carried: bool, took: bool
+) -> None:
     one = replace(RUN, attempt=attempt)
     record = Record(
-        one, state, 1, 0.0, 9e7 if took else None, 3 if not reason else None, reason=reason, cancelled_by=reason
+        one,
+        state,
+        1,
+        0.0,
+        9e7 if took else None,
+        3 if not reason else None,
+        reason=reason,
+        cancelled_by=reason,
     )
-    said = status.of(record, carried=carried)
+    said = commit_status.of(record, carried=carried)
     found = parse_status(said.state, said.description)
     assert found.state is (State.CARRIED if carried and state.final else state)
     assert found.attempt == attempt
-    assert len(said.description) <= status.DESCRIPTION_MAX
+    assert len(said.description) <= commit_status.DESCRIPTION_MAX
 
 
 @given(REASONS)
 def test_a_refusal_and_a_malformed_message_are_read_back(reason: str) -> None:
-    refused, malformed = status.refused("fyre/run", reason), status.malformed("fyre/run", reason)
+    refused, malformed = (
+        commit_status.refused("fyre/run", reason),
+        commit_status.malformed("fyre/run", reason),
+    )
     assert parse_status(refused.state, refused.description).state is State.REFUSED
     assert parse_status(malformed.state, malformed.description).state is State.ERROR
     assert not is_push_refusal(malformed.state, malformed.description)
@@ -340,7 +413,9 @@ def test_a_status_of_whomever_is_read_as_something(word: str, description: str) 
 # The small forge
 
 
-@given(st.lists(texts({"state": "pending", "id": 5, "created_at": "x", "creator": "ada"}), max_size=4))
+@given(
+    st.lists(texts({"state": "pending", "id": 5, "created_at": "x", "creator": "ada"}), max_size=4)
+)
 def test_notes_are_read_line_by_line(lines: list[str]) -> None:
     for form in (STATUS_NOTE, COMMENT_NOTE, CHECK_NOTE, CONVERSATION_NOTE):
         content = "\n".join(lines).encode("utf-8", "surrogatepass")
@@ -365,7 +440,9 @@ def test_a_pull_request_is_read_or_refused(data: Any) -> None:
 def test_a_repository_whose_facts_can_not_be_read_is_left_out(text: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "a" / "b.git").mkdir(parents=True)
-        (Path(scratch) / "a" / "b.git" / "fyre.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+        (Path(scratch) / "a" / "b.git" / "fyre.json").write_bytes(
+            text.encode("utf-8", "surrogatepass")
+        )
         shelf = Shelf(Path(scratch), lambda: 1)
         assert len([*shelf]) == (shelf.find("a/b") is not None)
 
@@ -387,14 +464,18 @@ def test_a_pull_request_that_can_not_be_read_is_not_there() -> None:
     ],
     ids=["garbage", "later version", "other tables"],
 )
-def test_a_database_of_another_form_is_set_aside(make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_of_another_form_is_set_aside(
+    make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "forge.db"
     make(path)
     before = None if b"create table" in path.read_bytes().lower() else path.read_bytes()
     store = Store(path)
     assert store.next_id() > 0
     store.close()
-    (aside,) = (one for one in tmp_path.glob("forge.db.*") if one.suffix not in (".db-wal", ".db-shm"))
+    (aside,) = (
+        one for one in tmp_path.glob("forge.db.*") if one.suffix not in (".db-wal", ".db-shm")
+    )
     assert before is None or aside.read_bytes() == before
     assert "kept as" in caplog.text
 
@@ -425,21 +506,23 @@ def test_a_mirror_that_does_not_say_whose_it_is_has_no_source(text: str) -> None
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.booleans())
 def test_a_relay_key_that_says_something_else_is_no_key(payload: bytes, signed: bool) -> None:
-    coded = relaykey._coded(payload)
-    key = f"{coded}.{relaykey._mac(b'secret', coded) if signed else ''}"
-    found = relaykey.grant([b"secret"], key, 0.0)
+    coded = access_token._coded(payload)
+    key = f"{coded}.{access_token._mac(b'secret', coded) if signed else ''}"
+    found = access_token.grant([b"secret"], key, 0.0)
     assert found is None or signed
 
 
 @given(st.text(alphabet=st.characters(), max_size=80))
 def test_an_address_that_is_not_ours_names_no_run(named: str) -> None:
-    found = links.key_of(b"secret", named)
-    assert found is None or links.token(b"secret", found) == named
+    found = run_links.key_of(b"secret", named)
+    assert found is None or run_links.token(b"secret", found) == named
 
 
 @given(st.text() | st.sampled_from(["x " + "9" * 5000, "x h:" + "9" * 5000, "x h:٣"]))
 def test_a_lease_held_by_whomever_leads_nowhere(holder: str) -> None:
-    held = SimpleNamespace(_election=SimpleNamespace(holder=lambda: holder), _doors=[0], _addresses=["other:1"])
+    held = SimpleNamespace(
+        _election=SimpleNamespace(holder=lambda: holder), _doors=[0], _addresses=["other:1"]
+    )
     found = Replica._leader(held)  # type: ignore[arg-type]
     assert found is None or 0 <= found[0][1] < 65536
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre import trailers
-from fyre.trailers import Trailer
+from fyre.message import trailers
+from fyre.message.trailers import Trailer
 from tests import trailers_generator
 
 SCISSORS = "# ------------------------ >8 ------------------------\n"
@@ -37,7 +37,10 @@ RULES = {
     "two of eight are": (f"S\n\na\nb\nc\nd\ne\nf\nK: v\n{SIGNED}\n", ["K: v", SIGNED]),
     "folds of prose count as prose": (f"S\n\na\n b\n c\n d\n{SIGNED}\n", []),
     "folds of a trailer count as nothing": (f"S\n\na\n{SIGNED}\n b\n c\n d\n", [f"{SIGNED} b c d"]),
-    "a cherry-pick's line counts and is none": ("S\n\na\nK: v\n(cherry picked from commit 1)\n", ["K: v"]),
+    "a cherry-pick's line counts and is none": (
+        "S\n\na\nK: v\n(cherry picked from commit 1)\n",
+        ["K: v"],
+    ),
     "a cherry-pick's line alone": ("S\n\n(cherry picked from commit 1)\n", []),
     "folded": ("S\n\nK: a\n  b\n\tc\n", ["K: a b c"]),
     "folded by a carriage return": ("S\n\nK: a\n\rb\n", ["K: a b"]),
@@ -63,14 +66,20 @@ RULES = {
     "a carriage return inside": ("S\n\nK: a\rb\n", ["K: a\rb"]),
     "a divider divides nothing": ("S\n\nK: v\n---\n\nL: w\n", ["L: w"]),
     "a divider beside it is prose": ("S\n\n---\nK: v\n", []),
-    "a patch is read like the rest": ("S\n\nK: v\n---\n a | 1 +\n\ndiff --git a/a b/a\n+L: w\n", []),
+    "a patch is read like the rest": (
+        "S\n\nK: v\n---\n a | 1 +\n\ndiff --git a/a b/a\n+L: w\n",
+        [],
+    ),
     "comments at the end": ("S\n\nK: v\n# c\n\n# d\n", ["K: v"]),
     "a comment inside": ("S\n\nK: v\n# c\nL: w\n", ["K: v", "L: w"]),
     "a commented trailer": ("S\n\n#K: v\nL: w\n", ["L: w"]),
     "an indented hash is a fold": ("S\n\nK: v\n # c\n", ["K: v # c"]),
     "scissors": (f"S\n\nK: v\n{SCISSORS}L: w\n", ["K: v"]),
     "scissors first": (f"{SCISSORS}S\n\nK: v\n", []),
-    "scissors of another length are a comment": ("S\n\nK: v\n# --- >8 ---\nL: w\n", ["K: v", "L: w"]),
+    "scissors of another length are a comment": (
+        "S\n\nK: v\n# --- >8 ---\nL: w\n",
+        ["K: v", "L: w"],
+    ),
     "old conflicts": ("S\n\nK: v\n\nConflicts:\n\tpath\n", ["K: v"]),
     "old conflicts with prose after them": ("S\n\nK: v\n\nConflicts:\n\tpath\nprose\n", []),
     "a trailer named Conflicts": ("S\n\nConflicts: none\n", ["Conflicts: none"]),
@@ -127,7 +136,9 @@ def test_it_agrees_with_git_log_over_generated_messages(tmp_path: Path) -> None:
 
 
 def test_it_agrees_with_interpret_trailers_on_a_sample() -> None:
-    for text in map(trailers_generator.for_interpret_trailers, trailers_generator.messages(60, seed=7)):
+    for text in map(
+        trailers_generator.for_interpret_trailers, trailers_generator.messages(60, seed=7)
+    ):
         assert ours(text) == trailers_generator.by_interpret_trailers(text), text
 
 
@@ -136,7 +147,9 @@ def test_lines_count_from_one_and_are_no_part_of_equality() -> None:
     assert [t.line for t in found] == [5, 7]
     assert found == (Trailer("K", "a b", 1), Trailer("L", "c"))
     assert len({*found, Trailer("L", "c", 99)}) == 2
-    assert [t.line for t in trailers.parse("\n \nS\n\nK: a\n")] == [5], "blank lines at the beginning count too"
+    assert [t.line for t in trailers.parse("\n \nS\n\nK: a\n")] == [5], (
+        "blank lines at the beginning count too"
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,14 +163,37 @@ def test_lines_count_from_one_and_are_no_part_of_equality() -> None:
         "K" * 4_000_000,
         "S\n\nK: v\n" + " \n" * 500_000,
     ],
-    ids=["long line", "many trailers", "many folds", "blank lines", "comments", "one word", "blank folds"],
+    ids=[
+        "long line",
+        "many trailers",
+        "many folds",
+        "blank lines",
+        "comments",
+        "one word",
+        "blank folds",
+    ],
 )
 def test_a_megabyte_is_read_in_one_pass(message: str) -> None:
-    assert len(trailers.parse(message)) in (0, 1, 200_000)  # quadratic work would not come back in this suite's time
+    assert len(trailers.parse(message)) in (
+        0,
+        1,
+        200_000,
+    )  # quadratic work would not come back in this suite's time
 
 
 def test_the_parser_imports_the_standard_library_alone() -> None:
     tree = ast.parse(Path(trailers.__file__).read_text())
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_the_public_name_stays() -> None:
+    from fyre.trailers import parse
+
+    assert parse is trailers.parse

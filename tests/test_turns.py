@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from fyre.backoff import Backoff
-from fyre.pacing import Ceilings, Pace, Told
-from fyre.turns import Rank, Turns
+from fyre.github.rate_limit import Ceilings, Pace, Told
+from fyre.reporter.write_queue import Rank, Turns
 
 
 class Time:

@@ -7,67 +7,71 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import units
+from fyre.message import notation
 
 GOOD = [
-    (units.duration, "90s", 90),
-    (units.duration, "1h30m", 5400),
-    (units.duration, "2d", 172800),
-    (units.duration, "365d", 365 * 86400),
-    (units.retries, "0", 0),
-    (units.retries, "20", 20),
-    (units.name, "train-1.b_c", "train-1.b_c"),
-    (units.name, "a" * 63, "a" * 63),
-    (units.profile, "gpu", "gpu"),
-    (units.image, "python:3.12", "python:3.12"),
-    (units.image, "host.example.org:5000/team/x@sha256:" + "0" * 64, "host.example.org:5000/team/x@sha256:" + "0" * 64),
-    (units.secret, "wandb.key", "wandb.key"),
-    (units.workdir, "experiments/resnet", "experiments/resnet"),
-    (units.env, "A=", ("A", "")),
-    (units.env, "A=b=c d", ("A", "b=c d")),
-    (units.resources, "cpu=500m  memory=16Gi nvidia.com/gpu=1",
+    (notation.duration, "90s", 90),
+    (notation.duration, "1h30m", 5400),
+    (notation.duration, "2d", 172800),
+    (notation.duration, "365d", 365 * 86400),
+    (notation.retries, "0", 0),
+    (notation.retries, "20", 20),
+    (notation.name, "train-1.b_c", "train-1.b_c"),
+    (notation.name, "a" * 63, "a" * 63),
+    (notation.profile, "gpu", "gpu"),
+    (notation.image, "python:3.12", "python:3.12"),
+    (notation.image, "host.example.org:5000/team/x@sha256:" + "0" * 64, "host.example.org:5000/team/x@sha256:" + "0" * 64),
+    (notation.secret, "wandb.key", "wandb.key"),
+    (notation.workdir, "experiments/resnet", "experiments/resnet"),
+    (notation.env, "A=", ("A", "")),
+    (notation.env, "A=b=c d", ("A", "b=c d")),
+    (notation.resources, "cpu=500m  memory=16Gi nvidia.com/gpu=1",
      (("cpu", "500m"), ("memory", "16Gi"), ("nvidia.com/gpu", "1"))),
-    (units.command, " a && b ", " a && b "),
-    (units.command, "x" * 102_400, "x" * 102_400),
+    (notation.command, " a && b ", " a && b "),
+    (notation.command, "x" * 102_400, "x" * 102_400),
 ]  # fmt: skip
 BAD = [
-    (units.duration, "5", "no unit"),
-    (units.duration, "", "not a duration"),
-    (units.duration, "1m1h", "not a duration"),
-    (units.duration, "0s", "not between"),
-    (units.duration, "366d", "not between"),
-    (units.duration, "٣m", "not a duration"),
-    (units.duration, "9" * 5000 + "s", "not"),
-    (units.retries, "21", "number of retries"),
-    (units.retries, "-1", "number of retries"),
-    (units.retries, "00000000021", "number of retries"),
-    (units.retries, "020", "number of retries"),
-    (units.name, "Moved", "Fyre's own"),
-    (units.name, "a b", "not a name"),
-    (units.name, "-a", "not a name"),
-    (units.name, "a" * 64, "not a name"),
-    (units.name, "a\n", "not a name"),
-    (units.image, "Python:3", "not an image"),
-    (units.image, "a b", "not an image"),
-    (units.secret, "Value!", "not a secret's name"),
-    (units.workdir, "/etc", "not a directory inside"),
-    (units.workdir, "a/../..", "not a directory inside"),
-    (units.workdir, ".git/hooks", "not a directory inside"),
-    (units.env, "A", "not NAME=value"),
-    (units.env, "1=a", "not NAME=value"),
-    (units.env, "FYRE_SHA=a", "Fyre's own"),
-    (units.resources, " ", "no resources"),
-    (units.resources, "gpu=1", "not a resource"),
-    (units.resources, "cpu=1 cpu=2", "twice"),
-    (units.resources, "cpu=0", "not a quantity"),
-    (units.resources, "cpu", "not a quantity"),
-    (units.resources, "memory=4GB", "not a quantity"),
-    (units.resources, "nvidia.com/gpu=0.5", "whole numbers"),
-    (units.command, " ", "empty"),
-    (units.command, "echo a\0b", "holds a NUL"),
-    (units.workdir, "a\0b", "holds a NUL"),  # a comment and a .fyre.yaml may have one, where a commit message ends
-    (units.env, "A=\0", "holds a NUL"),
-    (units.command, "x" * 102_401, "102,401 bytes long, at most 102,400"),
+    (notation.duration, "5", "no unit"),
+    (notation.duration, "", "not a duration"),
+    (notation.duration, "1m1h", "not a duration"),
+    (notation.duration, "0s", "not between"),
+    (notation.duration, "366d", "not between"),
+    (notation.duration, "٣m", "not a duration"),
+    (notation.duration, "9" * 5000 + "s", "not"),
+    (notation.retries, "21", "number of retries"),
+    (notation.retries, "-1", "number of retries"),
+    (notation.retries, "00000000021", "number of retries"),
+    (notation.retries, "020", "number of retries"),
+    (notation.name, "Moved", "Fyre's own"),
+    (notation.name, "a b", "not a name"),
+    (notation.name, "-a", "not a name"),
+    (notation.name, "a" * 64, "not a name"),
+    (notation.name, "a\n", "not a name"),
+    (notation.image, "Python:3", "not an image"),
+    (notation.image, "a b", "not an image"),
+    (notation.secret, "Value!", "not a secret's name"),
+    (notation.workdir, "/etc", "not a directory inside"),
+    (notation.workdir, "a/../..", "not a directory inside"),
+    (notation.workdir, ".git/hooks", "not a directory inside"),
+    (notation.env, "A", "not NAME=value"),
+    (notation.env, "1=a", "not NAME=value"),
+    (notation.env, "FYRE_SHA=a", "Fyre's own"),
+    (notation.resources, " ", "no resources"),
+    (notation.resources, "gpu=1", "not a resource"),
+    (notation.resources, "cpu=1 cpu=2", "twice"),
+    (notation.resources, "cpu=0", "not a quantity"),
+    (notation.resources, "cpu", "not a quantity"),
+    (notation.resources, "memory=4GB", "not a quantity"),
+    (notation.resources, "nvidia.com/gpu=0.5", "whole numbers"),
+    (notation.command, " ", "empty"),
+    (notation.command, "echo a\0b", "holds a NUL"),
+    (
+        notation.workdir,
+        "a\0b",
+        "holds a NUL",
+    ),  # a comment and a .fyre.yaml may have one, where a commit message ends
+    (notation.env, "A=\0", "holds a NUL"),
+    (notation.command, "x" * 102_401, "102,401 bytes long, at most 102,400"),
 ]
 
 
@@ -78,26 +82,34 @@ def test_what_is_taken(parse: Callable[[str], object], text: str, value: object)
 
 @pytest.mark.parametrize(("parse", "text", "says"), BAD)
 def test_what_is_not_and_why(parse: Callable[[str], object], text: str, says: str) -> None:
-    with pytest.raises(units.BadValueError, match=says) as refused:
+    with pytest.raises(notation.BadValueError, match=says) as refused:
         parse(text)
     assert refused.value.hint
     assert "\n" not in refused.value.args[0]
     assert len(refused.value.args[0]) < 200
 
 
-@pytest.mark.parametrize("parse", sorted({parse for parse, *_ in GOOD}, key=lambda parse: parse.__name__))
-@given(text=st.one_of(st.text(), st.text("0123456789=:/.@ dhmsGi"), st.from_regex(r"\A[a-z./]+=?\d+[A-Za-z]*\Z")))
+@pytest.mark.parametrize(
+    "parse", sorted({parse for parse, *_ in GOOD}, key=lambda parse: parse.__name__)
+)
+@given(
+    text=st.one_of(
+        st.text(), st.text("0123456789=:/.@ dhmsGi"), st.from_regex(r"\A[a-z./]+=?\d+[A-Za-z]*\Z")
+    )
+)
 def test_any_text_is_a_value_or_a_reason(parse: Callable[[str], object], text: str) -> None:
     try:
         parse(text)
-    except units.BadValueError as error:
+    except notation.BadValueError as error:
         assert error.hint
 
 
 @pytest.mark.parametrize(("text", "one"), [("5", "5"), ("9" * 9, "9" * 9), ("9" * 10, "5")])
-def test_a_duration_without_a_unit_is_shown_with_one_where_that_makes_sense(text: str, one: str) -> None:
-    with pytest.raises(units.BadValueError) as refused:
-        units.duration(text)
+def test_a_duration_without_a_unit_is_shown_with_one_where_that_makes_sense(
+    text: str, one: str
+) -> None:
+    with pytest.raises(notation.BadValueError) as refused:
+        notation.duration(text)
     assert refused.value.hint == f"write {one}s, {one}m or {one}h"
 
 
@@ -124,13 +136,13 @@ def test_a_duration_without_a_unit_is_shown_with_one_where_that_makes_sense(text
     ],
 )
 def test_a_quantity_is_what_kubernetes_takes_it_for(text: str, value: Fraction | int) -> None:
-    assert units.quantity(text) == value
+    assert notation.quantity(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "m", "1K", "1mi", "-1", "1 Gi", "1e3", "1" * 65, "9" * 5000])
 def test_what_is_no_quantity_is_not_compared(text: str) -> None:
-    with pytest.raises(units.BadValueError, match="is not a quantity"):
-        units.quantity(text)
+    with pytest.raises(notation.BadValueError, match="is not a quantity"):
+        notation.quantity(text)
 
 
 @pytest.mark.parametrize(
@@ -141,19 +153,21 @@ def test_what_is_no_quantity_is_not_compared(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_length_of_time_has_two_units_at_most(seconds: float, shown: str) -> None:
-    assert units.text_of(seconds) == shown
+    assert notation.text_of(seconds) == shown
 
 
 @given(st.integers(1, 365 * 86400))
 def test_lengths_of_time_read_back(seconds: int) -> None:
-    shown = units.text_of(seconds)
+    shown = notation.text_of(seconds)
     step = 1 if seconds < 3600 else 60 if seconds < 86400 else 3600
-    assert units.duration(shown.replace(" ", "")) == seconds // step * step
-    assert units.duration(units.written(seconds)) == seconds
+    assert notation.duration(shown.replace(" ", "")) == seconds // step * step
+    assert notation.duration(notation.written(seconds)) == seconds
 
 
 def test_many_resources_take_a_moment() -> None:
     many = " ".join(f"example.org/x{number}=1" for number in range(50_000))
-    assert len(units.resources(many)) == 50_000  # quadratic work would not come back in this suite's time
-    with pytest.raises(units.BadValueError, match="x7 is given twice"):
-        units.resources(f"{many} example.org/x7=2")
+    assert (
+        len(notation.resources(many)) == 50_000
+    )  # quadratic work would not come back in this suite's time
+    with pytest.raises(notation.BadValueError, match="x7 is given twice"):
+        notation.resources(f"{many} example.org/x7=2")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from fyre import ident
+from fyre.message import fyre_ids
 from tests.conftest import git
 from tests.old_version import ROOT, unpack_old_version
 
@@ -30,9 +30,15 @@ def serving(code: Path, root: Path, how_it_ends: signal.Signals) -> Iterator[str
     env = {**os.environ, "PYTHONPATH": str(code), "HOME": str(root.parent)}
     words = [sys.executable, "-m", "fyre", "up", "--root", str(root), "--port", "0", "--jobs", "2"]
     log = root.parent / f"server-{len([*root.parent.glob('server-*.log')])}.log"
-    with log.open("w") as errors, subprocess.Popen(words, stderr=errors, env=env, cwd=root.parent) as server:
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(words, stderr=errors, env=env, cwd=root.parent) as server,
+    ):
         try:
-            yield until(lambda: log.read_text().partition("ready ")[2].partition("\n")[0], "the server is up")
+            yield until(
+                lambda: log.read_text().partition("ready ")[2].partition("\n")[0],
+                "the server is up",
+            )
         finally:
             server.send_signal(how_it_ends)
             server.wait(30)
@@ -54,12 +60,14 @@ class Story:
     path: Path
     starts: Path
     url: str = ""
-    messages: dict[str, str] = field(default_factory=dict)  # of each commit that asks for a run, by its SHA
+    messages: dict[str, str] = field(
+        default_factory=dict
+    )  # of each commit that asks for a run, by its SHA
 
     def push(self, command: str = "true", *, gate: str = "") -> str:
         """Push a commit whose run writes down that it starts, and waits for a file where one is named."""
         wait = f"while [ ! -e {self.starts.parent}/{gate} ]; do sleep 0.05; done; " if gate else ""
-        message = f"Work\n\nFyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}\nFyre-Id: {ident.mint()}\n"
+        message = f"Work\n\nFyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}\nFyre-Id: {fyre_ids.mint()}\n"
         sha = self._commit(message, tree="HEAD^{tree}", parent="HEAD")
         self.messages[sha] = message
         return sha
@@ -71,14 +79,17 @@ class Story:
             (self.path / "README").write_text(f"other {sha}\n")
             git("commit", "-q", "-a", "-m", "Other code", cwd=self.path)
             tree, parent = "HEAD^{tree}", "HEAD"
-        return self._commit(self.messages[sha], tree=tree, parent=parent, date="2026-01-02T03:04:06+0000")
+        return self._commit(
+            self.messages[sha], tree=tree, parent=parent, date="2026-01-02T03:04:06+0000"
+        )
 
     def open(self, gate: str) -> None:
         (self.starts.parent / gate).touch()
 
     def statuses(self, sha: str) -> list[dict[str, Any]]:
         answer = requests.get(
-            f"{self.url}/api/repos/{NAME}/commits/{sha}/statuses", headers={"Authorization": "token user:ada"}
+            f"{self.url}/api/repos/{NAME}/commits/{sha}/statuses",
+            headers={"Authorization": "token user:ada"},
         )
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()
@@ -102,8 +113,12 @@ class Story:
     def _commit(self, message: str, *, tree: str, parent: str, date: str = "") -> str:
         when = {"GIT_AUTHOR_DATE": date or f"{int(time.time())} +0000"}
         words = ["git", "commit-tree", tree, "-p", parent, "-m", message.rstrip("\n")]
-        sha = subprocess.check_output(words, cwd=self.path, env={**os.environ, **when}, text=True).strip()
-        git("push", "-q", f"{self.url}/{NAME}.git", f"{sha}:refs/heads/of-{sha[:12]}", cwd=self.path)
+        sha = subprocess.check_output(
+            words, cwd=self.path, env={**os.environ, **when}, text=True
+        ).strip()
+        git(
+            "push", "-q", f"{self.url}/{NAME}.git", f"{sha}:refs/heads/of-{sha[:12]}", cwd=self.path
+        )
         return sha
 
 
@@ -159,7 +174,9 @@ def test_there_and_back(how_it_ends: signal.Signals, tmp_path: Path, repo: Path)
             first = push_all(story, "first", free=2)
         with serving(ROOT, root, how_it_ends) as story.url:
             check_all(story, first)
-            story.open("first-0")  # a place for one that waits, which 0.1 wrote down and this version starts
+            story.open(
+                "first-0"
+            )  # a place for one that waits, which 0.1 wrote down and this version starts
             story.await_status(first.running[0], "fyre/run", begins="exit 0")
             story.await_state(first.waiting[0], "running")
             story.open("first-waiting")
@@ -167,18 +184,27 @@ def test_there_and_back(how_it_ends: signal.Signals, tmp_path: Path, repo: Path)
                 story.await_status(sha, "fyre/run", begins="exit 0")
             second = push_all(story, "second", free=1)
         with serving(old, root, how_it_ends) as story.url:
-            assert story.state(first.running[1]) == "running"  # since the first version, through both others
+            assert (
+                story.state(first.running[1]) == "running"
+            )  # since the first version, through both others
             check_all(story, second)
             for gate in ("first-1", "second-0", "second-waiting"):
                 story.open(gate)
             for sha in (first.running[1], *second.running, *second.waiting):
                 story.await_status(sha, "fyre/run", begins="exit 0")
-            finals = {sha: sum(one["state"] != "pending" for one in story.statuses(sha)) for sha in story.messages}
+            finals = {
+                sha: sum(one["state"] != "pending" for one in story.statuses(sha))
+                for sha in story.messages
+            }
     finally:
         for gate in ("first-0", "first-1", "first-waiting", "second-0", "second-waiting"):
             story.open(gate)
-    assert Counter(starts.read_text().split()) == Counter([*story.messages]), "each was started, and once"
+    assert Counter(starts.read_text().split()) == Counter([*story.messages]), (
+        "each was started, and once"
+    )
     assert set(finals.values()) == {1}, "an end was posted twice, or not at all"
     logs = [*tmp_path.glob("server-*.log")]
     assert len(logs) == 3
-    assert [line for log in logs for line in log.read_text().splitlines() if "Traceback" in line] == []
+    assert [
+        line for log in logs for line in log.read_text().splitlines() if "Traceback" in line
+    ] == []

@@ -53,7 +53,9 @@ def messages(count: int, seed: int) -> Iterator[str]:
 
 def _message(rng: random.Random) -> str:
     if rng.random() < 0.15:  # no lines at all in mind: whatever falls beside whatever
-        return rng.choice(["S\n\n", "S\n\n", "", "\n"]) + "".join(rng.choices(_SHREDS, k=rng.randrange(1, 16)))
+        return rng.choice(["S\n\n", "S\n\n", "", "\n"]) + "".join(
+            rng.choices(_SHREDS, k=rng.randrange(1, 16))
+        )
     lines = rng.choices(_LINES, k=rng.randrange(14))
     if rng.random() < 0.8:
         lines = ["A subject", "", *lines]
@@ -62,8 +64,12 @@ def _message(rng: random.Random) -> str:
         for _ in range(rng.choice([0, 0, 1, 1, 3, 6])):  # around the quarter
             block.insert(rng.randrange(len(block) + 1), rng.choice(_NOT + _NOISE))
         lines += ["", *block]
-    begin = rng.choice(["\n", " \t\n\n", "\r\n", "#\n", "Conflicts:\n"]) if rng.random() < 0.08 else ""
-    end = rng.choice(["", "\n", "\n", "\n\n", "\n# comment\n", "\n \n", "\0K: v\n", "\n\nConflicts:\n\ta\n"])
+    begin = (
+        rng.choice(["\n", " \t\n\n", "\r\n", "#\n", "Conflicts:\n"]) if rng.random() < 0.08 else ""
+    )
+    end = rng.choice(
+        ["", "\n", "\n", "\n\n", "\n# comment\n", "\n \n", "\0K: v\n", "\n\nConflicts:\n\ta\n"]
+    )
     newline = "\r\n" if rng.random() < 0.03 else "\n"
     return begin + newline.join(lines) + end
 
@@ -89,21 +95,32 @@ def by_git_log(where: Path, texts: Sequence[str]) -> list[list[tuple[str, str]]]
     for text in texts:
         data = text.encode()
         stream += (
-            b"commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\ndata %d\n" % len(data)
+            b"commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\ndata %d\n"
+            % len(data)
             + data
             + b"\n"
         )
-    subprocess.run(["git", "fast-import", "--quiet"], cwd=where, input=bytes(stream), check=True, env=env)
+    subprocess.run(
+        ["git", "fast-import", "--quiet"], cwd=where, input=bytes(stream), check=True, env=env
+    )
     form = "--format=%x01%(trailers:only,unfold,separator=%x02,key_value_separator=%x03)"
     done = subprocess.run(
-        ["git", "log", "--reverse", form, "main"], cwd=where, check=True, env=env, capture_output=True
+        ["git", "log", "--reverse", form, "main"],
+        cwd=where,
+        check=True,
+        env=env,
+        capture_output=True,
     )
     entries = done.stdout.decode().split("\x01")[1:]
     return [_pairs(entry.removesuffix("\n")) for entry in entries]
 
 
 def _pairs(entry: str) -> list[tuple[str, str]]:
-    return [(part.partition("\x03")[0], part.partition("\x03")[2]) for part in entry.split("\x02")] if entry else []
+    return (
+        [(part.partition("\x03")[0], part.partition("\x03")[2]) for part in entry.split("\x02")]
+        if entry
+        else []
+    )
 
 
 def by_interpret_trailers(text: str) -> list[str]:

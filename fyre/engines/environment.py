@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fyre.run import Run
+from fyre.runs.run import Run
 
 
 def environment(run: Run) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from fyre import hooks, lookalikes, message, trailers
+from fyre import hooks
+from fyre.message import compose, near_misses, trailers
 
 _SCISSORS = " ------------------------ >8 ------------------------"
 
@@ -20,7 +21,9 @@ class Draft:
         self.kept = self._kept()
 
     def _kept(self) -> str:
-        settings = hooks.ask("config", "--get-regexp", r"^(commit\.cleanup|core\.comment(char|string))$")
+        settings = hooks.ask(
+            "config", "--get-regexp", r"^(commit\.cleanup|core\.comment(char|string))$"
+        )
         of = dict(row.split(" ", 1) for row in settings.splitlines() if " " in row)
         # git says GIT_EDITOR=: to its hooks when nobody edits, and then it keeps lines that look like comments.
         cleanup = of.get("commit.cleanup", "default")
@@ -29,7 +32,7 @@ class Draft:
             return self.text
         char = of.get("core.commentstring") or of.get("core.commentchar") or "#"
         self.comment = self._chosen() if char == "auto" else char
-        return lookalikes.strip_comments(self.text, self.comment)
+        return near_misses.strip_comments(self.text, self.comment)
 
     def _chosen(self) -> str:
         """The character that git chose for ``auto``: that of its own last line."""
@@ -39,8 +42,12 @@ class Draft:
     def find(self, trailer: trailers.Trailer) -> int:
         """The index of the trailer's line in the file; -1 where the file has no such line."""
         wanted = self.kept.split("\n")[trailer.line - 1].rstrip()
-        rows = message.lines_of(self.text)
-        ends = (n for n, row in enumerate(rows) if self.comment and row.startswith(self.comment + _SCISSORS))
+        rows = compose.lines_of(self.text)
+        ends = (
+            n
+            for n, row in enumerate(rows)
+            if self.comment and row.startswith(self.comment + _SCISSORS)
+        )
         own = rows[: next(ends, len(rows))]
         return next((n for n in reversed(range(len(own))) if own[n].rstrip() == wanted), -1)
 

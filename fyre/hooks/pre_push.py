@@ -7,8 +7,10 @@ import sys
 import time
 from collections.abc import Iterable
 
-from fyre import asked, git
-from fyre.asked import Asked
+from fyre.git import git_command
+from fyre.message import request
+from fyre.message.request import Asked
+from fyre.runs.run import ZERO_SHA
 
 HISTORY = 7 * 86400
 """Seconds: an older commit is launched by no push (the receiver's default), so nothing is said of it."""
@@ -46,7 +48,16 @@ def _rows() -> Iterable[str]:
     of = os.environ.get
     local, there = of("PRE_COMMIT_LOCAL_BRANCH", ""), of("PRE_COMMIT_REMOTE_BRANCH", "")
     if there:  # for a branch with all of history pre-commit names no commits
-        return [" ".join((local, of("PRE_COMMIT_TO_REF") or local, there, of("PRE_COMMIT_FROM_REF") or git.ZERO))]
+        return [
+            " ".join(
+                (
+                    local,
+                    of("PRE_COMMIT_TO_REF") or local,
+                    there,
+                    of("PRE_COMMIT_FROM_REF") or ZERO_SHA,
+                )
+            )
+        ]
     return sys.stdin
 
 
@@ -55,8 +66,12 @@ def _asking(refs: list[list[str]], remote: str) -> Iterable[tuple[str, Asked]]:
     tips = {sha: name for _, sha, name, _ in refs}
     known = [f"^{before}" for _, _, _, before in refs if set(before) != {"0"}]
     # `=` after --remotes is a glob over refs/remotes; a remote without a name (a URL) has none there.
-    there = ["--not", f"--remotes={remote}", "--not"] if remote and "/" not in remote and ":" not in remote else []
-    said = git.run("log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8", "--ignore-missing",
+    there = (
+        ["--not", f"--remotes={remote}", "--not"]
+        if remote and "/" not in remote and ":" not in remote
+        else []
+    )
+    said = git_command.run("log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8", "--ignore-missing",
                    "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%B",
                    *there, *known, *tips, "--").stdout  # fmt: skip
     for entry in said.decode(errors="surrogateescape").split("\0"):
@@ -64,7 +79,7 @@ def _asking(refs: list[list[str]], remote: str) -> Iterable[tuple[str, Asked]]:
         sha, made, tip = (*head.split(" ", 2), "", "")[:3]
         if not sha or float(made) < time.time() - HISTORY:
             continue
-        one = asked.read(text)
+        one = request.read(text)
         if one.fyre_from or not tips.get(tip, "").startswith(_LAB):
             yield sha, one
 

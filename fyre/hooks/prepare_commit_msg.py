@@ -27,10 +27,10 @@ def main(words: list[str]) -> int:
 
 
 def _drop(path: str) -> None:
-    from fyre import message, trailers
     from fyre.hooks.draft import Draft
+    from fyre.message import compose, trailers
 
     draft = Draft(path)
     ids = [trailer for trailer in trailers.parse(draft.kept) if trailer.key.lower() == "fyre-id"]
     gone = {draft.find(trailer) for trailer in ids}
-    draft.write([row for n, row in enumerate(message.lines_of(draft.text)) if n not in gone])
+    draft.write([row for n, row in enumerate(compose.lines_of(draft.text)) if n not in gone])

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import sys
 
-from fyre import asked, ident, lookalikes, message, trailers
-from fyre.asked import Asked
 from fyre.hooks.draft import Draft
+from fyre.message import compose, fyre_ids, near_misses, request, trailers
+from fyre.message.request import Asked
 
 
 def review(path: str) -> int:
     """Say what is wrong and answer 1, or mint what is missing and answer 0."""
     draft = Draft(path)
-    found = asked.read(draft.kept)
+    found = request.read(draft.kept)
     complaint = _lookalikes(draft) + _problems(found)
     if complaint:
-        mended = lookalikes.mend(draft.kept)
+        mended = near_misses.mend(draft.kept)
         shown = ["mended, it reads:", "", _quoted(mended), ""] if mended != draft.kept else []
         kept = f"your message is kept; mend it with: git commit -e -F {path}"
         lines = ["fyre: not committed", *complaint, *shown, kept]
@@ -31,7 +31,9 @@ def _lookalikes(draft: Draft) -> list[str]:
     """What looks like a trailer and is none, a line each. A rebase that squashes is full of them: none there."""
     if os.path.isdir(os.path.join(draft.git_dir, "rebase-merge")):  # noqa: PTH112, PTH118 - no pathlib in a hook
         return []
-    return [f"line {one.line}: {one.text.strip()!r}: {one.why}" for one in lookalikes.find(draft.kept)]
+    return [
+        f"line {one.line}: {one.text.strip()!r}: {one.why}" for one in near_misses.find(draft.kept)
+    ]
 
 
 def _problems(found: Asked) -> list[str]:
@@ -52,9 +54,9 @@ def _mint(draft: Draft) -> None:
     at = draft.find(ours[-1])
     if at < 0:
         return  # the commit is known by its SHA then
-    rows = message.lines_of(draft.text)
-    at = message.end_of(rows, at + 1)
+    rows = compose.lines_of(draft.text)
+    at = compose.end_of(rows, at + 1)
     if not rows[at - 1].endswith("\n"):
         rows[at - 1] += "\n"
     end = "\r\n" if rows[at - 1].endswith("\r\n") else "\n"
-    draft.write([*rows[:at], f"Fyre-Id: {ident.mint()}{end}", *rows[at:]])
+    draft.write([*rows[:at], f"Fyre-Id: {fyre_ids.mint()}{end}", *rows[at:]])

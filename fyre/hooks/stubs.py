@@ -6,8 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from fyre import git, hooks
+from fyre import hooks
 from fyre.errors import UserError
+from fyre.git import git_command
 
 MARK = "# Fyre's hook."
 """The line by which a stub of ours is known."""
@@ -51,7 +52,7 @@ def text(name: str) -> str:
 
 def directory() -> Path:
     """Where git looks for hooks here, core.hooksPath and all. Raises ``UserError`` outside of a repository."""
-    return Path(git.out("rev-parse", "--git-path", "hooks")).absolute()
+    return Path(git_command.out("rev-parse", "--git-path", "hooks")).absolute()
 
 
 def installed() -> bool:
@@ -66,7 +67,7 @@ def missing() -> list[str]:
 
 def passed_by() -> bool:
     """Whether there are hooks of ours where git would look without core.hooksPath."""
-    usual = Path(git.out("rev-parse", "--git-common-dir")).absolute() / "hooks"
+    usual = Path(git_command.out("rev-parse", "--git-common-dir")).absolute() / "hooks"
     return usual != directory() and any(_ours(usual / name) for name in hooks.NAMES)
 
 
@@ -125,7 +126,8 @@ def _keep(path: Path) -> None:
     before = path.with_name(path.name + BEFORE)
     if before.exists():
         raise UserError(
-            f"there are two hooks of others: {path} and {before.name}", hint="keep one of them, and ask again"
+            f"there are two hooks of others: {path} and {before.name}",
+            hint="keep one of them, and ask again",
         )
     path.rename(before)
 

@@ -25,7 +25,9 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="fyre-cluster-"))
     cluster = Cluster(home)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as an interrupt: whatever was started is stopped
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as an interrupt: whatever was started is stopped
     try:
         cluster.start()
         if len(sys.argv) > 1:
@@ -42,7 +44,12 @@ def main() -> int:
         pass
     except BaseException:
         for log in sorted((home / "logs").glob("*.log")):
-            print(f"== {log.name}", *log.read_text(errors="replace").splitlines()[-15:], sep="\n", file=sys.stderr)
+            print(
+                f"== {log.name}",
+                *log.read_text(errors="replace").splitlines()[-15:],
+                sep="\n",
+                file=sys.stderr,
+            )
         raise
     finally:
         cluster.stop()

@@ -18,7 +18,7 @@ from kubernetes import client, config
 from kubernetes.client import ApiException
 
 from fyre.engines.kubernetes import rbac
-from fyre.engines.kubernetes.api import Api
+from fyre.engines.kubernetes.api_client import Api
 from tests.cluster import images
 from tests.waiting import until
 
@@ -64,7 +64,9 @@ class Admin:
         binding = {"metadata": {"name": account}, "roleRef": ref, "subjects": [subject]}
         self.rbac.create_namespaced_role_binding(namespace, binding)
         asked = {"spec": {"expirationSeconds": 7200}}
-        token = self.core.create_namespaced_service_account_token(account, namespace, asked).status.token
+        token = self.core.create_namespaced_service_account_token(
+            account, namespace, asked
+        ).status.token
         written = self.write_kubeconfig(folder / f"{account}.kubeconfig", {"token": token})
         api = Api(str(written))
         # The API server's authorizer hears of a Role, and of a binding, in its own time: by a watch like anybody's.

@@ -30,9 +30,21 @@ def binary() -> Path:
         package = "k8s.io/component-base/version"
         major, minor = version.removeprefix("v").split(".")[:2]
         told = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
-        flags = " ".join(["-s", "-w", *(f"-X {package}.{key}={value}" for key, value in told.items())])
+        flags = " ".join(
+            ["-s", "-w", *(f"-X {package}.{key}={value}" for key, value in told.items())]
+        )
         draft = built.with_suffix(f".{os.getpid()}")
-        command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(draft), "."]
+        command = [
+            "go",
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            flags,
+            "-o",
+            str(draft),
+            ".",
+        ]
         subprocess.run(command, cwd=SOURCES, env={**os.environ, "CGO_ENABLED": "0"}, check=True)
         draft.rename(built)
     return built

@@ -27,20 +27,30 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test cluster")])
         usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-        builder = _builder(name, name, key).add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        builder = _builder(name, name, key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), True
+        )
         certificate = builder.add_extension(usage, True).sign(key, hashes.SHA256())
         _write(folder, "ca", key, certificate)
         return cls(folder, key, certificate)
 
-    def issue(self, file: str, name: str, group: str = "", hosts: tuple[str, ...] = (), days: float = 7) -> None:
+    def issue(
+        self, file: str, name: str, group: str = "", hosts: tuple[str, ...] = (), days: float = 7
+    ) -> None:
         """A certificate for a user of that name and group, that serves those hosts as well."""
         key = ec.generate_private_key(ec.SECP256R1())
         parts = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
         parts += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
-        purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
-        builder = _builder(x509.Name(parts), self.certificate.subject, key, days).add_extension(purposes, False)
+        purposes = x509.ExtendedKeyUsage(
+            [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        )
+        builder = _builder(x509.Name(parts), self.certificate.subject, key, days).add_extension(
+            purposes, False
+        )
         if hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_host(host) for host in hosts]), False
+            )
         _write(self.folder, file, key, builder.sign(self.key, hashes.SHA256()))
 
 
@@ -49,8 +59,17 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
     now = datetime.datetime.now(datetime.UTC)
     since = now - datetime.timedelta(minutes=5)
     until = max(now + datetime.timedelta(days=days), since + datetime.timedelta(seconds=1))
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    return builder.serial_number(x509.random_serial_number()).not_valid_before(since).not_valid_after(until)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+    )
+    return (
+        builder.serial_number(x509.random_serial_number())
+        .not_valid_before(since)
+        .not_valid_after(until)
+    )
 
 
 def _host(name: str) -> x509.GeneralName:
@@ -60,9 +79,13 @@ def _host(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _write(folder: Path, file: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+def _write(
+    folder: Path, file: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+) -> None:
     plain = serialization.NoEncryption()
-    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain)
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain
+    )
     (folder / f"{file}.key").touch(mode=0o600)
     (folder / f"{file}.key").write_bytes(text)
     (folder / f"{file}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

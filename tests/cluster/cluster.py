@@ -61,7 +61,10 @@ class Cluster:
         self.start_program("etcd", str(self.home / "etcd"), f"http://127.0.0.1:{self.ports.etcd}")
         self._start_containerd()
         self.start_api_server()
-        for command in (settings.controller_manager(self.home, self.ports), settings.scheduler(self.home, self.ports)):
+        for command in (
+            settings.controller_manager(self.home, self.ports),
+            settings.scheduler(self.home, self.ports),
+        ):
             self.start_program(*command)
         flags, config = settings.kubelet(self.home, self.ports)
         (self.home / "kubelet.yaml").write_text(config)
@@ -70,7 +73,10 @@ class Cluster:
         (self.home / "proxy.yaml").write_text(config)
         self.start_program(*flags)
         self._await("the node", self._node_is_ready)
-        self._await("service accounts", lambda: self._get("/api/v1/namespaces/default/serviceaccounts/default"))
+        self._await(
+            "service accounts",
+            lambda: self._get("/api/v1/namespaces/default/serviceaccounts/default"),
+        )
 
     def start_api_server(self) -> None:
         """The API server, which tests also kill."""
@@ -93,7 +99,14 @@ class Cluster:
 
     def stop(self) -> None:
         """End it all by pid, pods first, and give the machine its settings back."""
-        for name in ("kube-proxy", "kubelet", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+        for name in (
+            "kube-proxy",
+            "kubelet",
+            "kube-scheduler",
+            "kube-controller-manager",
+            "kube-apiserver",
+            "etcd",
+        ):
             self._end(name)
         if "containerd" in self._processes:
             for kind, force in (("tasks", ["-f"]), ("containers", [])):
@@ -114,14 +127,18 @@ class Cluster:
             with suppress(urllib.error.URLError, OSError, KeyError, subprocess.SubprocessError):
                 if there():
                     return
-            ended = [name for name, process in self._processes.items() if process.poll() is not None]
+            ended = [
+                name for name, process in self._processes.items() if process.poll() is not None
+            ]
             if ended or time.monotonic() > deadline:
                 raise TimeoutError(f"{what}: not there; ended: {ended}; see the logs")
             time.sleep(0.1)
 
     def _start(self, name: str, command: list[str]) -> None:
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._processes[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def _end(self, name: str) -> None:
         process = self._processes.pop(name, None)
@@ -143,14 +160,19 @@ class Cluster:
 
     def _ctr(self, *args: str, check: bool = False) -> str:
         command = ["ctr", f"--address={self.home}/containerd.sock", "--namespace=k8s.io", *args]
-        return subprocess.run(command, check=check, capture_output=True, text=True, timeout=120).stdout
+        return subprocess.run(
+            command, check=check, capture_output=True, text=True, timeout=120
+        ).stdout
 
     def _end_shims(self) -> None:
         """A shim outlives its containerd; ours name our socket."""
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"containerd-shim" in words[0] and f"{self.home}/containerd.sock".encode() in words:
+                if (
+                    b"containerd-shim" in words[0]
+                    and f"{self.home}/containerd.sock".encode() in words
+                ):
                     os.kill(int(entry.name), signal.SIGKILL)
 
     def _unmount(self) -> None:
@@ -160,7 +182,9 @@ class Cluster:
 
     def _make_keys(self) -> None:
         authority = Authority.make(self.keys)
-        authority.issue("api", "kube-apiserver", hosts=("localhost", "127.0.0.1", ADDRESS, "10.96.0.1"))
+        authority.issue(
+            "api", "kube-apiserver", hosts=("localhost", "127.0.0.1", ADDRESS, "10.96.0.1")
+        )
         authority.issue("accounts", "service-accounts")
         authority.issue("kubelet", f"system:node:{NODE}", "system:nodes", hosts=(ADDRESS, NODE))
         for user, name, group in (
@@ -171,17 +195,23 @@ class Cluster:
         ):
             authority.issue(user, name, group)
         for user in ("admin", "controllers", "scheduler", "proxy", "kubelet"):
-            (self.keys / f"{user}.kubeconfig").write_text(settings.kubeconfig(self.home, self.ports, user))
+            (self.keys / f"{user}.kubeconfig").write_text(
+                settings.kubeconfig(self.home, self.ports, user)
+            )
 
     def _node_is_ready(self) -> bool:
         node = json.loads(self._get(f"/api/v1/nodes/{NODE}"))
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+        ready = any(
+            c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"]
+        )
         return ready and not node["spec"].get("taints")
 
     def _get(self, path: str) -> bytes:
         context = ssl.create_default_context(cafile=str(self.keys / "ca.crt"))
         context.load_cert_chain(self.keys / "admin.crt", self.keys / "admin.key")
-        with urllib.request.urlopen(f"https://{ADDRESS}:{self.ports.api}{path}", context=context, timeout=5) as answer:
+        with urllib.request.urlopen(
+            f"https://{ADDRESS}:{self.ports.api}{path}", context=context, timeout=5
+        ) as answer:
             return bytes(answer.read())
 
 
@@ -214,4 +244,6 @@ def _sysctl(name: str) -> str | None:
 
 
 def _run(*command: str, check: bool = True) -> None:
-    subprocess.run(command, check=check, stderr=None if check else subprocess.DEVNULL, stdout=sys.stderr)
+    subprocess.run(
+        command, check=check, stderr=None if check else subprocess.DEVNULL, stdout=sys.stderr
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.wiring import Up
+from fyre.apps.up import Up
 from tests.cluster import access
 from tests.cluster.fixtures import admin, helm, namespace, program
 from tests.conftest import git, one_at_a_time
@@ -35,13 +35,15 @@ def relay(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def start_up(admin: access.Admin, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Up]]:
     """Starts ``fyre up`` on the cluster, under exactly the Role it asks for; the one before is stopped."""
-    from fyre.clusters import OnCluster
+    from fyre.apps.kubernetes_runtime import OnCluster
     from fyre.engines.kubernetes import rbac
-    from fyre.policy import Policy
-    from fyre.profiles import Profile
+    from fyre.runs.policy import Policy
+    from fyre.runs.profiles import Profile
 
     def make(relay: str) -> Up:
-        policy = Policy(namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)})
+        policy = Policy(
+            namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)}
+        )
         role = rbac.role(namespace, secrets=(), exec_mode=not relay)
         config = admin.kubeconfig(namespace, tmp_path, role["rules"])
         on = OnCluster(policy, kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay)

@@ -68,8 +68,12 @@ def _state() -> str:
     """A digest of all that the image is built of."""
     files = [file for name in _BUILT_OF for file in (ROOT / name, *(ROOT / name).rglob("*"))]
     digest = hashlib.sha256(_BASE.encode())
-    for file in sorted(file for file in files if file.is_file() and "__pycache__" not in file.parts):
-        digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    for file in sorted(
+        file for file in files if file.is_file() and "__pycache__" not in file.parts
+    ):
+        digest.update(
+            f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode() + file.read_bytes()
+        )
     return digest.hexdigest()[:16]
 
 
@@ -77,12 +81,16 @@ def _base(cache: Path) -> None:
     """As python:3-slim is: a Debian with Python and venv."""
     if _buildah(cache, "images", "--quiet", "--filter", f"reference={_BASE}").strip():
         return
-    image = _buildah(cache, "pull", "--quiet", f"docker-archive:{_cached(cache, GIT, _git)}").strip()
+    image = _buildah(
+        cache, "pull", "--quiet", f"docker-archive:{_cached(cache, GIT, _git)}"
+    ).strip()
     container = _buildah(cache, "from", "--pull-never", image).strip()
     install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv"
     _buildah(cache, "run", container, "--", "sh", "-c", f"{install} && rm -rf /var/lib/apt/lists/*")
     # Whom this machine trusts the image's builder trusts too: there may be a proxy between it and the registries.
-    _buildah(cache, "copy", "--quiet", container, "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/")
+    _buildah(
+        cache, "copy", "--quiet", container, "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/"
+    )
     _buildah(cache, "commit", "--quiet", "--rm", "--squash", container, _BASE)
 
 
@@ -94,7 +102,9 @@ def _buildah(cache: Path, *words: str | Path) -> str:
         env={**os.environ, "BUILDAH_ISOLATION": "chroot"}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"buildah {words[0]}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == 0, (
+        f"buildah {words[0]}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    )
     return done.stdout
 
 
@@ -111,7 +121,11 @@ def _cached(cache: Path, name: str, make) -> Path:
 
 
 def _pause(root: Path) -> list[str]:
-    subprocess.run(["gcc", "-static", "-O2", "-x", "c", "-o", root / "pause", "-"], input=_PAUSE_C.encode(), check=True)
+    subprocess.run(
+        ["gcc", "-static", "-O2", "-x", "c", "-o", root / "pause", "-"],
+        input=_PAUSE_C.encode(),
+        check=True,
+    )
     return ["/pause"]
 
 
@@ -120,7 +134,9 @@ def _small(root: Path) -> list[str]:
     (root / "bin").mkdir()
     (root / "tmp").mkdir(mode=0o1777)
     shutil.copy("/bin/busybox", root / "bin" / "busybox")
-    applets = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
+    applets = subprocess.run(
+        ["/bin/busybox", "--list"], check=True, capture_output=True, text=True
+    ).stdout.split()
     for applet in set(applets) - {"busybox"}:
         (root / "bin" / applet).symlink_to("busybox")
     (root / "etc").mkdir()
@@ -133,7 +149,13 @@ def _git(root: Path) -> list[str]:
         ["debootstrap", "--variant=minbase", "--include=git,ca-certificates,python3-minimal,procps", "bookworm", root],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
+    for waste in (
+        "var/cache/apt",
+        "var/lib/apt/lists",
+        "usr/share/doc",
+        "usr/share/locale",
+        "usr/share/man",
+    ):
         shutil.rmtree(root / waste, ignore_errors=True)
     return ["/bin/sh"]
 
@@ -147,7 +169,10 @@ def _archive(root: Path, name: str, command: list[str], archive: Path) -> None:
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": command, "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "config": {
+            "Cmd": command,
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]

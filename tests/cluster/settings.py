@@ -113,7 +113,11 @@ def kubelet(home: Path, ports: Ports) -> tuple[list[str], str]:
             "x509": {"clientCAFile": f"{keys}/ca.crt"},
         },
         "authorization": {"mode": "Webhook"},
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "1%",
+            "imagefs.available": "1%",
+        },
         "imageGCHighThresholdPercent": 100,
         "maxPods": 250,
         "registryPullQPS": 0,
@@ -145,8 +149,14 @@ def proxy(home: Path, ports: Ports) -> tuple[list[str], str]:
         "clusterCIDR": PODS,
         "healthzBindAddress": f"127.0.0.1:{ports.proxy}",
         "metricsBindAddress": f"127.0.0.1:{ports.proxy_metrics}",
-        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},  # as they are
-        "nftables": {"masqueradeAll": True},  # pods of one bridge answer each other past the node otherwise
+        "conntrack": {
+            "maxPerCore": 0,
+            "tcpEstablishedTimeout": "0s",
+            "tcpCloseWaitTimeout": "0s",
+        },  # as they are
+        "nftables": {
+            "masqueradeAll": True
+        },  # pods of one bridge answer each other past the node otherwise
     }
     return ["kube-proxy", f"--config={home}/proxy.yaml"], yaml.safe_dump(config)
 
@@ -185,7 +195,11 @@ def network() -> dict[str, object]:
                 "bridge": POD_DEVICE,
                 "isGateway": True,
                 "ipMasq": False,
-                "ipam": {"type": "host-local", "ranges": [[{"subnet": PODS}]], "routes": [{"dst": "0.0.0.0/0"}]},
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": PODS}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
             },
             {"type": "loopback"},
         ],
@@ -203,15 +217,26 @@ def kubeconfig(home: Path, ports: Ports, user: str) -> str:
             "clusters": [
                 {
                     "name": "test",
-                    "cluster": {"server": f"https://{ADDRESS}:{ports.api}", "certificate-authority": f"{keys}/ca.crt"},
+                    "cluster": {
+                        "server": f"https://{ADDRESS}:{ports.api}",
+                        "certificate-authority": f"{keys}/ca.crt",
+                    },
                 }
             ],
             "users": [
                 {
                     "name": user,
-                    "user": {"client-certificate": f"{keys}/{user}.crt", "client-key": f"{keys}/{user}.key"},
+                    "user": {
+                        "client-certificate": f"{keys}/{user}.crt",
+                        "client-key": f"{keys}/{user}.key",
+                    },
                 }
             ],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user, "namespace": "default"}}],
+            "contexts": [
+                {
+                    "name": "test",
+                    "context": {"cluster": "test", "user": user, "namespace": "default"},
+                }
+            ],
         }
     )

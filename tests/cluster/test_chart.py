@@ -12,10 +12,10 @@ import pytest
 import yaml
 from kubernetes import utils
 
-from fyre import config as configs
-from fyre import policyfile
-from fyre.engines.kubernetes import lease, names, rbac
-from fyre.policy import namespaces
+from fyre.apps import config as configs
+from fyre.engines.kubernetes import job_labels, leader_election, rbac
+from fyre.runs import policy_file
+from fyre.runs.policy import namespaces
 from tests import apps
 from tests.cluster import access, images
 from tests.cluster.fixtures import Helm
@@ -26,12 +26,23 @@ URL = "https://fyre.example.org"
 EVERYTHING = {
     "image": {"repository": "ghcr.io/acme/fyre", "digest": "sha256:" + "a" * 64},
     "imagePullSecrets": [{"name": "registry"}],
-    "config": {"url": URL, "appId": 12345678, "sweepEvery": "1m", "logStore": "s3://logs/fyre", "logFormat": "text"},
+    "config": {
+        "url": URL,
+        "appId": 12345678,
+        "sweepEvery": "1m",
+        "logStore": "s3://logs/fyre",
+        "logFormat": "text",
+    },
     "replicas": 3,
     "state": {"persistent": False},
     "service": {"type": "LoadBalancer", "port": 8080, "annotations": {"a": "b"}},
     "relay": {"port": 9021},
-    "ingress": {"enabled": True, "className": "nginx", "annotations": {"a": "b"}, "tlsSecret": "tls"},
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "annotations": {"a": "b"},
+        "tlsSecret": "tls",
+    },
     "serviceAccount": {"name": "robot", "annotations": {"a": "b"}},
     "networkPolicy": {
         "from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
@@ -42,7 +53,9 @@ EVERYTHING = {
     "nodeSelector": {"disk": "fast"},
     "tolerations": [{"key": "a", "operator": "Exists"}],
     "affinity": {"podAntiAffinity": {}},
-    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    ],
     "priorityClassName": "high",
     "env": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"}],
     "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
@@ -57,7 +70,11 @@ OTHERS_OBJECTS = {
     "podDisruptionBudget": {"enabled": False},
     "networkPolicy": {"enabled": False},
 }
-SETS = {"plain": {"config": {"url": URL}}, "everything": EVERYTHING, "others' objects": OTHERS_OBJECTS}
+SETS = {
+    "plain": {"config": {"url": URL}},
+    "everything": EVERYTHING,
+    "others' objects": OTHERS_OBJECTS,
+}
 
 
 @pytest.fixture
@@ -65,7 +82,9 @@ def rendered(helm: Helm) -> Callable[..., list[dict[str, Any]]]:
     def render(values: dict[str, Any], namespace: str = "home") -> list[dict[str, Any]]:
         return [
             one
-            for one in yaml.safe_load_all(helm("template", "fyre", f"--namespace={namespace}", values=values))
+            for one in yaml.safe_load_all(
+                helm("template", "fyre", f"--namespace={namespace}", values=values)
+            )
             if one
         ]
 
@@ -78,7 +97,9 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_it_is_clean(helm: Helm, name: str) -> None:
-    assert "[ERROR]" not in helm("lint", "--strict", values=SETS[name])  # which would end with another code
+    assert "[ERROR]" not in helm(
+        "lint", "--strict", values=SETS[name]
+    )  # which would end with another code
 
 
 POLICIES = {
@@ -91,28 +112,50 @@ POLICIES = {
 @pytest.mark.parametrize("name", POLICIES)
 def test_its_roles_are_what_fyre_manifests_prints(rendered: Callable[..., Any], name: str) -> None:
     text = POLICIES[name]
-    known = policyfile.read(text)
+    known = policy_file.read(text)
     objects = rendered({"config": {"url": URL}, "policy": text})
     wanted = rbac.manifests(
-        namespaces(known), subject=rbac.account("home", "fyre"), secrets=rbac.secrets(known), exec_mode=False
+        namespaces(known),
+        subject=rbac.account("home", "fyre"),
+        secrets=rbac.secrets(known),
+        exec_mode=False,
     )
     found = [
-        one for one in of_kind(objects, "Role") + of_kind(objects, "RoleBinding") if one["metadata"]["name"] == "fyre"
+        one
+        for one in of_kind(objects, "Role") + of_kind(objects, "RoleBinding")
+        if one["metadata"]["name"] == "fyre"
     ]
     for one in (*wanted, *found):
         del one["metadata"]["labels"]  # Helm says that these are its own
     by_name = lambda one: (one["kind"], one["metadata"]["namespace"])  # noqa: E731 - twice
     assert sorted(found, key=by_name) == sorted(wanted, key=by_name)
-    (leases,) = [one["rules"] for one in of_kind(objects, "Role") if one["metadata"]["name"] == "fyre-lease"]
-    assert leases == [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": list(lease.VERBS)}]
+    (leases,) = [
+        one["rules"] for one in of_kind(objects, "Role") if one["metadata"]["name"] == "fyre-lease"
+    ]
+    assert leases == [
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "verbs": list(leader_election.VERBS),
+        }
+    ]
 
 
 @pytest.mark.parametrize("name", ["plain", "everything"])
-def test_the_receiver_takes_its_configuration(rendered: Callable[..., Any], tmp_path: Path, name: str) -> None:
+def test_the_receiver_takes_its_configuration(
+    rendered: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
     objects = rendered(SETS[name])
     maps = [one["data"] for one in of_kind(objects, "ConfigMap")]
-    (text,), (policy,) = ([one[key] for one in maps if key in one] for key in ("fyre.yaml", "policy.yaml"))
-    secrets = {"token": "t", "webhook": "w", "key": "k" * 32, "app.pem": apps.pem(apps.private_key())}
+    (text,), (policy,) = (
+        [one[key] for one in maps if key in one] for key in ("fyre.yaml", "policy.yaml")
+    )
+    secrets = {
+        "token": "t",
+        "webhook": "w",
+        "key": "k" * 32,
+        "app.pem": apps.pem(apps.private_key()),
+    }
     for path, content in {
         "policy/policy.yaml": policy,
         **{f"secrets/{key}": one for key, one in secrets.items()},
@@ -122,9 +165,14 @@ def test_the_receiver_takes_its_configuration(rendered: Callable[..., Any], tmp_
     (tmp_path / "fyre.yaml").write_text(text.replace("/etc/fyre", str(tmp_path)))
     (deployment,) = of_kind(objects, "Deployment")
     env = {one["name"]: one.get("value", "10.0.0.1") for one in container(deployment)["env"]}
-    config = configs.load(tmp_path / "fyre.yaml", {key: env[key] for key in env if key != "FYRE_CONFIG"}, {})
+    config = configs.load(
+        tmp_path / "fyre.yaml", {key: env[key] for key in env if key != "FYRE_CONFIG"}, {}
+    )
     port = SETS[name].get("relay", {}).get("port", 8021)
-    assert (config.get("url"), config.get("relayUrl")) == (URL, f"http://fyre-relay.home.svc:{port}")
+    assert (config.get("url"), config.get("relayUrl")) == (
+        URL,
+        f"http://fyre-relay.home.svc:{port}",
+    )
     assert (config.app_key is None, config.get("lease")) == (name == "plain", "home/fyre")
     store = "s3://logs/fyre" if name == "everything" else "/var/lib/fyre/kubernetes/logs"
     assert config.get("logStore") == store
@@ -143,7 +191,9 @@ def test_an_api_server_takes_every_object(
     if name == "others' objects":
         values["runs"]["namespaces"] = [namespace]
     else:
-        values["policy"] = f"namespace: {namespace}\nprofiles: {{default: {{image: x, secrets: [a]}}}}\n"
+        values["policy"] = (
+            f"namespace: {namespace}\nprofiles: {{default: {{image: x, secrets: [a]}}}}\n"
+        )
     objects = rendered(values, namespace)
     for one in objects:
         utils.create_from_dict(admin.api, one, dry_run="All", field_validation="Strict")
@@ -151,7 +201,10 @@ def test_an_api_server_takes_every_object(
     template = deployment["spec"]["template"]
     template["spec"].pop("priorityClassName", None)  # which a pod may not name before it is there
     template["spec"]["serviceAccountName"] = "default"
-    pod = {"metadata": {"generateName": "fyre-", "labels": template["metadata"]["labels"]}, "spec": template["spec"]}
+    pod = {
+        "metadata": {"generateName": "fyre-", "labels": template["metadata"]["labels"]},
+        "spec": template["spec"],
+    }
     admin.core.create_namespaced_pod(
         namespace, pod, dry_run="All", field_validation="Strict"
     )  # Pod Security, restricted
@@ -159,17 +212,34 @@ def test_an_api_server_takes_every_object(
 
 def test_its_network_policies_mean_the_pods_that_there_are(rendered: Callable[..., Any]) -> None:
     objects = rendered({**EVERYTHING, "policy": "namespace: runs\nprofiles: {default: {image: x}}"})
-    receiver, pods = ({"matchLabels": one} for one in (labels_of(objects), dict(names.MANAGED)))
-    policies = {one["metadata"]["namespace"]: one["spec"] for one in of_kind(objects, "NetworkPolicy")}
+    receiver, pods = (
+        {"matchLabels": one} for one in (labels_of(objects), dict(job_labels.MANAGED))
+    )
+    policies = {
+        one["metadata"]["namespace"]: one["spec"] for one in of_kind(objects, "NetworkPolicy")
+    }
     assert (policies["home"]["podSelector"], policies["runs"]["podSelector"]) == (receiver, pods)
     assert pods in [one["podSelector"] for one in policies["home"]["ingress"][1]["from"]]
     assert policies["runs"]["egress"][0]["to"][0]["podSelector"] == receiver
-    assert policies["runs"]["egress"][0]["ports"] == policies["home"]["ingress"][1]["ports"] == [{"port": 9021}]
+    assert (
+        policies["runs"]["egress"][0]["ports"]
+        == policies["home"]["ingress"][1]["ports"]
+        == [{"port": 9021}]
+    )
 
 
-def test_its_objects_have_names_of_their_own_where_runs_are_in_its_namespace(rendered: Callable[..., Any]) -> None:
-    values = {"config": {"url": URL}, "policy": "namespace: home", "networkPolicy": {"runs": {"enabled": True}}}
-    found = [(one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]) for one in rendered(values)]
+def test_its_objects_have_names_of_their_own_where_runs_are_in_its_namespace(
+    rendered: Callable[..., Any],
+) -> None:
+    values = {
+        "config": {"url": URL},
+        "policy": "namespace: home",
+        "networkPolicy": {"runs": {"enabled": True}},
+    }
+    found = [
+        (one["kind"], one["metadata"]["namespace"], one["metadata"]["name"])
+        for one in rendered(values)
+    ]
     assert len(set(found)) == len(found)
 
 
@@ -184,7 +254,10 @@ def labels_of(objects: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def test_a_service_monitor_is_made_where_it_is_asked_for(rendered: Callable[..., Any]) -> None:
-    values = {"config": {"url": URL}, "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+    values = {
+        "config": {"url": URL},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    }
     (monitor,) = of_kind(rendered(values), "ServiceMonitor")
     assert monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
@@ -196,10 +269,16 @@ def test_a_service_monitor_is_made_where_it_is_asked_for(rendered: Callable[...,
         ({}, "config.url: the address"),
         ({"config": {"url": URL}, "replica": 2}, "replica"),
         ({"config": {"url": URL, "token": "t"}}, "token"),
-        ({"config": {"url": URL, "listen": "0.0.0.0:9000"}}, "listen"),  # where neither a probe nor a Service asks
+        (
+            {"config": {"url": URL, "listen": "0.0.0.0:9000"}},
+            "listen",
+        ),  # where neither a probe nor a Service asks
         ({"config": {"url": URL, "state": "/data"}}, "state"),  # where nothing can be written
         ({"config": {"url": URL}, "replicas": 2}, "state.persistent"),
-        ({"config": {"url": URL}, "replicas": 2, "state": {"persistent": False}}, "config.logStore: without"),
+        (
+            {"config": {"url": URL}, "replicas": 2, "state": {"persistent": False}},
+            "config.logStore: without",
+        ),
         ({"config": {"url": URL}, "state": {"persistent": False}}, "config.logStore: without"),
         ({"config": {"url": URL}, "policy": "a: [b"}, "policy: "),
         ({"config": {"url": URL}, "serviceAccount": {"create": False}}, "serviceAccount.name"),

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from kubernetes import client
 
-from fyre.clusters import check_rights
-from fyre.engines.kubernetes.api import Api
+from fyre.apps.kubernetes_runtime import check_rights
+from fyre.engines.kubernetes.api_client import Api
 from fyre.errors import UserError
-from fyre.policy import Policy
-from fyre.profiles import Profile
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
 from tests.cluster import access
 
 pytestmark = pytest.mark.cluster
@@ -23,7 +23,9 @@ POLICY = "namespace: {}\nprofiles:\n  default: {{image: busybox, secrets: [token
 
 
 def fyre(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "fyre", *words], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "fyre", *words], capture_output=True, text=True, check=False
+    )
 
 
 def printed(*words: str) -> list[dict]:
@@ -32,7 +34,9 @@ def printed(*words: str) -> list[dict]:
     return list(yaml.safe_load_all(done.stdout))
 
 
-def test_the_role_as_printed_is_all_that_fyre_up_asks_for(admin: access.Admin, tmp_path: Path) -> None:
+def test_the_role_as_printed_is_all_that_fyre_up_asks_for(
+    admin: access.Admin, tmp_path: Path
+) -> None:
     with admin.namespace() as space:
         config = admin.kubeconfig(space, tmp_path, [])
         file = tmp_path / "policy.yaml"
@@ -53,12 +57,18 @@ def test_the_role_as_printed_is_all_that_fyre_up_asks_for(admin: access.Admin, t
             "create pods/exec",
         ):
             assert right in refused.value.message
-        role, binding = printed("--policy", str(file), "--exec", "--service-account", f"{space}/{account}")
+        role, binding = printed(
+            "--policy", str(file), "--exec", "--service-account", f"{space}/{account}"
+        )
         admin.rbac.create_namespaced_role(space, role)
         admin.rbac.create_namespaced_role_binding(space, binding)
         check_rights(api, policy, exec_mode=True)
         with pytest.raises(UserError, match="get secrets third"):
-            check_rights(api, Policy(namespace=space, profiles={"x": Profile(secrets=("third",))}), exec_mode=True)
+            check_rights(
+                api,
+                Policy(namespace=space, profiles={"x": Profile(secrets=("third",))}),
+                exec_mode=True,
+            )
         api.close()
 
 
@@ -71,7 +81,10 @@ def test_what_is_left_is_found_and_can_be_deleted(admin: access.Admin) -> None:
         container = {"name": "run", "image": access.IMAGE, "command": ["true"]}
         pod = {"restartPolicy": "Never", "containers": [container]}
         for name, of in (("ours", labels), ("theirs", {})):
-            job = {"metadata": {"name": name, "labels": of}, "spec": {"suspend": True, "template": {"spec": pod}}}
+            job = {
+                "metadata": {"name": name, "labels": of},
+                "spec": {"suspend": True, "template": {"spec": pod}},
+            }
             client.BatchV1Api(admin.api).create_namespaced_job(space, job)
         left = printed("--delete", "--namespace", space, "--kubeconfig", access.KUBECONFIG)
         assert [(one["kind"], one["metadata"]["name"]) for one in left] == [
@@ -90,11 +103,15 @@ def test_what_is_left_is_found_and_can_be_deleted(admin: access.Admin) -> None:
         (("--relay", "192.0.2.1:80"), "can't listen on 192.0.2.1:80"),
     ],
 )
-def test_what_fyre_up_can_not_use_is_said_in_a_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_what_fyre_up_can_not_use_is_said_in_a_line(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
     if not access.KUBECONFIG:
         pytest.skip(access.WHY_NOT)
     config = () if "--kubeconfig" in words else ("--kubeconfig", access.KUBECONFIG)
-    done = fyre("up", "--root", str(tmp_path), "--port", "0", "--engine", "kubernetes", *config, *words)
+    done = fyre(
+        "up", "--root", str(tmp_path), "--port", "0", "--engine", "kubernetes", *config, *words
+    )
     assert done.returncode == 1
     assert said in done.stderr
     assert done.stderr.count("\n") == 2, done.stderr  # the error and its hint
@@ -102,7 +119,17 @@ def test_what_fyre_up_can_not_use_is_said_in_a_line(words: tuple[str, ...], said
 
 def test_a_cluster_that_is_not_there_is_said_in_a_line(admin: access.Admin, tmp_path: Path) -> None:
     config = admin.write_kubeconfig(tmp_path / "config", {"token": "x"}, "https://127.0.0.1:9")
-    done = fyre("up", "--root", str(tmp_path), "--port", "0", "--engine", "kubernetes", "--kubeconfig", str(config))
+    done = fyre(
+        "up",
+        "--root",
+        str(tmp_path),
+        "--port",
+        "0",
+        "--engine",
+        "kubernetes",
+        "--kubeconfig",
+        str(config),
+    )
     assert (done.returncode, done.stderr.count("\n")) == (1, 2), done.stderr
     assert "can't be reached" in done.stderr
 
@@ -118,16 +145,24 @@ def test_the_doctor_finds_what_is_wrong_with_a_cluster(admin: access.Admin, tmp_
         nobody = admin.kubeconfig(space, tmp_path, [])
         good = f"namespace: {space}\nprofiles:\n  default: {{image: {access.IMAGE}}}\n"
         assert f"ok    profile default is good for {space}" in found(good)
-        assert f"mend  in namespace {space} we may not get jobs" in found(good, "--kubeconfig", str(nobody))
+        assert f"mend  in namespace {space} we may not get jobs" in found(
+            good, "--kubeconfig", str(nobody)
+        )
         assert 'namespaces "nowhere" not found' in found(good.replace(space, "nowhere"))
         bad = good.replace("{image", "{nodeSelector: {'a b': c}, image")
         assert "mend  profile default: the cluster refused it" in found(bad)
         job = {"metadata": {"name": "left", "labels": {"app.kubernetes.io/managed-by": "fyre"}}}
         container = {"name": "run", "image": access.IMAGE, "command": ["true"]}
-        job["spec"] = {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
+        job["spec"] = {
+            "suspend": True,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+        }
         client.BatchV1Api(admin.api).create_namespaced_job(space, job)
         since = "2020-01-01T00:00:00Z"
         failed = {"lastTransitionTime": since, "reason": "x", "message": "x", "status": "True"}
-        ended = {"startTime": since, "conditions": [{"type": kind, **failed} for kind in ("FailureTarget", "Failed")]}
+        ended = {
+            "startTime": since,
+            "conditions": [{"type": kind, **failed} for kind in ("FailureTarget", "Failed")],
+        }
         client.BatchV1Api(admin.api).patch_namespaced_job_status("left", space, {"status": ended})
         assert f"mend  1 ended Jobs in {space} were never reported, left first" in found(good)

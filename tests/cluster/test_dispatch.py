@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from fyre.engines.kubernetes import names, rbac
-from fyre.engines.kubernetes.api import Api
+from fyre.engines.kubernetes import job_labels, rbac
+from fyre.engines.kubernetes.api_client import Api
 from tests.cluster import access
 from tests.conftest import git
 from tests.embedded.conftest import Served, served
@@ -44,7 +44,9 @@ class Jobs:
         before = git("rev-parse", "HEAD", cwd=self.repo)
         git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=self.repo)
         git("push", "-q", "origin", "main", cwd=self.repo)
-        told = requests.get(f"{self.forge.base}/api/repos/{NAME}", headers={"Authorization": "token user:ada"}).json()
+        told = requests.get(
+            f"{self.forge.base}/api/repos/{NAME}", headers={"Authorization": "token user:ada"}
+        ).json()
         event = {
             "ref": "refs/heads/main",
             "before": before,
@@ -82,7 +84,14 @@ class Jobs:
             "RUNNER_TEMP": str(temp),
             "FYRE_LOGIN": "runner",
         }
-        words = ["dispatch", "--engine", "kubernetes", "--policy", str(self.folder / "policy.yaml"), *options]
+        words = [
+            "dispatch",
+            "--engine",
+            "kubernetes",
+            "--policy",
+            str(self.folder / "policy.yaml"),
+            *options,
+        ]
         return subprocess.Popen([sys.executable, "-m", "fyre", *words], env=env, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
 
@@ -106,7 +115,9 @@ class Jobs:
         return [(one["state"], one["target_url"].rpartition("/")[2]) for one in found]
 
     def job(self, sha: str) -> Any:
-        (found,) = self.admin.batch.list_namespaced_job(self.namespace, label_selector=f"fyre.dev/sha={sha}").items
+        (found,) = self.admin.batch.list_namespaced_job(
+            self.namespace, label_selector=f"fyre.dev/sha={sha}"
+        ).items
         return found
 
     def notes(self, sha: str) -> dict[str, str]:
@@ -117,7 +128,9 @@ class Jobs:
         selector = f"fyre.dev/sha={sha}"
         (pod,) = self.admin.core.list_namespaced_pod(self.namespace, label_selector=selector).items
         cluster = Api(access.KUBECONFIG, None)
-        cluster.execute(self.namespace, pod.metadata.name, names.COMMAND, ["touch", OPEN], iter(()))
+        cluster.execute(
+            self.namespace, pod.metadata.name, job_labels.COMMAND, ["touch", OPEN], iter(())
+        )
         cluster.close()
         until(lambda: self.job(sha).status.succeeded)
 
@@ -149,7 +162,7 @@ def test_who_does_not_wait_is_told_by_the_scheduled_job(jobs: Jobs) -> None:
     jobs.end(sha)
 
     killed = jobs.step(jobs.folder / "schedule.json", "--reconcile")
-    until(lambda: names.OUTCOME in jobs.notes(sha) or killed.poll() is not None)
+    until(lambda: job_labels.OUTCOME in jobs.notes(sha) or killed.poll() is not None)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     jobs.reconcile()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre.state import State
-from fyre.wiring import Up
+from fyre.apps.up import Up
+from fyre.runs.state import State
 from tests.cluster import access
 from tests.cluster.conftest import somebody
 
@@ -46,7 +46,10 @@ def answers(host: str) -> bool:
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_an_api_server_that_was_away_costs_nothing(
-    start_up: Callable[..., Up], repo: Path, kill_api_server: Callable[[], None], caplog: pytest.LogCaptureFixture
+    start_up: Callable[..., Up],
+    repo: Path,
+    kill_api_server: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     person = somebody(start_up(), repo)
     over = person.run("true")

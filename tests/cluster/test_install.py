@@ -16,8 +16,8 @@ import pytest
 import requests
 import uvicorn
 
-from fyre.embedded import api
-from fyre.embedded.forge import Forge
+from fyre.local_forge.api import routes
+from fyre.local_forge.forge import Forge
 from tests.cluster import access, build, images
 from tests.cluster.conftest import RELAY_HOST
 from tests.cluster.fixtures import Helm
@@ -39,7 +39,9 @@ def image(program: Path) -> str:
         pytest.skip("needs buildah, and a cluster of `python -m tests.cluster` on this machine")
     name, archive = images.server(build.cache())
     command = ["ctr", f"--address={door}", "--namespace=k8s.io", "images"]
-    held = subprocess.run([*command, "list", "-q", f"name=={name}"], check=True, capture_output=True, text=True).stdout
+    held = subprocess.run(
+        [*command, "list", "-q", f"name=={name}"], check=True, capture_output=True, text=True
+    ).stdout
     if not held.strip():
         subprocess.run([*command, "import", archive], check=True, capture_output=True)
     return name
@@ -74,8 +76,10 @@ def github(repo: Path, tmp_path: Path) -> Iterator[GitHub]:
     listener = socket.create_server((RELAY_HOST, 0))
     base = f"http://{RELAY_HOST}:{listener.getsockname()[1]}"
     forge = Forge(tmp_path / "forge", base_url=base)
-    app = api.application(forge, [RELAY_HOST])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+    app = routes.application(forge, [RELAY_HOST])
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -91,7 +95,9 @@ def github(repo: Path, tmp_path: Path) -> Iterator[GitHub]:
 
 def ended(github: GitHub, sha: str) -> dict[str, Any]:
     """Its last status; a receiver that has just come may have to lead first, and to sweep."""
-    return until(lambda: next((one for one in github.statuses(sha) if one["state"] != "pending"), None), 120)
+    return until(
+        lambda: next((one for one in github.statuses(sha) if one["state"] != "pending"), None), 120
+    )
 
 
 def takes_no_webhook(service: str) -> bool:
@@ -112,12 +118,20 @@ def test_installed_it_runs_what_is_pushed_with_and_without_webhooks(
         values = {
             "image": {"repository": repository, "tag": tag},
             "config": config,
-            "policy": json.dumps({"namespace": runs, "profiles": {"default": {"image": access.IMAGE}}}),
+            "policy": json.dumps(
+                {"namespace": runs, "profiles": {"default": {"image": access.IMAGE}}}
+            ),
             "state": {"storageClass": disk, "size": "1Gi"},
             "relay": {"url": f"http://{relay}:8021", "clusterIP": relay},
         }
-        secret = {"token": forge.forge.service_token, "webhook": forge.forge.webhook_secret, "key": "k" * 32}
-        admin.core.create_namespaced_secret(home, {"metadata": {"name": "fyre"}, "stringData": secret})
+        secret = {
+            "token": forge.forge.service_token,
+            "webhook": forge.forge.webhook_secret,
+            "key": "k" * 32,
+        }
+        admin.core.create_namespaced_secret(
+            home, {"metadata": {"name": "fyre"}, "stringData": secret}
+        )
         helm("install", "fyre", f"--namespace={home}", "--wait", "--timeout=3m", values=values)
         service = "http://" + admin.core.read_namespaced_service("fyre", home).spec.cluster_ip
 
@@ -130,20 +144,47 @@ def test_installed_it_runs_what_is_pushed_with_and_without_webhooks(
         (job,) = admin.batch.list_namespaced_job(runs, label_selector=f"fyre.dev/sha={sha}").items
         told = {one.name: one.value for one in job.spec.template.spec.init_containers[0].env}
         assert told["FYRE_URL"].startswith(f"http://{relay}:8021/git/")
-        assert requests.post(f"{service}/webhook", b"{}", headers={"X-GitHub-Event": "push"}).status_code == 401
+        assert (
+            requests.post(
+                f"{service}/webhook", b"{}", headers={"X-GitHub-Event": "push"}
+            ).status_code
+            == 401
+        )
 
         forge.forge.outbox.stop()
         without = {
-            "config": {**config, "poll": True, "sweepEvery": "10s", "logStore": "/logs/kubernetes/logs"},
+            "config": {
+                **config,
+                "poll": True,
+                "sweepEvery": "10s",
+                "logStore": "/logs/kubernetes/logs",
+            },
             "replicas": 2,
             "state": {"persistent": False},
-            "volumes": [{"name": "logs", "persistentVolumeClaim": {"claimName": "fyre"}}],  # kept, logs and all
+            "volumes": [
+                {"name": "logs", "persistentVolumeClaim": {"claimName": "fyre"}}
+            ],  # kept, logs and all
             "volumeMounts": [{"name": "logs", "mountPath": "/logs"}],
         }
-        helm("upgrade", "fyre", f"--namespace={home}", "--wait", "--timeout=3m", values={**values, **without})
+        helm(
+            "upgrade",
+            "fyre",
+            f"--namespace={home}",
+            "--wait",
+            "--timeout=3m",
+            values={**values, **without},
+        )
         until(lambda: takes_no_webhook(service), 120)
         later = github.push("git rev-parse HEAD")
         assert ended(github, later)["state"] == "success"
-        assert len(admin.batch.list_namespaced_job(runs, label_selector=f"fyre.dev/sha={later}").items) == 1
-        assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
-        assert {requests.get(f"{page}/log").text for _ in range(8)} == {f"{sha}\n"}  # by whichever of the two
+        assert (
+            len(admin.batch.list_namespaced_job(runs, label_selector=f"fyre.dev/sha={later}").items)
+            == 1
+        )
+        assert [one["state"] for one in github.statuses(sha)] in (
+            ["pending", "success"],
+            ["success"],
+        )
+        assert {requests.get(f"{page}/log").text for _ in range(8)} == {
+            f"{sha}\n"
+        }  # by whichever of the two

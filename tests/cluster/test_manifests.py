@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fyre.engines.kubernetes.api import Api, Taken
+from fyre.engines.kubernetes.api_client import Api, Taken
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.engines import test_kube_manifests as manifests
@@ -33,7 +33,9 @@ def test_a_golden_job_is_valid(api: Api, namespace: str, name: str) -> None:
 def test_a_plain_pod_passes_restricted_pod_security(admin: access.Admin, namespace: str) -> None:
     template = manifests.golden("plain")["spec"]["template"]
     pod = {"metadata": {**template["metadata"], "generateName": "fyre-"}, "spec": template["spec"]}
-    made = admin.core.create_namespaced_pod(namespace, pod, dry_run="All", field_validation="Strict")
+    made = admin.core.create_namespaced_pod(
+        namespace, pod, dry_run="All", field_validation="Strict"
+    )
     assert [container.name for container in made.spec.containers] == ["run"]
 
 

@@ -18,8 +18,8 @@ import pytest
 import requests
 
 from fyre.engines.kubernetes import rbac
-from fyre.engines.kubernetes.api import Api
-from fyre.engines.kubernetes.lease import DURATION, INSTANCE, VERBS, Election
+from fyre.engines.kubernetes.api_client import Api
+from fyre.engines.kubernetes.leader_election import DURATION, INSTANCE, VERBS, Election
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.conftest import git
@@ -41,7 +41,9 @@ class Replica:
         env = {**env, "FYRE_STATE": str(place), "FYRE_LISTEN": self.url.removeprefix("http://")}
         self.log = place.with_suffix(".log")
         with self.log.open("w") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "fyre", "serve"], env=env, stderr=log, stdout=log)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fyre", "serve"], env=env, stderr=log, stdout=log
+            )
 
     def says(self, path: str) -> str:
         """An answer; "" where there is none."""
@@ -75,11 +77,15 @@ def forge(tmp_path: Path, repo: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def start(admin: access.Admin, namespace: str, relay: str, forge: Served, tmp_path: Path) -> Iterator[Start]:
+def start(
+    admin: access.Admin, namespace: str, relay: str, forge: Served, tmp_path: Path
+) -> Iterator[Start]:
     if relay:
         pytest.skip("once is enough: the relay's door is carried as the other one is")
     policy = tmp_path / "policy.yaml"
-    policy.write_text(json.dumps({"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}}))
+    policy.write_text(
+        json.dumps({"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}})
+    )
     role = rbac.role(namespace, secrets=(), exec_mode=True)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "FYRE_"))}
     env |= {
@@ -116,7 +122,9 @@ def test_a_leader_that_dies_loses_nothing(
     key.write_text(KEY)
     second = start("second", FYRE_KEY="", FYRE_KEY_FILE=str(key))
     until(lambda: second.says("/healthz") == "# standby\n")
-    key.write_text("the next start's key, and long enough")  # it leads by the one that the Lease was compared with
+    key.write_text(
+        "the next start's key, and long enough"
+    )  # it leads by the one that the Lease was compared with
     forge.forge.start(f"{second.url}/webhook")  # whom the forge tells does not lead
     github = GitHub(forge, repo)
     early = github.push("git rev-parse HEAD")
@@ -135,7 +143,10 @@ def test_a_leader_that_dies_loses_nothing(
     for sha in (early, running, orphan):
         jobs = admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}")
         assert len(jobs.items) == 1
-        assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
+        assert [one["state"] for one in github.statuses(sha)] in (
+            ["pending", "success"],
+            ["success"],
+        )
 
     third, fourth = start("third"), start("fourth")
     for one in (third, fourth):
@@ -166,18 +177,32 @@ def test_a_leader_that_was_stopped_says_nothing_more_when_it_goes_on(
     first.process.send_signal(signal.SIGCONT)
     assert first.process.wait(30) == signal.SIGALRM
     for sha in pushed:
-        assert [one["state"] for one in github.statuses(sha)] in (["pending", "success"], ["success"])
-        assert len(admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}").items) == 1
+        assert [one["state"] for one in github.statuses(sha)] in (
+            ["pending", "success"],
+            ["success"],
+        )
+        assert (
+            len(
+                admin.batch.list_namespaced_job(
+                    namespace, label_selector=f"fyre.dev/sha={sha}"
+                ).items
+            )
+            == 1
+        )
 
 
-def test_who_is_told_to_stop_while_it_comes_to_lead_stops(start: Start, admin: access.Admin, namespace: str) -> None:
+def test_who_is_told_to_stop_while_it_comes_to_lead_stops(
+    start: Start, admin: access.Admin, namespace: str
+) -> None:
     replica = start("only")
     until(lambda: "leads lease=fyre" in replica.log.read_text())
     assert replica.end(signal.SIGTERM) == 0
     assert admin.leases.read_namespaced_lease("fyre", namespace).spec.holder_identity is None
 
 
-def test_a_leader_whose_lease_is_taken_ends_at_once(start: Start, admin: access.Admin, namespace: str) -> None:
+def test_a_leader_whose_lease_is_taken_ends_at_once(
+    start: Start, admin: access.Admin, namespace: str
+) -> None:
     replica = start("only")
     until(lambda: replica.leads)
     taken = {"spec": {"holderIdentity": "another 127.0.0.1:1"}}
@@ -186,10 +211,14 @@ def test_a_leader_whose_lease_is_taken_ends_at_once(start: Start, admin: access.
     assert "leads no more" in replica.log.read_text()
 
 
-def test_without_the_right_to_a_lease_it_says_which(admin: access.Admin, namespace: str, tmp_path: Path) -> None:
+def test_without_the_right_to_a_lease_it_says_which(
+    admin: access.Admin, namespace: str, tmp_path: Path
+) -> None:
     role = rbac.role(namespace, secrets=(), exec_mode=True)
     api = Api(str(admin.kubeconfig(namespace, tmp_path, role["rules"])))
-    with pytest.raises(UserError, match=f"in namespace {namespace} we may not get, create, update leases"):
+    with pytest.raises(
+        UserError, match=f"in namespace {namespace} we may not get, create, update leases"
+    ):
         Election(api, namespace, "fyre", "one 127.0.0.1:1", "fyre-one")
 
 
@@ -216,7 +245,10 @@ def test_who_has_another_key_reports_nothing_as_lost_and_leads_when_an_admin_say
     assert not other.leads
     admin.leases.patch_namespaced_lease("keys", namespace, mark)
     until(lambda: other.leads)
-    assert [one["state"] for one in github.statuses(running)] in (["pending", "success"], ["success"])
+    assert [one["state"] for one in github.statuses(running)] in (
+        ["pending", "success"],
+        ["success"],
+    )
 
 
 def test_of_two_with_other_keys_that_start_at_once_one_leads(
@@ -229,7 +261,9 @@ def test_of_two_with_other_keys_that_start_at_once_one_leads(
         one.start(partial(led.append, name), lambda: None)
     try:
         until(lambda: led and any(one.refusal() for one in both))
-        assert [admin.leases.read_namespaced_lease("race", namespace).metadata.annotations[INSTANCE]] == led
+        assert [
+            admin.leases.read_namespaced_lease("race", namespace).metadata.annotations[INSTANCE]
+        ] == led
     finally:
         for one in both:
             one.resign()

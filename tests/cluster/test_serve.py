@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre import config as configs
+from fyre.apps import config as configs
+from fyre.apps.serve import Serve
 from fyre.engines.kubernetes import rbac
-from fyre.serving import Serve
 from tests.cluster import access
 from tests.conftest import git
 from tests.embedded.conftest import served
@@ -25,13 +25,18 @@ def test_a_push_becomes_a_job_and_a_status(
     admin: access.Admin, namespace: str, relay: str, repo: Path, tmp_path: Path
 ) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_text(json.dumps({"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}}))
+    policy.write_text(
+        json.dumps({"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}})
+    )
     role = rbac.role(namespace, secrets=(), exec_mode=not relay)
     with served(tmp_path / "forge") as forge:
         git("remote", "add", "origin", f"{forge.base}/{NAME}.git", cwd=repo)
         git("config", "http.extraHeader", "Authorization: token user:ada", cwd=repo)
         git("push", "-q", "origin", "main", cwd=repo)
-        said = {"FYRE_TOKEN": forge.forge.service_token, "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret}
+        said = {
+            "FYRE_TOKEN": forge.forge.service_token,
+            "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
+        }
         options = {
             "listen": "127.0.0.1:0",
             "url": "https://fyre.example.org",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.wiring import Up
+from fyre.apps.up import Up
 from tests.cluster import access
 from tests.cluster.conftest import somebody
 from tests.receiver.conftest import Person
@@ -26,7 +26,9 @@ env
 
 def test_a_push_becomes_a_job_and_a_status(person: Person) -> None:
     sha = person.commit(
-        "Fyre-Run: cat data; git rev-parse HEAD", "Fyre-Run: exit 3", files={"data": "of this commit\n"}
+        "Fyre-Run: cat data; git rev-parse HEAD",
+        "Fyre-Run: exit 3",
+        files={"data": "of this commit\n"},
     )
     person.push()
     good, bad = person.final(sha), person.final(sha, "fyre/run-2")
@@ -35,7 +37,9 @@ def test_a_push_becomes_a_job_and_a_status(person: Person) -> None:
     assert person.log(good) == f"of this commit\n{sha}\n"
 
 
-def test_no_pod_sees_a_credential_of_the_forge(person: Person, relay: str, admin: access.Admin, namespace: str) -> None:
+def test_no_pod_sees_a_credential_of_the_forge(
+    person: Person, relay: str, admin: access.Admin, namespace: str
+) -> None:
     sha = person.run(LOOK_EVERYWHERE.strip().replace("\n", "; ") + "; echo looked")
     seen = person.log(person.final(sha))
     jobs = admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}")
@@ -83,10 +87,14 @@ def test_what_is_settled_may_be_collected(
     person = somebody(start_up(), repo)
     sha = person.run("true")
     person.final(sha)
-    person.up = start_up()  # stops the first, perhaps between the POST and its note: then this one looks it up
+    person.up = (
+        start_up()
+    )  # stops the first, perhaps between the POST and its note: then this one looks it up
 
     def settled() -> object:
-        (found,) = admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}").items
+        (found,) = admin.batch.list_namespaced_job(
+            namespace, label_selector=f"fyre.dev/sha={sha}"
+        ).items
         return found if found.spec.ttl_seconds_after_finished is not None else None
 
     job = until(settled)

@@ -21,12 +21,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from fyre import appmanifest, cli, keepsake
-from fyre import config as configs
-from fyre.appmanifest import Wish
+from fyre.apps import config as configs
+from fyre.cli import credential_files, main
+from fyre.cli.credential_files import Keepsake
 from fyre.errors import UserError
-from fyre.keepsake import Keepsake
-from fyre.registering import Registration
+from fyre.github import app_manifest
+from fyre.github.app_manifest import Wish
+from fyre.github.app_registration import Registration
 from tests import apps
 
 NODE_MODULES = os.environ.get("FYRE_NODE_MODULES", "")
@@ -49,7 +50,9 @@ class GitHub:
     code: str = "a1b2/c3"  # whatever a code may hold
     status: int = 201
     comes_back: bool = True
-    registered: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)  # path, state, manifest
+    registered: list[tuple[str, str, dict[str, Any]]] = field(
+        default_factory=list
+    )  # path, state, manifest
     exchanged: list[str] = field(default_factory=list)
     base: str = ""
 
@@ -110,7 +113,18 @@ def github() -> Iterator[GitHub]:
 
 
 def command(github: GitHub, out: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "fyre", "app", "manifest", "--host", github.base, "--out", str(out), *words]
+    return [
+        sys.executable,
+        "-m",
+        "fyre",
+        "app",
+        "manifest",
+        "--host",
+        github.base,
+        "--out",
+        str(out),
+        *words,
+    ]
 
 
 @dataclass
@@ -121,7 +135,9 @@ class Done:
 
 
 @pytest.fixture
-def registered(github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Callable[..., Done]:
+def registered(
+    github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> Callable[..., Done]:
     """The command in this process, with a browser of a few lines."""
 
     def surf(address: str) -> bool:
@@ -129,7 +145,9 @@ def registered(github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         return True
 
     def run(*words: str) -> Done:
-        code = cli.main(["app", "manifest", "--host", github.base, "--out", str(tmp_path / "out"), *words])
+        code = main.main(
+            ["app", "manifest", "--host", github.base, "--out", str(tmp_path / "out"), *words]
+        )
         return Done(code, *capsys.readouterr())
 
     monkeypatch.setattr(webbrowser, "open", surf)
@@ -140,7 +158,14 @@ def test_an_app_is_registered_and_its_key_kept(github: GitHub, tmp_path: Path) -
     browser = tmp_path / "browser.py"
     browser.write_text(f"import sys\nsys_argv = sys.argv\n{BROWSER}")
     words = command(
-        github, tmp_path / "out", "--org", "acme", "--url", "https://fyre.example.org/", "--checks", "--teams"
+        github,
+        tmp_path / "out",
+        "--org",
+        "acme",
+        "--url",
+        "https://fyre.example.org/",
+        "--checks",
+        "--teams",
     )
     env = {**os.environ, "BROWSER": f"{sys.executable} {browser} %s &"}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
@@ -152,7 +177,10 @@ def test_an_app_is_registered_and_its_key_kept(github: GitHub, tmp_path: Path) -
         "checks": "write", "members": "read",
     }  # fmt: skip
     assert manifest["default_events"] == ["push", "commit_comment", "issue_comment", "check_run"]
-    assert manifest["hook_attributes"] == {"url": "https://fyre.example.org/webhook", "active": True}
+    assert manifest["hook_attributes"] == {
+        "url": "https://fyre.example.org/webhook",
+        "active": True,
+    }
     assert manifest["public"] is False
     assert github.exchanged == ["/api/v3/app-manifests/a1b2%2Fc3/conversions"]
     key, secret = tmp_path / "out" / "app.pem", tmp_path / "out" / "webhook"
@@ -163,7 +191,9 @@ def test_an_app_is_registered_and_its_key_kept(github: GitHub, tmp_path: Path) -
         assert secretive not in done.stdout + done.stderr
 
 
-def test_the_lines_are_a_receivers_configuration(github: GitHub, registered, tmp_path: Path) -> None:
+def test_the_lines_are_a_receivers_configuration(
+    github: GitHub, registered, tmp_path: Path
+) -> None:
     done = registered("--url", "https://fyre.example.org")
     (tmp_path / "fyre.yaml").write_text(done.stdout)
     config = configs.load(tmp_path / "fyre.yaml", {}, {})
@@ -202,7 +232,9 @@ def test_without_a_browser_the_address_is_pasted(github: GitHub, tmp_path: Path)
         ran.stdin.write(f"{manifest['redirect_url']}?code=abc&state=another\n")
         ran.stdin.flush()
         assert "no answer to this question" in ran.stderr.readline()
-        out, err = ran.communicate(f"{manifest['redirect_url']}?code=abc&state={state}\n", timeout=60)
+        out, err = ran.communicate(
+            f"{manifest['redirect_url']}?code=abc&state={state}\n", timeout=60
+        )
     assert ran.returncode == 0, err
     assert "appId: 4711" in out
     assert github.exchanged == ["/api/v3/app-manifests/abc/conversions"]
@@ -228,7 +260,9 @@ def test_an_exchange_that_fails_is_said_and_shown(
     assert done.stdout == ""
 
 
-def test_the_folder_is_made_sure_of_before_anything_is_asked(github: GitHub, registered, tmp_path: Path) -> None:
+def test_the_folder_is_made_sure_of_before_anything_is_asked(
+    github: GitHub, registered, tmp_path: Path
+) -> None:
     (tmp_path / "out").write_text("a file")
     assert "can't be written to" in registered().stderr
     (tmp_path / "out").unlink()
@@ -239,7 +273,9 @@ def test_the_folder_is_made_sure_of_before_anything_is_asked(github: GitHub, reg
     assert github.registered == []
 
 
-def test_a_key_that_finds_no_place_goes_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_finds_no_place_goes_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     safe = Keepsake(tmp_path / "out", {"key": "app.pem", "webhook secret": "webhook"})
     (tmp_path / "out" / "webhook").write_text("somebody else's, by now")
@@ -253,7 +289,7 @@ def test_a_key_that_finds_no_place_goes_to_another(tmp_path: Path, monkeypatch: 
 def test_a_key_that_no_disk_takes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     safe = Keepsake(tmp_path / "out", {"key": "app.pem"})
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(keepsake, "_COMMON", ())
+    monkeypatch.setattr(credential_files, "_COMMON", ())
     monkeypatch.delenv("TMPDIR", raising=False)
     (tmp_path / "out").rmdir()
     with pytest.raises(UserError, match="no disk takes its key"):
@@ -284,7 +320,9 @@ def test_only_the_answer_to_this_question_counts_and_once(asked: Registration) -
 def test_a_browser_that_waits_is_told_where_nobody_goes_on() -> None:
     asked = Registration(Wish())
     with ThreadPoolExecutor() as pool:
-        shown = pool.submit(requests.get, f"{asked.base}/created", params={"code": "c", "state": asked.state})
+        shown = pool.submit(
+            requests.get, f"{asked.base}/created", params={"code": "c", "state": asked.state}
+        )
         assert asked.code() == "c"
         asked.close()  # as where somebody interrupts the exchange
         assert "broken off" in shown.result().text
@@ -311,16 +349,21 @@ def test_the_page_is_for_who_knows_its_address(asked: Registration) -> None:
         (["--name", "x" * 35], "at most 34"),
     ],
 )
-def test_what_makes_no_sense_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["app", "manifest", *words]) == 2
+def test_what_makes_no_sense_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["app", "manifest", *words]) == 2
     assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["github.com", "https://github.com/", "GitHub.com"])
 def test_githubs_own_address_in_any_spelling(text: str) -> None:
-    assert appmanifest.host(text) == "https://github.com"
-    assert appmanifest.form_address(Wish(), "s t") == "https://github.com/settings/apps/new?state=s%20t"
-    assert configs.api_of(appmanifest.host(text)) == "https://api.github.com"
+    assert app_manifest.host(text) == "https://github.com"
+    assert (
+        app_manifest.form_address(Wish(), "s t")
+        == "https://github.com/settings/apps/new?state=s%20t"
+    )
+    assert configs.api_of(app_manifest.host(text)) == "https://api.github.com"
 
 
 @pytest.mark.ci
@@ -331,9 +374,13 @@ def test_githubs_own_example_is_understood() -> None:
     post = whole["paths"]["/app-manifests/{code}/conversions"]["post"]
     assert "requestBody" not in post
     assert {"201", "404", "422"} <= post["responses"].keys()
-    reference = post["responses"]["201"]["content"]["application/json"]["examples"]["default"]["$ref"]
-    app = appmanifest.read(whole["components"]["examples"][reference.rpartition("/")[2]]["value"])
+    reference = post["responses"]["201"]["content"]["application/json"]["examples"]["default"][
+        "$ref"
+    ]
+    app = app_manifest.read(whole["components"]["examples"][reference.rpartition("/")[2]]["value"])
     assert (app.id, app.slug, app.page) == (1, "octoapp", "https://github.com/apps/octoapp")
     rights = whole["components"]["schemas"]["app-permissions"]["properties"]
-    wanted = appmanifest.manifest(Wish(checks=True, teams=True), "")["default_permissions"]
-    assert [name for name, much in wanted.items() if much not in rights.get(name, {}).get("enum", ())] == []
+    wanted = app_manifest.manifest(Wish(checks=True, teams=True), "")["default_permissions"]
+    assert [
+        name for name, much in wanted.items() if much not in rights.get(name, {}).get("enum", ())
+    ] == []

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from fyre import cli, follow, remote
-from fyre.embedded import commenting
-from fyre.embedded.notes import Record
-from fyre.embedded.rest import ApiError, Call
+from fyre.cli import follow, main
+from fyre.local_forge.api import commit_comment_api
+from fyre.local_forge.api.rest import ApiError, Call
+from fyre.local_forge.storage.notes import Record
+from fyre.workspace import remote
 from tests.receiver.conftest import Person, person
 
 __all__ = ["person"]
@@ -23,13 +24,26 @@ def in_the_repository(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 
 def fyre(*words: str) -> int:
-    return cli.main(words)
+    return main.main(words)
 
 
-FIELDS = {"sha", "name", "command", "state", "description", "attempt", "started_at", "ended_at", "exit_code", "log_url"}
+FIELDS = {
+    "sha",
+    "name",
+    "command",
+    "state",
+    "description",
+    "attempt",
+    "started_at",
+    "ended_at",
+    "exit_code",
+    "log_url",
+}
 
 
-def test_status_lists_the_runs_of_a_commit(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_status_lists_the_runs_of_a_commit(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     sha = person.run("exit 3", "Fyre-Name: bad", "Fyre-Run: true")
     person.final(sha, "fyre/bad")
     person.final(sha)
@@ -37,7 +51,11 @@ def test_status_lists_the_runs_of_a_commit(person: Person, capfd: pytest.Capture
     assert fyre("status", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
     assert set(rows["bad"]) >= FIELDS
-    assert (rows["bad"]["sha"], rows["bad"]["command"], rows["bad"]["state"]) == (sha, "exit 3", "failed")
+    assert (rows["bad"]["sha"], rows["bad"]["command"], rows["bad"]["state"]) == (
+        sha,
+        "exit 3",
+        "failed",
+    )
     assert (rows["bad"]["exit_code"], rows["run"]["exit_code"], rows["bad"]["attempt"]) == (3, 0, 1)
     assert rows["bad"]["started_at"] <= rows["bad"]["ended_at"]
     assert fyre("status") == 0
@@ -52,14 +70,19 @@ def test_log_walks_history(person: Person, capfd: pytest.CaptureFixture[str]) ->
     person.final(shas[2])
     assert fyre("log", "--json") == 0
     rows = json.loads(capfd.readouterr().out)
-    assert [(row["sha"], row["state"]) for row in rows] == [(shas[2], "failed"), (shas[0], "succeeded")]
+    assert [(row["sha"], row["state"]) for row in rows] == [
+        (shas[2], "failed"),
+        (shas[0], "succeeded"),
+    ]
     assert all(set(row) >= FIELDS for row in rows)
     assert fyre("log", f"{shas[0]}..HEAD", "--json") == 0
     assert [row["sha"] for row in json.loads(capfd.readouterr().out)] == [shas[2]]
     assert fyre("log", "nope..HEAD") == 1
 
 
-def test_log_leaves_out_what_is_not_pushed_yet(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_leaves_out_what_is_not_pushed_yet(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     sha = person.run("true")
     person.final(sha)
     later = person.commit("Fyre-Run: false")
@@ -75,12 +98,19 @@ def test_show_says_all(person: Person, capfd: pytest.CaptureFixture[str]) -> Non
     person.final(sha)
     assert fyre("show", "--json") == 0
     (row,) = json.loads(capfd.readouterr().out)
-    assert (row["sha"], row["repository"], row["ref"], row["actor"] != "") == (sha, "ada/lab", "refs/heads/main", True)
+    assert (row["sha"], row["repository"], row["ref"], row["actor"] != "") == (
+        sha,
+        "ada/lab",
+        "refs/heads/main",
+        True,
+    )
     assert fyre("show") == 0
     assert "ref          refs/heads/main" in capfd.readouterr().out
 
 
-def test_logs_prints_the_bytes_as_they_came(person: Person, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_logs_prints_the_bytes_as_they_came(
+    person: Person, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     sha = person.run("printf 'a\\000\\377\\n'; sleep 0.3; echo b")
     while not person.statuses(sha):
         time.sleep(0.01)
@@ -91,7 +121,9 @@ def test_logs_prints_the_bytes_as_they_came(person: Person, capfdbinary: pytest.
     assert capfdbinary.readouterr().out == b"a\0\xff\nb\n"
 
 
-def test_logs_of_several_runs_wants_a_name(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_logs_of_several_runs_wants_a_name(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     sha = person.run("echo one", "Fyre-Run: echo two", "Fyre-Name: two")
     person.final(sha)
     person.final(sha, "fyre/two")
@@ -106,12 +138,16 @@ def test_logs_of_several_runs_wants_a_name(person: Person, capfd: pytest.Capture
     [("exit 7", (), 7), ("true", (), 0), ("kill -9 $$", (), 137), ("sleep 9", ("Fyre-Timeout: 1s",), 124),
      ("true", ("Fyre-Workdir: nope",), 1), ("true", ("Fyre-Tiemout: 1s",), 1)],
 )  # fmt: skip
-def test_watch_gives_the_runs_own_code(person: Person, command: str, trailers: tuple[str, ...], code: int) -> None:
+def test_watch_gives_the_runs_own_code(
+    person: Person, command: str, trailers: tuple[str, ...], code: int
+) -> None:
     person.run(command, *trailers)
     assert fyre("watch", "--exit-status") == code
 
 
-def test_watch_without_exit_status_only_watches(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_watch_without_exit_status_only_watches(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     person.run("exit 7", "Fyre-Run: true")
     assert fyre("watch", "--json") == 0
     rows = json.loads(capfd.readouterr().out[len("") :])
@@ -136,30 +172,43 @@ def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("verb", ["status", "show", "logs", "cancel", "rerun"])
-def test_a_commit_without_runs_says_so(person: Person, verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_commit_without_runs_says_so(
+    person: Person, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert fyre(verb) == 1
     assert "has no runs" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "watch", "cancel", "rerun"])
-def test_a_revision_that_is_none_says_so(person: Person, verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_revision_that_is_none_says_so(
+    person: Person, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert fyre(verb, "nope") == 1
     assert "'nope' names no commit" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "cancel", "rerun"])
-def test_a_forge_that_is_down_says_so(person: Person, verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_forge_that_is_down_says_so(
+    person: Person, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     person.run("true")
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
     assert fyre(verb) == 1
     assert "the forge can't be reached" in capfd.readouterr().err
 
 
-def test_a_status_tells_a_terminal_nothing(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_status_tells_a_terminal_nothing(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Anybody who can push can post one."""
     sha = person.run("true")
     person.final(sha)
-    person.api(f"/statuses/{sha}", context="fyre/run", state="failure", description="red \x1b[2J\x1b]0;x\x07")
+    person.api(
+        f"/statuses/{sha}",
+        context="fyre/run",
+        state="failure",
+        description="red \x1b[2J\x1b]0;x\x07",
+    )
     capfd.readouterr()
     assert [fyre("status"), fyre("show"), fyre("watch", "--exit-status")] == [0, 0, 1]
     said = "".join(capfd.readouterr())
@@ -167,7 +216,9 @@ def test_a_status_tells_a_terminal_nothing(person: Person, capfd: pytest.Capture
     assert "\x1b" not in said
 
 
-def test_a_forge_that_is_away_for_long_is_told_of_once(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_forge_that_is_away_for_long_is_told_of_once(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     sha = person.run("true")
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
     where, trouble = remote.of(person.repo), set[str]()
@@ -177,19 +228,25 @@ def test_a_forge_that_is_away_for_long_is_told_of_once(person: Person, capfd: py
 
 
 @pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "watch", "cancel", "rerun"])
-def test_outside_a_repository(tmp_path, monkeypatch, verb: str, capfd: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_outside_a_repository(
+    tmp_path, monkeypatch, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     assert fyre(verb) == 1
     assert "not a git repository" in capfd.readouterr().err
 
 
-def test_another_repository_on_the_forge_is_not_found(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_another_repository_on_the_forge_is_not_found(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     person.git("remote", "add", "other", f"{person.up.url}/ada/other.git")
     assert fyre("status", "--remote", "other") == 1
     assert "is not in ada/other on 127.0.0.1" in capfd.readouterr().err
 
 
-def test_a_commit_that_is_not_pushed_says_so(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_commit_that_is_not_pushed_says_so(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
     sha = person.commit("Fyre-Run: true")
     for verb in ("status", "show", "logs", "cancel", "watch", "rerun"):
         assert fyre(verb) == 1
@@ -207,6 +264,6 @@ def test_a_token_that_may_not_write_is_no_commit_that_is_not_pushed(
     def hidden(_: Call) -> Record:
         raise ApiError(404, "Not Found")
 
-    monkeypatch.setattr(commenting, "_checked", hidden)
+    monkeypatch.setattr(commit_comment_api, "_checked", hidden)
     assert fyre("rerun") == 1
     assert capfd.readouterr().err.splitlines()[-1] == "hint: check the name and the token's rights"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre import cli
+from fyre.cli import main
 
 BAD = "Train\n\nFyre-Run: python train.py\nFyre-Tmieout: 5m\n"
 
@@ -18,24 +18,31 @@ def in_repo(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict]:
-    code = cli.main(["check", "--json", *words])
+    code = main.main(["check", "--json", *words])
     return code, json.loads(capsys.readouterr().out)
 
 
 def test_the_runs_of_a_commit(repo: Path, git, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (
-        "Train\n\nFyre-Run: one\nFyre-Timeout: 90m\nFyre-Resources: cpu=4\nFyre-Env: A=b c\nFyre-Run: two\nFyre-Name: x"
-    )
+    text = "Train\n\nFyre-Run: one\nFyre-Timeout: 90m\nFyre-Resources: cpu=4\nFyre-Env: A=b c\nFyre-Run: two\nFyre-Name: x"
     git("commit", "-q", "--allow-empty", "-m", text, cwd=repo)
     git("commit", "-q", "--allow-empty", "-m", "Nothing", cwd=repo)
     code, found = answer(capsys, "HEAD~")
     assert (code, found["errors"]) == (0, [])
     assert found["runs"] == [
-        {"name": "run", "command": "one", "timeout": 5400, "resources": {"cpu": "4"}, "env": {"A": "b c"}},
+        {
+            "name": "run",
+            "command": "one",
+            "timeout": 5400,
+            "resources": {"cpu": "4"},
+            "env": {"A": "b c"},
+        },
         {"name": "x", "command": "two"},
     ]
-    assert cli.main(["check", "HEAD~"]) == 0
-    assert capsys.readouterr().out == "run: one\n  resources: cpu=4\n  timeout: 1h 30m\n  env: A=b c\nx: two\n"
+    assert main.main(["check", "HEAD~"]) == 0
+    assert (
+        capsys.readouterr().out
+        == "run: one\n  resources: cpu=4\n  timeout: 1h 30m\n  env: A=b c\nx: two\n"
+    )
     assert answer(capsys) == (0, {"runs": [], "errors": []})
 
 
@@ -46,7 +53,7 @@ def test_problems_have_a_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> 
     [error] = found["errors"]
     assert (error["line"], error["hint"]) == (4, "did you mean Fyre-Timeout?")
     assert "Fyre-Tmieout" in error["message"]
-    assert cli.main(["check", "msg"]) == 1
+    assert main.main(["check", "msg"]) == 1
     assert "message line 4: unknown trailer Fyre-Tmieout" in capsys.readouterr().err
 
 
@@ -55,21 +62,28 @@ def test_a_lookalike_is_an_error_and_shown_mended(capsys: pytest.CaptureFixture[
     code, found = answer(capsys, "msg")
     assert code == 1
     assert [error["line"] for error in found["errors"]] == [3]
-    cli.main(["check", "msg"])
-    assert "mended, the message reads:\n\nTrain\n\nprose\n\nFyre-Run: true\n" in capsys.readouterr().err
+    main.main(["check", "msg"])
+    assert (
+        "mended, the message reads:\n\nTrain\n\nprose\n\nFyre-Run: true\n"
+        in capsys.readouterr().err
+    )
 
 
 def test_stdin() -> None:
-    words = [sys.executable, "-m", "fyre.cli", "check", "-", "--json"]
+    words = [sys.executable, "-m", "fyre.cli.main", "check", "-", "--json"]
     done = subprocess.run(words, input=BAD, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["errors"][0]["line"] == 4
-    done = subprocess.run(words[:-1], input=b"\xff\n\nFyre-Run: \xff \x1b[31m\n", capture_output=True, check=False)
+    done = subprocess.run(
+        words[:-1], input=b"\xff\n\nFyre-Run: \xff \x1b[31m\n", capture_output=True, check=False
+    )
     assert done.returncode == 0
     assert done.stdout == b"run: ? \\x1b[31m\n"
 
 
-def test_the_file_of_defaults_is_looked_at_too(repo: Path, git, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_of_defaults_is_looked_at_too(
+    repo: Path, git, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path(".fyre.yaml").write_text("timeout: 5m\n")
     git("add", ".fyre.yaml", cwd=repo)
     git("commit", "-q", "-m", "Defaults", cwd=repo)
@@ -82,14 +96,14 @@ def test_the_file_of_defaults_is_looked_at_too(repo: Path, git, capsys: pytest.C
 
 @pytest.mark.parametrize("what", ["nosuch", "", "-x", "HEAD~9"])
 def test_what_is_not_there(what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "--", what]) == 1
+    assert main.main(["check", "--", what]) == 1
     assert "hint: " in capsys.readouterr().err
 
 
 def test_an_unborn_branch_and_no_repository(tmp_path: Path, git, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["check"]) == 1
+    assert main.main(["check"]) == 1
     assert "not a git repository" in capsys.readouterr().err
     git("init", "-q", ".", cwd=tmp_path)
-    assert cli.main(["check"]) == 1
+    assert main.main(["check"]) == 1
     assert "commit first" in capsys.readouterr().err

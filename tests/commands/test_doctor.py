@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fyre.cli import main
-from fyre.commands import examine
-from fyre.wiring import Up
+from fyre.apps.up import Up
+from fyre.cli.doctor import checks
+from fyre.cli.main import main
 from tests.receiver.conftest import Person, person
 from tests.waiting import until
 
@@ -23,7 +23,7 @@ __all__ = ["person"]  # a fixture
 def well(person: Person, monkeypatch: pytest.MonkeyPatch) -> Person:
     """Somebody for whom all is well."""
     monkeypatch.chdir(person.repo)
-    monkeypatch.setattr(examine, "GIT_MIN", (2, 20))
+    monkeypatch.setattr(checks, "GIT_MIN", (2, 20))
     assert main(["init", "--hooks"]) == 0
     return person
 
@@ -46,10 +46,15 @@ def test_all_is_well(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_identity(well: Person, capsys: pytest.CaptureFixture[str], isolated_git: Path) -> None:
     (isolated_git / "gitconfig").write_text("")
-    assert [*wrong(capsys)] == ["git does not know your user.name", "git does not know your user.email"]
+    assert [*wrong(capsys)] == [
+        "git does not know your user.name",
+        "git does not know your user.email",
+    ]
 
 
-def test_no_repository(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_repository(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (found,) = wrong(capsys)
@@ -74,21 +79,32 @@ def test_a_repository_that_is_not_there(well: Person, capsys: pytest.CaptureFixt
     assert any("repository ada/none" in what for what in wrong(capsys))
 
 
-def test_no_token(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fyre.remote.token", lambda *_: "")
+def test_no_token(
+    well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fyre.workspace.remote.token", lambda *_: "")
     (what, fix), *_ = wrong(capsys).items()
     assert what.startswith("there is no token for 127.0.0.1")
     assert "FYRE_TOKEN" in fix
 
 
-def test_no_right_to_push(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fyre.forge.Forge.permission", lambda *_: "read")
+def test_no_right_to_push(
+    well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fyre.github.client.Forge.permission", lambda *_: "read")
     assert any("may not push to ada/lab" in what for what in wrong(capsys))
 
 
 def test_a_bad_file_and_a_bad_message(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
     (well.repo / ".fyre.yaml").write_text("timeuot: 2h\n")
-    well.git("commit", "-q", "--allow-empty", "--no-verify", "-m", "Work\n\nFyre-Run: true\nFyre-Timeout: soon")
+    well.git(
+        "commit",
+        "-q",
+        "--allow-empty",
+        "--no-verify",
+        "-m",
+        "Work\n\nFyre-Run: true\nFyre-Timeout: soon",
+    )
     file, message = wrong(capsys)
     assert file.startswith(".fyre.yaml line 1: unknown key 'timeuot'")
     assert message.startswith("HEAD's message, line 4: ")
@@ -96,41 +112,57 @@ def test_a_bad_file_and_a_bad_message(well: Person, capsys: pytest.CaptureFixtur
 
 def test_everybodys_notebooks(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
     well.git("config", "--unset-all", "remote.origin.fetch", r"\^refs/heads/fyre")
-    assert wrong(capsys) == {"a fetch from origin brings everybody's lab notebooks along": "fyre init"}
+    assert wrong(capsys) == {
+        "a fetch from origin brings everybody's lab notebooks along": "fyre init"
+    }
 
 
-def test_a_clock_that_is_off(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_off(
+    well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Not the module's own: the forge, in a thread of ours, says the time once a second.
-    monkeypatch.setattr(examine, "time", SimpleNamespace(time=lambda: time.time() + 3600))
+    monkeypatch.setattr(checks, "time", SimpleNamespace(time=lambda: time.time() + 3600))
     assert any("ahead of the forge's" in what for what in wrong(capsys))
 
 
-def test_an_old_git(well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examine, "GIT_MIN", (99, 0))
+def test_an_old_git(
+    well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "GIT_MIN", (99, 0))
     assert any("99.0" in fix for fix in wrong(capsys).values())
 
 
 def test_no_cluster(up: Up, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    found = list(examine.on_cluster(str(tmp_path / "none"), None, None, "", exec_mode=True))
+    found = list(checks.on_cluster(str(tmp_path / "none"), None, None, "", exec_mode=True))
     assert [(one.well, "no cluster" in one.what) for one in found] == [(False, True)]
 
 
-def test_no_git(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_git(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert wrong(capsys) == {"git is not installed, or not on the PATH": "install git 2.34 or newer"}
+    assert wrong(capsys) == {
+        "git is not installed, or not on the PATH": "install git 2.34 or newer"
+    }
 
 
-def test_hooks_that_git_does_not_run(well: Person, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_hooks_that_git_does_not_run(
+    well: Person, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     hooks = well.repo / ".git" / "hooks"
     well.git("config", "core.hooksPath", str(tmp_path / "shared"))
     ((what, fix),) = wrong(capsys).items()
-    assert what == f"core.hooksPath leads git to {tmp_path}/shared, past the hooks of this repository"
+    assert (
+        what == f"core.hooksPath leads git to {tmp_path}/shared, past the hooks of this repository"
+    )
     assert "git config --unset core.hooksPath" in fix
     well.git("config", "--unset", "core.hooksPath")
     stub = hooks / "commit-msg"
     text = stub.read_text()
     stub.write_text(text.replace(sys.executable, "/gone/python"))
-    assert wrong(capsys) == {"the hooks call /gone/python, which is gone, and check nothing": "fyre init --hooks"}
+    assert wrong(capsys) == {
+        "the hooks call /gone/python, which is gone, and check nothing": "fyre init --hooks"
+    }
     stub.unlink()
     assert wrong(capsys) == {"hooks are missing: commit-msg": "fyre init --hooks"}
     assert main(["init", "--hooks"]) == 0

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import requests
 
-from fyre import appmanifest
-from fyre import config as configs
-from fyre.cli import main
-from fyre.clusters import RelayServer
-from fyre.serving import Serve
+from fyre.apps import config as configs
+from fyre.apps.kubernetes_runtime import RelayServer
+from fyre.apps.serve import Serve
+from fyre.cli.main import main
+from fyre.github import app_manifest
 from tests import apps
 from tests.conftest import git
 from tests.embedded.conftest import Served, served
@@ -43,7 +43,10 @@ class World:
         github = self.front.github
         github.installed, github.hook = {"ada": 11}, f"{self.env['FYRE_URL']}/webhook"
         github.deliveries = [{"status_code": 202, "status": "OK"}]
-        key = {"FYRE_APP_ID": str(apps.APP_ID), "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key())}
+        key = {
+            "FYRE_APP_ID": str(apps.APP_ID),
+            "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key()),
+        }
         return {**{key: value for key, value in self.env.items() if key != "FYRE_TOKEN"}, **key}
 
 
@@ -66,7 +69,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         thread = threading.Thread(target=serve.serve)
         thread.start()
         forge.forge.start(f"{serve.url}/webhook")
-        until(lambda: requests.get(f"{serve.url}/readyz").status_code == 200)  # the first sweep is over
+        until(
+            lambda: requests.get(f"{serve.url}/readyz").status_code == 200
+        )  # the first sweep is over
         yield World(fronts[0], forge, env)
         serve.stop()
         thread.join(30)
@@ -85,7 +90,9 @@ def push(world: World, repo: Path) -> Callable[[], None]:
         until(lambda: delivered() != before)
 
     def delivered() -> list[Any]:
-        found = world.forge.forge.store.ask("select id, status_code from deliveries order by id desc limit 1")
+        found = world.forge.forge.store.ask(
+            "select id, status_code from deliveries order by id desc limit 1"
+        )
         return [tuple(one) for one in found]
 
     return push
@@ -93,7 +100,10 @@ def push(world: World, repo: Path) -> Callable[[], None]:
 
 @pytest.fixture
 def found(
-    world: World, push: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: World,
+    push: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., dict[str, str]]:
     """What is to be mended, and how; variables may be set otherwise."""
     if world.forge.forge.shelf.find(NAME) is None:
@@ -105,7 +115,11 @@ def found(
         capsys.readouterr()
         code = main(["doctor", "--server", "--json"])
         shown = capsys.readouterr().out
-        assert not [one for one in (world.env["FYRE_TOKEN"], world.env["FYRE_WEBHOOK_SECRET"]) if one in shown]
+        assert not [
+            one
+            for one in (world.env["FYRE_TOKEN"], world.env["FYRE_WEBHOOK_SECRET"])
+            if one in shown
+        ]
         bad = {one["what"]: one["fix"] for one in json.loads(shown) if not one["well"]}
         assert code == bool(bad)
         return bad
@@ -118,7 +132,9 @@ Found = Callable[..., dict[str, str]]
 
 def refused(code: int, method: str = "", part: str = "") -> Callable[[Any], Any]:
     told = code, {"message": "Resource not accessible by personal access token"}
-    return lambda asked: told if method in asked.method and part in asked.path and not asked.git else None
+    return lambda asked: (
+        told if method in asked.method and part in asked.path and not asked.git else None
+    )
 
 
 def test_all_is_well(world: World, found: Found) -> None:
@@ -129,7 +145,9 @@ def test_all_is_well_with_an_app(world: World, found: Found) -> None:
     assert found(world.as_app()) == {}
 
 
-def test_a_configuration_or_a_policy_that_can_not_be_taken(world: World, found: Found, tmp_path: Path) -> None:
+def test_a_configuration_or_a_policy_that_can_not_be_taken(
+    world: World, found: Found, tmp_path: Path
+) -> None:
     (tmp_path / "policy.yaml").write_text("runsPerPush: many\n")
     ((what, fix),) = found(FYRE_POLICY=str(tmp_path / "policy.yaml")).items()
     assert f"{tmp_path}/policy.yaml line 1: 'runsPerPush: many': runsPerPush" in what
@@ -140,7 +158,9 @@ def test_a_configuration_or_a_policy_that_can_not_be_taken(world: World, found: 
 
 def test_a_token_that_is_wrong(world: World, found: Found) -> None:
     with world.front.trouble(refused(401)):
-        ((what, fix),) = ((what, fix) for what, fix in found().items() if "the forge does not let us look" in what)
+        ((what, fix),) = (
+            (what, fix) for what, fix in found().items() if "the forge does not let us look" in what
+        )
     assert "HTTP 401" in what
     assert fix == "check the token and its permissions"
 
@@ -176,7 +196,11 @@ class Ingress(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._say(requests.post(self.behind + self.path, data=body).status_code if self.path == "/webhook" else 404)
+        self._say(
+            requests.post(self.behind + self.path, data=body).status_code
+            if self.path == "/webhook"
+            else 404
+        )
 
     def do_GET(self) -> None:
         self._say(404)
@@ -191,7 +215,9 @@ class Ingress(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("poll", ["", "true"])
-def test_an_address_that_shows_only_what_must_be_reached_from_outside(world: World, found: Found, poll: str) -> None:
+def test_an_address_that_shows_only_what_must_be_reached_from_outside(
+    world: World, found: Found, poll: str
+) -> None:
     env = world.as_app()
     Ingress.behind = env["FYRE_URL"]
     with ThreadingHTTPServer(("127.0.0.1", 0), Ingress) as ingress:
@@ -205,7 +231,9 @@ def test_an_address_that_shows_only_what_must_be_reached_from_outside(world: Wor
     assert said == {}
 
 
-def test_webhooks_that_are_refused_for_their_secret(world: World, push: Callable[[], None], found: Found) -> None:
+def test_webhooks_that_are_refused_for_their_secret(
+    world: World, push: Callable[[], None], found: Found
+) -> None:
     outbox = world.forge.forge.outbox
     good, outbox.secret = outbox.secret, b"another"
     try:
@@ -220,7 +248,9 @@ def test_webhooks_that_are_refused_for_their_secret(world: World, push: Callable
 
 def test_a_policy_that_serves_nobody(found: Found, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("repositories: [acme/*]\n")
-    assert [*found(FYRE_POLICY=str(tmp_path / "policy.yaml"))] == ["we see no repository that the policy serves"]
+    assert [*found(FYRE_POLICY=str(tmp_path / "policy.yaml"))] == [
+        "we see no repository that the policy serves"
+    ]
 
 
 def test_a_clock_that_is_off(world: World, found: Found) -> None:
@@ -231,11 +261,16 @@ def test_a_clock_that_is_off(world: World, found: Found) -> None:
     assert fix.startswith("set the clock")
 
 
-def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(world: World, found: Found) -> None:
+def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(
+    world: World, found: Found
+) -> None:
     env, github = world.as_app(), world.front.github
-    github.permissions = {**appmanifest.PERMISSIONS, "statuses": "read"}
-    github.events = tuple(one for one in appmanifest.EVENTS if one != "push")
-    github.hook, github.deliveries = "https://elsewhere/webhook", [{"status_code": 0, "status": "timed out"}]
+    github.permissions = {**app_manifest.PERMISSIONS, "statuses": "read"}
+    github.events = tuple(one for one in app_manifest.EVENTS if one != "push")
+    github.hook, github.deliveries = (
+        "https://elsewhere/webhook",
+        [{"status_code": 0, "status": "timed out"}],
+    )
     assert [*found(env)] == [
         "the App has statuses: read, and needs write",
         "the App does not hear of push",
@@ -248,9 +283,11 @@ def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(world: Worl
     assert "private key not revoked" in fix
 
 
-def test_an_app_without_what_check_runs_and_teams_take(world: World, found: Found, tmp_path: Path) -> None:
+def test_an_app_without_what_check_runs_and_teams_take(
+    world: World, found: Found, tmp_path: Path
+) -> None:
     env, github = world.as_app(), world.front.github
-    github.permissions, github.events = dict(appmanifest.PERMISSIONS), appmanifest.EVENTS
+    github.permissions, github.events = dict(app_manifest.PERMISSIONS), app_manifest.EVENTS
     (tmp_path / "policy.yaml").write_text("overrides: {other/*: {teams: [other/ml]}}\n")
     assert [*found(env, FYRE_CHECKS="true", FYRE_POLICY=str(tmp_path / "policy.yaml"))] == [
         "the App has checks: none, and needs write",
@@ -261,7 +298,11 @@ def test_an_app_without_what_check_runs_and_teams_take(world: World, found: Foun
 
 def test_a_relay_and_a_cluster_that_are_not_there(found: Found, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("profiles: {default: {image: busybox}}\n")
-    on = {"FYRE_ENGINE": "kubernetes", "FYRE_POLICY": f"{tmp_path}/policy.yaml", "FYRE_KUBECONFIG": f"{tmp_path}/none"}
+    on = {
+        "FYRE_ENGINE": "kubernetes",
+        "FYRE_POLICY": f"{tmp_path}/policy.yaml",
+        "FYRE_KUBECONFIG": f"{tmp_path}/none",
+    }
     relay, cluster = found(**on, FYRE_RELAY="127.0.0.1:9").items()
     assert relay[0] == "the relay at http://127.0.0.1:9 can't be reached (ConnectionError)"
     assert "relayUrl" in relay[1]
@@ -269,6 +310,8 @@ def test_a_relay_and_a_cluster_that_are_not_there(found: Found, tmp_path: Path) 
     there = RelayServer("127.0.0.1:0", b"secret", lambda _: None)
     there.start()
     try:
-        assert [what.split()[0] for what in found(**on, FYRE_RELAY=there.url.removeprefix("http://"))] == ["no"]
+        assert [
+            what.split()[0] for what in found(**on, FYRE_RELAY=there.url.removeprefix("http://"))
+        ] == ["no"]
     finally:
         there.stop()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fyre import cli
+from fyre.cli import main
 from fyre.engines.kubernetes import rbac
 
 POLICY = """\
@@ -21,30 +21,44 @@ profiles:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
-    assert cli.main(["manifests", *words]) == 0
+    assert main.main(["manifests", *words]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     return list(yaml.safe_load_all(out))
 
 
-def test_a_policys_namespaces_and_secrets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policys_namespaces_and_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
     expected = rbac.manifests(
-        ["runs", "acme", "gpus"], subject=rbac.account("ops", "ci"), secrets={"wandb"}, exec_mode=False
+        ["runs", "acme", "gpus"],
+        subject=rbac.account("ops", "ci"),
+        secrets={"wandb"},
+        exec_mode=False,
     )
     assert printed(capsys, "--policy", str(path), "--service-account", "ops/ci") == expected
     (role, _) = printed(capsys, "--policy", str(path), "--namespace", "acme")
-    assert (role["metadata"]["namespace"], role["rules"][-1]["resourceNames"]) == ("acme", ["wandb"])
+    assert (role["metadata"]["namespace"], role["rules"][-1]["resourceNames"]) == (
+        "acme",
+        ["wandb"],
+    )
 
 
 def test_a_person_with_a_kubeconfig(capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys, "--namespace", "lab", "--namespace", "lab-2", "--user", "ada", "--exec")
-    assert found == rbac.manifests(["lab", "lab-2"], subject=rbac.user("ada"), secrets=(), exec_mode=True)
+    assert found == rbac.manifests(
+        ["lab", "lab-2"], subject=rbac.user("ada"), secrets=(), exec_mode=True
+    )
 
 
-def test_without_a_word_it_is_the_service_account_of_an_installed_fyre(capsys: pytest.CaptureFixture[str]) -> None:
-    expected = rbac.manifests(["default"], subject=rbac.account("fyre", "fyre"), secrets=(), exec_mode=False)
+def test_without_a_word_it_is_the_service_account_of_an_installed_fyre(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    expected = rbac.manifests(
+        ["default"], subject=rbac.account("fyre", "fyre"), secrets=(), exec_mode=False
+    )
     assert printed(capsys) == expected
 
 
@@ -61,6 +75,6 @@ def test_without_a_word_it_is_the_service_account_of_an_installed_fyre(capsys: p
 def test_bad_input_is_one_line_and_a_hint(
     words: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["manifests", *words]) == code
+    assert main.main(["manifests", *words]) == code
     out, err = capsys.readouterr()
     assert (out, says in err) == ("", True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fyre import cli
+from fyre.cli import main
 
 POLICY = """\
 repositories: [acme/*]
@@ -25,7 +25,9 @@ profiles:
   default: {image: "python:3.12", resources: {cpu: 1, memory: 2Gi}, secrets: [wandb]}
   gpu: {namespace: gpus, image: train}
 """
-MESSAGE = "Train\n\nFyre-Run: python train.py\nFyre-Resources: cpu=4\nFyre-Run: make\nFyre-Profile: gpu\n"
+MESSAGE = (
+    "Train\n\nFyre-Run: python train.py\nFyre-Resources: cpu=4\nFyre-Run: make\nFyre-Profile: gpu\n"
+)
 ADA = ("--actor", "ada", "--permission", "write", "--team", "acme/ml")
 
 
@@ -36,11 +38,13 @@ class Explaining:
         self.path, self.capsys = tmp_path, capsys
         (tmp_path / "policy.yaml").write_text(POLICY)
 
-    def __call__(self, *words: str, message: str = MESSAGE, repo: str = "acme/lab") -> tuple[int, str]:
+    def __call__(
+        self, *words: str, message: str = MESSAGE, repo: str = "acme/lab"
+    ) -> tuple[int, str]:
         """The exit code, and what is printed."""
         (self.path / "message").write_text(message)
         policy = ("--policy", str(self.path / "policy.yaml"), "--repo", repo)
-        code = cli.main(["policy", "explain", *policy, *words, str(self.path / "message")])
+        code = main.main(["policy", "explain", *policy, *words, str(self.path / "message")])
         said = self.capsys.readouterr()
         return code, said.out or said.err
 
@@ -82,21 +86,44 @@ def test_what_is_launched_says_what_it_gets(explain: Explaining) -> None:
         (("--actor", "ada"), "depends", "what is said with --permission"),
         (("--actor", "ada", "--permission", "maintain"), "depends", "what is said with --team"),
         (("--actor", "", "--permission", "admin"), "refused", "the forge named nobody who pushed"),
-        (("--actor", "bob", "--permission", "read"), "refused", "bob has read permission, write is needed · ask an"),
-        (("--actor", "ada", "--permission", "write", "--team", "acme/x"), "refused", "ada is not in Acme/ML · ask a"),
-        ((*ADA, "--ref", "dev"), "refused", "branch dev may not launch, but main or fyre/* · push it to one that may"),
+        (
+            ("--actor", "bob", "--permission", "read"),
+            "refused",
+            "bob has read permission, write is needed · ask an",
+        ),
+        (
+            ("--actor", "ada", "--permission", "write", "--team", "acme/x"),
+            "refused",
+            "ada is not in Acme/ML · ask a",
+        ),
+        (
+            (*ADA, "--ref", "dev"),
+            "refused",
+            "branch dev may not launch, but main or fyre/* · push it to one that may",
+        ),
         ((*ADA, "--ref", "refs/heads/main"), "launch", ""),
-        ((*ADA, "--ref", "fyre/ada"), "nothing", "on a notebook's branch only commits with a Fyre-From launch"),
+        (
+            (*ADA, "--ref", "fyre/ada"),
+            "nothing",
+            "on a notebook's branch only commits with a Fyre-From launch",
+        ),
     ],
 )
-def test_who_and_where(explain: Explaining, words: tuple[str, ...], outcome: str, reason: str) -> None:
-    assert [(said, why.startswith(reason)) for said, why in explain.outcomes(*words)] == [(outcome, True)] * 2
+def test_who_and_where(
+    explain: Explaining, words: tuple[str, ...], outcome: str, reason: str
+) -> None:
+    assert [(said, why.startswith(reason)) for said, why in explain.outcomes(*words)] == [
+        (outcome, True)
+    ] * 2
     assert explain(*words)[0] == (0 if outcome == "launch" else 1)
 
 
 def test_other_repositories(explain: Explaining) -> None:
     (silent, _) = explain.outcomes(*ADA, repo="mallory/lab")
-    assert silent == ("nothing", "mallory/lab is not among the policy's repositories: Fyre is silent there")
+    assert silent == (
+        "nothing",
+        "mallory/lab is not among the policy's repositories: Fyre is silent there",
+    )
     secret = ("--actor", "ada", "--permission", "write")
     assert explain.outcomes(*secret, repo="acme/secret")[0] == (
         "depends",
@@ -120,8 +147,13 @@ def test_a_refused_run_does_not_hide_the_others(explain: Explaining) -> None:
 
 
 def test_what_can_not_be_understood(explain: Explaining, tmp_path: Path) -> None:
-    ((outcome, reason),) = explain.outcomes(*ADA, message="T\n\nFyre-Run: make\nFyre-Timeout: soon\n")
-    assert (outcome, reason.startswith("line 4: Fyre-Timeout: 'soon' is not a duration")) == ("malformed", True)
+    ((outcome, reason),) = explain.outcomes(
+        *ADA, message="T\n\nFyre-Run: make\nFyre-Timeout: soon\n"
+    )
+    assert (outcome, reason.startswith("line 4: Fyre-Timeout: 'soon' is not a duration")) == (
+        "malformed",
+        True,
+    )
     (tmp_path / "fyre.yaml").write_text("image: [a]\n")
     config = ("--config", str(tmp_path / "fyre.yaml"))
     assert {outcome for outcome, _ in explain.outcomes(*ADA, *config)} == {"malformed"}
@@ -146,5 +178,5 @@ def test_bad_input_is_one_line_and_a_hint(
     words: list[str], code: int, says: str, explain: Explaining, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy = ["--policy", str(explain.path / "policy.yaml"), "--repo", "a/b", "--actor", "ada"]
-    assert cli.main(["policy", *words, *policy]) == code
+    assert main.main(["policy", *words, *policy]) == code
     assert says in capsys.readouterr().err

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre import asked, cli
+from fyre.cli import main
+from fyre.message import request as message_request
 from tests.serving import up
 
 Git = Callable[..., str]
@@ -44,22 +45,55 @@ def far(tmp_path: Path, repo: Path, git: Git) -> Path:
 
 
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*FYRE, "run", *words], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*FYRE, "run", *words], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
-def test_options_are_trailers(repo: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["--name", "train", "--image=python:3.12", "--resources", "cpu=4 memory=1Gi", "--timeout", "2h"]
-    more = ["--retries", "1", "--env", "A=1", "--env", "B=x y", "--secret", "s", "--workdir", "d", "--profile", "big"]
-    assert cli.main(["run", "-d", "--json", *words, *more, "--", "echo", "a  b"]) == 0
+def test_options_are_trailers(
+    repo: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--name",
+        "train",
+        "--image=python:3.12",
+        "--resources",
+        "cpu=4 memory=1Gi",
+        "--timeout",
+        "2h",
+    ]
+    more = [
+        "--retries",
+        "1",
+        "--env",
+        "A=1",
+        "--env",
+        "B=x y",
+        "--secret",
+        "s",
+        "--workdir",
+        "d",
+        "--profile",
+        "big",
+    ]
+    assert main.main(["run", "-d", "--json", *words, *more, "--", "echo", "a  b"]) == 0
     answer = json.loads(capfd.readouterr().out)
     text = git("log", "-1", "--format=%B", answer["sha"], cwd=far)
-    (spec,) = asked.read(text).runs
-    assert (spec.command, spec.name, spec.image, spec.profile) == ("echo 'a  b'", "train", "python:3.12", "big")
+    (spec,) = message_request.read(text).runs
+    assert (spec.command, spec.name, spec.image, spec.profile) == (
+        "echo 'a  b'",
+        "train",
+        "python:3.12",
+        "big",
+    )
     assert (spec.timeout, spec.retries, spec.workdir, spec.secrets) == (7200, 1, "d", ("s",))
-    assert (spec.resources, spec.env) == ((("cpu", "4"), ("memory", "1Gi")), (("A", "1"), ("B", "x y")))
+    assert (spec.resources, spec.env) == (
+        (("cpu", "4"), ("memory", "1Gi")),
+        (("A", "1"), ("B", "x y")),
+    )
     assert (answer["remote"], answer["ref"]) == ("origin", "refs/heads/fyre/ada")
     assert answer["runs"] == [{"name": "train", "command": "echo 'a  b'"}]
-    assert answer["fyre_id"] == asked.read(text).fyre_id
+    assert answer["fyre_id"] == message_request.read(text).fyre_id
 
 
 @pytest.mark.parametrize(
@@ -73,8 +107,8 @@ def test_options_are_trailers(repo: Path, far: Path, git: Git, capfd: pytest.Cap
     ],
 )
 def test_the_command_is_taken_verbatim(far: Path, git: Git, words: list[str], command: str) -> None:
-    assert cli.main(["run", "-d", *words]) == 0
-    (spec,) = asked.read(git("log", "-1", "--format=%B", "fyre/ada", cwd=far)).runs
+    assert main.main(["run", "-d", *words]) == 0
+    (spec,) = message_request.read(git("log", "-1", "--format=%B", "fyre/ada", cwd=far)).runs
     assert spec.command == command
 
 
@@ -100,8 +134,10 @@ def test_the_command_is_taken_verbatim(far: Path, git: Git, words: list[str], co
         (["--local", "--commit", "", "--keep=x", "x"], 2, "does not take a value"),
     ],
 )
-def test_what_can_not_be_meant_runs_nothing(far: Path, git: Git, capfd, *, words: list[str], code: int, says: str):
-    assert cli.main(["run", *words]) == code
+def test_what_can_not_be_meant_runs_nothing(
+    far: Path, git: Git, capfd, *, words: list[str], code: int, says: str
+):
+    assert main.main(["run", *words]) == code
     out, err = capfd.readouterr()
     assert says.lower() in err.lower()
     assert "hunter2" not in err
@@ -109,21 +145,25 @@ def test_what_can_not_be_meant_runs_nothing(far: Path, git: Git, capfd, *, words
     assert "fyre/ada" not in git("for-each-ref", cwd=far)
 
 
-def test_no_remote_no_repository(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    assert cli.main(["run", "-d", "true"]) == 1
+def test_no_remote_no_repository(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    assert main.main(["run", "-d", "true"]) == 1
     assert "no remote" in capfd.readouterr().err
     for place in (tmp_path, repo / ".git"):
         monkeypatch.chdir(place)
-        assert cli.main(["run", "-d", "true"]) == 1
+        assert main.main(["run", "-d", "true"]) == 1
         assert "repository" in capfd.readouterr().err
 
 
-def test_a_dry_run_changes_nothing(repo: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_changes_nothing(
+    repo: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
     (repo / "README").write_text("changed\n")
     (repo / ".env").write_text("x\n")
     before = git("count-objects", cwd=repo)
     for more in ([], ["--local"]):
-        assert cli.main(["run", "--dry-run", *more, "--", "make"]) == 0
+        assert main.main(["run", "--dry-run", *more, "--", "make"]) == 0
         out, err = capfd.readouterr()
         assert out == " M README\n?? .env\nrun: make\n"
         assert ("would ask: .env looks secret" in err) is not more
@@ -131,12 +171,14 @@ def test_a_dry_run_changes_nothing(repo: Path, far: Path, git: Git, capfd: pytes
     assert "fyre/ada" not in git("for-each-ref", cwd=far) + git("for-each-ref", cwd=repo)
 
 
-def test_here_on_the_working_tree_as_it_is(repo: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
+def test_here_on_the_working_tree_as_it_is(
+    repo: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
     (repo / "README").write_text("changed\n")
     (repo / "new").write_text("new\n")
     refs = git("for-each-ref", cwd=repo)
     told = "echo $CI $FYRE_RUN $FYRE_REF ${#FYRE_ID}"
-    assert cli.main(["run", "--local", f"cat README new; echo err >&2; {told}; exit 3"]) == 3
+    assert main.main(["run", "--local", f"cat README new; echo err >&2; {told}; exit 3"]) == 3
     assert capfd.readouterr().out == "changed\nnew\nerr\ntrue run refs/heads/main 26\n"
     assert git("for-each-ref", cwd=repo) == refs
     assert git("status", "--porcelain", cwd=repo) == " M README\n?? new"
@@ -147,7 +189,9 @@ def test_here_on_a_commit(repo: Path, git: Git, capfd: pytest.CaptureFixture[str
     (repo / "README").write_text("second\n")
     git("commit", "-q", "-am", "Second", cwd=repo)
     (repo / "README").write_text("dirty\n")
-    assert cli.main(["run", "--local", "--commit", "HEAD~1", "cat README; echo $FYRE_SHA; pwd"]) == 0
+    assert (
+        main.main(["run", "--local", "--commit", "HEAD~1", "cat README; echo $FYRE_SHA; pwd"]) == 0
+    )
     *lines, place = capfd.readouterr().out.split()
     assert lines == ["hello", first]
     assert not Path(place).exists()
@@ -167,26 +211,35 @@ def test_here_on_a_commit(repo: Path, git: Git, capfd: pytest.CaptureFixture[str
 def test_here_the_exit_code_is_the_runs(
     capfd: pytest.CaptureFixture[str], words: list[str], code: int, says: str
 ) -> None:
-    assert cli.main(["run", "--local", *words]) == code
+    assert main.main(["run", "--local", *words]) == code
     assert says in capfd.readouterr().err
 
 
-def test_here_the_repositorys_defaults_hold(repo: Path, git: Git, capfd: pytest.CaptureFixture[str]) -> None:
-    (repo / ".fyre.yaml").write_text("env: {A: '1', B: '1'}\nsetup: [echo setup > made]\ntimeout: 1s\n")
-    assert cli.main(["run", "--local", "--env", "B=2", "--timeout", "1m", "cat made; echo $A $B"]) == 0
+def test_here_the_repositorys_defaults_hold(
+    repo: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (repo / ".fyre.yaml").write_text(
+        "env: {A: '1', B: '1'}\nsetup: [echo setup > made]\ntimeout: 1s\n"
+    )
+    assert (
+        main.main(["run", "--local", "--env", "B=2", "--timeout", "1m", "cat made; echo $A $B"])
+        == 0
+    )
     assert capfd.readouterr().out == "setup\n1 2\n"
     (repo / ".fyre.yaml").write_text("setup: [exit 4]\n")
-    assert cli.main(["run", "--local", "echo never"]) == 1
+    assert main.main(["run", "--local", "echo never"]) == 1
     out, err = capfd.readouterr()
     assert out == ""
     assert "setup failed" in err
     (repo / ".fyre.yaml").write_text("\ntimeuot: 5\n")
-    assert cli.main(["run", "--local", "true"]) == 1
+    assert main.main(["run", "--local", "true"]) == 1
     assert ".fyre.yaml line 2" in capfd.readouterr().err
 
 
-def test_here_the_checkout_is_kept_on_request(nothing_is_left: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "--local", "--keep", "echo made > made"]) == 0
+def test_here_the_checkout_is_kept_on_request(
+    nothing_is_left: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["run", "--local", "--keep", "echo made > made"]) == 0
     kept = Path(capfd.readouterr().err.rpartition("kept in ")[2].strip())
     assert (kept / "made").read_text() == "made\n"
     for path in nothing_is_left.iterdir():
@@ -201,14 +254,18 @@ def test_here_from_a_shallow_clone_and_a_linked_work_tree(
     git("worktree", "add", "-q", "--detach", str(tmp_path / "linked"), cwd=repo)
     for place in ("shallow", "linked"):
         monkeypatch.chdir(tmp_path / place)
-        assert cli.main(["run", "--local", "cat README"]) == 0
+        assert main.main(["run", "--local", "cat README"]) == 0
         assert capfd.readouterr().out == "hello\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_here_whoever_stops_us_stops_the_run(repo: Path, tmp_path: Path, number: int, code: int) -> None:
+def test_here_whoever_stops_us_stops_the_run(
+    repo: Path, tmp_path: Path, number: int, code: int
+) -> None:
     script = f"echo $$; trap 'echo stopped > {tmp_path}/stopped; exit' TERM; while :; do sleep 0.05; done"
-    with subprocess.Popen([*FYRE, "run", "--local", script], cwd=repo, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*FYRE, "run", "--local", script], cwd=repo, stdout=subprocess.PIPE, text=True
+    ) as process:
         pid = int(process.stdout.readline())
         process.send_signal(number)
         assert process.wait(60) == code
@@ -226,7 +283,13 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def published(repo: Path, git: Git, forge: str, request: pytest.FixtureRequest) -> Path:
     """``repo``, pushed to a forge that runs what is asked for."""
-    git("remote", "add", "origin", f"{forge}/ada/{request.node.name.partition('[')[0]}.git", cwd=repo)
+    git(
+        "remote",
+        "add",
+        "origin",
+        f"{forge}/ada/{request.node.name.partition('[')[0]}.git",
+        cwd=repo,
+    )
     git("push", "-q", "-u", "origin", "main", cwd=repo)
     return repo
 
@@ -234,22 +297,29 @@ def published(repo: Path, git: Git, forge: str, request: pytest.FixtureRequest) 
 def test_it_runs_there_and_is_followed(published: Path) -> None:
     (published / "new").write_text("new\n")
     done = run("--", 'cat README new; echo "a  b"; git log -1 --format=%s; exit 7', cwd=published)
-    assert done.stdout == 'hello\nnew\na  b\nRun: cat README new; echo "a b"; git log -1 --format=%s; exit 7\n'
+    assert (
+        done.stdout
+        == 'hello\nnew\na  b\nRun: cat README new; echo "a b"; git log -1 --format=%s; exit 7\n'
+    )
     assert done.returncode == 7
     assert "on fyre/ada: cat README" in done.stderr
 
 
 def test_only_the_snapshot_runs(published: Path, git: Git) -> None:
-    assert cli.main(["commit", "--run", "echo not now"]) == 0
+    assert main.main(["commit", "--run", "echo not now"]) == 0
     done = run("--yes", "--", "echo now", cwd=published)
     assert (done.returncode, done.stdout) == (0, "now\n")
-    status = subprocess.run([*FYRE, "status", "HEAD"], cwd=published, capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        [*FYRE, "status", "HEAD"], cwd=published, capture_output=True, text=True, check=False
+    )
     assert "has no runs" in status.stderr
 
 
 def test_letting_go_of_it_leaves_it_running(published: Path) -> None:
     words = [*FYRE, "run", "--", "echo begun; sleep 60"]
-    with subprocess.Popen(words, cwd=published, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words, cwd=published, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -257,8 +327,12 @@ def test_letting_go_of_it_leaves_it_running(published: Path) -> None:
     assert "the run goes on" in err
     sha = err.split("fyre logs -f ")[1].split()[0]
     assert f"fyre cancel {sha}" in err
-    status = subprocess.run([*FYRE, "status", "--json", sha], cwd=published, capture_output=True, text=True, check=True)
+    status = subprocess.run(
+        [*FYRE, "status", "--json", sha], cwd=published, capture_output=True, text=True, check=True
+    )
     assert json.loads(status.stdout)[0]["state"] == "running"
     subprocess.run([*FYRE, "cancel", sha], cwd=published, check=True, capture_output=True)
-    watch = subprocess.run([*FYRE, "watch", sha], cwd=published, capture_output=True, text=True, check=True)
+    watch = subprocess.run(
+        [*FYRE, "watch", sha], cwd=published, capture_output=True, text=True, check=True
+    )
     assert "cancelled by" in watch.stdout

@@ -17,8 +17,8 @@ import requests
 import uvicorn
 from starlette.types import ASGIApp
 
-from fyre.embedded import api
-from fyre.embedded.forge import Forge
+from fyre.local_forge.api import routes
+from fyre.local_forge.forge import Forge
 from tests.waiting import until
 
 NAME = "ada/engine"
@@ -90,7 +90,9 @@ def receiver() -> Iterator[Receiver]:
             """A forge that is stopped in the middle of a delivery is what some tests are about."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     found.url = f"http://127.0.0.1:{server.server_port}/webhook"
     yield found
@@ -116,7 +118,9 @@ class Served:
     def get(self, path: str, **more: object) -> requests.Response:
         return requests.get(self.api + path, timeout=20, **more)
 
-    def post(self, path: str, data: object, token: str = "user:ada", **more: object) -> requests.Response:
+    def post(
+        self, path: str, data: object, token: str = "user:ada", **more: object
+    ) -> requests.Response:
         headers = {"Authorization": f"token {token}"} if token else {}
         return requests.post(self.api + path, json=data, headers=headers, timeout=20, **more)
 
@@ -134,14 +138,18 @@ def _all_servers_end() -> Iterator[None]:
 
 @contextmanager
 def served(
-    root: Path, receiver: Receiver | None = None, front: Callable[[ASGIApp, Forge], ASGIApp] | None = None
+    root: Path,
+    receiver: Receiver | None = None,
+    front: Callable[[ASGIApp, Forge], ASGIApp] | None = None,
 ) -> Iterator[Served]:
     """Serve the forge under ``root``, behind ``front``, which says what time it is, until the block ends."""
     listener = socket.socket()  # closed by the server
     listener.bind(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     forge = Forge(root, base_url=base)
-    app = front(api.application(forge), forge) if front is not None else api.application(forge)
+    app = (
+        front(routes.application(forge), forge) if front is not None else routes.application(forge)
+    )
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1,
                             date_header=front is None)  # fmt: skip
     server = uvicorn.Server(config)

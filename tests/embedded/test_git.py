@@ -38,11 +38,22 @@ def test_exact_shas_are_fetched_shallow_by_either_protocol(  # noqa: PLR0917 - f
     git("push", "-q", "-f", "origin", "main", cwd=repo)
     git("init", "-q", str(tmp_path / "x"), cwd=tmp_path)
     for sha in (pushed, dropped):
-        git("-c", f"protocol.version={version}", "fetch", "-q", "--depth=1", forge.git(), sha, cwd=tmp_path / "x")
+        git(
+            "-c",
+            f"protocol.version={version}",
+            "fetch",
+            "-q",
+            "--depth=1",
+            forge.git(),
+            sha,
+            cwd=tmp_path / "x",
+        )
         assert git("rev-list", "FETCH_HEAD", cwd=tmp_path / "x") == sha
 
 
-def test_a_large_push_arrives_in_chunks(forge: Served, pushed: str, repo: Path, tmp_path: Path, git: Git) -> None:
+def test_a_large_push_arrives_in_chunks(
+    forge: Served, pushed: str, repo: Path, tmp_path: Path, git: Git
+) -> None:
     (repo / "noise").write_bytes(os.urandom(3_000_000))
     git("add", "noise", cwd=repo)
     git("commit", "-q", "-m", "Noise", cwd=repo)
@@ -57,7 +68,10 @@ def test_requests_may_be_gzipped_and_chunked(forge: Served, pushed: str, *, chun
     answer = requests.post(
         forge.git() + "/git-upload-pack",
         data=iter([want[:20], want[20:]]) if chunked else want,
-        headers={"Content-Type": "application/x-git-upload-pack-request", "Content-Encoding": "gzip"},
+        headers={
+            "Content-Type": "application/x-git-upload-pack-request",
+            "Content-Encoding": "gzip",
+        },
         timeout=20,
     )
     assert answer.headers["content-type"] == "application/x-git-upload-pack-result"
@@ -67,13 +81,19 @@ def test_requests_may_be_gzipped_and_chunked(forge: Served, pushed: str, *, chun
 def test_the_first_branch_is_the_default_one(forge: Served, repo: Path, git: Git) -> None:
     git("push", "-q", forge.git(), "main:trunk", cwd=repo)
     assert forge.get(f"/repos/{NAME}").json()["default_branch"] == "trunk"
-    assert git("ls-remote", "--symref", forge.git(), "HEAD", cwd=repo).startswith("ref: refs/heads/trunk")
+    assert git("ls-remote", "--symref", forge.git(), "HEAD", cwd=repo).startswith(
+        "ref: refs/heads/trunk"
+    )
 
 
 def test_nobody_pushes_what_reads_as_a_status(forge: Served, pushed: str, repo: Path) -> None:
     for ref in ["refs/notes/fyre/statuses", "refs/notes/fyre", "refs/fyre/x"]:
         done = subprocess.run(
-            ["git", "push", "origin", f"main:{ref}"], cwd=repo, capture_output=True, text=True, check=False
+            ["git", "push", "origin", f"main:{ref}"],
+            cwd=repo,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode != 0
         assert "hidden ref" in done.stderr
@@ -104,12 +124,22 @@ def test_bad_names_make_nothing(forge: Served) -> None:
 
 
 def test_reading_makes_nothing(forge: Served) -> None:
-    assert requests.get(forge.git() + "/info/refs?service=git-upload-pack", timeout=20).status_code == 404
+    assert (
+        requests.get(forge.git() + "/info/refs?service=git-upload-pack", timeout=20).status_code
+        == 404
+    )
     assert list(forge.forge.shelf.root.iterdir()) == []
 
 
 def test_only_smart_http_is_served(forge: Served, pushed: str) -> None:
-    for path in ("HEAD", "config", "info/refs", "objects/info/packs", "fyre.json", "info/refs?service=x"):
+    for path in (
+        "HEAD",
+        "config",
+        "info/refs",
+        "objects/info/packs",
+        "fyre.json",
+        "info/refs?service=x",
+    ):
         assert requests.get(f"{forge.git()}/{path}", timeout=20).status_code == 404
 
 
@@ -119,7 +149,12 @@ def test_the_pusher_is_the_actor(forge: Served, pushed: str) -> None:
 
 
 def test_a_foreign_host_is_not_answered(forge: Served, pushed: str) -> None:
-    for host, code in (("evil.example", 400), ("localhost:1", 200), ("[::1]:80", 200), ("127.0.0.1.evil.example", 400)):
+    for host, code in (
+        ("evil.example", 400),
+        ("localhost:1", 200),
+        ("[::1]:80", 200),
+        ("127.0.0.1.evil.example", 400),
+    ):
         assert forge.get(f"/repos/{NAME}", headers={"Host": host}).status_code == code
 
 
@@ -131,7 +166,12 @@ def test_a_client_that_hangs_up_in_a_push_leaves_nothing(forge: Served, pushed: 
             "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000000\r\n\r\n".encode()
         )
         client.sendall(
-            b"0094" + b"0" * 40 + b" " + pushed.encode() + b" refs/heads/half\0 report-status\n" + b"x" * 100_000
+            b"0094"
+            + b"0" * 40
+            + b" "
+            + pushed.encode()
+            + b" refs/heads/half\0 report-status\n"
+            + b"x" * 100_000
         )
     assert forge.get(f"/repos/{NAME}/branches").json()[0]["name"] == "main"
     git_dir = forge.forge.git_dir(NAME)
@@ -139,9 +179,13 @@ def test_a_client_that_hangs_up_in_a_push_leaves_nothing(forge: Served, pushed: 
     assert not list(git_dir.rglob("*.lock"))
 
 
-def test_a_client_that_hangs_up_in_a_fetch_ends_the_child(forge: Served, pushed: str, repo: Path, git: Git) -> None:
+def test_a_client_that_hangs_up_in_a_fetch_ends_the_child(
+    forge: Served, pushed: str, repo: Path, git: Git
+) -> None:
     (repo / "noise").write_bytes(os.urandom(30_000_000))
-    git("config", "core.compression", "0", cwd=repo)  # it can't be made smaller, and trying takes seconds
+    git(
+        "config", "core.compression", "0", cwd=repo
+    )  # it can't be made smaller, and trying takes seconds
     git("add", "noise", cwd=repo)
     git("commit", "-q", "-m", "Noise", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)

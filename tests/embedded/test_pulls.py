@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre.embedded import pulls, telling
+from fyre.local_forge.api import pull_api
+from fyre.local_forge.webhooks import webhook_delivery
 
 from .conftest import NAME, Receiver, Served, served
 
@@ -32,7 +33,9 @@ def topic(pushed: str, repo: Path, git: Git) -> str:
     return git("rev-parse", "HEAD", cwd=repo)
 
 
-def test_a_pull_request_of_a_branch_follows_it(forge: Served, pushed: str, topic: str, repo: Path, git: Git) -> None:
+def test_a_pull_request_of_a_branch_follows_it(
+    forge: Served, pushed: str, topic: str, repo: Path, git: Git
+) -> None:
     pull = opened(forge, "topic")
     assert (pull["number"], pull["state"], pull["commits"]) == (1, "open", 1)
     assert (pull["head"]["sha"], pull["head"]["repo"]["full_name"]) == (topic, NAME)
@@ -41,7 +44,10 @@ def test_a_pull_request_of_a_branch_follows_it(forge: Served, pushed: str, topic
     git("push", "-q", "origin", "topic", cwd=repo)
     third = git("rev-parse", "HEAD", cwd=repo)
     assert forge.get(f"{WHERE}/pulls/1").json()["head"]["sha"] == third
-    assert git("ls-remote", "origin", "refs/pull/1/head", cwd=repo).split() == [third, "refs/pull/1/head"]
+    assert git("ls-remote", "origin", "refs/pull/1/head", cwd=repo).split() == [
+        third,
+        "refs/pull/1/head",
+    ]
     git("push", "-q", "origin", ":topic", cwd=repo)
     assert forge.get(f"{WHERE}/pulls/1").json()["head"]["sha"] == third
     assert opened(forge, "main")["number"] == 2
@@ -61,7 +67,8 @@ def test_a_forks_commits_come_to_the_base_with_its_pull_request(
 
 
 @pytest.mark.parametrize(
-    "bad", [{"head": "none"}, {"head": "nobody:main"}, {"base": "none"}, {"title": " "}, {"head": 7}]
+    "bad",
+    [{"head": "none"}, {"head": "nobody:main"}, {"base": "none"}, {"title": " "}, {"head": 7}],
 )
 def test_what_is_no_pull_request(forge: Served, pushed: str, bad: dict) -> None:
     body = {"title": "Faster", "head": "main", "base": "main"} | bad
@@ -73,8 +80,12 @@ def test_what_is_no_pull_request(forge: Served, pushed: str, bad: dict) -> None:
 
 def test_a_conversation_is_kept_and_told(forge: Served, receiver: Receiver, topic: str) -> None:
     opened(forge, "topic")
-    first = forge.post(f"{WHERE}/issues/1/comments", {"body": "/fyre rerun"}, token="user:grace").json()
-    second = forge.post(f"{WHERE}/issues/1/comments", {"body": "ünïcode 🎉"}, token="user:helper[bot]").json()
+    first = forge.post(
+        f"{WHERE}/issues/1/comments", {"body": "/fyre rerun"}, token="user:grace"
+    ).json()
+    second = forge.post(
+        f"{WHERE}/issues/1/comments", {"body": "ünïcode 🎉"}, token="user:helper[bot]"
+    ).json()
     told = receiver.wait(2, "issue_comment")
     assert all(one.signed_with(forge.forge.webhook_secret) for one in told)
     assert [one.data["comment"] for one in told] == [first, second]
@@ -84,7 +95,9 @@ def test_a_conversation_is_kept_and_told(forge: Served, receiver: Receiver, topi
     assert first["html_url"].endswith(f"/{NAME}/pull/1#issuecomment-{first['id']}")
     assert forge.get(f"{WHERE}/issues/1/comments").json() == [first, second]
     assert forge.get(f"{WHERE}/issues/comments?direction=desc").json() == [second, first]
-    assert forge.get(f"{WHERE}/issues/comments?since=2020-01-01T00:00:00%2B02:00&per_page=1").json() == [first]
+    assert forge.get(
+        f"{WHERE}/issues/comments?since=2020-01-01T00:00:00%2B02:00&per_page=1"
+    ).json() == [first]
     assert forge.get(f"{WHERE}/issues/comments?since=2999-01-01T00:00:00Z").json() == []
     assert forge.get(f"{WHERE}/issues/comments?since=soon").status_code == 422
     assert forge.get(f"{WHERE}/comments").json() == []
@@ -95,17 +108,27 @@ def test_a_conversation_is_kept_and_told(forge: Served, receiver: Receiver, topi
 def test_a_crash_in_the_middle_of_a_comment(
     tmp_path: Path, receiver: Receiver, repo: Path, git: Git, *, made: bool
 ) -> None:
-    record = {"id": 7, "pull": 1, "body": "/fyre rerun", "user": "ada", "created_at": "2026-01-02T03:04:05Z"}
+    record = {
+        "id": 7,
+        "pull": 1,
+        "body": "/fyre rerun",
+        "user": "ada",
+        "created_at": "2026-01-02T03:04:05Z",
+    }
     with served(tmp_path / "forge") as forge:
         git("push", "-q", forge.git(), "main", "main:topic", cwd=repo)
         opened(forge, "topic")
         bare = forge.forge.shelf.find(NAME)
         assert bare is not None
-        pull = pulls.find(forge.forge, bare, 1)
-        telling.announce_comment(forge.forge.store, bare, pull.blob, record, about=asdict(pull))
+        pull = pull_api.find(forge.forge, bare, 1)
+        webhook_delivery.announce_comment(
+            forge.forge.store, bare, pull.blob, record, about=asdict(pull)
+        )
         if made:
             forge.forge.conversations.append(bare.git_dir, pull.blob, record, lambda _: None)
     with served(tmp_path / "forge", receiver) as forge:
         git("push", "-q", forge.git(), "main:last", cwd=repo)
         receiver.wait(3)
-        assert [one.data["comment"]["id"] for one in receiver.of("issue_comment")] == ([7] if made else [])
+        assert [one.data["comment"]["id"] for one in receiver.of("issue_comment")] == (
+            [7] if made else []
+        )

@@ -22,15 +22,24 @@ def fast_import(repo: Path, count: int) -> None:
         + ("from refs/heads/main^0\n" if n == 0 else "")
         for n in range(count)
     )
-    subprocess.run(["git", "fast-import", "--quiet"], cwd=repo, input="".join(commits), text=True, check=True)
+    subprocess.run(
+        ["git", "fast-import", "--quiet"], cwd=repo, input="".join(commits), text=True, check=True
+    )
 
 
-def test_a_comparison_comes_in_pages_oldest_first(forge: Served, pushed: str, repo: Path, git: Git) -> None:
+def test_a_comparison_comes_in_pages_oldest_first(
+    forge: Served, pushed: str, repo: Path, git: Git
+) -> None:
     fast_import(repo, 600)
     git("push", "-q", "origin", "main", cwd=repo)
     url, seen = f"{forge.api}/repos/{NAME}/compare/{pushed}...main", []
     first = requests.get(url, timeout=20).json()
-    assert (first["total_commits"], first["ahead_by"], first["behind_by"], first["status"]) == (600, 600, 0, "ahead")
+    assert (first["total_commits"], first["ahead_by"], first["behind_by"], first["status"]) == (
+        600,
+        600,
+        0,
+        "ahead",
+    )
     pages = 0
     while url:
         answer = requests.get(url, timeout=20)
@@ -98,7 +107,9 @@ def test_pages_of_statuses(forge: Served, pushed: str) -> None:
     assert len(forge.get(f"{path}?per_page=x&page=-1").json()) == 5
 
 
-def test_refs_with_slashes_and_annotated_tags(forge: Served, pushed: str, repo: Path, git: Git) -> None:
+def test_refs_with_slashes_and_annotated_tags(
+    forge: Served, pushed: str, repo: Path, git: Git
+) -> None:
     git("tag", "-a", "v1", "-m", "One", cwd=repo)
     git("push", "-q", "origin", "main:feature/a/b", "v1", cwd=repo)
     for ref in ("feature/a/b", "heads/main", "v1", "tags/v1", pushed[:7], "HEAD"):
@@ -107,16 +118,40 @@ def test_refs_with_slashes_and_annotated_tags(forge: Served, pushed: str, repo: 
 
 
 def test_only_names_name_commits(forge: Served, pushed: str) -> None:
-    for ref in ["main~0", "main^", "@{-1}", ":README", "HEAD:README", "main%0Amain", "nope", "%ff", "-x", "ma%00in"]:
+    for ref in [
+        "main~0",
+        "main^",
+        "@{-1}",
+        ":README",
+        "HEAD:README",
+        "main%0Amain",
+        "nope",
+        "%ff",
+        "-x",
+        "ma%00in",
+    ]:
         assert forge.get(f"/repos/{NAME}/commits/{ref}").status_code in (404, 422)
         assert forge.get(f"/repos/{NAME}/compare/main...{ref}").status_code == 404
         assert forge.get(f"/repos/{NAME}/contents/README?ref={ref}").status_code == 404
 
 
 def test_an_unknown_repository_is_not_found_anywhere(forge: Served, pushed: str) -> None:
-    for path in ("", "/commits/main", "/activity", "/comments", "/hooks", "/branches", "/contents/x", "/compare/a...b"):
+    for path in (
+        "",
+        "/commits/main",
+        "/activity",
+        "/comments",
+        "/hooks",
+        "/branches",
+        "/contents/x",
+        "/compare/a...b",
+    ):
         answer = forge.get(f"/repos/ada/nothing{path}", headers={"Authorization": "token x"})
-        assert (answer.status_code, answer.json()["message"], answer.json()["status"]) == (404, "Not Found", "404")
+        assert (answer.status_code, answer.json()["message"], answer.json()["status"]) == (
+            404,
+            "Not Found",
+            "404",
+        )
     for path in ("/nowhere", "/repos", f"/repos/{NAME}/issues"):
         assert forge.get(path).json()["message"] == "Not Found"
 
@@ -137,14 +172,26 @@ def test_garbage_gets_a_clear_no(forge: Served, pushed: str) -> None:
     ]:
         for path in (f"statuses/{pushed}", f"commits/{pushed}/comments"):
             answer = requests.post(
-                f"{forge.api}/repos/{NAME}/{path}", data=body, headers={"Authorization": "token x"}, timeout=20
+                f"{forge.api}/repos/{NAME}/{path}",
+                data=body,
+                headers={"Authorization": "token x"},
+                timeout=20,
             )
             assert answer.status_code in (400, 413, 422)
             assert answer.json()["documentation_url"]
 
 
 def test_who_says_nothing_writes_nothing(forge: Served, pushed: str) -> None:
-    for authorization in ["", "token", "token ", "Basic !", "Basic eA==", "Digest x", "token user:", "token user:a b"]:
+    for authorization in [
+        "",
+        "token",
+        "token ",
+        "Basic !",
+        "Basic eA==",
+        "Digest x",
+        "token user:",
+        "token user:a b",
+    ]:
         answer = requests.post(
             f"{forge.api}/repos/{NAME}/statuses/{pushed}", json={"state": "success"},
             headers={"Authorization": authorization}, timeout=20,
@@ -157,9 +204,17 @@ def test_a_message_of_another_encoding_and_bad_bytes(
     forge: Served, receiver, pushed: str, repo: Path, git: Git
 ) -> None:
     tree = git("rev-parse", "HEAD^{tree}", cwd=repo)
-    raw = f"tree {tree}\nparent {pushed}\n{AUTHOR}encoding ISO-8859-1\n\n".encode() + "Ärger".encode("latin-1") + b"\n"
+    raw = (
+        f"tree {tree}\nparent {pushed}\n{AUTHOR}encoding ISO-8859-1\n\n".encode()
+        + "Ärger".encode("latin-1")
+        + b"\n"
+    )
     done = subprocess.run(
-        ["git", "hash-object", "-t", "commit", "-w", "--stdin"], cwd=repo, input=raw, capture_output=True, check=True
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin"],
+        cwd=repo,
+        input=raw,
+        capture_output=True,
+        check=True,
     )
     git("push", "-q", "origin", f"{done.stdout.decode().strip()}:refs/heads/main", cwd=repo)
     assert receiver.wait(2)[1].data["commits"][0]["message"] == "Ärger"

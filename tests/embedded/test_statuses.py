@@ -16,11 +16,15 @@ from .conftest import NAME, Receiver, Served, served
 Git = Callable[..., str]
 
 
-def test_pygithub_writes_and_reads_everything(forge: Served, pushed: str, repo: Path, git: Git) -> None:
+def test_pygithub_writes_and_reads_everything(
+    forge: Served, pushed: str, repo: Path, git: Git
+) -> None:
     git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)
     unpaced = {"seconds_between_requests": None, "seconds_between_writes": None}
-    hub = Github(auth=Auth.Token(forge.forge.service_token), base_url=forge.api, lazy=True, **unpaced)
+    hub = Github(
+        auth=Auth.Token(forge.forge.service_token), base_url=forge.api, lazy=True, **unpaced
+    )
     found = hub.get_repo(NAME)
     commit = found.get_commit(pushed)
     posted = commit.create_status("pending", "http://127.0.0.1/x", "queued", "fyre/run")
@@ -35,7 +39,10 @@ def test_pygithub_writes_and_reads_everything(forge: Served, pushed: str, repo: 
     assert found.get_comment(comment.id).body == "/fyre rerun"
     compared = found.compare(pushed, "main")
     assert (compared.ahead_by, [one.commit.message for one in compared.commits]) == (1, ["Second"])
-    assert hub.get_repo(NAME).complete().id == json.loads((forge.forge.git_dir(NAME) / "fyre.json").read_text())["id"]
+    assert (
+        hub.get_repo(NAME).complete().id
+        == json.loads((forge.forge.git_dir(NAME) / "fyre.json").read_text())["id"]
+    )
     assert hub.get_user().login == "fyre[bot]"
     assert [one.full_name for one in hub.get_user().get_repos()] == [NAME]
     assert found.get_collaborator_permission("ada") == "admin"
@@ -47,17 +54,30 @@ def test_pygithub_writes_and_reads_everything(forge: Served, pushed: str, repo: 
 def test_statuses_are_notes_that_git_reads(forge: Served, pushed: str, git: Git) -> None:
     where = forge.forge.git_dir(NAME)
     for number in range(3):
-        assert forge.post(f"/repos/{NAME}/statuses/{pushed}", {"state": "pending", "context": f"c{number}"}).ok
+        assert forge.post(
+            f"/repos/{NAME}/statuses/{pushed}", {"state": "pending", "context": f"c{number}"}
+        ).ok
     shown = git("notes", "--ref=fyre/statuses", "show", pushed, cwd=where).splitlines()
     assert [json.loads(line)["context"] for line in shown] == ["c0", "c1", "c2"]
     assert git("fsck", "--strict", "--no-dangling", cwd=where) == ""
-    assert git("ls-tree", "-r", "--name-only", "refs/notes/fyre/statuses", cwd=where) == f"{pushed[:2]}/{pushed[2:]}"
+    assert (
+        git("ls-tree", "-r", "--name-only", "refs/notes/fyre/statuses", cwd=where)
+        == f"{pushed[:2]}/{pushed[2:]}"
+    )
 
 
-def test_notes_of_others_and_packed_refs_are_no_trouble(forge: Served, pushed: str, repo: Path, git: Git) -> None:
+def test_notes_of_others_and_packed_refs_are_no_trouble(
+    forge: Served, pushed: str, repo: Path, git: Git
+) -> None:
     where = forge.forge.git_dir(NAME)
     line = json.dumps(
-        {"id": 1, "state": "failure", "context": "old", "creator": "ada", "created_at": "2026-01-02T03:04:05Z"}
+        {
+            "id": 1,
+            "state": "failure",
+            "context": "old",
+            "creator": "ada",
+            "created_at": "2026-01-02T03:04:05Z",
+        }
     )
     git("notes", "--ref=fyre/statuses", "add", "-m", f"talk\n{line}", pushed, cwd=where)
     assert forge.get(f"/repos/{NAME}/commits/main/status").json()["state"] == "failure"
@@ -88,7 +108,9 @@ def test_writers_at_once_lose_nothing_and_ids_grow(tmp_path: Path, repo: Path, g
                 ids += pool.map(post, range(60))
             for sha in shas:
                 found = forge.get(f"/repos/{NAME}/commits/{sha}/statuses").json()
-                assert [one["id"] for one in found] == sorted((one["id"] for one in found), reverse=True)
+                assert [one["id"] for one in found] == sorted(
+                    (one["id"] for one in found), reverse=True
+                )
     assert len(set(ids)) == 120
     assert max(ids[:60]) < min(ids[60:])
 
@@ -115,13 +137,18 @@ def test_the_commit_must_exist(forge: Served, pushed: str, repo: Path, git: Git)
     tree = git("rev-parse", "HEAD^{tree}", cwd=repo)
     for sha in ("0" * 40, tree, "main", pushed[:8]):
         answer = forge.post(f"/repos/{NAME}/statuses/{sha}", {"state": "success"})
-        assert (answer.status_code, answer.json()["message"]) == (422, f"No commit found for SHA: {sha}")
+        assert (answer.status_code, answer.json()["message"]) == (
+            422,
+            f"No commit found for SHA: {sha}",
+        )
 
 
 def test_a_thousand_for_one_context(forge: Served, pushed: str) -> None:
     bare = forge.forge.shelf.find(NAME)
     assert bare is not None
-    blob = "".join(json.dumps({"id": n, "state": "pending", "context": "Full"}) + "\n" for n in range(999))
+    blob = "".join(
+        json.dumps({"id": n, "state": "pending", "context": "Full"}) + "\n" for n in range(999)
+    )
     # Written in one go, as the forge would have them after 999 posts.
     forge.forge.statuses.append(bare.git_dir, pushed, {"id": 0}, lambda _: None)
     import subprocess
@@ -155,11 +182,15 @@ def test_pygithub_sees_refusals_as_such(forge: Served, pushed: str) -> None:
     assert refused.value.status == 422
 
 
-def test_a_restart_forgets_nothing(tmp_path: Path, receiver: Receiver, repo: Path, git: Git) -> None:
+def test_a_restart_forgets_nothing(
+    tmp_path: Path, receiver: Receiver, repo: Path, git: Git
+) -> None:
     with served(tmp_path / "forge") as forge:
         git("push", "-q", forge.git(), "main", cwd=repo)
         sha = git("rev-parse", "HEAD", cwd=repo)
-        assert forge.post(f"/repos/{NAME}/statuses/{sha}", {"state": "success", "description": "ärgerlich ✓"}).ok
+        assert forge.post(
+            f"/repos/{NAME}/statuses/{sha}", {"state": "success", "description": "ärgerlich ✓"}
+        ).ok
     where = tmp_path / "forge/repositories" / f"{NAME}.git"
     (where / "refs/notes/fyre/statuses.lock").touch()  # killed in the middle
     (where / "refs/heads/main.lock").touch()
@@ -169,4 +200,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path, receiver: Receiver, repo: Pat
         git("push", "-q", forge.git(), "main", cwd=repo)
         assert forge.post(f"/repos/{NAME}/statuses/{sha}", {"state": "failure"}).ok
         found = forge.get(f"/repos/{NAME}/commits/{sha}/statuses").json()
-    assert [(one["state"], one["description"]) for one in found] == [("failure", None), ("success", "ärgerlich ✓")]
+    assert [(one["state"], one["description"]) for one in found] == [
+        ("failure", None),
+        ("success", "ärgerlich ✓"),
+    ]

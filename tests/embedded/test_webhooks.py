@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre.embedded import telling
-from fyre.git import ZERO
+from fyre.local_forge.webhooks import webhook_delivery
+from fyre.runs.run import ZERO_SHA
 from tests.waiting import until
 
 from .conftest import NAME, Receiver, Served, served
@@ -28,7 +28,7 @@ def test_a_push_is_told_once_and_signed(forge: Served, receiver: Receiver, pushe
     assert one.headers["user-agent"].startswith("GitHub-Hookshot/")
     assert one.headers["x-github-hook-id"] == str(one.data["repository"]["id"])
     data = one.data
-    assert (data["ref"], data["before"], data["after"]) == ("refs/heads/main", ZERO, pushed)
+    assert (data["ref"], data["before"], data["after"]) == ("refs/heads/main", ZERO_SHA, pushed)
     assert (data["created"], data["deleted"], data["forced"]) == (True, False, False)
     assert [c["id"] for c in data["commits"]] == [pushed]
     assert data["head_commit"]["id"] == pushed
@@ -50,7 +50,11 @@ def test_commits_come_oldest_first_and_know_what_is_new(
     git("push", "-q", "origin", "main", cwd=repo)
     merged = receiver.wait(3)[2].data
     merge = git("rev-parse", "HEAD", cwd=repo)
-    assert [(c["id"], c["distinct"]) for c in merged["commits"]] == [(a, False), (b, False), (merge, True)]
+    assert [(c["id"], c["distinct"]) for c in merged["commits"]] == [
+        (a, False),
+        (b, False),
+        (merge, True),
+    ]
     assert not merged["forced"]
 
 
@@ -73,7 +77,9 @@ def test_two_branches_in_one_push_share_their_commits_out(
     assert (second["ref"], len(second["commits"])) == ("refs/heads/other", 0)
 
 
-def test_a_forced_push_that_drops_commits(forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git) -> None:
+def test_a_forced_push_that_drops_commits(
+    forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git
+) -> None:
     commit(git, repo, "gone")
     git("push", "-q", "origin", "main", cwd=repo)
     git("push", "-q", "-f", "origin", f"{pushed}:main", cwd=repo)
@@ -84,7 +90,9 @@ def test_a_forced_push_that_drops_commits(forge: Served, receiver: Receiver, pus
     assert receiver.wait(4)[3].data["forced"] is False
 
 
-def test_tags_and_deletions(forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git) -> None:
+def test_tags_and_deletions(
+    forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git
+) -> None:
     git("tag", "-a", "v1", "-m", "One", cwd=repo)
     git("push", "-q", "origin", "v1", "main:short", cwd=repo)
     receiver.wait(3)
@@ -94,7 +102,12 @@ def test_tags_and_deletions(forge: Served, receiver: Receiver, pushed: str, repo
     assert (tag["commits"], tag["head_commit"]["id"]) == ([], pushed)
     assert tag["after"] == git("rev-parse", "v1", cwd=repo)
     gone = told["refs/heads/short", True]
-    assert (gone["before"], gone["after"], gone["commits"], gone["head_commit"]) == (pushed, ZERO, [], None)
+    assert (gone["before"], gone["after"], gone["commits"], gone["head_commit"]) == (
+        pushed,
+        ZERO_SHA,
+        [],
+        None,
+    )
 
 
 def test_a_branch_deleted_and_pushed_again_while_nobody_looked(
@@ -144,8 +157,12 @@ def test_what_the_receiver_calls_senseless_is_not_repeated(
     assert receiver.wait(2)[1].data["after"] == b
 
 
-def test_a_push_survives_the_server(tmp_path: Path, receiver: Receiver, repo: Path, git: Git) -> None:
-    with served(tmp_path / "forge") as forge:  # git moved the ref, and then nobody was there to tell
+def test_a_push_survives_the_server(
+    tmp_path: Path, receiver: Receiver, repo: Path, git: Git
+) -> None:
+    with served(
+        tmp_path / "forge"
+    ) as forge:  # git moved the ref, and then nobody was there to tell
         git("push", "-q", forge.git(), "main", cwd=repo)
     receiver.codes += [500] * 3
     with served(tmp_path / "forge", receiver):
@@ -156,7 +173,9 @@ def test_a_push_survives_the_server(tmp_path: Path, receiver: Receiver, repo: Pa
     assert {d.guid for d in receiver.refused} == {one.guid}
 
 
-def test_a_lost_memory_tells_again_by_the_same_name(tmp_path: Path, receiver: Receiver, repo: Path, git: Git) -> None:
+def test_a_lost_memory_tells_again_by_the_same_name(
+    tmp_path: Path, receiver: Receiver, repo: Path, git: Git
+) -> None:
     with served(tmp_path / "forge", receiver) as forge:
         git("push", "-q", forge.git(), "main", cwd=repo)
         (one,) = receiver.wait(1)
@@ -167,7 +186,9 @@ def test_a_lost_memory_tells_again_by_the_same_name(tmp_path: Path, receiver: Re
 
 
 def test_a_comment_is_told(forge: Served, receiver: Receiver, pushed: str) -> None:
-    answer = forge.post(f"/repos/{NAME}/commits/{pushed}/comments", {"body": "/fyre rerun"}, token="user:grace")
+    answer = forge.post(
+        f"/repos/{NAME}/commits/{pushed}/comments", {"body": "/fyre rerun"}, token="user:grace"
+    )
     (one,) = receiver.wait(1, "commit_comment")
     assert one.signed_with(forge.forge.webhook_secret)
     assert one.data["action"] == "created"
@@ -184,13 +205,15 @@ def test_a_crash_in_the_middle_of_a_comment(
         git("push", "-q", forge.git(), "main", cwd=repo)
         sha, bare = git("rev-parse", "main", cwd=repo), forge.forge.shelf.find(NAME)
         assert bare is not None
-        telling.announce_comment(forge.forge.store, bare, sha, record)
+        webhook_delivery.announce_comment(forge.forge.store, bare, sha, record)
         if made:
             forge.forge.comments.append(bare.git_dir, sha, record, lambda _: None)
     with served(tmp_path / "forge", receiver) as forge:
         git("push", "-q", forge.git(), "main:last", cwd=repo)
         receiver.wait(2)
-        assert [one.data["comment"]["id"] for one in receiver.of("commit_comment")] == ([7] if made else [])
+        assert [one.data["comment"]["id"] for one in receiver.of("commit_comment")] == (
+            [7] if made else []
+        )
 
 
 def test_deliveries_are_kept_and_repeated(forge: Served, receiver: Receiver, pushed: str) -> None:
@@ -211,8 +234,8 @@ def test_deliveries_are_kept_and_repeated(forge: Served, receiver: Receiver, pus
 
 
 def test_two_forges_never_share_a_root(forge: Served, receiver: Receiver) -> None:
-    from fyre.embedded.forge import Forge
     from fyre.errors import UserError
+    from fyre.local_forge.forge import Forge
 
     other = Forge(forge.forge.root)
     with pytest.raises(UserError, match="another forge"):
@@ -225,13 +248,17 @@ def test_only_this_user_reads_the_secrets(forge: Served) -> None:
         assert (forge.forge.root / name).stat().st_mode & 0o077 == 0
 
 
-def test_a_tag_on_a_file_has_no_commit(forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git) -> None:
+def test_a_tag_on_a_file_has_no_commit(
+    forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git
+) -> None:
     git("tag", "blob", git("rev-parse", "HEAD:README", cwd=repo), cwd=repo)
     git("push", "-q", "origin", "blob", cwd=repo)
     assert receiver.wait(2)[1].data["head_commit"] is None
 
 
-def test_the_service_pushes_under_its_own_name(forge: Served, receiver: Receiver, repo: Path, git: Git) -> None:
+def test_the_service_pushes_under_its_own_name(
+    forge: Served, receiver: Receiver, repo: Path, git: Git
+) -> None:
     secret = f"x-access-token:{forge.forge.service_token}"
     header = f"Authorization: Basic {base64.b64encode(secret.encode()).decode()}"
     git("-c", f"http.extraHeader={header}", "push", "-q", forge.git(), "main", cwd=repo)

@@ -26,20 +26,24 @@ def sha(repo: Path) -> str:
 
 
 @pytest.fixture
-def on_cluster(admin: access.Admin, namespace: str, repo: Path, tmp_path: Path) -> Iterator[MakeOnCluster]:
+def on_cluster(
+    admin: access.Admin, namespace: str, repo: Path, tmp_path: Path
+) -> Iterator[MakeOnCluster]:
     """Makes engines that stream the code in, as ``fyre up`` on a laptop does, under exactly the Role it asks for."""
     from dataclasses import replace
 
     from fyre.engines.kubernetes import KubernetesEngine, rbac
-    from fyre.engines.kubernetes.api import Api
-    from fyre.engines.kubernetes.delivery import ByExec
-    from fyre.policy import Policy
-    from fyre.profiles import Profile
+    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.code_delivery import ByExec
+    from fyre.runs.policy import Policy
+    from fyre.runs.profiles import Profile
 
     made: list[KubernetesEngine] = []
     default = Profile(image=access.IMAGE, grace=2)
 
-    def new(policy: Policy | None = None, profile: Profile | None = None, **settings: object) -> KubernetesEngine:
+    def new(
+        policy: Policy | None = None, profile: Profile | None = None, **settings: object
+    ) -> KubernetesEngine:
         for engine in made:
             engine.close()
         policy = policy or Policy(namespace=namespace, image_grace=3.0)
@@ -48,7 +52,11 @@ def on_cluster(admin: access.Admin, namespace: str, repo: Path, tmp_path: Path) 
         role = rbac.role(policy.namespace, secrets=rbac.secrets(policy), exec_mode=True)
         config = admin.kubeconfig(policy.namespace, tmp_path, role["rules"])
         api = Api(str(config))
-        given = {"delivery": ByExec(api, lambda _: repo / ".git"), "instance": "fyre", "checkout_image": access.IMAGE}
+        given = {
+            "delivery": ByExec(api, lambda _: repo / ".git"),
+            "instance": "fyre",
+            "checkout_image": access.IMAGE,
+        }
         engine = KubernetesEngine(api, tmp_path / "state", policy=policy, **{**given, **settings})
         made.append(engine)
         return engine

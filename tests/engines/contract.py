@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines import Engine
+from fyre.engines.protocol import Engine
 from fyre.errors import UserError
-from fyre.run import Record, Repository, Run
-from fyre.spec import Spec
-from fyre.state import State
+from fyre.message.spec import Spec
+from fyre.runs.run import Record, Repository, Run
+from fyre.runs.state import State
 from tests.conftest import git
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
@@ -24,7 +24,9 @@ _numbers = itertools.count()
 
 def make_run(sha: str, command: str, key: str = "", **spec: object) -> Run:
     """A run of a command on a commit, under a key of its own."""
-    own = key or f"{os.getpid():010x}{next(_numbers):016x}"  # test processes side by side never share one
+    own = (
+        key or f"{os.getpid():010x}{next(_numbers):016x}"
+    )  # test processes side by side never share one
     return Run(own, REPOSITORY, sha, "t" * 40, (), "refs/heads/main", "ada", "train", Spec(command, **spec), "d",
                fyre_id="01JD0000000000000000000000", attempt=2, created_at=time.time())  # fmt: skip
 
@@ -60,7 +62,12 @@ class EngineContract:
 
     def test_success(self, engine: Engine, sha: str) -> None:
         record, log = self.go(engine, sha, "cat README; git rev-parse HEAD")
-        assert (record.state, record.exit_code, record.tries, record.reason) == (State.SUCCEEDED, 0, 1, "")
+        assert (record.state, record.exit_code, record.tries, record.reason) == (
+            State.SUCCEEDED,
+            0,
+            1,
+            "",
+        )
         assert log == f"hello\n{sha}\n"
         assert record.started_at
         assert record.ended_at
@@ -72,7 +79,9 @@ class EngineContract:
 
     def test_the_command_is_the_shells_verbatim(self, engine: Engine, sha: str) -> None:
         _, log = self.go(
-            engine, sha, """echo "a  b" '$HOME' `echo c` $(echo d) && echo e | tr e f; echo é \\\\ "##vso" """
+            engine,
+            sha,
+            """echo "a  b" '$HOME' `echo c` $(echo d) && echo e | tr e f; echo é \\\\ "##vso" """,
         )
         assert log == "a  b $HOME c d\nf\né \\ ##vso\n"
 
@@ -83,7 +92,9 @@ class EngineContract:
     def test_the_environment_says_what_runs(self, engine: Engine, sha: str) -> None:
         command = "echo $CI,$FYRE_SHA,$FYRE_REF,$FYRE_REPOSITORY,$FYRE_RUN,$FYRE_ID,$FYRE_ATTEMPT"
         _, log = self.go(engine, sha, command)
-        assert log.strip() == f"true,{sha},refs/heads/main,ada/lab,train,01JD0000000000000000000000,2"
+        assert (
+            log.strip() == f"true,{sha},refs/heads/main,ada/lab,train,01JD0000000000000000000000,2"
+        )
 
     def test_its_own_environment_is_taken_as_it_is(self, engine: Engine, sha: str) -> None:
         env = (("A", "x  'y' \"z\" $(HOME) $HOME"), ("B", ""), ("C", "é\n2"))
@@ -95,19 +106,29 @@ class EngineContract:
         assert log == "below\n"
 
     @pytest.mark.parametrize("workdir", ["nope", "README", "out"])
-    def test_a_workdir_that_is_none_is_an_error(self, engine: Engine, sha: str, workdir: str) -> None:
+    def test_a_workdir_that_is_none_is_an_error(
+        self, engine: Engine, sha: str, workdir: str
+    ) -> None:
         record, log = self.go(engine, sha, "echo ran", workdir=workdir)
         assert (record.state, "ran" in log) == (State.ERROR, False)
         assert workdir in record.reason
 
-    def test_a_sha_that_can_not_be_had_is_an_error_and_nothing_runs(self, engine: Engine, sha: str) -> None:
+    def test_a_sha_that_can_not_be_had_is_an_error_and_nothing_runs(
+        self, engine: Engine, sha: str
+    ) -> None:
         record, log = self.go(engine, "f" * 40, "echo ran")
         assert (record.state, "ran" in log) == (State.ERROR, False)
         assert "f" * 12 in record.reason
 
     def test_a_timeout_ends_the_command_and_its_children(self, engine: Engine, sha: str) -> None:
-        record, log = self.go(engine, sha, "echo before; sleep 100 & sleep 100; echo after", timeout=1)
-        assert (record.state, record.exit_code, record.reason) == (State.FAILED, None, "timed out after 1s")
+        record, log = self.go(
+            engine, sha, "echo before; sleep 100 & sleep 100; echo after", timeout=1
+        )
+        assert (record.state, record.exit_code, record.reason) == (
+            State.FAILED,
+            None,
+            "timed out after 1s",
+        )
         assert log.startswith("before\n")
         assert "after" not in log
 
@@ -132,9 +153,17 @@ class EngineContract:
         _, log = self.go(engine, sha, "cat data", setup=("cat README",), workdir="sub dir")
         assert log == "hello\nbelow\n"
 
-    def test_a_failed_setup_is_an_error_and_the_command_never_starts(self, engine: Engine, sha: str) -> None:
-        record, log = self.go(engine, sha, "echo ran", setup=("echo first", "exit 4", "echo third"), retries=2)
-        assert (record.state, record.reason, record.tries) == (State.ERROR, "setup failed: `exit 4` exit 4", 1)
+    def test_a_failed_setup_is_an_error_and_the_command_never_starts(
+        self, engine: Engine, sha: str
+    ) -> None:
+        record, log = self.go(
+            engine, sha, "echo ran", setup=("echo first", "exit 4", "echo third"), retries=2
+        )
+        assert (record.state, record.reason, record.tries) == (
+            State.ERROR,
+            "setup failed: `exit 4` exit 4",
+            1,
+        )
         assert log == "first\n"
 
     @pytest.mark.parametrize(
@@ -154,7 +183,9 @@ class EngineContract:
     def test_the_same_key_twice_is_one_run(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "echo once")
         answers = []
-        threads = [threading.Thread(target=lambda: answers.append(engine.launch(run))) for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: answers.append(engine.launch(run))) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

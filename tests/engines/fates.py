@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kubernetes.client import ApiException
 
-from fyre.engines import Engine
-from fyre.run import Record, Run
+from fyre.engines.protocol import Engine
+from fyre.runs.run import Record, Run
 from tests.engines.contract import await_end, make_run
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def launched(engine: Engine, sha: str, command: str, **spec: object) -> Run:
     return run
 
 
-def until(engine: Engine, run: Run, accept: Callable[[Record], bool], seconds: float = 60.0) -> Record:
+def until(
+    engine: Engine, run: Run, accept: Callable[[Record], bool], seconds: float = 60.0
+) -> Record:
     """The record of a run as soon as it is as wanted; a hang fails the test."""
     deadline = time.monotonic() + seconds
     while (record := engine.record(run.key)) is None or not accept(record):
@@ -51,7 +53,10 @@ def pods_of(admin: Admin, namespace: str, run: Run, count: int = 1) -> list[Any]
     """Its pods, oldest first, as soon as there are so many."""
     deadline = time.monotonic() + 60
     selector = f"fyre.dev/key={run.key}"
-    while len(found := admin.core.list_namespaced_pod(namespace, label_selector=selector).items) < count:
+    while (
+        len(found := admin.core.list_namespaced_pod(namespace, label_selector=selector).items)
+        < count
+    ):
         assert time.monotonic() < deadline, f"{len(found)} pods"
         time.sleep(0.05)
     return sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
@@ -59,7 +64,9 @@ def pods_of(admin: Admin, namespace: str, run: Run, count: int = 1) -> list[Any]
 
 def evict(admin: Admin, namespace: str, name: str) -> None:
     """What `kubectl drain` does."""
-    admin.core.create_namespaced_pod_eviction(name, namespace, {"metadata": {"name": name, "namespace": namespace}})
+    admin.core.create_namespaced_pod_eviction(
+        name, namespace, {"metadata": {"name": name, "namespace": namespace}}
+    )
 
 
 def delete_job(admin: Admin, namespace: str, run: Run, how: str = "Background") -> None:
@@ -73,7 +80,9 @@ def on_the_node(admin: Admin, resource: str, amount: int) -> Iterator[None]:
     node = admin.core.list_node().items[0].metadata.name
     path = resource.replace("/", "~1")
     where = [f"/status/{kind}/{path}" for kind in ("capacity", "allocatable")]
-    admin.core.patch_node_status(node, [{"op": "add", "path": path, "value": str(amount)} for path in where])
+    admin.core.patch_node_status(
+        node, [{"op": "add", "path": path, "value": str(amount)} for path in where]
+    )
     try:
         yield
     finally:

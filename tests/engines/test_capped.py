@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines import capped
+from fyre.engines import segmented_log
 
 
-def test_a_silent_log_yields_nothing_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capped, "_HEARTBEAT", 0.1)
-    writer = capped.Writer(str(tmp_path / "log"), 1000)
+def test_a_silent_log_yields_nothing_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmented_log, "_HEARTBEAT", 0.1)
+    writer = segmented_log.Writer(str(tmp_path / "log"), 1000)
     writer.write(b"one")
-    pieces = capped.read(str(tmp_path / "log"), lambda: True)
+    pieces = segmented_log.read(str(tmp_path / "log"), lambda: True)
     assert [next(pieces), next(pieces), next(pieces)] == [b"one", b"", b""]
     writer.write(b"two")
     assert next(piece for piece in pieces if piece) == b"two"
@@ -22,31 +24,35 @@ def test_a_silent_log_yields_nothing_now_and_then(tmp_path: Path, monkeypatch: p
     writer.close()
 
 
-def test_a_full_disk_loses_the_log_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = capped.Writer(str(tmp_path / "log"), 1000)
+def test_a_full_disk_loses_the_log_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = segmented_log.Writer(str(tmp_path / "log"), 1000)
     writer.write(b"kept")
     full = os.open("/dev/full", os.O_WRONLY)
     monkeypatch.setattr(writer, "_file", full)
     writer.write(b"lost")
     assert writer.lost == 4
-    assert b"".join(capped.read(str(tmp_path / "log"))) == b"kept"
+    assert b"".join(segmented_log.read(str(tmp_path / "log"))) == b"kept"
     writer.close()
 
 
-def test_a_segment_dropped_while_it_is_opened_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_dropped_while_it_is_opened_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = str(tmp_path / "log")
-    writer = capped.Writer(path, 40)
+    writer = segmented_log.Writer(path, 40)
     writer.write(b"".join(b"%010d" % n for n in range(8)))
-    find = capped._after
+    find = segmented_log._after
 
     def find_then_drop(path: str, number: int) -> int | None:
         found = find(path, number)
         if found == 6:  # the writer has gone on to the segment after the last, and drops this one
-            Path(capped.segment(path, 6)).unlink(missing_ok=True)
+            Path(segmented_log.segment(path, 6)).unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(capped, "_after", find_then_drop)
-    log = b"".join(capped.read(path))
+    monkeypatch.setattr(segmented_log, "_after", find_then_drop)
+    log = b"".join(segmented_log.read(path))
     writer.close()
     assert log == b"%010d%010d\n[fyre: 50 bytes are left out here]\n%010d" % (0, 1, 7)
 
@@ -54,11 +60,11 @@ def test_a_segment_dropped_while_it_is_opened_is_passed_over(tmp_path: Path, mon
 def test_a_disk_without_room_for_a_segment_costs_bytes_and_no_more(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
-    writer = capped.Writer(str(folder / "log"), 40)
+    writer = segmented_log.Writer(str(folder / "log"), 40)
     folder.rename(tmp_path / "away")
     writer.write(b"a" * 10 + b"b" * 5)
     assert writer.lost == 5
     (tmp_path / "away").rename(folder)
     writer.write(b"c")
     writer.close()
-    assert b"".join(capped.read(str(folder / "log"))) == b"a" * 10 + b"c"
+    assert b"".join(segmented_log.read(str(folder / "log"))) == b"a" * 10 + b"c"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fyre.engines.local import LocalEngine
-from fyre.state import State
+from fyre.runs.state import State
 from tests.conftest import git
 from tests.engines.contract import await_end, make_run
 
@@ -31,7 +31,9 @@ def commit(repo: Path, **files: str) -> None:
     git("commit", "-q", "-m", "More", cwd=repo)
 
 
-def test_it_is_a_repository_with_its_history_and_a_detached_head(repo: Path, tmp_path: Path) -> None:
+def test_it_is_a_repository_with_its_history_and_a_detached_head(
+    repo: Path, tmp_path: Path
+) -> None:
     commit(repo, more="more\n")
     command = "git log --format=%s; git status --porcelain; git rev-parse --abbrev-ref HEAD; git for-each-ref"
     assert go(repo, tmp_path, command) == (State.SUCCEEDED, "More\nFirst\nHEAD\n")
@@ -65,7 +67,11 @@ def test_no_filter_and_no_hook_of_anybodys_runs(repo: Path, tmp_path: Path) -> N
 
 
 def test_files_of_lfs_stay_pointers(repo: Path, tmp_path: Path) -> None:
-    commit(repo, __gitattributes="data filter=lfs diff=lfs merge=lfs -text\n", data="version https://git-lfs\n")
+    commit(
+        repo,
+        __gitattributes="data filter=lfs diff=lfs merge=lfs -text\n",
+        data="version https://git-lfs\n",
+    )
     with Path(os.environ["GIT_CONFIG_GLOBAL"]).open("a") as config:
         config.write('[filter "lfs"]\n\tsmudge = false\n\tprocess = false\n\trequired = true\n')
     assert go(repo, tmp_path, "cat data") == (State.SUCCEEDED, "version https://git-lfs\n")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.kubernetes import packing
-from fyre.failures import NotFoundError
+from fyre.engines.kubernetes import code_bundle
+from fyre.github.errors import NotFoundError
 from tests import shells
 from tests.waiting import until
 
@@ -42,14 +42,23 @@ class Pod:
     def said(self) -> str:
         return (self.place / "message").read_text()
 
-    def start(self, *args: str, stdin: int = subprocess.DEVNULL, **env: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, *args: str, stdin: int = subprocess.DEVNULL, **env: str
+    ) -> subprocess.Popen[bytes]:
         words = ["busybox", "sh"] if self.shell == "busybox" else [self.shell]
         path = f"{self.place}/tools:{os.environ['PATH']}"
-        own = {"PATH": path, "HOME": f"{self.place}/home", "FYRE_TOP": str(self.top), "FYRE_NET_PAUSE": "0"}
+        own = {
+            "PATH": path,
+            "HOME": f"{self.place}/home",
+            "FYRE_TOP": str(self.top),
+            "FYRE_NET_PAUSE": "0",
+        }
         own |= {"FYRE_MESSAGE": f"{self.place}/message", **self.env, **env}
         errors = (self.place / "stderr").open("ab")
         with errors:
-            return subprocess.Popen([*words, str(SCRIPT), *args], env=own, stdin=stdin, stderr=errors)
+            return subprocess.Popen(
+                [*words, str(SCRIPT), *args], env=own, stdin=stdin, stderr=errors
+            )
 
     def run(self, **env: str) -> int:
         return self.start(**env).wait()
@@ -123,7 +132,9 @@ def pod(make_pod: Callable[..., Pod], relay: Relayed, sha: str) -> Pod:
 
 
 def everything_in(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return b"".join(
+        path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
+    )
 
 
 def test_checks_out_that_commit_alone(pod: Pod, sha: str) -> None:
@@ -155,12 +166,19 @@ def test_every_user_may_read_and_write_all_of_it(pod: Pod) -> None:
 
 def test_another_user_finds_a_repository_that_git_trusts(pod: Pod, sha: str) -> None:
     assert pod.run() == 0
-    env = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1", "PATH": os.environ["PATH"], "HOME": str(pod.place / "home")}
+    env = {
+        "GIT_TEST_ASSUME_DIFFERENT_OWNER": "1",
+        "PATH": os.environ["PATH"],
+        "HOME": str(pod.place / "home"),
+    }
     ask = ["git", "rev-parse", "HEAD"]
     refused = subprocess.run(ask, cwd=pod.top, env=env, capture_output=True, text=True, check=False)
     assert "dubious ownership" in refused.stderr
     env["GIT_CONFIG_SYSTEM"] = str(pod.top / ".git/fyre/gitconfig")
-    assert subprocess.run(ask, cwd=pod.top, env=env, capture_output=True, text=True, check=True).stdout == f"{sha}\n"
+    assert (
+        subprocess.run(ask, cwd=pod.top, env=env, capture_output=True, text=True, check=True).stdout
+        == f"{sha}\n"
+    )
 
 
 def test_history_as_deep_as_asked(pod: Pod, make_pod: Callable[..., Pod]) -> None:
@@ -179,27 +197,50 @@ def test_the_origin_is_the_forge_for_whoever_looks_later(pod: Pod) -> None:
 
 def test_only_the_directories_asked_for(pod: Pod) -> None:
     assert pod.run(FYRE_SPARSE="a/b\né\n--stdin") == 0
-    files = {str(path.relative_to(pod.top)) for path in pod.top.rglob("*") if ".git" not in path.parts}
+    files = {
+        str(path.relative_to(pod.top)) for path in pod.top.rglob("*") if ".git" not in path.parts
+    }
     assert files - {"a", "a/b", "é"} == {"README", "run.sh", "a/two", "a/b/one", "é/four"}
     assert pod.git("status", "--porcelain") == ""
 
 
 def test_submodules_come_through_the_relay_and_nowhere_else(  # noqa: PLR0917 - fixtures
-    pod: Pod, make_pod: Callable[..., Pod], relay: Relayed, repository: Path, tmp_path: Path, git: Git
+    pod: Pod,
+    make_pod: Callable[..., Pod],
+    relay: Relayed,
+    repository: Path,
+    tmp_path: Path,
+    git: Git,
 ) -> None:
     inner, library = tmp_path / "inner", tmp_path / "library"
-    for path, theirs in ((inner, None), (library, "https://forge.example/ada/inner.git"), (repository, "../library")):
+    for path, theirs in (
+        (inner, None),
+        (library, "https://forge.example/ada/inner.git"),
+        (repository, "../library"),
+    ):
         if not path.exists():
             git("clone", "-q", str(repository), str(path), cwd=tmp_path)
         if theirs:
             below = inner if path == library else library
-            git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(below), "sub", cwd=path)
+            git(
+                "-c",
+                "protocol.file.allow=always",
+                "submodule",
+                "--quiet",
+                "add",
+                str(below),
+                "sub",
+                cwd=path,
+            )
             git("config", "--file=.gitmodules", "submodule.sub.url", theirs, cwd=path)
             git("commit", "-qam", "With a submodule", cwd=path)
     (tmp_path / "bare/7.git").rename(tmp_path / "before.git")
     for number, path in ((7, repository), (8, library), (9, inner)):
         publish(path, tmp_path, number, git)
-    wanted = pod.env | {"FYRE_SHA": git("rev-parse", "HEAD", cwd=repository), "FYRE_KEY": relay.key(7, 8, 9)}
+    wanted = pod.env | {
+        "FYRE_SHA": git("rev-parse", "HEAD", cwd=repository),
+        "FYRE_KEY": relay.key(7, 8, 9),
+    }
     wanted |= {
         "FYRE_ORIGIN": "https://forge.example/ada/engine",
         "FYRE_SUBMODULES": "recursive",
@@ -224,7 +265,10 @@ def test_submodules_come_through_the_relay_and_nowhere_else(  # noqa: PLR0917 - 
     assert denied.run(FYRE_KEY=relay.key(7, 8)) == 90
     assert "submodules: no such repository for this key" in denied.said
     elsewhere = make_pod(**wanted)
-    assert elsewhere.run(FYRE_ORIGIN="", FYRE_SUBMODULE_URLS=f"https://forge.example/ {tmp_path}/") == 90
+    assert (
+        elsewhere.run(FYRE_ORIGIN="", FYRE_SUBMODULE_URLS=f"https://forge.example/ {tmp_path}/")
+        == 90
+    )
 
 
 @pytest.mark.parametrize(
@@ -241,7 +285,11 @@ def test_submodules_come_through_the_relay_and_nowhere_else(  # noqa: PLR0917 - 
         ({"FYRE_URL": "/tmp/7.git"}, 90, "neither http nor https"),
         ({"FYRE_URL": "http://a:b@127.0.0.1/"}, 90, "holds a credential"),
         ({"FYRE_URL": 'http://127.0.0.1/"x'}, 90, "characters that no URL has"),
-        ({"FYRE_URL": "http://127.0.0.1:9/git/7.git", "FYRE_NET_TRIES": "2"}, 91, "gave up after 2 tries"),
+        (
+            {"FYRE_URL": "http://127.0.0.1:9/git/7.git", "FYRE_NET_TRIES": "2"},
+            91,
+            "gave up after 2 tries",
+        ),
         ({"FYRE_TOP": "relative"}, 90, "no absolute path"),
         ({"FYRE_TOP": "/dev/null/x"}, 90, "no directory"),
         ({"FYRE_DEPTH": "1; x"}, 90, "whole numbers"),
@@ -265,10 +313,14 @@ def test_keys_of_other_repositories_and_expired_ones_are_refused(pod: Pod, relay
     assert "no such repository for this key" in pod.said
     assert pod.run(FYRE_KEY=relay.key(expires=NOW - 1)) == 90
     assert "the key is refused" in pod.said
-    assert pod.run(FYRE_URL=relay.repository(9), FYRE_KEY=relay.key(9), FYRE_WAIT="2") == 91  # it may yet come
+    assert (
+        pod.run(FYRE_URL=relay.repository(9), FYRE_KEY=relay.key(9), FYRE_WAIT="2") == 91
+    )  # it may yet come
 
 
-def test_trouble_that_passes_is_waited_out_and_other_is_not_repeated(pod: Pod, relay: Relayed) -> None:
+def test_trouble_that_passes_is_waited_out_and_other_is_not_repeated(
+    pod: Pod, relay: Relayed
+) -> None:
     relay.broken[:] = [503, 502]
     assert pod.run(FYRE_NET_TRIES="3") == 0
     relay.broken[:] = [503, 503, 503]  # a mirror that is being fetched, however long that takes
@@ -289,7 +341,9 @@ def test_what_is_no_commit_is_not_taken_for_one(
     assert blob.run(FYRE_SHA=git("rev-parse", "HEAD:README", cwd=repository)) == 90
 
 
-def test_a_second_start_begins_anew_and_strange_files_are_not_removed(pod: Pod, make_pod: Callable[..., Pod]) -> None:
+def test_a_second_start_begins_anew_and_strange_files_are_not_removed(
+    pod: Pod, make_pod: Callable[..., Pod]
+) -> None:
     assert pod.run() == 0
     (pod.top / "a/b/one").write_text("changed")
     (pod.top / ".more").write_text("left over")
@@ -308,9 +362,19 @@ def test_settings_of_the_image_and_of_the_repository_run_nothing(pod: Pod, tmp_p
     for hook in ("post-checkout", "reference-transaction", "post-index-change"):
         (trap / hook).write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
         (trap / hook).chmod(0o755)
-    (home / ".gitconfig").write_text(f"[core]\n\thooksPath = {trap}\n[init]\n\ttemplateDir = {trap}\n")
-    bad = {"GIT_CONFIG_GLOBAL": str(home / ".gitconfig"), "GIT_DIR": str(trap), "GIT_TEMPLATE_DIR": str(trap)}
-    bad |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": str(trap)}
+    (home / ".gitconfig").write_text(
+        f"[core]\n\thooksPath = {trap}\n[init]\n\ttemplateDir = {trap}\n"
+    )
+    bad = {
+        "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),
+        "GIT_DIR": str(trap),
+        "GIT_TEMPLATE_DIR": str(trap),
+    }
+    bad |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "core.hooksPath",
+        "GIT_CONFIG_VALUE_0": str(trap),
+    }
     assert pod.run(**bad) == 0
     assert not (tmp_path / "sprung").exists()
 
@@ -333,7 +397,7 @@ def test_told_to_stop_it_stops_at_once(pod: Pod) -> None:
 
 @pytest.fixture
 def stream(sha: str, repository: Path, tmp_path: Path) -> bytes:
-    return b"".join(packing.pack(tmp_path / "bare/7.git", sha))
+    return b"".join(code_bundle.pack(tmp_path / "bare/7.git", sha))
 
 
 def send(pod: Pod, data: bytes, *, close: bool = True) -> int:
@@ -365,7 +429,7 @@ def test_a_pack_of_a_first_commit_is_whole_history(
     first = git("rev-parse", "HEAD^", cwd=repository)
     pod = make_pod(FYRE_SHA=first)
     waiting = pod.start()
-    assert send(pod, b"".join(packing.pack(tmp_path / "bare/7.git", first))) == 0
+    assert send(pod, b"".join(code_bundle.pack(tmp_path / "bare/7.git", first))) == 0
     assert waiting.wait() == 0
     assert pod.git("rev-parse", "--is-shallow-repository") == "false"
 
@@ -388,7 +452,9 @@ def test_a_truncated_pack_is_sent_again_and_a_second_whole_one_does_no_harm(
     assert pod.git("rev-parse", "HEAD") == sha
 
 
-def test_a_pack_is_never_given_to_one_that_is_gone(make_pod: Callable[..., Pod], sha: str, stream: bytes) -> None:
+def test_a_pack_is_never_given_to_one_that_is_gone(
+    make_pod: Callable[..., Pod], sha: str, stream: bytes
+) -> None:
     pod = make_pod(FYRE_SHA=sha, FYRE_WAIT="1")
     assert pod.run(FYRE_WAIT="0") == 91
     assert send(pod, stream) == 91
@@ -403,4 +469,4 @@ def test_the_wrong_pack_is_found_out(
     assert send(pod, stream) == 0
     assert waiting.wait() == 90
     with pytest.raises(NotFoundError, match=NOWHERE[:12]):
-        next(packing.pack(tmp_path / "bare/7.git", NOWHERE))
+        next(code_bundle.pack(tmp_path / "bare/7.git", NOWHERE))

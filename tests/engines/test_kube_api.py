@@ -15,7 +15,7 @@ import pytest
 import yaml
 from kubernetes.client import ApiException
 
-from fyre.engines.kubernetes.api import Api, DeniedError, Gone, Taken, translated
+from fyre.engines.kubernetes.api_client import Api, DeniedError, Gone, Taken, translated
 from fyre.errors import TryAgainError, UserError
 
 JOB = {"metadata": {"name": "j"}}
@@ -36,8 +36,12 @@ def forbidden(what: str, why: str) -> str:
 
 
 IN_LAB = 'in API group "{}" in the namespace "lab"'
-RBAC = forbidden("jobs.batch", 'User "fyre" cannot create resource "jobs" ' + IN_LAB.format("batch"))
-RBAC_POD = forbidden(f'pods "{NAME}"', 'User "fyre" cannot get resource "pods/log" ' + IN_LAB.format(""))
+RBAC = forbidden(
+    "jobs.batch", 'User "fyre" cannot create resource "jobs" ' + IN_LAB.format("batch")
+)
+RBAC_POD = forbidden(
+    f'pods "{NAME}"', 'User "fyre" cannot get resource "pods/log" ' + IN_LAB.format("")
+)
 QUOTA = "exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch=1, limited: count/jobs.batch=1"
 GOING = "unable to create new content in namespace lab because it is being terminated"
 WEBHOOK = 'admission webhook "validate.example" denied the request: images must come from registry.example'
@@ -141,7 +145,9 @@ def api(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=[refusal[0] for refusal in REFUSALS])
-def test_what_a_refusal_means(api: Api, server: Server, refusal: tuple[str, int, str, type[Exception], str]) -> None:
+def test_what_a_refusal_means(
+    api: Api, server: Server, refusal: tuple[str, int, str, type[Exception], str]
+) -> None:
     _, code, body, kind, said = refusal
     server.say(code, body)
     before = server.asked
@@ -168,13 +174,17 @@ def test_a_missing_namespace_comes_with_a_hint(api: Api, server: Server) -> None
 def test_an_object_that_is_none_is_refused_before_it_is_sent(api: Api, server: Server) -> None:
     before = server.asked
     with pytest.raises(UserError, match=r"spec\.sekret") as refused:
-        api.create_job("lab", {"metadata": {"name": "j"}, "spec": {"sekret": "sesame", "template": {}}})
+        api.create_job(
+            "lab", {"metadata": {"name": "j"}, "spec": {"sekret": "sesame", "template": {}}}
+        )
     assert "sesame" not in str(refused.value)
     assert server.asked == before
 
 
 @pytest.mark.parametrize(("body", "length"), [('{"a"', 100), ("{", 0), (HTML, 0), ("", 0)])
-def test_an_answer_that_breaks_off_may_come_whole_next_time(api: Api, server: Server, body: str, length: int) -> None:
+def test_an_answer_that_breaks_off_may_come_whole_next_time(
+    api: Api, server: Server, body: str, length: int
+) -> None:
     server.say(200, body, length)
     with pytest.raises(TryAgainError):
         api.job("lab", NAME)
@@ -188,7 +198,9 @@ def test_an_answer_that_breaks_off_may_come_whole_next_time(api: Api, server: Se
         f'failed to open log file "{LOG}": open {LOG}: no such file or directory',
     ],
 )
-def test_what_a_kubelet_says_in_a_logs_place_is_no_log(api: Api, server: Server, words: str) -> None:
+def test_what_a_kubelet_says_in_a_logs_place_is_no_log(
+    api: Api, server: Server, words: str
+) -> None:
     server.say(200, words)
     with pytest.raises(Gone, match=r"^(unable|failed) to "):
         b"".join(api.log("lab", NAME, "run", follow=False))
@@ -206,7 +218,11 @@ def test_a_log_that_breaks_off(api: Api, server: Server) -> None:
 
 
 def test_an_answer_is_a_plain_dict(api: Api, server: Server) -> None:
-    job = {"metadata": {"name": NAME}, "status": {"uncountedTerminatedPods": {}}, "of the future": [1]}
+    job = {
+        "metadata": {"name": NAME},
+        "status": {"uncountedTerminatedPods": {}},
+        "of the future": [1],
+    }
     server.say(200, json.dumps(job))
     assert api.job("lab", NAME) == job
     times = [{"time": "2026-01-01T00:00:00Z"}, {"time": "2026-01-02T00:00:00Z"}, {}]
@@ -230,7 +246,9 @@ class Cut(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], tmp_path: Path) -> Iterator[tuple[ThreadingHTTPServer, Api]]:
+def serving(
+    handler: type[BaseHTTPRequestHandler], tmp_path: Path
+) -> Iterator[tuple[ThreadingHTTPServer, Api]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -243,7 +261,10 @@ def serving(handler: type[BaseHTTPRequestHandler], tmp_path: Path) -> Iterator[t
 
 @pytest.mark.parametrize("follow", [True, False])
 def test_a_log_whose_head_broke_off_is_no_empty_one(tmp_path: Path, *, follow: bool) -> None:
-    with serving(Cut, tmp_path) as (_, api), pytest.raises(TryAgainError, match="the log broke off"):
+    with (
+        serving(Cut, tmp_path) as (_, api),
+        pytest.raises(TryAgainError, match="the log broke off"),
+    ):
         b"".join(api.log("lab", NAME, "run", follow=follow))
 
 
@@ -266,7 +287,9 @@ class Upgraded(BaseHTTPRequestHandler):
     """Lets a websocket in, says what the server holds, and has no more to say."""
 
     def do_GET(self) -> None:
-        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+        key = (
+            self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        )  # RFC 6455, 1.3
         self.wfile.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\nSec-WebSocket-Accept: "
@@ -288,7 +311,9 @@ CLOSE = b"\x88\x00"
     [b"", b"[]", b"{: nothing like yaml", b'{"status": "Failure", "message": "error dialing backend: EOF"}',
      b'{"status": "Failure", "details": {"causes": [{"message": "no code"}]}}'],
 )  # fmt: skip
-def test_a_command_that_ends_without_an_exit_code_is_tried_again(tmp_path: Path, said: bytes) -> None:
+def test_a_command_that_ends_without_an_exit_code_is_tried_again(
+    tmp_path: Path, said: bytes
+) -> None:
     with serving(Upgraded, tmp_path) as (server, api):
         told = b"\x03" + said  # the channel of errors
         server.answer = (bytes([0x82, len(told)]) + told if said else b"") + CLOSE  # type: ignore[attr-defined] # ours
@@ -325,7 +350,9 @@ def test_a_failure_without_an_answer_is_one_line(error: ApiException) -> None:
     assert "answered" not in str(told)
 
 
-@pytest.mark.parametrize("text", [None, "", "a: [", "[]", "apiVersion: v1\nkind: Config\ncurrent-context: nope\n"])
+@pytest.mark.parametrize(
+    "text", [None, "", "a: [", "[]", "apiVersion: v1\nkind: Config\ncurrent-context: nope\n"]
+)
 def test_a_kubeconfig_that_is_none(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "config"
     if text is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fyre.engines.kubernetes.chores import WORKERS, WorkQueue
+from fyre.engines.kubernetes.work_queue import WORKERS, WorkQueue
 from fyre.errors import TryAgainError
 from tests.waiting import until
 
@@ -53,7 +53,9 @@ def test_what_failed_is_tried_again_until_it_is_done(work: WorkQueue) -> None:
     until(over)
     tries.clear()
     answers = iter([None])
-    until(lambda: (work.submit("run", chore), bool(tries))[1])  # what is done can be asked for once more
+    until(
+        lambda: (work.submit("run", chore), bool(tries))[1]
+    )  # what is done can be asked for once more
 
 
 def test_a_bug_ends_its_own_chore_alone(work: WorkQueue, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.kubernetes import manifests
+from fyre.engines.kubernetes import job_manifest
 from tests import shells
 
 REPLACED = {
@@ -29,7 +29,7 @@ REPLACED = {
 
 
 def script() -> str:
-    text = manifests.script("command.sh")
+    text = job_manifest.script("command.sh")
     for ours, tests in REPLACED.items():
         assert text.count(ours) == 1, ours
         text = text.replace(ours, tests)
@@ -81,12 +81,15 @@ def container(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Contai
 
 
 def test_the_command_is_verbatim_and_its_code_the_containers(container: Container) -> None:
-    code, log = container.run("""printf '%s|' "a  b" '$x' "$(echo sub)"; echo err >&2; echo out; exit 7""")
+    code, log = container.run(
+        """printf '%s|' "a  b" '$x' "$(echo sub)"; echo err >&2; echo out; exit 7"""
+    )
     assert (code, log, container.told) == (7, "a  b|$x|sub|err\nout\n", "")
 
 
 @pytest.mark.parametrize(
-    ("command", "code"), [("true", 0), ("exit 113", 113), ("no-such-command", 127), ("kill -SEGV $$", -11)]
+    ("command", "code"),
+    [("true", 0), ("exit 113", 113), ("no-such-command", 127), ("kill -SEGV $$", -11)],
 )
 def test_endings(container: Container, command: str, code: int) -> None:
     assert container.run(command)[0] == code
@@ -102,11 +105,15 @@ def test_no_variable_of_the_scripts_is_one_that_a_run_may_have(container: Contai
     shown = "; ".join(f'echo "{name}=${name}"' for name in own)
     code, log = container.run(shown, "true", FYRE_TIMEOUT="60", **own)
     assert (code, log.splitlines()) == (0, [f"{name}=mine" for name in own])
-    assert not [line for line in container.run("env", FYRE_TIMEOUT="60")[1].splitlines() if "FYRE_C" in line]
+    assert not [
+        line for line in container.run("env", FYRE_TIMEOUT="60")[1].splitlines() if "FYRE_C" in line
+    ]
 
 
 def test_the_command_starts_in_the_workdir_after_setup_at_the_top(container: Container) -> None:
-    code, log = container.run("pwd", "pwd", "cd /; A=1; export A", 'echo "${A-unset}"', FYRE_WORKDIR="sub dir")
+    code, log = container.run(
+        "pwd", "pwd", "cd /; A=1; export A", 'echo "${A-unset}"', FYRE_WORKDIR="sub dir"
+    )
     top = container.place / "top"
     assert (code, log) == (0, f"{top}\nunset\n{top}/sub dir\n")
 
@@ -164,7 +171,9 @@ def test_a_long_setup_is_cut_in_the_message(container: Container) -> None:
     assert container.told == f"setup failed: `exit 4 #{'x' * 52}` exit 4"
 
 
-@pytest.mark.parametrize("command", ["sleep 60", "echo begun; sleep 60; echo late", "sleep 60 & wait"])
+@pytest.mark.parametrize(
+    "command", ["sleep 60", "echo begun; sleep 60; echo late", "sleep 60 & wait"]
+)
 def test_a_timeout_ends_the_command_and_says_so(container: Container, command: str) -> None:
     code, log = container.run(command, FYRE_TIMEOUT="0.1", FYRE_TIMEOUT_TEXT="2h 00m")
     assert code in (-signal.SIGTERM, 128 + signal.SIGTERM)
@@ -174,9 +183,14 @@ def test_a_timeout_ends_the_command_and_says_so(container: Container, command: s
 
 def test_a_command_that_does_not_listen_is_killed(container: Container) -> None:
     code, log = container.run(
-        "trap 'echo not now' TERM; while :; do sleep 0.05; done", FYRE_TIMEOUT="0.1", FYRE_GRACE="0.2"
+        "trap 'echo not now' TERM; while :; do sleep 0.05; done",
+        FYRE_TIMEOUT="0.1",
+        FYRE_GRACE="0.2",
     )
-    assert (code, log.splitlines()[-1]) == (-signal.SIGKILL, "not now")  # after what the shell says of its sleep
+    assert (code, log.splitlines()[-1]) == (
+        -signal.SIGKILL,
+        "not now",
+    )  # after what the shell says of its sleep
     assert container.told == "timed out after 0s"
 
 
@@ -188,11 +202,15 @@ def test_a_command_may_end_politely_after_its_timeout(container: Container) -> N
 
 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "USR1"])
-def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(container: Container, name: str) -> None:
+def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(
+    container: Container, name: str
+) -> None:
     """The watcher of a busy machine, which gets to its first command when the user's has already signalled all."""
     assert script().count("\n\t(\n") == 1
     slow = script().replace("\n\t(\n", "\n\t(\n\t\tsleep 0.2\n")
-    code, _ = container.run(f"trap '' {name}; kill -{name} 0; trap - {name}; sleep 10", text=slow, FYRE_TIMEOUT="0.1")
+    code, _ = container.run(
+        f"trap '' {name}; kill -{name} 0; trap - {name}; sleep 10", text=slow, FYRE_TIMEOUT="0.1"
+    )
     assert code in (-signal.SIGTERM, 128 + signal.SIGTERM)
     assert container.told == "timed out after 0s"
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from fyre import relaykey
-from fyre.engines.kubernetes.delivery import UNBOUNDED, ByRelay
+from fyre.engines.kubernetes.code_delivery import UNBOUNDED, ByRelay
+from fyre.git import access_token
 from tests.engines.contract import REPOSITORY, make_run
 
 LIFE = 3600.0
@@ -19,15 +19,20 @@ DAY = 86400
     [
         ({}, LIFE),
         ({"timeout": 2 * DAY}, LIFE),
-        ({"timeout": 2 * DAY, "retries": 1}, 2 * LIFE + 2 * DAY),  # evicted in its last hour, and begun again
+        (
+            {"timeout": 2 * DAY, "retries": 1},
+            2 * LIFE + 2 * DAY,
+        ),  # evicted in its last hour, and begun again
         ({"timeout": DAY, "retries": 3, "setup": ("make",)}, 4 * LIFE + 6 * DAY),
         ({"retries": 1}, 2 * LIFE + UNBOUNDED),
     ],
 )
-def test_a_key_is_good_until_the_last_try_has_its_code(spec: dict[str, object], seconds: float) -> None:
+def test_a_key_is_good_until_the_last_try_has_its_code(
+    spec: dict[str, object], seconds: float
+) -> None:
     run = make_run("a" * 40, "train", **spec)
     before = time.time()
     told = ByRelay("http://relay", lambda: b"secret", LIFE).told(run)
     key = told["relay_key"]
-    assert relaykey.verify([b"secret"], key, REPOSITORY.id, before + seconds - 2) == run.key
-    assert relaykey.verify([b"secret"], key, REPOSITORY.id, time.time() + seconds + 1) is None
+    assert access_token.verify([b"secret"], key, REPOSITORY.id, before + seconds - 2) == run.key
+    assert access_token.verify([b"secret"], key, REPOSITORY.id, time.time() + seconds + 1) is None

@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 
-from fyre import run as runs
-from fyre.engines.kubernetes import names, pods
-from fyre.engines.kubernetes.known import Known
-from fyre.state import State
+from fyre.engines.kubernetes import job_labels, pod_facts
+from fyre.engines.kubernetes.object_cache import Known
+from fyre.runs import run as runs
+from fyre.runs.state import State
 from tests.engines.contract import make_run
 
 RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
-LABELS = {names.INSTANCE: "fyre", names.KEY: RUN.key}
+LABELS = {job_labels.INSTANCE: "fyre", job_labels.KEY: RUN.key}
 
 
 def job(name: str = f"fyre-{RUN.key}", version: int = 1, **notes: str) -> dict[str, Any]:
-    told = {names.RUN: json.dumps(runs.to_json(RUN)), **{names.PREFIX + key: text for key, text in notes.items()}}
+    told = {
+        job_labels.RUN: json.dumps(runs.to_json(RUN)),
+        **{job_labels.PREFIX + key: text for key, text in notes.items()},
+    }
     about = {"name": name, "namespace": "lab", "labels": dict(LABELS), "uid": f"of {name}"}
     about["resourceVersion"] = str(version)
     return {"metadata": {**about, "annotations": told}, "spec": {}, "status": {}}
@@ -62,7 +65,11 @@ def test_what_goes_is_told_from_what_is_known() -> None:
     known.take_job(job())
     before = job()
     before["metadata"]["uid"] = "of the one before"
-    assert [known.holds(other) for other in (job("copy"), before, job(version=9))] == [False, False, True]
+    assert [known.holds(other) for other in (job("copy"), before, job(version=9))] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_job_that_has_ended_before_its_pods_is_no_verdict() -> None:
@@ -85,7 +92,7 @@ def test_a_job_that_has_ended_before_its_pods_is_no_verdict() -> None:
     assert (state(), known.is_in_doubt(RUN.key)) == (State.SUCCEEDED, False)
     found = known.pod(RUN.key, "u")
     assert found is not None
-    assert pods.GONE in found
+    assert pod_facts.GONE in found
 
 
 def test_older_news_of_a_pod_are_no_news() -> None:
@@ -101,18 +108,27 @@ def test_older_news_of_a_pod_are_no_news() -> None:
 
 
 def test_a_pods_secrets_are_those_that_its_command_has() -> None:
-    secrets = [{"secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}, {"secretRef": {"name": "c"}}]
+    secrets = [
+        {"secretRef": {"name": "a"}},
+        {"configMapRef": {"name": "b"}},
+        {"secretRef": {"name": "c"}},
+    ]
     spec = {"nodeName": "n", "containers": [{"name": "sidecar", "envFrom": [{"secretRef": {"name": "x"}}]},
-                                            {"name": names.COMMAND, "envFrom": secrets}]}  # fmt: skip
-    found = pods.trimmed({"metadata": {}, "spec": spec})
-    assert found["spec"] == {pods.SECRETS: ["a", "c"]}
-    assert pods.trimmed(found)["spec"] == {pods.SECRETS: ["a", "c"]}  # once more is harmless
+                                            {"name": job_labels.COMMAND, "envFrom": secrets}]}  # fmt: skip
+    found = pod_facts.trimmed({"metadata": {}, "spec": spec})
+    assert found["spec"] == {pod_facts.SECRETS: ["a", "c"]}
+    assert pod_facts.trimmed(found)["spec"] == {
+        pod_facts.SECRETS: ["a", "c"]
+    }  # once more is harmless
 
 
 @pytest.mark.parametrize(
-    "notes", [{"outcome": '{"state": "garbage"}'}, {"outcome": "{"}, {"carried": "7"}, {"carried": "{"}]
+    "notes",
+    [{"outcome": '{"state": "garbage"}'}, {"outcome": "{"}, {"carried": "7"}, {"carried": "{"}],
 )
-def test_notes_that_nobody_can_read_are_not_believed(notes: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_notes_that_nobody_can_read_are_not_believed(
+    notes: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     known = Known()
     assert known.take_job(job(**notes)) == RUN.key
     seen = known.refresh(RUN.key)
@@ -122,14 +138,18 @@ def test_notes_that_nobody_can_read_are_not_believed(notes: dict[str, str], capl
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
-def test_a_run_that_nobody_can_read_stops_nobody(text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_that_nobody_can_read_stops_nobody(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     known, broken = Known(), job()
-    broken["metadata"]["annotations"][names.RUN] = text
+    broken["metadata"]["annotations"][job_labels.RUN] = text
     assert known.take_job(broken) == ""
     assert known.take_job(job()) == RUN.key
     again = job(version=2, reported="x")
-    again["metadata"]["annotations"][names.RUN] = text  # broken while we look on: it is known whose it is
+    again["metadata"]["annotations"][job_labels.RUN] = (
+        text  # broken while we look on: it is known whose it is
+    )
     assert known.take_job(again) == RUN.key
     record = known.record(RUN.key)
     assert record is not None

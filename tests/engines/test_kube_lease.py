@@ -17,9 +17,9 @@ import pytest
 import yaml
 from kubernetes.leaderelection import leaderelection
 
-from fyre.engines.kubernetes import lease
-from fyre.engines.kubernetes.api import Api
-from fyre.engines.kubernetes.lease import Election
+from fyre.engines.kubernetes import leader_election
+from fyre.engines.kubernetes.api_client import Api
+from fyre.engines.kubernetes.leader_election import Election
 from tests.waiting import until
 
 THEIRS = {"holderIdentity": "another 127.0.0.1:1", "leaseDurationSeconds": 15,
@@ -75,7 +75,10 @@ class Handler(BaseHTTPRequestHandler):
             there = "" if self.server.spec is None else str(self.server.version)
             if sent["metadata"].get("resourceVersion", "") != there:
                 return False
-            self.server.spec, self.server.annotations = sent["spec"], sent["metadata"]["annotations"]
+            self.server.spec, self.server.annotations = (
+                sent["spec"],
+                sent["metadata"]["annotations"],
+            )
             self.server.version += 1
             return True
 
@@ -87,15 +90,24 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked += 1
         self.server.answering.wait(LONG)
         self.server.said.append(f"{self.command} {code}")
-        about = {"name": "fyre", "resourceVersion": str(self.server.version), "annotations": self.server.annotations}
+        about = {
+            "name": "fyre",
+            "resourceVersion": str(self.server.version),
+            "annotations": self.server.annotations,
+        }
         there = {"metadata": about, "spec": self.server.spec}
         self.write(
-            *(self.server.instead or (code, json.dumps(there if code < 400 else {"code": code, "message": "No!"})))
+            *(
+                self.server.instead
+                or (code, json.dumps(there if code < 400 else {"code": code, "message": "No!"}))
+            )
         )
 
     def write(self, code: int, text: str) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/html")
+        self.send_header(
+            "Content-Type", "application/json" if text.startswith("{") else "text/html"
+        )
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -138,9 +150,11 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def made(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Candidate]]:
+def made(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Candidate]]:
     for name, seconds in {"DURATION": 3, "DEADLINE": 2, "RETRY": 1}.items():
-        monkeypatch.setattr(lease, name, seconds)
+        monkeypatch.setattr(leader_election, name, seconds)
     monkeypatch.setattr(leaderelection, "time", Hasty)
     told = {"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
@@ -150,7 +164,9 @@ def made(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
         def make(instance: str) -> Candidate:
             identity = f"{instance} 127.0.0.1:2"
-            one = Candidate(Election(Api(str(tmp_path / "config")), "lab", "fyre", identity, instance))
+            one = Candidate(
+                Election(Api(str(tmp_path / "config")), "lab", "fyre", identity, instance)
+            )
             over.callback(one.election.resign)
             return one
 
@@ -173,7 +189,7 @@ def test_a_lease_is_taken_kept_and_left_whatever_was_answered_before(
     server.instead = None
     assert candidate.leads.wait(LONG)
     until(lambda: len(candidate.kept) > 1)
-    assert all(seconds <= lease.DURATION for seconds in candidate.kept)
+    assert all(seconds <= leader_election.DURATION for seconds in candidate.kept)
     assert candidate.election.holder() == "one 127.0.0.1:2"
     candidate.election.resign()
     assert server.spec is not None
@@ -185,7 +201,7 @@ def test_who_gets_no_answer_leads_no_more_in_time(
     server: Server, candidate: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for the answer: it may be hours, where it comes byte by byte or a name is looked up."""
-    monkeypatch.setattr(lease, "_TIMEOUT", (LONG, LONG))
+    monkeypatch.setattr(leader_election, "_TIMEOUT", (LONG, LONG))
     candidate.start()
     assert candidate.leads.wait(LONG)
     server.answering.clear()
@@ -266,8 +282,10 @@ def test_another_product_s_lease_is_not_taken(server: Server, candidate: Candida
     server.spec = {**THEIRS, "holderIdentity": "scheduler_c0ffee"}
     candidate.start()
     until(candidate.election.refusal)
-    assert "lab/fyre is another product's, held by 'scheduler_c0ffee'" in candidate.election.refusal()
-    until(lambda: len(server.said) > lease.DURATION * 10 + 5)
+    assert (
+        "lab/fyre is another product's, held by 'scheduler_c0ffee'" in candidate.election.refusal()
+    )
+    until(lambda: len(server.said) > leader_election.DURATION * 10 + 5)
     assert not candidate.leads.is_set()
     assert {one.partition(" ")[0] for one in server.said} == {"GET"}
 

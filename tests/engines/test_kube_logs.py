@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from fyre.engines import capped
-from fyre.engines.kubernetes.api import DeniedError, Gone
-from fyre.engines.kubernetes.logs import Logs, Source
-from fyre.engines.kubernetes.unread import HEAD, LOST, missed, unseen
-from fyre.engines.store import Store
+from fyre.engines import segmented_log
+from fyre.engines.kubernetes.api_client import DeniedError, Gone
+from fyre.engines.kubernetes.log_collector import Logs, Source
+from fyre.engines.kubernetes.log_resume import HEAD, LOST, missed, unseen
+from fyre.engines.log_store import Store
 from fyre.errors import TryAgainError
 
 LINES = st.lists(st.binary(max_size=12), max_size=12)
@@ -27,7 +27,9 @@ def joined(pieces: list[bytes], head: bytes, known: int) -> bytes:
 
 @example(pieces=[b"", b"ab"], known=1, head=1)
 @given(pieces=LINES, known=st.integers(0, 200), head=st.integers(0, 60))
-def test_what_is_known_and_what_is_new_make_the_whole(pieces: list[bytes], known: int, head: int) -> None:
+def test_what_is_known_and_what_is_new_make_the_whole(
+    pieces: list[bytes], known: int, head: int
+) -> None:
     whole = b"".join(pieces)
     known = min(known, len(whole))
     head = min(head, known)
@@ -39,14 +41,19 @@ def test_what_is_known_and_what_is_new_make_the_whole(pieces: list[bytes], known
 def test_however_often_it_breaks_off(pieces: list[bytes], cuts: list[int], head: int) -> None:
     whole = b"".join(pieces)
     kept = b""
-    for cut in [*cuts, len(whole)]:  # each connection gets so far, from the beginning; and the last one to the end
+    for cut in [
+        *cuts,
+        len(whole),
+    ]:  # each connection gets so far, from the beginning; and the last one to the end
         so_far = [whole[:cut][at : at + 3] for at in range(0, cut, 3)]
         kept += joined(so_far, kept[:head], len(kept))
     assert kept == whole
 
 
 @given(before=st.binary(min_size=1, max_size=40), pieces=LINES, head=st.integers(1, 40))
-def test_a_rotated_log_is_new_and_said_to_be_incomplete(before: bytes, pieces: list[bytes], head: int) -> None:
+def test_a_rotated_log_is_new_and_said_to_be_incomplete(
+    before: bytes, pieces: list[bytes], head: int
+) -> None:
     whole = b"".join(pieces)
     known = before[:head]
     assume(not whole.startswith(known) and not known.startswith(whole))
@@ -68,7 +75,9 @@ class Cluster:
         return [answer[at : at + 7] for at in range(0, len(answer), 7)]
 
 
-def read(tmp_path: Path, cluster: Cluster, *, secrets: list[bytes], cap: int = 1 << 20) -> tuple[Logs, bytes]:
+def read(
+    tmp_path: Path, cluster: Cluster, *, secrets: list[bytes], cap: int = 1 << 20
+) -> tuple[Logs, bytes]:
     """A log that was followed over all those connections."""
     logs = Logs(cluster, tmp_path / "live", Store(str(tmp_path / "kept")), cap)  # type: ignore[arg-type] # all it asks
     source = Source("ns", "pod", "run", "1-uid", lambda: not cluster.answers)
@@ -124,7 +133,9 @@ def test_a_kept_log_is_whole_for_who_was_reading_it(tmp_path: Path) -> None:
     assert (tmp_path / "live" / "key").exists()
 
 
-def test_a_store_that_is_away_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Away(Exception):  # noqa: N818 - as botocore and others have them, which are no OSError
         pass
 
@@ -143,17 +154,21 @@ def test_a_store_that_is_away_loses_nothing(tmp_path: Path, monkeypatch: pytest.
     assert b"".join(logs.read("key", 1, None)) == b"said\n"
 
 
-def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = iter([True, False, True, False])  # of the pieces: the second is lost at first, the fourth a little later
+def test_a_disk_that_is_full_for_a_while_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = iter(
+        [True, False, True, False]
+    )  # of the pieces: the second is lost at first, the fourth a little later
 
-    class Writer(capped.Writer):
+    class Writer(segmented_log.Writer):
         def write(self, data: bytes) -> None:
             if next(room, True):
                 super().write(data)
             else:
                 self.lost += len(data)
 
-    monkeypatch.setattr(capped, "Writer", Writer)
+    monkeypatch.setattr(segmented_log, "Writer", Writer)
     whole = b"".join(b"%04d epoch\n" % number for number in range(8))
     _, text = read(tmp_path, Cluster(*[whole] * 5), secrets=[])
     assert text == whole
@@ -162,14 +177,18 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path, monkeypat
 def test_a_disk_that_has_no_room_for_a_folder_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "key").touch()  # in the way, as a quota of files would be
-    logs = Logs(Cluster(b"said\n", b"said\n"), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
+    logs = Logs(
+        Cluster(b"said\n", b"said\n"), tmp_path / "live", Store(str(tmp_path / "kept")), 100
+    )  # type: ignore[arg-type] # as above
     logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
     (tmp_path / "live" / "key").unlink()
     assert logs.wait("key", 30)
     assert b"".join(logs.read("key", 1, lambda: False)) == b"said\n"
 
 
-@pytest.mark.parametrize("ended", [True, False])  # False: a node that is gone, whose pods go with it, at some time
+@pytest.mark.parametrize(
+    "ended", [True, False]
+)  # False: a node that is gone, whose pods go with it, at some time
 def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ended: bool
 ) -> None:
@@ -179,9 +198,11 @@ def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(
         def log(self, *_: str, follow: bool) -> bytes:
             raise TryAgainError("the API server answered 500: remote error: tls: internal error")
 
-    monkeypatch.setattr("fyre.engines.kubernetes.logs._PATIENCE", 0.1)
+    monkeypatch.setattr("fyre.engines.kubernetes.log_collector._PATIENCE", 0.1)
     logs = Logs(Refusing(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
-    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: ended, over=lambda: not ended), list)
+    logs.follow(
+        "key", Source("ns", "pod", "run", "1-uid", lambda: ended, over=lambda: not ended), list
+    )
     assert logs.wait("key", 30)
     assert b"".join(logs.read("key", 1, lambda: False)) == LOST
 
@@ -213,9 +234,13 @@ def test_what_was_still_to_be_read_when_its_pod_went_is_said_to_be_lost(
 
 
 def test_tries_are_told_apart(tmp_path: Path) -> None:
-    for name, text in (("1-a.checkout", b"cloning\n"), ("2-b.run", b"first\n"), ("3-c.run", b"second\n")):
+    for name, text in (
+        ("1-a.checkout", b"cloning\n"),
+        ("2-b.run", b"first\n"),
+        ("3-c.run", b"second\n"),
+    ):
         (tmp_path / "live" / "key" / name).mkdir(parents=True)
-        writer = capped.Writer(str(tmp_path / "live" / "key" / name / "log"), 100)
+        writer = segmented_log.Writer(str(tmp_path / "live" / "key" / name / "log"), 100)
         writer.write(text)
         writer.close()
     logs = Logs(Cluster(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
@@ -246,7 +271,12 @@ def test_what_was_missed_is_what_follows(whole: bytes, known: int, rotated: int)
     kept = whole[:known]
     assert missed(whole, kept[:5], known, kept[-8:]) == whole[known:]
     now = whole[rotated:]
-    if rotated <= known and kept[-8:] and now.count(kept[-8:]) == 1 and not now.startswith(kept[:5]):
+    if (
+        rotated <= known
+        and kept[-8:]
+        and now.count(kept[-8:]) == 1
+        and not now.startswith(kept[:5])
+    ):
         assert kept + missed(now, kept[:5], known, kept[-8:]) == whole
 
 
@@ -280,10 +310,10 @@ def test_a_log_rotated_at_its_end_is_read_to_its_end_once(tmp_path: Path) -> Non
 
 def test_the_last_bytes_of_a_capped_log(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
-    writer = capped.Writer(path, 40)
-    assert capped.tail(path, 8) == b""
+    writer = segmented_log.Writer(path, 40)
+    assert segmented_log.tail(path, 8) == b""
     for number in range(7):
         writer.write(b"%05d" % number)
         whole = b"".join(b"%05d" % n for n in range(number + 1))
-        assert capped.tail(path, 8) == whole[-8:]
+        assert segmented_log.tail(path, 8) == whole[-8:]
     writer.close()

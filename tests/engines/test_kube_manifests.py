@@ -16,13 +16,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fyre import run as runs
-from fyre.engines.kubernetes import manifests, names
-from fyre.engines.kubernetes.manifests import Place
+from fyre.engines.kubernetes import job_labels, job_manifest
+from fyre.engines.kubernetes.job_manifest import Place
 from fyre.errors import UserError
-from fyre.profiles import Checkout, Profile
-from fyre.run import Repository, Run
-from fyre.spec import Spec
+from fyre.message.spec import Spec
+from fyre.runs import run as runs
+from fyre.runs.profiles import Checkout, Profile
+from fyre.runs.run import Repository, Run
 
 GOLDEN = Path(__file__).parent / "golden"
 SCRIPTS = ("checkout.sh", "command.sh")
@@ -51,7 +51,12 @@ FULL = replace(
 )
 PLACE = Place("fyre", "lab", "alpine/git:2.49.1")
 RELAY = Place(
-    "fyre-two", "lab-gpu", "alpine/git:2.49.1", "http://fyre.fyre.svc:8080/git/4711", "a-$key", "https://forge.example"
+    "fyre-two",
+    "lab-gpu",
+    "alpine/git:2.49.1",
+    "http://fyre.fyre.svc:8080/git/4711",
+    "a-$key",
+    "https://forge.example",
 )
 GPU = Profile(
     name="gpu",
@@ -64,7 +69,9 @@ GPU = Profile(
     affinity={
         "nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]
+                "nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+                ]
             }
         }
     },
@@ -97,25 +104,27 @@ def told(thing: Any) -> Any:
     """A Job for a golden file: what is a script of ours is but named."""
     text = json.dumps(thing, indent=2, ensure_ascii=False) + "\n"
     for name in SCRIPTS:
-        script = json.dumps(manifests.escaped(manifests.script(name)), ensure_ascii=False)
+        script = json.dumps(job_manifest.escaped(job_manifest.script(name)), ensure_ascii=False)
         assert text.count(script) == 1
         text = text.replace(script, f'"<{name}>"')
     return text
 
 
-def golden(name: str) -> manifests.Object:
+def golden(name: str) -> job_manifest.Object:
     """The Job of a golden file, with the scripts of today."""
     text = (GOLDEN / f"{name}.json").read_text()
     for script in SCRIPTS:
-        text = text.replace(f'"<{script}>"', json.dumps(manifests.escaped(manifests.script(script))))
-    job: manifests.Object = json.loads(text)
+        text = text.replace(
+            f'"<{script}>"', json.dumps(job_manifest.escaped(job_manifest.script(script)))
+        )
+    job: job_manifest.Object = json.loads(text)
     return job
 
 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_jobs_are_as_in_the_golden_files(name: str) -> None:
-    assert told(manifests.job(*GOLDENS[name])) == (GOLDEN / f"{name}.json").read_text()
-    assert golden(name) == manifests.job(*GOLDENS[name])
+    assert told(job_manifest.job(*GOLDENS[name])) == (GOLDEN / f"{name}.json").read_text()
+    assert golden(name) == job_manifest.job(*GOLDENS[name])
 
 
 def expand(text: str, variables: dict[str, str]) -> str:
@@ -137,7 +146,7 @@ def expand(text: str, variables: dict[str, str]) -> str:
     return out.decode()
 
 
-def given_to(container: manifests.Object) -> tuple[list[str], dict[str, str]]:
+def given_to(container: job_manifest.Object) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment of a container, as the kubelet makes them."""
     env: dict[str, str] = {}
     for pair in container["env"]:
@@ -145,12 +154,12 @@ def given_to(container: manifests.Object) -> tuple[list[str], dict[str, str]]:
     return [expand(word, env) for word in container["command"]], env
 
 
-def command_of(job: manifests.Object) -> manifests.Object:
+def command_of(job: job_manifest.Object) -> job_manifest.Object:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     return dict(container)
 
 
-def checkout_of(job: manifests.Object) -> manifests.Object:
+def checkout_of(job: job_manifest.Object) -> job_manifest.Object:
     (container,) = job["spec"]["template"]["spec"]["initContainers"]
     return dict(container)
 
@@ -168,30 +177,44 @@ def test_the_expander_is_kubernetes_own() -> None:
 
 
 SHELLY = st.lists(
-    st.sampled_from(["$", "$$", "(", ")", "{", "SEED", "FYRE_SHA", "é", "\n", "\\", "'", "$(FYRE_KEY)"]), max_size=12
+    st.sampled_from(
+        ["$", "$$", "(", ")", "{", "SEED", "FYRE_SHA", "é", "\n", "\\", "'", "$(FYRE_KEY)"]
+    ),
+    max_size=12,
 )
-WORDS = st.one_of(SHELLY.map("".join), st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+WORDS = st.one_of(
+    SHELLY.map("".join), st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+)
 ENV_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
 
 
-@given(command=WORDS, setup=st.lists(WORDS, max_size=3), env=st.dictionaries(ENV_NAMES, WORDS, max_size=4), key=WORDS)
+@given(
+    command=WORDS,
+    setup=st.lists(WORDS, max_size=3),
+    env=st.dictionaries(ENV_NAMES, WORDS, max_size=4),
+    key=WORDS,
+)
 @example("$(HOME)", ["$$(SEED)", "$(A)"], {"SEED": "1", "A": "$(SEED)$"}, "$(FYRE_SHA)")
-def test_a_container_is_given_what_was_written(command: str, setup: list[str], env: dict[str, str], key: str) -> None:
-    run = replace(RUN, spec=Spec(command, env=tuple(env.items()), setup=tuple(setup), workdir="a$(HOME)"))
-    job = manifests.job(run, Profile(image="i"), replace(PLACE, relay_key=key))
+def test_a_container_is_given_what_was_written(
+    command: str, setup: list[str], env: dict[str, str], key: str
+) -> None:
+    run = replace(
+        RUN, spec=Spec(command, env=tuple(env.items()), setup=tuple(setup), workdir="a$(HOME)")
+    )
+    job = job_manifest.job(run, Profile(image="i"), replace(PLACE, relay_key=key))
     words, variables = given_to(command_of(job))
-    assert words == ["sh", "-c", manifests.script("command.sh"), "fyre", command, *setup]
+    assert words == ["sh", "-c", job_manifest.script("command.sh"), "fyre", command, *setup]
     assert {name: variables[name] for name in env} == env
     assert variables["FYRE_WORKDIR"] == "a$(HOME)"
     words, variables = given_to(checkout_of(job))
-    assert words == ["sh", "-c", manifests.script("checkout.sh"), "checkout"]
+    assert words == ["sh", "-c", job_manifest.script("checkout.sh"), "checkout"]
     assert variables["FYRE_KEY"] == key
-    noted = json.loads(job["metadata"]["annotations"][names.RUN])
+    noted = json.loads(job["metadata"]["annotations"][job_labels.RUN])
     assert runs.from_json(noted) == run
 
 
 def test_the_command_has_no_key_to_the_code() -> None:
-    job = manifests.job(FULL, GPU, RELAY)
+    job = job_manifest.job(FULL, GPU, RELAY)
     assert "a-$$key" in json.dumps(checkout_of(job))
     del job["spec"]["template"]["spec"]["initContainers"]
     assert "$key" not in json.dumps(job)
@@ -199,24 +222,30 @@ def test_the_command_has_no_key_to_the_code() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [Spec("x" * manifests.ANNOTATIONS_MAX), Spec("\x01" * 60_000), Spec("c", env=(("BIG", "é" * 130_000),))],
+    [
+        Spec("x" * job_manifest.ANNOTATIONS_MAX),
+        Spec("\x01" * 60_000),
+        Spec("c", env=(("BIG", "é" * 130_000),)),
+    ],
     ids=["command", "escapes", "environment"],
 )
 def test_what_a_job_cannot_hold_is_refused(spec: Spec) -> None:
     with pytest.raises(UserError, match=r"take \d\d\d,\d\d\d bytes") as refused:
-        manifests.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
+        job_manifest.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("spec", [Spec("echo \udcff"), Spec("c", env=(("A", "\udcff"),)), Spec("c", setup=("\ud800",))])
+@pytest.mark.parametrize(
+    "spec", [Spec("echo \udcff"), Spec("c", env=(("A", "\udcff"),)), Spec("c", setup=("\ud800",))]
+)
 def test_bytes_that_are_no_text_are_refused(spec: Spec) -> None:
     with pytest.raises(UserError, match="no UTF-8"):
-        manifests.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
+        job_manifest.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
 
 
 def test_no_image_is_refused() -> None:
     with pytest.raises(UserError, match="no image") as refused:
-        manifests.job(RUN, Profile(), PLACE)
+        job_manifest.job(RUN, Profile(), PLACE)
     assert refused.value.hint.startswith("Fyre-Image:")
 
 
@@ -229,7 +258,7 @@ def test_no_image_is_refused() -> None:
     ],
 )  # fmt: skip
 def test_an_image_that_moves_is_pulled_anew(image: str, policy: str) -> None:
-    job = manifests.job(replace(RUN, spec=Spec("c", image=image)), Profile(image="other"), PLACE)
+    job = job_manifest.job(replace(RUN, spec=Spec("c", image=image)), Profile(image="other"), PLACE)
     assert (command_of(job)["image"], command_of(job)["imagePullPolicy"]) == (image, policy)
 
 
@@ -242,48 +271,66 @@ def test_an_image_that_moves_is_pulled_anew(image: str, policy: str) -> None:
     ],
 )
 def test_the_checkouts_image(profile: Profile, place: Place, image: str) -> None:
-    assert checkout_of(manifests.job(RUN, profile, place))["image"] == image
+    assert checkout_of(job_manifest.job(RUN, profile, place))["image"] == image
 
 
 def test_what_a_run_asks_for_wins_over_the_profile() -> None:
-    profile = Profile(image="i", resources=(("cpu", "1"), ("memory", "1Gi")), env=(("A", "profile"), ("B", "profile")))
-    spec = Spec("c", resources=(("cpu", "2"),), env=(("A", "run"), ("FYRE_TOP", "mine"), ("HOME", "/root")))
-    container = command_of(manifests.job(replace(RUN, spec=spec), profile, PLACE))
-    assert container["resources"] == {key: {"cpu": "2", "memory": "1Gi"} for key in ("requests", "limits")}
+    profile = Profile(
+        image="i",
+        resources=(("cpu", "1"), ("memory", "1Gi")),
+        env=(("A", "profile"), ("B", "profile")),
+    )
+    spec = Spec(
+        "c", resources=(("cpu", "2"),), env=(("A", "run"), ("FYRE_TOP", "mine"), ("HOME", "/root"))
+    )
+    container = command_of(job_manifest.job(replace(RUN, spec=spec), profile, PLACE))
+    assert container["resources"] == {
+        key: {"cpu": "2", "memory": "1Gi"} for key in ("requests", "limits")
+    }
     _, env = given_to(container)
-    assert [env[name] for name in ("A", "B", "HOME", "FYRE_TOP")] == ["run", "profile", "/root", names.TOP]
+    assert [env[name] for name in ("A", "B", "HOME", "FYRE_TOP")] == [
+        "run",
+        "profile",
+        "/root",
+        job_labels.TOP,
+    ]
     assert len(env) == len(container["env"]), "a variable is there twice"
 
 
 def test_who_asks_for_nothing_is_given_nothing() -> None:
-    container = command_of(manifests.job(RUN, Profile(image="i"), PLACE))
+    container = command_of(job_manifest.job(RUN, Profile(image="i"), PLACE))
     assert not {"resources", "envFrom"} & container.keys()
-    pod = manifests.job(RUN, Profile(image="i"), PLACE)["spec"]["template"]["spec"]
-    assert not {"activeDeadlineSeconds", "nodeSelector", "affinity", "imagePullSecrets"} & pod.keys()
+    pod = job_manifest.job(RUN, Profile(image="i"), PLACE)["spec"]["template"]["spec"]
+    assert (
+        not {"activeDeadlineSeconds", "nodeSelector", "affinity", "imagePullSecrets"} & pod.keys()
+    )
     assert pod["automountServiceAccountToken"] is False
 
 
 @pytest.mark.parametrize(
     ("spec", "seconds"),
     [
-        (Spec("c", timeout=60), 60 + manifests.START),
-        (Spec("c", timeout=60, setup=("a", "b")), 180 + manifests.START),  # each of them has the same timeout
+        (Spec("c", timeout=60), 60 + job_manifest.START),
+        (
+            Spec("c", timeout=60, setup=("a", "b")),
+            180 + job_manifest.START,
+        ),  # each of them has the same timeout
         (Spec("c", timeout=365 * 86400, setup=("s",) * 99), 2**31 - 1),
     ],
 )
 def test_the_pods_own_deadline_is_past_all_timeouts(spec: Spec, seconds: int) -> None:
-    assert manifests.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)["spec"]["template"]["spec"][
+    assert job_manifest.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)["spec"]["template"]["spec"][
         "activeDeadlineSeconds"
     ] == seconds  # fmt: skip
 
 
 def test_scripts_go_without_their_comments() -> None:
     for name in SCRIPTS:
-        lines = manifests.script(name).splitlines()
+        lines = job_manifest.script(name).splitlines()
         assert lines
         assert not [line for line in lines if not line.strip() or line.lstrip().startswith("#")]
 
 
 if __name__ == "__main__":
     for name, parts in GOLDENS.items():
-        (GOLDEN / f"{name}.json").write_text(told(manifests.job(*parts)))
+        (GOLDEN / f"{name}.json").write_text(told(job_manifest.job(*parts)))

@@ -10,16 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fyre.engines.kubernetes import names, observe, pods
-from fyre.run import Record
-from fyre.state import State
+from fyre.engines.kubernetes import job_labels, pod_facts, run_status
+from fyre.runs.run import Record
+from fyre.runs.state import State
 from tests.engines.test_kube_manifests import RUN
 
 Object = dict[str, Any]
 
 BEGIN = 1767323045.0
 BEFORE = Record(RUN)
-DISRUPTED = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "2026-01-02T03:05:10Z", "message": "m"}
+DISRUPTED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "lastTransitionTime": "2026-01-02T03:05:10Z",
+    "message": "m",
+}
 SCHEDULED = {"type": "PodScheduled", "status": "True"}
 
 
@@ -27,8 +32,10 @@ def at(second: int) -> str:
     return f"2026-01-02T03:05:{second:02}Z"
 
 
-def job(*conditions: Object, spec: Object | None = None, labels: Object | None = None, **notes: str) -> Object:
-    annotations = {names.PREFIX + name.replace("_", "-"): text for name, text in notes.items()}
+def job(
+    *conditions: Object, spec: Object | None = None, labels: Object | None = None, **notes: str
+) -> Object:
+    annotations = {job_labels.PREFIX + name.replace("_", "-"): text for name, text in notes.items()}
     return {
         "metadata": {"annotations": annotations, "labels": labels or {}},
         "spec": spec or {},
@@ -37,10 +44,16 @@ def job(*conditions: Object, spec: Object | None = None, labels: Object | None =
 
 
 def failed(reason: str = "BackoffLimitExceeded", message: str = "Job has failed") -> Object:
-    return {"type": "Failed", "status": "True", "reason": reason, "message": message, "lastTransitionTime": at(40)}
+    return {
+        "type": "Failed",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": at(40),
+    }
 
 
-def ended(code: int, container: str = names.COMMAND, **more: object) -> Object:
+def ended(code: int, container: str = job_labels.COMMAND, **more: object) -> Object:
     state = {
         "exitCode": code,
         "reason": "Completed" if code == 0 else "Error",
@@ -55,12 +68,12 @@ def ended(code: int, container: str = names.COMMAND, **more: object) -> Object:
     }
 
 
-def waiting(reason: str, message: str = "", container: str = names.COMMAND) -> Object:
+def waiting(reason: str, message: str = "", container: str = job_labels.COMMAND) -> Object:
     state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
     return {"name": container, "image": "python:3.12", "state": state}
 
 
-def running(container: str = names.COMMAND) -> Object:
+def running(container: str = job_labels.COMMAND) -> Object:
     state = {"running": {"startedAt": at(5)}}
     return {"name": container, "image": "python:3.12", "imageID": "sha256:1", "state": state}
 
@@ -73,19 +86,23 @@ def pod(*statuses: Object, number: int = 1, phase: str = "Running", conditions: 
     split = {True: "initContainerStatuses", False: "containerStatuses"}
     told: Object = {"phase": phase, "conditions": list(conditions), **status}
     for one in statuses:
-        told.setdefault(split[one["name"] == names.CHECKOUT], []).append(one)
+        told.setdefault(split[one["name"] == job_labels.CHECKOUT], []).append(one)
     return {"metadata": meta, "spec": {}, "status": told}
 
 
-def know(thing: Object, *found: Object, before: Record = BEFORE, hint: str = "") -> tuple[State, str]:
-    record = observe.record(before, thing, found, hint)
+def know(
+    thing: Object, *found: Object, before: Record = BEFORE, hint: str = ""
+) -> tuple[State, str]:
+    record = run_status.record(before, thing, found, hint)
     return record.state, record.reason
 
 
 RETRIED = Record(replace(RUN, spec=replace(RUN.spec, retries=1)))
 LIMITED = Record(replace(RUN, spec=replace(RUN.spec, resources=(("memory", "1Gi"),), timeout=20)))
-SET_UP = Record(replace(RUN, spec=replace(RUN.spec, setup=("true", "make\n all"), retries=1, workdir="there")))
-CLEAN = ended(0, names.CHECKOUT)
+SET_UP = Record(
+    replace(RUN, spec=replace(RUN.spec, setup=("true", "make\n all"), retries=1, workdir="there"))
+)
+CLEAN = ended(0, job_labels.CHECKOUT)
 CREATING = waiting("PodInitializing")
 EVICTED = {"reason": "Evicted", "message": "The node was low on\nresource: memory."}
 
@@ -103,7 +120,7 @@ PENDING = [
      "image python:3.12 can't be had: InvalidImageName"),
     ("config", job(), [pod(CLEAN, waiting("CreateContainerConfigError", 'secret "wandb" not found'))], State.STARTING,
      'secret "wandb" not found'),
-    ("checkout", job(), [pod(running(names.CHECKOUT), CREATING)], State.STARTING, "checking out"),
+    ("checkout", job(), [pod(running(job_labels.CHECKOUT), CREATING)], State.STARTING, "checking out"),
     ("pulling", job(), [pod(CLEAN, CREATING)], State.STARTING, ""),
     ("running", job(), [pod(CLEAN, running())], State.RUNNING, ""),
 ]  # fmt: skip
@@ -148,9 +165,9 @@ ENDINGS = [
     ("own-113", BEFORE, job(), [pod(ended(113))], State.FAILED, ""),
     ("no-start", BEFORE, job(), [pod(ended(128, reason="StartError", message='exec: "sh": not found'))], State.ERROR,
      'the container can\'t be started: exec: "sh": not found'),
-    ("checkout", RETRIED, job(), [pod(ended(90, names.CHECKOUT, message="no such commit"), CREATING, phase="Failed")],
+    ("checkout", RETRIED, job(), [pod(ended(90, job_labels.CHECKOUT, message="no such commit"), CREATING, phase="Failed")],
      State.ERROR, "checkout failed: no such commit"),
-    ("checkout-code", BEFORE, job(failed()), [pod(ended(1, names.CHECKOUT), CREATING, phase="Failed")], State.ERROR,
+    ("checkout-code", BEFORE, job(failed()), [pod(ended(1, job_labels.CHECKOUT), CREATING, phase="Failed")], State.ERROR,
      "checkout failed: exit 1"),
     ("evicted", BEFORE, job(), [pod(ended(137), phase="Failed", **EVICTED)], State.ERROR,
      "evicted: The node was low on resource: memory."),
@@ -176,24 +193,31 @@ ENDINGS = [
 def test_why_it_is_pending(case: tuple[str, Object, list[Object], State, str]) -> None:
     _, thing, found, state, reason = case
     assert know(thing, *found) == (state, reason)
-    assert observe.record(BEFORE, thing, found).ended_at is None
+    assert run_status.record(BEFORE, thing, found).ended_at is None
 
 
 @pytest.mark.parametrize("case", ENDINGS, ids=[case[0] for case in ENDINGS])
 def test_how_it_ended(case: tuple[str, Record, Object, list[Object], State, str]) -> None:
     _, before, thing, found, state, reason = case
     assert know(thing, *found, before=before) == (state, reason)
-    record = observe.record(before, thing, found)
+    record = run_status.record(before, thing, found)
     assert record.ended_at is not None
-    assert observe.record(record, job(**noted(thing)), []).state is state, "it is forgotten when its pods are gone"
+    assert run_status.record(record, job(**noted(thing)), []).state is state, (
+        "it is forgotten when its pods are gone"
+    )
 
 
 def noted(thing: Object) -> dict[str, str]:
-    return {name.removeprefix(names.PREFIX).replace("-", "_"): text for name, text in pods.notes(thing).items()}
+    return {
+        name.removeprefix(job_labels.PREFIX).replace("-", "_"): text
+        for name, text in pod_facts.notes(thing).items()
+    }
 
 
 def test_the_facts_of_an_end() -> None:
-    record = observe.record(RETRIED, job(), [pod(ended(1)), pod(ended(4, imageID="x"), number=2)])
+    record = run_status.record(
+        RETRIED, job(), [pod(ended(1)), pod(ended(4, imageID="x"), number=2)]
+    )
     assert (record.tries, record.exit_code, record.image_id) == (2, 4, "sha256:1")
     assert (record.started_at, record.ended_at) == (BEGIN + 60, BEGIN + 85)
 
@@ -205,25 +229,31 @@ def test_a_failure_that_may_be_retried_is_no_end() -> None:
 
 
 def test_a_disruption_that_kubernetes_ignores_is_no_end() -> None:
-    assert know(job(), pod(CLEAN, CREATING, phase="Failed", conditions=(DISRUPTED,)))[0] is State.QUEUED
+    assert (
+        know(job(), pod(CLEAN, CREATING, phase="Failed", conditions=(DISRUPTED,)))[0]
+        is State.QUEUED
+    )
 
 
 def test_events_tell_of_what_has_no_pod() -> None:
     assert know(job(), hint="exceeded quota: few") == (State.QUEUED, "exceeded quota: few")
     stuck = pod(waiting("ContainerCreating"), phase="Pending")
-    assert observe.is_waiting_for_a_container([stuck])
-    assert know(job(), stuck, hint="FailedMount: no volume") == (State.STARTING, "FailedMount: no volume")
-    assert not observe.is_waiting_for_a_container([pod(running())])
+    assert run_status.is_waiting_for_a_container([stuck])
+    assert know(job(), stuck, hint="FailedMount: no volume") == (
+        State.STARTING,
+        "FailedMount: no volume",
+    )
+    assert not run_status.is_waiting_for_a_container([pod(running())])
 
 
 def test_a_pod_that_was_deleted_still_counts() -> None:
-    assert know(job(), pod(ended(0)) | {pods.GONE: True}) == (State.SUCCEEDED, "")
+    assert know(job(), pod(ended(0)) | {pod_facts.GONE: True}) == (State.SUCCEEDED, "")
 
 
 def test_the_outcome_on_the_job_is_the_record() -> None:
-    record = replace(observe.record(BEFORE, job(), [pod(ended(3))]), reason="é $")
-    thing = job(outcome=observe.outcome(record), reported="r", carried='["abc"]')
-    again = observe.record(BEFORE, thing, [pod(running())])
+    record = replace(run_status.record(BEFORE, job(), [pod(ended(3))]), reason="é $")
+    thing = job(outcome=run_status.outcome(record), reported="r", carried='["abc"]')
+    again = run_status.record(BEFORE, thing, [pod(running())])
     assert again == replace(record, reported="r", carried=("abc",))
 
 
@@ -233,12 +263,20 @@ TEXTS = st.sampled_from(["", "a: b\nc", "timed out after 1m", "setup failed: x",
 
 def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Object]:
     """An object in which any field may be missing; None is not written down either."""
-    return st.fixed_dictionaries({}, optional=fields).map(lambda o: {k: v for k, v in o.items() if v is not None})
+    return st.fixed_dictionaries({}, optional=fields).map(
+        lambda o: {k: v for k, v in o.items() if v is not None}
+    )
 
 
-REASONS = st.sampled_from(["", "Error", "OOMKilled", "StartError", "ContainerStatusUnknown", "Completed"])
+REASONS = st.sampled_from(
+    ["", "Error", "OOMKilled", "StartError", "ContainerStatusUnknown", "Completed"]
+)
 WAITS = st.sampled_from(
-    [*sorted(observe.IMAGE_TROUBLE | observe.CONFIG_TROUBLE), "PodInitializing", "ContainerCreating"]
+    [
+        *sorted(run_status.IMAGE_TROUBLE | run_status.CONFIG_TROUBLE),
+        "PodInitializing",
+        "ContainerCreating",
+    ]
 )
 DEAD = st.builds(
     lambda code, more: {"exitCode": code, **more},
@@ -261,9 +299,13 @@ def statuses(container: str) -> st.SearchStrategy[list[Object] | None]:
 def conditions(*kinds: str) -> st.SearchStrategy[list[Object] | None]:
     yes = st.sampled_from(["True", "False", "Unknown"])
     more = some(
-        reason=st.sampled_from(["", "DeadlineExceeded", "Unschedulable"]), message=TEXTS, lastTransitionTime=TIMES
+        reason=st.sampled_from(["", "DeadlineExceeded", "Unschedulable"]),
+        message=TEXTS,
+        lastTransitionTime=TIMES,
     )
-    one = st.builds(lambda kind, s, m: {"type": kind, "status": s, **m}, st.sampled_from(kinds), yes, more)
+    one = st.builds(
+        lambda kind, s, m: {"type": kind, "status": s, **m}, st.sampled_from(kinds), yes, more
+    )
     return st.one_of(st.none(), st.lists(one, max_size=2))
 
 
@@ -271,13 +313,13 @@ PODS = st.builds(
     lambda number, gone, status, marked: {
         "metadata": {"name": f"p{number}", "uid": f"u{number}", "creationTimestamp": at(number),
                      **({"deletionTimestamp": gone} if gone else {})},
-        "spec": {}, "status": status, **({pods.GONE: True} if marked else {}),
+        "spec": {}, "status": status, **({pod_facts.GONE: True} if marked else {}),
     },
     st.integers(0, 9), TIMES,
     some(phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]), message=TEXTS,
          reason=st.sampled_from(["Evicted", "DeadlineExceeded"]),
          conditions=conditions("PodScheduled", DISRUPTED["type"]),
-         initContainerStatuses=statuses(names.CHECKOUT), containerStatuses=statuses(names.COMMAND)),
+         initContainerStatuses=statuses(job_labels.CHECKOUT), containerStatuses=statuses(job_labels.COMMAND)),
     st.booleans(),
 )  # fmt: skip
 JOBS = st.builds(
@@ -286,9 +328,12 @@ JOBS = st.builds(
         "spec": spec,
         **({"status": status} if status else {}),
     },
-    some(completionTime=TIMES, conditions=conditions("Complete", "Failed", "FailureTarget", "Suspended")),
+    some(
+        completionTime=TIMES,
+        conditions=conditions("Complete", "Failed", "FailureTarget", "Suspended"),
+    ),
     some(suspend=st.booleans()),
-    some(**{names.CANCELLED_BY: st.just("ada"), names.GIVEN_UP: st.just("no image")}),
+    some(**{job_labels.CANCELLED_BY: st.just("ada"), job_labels.GIVEN_UP: st.just("no image")}),
 )
 FOUND = st.lists(PODS, max_size=3)
 
@@ -299,28 +344,28 @@ def test_any_status_can_be_read_and_what_has_ended_stays_ended(
     first: tuple[Object, list[Object]], second: tuple[Object, list[Object]], retries: int
 ) -> None:
     before = Record(replace(RUN, spec=replace(RUN.spec, retries=retries)))
-    one = observe.record(before, *first)
-    observe.trouble(first[1])
-    two = observe.record(one, *second)
+    one = run_status.record(before, *first)
+    run_status.trouble(first[1])
+    two = run_status.record(one, *second)
     assert "\n" not in one.reason
     assert (one.ended_at is not None) == one.state.final
     assert (one.exit_code is not None) <= one.state.final
     assert two.tries >= one.tries
     if one.state.final:
         assert replace(two, cancelled_by="") == replace(one, cancelled_by="")
-        told = json.loads(observe.outcome(one))
+        told = json.loads(run_status.outcome(one))
         assert told["state"] == one.state
-    assert observe.record(one, *first) == one, "the same again is no news"
+    assert run_status.record(one, *first) == one, "the same again is no news"
 
 
 @pytest.mark.parametrize("text", ["", "nothing", "[]", '{"state": "garbage"}', '{"exit_code": 0}'])
 def test_an_outcome_that_is_none_of_ours_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whichever of json's and ours
-        observe.read_outcome(text)
+        run_status.read_outcome(text)
 
 
 def test_an_outcome_of_a_later_version_is_read() -> None:
-    assert observe.read_outcome('{"state": "failed", "exit_code": 3, "colour": "red"}') == {
+    assert run_status.read_outcome('{"state": "failed", "exit_code": 3, "colour": "red"}') == {
         "state": State.FAILED,
         "exit_code": 3,
     }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fyre.engines.kubernetes import rbac
-from fyre.policy import Policy
-from fyre.profiles import Profile
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
 
 SUBJECT = rbac.account("fyre", "fyre")
 
@@ -26,11 +26,17 @@ def test_what_is_needed_and_no_more() -> None:
 
 
 def test_pods_are_entered_from_outside_alone() -> None:
-    assert rights(exec_mode=True) == PLAIN | {("", "pods/exec", "create", ""), ("", "pods/exec", "get", "")}
+    assert rights(exec_mode=True) == PLAIN | {
+        ("", "pods/exec", "create", ""),
+        ("", "pods/exec", "get", ""),
+    }
 
 
 def test_secrets_are_read_by_name_alone() -> None:
-    assert rights(secrets={"b", "a"}) == PLAIN | {("", "secrets", "get", "a"), ("", "secrets", "get", "b")}
+    assert rights(secrets={"b", "a"}) == PLAIN | {
+        ("", "secrets", "get", "a"),
+        ("", "secrets", "get", "b"),
+    }
     assert not [right for right in rights() if right[1] == "secrets"]
 
 

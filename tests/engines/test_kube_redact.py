@@ -9,7 +9,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.engines.kubernetes.redact import SHORTEST, Redactor
+from fyre.engines.kubernetes.log_redaction import SHORTEST, Redactor
 
 FEW = st.binary(max_size=40).map(lambda raw: bytes(b"ab*\n"[byte % 4] for byte in raw))
 """Texts of few letters: values begin in each other, and texts hold what looks like one."""
@@ -27,9 +27,17 @@ def redacted(values: list[bytes], parts: list[bytes]) -> bytes:
     return b"".join([*map(redactor.feed, parts), redactor.rest()])
 
 
-@given(value=st.binary(min_size=9, max_size=30), around=st.lists(st.binary(max_size=20), max_size=4), cuts=CUTS)
-def test_one_value_is_replaced_as_in_the_whole_text(value: bytes, around: list[bytes], cuts: list[int]) -> None:
-    value = b"x" + value.replace(b"\n", b" ").replace(b"\r", b" ") + b"y"  # its only line, with nothing to strip
+@given(
+    value=st.binary(min_size=9, max_size=30),
+    around=st.lists(st.binary(max_size=20), max_size=4),
+    cuts=CUTS,
+)
+def test_one_value_is_replaced_as_in_the_whole_text(
+    value: bytes, around: list[bytes], cuts: list[int]
+) -> None:
+    value = (
+        b"x" + value.replace(b"\n", b" ").replace(b"\r", b" ") + b"y"
+    )  # its only line, with nothing to strip
     lines = value.splitlines()
     text = value.join(around)
     if lines == [value] and base64.b64encode(value) not in text:
@@ -44,7 +52,9 @@ def test_cuts_change_nothing(values: list[bytes], text: bytes, cuts: list[int]) 
 
 
 @given(values=st.lists(FEW, max_size=4), text=st.lists(FEW, max_size=8).map(b"".join), cuts=CUTS)
-def test_the_longest_value_that_begins_first_goes_first(values: list[bytes], text: bytes, cuts: list[int]) -> None:
+def test_the_longest_value_that_begins_first_goes_first(
+    values: list[bytes], text: bytes, cuts: list[int]
+) -> None:
     known = {v for value in values for v in (value, value.strip(), *value.splitlines())}
     known = {v for v in known if len(v.strip()) >= SHORTEST}
     expected, at = b"", 0
@@ -70,7 +80,9 @@ def test_a_value_is_found_in_each_of_its_guises() -> None:
 
 
 def test_what_is_short_or_empty_is_no_secret() -> None:
-    assert redacted([b"prod", b"1", b"", b"    \n   "], [b"prod 1      \n   "]) == b"prod 1      \n   "
+    assert (
+        redacted([b"prod", b"1", b"", b"    \n   "], [b"prod 1      \n   "]) == b"prod 1      \n   "
+    )
 
 
 def test_what_can_be_shown_is_shown_at_once() -> None:

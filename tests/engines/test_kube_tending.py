@@ -15,18 +15,24 @@ from typing import Any
 
 import pytest
 
-from fyre import run as runs
-from fyre.engines.kubernetes import names, tending
-from fyre.engines.kubernetes.chores import WorkQueue
-from fyre.engines.kubernetes.known import Known
-from fyre.engines.kubernetes.logs import Logs
-from fyre.engines.kubernetes.tending import OVERDUE, Tender
-from fyre.engines.store import Store
-from fyre.policy import Policy
+from fyre.engines.kubernetes import job_labels, pending_monitor
+from fyre.engines.kubernetes.log_collector import Logs
+from fyre.engines.kubernetes.object_cache import Known
+from fyre.engines.kubernetes.pending_monitor import OVERDUE, Tender
+from fyre.engines.kubernetes.work_queue import WorkQueue
+from fyre.engines.log_store import Store
+from fyre.runs import run as runs
+from fyre.runs.policy import Policy
 from tests.engines.contract import make_run
 from tests.waiting import until
 
-RUN = make_run("a" * 40, "train", key="0123456789abcdef0123456789", timeout=600, setup=("pip install .", "make data"))
+RUN = make_run(
+    "a" * 40,
+    "train",
+    key="0123456789abcdef0123456789",
+    timeout=600,
+    setup=("pip install .", "make data"),
+)
 
 
 @dataclass
@@ -55,37 +61,57 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
     """The run's container began so long ago."""
     run = replace(RUN, spec=replace(RUN.spec, timeout=timeout))
     began = (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    labels = {names.INSTANCE: "fyre", names.KEY: run.key, "batch.kubernetes.io/job-name": f"fyre-{run.key}"}
+    labels = {
+        job_labels.INSTANCE: "fyre",
+        job_labels.KEY: run.key,
+        "batch.kubernetes.io/job-name": f"fyre-{run.key}",
+    }
     about: dict[str, Any] = {"namespace": "lab", "labels": labels, "resourceVersion": "1"}
-    notes = {names.RUN: json.dumps(runs.to_json(run))}
-    engine.known.take_job({"metadata": {**about, "name": f"fyre-{run.key}", "annotations": notes}, "spec": {}})
-    state = {"name": names.COMMAND, "state": {"running": {"startedAt": began}}}
+    notes = {job_labels.RUN: json.dumps(runs.to_json(run))}
+    engine.known.take_job(
+        {"metadata": {**about, "name": f"fyre-{run.key}", "annotations": notes}, "spec": {}}
+    )
+    state = {"name": job_labels.COMMAND, "state": {"running": {"startedAt": began}}}
     pod = {**about, "name": "p", "uid": "u", "creationTimestamp": began}
     engine.known.take_pod(
-        {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}}, gone=False
+        {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}},
+        gone=False,
     )
 
 
 @pytest.mark.parametrize(
     ("seconds", "timeout", "ends"),
     [
-        (600 + OVERDUE + 60, 600, False),  # the setup took its time, and the command is well within its own
+        (
+            600 + OVERDUE + 60,
+            600,
+            False,
+        ),  # the setup took its time, and the command is well within its own
         (3 * 600 + OVERDUE + 60, 600, True),
         (1e6, None, False),
     ],
 )
 @pytest.mark.parametrize("ahead", [0, 86400])  # by so many seconds the node's clock is behind ours
 def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - parameters
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, ahead: float, seconds: float, timeout: int | None, ends: bool
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float,
+    seconds: float,
+    timeout: int | None,
+    ends: bool,
 ) -> None:
     running(engine, ahead, timeout)
     tender = Tender(engine)  # type: ignore[arg-type] # all it asks
     tender.look()
     assert engine.ended == {}
     later = time.monotonic() + seconds
-    monkeypatch.setattr(tending, "time", SimpleNamespace(monotonic=lambda: later, time=time.time))
+    monkeypatch.setattr(
+        pending_monitor, "time", SimpleNamespace(monotonic=lambda: later, time=time.time)
+    )
     tender.look()
-    assert engine.ended == ({RUN.key: {names.GIVEN_UP: "timed out after 10m 00s"}} if ends else {})
+    assert engine.ended == (
+        {RUN.key: {job_labels.GIVEN_UP: "timed out after 10m 00s"}} if ends else {}
+    )
 
 
 def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
@@ -109,11 +135,21 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
     ("event", "hint", "passes"),
     [
         ('Error creating: pods "p" is forbidden: exceeded quota: few', "exceeded quota: few", True),
-        ("is forbidden: exceeded quota: denied-to-others", "exceeded quota: denied-to-others", True),
-        ('pods "p" is forbidden: violates PodSecurity "restricted"', 'violates PodSecurity "restricted"', False),
+        (
+            "is forbidden: exceeded quota: denied-to-others",
+            "exceeded quota: denied-to-others",
+            True,
+        ),
+        (
+            'pods "p" is forbidden: violates PodSecurity "restricted"',
+            'violates PodSecurity "restricted"',
+            False,
+        ),
         ("Internal error occurred", "FailedCreate: Internal error occurred", True),
     ],
 )
-def test_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(event: str, hint: str, passes: bool) -> None:
-    told = tending._told({"reason": "FailedCreate", "message": event})
-    assert (told, tending._passes(told)) == (hint, passes)
+def test_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
+    event: str, hint: str, passes: bool
+) -> None:
+    told = pending_monitor._told({"reason": "FailedCreate", "message": event})
+    assert (told, pending_monitor._passes(told)) == (hint, passes)

@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fyre.policy import Policy
-from fyre.profiles import Profile
-from fyre.state import State
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
+from fyre.runs.state import State
 from tests.cluster import access, images
-from tests.engines.fates import delete_job, end, evict, launched, on_the_node, pods_of, until, until_log
+from tests.engines.fates import (
+    delete_job,
+    end,
+    evict,
+    launched,
+    on_the_node,
+    pods_of,
+    until,
+    until_log,
+)
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine
@@ -60,13 +69,21 @@ def test_out_of_memory(engine: KubernetesEngine, sha: str) -> None:
     assert record.reason == "out of memory (limit 64Mi): exit 137 (SIGKILL)"
 
 
-def test_the_pods_own_deadline(engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str) -> None:
+def test_the_pods_own_deadline(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
     run = launched(engine, sha, "echo before; sleep 100", timeout=100)
     until_log(engine, run, "before")
     [pod] = pods_of(admin, namespace, run)
-    admin.core.patch_namespaced_pod(pod.metadata.name, namespace, {"spec": {"activeDeadlineSeconds": 1}})
+    admin.core.patch_namespaced_pod(
+        pod.metadata.name, namespace, {"spec": {"activeDeadlineSeconds": 1}}
+    )
     record, log = end(engine, run)
-    assert (record.state, record.reason, log) == (State.FAILED, "timed out after 1m 40s", "before\n")
+    assert (record.state, record.reason, log) == (
+        State.FAILED,
+        "timed out after 1m 40s",
+        "before\n",
+    )
 
 
 def test_an_image_without_a_shell(engine: KubernetesEngine, sha: str) -> None:
@@ -77,7 +94,9 @@ def test_an_image_without_a_shell(engine: KubernetesEngine, sha: str) -> None:
 
 
 def test_three_tries_have_their_logs_in_order(engine: KubernetesEngine, sha: str) -> None:
-    record, log = end(engine, launched(engine, sha, "echo $FYRE_RUN; sleep 1; echo end; exit 1", retries=2))
+    record, log = end(
+        engine, launched(engine, sha, "echo $FYRE_RUN; sleep 1; echo end; exit 1", retries=2)
+    )
     assert (record.state, record.exit_code, record.tries) == (State.FAILED, 1, 3)
     assert log == "train\nend\n[fyre: try 2 of 3]\ntrain\nend\n[fyre: try 3 of 3]\ntrain\nend\n"
 
@@ -106,24 +125,37 @@ def test_a_missing_secret(engine: KubernetesEngine, sha: str) -> None:
     run = launched(engine, sha, "true", secrets=("wandb",))
     assert until(engine, run, lambda r: "wandb" in r.reason).state is State.STARTING
     record, _ = end(engine, run)
-    assert (record.state, record.reason, record.tries) == (State.ERROR, 'secret "wandb" not found', 0)
+    assert (record.state, record.reason, record.tries) == (
+        State.ERROR,
+        'secret "wandb" not found',
+        0,
+    )
 
 
 @pytest.mark.parametrize(("kind", "volume"), [
     ("configmap", {"configMap": {"name": "nope"}}),
     ("secret", {"secret": {"secretName": "nope"}}),
 ])  # fmt: skip
-def test_a_missing_volume(on_cluster: MakeOnCluster, sha: str, kind: str, volume: dict[str, object]) -> None:
+def test_a_missing_volume(
+    on_cluster: MakeOnCluster, sha: str, kind: str, volume: dict[str, object]
+) -> None:
     engine = on_cluster(
-        profile=Profile(image=access.IMAGE, volumes=({"name": "data", **volume},), volume_mounts=(MOUNT,))
+        profile=Profile(
+            image=access.IMAGE, volumes=({"name": "data", **volume},), volume_mounts=(MOUNT,)
+        )
     )
     record, _ = end(engine, launched(engine, sha, "true"))
     assert (record.state, record.tries) == (State.ERROR, 0)
-    assert record.reason == f'FailedMount: MountVolume.SetUp failed for volume "data" : {kind} "nope" not found'
+    assert (
+        record.reason
+        == f'FailedMount: MountVolume.SetUp failed for volume "data" : {kind} "nope" not found'
+    )
 
 
 def test_a_missing_claim_is_waited_for(on_cluster: MakeOnCluster, namespace: str, sha: str) -> None:
-    profile = Profile(image=access.IMAGE, volumes=({"name": "d", "persistentVolumeClaim": {"claimName": "nope"}},))
+    profile = Profile(
+        image=access.IMAGE, volumes=({"name": "d", "persistentVolumeClaim": {"claimName": "nope"}},)
+    )
     engine = on_cluster(Policy(namespace=namespace, profiles={"default": profile}, queue_limit=4.0))
     run = launched(engine, sha, "true")
     before = until(engine, run, lambda r: "nope" in r.reason)
@@ -146,7 +178,9 @@ def test_no_node_is_large_enough(on_cluster: MakeOnCluster, namespace: str, sha:
     assert "Insufficient cpu" in record.reason
 
 
-def test_a_device_is_waited_for_and_found(engine: KubernetesEngine, admin: access.Admin, sha: str) -> None:
+def test_a_device_is_waited_for_and_found(
+    engine: KubernetesEngine, admin: access.Admin, sha: str
+) -> None:
     run = launched(engine, sha, "echo on", resources=(("nvidia.com/gpu", "2"),))
     until(engine, run, lambda r: "Insufficient nvidia.com/gpu" in r.reason)
     with on_the_node(admin, "nvidia.com/gpu", 2):
@@ -159,10 +193,14 @@ def test_a_log_whose_secrets_can_not_be_struck_out_is_not_shown(
 ) -> None:
     """The Role names no secret that only a glob of the profile allows."""
     secret = f"unnamed-{os.getpid()}"
-    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": secret}, "stringData": {"KEY": "very-secret"}})
+    admin.core.create_namespaced_secret(
+        namespace, {"metadata": {"name": secret}, "stringData": {"KEY": "very-secret"}}
+    )
     record, log = end(patient, launched(patient, sha, "echo $KEY", secrets=(secret,)))
     assert record.state is State.SUCCEEDED
-    assert log.startswith("[fyre: this log can't be shown: the cluster does not let us get secrets in namespace ")
+    assert log.startswith(
+        "[fyre: this log can't be shown: the cluster does not let us get secrets in namespace "
+    )
 
 
 # Who takes its pod away.
@@ -209,7 +247,9 @@ def test_evicted(engine: KubernetesEngine, admin: access.Admin, namespace: str, 
 def test_evicted_and_ending_politely_is_no_success(
     engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
 ) -> None:
-    run = launched(engine, sha, "trap 'echo saved; exit 0' TERM; echo on; while :; do sleep 0.1; done")
+    run = launched(
+        engine, sha, "trap 'echo saved; exit 0' TERM; echo on; while :; do sleep 0.1; done"
+    )
     until_log(engine, run, "on")
     evict(admin, namespace, pods_of(admin, namespace, run)[0].metadata.name)
     record, log = end(engine, run)
@@ -229,7 +269,9 @@ def test_evicted_with_retries_it_runs_again(
     assert log == "on\n[fyre: try 2 of 2]\non\noff\n"
 
 
-def test_its_pod_is_deleted_by_hand(engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str) -> None:
+def test_its_pod_is_deleted_by_hand(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
     run = launched(engine, sha, "echo on; sleep 100")
     until_log(engine, run, "on")
     admin.core.delete_namespaced_pod(pods_of(admin, namespace, run)[0].metadata.name, namespace)
@@ -250,7 +292,9 @@ def test_its_pod_is_deleted_by_hand_before_it_began(
 
 def test_it_takes_more_disk_than_it_may(engine: KubernetesEngine, sha: str) -> None:
     command = "echo on; head -c 50000000 /dev/zero > /tmp/big; sleep 100"
-    record, log = end(engine, launched(engine, sha, command, resources=(("ephemeral-storage", "10Mi"),)))
+    record, log = end(
+        engine, launched(engine, sha, command, resources=(("ephemeral-storage", "10Mi"),))
+    )
     assert (record.state, log) == (State.ERROR, "on\n")
     assert record.reason.startswith("evicted: Pod ephemeral local storage usage exceeds")
 
@@ -287,7 +331,9 @@ def test_preempted(
 # Its Job.
 
 
-def test_its_job_is_deleted_by_hand(engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str) -> None:
+def test_its_job_is_deleted_by_hand(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
     run = launched(engine, sha, "echo on; sleep 100")
     until_log(engine, run, "on")
     delete_job(admin, namespace, run)

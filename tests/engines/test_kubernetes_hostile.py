@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fyre.engines.kubernetes import names
-from fyre.engines.kubernetes.unread import LOST
-from fyre.policy import Policy
-from fyre.profiles import Profile
-from fyre.state import State
+from fyre.engines.kubernetes import job_labels
+from fyre.engines.kubernetes.log_resume import LOST
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
+from fyre.runs.state import State
 from tests.cluster import access
 from tests.engines.contract import await_end, await_state, make_run
 from tests.waiting import until
@@ -34,7 +34,9 @@ def log_of(engine: KubernetesEngine, key: str) -> bytes:
     return b"".join(engine.log(key))
 
 
-def ended(engine: KubernetesEngine, sha: str, command: str, **spec: object) -> tuple[State, str, bytes]:
+def ended(
+    engine: KubernetesEngine, sha: str, command: str, **spec: object
+) -> tuple[State, str, bytes]:
     run = make_run(sha, command, **spec)
     assert engine.launch(run)
     record = await_end(engine, run.key, 120)
@@ -51,15 +53,23 @@ def test_the_end_of_a_log_that_grew_faster_than_it_was_read(
     assert engine.launch(run)
     assert await_end(engine, run.key, 120).state is State.SUCCEEDED
     log = log_of(engine, run.key)
-    (pod,) = admin.core.list_namespaced_pod(namespace, label_selector=f"{names.KEY}={run.key}").items
-    last = admin.core.read_namespaced_pod_log(pod.metadata.name, namespace, container="run", tail_lines=3)
+    (pod,) = admin.core.list_namespaced_pod(
+        namespace, label_selector=f"{job_labels.KEY}={run.key}"
+    ).items
+    last = admin.core.read_namespaced_pod_log(
+        pod.metadata.name, namespace, container="run", tail_lines=3
+    )
     written = b"".join(b"%d\n" % number for number in range(1, 4_000_001)) + b"THE-END\n"
     assert log.endswith(last.encode()) if last else LOST in log
     assert written.startswith(log) or LOST in log
 
 
-def test_a_timeout_outlives_a_command_that_signals_its_group(engine: KubernetesEngine, sha: str) -> None:
-    state, reason, log = ended(engine, sha, "trap '' TERM; kill 0; trap - TERM; sleep 40; echo outlived", timeout=3)
+def test_a_timeout_outlives_a_command_that_signals_its_group(
+    engine: KubernetesEngine, sha: str
+) -> None:
+    state, reason, log = ended(
+        engine, sha, "trap '' TERM; kill 0; trap - TERM; sleep 40; echo outlived", timeout=3
+    )
     assert (state, reason) == (State.FAILED, "timed out after 3s")
     assert b"outlived" not in log
 
@@ -79,9 +89,12 @@ def test_a_second_try_that_is_stuck_is_given_up(
     on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
 ) -> None:
     name = "second-try"
-    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}})
+    admin.core.create_namespaced_secret(
+        namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}}
+    )
     engine = on_cluster(
-        Policy(namespace=namespace, image_grace=3), Profile(image=access.IMAGE, grace=2, secrets=(name,))
+        Policy(namespace=namespace, image_grace=3),
+        Profile(image=access.IMAGE, grace=2, secrets=(name,)),
     )
     run = make_run(sha, "sleep 3; exit 1", retries=1)
     engine.launch(run)
@@ -95,8 +108,13 @@ def test_a_secret_that_is_gone_takes_the_rest_of_the_log_along(
     on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
 ) -> None:
     name = "gone-meanwhile"
-    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}})
-    policy, profile = Policy(namespace=namespace), Profile(image=access.IMAGE, grace=2, secrets=(name,))
+    admin.core.create_namespaced_secret(
+        namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}}
+    )
+    policy, profile = (
+        Policy(namespace=namespace),
+        Profile(image=access.IMAGE, grace=2, secrets=(name,)),
+    )
     engine = on_cluster(policy, profile)
     run = make_run(sha, 'echo "$TOK"; sleep 8; echo "again $TOK"')
     engine.launch(run)
@@ -129,7 +147,9 @@ def test_secrets_are_struck_out_that_the_policy_no_longer_gives(
 ) -> None:
     """A run goes on while the admin takes a secret from its profile, and the receiver is started anew."""
     name = "taken-from-the-profile"
-    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}})
+    admin.core.create_namespaced_secret(
+        namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}}
+    )
     policy, profile = Policy(namespace=namespace), Profile(image=access.IMAGE, grace=2)
     engine = on_cluster(policy, replace(profile, secrets=(name,)))
     run = make_run(sha, 'sleep 8; echo "it is $TOK"')
@@ -147,17 +167,33 @@ def test_a_copy_of_its_job_that_somebody_deletes_takes_no_run_along(
 ) -> None:
     run, other = make_run(sha, "sleep 10; echo done"), make_run(sha, "true")
     engine.launch(run)
-    copy = admin.api.sanitize_for_serialization(admin.batch.read_namespaced_job(f"fyre-{run.key}", namespace))
+    copy = admin.api.sanitize_for_serialization(
+        admin.batch.read_namespaced_job(f"fyre-{run.key}", namespace)
+    )
     del copy["spec"]["selector"], copy["status"]
-    labels = {key: text for key, text in copy["metadata"]["labels"].items() if key.startswith(("app.", "fyre."))}
-    copy["metadata"] = {"name": "copy", "labels": labels, "annotations": copy["metadata"]["annotations"]}
+    labels = {
+        key: text
+        for key, text in copy["metadata"]["labels"].items()
+        if key.startswith(("app.", "fyre."))
+    }
+    copy["metadata"] = {
+        "name": "copy",
+        "labels": labels,
+        "annotations": copy["metadata"]["annotations"],
+    }
     copy["spec"]["template"]["metadata"]["labels"] = {}
-    admin.batch.create_namespaced_job(namespace, {**copy, "spec": {**copy["spec"], "suspend": True}})
+    admin.batch.create_namespaced_job(
+        namespace, {**copy, "spec": {**copy["spec"], "suspend": True}}
+    )
     admin.batch.delete_namespaced_job("copy", namespace, propagation_policy="Background")
     engine.launch(other)  # news come in their order
     await_end(engine, other.key)
     record = await_end(engine, run.key)
-    assert (record.state, record.reason, log_of(engine, run.key)) == (State.SUCCEEDED, "", b"done\n")
+    assert (record.state, record.reason, log_of(engine, run.key)) == (
+        State.SUCCEEDED,
+        "",
+        b"done\n",
+    )
 
 
 def test_an_ended_job_is_collected_in_time_whichever_mark_came_first(
@@ -176,5 +212,7 @@ def test_an_ended_job_is_collected_in_time_whichever_mark_came_first(
     await_end(engine, run.key)
     engine.annotate(run.key, settled=True)
     until(ttl)
-    admin.batch.patch_namespaced_job(f"fyre-{run.key}", namespace, {"spec": {"ttlSecondsAfterFinished": None}})
+    admin.batch.patch_namespaced_job(
+        f"fyre-{run.key}", namespace, {"spec": {"ttlSecondsAfterFinished": None}}
+    )
     assert until(ttl) == int(engine.policy.history)

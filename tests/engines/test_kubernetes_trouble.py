@@ -16,9 +16,9 @@ import pytest
 from kubernetes.client import ApiException
 
 from fyre.errors import TryAgainError, UserError
-from fyre.policy import Policy
-from fyre.profiles import Profile
-from fyre.state import State
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
+from fyre.runs.state import State
 from tests import waiting
 from tests.cluster import access
 from tests.engines.contract import await_state, make_run
@@ -26,7 +26,7 @@ from tests.engines.fates import end, launched, pods_of, until, until_log
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine
-    from fyre.run import Run
+    from fyre.runs.run import Run
     from tests.engines.conftest import MakeOnCluster
 
 pytestmark = pytest.mark.cluster
@@ -49,17 +49,21 @@ def own(admin: access.Admin) -> Iterator[str]:
 
 
 @pytest.fixture
-def as_admin(admin: access.Admin, repo: Path, tmp_path: Path) -> Iterator[Callable[[str], KubernetesEngine]]:
+def as_admin(
+    admin: access.Admin, repo: Path, tmp_path: Path
+) -> Iterator[Callable[[str], KubernetesEngine]]:
     """Makes an engine that may do everything, in a namespace that may not even be there."""
     from fyre.engines.kubernetes import KubernetesEngine
-    from fyre.engines.kubernetes.api import Api
-    from fyre.engines.kubernetes.delivery import ByExec
+    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.code_delivery import ByExec
 
     made: list[KubernetesEngine] = []
 
     def new(namespace: str) -> KubernetesEngine:
         api = Api(access.KUBECONFIG)
-        policy = Policy(namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)})
+        policy = Policy(
+            namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)}
+        )
         delivery = ByExec(api, lambda _: repo / ".git")
         made.append(KubernetesEngine(api, tmp_path / "admin", policy=policy, delivery=delivery))
         return made[-1]
@@ -76,7 +80,9 @@ def patch_job(admin: access.Admin, namespace: str, run: Run, spec: dict[str, obj
 def until_over(admin: access.Admin, namespace: str, run: Run) -> None:
     """Wait for the Job to have failed or to be complete."""
     deadline = time.monotonic() + 60
-    while not {"Failed", "Complete"} & {c.type for c in job_of(admin, namespace, run).status.conditions or []}:
+    while not {"Failed", "Complete"} & {
+        c.type for c in job_of(admin, namespace, run).status.conditions or []
+    }:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -88,22 +94,30 @@ def job_of(admin: access.Admin, namespace: str, run: Run):
 # What is not let in.
 
 
-def test_a_quota_is_waited_for(on_cluster: MakeOnCluster, admin: access.Admin, own: str, sha: str) -> None:
+def test_a_quota_is_waited_for(
+    on_cluster: MakeOnCluster, admin: access.Admin, own: str, sha: str
+) -> None:
     engine = on_cluster(Policy(namespace=own, image_grace=1.0))
     admin.core.create_namespaced_resource_quota(own, QUOTA)
     run = launched(engine, sha, "echo on")
     before = until(engine, run, lambda r: "quota" in r.reason)
     assert before.state is State.QUEUED
-    assert before.reason == "exceeded quota: quota, requested: pods=1, used: pods=0, limited: pods=0"
+    assert (
+        before.reason == "exceeded quota: quota, requested: pods=1, used: pods=0, limited: pods=0"
+    )
     admin.core.delete_namespaced_resource_quota("quota", own)
     record, log = end(engine, run)
     assert (record.state, record.reason, log) == (State.SUCCEEDED, "", "on\n")
 
 
-def test_a_quota_of_jobs_is_waited_for(on_cluster: MakeOnCluster, admin: access.Admin, own: str, sha: str) -> None:
+def test_a_quota_of_jobs_is_waited_for(
+    on_cluster: MakeOnCluster, admin: access.Admin, own: str, sha: str
+) -> None:
     engine = on_cluster(Policy(namespace=own))
     hard = {"count/jobs.batch": "0"}
-    admin.core.create_namespaced_resource_quota(own, {"metadata": {"name": "jobs"}, "spec": {"hard": hard}})
+    admin.core.create_namespaced_resource_quota(
+        own, {"metadata": {"name": "jobs"}, "spec": {"hard": hard}}
+    )
     deadline = time.monotonic() + 20
     while not (admin.core.read_namespaced_resource_quota("jobs", own).status.used or {}):
         assert time.monotonic() < deadline
@@ -125,7 +139,9 @@ def _is_let_in(engine: KubernetesEngine, run: Run) -> bool:
 
 
 def test_what_pod_security_denies(on_cluster: MakeOnCluster, sha: str) -> None:
-    engine = on_cluster(profile=Profile(image=access.IMAGE, security={"runAsUser": 0, "runAsNonRoot": False}))
+    engine = on_cluster(
+        profile=Profile(image=access.IMAGE, security={"runAsUser": 0, "runAsNonRoot": False})
+    )
     record, log = end(engine, launched(engine, sha, "echo on"))
     assert (record.state, record.tries, log) == (State.ERROR, 0, "")
     assert 'violates PodSecurity "restricted' in record.reason
@@ -137,10 +153,14 @@ def test_a_namespace_that_is_missing(as_admin: Callable[[str], KubernetesEngine]
         as_admin("fyre-not-there").launch(make_run(sha, "true"))
 
 
-def test_a_namespace_that_is_going(as_admin: Callable[[str], KubernetesEngine], admin: access.Admin, sha: str) -> None:
+def test_a_namespace_that_is_going(
+    as_admin: Callable[[str], KubernetesEngine], admin: access.Admin, sha: str
+) -> None:
     name = f"fyre-going-{os.getpid()}"
     admin.core.create_namespace({"metadata": {"name": name}})
-    admin.core.create_namespaced_config_map(name, {"metadata": {"name": "held", "finalizers": ["fyre.test/hold"]}})
+    admin.core.create_namespaced_config_map(
+        name, {"metadata": {"name": "held", "finalizers": ["fyre.test/hold"]}}
+    )
     admin.core.delete_namespace(name)
     try:
         with pytest.raises(TryAgainError, match="being terminated"):
@@ -149,7 +169,9 @@ def test_a_namespace_that_is_going(as_admin: Callable[[str], KubernetesEngine], 
         admin.core.patch_namespaced_config_map("held", name, {"metadata": {"finalizers": None}})
 
 
-def test_a_job_that_is_still_going(engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str) -> None:
+def test_a_job_that_is_still_going(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
     run = make_run(sha, "echo on")
     name = f"fyre-{run.key}"
     container = {"name": "c", "image": access.IMAGE}
@@ -182,7 +204,9 @@ def test_cancel_where_no_node_is_large_enough(engine: KubernetesEngine, sha: str
     assert (record.state, record.cancelled_by, record.tries, log) == (State.CANCELLED, "bob", 0, "")
 
 
-def test_cancel_where_no_pod_was_let_in(on_cluster: MakeOnCluster, admin: access.Admin, own: str, sha: str) -> None:
+def test_cancel_where_no_pod_was_let_in(
+    on_cluster: MakeOnCluster, admin: access.Admin, own: str, sha: str
+) -> None:
     engine = on_cluster(Policy(namespace=own))
     admin.core.create_namespaced_resource_quota(own, QUOTA)
     run = launched(engine, sha, "true")
@@ -240,10 +264,14 @@ def test_a_log_of_thirty_megabytes(engine: KubernetesEngine, sha: str) -> None:
     _, log = end(engine, run)
     lines = log.splitlines()
     assert [int(lines[0]), int(lines[-1])] == [0, 299_999]
-    assert len(lines) == 300_000 or any(line.startswith("[fyre: some output was lost") for line in lines)
+    assert len(lines) == 300_000 or any(
+        line.startswith("[fyre: some output was lost") for line in lines
+    )
 
 
-def test_a_log_beyond_its_bounds_has_its_head_and_its_tail(on_cluster: MakeOnCluster, sha: str, tmp_path: Path) -> None:
+def test_a_log_beyond_its_bounds_has_its_head_and_its_tail(
+    on_cluster: MakeOnCluster, sha: str, tmp_path: Path
+) -> None:
     engine = on_cluster(log_cap=100_000, store=str(tmp_path / "kept"))
     run = launched(engine, sha, "python3 -c 'for i in range(20000): print(str(i).zfill(99))'")
     end(engine, run)  # whoever follows a log may see what is not kept of it
@@ -255,11 +283,17 @@ def test_a_log_beyond_its_bounds_has_its_head_and_its_tail(on_cluster: MakeOnClu
     assert re.search(r"\n\[fyre: [0-9,]+ bytes are left out here\]\n", log)
 
 
-def test_secrets_are_struck_out(on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str) -> None:
+def test_secrets_are_struck_out(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
     value = "correct-horse-battery"
-    admin.core.create_namespaced_secret(namespace, {"metadata": {"name": "keys"}, "stringData": {"KEY": value}})
+    admin.core.create_namespaced_secret(
+        namespace, {"metadata": {"name": "keys"}, "stringData": {"KEY": value}}
+    )
     engine = on_cluster(profile=Profile(image=access.IMAGE, secrets=("keys",)))
-    run = launched(engine, sha, 'echo "a $KEY b"; printf %.9s "$KEY"; sleep 1; echo "${KEY#?????????}"; echo c')
+    run = launched(
+        engine, sha, 'echo "a $KEY b"; printf %.9s "$KEY"; sleep 1; echo "${KEY#?????????}"; echo c'
+    )
     followed = b"".join(engine.log(run.key, follow=True)).decode()
     _, kept = end(engine, run)
     assert followed == kept == f"a {'*' * len(value)} b\n{'*' * len(value)}\nc\n"
@@ -276,9 +310,21 @@ def test_a_long_command(engine: KubernetesEngine, sha: str) -> None:
 
 
 def test_an_environment_of_odd_values(engine: KubernetesEngine, sha: str) -> None:
-    values = ("one\ntwo\n", "\"'\\", "$(A0)", "$$(A0)", "$$$(A0)", "`$HOME`", "$HOME ${HOME}", " ", "é\t")
+    values = (
+        "one\ntwo\n",
+        "\"'\\",
+        "$(A0)",
+        "$$(A0)",
+        "$$$(A0)",
+        "`$HOME`",
+        "$HOME ${HOME}",
+        " ",
+        "é\t",
+    )
     env = tuple((f"A{number}", value) for number, value in enumerate(values))
-    command = "python3 -c 'import os; print([v for k, v in sorted(os.environ.items()) if k[0] == \"A\"])'"
+    command = (
+        "python3 -c 'import os; print([v for k, v in sorted(os.environ.items()) if k[0] == \"A\"])'"
+    )
     record, log = end(engine, launched(engine, sha, command, env=env))
     assert (record.state, log) == (State.SUCCEEDED, f"{list(values)}\n")
 
@@ -288,15 +334,21 @@ def test_an_environment_of_odd_values(engine: KubernetesEngine, sha: str) -> Non
     ({"env": (("A=B", "1"),)}, "A=B"),
     ({"secrets": ("No Such",)}, "No Such"),
 ])  # fmt: skip
-def test_what_no_cluster_takes(engine: KubernetesEngine, sha: str, spec: dict[str, object], named: str) -> None:
+def test_what_no_cluster_takes(
+    engine: KubernetesEngine, sha: str, spec: dict[str, object], named: str
+) -> None:
     run = make_run(sha, "true", **spec)
     with pytest.raises(UserError, match=f"the cluster refused it: .*{named}"):
         engine.launch(run)
     assert engine.record(run.key) is None
 
 
-@pytest.mark.parametrize("spec", [{"command": "echo \udcff"}, {"command": "true", "env": (("A", "\udcff"),)}])
-def test_bytes_that_are_no_utf_8(engine: KubernetesEngine, sha: str, spec: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "spec", [{"command": "echo \udcff"}, {"command": "true", "env": (("A", "\udcff"),)}]
+)
+def test_bytes_that_are_no_utf_8(
+    engine: KubernetesEngine, sha: str, spec: dict[str, object]
+) -> None:
     run = make_run(sha, **spec)
     with pytest.raises(UserError, match="no UTF-8"):
         engine.launch(run)
@@ -322,7 +374,9 @@ def takes_over(
 TakesOver = Callable[["KubernetesEngine"], "KubernetesEngine"]
 
 
-def test_the_engine_is_restarted_while_it_waits(engine: KubernetesEngine, takes_over: TakesOver, sha: str) -> None:
+def test_the_engine_is_restarted_while_it_waits(
+    engine: KubernetesEngine, takes_over: TakesOver, sha: str
+) -> None:
     run = launched(engine, sha, "true", resources=HUGE)
     until(engine, run, lambda r: r.reason.startswith("unschedulable"))
     then = takes_over(engine)
@@ -332,7 +386,9 @@ def test_the_engine_is_restarted_while_it_waits(engine: KubernetesEngine, takes_
     assert end(then, run)[0].state is State.CANCELLED
 
 
-def test_the_engine_is_restarted_while_it_runs(engine: KubernetesEngine, takes_over: TakesOver, sha: str) -> None:
+def test_the_engine_is_restarted_while_it_runs(
+    engine: KubernetesEngine, takes_over: TakesOver, sha: str
+) -> None:
     run = launched(engine, sha, "echo one; sleep 3; echo two")
     until_log(engine, run, "one")
     then = takes_over(engine)
@@ -357,7 +413,12 @@ def test_the_engine_is_closed_while_it_reads_the_log_of_what_has_ended(
     engine: KubernetesEngine, on_cluster: MakeOnCluster, sha: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half a log is not kept as if it were all; the next engine reads on."""
-    ask, close, halfway, closing = engine.cluster.log, engine.logs.close, threading.Event(), threading.Event()
+    ask, close, halfway, closing = (
+        engine.cluster.log,
+        engine.logs.close,
+        threading.Event(),
+        threading.Event(),
+    )
 
     def slowly(*where: str, follow: bool) -> Iterator[bytes]:
         for piece in ask(*where, follow=follow):
@@ -396,7 +457,9 @@ def test_a_role_without_the_right_to_create(
     found = admin.rbac.list_namespaced_role(namespace).items
     role = max(found, key=lambda r: int(r.metadata.resource_version))
     rules = admin.api.sanitize_for_serialization(role.rules)
-    narrower = [rule | {"verbs": [verb for verb in rule["verbs"] if verb != "create"]} for rule in rules]
+    narrower = [
+        rule | {"verbs": [verb for verb in rule["verbs"] if verb != "create"]} for rule in rules
+    ]
     admin.rbac.patch_namespaced_role(role.metadata.name, namespace, {"rules": narrower})
     deadline = time.monotonic() + 20
     with raises(TryAgainError, "create jobs", namespace, "fyre manifests"):
@@ -405,7 +468,7 @@ def test_a_role_without_the_right_to_create(
 
 
 def test_a_wrong_token(admin: access.Admin, tmp_path: Path) -> None:
-    from fyre.engines.kubernetes.api import Api
+    from fyre.engines.kubernetes.api_client import Api
 
     config = admin.write_kubeconfig(tmp_path / "config", {"token": "wrong"})
     with raises(TryAgainError, "does not take our credentials", "expired"):
@@ -418,14 +481,16 @@ def test_an_expired_certificate(admin: access.Admin, tmp_path: Path) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
-    from fyre.engines.kubernetes.api import Api
+    from fyre.engines.kubernetes.api_client import Api
     from tests.cluster.certificates import Authority
 
     known = Path(admin.settings.ssl_ca_cert)
     if not (known.parent / "ca.key").exists():
         pytest.skip("needs the cluster's own key, which only the tests' own cluster shows")
     key = serialization.load_pem_private_key((known.parent / "ca.key").read_bytes(), None)
-    Authority(tmp_path, key, x509.load_pem_x509_certificate(known.read_bytes())).issue("old", "bob", days=-1)
+    Authority(tmp_path, key, x509.load_pem_x509_certificate(known.read_bytes())).issue(
+        "old", "bob", days=-1
+    )
     shown = {kind: base64.b64encode((tmp_path / f"old.{end}").read_bytes()).decode()
              for kind, end in (("client-certificate-data", "crt"), ("client-key-data", "key"))}  # fmt: skip
     time.sleep(1.1)  # until it is over: it can't be issued for less than a second
@@ -434,15 +499,17 @@ def test_an_expired_certificate(admin: access.Admin, tmp_path: Path) -> None:
 
 
 def test_no_kubeconfig(tmp_path: Path) -> None:
-    from fyre.engines.kubernetes.api import Api
+    from fyre.engines.kubernetes.api_client import Api
 
     with raises(UserError, "no cluster: ", "nowhere"):
         Api(str(tmp_path / "nowhere"))
 
 
 def test_nobody_listens(admin: access.Admin, tmp_path: Path) -> None:
-    from fyre.engines.kubernetes.api import Api
+    from fyre.engines.kubernetes.api_client import Api
 
-    config = admin.write_kubeconfig(tmp_path / "config", {"token": "any"}, server="https://127.0.0.1:1")
+    config = admin.write_kubeconfig(
+        tmp_path / "config", {"token": "any"}, server="https://127.0.0.1:1"
+    )
     with raises(TryAgainError, "the API server can't be reached", "Connection refused"):
         Api(str(config)).job("default", "any")

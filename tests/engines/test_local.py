@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import fyre
-from fyre.engines import endings
+from fyre.engines import exit_status
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
-from fyre.state import State
+from fyre.runs.state import State
 from tests.engines.contract import EngineContract, await_end, await_state, make_run
 
 Make = Callable[..., LocalEngine]
@@ -31,7 +31,8 @@ def make(repo: Path, tmp_path: Path) -> Iterator[Make]:
         for engine in made:
             engine.close()
         engine = LocalEngine(
-            tmp_path / "state", **{"git_dir": lambda _: repo / ".git", "jobs": 4, "grace": 0.5} | settings
+            tmp_path / "state",
+            **{"git_dir": lambda _: repo / ".git", "jobs": 4, "grace": 0.5} | settings,
         )
         made.append(engine)
         return engine
@@ -53,12 +54,19 @@ class TestContract(EngineContract):
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter where it is reaped between open and read
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # the latter where it is reaped between open and read
         return False
 
 
-@pytest.mark.parametrize("how", ["sleep 100 &", "setsid sleep 100 &", "(setsid sleep 100 & echo $! > $PIDS/double) &"])
-def test_daemons_end_with_the_command(engine: LocalEngine, sha: str, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    "how", ["sleep 100 &", "setsid sleep 100 &", "(setsid sleep 100 & echo $! > $PIDS/double) &"]
+)
+def test_daemons_end_with_the_command(
+    engine: LocalEngine, sha: str, tmp_path: Path, how: str
+) -> None:
     run = make_run(sha, f"{how} sleep 0.2; pgrep -f 'sleep 100' -s 0 > /dev/null; ps -eo pid,args | grep '[s]leep 100'",
                    env=(("PIDS", str(tmp_path)),))  # fmt: skip
     engine.launch(run)
@@ -68,7 +76,10 @@ def test_daemons_end_with_the_command(engine: LocalEngine, sha: str, tmp_path: P
     assert record.state is State.SUCCEEDED, log
     assert pids
     assert "that the command left behind" in log
-    assert not any(alive(pid) and f"FYRE_KEY={run.key}" in Path(f"/proc/{pid}/environ").read_text() for pid in pids)
+    assert not any(
+        alive(pid) and f"FYRE_KEY={run.key}" in Path(f"/proc/{pid}/environ").read_text()
+        for pid in pids
+    )
 
 
 def test_orphans_that_end_by_themselves_are_not_left_behind(engine: LocalEngine, sha: str) -> None:
@@ -100,7 +111,9 @@ def test_binary_output_is_kept_byte_for_byte(engine: LocalEngine, sha: str) -> N
     assert b"".join(engine.log(run.key)) == b"\0\xff\x1b[2J\r\n"
 
 
-def test_jobs_bound_what_runs_at_once_and_the_others_wait_in_order(make: Make, sha: str, tmp_path: Path) -> None:
+def test_jobs_bound_what_runs_at_once_and_the_others_wait_in_order(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make(jobs=1)
     runs = [make_run(sha, f"echo {n} >> {tmp_path}/order; sleep 0.1") for n in range(4)]
     for run in runs:
@@ -129,12 +142,16 @@ def test_a_queued_run_is_cancelled_without_starting(make: Make, sha: str) -> Non
 
 
 def test_what_it_can_not_honour_is_said(engine: LocalEngine, sha: str) -> None:
-    run = make_run(sha, "true", image="python:3.12", resources=(("cpu", "4"),), secrets=("s",), profile="gpu")
+    run = make_run(
+        sha, "true", image="python:3.12", resources=(("cpu", "4"),), secrets=("s",), profile="gpu"
+    )
     engine.launch(run)
     assert await_end(engine, run.key).unhonoured == ("image", "resources", "secrets", "profile")
 
 
-def test_a_forges_credentials_never_reach_the_command(make: Make, sha: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forges_credentials_never_reach_the_command(
+    make: Make, sha: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("GITHUB_TOKEN", "GH_TOKEN", "FYRE_TOKEN", "FYRE_WEBHOOK_SECRET", "GIT_ASKPASS"):
         monkeypatch.setenv(name, "s3cret")
     engine = make()
@@ -144,7 +161,9 @@ def test_a_forges_credentials_never_reach_the_command(make: Make, sha: str, monk
     assert b"s3cret" not in b"".join(engine.log(run.key))
 
 
-def test_checkouts_are_removed_even_when_nobody_may_write_them(make: Make, sha: str, tmp_path: Path) -> None:
+def test_checkouts_are_removed_even_when_nobody_may_write_them(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make()
     run = make_run(sha, "mkdir -p a/b && touch a/b/c && chmod 500 a/b a")
     engine.launch(run)
@@ -178,7 +197,9 @@ def test_checkouts_are_kept_on_request(make: Make, sha: str, tmp_path: Path) -> 
     assert (tmp_path / "state" / "work" / run.key / "made").read_text() == "made\n"
 
 
-def test_a_second_engine_on_the_same_state_is_refused(engine: LocalEngine, make: Make, tmp_path: Path) -> None:
+def test_a_second_engine_on_the_same_state_is_refused(
+    engine: LocalEngine, make: Make, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=f"pid {os.getpid()}"):
         LocalEngine(tmp_path / "state", git_dir=lambda _: tmp_path, jobs=1)
 
@@ -196,8 +217,7 @@ def test_old_runs_are_forgotten(make: Make, sha: str, tmp_path: Path) -> None:
 SERVER = """
 import sys, time
 from pathlib import Path
-from fyre.engines import endings
-from fyre.engines.local import LocalEngine, processes
+from fyre.engines.local import LocalEngine
 from tests.engines.contract import make_run
 state, git_dir, sha, out, jobs = sys.argv[1:]
 engine = LocalEngine(Path(state), git_dir=lambda _: Path(git_dir), jobs=int(jobs), grace=0.5)
@@ -213,7 +233,16 @@ def test_a_server_killed_at_any_moment_loses_nothing_and_starts_nothing_twice(
     make: Make, repo: Path, sha: str, tmp_path: Path, moment: float
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", SERVER, str(tmp_path / "state"), str(repo / ".git"), sha, str(out), "2"]
+    command = [
+        sys.executable,
+        "-c",
+        SERVER,
+        str(tmp_path / "state"),
+        str(repo / ".git"),
+        sha,
+        str(out),
+        "2",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as server:
         assert server.stdout is not None
         launched = [server.stdout.readline() for _ in range(6 if moment else 1)]
@@ -253,10 +282,18 @@ def test_a_supervisor_killed_while_the_command_runs_is_lost_and_never_started_ag
 
 
 def test_what_forks_supervisors_starts_with_the_server_and_loads_only_what_they_need() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import forker; print(*sys.modules)"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import fork_server; print(*sys.modules)"
     words = [sys.executable, "-I", "-S", "-c", code, str(Path(fyre.__file__).parents[1])]
     loaded = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
-    heavy = {"subprocess", "dataclasses", "logging", "pathlib", "urllib", "fyre.run", "fyre.engines.local.engine"}
+    heavy = {
+        "subprocess",
+        "dataclasses",
+        "logging",
+        "pathlib",
+        "urllib",
+        "fyre.runs.run",
+        "fyre.engines.local.engine",
+    }
     assert not loaded & heavy
 
 
@@ -269,7 +306,9 @@ def test_a_killed_spawner_is_replaced(engine: LocalEngine, sha: str) -> None:
     assert b"".join(engine.log(run.key)) == b"ran\n"
 
 
-def test_a_cancel_written_down_before_a_crash_still_happens(make: Make, sha: str, tmp_path: Path) -> None:
+def test_a_cancel_written_down_before_a_crash_still_happens(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make()
     run = make_run(sha, "echo on; sleep 100")
     engine.launch(run)
@@ -281,8 +320,12 @@ def test_a_cancel_written_down_before_a_crash_still_happens(make: Make, sha: str
 
 
 def test_a_shallow_source_is_checked_out(repo: Path, sha: str, tmp_path: Path) -> None:
-    subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{repo}", str(tmp_path / "shallow")], check=True)
-    engine = LocalEngine(tmp_path / "state", git_dir=lambda _: tmp_path / "shallow" / ".git", jobs=1)
+    subprocess.run(
+        ["git", "clone", "-q", "--depth=1", f"file://{repo}", str(tmp_path / "shallow")], check=True
+    )
+    engine = LocalEngine(
+        tmp_path / "state", git_dir=lambda _: tmp_path / "shallow" / ".git", jobs=1
+    )
     run = make_run(sha, "git log --oneline | wc -l; git status --porcelain")
     engine.launch(run)
     await_end(engine, run.key)
@@ -291,32 +334,49 @@ def test_a_shallow_source_is_checked_out(repo: Path, sha: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", ["command", "env"])
-def test_what_the_kernel_refuses_to_start_is_an_error_and_no_verdict(engine: LocalEngine, sha: str, how: str) -> None:
+def test_what_the_kernel_refuses_to_start_is_an_error_and_no_verdict(
+    engine: LocalEngine, sha: str, how: str
+) -> None:
     long = "x" * 200_000  # Linux takes 128 KiB for one argument
-    run = make_run(sha, f"true {long}", retries=2) if how == "command" else make_run(sha, "true", env=(("A", long),))
+    run = (
+        make_run(sha, f"true {long}", retries=2)
+        if how == "command"
+        else make_run(sha, "true", env=(("A", long),))
+    )
     engine.launch(run)
     record = await_end(engine, run.key)
     assert (record.state, record.exit_code, record.tries) == (State.ERROR, None, 1)
     assert record.reason == "/bin/sh can't be started: Argument list too long"
 
 
-def test_nothing_that_python_ignores_is_ignored_by_the_command(engine: LocalEngine, sha: str) -> None:
+def test_nothing_that_python_ignores_is_ignored_by_the_command(
+    engine: LocalEngine, sha: str
+) -> None:
     run = make_run(sha, "grep -E 'Sig(Ign|Blk)' /proc/self/status")
     engine.launch(run)
     await_end(engine, run.key)
-    masks = [int(line.split()[1], 16) for line in b"".join(engine.log(run.key)).decode().splitlines()]
-    glibcs = 1 << 31 | 1 << 32  # 32 and 33, which its threads use among themselves and nobody can set
+    masks = [
+        int(line.split()[1], 16) for line in b"".join(engine.log(run.key)).decode().splitlines()
+    ]
+    glibcs = (
+        1 << 31 | 1 << 32
+    )  # 32 and 33, which its threads use among themselves and nobody can set
     assert [mask & ~glibcs for mask in masks] == [0, 0]
 
 
-def test_a_machine_without_git_says_so(make: Make, sha: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_git_says_so(
+    make: Make, sha: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     engine = make()
     run = make_run(sha, "echo ran")
     engine.launch(run)
     record = await_end(engine, run.key)
     assert record.state is State.ERROR
-    assert record.reason == f"commit {sha[:12]} can't be checked out: git can't be started: No such file or directory"
+    assert (
+        record.reason
+        == f"commit {sha[:12]} can't be checked out: git can't be started: No such file or directory"
+    )
 
 
 @pytest.mark.parametrize(
@@ -331,4 +391,4 @@ def test_a_machine_without_git_says_so(make: Make, sha: str, monkeypatch: pytest
     ],
 )
 def test_endings_are_named(code: int, text: str) -> None:
-    assert endings.ending(code) == text
+    assert exit_status.ending(code) == text

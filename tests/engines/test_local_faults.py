@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.local.records import Folder
+from fyre.engines.local.run_dir import Folder
 from fyre.errors import TryAgainError
-from fyre.run import Record
-from fyre.state import State
+from fyre.runs.run import Record
+from fyre.runs.state import State
 from tests.engines.contract import await_end, await_state, make_run
 from tests.engines.test_local import Make, make
 
@@ -41,7 +41,10 @@ def folder(tmp_path: Path, key: str) -> Path:
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter where it is reaped between open and read
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # the latter where it is reaped between open and read
         return True
 
 
@@ -62,7 +65,9 @@ def ended(make: Make, sha: str, command: str = "true") -> Record:
     return record
 
 
-@pytest.mark.parametrize("survivors", [(), ("log.0",), ("outcome.json",), ("started", "log.0"), ("lock", "job.json")])
+@pytest.mark.parametrize(
+    "survivors", [(), ("log.0",), ("outcome.json",), ("started", "log.0"), ("lock", "job.json")]
+)
 def test_a_server_killed_while_it_forgets_a_run_starts_again(
     make: Make, sha: str, tmp_path: Path, survivors: tuple[str, ...]
 ) -> None:
@@ -75,7 +80,9 @@ def test_a_server_killed_while_it_forgets_a_run_starts_again(
 
 
 @pytest.mark.parametrize("torn", ["run.json", "job.json", "progress.json", "notes.json", "cancel"])
-def test_a_file_that_a_power_loss_left_empty_stops_nobody(make: Make, sha: str, tmp_path: Path, torn: str) -> None:
+def test_a_file_that_a_power_loss_left_empty_stops_nobody(
+    make: Make, sha: str, tmp_path: Path, torn: str
+) -> None:
     key = ended(make, sha).run.key
     (folder(tmp_path, key) / torn).write_text("")
     engine = make()
@@ -108,7 +115,9 @@ def test_with_a_full_disk_a_run_waits_and_starts_when_there_is_room(
     with limited(engine._spawner.process.pid, resource.RLIMIT_FSIZE, 0):
         engine.launch(run)
         with limited(0, resource.RLIMIT_FSIZE, 0):
-            time.sleep(1.5)  # longer than the pauses after which a supervisor that keeps dying is given up
+            time.sleep(
+                1.5
+            )  # longer than the pauses after which a supervisor that keeps dying is given up
         record = engine.record(run.key)
         assert record is not None
         assert record.state in (State.QUEUED, State.STARTING)
@@ -128,7 +137,9 @@ def test_a_log_that_the_disk_refuses_changes_no_verdict(make: Make, sha: str) ->
     assert len(b"".join(engine.log(run.key))) == 8192
 
 
-def test_a_lost_run_that_can_not_be_written_down_is_when_there_is_room(make: Make, sha: str, tmp_path: Path) -> None:
+def test_a_lost_run_that_can_not_be_written_down_is_when_there_is_room(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make()
     run = make_run(sha, "sleep 100")
     engine.launch(run)
@@ -179,13 +190,17 @@ def test_without_descriptors_for_a_new_spawner_the_runs_wait(make: Make, sha: st
         assert await_end(engine, run.key).state is State.SUCCEEDED
 
 
-def test_the_pid_of_a_dead_supervisor_is_never_signalled(make: Make, sha: str, tmp_path: Path) -> None:
+def test_the_pid_of_a_dead_supervisor_is_never_signalled(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make(jobs=1)
     first, second = make_run(sha, "sleep 100"), make_run(sha, "true")
     engine.launch(first)
     await_state(engine, first.key, State.RUNNING)
     engine.launch(second)
-    (folder(tmp_path, second.key) / "lock").write_text(str(os.getpid()))  # that pid is somebody else's by now
+    (folder(tmp_path, second.key) / "lock").write_text(
+        str(os.getpid())
+    )  # that pid is somebody else's by now
     caught: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: caught.append(number))
     try:
@@ -197,9 +212,14 @@ def test_the_pid_of_a_dead_supervisor_is_never_signalled(make: Make, sha: str, t
     await_end(engine, first.key)
 
 
-def test_adopted_runs_hold_their_slots_and_the_queue_keeps_its_order(make: Make, sha: str, tmp_path: Path) -> None:
+def test_adopted_runs_hold_their_slots_and_the_queue_keeps_its_order(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make(jobs=1)
-    runs = [make_run(sha, f"echo {n} >> {tmp_path}/order; sleep 0.4; echo -{n} >> {tmp_path}/order") for n in range(3)]
+    runs = [
+        make_run(sha, f"echo {n} >> {tmp_path}/order; sleep 0.4; echo -{n} >> {tmp_path}/order")
+        for n in range(3)
+    ]
     for run in runs:
         engine.launch(run)
     await_state(engine, runs[0].key, State.RUNNING)

@@ -9,28 +9,42 @@ import pytest
 import yaml
 
 from fyre.engines.kubernetes import rbac
-from fyre.policy import Policy
-from fyre.profiles import Profile
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
 from tests.cluster import access
 from tests.waiting import until
 
 GOLDEN = Path(__file__).parent / "golden"
 ACCOUNT = rbac.account("fyre", "fyre")
 CASES: dict[str, dict[str, Any]] = {
-    "rbac-relay": {"namespaces": ["runs"], "subject": ACCOUNT, "secrets": {"wandb", "s3"}, "exec_mode": False},
-    "rbac-exec": {"namespaces": ["a", "b", "a"], "subject": rbac.user("ada"), "secrets": (), "exec_mode": True},
+    "rbac-relay": {
+        "namespaces": ["runs"],
+        "subject": ACCOUNT,
+        "secrets": {"wandb", "s3"},
+        "exec_mode": False,
+    },
+    "rbac-exec": {
+        "namespaces": ["a", "b", "a"],
+        "subject": rbac.user("ada"),
+        "secrets": (),
+        "exec_mode": True,
+    },
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
     """Written anew by ``python -m tests.engines.test_rbac``, and read by a person before it is committed."""
-    assert rbac.manifests(**CASES[name]) == list(yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text()))
+    assert rbac.manifests(**CASES[name]) == list(
+        yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text())
+    )
 
 
 def test_the_secrets_are_those_that_have_a_name() -> None:
     profiles = {
-        "default": Profile(secrets=("wandb",), secrets_allowed=("team-*", "s?", "[ab]", "huggingface")),
+        "default": Profile(
+            secrets=("wandb",), secrets_allowed=("team-*", "s?", "[ab]", "huggingface")
+        ),
         "gpu": Profile("gpu", secrets=("wandb", "license"), pull_secrets=("registry",)),
     }
     assert rbac.secrets(Policy(profiles=profiles)) == {"wandb", "license", "huggingface"}
@@ -43,7 +57,12 @@ def test_no_role_reaches_further_than_its_namespace_or_names_everything() -> Non
         assert {thing["kind"] for thing in found} == {"Role", "RoleBinding"}
         assert all(thing["metadata"]["namespace"] in case["namespaces"] for thing in found)
         rights = [right for thing in found if "rules" in thing for right in rbac.needed(thing)]
-        assert not {word for right in rights for word in right} & {"*", "delete", "deletecollection", "update"}
+        assert not {word for right in rights for word in right} & {
+            "*",
+            "delete",
+            "deletecollection",
+            "update",
+        }
         assert all(name for _, resource, _, name in rights if resource == "secrets")
 
 
@@ -66,11 +85,13 @@ def test_every_right_can_be_asked_for_one_by_one() -> None:
 def test_the_api_server_gives_what_is_printed_and_no_more(
     admin: access.Admin, tmp_path: Path, *, exec_mode: bool
 ) -> None:
-    from fyre.engines.kubernetes.api import Api
+    from fyre.engines.kubernetes.api_client import Api
 
     with admin.namespace() as space:
         config = admin.kubeconfig(space, tmp_path, [])  # somebody who may nothing yet
-        accounts = [one.metadata.name for one in admin.core.list_namespaced_service_account(space).items]
+        accounts = [
+            one.metadata.name for one in admin.core.list_namespaced_service_account(space).items
+        ]
         who = rbac.account(space, next(name for name in accounts if name != "default"))
         role, binding = rbac.manifests([space], subject=who, secrets={"wandb"}, exec_mode=exec_mode)
         api = Api(str(config))
@@ -89,4 +110,6 @@ def test_the_api_server_gives_what_is_printed_and_no_more(
 
 if __name__ == "__main__":
     for name, case in CASES.items():
-        (GOLDEN / f"{name}.yaml").write_text(yaml.safe_dump_all(rbac.manifests(**case), sort_keys=False))
+        (GOLDEN / f"{name}.yaml").write_text(
+            yaml.safe_dump_all(rbac.manifests(**case), sort_keys=False)
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from fyre.engines.store import Store
+from fyre.engines.log_store import Store
 from fyre.errors import UserError
 
 _numbers = itertools.count()
@@ -19,7 +19,11 @@ _numbers = itertools.count()
 
 @pytest.fixture(params=["folder", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "a" / "logs") if request.param == "folder" else f"memory://logs-{next(_numbers)}")
+    return Store(
+        str(tmp_path / "a" / "logs")
+        if request.param == "folder"
+        else f"memory://logs-{next(_numbers)}"
+    )
 
 
 def log(store: Store, key: str) -> bytes:

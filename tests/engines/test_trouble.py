@@ -14,15 +14,17 @@ from pathlib import Path
 import pytest
 
 from fyre.engines.local import LocalEngine, checkout
-from fyre.run import Run
-from fyre.state import State
+from fyre.runs.run import Run
+from fyre.runs.state import State
 from tests.engines.contract import await_end, await_state, make_run
 from tests.engines.test_local import Make, alive, engine, make
 
 __all__ = ["engine", "make"]  # fixtures
 
 
-def waiting_behind_another(engine: LocalEngine, sha: str, command: str = "echo ran") -> tuple[Run, Run]:
+def waiting_behind_another(
+    engine: LocalEngine, sha: str, command: str = "echo ran"
+) -> tuple[Run, Run]:
     """A run that holds the only slot, and one that waits."""
     first, second = make_run(sha, "sleep 100"), make_run(sha, command)
     engine.launch(first)
@@ -60,10 +62,14 @@ def test_a_cancel_is_told_from_a_thread_of_the_engine(make: Make, sha: str) -> N
     assert threading.current_thread() not in threads
 
 
-def test_a_supervisor_that_can_not_begin_is_tried_a_few_times(make: Make, sha: str, tmp_path: Path) -> None:
+def test_a_supervisor_that_can_not_begin_is_tried_a_few_times(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make(jobs=1)
     first, second = waiting_behind_another(engine, sha)
-    (tmp_path / "state" / "runs" / second.key / "job.json").write_text("")
+    job = tmp_path / "state" / "runs" / second.key / "job.json"
+    job.unlink()
+    job.mkdir()
     engine.cancel(first.key, "bob")
     record = await_end(engine, second.key)
     assert (record.state, record.tries) == (State.ERROR, 0)
@@ -73,7 +79,21 @@ def test_a_supervisor_that_can_not_begin_is_tried_a_few_times(make: Make, sha: s
     assert await_end(engine, third.key).state is State.SUCCEEDED
 
 
-def test_a_cancel_waits_for_a_supervisor_that_came_first(make: Make, sha: str, tmp_path: Path) -> None:
+def test_a_run_whose_job_can_not_be_read_is_an_error_at_once(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
+    engine = make(jobs=1)
+    first, second = waiting_behind_another(engine, sha)
+    (tmp_path / "state" / "runs" / second.key / "job.json").write_text("")
+    engine.cancel(first.key, "bob")
+    record = await_end(engine, second.key)
+    assert (record.state, record.tries) == (State.ERROR, 0)
+    assert record.reason == "not started, what it is to do can't be read: no JSON (JSONDecodeError)"
+
+
+def test_a_cancel_waits_for_a_supervisor_that_came_first(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make(jobs=1)
     first, second = waiting_behind_another(engine, sha)
     with (tmp_path / "state" / "runs" / second.key / "lock").open("w") as lock:
@@ -88,7 +108,9 @@ def test_a_cancel_waits_for_a_supervisor_that_came_first(make: Make, sha: str, t
     await_end(engine, first.key)
 
 
-def test_a_record_torn_before_its_start_can_be_launched_again(make: Make, sha: str, tmp_path: Path) -> None:
+def test_a_record_torn_before_its_start_can_be_launched_again(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     run = make_run(sha, f"echo ran >> {tmp_path}/out")
     folder = tmp_path / "state" / "runs" / run.key
     folder.mkdir(parents=True)
@@ -100,7 +122,9 @@ def test_a_record_torn_before_its_start_can_be_launched_again(make: Make, sha: s
     assert (tmp_path / "out").read_text() == "ran\n"
 
 
-def test_a_record_torn_after_its_start_is_never_started_again(make: Make, sha: str, tmp_path: Path) -> None:
+def test_a_record_torn_after_its_start_is_never_started_again(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     run, other = make_run(sha, f"echo ran >> {tmp_path}/out"), make_run(sha, "true")
     folder = tmp_path / "state" / "runs" / run.key
     folder.mkdir(parents=True)
@@ -113,7 +137,9 @@ def test_a_record_torn_after_its_start_is_never_started_again(make: Make, sha: s
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_crash_left_half_written_or_half_removed_is_swept(make: Make, sha: str, tmp_path: Path) -> None:
+def test_what_a_crash_left_half_written_or_half_removed_is_swept(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
     engine = make()
     run = make_run(sha, "true")
     engine.launch(run)
@@ -173,7 +199,9 @@ exec sleep 100
 
 
 @pytest.fixture
-def hanging(make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalEngine, Run]]:
+def hanging(
+    make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[LocalEngine, Run]]:
     """A run whose first checkout hangs, as on a disk that does not answer; once it has ended, nothing is left of it."""
     git, once = shutil.which("git"), tmp_path / "once"
     (tmp_path / "bin").mkdir()
@@ -192,7 +220,9 @@ def hanging(make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         time.sleep(0.01)
 
 
-def test_a_checkout_that_hangs_can_be_cancelled(hanging: tuple[LocalEngine, Run], tmp_path: Path) -> None:
+def test_a_checkout_that_hangs_can_be_cancelled(
+    hanging: tuple[LocalEngine, Run], tmp_path: Path
+) -> None:
     engine, run = hanging
     assert engine.cancel(run.key, "bob")
     record = await_end(engine, run.key)
@@ -227,8 +257,12 @@ def test_a_run_found_before_its_start_is_queued_again(
     assert await_end(engine, run.key).state is State.CANCELLED
 
 
-def test_of_two_supervisors_the_lock_lets_one_work(engine: LocalEngine, sha: str, tmp_path: Path) -> None:
-    run = make_run(sha, f"echo ran >> {tmp_path}/out; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
+def test_of_two_supervisors_the_lock_lets_one_work(
+    engine: LocalEngine, sha: str, tmp_path: Path
+) -> None:
+    run = make_run(
+        sha, f"echo ran >> {tmp_path}/out; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
+    )
     folder = tmp_path / "state" / "runs" / run.key
     engine.launch(run)
     await_state(engine, run.key, State.RUNNING)

@@ -40,7 +40,9 @@ def modules() -> Path:
 def description(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The part of GitHub's OpenAPI description that Fyre uses."""
     target = tmp_path_factory.mktemp("openapi") / "github.json"
-    whole = json.loads((modules / "@octokit/openapi/generated/api.github.com.deref.json").read_bytes())
+    whole = json.loads(
+        (modules / "@octokit/openapi/generated/api.github.com.deref.json").read_bytes()
+    )
     target.write_text(json.dumps(cut.cut(whole)))
     return target
 
@@ -52,9 +54,17 @@ def proxy(forge: Served, modules: Path, description: Path, tmp_path: Path) -> It
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url, said = f"http://127.0.0.1:{port}", tmp_path / "prism.log"
-    command = ["node", str(modules / "@stoplight/prism-cli/dist/index.js"), "proxy", str(description), forge.api]
+    command = [
+        "node",
+        str(modules / "@stoplight/prism-cli/dist/index.js"),
+        "proxy",
+        str(description),
+        forge.api,
+    ]
     with said.open("wb") as log:
-        process = subprocess.Popen([*command, "--errors", "-h", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*command, "--errors", "-h", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
+        )
     try:
         until(lambda: process.poll() is not None or answers(url))
         assert process.poll() is None, said.read_text()

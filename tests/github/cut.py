@@ -43,10 +43,15 @@ PATHS = {
 
 def cut(whole: dict[str, Any]) -> dict[str, Any]:
     """The paths above, and the two limits that GitHub keeps without describing them."""
-    paths = {path: {method: whole["paths"][path][method] for method in methods} for path, methods in PATHS.items()}
+    paths = {
+        path: {method: whole["paths"][path][method] for method in methods}
+        for path, methods in PATHS.items()
+    }
     for operation in (operation for methods in paths.values() for operation in methods.values()):
         for answer in operation["responses"].values():
-            answer.get("content", {}).pop("application/scim+json", None)  # another API's word for the same error
+            answer.get("content", {}).pop(
+                "application/scim+json", None
+            )  # another API's word for the same error
     post = paths[f"{REPO}/statuses/{{sha}}"]["post"]
     fields = post["requestBody"]["content"]["application/json"]["schema"]["properties"]
     fields["description"]["maxLength"] = 140
@@ -54,9 +59,16 @@ def cut(whole: dict[str, Any]) -> dict[str, Any]:
     # PyGithub reads statuses by the older address, which GitHub serves and no longer describes.
     alias = copy.deepcopy(paths[f"{REPO}/commits/{{ref}}/statuses"]["get"])
     alias["operationId"] += "-by-its-older-address"
-    alias["parameters"] = [{**one, "name": "sha"} if one["name"] == "ref" else one for one in alias["parameters"]]
+    alias["parameters"] = [
+        {**one, "name": "sha"} if one["name"] == "ref" else one for one in alias["parameters"]
+    ]
     paths[f"{REPO}/statuses/{{sha}}"]["get"] = alias
-    return {"openapi": whole["openapi"], "info": whole["info"], "servers": [{"url": "/"}], "paths": paths}
+    return {
+        "openapi": whole["openapi"],
+        "info": whole["info"],
+        "servers": [{"url": "/"}],
+        "paths": paths,
+    }
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import pytest
 import requests
 from github import Auth, Github
 
-from fyre.forge import Forge as Adapter
-from fyre.status import Status
+from fyre.github.client import Forge as Adapter
+from fyre.runs.commit_status import Status
 from tests.embedded.conftest import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
@@ -24,8 +24,12 @@ def ask(proxy: str) -> Callable[..., Any]:
     """Ask through the proxy; fails where the description is violated, in the request or in the answer."""
 
     def ask(method: str, path: str, **more: Any) -> requests.Response:
-        answer = requests.request(method, proxy + path, headers={"Authorization": "token user:ada"}, timeout=20, **more)
-        assert "problem+json" not in answer.headers.get("content-type", ""), f"{method} {path}: {answer.text}"
+        answer = requests.request(
+            method, proxy + path, headers={"Authorization": "token user:ada"}, timeout=20, **more
+        )
+        assert "problem+json" not in answer.headers.get("content-type", ""), (
+            f"{method} {path}: {answer.text}"
+        )
         return answer
 
     return ask
@@ -39,7 +43,12 @@ def test_every_answer_is_as_described(  # noqa: PLR0917 - fixtures
     git("push", "-q", "origin", ":dev", cwd=repo)
     receiver.wait(4)
     where = f"/repos/{NAME}"
-    status = {"state": "success", "context": "fyre/run", "description": "exit 0", "target_url": "http://127.0.0.1/x"}
+    status = {
+        "state": "success",
+        "context": "fyre/run",
+        "description": "exit 0",
+        "target_url": "http://127.0.0.1/x",
+    }
     assert ask("POST", f"{where}/statuses/{pushed}", json=status).status_code == 201
     assert ask("POST", f"{where}/statuses/{pushed}", json={"state": "pending"}).status_code == 201
     comment = ask("POST", f"{where}/commits/{pushed}/comments", json={"body": "/fyre rerun"})
@@ -73,7 +82,10 @@ def test_refusals_are_as_described(forge: Served, pushed: str, ask: Callable[...
     assert ask("GET", f"/repos/{NAME}/activity?after=x").status_code == 422
     forge.forge.shelf.ensure("ada/empty")
     assert ask("GET", "/repos/ada/empty/commits").status_code == 409
-    assert ask("POST", f"/repos/{NAME}/commits/{pushed}/comments", json={"body": " "}).status_code == 422
+    assert (
+        ask("POST", f"/repos/{NAME}/commits/{pushed}/comments", json={"body": " "}).status_code
+        == 422
+    )
 
 
 def test_pygithub_asks_what_github_understands(forge: Served, pushed: str, proxy: str) -> None:
@@ -92,7 +104,9 @@ def test_pygithub_asks_what_github_understands(forge: Served, pushed: str, proxy
     assert [one.body for one in commit.get_comments()] == ["hello"]
 
 
-def test_our_adapter_asks_what_github_understands(forge: Served, pushed: str, repo: Path, git: Git, proxy: str) -> None:
+def test_our_adapter_asks_what_github_understands(
+    forge: Served, pushed: str, repo: Path, git: Git, proxy: str
+) -> None:
     git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)
     second = git("rev-parse", "main", cwd=repo)
@@ -114,7 +128,12 @@ def test_our_adapter_asks_what_github_understands(forge: Served, pushed: str, re
 
 
 @pytest.mark.parametrize(
-    "body", [{"state": "green"}, {"state": "success", "context": 5}, {"state": "success", "description": "x" * 141}]
+    "body",
+    [
+        {"state": "green"},
+        {"state": "success", "context": 5},
+        {"state": "success", "description": "x" * 141},
+    ],
 )
 def test_the_proxy_would_tell(forge: Served, pushed: str, proxy: str, body: dict[str, Any]) -> None:
     answer = requests.post(f"{proxy}/repos/{NAME}/statuses/{pushed}", json=body, timeout=20)

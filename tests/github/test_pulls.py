@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 import requests
 
-from fyre.forge import Forge as Adapter
-from fyre.receiver import conversations
-from fyre.receiver.unheard import Unheard
+from fyre.controller.comment_poller import Unheard
+from fyre.github import discussions
+from fyre.github.client import Forge as Adapter
 from tests.embedded.conftest import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
@@ -23,15 +23,26 @@ WHERE = f"/repos/{NAME}"
 
 
 def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fixtures
-    forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Callable[..., str], proxy: str, modules: Path
+    forge: Served,
+    receiver: Receiver,
+    pushed: str,
+    repo: Path,
+    git: Callable[..., str],
+    proxy: str,
+    modules: Path,
 ) -> None:
     git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)
     git("push", "-q", forge.git("mallory/engine"), "main", "main:patch", cwd=repo)
 
     def ask(method: str, path: str, code: int, **body: Any) -> Any:
         headers = {"Authorization": "token user:ada"}
-        answer = requests.request(method, proxy + WHERE + path, headers=headers, json=body or None, timeout=20)
-        assert (answer.status_code, "problem+json" in answer.headers["content-type"]) == (code, False), answer.text
+        answer = requests.request(
+            method, proxy + WHERE + path, headers=headers, json=body or None, timeout=20
+        )
+        assert (answer.status_code, "problem+json" in answer.headers["content-type"]) == (
+            code,
+            False,
+        ), answer.text
         return answer.json()
 
     ask("POST", "/pulls", 201, title="Faster", head="mallory:patch", base="main")
@@ -46,11 +57,14 @@ def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fix
     found = adapter.repository(NAME)
     said, *_ = Unheard(adapter).commands(found, 0)
     assert (said.pull, said.actor, said.body) == (1, "ada", "/fyre status")
-    pull = conversations.pull(adapter, found, 1)
+    pull = discussions.pull(adapter, found, 1)
     assert (pull.branch, pull.fork) == ("refs/heads/patch", True)
-    assert conversations.head_at(adapter, found, replace(pull, branch="refs/heads/main"), said.at) == pull.head
-    conversations.say(adapter, said, "heard")
-    assert [one.body for one in conversations.thread(adapter, said)] == ["/fyre status", "heard"]
+    assert (
+        discussions.head_at(adapter, found, replace(pull, branch="refs/heads/main"), said.at)
+        == pull.head
+    )
+    discussions.say(adapter, said, "heard")
+    assert [one.body for one in discussions.thread(adapter, said)] == ["/fyre status", "heard"]
     told, _ = receiver.wait(2, "issue_comment")
     whole = json.loads((modules / "@octokit/webhooks-schemas/schema.json").read_bytes())
     schema = {"definitions": whole["definitions"], "$ref": "#/definitions/issue_comment$created"}

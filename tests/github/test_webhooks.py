@@ -22,7 +22,9 @@ def hold(modules: Path) -> Callable[[str, Any], None]:
 
     def hold(definition: str, payload: Any) -> None:
         schema = {"definitions": whole["definitions"], "$ref": f"#/definitions/{definition}"}
-        jsonschema.Draft7Validator(schema, format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER).validate(payload)
+        jsonschema.Draft7Validator(
+            schema, format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER
+        ).validate(payload)
 
     return hold
 
@@ -44,7 +46,9 @@ def test_pushes_of_every_kind(  # noqa: PLR0917 - fixtures
         hold("push$event", one.data)
 
 
-def test_a_comment(forge: Served, receiver: Receiver, pushed: str, hold: Callable[[str, Any], None]) -> None:
+def test_a_comment(
+    forge: Served, receiver: Receiver, pushed: str, hold: Callable[[str, Any], None]
+) -> None:
     forge.post(f"/repos/{NAME}/commits/{pushed}/comments", {"body": "/fyre rerun"})
     (one,) = receiver.wait(1, "commit_comment")
     hold("commit_comment$created", one.data)

@@ -22,14 +22,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fyre import access, run, status
-from fyre.engines.kubernetes import manifests, names, observe
-from fyre.engines.local.engine import LocalEngine
 from fyre.engines.local.records import Folder, job
 from fyre.profiles import Profile
 from fyre.run import Record, Repository, Run
 from fyre.spec import Spec
 from fyre.state import State
+
+from fyre import access, run, status
+from fyre.engines.kubernetes import manifests, names, observe
+from fyre.engines.local.engine import LocalEngine
 
 REPOSITORY = Repository("https://api.github.com", 123456789, "ada/lab", "trunk")
 DIGEST = "sha256:" + "9f3c1a2b" * 8
@@ -117,13 +118,23 @@ def specs() -> list[dict[str, Any]]:
 
 def keys() -> list[dict[str, Any]]:
     """Return what each key is made of, and the key."""
-    forges = (REPOSITORY, Repository("http://127.0.0.1:8123/api", 0, "x/y"), Repository("", 2**40, ""))
+    forges = (
+        REPOSITORY,
+        Repository("http://127.0.0.1:8123/api", 0, "x/y"),
+        Repository("", 2**40, ""),
+    )
     made = [
         (repository, identity, digest, ordinal, attempt)
         for repository in forges
         for identity in (FYRE_ID, SHA, "e5" * 32)
         for digest in (SPECS[0].digest, SPECS[-1].digest + "train", "rerun ünï")
-        for ordinal, attempt in ((0, ""), (1, ""), (17, ""), (0, "comment 42"), (0, "pull comment 42"))
+        for ordinal, attempt in (
+            (0, ""),
+            (1, ""),
+            (17, ""),
+            (0, "comment 42"),
+            (0, "pull comment 42"),
+        )
     ]
     return [
         {
@@ -149,7 +160,12 @@ def _statuses_of_records() -> list[dict[str, Any]]:
     return [
         _of_record(of, state, reason, carried=carried)
         for state in State
-        if state not in (State.REFUSED, State.CARRIED, State.MOVED)  # told of by a status, never kept by an engine
+        if state
+        not in (
+            State.REFUSED,
+            State.CARRIED,
+            State.MOVED,
+        )  # told of by a status, never kept by an engine
         for reason in REASONS
         for of in (PLAIN, FULL)
         for carried in (False, True)
@@ -165,12 +181,15 @@ def _of_record(of: Run, state: State, reason: str, *, carried: bool) -> dict[str
         unhonoured=("image", "resources") if of is PLAIN else (),
     )  # fmt: skip
     said = status.of(record, "https://fyre.example.org/runs/x", carried=carried)
-    shown = "carried from" in said.description  # a long reason of 0.1 left no room for that, nor for the attempt
+    shown = (
+        "carried from" in said.description
+    )  # a long reason of 0.1 left no room for that, nor for the attempt
     return _told(
         said,
         State.CARRIED if carried and ended and shown else state,
         attempt=2 if "attempt 2" in said.description else 1,
-        timed_out=reason.startswith("timed out after") and state in (State.FAILED, State.SUCCEEDED, State.ERROR),
+        timed_out=reason.startswith("timed out after")
+        and state in (State.FAILED, State.SUCCEEDED, State.ERROR),
     )
 
 
@@ -196,7 +215,12 @@ def _other_statuses() -> list[dict[str, Any]]:
 
 
 def _told(
-    said: status.Status, state: State, *, attempt: int = 1, timed_out: bool = False, push_refusal: bool = False
+    said: status.Status,
+    state: State,
+    *,
+    attempt: int = 1,
+    timed_out: bool = False,
+    push_refusal: bool = False,
 ) -> dict[str, Any]:
     return {
         "github_state": said.state,
@@ -212,7 +236,12 @@ def local_folders(where: Path) -> None:
     """Write a run's folder at each stage: waiting, running, cancelled, ended, lost, reported."""
     parent = where / "draft"
     made = job(
-        FULL, Path("/srv/fyre/lab.git"), Path("/srv/fyre/work") / FULL.key, grace=10.0, log_cap=2**26, keep=False
+        FULL,
+        Path("/srv/fyre/lab.git"),
+        Path("/srv/fyre/work") / FULL.key,
+        grace=10.0,
+        log_cap=2**26,
+        keep=False,
     )
     made["git_dir"] = "/srv/fyre/lab.git"
     folder = Folder.create(parent, FULL, made)
@@ -224,11 +253,15 @@ def local_folders(where: Path) -> None:
     folder.annotate(reported=json.dumps({SHA: "pending"}))
     _stage(where, folder, "running")
     folder.annotate(carried=(OTHER,))
-    folder.conclude(1767323100.0, State.ERROR, "lost: its supervisor died; the command may have run")
+    folder.conclude(
+        1767323100.0, State.ERROR, "lost: its supervisor died; the command may have run"
+    )
     _stage(where, folder, "lost")
     folder.cancel("bob")
     folder.conclude(1767323101.0, State.CANCELLED)
-    folder.annotate(reported=json.dumps({SHA: "cancelled", OTHER: "cancelled", "check run": "cancelled"}))
+    folder.annotate(
+        reported=json.dumps({SHA: "cancelled", OTHER: "cancelled", "check run": "cancelled"})
+    )
     _stage(where, folder, "reported")
     shutil.rmtree(parent)
 
@@ -244,7 +277,9 @@ def ended_folder(where: Path) -> None:
         for words in (["init", "-q", str(repository)], ["-C", str(repository), "-c", "user.name=ada", "-c",
                       "user.email=ada@example.org", "commit", "-q", "--allow-empty", "-m", "First"]):  # fmt: skip
             subprocess.run(["git", *words], check=True)
-        sha = subprocess.check_output(["git", "-C", str(repository), "rev-parse", "HEAD"], text=True).strip()
+        sha = subprocess.check_output(
+            ["git", "-C", str(repository), "rev-parse", "HEAD"], text=True
+        ).strip()
         engine = LocalEngine(Path(scratch) / "state", git_dir=lambda _: repository / ".git", jobs=1)
         launched = replace(PLAIN, sha=sha, spec=Spec("exit 3", retries=1), created_at=time.time())
         engine.launch(launched)
@@ -252,7 +287,14 @@ def ended_folder(where: Path) -> None:
             time.sleep(0.05)
         engine.annotate(launched.key, reported=json.dumps({sha: "failed"}))
         engine.close()
-        for name in ("run.json", "job.json", "progress.json", "outcome.json", "notes.json", "started"):
+        for name in (
+            "run.json",
+            "job.json",
+            "progress.json",
+            "outcome.json",
+            "notes.json",
+            "started",
+        ):
             text = (Path(scratch) / "state" / "runs" / launched.key / name).read_text()
             (where / "ended" / launched.key).mkdir(parents=True, exist_ok=True)
             (where / "ended" / launched.key / name).write_text(text.replace(scratch, "/srv/fyre"))
@@ -260,7 +302,9 @@ def ended_folder(where: Path) -> None:
 
 def jobs() -> dict[str, dict[str, Any]]:
     """Return a Job at each stage: waiting, running, cancelled, given up, ended, reported."""
-    place = manifests.Place("fyre-0a1b2c3d", "lab", "alpine/git:2.45", "https://fyre.example.org/git/123456789", "KEY")
+    place = manifests.Place(
+        "fyre-0a1b2c3d", "lab", "alpine/git:2.45", "https://fyre.example.org/git/123456789", "KEY"
+    )
     waiting = manifests.job(FULL, Profile(), place)
     waiting["metadata"] |= {"uid": "0b6ef6a0-7c8c-4e58-8f4a-1d5a1fa58a5b", "resourceVersion": "7",
                             "creationTimestamp": "2026-01-02T03:04:05Z"}  # fmt: skip
@@ -271,7 +315,9 @@ def jobs() -> dict[str, dict[str, Any]]:
         "labels": manifests.labels(PLAIN, "fyre-0a1b2c3d"),
     }
     bare["metadata"]["annotations"] = {names.RUN: manifests._annotation(PLAIN)}
-    running = _noted(waiting, {names.REPORTED: json.dumps({SHA: "pending"}), names.CARRIED: json.dumps((OTHER,))})
+    running = _noted(
+        waiting, {names.REPORTED: json.dumps({SHA: "pending"}), names.CARRIED: json.dumps((OTHER,))}
+    )
     ended = Record(FULL, State.FAILED, 2, 1767323050.0, 1767323100.0, 137, None, "exit 137 (SIGKILL)",
                    image_id=f"docker.io/ada/lab@{DIGEST}")  # fmt: skip
     outcome = _noted(running, {names.OUTCOME: observe.outcome(ended)})

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from fyre import run, spec, status_text
-from fyre.debts import owed
-from fyre.engines.kubernetes import names, observe
-from fyre.engines.kubernetes.known import Known
-from fyre.engines.local import records
-from fyre.engines.local.records import Folder
-from fyre.run import Repository
-from fyre.spec import Spec
-from fyre.state import State
+from fyre.engines.kubernetes import job_labels, run_status
+from fyre.engines.kubernetes.object_cache import Known
+from fyre.engines.local import run_dir
+from fyre.engines.local.run_dir import Folder
+from fyre.message import spec
+from fyre.message.spec import Spec
+from fyre.reporter.pending_writes import owed
+from fyre.runs import run, status_text
+from fyre.runs.run import Repository
+from fyre.runs.state import State
 
 GOLDEN = Path(__file__).parent / "v0.1"
 SHA, OTHER = "a1" * 20, "b2" * 20
@@ -52,9 +53,13 @@ def test_a_spec_made_in_python_has_the_same_digest() -> None:
 
 def test_no_field_was_added_to_the_form_that_every_digest_is_made_of() -> None:
     always = [field.name for field in spec.SPEC_FORM.fields if not field.since]
-    assert always == [*golden("specs.json")[0]["stored"]], "a later field has ``since``, or each digest changes"
+    assert always == [*golden("specs.json")[0]["stored"]], (
+        "a later field has ``since``, or each digest changes"
+    )
     always = [field.name for field in run.RUN_FORM.fields if not field.since]
-    assert always == [*golden_run("waiting")], "a later field has ``since``, or 0.1 reads no run any more"
+    assert always == [*golden_run("waiting")], (
+        "a later field has ``since``, or 0.1 reads no run any more"
+    )
 
 
 @pytest.mark.parametrize("case", golden("keys.json"), ids=lambda case: case["key"])
@@ -75,12 +80,12 @@ def test_a_status_is_read_back(case: dict[str, Any]) -> None:
 
 
 def golden_run(stage: str) -> Any:
-    return json.loads(golden(f"jobs/{stage}.json")["metadata"]["annotations"][names.RUN])
+    return json.loads(golden(f"jobs/{stage}.json")["metadata"]["annotations"][job_labels.RUN])
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_job_s_run_is_read_and_would_be_written_as_it_was(stage: str) -> None:
-    text = golden(f"jobs/{stage}.json")["metadata"]["annotations"][names.RUN]
+    text = golden(f"jobs/{stage}.json")["metadata"]["annotations"][job_labels.RUN]
     found = run.from_json(json.loads(text))
     assert json.dumps(run.to_json(found), separators=(",", ":"), ensure_ascii=False) == text
     assert found.spec.digest == found.digest
@@ -98,7 +103,9 @@ def test_a_job_s_run_is_read_and_would_be_written_as_it_was(stage: str) -> None:
         ("reported", State.FAILED, []),
     ],
 )
-def test_a_job_is_known_at_each_stage_of_its_life(stage: str, state: State, debts: list[str]) -> None:
+def test_a_job_is_known_at_each_stage_of_its_life(
+    stage: str, state: State, debts: list[str]
+) -> None:
     known = Known()
     key = known.take_job(golden(f"jobs/{stage}.json"))
     seen = known.refresh(key)
@@ -111,7 +118,10 @@ def test_a_job_is_known_at_each_stage_of_its_life(stage: str, state: State, debt
     if state is State.FAILED:
         ended = (record.exit_code, record.tries, record.started_at, record.ended_at, record.reason)
         assert ended == (137, 2, 1767323050.0, 1767323100.0, "exit 137 (SIGKILL)")
-        assert observe.outcome(record) == golden(f"jobs/{stage}.json")["metadata"]["annotations"][names.OUTCOME]
+        assert (
+            run_status.outcome(record)
+            == golden(f"jobs/{stage}.json")["metadata"]["annotations"][job_labels.OUTCOME]
+        )
 
 
 @pytest.mark.parametrize(
@@ -147,9 +157,9 @@ def test_what_a_supervisor_is_told_is_what_0_1_told_it() -> None:
     (place,) = (GOLDEN / "local" / "waiting").iterdir()
     told = json.loads((place / "job.json").read_bytes())
     settings = {name: told[name] for name in ("grace", "log_cap", "keep")}
-    made = records.job(Folder(place).run(), Path(told["git_dir"]), Path(told["work"]), **settings)
+    made = run_dir.job(Folder(place).run(), Path(told["git_dir"]), Path(told["work"]), **settings)
     assert json.loads(json.dumps(made)) == told
-    assert [field.name for field in records.JOB_FORM.fields] == [*told]
+    assert [field.name for field in run_dir.JOB_FORM.fields] == [*told]
 
 
 def test_the_words_of_a_pod_of_0_1_are_the_ones_that_are_read() -> None:

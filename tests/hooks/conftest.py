@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre import cli
+from fyre.cli import main
 
 Commit = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -16,7 +16,7 @@ Commit = Callable[..., subprocess.CompletedProcess[str]]
 def hooked(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with our native hooks, and the working directory in it."""
     monkeypatch.chdir(repo)
-    assert cli.main(["init", "--hooks"]) == 0
+    assert main.main(["init", "--hooks"]) == 0
     return repo
 
 
@@ -26,6 +26,8 @@ def attempt(repo: Path) -> Commit:
 
     def run(*words: str, editor: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         full = {**os.environ, **({"GIT_EDITOR": editor} if editor else {}), **env}
-        return subprocess.run(["git", *words], cwd=repo, env=full, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ["git", *words], cwd=repo, env=full, capture_output=True, text=True, check=False
+        )
 
     return run

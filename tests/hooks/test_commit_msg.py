@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre import asked, ident
 from fyre.hooks import commit_msg
+from fyre.message import fyre_ids, request
 
 
 def body(repo: Path, git) -> str:
@@ -20,24 +20,33 @@ def test_a_message_without_anything_of_ours_passes_and_loads_nothing(tmp_path: P
     (tmp_path / "msg").write_text("Plain\n\nSigned-off-by: A <a@b.c>\n")
     done = subprocess.run([sys.executable, "-I", "-c", code, "commit-msg", str(tmp_path / "msg")],
                           capture_output=True, text=True, check=True)  # fmt: skip
-    assert not {"fyre.asked", "dataclasses", "subprocess", "re"} & set(done.stdout.split())
+    assert not {"fyre.message.request", "dataclasses", "subprocess", "re"} & set(
+        done.stdout.split()
+    )
 
 
 def test_it_mints_the_id_of_a_run_written_by_hand(hooked: Path, git, attempt) -> None:
-    text = "Train\n\nWhy.\n\nReviewed-by: B\nFyre-Run: python \\\n train.py\nFyre-Name: t\nTicket: 7\n"
+    text = (
+        "Train\n\nWhy.\n\nReviewed-by: B\nFyre-Run: python \\\n train.py\nFyre-Name: t\nTicket: 7\n"
+    )
     assert attempt("commit", "--allow-empty", "-m", text).returncode == 0
     made = body(hooked, git)
-    found = asked.read(made)
-    assert ident.valid(found.fyre_id)
-    assert made.replace(f"Fyre-Id: {found.fyre_id}\n", "") == text.removesuffix("\n") + "\n" or made.replace(
-        f"Fyre-Id: {found.fyre_id}\n", ""
-    ) == text.removesuffix("\n")
+    found = request.read(made)
+    assert fyre_ids.valid(found.fyre_id)
+    assert made.replace(f"Fyre-Id: {found.fyre_id}\n", "") == text.removesuffix(
+        "\n"
+    ) + "\n" or made.replace(f"Fyre-Id: {found.fyre_id}\n", "") == text.removesuffix("\n")
 
 
 def test_an_id_that_is_there_stays(hooked: Path, git, attempt) -> None:
-    own = ident.mint()
-    assert attempt("commit", "--allow-empty", "-m", f"Train\n\nFyre-Run: true\nFyre-Id: {own}").returncode == 0
-    assert asked.read(body(hooked, git)).fyre_id == own
+    own = fyre_ids.mint()
+    assert (
+        attempt(
+            "commit", "--allow-empty", "-m", f"Train\n\nFyre-Run: true\nFyre-Id: {own}"
+        ).returncode
+        == 0
+    )
+    assert request.read(body(hooked, git)).fyre_id == own
 
 
 @pytest.mark.parametrize(
@@ -50,7 +59,9 @@ def test_an_id_that_is_there_stays(hooked: Path, git, attempt) -> None:
         ("Train\n\nFyre-Run:\n", "the command is empty"),
     ],
 )
-def test_what_would_not_run_is_not_committed(hooked: Path, git, attempt, text: str, says: str) -> None:
+def test_what_would_not_run_is_not_committed(
+    hooked: Path, git, attempt, text: str, says: str
+) -> None:
     before = git("rev-parse", "HEAD", cwd=hooked)
     done = attempt("commit", "--allow-empty", "-m", text)
     assert done.returncode == 1
@@ -66,7 +77,7 @@ def test_the_mended_text_that_it_prints_commits(hooked: Path, git, attempt) -> N
     _, _, rest = done.stderr.partition("mended, it reads:\n\n")
     mended = "".join(row[4:] + "\n" for row in rest.partition("\nyour message")[0].splitlines())
     assert attempt("commit", "--allow-empty", "-m", mended).returncode == 0
-    assert [spec.command for spec in asked.read(body(hooked, git)).runs] == ["true"]
+    assert [spec.command for spec in request.read(body(hooked, git)).runs] == ["true"]
 
 
 @pytest.mark.parametrize("char", ["#", ";", "auto"])
@@ -76,7 +87,9 @@ def test_comments_and_diffs_of_the_editor_are_no_part_of_the_message(
 ) -> None:
     git("config", "core.commentChar", char, cwd=hooked)
     (hooked / "README").write_text("Fyre-Run: in a diff\n")
-    editor = 'sh -c \'printf "Train\\n\\nFyre-Run: true\\n" | cat - "$0" > "$0.new"; mv "$0.new" "$0"\''
+    editor = (
+        'sh -c \'printf "Train\\n\\nFyre-Run: true\\n" | cat - "$0" > "$0.new"; mv "$0.new" "$0"\''
+    )
     done = attempt("commit", "-a", *verbose, editor=editor)
     assert done.returncode == 0, done.stderr
     made = body(hooked, git)
@@ -85,11 +98,15 @@ def test_comments_and_diffs_of_the_editor_are_no_part_of_the_message(
 
 
 def test_lines_that_look_like_comments_stay_where_nobody_edits(hooked: Path, git, attempt) -> None:
-    assert attempt("commit", "--allow-empty", "-m", "#42 fix", "-m", "Fyre-Run: true").returncode == 0
+    assert (
+        attempt("commit", "--allow-empty", "-m", "#42 fix", "-m", "Fyre-Run: true").returncode == 0
+    )
     assert body(hooked, git).startswith("#42 fix\n\nFyre-Run: true\nFyre-Id: ")
 
 
-def test_nothing_else_in_the_file_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_else_in_the_file_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GIT_EDITOR", "vi")
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "COMMIT_EDITMSG"
@@ -103,7 +120,11 @@ def test_nothing_else_in_the_file_is_changed(tmp_path: Path, monkeypatch: pytest
 
 def test_a_rebase_that_squashes_is_let_through(hooked: Path, git, attempt) -> None:
     for name in ("one", "two"):
-        assert attempt("commit", "--allow-empty", "-m", f"{name}\n\nFyre-Run: {name}").returncode == 0
-    done = attempt("rebase", "-i", "HEAD~2", editor="true", GIT_SEQUENCE_EDITOR="sed -i '2s/^pick/squash/'")
+        assert (
+            attempt("commit", "--allow-empty", "-m", f"{name}\n\nFyre-Run: {name}").returncode == 0
+        )
+    done = attempt(
+        "rebase", "-i", "HEAD~2", editor="true", GIT_SEQUENCE_EDITOR="sed -i '2s/^pick/squash/'"
+    )
     assert done.returncode == 0, done.stderr
-    assert [spec.command for spec in asked.read(body(hooked, git)).runs] == ["two"]
+    assert [spec.command for spec in request.read(body(hooked, git)).runs] == ["two"]

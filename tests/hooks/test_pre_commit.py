@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fyre import asked
+from fyre.message import request
 
 pytest.importorskip("pre_commit")
 TOP = Path(__file__).parents[2]
@@ -21,7 +21,8 @@ def configured(repo: Path, git, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     hooks = yaml.safe_load((TOP / ".pre-commit-hooks.yaml").read_text())
     local = [
-        {**hook, "language": "system", "entry": hook["entry"].replace("python", sys.executable, 1)} for hook in hooks
+        {**hook, "language": "system", "entry": hook["entry"].replace("python", sys.executable, 1)}
+        for hook in hooks
     ]
     types = [stage for hook in hooks for stage in hook["stages"]]
     config = {"default_install_hook_types": types, "repos": [{"repo": "local", "hooks": local}]}
@@ -37,11 +38,11 @@ def test_all_three_stages(configured: Path, git, attempt, tmp_path: Path) -> Non
     assert refused.returncode == 1
     assert "has no unit" in refused.stdout + refused.stderr
     assert attempt("commit", "--allow-empty", "-m", "Train\n\nFyre-Run: true").returncode == 0
-    first = asked.read(git("log", "-1", "--format=%B", cwd=configured)).fyre_id
+    first = request.read(git("log", "-1", "--format=%B", cwd=configured)).fyre_id
     (configured / "README").write_text("other code\n")
     done = attempt("commit", "-a", "--amend", "--no-edit")
     assert done.returncode == 0, done.stderr
-    assert asked.read(git("log", "-1", "--format=%B", cwd=configured)).fyre_id not in ("", first)
+    assert request.read(git("log", "-1", "--format=%B", cwd=configured)).fyre_id not in ("", first)
     git("init", "-q", "--bare", "far.git", cwd=tmp_path)
     git("remote", "add", "origin", str(tmp_path / "far.git"), cwd=configured)
     done = attempt("push", "origin", "main")
@@ -52,4 +53,6 @@ def test_all_three_stages(configured: Path, git, attempt, tmp_path: Path) -> Non
 def test_pre_commit_takes_the_manifest(tmp_path: Path) -> None:
     import subprocess
 
-    subprocess.run([*PRE_COMMIT, "validate-manifest", str(TOP / ".pre-commit-hooks.yaml")], check=True)
+    subprocess.run(
+        [*PRE_COMMIT, "validate-manifest", str(TOP / ".pre-commit-hooks.yaml")], check=True
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre import ident
+from fyre.message import fyre_ids
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,11 @@ def far(hooked: Path, git, tmp_path: Path) -> Path:
 
 
 def said(done) -> list[str]:
-    return [re.sub(r"\b[0-9a-f]{7}\b", "SHA", row) for row in done.stderr.splitlines() if row.startswith("fyre: ")]
+    return [
+        re.sub(r"\b[0-9a-f]{7}\b", "SHA", row)
+        for row in done.stderr.splitlines()
+        if row.startswith("fyre: ")
+    ]
 
 
 def commit(attempt, text: str, **env: str) -> None:
@@ -31,7 +35,11 @@ def test_it_says_what_the_push_starts(attempt) -> None:
     commit(attempt, "Two\n\nFyre-Run: two")
     done = attempt("push", "origin", "main")
     assert done.returncode == 0
-    assert said(done) == ["fyre: SHA train: python one.py", "fyre: SHA run: true", "fyre: SHA run: two"]
+    assert said(done) == [
+        "fyre: SHA train: python one.py",
+        "fyre: SHA run: true",
+        "fyre: SHA run: two",
+    ]
     assert said(attempt("push", "origin", "main:again")) == []  # not new to the remote
 
 
@@ -67,11 +75,13 @@ def test_deletions_and_tags_are_silent(attempt) -> None:
 def test_on_a_lab_branch_only_snapshots_run(attempt, git, hooked: Path) -> None:
     commit(attempt, "Unpublished code\n\nFyre-Run: not this")
     head = git("rev-parse", "HEAD", cwd=hooked)
-    commit(attempt, f"Run: this\n\nFyre-Run: this\nFyre-Id: {ident.mint()}\nFyre-From: {head}")
+    commit(attempt, f"Run: this\n\nFyre-Run: this\nFyre-Id: {fyre_ids.mint()}\nFyre-From: {head}")
     assert said(attempt("push", "origin", "HEAD:refs/heads/fyre/ada")) == ["fyre: SHA run: this"]
 
 
-def test_a_remote_that_is_ahead_or_a_url_is_no_trouble(attempt, git, hooked: Path, far: Path, tmp_path: Path) -> None:
+def test_a_remote_that_is_ahead_or_a_url_is_no_trouble(
+    attempt, git, hooked: Path, far: Path, tmp_path: Path
+) -> None:
     git("clone", "-q", str(far), "other", cwd=tmp_path)
     git("commit", "-q", "--allow-empty", "-m", "Theirs", cwd=tmp_path / "other")
     git("push", "-q", cwd=tmp_path / "other")
@@ -84,4 +94,7 @@ def test_a_remote_that_is_ahead_or_a_url_is_no_trouble(attempt, git, hooked: Pat
 def test_many_runs_are_counted(attempt) -> None:
     trailers = "\n".join(f"Fyre-Run: {number}" for number in range(25))
     commit(attempt, f"Many\n\n{trailers}")
-    assert said(attempt("push", "origin", "main"))[-2:] == ["fyre: SHA run-20: 19", "fyre: and 5 more"]
+    assert said(attempt("push", "origin", "main"))[-2:] == [
+        "fyre: SHA run-20: 19",
+        "fyre: and 5 more",
+    ]

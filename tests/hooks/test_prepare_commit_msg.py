@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from fyre import asked
+from fyre.message import request
 
 
 @pytest.fixture
 def fyre_id(hooked: Path, git):
     """The Fyre-Id of a commit, by default HEAD."""
-    return lambda rev="HEAD": asked.read(git("log", "-1", "--format=%B", rev, cwd=hooked)).fyre_id
+    return lambda rev="HEAD": request.read(git("log", "-1", "--format=%B", rev, cwd=hooked)).fyre_id
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,12 @@ def asking(hooked: Path, attempt) -> None:
     assert attempt("commit", "-m", "Train\n\nFyre-Run: true").returncode == 0
 
 
-@pytest.mark.parametrize("words", [("--amend", "--no-edit"), ("-C", "HEAD"), ("--amend", "-C", "HEAD")])
-def test_the_same_message_on_other_code_gets_a_new_id(hooked: Path, attempt, fyre_id, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("--amend", "--no-edit"), ("-C", "HEAD"), ("--amend", "-C", "HEAD")]
+)
+def test_the_same_message_on_other_code_gets_a_new_id(
+    hooked: Path, attempt, fyre_id, words: tuple[str, ...]
+) -> None:
     before = fyre_id()
     (hooked / "code").write_text("2\n")
     assert attempt("commit", "-a", *words).returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre import cli
+from fyre.cli import main
 
 Git = Callable[..., str]
 LAB = "refs/heads/fyre/ada"
@@ -32,13 +32,26 @@ def world(repo: Path, git: Git) -> dict[str, object]:
     files = [path for path in repo.rglob("*") if ".git" not in path.relative_to(repo).parts]
     return {
         "head": (git_dir / "HEAD").read_bytes(),
-        "index": (index.read_bytes(), index.stat().st_mtime_ns, index.stat().st_mode) if index.exists() else None,
+        "index": (index.read_bytes(), index.stat().st_mtime_ns, index.stat().st_mode)
+        if index.exists()
+        else None,
         "git files": sorted(path.name for path in git_dir.iterdir() if path.name != "logs"),
         "config": (repo / git("rev-parse", "--git-common-dir", cwd=repo) / "config").read_bytes(),
         # a push notes where the branch is at the remote, as any push does
-        "refs": [ref for ref in refs if "refs/fyre/lab/" not in ref and "refs/remotes/origin/fyre/" not in ref],
+        "refs": [
+            ref
+            for ref in refs
+            if "refs/fyre/lab/" not in ref and "refs/remotes/origin/fyre/" not in ref
+        ],
         "files": {str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in files},
-        "status": git("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=all", cwd=repo),
+        "status": git(
+            "--no-optional-locks",
+            "status",
+            "--porcelain=v2",
+            "--branch",
+            "--untracked-files=all",
+            cwd=repo,
+        ),
         "worktrees": git("worktree", "list", cwd=repo),
     }
 
@@ -49,7 +62,7 @@ def run(repo: Path, git: Git) -> Callable[..., int]:
 
     def go(*options: str, at: Path = repo) -> int:
         before = world(at, git)
-        code = cli.main(["run", "--detach", *options, "--", "true"])
+        code = main.main(["run", "--detach", *options, "--", "true"])
         assert world(at, git) == before
         return code
 
@@ -59,4 +72,7 @@ def run(repo: Path, git: Git) -> Callable[..., int]:
 def files_of(far: Path, git: Git, rev: str = LAB) -> dict[str, str]:
     """Mode and path → content of a commit there."""
     rows = [row.split("\t") for row in git("ls-tree", "-r", rev, cwd=far).splitlines()]
-    return {f"{facts[:6]} {path}": git("cat-file", "-p", facts.split()[2], cwd=far) for facts, path in rows}
+    return {
+        f"{facts[:6]} {path}": git("cat-file", "-p", facts.split()[2], cwd=far)
+        for facts, path in rows
+    }

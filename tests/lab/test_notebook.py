@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre import cli, lab
+from fyre.cli import main
+from fyre.workspace import lab_branch
 from tests.lab.conftest import LAB, Git
 
 
@@ -17,7 +18,10 @@ def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run)
     for _ in range(2):
         assert run("-m", "An attempt") == 0
     head = git("rev-parse", "HEAD", cwd=repo)
-    assert git("log", "-1", "--format=%P", LAB, cwd=far) == f"{git('rev-parse', f'{LAB}^1', cwd=far)} {head}"
+    assert (
+        git("log", "-1", "--format=%P", LAB, cwd=far)
+        == f"{git('rev-parse', f'{LAB}^1', cwd=far)} {head}"
+    )
     assert git("rev-list", "--count", "--first-parent", f"main..{LAB}", cwd=far) == "2"
     assert git("rev-parse", f"{LAB}^{{tree}}", cwd=far) == git("rev-parse", "main^{tree}", cwd=far)
     assert "\n\nAn attempt\n\nFyre-Run: true" in git("log", "-1", "--format=%B", LAB, cwd=far)
@@ -25,7 +29,10 @@ def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run)
 
 def test_a_loop_that_starts_many(repo: Path, far: Path, git: Git) -> None:
     words = [sys.executable, "-m", "fyre", "run", "-d", "true"]
-    many = [subprocess.Popen(words, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(8)]
+    many = [
+        subprocess.Popen(words, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(8)
+    ]
     assert [(one.communicate()[1], one.returncode) for one in many] == [(b"", 0)] * 8
     assert git("rev-list", "--count", "--first-parent", f"main..{LAB}", cwd=far) == "8"
 
@@ -33,8 +40,11 @@ def test_a_loop_that_starts_many(repo: Path, far: Path, git: Git) -> None:
 def test_two_machines_at_once(repo: Path, far: Path, git: Git, tmp_path: Path) -> None:
     places = [repo, tmp_path / "other"]
     git("clone", "-q", f"file://{far}", str(places[1]), cwd=tmp_path)
-    words = "from fyre import cli; import sys; sys.exit(max(cli.main(['run', '-d', f'echo {n}']) for n in range(4)))"
-    both = [subprocess.Popen([sys.executable, "-c", words], cwd=place, stdout=-1, stderr=-1) for place in places]
+    words = "from fyre.cli import main as cli; import sys; sys.exit(max(cli.main(['run', '-d', f'echo {n}']) for n in range(4)))"
+    both = [
+        subprocess.Popen([sys.executable, "-c", words], cwd=place, stdout=-1, stderr=-1)
+        for place in places
+    ]
     answers = [one.communicate() for one in both]
     assert [one.returncode for one in both] == [0, 0], answers
     shas = {sha for out, _ in answers for sha in out.decode().split()}
@@ -45,42 +55,60 @@ def test_two_machines_at_once(repo: Path, far: Path, git: Git, tmp_path: Path) -
 def test_a_second_machine_writes_on_the_same_notebook(
     repo: Path, far: Path, git: Git, tmp_path: Path, monkeypatch
 ) -> None:
-    assert cli.main(["run", "-d", "true"]) == 0
+    assert main.main(["run", "-d", "true"]) == 0
     git("clone", "-q", f"file://{far}", "other", cwd=tmp_path)
     git("config", "--add", "remote.origin.fetch", "^refs/heads/fyre/*", cwd=tmp_path / "other")
     monkeypatch.chdir(tmp_path / "other")
-    assert cli.main(["run", "-d", "true"]) == 0
+    assert main.main(["run", "-d", "true"]) == 0
     monkeypatch.chdir(repo)
-    assert cli.main(["run", "-d", "true"]) == 0  # what is remembered here is not the tip any more
+    assert main.main(["run", "-d", "true"]) == 0  # what is remembered here is not the tip any more
     assert git("rev-list", "--count", "--first-parent", f"main..{LAB}", cwd=far) == "3"
 
 
-def test_what_was_deleted_there_is_not_published_again(repo: Path, far: Path, git: Git, run, capfd) -> None:
+def test_what_was_deleted_there_is_not_published_again(
+    repo: Path, far: Path, git: Git, run, capfd
+) -> None:
     (repo / "leak").write_text("deleted for a reason\n")
     run()
     (repo / "leak").unlink()
     last = git("rev-parse", LAB, cwd=far)
     git("update-ref", "-d", LAB, cwd=far)
     assert run() == 0
-    assert f"origin has no fyre/ada any more: a new one begins (it was {last})" in capfd.readouterr().err
+    assert (
+        f"origin has no fyre/ada any more: a new one begins (it was {last})"
+        in capfd.readouterr().err
+    )
     assert git("log", "-1", "--format=%P", LAB, cwd=far) == git("rev-parse", "HEAD", cwd=repo)
     git("update-ref", LAB, f"{LAB}^", cwd=far)  # or cut back
     assert run() == 0
     assert git("rev-list", "--count", f"main..{LAB}", cwd=far) == "1"
 
 
-def test_another_remote_of_that_name_begins_a_notebook(repo: Path, *, far: Path, git: Git, run, tmp_path: Path) -> None:
+def test_another_remote_of_that_name_begins_a_notebook(
+    repo: Path, *, far: Path, git: Git, run, tmp_path: Path
+) -> None:
     (repo / "inside").write_text("for the first one alone\n")
     run()
     (repo / "inside").unlink()
-    git("clone", "-q", "--bare", "--single-branch", "--branch=main", f"file://{far}", "public.git", cwd=tmp_path)
+    git(
+        "clone",
+        "-q",
+        "--bare",
+        "--single-branch",
+        "--branch=main",
+        f"file://{far}",
+        "public.git",
+        cwd=tmp_path,
+    )
     git("remote", "set-url", "origin", f"file://{tmp_path}/public.git", cwd=repo)
     assert run() == 0
     assert git("rev-list", "--count", f"main..{LAB}", cwd=tmp_path / "public.git") == "1"
 
 
-def test_a_shallow_clone_stays_as_shallow(repo: Path, *, far: Path, git: Git, tmp_path: Path, monkeypatch, run) -> None:
-    assert cli.main(["run", "-d", "true"]) == 0
+def test_a_shallow_clone_stays_as_shallow(
+    repo: Path, *, far: Path, git: Git, tmp_path: Path, monkeypatch, run
+) -> None:
+    assert main.main(["run", "-d", "true"]) == 0
     for number in range(3):
         git("commit", "-q", "--allow-empty", "-m", str(number), cwd=repo)
     git("push", "-q", cwd=repo)
@@ -98,9 +126,17 @@ def test_a_shallow_clone_stays_as_shallow(repo: Path, *, far: Path, git: Git, tm
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="signs with ssh-keygen")
-def test_snapshots_are_signed_where_commits_are(repo: Path, *, far: Path, git: Git, run, tmp_path: Path, capfd) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
-    for key, value in {"gpg.format": "ssh", "user.signingKey": str(tmp_path / "key"), "commit.gpgSign": "true"}.items():
+def test_snapshots_are_signed_where_commits_are(
+    repo: Path, *, far: Path, git: Git, run, tmp_path: Path, capfd
+) -> None:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True
+    )
+    for key, value in {
+        "gpg.format": "ssh",
+        "user.signingKey": str(tmp_path / "key"),
+        "commit.gpgSign": "true",
+    }.items():
         git("config", key, value, cwd=repo)
     assert run() == 0
     assert "BEGIN SSH SIGNATURE" in git("cat-file", "commit", LAB, cwd=far)
@@ -117,7 +153,9 @@ def test_a_gpg_that_fails_is_a_failure(repo: Path, far: Path, git: Git, run, cap
     assert LAB not in git("for-each-ref", cwd=far)
 
 
-def test_what_should_not_be_published_is_asked_about(repo: Path, far: Path, git: Git, run, capfd) -> None:
+def test_what_should_not_be_published_is_asked_about(
+    repo: Path, far: Path, git: Git, run, capfd
+) -> None:
     (repo / ".env").write_text("x\n")
     (repo / ".env.example").write_text("x\n")
     for name in ("id_rsa_work", "credentials-prod.json", "id_rsa.pub"):
@@ -170,7 +208,9 @@ def test_on_a_terminal_it_asks(repo: Path, far: Path, git: Git, answer: bytes, c
         ("", "@x", ""),
     ],
 )
-def test_whose_notebook_it_is(repo: Path, far: Path, git: Git, run, capfd, *, own: str, email: str, name: str):
+def test_whose_notebook_it_is(
+    repo: Path, far: Path, git: Git, run, capfd, *, own: str, email: str, name: str
+):
     git("config", "user.email", email, cwd=repo)
     if own:
         git("config", "fyre.user", own, cwd=repo)
@@ -183,10 +223,13 @@ def test_whose_notebook_it_is(repo: Path, far: Path, git: Git, run, capfd, *, ow
 
 def test_no_name_makes_a_bad_ref() -> None:
     for text in ("-a", ".a", "a.", "a.lock", "a..b", "a b", "ä", "..", "a/b", "A@{1}"):
-        name = lab.sanitised(text)
+        name = lab_branch.sanitised(text)
         assert (
             not name
-            or subprocess.run(["git", "check-ref-format", f"refs/heads/fyre/{name}"], check=False).returncode == 0
+            or subprocess.run(
+                ["git", "check-ref-format", f"refs/heads/fyre/{name}"], check=False
+            ).returncode
+            == 0
         )
 
 
@@ -223,4 +266,7 @@ def test_only_the_notebook_is_pushed_and_fetched(repo: Path, far: Path, git: Git
     git("branch", "private", cwd=repo)
     assert run() == 0
     assert git("for-each-ref", "--format=%(refname)", cwd=far).split() == [LAB, "refs/heads/main"]
-    assert git("for-each-ref", "--format=%(refname)", "refs/fyre", cwd=repo) == "refs/fyre/lab/origin/ada"
+    assert (
+        git("for-each-ref", "--format=%(refname)", "refs/fyre", cwd=repo)
+        == "refs/fyre/lab/origin/ada"
+    )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fyre import asked, cli, ident
-from fyre import git as fyre_git
+from fyre.cli import main
+from fyre.message import fyre_ids, request
+from fyre.runs.run import ZERO_SHA
 from tests.lab.conftest import LAB, Git, files_of
 
 
@@ -22,7 +23,9 @@ def vendor(repo: Path, far: Path, git: Git, tmp_path: Path, monkeypatch) -> Path
     return repo / "vendor"
 
 
-def test_everything_is_taken_as_it_is(repo: Path, far: Path, git: Git, run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_everything_is_taken_as_it_is(
+    repo: Path, far: Path, git: Git, run, capfd: pytest.CaptureFixture[str]
+) -> None:
     for name in ("gone", "staged", "twice", "tool", "moved"):
         (repo / name).write_text(f"{name}\n")
     (repo / ".gitignore").write_text("*.log\n")
@@ -59,13 +62,19 @@ def test_everything_is_taken_as_it_is(repo: Path, far: Path, git: Git, run, capf
         "100644 intended": "intended",
     }
     assert git("log", "-1", "--format=%P %s", LAB, cwd=far) == f"{head} Run: true"
-    wants = asked.read(git("log", "-1", "--format=%B", LAB, cwd=far))
-    assert ([spec.command for spec in wants.runs], wants.problems, wants.fyre_from) == (["true"], (), head)
-    assert ident.valid(wants.fyre_id)
+    wants = request.read(git("log", "-1", "--format=%B", LAB, cwd=far))
+    assert ([spec.command for spec in wants.runs], wants.problems, wants.fyre_from) == (
+        ["true"],
+        (),
+        head,
+    )
+    assert fyre_ids.valid(wants.fyre_id)
     assert git("for-each-ref", "--format=%(refname)", cwd=far).split() == [LAB, "refs/heads/main"]
 
 
-def test_a_change_of_the_same_size_at_the_same_time_is_seen(repo: Path, far: Path, git: Git, run) -> None:
+def test_a_change_of_the_same_size_at_the_same_time_is_seen(
+    repo: Path, far: Path, git: Git, run
+) -> None:
     then = (repo / ".git/index").stat().st_mtime_ns
     (repo / "README").write_text("HELLO\n")
     git("add", "README", cwd=repo)
@@ -73,13 +82,20 @@ def test_a_change_of_the_same_size_at_the_same_time_is_seen(repo: Path, far: Pat
     (repo / "README").write_text("WORLD\n")
     for path in (repo / "README", index):
         os.utime(path, ns=(then, then))
-    git("update-index", "--cacheinfo", f"100644,{git('rev-parse', 'HEAD:README', cwd=repo)},README", cwd=repo)
+    git(
+        "update-index",
+        "--cacheinfo",
+        f"100644,{git('rev-parse', 'HEAD:README', cwd=repo)},README",
+        cwd=repo,
+    )
     git("config", "core.trustctime", "false", cwd=repo)
     assert run() == 0
     assert files_of(far, git)["100644 README"] == "WORLD"
 
 
-def test_below_the_top_the_whole_tree_is_taken(repo: Path, *, far: Path, git: Git, monkeypatch, run, capfd) -> None:
+def test_below_the_top_the_whole_tree_is_taken(
+    repo: Path, *, far: Path, git: Git, monkeypatch, run, capfd
+) -> None:
     (repo / "sub").mkdir()
     (repo / "sub/x").write_text("x\n")
     (repo / "README").write_text("changed\n")
@@ -89,8 +105,12 @@ def test_below_the_top_the_whole_tree_is_taken(repo: Path, *, far: Path, git: Gi
     assert "--workdir sub runs it here" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [["--cone"], ["--no-cone"], ["--cone", "--sparse-index"]], ids="-".join)
-def test_a_sparse_checkout_loses_nothing(repo: Path, far: Path, git: Git, run, flags: list[str]) -> None:
+@pytest.mark.parametrize(
+    "flags", [["--cone"], ["--no-cone"], ["--cone", "--sparse-index"]], ids="-".join
+)
+def test_a_sparse_checkout_loses_nothing(
+    repo: Path, far: Path, git: Git, run, flags: list[str]
+) -> None:
     for name in ("in", "out"):
         (repo / name).mkdir()
         (repo / name / "file").write_text(f"{name}\n")
@@ -104,11 +124,17 @@ def test_a_sparse_checkout_loses_nothing(repo: Path, far: Path, git: Git, run, f
     (repo / "out/new").write_text("new\n")
     assert run() == 0
     found = files_of(far, git)
-    assert (found["100644 in/file"], found["100644 out/file"], found["100644 out/new"]) == ("changed", "out", "new")
+    assert (found["100644 in/file"], found["100644 out/file"], found["100644 out/new"]) == (
+        "changed",
+        "out",
+        "new",
+    )
     assert "100644 README" in found
 
 
-def test_submodules_are_taken_when_others_can_have_them(repo: Path, far: Path, git: Git, vendor: Path, run) -> None:
+def test_submodules_are_taken_when_others_can_have_them(
+    repo: Path, far: Path, git: Git, vendor: Path, run
+) -> None:
     assert run() == 0
     git("commit", "-q", "--allow-empty", "-m", "On", cwd=vendor)
     git("push", "-q", cwd=vendor)
@@ -127,7 +153,7 @@ def test_submodules_are_refused_when_others_can_not(
     assert "a submodule is at a commit that is not pushed: vendor" in capfd.readouterr().err
     with monkeypatch.context() as hook:
         hook.setenv("GIT_DIR", str(repo / ".git"))  # as in a hook of a linked work tree
-        assert cli.main(["run", "-d", "true"]) == 1
+        assert main.main(["run", "-d", "true"]) == 1
         assert "not pushed: vendor" in capfd.readouterr().err
     git("commit", "-q", "-am", "Vendor moved", cwd=repo)
     assert run("--yes") == 1  # committed here does not help
@@ -150,7 +176,9 @@ def test_a_submodule_that_status_ignores_is_looked_at_too(
     assert "a submodule is at a commit that is not pushed: vendor" in capfd.readouterr().err
 
 
-def test_a_repository_git_was_not_told_of_is_refused(repo: Path, far: Path, git: Git, run, capfd) -> None:
+def test_a_repository_git_was_not_told_of_is_refused(
+    repo: Path, far: Path, git: Git, run, capfd
+) -> None:
     git("init", "-q", "nested", cwd=repo)
     for staged in (False, True):
         assert run() == 1
@@ -195,8 +223,12 @@ def test_a_branch_without_a_commit(far: Path, git: Git, tmp_path: Path, monkeypa
     monkeypatch.chdir(fresh)
     assert run(at=fresh) == 0
     assert files_of(far, git) == {"100644 first": "first"}
-    wants = asked.read(git("log", "-1", "--format=%B", LAB, cwd=far))
-    assert (git("log", "-1", "--format=%P", LAB, cwd=far), wants.fyre_from, wants.problems) == ("", fyre_git.ZERO, ())
+    wants = request.read(git("log", "-1", "--format=%B", LAB, cwd=far))
+    assert (git("log", "-1", "--format=%P", LAB, cwd=far), wants.fyre_from, wants.problems) == (
+        "",
+        ZERO_SHA,
+        (),
+    )
 
 
 def test_filters_and_line_ends_are_gits(repo: Path, far: Path, git: Git, run) -> None:
@@ -211,7 +243,9 @@ def test_filters_and_line_ends_are_gits(repo: Path, far: Path, git: Git, run) ->
 
 
 @pytest.mark.parametrize("bit", ["--assume-unchanged", "--skip-worktree"])
-def test_what_git_was_told_to_overlook_is_said(repo: Path, *, far: Path, git: Git, run, capfd, bit: str) -> None:
+def test_what_git_was_told_to_overlook_is_said(
+    repo: Path, *, far: Path, git: Git, run, capfd, bit: str
+) -> None:
     git("update-index", bit, "README", cwd=repo)
     (repo / "README").write_text("mine\n")
     assert run() == 0
@@ -221,7 +255,9 @@ def test_what_git_was_told_to_overlook_is_said(repo: Path, *, far: Path, git: Gi
     assert "README" in err
 
 
-@pytest.mark.parametrize("kind", ["split", "read-only", "untracked-cache", "fsmonitor", "version 4"])
+@pytest.mark.parametrize(
+    "kind", ["split", "read-only", "untracked-cache", "fsmonitor", "version 4"]
+)
 def test_an_index_of_any_kind(repo: Path, far: Path, git: Git, run, kind: str) -> None:
     if kind == "fsmonitor":
         hook = repo / ".git/monitor"

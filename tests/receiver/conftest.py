@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from fyre import ident
-from fyre.wiring import Up
+from fyre.apps.up import Up
+from fyre.message import fyre_ids
 from tests.conftest import git
 
 NAME = "ada/lab"
@@ -28,13 +28,17 @@ class Person:
         return git(*args, cwd=self.repo)
 
     def commit(
-        self, *trailers: str, subject: str = "Work", files: dict[str, str] | None = None, mint: bool = False
+        self,
+        *trailers: str,
+        subject: str = "Work",
+        files: dict[str, str] | None = None,
+        mint: bool = False,
     ) -> str:
         """A commit by hand; its SHA."""
         for path, text in (files or {}).items():
             (self.repo / path).write_text(text)
             self.git("add", path)
-        lines = [*trailers, *([f"Fyre-Id: {ident.mint()}"] if mint else [])]
+        lines = [*trailers, *([f"Fyre-Id: {fyre_ids.mint()}"] if mint else [])]
         self.git("commit", "-q", "--allow-empty", "-m", subject + "\n\n" + "\n".join(lines))
         return self.git("rev-parse", "HEAD")
 
@@ -51,7 +55,11 @@ class Person:
         """GET, or POST with what is given, as somebody who may."""
         headers = {"Authorization": f"token {json.pop('token', 'user:ada')}"}
         url = f"{self.up.url}/api/repos/{NAME}{path}"
-        answer = requests.post(url, json=json, headers=headers) if json else requests.get(url, headers=headers)
+        answer = (
+            requests.post(url, json=json, headers=headers)
+            if json
+            else requests.get(url, headers=headers)
+        )
         answer.raise_for_status()
         return answer.json()
 
@@ -74,7 +82,10 @@ class Person:
 
     def comments(self, sha: str) -> list[str]:
         """What is said of a commit, as people see it."""
-        return [one["body"].partition("\n\n<!-- fyre: ")[0] for one in self.api(f"/commits/{sha}/comments")]
+        return [
+            one["body"].partition("\n\n<!-- fyre: ")[0]
+            for one in self.api(f"/commits/{sha}/comments")
+        ]
 
     def log(self, status: dict[str, Any]) -> str:
         return requests.get(status["target_url"] + "/log").text

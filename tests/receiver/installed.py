@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import requests
 
-from fyre import config as configs
-from fyre import ledger, pacing
+from fyre.apps import config as configs
+from fyre.apps.serve import Serve
 from fyre.backoff import Backoff
-from fyre.pacing import Ceilings, Pace
-from fyre.receiver import later
-from fyre.receiver.reconcile import Sweep
-from fyre.serving import Serve
+from fyre.controller import retry_queue
+from fyre.controller.loop import Sweep
+from fyre.github import rate_limit
+from fyre.github.rate_limit import Ceilings, Pace
+from fyre.reporter import status_reporter
 from tests import apps
 from tests.conftest import git
 from tests.embedded.conftest import served
@@ -26,7 +27,7 @@ from tests.receiver.troubled import Front
 from tests.waiting import until
 
 _numbers = count()
-PAUSES = ledger.MENDED
+PAUSES = status_reporter.MENDED
 URL = "https://fyre.example.org"
 FAST = Ceilings(0.0, ((1000, 1.0),))
 
@@ -89,7 +90,9 @@ class Lab:
 
     def comment(self, sha: str, body: str) -> None:
         url = f"{self.world.base}/api/repos/{self.name}/commits/{sha}/comments"
-        requests.post(url, json={"body": body}, headers={"Authorization": "token user:ada"}).raise_for_status()
+        requests.post(
+            url, json={"body": body}, headers={"Authorization": "token user:ada"}
+        ).raise_for_status()
 
     def final(self, sha: str) -> str:
         found: list[str] = []
@@ -111,7 +114,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     with served(root / "forge", front=front) as forge:
         fronts[0].github.installed = {"ada": 11, "acme": 22}
-        fronts[0].github.skew = -3400.0  # tokens live for so short that each request takes a new one
+        fronts[
+            0
+        ].github.skew = -3400.0  # tokens live for so short that each request takes a new one
         serve = Serve(configs.load(None, {
             "FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": URL, "FYRE_STATE": str(root / "state"),
             "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api", "FYRE_APP_ID": str(apps.APP_ID),
@@ -131,11 +136,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes repositories, each with one commit; what waits to be tried again does not wait for long."""
-    monkeypatch.setattr(ledger, "BACKOFF", Backoff(0.05, 0.2))
-    monkeypatch.setattr(ledger, "MENDED", Backoff(0.05, 0.2))
-    monkeypatch.setattr(later, "RETRY", Backoff(0.05, 0.2))
-    monkeypatch.setattr(later, "MENDED", Backoff(0.05, 0.2))
-    monkeypatch.setattr(pacing, "BARE", 0.1)
+    monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(status_reporter, "MENDED", Backoff(0.05, 0.2))
+    monkeypatch.setattr(retry_queue, "RETRY", Backoff(0.05, 0.2))
+    monkeypatch.setattr(retry_queue, "MENDED", Backoff(0.05, 0.2))
+    monkeypatch.setattr(rate_limit, "BARE", 0.1)
     turns = world.serve.receiver.executor.ledger.turns
     turns._begin = Pace(FAST)
     for lane in turns._lanes.values():  # one for each account

@@ -48,7 +48,9 @@ def redeliver(person: Person) -> None:
     where = f"{person.up.url}/api/repos/{NAME}/hooks/{hook}/deliveries"
     for delivery in person.api(f"/hooks/{hook}/deliveries?per_page=100"):
         headers = {"Authorization": f"token {ADA}"}
-        assert requests.post(f"{where}/{delivery['id']}/attempts", headers=headers).status_code == 202
+        assert (
+            requests.post(f"{where}/{delivery['id']}/attempts", headers=headers).status_code == 202
+        )
 
 
 def ran(person: Person, sha: str) -> list[str]:

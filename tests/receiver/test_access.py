@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fyre.embedded import api, commits, repos
-from fyre.embedded.rest import NOT_FOUND, Answer, ApiError, Call
-from fyre.failures import NotFoundError
-from fyre.policy import Policy
-from fyre.receiver.clones import Clones
-from fyre.receiver.fetched import Fetched
-from fyre.receiver.webhook import Push
+from fyre.git.fetching_reader import Fetched
+from fyre.git.mirror_store import Clones
+from fyre.github.errors import NotFoundError
+from fyre.github.webhook import Push
+from fyre.local_forge.api import commit_api, repository_api, routes
+from fyre.local_forge.api.rest import NOT_FOUND, Answer, ApiError, Call
+from fyre.runs.policy import Policy
 from tests.receiver.conftest import NAME, Person
 from tests.receiver.test_offences import answered
 
@@ -37,7 +37,7 @@ class People:
     def permission(self, call: Call) -> Answer:
         login = call.path["username"]
         self.asked.append(f"role {login}")
-        known = repos.get_permission(call).data
+        known = repository_api.get_permission(call).data
         role = self.roles.get(login, "none")
         held = _RIGHTS[: _OF_ROLE[role]]
         rights = {right: right in held for right in _RIGHTS}
@@ -58,10 +58,15 @@ class People:
         return Answer({"url": call.url, "role": "member", "state": "active"})
 
     def commit(self, call: Call) -> Answer:
-        found = commits.get_commit(call).data
+        found = commit_api.get_commit(call).data
         self.asked.append(f"signature {found['sha']}")
         good = found["sha"] in self.verified
-        said = {"verified": good, "reason": "valid" if good else "unsigned", "signature": None, "payload": None}
+        said = {
+            "verified": good,
+            "reason": "valid" if good else "unsigned",
+            "signature": None,
+            "payload": None,
+        }
         return Answer({**found, "commit": {**found["commit"], "verification": said}})
 
 
@@ -75,13 +80,20 @@ def people(monkeypatch: pytest.MonkeyPatch) -> People:
         (f"{repo}/commits/{{ref:path}}", people.commit),
         ("/orgs/{org}/teams/{team}/memberships/{username}", people.membership),
     ):
-        assert ("GET", path) in api._HANDLERS or path.startswith("/orgs/")
-        monkeypatch.setitem(api._HANDLERS, ("GET", path), handler)
+        assert ("GET", path) in routes._HANDLERS or path.startswith("/orgs/")
+        monkeypatch.setitem(routes._HANDLERS, ("GET", path), handler)
     return people
 
 
 def push_as(person: Person, login: str, *refs: str, to: str = "origin") -> None:
-    person.git("-c", f"http.extraHeader=Authorization: token user:{login}", "push", "-q", to, *(refs or ("main",)))
+    person.git(
+        "-c",
+        f"http.extraHeader=Authorization: token user:{login}",
+        "push",
+        "-q",
+        to,
+        *(refs or ("main",)),
+    )
 
 
 def said(person: Person, sha: str) -> str:
@@ -96,20 +108,26 @@ def becomes(person: Person, sha: str, start: str) -> None:
         time.sleep(0.02)
 
 
-def test_who_may_launch_is_who_the_forge_says_pushed(people: People, person: Person, tmp_path: Path) -> None:
+def test_who_may_launch_is_who_the_forge_says_pushed(
+    people: People, person: Person, tmp_path: Path
+) -> None:
     person.up.receiver.executor.policy = Policy(permission="write")
     person.git("config", "user.name", "ada")
     touch = f"Fyre-Run: touch {tmp_path}/ran"
     first = person.commit(touch, "Signed-off-by: ada <ada@example.org>")
     second = person.commit(touch)
     push_as(person, "mallory")
-    refusal = "refused: mallory has none permission, write is needed · ask an admin of the repository"
+    refusal = (
+        "refused: mallory has none permission, write is needed · ask an admin of the repository"
+    )
     assert (said(person, first), said(person, second)) == (refusal, refusal)
     plain = person.commit()
     push_as(person, "mallory")
     person.comment(first, f"/fyre run touch {tmp_path}/ran", token="user:mallory")
     assert "needs write permission" in answered(person, first, 2)
-    assert people.asked.count("role mallory") == 2  # for the push, and for the comment; nothing for the plain commit
+    assert (
+        people.asked.count("role mallory") == 2
+    )  # for the push, and for the comment; nothing for the plain commit
     assert not (tmp_path / "ran").exists()
     assert person.statuses(plain) == []
     third = person.commit("Fyre-Run: true")
@@ -130,7 +148,10 @@ def test_a_commenter_is_held_to_the_policy_as_well(people: People, person: Perso
     )
     people.roles["cy"], people.denied = "admin", True
     person.comment(sha, "/fyre rerun", token="user:cy")
-    assert "the forge did not say whether it may: the membership of cy in acme/ml: HTTP 403" in answered(person, sha, 4)
+    assert (
+        "the forge did not say whether it may: the membership of cy in acme/ml: HTTP 403"
+        in answered(person, sha, 4)
+    )
     assert len(person.ran()) == 1
 
 
@@ -148,11 +169,14 @@ def foreign(person: Person) -> Callable[[str], str]:
     return make
 
 
-def test_a_forks_commit_runs_by_no_way(person: Person, foreign: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_forks_commit_runs_by_no_way(
+    person: Person, foreign: Callable[[str], str], tmp_path: Path
+) -> None:
     sha = foreign(f"touch {tmp_path}/ran")
     person.comment(sha, "/fyre rerun")
     assert (
-        answered(person, sha, 2) == "`run` is refused: it is on no branch that may launch: * · push it to one that may"
+        answered(person, sha, 2)
+        == "`run` is refused: it is on no branch that may launch: * · push it to one that may"
     )
     person.comment(sha, f"/fyre run touch {tmp_path}/ran")
     assert "it is on no branch" in answered(person, sha, 4)
@@ -167,14 +191,18 @@ def test_a_mirror_that_is_fetched_holds_no_forks_commit(
     person: Person, foreign: Callable[[str], str], tmp_path: Path
 ) -> None:
     sha, known = foreign("true"), person.up.receiver.executor.forge.repository(NAME)
-    clones = Clones(tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None)
+    clones = Clones(
+        tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None
+    )
     with contextlib.closing(Fetched(clones)) as fetched:
         assert fetched.branches(known, person.git("rev-parse", "main")) == ["refs/heads/main"]
         with pytest.raises(NotFoundError):
             fetched.branches(known, sha)
 
 
-def test_a_repository_that_is_not_served_hears_nothing(people: People, person: Person, tmp_path: Path) -> None:
+def test_a_repository_that_is_not_served_hears_nothing(
+    people: People, person: Person, tmp_path: Path
+) -> None:
     person.up.receiver.executor.policy = Policy(repositories=("ada/*",), permission="write")
     person.git("remote", "add", "fork", f"{person.up.url}/mallory/lab.git")
     sha = person.commit(f"Fyre-Run: touch {tmp_path}/ran")
@@ -206,7 +234,9 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
     assert sorted(person.ran()) == sorted([(sha, "true"), (other, "echo other")])
 
 
-def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_default_one(person: Person) -> None:
+def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_default_one(
+    person: Person,
+) -> None:
     person.up.receiver.executor.policy = Policy(refs=("exp/*",))
     sha = person.run("true")
     refusal = said(person, sha)
@@ -226,7 +256,9 @@ def test_only_what_the_forge_has_verified(people: People, person: Person) -> Non
     people.verified = (good,)
     person.push()
     assert said(person, good).startswith("exit 0")
-    assert said(person, bad).endswith("not verified the signature: unsigned · sign, amend, push again")
+    assert said(person, bad).endswith(
+        "not verified the signature: unsigned · sign, amend, push again"
+    )
     person.comment(bad, "/fyre rerun")
     assert "the forge has not verified the signature" in answered(person, bad, 2)
     asked = [question for question in people.asked if question.startswith("signature")]
@@ -261,15 +293,21 @@ def test_caps_of_a_repository(person: Person) -> None:
     assert person.final(whole, "fyre/run-2", "attempt 2")["state"] == "success"
     executor.policy = Policy(runs_per_day=3)
     late = person.run("true")
-    assert said(person, late).startswith("refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3")
+    assert said(person, late).startswith(
+        "refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3"
+    )
 
 
-def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(person: Person) -> None:
+def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(
+    person: Person,
+) -> None:
     person.up.receiver.executor.policy = Policy(runs_per_push=1)
     first, second = person.commit("Fyre-Run: echo 1"), person.commit("Fyre-Run: echo 2")
     entry = person.commit("Fyre-Run: echo 3", f"Fyre-From: {second}")
     person.push("main:fyre/ada")
-    assert said(person, entry).startswith("exit 0")  # the two below it are the code that it stands on
+    assert said(person, entry).startswith(
+        "exit 0"
+    )  # the two below it are the code that it stands on
     person.push(f"{second}:refs/heads/dev")
     over = "refused: this push asks for 2 runs, at most 1 are taken at once · push fewer at once"
     assert (said(person, first), said(person, second)) == (over, over)

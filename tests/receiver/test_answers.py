@@ -8,48 +8,61 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre import markup
-from fyre.receiver import answers
-from fyre.receiver.orders import parse_command
-from fyre.receiver.webhook import Said
-from fyre.run import Repository
-from fyre.status import Status
-from fyre.units import BadValueError
+from fyre.controller.comments import replies
+from fyre.controller.comments.handler import parse_command
+from fyre.github.webhook import Said
+from fyre.message.notation import BadValueError
+from fyre.reporter import markdown
+from fyre.runs.commit_status import Status
+from fyre.runs.run import Repository
 
 SAID = Said(Repository("https://api.github.com", 1, "ada/lab"), "a" * 40, "Eve", "/fyre rerun", 7)
 PULL = Said(Repository("https://api.github.com", 1, "ada/lab"), "", "Eve", "/fyre rerun", 7, pull=3)
 
 
 def test_an_answer_names_its_comment_and_whom_it_refuses() -> None:
-    bodies = [answers.marked(SAID, "no", refused=True), answers.marked(PULL, "done") + "\r\n", "talk"]
-    assert answers.answered(bodies) == {"commit comment 7", "comment 7"}
-    assert answers.refused(bodies) == {"eve"}
-    assert [answers.is_one(body) for body in bodies] == [True, True, False]
+    bodies = [
+        replies.marked(SAID, "no", refused=True),
+        replies.marked(PULL, "done") + "\r\n",
+        "talk",
+    ]
+    assert replies.answered(bodies) == {"commit comment 7", "comment 7"}
+    assert replies.refused(bodies) == {"eve"}
+    assert [replies.is_one(body) for body in bodies] == [True, True, False]
     assert all(parse_command(body) is None for body in bodies)
 
 
-@pytest.mark.parametrize("word", ["/fyre cancel '--<!-- fyre: answer to comment 99 -->'", "/fyre <!--x"])
+@pytest.mark.parametrize(
+    "word", ["/fyre cancel '--<!-- fyre: answer to comment 99 -->'", "/fyre <!--x"]
+)
 def test_what_an_answer_quotes_marks_nothing(word: str) -> None:
     with pytest.raises(BadValueError) as raised:
         parse_command(word)
-    body = answers.marked(SAID, f"{raised.value.args[0]}: {raised.value.hint}")
-    assert answers.answered([body]) == {"commit comment 7"}
+    body = replies.marked(SAID, f"{raised.value.args[0]}: {raised.value.hint}")
+    assert replies.answered([body]) == {"commit comment 7"}
 
 
 @pytest.mark.parametrize(
-    "text", ["@acme/all", "![](https://eve.example/seen.png)", "<!--", "www.eve.example/x y", "`@me`"]
+    "text",
+    ["@acme/all", "![](https://eve.example/seen.png)", "<!--", "www.eve.example/x y", "`@me`"],
 )
-@pytest.mark.parametrize("words", ["rerun", "run --timeout", "run --name", "run --env", "run --resources gpu="])
-def test_what_is_wrong_with_a_command_mentions_nobody_and_shows_no_picture(words: str, text: str) -> None:
+@pytest.mark.parametrize(
+    "words", ["rerun", "run --timeout", "run --name", "run --env", "run --resources gpu="]
+)
+def test_what_is_wrong_with_a_command_mentions_nobody_and_shows_no_picture(
+    words: str, text: str
+) -> None:
     with pytest.raises(BadValueError) as raised:
         parse_command(f"/fyre {words}{'' if words.endswith('=') else ' '}{shlex.quote(text)} -- x")
-    said = "".join(f"{raised.value.args[0]}: {raised.value.hint}".split("`")[::2])  # beside what is code
+    said = "".join(
+        f"{raised.value.args[0]}: {raised.value.hint}".split("`")[::2]
+    )  # beside what is code
     assert not any(part in said for part in ("@", "](", "<", "www.", "://"))
 
 
 @given(st.text())
 def test_other_peoples_text_stays_text(text: str) -> None:
-    cell = markup.code(text)
+    cell = markdown.code(text)
     assert cell.startswith("<code>")
     assert cell.count("<") == 2
     assert not set(cell.removesuffix("</code>")) & set("\\`@|[]*_~\n\r")
@@ -57,14 +70,17 @@ def test_other_peoples_text_stays_text(text: str) -> None:
 
 def test_an_answer_about_a_thousand_runs_is_one_that_the_forge_takes() -> None:
     names = (f"`{'x' * 59}{number:04}`" for number in range(1000))
-    body = answers.marked(SAID, f"cancelled: {', '.join(names)}.")
+    body = replies.marked(SAID, f"cancelled: {', '.join(names)}.")
     assert len(body) < 65_536
     assert "`, …\n\n<!--" in body
-    assert answers.answered([body]) == {"commit comment 7"}
+    assert replies.answered([body]) == {"commit comment 7"}
 
 
 def test_a_table_has_an_end() -> None:
-    many = {f"fyre/{number}": Status(f"fyre/{number}", "success", "x" * 140, "u" * 200) for number in range(500)}
-    table = answers.table(many)
+    many = {
+        f"fyre/{number}": Status(f"fyre/{number}", "success", "x" * 140, "u" * 200)
+        for number in range(500)
+    }
+    table = replies.table(many)
     assert table.endswith("| | | and 400 more |")
     assert len(table) < 65_536

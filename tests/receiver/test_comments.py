@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.receiver import comments
-from fyre.receiver.acts import run_key_for
-from fyre.receiver.comments import Command
-from fyre.receiver.orders import COMMANDS, parse_command
-from fyre.receiver.places import TargetedCommand, comment_trigger
-from fyre.receiver.rerequests import click_trigger
-from fyre.receiver.webhook import Rerequested, Said
-from fyre.run import Repository
-from fyre.spec import Spec
-from fyre.units import BadValueError
+from fyre.controller.comments import command_parser
+from fyre.controller.comments.actions import run_key_for
+from fyre.controller.comments.command_parser import Command
+from fyre.controller.comments.command_target import TargetedCommand, comment_trigger
+from fyre.controller.comments.handler import COMMANDS, parse_command
+from fyre.controller.comments.rerequest import click_trigger
+from fyre.github.webhook import Rerequested, Said
+from fyre.message.notation import BadValueError
+from fyre.message.spec import Spec
+from fyre.runs.run import Repository
 
 REPOSITORY = Repository("https://api.github.com", 1, "ada/lab")
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -56,18 +56,30 @@ def test_a_command(body: str, command: Command) -> None:
 def test_every_command_stands_in_the_readme() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     rows = [line for line in readme.splitlines() if line.startswith("| `/fyre ")]
-    assert rows == [f"| `/fyre {verb} {one.arguments}` | {one.help} |" for verb, one in COMMANDS.items()]
+    assert rows == [
+        f"| `/fyre {verb} {one.arguments}` | {one.help} |" for verb, one in COMMANDS.items()
+    ]
 
 
 @pytest.mark.parametrize(
     ("comment", "number", "key"),
     [
         (Said(REPOSITORY, SHA, "ada", "/fyre run x", 7), "comment 7", "18b898903fa2b44466d913654f"),
-        (Said(REPOSITORY, "", "ada", "/fyre run x", 7, pull=3), "pull comment 7", "e317dfdc8059db2bb516c99c5e"),
-        (Rerequested(REPOSITORY, SHA, "ada", "train", 7), "comment -7", "c2ccb8b907be3be2ca6db23830"),
+        (
+            Said(REPOSITORY, "", "ada", "/fyre run x", 7, pull=3),
+            "pull comment 7",
+            "e317dfdc8059db2bb516c99c5e",
+        ),
+        (
+            Rerequested(REPOSITORY, SHA, "ada", "train", 7),
+            "comment -7",
+            "c2ccb8b907be3be2ca6db23830",
+        ),
     ],
 )
-def test_the_key_of_a_comments_run_is_a_stored_form(comment: Said | Rerequested, number: str, key: str) -> None:
+def test_the_key_of_a_comments_run_is_a_stored_form(
+    comment: Said | Rerequested, number: str, key: str
+) -> None:
     """Delivered again after an upgrade, it finds what the version before has launched."""
     trigger = comment_trigger(comment) if isinstance(comment, Said) else click_trigger(comment, 0.0)
     target = TargetedCommand(REPOSITORY, SHA, Command("rerun"), trigger)
@@ -164,11 +176,13 @@ def test_a_command_is_what_is_read_as_one_or_refused_as_one(body: str) -> None:
             read = parse_command(text) is not None
         except BadValueError:
             read = True
-        assert comments.is_command(text) is read
+        assert command_parser.is_command(text) is read
 
 
 @pytest.mark.parametrize("part", [" a", " '", " \U0001f600", "\\ ", "`", "<!--", "\r"])
 def test_whether_a_comment_is_a_command_is_known_before_its_words_are_read(part: str) -> None:
-    body = part * 600_000  # what is quadratic, as to read words is, would not come back in this suite's time
-    assert comments.is_command(f"/fyre cancel{body}")
-    assert comments.is_command(f"{body}\n/fyre cancel") is (part not in ("`", "<!--"))
+    body = (
+        part * 600_000
+    )  # what is quadratic, as to read words is, would not come back in this suite's time
+    assert command_parser.is_command(f"/fyre cancel{body}")
+    assert command_parser.is_command(f"{body}\n/fyre cancel") is (part not in ("`", "<!--"))

@@ -9,14 +9,17 @@ import socket
 import pytest
 import requests
 
-from fyre.receiver import links, webhook
-from fyre.wiring import Up
+from fyre.apps.up import Up
+from fyre.github import webhook
+from fyre.server import run_links
 from tests.receiver.conftest import Person
 
 PING = {"X-GitHub-Event": "ping"}
 
 
-def deliver(up: Up, body: bytes, headers: dict[str, str], secret: str | None = None) -> requests.Response:
+def deliver(
+    up: Up, body: bytes, headers: dict[str, str], secret: str | None = None
+) -> requests.Response:
     key = (up.embedded.webhook_secret if secret is None else secret).encode()
     signature = {"X-Hub-Signature-256": "sha256=" + hmac.new(key, body, "sha256").hexdigest()}
     return requests.post(f"{up.url}/webhook", data=body, headers=signature | headers, timeout=30)
@@ -29,7 +32,11 @@ def test_a_signed_ping_is_heard(up: Up) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"X-Hub-Signature-256": ""}, {"X-Hub-Signature-256": "sha256=" + "0" * 64}, {"X-Hub-Signature-256": "sha1=x"}],
+    [
+        {"X-Hub-Signature-256": ""},
+        {"X-Hub-Signature-256": "sha256=" + "0" * 64},
+        {"X-Hub-Signature-256": "sha1=x"},
+    ],
 )
 def test_an_unsigned_delivery_is_refused(up: Up, headers: dict[str, str]) -> None:
     assert deliver(up, b"{}", PING | headers).status_code == 401
@@ -39,7 +46,9 @@ def test_a_delivery_signed_with_another_secret_is_refused(up: Up) -> None:
     assert deliver(up, b"{}", PING, secret="guess").status_code == 401
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"ref":1}', json.dumps({"ref": "refs/heads/x"}).encode()[:-3]])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"ref":1}', json.dumps({"ref": "refs/heads/x"}).encode()[:-3]]
+)
 def test_a_signed_body_that_makes_no_sense_is_a_bad_request(up: Up, body: bytes) -> None:
     assert deliver(up, body, {"X-GitHub-Event": "push"}).status_code == 400
 
@@ -57,12 +66,17 @@ def test_a_body_that_says_it_is_too_large_is_never_read(up: Up) -> None:
         (b"GET /", b"a" * 1000),
         (b"GET / HTTP/1.1\r\nX-A: ", b"a" * 1000),
         (b"GET / HTTP/1.1\r\n", b"X-A: a\r\n" * 100),
-        (b"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: a\r\n" * 100),
+        (
+            b"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            b"X-A: a\r\n" * 100,
+        ),
     ],
     ids=["address", "header", "headers", "trailers"],
 )
 def test_nothing_but_a_body_may_be_long(up: Up, begin: bytes, piece: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", int(up.url.rpartition(":")[2])), timeout=30) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", int(up.url.rpartition(":")[2])), timeout=30
+    ) as connection:
         connection.sendall(begin)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             connection.sendall(piece * 32_000)
@@ -80,7 +94,9 @@ def test_a_body_of_26_megabytes_without_a_length_is_cut_off(up: Up) -> None:
     assert answer.status_code == 413
 
 
-def test_a_run_has_a_page_that_shows_what_was_asked_for_and_executes_nothing_of_it(person: Person) -> None:
+def test_a_run_has_a_page_that_shows_what_was_asked_for_and_executes_nothing_of_it(
+    person: Person,
+) -> None:
     sha = person.run("echo '<script>alert(1)</script>'")
     status = person.final(sha)
     page = requests.get(status["target_url"])
@@ -91,7 +107,12 @@ def test_a_run_has_a_page_that_shows_what_was_asked_for_and_executes_nothing_of_
     assert sha[:7] in listed.text
     assert "<script>alert" not in listed.text
     facts = requests.get(status["target_url"] + ".json").json()
-    assert (facts["sha"], facts["state"], facts["exit_code"], facts["attempt"]) == (sha, "succeeded", 0, 1)
+    assert (facts["sha"], facts["state"], facts["exit_code"], facts["attempt"]) == (
+        sha,
+        "succeeded",
+        0,
+        1,
+    )
     assert facts["log_url"] == status["target_url"]
     assert requests.get(f"{person.up.url}/runs.json").json()[0]["sha"] == sha
 
@@ -115,5 +136,5 @@ def test_a_guessed_link_is_not_found(person: Person, token: str) -> None:
 def test_a_real_key_with_another_mark_is_not_found(person: Person) -> None:
     person.final(person.run("true"))
     (record,) = person.up.engine.records()
-    wrong = links.token(b"another secret", record.run.key)
+    wrong = run_links.token(b"another secret", record.run.key)
     assert requests.get(f"{person.up.url}/runs/{wrong}").status_code == 404

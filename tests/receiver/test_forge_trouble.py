@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre import ident
-from fyre.failures import DeniedError
-from fyre.receiver.reconcile import Receiver
-from fyre.receiver.webhook import Push
+from fyre.controller.loop import Receiver
+from fyre.github.errors import DeniedError
+from fyre.github.webhook import Push
+from fyre.message import fyre_ids
 from tests.receiver.installed import PAUSES, Lab, Make, World, make, world
 from tests.receiver.troubled import Asked, Said
 from tests.waiting import until
@@ -34,7 +34,9 @@ Story = Callable[[World, Lab], AbstractContextManager[object]]
 Troubles = tuple[tuple[Story, str], ...]
 
 
-def meets(code: int, message: str, headers: dict[str, str] | None = None, *, writes: bool = False) -> Story:
+def meets(
+    code: int, message: str, headers: dict[str, str] | None = None, *, writes: bool = False
+) -> Story:
     """All that is asked about the repository meets this answer, or only what is written to it."""
 
     def story(world: World, lab: Lab) -> AbstractContextManager[object]:
@@ -55,7 +57,9 @@ def keyless(clock: float = 0.0) -> Story:
             {"message": "A JSON web token could not be decoded"},
             {"Date": formatdate(time.time() + clock, usegmt=True)},
         )
-        return world.front.trouble(lambda asked: (401, *told) if asked.path.startswith("/app") else None)
+        return world.front.trouble(
+            lambda asked: (401, *told) if asked.path.startswith("/app") else None
+        )
 
     return story
 
@@ -122,7 +126,9 @@ OF_THE_APP = (
 )
 
 
-@pytest.mark.parametrize("troubles", [ONLY_WRITES, READS_TOO, OF_THE_APP], ids=["writes", "reads", "app"])
+@pytest.mark.parametrize(
+    "troubles", [ONLY_WRITES, READS_TOO, OF_THE_APP], ids=["writes", "reads", "app"]
+)
 def test_trouble_that_ends(
     world: World, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, troubles: Troubles
 ) -> None:
@@ -137,7 +143,9 @@ def test_trouble_that_ends(
                 if number == 0 and troubles is not ONLY_WRITES:
                     shas.append(lab.run(f"echo >> {tmp_path}/ran"))
                     other = kept(world, make, "acme")
-                    assert other.final(other.run("true")).startswith("exit 0"), "others wait for nobody"
+                    assert other.final(other.run("true")).startswith("exit 0"), (
+                        "others wait for nobody"
+                    )
                 until(lambda said=said: lines(caplog, said))
                 assert [one["state"] for sha in shas for one in lab.statuses(sha)] == ["pending"]
         world.sweep()
@@ -159,7 +167,9 @@ def test_a_repository_that_is_renamed_or_transferred_while_a_run_is_on(
     make(name=name)  # another repository, of which that is the name now
     with no_secret_no_bug(world, caplog):
         gate.touch()
-        assert all(lab.final(sha).startswith("exit 0") for lab, sha in zip(labs[:2], shas[:2], strict=True))
+        assert all(
+            lab.final(sha).startswith("exit 0") for lab, sha in zip(labs[:2], shas[:2], strict=True)
+        )
         world.sweep()  # who is transferred leaves the token that knew it: the list of the other account has it
         assert moved.final(shas[2]).startswith("exit 0")
         assert renamed.final(renamed.run(f"echo >> {ran}")).startswith("exit 0")
@@ -190,11 +200,18 @@ def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(
 
     def told(event: str, body: bytes) -> tuple[int, str]:
         mark = hmac.new(world.secrets[1].encode(), body, "sha256").hexdigest()
-        headers = {"X-GitHub-Event": event, "X-Hub-Signature-256": f"sha256={mark}", "X-GitHub-Delivery": "g-1"}
+        headers = {
+            "X-GitHub-Event": event,
+            "X-Hub-Signature-256": f"sha256={mark}",
+            "X-GitHub-Delivery": "g-1",
+        }
         answer = requests.post(f"{world.serve.url}/webhook", body, headers=headers)
         return answer.status_code, answer.text
 
-    assert told("ping", b'{"zen": "Keep it logically awesome."}') == (202, "event ping starts nothing\n")
+    assert told("ping", b'{"zen": "Keep it logically awesome."}') == (
+        202,
+        "event ping starts nothing\n",
+    )
     assert told("repository_vulnerability_alert", b"not JSON")[0] == 202
     for body in (b"", b"[]", b'{"ref": 7}', b"\xff", b'{"repository": ' + b"[" * 9000):
         code, text = told("push", body)
@@ -226,9 +243,11 @@ def test_a_policy_that_refuses_everything_says_so_and_what_it_refused_runs_once_
     until(lambda: lab.final(sha).startswith("exit 0"))
 
 
-def test_a_commit_of_the_future_is_refused_with_its_mend_and_runs_when_asked(world: World, make: Make) -> None:
+def test_a_commit_of_the_future_is_refused_with_its_mend_and_runs_when_asked(
+    world: World, make: Make
+) -> None:
     lab = kept(world, make, "ada")
-    sha = lab.run("true", f"Fyre-Id: {ident.mint(time.time() + 3700)}")
+    sha = lab.run("true", f"Fyre-Id: {fyre_ids.mint(time.time() + 3700)}")
     assert lab.final(sha) == "refused: made 1h 01m in the future: set the clock, amend, push again"
     lab.comment(sha, "/fyre rerun")
     until(lambda: lab.final(sha).startswith("exit 0"))
@@ -241,7 +260,10 @@ def test_who_has_no_time_is_told_what_was_given_up(world: World, make: Make) -> 
     head = lab.git("rev-parse", "HEAD")
     elsewhere = replace(known, id=known.id + 1_000_000)  # of which there is no mirror yet
     push = Push(elsewhere, "refs/heads/main", head, head, "ada", (head,))
-    with meets(403, "Repository access blocked")(world, lab), pytest.raises(DeniedError, match="not let this token"):
+    with (
+        meets(403, "Repository access blocked")(world, lab),
+        pytest.raises(DeniedError, match="not let this token"),
+    ):
         Receiver(executor).deal_with(push)
 
 

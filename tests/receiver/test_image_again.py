@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import requests
 
-from fyre import cli
-from fyre.policy import Policy
-from fyre.profiles import Profile
-from fyre.run import Record
+from fyre.cli import main
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Profile
+from fyre.runs.run import Record
 from tests.receiver.conftest import NAME, Person
 
 FIRST, SECOND = "sha256:" + "9f3c1a2b" * 8, "sha256:" + "0123abcd" * 8
@@ -55,7 +55,9 @@ def again(person: Person, sha: str, body: str, attempt: int) -> str:
     return str(person.final(sha, attempt=f"attempt {attempt}")["description"])
 
 
-def test_a_rerun_uses_the_digest_that_ran_until_it_is_told_latest(person: Person, kubelet: Registry) -> None:
+def test_a_rerun_uses_the_digest_that_ran_until_it_is_told_latest(
+    person: Person, kubelet: Registry
+) -> None:
     kubelet["python:3.12"] = f"{HUB}@{FIRST}"
     sha = person.run("true", "Fyre-Image: python:3.12")
     assert person.final(sha)["description"].endswith(" · img 9f3c1a2b")
@@ -75,9 +77,9 @@ def test_the_keyboard_can_ask_for_the_latest(
     monkeypatch.chdir(person.repo)
     sha = person.run("true", "Fyre-Image: python", "Fyre-Name: train")
     person.final(sha, "fyre/train")
-    assert cli.main(["rerun", "--latest", "--name", "train"]) == 0
+    assert main.main(["rerun", "--latest", "--name", "train"]) == 0
     person.final(sha, "fyre/train", "attempt 2")
-    assert cli.main(["rerun"]) == 0
+    assert main.main(["rerun"]) == 0
     person.final(sha, "fyre/train", "attempt 3")
     asked = [said for said in person.comments(sha) if said.startswith("/fyre")]
     assert asked == ["/fyre rerun --latest train", "/fyre rerun"]
@@ -85,7 +87,9 @@ def test_the_keyboard_can_ask_for_the_latest(
 
 
 @pytest.mark.parametrize("image_id", ["", FIRST, f"ghcr.io/other/python@{FIRST}"])
-def test_what_can_not_be_pulled_again_is_asked_for_by_its_tag(person: Person, kubelet: Registry, image_id: str) -> None:
+def test_what_can_not_be_pulled_again_is_asked_for_by_its_tag(
+    person: Person, kubelet: Registry, image_id: str
+) -> None:
     kubelet["python:3.12"] = image_id
     sha = person.run("true", "Fyre-Image: python:3.12")
     person.final(sha)
@@ -114,11 +118,15 @@ def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet
 def test_the_image_of_a_profile_is_held_too(person: Person, kubelet: Registry) -> None:
     kubelet[""] = f"{HUB}@{FIRST}"
     executor = person.up.receiver.executor
-    executor.policy = Policy(profiles={"default": Profile("default", image="python:3.12")}, images=())
+    executor.policy = Policy(
+        profiles={"default": Profile("default", image="python:3.12")}, images=()
+    )
     sha = person.run("true")
     person.final(sha)
     again(person, sha, "/fyre rerun", 2)
-    executor.policy = Policy(profiles={"default": Profile("default", image="python:3.13")}, images=())
+    executor.policy = Policy(
+        profiles={"default": Profile("default", image="python:3.13")}, images=()
+    )
     again(person, sha, "/fyre rerun", 3)
     again(person, sha, "/fyre rerun --latest", 4)
     executor.policy = Policy(profiles={"default": Profile("default", image="perl:5")}, images=())
@@ -126,7 +134,9 @@ def test_the_image_of_a_profile_is_held_too(person: Person, kubelet: Registry) -
     assert images(person, sha) == [None, f"{HUB}@{FIRST}", f"{HUB}@{FIRST}", None, None]
 
 
-def test_a_comment_delivered_again_runs_nothing_again_whatever_came_after_it(person: Person, kubelet: Registry) -> None:
+def test_a_comment_delivered_again_runs_nothing_again_whatever_came_after_it(
+    person: Person, kubelet: Registry
+) -> None:
     kubelet["python:3.12"] = f"{HUB}@{FIRST}"
     sha = person.run("true", "Fyre-Image: python:3.12", files={".fyre.yaml": "timeout: 1h\n"})
     person.final(sha)
@@ -139,7 +149,9 @@ def test_a_comment_delivered_again_runs_nothing_again_whatever_came_after_it(per
                           headers={"Authorization": "token user:ada"})  # fmt: skip
     person.settled()
     assert len(images(person, sha)) == 3
-    said = [said.split(":")[0] for said in person.comments(sha)]  # an end is told before an answer to what came first
+    said = [
+        said.split(":")[0] for said in person.comments(sha)
+    ]  # an end is told before an answer to what came first
     assert sorted(said) == ["/fyre rerun"] * 2 + ["launched"] * 2
 
 

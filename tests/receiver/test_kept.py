@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fyre.receiver.kept import TTLCache
+from fyre.controller.ttl_cache import TTLCache
 
 
 def test_an_answer_holds_for_its_time_and_no_longer() -> None:

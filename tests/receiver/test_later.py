@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from fyre.controller.retry_queue import LASTS, RetryItem, RetryQueue
 from fyre.errors import TryAgainError
-from fyre.failures import DeniedError, LimitedError
-from fyre.pacing import BARE, LONGEST, Told
-from fyre.receiver.later import LASTS, RetryItem, RetryQueue
-from fyre.receiver.webhook import Push
-from fyre.run import Repository
+from fyre.github.errors import DeniedError, LimitedError
+from fyre.github.rate_limit import BARE, LONGEST, Told
+from fyre.github.webhook import Push
+from fyre.runs.run import Repository
 
 AWAY, DENIED = TryAgainError("the forge is away"), DeniedError("the token may not")
 REPOSITORY = Repository("http://forge", 1, "ada/engine")
@@ -50,7 +50,9 @@ def test_what_nobody_mends_is_given_up_after_a_day(
     assert LASTS == 24 * 3600
     assert LASTS <= time.now - 1000.0 < LASTS + most  # the last try is the first one after a day
     assert time.queue.last_dropped is error
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
     assert warnings == [f"tried again later: {error}", f"given up after 24 h: {error}"]
 
 

@@ -18,11 +18,11 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from fyre.errors import TryAgainError
-from fyre.failures import NotFoundError
-from fyre.receiver import lfs
-from fyre.receiver.clones import Clones
-from fyre.receiver.lfs import Lfs
-from fyre.run import Repository
+from fyre.git import lfs
+from fyre.git.lfs import Lfs
+from fyre.git.mirror_store import Clones
+from fyre.github.errors import NotFoundError
+from fyre.runs.run import Repository
 
 from ..relaying import Forge, Relayed, relaying, serve
 
@@ -56,7 +56,9 @@ def forge(sha: str, repo: Path, tmp_path: Path, git: Git) -> Forge:
 @pytest.fixture
 def relay(forge: Forge, sha: str, tmp_path: Path) -> Iterator[Relayed]:
     with serve(forge.app()) as address:
-        clones = Clones(tmp_path / "mirrors", lambda _: f"{address}/engine.git", lambda _: "forge-token")
+        clones = Clones(
+            tmp_path / "mirrors", lambda _: f"{address}/engine.git", lambda _: "forge-token"
+        )
         clones.ensure(Repository("http://forge", 7, "ada/engine"), sha)
         lfs = Lfs(clones.source)
         with relaying(tmp_path / "mirrors", lfs=lfs) as relayed:
@@ -77,7 +79,10 @@ def test_an_object_comes_from_the_forge_once_however_many_ask(relay: Relayed, fo
 
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(get, range(20))) == {DATA}
-    assert [path for path in forge.asked if "lfs" in path] == ["/engine.git/info/lfs/objects/batch", f"/lfs/{OID}"]
+    assert [path for path in forge.asked if "lfs" in path] == [
+        "/engine.git/info/lfs/objects/batch",
+        f"/lfs/{OID}",
+    ]
 
 
 def test_what_the_forge_does_not_have_is_said_in_its_words(relay: Relayed) -> None:
@@ -93,12 +98,23 @@ def test_only_with_a_key_only_downloads_and_only_objects(relay: Relayed, forge: 
     assert requests.get(address + OID, timeout=20).status_code == 401
     assert requests.get(address + OID, auth=("fyre", relay.key(8)), timeout=20).status_code == 404
     assert batch(relay, OID, operation="upload").status_code == 422
-    for name in ("x?size=1", "..%2f..%2fHEAD?size=1", OID, f"{OID}?size=-1", f"{OID}?size=" + "9" * 5000):
-        assert requests.get(address + name, auth=("fyre", relay.key()), timeout=20).status_code == 422
+    for name in (
+        "x?size=1",
+        "..%2f..%2fHEAD?size=1",
+        OID,
+        f"{OID}?size=-1",
+        f"{OID}?size=" + "9" * 5000,
+    ):
+        assert (
+            requests.get(address + name, auth=("fyre", relay.key()), timeout=20).status_code == 422
+        )
     for body in (b"", b"[]", b"{}", b'{"operation":"download","objects":[{}]}', b"\xff"):
         answer = requests.post(address + "batch", data=body, auth=("fyre", relay.key()), timeout=20)
         assert answer.status_code == 422
-    assert requests.put(address + OID, data=b"x", auth=("fyre", relay.key()), timeout=20).status_code == 404
+    assert (
+        requests.put(address + OID, data=b"x", auth=("fyre", relay.key()), timeout=20).status_code
+        == 404
+    )
     assert not any("lfs" in path for path in forge.asked)
 
 
@@ -135,7 +151,9 @@ def test_a_credential_stays_with_its_host_and_no_other_takes_its_place(
 
     async def end(request: Request) -> Response:
         seen.append(request.headers.get("authorization", ""))
-        return PlainTextResponse(f"{request.headers['accept-encoding']} {request.headers['x-link']}")
+        return PlainTextResponse(
+            f"{request.headers['accept-encoding']} {request.headers['x-link']}"
+        )
 
     first, last = Starlette(routes=[Route("/", _redirect)]), Starlette(routes=[Route("/", end)])
     with serve(last) as there, serve(first) as here:
@@ -181,6 +199,16 @@ def test_the_checkout_script_tells_what_passes_from_what_does_not(
 
 def checkout(relay: Relayed, sha: str, pod: Path, **more: str) -> int:
     (pod / "top").mkdir(parents=True)
-    env = {"PATH": os.environ["PATH"], "HOME": str(pod), "FYRE_TOP": str(pod / "top"), "FYRE_SHA": sha, **more}
-    env |= {"FYRE_URL": relay.repository(), "FYRE_KEY": relay.key(), "FYRE_MESSAGE": str(pod / "message")}
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(pod),
+        "FYRE_TOP": str(pod / "top"),
+        "FYRE_SHA": sha,
+        **more,
+    }
+    env |= {
+        "FYRE_URL": relay.repository(),
+        "FYRE_KEY": relay.key(),
+        "FYRE_MESSAGE": str(pod / "message"),
+    }
     return subprocess.run(["sh", str(SCRIPT)], env=env, check=False).returncode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from fyre.policy import Policy
+from fyre.runs.policy import Policy
 from tests.receiver.conftest import Person
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from fyre.apps.up import Up
 from fyre.backoff import Backoff
+from fyre.controller.comments import actions
 from fyre.errors import TryAgainError
-from fyre.failures import DeniedError
-from fyre.forge import Comment, Forge
-from fyre.ledger import Ledger
-from fyre.receiver import acts, conversations
-from fyre.receiver.webhook import Said
-from fyre.wiring import Up
+from fyre.github import discussions
+from fyre.github.client import Comment, Forge
+from fyre.github.errors import DeniedError
+from fyre.github.webhook import Said
+from fyre.reporter.status_reporter import Ledger
 from tests.conftest import git, one_at_a_time
 from tests.receiver.conftest import NAME, Person
 from tests.receiver.talking import ran, redeliver, until
@@ -62,7 +63,9 @@ def test_a_command_with_options_runs_verbatim_and_its_name_is_its_own(person: Pe
     sha = person.run("exit 3")
     person.final(sha)
     text = "-- printf '%s|' \"$A\" grün 🎉 'a  b' `echo 1` # " + "x" * 60_000
-    said = answered(person, sha, f"Please:\r\n/fyre run --name big --timeout 1h --env 'A=b  c' {text}\r\nThanks")
+    said = answered(
+        person, sha, f"Please:\r\n/fyre run --name big --timeout 1h --env 'A=b  c' {text}\r\nThanks"
+    )
     status = person.final(sha, "fyre/big")
     assert (status["state"], person.log(status)) == ("success", "b  c|grün|🎉|a  b|1|")
     assert said == f"launched:\n\n- [`big`]({status['target_url']})"
@@ -72,8 +75,13 @@ def test_a_command_with_options_runs_verbatim_and_its_name_is_its_own(person: Pe
     assert answered(person, sha, "/fyre run --name Run -- true") == f"`Run` {TAKEN}"
     assert answered(person, sha, "/fyre run --name BIG -- true") == f"`BIG` {TAKEN}"
     assert person.final(sha)["state"] == "failure"
-    assert answered(person, sha, "/fyre run --timeout 2 -- true").startswith("`--timeout`: '2' has no unit: write 2s")
-    assert answered(person, sha, "/fyre rerun --commit abcdef1") == "abcdef1 is another commit: comment there."
+    assert answered(person, sha, "/fyre run --timeout 2 -- true").startswith(
+        "`--timeout`: '2' has no unit: write 2s"
+    )
+    assert (
+        answered(person, sha, "/fyre rerun --commit abcdef1")
+        == "abcdef1 is another commit: comment there."
+    )
     assert answered(person, sha, f"/fyre rerun big --commit {sha[:7]}").endswith(", attempt 2")
     assert person.final(sha, "fyre/big", "attempt 2")["state"] == "success"
 
@@ -81,7 +89,13 @@ def test_a_command_with_options_runs_verbatim_and_its_name_is_its_own(person: Pe
 def test_status_lists_every_run_with_its_outcome_and_its_page(person: Person) -> None:
     sha = person.run("true", "Fyre-Run: exit 1", "Fyre-Name: bad")
     good, bad = person.final(sha), person.final(sha, "fyre/bad")
-    person.api(f"/statuses/{sha}", state="success", context="fyre/forged", description="exit 0", token="user:eve")
+    person.api(
+        f"/statuses/{sha}",
+        state="success",
+        context="fyre/forged",
+        description="exit 0",
+        token="user:eve",
+    )
     assert answered(person, sha, "/fyre status").split("\n") == [
         "| | run | outcome |",
         "| --- | --- | --- |",
@@ -105,11 +119,16 @@ def test_what_is_no_command_and_who_is_no_person_is_not_heard(person: Person) ->
     person.comment(sha, "/fyre cancel", token="user:helper[bot]")
     person.comment(sha, "/fyre dance", token="user:helper[bot]")
     known = person.up.receiver.executor.forge.repository(NAME)
-    for said in (Said(known, sha, "ada", "/fyre cancel", 1, at=1.0), Said(known, sha, "", "/fyre cancel", 2, at=2e9)):
+    for said in (
+        Said(known, sha, "ada", "/fyre cancel", 1, at=1.0),
+        Said(known, sha, "", "/fyre cancel", 2, at=2e9),
+    ):
         person.up.receiver.hear(said)  # older than what engines remember; of nobody
     person.settled()
     assert len(person.comments(sha)) == len(QUIET) + 2
-    assert [record.state.final for record in person.up.engine.records() if record.run.sha == sha] == [False]
+    assert [
+        record.state.final for record in person.up.engine.records() if record.run.sha == sha
+    ] == [False]
     assert answered(person, sha, "/fyre cancel") == "cancelled: `run`."
 
 
@@ -119,7 +138,9 @@ def test_a_stranger_is_refused_once_whatever_is_said_and_delivered_again(
     sha = person.run("true")
     person.final(sha)
     role = {"ada": "write"}
-    monkeypatch.setattr(person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "triage"))
+    monkeypatch.setattr(
+        person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "triage")
+    )
     person.comment(sha, "/fyre run echo pwned", token="user:eve")
     until(lambda: len(person.comments(sha)) == 2)
     person.comment(sha, "/fyre dance", token="user:eve")
@@ -128,7 +149,12 @@ def test_a_stranger_is_refused_once_whatever_is_said_and_delivered_again(
     person.settled()
     person.settled()
     refusal = f"`/fyre` needs write permission on {NAME}."
-    assert person.comments(sha) == ["/fyre run echo pwned", refusal, "/fyre dance", "/fyre run echo pwned"]
+    assert person.comments(sha) == [
+        "/fyre run echo pwned",
+        refusal,
+        "/fyre dance",
+        "/fyre run echo pwned",
+    ]
     person.comment(sha, "/fyre run echo pwned", token="user:mallory")
     until(lambda: person.comments(sha)[-1] == refusal)  # another one is told as well
     assert ran(person, sha) == ["true"]
@@ -139,9 +165,16 @@ def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other
 ) -> None:
     shas = [person.commit() for _ in range(5)]
     person.push()
-    forge, thread, read, role = person.up.receiver.executor.forge, conversations.thread, list[str](), {"ada": "write"}
+    forge, thread, read, role = (
+        person.up.receiver.executor.forge,
+        discussions.thread,
+        list[str](),
+        {"ada": "write"},
+    )
     monkeypatch.setattr(forge, "permission", lambda _, login: role.get(login, "read"))
-    monkeypatch.setattr(conversations, "thread", lambda at, said: read.append(said.sha) or thread(at, said))
+    monkeypatch.setattr(
+        discussions, "thread", lambda at, said: read.append(said.sha) or thread(at, said)
+    )
     for sha in shas:
         person.comment(sha, "/fyre run echo pwned", token="user:eve")
     person.settled()
@@ -188,8 +221,8 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     def denied(*_: object) -> None:
         raise DeniedError("Resource not accessible by integration")
 
-    monkeypatch.setattr(conversations, "say", denied)
-    monkeypatch.setattr(acts, "CLOCK_SKEW", 0.0)
+    monkeypatch.setattr(discussions, "say", denied)
+    monkeypatch.setattr(actions, "CLOCK_SKEW", 0.0)
     person = joined(start(), repo)
     sha = person.run("sleep 60")
     until(person.ran)
@@ -204,7 +237,11 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     person.up = start()
     person.settled()
     assert sorted(ran(person, sha)) == ["sleep 60", "sleep 60", "sleep 61"]
-    assert sorted(r.state.final for r in person.up.engine.records() if r.run.sha == sha) == [False, False, True]
+    assert sorted(r.state.final for r in person.up.engine.records() if r.run.sha == sha) == [
+        False,
+        False,
+        True,
+    ]
     assert len(person.comments(sha)) == 3
     _next_second()
     person.comment(sha, "/fyre cancel")
@@ -233,8 +270,10 @@ def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
     assert ran(person, sha) == ["true", "true"]
 
 
-def test_an_answer_whose_post_was_not_answered_is_given_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    sha, tries, posted = person.commit(), list[str](), conversations.say
+def test_an_answer_whose_post_was_not_answered_is_given_once(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha, tries, posted = person.commit(), list[str](), discussions.say
     person.push()
 
     def saying(forge: Forge, said: Said, body: str) -> None:
@@ -242,10 +281,12 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(person: Person, mon
         if len(tries) > 1:
             posted(forge, said, body)
         if len(tries) < 3:
-            raise TryAgainError("timed out")  # the first time on its way there, then on its way back
+            raise TryAgainError(
+                "timed out"
+            )  # the first time on its way there, then on its way back
 
-    monkeypatch.setattr("fyre.ledger.BACKOFF", Backoff(0.01, 60.0))
-    monkeypatch.setattr(conversations, "say", saying)
+    monkeypatch.setattr("fyre.reporter.status_reporter.BACKOFF", Backoff(0.01, 60.0))
+    monkeypatch.setattr(discussions, "say", saying)
     person.comment(sha, "/fyre status")
     until(lambda: len(tries) == 2 and person.up.receiver.executor.ledger.idle())
     assert person.comments(sha)[1:] == ["nothing to show here."]
@@ -257,8 +298,8 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
     sha = person.run("true")
     person.final(sha)
     executor = person.up.receiver.executor
-    (known,), posted, read = executor.forge.repositories(), conversations.say, threading.Event()
-    thread = conversations.thread
+    (known,), posted, read = executor.forge.repositories(), discussions.say, threading.Event()
+    thread = discussions.thread
 
     def reading(forge: Forge, said: Said) -> list[Comment]:
         found = thread(forge, said)
@@ -271,8 +312,8 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
         assert read.wait(30)
         posted(forge, said, body)
 
-    monkeypatch.setattr(conversations, "thread", reading)
-    monkeypatch.setattr(conversations, "say", saying)
+    monkeypatch.setattr(discussions, "thread", reading)
+    monkeypatch.setattr(discussions, "say", saying)
     person.comment(sha, "/fyre status")
     until(lambda: executor.ledger.unsaid(known))
     redeliver(person)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fyre.failures import NotFoundError
-from fyre.policy import Policy
-from fyre.receiver.clones import Clones
-from fyre.receiver.fetched import Fetched
-from fyre.receiver.webhook import Rerequested
-from fyre.wiring import Up
+from fyre.apps.up import Up
+from fyre.git.fetching_reader import Fetched
+from fyre.git.mirror_store import Clones
+from fyre.github.errors import NotFoundError
+from fyre.github.webhook import Rerequested
+from fyre.runs.policy import Policy
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
 from tests.receiver.talking import answer, opened, ran, redeliver, say, talk, until
@@ -45,7 +45,14 @@ class Attacker:
         """Have the fork's branch be one commit above that one."""
         self.person.git("checkout", "-q", "-B", "patch", onto)
         sha = self.person.commit(f"Fyre-Run: {command}")
-        self.person.git("-c", "http.extraHeader=Authorization: token user:mallory", "push", "-qf", "fork", "patch")
+        self.person.git(
+            "-c",
+            "http.extraHeader=Authorization: token user:mallory",
+            "push",
+            "-qf",
+            "fork",
+            "patch",
+        )
         return sha
 
 
@@ -55,7 +62,9 @@ def attacker(person: Person) -> Attacker:
     return Attacker(person)
 
 
-def test_a_branchs_pull_request_is_commanded_and_each_answer_names_the_commit(person: Person, topic: str) -> None:
+def test_a_branchs_pull_request_is_commanded_and_each_answer_names_the_commit(
+    person: Person, topic: str
+) -> None:
     pull = opened(person, "topic")
     said = answer(person, pull, "Try it:\r\n\r\n/fyre run --name big -- echo 'a  b'\r\n")
     status = person.final(topic, "fyre/big")
@@ -66,10 +75,17 @@ def test_a_branchs_pull_request_is_commanded_and_each_answer_names_the_commit(pe
     shown = answer(person, pull, "/fyre status")
     assert shown.startswith(f"On {topic}:\n\n| | run | outcome |")
     assert "exit 0 · 0s · attempt 2" in shown
-    assert answer(person, pull, "/fyre cancel nope").endswith("\n\nnothing to cancel here is named nope.")
-    assert answer(person, pull, "/fyre status --commit 0123456").startswith("nothing is done: commit 0123456 of")
+    assert answer(person, pull, "/fyre cancel nope").endswith(
+        "\n\nnothing to cancel here is named nope."
+    )
+    assert answer(person, pull, "/fyre status --commit 0123456").startswith(
+        "nothing is done: commit 0123456 of"
+    )
     main = person.git("rev-parse", "main")
-    assert answer(person, pull, f"/fyre status --commit {main[:7]}") == f"On {main}:\n\nnothing to show here."
+    assert (
+        answer(person, pull, f"/fyre status --commit {main[:7]}")
+        == f"On {main}:\n\nnothing to show here."
+    )
     for body in ("> /fyre cancel", "```\n/fyre rerun\n```"):
         say(person, pull, body)
     say(person, pull, "/fyre rerun", token="user:helper[bot]")
@@ -103,12 +119,16 @@ def test_strangers_and_forks_of_a_policy_that_says_nothing_launch_nothing(
     person.up.receiver.executor.policy = CLOSED
     sha = Attacker(person).push("echo pwned")
     pull = opened(person, "mallory:patch")
-    refusal = "this pull request comes from a fork, and no code of forks runs here · ask Fyre's admin"
+    refusal = (
+        "this pull request comes from a fork, and no code of forks runs here · ask Fyre's admin"
+    )
     for line in (f"/fyre approve {sha}", "/fyre rerun", f"/fyre run --commit {sha} -- true"):
         assert answer(person, pull, line) == refusal
     assert answer(person, pull, "/fyre status") == f"On {sha}:\n\nnothing to show here."
     role = {"ada": "write"}
-    monkeypatch.setattr(person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "read"))
+    monkeypatch.setattr(
+        person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "read")
+    )
     stranger = f"`/fyre` needs write permission on {NAME}."
     assert answer(person, pull, f"/fyre approve {sha}", token="user:mallory") == stranger
     say(person, pull, f"/fyre approve {sha}", token="user:mallory")
@@ -139,7 +159,9 @@ def test_what_a_fork_asks_for_runs_by_an_approval_and_by_no_rerun_of_something_e
     assert "echo theirs" in ran(person, sha)
 
 
-def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(person: Person, attacker: Attacker) -> None:
+def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(
+    person: Person, attacker: Attacker
+) -> None:
     read = attacker.push("echo read")
     pull = opened(person, "mallory:patch")
     asked = answer(person, pull, "/fyre approve " + read[:12])
@@ -149,11 +171,15 @@ def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(person: Perso
     assert ran(person, read) == []
     # The race: what was read is approved, and something else is pushed before anybody hears of that.
     worse = attacker.push("echo pwned", onto=read)
-    assert answer(person, pull, f"/fyre approve {read}").startswith(f"On {read}:\n\nlaunched:\n\n- [`run`](")
+    assert answer(person, pull, f"/fyre approve {read}").startswith(
+        f"On {read}:\n\nlaunched:\n\n- [`run`]("
+    )
     assert person.log(person.final(read)) == "read\n"
     assert "attempt" not in person.final(read)["description"]
     assert (ran(person, read), ran(person, worse)) == (["echo read"], [])
-    assert answer(person, pull, "/fyre status").startswith(f"On {read}:")  # what was approved last, whatever came later
+    assert answer(person, pull, "/fyre status").startswith(
+        f"On {read}:"
+    )  # what was approved last, whatever came later
     # Once more, by a force-push: what was read is no longer a part of the pull request.
     other = attacker.push("echo other")
     assert answer(person, pull, f"/fyre approve {worse}") == (
@@ -164,8 +190,12 @@ def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(person: Perso
     until(lambda: person.comments(other)[1:])
     assert "it is on no branch that may launch" in person.comments(other)[1]
     stray = "0" * 39 + "1"
-    assert answer(person, pull, f"/fyre approve {stray}").startswith(f"nothing is done: commit {stray}")
-    assert answer(person, pull, f"/fyre run --name x --commit {other} -- echo mine").startswith(f"On {other}:")
+    assert answer(person, pull, f"/fyre approve {stray}").startswith(
+        f"nothing is done: commit {stray}"
+    )
+    assert answer(person, pull, f"/fyre run --name x --commit {other} -- echo mine").startswith(
+        f"On {other}:"
+    )
     assert person.log(person.final(other, "fyre/x")) == "mine\n"
     assert (ran(person, worse), ran(person, other)) == ([], ["echo mine"])
     # The repository's admin may close that door again: nothing approved before opens it.
@@ -181,7 +211,9 @@ def test_a_mirror_gets_a_forks_commits_for_an_approval_alone_and_keeps_what_runs
     sha = attacker.push("true")
     pull = opened(person, "mallory:patch")
     known = person.up.receiver.executor.forge.repository(NAME)
-    clones = Clones(tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None)
+    clones = Clones(
+        tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None
+    )
     with contextlib.closing(Fetched(clones)) as fetched:
         with pytest.raises(NotFoundError):
             fetched.commit(known, sha)

@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre.policy import Policy
-from fyre.run import Repository
-from fyre.wiring import Up
+from fyre.apps.up import Up
+from fyre.runs.policy import Policy
+from fyre.runs.run import Repository
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
 from tests.waiting import until
 
-NO_SUCH = (
-    "`/fyre dance` is not a command: write `/fyre run`, `/fyre rerun`, `/fyre cancel`, `/fyre status`, `/fyre approve`"
-)
+NO_SUCH = "`/fyre dance` is not a command: write `/fyre run`, `/fyre rerun`, `/fyre cancel`, `/fyre status`, `/fyre approve`"
 
 
 def test_a_commit_written_by_hand_runs(person: Person) -> None:
@@ -43,8 +41,18 @@ def test_a_commit_written_by_hand_runs(person: Person) -> None:
             "success",
             "exit 0 · 0s · not honoured here: image, secrets",
         ),
-        ("true", ("Fyre-Tiemout: 1h",), "error", "not launched: line 4: unknown trailer Fyre-Tiemout"),
-        ("true", ("Fyre-Matrix: a=1",), "error", "not launched: line 4: Fyre-Matrix is not supported yet"),
+        (
+            "true",
+            ("Fyre-Tiemout: 1h",),
+            "error",
+            "not launched: line 4: unknown trailer Fyre-Tiemout",
+        ),
+        (
+            "true",
+            ("Fyre-Matrix: a=1",),
+            "error",
+            "not launched: line 4: Fyre-Matrix is not supported yet",
+        ),
     ],
 )
 def test_every_end_is_told(
@@ -54,7 +62,9 @@ def test_every_end_is_told(
     assert (status["state"], status["description"]) == (state, description)
 
 
-def test_a_command_that_is_no_utf8_runs_as_its_bytes_and_is_shown_as_well_as_can_be(person: Person) -> None:
+def test_a_command_that_is_no_utf8_runs_as_its_bytes_and_is_shown_as_well_as_can_be(
+    person: Person,
+) -> None:
     tree, now = person.git("rev-parse", "HEAD^{tree}"), int(time.time())
     raw = f"tree {tree}\nparent {person.git('rev-parse', 'HEAD')}\nauthor A <a@example.org> {now} +0000\n"
     raw += f"committer A <a@example.org> {now} +0000\n\nS\n\nFyre-Run: printf caf\udce9 | od -An -tx1\n"
@@ -64,7 +74,10 @@ def test_a_command_that_is_no_utf8_runs_as_its_bytes_and_is_shown_as_well_as_can
     person.push(f"{sha}:refs/heads/main")
     status = person.final(sha)
     assert person.log(status).split() == ["63", "61", "66", "e9"]
-    assert requests.get(status["target_url"] + ".json").json()["command"] == "printf caf\ufffd | od -An -tx1"
+    assert (
+        requests.get(status["target_url"] + ".json").json()["command"]
+        == "printf caf\ufffd | od -An -tx1"
+    )
     for page in (status["target_url"], person.up.url, f"{person.up.url}/runs.json"):
         assert requests.get(page).status_code == 200
 
@@ -81,19 +94,31 @@ def test_a_malformed_commit_does_not_stop_the_others_of_its_push(person: Person)
     bad = person.commit("Fyre-Run: true", "Fyre-Timeout: soon")
     after = person.commit("Fyre-Run: true")
     person.push()
-    assert [person.final(sha)["state"] for sha in (before, bad, after)] == ["success", "error", "success"]
+    assert [person.final(sha)["state"] for sha in (before, bad, after)] == [
+        "success",
+        "error",
+        "success",
+    ]
 
 
 @pytest.mark.parametrize(
     "poison",
-    ['setup: ["echo a\\ud800"]', "env: " + "[" * 3000 + "]" * 3000, 'workdir: "a\\ud800"', 'env: {A: "\\ud800"}'],
+    [
+        'setup: ["echo a\\ud800"]',
+        "env: " + "[" * 3000 + "]" * 3000,
+        'workdir: "a\\ud800"',
+        'env: {A: "\\ud800"}',
+    ],
 )
 def test_a_poisoned_commit_does_not_take_its_push_along(person: Person, poison: str) -> None:
     bad = person.commit("Fyre-Run: true", files={".fyre.yaml": poison + "\n"})
     good = person.commit("Fyre-Run: true", files={".fyre.yaml": "{}\n"})
     person.push()
     assert person.final(good)["state"] == "success"
-    assert (person.final(bad)["state"], ".fyre.yaml line 1" in person.final(bad)["description"]) == ("error", True)
+    assert (
+        person.final(bad)["state"],
+        ".fyre.yaml line 1" in person.final(bad)["description"],
+    ) == ("error", True)
 
 
 def test_an_amended_commit_shares_the_newest_attempt(person: Person, tmp_path: Path) -> None:
@@ -102,17 +127,26 @@ def test_an_amended_commit_shares_the_newest_attempt(person: Person, tmp_path: P
     (tmp_path / "ok").touch()
     person.comment(first, "/fyre rerun")
     assert person.final(first, attempt="attempt 2")["state"] == "success"
-    person.git("commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z")
+    person.git(
+        "commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z"
+    )
     person.git("push", "-q", "--force", "origin", "main")
     carried = person.final(person.git("rev-parse", "HEAD"))
-    assert (carried["state"], f"carried from {first[:7]}" in carried["description"]) == ("success", True)
+    assert (carried["state"], f"carried from {first[:7]}" in carried["description"]) == (
+        "success",
+        True,
+    )
 
 
-def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_neither(person: Person) -> None:
+def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_neither(
+    person: Person,
+) -> None:
     first = person.run("sleep 60", mint=True)
     while not any(record.state == "running" for record in person.up.engine.records()):
         time.sleep(0.01)
-    person.git("commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z")
+    person.git(
+        "commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z"
+    )
     person.git("push", "-q", "--force", "origin", "main")
     second = person.git("rev-parse", "HEAD")
     while not person.statuses(second):
@@ -127,7 +161,9 @@ def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_n
     assert len(person.ran()) == 1
 
 
-def test_a_status_is_posted_twice_at_most_and_not_again_when_a_delivery_is_repeated(person: Person) -> None:
+def test_a_status_is_posted_twice_at_most_and_not_again_when_a_delivery_is_repeated(
+    person: Person,
+) -> None:
     sha = person.run("true")
     person.final(sha)
     hook = person.api("/hooks")[0]["id"]
@@ -143,7 +179,13 @@ def test_a_status_is_posted_twice_at_most_and_not_again_when_a_delivery_is_repea
 def test_only_our_own_statuses_count(person: Person) -> None:
     sha = person.commit("Fyre-Run: true")
     person.git("push", "-q", "origin", "main:refs/tags/v1")  # a tag launches nothing
-    person.api(f"/statuses/{sha}", state="success", context="fyre/run", description="exit 0 · 1s", token="user:eve")
+    person.api(
+        f"/statuses/{sha}",
+        state="success",
+        context="fyre/run",
+        description="exit 0 · 1s",
+        token="user:eve",
+    )
     repository = Repository(person.up.receiver.executor.forge.url, 1, NAME)
     assert person.up.receiver.executor.ledger.read(repository, sha) == {}
     person.push()
@@ -187,7 +229,9 @@ def test_a_branch_is_compared_with_the_default_one(person: Person) -> None:
     assert [person.final(sha)["state"] for sha in shas] == ["success"] * 3
 
 
-def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_not(person: Person) -> None:
+def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_not(
+    person: Person,
+) -> None:
     """Its push lists the commits that the repository did not have; those below them are found by comparing it."""
     person.up.receiver.executor.policy = Policy(refs=("main", "release/*"))
     person.git("checkout", "-q", "-b", "topic")
@@ -200,9 +244,15 @@ def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_n
     assert person.final(new)["state"] == "success"
     until(lambda: person.final(had)["state"] == "success")
     hook = person.api("/hooks")[0]["id"]
-    pushes = [one["id"] for one in person.api(f"/hooks/{hook}/deliveries") if one["event"] == "push"]
+    pushes = [
+        one["id"] for one in person.api(f"/hooks/{hook}/deliveries") if one["event"] == "push"
+    ]
     told = [person.api(f"/hooks/{hook}/deliveries/{one}")["request"]["payload"] for one in pushes]
-    assert [[commit["id"] for commit in one["commits"]] for one in told if one["ref"].endswith("release/1")] == [[new]]
+    assert [
+        [commit["id"] for commit in one["commits"]]
+        for one in told
+        if one["ref"].endswith("release/1")
+    ] == [[new]]
 
 
 def test_a_first_push_to_a_repository_runs_all_its_new_commits(up: Up, repo: Path) -> None:
@@ -216,7 +266,9 @@ def test_a_first_push_to_a_repository_runs_all_its_new_commits(up: Up, repo: Pat
 def test_an_amended_date_is_carried_and_a_cherry_pick_is_moved(person: Person) -> None:
     first = person.run("true", mint=True, files={"code": "1\n"})
     person.final(first)
-    person.git("commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z")
+    person.git(
+        "commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z"
+    )
     person.git("push", "-q", "--force", "origin", "main")
     carried = person.git("rev-parse", "HEAD")
     assert person.final(carried)["description"] == f"exit 0 · 0s · carried from {first[:7]}"
@@ -234,7 +286,9 @@ def test_an_amended_date_is_carried_and_a_cherry_pick_is_moved(person: Person) -
 
 
 def test_what_moved_is_red_until_all_of_it_runs_where_it_is(person: Person) -> None:
-    sha = person.commit("Fyre-Run: true", "Fyre-Run: true", "Fyre-Name: test", mint=True, files={"a": "1"})
+    sha = person.commit(
+        "Fyre-Run: true", "Fyre-Run: true", "Fyre-Name: test", mint=True, files={"a": "1"}
+    )
     person.push()
     person.final(sha), person.final(sha, "fyre/test")
     person.git("checkout", "-q", "-b", "topic", "main~1")
@@ -275,13 +329,20 @@ def test_on_a_lab_branch_only_the_notebooks_entries_run(person: Person) -> None:
 
 def test_the_repositorys_own_defaults_and_setup(person: Person) -> None:
     text = "env: {A: file, B: file}\nsetup: [echo set up]\nnames: {train: {env: {A: name}}}\n"
-    sha = person.run('echo "$A $B"', "Fyre-Name: train", "Fyre-Env: B=trailer", files={".fyre.yaml": text})
+    sha = person.run(
+        'echo "$A $B"', "Fyre-Name: train", "Fyre-Env: B=trailer", files={".fyre.yaml": text}
+    )
     assert person.log(person.final(sha, "fyre/train")) == "set up\nname trailer\n"
     sha = person.run("true", files={".fyre.yaml": "timeout: 2 hrs\n"})
-    assert person.final(sha)["description"].startswith("not launched: .fyre.yaml line 1: 'timeout: 2 hrs'")
+    assert person.final(sha)["description"].startswith(
+        "not launched: .fyre.yaml line 1: 'timeout: 2 hrs'"
+    )
     sha = person.run("echo ran", files={".fyre.yaml": "setup: [exit 7]\n"})
     status = person.final(sha)
-    assert (status["state"], status["description"].split(" · ")[0]) == ("error", "setup failed: `exit 7` exit 7")
+    assert (status["state"], status["description"].split(" · ")[0]) == (
+        "error",
+        "setup failed: `exit 7` exit 7",
+    )
     assert person.log(status) == ""
 
 
@@ -325,7 +386,9 @@ def test_a_comment_runs_a_command_that_stands_in_no_commit(person: Person) -> No
         ("/fyre rerun nope", "nothing to rerun here is named nope."),
     ],
 )
-def test_a_comment_that_can_not_be_obeyed_is_answered(person: Person, body: str, answer: str) -> None:
+def test_a_comment_that_can_not_be_obeyed_is_answered(
+    person: Person, body: str, answer: str
+) -> None:
     sha = person.run("true")
     person.final(sha)
     person.comment(sha, body)
@@ -336,7 +399,9 @@ def test_a_comment_that_can_not_be_obeyed_is_answered(person: Person, body: str,
     assert person.comments(sha)[1] == answer
 
 
-def test_a_stranger_is_refused_once_and_politely(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stranger_is_refused_once_and_politely(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sha = person.run("true")
     person.final(sha)
     monkeypatch.setattr(
@@ -365,7 +430,10 @@ def test_runs_go_on_over_a_restart_and_are_reported_then(
     person.up = start_up()
     go.touch()
     status = person.final(sha)
-    assert (status["state"], person.log({"target_url": _here(person.up, status)})) == ("success", "went on\n")
+    assert (status["state"], person.log({"target_url": _here(person.up, status)})) == (
+        "success",
+        "went on\n",
+    )
 
 
 def test_what_was_pushed_while_the_receiver_was_deaf_is_swept_up(

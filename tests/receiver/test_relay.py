@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from fyre.errors import TryAgainError
-from fyre.failures import DeniedError, NotFoundError
-from fyre.receiver.clones import Clones
-from fyre.run import Repository
+from fyre.git.mirror_store import Clones
+from fyre.github.errors import DeniedError, NotFoundError
+from fyre.runs.run import Repository
 from tests.waiting import until
 
 from ..relaying import NOW, Forge, Relayed, relaying, serve
@@ -80,7 +80,13 @@ def test_the_pins_of_other_runs_are_not_told(relay: Relayed, git: Git) -> None:
 
 def test_without_a_good_key_there_is_nothing(relay: Relayed) -> None:
     bearer = {"Authorization": f"Bearer {relay.key()}"}
-    for headers in ({}, bearer, basic("wrong"), basic(relay.key(expires=NOW - 1)), {"Authorization": "Basic \xff"}):
+    for headers in (
+        {},
+        bearer,
+        basic("wrong"),
+        basic(relay.key(expires=NOW - 1)),
+        {"Authorization": "Basic \xff"},
+    ):
         answer = refs(relay, headers)
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"].startswith("Basic")
@@ -89,10 +95,15 @@ def test_without_a_good_key_there_is_nothing(relay: Relayed) -> None:
 def test_a_key_opens_its_own_repositories_only(relay: Relayed) -> None:
     assert refs(relay, basic(relay.key())).status_code == 200
     assert refs(relay, basic(relay.key(8))).status_code == 404
-    assert refs(relay, basic(relay.key(7, 8)), 8).status_code == 503  # of a run, and its mirror is still to come
+    assert (
+        refs(relay, basic(relay.key(7, 8)), 8).status_code == 503
+    )  # of a run, and its mirror is still to come
     address = f"{relay.url}/git/{{}}.git/info/refs?service=git-upload-pack"
     for name in ("..%2f7", "07x", "9" * 5000, "-7", "７"):
-        assert requests.get(address.format(name), headers=basic(relay.key()), timeout=20).status_code == 404
+        assert (
+            requests.get(address.format(name), headers=basic(relay.key()), timeout=20).status_code
+            == 404
+        )
 
 
 def test_nobody_pushes_and_no_file_is_read_by_name(relay: Relayed, repo: Path) -> None:
@@ -100,14 +111,27 @@ def test_nobody_pushes_and_no_file_is_read_by_name(relay: Relayed, repo: Path) -
     push = ["git", "-c", header, "push", relay.repository(), "main:other"]
     assert subprocess.run(push, cwd=repo, capture_output=True, check=False).returncode != 0
     assert not (relay.root / "7.git/refs/heads/other").exists()
-    for path in ("HEAD", "info/refs", "git-receive-pack", "info/refs?service=git-receive-pack", "objects/info/packs"):
+    for path in (
+        "HEAD",
+        "info/refs",
+        "git-receive-pack",
+        "info/refs?service=git-receive-pack",
+        "objects/info/packs",
+    ):
         for method in ("GET", "POST"):
             address = f"{relay.repository()}/{path}"
-            assert requests.request(method, address, headers=basic(relay.key()), timeout=20).status_code == 404
+            assert (
+                requests.request(
+                    method, address, headers=basic(relay.key()), timeout=20
+                ).status_code
+                == 404
+            )
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_requests_may_be_gzipped_and_chunked(relay: Relayed, repo: Path, git: Git, *, chunked: bool) -> None:
+def test_requests_may_be_gzipped_and_chunked(
+    relay: Relayed, repo: Path, git: Git, *, chunked: bool
+) -> None:
     want = gzip.compress(f"0032want {git('rev-parse', 'HEAD', cwd=repo)}\n00000009done\n".encode())
     kind = {"Content-Type": "application/x-git-upload-pack-request", "Content-Encoding": "gzip"}
     answer = requests.post(
@@ -123,7 +147,9 @@ def test_the_key_is_in_no_log(relay: Relayed, caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.DEBUG)
     key = relay.key()
     kind = {"Content-Type": "application/x-git-upload-pack-request"}
-    requests.post(f"{relay.repository()}/git-upload-pack", data=b"zzzz", headers=basic(key) | kind, timeout=20)
+    requests.post(
+        f"{relay.repository()}/git-upload-pack", data=b"zzzz", headers=basic(key) | kind, timeout=20
+    )
     refs(relay, basic(key))
     refs(relay, basic("x" + key))
     assert key not in caplog.text
@@ -133,7 +159,11 @@ def test_the_key_is_in_no_log(relay: Relayed, caplog: pytest.LogCaptureFixture) 
 def half_fetch(relay: Relayed, sha: str) -> socket.socket:
     """A client that has asked for a large pack and reads no more than its beginning."""
     want = f"0032want {sha}\n00000009done\n".encode()
-    head = {"Host": "relay", "Content-Length": str(len(want)), "Content-Type": "application/x-git-upload-pack-request"}
+    head = {
+        "Host": "relay",
+        "Content-Length": str(len(want)),
+        "Content-Type": "application/x-git-upload-pack-request",
+    }
     lines = [f"{name}: {value}" for name, value in (head | basic(relay.key())).items()]
     client = socket.create_connection(("127.0.0.1", int(relay.url.rpartition(":")[2])))
     request = "POST /git/7.git/git-upload-pack HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n"
@@ -146,7 +176,9 @@ def half_fetch(relay: Relayed, sha: str) -> socket.socket:
 def large(repo: Path, tmp_path: Path, git: Git) -> str:
     """A commit whose pack fits in no buffer on the way."""
     (repo / "noise").write_bytes(os.urandom(30_000_000))
-    git("config", "core.compression", "0", cwd=repo)  # it can't be made smaller, and trying takes seconds
+    git(
+        "config", "core.compression", "0", cwd=repo
+    )  # it can't be made smaller, and trying takes seconds
     git("add", "noise", cwd=repo)
     git("commit", "-q", "-m", "Noise", cwd=repo)
     git("clone", "-q", "--mirror", str(repo), str(tmp_path / "bare/7.git"), cwd=tmp_path)
@@ -159,13 +191,17 @@ def serving(place: Path) -> list[int]:
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and str(place).encode() in (entry / "environ").read_bytes():
-                found += [int(entry.name)] if b"upload-pack" in (entry / "cmdline").read_bytes() else []
+                found += (
+                    [int(entry.name)] if b"upload-pack" in (entry / "cmdline").read_bytes() else []
+                )
         except OSError:
             continue  # it ended, or is another user's
     return found
 
 
-def test_a_client_that_goes_away_ends_its_process_and_frees_its_place(tmp_path: Path, large: str) -> None:
+def test_a_client_that_goes_away_ends_its_process_and_frees_its_place(
+    tmp_path: Path, large: str
+) -> None:
     with relaying(tmp_path / "bare", places=1) as relay:
         client = half_fetch(relay, large)
         until(lambda: serving(tmp_path) != [])  # http-backend answers before it starts upload-pack
@@ -178,7 +214,10 @@ def test_a_client_that_goes_away_ends_its_process_and_frees_its_place(tmp_path: 
 
 
 def test_a_client_that_stops_reading_or_writing_is_dropped(tmp_path: Path, large: str) -> None:
-    with relaying(tmp_path / "bare", places=1, stall=0.2) as relay, half_fetch(relay, large) as client:
+    with (
+        relaying(tmp_path / "bare", places=1, stall=0.2) as relay,
+        half_fetch(relay, large) as client,
+    ):
         assert refs(relay, basic(relay.key())).status_code == 200
         until(lambda: not serving(tmp_path))
         with socket.create_connection(client.getpeername()) as slow:
@@ -206,7 +245,9 @@ def forge(running_forge: tuple[Forge, str], repo: Path, tmp_path: Path, git: Git
 
 
 @pytest.fixture
-def make_clones(running_forge: tuple[Forge, str], forge: Forge, tmp_path: Path) -> Callable[..., Clones]:
+def make_clones(
+    running_forge: tuple[Forge, str], forge: Forge, tmp_path: Path
+) -> Callable[..., Clones]:
     def make(**settings: int) -> Clones:
         address = running_forge[1]
         return Clones(
@@ -241,15 +282,22 @@ def test_a_mirror_is_complete_and_fetched_only_for_what_is_missing(
     git("tag", "v1", cwd=repo)
     git("push", "-q", "origin", "v1", "main:refs/pull/1/head", cwd=repo)
     mirror = clones.ensure(REPOSITORY, second)
-    assert clones.ensure(REPOSITORY, first) == clones.git_dir(REPOSITORY) == clones.find(7) == mirror
+    assert (
+        clones.ensure(REPOSITORY, first) == clones.git_dir(REPOSITORY) == clones.find(7) == mirror
+    )
     assert forge.fetches == 1
-    assert git("for-each-ref", "--format=%(refname)", cwd=mirror).split() == ["refs/heads/main", "refs/tags/v1"]
+    assert git("for-each-ref", "--format=%(refname)", cwd=mirror).split() == [
+        "refs/heads/main",
+        "refs/tags/v1",
+    ]
     third = commit()
     assert git("log", "-1", "--format=%H", third, cwd=clones.ensure(REPOSITORY, third)) == third
     assert forge.fetches == 2
 
 
-def test_a_hundred_who_ask_at_once_cost_one_fetch(clones: Clones, forge: Forge, commit: Callable[..., str]) -> None:
+def test_a_hundred_who_ask_at_once_cost_one_fetch(
+    clones: Clones, forge: Forge, commit: Callable[..., str]
+) -> None:
     sha, gate = commit(), threading.Barrier(100)
 
     def ask(number: int) -> Path:
@@ -307,23 +355,34 @@ def test_what_was_pinned_stays_when_the_branch_moves_on(
 
 
 def test_branches_that_turn_into_directories_and_many_packs_are_no_trouble(
-    clones: Clones, commit: Callable[..., str], repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+    clones: Clones,
+    commit: Callable[..., str],
+    repo: Path,
+    git: Git,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fyre.receiver.clones.PACKS_MAX", 2)
+    monkeypatch.setattr("fyre.git.mirror_store.PACKS_MAX", 2)
     git("push", "-q", "origin", "main:refs/heads/b", cwd=repo)
     for name, before in (("a", "b"), ("a/b", "a"), ("a", "a/b"), ("a/b/c", "a")):
         git("push", "-q", "origin", f":refs/heads/{before}", cwd=repo)
         git("push", "-q", "origin", f"main:refs/heads/{name}", cwd=repo)
         mirror = clones.ensure(REPOSITORY, commit(name))
-    assert git("for-each-ref", "--format=%(refname)", cwd=mirror).split() == ["refs/heads/a/b/c", "refs/heads/main"]
+    assert git("for-each-ref", "--format=%(refname)", cwd=mirror).split() == [
+        "refs/heads/a/b/c",
+        "refs/heads/main",
+    ]
     assert len(list((mirror / "objects/pack").glob("*.pack"))) <= 3
     assert git("fsck", "--strict", cwd=mirror) == ""
 
 
-def test_mirrors_used_longest_ago_go_unless_pinned(make_clones: Callable[..., Clones], repo: Path, git: Git) -> None:
+def test_mirrors_used_longest_ago_go_unless_pinned(
+    make_clones: Callable[..., Clones], repo: Path, git: Git
+) -> None:
     sha, clones = git("rev-parse", "HEAD", cwd=repo), make_clones(bytes_max=1)
     names = {7: "ada/engine", 8: "ada/other", 9: "ada/third"}
-    seven, eight, nine = (Repository("http://forge", number, name) for number, name in names.items())
+    seven, eight, nine = (
+        Repository("http://forge", number, name) for number, name in names.items()
+    )
     clones.ensure(seven, sha, "run-1")
     clones.ensure(eight, sha)
     clones.ensure(nine, sha)
@@ -334,7 +393,9 @@ def test_mirrors_used_longest_ago_go_unless_pinned(make_clones: Callable[..., Cl
     assert sorted(path.name for path in clones.git_dir(eight).parent.iterdir()) == ["8.git"]
 
 
-def test_trouble_with_the_forge_is_told_apart(clones: Clones, forge: Forge, commit: Callable[..., str]) -> None:
+def test_trouble_with_the_forge_is_told_apart(
+    clones: Clones, forge: Forge, commit: Callable[..., str]
+) -> None:
     sha = commit()
     forge.broken = 1
     with pytest.raises(TryAgainError, match="503"):
@@ -351,14 +412,22 @@ def test_trouble_with_the_forge_is_told_apart(clones: Clones, forge: Forge, comm
 
 def test_the_token_is_nowhere_on_disk(clones: Clones, commit: Callable[..., str]) -> None:
     mirror = clones.ensure(REPOSITORY, commit())
-    assert not [path for path in mirror.rglob("*") if path.is_file() and b"forge-token" in path.read_bytes()]
+    assert not [
+        path for path in mirror.rglob("*") if path.is_file() and b"forge-token" in path.read_bytes()
+    ]
 
 
 def test_what_a_killed_process_left_behind_stops_nothing(
     make_clones: Callable[..., Clones], commit: Callable[..., str]
 ) -> None:
     mirror = make_clones().ensure(REPOSITORY, commit())
-    left = ("refs/heads/main.lock", "packed-refs.lock", "objects/pack/tmp_pack_x", "../new-9/HEAD", "../old-8/HEAD")
+    left = (
+        "refs/heads/main.lock",
+        "packed-refs.lock",
+        "objects/pack/tmp_pack_x",
+        "../new-9/HEAD",
+        "../old-8/HEAD",
+    )
     for name in left:
         (mirror / name).parent.mkdir(exist_ok=True)
         (mirror / name).touch()

@@ -14,23 +14,23 @@ from typing import Any
 import pytest
 import uvicorn
 
-from fyre import httpserver
-from fyre.embedded import api
-from fyre.embedded.ceilings import Ceiled
-from fyre.embedded.forge import Forge as EmbeddedForge
-from fyre.engines.index import Index
+from fyre.controller import sweep_state
+from fyre.controller.executor import Executor
+from fyre.controller.loop import Receiver, Sweep
+from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
 from fyre.engines.local import LocalEngine
+from fyre.engines.run_index import Index
 from fyre.errors import TryAgainError
-from fyre.forge import Activities, Activity, Forge
-from fyre.ledger import Ledger
-from fyre.mirrors import Mirrors
-from fyre.policy import Policy
-from fyre.receiver import swept
-from fyre.receiver.hands import Executor
-from fyre.receiver.reconcile import Receiver, Sweep
-from fyre.receiver.swept import ProcessedPushes, SweepCursor
-from fyre.receiver.webhook import Push
-from fyre.run import Commit, Repository
+from fyre.git.commit_reader import Mirrors
+from fyre.github.client import Activities, Activity, Forge
+from fyre.github.webhook import Push
+from fyre.local_forge.api import routes
+from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.local_forge.rate_limits import Ceiled
+from fyre.reporter.status_reporter import Ledger
+from fyre.runs.policy import Policy
+from fyre.runs.run import Commit, Repository
+from fyre.server import http_server
 from tests.conftest import git
 from tests.waiting import until
 
@@ -78,19 +78,26 @@ class Sweeper:
 
 @pytest.fixture
 def sweeper(tmp_path: Path, repo: Path) -> Iterator[Sweeper]:
-    socket = httpserver.listen("127.0.0.1", 0, "")
+    socket = http_server.listen("127.0.0.1", 0, "")
     base = f"http://127.0.0.1:{socket.getsockname()[1]}"
     embedded = EmbeddedForge(tmp_path / "forge", base_url=base)
-    ceiled = Ceiled(api.application(embedded))
-    server = uvicorn.Server(uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False))
+    ceiled = Ceiled(routes.application(embedded))
+    server = uvicorn.Server(
+        uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
     git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)
-    forge, disk = Forge(base + "/api", lambda: embedded.service_token), Disk(lambda r: embedded.git_dir(r.name))
+    forge, disk = (
+        Forge(base + "/api", lambda: embedded.service_token),
+        Disk(lambda r: embedded.git_dir(r.name)),
+    )
     engine = LocalEngine(tmp_path / "engine", git_dir=lambda r: embedded.git_dir(r.name), jobs=2)
     index = Index(engine)
-    ledger = Ledger(forge, engine, index, lambda key: f"{base}/{key}")  # never started: it would be counted too
+    ledger = Ledger(
+        forge, engine, index, lambda key: f"{base}/{key}"
+    )  # never started: it would be counted too
     yield Sweeper(Receiver(Executor(forge, disk, engine, index, ledger)), ceiled, disk, repo)
     engine.close()
     disk.close()
@@ -99,7 +106,9 @@ def sweeper(tmp_path: Path, repo: Path) -> Iterator[Sweeper]:
     embedded.stop()
 
 
-def test_a_sweep_of_what_is_idle_costs_nothing_and_a_push_is_found_by_the_next(sweeper: Sweeper) -> None:
+def test_a_sweep_of_what_is_idle_costs_nothing_and_a_push_is_found_by_the_next(
+    sweeper: Sweeper,
+) -> None:
     first = sweeper.push("true")
     assert sweeper.sweep() > 0
     assert [sweeper.sweep() for _ in range(5)] == [0] * 5
@@ -140,10 +149,14 @@ def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None
     (repository,) = sweeper.receiver.executor.forge.repositories()
     costs = []
     for told in (False, True):
-        time.sleep(1.01 - time.time() % 1)  # repositories are listed with the second of their last push
+        time.sleep(
+            1.01 - time.time() % 1
+        )  # repositories are listed with the second of their last push
         before, sha = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true")
         if told:
-            sweeper.receiver._deal_with(Push(repository, "refs/heads/main", before, sha, "ada", (sha,)))
+            sweeper.receiver._deal_with(
+                Push(repository, "refs/heads/main", before, sha, "ada", (sha,))
+            )
         costs.append(sweeper.sweep())
         assert sha in sweeper.ran()
     assert costs[1] < costs[0]
@@ -160,7 +173,9 @@ def test_how_far_back_the_first_sweep_looks_bounds_no_later_one(sweeper: Sweeper
     executor, sweeper.receiver.backfill = sweeper.receiver.executor, 60.0
     sweeper.sweep()
     sha = sweeper.push("true")
-    executor.clock = lambda: time.time() + 600  # the next sweep is late, or this clock is ahead of the forge's
+    executor.clock = lambda: (
+        time.time() + 600
+    )  # the next sweep is late, or this clock is ahead of the forge's
     sweeper.sweep()
     assert sweeper.ran() == {sha}
 
@@ -175,7 +190,9 @@ def test_a_clock_that_is_behind_has_nothing_waited_for_longer(sweeper: Sweeper) 
     assert sweeper.ran() == {sha}
 
 
-def test_what_somebody_else_pushes_again_is_found_though_a_webhook_told_of_the_first_time(sweeper: Sweeper) -> None:
+def test_what_somebody_else_pushes_again_is_found_though_a_webhook_told_of_the_first_time(
+    sweeper: Sweeper,
+) -> None:
     sweeper.sweep()
     (repository,) = sweeper.receiver.executor.forge.repositories()
     before, sha = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true")
@@ -193,7 +210,9 @@ class Busy(queue.Queue[Any]):
         with suppress(queue.Empty):
             return super().get(block=False)
         time.sleep(0.001)
-        return Push(Repository("", 7, "ada/other"), "refs/heads/main", "0" * 40, "1" * 40, "ada", ())
+        return Push(
+            Repository("", 7, "ada/other"), "refs/heads/main", "0" * 40, "1" * 40, "ada", ()
+        )
 
 
 def test_a_sweep_comes_round_however_much_is_heard(sweeper: Sweeper) -> None:
@@ -214,7 +233,7 @@ def entry(at: float, after: str) -> Activity:
 def test_what_is_dealt_with_is_not_heard_again_and_more_of_that_time_may_come() -> None:
     a, late, b, c = entry(100, "a"), entry(199, "d"), entry(200, "b"), entry(200, "c")
     until_then = SweepCursor().advance(Activities((a, b), "one"), [])
-    assert until_then == SweepCursor(200 - swept.LATE, frozenset({b}), "one")
+    assert until_then == SweepCursor(200 - sweep_state.LATE, frozenset({b}), "one")
     assert until_then.since <= late.at
     assert until_then.advance(Activities((), "one"), []) == until_then
     assert until_then.advance(Activities((late, b, c), "two"), []).done == {late, b, c}
@@ -224,7 +243,9 @@ def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
     a, b, c = entry(100, "a"), entry(200, "b"), entry(300, "c")
     until_then = SweepCursor().advance(Activities((a, b, c), "one"), [b])
     assert until_then == SweepCursor(200, frozenset({c}), "")
-    assert until_then.advance(Activities((b, c), "one"), []) == SweepCursor(300 - swept.LATE, frozenset({c}), "one")
+    assert until_then.advance(Activities((b, c), "one"), []) == SweepCursor(
+        300 - sweep_state.LATE, frozenset({c}), "one"
+    )
 
 
 def test_a_push_that_the_forge_lists_after_a_newer_one_is_found(
@@ -238,12 +259,16 @@ def test_a_push_that_the_forge_lists_after_a_newer_one_is_found(
     def aged(repository: Repository, since: float, tag: str = "") -> Activities:
         """The first push a second before the second one."""
         found = real(repository, 0.0, tag)
-        entries = (replace(one, at=one.at - 1) if one.after == first else one for one in found.entries)
+        entries = (
+            replace(one, at=one.at - 1) if one.after == first else one for one in found.entries
+        )
         return Activities(tuple(one for one in entries if one.at >= since), found.tag)
 
     def without(repository: Repository, since: float, tag: str = "") -> Activities:
         found = aged(repository, since, tag)
-        return Activities(tuple(one for one in found.entries if one.after != first), "before it was there")
+        return Activities(
+            tuple(one for one in found.entries if one.after != first), "before it was there"
+        )
 
     monkeypatch.setattr(forge, "activity", without)
     sweeper.sweep()

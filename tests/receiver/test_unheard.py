@@ -10,19 +10,23 @@ from typing import Any
 
 import pytest
 
-from fyre.embedded import api, commenting, conversations
-from fyre.embedded.rest import Answer, ApiError, Call
-from fyre.failures import DeniedError
-from fyre.forge import Forge
-from fyre.receiver import answers, unheard
-from fyre.receiver.unheard import Unheard
-from fyre.receiver.webhook import Said
-from fyre.run import Repository
+from fyre.controller import comment_poller
+from fyre.controller.comment_poller import Unheard
+from fyre.controller.comments import replies
+from fyre.github.client import Forge
+from fyre.github.errors import DeniedError
+from fyre.github.webhook import Said
+from fyre.local_forge.api import commit_comment_api, issue_comment_api, routes
+from fyre.local_forge.api.rest import Answer, ApiError, Call
+from fyre.runs.run import Repository
 from tests.conftest import git
 from tests.embedded.conftest import NAME, Served, served
 
 WHERE = f"/repos/{NAME}"
-_LISTS = {"/comments": commenting.list_comments, "/issues/comments": conversations.list_comments}
+_LISTS = {
+    "/comments": commit_comment_api.list_comments,
+    "/issues/comments": issue_comment_api.list_comments,
+}
 
 
 class Counting(Forge):
@@ -103,30 +107,38 @@ def test_what_we_have_answered_is_not_told_and_what_others_claim_to_have_is(worl
         world.say("/fyre rerun", where)
     mine = world.forge.forge.service_token
     for where, one in zip(kinds, world.hear(), strict=True):
-        world.say(answers.marked(one, "launched"), where, token=mine)
+        world.say(replies.marked(one, "launched"), where, token=mine)
     claimed = world.say("/fyre cancel")
     one = Said(world.repository, world.sha, "ada", "", claimed)
-    world.say(answers.marked(one, "done"), token="user:eve")
-    fresh = World(world.forge, world.sha, Unheard(world.hub), world.hub, world.repository)  # as after a restart
+    world.say(replies.marked(one, "done"), token="user:eve")
+    fresh = World(
+        world.forge, world.sha, Unheard(world.hub), world.hub, world.repository
+    )  # as after a restart
     assert [said.comment_id for said in fresh.hear()] == [claimed]
 
 
-def test_every_page_is_found_whatever_was_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unheard, "PER_PAGE", 3)
+def test_every_page_is_found_whatever_was_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comment_poller, "PER_PAGE", 3)
     gone: set[int] = set()
-    real = commenting.list_comments
+    real = commit_comment_api.list_comments
 
     def listed(call: Call) -> Answer:
         """As GitHub does where comments were deleted: the others move up."""
         whole = Call(**{**call.__dict__, "query": {"per_page": "100"}})
-        return call.page([one for one in real(whole).data if one["id"] not in gone], lambda one: one)
+        return call.page(
+            [one for one in real(whole).data if one["id"] not in gone], lambda one: one
+        )
 
-    monkeypatch.setitem(api._HANDLERS, ("GET", "/repos/{owner}/{repo}/comments"), listed)
+    monkeypatch.setitem(routes._HANDLERS, ("GET", "/repos/{owner}/{repo}/comments"), listed)
     with served(world.forge.forge.root.parent / "forge") as forge:
         hub = Counting(f"{forge.base}/api", lambda: forge.forge.service_token)
         world = World(forge, world.sha, Unheard(hub), hub, hub.repository(NAME))
         ids = [world.say("/fyre rerun") for _ in range(8)]
-        assert [one.comment_id for one in world.hear()] == ids  # three pages, from the last one back
+        assert [
+            one.comment_id for one in world.hear()
+        ] == ids  # three pages, from the last one back
         assert [world.cost() for _ in range(2)][-1] == 0
         ids += [world.say("/fyre rerun") for _ in range(5)]
         assert [one.comment_id for one in world.hear()] == ids[8:]  # over two more pages
@@ -140,17 +152,23 @@ def test_every_page_is_found_whatever_was_deleted(world: World, monkeypatch: pyt
         assert world.cost() == 0
 
 
-def test_a_full_page_that_stays_the_same_hides_no_page_after_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unheard, "PER_PAGE", 3)
+def test_a_full_page_that_stays_the_same_hides_no_page_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comment_poller, "PER_PAGE", 3)
     ids = [world.say("/fyre rerun", PULL) for _ in range(3)]
     assert [one.comment_id for one in world.hear()] == ids
-    assert world.hear() == []  # from here on the moment that is asked from stays, and the page is full
+    assert (
+        world.hear() == []
+    )  # from here on the moment that is asked from stays, and the page is full
     for _ in range(2):
         late = world.say("/fyre cancel", PULL)
         assert [one.comment_id for one in world.hear()] == [late]
 
 
-def test_old_ones_and_edited_ones_are_not_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_ones_and_edited_ones_are_not_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.say("/fyre rerun")
     world.say("/fyre rerun", PULL)
     assert world.hear(since=time.time() + 5) == []
@@ -158,9 +176,12 @@ def test_old_ones_and_edited_ones_are_not_told(world: World, monkeypatch: pytest
 
         def edited(call: Call, real: Any = real) -> Answer:
             found = real(call)
-            return Answer([one | {"updated_at": "2999-01-01T00:00:00Z"} for one in found.data], headers=found.headers)
+            return Answer(
+                [one | {"updated_at": "2999-01-01T00:00:00Z"} for one in found.data],
+                headers=found.headers,
+            )
 
-        monkeypatch.setitem(api._HANDLERS, ("GET", "/repos/{owner}/{repo}" + path), edited)
+        monkeypatch.setitem(routes._HANDLERS, ("GET", "/repos/{owner}/{repo}" + path), edited)
     with served(world.forge.forge.root) as forge:
         hub = Forge(f"{forge.base}/api", lambda: forge.forge.service_token)
         assert Unheard(hub).commands(hub.repository(NAME), 0) == []
@@ -173,7 +194,7 @@ def test_what_may_not_be_read_holds_no_commands_and_the_other_kind_is_heard(
         del call
         raise ApiError(403, "Resource not accessible by personal access token")
 
-    monkeypatch.setitem(api._HANDLERS, ("GET", "/repos/{owner}/{repo}/issues/comments"), denied)
+    monkeypatch.setitem(routes._HANDLERS, ("GET", "/repos/{owner}/{repo}/issues/comments"), denied)
     with served(world.forge.forge.root) as forge:
         hub = Forge(f"{forge.base}/api", lambda: forge.forge.service_token)
         path = f"{WHERE}/commits/{world.sha}/comments"
@@ -181,8 +202,10 @@ def test_what_may_not_be_read_holds_no_commands_and_the_other_kind_is_heard(
         assert [one.comment_id for one in Unheard(hub).commands(hub.repository(NAME), 0)] == [asked]
 
 
-def test_who_we_are_is_asked_before_anything_counts_as_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = api._HANDLERS["GET", "/user"]
+def test_who_we_are_is_asked_before_anything_counts_as_known(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = routes._HANDLERS["GET", "/user"]
     refusals = ["Resource not accessible by personal access token"]
 
     def once(call: Call) -> Answer:
@@ -190,10 +213,12 @@ def test_who_we_are_is_asked_before_anything_counts_as_known(world: World, monke
             raise ApiError(403, refusals.pop())
         return answer(call)
 
-    monkeypatch.setitem(api._HANDLERS, ("GET", "/user"), once)
+    monkeypatch.setitem(routes._HANDLERS, ("GET", "/user"), once)
     with served(world.forge.forge.root) as forge:
         hub = Forge(f"{forge.base}/api", lambda: forge.forge.service_token)
-        asked = forge.post(f"{WHERE}/commits/{world.sha}/comments", {"body": "/fyre rerun"}).json()["id"]
+        asked = forge.post(f"{WHERE}/commits/{world.sha}/comments", {"body": "/fyre rerun"}).json()[
+            "id"
+        ]
         ear = Unheard(hub)
         with pytest.raises(DeniedError):
             ear.commands(hub.repository(NAME), 0)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.receiver import webhook
-from fyre.receiver.webhook import ForgedError, MalformedError, Nothing, Push, Said
+from fyre.github import webhook
+from fyre.github.webhook import ForgedError, MalformedError, Nothing, Push, Said
 
 SECRET = b"It's a Secret to Everybody"
 SHA, BEFORE, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -27,7 +27,12 @@ PUSH = {
 }
 COMMENT = {
     "action": "created",
-    "comment": {"id": 9, "commit_id": SHA, "body": "/fyre rerun", "created_at": "2026-01-02T03:04:05Z"},
+    "comment": {
+        "id": 9,
+        "commit_id": SHA,
+        "body": "/fyre rerun",
+        "created_at": "2026-01-02T03:04:05Z",
+    },
     "repository": PUSH["repository"],
     "sender": {"login": "ada"},
 }
@@ -54,16 +59,26 @@ def test_either_of_two_secrets_will_do_while_one_replaces_the_other() -> None:
     ("headers", "secrets", "why"),
     [
         ({}, [SECRET], "missing"),
-        ({"x-hub-signature": "sha1=" + hmac.new(SECRET, b"x", "sha1").hexdigest()}, [SECRET], "missing"),
+        (
+            {"x-hub-signature": "sha1=" + hmac.new(SECRET, b"x", "sha1").hexdigest()},
+            [SECRET],
+            "missing",
+        ),
         (signed(b"x", b"wrong"), [SECRET], "does not match"),
         (signed(b"y"), [SECRET], "does not match"),
-        ({"x-hub-signature-256": signed(b"x")["x-hub-signature-256"].removeprefix("sha256=")}, [SECRET], "not match"),
+        (
+            {"x-hub-signature-256": signed(b"x")["x-hub-signature-256"].removeprefix("sha256=")},
+            [SECRET],
+            "not match",
+        ),
         ({"x-hub-signature-256": "sha256=é"}, [SECRET], "does not match"),
         (signed(b"x", b""), [], "no webhook secret"),
         (signed(b"x", b""), [b""], "no webhook secret"),
     ],
 )
-def test_a_forged_delivery_is_refused(headers: dict[str, str], secrets: list[bytes], why: str) -> None:
+def test_a_forged_delivery_is_refused(
+    headers: dict[str, str], secrets: list[bytes], why: str
+) -> None:
     with pytest.raises(ForgedError, match=why):
         webhook.verify(secrets, headers, b"x")
 
@@ -71,7 +86,13 @@ def test_a_forged_delivery_is_refused(headers: dict[str, str], secrets: list[byt
 def test_a_push_lists_its_commits() -> None:
     push = parse("push", PUSH)
     assert isinstance(push, Push)
-    assert (push.repository.id, push.ref, push.shas, push.actor, push.cut) == (7, PUSH["ref"], (SHA,), "ada", False)
+    assert (push.repository.id, push.ref, push.shas, push.actor, push.cut) == (
+        7,
+        PUSH["ref"],
+        (SHA,),
+        "ada",
+        False,
+    )
 
 
 def test_a_push_of_2048_commits_may_have_been_cut() -> None:
@@ -121,7 +142,8 @@ def test_a_signed_body_of_the_wrong_shape_is_malformed_and_nothing_worse(body: b
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3)
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fyre.embedded.forge import Forge
+from fyre.local_forge.forge import Forge
 from tests import apps
 from tests.apps import repository
 
@@ -30,7 +30,10 @@ class Asked:
 
     def of(self, name: str) -> bool:
         """Whether it is about that repository."""
-        return self.path.startswith((f"/repos/{name}/", f"/{name}.git/")) or self.path == f"/repos/{name}"
+        return (
+            self.path.startswith((f"/repos/{name}/", f"/{name}.git/"))
+            or self.path == f"/repos/{name}"
+        )
 
 
 Said = tuple[int, Any] | tuple[int, Any, dict[str, str]]
@@ -74,7 +77,11 @@ class Front:
             await self._app(scope, receive, send)
             return
         asked = _asked(scope)
-        said = None if asked.token.startswith("user:") else self._in_the_way(asked) or self._answer(asked)
+        said = (
+            None
+            if asked.token.startswith("user:")
+            else self._in_the_way(asked) or self._answer(asked)
+        )
         if said is None:
             await self._app(self._as_the_service(scope, asked), receive, send)
             return
@@ -127,7 +134,11 @@ class Front:
             new = self._name(["repositories", str(number)])
             return 301, "", {"Location": f"{base}{asked.path.replace(name, new)}{asked.query}"}
         to = f"{base}/api/repositories/{number}" + asked.path.removeprefix(f"/repos/{name}")
-        return 301 if asked.method == "GET" else 307, {"message": "Moved Permanently", "url": to}, {"Location": to}
+        return (
+            301 if asked.method == "GET" else 307,
+            {"message": "Moved Permanently", "url": to},
+            {"Location": to},
+        )
 
     def _as_the_service(self, scope: Scope, asked: Asked) -> Scope:
         if asked.token.startswith("user:"):
@@ -150,7 +161,13 @@ def _asked(scope: Scope) -> Asked:
         token = base64.b64decode(token).decode().partition(":")[2]
     path = scope["path"]
     git, query = not path.startswith("/api/"), scope["query_string"].decode()
-    return Asked(scope["method"], path if git else path.removeprefix("/api"), token, git, f"?{query}" * bool(query))
+    return Asked(
+        scope["method"],
+        path if git else path.removeprefix("/api"),
+        token,
+        git,
+        f"?{query}" * bool(query),
+    )
 
 
 async def _send(send: Send, code: int, said: Any, more: dict[str, str] | None = None) -> None:

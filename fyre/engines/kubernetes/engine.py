@@ -14,20 +14,20 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from fyre import policy as policies
-from fyre.engines.kubernetes import manifests, names, observe, pods, tending
-from fyre.engines.kubernetes.api import Api, DeniedError, Gone, Taken
-from fyre.engines.kubernetes.chores import WorkQueue
-from fyre.engines.kubernetes.delivery import Delivery
-from fyre.engines.kubernetes.known import Known
-from fyre.engines.kubernetes.logs import Logs, Source
-from fyre.engines.kubernetes.pods import Object
-from fyre.engines.kubernetes.watching import Watch
-from fyre.engines.store import Store
+from fyre.engines.kubernetes import job_labels, job_manifest, pending_monitor, pod_facts, run_status
+from fyre.engines.kubernetes.api_client import Api, DeniedError, Gone, Taken
+from fyre.engines.kubernetes.code_delivery import Delivery
+from fyre.engines.kubernetes.informer import Watch
+from fyre.engines.kubernetes.log_collector import Logs, Source
+from fyre.engines.kubernetes.object_cache import Known
+from fyre.engines.kubernetes.pod_facts import Object
+from fyre.engines.kubernetes.work_queue import WorkQueue
+from fyre.engines.log_store import Store
 from fyre.engines.subscribers import Subscribers
 from fyre.errors import TryAgainError, UserError
-from fyre.policy import Policy
-from fyre.run import Record, Run
+from fyre.runs import policy as policies
+from fyre.runs.policy import Policy
+from fyre.runs.run import Record, Run
 
 _SYNC = 60.0  # seconds for the first list
 _READ = 5.0  # seconds for the rest of a log, before somebody else has a turn
@@ -64,7 +64,7 @@ class KubernetesEngine:
         self.work = WorkQueue()
         self._closed = threading.Event()
         self._watches = [
-            Watch(cluster, kind, space, names.selector(instance), changed)
+            Watch(cluster, kind, space, job_labels.selector(instance), changed)
             for space in policies.namespaces(policy)
             for kind, changed in (("jobs", self._job_changed), ("pods", self._pod_changed))
         ]
@@ -76,9 +76,13 @@ class KubernetesEngine:
             return False
         profile = policies.profile_of(self.policy, run.spec)
         namespace = policies.namespace_of(self.policy, run.repository.name, profile)
-        place = manifests.Place(self.instance, namespace, self._checkout_image, **self._delivery.told(run))
+        place = job_manifest.Place(
+            self.instance, namespace, self._checkout_image, **self._delivery.told(run)
+        )
         try:
-            self.known.take_job(self.cluster.create_job(namespace, manifests.job(run, profile, place)))
+            self.known.take_job(
+                self.cluster.create_job(namespace, job_manifest.job(run, profile, place))
+            )
         except Taken:
             return self._met(run, namespace)
         return True
@@ -90,7 +94,7 @@ class KubernetesEngine:
             return False
         if record.cancelled_by:
             return True
-        return self.end(key, {names.CANCELLED_BY: by})
+        return self.end(key, {job_labels.CANCELLED_BY: by})
 
     def end(self, key: str, why: dict[str, str]) -> bool:
         """End a run, and note in the same request why."""
@@ -119,15 +123,17 @@ class KubernetesEngine:
         """Keep notes on the Job; once ``settled``, and its log kept, it may be collected after ``history``."""
         told: dict[str, str] = {}
         if reported is not None:
-            told[names.REPORTED] = reported
+            told[job_labels.REPORTED] = reported
         if carried is not None:
-            told[names.CARRIED] = json.dumps(carried)
+            told[job_labels.CARRIED] = json.dumps(carried)
         known = self._notes(key)
-        if settled and names.SETTLED not in known:
-            told[names.SETTLED] = "true"
+        if settled and job_labels.SETTLED not in known:
+            told[job_labels.SETTLED] = "true"
         if told and not self._patch(key, self._collectable(told, {**known, **told})):
             given = {"reported": reported, "carried": carried}
-            self.known.note(key, **{name: value for name, value in given.items() if value is not None})
+            self.known.note(
+                key, **{name: value for name, value in given.items() if value is not None}
+            )
 
     def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """The output of all tries; of a run that has ended, all of it."""
@@ -160,17 +166,25 @@ class KubernetesEngine:
         before, record, job, found = seen
         if record != before:
             self._subscribers.tell(key)
-        if names.OUTCOME in pods.notes(job):  # its log is kept, its end written down
-            if names.SETTLED in pods.notes(job) and "ttlSecondsAfterFinished" not in job["spec"]:
+        if job_labels.OUTCOME in pod_facts.notes(job):  # its log is kept, its end written down
+            if (
+                job_labels.SETTLED in pod_facts.notes(job)
+                and "ttlSecondsAfterFinished" not in job["spec"]
+            ):
                 # The marks were written at the same time, and neither request knew of the other's.
-                self.work.submit(f"{key} is done", partial(self._patch, key, self._collectable({}, pods.notes(job))))
+                self.work.submit(
+                    f"{key} is done",
+                    partial(self._patch, key, self._collectable({}, pod_facts.notes(job))),
+                )
             return
         for pod in found:
             self._look_after(record, pod)
         if record.state.final:
             self.work.submit(key, partial(self._conclude, key))
         elif self.known.is_in_doubt(key):
-            self.work.submit(f"pods of {key}", partial(self._ask_for_pods, key, job["metadata"]["namespace"]))
+            self.work.submit(
+                f"pods of {key}", partial(self._ask_for_pods, key, job["metadata"]["namespace"])
+            )
 
     def _start(self) -> None:
         for watch in self._watches:
@@ -178,15 +192,22 @@ class KubernetesEngine:
         for watch in self._watches:
             if not watch.synced.wait(_SYNC):
                 self.close()
-                raise TryAgainError(f"the API server at {self.cluster.host} gave no list within {_SYNC:.0f} s")
+                raise TryAgainError(
+                    f"the API server at {self.cluster.host} gave no list within {_SYNC:.0f} s"
+                )
         for record in self.records():
             self.look(record.run.key)
-        threading.Thread(target=tending.tend, args=(self, self._closed), name="kubernetes tending", daemon=True).start()
+        threading.Thread(
+            target=pending_monitor.tend,
+            args=(self, self._closed),
+            name="kubernetes tending",
+            daemon=True,
+        ).start()
 
     def _job_changed(self, event: str, job: Object) -> None:
         if event == "DELETED":
             if self.known.holds(job):
-                self._lost(job["metadata"]["labels"][names.KEY])
+                self._lost(job["metadata"]["labels"][job_labels.KEY])
         elif not self.known.has(job):  # our own request's answer was first
             self._look_if_up(self.known.take_job(job))
 
@@ -207,7 +228,7 @@ class KubernetesEngine:
     def _met(self, run: Run, namespace: str) -> bool:
         """There is a Job of that name: the run's own, or one that is going."""
         try:
-            job = self.cluster.job(namespace, names.job(self.instance, run.key))
+            job = self.cluster.job(namespace, job_labels.job(self.instance, run.key))
         except Gone as error:
             raise TryAgainError("its Job was there and is gone again") from error
         if job["metadata"].get("deletionTimestamp"):
@@ -218,28 +239,39 @@ class KubernetesEngine:
 
     def _ask_for_pods(self, key: str, namespace: str) -> None:
         """A Job has ended, and by what is known of its pods it has not: their watch may be behind, or broken."""
-        selector = f"{names.selector(self.instance)},{names.KEY}={key}"
+        selector = f"{job_labels.selector(self.instance)},{job_labels.KEY}={key}"
         self.known.take_all_pods(key, self.cluster.pods(namespace, selector))
         self.look(key)
 
     def _look_after(self, record: Record, pod: Object) -> None:
         """Read the log of what runs or ran; bring the code to who waits for it."""
         key, about = record.run.key, pod["metadata"]
-        if pods.has_output(pod):
-            container = names.CHECKOUT if pods.checkout_failed(pod) else names.COMMAND
+        if pod_facts.has_output(pod):
+            container = (
+                job_labels.CHECKOUT if pod_facts.checkout_failed(pod) else job_labels.COMMAND
+            )
             folder = f"{about['creationTimestamp']}-{about['uid']}"
             ended = partial(self._pod_ended, key, about["uid"])
-            silent = container == names.COMMAND and not pods.started(pod)  # it could not be started
+            silent = container == job_labels.COMMAND and not pod_facts.started(
+                pod
+            )  # it could not be started
             over = partial(self._is_over, key)
-            source = Source(about["namespace"], about["name"], container, folder, ended, over=over, whole=silent)
+            source = Source(
+                about["namespace"], about["name"], container, folder, ended, over=over, whole=silent
+            )
             self.logs.follow(key, source, partial(self._hidden, pod))
-        elif pods.checkout_waits(pod) and pods.GONE not in pod:
+        elif pod_facts.checkout_waits(pod) and pod_facts.GONE not in pod:
             self.work.submit(about["uid"], partial(self._bring, record.run, about))
 
     def _bring(self, run: Run, about: Object) -> None:
         """Bring the code to a pod, unless it has gone on meanwhile."""
         pod = self.known.pod(run.key, about["uid"])
-        if pod is None or not pods.checkout_waits(pod) or pods.GONE in pod or about["uid"] in self._brought:
+        if (
+            pod is None
+            or not pod_facts.checkout_waits(pod)
+            or pod_facts.GONE in pod
+            or about["uid"] in self._brought
+        ):
             return
         try:
             self._delivery.bring(run, about["namespace"], about["name"])
@@ -247,43 +279,51 @@ class KubernetesEngine:
         except Gone:
             return
         except UserError as error:
-            self.end(run.key, {names.GIVEN_UP: f"checkout failed: {error.message}"})
+            self.end(run.key, {job_labels.GIVEN_UP: f"checkout failed: {error.message}"})
 
     def _hidden(self, pod: Object) -> list[bytes]:
         """The values of a pod's secrets as they were when it began. Raises ``DeniedError``, ``TryAgainError``."""
-        began = pods.started_at(pod) or time.time()
+        began = pod_facts.started_at(pod) or time.time()
         values: list[bytes] = []
-        for name in pod["spec"].get(pods.SECRETS, []):
+        for name in pod["spec"].get(pod_facts.SECRETS, []):
             try:
                 found, changed_at = self.cluster.secret(pod["metadata"]["namespace"], name)
             except Gone as error:  # the command began with a value of it
-                raise DeniedError(f"secret {name} is gone, so its values can't be struck out") from error
+                raise DeniedError(
+                    f"secret {name} is gone, so its values can't be struck out"
+                ) from error
             if changed_at > began + 1:  # whole seconds
-                raise DeniedError(f"secret {name} was changed meanwhile, so its values can't be struck out")
+                raise DeniedError(
+                    f"secret {name} was changed meanwhile, so its values can't be struck out"
+                )
             values += [base64.b64decode(value) for value in found.values()]
         return values
 
     def _conclude(self, key: str) -> None:
         """An ended run: keep its log, then write its end on the Job; from then on its pods may go."""
         record, known = self.record(key), self._notes(key)
-        if record is None or names.OUTCOME in known:
+        if record is None or job_labels.OUTCOME in known:
             return
         is_read = self.logs.wait(key, _READ)
-        if self._closed.is_set():  # which ended the reading: whoever comes next reads on, and keeps all of it
+        if (
+            self._closed.is_set()
+        ):  # which ended the reading: whoever comes next reads on, and keeps all of it
             return
         if not is_read:
             raise TryAgainError(f"the log of {key} is still being read")
         self.logs.keep(key, self.log(key))
-        told = {names.OUTCOME: observe.outcome(record)}
+        told = {job_labels.OUTCOME: run_status.outcome(record)}
         patch = self._collectable(told, {**self._notes(key), **told})
-        if (self.known.job(key) or {}).get("spec", {}).get("suspend"):  # no queue may start it once more
+        if (
+            (self.known.job(key) or {}).get("spec", {}).get("suspend")
+        ):  # no queue may start it once more
             patch["spec"] = {**patch.get("spec", {}), **_NO_MORE}
         self._patch(key, patch)
 
     def _collectable(self, told: dict[str, str], then: dict[str, str]) -> Object:
         """The patch that writes these annotations; a Job that will have both marks may be collected in time."""
         patch: Object = {"metadata": {"annotations": told}}
-        if names.OUTCOME in then and names.SETTLED in then:
+        if job_labels.OUTCOME in then and job_labels.SETTLED in then:
             patch["spec"] = {"ttlSecondsAfterFinished": int(self.policy.history)}
         return patch
 
@@ -293,7 +333,9 @@ class KubernetesEngine:
         if job is None:
             return False
         try:
-            self.known.take_job(self.cluster.patch_job(job["metadata"]["namespace"], job["metadata"]["name"], patch))
+            self.known.take_job(
+                self.cluster.patch_job(job["metadata"]["namespace"], job["metadata"]["name"], patch)
+            )
         except Gone:
             self._lost(key)
             return False
@@ -302,11 +344,11 @@ class KubernetesEngine:
 
     def _notes(self, key: str) -> dict[str, str]:
         job = self.known.job(key)
-        return pods.notes(job) if job is not None else {}
+        return pod_facts.notes(job) if job is not None else {}
 
     def _pod_ended(self, key: str, uid: str) -> bool:
         pod = self.known.pod(key, uid)
-        return pod is None or pods.finished(pod)
+        return pod is None or pod_facts.finished(pod)
 
     def _is_over(self, key: str) -> bool:
         record = self.record(key)

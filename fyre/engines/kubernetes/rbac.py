@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from fyre.engines.kubernetes import names
-from fyre.engines.kubernetes.pods import Object
-from fyre.policy import Policy
-from fyre.profiles import Plain
+from fyre.engines.kubernetes import job_labels
+from fyre.engines.kubernetes.pod_facts import Object
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Plain
 
 NAME = "fyre"
 
@@ -19,7 +19,10 @@ def manifests(
     return [
         thing
         for namespace in dict.fromkeys(namespaces)
-        for thing in (role(namespace, secrets=secrets, exec_mode=exec_mode), binding(namespace, subject))
+        for thing in (
+            role(namespace, secrets=secrets, exec_mode=exec_mode),
+            binding(namespace, subject),
+        )
     ]
 
 
@@ -48,7 +51,7 @@ def role(namespace: str, *, secrets: Collection[str], exec_mode: bool) -> Object
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
-        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(names.MANAGED)},
+        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(job_labels.MANAGED)},
         "rules": rules,
     }
 
@@ -58,7 +61,7 @@ def binding(namespace: str, subject: Plain) -> Object:
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(names.MANAGED)},
+        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(job_labels.MANAGED)},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
         "subjects": [dict(subject)],
     }
@@ -87,7 +90,9 @@ def left_over(found: Iterable[Object]) -> Iterator[Object]:
         yield {
             "apiVersion": thing["apiVersion"],
             "kind": thing["kind"],
-            "metadata": {key: about[key] for key in ("name", "namespace", "labels") if key in about},
+            "metadata": {
+                key: about[key] for key in ("name", "namespace", "labels") if key in about
+            },
         }
 
 

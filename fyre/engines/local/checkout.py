@@ -9,8 +9,8 @@ import signal
 import stat
 from typing import Any
 
-from fyre.engines.capped import Writer
 from fyre.engines.local import processes
+from fyre.engines.segmented_log import Writer
 
 
 class CheckoutError(Exception):
@@ -93,4 +93,6 @@ def _unlock(folder: str) -> None:
         place = todo.pop()
         with contextlib.suppress(OSError):  # another user's, or gone this instant
             os.chmod(place, stat.S_IRWXU)
-            todo += [entry.path for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False)]
+            todo += [
+                entry.path for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False)
+            ]

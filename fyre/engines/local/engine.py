@@ -15,16 +15,16 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fyre.engines import capped
-from fyre.engines.local import checkout, place, processes, records
-from fyre.engines.local.listener import Listener
-from fyre.engines.local.records import Folder
-from fyre.engines.local.spawner import Spawner
+from fyre.engines import segmented_log
+from fyre.engines.local import checkout, processes, run_dir, state_dir
+from fyre.engines.local.fork_client import Spawner
+from fyre.engines.local.run_dir import Folder
 from fyre.engines.local.supervisor import LOST
+from fyre.engines.local.supervisor_events import Listener
 from fyre.engines.subscribers import Subscribers
 from fyre.errors import UserError
-from fyre.run import Record, Repository, Run
-from fyre.state import State
+from fyre.runs.run import Record, Repository, Run
+from fyre.runs.state import State
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,15 @@ class LocalEngine:
         self._runs, self._work = state / "runs", state / "work"
         for folder in (self._runs, self._work):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._own_lock = place.lock(state / "lock")
+        self._own_lock = state_dir.lock(state / "lock")
         self._git_dir, self._jobs, self._history = git_dir, jobs, history
         self._settings = {"grace": grace, "log_cap": log_cap, "keep": keep_checkouts}
         self._mutex = threading.RLock()
         self._records: dict[str, Record] = {}
         self._queue: dict[str, None] = {}
-        self._adopted: dict[str, None] = {}  # watched by their locks: of a server before, or just gone
+        self._adopted: dict[
+            str, None
+        ] = {}  # watched by their locks: of a server before, or just gone
         self._deaths: Counter[str] = Counter()
         self._pause_until = 0.0
         self._news: deque[str] = deque()  # keys that changed in a caller's thread
@@ -75,11 +77,13 @@ class LocalEngine:
 
     def launch(self, run: Run) -> bool:
         """Write the run down and queue it. False when its key is known."""
-        job = records.job(run, self._git_dir(run.repository), self._work / run.key, **self._settings)
+        job = run_dir.job(
+            run, self._git_dir(run.repository), self._work / run.key, **self._settings
+        )
         with self._mutex:
             if run.key in self._records:
                 return False
-            with place.written_down():
+            with state_dir.written_down():
                 folder = Folder.create(self._runs, run, job)
             if folder is None:
                 return False
@@ -95,11 +99,13 @@ class LocalEngine:
             if record is None or record.state.final:
                 return False
             folder = self._folder(key)
-            with place.written_down():
+            with state_dir.written_down():
                 folder.cancel(by)
             if key in self._queue and folder.settle(time.time()):
                 del self._queue[key]
-                self._adopted[key] = None  # as a rule it has ended; else a supervisor of a server before us came first
+                self._adopted[key] = (
+                    None  # as a rule it has ended; else a supervisor of a server before us came first
+                )
                 self._look(key)
             else:
                 folder.signal()
@@ -119,7 +125,9 @@ class LocalEngine:
             record = self._records.get(key)
             if record is None or key not in self._queue:
                 return record
-            return self._placed(record, next(number for number, other in enumerate(self._queue) if other == key))
+            return self._placed(
+                record, next(number for number, other in enumerate(self._queue) if other == key)
+            )
 
     def annotate(
         self,
@@ -134,7 +142,7 @@ class LocalEngine:
         given = {name: value for name, value in notes.items() if value is not None}
         with self._mutex:
             if key in self._records:
-                with place.written_down():
+                with state_dir.written_down():
                     self._folder(key).annotate(**given)
                 self._records[key] = replace(self._records[key], **given)  # type: ignore[arg-type] # names and types are Record's
 
@@ -142,7 +150,9 @@ class LocalEngine:
         """The output; with ``follow`` until the run ends, and b"" now and then while it is silent."""
         if self.record(key) is None:
             raise UserError("there is no such run")
-        return capped.read(self._folder(key).log(), (lambda: not self._has_ended(key)) if follow else None)
+        return segmented_log.read(
+            self._folder(key).log(), (lambda: not self._has_ended(key)) if follow else None
+        )
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """Have ``changed(key)`` called on every change of a record."""
@@ -162,7 +172,7 @@ class LocalEngine:
     def _find(self) -> None:
         """Take over what is on disk: ended runs, living supervisors, what was never started, what is lost."""
         now = time.time()
-        for folder, run in place.runs(self._runs):
+        for folder, run in state_dir.runs(self._runs):
             key = run.key
             may_start = not folder.settle(now)
             self._records[key] = folder.refresh(Record(run))
@@ -178,7 +188,9 @@ class LocalEngine:
             # What can't be read may be a later version's, and still running.
             if self._folder(left.name).ended() or not (self._runs / left.name).exists():
                 self._clean(left.name)
-        processes.end_marked([key for key, record in self._records.items() if record.reason == LOST])
+        processes.end_marked(
+            [key for key, record in self._records.items() if record.reason == LOST]
+        )
         self._prune()
 
     def _watch(self) -> None:
@@ -186,7 +198,9 @@ class LocalEngine:
         while not self._closed:
             try:
                 self._turn()
-            except Exception:  # trouble with one run must not end the watching of all; what is due is still due
+            except (
+                Exception
+            ):  # trouble with one run must not end the watching of all; what is due is still due
                 log.exception("the local engine goes on in %s s", _AFTER_TROUBLE)
                 time.sleep(_AFTER_TROUBLE)
 
@@ -227,9 +241,13 @@ class LocalEngine:
 
     def _look_at_adopted(self, key: str) -> None:
         before, folder = self._records[key], self._folder(key)
-        with self._mutex:  # who looks at a lock holds it for a moment, and must not be taken for a supervisor
+        with (
+            self._mutex
+        ):  # who looks at a lock holds it for a moment, and must not be taken for a supervisor
             alive = folder.supervisor() is not None
-            if alive and folder.cancelled_by():  # asked for, and perhaps not done when the server died
+            if (
+                alive and folder.cancelled_by()
+            ):  # asked for, and perhaps not done when the server died
                 folder.signal()
         if not alive:
             self._gone(key)
@@ -243,7 +261,9 @@ class LocalEngine:
         with self._mutex:
             if not folder.settle(time.time()):
                 self._once_more(key, folder)
-            if not folder.ended():  # to be started; or one that a server before us had just forked holds the lock
+            if (
+                not folder.ended()
+            ):  # to be started; or one that a server before us had just forked holds the lock
                 return
         self._clean(key)
         with self._mutex:
@@ -259,7 +279,9 @@ class LocalEngine:
             folder.conclude(time.time(), State.ERROR, reason)
             return
         log.warning("the supervisor of %s died before it started the command: once more", key)
-        self._pause_until = time.monotonic() + (0.01 * 4.0 ** self._deaths[key] if room else _AFTER_TROUBLE)
+        self._pause_until = time.monotonic() + (
+            0.01 * 4.0 ** self._deaths[key] if room else _AFTER_TROUBLE
+        )
         self._queue[key] = None
         del self._adopted[key]
 
@@ -282,9 +304,11 @@ class LocalEngine:
         """Forget runs that ended longer ago than ``history``."""
         before = time.time() - self._history
         with self._mutex:
-            old = [key for key, record in self._records.items() if (record.ended_at or before) < before]
+            old = [
+                key for key, record in self._records.items() if (record.ended_at or before) < before
+            ]
             for key in old:
-                place.forget(self._runs / key)
+                state_dir.forget(self._runs / key)
                 del self._records[key]
 
     def _placed(self, record: Record, ahead: int | None) -> Record:

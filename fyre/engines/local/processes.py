@@ -51,7 +51,9 @@ def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
     return pid, read
 
 
-def _become(argv: list[str], folder: str, env: dict[str, str], output: int, report: int) -> NoReturn:
+def _become(
+    argv: list[str], folder: str, env: dict[str, str], output: int, report: int
+) -> NoReturn:
     """In the child: turn into the program, or report the number of the error."""
     number = errno.EINVAL  # a NUL somewhere
     try:
@@ -106,7 +108,9 @@ def end_marked(keys: Collection[str]) -> None:
     if not marks or not os.path.isdir("/proc"):
         return
     for _ in range(_PASSES):
-        found = [int(name) for name in os.listdir("/proc") if name.isdigit() and _is_marked(name, marks)]
+        found = [
+            int(name) for name in os.listdir("/proc") if name.isdigit() and _is_marked(name, marks)
+        ]
         if not found:
             return
         for pid in found:

@@ -18,9 +18,9 @@ import sys
 import time
 from typing import Any
 
-from fyre.engines import endings
-from fyre.engines.capped import Writer
+from fyre.engines import exit_status
 from fyre.engines.local import checkout, processes
+from fyre.engines.segmented_log import Writer
 
 LOST = "lost: its supervisor died; the command may have run"
 _TIMED_OUT = "timed out after "
@@ -40,8 +40,12 @@ _JOB_DEFAULTS: dict[str, Any] = {
 _RESERVE = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFTOVER_GRACE = 2.0  # seconds for what the command left behind to end after TERM
-_LEFTOVER_LIMIT = 30.0  # seconds after which what even KILL can't end (another user's, a dead disk's) is let be
-_PIPE_READS = 32  # more than a pipe ever holds: somebody out of reach who goes on writing must not hold us up
+_LEFTOVER_LIMIT = (
+    30.0  # seconds after which what even KILL can't end (another user's, a dead disk's) is let be
+)
+_PIPE_READS = (
+    32  # more than a pipe ever holds: somebody out of reach who goes on writing must not hold us up
+)
 
 
 class Ended(Exception):  # noqa: N818 - an ending, not an error
@@ -62,7 +66,10 @@ class Supervisor:
             # The server has looked at it: ``records.JOB_FORM``. What a version before or after left out is as it was.
             self.job: dict[str, Any] = {**_JOB_DEFAULTS, **json.load(file)}
         self.work = self.job["work"]
-        self.env = {**os.environ, **self.job["env"]}  # the server's own was filtered before it came here
+        self.env = {
+            **os.environ,
+            **self.job["env"],
+        }  # the server's own was filtered before it came here
 
     def run(self) -> None:
         """Do all of it, once: whoever comes second finds the lock held, or what the first wrote."""
@@ -106,13 +113,19 @@ class Supervisor:
             try:
                 self._one_try()
             except Ended as ended:
-                if ended.args[0]["state"] != "failed" or number > self.job["retries"] or self.cancelled:
+                if (
+                    ended.args[0]["state"] != "failed"
+                    or number > self.job["retries"]
+                    or self.cancelled
+                ):
                     raise
 
     def _one_try(self) -> None:
         self._progress("starting")
         self._check_cancelled()
-        if self.tries == 1 and os.path.exists(self.work):  # a supervisor before us died over its checkout
+        if self.tries == 1 and os.path.exists(
+            self.work
+        ):  # a supervisor before us died over its checkout
             processes.end_marked([self.job["env"]["FYRE_KEY"]])
         checkout.remove(self.work)
         self._check_out()
@@ -123,7 +136,7 @@ class Supervisor:
         self.started_at = self.started_at or time.time()
         self._progress("running")
         code = self._execute(self.job["command"], folder)
-        raise Ended(endings.verdict(code))
+        raise Ended(exit_status.verdict(code))
 
     def _check_out(self) -> None:
         """The one part that waits without ``select``: a cancel ends it by an exception out of the signal's handler."""
@@ -138,7 +151,7 @@ class Supervisor:
         """Run a command of ``.fyre.yaml``; whatever its bad end, it says nothing of the run's own command."""
         try:
             code = self._execute(command, folder)
-            how = endings.ending(code) if code else ""
+            how = exit_status.ending(code) if code else ""
         except Ended as ended:
             if ended.args[0]["state"] != "failed":
                 raise
@@ -179,7 +192,9 @@ class Supervisor:
             code = processes.reaped(pid)
         ended = self._end_leftovers(pid, pipe)
         if ended and kill_at is None:
-            self._say(f"ended {ended} process{'es' if ended > 1 else ''} that the command left behind")
+            self._say(
+                f"ended {ended} process{'es' if ended > 1 else ''} that the command left behind"
+            )
         self._check_cancelled()
         if timed_out:
             raise Ended({"state": "failed", "reason": f"{_TIMED_OUT}{self.job['timeout_text']}"})
@@ -205,8 +220,14 @@ class Supervisor:
         processes.kill_group(pid, signal.SIGTERM)
         seen: set[int] = set()
         since = time.monotonic()
-        while (left := processes.children()) and (spent := time.monotonic() - since) < _LEFTOVER_LIMIT:
-            how = signal.SIGTERM if spent < min(_LEFTOVER_GRACE, self.job["grace"]) else signal.SIGKILL
+        while (left := processes.children()) and (
+            spent := time.monotonic() - since
+        ) < _LEFTOVER_LIMIT:
+            how = (
+                signal.SIGTERM
+                if spent < min(_LEFTOVER_GRACE, self.job["grace"])
+                else signal.SIGKILL
+            )
             for child in left:
                 with contextlib.suppress(OSError):  # it has ended, or is another user's
                     os.kill(child, how)
@@ -248,7 +269,10 @@ class Supervisor:
     def _progress(self, state: str) -> None:
         """What the server shows meanwhile; not needed to know the truth."""
         with contextlib.suppress(OSError):
-            _write(self._path("progress.json"), {"state": state, "tries": self.tries, "started_at": self.started_at})
+            _write(
+                self._path("progress.json"),
+                {"state": state, "tries": self.tries, "started_at": self.started_at},
+            )
         self._tell()
 
     def _mark(self) -> None:
@@ -266,7 +290,12 @@ class Supervisor:
 
     def _finish(self, outcome: dict[str, Any]) -> None:
         """The outcome, into the space that was set aside for it, then visible at once."""
-        told = {"tries": self.tries, "started_at": self.started_at, "ended_at": time.time(), **outcome}
+        told = {
+            "tries": self.tries,
+            "started_at": self.started_at,
+            "ended_at": time.time(),
+            **outcome,
+        }
         text = json.dumps(told).encode()
         file = os.open(self._path("reserve"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.write(file, text + b" " * max(0, _RESERVE - len(text)))

@@ -1,0 +1,78 @@
+"""The server's own log: a constant message and its facts as key=value, or one JSON object a line.
+
+Facts are given as ``log.info("swept", extra={"repository": name})``. Nothing that looks like a credential is written,
+and no text that came from outside can make a line of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from fyre.message import credential_scan
+
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
+
+
+class Text(logging.Formatter):
+    """``WARNING fyre.reporter.status_reporter: the ledger waits status=502``; a traceback on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback where there is one."""
+        pairs = "".join(f" {key}={_word(value)}" for key, value in facts(record).items())
+        line = f"{record.levelname} {record.name}: {_line(record.getMessage())}{pairs}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return credential_scan.masked(line)
+
+
+class Json(logging.Formatter):
+    """An object with ``time``, ``level``, ``logger``, ``message``, the facts, and ``exception`` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        said: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": credential_scan.masked(record.getMessage()),
+        }
+        # Masked before it is JSON: its escapes would hide a credential's edges.
+        said |= {key: _masked(value) for key, value in facts(record).items() if key not in said}
+        if record.exc_info:
+            said["exception"] = credential_scan.masked(self.formatException(record.exc_info))
+        return json.dumps(said, ensure_ascii=False, default=str)
+
+
+def facts(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given with a message."""
+    return {key: value for key, value in vars(record).items() if key not in _OWN}
+
+
+def setup(form: str, level: str, stream: IO[str] | None = None) -> None:
+    """Log to stderr as ``text`` or ``json``, from a level on; what libraries say, from warning on."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(Json() if form == "json" else Text())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("fyre").setLevel(level.upper())
+
+
+def _word(value: object) -> str:
+    text = str(value)
+    return text if text and text.isprintable() and not set(' "=') & set(text) else json.dumps(text)
+
+
+def _line(text: str) -> str:
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def _masked(value: object) -> object:
+    return credential_scan.masked(value) if isinstance(value, str) else value

@@ -1,0 +1,35 @@
+"""``fyre logs``: the output of a run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fyre.cli import follow, run_target
+from fyre.cli.run_target import Name, RemoteName, Rev
+from fyre.errors import UserError
+
+
+def main(
+    rev: Rev = "",
+    *,
+    follow_on: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the run ends.")
+    ] = False,
+    name: Name = "",
+    remote: RemoteName = "",
+) -> None:
+    """Print the output of a commit's run, as it came."""
+    rows = run_target.of(rev, remote).rows(name)
+    if len(rows) > 1:
+        names = ", ".join(row["name"] for row in rows)
+        raise UserError(
+            f"there are several runs: {names}", hint=f"fyre logs --name {rows[0]['name']}"
+        )
+    if not rows[0]["log_url"]:
+        raise UserError(f"this run has no log: {rows[0]['description']}")
+    for chunk in follow.chunks(rows[0]["log_url"], live=follow_on):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()

@@ -1,0 +1,120 @@
+"""``fyre manifests``: the rights that Fyre needs on a cluster, for an admin to read and apply."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fyre.errors import UserError
+from fyre.runs import policy as policies
+from fyre.runs.policy import Policy
+from fyre.runs.profiles import Plain
+
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubernetes has it
+
+
+def main(
+    *,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy", help="The admin's policy: its namespaces and secrets.", show_default=False
+        ),
+    ] = None,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace",
+            help="Instead of the policy's, or default; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    service_account: Annotated[
+        str,
+        typer.Option(
+            "--service-account", metavar="NAMESPACE/NAME", help="Who Fyre is, else fyre/fyre."
+        ),
+    ] = "",
+    user: Annotated[
+        str, typer.Option("--user", help="Who Fyre is, for a person with a kubeconfig.")
+    ] = "",
+    exec_mode: Annotated[
+        bool,
+        typer.Option(
+            "--exec", help="Pods can't reach Fyre (a laptop): the code is streamed into them."
+        ),
+    ] = False,
+    delete: Annotated[
+        bool,
+        typer.Option(
+            "--delete", help="Print instead what Fyre left there: Jobs, Role and RoleBinding."
+        ),
+    ] = False,
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option("--kubeconfig", help="Of --delete: which cluster.", show_default=False),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option("--context", help="Of --delete: of the kubeconfig.", show_default=False),
+    ] = None,
+) -> None:
+    """Print a Role and a RoleBinding for each namespace, as YAML: `fyre manifests … | kubectl apply -f -`.
+
+    With --delete, what is to go when Fyre goes: `fyre manifests --delete … | kubectl delete -f -`.
+
+    With --policy, the Role lets Fyre read the secrets that profiles name, to strike them out of logs.
+    """
+    import yaml
+
+    from fyre.engines.kubernetes import rbac
+
+    allowed = Policy() if policy is None else _read(policy)
+    spaces = [_checked(name) for name in namespace or policies.namespaces(allowed)]
+    if delete:
+        from fyre.engines.kubernetes.api_client import Api
+
+        cluster = Api(kubeconfig, context)
+        left = [thing for space in spaces for thing in rbac.left_over(cluster.managed(space))]
+        print(yaml.safe_dump_all(left, sort_keys=False), end="")
+        return
+    found = rbac.manifests(
+        spaces,
+        subject=_subject(service_account, user),
+        secrets=rbac.secrets(allowed),
+        exec_mode=exec_mode,
+    )
+    print(yaml.safe_dump_all(found, sort_keys=False), end="")
+
+
+def _read(path: Path) -> Policy:
+    from fyre.runs import policy_file
+
+    return policy_file.load(path)
+
+
+def _subject(service_account: str, user: str) -> Plain:
+    from fyre.engines.kubernetes import rbac
+
+    if service_account and user:
+        raise UserError(
+            "--service-account and --user say two things", hint="give one of them", code=2
+        )
+    if user:
+        return rbac.user(user)
+    where, slash, name = (service_account or "fyre/fyre").partition("/")
+    if not slash or not name:
+        raise UserError(
+            f"{service_account!r} is not NAMESPACE/NAME", hint="--service-account fyre/fyre", code=2
+        )
+    return rbac.account(_checked(where), name)
+
+
+def _checked(namespace: str) -> str:
+    if not _NAME.fullmatch(namespace):
+        hint = "a namespace has lower-case letters, digits and '-', at most 63"
+        raise UserError(f"{namespace!r} is not a namespace", hint=hint, code=2)
+    return namespace

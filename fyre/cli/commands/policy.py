@@ -1,0 +1,280 @@
+"""``fyre policy explain``: what the admin's policy makes of a message, with no forge and no cluster to ask."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fyre.errors import UserError
+from fyre.message import notation
+from fyre.message import request as message_request
+from fyre.runs import access, plan, policy_file, repo_config
+from fyre.runs import policy as policies
+from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
+from fyre.runs.commit_status import Status
+from fyre.runs.plan import CommitEvent, Decision, ObservedState, PostStatus
+from fyre.runs.policy import Policy
+from fyre.runs.repo_config import BadFileError, Defaults
+from fyre.runs.run import Commit, Repository, Run
+from fyre.runs.status_text import NOT_LAUNCHED
+from fyre.runs.trigger import Trigger, TriggerKind
+
+_SHA = "0" * 40  # of the commit that the message would be of
+_OPTIONS = {
+    AuthFact.ROLE: "--permission",
+    AuthFact.TEAM: "--team",
+    AuthFact.SIGNATURE: "--verified or --unverified",
+}
+"""The option that says a fact. None says on which branches the commit is: it is its branch's tip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would become of one run: the JSON that is printed.
+
+    ``outcome`` is launch, refused, malformed, nothing (Fyre is silent), or depends (on what ``reason`` names).
+    """
+
+    name: str
+    command: str
+    outcome: str
+    reason: str = ""
+    namespace: str = ""
+    profile: str = ""
+    image: str = ""
+    resources: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    timeout: int | None = None  # seconds
+    retries: int = 0
+
+
+def main(
+    what: Annotated[
+        str, typer.Argument(metavar="explain", help="The one thing to do with a policy.")
+    ],
+    message: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="A commit message; - for stdin.")
+    ] = "-",
+    *,
+    file: Annotated[
+        Path, typer.Option("--policy", help="The admin's file, as deploy/policy.example.yaml.")
+    ],
+    repo: Annotated[
+        str, typer.Option("--repo", metavar="OWNER/NAME", help="Where it would be pushed.")
+    ],
+    ref: Annotated[str, typer.Option("--ref", help="The branch.")] = "main",
+    actor: Annotated[str, typer.Option("--actor", help="Who would push, by login; '' for nobody.")],
+    permission: Annotated[
+        str,
+        typer.Option(
+            "--permission", help=f"Theirs there: {', '.join(access.ROLES)}.", show_default=False
+        ),
+    ] = "",
+    team: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--team", help="A team of theirs, as org/team; repeatable.", show_default=False
+        ),
+    ] = None,
+    verified: Annotated[
+        bool | None,
+        typer.Option(
+            "--verified/--unverified",
+            help="Whether the forge has verified the signature.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The .fyre.yaml of the commit.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say what a message would launch, and where, or why not; a repository without runs is taken for granted.
+
+    Exits with 1 when anything would not be launched.
+    """
+    if what != "explain":
+        raise UserError(
+            f"there is no `fyre policy {what[:40]}`", hint="write `fyre policy explain …`", code=2
+        )
+    policy = policy_file.load(file)
+    facts = _facts(policies.of(policy, repo), permission, team, verified)
+    event = _commit_event(repo, ref, actor, _read(message), _defaults(config))
+    explanations = explain(event, facts, policy, time.time())
+    _print(explanations, as_json=as_json)
+    if any(one.outcome != "launch" for one in explanations):
+        raise SystemExit(1)
+
+
+def explain(event: CommitEvent, facts: AuthFacts, policy: Policy, now: float) -> list[Explanation]:
+    """Explain what would become of each run of a commit that is new to Fyre.
+
+    It is the very code that decides it.
+    """
+    event, request = replace(event, commit=replace(event.commit, committed_at=now)), event.request
+    requested = zip(request.names, request.runs, strict=True)
+    runs = [plan.build_run(event, spec, name, policy, key="", now=now) for name, spec in requested]
+    silent = _silence(event, policy)
+    if silent:
+        return [Explanation(run.name, run.spec.command, "nothing", silent) for run in runs]
+    if request.problems or isinstance(event.defaults, BadFileError):
+        return list(_explain_malformed(event, policy, now))
+    own_policy = policies.of(policy, event.repository.name)
+    event = replace(event, quota=access.check_quota(own_policy, len(runs), Usage()))
+    return [_explain_run(run, event, facts, policy, now) for run in runs]
+
+
+def _silence(event: CommitEvent, policy: Policy) -> str:
+    """Return why Fyre would not even answer; "" when it would."""
+    name = event.repository.name
+    if not policies.serves(policy, name):
+        return f"{name} is not among the policy's repositories: Fyre is silent there"
+    if plan.is_lab_ancestor(event, policy):
+        return "on a notebook's branch only commits with a Fyre-From launch"
+    return ""
+
+
+def _explain_malformed(event: CommitEvent, policy: Policy, now: float) -> Iterator[Explanation]:
+    requested = zip(event.request.names, event.request.runs, strict=True)
+    commands = {f"fyre/{name}": spec.command for name, spec in requested}
+    for status in _planned_statuses(event, policy, now):
+        context, reason = status.context, status.description.removeprefix(NOT_LAUNCHED)
+        command = commands.get(context, "")
+        yield Explanation(context.removeprefix("fyre/"), command, "malformed", reason)
+
+
+def _planned_statuses(event: CommitEvent, policy: Policy, now: float) -> list[Status]:
+    match plan.plan(event, ObservedState(own_statuses={}), policy, now):
+        case Decision(actions):
+            return [action.status for action in actions if isinstance(action, PostStatus)]
+        case _:
+            return []
+
+
+def _explain_run(
+    run: Run,
+    event: CommitEvent,
+    facts: AuthFacts,
+    policy: Policy,
+    now: float,
+) -> Explanation:
+    profile = policies.profile_of(policy, run.spec)
+    match plan.authorize_push(run, event, facts, policy, now):
+        case Allowed():
+            outcome, reason = "launch", ""
+        case Denied() as denied:
+            outcome, reason = "refused", denied.text
+        case FactNeeded(fact):
+            outcome, reason = "depends", f"what is said with {_OPTIONS[fact]}"
+    return Explanation(
+        run.name,
+        run.spec.command,
+        outcome,
+        reason,
+        namespace=policies.namespace_of(policy, run.repository.name, profile),
+        profile=profile.name,
+        image=run.spec.image or profile.image,
+        resources={**dict(profile.resources), **dict(run.spec.resources)},
+        secrets=tuple(dict.fromkeys((*profile.secrets, *run.spec.secrets))),
+        timeout=run.spec.timeout,
+        retries=run.spec.retries or 0,
+    )
+
+
+def _facts(
+    policy: Policy,
+    permission: str,
+    teams: list[str] | None,
+    verified: bool | None,  # noqa: FBT001 - an option
+) -> AuthFacts:
+    """Return what the options say of who pushes and of the commit.
+
+    What they leave out is not known.
+    """
+    if permission not in ("", *access.ROLES):
+        hint = f"one of {', '.join(access.ROLES)}"
+        raise UserError(f"{permission[:40]!r} is no permission", hint=hint, code=2)
+    wanted = [one.lower() for one in policy.teams]
+    return AuthFacts(
+        role=permission or None,
+        team=None if teams is None else any(one.lower() in wanted for one in teams),
+        signature=None if verified is None else access.VALID if verified else "unverified",
+    )
+
+
+def _commit_event(
+    repo: str,
+    ref: str,
+    actor: str,
+    text: str,
+    defaults: Defaults | BadFileError,
+) -> CommitEvent:
+    """Return the message as the newest commit of a push."""
+    branch = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+    trigger = Trigger(TriggerKind.PUSH, actor, branch, _SHA)
+    commit = Commit(_SHA, _SHA, (), text, 0.0)
+    return CommitEvent(
+        Repository("", 0, repo), commit, trigger, message_request.read(text), defaults
+    )
+
+
+def _read(message: str) -> str:
+    if message == "-":
+        return sys.stdin.buffer.read().decode(errors="surrogateescape")
+    try:
+        return Path(message).read_bytes().decode(errors="surrogateescape")
+    except OSError as error:
+        raise UserError(
+            f"the message can't be read: {message}: {error.strerror}", hint="give a FILE, or -"
+        ) from error
+
+
+def _defaults(config: Path | None) -> Defaults | BadFileError:
+    if config is None:
+        return Defaults()
+    try:
+        return repo_config.read(config.read_bytes().decode(errors="replace"))
+    except OSError as error:
+        raise UserError(
+            f"{config} can't be read: {error.strerror}", hint="--config .fyre.yaml"
+        ) from error
+    except BadFileError as error:
+        return error
+
+
+def _print(explanations: list[Explanation], *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps([asdict(one) for one in explanations], indent=2))
+        return
+    for answer in explanations:
+        print(
+            f"{answer.name}: {' '.join(answer.command.split())}".encode(errors="replace").decode()
+        )
+        print(f"  {answer.outcome}{' · ' if answer.reason else ''}{answer.reason}")
+        if answer.outcome in ("launch", "depends"):
+            print(f"  {_place(answer)}")
+    if not explanations:
+        print("the message asks for no run", file=sys.stderr)
+
+
+def _place(answer: Explanation) -> str:
+    """Where it would run and what it would have, on a line."""
+    parts = [
+        f"namespace {answer.namespace}",
+        f"profile {answer.profile}",
+        f"image {answer.image}" if answer.image else "",
+        " ".join(f"{key}={quantity}" for key, quantity in answer.resources.items()),
+        f"secrets {', '.join(answer.secrets)}" if answer.secrets else "",
+        f"timeout {notation.written(answer.timeout)}" if answer.timeout else "",
+        f"retries {answer.retries}" if answer.retries else "",
+    ]
+    return " · ".join(part for part in parts if part)

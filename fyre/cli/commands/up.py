@@ -1,0 +1,123 @@
+"""``fyre up``: forge, receiver and engine in one process on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fyre.errors import UserError
+
+IMAGE = "python:3.12"
+"""What a run is given where nobody named an image."""
+
+
+def main(
+    *,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Where all state lives.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")
+    ] = 8020,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    engine: Annotated[
+        str, typer.Option("--engine", help="What runs the commands: local, kubernetes.")
+    ] = "local",
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Commands that run at once.")
+    ] = os.cpu_count() or 2,
+    keep: Annotated[
+        bool, typer.Option("--keep-checkouts", help="Leave what ran under ROOT/engine/work.")
+    ] = False,
+    kubeconfig: Annotated[
+        str | None, typer.Option("--kubeconfig", help="Which cluster.", show_default=False)
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", help="Of the kubeconfig.", show_default=False)
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            help="Profiles and bounds, as deploy/policy.example.yaml.",
+            show_default=False,
+        ),
+    ] = None,
+    namespace: Annotated[
+        str,
+        typer.Option(
+            "--namespace",
+            help="Where Jobs go, else the policy's, else default.",
+            show_default=False,
+        ),
+    ] = "",
+    image: Annotated[
+        str,
+        typer.Option(
+            "--image",
+            help=f"Where a run names none, else the policy's, else {IMAGE}.",
+            show_default=False,
+        ),
+    ] = "",
+    checkout_image: Annotated[
+        str, typer.Option("--checkout-image", help="Has git and sh.")
+    ] = "alpine/git:v2.49.1",
+    relay: Annotated[
+        str,
+        typer.Option(
+            "--relay",
+            metavar="HOST:PORT",
+            help="Where pods reach us for the code; without it the code is streamed into them.",
+        ),
+    ] = "",
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
+) -> None:
+    """A small forge and the receiver, here: push to it, and what the commits ask for runs, here or on a cluster."""
+    from fyre.apps import up  # the heavy half of Fyre
+
+    if engine not in ("local", "kubernetes"):
+        raise UserError(
+            f"there is no engine {engine!r}", hint="--engine local or --engine kubernetes", code=2
+        )
+    if host not in (up.LOOPBACK, "localhost"):
+        sys.stderr.write(f"warning: whoever reaches {host}:{port} can run commands here as you\n")
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(
+        level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    on = None
+    if engine == "kubernetes":
+        from fyre.apps.kubernetes_runtime import OnCluster
+        from fyre.runs import policy_file
+
+        allowed = policy_file.chosen(policy, namespace, image, else_image=IMAGE)
+        on = OnCluster(allowed, kubeconfig, context, checkout_image, relay)
+    up.Up(_made(root or _default_root()), host, port, jobs, keep_checkouts=keep, on=on).serve()
+
+
+def _made(root: Path) -> Path:
+    """The folder of all state, there and ours to write to. Raises ``UserError``."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            return root
+    except OSError as error:
+        raise UserError(
+            f"no state can be kept in {root}: {error.strerror}", hint="--root names a folder"
+        ) from error
+
+
+def _default_root() -> Path:
+    """``$XDG_STATE_HOME/fyre``, as the XDG base directory specification has it. Raises ``UserError``."""
+    try:
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fyre"
+    except RuntimeError as error:  # a pod may run as a user that has no name
+        raise UserError(
+            "this user has no home, so no state can be kept there", hint="--root names a folder"
+        ) from error

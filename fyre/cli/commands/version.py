@@ -1,0 +1,28 @@
+"""``fyre version``: what to say in a bug report."""
+
+from __future__ import annotations
+
+import platform
+from typing import Annotated
+
+import typer
+
+import fyre
+from fyre.git import git_command
+
+
+def main(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False
+) -> None:
+    """Print the version of Fyre, and of the Python and git that it stands on."""
+    found = {
+        "fyre": fyre.__version__,
+        "python": platform.python_version(),
+        "git": (git_command.ask("version") or "none").removeprefix("git version "),
+    }
+    if as_json:
+        import json
+
+        print(json.dumps(found))
+    else:
+        print(" · ".join(f"{name} {version}" for name, version in found.items()))

@@ -1,0 +1,1 @@
+"""What `fyre doctor` looks at, and how each finding is fixed."""

@@ -1,0 +1,204 @@
+"""``fyre VERB …``: finds the verb, loads nothing else, and turns whatever goes wrong into one line and an exit code.
+
+The convention for a verb ``x``: a line in ``VERBS``, and a module ``fyre.cli.commands.x`` with ``def main(…) -> None``.
+
+* ``main`` carries typer's annotations (``name: Annotated[str, typer.Option("--name", help=…)] = ""``), one for each
+  option; its docstring is the help page; ``CONTEXT = {…}`` in the module becomes typer's ``context_settings``.
+* A verb in ``PLAIN`` is given its words as they are, ``main(argv: list[str])``, and never loads typer: for verbs whose
+  options mean something by their order, or for which 60 ms are too many.
+* A verb returns for success, raises ``UserError`` for what a person can mend, and ``SystemExit(n)`` to answer with
+  another code. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 done · 1 a user's error · 2 wrong usage · 3 a bug, with a report to paste · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from fyre.errors import TryAgainError, UserError
+
+VERBS = {
+    "commit": "commit, with a command that runs on that commit once it is pushed",
+    "run": "run a command on the working tree as it is, and follow its log",
+    "check": "say what a commit or a message asks for, and what is wrong with it",
+    "status": "the runs of a commit",
+    "log": "the runs of a branch or a range",
+    "show": "all there is to know of a run",
+    "logs": "the output of a run",
+    "watch": "follow the runs of a commit to their end",
+    "cancel": "cancel runs",
+    "rerun": "run again what ran",
+    "serve": "the receiver for GitHub, as a service",
+    "up": "forge, receiver and engine in one process on this machine",
+    "demo": "see it work: a throw-away forge, a commit, a push, a run",
+    "dispatch": "run what the event of a GitHub workflow asks for, and report it",
+    "policy": "explain what an admin's policy makes of a message",
+    "app": "register a GitHub App for the receiver, with exactly the rights it needs",
+    "manifests": "print the Role that Fyre needs in a namespace of a cluster",
+    "doctor": "find what keeps Fyre from working here, and how to mend it",
+    "init": "set up this repository: fetch rules, hooks, .fyre.yaml, a workflow",
+    "version": "the version of Fyre and of what it stands on",
+}
+"""Every verb and its line in ``fyre --help``."""
+
+PLAIN = frozenset({"commit", "serve"})
+"""The verbs that read their words themselves."""
+
+SEED_OPTIONS = (
+    "--batch",
+    "--autocommit",
+    "--local",
+    "--commit",
+    "--workspace_root",
+    "--workspace-root",
+)
+"""A command line that begins with one of these is the seed's, which had options and no verbs."""
+
+USAGE = "fyre VERB [OPTIONS] …"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; answers with the exit code and never raises."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if any(key.lower().endswith("_proxy") for key in os.environ):
+        import_module("fyre.workspace.remote").spare_loopback()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a terminal that is not UTF-8 is shown ? for what it has not
+    try:
+        code = dispatch(words)
+        sys.stdout.flush()  # a reader that went away is noticed here, not at exit
+    except (UserError, TryAgainError) as error:
+        return _say(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 1
+        )  # so that Python's own flush at exit has somewhere to go
+        return 141  # what a shell reports for SIGPIPE
+    except SystemExit as exit_:
+        return _code_of(exit_)
+    except Exception as error:  # the one place where a bug becomes a report
+        return _unforeseen(error, words)
+    return code
+
+
+def dispatch(words: list[str]) -> int:
+    """Do what the words say. Raises ``UserError``, and whatever a verb raises."""
+    verb = words[0] if words else "--help"
+    if verb.partition("=")[0] in SEED_OPTIONS:
+        return _answer(import_module("fyre.cli.legacy").main(words))
+    if verb in ("--help", "-h", "help"):
+        return _help(words)
+    if verb == "--version":
+        verb = "version"
+    if verb not in VERBS:
+        raise _unknown(verb)
+    module = import_module(f"fyre.cli.commands.{verb}")
+    if verb in PLAIN:
+        return _answer(module.main(words[1:]))
+    return _typer(verb, module.main, getattr(module, "CONTEXT", {}), words[1:])
+
+
+def _typer(
+    verb: str, function: Callable[..., None], context: dict[str, object], words: list[str]
+) -> int:
+    """Let typer read the words for one function."""
+    import typer
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(verb, context_settings={"help_option_names": ["-h", "--help"], **context})(function)
+    try:
+        answer = typer.main.get_command(app).main(
+            words, prog_name=f"fyre {verb}", standalone_mode=False
+        )
+        return _answer(answer)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    except typer.Exit as error:
+        return error.exit_code
+    except Exception as error:
+        # typer's own usage errors, known by their method: their class is click's or typer's own, version by version
+        if not hasattr(error, "format_message"):
+            raise
+        said = error.format_message().rstrip(".")
+        raise UserError(
+            said[:1].lower() + said[1:], hint=f"see `fyre {verb} --help`", code=2
+        ) from error
+
+
+def _help(words: list[str]) -> int:
+    """The list of verbs, or one verb's page: ``fyre help commit``."""
+    if words[:1] == ["help"] and len(words) > 1:
+        return dispatch([words[1], "--help"])
+    width = max(map(len, VERBS))
+    print(f"Usage: {USAGE}\n\nRun code on a cluster with nothing but git.\n\nVerbs:")
+    print("\n".join(f"  {verb:{width}}  {line}" for verb, line in VERBS.items()))
+    print("\n`fyre VERB --help` says more of one; `fyre --version` prints the version.")
+    return 0
+
+
+def _unknown(verb: str) -> UserError:
+    from difflib import get_close_matches
+
+    close = get_close_matches(verb, VERBS, n=1)
+    what = "no such option" if verb.startswith("-") else "no such verb"
+    meant = f"did you mean `fyre {close[0]}`?" if close else "`fyre --help` lists the verbs"
+    return UserError(f"{what}: {verb[:60]}", hint=meant, code=2)
+
+
+def _answer(value: object) -> int:
+    """A verb's answer as an exit code: None is success."""
+    return value if isinstance(value, int) else 0
+
+
+def _code_of(exit_: SystemExit) -> int:
+    """The code of a ``SystemExit``, as Python itself would take it."""
+    if isinstance(exit_.code, str):
+        print(exit_.code, file=sys.stderr)
+        return 1
+    return exit_.code or 0
+
+
+def _say(error: UserError | TryAgainError) -> int:
+    """The error and its hint on stderr, a line each."""
+    if isinstance(error, TryAgainError):
+        error = UserError(str(error), hint="try again in a moment")
+    print(_coloured("error:", "31"), error.message, file=sys.stderr)
+    if error.hint:
+        print(_coloured("hint:", "36"), error.hint, file=sys.stderr)
+    return error.code
+
+
+def _unforeseen(error: Exception, words: list[str]) -> int:
+    """A bug, unless it is a disk that takes nothing, which can happen to any line of ours."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return _say(
+            UserError(
+                f"{error.filename or 'the output'}: {error.strerror}",
+                hint="make room, and try again",
+            )
+        )
+    from fyre.cli import crash_report
+
+    return crash_report.report(error, words)
+
+
+def _coloured(word: str, colour: str) -> str:
+    """The word in colour where a person sees it and has not said NO_COLOR (no-color.org)."""
+    plain = (
+        os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
+    )
+    return word if plain else f"\x1b[1;{colour}m{word}\x1b[0m"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Take events, plan, execute, try again, and sweep what was missed."""

@@ -1,0 +1,1 @@
+"""Commands in comments: `/fyre run`, `rerun`, `cancel`, `status`, `approve`."""

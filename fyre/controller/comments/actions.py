@@ -1,0 +1,222 @@
+"""Act on the runs of a commit for a comment: run, cancel, status. Each says what it has done.
+
+The comment's id is the attempt's identity, so whoever does it again finds it done.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from fyre.controller.comments import command_parser, replies
+from fyre.controller.comments.command_parser import Command
+from fyre.controller.comments.command_target import TargetedCommand
+from fyre.controller.executor import Executor
+from fyre.message.request import settle_names
+from fyre.message.spec import Spec
+from fyre.reporter import markdown
+from fyre.runs import commit_status
+from fyre.runs import run as runs
+from fyre.runs.access import Allowed, Denied
+from fyre.runs.plan import CommitEvent, Launch, build_run
+from fyre.runs.repo_config import BadFileError
+from fyre.runs.run import Record, Run
+
+CLOCK_SKEW = 60.0
+"""Seconds that our clock may be ahead of the forge's: what was launched later after a comment is
+not meant."""
+
+
+class CommentCommand(ABC):
+    """One verb of ``/fyre``: how its words are read, and what it does to a commit's runs.
+
+    To add one, subclass this and put the class into ``fyre.controller.comments.handler.COMMANDS``.
+    """
+
+    verb: ClassVar[str]
+    arguments: ClassVar[str]
+    """What stands after the verb, as the README shows it."""
+
+    help: ClassVar[str]
+    """What it does, as the README says it."""
+
+    launches: ClassVar[bool] = False
+    """True if it has code run: of a fork only what was approved by its whole SHA."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    @classmethod
+    def parse(cls, text: str) -> Command:
+        """Read what stands after the verb: the name of a run, unless a subclass reads more.
+
+        Raises ``units.BadValueError``.
+        """
+        return command_parser.parse_selection(cls.verb, text)
+
+    @abstractmethod
+    def execute(self, target: TargetedCommand) -> str:
+        """Carry it out, and return the answer. Raises ``NotFoundError``, ``TryAgainError``."""
+
+    def _runs_on_commit(self, target: TargetedCommand) -> tuple[Record, ...]:
+        return self._executor.runs_on_commit(target.repository, target.sha)
+
+
+class LaunchingCommand(CommentCommand):
+    """A command that has code run."""
+
+    launches = True
+
+    def _read_commit(self, target: TargetedCommand) -> CommitEvent:
+        return self._executor.read_commit(target.repository, target.sha, target.trigger)
+
+    def _denials(self, event: CommitEvent, wanted: Sequence[Run]) -> str:
+        """Return what the policy has against any of these runs; "" when nothing.
+
+        A comment gets no further than a push.
+        """
+        denied = []
+        for run in wanted:
+            match self._executor.authorize_run(run, event):
+                case Denied() as denial:
+                    denied.append(f"`{run.name}` is refused: {denial.text}")
+                case Allowed():
+                    pass
+        if denied or not wanted:
+            return "; ".join(denied)
+        quota = self._executor.check_quota(event.repository, len(wanted))
+        return f"refused: {quota.text}" if isinstance(quota, Denied) else ""
+
+    def _render_launched(self, keys: Iterable[str]) -> str:
+        """List what was launched; what an engine would not take says so in its status."""
+        executor = self._executor
+        records = [one for one in map(executor.engine.record, keys) if one is not None]
+        if not records:
+            return "not launched: the commit's status says why."
+        lines = [
+            f"- [`{record.run.name}`]({executor.ledger.url(record.run.key)})"
+            + (f", attempt {record.run.attempt}" if record.run.attempt > 1 else "")
+            for record in records[: replies.ROWS_MAX]
+        ]
+        return "\n".join(["launched:", "", *lines])
+
+
+class RunCommand(LaunchingCommand):
+    """Launch a command that stands in no commit."""
+
+    verb = "run"
+    arguments = "[--name N --profile P --timeout 2h --env K=V … --] COMMAND"
+    help = "runs it, verbatim, on that commit"
+
+    @classmethod
+    def parse(cls, text: str) -> Command:
+        """Read options and command."""
+        return command_parser.parse_run(text)
+
+    def execute(self, target: TargetedCommand) -> str:
+        """Launch it, unless this comment has launched it already."""
+        event = self._read_commit(target)
+        if isinstance(event.defaults, BadFileError):
+            return f"not launched: {markdown.code(str(event.defaults))}"
+        spec = target.command.spec or Spec("")
+        key = run_key_for(target, spec.digest)
+        if self._executor.engine.record(key) is None:
+            refusal = self._launch(target, event, spec, key)
+            if refusal:
+                return refusal
+        return self._render_launched([key])
+
+    def _launch(self, target: TargetedCommand, event: CommitEvent, spec: Spec, key: str) -> str:
+        """Launch it; return why not, or ""."""
+        taken, executor = self._used_names(target, event), self._executor
+        if spec.name.lower() in taken:
+            return f"`{spec.name}` is taken on this commit: choose another name."
+        name = settle_names((*taken, spec.name))[-1]
+        run = build_run(event, spec, name, executor.policy, key=key, now=executor.clock())
+        refusal = self._denials(event, [run])
+        if not refusal:
+            executor.execute(target.repository, Launch(run))
+        return refusal
+
+    def _used_names(self, target: TargetedCommand, event: CommitEvent) -> tuple[str, ...]:
+        """Return the names, in lower case, that have an outcome on this commit, or are to have one.
+
+        None of them may be given another meaning.
+        """
+        statuses = self._executor.ledger.read(target.repository, target.sha)
+        posted = (context.removeprefix("fyre/") for context in statuses)
+        launched = (record.run.name for record in self._runs_on_commit(target))
+        names = (*launched, *event.request.names, *posted)
+        return tuple(dict.fromkeys(name.lower() for name in names))
+
+
+class CancelCommand(CommentCommand):
+    """End what has not ended on a commit: all of it, or the run of that name."""
+
+    verb = "cancel"
+    arguments = "[NAME]"
+    help = "ends what has not ended"
+
+    def execute(self, target: TargetedCommand) -> str:
+        """Cancel the runs that there were when the comment was written."""
+        name, trigger = target.command.name, target.trigger
+        until = trigger.at + CLOCK_SKEW
+        meant = [
+            record
+            for record in self._runs_on_commit(target)
+            if name_matches(record.run.name, name) and record.run.created_at <= until
+        ]
+        unfinished = [record for record in meant if not record.state.final]
+        for record in unfinished:
+            self._executor.engine.cancel(record.run.key, trigger.actor)
+        ended = unfinished or [record for record in meant if record.cancelled_by]
+        if not ended:
+            return render_nothing("cancel", name)
+        return f"cancelled: {', '.join(f'`{record.run.name}`' for record in ended)}."
+
+
+class StatusCommand(CommentCommand):
+    """List the runs of a commit, with outcome and page."""
+
+    verb = "status"
+    arguments = "[NAME]"
+    help = "lists runs, outcomes and links"
+
+    def execute(self, target: TargetedCommand) -> str:
+        """List them as the forge has them, and what engines know better."""
+        ledger, name = self._executor.ledger, target.command.name
+        known = dict(ledger.read(target.repository, target.sha))
+        for record in sorted(self._runs_on_commit(target), key=by_attempt):
+            carried = record.run.sha != target.sha
+            current = commit_status.of(record, ledger.url(record.run.key), carried=carried)
+            known[current.context.lower()] = current
+        selected = {
+            context: one
+            for context, one in sorted(known.items())
+            if name_matches(one.context.removeprefix("fyre/"), name)
+        }
+        return replies.table(selected) if selected else render_nothing("show", name)
+
+
+def render_nothing(verb: str, name: str) -> str:
+    """Return the answer where a command meets nothing."""
+    return f"nothing to {verb} here{f' is named {name}' if name else ''}."
+
+
+def run_key_for(target: TargetedCommand, what: str) -> str:
+    """Return the key of this comment's run: delivered again it has the same.
+
+    It is made of what makes it this comment, and of nothing that the comment changes.
+    """
+    return runs.key(target.repository, target.sha, what, 0, target.trigger.id)
+
+
+def name_matches(name: str, wanted: str) -> bool:
+    """Return True if a run is meant: by its name, or because none was named."""
+    return not wanted or name.lower() == wanted.lower()
+
+
+def by_attempt(record: Record) -> int:
+    """Return the key to sort by."""
+    return record.run.attempt

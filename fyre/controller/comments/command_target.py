@@ -1,0 +1,135 @@
+"""Find the commit that a comment command is about, and by what right a fork's code runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fyre.controller.comments.command_parser import COMMIT, Command
+from fyre.controller.executor import Executor
+from fyre.github import discussions
+from fyre.github.discussions import Pull
+from fyre.github.errors import NotFoundError
+from fyre.github.webhook import Said
+from fyre.runs import policy as policies
+from fyre.runs.access import ADMIN
+from fyre.runs.run import Repository
+from fyre.runs.trigger import Trigger, TriggerKind
+
+SHA_DIGITS = (40, 64)
+"""How many digits a whole SHA has: SHA-1, SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetedCommand:
+    """A command, the commit that it is about, and who gave it."""
+
+    repository: Repository
+    sha: str
+    command: Command
+    trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class NoTarget:
+    """No commit is meant; ``answer`` says why."""
+
+    answer: str
+
+
+def comment_trigger(comment: Said, *, ref: str = "", head_sha: str = "") -> Trigger:
+    """Build the trigger of a comment.
+
+    Its ``id`` is hashed into keys of runs, so its form never changes.
+    """
+    number = f"{'pull ' if comment.pull else ''}comment {comment.comment_id}"
+    return Trigger(TriggerKind.COMMENT, comment.actor, ref, head_sha, comment.at, number)
+
+
+class TargetResolver:
+    """Find the commit that a command means."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def resolve(
+        self,
+        comment: Said,
+        command: Command,
+        *,
+        launches: bool,
+    ) -> TargetedCommand | NoTarget:
+        """Find the commit that is meant; ``launches`` says that the command has code run.
+
+        Raises ``NotFoundError``.
+        """
+        if not comment.pull:
+            if not comment.sha.startswith(command.commit):
+                return NoTarget(f"{command.commit} is another commit: comment there.")
+            return self._target(comment, command, comment.sha)
+        forge = self._executor.forge
+        pull = discussions.pull(forge, comment.repository, comment.pull)
+        if pull.fork and launches:
+            return self._resolve_fork(comment, command, pull)
+        if command.commit:
+            sha = self._expand_sha(comment.repository, command.commit)
+        elif pull.fork:
+            sha = self._last_approved(comment) or pull.head
+        else:
+            sha = discussions.head_at(forge, comment.repository, pull, comment.at)
+        return self._target(comment, command, sha)
+
+    def _target(self, comment: Said, command: Command, sha: str) -> TargetedCommand:
+        return TargetedCommand(comment.repository, sha, command, comment_trigger(comment))
+
+    def _resolve_fork(
+        self,
+        comment: Said,
+        command: Command,
+        pull: Pull,
+    ) -> TargetedCommand | NoTarget:
+        """Let a fork's commit run where the policy lets forks, for who has said which one in full.
+
+        In full, because the author makes two commits whose SHAs begin alike within seconds, has one
+        of them read, and pushes the other.
+        """
+        repository = comment.repository
+        if not policies.of(self._executor.policy, repository.name).forks:
+            refusal = "this pull request comes from a fork, and no code of forks runs here"
+            return NoTarget(f"{refusal} · {ADMIN}")
+        if len(command.commit) not in SHA_DIGITS:
+            return NoTarget(_ask_for_sha(command, pull))
+        head_sha = self._executor.source.pull_head(repository, pull.number)
+        trigger = comment_trigger(comment, ref=_pull_ref(comment), head_sha=head_sha)
+        return TargetedCommand(repository, command.commit, command, trigger)
+
+    def _last_approved(self, comment: Said) -> str:
+        """Return the SHA of a fork's pull request that ran last; "" where none did."""
+        ref, all_runs = _pull_ref(comment), (one.run for one in self._executor.engine.records())
+        repository_id = comment.repository.id
+        ran = [run for run in all_runs if run.ref == ref and run.repository.id == repository_id]
+        return max(ran, key=lambda run: run.created_at).sha if ran else ""
+
+    def _expand_sha(self, repository: Repository, beginning: str) -> str:
+        """Return the SHA that begins so.
+
+        Raises ``NotFoundError``, also for a branch that happens to have such a name.
+        """
+        sha = self._executor.forge.commit(repository, beginning).sha
+        if not sha.startswith(beginning):
+            raise NotFoundError(f"commit {beginning} of {repository.name}: not found")
+        return sha
+
+
+def _ask_for_sha(command: Command, pull: Pull) -> str:
+    """Return the answer that shows the line to write."""
+    run, approve = f"/fyre run {COMMIT} {pull.head} -- …", f"/fyre approve {pull.head}"
+    line = run if command.verb == "run" else approve
+    return (
+        "this pull request comes from a fork: say which commit you have read, by its whole SHA. "
+        "What is pushed later needs another approval. Of its head as it is now:"
+        f"\n\n```\n{line}\n```"
+    )
+
+
+def _pull_ref(comment: Said) -> str:
+    return f"refs/pull/{comment.pull}/head"

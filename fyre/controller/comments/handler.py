@@ -1,0 +1,153 @@
+"""Handle commands in comments: who may give them, and the one answer that each of them gets.
+
+What was answered is done: an answer of ours names its comment, so that a redelivered or swept
+comment does nothing a second time. A crash before the answer has the command carried out again,
+which is harmless: runs are keyed by the comment's id, and to cancel twice is to cancel once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from fyre.controller.comments import command_parser, replies
+from fyre.controller.comments.actions import (
+    CancelCommand,
+    CommentCommand,
+    RunCommand,
+    StatusCommand,
+)
+from fyre.controller.comments.command_parser import Command
+from fyre.controller.comments.command_target import NoTarget, TargetResolver
+from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
+from fyre.controller.executor import Executor
+from fyre.controller.ttl_cache import TTLCache
+from fyre.github import discussions
+from fyre.github.client import Forge
+from fyre.github.errors import HiddenError, NotFoundError
+from fyre.github.webhook import Said
+from fyre.message import notation
+from fyre.reporter.pending_writes import Saying
+
+log = logging.getLogger(__name__)
+
+MAY_WRITE = ("admin", "maintain", "write")
+"""The permissions, in GitHub's words, with which somebody may give commands."""
+
+REFUSAL_TTL = 3600.0
+"""Seconds for which somebody whose comment was refused hears no more in that repository: who floods
+it with comments costs a request for each, and takes no status its turn."""
+
+COMMANDS: Mapping[str, type[CommentCommand]] = {
+    command.verb: command
+    for command in (
+        RunCommand,
+        RerunCommand,
+        CancelCommand,
+        StatusCommand,
+        ApproveCommand,
+    )
+}
+"""Every command there is, by its verb, in the order in which they are listed."""
+
+
+def parse_command(body: str) -> Command | None:
+    """Return the command of a comment, None where there is none.
+
+    Raises ``units.BadValueError`` for a command that can't be understood.
+    """
+    return command_parser.parse(body, {verb: command.parse for verb, command in COMMANDS.items()})
+
+
+class CommentCommands:
+    """Obey ``/fyre …`` in comments, those of whoever may write. Belongs to one thread."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._targets = TargetResolver(executor)
+        self._commands = {verb: command(executor) for verb, command in COMMANDS.items()}
+        self._refused = TTLCache(REFUSAL_TTL, 10_000)  # whose comments, in which repository
+
+    def handle(self, comment: Said) -> None:
+        """Do what a comment asks for, and answer. Raises ``TryAgainError``."""
+        if comment.bot or not comment.actor or not command_parser.is_command(comment.body):
+            return
+        executor, repository, actor = self._executor, comment.repository, comment.actor
+        if executor.clock() - comment.at > executor.policy.history:
+            # Engines have forgotten by now what it may have launched.
+            log.info("%s of %s is too old", replies.name(comment), repository.name)
+            return
+        if executor.forge.is_me(actor) and replies.is_one(comment.body):
+            return
+        if executor.forge.permission(repository, actor) not in MAY_WRITE:
+            self._refused.get((repository.id, actor.lower()), partial(self._refuse, comment))
+        elif replies.name(comment) not in replies.answered(self._own_bodies(comment)):
+            self._reply(comment, self._execute(comment))
+
+    def _refuse(self, comment: Said) -> None:
+        """Tell a stranger, once in a thread.
+
+        Whoever asks for it in a hundred threads is told in one.
+        """
+        bodies = self._own_bodies(comment)
+        told = comment.actor.lower() in replies.refused(bodies)
+        if replies.name(comment) not in replies.answered(bodies) and not told:
+            refusal = f"`/fyre` needs write permission on {comment.repository.name}."
+            self._reply(comment, refusal, refused=True)
+
+    def _own_bodies(self, comment: Said) -> list[str]:
+        """Return what we said where a comment stands, and what is still to be said anywhere."""
+        # First: what is said in between is in the thread, and not in neither.
+        waiting = self._executor.ledger.unsaid(comment.repository)
+        return waiting + _own_comments(self._executor.forge, comment)
+
+    def _execute(self, comment: Said) -> str:
+        """Carry the command out; return the answer."""
+        try:
+            command = parse_command(comment.body) or Command("")
+            handler = self._commands[command.verb]
+            target = self._targets.resolve(comment, command, launches=handler.launches)
+            if isinstance(target, NoTarget):
+                return target.answer
+            text = handler.execute(target)
+        except notation.BadValueError as error:
+            return f"{error.args[0]}: {error.hint}"
+        except HiddenError:
+            raise
+        except NotFoundError as error:
+            return f"nothing is done: {error.message}."
+        return replies.on(target.sha, text) if comment.pull else text
+
+    def _reply(self, comment: Said, text: str, *, refused: bool = False) -> None:
+        repository, name = comment.repository, replies.name(comment)
+        log.info("answered %s in %s of %s: %s", comment.actor, name, repository.name, text)
+        body = replies.marked(comment, text, refused=refused)
+        writer = _ReplyWriter(self._executor.forge, comment, body)
+        self._executor.ledger.say(Saying(repository, name, body, writer.write))
+
+
+def _own_comments(forge: Forge, comment: Said) -> list[str]:
+    thread = discussions.thread(forge, comment)
+    return [one.body for one in thread if forge.is_me(one.author)]
+
+
+@dataclass
+class _ReplyWriter:
+    """Write a reply once: after a try that failed, look first whether it came through."""
+
+    forge: Forge
+    comment: Said
+    body: str
+    tried: bool = False
+
+    def write(self) -> None:
+        if self.tried and self._is_written():
+            return
+        self.tried = True
+        discussions.say(self.forge, self.comment, self.body)
+
+    def _is_written(self) -> bool:
+        answered = replies.answered(_own_comments(self.forge, self.comment))
+        return replies.name(self.comment) in answered

@@ -1,0 +1,51 @@
+"""Obey the Re-run buttons of check runs: ``/fyre rerun [NAME]``, given by a click."""
+
+from __future__ import annotations
+
+import logging
+
+from fyre.controller.comments.command_parser import Command
+from fyre.controller.comments.command_target import TargetedCommand
+from fyre.controller.comments.handler import MAY_WRITE
+from fyre.controller.comments.rerun_command import RerunCommand
+from fyre.controller.executor import Executor
+from fyre.github.webhook import Rerequested
+from fyre.runs.trigger import Trigger, TriggerKind
+
+log = logging.getLogger(__name__)
+
+
+class RerunButton:
+    """Obey clicks, those of whoever may write."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._rerun = RerunCommand(executor)
+
+    def handle(self, click: Rerequested) -> None:
+        """Run it once more; once, however often the click is delivered. Raises ``TryAgainError``.
+
+        An attempt has a check run of its own, so a click on that is another rerun.
+        """
+        repository, actor = click.repository, click.actor
+        facts = {"repository": repository.name, "sha": click.sha, "run": click.name, "actor": actor}
+        if self._executor.forge.permission(repository, actor) not in MAY_WRITE:
+            log.info("a rerun needs write permission", extra=facts)
+            return
+        target = TargetedCommand(
+            repository,
+            click.sha,
+            Command(RerunCommand.verb, click.name),
+            click_trigger(click, self._executor.clock()),
+        )
+        answer = self._rerun.execute(target)
+        log.info("a check run was asked for again", extra={**facts, "answer": answer})
+
+
+def click_trigger(click: Rerequested, at: float) -> Trigger:
+    """Build the trigger of a click.
+
+    Its ``id`` is hashed into keys of runs, so its form never changes: that of a comment with a
+    number that none has, since there is none below zero.
+    """
+    return Trigger(TriggerKind.RERUN, click.actor, at=at, id=f"comment {-click.number}")

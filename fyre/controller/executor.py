@@ -1,0 +1,287 @@
+"""Execute the plan: read commits, find out the facts that the policy needs, carry actions out.
+
+Nothing is decided here: ``fyre.runs.plan`` and ``fyre.runs.access`` decide.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from fyre.controller.ttl_cache import TTLCache
+from fyre.engines.protocol import Engine
+from fyre.engines.run_index import Index
+from fyre.errors import TryAgainError, UserError
+from fyre.github import permissions
+from fyre.github.client import Forge
+from fyre.github.errors import MENDABLE, HiddenError, NotFoundError, StrangerError
+from fyre.message import request as message_request
+from fyre.message.request import Asked
+from fyre.reporter.status_reporter import Ledger
+from fyre.runs import access, commit_status, plan, repo_config
+from fyre.runs import policy as policies
+from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
+from fyre.runs.plan import (
+    Action,
+    CommitEvent,
+    Decision,
+    Launch,
+    ObservedState,
+    PostStatus,
+    ReuseOutcome,
+    StatusesNeeded,
+)
+from fyre.runs.policy import DAY, Policy
+from fyre.runs.repo_config import BadFileError, Defaults
+from fyre.runs.run import Commit, Record, Repository, Run
+from fyre.runs.trigger import Trigger
+
+FACT_TTL = 60.0
+"""Seconds that the forge's word on a person or a signature holds: so long a right that was taken
+away still counts."""
+
+ANCESTORS_MAX = 10_000
+"""Commits below a branch's tip among which one of its push is looked for; a push lists no more."""
+
+
+class CommitReader(Protocol):
+    """Read commits and files: from mirrors on this machine, or from the forge itself."""
+
+    def commit(self, repository: Repository, sha: str) -> Commit:
+        """Return the facts of a commit. Raises ``NotFoundError``."""
+        ...
+
+    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
+        """Return a file of a commit, or None."""
+        ...
+
+    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
+        """Return the newest so many SHAs below and with a commit, oldest first.
+
+        Raises ``NotFoundError``.
+        """
+        ...
+
+    def branches(self, repository: Repository, sha: str) -> list[str]:
+        """Return the branches (``refs/heads/…``) that a commit is on."""
+        ...
+
+    def pull_head(self, repository: Repository, number: int) -> str:
+        """Return the SHA of a pull request's head, once all that it stands on can be read.
+
+        Raises ``NotFoundError``.
+        """
+        ...
+
+
+@dataclass
+class Executor:
+    """The adapters, put together. Belongs to one thread."""
+
+    forge: Forge
+    source: CommitReader
+    engine: Engine
+    index: Index
+    ledger: Ledger
+    policy: Policy = field(default_factory=Policy)
+    clock: Callable[[], float] = time.time
+    own_run_url: str | None = None
+    """Where the statuses lead that this engine answers for; None: all of them are."""
+
+    _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
+    _ancestors: TTLCache = field(
+        default_factory=lambda: TTLCache(FACT_TTL, 4)
+    )  # SHAs by the thousand
+
+    def read_request(
+        self,
+        repository: Repository,
+        sha: str,
+        trigger: Trigger,
+    ) -> CommitEvent | None:
+        """Read a commit and what its message requests; None when that is nothing."""
+        commit = self.source.commit(repository, sha)
+        request = message_request.read(commit.message)
+        if not (request.runs or request.problems):
+            return None
+        defaults = self.read_defaults(repository, sha)
+        return CommitEvent(repository, commit, trigger, request, defaults)
+
+    def read_commit(self, repository: Repository, sha: str, trigger: Trigger) -> CommitEvent:
+        """Read a commit, and what its message requests, if anything.
+
+        Raises ``NotFoundError``, ``TryAgainError``.
+        """
+        event = self.read_request(repository, sha, trigger)
+        if event is not None:
+            return event
+        commit = self.source.commit(repository, sha)
+        defaults = self.read_defaults(repository, sha)
+        return CommitEvent(repository, commit, trigger, Asked(), defaults)
+
+    def read_defaults(self, repository: Repository, sha: str) -> Defaults | BadFileError:
+        """Return the repository's ``.fyre.yaml`` at that commit, or what is wrong with it."""
+        content = self.source.file(repository, sha, repo_config.PATH)
+        try:
+            return repo_config.read(content.decode("utf-8", "replace")) if content else Defaults()
+        except BadFileError as error:
+            return error
+
+    def runs_on_commit(self, repository: Repository, sha: str) -> tuple[Record, ...]:
+        """Return the runs of a SHA: those of another commit whose outcome it shares, its own."""
+        request = Asked()
+        with suppress(NotFoundError):  # a fork's, of which nothing ran
+            request = message_request.read(self.source.commit(repository, sha).message)
+        same_id = self.index.with_id(repository.id, request.fyre_id)
+        shared = [record for record in same_id if sha in record.carried]
+        return (*shared, *self.index.at(repository.id, sha))
+
+    def decide(self, event: CommitEvent) -> tuple[Action, ...]:
+        """Return what the plan wants done about a commit, once it was told all that it asks for.
+
+        Raises ``TryAgainError``.
+        """
+        repository, sha = event.repository, event.commit.sha
+        observed = ObservedState(
+            self.index.at(repository.id, sha),
+            self.index.with_id(repository.id, event.request.fyre_id),
+            own_run_url=self.own_run_url,
+        )
+        while True:
+            match plan.plan(event, observed, self.policy, self.clock()):
+                case Decision(actions):
+                    return actions
+                case StatusesNeeded():
+                    posted = self.ledger.read(repository, sha)
+                    observed = replace(observed, own_statuses=posted)
+                case FactNeeded(fact):
+                    facts = self.fetch_fact(event, fact, observed.facts)
+                    observed = replace(observed, facts=facts)
+
+    def authorize_run(self, run: Run, event: CommitEvent) -> Allowed | Denied:
+        """Return what the policy says of a run that a comment asks for.
+
+        Raises ``TryAgainError``.
+        """
+        facts = AuthFacts()
+        while True:
+            match plan.authorize_run(run, event, facts, self.policy):
+                case FactNeeded(fact):
+                    facts = self.fetch_fact(event, fact, facts)
+                case answer:
+                    return answer
+
+    def check_quota(self, repository: Repository, requested: int) -> Allowed | Denied:
+        """Return what the caps of a repository say of so many runs more."""
+        policy = policies.of(self.policy, repository.name)
+        counted = policy.runs_at_once is not None or policy.runs_per_day is not None
+        usage = self._usage(repository) if counted else Usage()
+        return access.check_quota(policy, requested, usage)
+
+    def _usage(self, repository: Repository) -> Usage:
+        """Count anew each time: a counter that is kept is one that drifts."""
+        records = [r for r in self.engine.records() if r.run.repository.id == repository.id]
+        today = sum(record.run.created_at > self.clock() - DAY for record in records)
+        return Usage(sum(not record.state.final for record in records), today)
+
+    def fetch_fact(self, event: CommitEvent, fact: AuthFact, facts: AuthFacts) -> AuthFacts:
+        """Return the facts with one more of them; what the forge will not say is a fact as well.
+
+        Raises ``TryAgainError``.
+        """
+        try:
+            match fact:
+                case AuthFact.ROLE:
+                    return replace(facts, role=self._role(event))
+                case AuthFact.TEAM:
+                    return replace(facts, team=self._is_team_member(event))
+                case AuthFact.SIGNATURE:
+                    return replace(facts, signature=self._signature(event))
+                case AuthFact.BRANCH:
+                    return replace(facts, branch=self._is_on_branch(event))
+        except StrangerError as error:
+            # It says nothing of who pushed: somebody mends our credential.
+            raise TryAgainError(error.message) from error
+        except UserError as error:
+            return replace(facts, denied=error.message)
+
+    def _role(self, event: CommitEvent) -> str:
+        repository, actor = event.repository, event.trigger.actor
+        ask = partial(permissions.role, self.forge, repository, actor)
+        return self._facts.get((AuthFact.ROLE, repository.id, actor), ask)
+
+    def _is_team_member(self, event: CommitEvent) -> bool:
+        repository, actor = event.repository, event.trigger.actor
+        ask = partial(permissions.in_team, self.forge, repository)
+        return any(
+            self._facts.get((AuthFact.TEAM, team, actor), partial(ask, team, actor))
+            for team in policies.of(self.policy, repository.name).teams
+        )
+
+    def _signature(self, event: CommitEvent) -> str:
+        repository, sha = event.repository, event.commit.sha
+        ask = partial(permissions.signature, self.forge, repository, sha)
+        return self._facts.get((AuthFact.SIGNATURE, repository.id, sha), ask)
+
+    def _is_on_branch(self, event: CommitEvent) -> bool:
+        """Return True if a commit stands where its trigger says.
+
+        That is below its push's tip, or on its branch where that tip was taken back since. The
+        commit of a comment stands on a branch that may launch, now or when it was launched there.
+        """
+        if event.trigger.ref:
+            return self._is_on_ref(event.repository, event.commit.sha, event.trigger)
+        repository, sha = event.repository, event.commit.sha
+        policy = policies.of(self.policy, repository.name)
+        launched = (record.run.ref for record in self.index.at(repository.id, sha))
+        if any(access.may_launch(policy, ref) for ref in launched):
+            return True
+        branches = self.source.branches(repository, sha)
+        return any(access.may_launch(policy, ref) for ref in branches)
+
+    def _is_on_ref(self, repository: Repository, sha: str, trigger: Trigger) -> bool:
+        head = trigger.head_sha
+
+        def ancestors() -> frozenset[str]:
+            return frozenset(self.source.history(repository, head, ANCESTORS_MAX))
+
+        try:
+            return sha in self._ancestors.get((repository.id, head), ancestors)
+        except HiddenError:
+            raise
+        except NotFoundError:
+            return trigger.ref in self.source.branches(repository, sha)
+
+    def execute(self, repository: Repository, action: Action) -> None:
+        """Carry out one action. Raises ``TryAgainError`` when it may work later."""
+        match action:
+            case Launch(run):
+                self._launch(repository, run)
+            case ReuseOutcome(key, sha):
+                self._reuse_outcome(repository, key, sha)
+            case PostStatus(sha, wanted):
+                self.ledger.want(repository, sha, wanted)
+
+    def _launch(self, repository: Repository, run: Run) -> None:
+        self.ledger.unwant(repository, run.sha, run.context)
+        try:
+            self.engine.launch(run)
+        except MENDABLE as error:
+            raise TryAgainError(error.message) from error
+        except UserError as error:
+            refused = commit_status.malformed(run.context, error.message)
+            self.ledger.want(repository, run.sha, refused)
+        else:
+            self.index.add(run)
+            self.ledger.touch(run.key)
+
+    def _reuse_outcome(self, repository: Repository, key: str, sha: str) -> None:
+        record = self.engine.record(key)
+        if record is not None:
+            self.ledger.unwant(repository, sha, record.run.context)
+            self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
+            self.ledger.touch(key)

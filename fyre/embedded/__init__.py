@@ -1,1 +1,0 @@
-"""The whole of Fyre on one machine: a small forge over bare git repositories."""

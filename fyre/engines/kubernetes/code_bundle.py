@@ -1,0 +1,66 @@
+"""The sending side of ``checkout.sh receive``: a commit as a stream that a pod without a way to the relay can take."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fyre.git import git_command
+from fyre.github.errors import NotFoundError
+
+CHUNK = 1 << 16
+
+
+def pack(git_dir: Path, sha: str) -> Iterator[bytes]:
+    """The pack's length, a line, the commits whose parents it leaves out, a line, and the pack, at depth 1.
+
+    The length comes first because a stream of ``kubectl exec`` has no end that the other side would see, so the pack
+    lies in a temporary file until it is sent. Raises ``NotFoundError`` before the first byte.
+    """
+    repository = ("--git-dir", str(git_dir))
+    found = git_command.run(
+        *repository,
+        "rev-list",
+        "--parents",
+        "--max-count=1",
+        sha,
+        "--",
+        env=git_command.clean_env(),
+        check=False,
+    )
+    commit, *parents = found.stdout.decode().split() or [""]
+    if found.returncode or commit != sha:
+        raise NotFoundError(
+            f"commit {sha[:12]}: not in {git_dir.name}", hint="was it force-pushed away?"
+        )
+    with tempfile.TemporaryFile() as spool:
+        # As upload-pack asks for it: the commit is taken for one without parents.
+        argv = [
+            "git",
+            *repository,
+            "pack-objects",
+            "--revs",
+            "--shallow",
+            "--stdout",
+            "--quiet",
+            "--delta-base-offset",
+        ]
+        wanted = f"--shallow {sha}\n{sha}\n".encode()
+        done = subprocess.run(
+            argv,
+            input=wanted,
+            stdout=spool,
+            stderr=subprocess.PIPE,
+            env=git_command.clean_env(),
+            check=False,
+        )
+        if done.returncode:
+            raise git_command.GitError(
+                argv[3:], done.returncode, done.stderr.decode(errors="replace")
+            )
+        yield f"{spool.tell()}\n{sha if parents else ''}\n".encode()
+        spool.seek(0)
+        while chunk := spool.read(CHUNK):
+            yield chunk

@@ -1,0 +1,322 @@
+"""A run on disk: its folder, what is in it, and what that means. No processes here.
+
+``run.json`` what was launched · ``job.json`` what the supervisor is to do · ``lock`` held while it lives, with its pid
+· ``progress.json`` what it is doing · ``started`` it is about to start the command · ``cancel`` who wants it ended ·
+``outcome.json`` how it ended · ``notes.json`` the ledger's notes · ``log.N`` the output.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+from fyre.engines.environment import environment
+from fyre.engines.local.supervisor import LOST
+from fyre.message import notation
+from fyre.runs import run as runs
+from fyre.runs.run import OUTCOME_FORM, Record, Run
+from fyre.runs.state import PENDING, State
+from fyre.runs.status_text import LOST_PREFIX
+from fyre.stored_form import (
+    StoredField,
+    StoredForm,
+    UnreadableError,
+    as_boolean,
+    as_integer,
+    as_moment,
+    as_number,
+    as_text,
+    as_text_map,
+    as_texts,
+    one_of,
+    or_null,
+    parse_json,
+    warn_once,
+)
+
+UNHONOURED = ("image", "resources", "secrets", "profile")
+"""What a plain process on this machine can't be given."""
+
+PROGRESS_FORM = StoredForm(
+    "progress.json",
+    (
+        StoredField("state", "state", one_of(PENDING)),
+        StoredField("tries", "tries", as_integer),
+        StoredField("started_at", "started_at", or_null(as_moment)),
+    ),
+)
+"""The stored names of what a supervisor is doing; no truth hangs on it."""
+
+
+NOTES_FORM = StoredForm(
+    "notes.json",
+    (StoredField("reported", "reported", as_text), StoredField("carried", "carried", as_texts)),
+)
+"""The stored names of the ledger's notes."""
+
+JOB_FORM = StoredForm(
+    "job.json",
+    (
+        StoredField("sha", "sha", as_text, required=True),
+        StoredField("git_dir", "git_dir", as_text, required=True),
+        StoredField("work", "work", as_text, required=True),
+        StoredField("command", "command", as_text, required=True),
+        StoredField("setup", "setup", as_texts),
+        StoredField("workdir", "workdir", or_null(as_text)),
+        StoredField("timeout", "timeout", or_null(as_integer)),
+        StoredField("timeout_text", "timeout_text", as_text),
+        StoredField("retries", "retries", as_integer),
+        StoredField("env", "env", as_text_map, required=True),
+        StoredField("git_env", "git_env", as_text_map),
+        StoredField("grace", "grace", as_number),
+        StoredField("log_cap", "log_cap", as_integer),
+        StoredField("keep", "keep", as_boolean),
+    ),
+)
+"""The stored names of what a supervisor is to do: one version writes it at the launch, another may start it."""
+
+CANCEL_FORM = StoredForm("cancel", (StoredField("by", "by", as_text),))
+"""The stored name of who wants a run ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, parent: Path, run: Run, job: dict[str, Any]) -> Folder | None:
+        """Write a run down, all of it or nothing; None when its key is known."""
+        draft, final = parent / f".new-{run.key}-{os.getpid()}", parent / run.key
+        if final.exists():
+            return None
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True, mode=0o700)
+        (draft / "run.json").write_text(json.dumps(runs.to_json(run)))
+        (draft / "job.json").write_text(json.dumps(job))
+        try:
+            draft.rename(final)  # fails on a folder that is there: the same key twice is one run
+        except OSError as error:
+            shutil.rmtree(draft)
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            return None
+        return cls(final)
+
+    def run(self) -> Run:
+        """What was launched. Raises ``UnreadableError``."""
+        try:
+            run = runs.from_json(parse_json((self.path / "run.json").read_bytes()))
+        except FileNotFoundError as error:
+            raise UnreadableError("there is no run.json") from error
+        if run.key != self.path.name:
+            raise UnreadableError("the run in it has another key")
+        return run
+
+    def record(self) -> Record:
+        """What the folder says of the run."""
+        return self.refresh(Record(self.run()))
+
+    def refresh(self, record: Record) -> Record:
+        """The same record brought up to date with what its supervisor wrote."""
+        spec = record.run.spec
+        fresh = Record(
+            record.run,
+            cancelled_by=self.cancelled_by(),
+            unhonoured=tuple(name for name in UNHONOURED if getattr(spec, name)),
+            **self._notes(),
+        )
+        return replace(fresh, **(self._outcome() or self._progress()))
+
+    def annotate(self, **notes: Any) -> None:  # noqa: ANN401 - what JSON holds
+        """Replace notes of the ledger's, keeping the others; what this version can't read it writes anew."""
+        try:
+            before = NOTES_FORM.members(self._read("notes.json"))
+        except UnreadableError:
+            before = {}
+        self._write("notes.json", before | notes)
+
+    def cancel(self, by: str) -> None:
+        """Write down who wants it ended, before anything is done about it; the first to ask is remembered."""
+        if not self.cancelled_by():
+            self._write("cancel", {"by": by})
+
+    def cancelled_by(self) -> str:
+        """Who wants it ended, if anybody does."""
+        by: str = CANCEL_FORM.decode_readable(self._read("cancel"))[0].get("by", "")
+        return by
+
+    def ended(self) -> bool:
+        """Whether there is an outcome."""
+        return (self.path / "outcome.json").exists()
+
+    def torn(self) -> bool:
+        """Whether a power loss took what was to be run, and it was not started."""
+        if self.ended() or (self.path / "started").exists():
+            return False
+        return self._is_torn("run.json") or self._is_torn("job.json")
+
+    def has_room(self) -> bool:
+        """Whether the disk has room for what a run needs to begin; a supervisor that finds none just dies."""
+        try:
+            self._write("room", {"": " " * 8192})
+            (self.path / "room").unlink()
+        except OSError:
+            return False
+        return True
+
+    def lost(self) -> bool:
+        """Whether its supervisor died while the command may have been running."""
+        return str((self._outcome() or {}).get("reason", "")).startswith(LOST_PREFIX)
+
+    def log(self) -> str:
+        """Where the log's segments begin."""
+        return str(self.path / "log")
+
+    def supervisor(self) -> int | None:
+        """The pid of the living supervisor: the kernel knows by the lock, whatever became of pids since."""
+        with _hold(self.path / "lock") as holder:
+            return holder
+
+    def signal(self) -> None:
+        """Have the supervisor look whether its run is cancelled."""
+        pid = self.supervisor()
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, SIGTERM)
+
+    def settle(self, now: float) -> bool:
+        """Give an outcome to a run without a supervisor: cancelled, lost or not to be read; False when it may still be
+        started."""
+        if self.ended():
+            return True
+        with _hold(self.path / "lock") as holder:  # nobody starts it while we look
+            if holder is not None or self.ended():
+                return True
+            if (self.path / "started").exists():
+                self.conclude(now, State.ERROR, LOST)
+            elif self.cancelled_by():
+                self.conclude(now, State.CANCELLED)
+            elif why := self._job_trouble():
+                self.conclude(now, State.ERROR, why)
+            return self.ended()
+
+    def conclude(self, now: float, state: State, reason: str = "") -> None:
+        """Write the outcome of a run that has no supervisor to do it."""
+        told = {"tries": 0, "started_at": None, **self._read("progress.json")}
+        self._write("outcome.json", {**told, "ended_at": now, "state": state, "reason": reason})
+
+    def _outcome(self) -> dict[str, Any] | None:
+        """How it ended, as fields of its record; None while it has not. Where that can't be read, that is how."""
+        if not self.ended():
+            return None
+        try:
+            return OUTCOME_FORM.decode(self._read("outcome.json"))
+        except (
+            UnreadableError
+        ) as error:  # of a later version, say: it knows, and tells where it is back
+            warn_once(f"{self.path}/outcome.json", str(error))
+            return {"state": State.ERROR, "reason": f"how it ended can't be read: {error}"}
+
+    def _progress(self) -> dict[str, Any]:
+        """What it is doing, as fields of its record; of a word that a later version has for it, what it comes to."""
+        said = self._read("progress.json")
+        found = PROGRESS_FORM.decode_readable(said)[0]
+        if said and "state" not in found:
+            found["state"] = (
+                State.RUNNING if found.get("started_at") is not None else State.STARTING
+            )
+        return found
+
+    def _notes(self) -> dict[str, Any]:
+        notes, wrong = NOTES_FORM.decode_readable(self._read("notes.json"))
+        for why in wrong:
+            warn_once(f"{self.path}/notes.json", why)
+        return notes
+
+    def _job_trouble(self) -> str:
+        """Why no supervisor can read what it is to do; "" where it can. What was cut short is seen to elsewhere."""
+        try:
+            JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
+        except OSError:
+            return ""
+        except UnreadableError as error:
+            return f"not started, what it is to do can't be read: {error}"
+        return ""
+
+    def _is_torn(self, name: str) -> bool:
+        """Whether a file is not there, or was cut short; what is whole and says nothing to us is another's."""
+        try:
+            parse_json((self.path / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, UnreadableError):
+            return True
+        return False
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            with open(f"{self.path}/{name}", "rb") as file:  # noqa: PTH123 - 20,000 of them at a start
+                found = parse_json(file.read())
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+            UnreadableError,
+        ):  # not there yet, or cut short by a power loss
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write(self, name: str, data: dict[str, Any]) -> None:
+        draft = self.path / f"{name}.{os.getpid()}"
+        draft.write_text(json.dumps(data))
+        draft.rename(self.path / name)
+
+
+@contextmanager
+def _hold(path: Path) -> Iterator[int | None]:
+    """Hold the lock and yield None; or yield the pid of the supervisor that holds it, 0 until it has written it."""
+    with path.open("a+", encoding="ascii", errors="replace") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holder = None
+            file.truncate(0)  # a dead supervisor's pid may be anybody's by now
+        except BlockingIOError:
+            file.seek(0)
+            said = file.read(32)
+            holder = int(said) if said.isdecimal() else 0
+        yield holder
+
+
+def job(run: Run, git_dir: Path, work: Path, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - numbers and flags
+    """What the supervisor is told: plain data."""
+    spec = run.spec
+    return {
+        "sha": run.sha,
+        "git_dir": str(git_dir.resolve()),
+        "work": str(work),
+        "command": spec.command,
+        "setup": spec.setup,
+        "workdir": spec.workdir,
+        "timeout": spec.timeout,
+        "timeout_text": notation.text_of(spec.timeout or 0),
+        "retries": spec.retries or 0,
+        "env": {**environment(run), **dict(spec.env)},
+        "git_env": {**_GIT_ENV, "FYRE_KEY": run.key},
+        **settings,
+    }
+
+
+_GIT_ENV = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+}

@@ -1,0 +1,30 @@
+"""Walking a repository's history: the only module that imports GitPython."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fyre.errors import UserError
+
+
+def commits(range_: str, limit: int, cwd: str | Path = ".") -> Iterator[tuple[str, str]]:
+    """(SHA, message) of the commits of a range, newest first, that have a ``Fyre-*`` trailer or may have one."""
+    from git import GitCommandError, InvalidGitRepositoryError, Repo
+
+    try:
+        with Repo(cwd, search_parent_directories=True) as repo:
+            # The pattern only narrows the walk down; whether it is a trailer is for the parser to say.
+            found = repo.iter_commits(
+                range_, max_count=limit, regexp_ignore_case=True, grep="^fyre-run[ \t]*:"
+            )
+            for commit in found:
+                message = commit.message
+                yield (
+                    commit.hexsha,
+                    message if isinstance(message, str) else message.decode(errors="replace"),
+                )
+    except InvalidGitRepositoryError as error:
+        raise UserError("this is not a git repository", hint="cd into one") from error
+    except GitCommandError as error:
+        raise UserError(f"{range_!r} names no commits here", hint="fyre log main..HEAD") from error

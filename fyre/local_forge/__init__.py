@@ -1,0 +1,1 @@
+"""The small GitHub that `fyre up` serves, over bare repositories on this machine."""

@@ -1,0 +1,1 @@
+"""The REST API of the local forge, in GitHub's own form."""

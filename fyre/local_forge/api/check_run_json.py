@@ -1,0 +1,78 @@
+"""Check runs in GitHub's words."""
+
+from __future__ import annotations
+
+from fyre.local_forge.api import common_json
+from fyre.local_forge.api.common_json import Json, Urls
+from fyre.local_forge.auth import User
+from fyre.local_forge.storage.notes import Record
+from fyre.local_forge.storage.repository_store import Bare
+
+CHECKS = "refs/notes/fyre/checks"
+
+
+def shape(bare: Bare, sha: str, record: Record, urls: Urls) -> Json:
+    """GitHub's ``check-run``."""
+    url = f"{urls.repository(bare.name)}/check-runs/{record['id']}"
+    page = f"{urls.web(bare.name)}/runs/{record['id']}"
+    plain = ("id", "name", "external_id", "conclusion", "started_at", "completed_at")
+    return {
+        **{key: record.get(key) for key in plain},
+        "node_id": common_json.node_id("CheckRun", record["id"]),
+        "head_sha": sha,
+        "status": "completed",
+        "url": url,
+        "html_url": page,
+        "details_url": record.get("details_url") or page,
+        "output": {
+            **record["output"],
+            "annotations_count": 0,
+            "annotations_url": f"{url}/annotations",
+        },
+        "check_suite": _suite(bare, sha, record, urls),
+        "app": _app(record, urls),
+        "pull_requests": [],
+    }
+
+
+def _suite(bare: Bare, sha: str, record: Record, urls: Urls) -> Json:
+    """All check runs of an App on a commit, which here is no thing of its own."""
+    number, at = int(sha[:12], 16), record["completed_at"]
+    return {
+        "id": number,
+        "node_id": common_json.node_id("CheckSuite", number),
+        "head_branch": bare.default_branch,
+        "head_sha": sha,
+        "status": "completed",
+        "conclusion": record["conclusion"],
+        "url": f"{urls.repository(bare.name)}/check-suites/{number}",
+        "before": None,
+        "after": sha,
+        "pull_requests": [],
+        "app": _app(record, urls),
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+def _app(record: Record, urls: Urls) -> Json:
+    who, at = User(f"{record['app']}[bot]"), record["completed_at"]
+    return {
+        "id": who.id,
+        "slug": record["app"],
+        "node_id": common_json.node_id("App", who.id),
+        "owner": common_json.user(who, urls),
+        "name": record["app"],
+        "description": "",
+        "external_url": urls.base,
+        "html_url": f"{urls.base}/apps/{record['app']}",
+        "created_at": at,
+        "updated_at": at,
+        "permissions": {
+            "checks": "write",
+            "contents": "read",
+            "metadata": "read",
+            "statuses": "write",
+        },
+        "events": ["check_run", "push"],
+    }

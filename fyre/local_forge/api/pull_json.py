@@ -1,0 +1,116 @@
+"""A pull request in GitHub's words: what it has in common with its issue, its issue, and a comment of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fyre.local_forge.api import common_json
+from fyre.local_forge.api.common_json import Json, Urls
+from fyre.local_forge.auth import User
+from fyre.local_forge.storage.notes import Record
+from fyre.local_forge.storage.repository_store import Bare
+
+CONVERSATIONS = "refs/notes/fyre/conversations"
+"""Where comments of pull requests are kept, as notes about the blob of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """One pull request; it stays open. ``blob`` is the object that its conversation's notes are about."""
+
+    number: int
+    title: str
+    body: str | None
+    user: str
+    repository: str  # owner/repo of the head, which is another one's for a fork's
+    ref: str  # the head's branch
+    base: str  # the base's
+    created_at: str
+    blob: str = ""
+
+
+def facts(bare: Bare, pull: Pull, urls: Urls) -> Json:
+    """What a pull request and its issue have in common."""
+    page = f"{urls.web(bare.name)}/pull/{pull.number}"
+    return {
+        "id": bare.id * 1000 + pull.number,
+        "node_id": common_json.node_id("PullRequest", f"{bare.id}.{pull.number}"),
+        "number": pull.number,
+        "state": "open",
+        "locked": False,
+        "title": pull.title,
+        "body": pull.body,
+        "user": common_json.user(User(pull.user), urls),
+        "labels": [],
+        "milestone": None,
+        "assignee": None,
+        "assignees": [],
+        "html_url": page,
+        "diff_url": f"{page}.diff",
+        "patch_url": f"{page}.patch",
+        "created_at": pull.created_at,
+        "updated_at": pull.created_at,
+        "closed_at": None,
+        "merged_at": None,
+        "author_association": "OWNER",
+        "active_lock_reason": None,
+        "draft": False,
+    }
+
+
+def issue(bare: Bare, pull: Pull, urls: Urls) -> Json:
+    """The issue that GitHub keeps for each pull request, as a webhook shows it."""
+    shared = facts(bare, pull, urls)
+    api, links = (
+        f"{urls.repository(bare.name)}/issues/{pull.number}",
+        ("html_url", "diff_url", "patch_url"),
+    )
+    own = {
+        key: value
+        for key, value in shared.items()
+        if key not in ("diff_url", "patch_url", "merged_at")
+    }
+    return {
+        **own,
+        "url": api,
+        "repository_url": urls.repository(bare.name),
+        "labels_url": f"{api}/labels{{/name}}",
+        "comments_url": f"{api}/comments",
+        "events_url": f"{api}/events",
+        "comments": 0,
+        "reactions": _reactions(api),
+        "performed_via_github_app": None,
+        "pull_request": {
+            "url": f"{urls.repository(bare.name)}/pulls/{pull.number}",
+            **{key: shared[key] for key in (*links, "merged_at")},
+        },
+    }
+
+
+def comment(bare: Bare, record: Record, urls: Urls) -> Json:
+    """GitHub's ``issue-comment``."""
+    number, at, api = (
+        record.get("id", 0),
+        record.get("created_at", ""),
+        f"{urls.repository(bare.name)}/issues",
+    )
+    url = f"{api}/comments/{number}"
+    return {
+        "url": url,
+        "html_url": f"{urls.web(bare.name)}/pull/{record['pull']}#issuecomment-{number}",
+        "issue_url": f"{api}/{record['pull']}",
+        "id": number,
+        "node_id": common_json.node_id("IssueComment", number),
+        "user": common_json.user(User(record.get("user", "")), urls),
+        "body": record.get("body", ""),
+        "author_association": "OWNER",
+        "created_at": at,
+        "updated_at": at,
+        "performed_via_github_app": None,
+        "reactions": _reactions(url),
+    }
+
+
+def _reactions(of: str) -> Json:
+    kinds = ("total_count", "+1", "-1", "laugh", "hooray", "confused", "heart", "rocket", "eyes")
+    return {"url": f"{of}/reactions", **dict.fromkeys(kinds, 0)}

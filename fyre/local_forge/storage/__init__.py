@@ -1,0 +1,1 @@
+"""The local forge's repositories: objects, refs, notes, and git over HTTP."""

@@ -1,0 +1,1 @@
+"""What a commit message requests. Pure."""

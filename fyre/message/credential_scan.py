@@ -1,0 +1,150 @@
+"""What looks like a credential in a command: a commit is for ever, and everybody who can read it can read that. Pure.
+
+Tokens are known by the prefixes that their makers gave them for this purpose; the rest by the name they are assigned
+to. Names of secrets, ``$TOKEN``, ``$(cat file)``, placeholders and bare hashes are no credentials.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from math import log2
+
+from fyre.errors import UserError
+
+_NAMED = r"pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key"
+_VALUE = r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s'";|&()]+))"""
+
+# What it is · substrings (lower case) without which the pattern can't match, so that most commands compile nothing ·
+# the pattern, whose groups named ``value…`` or else the whole match are the credential. No pattern looks to the end
+# of a long text from each place in it: every line of the log goes through here, and strangers write parts of some.
+_PREFIXED = (
+    ("an AWS access key", ("akia", "asia"), r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    (
+        "a GitHub token",
+        ("gh", "github_pat_"),
+        r"\b(?:gh[pousr]_[A-Za-z0-9](?:[\w.-]{28,}[\w-])|github_pat_\w{22,})",
+    ),
+    ("a GitLab token", ("glpat-",), r"\bglpat-[\w-]{20,}"),
+    ("a Slack token", ("xox",), r"\bxox[abeoprs]-[\w-]{10,}"),
+    ("a Google API key", ("aiza",), r"\bAIza[\w-]{35}"),
+    ("a Hugging Face token", ("hf_",), r"\bhf_[A-Za-z0-9]{30,}"),
+    ("a package registry's token", ("npm_", "pypi-"), r"\b(?:npm_[A-Za-z0-9]{36}|pypi-[\w-]{40,})"),
+    (
+        "an API key",
+        ("sk-", "sk_"),
+        r"\bsk[-_](?=[\w-]{0,200}\d)(?=[\w-]{0,200}[A-Za-z]{3})(?:[a-z]+[-_])*\w[\w-]{18,}",
+    ),
+    ("a JSON web token", ("eyj",), r"\beyJ[\w-]{8,4000}\.eyJ[\w-]{8,}\.[\w-]*"),
+    (
+        "a private key",
+        ("private key-----",),
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-'\"]*(?:-----END[A-Z ]*-----)?",
+    ),
+)
+_WEIGHED = (
+    ("a password in a URL", ("://",), r"(?<=[\w+.-])://[^\s/:@'\"]*:(?P<bare>[^\s/@'\"]+)@"),
+    (
+        "an authorization header",
+        ("authorization",),
+        r"(?i)authorization:\s*(?:\w+\s+)?(?P<bare>[^\s'\"]{8,})",
+    ),
+    (
+        "a value given to {name}",
+        ("pass", "pwd", "secret", "token", "key"),
+        rf"(?i)(?P<name>(?<![\w-])(?:[\w-]*[_-])?(?:{_NAMED}))(?:\s*=\s*|:\s*|(?<=\w)(?P<space>\s+)){_VALUE}",
+    ),
+)
+_PLACEHOLDER = re.compile(
+    r"(?i)[x*.#?-]+|.*(?:example|changeme|change[-_]me|placeholder|dummy|redacted|x{4,}|your[-_]|\*{3,}).*"
+    r"|(?:my[-_]?)?(?:secret|password|passwd|token|key|test|todo|none|null|true|false|prompt|stdin|env)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What it looks like, and where in the text the credential itself stands."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def find(text: str) -> tuple[Finding, ...]:
+    """Everything in the text that looks like a credential, in no particular order."""
+    low = text.lower()
+    found = [
+        Finding(kind, *match.span())
+        for kind, needs, pattern in _PREFIXED
+        if any(need in low for need in needs)
+        for match in re.finditer(pattern, text)
+        if not _PLACEHOLDER.fullmatch(match[0])
+    ]
+    for kind, needs, pattern in _WEIGHED:
+        if any(need in low for need in needs):
+            found += [hit for match in re.finditer(pattern, text) for hit in _weighed(kind, match)]
+    return tuple(found)
+
+
+def masked(text: str) -> str:
+    """The text with every credential replaced by ``****``."""
+    shown, at = "", 0
+    for finding in sorted(find(text), key=lambda finding: (finding.start, -finding.end)):
+        if finding.end > at:  # two patterns may see the same one
+            shown += text[at : finding.start] + ("" if finding.start < at else "****")
+            at = finding.end
+    return shown + text[at:]
+
+
+def refuse(*texts: str, allow: str = "--allow-credential") -> None:
+    """Raise ``UserError`` where one of the texts holds what looks like a credential; it is never shown."""
+    for text in texts:
+        for finding in find(text):
+            raise UserError(
+                f"this looks like {finding.kind}, and commits are for ever: {masked(text)[:200]}",
+                hint=f"keep it in a secret of the cluster and name that with --secret (Fyre-Secret), or say {allow}",
+            )
+
+
+def _weighed(kind: str, match: re.Match[str]) -> list[Finding]:
+    """The match as a finding, where its value is no placeholder, no variable and not too plain to be a secret."""
+    groups = match.groupdict()
+    group = next(name for name in ("double", "single", "bare") if groups.get(name) is not None)
+    value, name = groups[group], groups.get("name") or ""
+    if groups.get("space") and not name.startswith("-"):
+        return []  # "the token is …": only an option takes its value after a space
+    if group != "single" and value.startswith(("$", "`")):
+        return []
+    if value.startswith(("$", "`", "<", "{", "@", "/", "./", "~", "-")) or _PLACEHOLDER.fullmatch(
+        value
+    ):
+        return []
+    plain = re.search(r"(?i)pass|pwd", name or "pass") and kind != _WEIGHED[1][0]
+    if not (_like_a_password(value) if plain else _like_a_token(value)):
+        return []
+    return [Finding(kind.format(name=name.lstrip("-")), *match.span(group))]
+
+
+def _like_a_password(value: str) -> bool:
+    """People's passwords are short; but a word is more likely a mode or a file."""
+    return len(value) >= 6 and not value.isalpha() and not value.isdecimal()
+
+
+def _like_a_token(value: str) -> bool:
+    """Long, letters and digits mixed, and no character too common: at least 3 bits each (a hash of hex has 3.5).
+
+    Base 64 has slashes as paths do, but is longer than most and has no dots, and paths rarely mix all three kinds.
+    """
+    kinds = [any(map(kind, value)) for kind in (str.isdigit, str.islower, str.isupper)]
+    mixed = (
+        all(kinds) and len(value) >= 32 and "." not in value
+        if "/" in value
+        else kinds[0] and any(kinds[1:])
+    )
+    return len(value) >= 12 and mixed and _bits(value) >= 3.0
+
+
+def _bits(value: str) -> float:
+    """Shannon's entropy of the characters, in bits each."""
+    return -sum(n / len(value) * log2(n / len(value)) for n in Counter(value).values())

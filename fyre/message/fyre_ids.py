@@ -1,0 +1,36 @@
+"""Fyre-Id: when a commit was asked to run, and 80 random bits. Pure but for the clock and the randomness it is given.
+
+The form is a ULID (github.com/ulid/spec): 10 characters of milliseconds and 16 of randomness in Crockford's base 32,
+so that ids sort by their mint time and can be read aloud.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUE = {char: value for value, char in enumerate(_ALPHABET)}
+LENGTH = 26
+
+
+def mint(now: float | None = None, random: bytes | None = None) -> str:
+    """A new id. ``now`` is in seconds since the epoch, ``random`` ten bytes."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    bits = (milliseconds << 80) | int.from_bytes(
+        os.urandom(10) if random is None else random, "big"
+    )
+    return "".join(_ALPHABET[(bits >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def valid(text: str) -> bool:
+    """Whether it is an id that ``mint`` could have made: exact length, exact alphabet, upper case."""
+    return len(text) == LENGTH and text[0] < "8" and all(char in _VALUE for char in text)
+
+
+def minted_at(fyre_id: str) -> float:
+    """When it was minted, in seconds since the epoch; the id must be ``valid``."""
+    milliseconds = 0
+    for char in fyre_id[:10]:
+        milliseconds = milliseconds << 5 | _VALUE[char]
+    return milliseconds / 1000

@@ -1,0 +1,1 @@
+"""Write commit statuses, check runs and replies, within GitHub's limits."""

@@ -1,0 +1,1 @@
+"""What a run is, and whether it may start: records, policy, plan. Pure."""

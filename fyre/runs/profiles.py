@@ -1,0 +1,54 @@
+"""What an admin lets runs have on the cluster: a trailer chooses among profiles and asks within caps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Plain = Mapping[str, Any]
+"""A piece of a Kubernetes object, as the admin wrote it: Fyre hands it on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """How the code comes into the pod."""
+
+    image: str = ""  # with git and sh; "" means the run's own image has them
+    depth: int = 1  # commits; 0 for the whole history
+    submodules: str = ""  # "", "1", "recursive"
+    lfs: bool = False
+    sparse: tuple[str, ...] = ()  # folders; all of them when empty
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kind of place to run in. What is a ``Plain`` goes into the pod as it is."""
+
+    name: str = "default"
+    namespace: str = ""  # "" for the one of the repository
+    image: str = ""  # where a run names none
+    resources: tuple[tuple[str, str], ...] = ()  # where a run asks for none of that name
+    burst: bool = (
+        False  # resources are requests without limits: a run may use more where there is room
+    )
+    checkout: Checkout = Checkout()
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    affinity: Plain = field(default_factory=dict)
+    tolerations: tuple[Plain, ...] = ()
+    volumes: tuple[Plain, ...] = ()
+    volume_mounts: tuple[Plain, ...] = ()  # of the command's container
+    env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()  # every run of this profile has them as environment
+    secrets_allowed: tuple[str, ...] = ()  # globs of what a run may ask for besides
+    pull_secrets: tuple[str, ...] = ()
+    service_account: str = ""
+    priority_class: str = ""
+    queue: str = ""  # Kueue's local queue
+    runtime_class: str = ""
+    scheduler: str = ""
+    security: Plain = field(
+        default_factory=dict
+    )  # the pod's securityContext; restricted unless the admin says more
+    container_security: Plain = field(default_factory=dict)
+    grace: int = 30  # seconds between TERM and KILL

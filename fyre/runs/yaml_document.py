@@ -1,0 +1,180 @@
+"""YAML whose mistakes have lines: read once, held to a JSON schema, then each value to its own notation. Pure.
+
+PyYAML and jsonschema are loaded only when there is something to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fyre.message import notation
+
+if TYPE_CHECKING:
+    from yaml.events import Event
+    from yaml.nodes import Node
+
+DEEPEST = 50
+"""Lists and mappings in each other that a document may have; a policy has no use for ten."""
+
+T = TypeVar("T")
+
+Keys = tuple[str | int, ...]
+"""Where something stands in a document: ("profiles", "gpu", "secrets", 0)."""
+
+
+class BadYamlError(Exception):
+    """The document can't be taken: ``line`` counts from 1, ``hint`` says what is allowed, ``path`` may be empty."""
+
+    def __init__(self, line: int, message: str, hint: str = "", path: Keys = ()) -> None:
+        super().__init__(message)
+        self.line, self.message, self.hint, self.path = line, message, hint, path
+
+    @property
+    def where(self) -> str:
+        """The path as people write it: ``profiles.gpu.secrets[0]``."""
+        return "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path
+        ).removeprefix(".")
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a text holds, twice."""
+
+    said: Any
+    """Every scalar as the text that was written: ``1.10`` stays 1.10, ``yes`` stays yes."""
+
+    typed: Any
+    """Every scalar as YAML 1.1 types it; dates stay text, as in JSON."""
+
+    lines: Mapping[Keys, int]
+
+    def wrong(self, path: Keys, message: str, hint: str = "") -> BadYamlError:
+        """The error for what stands at a path; where that is not in the document, for what it would stand in."""
+        found = next(
+            (self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), 1
+        )
+        return BadYamlError(found, message, hint, path)
+
+    def at(self, path: Keys, parse: Callable[[str], T], text: str) -> T:
+        """The value in its own notation (see ``fyre.message.notation``)."""
+        try:
+            return parse(text)
+        except notation.BadValueError as error:
+            raise self.wrong(path, error.args[0], error.hint) from error
+
+    def hold_to(self, schema: Mapping[str, Any]) -> None:
+        """Raises ``BadYamlError`` for the first thing that the schema does not allow, with its description as hint."""
+        import jsonschema
+
+        found = jsonschema.Draft202012Validator(schema).iter_errors(self.typed)
+        error = next(iter(sorted(found, key=lambda e: [str(part) for part in e.path])), None)
+        if error is None:
+            return
+        path = tuple(error.absolute_path)
+        if error.validator == "additionalProperties":
+            known = [*error.schema["properties"]]
+            key = next(str(key) for key in error.instance if key not in known)
+            raise self.wrong((*path, key), f"unknown key {key!r}", _meant(key, known))
+        said = f"{error.instance!r} is not taken" if error.validator == "pattern" else error.message
+        raise self.wrong(path, said.splitlines()[0][:200], error.schema.get("description", ""))
+
+
+def _meant(key: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(known)}"
+
+
+def read(text: str) -> Document | None:
+    """The document; None when the text holds none. Raises ``BadYamlError``."""
+    import yaml
+
+    try:
+        _bounded(yaml.parse(text, Loader=yaml.SafeLoader))
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None
+        lines = _lines(node)
+        return Document(
+            _plain(node, lambda scalar: scalar.value),
+            _plain(node, _typed(yaml.SafeLoader(""))),
+            lines,
+        )
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise BadYamlError(
+            line, f"not YAML: {error.problem}", "check the indentation and the colons"
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadYamlError(
+            1, "not YAML", "check for characters that YAML does not allow"
+        ) from error
+
+
+def _bounded(events: Iterable[Event]) -> None:
+    """Raises ``BadYamlError`` for what costs far more to read than to write.
+
+    An alias makes a few lines into gigabytes once walked, and each level makes every token below it dearer: three
+    thousand brackets keep PyYAML busy for seconds. Nobody needs either here.
+    """
+    import yaml
+
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise BadYamlError(1, "YAML aliases are not taken", "write the values out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise BadYamlError(
+                line, f"more than {DEEPEST} lists or mappings in each other", "nest fewer"
+            )
+
+
+def _typed(loader: Any) -> Callable[[Node], Any]:  # noqa: ANN401 - PyYAML's own types know no scalars
+    def of(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
+        if scalar.tag == "tag:yaml.org,2002:timestamp":
+            return scalar.value
+        return loader.construct_object(scalar)
+
+    return of
+
+
+def _plain(node: Node, of: Callable[[Node], Any]) -> Any:  # noqa: ANN401 - what YAML holds
+    """The document as dicts with keys of text, lists, and what ``of`` makes of each scalar."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _plain(value, of) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, of) for item in node.value]
+    return of(node)
+
+
+def _lines(node: Node, path: Keys = ()) -> dict[Keys, int]:
+    """The line of each path, counting from 1; a key given twice is an error."""
+    import yaml
+
+    lines: dict[Keys, int] = {path: node.start_mark.line + 1} if node.start_mark else {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise BadYamlError(
+                    line, "a key is a list or a mapping", "write a word before the colon", path
+                )
+            below = (*path, str(key.value))
+            if below in lines:
+                raise BadYamlError(line, f"{key.value!r} is given twice", "keep one of them", below)
+            lines |= _lines(value, below) | {below: line}
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines |= _lines(item, (*path, index))
+    return lines

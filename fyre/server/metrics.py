@@ -1,0 +1,128 @@
+"""The server's figures, for Prometheus: what is there is counted when it is asked for, what happens as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fyre.controller.loop import Receiver
+from fyre.engines.protocol import Engine
+from fyre.reporter.pending_writes import owed
+from fyre.runs.state import State
+
+EVENTS = ("push", "commit_comment", "issue_comment", "ping")
+"""The events that are counted by name; who sends others chooses their names."""
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0)  # seconds; GitHub waits for ten
+
+
+class Metrics:
+    """One registry a server: nothing is global."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        told = ("event", "code")
+        self._deliveries = Counter(
+            "fyre_deliveries", "Webhook deliveries answered", told, registry=self._registry
+        )
+        self._seconds = Histogram(
+            "fyre_delivery_seconds",
+            "From a delivery's head to its answer",
+            registry=self._registry,
+            buckets=_BUCKETS,
+        )
+
+    def watch(self, standing: Standing) -> None:
+        """Count what is there, too."""
+        self._registry.register(standing)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def count(self, event: str, code: int, seconds: float) -> None:
+        """A delivery was answered."""
+        self._deliveries.labels(event if event in EVENTS else "other", str(code)).inc()
+        self._seconds.observe(seconds)
+
+
+@dataclass(eq=False)  # the registry keeps it in a dict
+class Standing(Collector):
+    """What is there now. ``wrong`` is every check of readiness and why it fails."""
+
+    engine: Engine
+    receiver: Receiver
+    wrong: Callable[[], dict[str, str]]
+    remaining: Callable[[], int | None]  # requests; None where nobody knows
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges."""
+        records = list(self.engine.records())
+        states = Tally(str(record.state) for record in records)
+        runs = GaugeMetricFamily("fyre_runs", "Runs that the engine remembers", labels=["state"])
+        for state in State:
+            runs.add_metric([str(state)], states[str(state)])
+        yield runs
+        ready = GaugeMetricFamily(
+            "fyre_ready", "1 where a check of readiness is good", labels=["check"]
+        )
+        for check, why in self.wrong().items():
+            ready.add_metric([check], not why)
+        yield ready
+        debts = sum(len(owed(record, "")) for record in records)
+        yield GaugeMetricFamily(
+            "fyre_statuses_owed", "Statuses of runs that are not posted yet", debts
+        )
+        yield GaugeMetricFamily(
+            "fyre_events_waiting", "Events that wait for the plan", self.receiver.waiting()
+        )
+        yield GaugeMetricFamily(
+            "fyre_last_sweep_timestamp_seconds", "The end of it", self.receiver.swept_at
+        )
+        if (left := self.remaining()) is not None:
+            yield GaugeMetricFamily(
+                "fyre_forge_requests_remaining", "Of the primary limit, when last asked", left
+            )
+
+
+class Counted:
+    """ASGI middleware: counts what ``/webhook`` answers."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or scope["path"] != "/webhook":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        event = next(
+            (
+                value.decode("latin-1")
+                for name, value in scope["headers"]
+                if name == b"x-github-event"
+            ),
+            "",
+        )
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.count(event, message["status"], time.perf_counter() - began)
+            await send(message)
+
+        await self._app(scope, receive, counted)

@@ -1,0 +1,167 @@
+"""The two plain pages and what scripts read: the list of runs, and a run with its log, live."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from fyre.engines.protocol import Engine
+from fyre.message import notation
+from fyre.runs import commit_status
+from fyre.runs.run import Record
+from fyre.server import run_links
+
+LISTED_MAX = 200
+"""Runs on the first page."""
+
+FOLLOWERS_MAX = 100
+"""Logs that are followed at once; each holds a thread now and then."""
+
+_TEMPLATES = Environment(loader=PackageLoader("fyre.server"), autoescape=select_autoescape())
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The pages of one receiver. ``base`` answers with the address that they are served at."""
+
+    engine: Engine
+    secret: bytes
+    base: Callable[[], str]
+    followers: set[Request] = field(default_factory=set)
+
+    def routes(self) -> list[Route]:
+        """Where they are: ``/``, ``/runs.json``, ``/runs/TOKEN``, ``/runs/TOKEN.json``, ``/runs/TOKEN/log``."""
+        return [
+            Route("/", self.list_page),
+            Route("/runs.json", self.list_json),
+            Route("/runs/{token}.json", self.run_json),
+            Route("/runs/{token}/log", self.run_log),
+            Route("/runs/{token}", self.run_page),
+        ]
+
+    def url(self, key: str) -> str:
+        """A run's page: the ``target_url`` of its status."""
+        return f"{self.base()}/runs/{run_links.token(self.secret, key)}"
+
+    async def list_page(self, _: Request) -> Response:
+        """The newest runs."""
+        records = sorted(self.engine.records(), key=_created, reverse=True)
+        runs = [self._shown(record) for record in records[:LISTED_MAX]]
+        return _page("runs.html", runs=runs, more=max(0, len(records) - LISTED_MAX))
+
+    async def list_json(self, _: Request) -> Response:
+        """The newest runs, for scripts."""
+        records = sorted(self.engine.records(), key=_created, reverse=True)
+        return JSONResponse([self.facts(record) for record in records[:LISTED_MAX]])
+
+    async def run_page(self, request: Request) -> Response:
+        """A run and its log, live."""
+        record = self._named(request)
+        return _page("run.html", run=self._shown(record)) if record else _NOT_FOUND
+
+    async def run_json(self, request: Request) -> Response:
+        """A run, for scripts and the command line."""
+        record = self._named(request)
+        return JSONResponse(self.facts(record), headers=_FRESH) if record else _NOT_FOUND
+
+    async def run_log(self, request: Request) -> Response:
+        """The log as plain text; with ``?follow=1`` until the run ends."""
+        record = self._named(request)
+        if record is None:
+            return _NOT_FOUND
+        live = request.query_params.get("follow") == "1"
+        if live and len(self.followers) >= FOLLOWERS_MAX:
+            return PlainTextResponse(
+                "too many follow logs here; ask without ?follow=1\n", status_code=503
+            )
+        chunks = self._until_gone(request, self.engine.log(record.run.key, follow=live))
+        return StreamingResponse(chunks, media_type="text/plain; charset=utf-8", headers=_FRESH)
+
+    async def _until_gone(self, request: Request, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces, each read in a thread, until they end or nobody listens."""
+        own = CapacityLimiter(
+            1
+        )  # a silent follower must not hold one of the threads that answer everybody else
+        self.followers.add(request)
+        try:
+            while (piece := await to_thread.run_sync(next, chunks, None, limiter=own)) is not None:
+                if await request.is_disconnected():
+                    break
+                if piece:
+                    yield piece
+        finally:
+            self.followers.discard(request)
+
+    def facts(self, record: Record) -> dict[str, Any]:
+        """What is told of a run; times in ISO 8601, UTC."""
+        run = record.run
+        return {
+            "sha": run.sha,
+            "name": run.name,
+            "command": notation.legible(run.spec.command),
+            "state": str(record.state),
+            "description": commit_status.of(record).description,
+            "attempt": run.attempt,
+            "started_at": _iso(record.started_at),
+            "ended_at": _iso(record.ended_at),
+            "exit_code": record.exit_code,
+            "signal": record.signal,
+            "log_url": self.url(run.key),
+            "repository": run.repository.name,
+            "ref": run.ref,
+            "actor": run.actor,
+            "created_at": _iso(run.created_at),
+            "tries": record.tries,
+            "image": run.spec.image or "",
+            "image_id": record.image_id,
+        }
+
+    def _shown(self, record: Record) -> dict[str, Any]:
+        return {
+            **self.facts(record),
+            "created": (_iso(record.run.created_at) or "")[:16].replace("T", " "),
+        }
+
+    def _named(self, request: Request) -> Record | None:
+        key = run_links.key_of(self.secret, request.path_params["token"])
+        return self.engine.record(key) if key else None
+
+
+_NOT_FOUND = PlainTextResponse("not found\n", status_code=404)
+_FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def _page(template: str, **context: Any) -> Response:  # noqa: ANN401 - what a template takes
+    nonce = os.urandom(12).hex()
+    policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    headers = {**_FRESH, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return HTMLResponse(
+        _TEMPLATES.get_template(template).render(nonce=nonce, **context), headers=headers
+    )
+
+
+def _created(record: Record) -> float:
+    return record.run.created_at
+
+
+def _iso(moment: float | None) -> str | None:
+    return (
+        None
+        if moment is None
+        else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    )

@@ -1,0 +1,1 @@
+"""A person's clone: working tree, snapshot, lab branch, remote."""

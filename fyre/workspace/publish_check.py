@@ -1,0 +1,68 @@
+"""New files that a person may not want to publish: large ones, and those that look secret by their name or content."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from stat import S_ISREG
+
+LARGE = 10 * 1024 * 1024
+"""Bytes, of one new file or of all together; ``git config fyre.large 50m`` sets another bound."""
+
+_SECRET = (".env", ".env.*", "*.env", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem",
+           "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "credentials",
+           "credentials.*", "credentials*.json", "client_secret*", "*service*account*.json", "secrets.*", ".netrc",
+           "_netrc", ".pgpass", ".npmrc", ".pypirc", ".git-credentials", ".htpasswd", ".dockercfg",
+           "kubeconfig", "*.kubeconfig", ".vault-token", "*.tfstate")  # fmt: skip
+_HARMLESS = ("*.example", "*.sample", "*.template", "*.dist", "*.py", "*.pub", "*.md", "*.rst")
+_FOLDERS = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".docker"})
+_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_SNIFFED = 16 * 1024  # bytes read of each new file
+
+
+def of(top: Path, paths: Iterable[str], large: int = LARGE) -> Iterator[str]:
+    """A line for each file that should be asked about; ``paths`` are relative to ``top``."""
+    total = count = 0
+    told = False
+    for path in paths:
+        try:
+            stat = (top / path).lstat()
+        except OSError:
+            continue  # gone meanwhile: `git add` will say what there is to say
+        size, count = stat.st_size, count + 1
+        total += size
+        shown = path.encode(errors="replace").decode()
+        if size > large:
+            told = True
+            yield f"{shown} is large ({text_of(size)})"
+        if why := _secret(path) or (S_ISREG(stat.st_mode) and _sniff(top / path)):
+            yield f"{shown} {why}"
+    if total > large and not told:
+        yield f"{count} new files are large together ({text_of(total)})"
+
+
+def text_of(size: int) -> str:
+    """A number of bytes for people: ``25.0 MB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _secret(path: str) -> str:
+    *folders, name = path.lower().split("/")
+    by_name = any(fnmatch(name, glob) for glob in _SECRET) and not any(
+        fnmatch(name, glob) for glob in _HARMLESS
+    )
+    return "looks secret by its name" if by_name or _FOLDERS & set(folders) else ""
+
+
+def _sniff(path: Path) -> str:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return "holds a private key" if _KEY.search(os.read(file, _SNIFFED)) else ""
+    finally:
+        os.close(file)
