@@ -29,19 +29,19 @@ import place
 import uvicorn
 
 from fyre.controller.executor import Executor
-from fyre.controller.loop import Receiver, Sweep
-from fyre.engines.run_index import Index
-from fyre.git.commit_reader import Mirrors
+from fyre.controller.loop import Controller, SweepEvent
+from fyre.engines.run_index import RunIndex
+from fyre.git.commit_reader import LocalCommitReader
 from fyre.github import client as forges
-from fyre.github.rate_limit import GITHUB, Pace, Told
+from fyre.github.rate_limit import GITHUB_LIMITS, RateLimitHeaders, WriteBudget
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import Forge as EmbeddedForge
-from fyre.local_forge.rate_limits import Ceiled
-from fyre.reporter.status_reporter import Ledger
-from fyre.reporter.write_queue import Turns
-from fyre.runs.commit_status import Status
-from fyre.runs.run import Record, Repository, Run
-from fyre.runs.state import State
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.rate_limits import RateLimitMiddleware
+from fyre.reporter.status_reporter import StatusReporter
+from fyre.reporter.write_queue import WriteQueue
+from fyre.runs.commit_status import CommitStatus
+from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.state import RunState
 
 NAME = "bench/ceilings"
 LATENCY = 0.3
@@ -88,7 +88,7 @@ class Cluster:
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._random = clock, random.Random(4)
-        self._known: dict[str, Record] = {}
+        self._known: dict[str, RunRecord] = {}
         self._subscribers: list[Callable[[str], None]] = []
 
     def launch(self, run: Run) -> bool:
@@ -96,62 +96,64 @@ class Cluster:
         if run.key in self._known:
             return False
         lasts = self._random.uniform(*LASTS)
-        self._known[run.key] = Record(run, State.RUNNING, tries=1, started_at=self._clock.now)
+        self._known[run.key] = RunRecord(run, RunState.RUNNING, tries=1, started_at=self._clock.now)
         self._clock.at(self._clock.now + lasts, lambda: self._end(run.key))
         return True
 
     def _end(self, key: str) -> None:
         code = 3 if self._known[key].run.spec.command.endswith("0") else 0
-        state = State.FAILED if code else State.SUCCEEDED
+        state = RunState.FAILED if code else RunState.SUCCEEDED
         self._known[key] = replace(
             self._known[key], state=state, exit_code=code, ended_at=self._clock.now
         )
         for changed in self._subscribers:
             changed(key)
 
-    def records(self) -> Collection[Record]:
+    def list_records(self) -> Collection[RunRecord]:
         """All of them."""
         return list(self._known.values())
 
-    def record(self, key: str) -> Record | None:
+    def get_record(self, key: str) -> RunRecord | None:
         """One of them."""
         return self._known.get(key)
 
     def annotate(self, key: str, *, reported: str | None = None, carried: tuple[str, ...] | None = None,
-                 settled: bool = False) -> None:  # fmt: skip
+                 end_posted: bool = False) -> None:  # fmt: skip
         """Keep a note."""
-        del settled
+        del end_posted
         given = {"reported": reported, "carried": carried}
         self._known[key] = replace(
             self._known[key], **{n: v for n, v in given.items() if v is not None}
         )  # type: ignore[arg-type]
 
-    def cancel(self, key: str, by: str) -> bool:
+    def cancel(self, key: str, requested_by: str) -> bool:
         """Not here."""
-        raise NotImplementedError(f"nobody ({by}) cancels {key} here")
+        raise NotImplementedError(f"nobody ({requested_by}) cancels {key} here")
 
-    def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
+    def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Not here."""
         raise NotImplementedError(f"{key} has no log to follow ({follow})")
 
-    def subscribe(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Tell of every end."""
-        self._subscribers.append(changed)
+        self._subscribers.append(on_change)
 
     def close(self) -> None:
         """Nothing to stop."""
 
 
-class Timed(forges.Forge):
+class Timed(forges.GitHubClient):
     """The forge, and when it took which status."""
 
     def __init__(self, url: str, token: str, clock: Clock) -> None:
         super().__init__(url, lambda: token)
         self._clock, self.took = clock, list[tuple[str, str, float]]()
 
-    def post(self, repository: Repository, sha: str, status: Status) -> Told:
+    def create_status(
+        self, repository: Repository, sha: str, status: CommitStatus
+    ) -> RateLimitHeaders:
         """One POST takes its time."""
-        told = super().post(repository, sha, status)
+        told = super().create_status(repository, sha, status)
         self.took.append((sha, status.state, self._clock.now))
         self._clock.pass_until(self._clock.now + LATENCY)
         return told
@@ -162,12 +164,14 @@ def served(
     root: Path,
     clock: Clock,
     says_when: bool,  # noqa: FBT001
-) -> Iterator[tuple[EmbeddedForge, str, Ceiled]]:
+) -> Iterator[tuple[EmbeddedForge, str, RateLimitMiddleware]]:
     """The embedded forge below its ceilings."""
     listener = socket.create_server(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     forge = EmbeddedForge(root, base_url=base)
-    ceiled = Ceiled(routes.application(forge), clock.read, says_when=says_when)
+    ceiled = RateLimitMiddleware(
+        routes.create_forge_app(forge), clock.read, send_retry_after=says_when
+    )
     server = uvicorn.Server(
         uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False)
     )
@@ -185,37 +189,44 @@ def scene(folder: Path, count: int, before: int, *, says_when: bool) -> dict[str
     """Push, launch, let time pass, and look at what the forge has."""
     clock, begun = Clock(), time.perf_counter()
     with served(folder / "state", clock, says_when) as (embedded, base, ceiled):
-        ceiled.writes.extend(clock.now - 3590 + 3500 * n / max(before, 1) for n in range(before))
+        ceiled.recent_writes.extend(
+            clock.now - 3590 + 3500 * n / max(before, 1) for n in range(before)
+        )
         path = place.repository(folder, "work", files=1)
         place.git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=path)
         place.git("push", "-q", "origin", "main", cwd=path)
         shas = place.commits(path, [f"Change\n\nFyre-Run: exit {n % 10}\n" for n in range(count)])
         place.git("push", "-q", "origin", "main", cwd=path)
         forge, engine = Timed(base + "/api", embedded.service_token, clock), Cluster(clock)
-        turns = Turns(clock=clock.read, wait=clock.wait, pace=Pace(GITHUB))
-        index, mirrors = Index(engine), Mirrors(lambda r: embedded.git_dir(r.name))
-        ledger = Ledger(forge, engine, index, lambda key: f"{base}/{key}", turns=turns)
+        turns = WriteQueue(clock=clock.read, wait=clock.wait, budget=WriteBudget(GITHUB_LIMITS))
+        index, mirrors = (
+            RunIndex(engine),
+            LocalCommitReader(lambda r: embedded.repository_git_dir(r.name)),
+        )
+        ledger = StatusReporter(
+            forge, engine, index, lambda key: f"{base}/{key}", write_queue=turns
+        )
         ledger.start()
-        receiver = Receiver(Executor(forge, mirrors, engine, index, ledger))
-        receiver.deal_with(Sweep())
+        receiver = Controller(Executor(forge, mirrors, engine, index, ledger))
+        receiver.process_until_done(SweepEvent())
         start, clock.held = clock.now, False
         while not all(
-            record.reported and "pending" not in record.reported for record in engine.records()
+            record.reported and "pending" not in record.reported for record in engine.list_records()
         ):
             time.sleep(0.02)
         ledger.stop()
         mirrors.close()
-        (repository,) = forge.repositories()
-        right = sum(forge.statuses(repository, sha)[0].status.state == ("success" if n % 10 else "failure")
+        (repository,) = forge.list_repositories()
+        right = sum(forge.list_statuses(repository, sha)[0].status.state == ("success" if n % 10 else "failure")
                     for n, sha in enumerate(shas))  # fmt: skip
-    ended = {record.run.sha: record.ended_at or 0.0 for record in engine.records()}
+    ended = {record.run.sha: record.ended_at or 0.0 for record in engine.list_records()}
     lags = [at - ended[sha] for sha, state, at in forge.took if state != "pending"]
     return {
         "right_statuses": right,
         "writes": len(forge.took),
         "writes_per_run": len(forge.took) / count,
-        "refused": ceiled.refused.total(),
-        "refused_most_for_one_status": max(ceiled.refused.values(), default=0),
+        "refused": ceiled.refusals_by_path.total(),
+        "refused_most_for_one_status": max(ceiled.refusals_by_path.values(), default=0),
         "lag": spread(lags),
         "floor_lag": spread(floor(sorted(ended.values()), before, start)),
         "last_end_after": round(max(ended.values()) - start),
@@ -228,8 +239,8 @@ def floor(ends: list[float], before: int, start: float) -> list[float]:
     """The lags of a writer who knows every ceiling, and what others wrote before."""
     sent, lags = [start - 3590 + 3500 * n / max(before, 1) for n in range(before)], []
     for end in ends:
-        room = [sent[-limit] + span for limit, span in GITHUB.windows if len(sent) >= limit]
-        sent.append(max([end, *room, *(at + GITHUB.apart for at in sent[-1:])]))
+        room = [sent[-limit] + span for limit, span in GITHUB_LIMITS.windows if len(sent) >= limit]
+        sent.append(max([end, *room, *(at + GITHUB_LIMITS.min_interval for at in sent[-1:])]))
         lags.append(sent[-1] - end)
     return lags
 

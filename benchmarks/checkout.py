@@ -21,7 +21,7 @@ import place
 
 sys.path.insert(0, str(place.ROOT))
 
-from fyre.git.mirror_store import Clones
+from fyre.git.mirror_store import MirrorStore
 from fyre.runs.run import Repository
 from tests import relaying
 
@@ -76,10 +76,12 @@ def main() -> None:
         place.git("clone", "-q", "--bare", str(repo), str(root / "forge/engine.git"), cwd=root)
         forge = relaying.Forge(root / "forge")
         with relaying.serve(forge.app()) as url, relaying.relaying(root / "mirrors") as relay:
-            clones = Clones(root / "mirrors", lambda _: f"{url}/engine.git", lambda _: forge.token)
+            clones = MirrorStore(
+                root / "mirrors", lambda _: f"{url}/engine.git", lambda _: forge.token
+            )
 
             def one(number: int) -> float:
-                clones.ensure(REPOSITORY, sha, f"run-{number}")
+                clones.ensure_commit(REPOSITORY, sha, f"run-{number}")
                 return seconds(script, relay, sha, root / f"pod-{number}")
 
             with ThreadPoolExecutor(AT_ONCE) as pool:

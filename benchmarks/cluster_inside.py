@@ -54,7 +54,7 @@ class Notebook:
     def pod(self, pod: dict[str, Any]) -> None:
         """What the watch says of a pod: its end is written down, once."""
         uid = pod["metadata"]["uid"]
-        if uid not in self._terminated and pod_facts.terminated(pod):
+        if uid not in self._terminated and pod_facts.terminated_state(pod):
             self._terminated.add(uid)
             self.write("event", sha=pod["metadata"]["labels"]["fyre.dev/sha"])
 
@@ -81,8 +81,11 @@ def named(method: str, url: str) -> str:
 
 def watch_over(notes: Notebook) -> None:
     """Put the clocks in: around what the engine's watch hands on, and around every request that leaves."""
-    pod_changed, urlopen = KubernetesEngine._pod_changed, urllib3.HTTPConnectionPool.urlopen
-    execute, begin = api_client.Api.execute, api_client.Api.__init__
+    pod_changed, urlopen = KubernetesEngine._on_pod_event, urllib3.HTTPConnectionPool.urlopen
+    execute, begin = (
+        api_client.KubernetesClient.exec_in_container,
+        api_client.KubernetesClient.__init__,
+    )
 
     def changed(self: KubernetesEngine, event: str, pod: dict[str, Any]) -> None:
         notes.pod(pod)
@@ -99,28 +102,28 @@ def watch_over(notes: Notebook) -> None:
             notes.requests["create pods/exec"] += 1
         return execute(*args)
 
-    def begun(self: api_client.Api, *args: Any) -> None:
+    def begun(self: api_client.KubernetesClient, *args: Any) -> None:
         begin(self, *args)
         notes.cluster = urlsplit(self.host).netloc
 
     for kind, name, better in (
-        (KubernetesEngine, "_pod_changed", changed),
+        (KubernetesEngine, "_on_pod_event", changed),
         (urllib3.HTTPConnectionPool, "urlopen", opened),
-        (api_client.Api, "execute", executed),
-        (api_client.Api, "__init__", begun),
+        (api_client.KubernetesClient, "exec_in_container", executed),
+        (api_client.KubernetesClient, "__init__", begun),
     ):
         setattr(kind, name, better)
 
 
 def await_idle(notes: Notebook) -> None:
     """Have the first moment written down at which nothing was left to do, by looking into every part."""
-    start = up_app.Up.__init__
+    start = up_app.FyreUp.__init__
 
-    def started(self: up_app.Up, *args: Any, **more: Any) -> None:
+    def started(self: up_app.FyreUp, *args: Any, **more: Any) -> None:
         start(self, *args, **more)
         threading.Thread(target=wait, args=(self,), daemon=True).start()
 
-    def wait(up: up_app.Up) -> None:
+    def wait(up: up_app.FyreUp) -> None:
         quiet_since = 0.0
         while not quiet_since or time.monotonic() - quiet_since < 1:
             if not nothing_to_do(up):
@@ -134,20 +137,21 @@ def await_idle(notes: Notebook) -> None:
             since=at,
             requests=dict(notes.requests),
             memory_mb=memory,
-            known=len(up.engine.records()),
+            known=len(up.engine.list_records()),
         )
 
-    setattr(up_app.Up, "__init__", started)  # noqa: B010 - a method is replaced on purpose
+    setattr(up_app.FyreUp, "__init__", started)  # noqa: B010 - a method is replaced on purpose
 
 
-def nothing_to_do(up: up_app.Up) -> bool:
+def nothing_to_do(up: up_app.FyreUp) -> bool:
     """Whether the first sweep is over, every delivery is taken, and neither the ledger nor the engine has work."""
-    receiver, ledger, outbox = up.receiver, up.receiver.executor.ledger, up.embedded.outbox
-    heard = bool(receiver._swept) and not receiver._events.qsize() and not receiver._later
+    receiver, ledger, outbox = up.controller, up.controller.executor.ledger, up.local_forge.outbox
+    heard = bool(receiver._cursors) and not receiver._events.qsize() and not receiver._retries
     waits = (
-        any(any(lane.waiting.values()) for lane in ledger.turns._lanes.values()) or ledger._wanted
+        any(any(lane.waiting.values()) for lane in ledger.write_queue._account_queues.values())
+        or ledger._queued_statuses
     )
-    return heard and not (waits or outbox._busy) and up.engine.work.is_idle()  # type: ignore[attr-defined]
+    return heard and not (waits or outbox._busy_repos) and up.engine.work.is_idle()  # type: ignore[attr-defined]
 
 
 def main() -> None:

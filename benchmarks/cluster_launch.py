@@ -32,11 +32,11 @@ from pathlib import Path
 import cluster
 import place
 
-from fyre.engines.kubernetes.api_client import Api
-from fyre.engines.kubernetes.pod_facts import Object
-from fyre.github.client import Activities, Forge, Posted
-from fyre.github.rate_limit import Told
-from fyre.runs.commit_status import Status
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.pod_facts import KubeObject
+from fyre.github.client import GitHubClient, PostedStatus, RefUpdates
+from fyre.github.rate_limit import RateLimitHeaders
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 
 SECRET = b"benchmark"
@@ -45,7 +45,7 @@ REST = 0.2
 """Seconds between two measurements of the latency: the ledger's notes on the Job before are through by then."""
 
 
-class Suspending(Api):
+class Suspending(KubernetesClient):
     """The API, with every Job suspended; ``line`` is told when it was accepted, and of the first one what it was."""
 
     def __init__(self, kubeconfig: str, line: Connection) -> None:
@@ -53,7 +53,7 @@ class Suspending(Api):
         self._line = line
         self._shown = False
 
-    def create_job(self, namespace: str, job: Object, *, dry_run: bool = False) -> Object:
+    def create_job(self, namespace: str, job: KubeObject, *, dry_run: bool = False) -> KubeObject:
         """Create, and tell."""
         job["spec"]["suspend"] = True
         given = None if self._shown else copy.deepcopy(job)
@@ -63,28 +63,33 @@ class Suspending(Api):
         return made
 
 
-class Quiet(Forge):
+class Quiet(GitHubClient):
     """A forge that answers at once: nothing is known of any commit, and every status is taken."""
 
-    def me(self) -> str:
+    def own_login(self) -> str:
         """Us."""
         return "fyre"
 
-    def repositories(self) -> list[Repository]:
+    def list_repositories(self) -> list[Repository]:
         """The one."""
         return [REPOSITORY]
 
-    def statuses(self, repository: Repository, sha: str) -> list[Posted]:  # noqa: ARG002 - the forge's
+    def list_statuses(self, repository: Repository, sha: str) -> list[PostedStatus]:  # noqa: ARG002 - the forge's
         """None."""
         return []
 
-    def post(self, repository: Repository, sha: str, status: Status) -> Told:  # noqa: ARG002 - the forge's
+    def create_status(
+        self,
+        repository: Repository,  # noqa: ARG002
+        sha: str,  # noqa: ARG002
+        status: CommitStatus,  # noqa: ARG002
+    ) -> RateLimitHeaders:
         """Nothing is kept, and no limit told of."""
-        return Told()
+        return RateLimitHeaders()
 
-    def activity(self, repository: Repository, since: float, tag: str = "") -> Activities:  # noqa: ARG002 - the forge's
+    def list_ref_updates(self, repository: Repository, since: float, etag: str = "") -> RefUpdates:  # noqa: ARG002 - the forge's
         """None."""
-        return Activities((), tag)
+        return RefUpdates((), etag)
 
 
 def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state: str) -> None:
@@ -93,29 +98,29 @@ def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state
     from starlette.applications import Starlette
 
     from fyre.controller.executor import Executor
-    from fyre.controller.loop import Receiver
+    from fyre.controller.loop import Controller
     from fyre.engines.kubernetes import KubernetesEngine
-    from fyre.engines.kubernetes.code_delivery import ByRelay
-    from fyre.engines.run_index import Index
-    from fyre.git.commit_reader import Mirrors
-    from fyre.reporter.status_reporter import Ledger
+    from fyre.engines.kubernetes.code_delivery import RelayDelivery
+    from fyre.engines.run_index import RunIndex
+    from fyre.git.commit_reader import LocalCommitReader
+    from fyre.reporter.status_reporter import StatusReporter
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile
-    from fyre.server.webhook_endpoint import Door
+    from fyre.server.webhook_endpoint import WebhookEndpoint
 
     policy = Policy(namespace=namespace, profiles={"default": Profile(image="example.org/image:1")})
     api = Suspending(kubeconfig, line)
-    delivery = ByRelay("http://10.0.0.1:8021", lambda: SECRET, 3600)
+    delivery = RelayDelivery("http://10.0.0.1:8021", lambda: SECRET, 3600)
     engine = KubernetesEngine(
         api, Path(state), policy=policy, delivery=delivery, checkout_image="example.org/git:1"
     )
-    forge, index = Quiet(REPOSITORY.forge, lambda: ""), Index(engine)
-    ledger = Ledger(forge, engine, index, lambda key: f"http://pages/{key}")
-    receiver = Receiver(
-        Executor(forge, Mirrors(lambda _: Path(git_dir)), engine, index, ledger, policy)
+    forge, index = Quiet(REPOSITORY.forge, lambda: ""), RunIndex(engine)
+    ledger = StatusReporter(forge, engine, index, lambda key: f"http://pages/{key}")
+    receiver = Controller(
+        Executor(forge, LocalCommitReader(lambda _: Path(git_dir)), engine, index, ledger, policy)
     )
     receiver.start()
-    door = Door(forge.url, lambda: [SECRET], receiver.hear)
+    door = WebhookEndpoint(forge.url, lambda: [SECRET], receiver.enqueue_event)
     listening = socket.create_server(("127.0.0.1", 0))
     line.send(listening.getsockname()[1])
     app = Starlette(routes=list(door.routes()))
@@ -139,7 +144,7 @@ class Ours:
 
     line: Connection
     sender: http.client.HTTPConnection
-    job: Object = field(default_factory=dict)  # the first one, as it was sent
+    job: KubeObject = field(default_factory=dict)  # the first one, as it was sent
 
     def deliver(self, sha: str) -> int:
         """Send one delivery; when sending began."""
@@ -195,10 +200,10 @@ class Bare:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._api = Api(os.environ["FYRE_TEST_KUBECONFIG"])
+        self._api = KubernetesClient(os.environ["FYRE_TEST_KUBECONFIG"])
         self._number = 0
 
-    def body(self, job: Object) -> Object:
+    def body(self, job: KubeObject) -> KubeObject:
         """The next Job like that one."""
         self._number += 1
         other = copy.deepcopy(job)
@@ -210,7 +215,7 @@ class Bare:
             labels["app.kubernetes.io/instance"] = "bare"
         return other
 
-    def post(self, body: Object) -> float:
+    def post(self, body: KubeObject) -> float:
         """Seconds that the POST took."""
         began = time.monotonic_ns()
         self._api.create_job(self._namespace, body)

@@ -24,15 +24,15 @@ import cluster
 import place
 
 from fyre.engines.kubernetes import job_labels, job_manifest, run_status
-from fyre.engines.kubernetes.api_client import RAW
-from fyre.git.commit_reader import Mirrors
-from fyre.local_forge.forge import Forge
+from fyre.engines.kubernetes.api_client import RAW_RESPONSE
+from fyre.git.commit_reader import LocalCommitReader
+from fyre.local_forge.forge import LocalForge
 from fyre.message import request
 from fyre.runs import plan
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
-from fyre.runs.run import Record, Repository, Run
-from fyre.runs.state import State
+from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.state import RunState
 from fyre.runs.trigger import Trigger, TriggerKind
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ INSTANCE = secrets.token_hex(4)
 
 def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
     """Commits in the forge, pushed by the file system, and the run that each of them asks for."""
-    forge = Forge(folder / "state", base_url=url)
-    bare = forge.shelf.ensure(NAME)
+    forge = LocalForge(folder / "state", base_url=url)
+    bare = forge.repositories.get_or_create(NAME)
     forge.stop()
     path = place.repository(folder, "many", files=10)
     repository = Repository(f"{url}/api", bare.id, NAME)
-    mirrors = Mirrors(lambda _: bare.git_dir)
+    mirrors = LocalCommitReader(lambda _: bare.git_dir)
     place.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
     place.git("push", "-q", "origin", "main", cwd=path)
     policy = Policy(profiles={"default": Profile(image=image)})
@@ -60,9 +60,11 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
         )
         place.git("push", "-q", "origin", "main", cwd=path)
         for sha in shas:
-            commit = mirrors.commit(repository, sha)
+            commit = mirrors.read_commit(repository, sha)
             trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", sha)
-            event = plan.CommitEvent(repository, commit, trigger, request.read(commit.message))
+            event = plan.CommitEvent(
+                repository, commit, trigger, request.parse_message(commit.message)
+            )
             decision = plan.plan(event, plan.ObservedState(own_statuses={}), policy, time.time())
             assert isinstance(decision, plan.Decision)
             (launch,) = decision.actions
@@ -73,13 +75,13 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
 
 def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
     """The Job as Fyre leaves it."""
-    spot = job_manifest.Place(
+    spot = job_manifest.JobContext(
         f"fyre-{INSTANCE}", namespace, image, "http://10.0.0.1:8021/git/1.git", "k" * 80
     )
-    body = job_manifest.job(run, Profile(image=image), spot)
-    ended = Record(
+    body = job_manifest.build_job(run, Profile(image=image), spot)
+    ended = RunRecord(
         run,
-        State.SUCCEEDED,
+        RunState.SUCCEEDED,
         1,
         run.created_at + 3,
         run.created_at + 63,
@@ -87,9 +89,9 @@ def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
         image_id="sha256:" + "a" * 64,
     )
     body["metadata"]["annotations"] |= {
-        job_labels.OUTCOME: run_status.outcome(ended),
-        job_labels.REPORTED: json.dumps({run.sha: str(State.SUCCEEDED)}),
-        job_labels.SETTLED: "true",
+        job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(ended),
+        job_labels.REPORTED_ANNOTATION: json.dumps({run.sha: str(RunState.SUCCEEDED)}),
+        job_labels.SETTLED_ANNOTATION: "true",
     }
     body["spec"] |= {"managedBy": "example.org/benchmark", "ttlSecondsAfterFinished": 7 * 86400}
     return body
@@ -119,15 +121,15 @@ class Maker:
         ran = {"exitCode": 0, "startedAt": now, "finishedAt": now, "reason": "Completed"}
         self._pod_status = {"status": {
             "phase": "Succeeded",
-            "initContainerStatuses": [_container(job_labels.CHECKOUT, ran)],
-            "containerStatuses": [_container(job_labels.COMMAND, ran)],
+            "initContainerStatuses": [_container(job_labels.CHECKOUT_CONTAINER, ran)],
+            "containerStatuses": [_container(job_labels.COMMAND_CONTAINER, ran)],
         }}  # fmt: skip
 
     def job(self, body: dict[str, Any]) -> None:
         """One that is complete."""
-        self._batch.create_namespaced_job(self._namespace, body, **RAW)
+        self._batch.create_namespaced_job(self._namespace, body, **RAW_RESPONSE)
         self._batch.patch_namespaced_job_status(
-            body["metadata"]["name"], self._namespace, self._job_status, **RAW
+            body["metadata"]["name"], self._namespace, self._job_status, **RAW_RESPONSE
         )
 
     def pod(self, of: dict[str, Any]) -> None:
@@ -135,8 +137,10 @@ class Maker:
         name, template = of["metadata"]["name"] + "-abcde", of["spec"]["template"]
         spec = {**template["spec"], "schedulerName": "nobody"}
         body = {"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": spec}
-        self._core.create_namespaced_pod(self._namespace, body, **RAW)
-        self._core.patch_namespaced_pod_status(name, self._namespace, self._pod_status, **RAW)
+        self._core.create_namespaced_pod(self._namespace, body, **RAW_RESPONSE)
+        self._core.patch_namespaced_pod_status(
+            name, self._namespace, self._pod_status, **RAW_RESPONSE
+        )
 
 
 def _container(name: str, terminated: dict[str, Any]) -> dict[str, Any]:

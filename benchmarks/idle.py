@@ -28,17 +28,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 sys.path.insert(0, str(place.ROOT))
 
 from fyre.controller.executor import Executor
-from fyre.controller.loop import Receiver, Sweep
+from fyre.controller.loop import Controller, SweepEvent
 from fyre.engines.local import LocalEngine
-from fyre.engines.run_index import Index
-from fyre.git.commit_reader import Mirrors
-from fyre.github.app_auth import App, AppForge
-from fyre.github.client import Forge
-from fyre.github.rate_limit import Ceilings
+from fyre.engines.run_index import RunIndex
+from fyre.git.commit_reader import LocalCommitReader
+from fyre.github.app_auth import GitHubApp, GitHubAppClient
+from fyre.github.client import GitHubClient
+from fyre.github.rate_limit import RateLimits
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import Forge as EmbeddedForge
-from fyre.local_forge.rate_limits import Ceiled
-from fyre.reporter.status_reporter import Ledger
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.rate_limits import RateLimitMiddleware
+from fyre.reporter.status_reporter import StatusReporter
 from fyre.server import http_server
 from tests import apps
 
@@ -137,7 +137,7 @@ class Apps:
         code, said = self.github.answer(scope["method"], "/" + "/".join(parts), authorization, None)
         if parts == ["installation", "repositories"] and code == 200:
             said["repositories"] = [
-                apps.repository(one.name) | {"id": one.id} for one in self._forge.shelf
+                apps.repository(one.name) | {"id": one.id} for one in self._forge.repositories
             ]
             page = int(
                 dict(pair.split("=") for pair in scope["query_string"].decode().split("&"))["page"]
@@ -160,7 +160,7 @@ class Served:
     forge: EmbeddedForge
     url: str
     books: Books
-    ceiled: Ceiled
+    ceiled: RateLimitMiddleware
     apps: Apps
     clock: Clock
 
@@ -168,11 +168,13 @@ class Served:
 @contextmanager
 def served(folder: Path) -> Iterator[Served]:
     """All of it, in a thread."""
-    listening, clock = http_server.listen("127.0.0.1", 0, ""), Clock()
+    listening, clock = http_server.bind_socket("127.0.0.1", 0, ""), Clock()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     forge = EmbeddedForge(folder / "state", base_url=url)
-    front = Apps(routes.application(forge), forge)
-    ceiled = Ceiled(front, clock, ceilings=Ceilings(windows=((10**6, 3600.0),), apart=0.0))
+    front = Apps(routes.create_forge_app(forge), forge)
+    ceiled = RateLimitMiddleware(
+        front, clock, write_limits=RateLimits(windows=((10**6, 3600.0),), min_interval=0.0)
+    )
     books = Books(ceiled)
     server = uvicorn.Server(
         uvicorn.Config(books, lifespan="off", log_level="warning", date_header=False)
@@ -188,14 +190,19 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 @contextmanager
-def receiver(folder: Path, on: Served, forge: Forge) -> Iterator[Receiver]:
+def receiver(folder: Path, on: Served, forge: GitHubClient) -> Iterator[Controller]:
     """The real one with the local engine, whose sweeps are called for."""
-    engine = LocalEngine(folder / "engine", git_dir=lambda r: on.forge.git_dir(r.name), jobs=2)
-    index, mirrors = Index(engine), Mirrors(lambda r: on.forge.git_dir(r.name))
-    ledger = Ledger(forge, engine, index, lambda key: f"{on.url}/{key}")
+    engine = LocalEngine(
+        folder / "engine", find_git_dir=lambda r: on.forge.repository_git_dir(r.name), jobs=2
+    )
+    index, mirrors = (
+        RunIndex(engine),
+        LocalCommitReader(lambda r: on.forge.repository_git_dir(r.name)),
+    )
+    ledger = StatusReporter(forge, engine, index, lambda key: f"{on.url}/{key}")
     ledger.start()
     try:
-        yield Receiver(Executor(forge, mirrors, engine, index, ledger, clock=on.clock))
+        yield Controller(Executor(forge, mirrors, engine, index, ledger, clock=on.clock))
     finally:
         ledger.stop()
         engine.close()
@@ -209,7 +216,7 @@ def push(on: Served, path: Path, number: int, message: str) -> None:
 
 
 def scene(
-    folder: Path, repositories: int, sweeps: int, forge_of: Callable[[Served], Forge]
+    folder: Path, repositories: int, sweeps: int, forge_of: Callable[[Served], GitHubClient]
 ) -> dict[str, Any]:
     """The first pass, an hour, a push."""
     with served(folder) as on, receiver(folder, on, forge_of(on)) as sweeper:
@@ -220,18 +227,18 @@ def scene(
             push(on, path, number, "Change\n\nFyre-Run: true\n" if number < RUNS else "Change\n")
         first = counted(on, lambda: first_pass(sweeper))
         engine = sweeper.executor.engine
-        posted = len(engine.records())
+        posted = len(engine.list_records())
         begun = time.perf_counter()
-        before = on.ceiled.counted
+        before = on.ceiled.counted_requests
         hour = counted(on, lambda: [tick(on, sweeper) for _ in range(sweeps)])
-        if on.ceiled.counted - before != hour.asked + hour.renewed + hour.minted:
+        if on.ceiled.counted_requests - before != hour.asked + hour.renewed + hour.minted:
             raise RuntimeError(
-                f"the ceilings count {on.ceiled.counted - before}, and here it is {hour}"
+                f"the ceilings count {on.ceiled.counted_requests - before}, and here it is {hour}"
             )
         seconds = time.perf_counter() - begun
         push(on, path, repositories - 1, "Change\n\nFyre-Run: true\n")
         after = counted(on, lambda: tick(on, sweeper))
-        found = len(engine.records()) - posted
+        found = len(engine.list_records()) - posted
     return {
         "first_pass": first.asked + first.renewed + first.minted + first.posted,
         "hour_counted": hour.asked,
@@ -245,21 +252,23 @@ def scene(
     }
 
 
-def first_pass(sweeper: Receiver) -> None:
+def first_pass(sweeper: Controller) -> None:
     """Sweep, have the runs end and their statuses posted, and look again: the embedded forge dates a repository's last
     push by its statuses, too.
     """
-    sweeper.deal_with(Sweep())
-    while not all("succeeded" in record.reported for record in sweeper.executor.engine.records()):
+    sweeper.process_until_done(SweepEvent())
+    while not all(
+        "succeeded" in record.reported for record in sweeper.executor.engine.list_records()
+    ):
         time.sleep(0.05)
-    sweeper.deal_with(Sweep())
+    sweeper.process_until_done(SweepEvent())
 
 
-def tick(on: Served, sweeper: Receiver) -> None:
+def tick(on: Served, sweeper: Controller) -> None:
     """A minute passes, then a sweep."""
     on.clock.now += EVERY
     on.apps.github.skew += EVERY
-    sweeper.deal_with(Sweep())
+    sweeper.process_until_done(SweepEvent())
 
 
 def counted(on: Served, do: Callable[[], object]) -> Counted:
@@ -269,15 +278,15 @@ def counted(on: Served, do: Callable[[], object]) -> Counted:
     return on.books.now
 
 
-def with_token(on: Served) -> Forge:
+def with_token(on: Served) -> GitHubClient:
     """One token for all."""
-    return Forge(on.url + "/api", lambda: on.forge.service_token)
+    return GitHubClient(on.url + "/api", lambda: on.forge.service_token)
 
 
-def as_app(on: Served) -> Forge:
+def as_app(on: Served) -> GitHubClient:
     """A GitHub App, installed once."""
-    return AppForge(
-        App(on.url + "/api", apps.APP_ID, lambda: apps.pem(apps.private_key()), on.clock)
+    return GitHubAppClient(
+        GitHubApp(on.url + "/api", apps.APP_ID, lambda: apps.pem(apps.private_key()), on.clock)
     )
 
 

@@ -24,16 +24,16 @@ import place
 from burst import LOOP
 
 from fyre.engines.local import LocalEngine
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs.run import Repository, Run
-from fyre.runs.state import State
+from fyre.runs.state import RunState
 
 COMMAND = "echo hello"
 
 
 def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> float:
     """Seconds from the first launch to the last end, records and logs and fsyncs included."""
-    one = LocalEngine(folder, git_dir=lambda _: git_dir, jobs=jobs)
+    one = LocalEngine(folder, find_git_dir=lambda _: git_dir, jobs=jobs)
     repository = Repository("http://127.0.0.1/api", 1, "bench/lab")
     runs = [
         Run(
@@ -45,7 +45,7 @@ def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> floa
             "refs/heads/main",
             "ada",
             "run",
-            Spec(COMMAND),
+            RunSpec(COMMAND),
             "",
             created_at=0.0,
         )
@@ -54,8 +54,8 @@ def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> floa
     left, done = {run.key for run in runs}, threading.Event()
 
     def changed(key: str) -> None:
-        record = one.record(key)
-        if record is not None and record.state.final:
+        record = one.get_record(key)
+        if record is not None and record.state.is_final:
             left.discard(key)
         if not left:
             done.set()
@@ -66,7 +66,7 @@ def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> floa
         one.launch(run)
     assert done.wait(600), f"{len(left)} runs never ended"
     seconds = time.perf_counter() - begun
-    assert all(record.state is State.SUCCEEDED for record in one.records()), "a run failed"
+    assert all(record.state is RunState.SUCCEEDED for record in one.list_records()), "a run failed"
     while any((folder / "work").iterdir()):  # the last checkouts are being removed
         time.sleep(0.01)
     time.sleep(0.1)

@@ -29,8 +29,8 @@ from typing import NamedTuple
 import place
 import serving
 
-from fyre.github.client import Forge
-from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.github.client import GitHubClient
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
 from fyre.runs import run
 
 REPOSITORIES, BRANCHES = 5, 20
@@ -209,11 +209,11 @@ def launched(folder: Path) -> dict[str, float]:
 
 def statuses(on: EmbeddedForge, pushed: dict[str, list[str]]) -> Counter[str]:
     """The words of every commit's statuses, all of them: ``success``, or what else there is."""
-    reader, found = Forge(f"{on.base_url}/api", lambda: on.service_token), Counter[str]()
-    repositories = {one.name: one for one in reader.repositories()}
+    reader, found = GitHubClient(f"{on.base_url}/api", lambda: on.service_token), Counter[str]()
+    repositories = {one.name: one for one in reader.list_repositories()}
     for name, shas in pushed.items():
         for sha in shas:
-            posted = [one.status.state for one in reader.statuses(repositories[name], sha)]
+            posted = [one.status.state for one in reader.list_statuses(repositories[name], sha)]
             ends = [state for state in posted if state != "pending"]
             found[" ".join(ends) or "left pending"] += 1
     return found

@@ -28,7 +28,7 @@ import place
 import serving
 from fuzzer import Fuzzer, Request
 
-from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
 
 SERVED, FUZZED = "bench/served", "bench/fuzzed"
 WRONG = ("5xx", "forgery_accepted", "genuine_refused_as_forged", "not_answered")

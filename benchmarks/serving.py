@@ -18,19 +18,19 @@ import place
 import uvicorn
 
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
 from fyre.server import http_server
 
 
 @contextmanager
 def forge(folder: Path) -> Iterator[EmbeddedForge]:
     """The embedded forge in a thread; its ``base_url`` is where."""
-    listening = http_server.listen("127.0.0.1", 0, "")
+    listening = http_server.bind_socket("127.0.0.1", 0, "")
     found = EmbeddedForge(
         folder / "state", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}"
     )
     server = uvicorn.Server(
-        uvicorn.Config(routes.application(found), lifespan="off", log_level="warning")
+        uvicorn.Config(routes.create_forge_app(found), lifespan="off", log_level="warning")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

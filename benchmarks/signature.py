@@ -33,7 +33,7 @@ from typing import Any
 import place
 import serving
 
-from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
 
 RATE, SIZE = 200, 20_000
 SERVED, OTHER = "bench/served", "bench/other"

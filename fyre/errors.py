@@ -13,12 +13,12 @@ class UserError(Exception):
     with ``code``: 1 for a user's error, 2 for wrong usage.
     """
 
-    def __init__(self, message: str, *, hint: str = "", code: int = 1) -> None:
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = 1) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.code = code
+        self.exit_code = exit_code
 
 
-class TryAgainError(Exception):
+class TransientError(Exception):
     """A failure that is expected to pass (a timeout, a 502, an object being deleted): ask the same thing later."""

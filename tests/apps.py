@@ -51,8 +51,8 @@ class GitHub:
     odd: dict[str, Any] = field(
         default_factory=dict
     )  # accounts that are no person's and no organisation's
-    permissions: dict[str, str] = field(default_factory=lambda: dict(app_manifest.PERMISSIONS))
-    events: tuple[str, ...] = app_manifest.EVENTS
+    permissions: dict[str, str] = field(default_factory=lambda: dict(app_manifest.BASE_PERMISSIONS))
+    events: tuple[str, ...] = app_manifest.BASE_EVENTS
     hook: str = ""  # where its webhook leads
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     skew: float = 0.0  # seconds that its clock is ahead

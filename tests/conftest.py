@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from fyre.apps.up import Up
+    from fyre.apps.up import FyreUp
 
 # Whatever the machine's habit: without its bytecode each of the many processes that the tests start compiles all of
 # Fyre anew, and each run of the tests rewrites every assertion again.
@@ -133,9 +133,9 @@ def git_fixture() -> Callable[..., str]:
 
 
 @contextmanager
-def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], Up]], Up]]:
+def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], FyreUp]], FyreUp]]:
     """Makes servers and serves them in threads of the test; the one before is stopped first, the last at the end."""
-    running: list[tuple[Up, threading.Thread]] = []
+    running: list[tuple[FyreUp, threading.Thread]] = []
 
     def stop() -> None:
         while running:
@@ -144,7 +144,7 @@ def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], Up]], 
             thread.join(seconds)
             assert not thread.is_alive(), "fyre up does not stop"
 
-    def start(make: Callable[[], Up]) -> Up:
+    def start(make: Callable[[], FyreUp]) -> FyreUp:
         stop()
         up = make()
         thread = threading.Thread(target=up.serve)
@@ -157,15 +157,15 @@ def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], Up]], 
 
 
 @pytest.fixture
-def start_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+def start_up(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
     """Starts a whole ``fyre up`` in threads of the test, on the same root each time; the one before is stopped."""
-    from fyre.apps.up import Up
+    from fyre.apps.up import FyreUp
 
     with one_at_a_time() as start:
-        yield lambda: start(lambda: Up(tmp_path / "state", "127.0.0.1", 0, jobs=4))
+        yield lambda: start(lambda: FyreUp(tmp_path / "state", "127.0.0.1", 0, jobs=4))
 
 
 @pytest.fixture
-def up(start_up: Callable[[], Up]) -> Up:
+def up(start_up: Callable[[], FyreUp]) -> FyreUp:
     """A running ``fyre up``."""
     return start_up()

@@ -18,8 +18,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fyre.git import access_token, http_backend
-from fyre.git.lfs import Lfs
-from fyre.server.git_relay import Relay
+from fyre.git.lfs import LfsObjectStore
+from fyre.server.git_relay import GitRelay
 
 SECRET = b"the relay's secret"
 NOW = 1_000_000.0
@@ -85,8 +85,8 @@ class Forge:
         if "info/lfs" in request.url.path:
             await (await self._lfs(request))(scope, receive, send)
             return
-        environment = http_backend.environment(request, git_dir, request.path_params["service"])
-        await http_backend.Exchange(request, send).run(environment)
+        environment = http_backend.cgi_environment(request, git_dir, request.path_params["service"])
+        await http_backend.CgiRequest(request, send).run(environment)
 
     async def _lfs(self, request: Request) -> Response:
         """Links with a header of their own, as a forge has them on another host; the objects are files in ``lfs``."""
@@ -117,7 +117,7 @@ class Relayed:
         return f"{self.url}/git/{number}.git"
 
     def key(self, *numbers: int, expires: float = NOW + 60) -> str:
-        return access_token.mint(SECRET, numbers or (7,), "run-1", expires)
+        return access_token.create_access_token(SECRET, numbers or (7,), "run-1", expires)
 
     def find(self, number: int) -> Path | None:
         path = self.root / f"{number}.git"
@@ -126,11 +126,11 @@ class Relayed:
 
 @contextmanager
 def relaying(
-    root: Path, places: int = 32, stall: float = 120.0, lfs: Lfs | None = None
+    root: Path, places: int = 32, stall: float = 120.0, lfs: LfsObjectStore | None = None
 ) -> Iterator[Relayed]:
     """A relay whose clock stands at ``NOW``."""
     relayed = Relayed("", root)
-    relay = Relay(lambda: [SECRET], relayed.find, places, stall, lfs, clock=lambda: NOW)
+    relay = GitRelay(lambda: [SECRET], relayed.find, places, stall, lfs, clock=lambda: NOW)
     app = Starlette(routes=relay.routes())
 
     async def breaking(scope: Scope, receive: Receive, send: Send) -> None:

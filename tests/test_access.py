@@ -24,7 +24,10 @@ TIP = push("ada", head_sha=SHA)
 BELOW = push("ada")
 SAID = Trigger(TriggerKind.COMMENT, "ada")
 ALL = Policy(
-    refs=("main", "release/*"), permission="write", teams=("acme/ml", "acme/infra"), signed=True
+    refs=("main", "release/*"),
+    permission="write",
+    teams=("acme/ml", "acme/infra"),
+    verified_signatures=True,
 )
 GOOD = AuthFacts("write", team=True, signature="valid", branch=True)
 
@@ -121,7 +124,9 @@ def test_caps(policy: Policy, asked: int, usage: Usage, says: str | Allowed) -> 
 
 
 def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
-    closed = Policy(refs=("main",), permission="write", teams=("acme/ml",), signed=True)
+    closed = Policy(
+        refs=("main",), permission="write", teams=("acme/ml",), verified_signatures=True
+    )
     turned_away = [
         *(
             access.authorize(closed, trigger, SHA, facts)
@@ -144,7 +149,7 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
     ]
     for denied in (*turned_away, *final):
         assert isinstance(denied, Denied)
-        said = commit_status.refused("fyre/run", denied.text)
+        said = commit_status.refused_status("fyre/run", denied.text)
         assert is_push_refusal(said.state, said.description) == (denied in turned_away), said
         assert denied.by_push == (denied in turned_away)
 
@@ -187,20 +192,24 @@ def test_statuses_that_stand_on_forges_are_read_back(description: str, by_push: 
     st.sampled_from([access.ADMIN, "ask an admin of the repository", "sign, amend, push again"]),
 )
 def test_who_can_mend_it_is_never_cut_away(reason: str, by: str) -> None:
-    assert commit_status.refused("fyre/run", Denied(reason, by).text).description.endswith(by)
+    assert commit_status.refused_status("fyre/run", Denied(reason, by).text).description.endswith(
+        by
+    )
 
 
 def test_a_forks_pull_request_takes_a_branchs_place_only_where_the_policy_lets_it() -> None:
     ref = "refs/pull/7/head"
     assert not access.may_launch(Policy(), ref)
-    assert access.may_launch(Policy(forks=True, refs=("main",)), ref)
+    assert access.may_launch(Policy(approved_forks=True, refs=("main",)), ref)
     at_tip, facts = push("ada", ref, SHA), AuthFacts()
 
     def judged(policy: Policy, trigger: Trigger, facts: AuthFacts = facts) -> Answer:
         return access.authorize(policy, trigger, SHA, facts)
 
     assert isinstance(judged(Policy(), at_tip), Denied)
-    assert judged(Policy(forks=True), at_tip) == Allowed()
-    assert judged(Policy(forks=True), push("ada", ref)) == FactNeeded(AuthFact.BRANCH)
-    assert isinstance(judged(Policy(forks=True), push("ada", ref), AuthFacts(branch=False)), Denied)
-    assert isinstance(judged(Policy(forks=True), push("", ref, SHA)), Denied)
+    assert judged(Policy(approved_forks=True), at_tip) == Allowed()
+    assert judged(Policy(approved_forks=True), push("ada", ref)) == FactNeeded(AuthFact.BRANCH)
+    assert isinstance(
+        judged(Policy(approved_forks=True), push("ada", ref), AuthFacts(branch=False)), Denied
+    )
+    assert isinstance(judged(Policy(approved_forks=True), push("", ref, SHA)), Denied)

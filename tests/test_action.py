@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fyre.apps.actions_job import BOT
+from fyre.apps.actions_job import ACTIONS_BOT
 from tests.test_dispatch import Runner, pushed, runner
 
 __all__ = ["runner"]  # a fixture
@@ -117,7 +117,9 @@ def test_inputs_become_the_words_of_one_command(
         [*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=False
     )
     said = done.stdout.splitlines() if done.returncode != 2 else ["exit 2"]
-    assert said == (["exit 2"] if words == "exit 2" else [f"dispatch {words}", f"FYRE_LOGIN={BOT}"])
+    assert said == (
+        ["exit 2"] if words == "exit 2" else [f"dispatch {words}", f"FYRE_LOGIN={ACTIONS_BOT}"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,4 +170,4 @@ def test_each_step_as_the_runner_runs_it(runner: Runner) -> None:
 
 
 def test_the_bot_is_the_workflows_own() -> None:
-    assert definition()["inputs"]["login"]["default"] == BOT
+    assert definition()["inputs"]["login"]["default"] == ACTIONS_BOT

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from fyre.message import fyre_ids, request
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
-ID = fyre_ids.mint(1.0, bytes(10))
+ID = fyre_ids.new_fyre_id(1.0, bytes(10))
 
 
-def read(*trailers: str) -> request.Asked:
-    return request.read("\n".join(["Subject", "", *trailers]))
+def read(*trailers: str) -> request.RunRequest:
+    return request.parse_message("\n".join(["Subject", "", *trailers]))
 
 
 def test_runs_and_what_refines_them() -> None:
@@ -21,8 +21,8 @@ def test_runs_and_what_refines_them() -> None:
     one, two = found.runs
     assert (one.command, one.name, one.env) == ("one", "a", (("A", "1"), ("B", "2")))
     assert (two.command, two.name, two.secrets) == ("two", "", ("s",))
-    assert (found.fyre_id, found.fyre_from, found.lines) == (ID, SHA, (3, 8))
-    assert found.names == ("a", "run")
+    assert (found.fyre_id, found.fyre_from, found.run_lines) == (ID, SHA, (3, 8))
+    assert found.run_names == ("a", "run")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_runs_and_what_refines_them() -> None:
 )
 def test_problems(trailers: list[str], line: int, says: str, hint: str, *, run: int | None) -> None:
     [problem] = read(*trailers).problems
-    assert (problem.line, problem.run) == (line, run)
+    assert (problem.line, problem.run_index) == (line, run)
     assert says in problem.message
     assert hint in problem.hint
 
@@ -77,18 +77,18 @@ def test_problems(trailers: list[str], line: int, says: str, hint: str, *, run: 
     ],
 )
 def test_names_are_settled(given_names: tuple[str, ...], settled: tuple[str, ...]) -> None:
-    assert request.settle_names(given_names) == settled
+    assert request.assign_names(given_names) == settled
 
 
 @given(st.lists(st.sampled_from(["", "run", "run-2", "run-3", "a"]), max_size=8))
 def test_settled_names_clash_only_where_people_made_them(names: list[str]) -> None:
-    settled = request.settle_names(tuple(names))
+    settled = request.assign_names(tuple(names))
     minted = [name for name, own in zip(settled, names, strict=True) if not own]
     assert len(set(minted)) == len(minted)
     assert not set(minted) & set(filter(None, names))
 
 
-KEYS = [*request.KEYS, "Fyre-Matrix", "Fyre-Nope", "Signed-off-by", "fyre-run"]
+KEYS = [*request.TRAILER_KEYS, "Fyre-Matrix", "Fyre-Nope", "Signed-off-by", "fyre-run"]
 
 
 @given(
@@ -100,7 +100,7 @@ KEYS = [*request.KEYS, "Fyre-Matrix", "Fyre-Nope", "Signed-off-by", "fyre-run"]
 )
 def test_any_message_is_read_without_raising(trailers: list[tuple[str, str]]) -> None:
     found = read(*(f"{key}: {value}" for key, value in trailers))
-    assert len(found.names) == len(found.runs) == len(found.lines)
+    assert len(found.run_names) == len(found.runs) == len(found.run_lines)
     assert all(problem.line >= 1 and problem.message for problem in found.problems)
 
 
@@ -117,7 +117,7 @@ def test_one_message_has_one_problem_that_asks_for_too_much(trailers: list[str],
 
 
 def test_a_long_message_that_asks_for_nothing_has_no_problem() -> None:
-    assert read("Signed-off-by: Ada" * 100_000) == request.Asked()
+    assert read("Signed-off-by: Ada" * 100_000) == request.RunRequest()
 
 
 def test_as_many_runs_and_variables_as_fit_are_read_and_of_more_problems_the_first() -> None:

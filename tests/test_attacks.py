@@ -100,10 +100,12 @@ def test_a_page_or_figure_is_for_nobody_who_only_says_that_he_may(world: World, 
     for shown in ("", "Bearer nothing", "Bearer null", "Basic Og==", "token ", f"Bearer {page}"):
         with requests.Session() as session:
             session.headers["Authorization"] = shown
-            assert {session.get(world.serve.url + path).status_code for path in paths} == {404}
-            assert session.post(world.serve.url + "/webhook", b"{}").status_code == 401
+            assert {session.get(world.serve.listen_url + path).status_code for path in paths} == {
+                404
+            }
+            assert session.post(world.serve.listen_url + "/webhook", b"{}").status_code == 401
             told = "".join(
-                session.get(f"{world.serve.url}/{open_}").text
+                session.get(f"{world.serve.listen_url}/{open_}").text
                 for open_ in ("healthz", "readyz", "metrics")
             )
         assert not [one for one in (lab.name, sha, page, *secrets(world)) if one in told]
@@ -195,23 +197,23 @@ def test_nobody_reaches_for_a_pods_spec(world: World, make: Make, tmp_path: Path
 def test_what_crashed_a_receiver_once_would_not_crash_it_for_ever(
     world: World, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab, executor = make(), world.serve.receiver.executor
+    lab, executor = make(), world.serve.controller.executor
     poison = lab.commit("Fyre-Run: true", "Fyre-Name: poison")
     good = lab.commit("Fyre-Run: true")
-    read = executor.source.commit
+    read = executor.commit_reader.read_commit
 
     def commit(repository: object, sha: str) -> object:
         if sha == poison:
             raise RecursionError("what nobody thought of")
         return read(repository, sha)  # type: ignore[arg-type] # as it was given
 
-    monkeypatch.setattr(executor.source, "commit", commit)
+    monkeypatch.setattr(executor.commit_reader, "read_commit", commit)
     lab.git("push", "-q", "origin", "main")
     assert lab.final(good).startswith("exit 0")
     world.sweep(anew=True)
-    until(lambda: not world.serve.receiver.waiting())
+    until(lambda: not world.serve.controller.queue_length())
     assert lab.final(poison).startswith("not launched: it can't be read")
-    assert requests.get(f"{world.serve.url}/healthz").status_code == 200
+    assert requests.get(f"{world.serve.listen_url}/healthz").status_code == 200
     assert lab.final(lab.run("true")).startswith("exit 0")
 
 

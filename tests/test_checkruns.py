@@ -17,14 +17,14 @@ import requests
 from fyre.apps import config as configs
 from fyre.errors import UserError
 from fyre.github import webhook
-from fyre.github.webhook import MalformedError, Nothing, Rerequested
-from fyre.message.spec import Spec
+from fyre.github.webhook import IgnoredEvent, PayloadError, RerequestEvent
+from fyre.message.spec import RunSpec
 from fyre.reporter import check_runs, pending_writes
-from fyre.reporter.check_runs import CheckRuns
-from fyre.reporter.status_reporter import Ledger
+from fyre.reporter.check_runs import CheckRunReporter
+from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.posted_states import posted_states
-from fyre.runs.run import Record, Repository, Run
-from fyre.runs.state import State
+from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.state import RunState
 from tests import apps
 from tests.receiver.conftest import Person, person
 from tests.waiting import until
@@ -32,16 +32,16 @@ from tests.waiting import until
 __all__ = ["person"]  # a fixture
 
 RUN = Run("k" * 26, Repository("https://api.github.com", 1, "ada/lab"), "a" * 40, "t", (), "refs/heads/main", "ada",
-          "run", Spec("echo hello"), "d", created_at=1000.0)  # fmt: skip
-DONE = Record(RUN, State.SUCCEEDED, started_at=1001.0, ended_at=1063.0, exit_code=0)
+          "run", RunSpec("echo hello"), "d", created_at=1000.0)  # fmt: skip
+DONE = RunRecord(RUN, RunState.SUCCEEDED, started_at=1001.0, ended_at=1063.0, exit_code=0)
 
 
 @pytest.fixture
 def checked(person: Person) -> Person:
     """A forge that takes check runs of ours, and a policy that shows two lines of a log."""
-    executor = person.up.receiver.executor
+    executor = person.up.controller.executor
     policy = replace(executor.policy, log_tail=2)
-    executor.ledger.checks = CheckRuns(executor.forge, executor.engine.log, policy)
+    executor.ledger.check_runs = CheckRunReporter(executor.forge, executor.engine.read_log, policy)
     return person
 
 
@@ -60,8 +60,8 @@ def check(person: Person, sha: str, count: int = 1) -> dict[str, Any]:
 
 def noted(person: Person, sha: str) -> bool:
     """Whether every run of a commit knows of its check run."""
-    records = [one for one in person.up.engine.records() if one.run.sha == sha]
-    return all(pending_writes.CHECK in posted_states(one.reported) for one in records)
+    records = [one for one in person.up.engine.list_records() if one.run.sha == sha]
+    return all(pending_writes.CHECK_RUN in posted_states(one.reported) for one in records)
 
 
 def click(person: Person, number: int, who: str = "user:ada") -> None:
@@ -86,9 +86,9 @@ def test_the_end_of_a_run_has_a_check_run_beside_its_status(checked: Person) -> 
 
 
 def test_of_a_log_nothing_is_shown_unless_the_policy_says_so(checked: Person) -> None:
-    book = checked.up.receiver.executor.ledger
-    assert book.checks is not None
-    book.checks.policy = replace(book.checks.policy, log_tail=0)
+    book = checked.up.controller.executor.ledger
+    assert book.check_runs is not None
+    book.check_runs.policy = replace(book.check_runs.policy, log_tail=0)
     assert check(checked, checked.run("echo secret"))["output"]["text"] is None
 
 
@@ -113,7 +113,9 @@ def test_the_button_needs_the_permission_to_write(
     made = check(checked, sha)
     asked: list[str] = []
     monkeypatch.setattr(
-        checked.up.receiver.executor.forge, "permission", lambda _, who: asked.append(who) or "read"
+        checked.up.controller.executor.forge,
+        "get_permission",
+        lambda _, who: asked.append(who) or "read",
     )
     click(checked, made["id"], "user:eve")
     until(lambda: asked == ["eve"])
@@ -125,11 +127,11 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
     sha = checked.run("true")
     check(checked, sha)
     until(lambda: noted(checked, sha))
-    (record,) = checked.up.engine.records()
-    book = checked.up.receiver.executor.ledger
+    (record,) = checked.up.engine.list_records()
+    book = checked.up.controller.executor.ledger
     book.stop()
     checked.up.engine.annotate(record.run.key, reported=json.dumps({sha: "succeeded"}))
-    again = Ledger(book.forge, book.engine, book.index, book.url, book.checks)
+    again = StatusReporter(book.forge, book.engine, book.index, book.page_url, book.check_runs)
     again.start()
     try:
         until(lambda: noted(checked, sha))
@@ -141,9 +143,9 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
 def test_where_the_app_may_not_the_statuses_go_on(
     checked: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book = checked.up.receiver.executor.ledger
-    assert book.checks is not None
-    book.checks.forge = type(book.forge)(book.forge.url, lambda: "user:ada")
+    book = checked.up.controller.executor.ledger
+    assert book.check_runs is not None
+    book.check_runs.forge = type(book.forge)(book.forge.url, lambda: "user:ada")
     shas = [checked.run("true"), checked.run("exit 1")]
     assert [checked.final(sha)["state"] for sha in shas] == ["success", "failure"]
     until(lambda: all(noted(checked, sha) for sha in shas))
@@ -154,49 +156,58 @@ def test_where_the_app_may_not_the_statuses_go_on(
 @pytest.mark.parametrize(
     ("state", "reason", "word"),
     [
-        (State.SUCCEEDED, "", "success"),
-        (State.FAILED, "", "failure"),
-        (State.FAILED, "timed out after 2h", "timed_out"),
-        (State.ERROR, "lost", "failure"),
-        (State.CANCELLED, "", "cancelled"),
+        (RunState.SUCCEEDED, "", "success"),
+        (RunState.FAILED, "", "failure"),
+        (RunState.FAILED, "timed out after 2h", "timed_out"),
+        (RunState.ERROR, "lost", "failure"),
+        (RunState.CANCELLED, "", "cancelled"),
     ],
 )
-def test_githubs_word_is_never_better_than_the_status(state: State, reason: str, word: str) -> None:
-    assert check_runs.conclusion(replace(DONE, state=state, reason=reason)) == word
+def test_githubs_word_is_never_better_than_the_status(
+    state: RunState, reason: str, word: str
+) -> None:
+    assert check_runs.check_run_conclusion(replace(DONE, state=state, reason=reason)) == word
 
 
 def test_what_people_wrote_stays_in_its_block() -> None:
-    run = replace(RUN, spec=Spec("echo '````' @team\n# <b>"))
-    summary = check_runs.body(replace(DONE, run=run), "https://fyre.example.org/runs/x")["output"][
-        "summary"
-    ]
+    run = replace(RUN, spec=RunSpec("echo '````' @team\n# <b>"))
+    summary = check_runs.check_run_body(replace(DONE, run=run), "https://fyre.example.org/runs/x")[
+        "output"
+    ]["summary"]
     assert "`````text\necho '````' @team\n# <b>\n`````" in summary
     assert "**took** 1m 02s" in summary
 
 
 def test_no_carriage_return_leads_out_of_a_span() -> None:
-    run = replace(RUN, spec=Spec("true\r\r![](https://eve.example/seen.png) @acme/all"))
-    summary = check_runs.body(replace(DONE, run=run), "")["output"]["summary"]
+    run = replace(RUN, spec=RunSpec("true\r\r![](https://eve.example/seen.png) @acme/all"))
+    summary = check_runs.check_run_body(replace(DONE, run=run), "")["output"]["summary"]
     assert f"```text\n{run.spec.command}\n```" in summary
 
 
 def test_bytes_that_were_no_text_are_sent_as_text() -> None:
-    run = replace(RUN, spec=Spec("echo \udcff"))
-    assert "`echo \ufffd`" in check_runs.body(replace(DONE, run=run), "")["output"]["summary"]
+    run = replace(RUN, spec=RunSpec("echo \udcff"))
+    assert (
+        "`echo \ufffd`"
+        in check_runs.check_run_body(replace(DONE, run=run), "")["output"]["summary"]
+    )
 
 
 def test_a_fence_leaves_room_for_what_is_in_it() -> None:
-    run = replace(RUN, spec=Spec("`" * 200_000))
-    told = check_runs.body(replace(DONE, run=run), "", "x" * 50_000 + "`" * 10_000)["output"]
+    run = replace(RUN, spec=RunSpec("`" * 200_000))
+    told = check_runs.check_run_body(replace(DONE, run=run), "", "x" * 50_000 + "`" * 10_000)[
+        "output"
+    ]
     assert max(map(len, (told["summary"], told["text"]))) < 65_535
     assert told["text"].startswith("`" * 100 + "text\nxx")
     assert told["text"].endswith("x" + "`" * 99 + "\n" + "`" * 100)
 
 
 def test_the_longest_of_all_fits() -> None:
-    run = replace(RUN, spec=Spec("x" * 200_000))
-    told = check_runs.body(
-        replace(DONE, run=run), "", check_runs.tail(iter([b"\xff\x1b[1m" + b"y" * 500_000]), 9)
+    run = replace(RUN, spec=RunSpec("x" * 200_000))
+    told = check_runs.check_run_body(
+        replace(DONE, run=run),
+        "",
+        check_runs.last_lines(iter([b"\xff\x1b[1m" + b"y" * 500_000]), 9),
     )["output"]
     assert max(map(len, (told["summary"], told["text"]))) < 65_535
     assert "\x1b" not in told["text"]
@@ -211,15 +222,16 @@ def payload(**check: Any) -> bytes:
 
 def test_a_click_is_read() -> None:
     headers = {"x-github-event": "check_run"}
-    event = webhook.parse("https://api.github.com", headers, payload())
-    assert isinstance(event, Rerequested)
-    assert (event.sha, event.actor, event.name, event.number) == ("b" * 40, "ada", "train", 5)
-    assert isinstance(webhook.parse("f", headers, payload(name="lint")), Nothing)
+    event = webhook.parse_event("https://api.github.com", headers, payload())
+    assert isinstance(event, RerequestEvent)
+    assert (event.sha, event.actor, event.run_name, event.click_id) == ("b" * 40, "ada", "train", 5)
+    assert isinstance(webhook.parse_event("f", headers, payload(name="lint")), IgnoredEvent)
     assert isinstance(
-        webhook.parse("f", headers, payload().replace(b"rerequested", b"completed")), Nothing
+        webhook.parse_event("f", headers, payload().replace(b"rerequested", b"completed")),
+        IgnoredEvent,
     )
-    with pytest.raises(MalformedError):
-        webhook.parse("f", headers, payload(head_sha="main"))
+    with pytest.raises(PayloadError):
+        webhook.parse_event("f", headers, payload(head_sha="main"))
 
 
 def test_the_button_of_all_reruns_all_and_a_redelivery_nothing(checked: Person) -> None:
@@ -228,7 +240,7 @@ def test_the_button_of_all_reruns_all_and_a_redelivery_nothing(checked: Person) 
     told = {**checked.api(""), "full_name": "ada/lab"}
     body = json.dumps({"action": "rerequested", "check_suite": {"id": 7, "head_sha": sha},
                        "sender": {"login": "ada", "type": "User"}, "repository": told}).encode()  # fmt: skip
-    secret = checked.up.embedded.webhook_secret.encode()
+    secret = checked.up.local_forge.webhook_secret.encode()
 
     def deliver(guid: str) -> None:
         signature = "sha256=" + hmac.new(secret, body, "sha256").hexdigest()
@@ -262,8 +274,10 @@ def test_a_click_on_all_without_what_tells_it_apart_is_malformed(
     headers: dict[str, str], change: dict[str, Any]
 ) -> None:
     told = {**json.loads(payload()), "check_suite": {"head_sha": "b" * 40}, **change}
-    with pytest.raises(MalformedError):
-        webhook.parse("f", {"x-github-event": "check_suite", **headers}, json.dumps(told).encode())
+    with pytest.raises(PayloadError):
+        webhook.parse_event(
+            "f", {"x-github-event": "check_suite", **headers}, json.dumps(told).encode()
+        )
 
 
 def said(tmp_path: Path, **more: str) -> dict[str, str]:
@@ -273,15 +287,15 @@ def said(tmp_path: Path, **more: str) -> dict[str, str]:
 
 def test_with_a_token_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="FYRE_CHECKS: checks: True needs a GitHub App"):
-        configs.load(None, said(tmp_path, FYRE_TOKEN="ghp_x"), {})
+        configs.load_config(None, said(tmp_path, FYRE_TOKEN="ghp_x"), {})
 
 
 def test_with_an_app_it_is_taken(tmp_path: Path) -> None:
     key = apps.pem(apps.private_key())
     assert (
-        configs.load(None, said(tmp_path, FYRE_APP_ID="1", FYRE_APP_PRIVATE_KEY=key), {}).get(
-            "checks"
-        )
+        configs.load_config(
+            None, said(tmp_path, FYRE_APP_ID="1", FYRE_APP_PRIVATE_KEY=key), {}
+        ).get("checks")
         is True
     )
 
@@ -330,8 +344,8 @@ def test_a_click_is_told_as_github_tells_it(
     import jsonschema
 
     heard: list[bytes] = []
-    parse = webhook.parse
-    monkeypatch.setattr(webhook, "parse", lambda *told: heard.append(told[2]) or parse(*told))
+    parse = webhook.parse_event
+    monkeypatch.setattr(webhook, "parse_event", lambda *told: heard.append(told[2]) or parse(*told))
     sha = checked.run("true")
     click(checked, check(checked, sha)["id"])
     check(checked, sha, 2)

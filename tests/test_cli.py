@@ -137,7 +137,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     ("error", "code"),
     [
         (UserError("no", hint="yes"), 1),
-        (UserError("no", code=2), 2),
+        (UserError("no", exit_code=2), 2),
         (KeyboardInterrupt(), 130),
         (SystemExit(7), 7),
         (SystemExit("words"), 1),

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 from fyre.github import etag_cache
-from fyre.github.client import Forge
+from fyre.github.client import GitHubClient
 
 
 @dataclass
@@ -35,10 +35,10 @@ class Listing:
         shown = self.names[first : first + asked["per_page"]]
         return [{"id": len(name), "full_name": name, "default_branch": "main"} for name in shown]
 
-    def asked(self, forge: Forge) -> tuple[list[str], int]:
+    def asked(self, forge: GitHubClient) -> tuple[list[str], int]:
         """What the forge lists, and how many requests that were counted."""
         before = self.counted
-        return [one.name for one in forge.repositories()], self.counted - before
+        return [one.name for one in forge.list_repositories()], self.counted - before
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def names(count: int) -> list[str]:
 
 def test_a_listing_that_is_the_same_costs_nothing(listing: Listing) -> None:
     listing.names = names(150)
-    forge = Forge(listing.url, lambda: listing.token)
+    forge = GitHubClient(listing.url, lambda: listing.token)
     assert listing.asked(forge) == (names(150), 2)
     for _ in range(3):
         assert listing.asked(forge) == (names(150), 0)
@@ -91,7 +91,7 @@ def test_a_listing_that_is_the_same_costs_nothing(listing: Listing) -> None:
 
 def test_a_page_that_was_full_and_is_the_same_hides_no_new_page(listing: Listing) -> None:
     listing.names = names(100)
-    forge = Forge(listing.url, lambda: listing.token)
+    forge = GitHubClient(listing.url, lambda: listing.token)
     assert listing.asked(forge) == (names(100), 2)
     listing.names = names(101)
     assert listing.asked(forge) == (names(101), 1)
@@ -101,7 +101,7 @@ def test_a_page_that_was_full_and_is_the_same_hides_no_new_page(listing: Listing
 
 def test_another_token_is_told_everything_anew(listing: Listing) -> None:
     listing.names = names(3)
-    forge = Forge(listing.url, lambda: listing.token)
+    forge = GitHubClient(listing.url, lambda: listing.token)
     listing.asked(forge)
     listing.token = "renewed"
     assert listing.asked(forge) == (names(3), 1)
@@ -109,9 +109,9 @@ def test_another_token_is_told_everything_anew(listing: Listing) -> None:
 
 
 def test_what_is_kept_is_bounded(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etag_cache, "KEPT_MAX", 2)
+    monkeypatch.setattr(etag_cache, "CACHED_MAX", 2)
     listing.names = names(350)
-    forge = Forge(listing.url, lambda: listing.token)
+    forge = GitHubClient(listing.url, lambda: listing.token)
     for _ in range(2):
         assert listing.asked(forge)[0] == names(350)
     assert len(forge._answers._kept) == 2
@@ -119,5 +119,5 @@ def test_what_is_kept_is_bounded(listing: Listing, monkeypatch: pytest.MonkeyPat
 
 def test_an_answer_without_a_body_is_no_answer(listing: Listing) -> None:
     listing.bodies = False
-    with pytest.raises(TryAgainError, match="makes no sense"):
-        Forge(listing.url, lambda: listing.token).repositories()
+    with pytest.raises(TransientError, match="makes no sense"):
+        GitHubClient(listing.url, lambda: listing.token).list_repositories()

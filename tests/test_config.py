@@ -11,7 +11,7 @@ import yaml
 
 from fyre.apps import config as configs
 from fyre.apps.config import Config
-from fyre.apps.derived_keys import derived, kept_in
+from fyre.apps.derived_keys import secrets_from_folder, secrets_from_key
 from fyre.cli.commands import serve
 from fyre.errors import UserError
 from tests.apps import pem, private_key
@@ -28,7 +28,7 @@ def load(
     if text is not None:
         path = tmp_path / "fyre.yaml"
         path.write_text(text)
-    return configs.load(path, ENV if env is None else env, options)
+    return configs.load_config(path, ENV if env is None else env, options)
 
 
 def refused(tmp_path: Path, *args: object, **options: str) -> tuple[str, str]:
@@ -44,7 +44,7 @@ def test_options_go_before_the_environment_and_that_before_the_file(tmp_path: Pa
     env = {**ENV, "FYRE_JOBS": "2", "FYRE_SWEEP_EVERY": "2m", "FYRE_STATE": ""}
     config = load(tmp_path, text, env, sweepEvery="3m")
     told = {
-        key: (config.get(key), config.said[key].origin)
+        key: (config.get(key), config.settings[key].origin)
         for key in ("url", "jobs", "sweepEvery", "state")
     }
     assert told == {
@@ -53,7 +53,11 @@ def test_options_go_before_the_environment_and_that_before_the_file(tmp_path: Pa
         "sweepEvery": ("3m", "--sweep-every"),
         "state": ("/var/lib/fyre", "default"),
     }
-    assert (config.sweep_every, config.backfill, config.listen) == (180, 86400, ("127.0.0.1", 8020))
+    assert (config.sweep_every, config.backfill, config.listen_address) == (
+        180,
+        86400,
+        ("127.0.0.1", 8020),
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,28 +71,28 @@ def test_options_go_before_the_environment_and_that_before_the_file(tmp_path: Pa
     ],
 )
 def test_the_api_is_where_each_kind_of_github_has_it(tmp_path: Path, forge: str, api: str) -> None:
-    assert load(tmp_path, **GOOD, forge=forge).api == api
+    assert load(tmp_path, **GOOD, forge=forge).api_url == api
     assert (
-        load(tmp_path, **GOOD, forge=forge, api="http://127.0.0.1:1/api/").api
+        load(tmp_path, **GOOD, forge=forge, api="http://127.0.0.1:1/api/").api_url
         == "http://127.0.0.1:1/api"
     )
 
 
 def test_every_key_is_in_the_schema_a_variable_and_an_option(tmp_path: Path) -> None:
-    properties = configs.schema()["properties"]
-    jsonschema.Draft202012Validator.check_schema(configs.schema())
-    help_page = serve._parser().format_help()
+    properties = configs.load_schema()["properties"]
+    jsonschema.Draft202012Validator.check_schema(configs.load_schema())
+    help_page = serve._build_parser().format_help()
     for key, one in properties.items():
-        assert configs.option(key) in help_page
-        assert configs.variable(key) in help_page.replace("\n", "")
+        assert configs.option_name(key) in help_page
+        assert configs.variable_name(key) in help_page.replace("\n", "")
         assert one["description"]
         assert set(one) & {"type", "enum"}
-    assert set(configs.SECRETS) <= set(properties)
+    assert set(configs.SECRET_VARIABLES) <= set(properties)
     # Kubernetes sets FYRE_PORT, FYRE_SERVICE_HOST, FYRE_RELAY_PORT … for Services of these names.
     assert not [
         key
         for key in properties
-        if "_SERVICE_" in configs.variable(key) or "_PORT" in configs.variable(key)
+        if "_SERVICE_" in configs.variable_name(key) or "_PORT" in configs.variable_name(key)
     ]
 
 
@@ -247,10 +251,10 @@ def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"the configuration can't be read: .*nowhere.yaml: No such file"
     ):
-        configs.load(tmp_path / "nowhere.yaml", ENV, {})
+        configs.load_config(tmp_path / "nowhere.yaml", ENV, {})
     (tmp_path / "bad.yaml").write_bytes(b"\xff")
     with pytest.raises(UserError, match=r"bad.yaml is not UTF-8"):
-        configs.load(tmp_path / "bad.yaml", ENV, {})
+        configs.load_config(tmp_path / "bad.yaml", ENV, {})
 
 
 def test_a_secret_that_is_replaced_in_its_file_holds_at_once_and_two_lines_are_two(
@@ -261,13 +265,13 @@ def test_a_secret_that_is_replaced_in_its_file_holds_at_once_and_two_lines_are_t
     config = load(tmp_path, None, {"FYRE_TOKEN": "t"}, **GOOD, webhookSecretFile=str(path))
     secret = config.webhook_secret
     assert secret is not None
-    assert secret.lines() == [b"old"]
+    assert secret.read_lines() == [b"old"]
     path.write_text("old\nnew\n\n")
-    assert secret.lines() == [b"old", b"new"]
+    assert secret.read_lines() == [b"old", b"new"]
     path.unlink()
-    assert secret.lines() == [b"old", b"new"]
+    assert secret.read_lines() == [b"old", b"new"]
     path.write_text(" \n")
-    assert secret.lines() == [b"old", b"new"]
+    assert secret.read_lines() == [b"old", b"new"]
     assert "old" not in repr(config)
 
 
@@ -295,7 +299,7 @@ def test_check_config_says_what_would_be_used_and_no_secret(
     assert said.endswith("# good\n")
     assert not [secret for secret in ENV.values() if secret in said]
     shown = yaml.safe_load(said)
-    jsonschema.validate(json.loads(json.dumps(shown)), configs.schema())
+    jsonschema.validate(json.loads(json.dumps(shown)), configs.load_schema())
 
 
 def test_unknown_options_are_wrong_usage() -> None:
@@ -303,7 +307,7 @@ def test_unknown_options_are_wrong_usage() -> None:
                         ([SECRET], "it takes options, and nothing else")):  # fmt: skip
         with pytest.raises(UserError, match=says) as caught:
             serve.main(words)
-        assert caught.value.code == 2
+        assert caught.value.exit_code == 2
         assert SECRET not in caught.value.message  # as far as we know it may be one
 
 
@@ -314,7 +318,7 @@ def test_what_the_readme_shows_is_taken() -> None:
         .partition("```yaml\n")[2]
         .partition("```")[0]
     )
-    jsonschema.validate(yaml.safe_load(shown), configs.schema())
+    jsonschema.validate(yaml.safe_load(shown), configs.load_schema())
 
 
 ON_CLUSTER = "url: https://fyre\nengine: kubernetes\npolicy: policy.yaml\nlease: fyre/fyre\n"
@@ -347,17 +351,17 @@ def test_several_receivers_share_key_and_logs_and_know_where_each_other_is(
 def test_a_secret_of_our_own_is_never_empty(tmp_path: Path) -> None:
     for name in ("one", "one.new"):  # as where the disk was full, or somebody killed us
         (tmp_path / name).touch()
-    assert len(kept_in(tmp_path)("one")) == 64
-    assert kept_in(tmp_path)("one") == (tmp_path / "one").read_bytes()
+    assert len(secrets_from_folder(tmp_path)("one")) == 64
+    assert secrets_from_folder(tmp_path)("one") == (tmp_path / "one").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
 def test_secrets_of_our_own_are_kept_or_made_from_a_shared_key(tmp_path: Path) -> None:
     config = load(tmp_path, env={**ENV, "FYRE_KEY": SECRET * 2}, **GOOD)
-    assert config.key is not None
-    one, other = derived(config.key), kept_in(tmp_path / "state")
+    assert config.shared_key is not None
+    one, other = secrets_from_key(config.shared_key), secrets_from_folder(tmp_path / "state")
     for own in (one, other):
         assert own("relay.secret") == own("relay.secret") != own("pages.secret")
         assert len(bytes.fromhex(own("instance").decode())) == 32
     assert (tmp_path / "state" / "instance").stat().st_mode & 0o777 == 0o600
-    assert one("instance") == derived(config.key)("instance") != other("instance")
+    assert one("instance") == secrets_from_key(config.shared_key)("instance") != other("instance")

@@ -62,25 +62,25 @@ INNOCENT = [
 @pytest.mark.parametrize("command", SECRET)
 def test_credentials_are_found_and_never_shown(command: str) -> None:
     with pytest.raises(UserError) as refused:
-        credential_scan.refuse("true", command)
-    assert SECRET[command] not in credential_scan.masked(command)
+        credential_scan.reject_credentials("true", command)
+    assert SECRET[command] not in credential_scan.mask_credentials(command)
     assert SECRET[command] not in refused.value.message + refused.value.hint
     assert "--secret" in refused.value.hint
 
 
 @pytest.mark.parametrize("command", INNOCENT)
 def test_what_is_no_credential_passes_untouched(command: str) -> None:
-    assert credential_scan.find(command) == ()
-    assert credential_scan.masked(command) == command
+    assert credential_scan.find_credentials(command) == ()
+    assert credential_scan.mask_credentials(command) == command
 
 
 def test_masking_keeps_all_the_rest() -> None:
     both = f"A=1 TOKEN=ghp_{'a1B2c3D4e5F6' * 3} x --password hunter2 && echo done"
-    assert credential_scan.masked(both) == "A=1 TOKEN=**** x --password **** && echo done"
+    assert credential_scan.mask_credentials(both) == "A=1 TOKEN=**** x --password **** && echo done"
 
 
 @pytest.mark.parametrize("text", ["a" * 200_000 + " ://", "sk-" * 80_000, "eyJaaaaaaaa-" * 20_000])
 def test_a_long_text_is_looked_through_in_no_time(text: str) -> None:
     assert (
-        credential_scan.masked(text) == text
+        credential_scan.mask_credentials(text) == text
     )  # in minutes, where each place in it looks to the end: no thread runs then

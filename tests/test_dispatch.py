@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from fyre.apps import actions_summary
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from fyre.local_forge.api.rest import ApiError
-from fyre.local_forge.storage.notes import Notes
+from fyre.local_forge.storage.notes import GitNotes
 from fyre.message import fyre_ids
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
@@ -81,11 +81,11 @@ class Runner:
 
 @pytest.fixture
 def runner(
-    start_up: Callable[[], Up], repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_up: Callable[[], FyreUp], repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Runner:
     """A forge whose webhooks nobody hears: the workflow is all there is."""
     up = start_up()
-    monkeypatch.setattr(up.receiver, "_deal_with", lambda _: None)
+    monkeypatch.setattr(up.controller, "_process_event", lambda _: None)
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
     person = Person(up, repo)
     person.push()
@@ -207,14 +207,14 @@ def test_a_job_is_no_better_than_what_stands_on_the_commit_also_when_it_is_run_a
 def test_what_ran_is_reported_also_where_the_forge_answers_no_more(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Notes.read
+    real = GitNotes.read_commit_notes
 
-    def read(notes: Notes, git_dir: Path, sha: str) -> list[dict[str, Any]]:
+    def read(notes: GitNotes, git_dir: Path, sha: str) -> list[dict[str, Any]]:
         if (tmp_path / "enough").exists():
             raise ApiError(403, "Resource not accessible by integration")
         return real(notes, git_dir, sha)
 
-    monkeypatch.setattr(Notes, "read", read)
+    monkeypatch.setattr(GitNotes, "read_commit_notes", read)
     sha, before = pushed(runner, f"Fyre-Run: echo hello; touch {tmp_path}/enough")
     done = runner.step(sha, before)
     assert (done.returncode, runner.outputs()["outcome"]) == (0, "success"), done.stderr
@@ -224,7 +224,9 @@ def test_what_ran_is_reported_also_where_the_forge_answers_no_more(
 def test_a_commit_that_was_refused_and_shares_an_outcome_now_is_as_good_as_that(
     runner: Runner, tmp_path: Path
 ) -> None:
-    first, before = pushed(runner, "Fyre-Run: true", f"Fyre-Id: {(minted := fyre_ids.mint())}")
+    first, before = pushed(
+        runner, "Fyre-Run: true", f"Fyre-Id: {(minted := fyre_ids.new_fyre_id())}"
+    )
     second, _ = pushed(runner, "Fyre-Run: true", f"Fyre-Id: {minted}")
     env = runner.env(runner.event(second, before, commits=[{"id": first}, {"id": second}]))
     (tmp_path / "policy.yaml").write_text("refs: [release/*]\n")
@@ -262,7 +264,7 @@ def test_a_missing_variable_is_named(runner: Runner, name: str, said: str) -> No
 
 
 def test_the_summary_shows_what_people_wrote_as_text() -> None:
-    text = actions_summary._code(
+    text = actions_summary._code_span(
         "a|b`c` <img src=x> @team & more\nline ![seen](//eve.example/x.png) *this* \\*that"
     )
     assert "<img" not in text

@@ -10,17 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from fyre.errors import TryAgainError, UserError
-from fyre.github.client import Forge
+from fyre.errors import TransientError, UserError
+from fyre.github.client import GitHubClient
 from fyre.github.errors import (
     DeniedError,
-    FullError,
-    HiddenError,
-    LimitedError,
     NotFoundError,
-    StrangerError,
+    NotVisibleError,
+    RateLimitError,
+    StatusLimitError,
+    UnauthenticatedError,
 )
-from fyre.runs.commit_status import Status
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 
 SHA = "a" * 40
@@ -37,8 +37,8 @@ class Broken:
     seen: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
 
-    def forge(self) -> Forge:
-        return Forge(self.url, lambda: TOKEN)
+    def forge(self) -> GitHubClient:
+        return GitHubClient(self.url, lambda: TOKEN)
 
     def repository(self) -> Repository:
         return Repository(self.url, 1, "ada/lab")
@@ -82,19 +82,24 @@ LIMITED = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
 @pytest.mark.parametrize(
     ("status", "headers", "message", "error"),
     [
-        (401, {}, "Bad credentials", StrangerError),
+        (401, {}, "Bad credentials", UnauthenticatedError),
         (403, {}, "Resource not accessible by integration", DeniedError),
-        (403, {"Retry-After": "60"}, "secondary", LimitedError),
-        (403, LIMITED, "API rate limit exceeded", LimitedError),
-        (403, {}, "You have exceeded a secondary rate limit", LimitedError),
-        (404, {}, "Not Found", HiddenError),
+        (403, {"Retry-After": "60"}, "secondary", RateLimitError),
+        (403, LIMITED, "API rate limit exceeded", RateLimitError),
+        (403, {}, "You have exceeded a secondary rate limit", RateLimitError),
+        (404, {}, "Not Found", NotVisibleError),
         (422, {}, "No commit found for SHA: a", NotFoundError),
         (422, {}, "Validation Failed", UserError),
-        (422, {}, "This SHA and context has reached the maximum number of statuses.", FullError),
-        (429, {}, "Too many", LimitedError),
-        (429, {"Retry-After": "3600"}, "Too many", LimitedError),
-        (500, {}, "Server Error", TryAgainError),
-        (502, {}, "Bad Gateway", TryAgainError),
+        (
+            422,
+            {},
+            "This SHA and context has reached the maximum number of statuses.",
+            StatusLimitError,
+        ),
+        (429, {}, "Too many", RateLimitError),
+        (429, {"Retry-After": "3600"}, "Too many", RateLimitError),
+        (500, {}, "Server Error", TransientError),
+        (502, {}, "Bad Gateway", TransientError),
     ],
 )
 def test_a_refused_write_is_sorted_and_sent_once(
@@ -106,7 +111,9 @@ def test_a_refused_write_is_sorted_and_sent_once(
         json.dumps({"message": message}).encode(),
     )
     with pytest.raises(error) as caught:
-        broken.forge().post(broken.repository(), SHA, Status("fyre/run", "success", "exit 0"))
+        broken.forge().create_status(
+            broken.repository(), SHA, CommitStatus("fyre/run", "success", "exit 0")
+        )
     assert type(caught.value) is error
     assert [method for method, _ in broken.seen].count("POST") == 1
     assert TOKEN not in f"{caught.value} {caught.value.__cause__}"
@@ -114,27 +121,27 @@ def test_a_refused_write_is_sorted_and_sent_once(
 
 def test_a_read_is_tried_again_by_itself(broken: Broken) -> None:
     broken.status = 502
-    with pytest.raises(TryAgainError):
-        broken.forge().statuses(broken.repository(), SHA)
+    with pytest.raises(TransientError):
+        broken.forge().list_statuses(broken.repository(), SHA)
     assert len(broken.seen) == 3
 
 
 def test_a_read_that_meets_a_limit_does_not_sleep_until_it_has_passed(broken: Broken) -> None:
     broken.status, broken.headers = 429, {"Retry-After": "3600"}
-    with pytest.raises(LimitedError) as caught:
-        broken.forge().statuses(broken.repository(), SHA)
-    assert (caught.value.told.retry_after, len(broken.seen)) == (3600, 1)
+    with pytest.raises(RateLimitError) as caught:
+        broken.forge().list_statuses(broken.repository(), SHA)
+    assert (caught.value.headers.retry_after, len(broken.seen)) == (3600, 1)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b'"x"', b"null", b'{"login": 7}'])
 def test_garbage_is_worth_another_try(broken: Broken, body: bytes) -> None:
     broken.body = body
-    with pytest.raises(TryAgainError):
-        broken.forge().commit(broken.repository(), SHA)
+    with pytest.raises(TransientError):
+        broken.forge().get_commit(broken.repository(), SHA)
 
 
 def test_a_forge_that_is_not_there() -> None:
-    with pytest.raises(TryAgainError, match="can't be reached"):
-        Forge("http://127.0.0.1:9", lambda: TOKEN).post(
-            Repository("", 1, "a/b"), SHA, Status("c", "success", "d")
+    with pytest.raises(TransientError, match="can't be reached"):
+        GitHubClient("http://127.0.0.1:9", lambda: TOKEN).create_status(
+            Repository("", 1, "a/b"), SHA, CommitStatus("c", "success", "d")
         )

@@ -15,9 +15,9 @@ from fyre.git import git_command, http_backend
 
 
 async def answer() -> bytes:
-    child = await http_backend.spawned(git_command.clean_env())
+    child = await http_backend.spawn_http_backend(git_command.clean_env())
     said = await child.stdout.read()
-    await child.end()
+    await child.drain_and_wait()
     child.close()
     return said
 
@@ -41,11 +41,13 @@ def test_loops_of_several_threads_have_children_at_once() -> None:
 @pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
 def test_a_child_that_ended_leaves_nothing_behind(run) -> None:
     async def gone() -> tuple[int | None, list[int]]:
-        child = await http_backend.spawned(git_command.clean_env())
-        sockets = [writer.get_extra_info("socket") for writer in (child.stdin, child._reading)]
-        await child.end()
+        child = await http_backend.spawn_http_backend(git_command.clean_env())
+        sockets = [
+            writer.get_extra_info("socket") for writer in (child.stdin, child._stdout_closer)
+        ]
+        await child.drain_and_wait()
         child.close()
-        await asyncio.gather(child.stdin.wait_closed(), child._reading.wait_closed())
+        await asyncio.gather(child.stdin.wait_closed(), child._stdout_closer.wait_closed())
         return child.process.returncode, [one.fileno() for one in sockets]
 
     code, numbers = run(gone())
@@ -56,9 +58,9 @@ def test_a_child_that_ended_leaves_nothing_behind(run) -> None:
 def test_a_child_that_is_busy_ends_with_its_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said, children, real = [], [], http_backend.spawned
+    said, children, real = [], [], http_backend.spawn_http_backend
 
-    async def spawned(environment: dict[str, str]) -> http_backend.Child:
+    async def spawned(environment: dict[str, str]) -> http_backend.CgiProcess:
         children.append(await real(environment))
         return children[-1]
 
@@ -73,16 +75,16 @@ def test_a_child_that_is_busy_ends_with_its_loop(
         scope = {"type": "http", "method": "POST", "path": "/git-upload-pack", "query_string": b"",
                  "headers": [(b"content-type", b"application/x-git-upload-pack-request")]}  # fmt: skip
         request = Request(scope, receive)
-        exchange = http_backend.Exchange(request, send)
+        exchange = http_backend.CgiRequest(request, send)
         task = asyncio.create_task(
-            exchange.run(http_backend.environment(request, tmp_path, "git-upload-pack"))
+            exchange.run(http_backend.cgi_environment(request, tmp_path, "git-upload-pack"))
         )
         while not said:
             await asyncio.sleep(0.01)
         assert not task.done()
 
-    git_command.run("init", "-q", "--bare", str(tmp_path))
-    monkeypatch.setattr(http_backend, "spawned", spawned)
+    git_command.run_git("init", "-q", "--bare", str(tmp_path))
+    monkeypatch.setattr(http_backend, "spawn_http_backend", spawned)
     uvloop.run(begun())
     assert said == ["http.response.start"]
     assert [child.process.returncode is not None for child in children] == [True]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.message import image_reference, notation
-from fyre.message.image_reference import Reference
+from fyre.message.image_reference import ImageReference
 
 DIGEST = "sha256:" + "9f3c1a2b" * 8
 OTHER = "sha256:" + "0" * 64
@@ -30,8 +30,8 @@ OTHER = "sha256:" + "0" * 64
 def test_a_reference_is_read_as_container_engines_read_it(
     text: str, host: str, path: str, tag: str
 ) -> None:
-    assert image_reference.parse(text) == Reference(host, path, tag)
-    held = image_reference.parse(f"{text}@{DIGEST}")
+    assert image_reference.parse_reference(text) == ImageReference(host, path, tag)
+    held = image_reference.parse_reference(f"{text}@{DIGEST}")
     assert (held.repository, held.digest) == (f"{host}/{path}", DIGEST)
 
 
@@ -44,19 +44,21 @@ TAGS = st.one_of(st.just(""), st.from_regex(r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}"
 
 @given(HOSTS, st.lists(WORD, min_size=1, max_size=3), TAGS)
 def test_what_is_read_can_be_written_and_read_again(host: str, words: list[str], tag: str) -> None:
-    image = notation.image(host + "/".join(words) + tag)
-    read = image_reference.parse(image)
-    assert image_reference.parse(f"{read.repository}:{read.tag}") == read
-    held = image_reference.pinned(image, f"{read.repository}@{DIGEST}")
-    assert held == notation.image(f"{image}@{DIGEST}")
-    assert image_reference.parse(held).repository == read.repository
-    assert image_reference.pinned(held, f"{read.repository}@{OTHER}") == held
+    image = notation.parse_image(host + "/".join(words) + tag)
+    read = image_reference.parse_reference(image)
+    assert image_reference.parse_reference(f"{read.repository}:{read.tag}") == read
+    held = image_reference.pin_to_run_digest(image, f"{read.repository}@{DIGEST}")
+    assert held == notation.parse_image(f"{image}@{DIGEST}")
+    assert image_reference.parse_reference(held).repository == read.repository
+    assert image_reference.pin_to_run_digest(held, f"{read.repository}@{OTHER}") == held
 
 
 @pytest.mark.parametrize("prefix", ["", "docker-pullable://"])
 def test_a_tag_is_held_at_what_ran(prefix: str) -> None:
     assert (
-        image_reference.pinned("python:3.12", f"{prefix}docker.io/library/python@{DIGEST}")
+        image_reference.pin_to_run_digest(
+            "python:3.12", f"{prefix}docker.io/library/python@{DIGEST}"
+        )
         == f"python:3.12@{DIGEST}"
     )
 
@@ -67,13 +69,13 @@ def test_a_tag_is_held_at_what_ran(prefix: str) -> None:
      "docker.io/library/python@sha256:9f3c"],
 )  # fmt: skip
 def test_what_can_not_be_pulled_again_leaves_the_tag(image_id: str) -> None:
-    assert image_reference.pinned("python:3.12", image_id) == "python:3.12"
+    assert image_reference.pin_to_run_digest("python:3.12", image_id) == "python:3.12"
 
 
 def test_a_digest_is_found_in_whatever_the_kubelet_says() -> None:
     assert (
-        image_reference.digest(f"docker-pullable://python@{DIGEST}")
-        == image_reference.digest(DIGEST)
+        image_reference.find_digest(f"docker-pullable://python@{DIGEST}")
+        == image_reference.find_digest(DIGEST)
         == DIGEST
     )
-    assert image_reference.digest("python:3.12") == image_reference.digest("") == ""
+    assert image_reference.find_digest("python:3.12") == image_reference.find_digest("") == ""

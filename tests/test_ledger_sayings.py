@@ -7,37 +7,41 @@ from functools import partial
 
 import pytest
 
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 from fyre.github.errors import DeniedError
-from fyre.github.rate_limit import Pace
-from fyre.reporter.pending_writes import Saying
+from fyre.github.rate_limit import WriteBudget
+from fyre.reporter.pending_writes import UnpostedComment
 from tests.receiver.conftest import Person, person
-from tests.test_ledger import SMALL, Ceiled, ceiled, ends, low_person
+from tests.test_ledger import SMALL, RateLimitMiddleware, ceiled, ends, low_person
 from tests.waiting import until
 
 __all__ = ["ceiled", "low_person", "person"]
 
 
 @pytest.mark.parametrize("low_person", [{"ceilings": SMALL}], indirect=True)
-def test_answers_and_ends_keep_the_ceilings_together(low_person: tuple[Person, Ceiled]) -> None:
+def test_answers_and_ends_keep_the_ceilings_together(
+    low_person: tuple[Person, RateLimitMiddleware],
+) -> None:
     person, ceiled = low_person
-    book = person.up.receiver.executor.ledger
-    book.turns.pace = Pace(SMALL, counted=True)
-    (repository,) = book.forge.repositories()
+    book = person.up.controller.executor.ledger
+    book.write_queue.budget = WriteBudget(SMALL, is_limited=True)
+    (repository,) = book.forge.list_repositories()
     sha = person.git("rev-parse", "main")
     for number in range(6):
-        write = partial(book.forge.comment, repository, sha, f"answer {number}")
-        book.say(Saying(repository, f"comment {number}", f"answer {number}", write))
+        write = partial(book.forge.create_commit_comment, repository, sha, f"answer {number}")
+        book.queue_comment(
+            UnpostedComment(repository, f"comment {number}", f"answer {number}", write)
+        )
     ends(person, 6)
-    until(book.idle)
+    until(book.is_idle)
     assert sorted(person.comments(sha)) == [f"answer {number}" for number in range(6)]
-    assert not ceiled.refused
+    assert not ceiled.refusals_by_path
 
 
 def test_what_may_pass_is_said_later_and_what_may_not_never(
     person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, tries = person.up.receiver.executor.ledger, []
+    book, tries = person.up.controller.executor.ledger, []
 
     def fails(error: Exception, times: int) -> Callable[[], None]:
         def write() -> None:
@@ -47,11 +51,13 @@ def test_what_may_pass_is_said_later_and_what_may_not_never(
 
         return write
 
-    (repository,) = book.forge.repositories()
-    book.say(Saying(repository, "a", "one", fails(DeniedError("you may not"), 9)))
-    book.say(Saying(repository, "b", "two", fails(TryAgainError("not now"), 1)))
-    assert set(book.unsaid(repository)) <= {"one", "two"}
-    until(book.idle)
+    (repository,) = book.forge.list_repositories()
+    book.queue_comment(
+        UnpostedComment(repository, "a", "one", fails(DeniedError("you may not"), 9))
+    )
+    book.queue_comment(UnpostedComment(repository, "b", "two", fails(TransientError("not now"), 1)))
+    assert set(book.queued_comment_bodies(repository)) <= {"one", "two"}
+    until(book.is_idle)
     assert sorted(tries) == ["not now", "not now", "you may not"]
     assert "not said: you may not" in caplog.text
-    assert book.unsaid(repository) == []
+    assert book.queued_comment_bodies(repository) == []

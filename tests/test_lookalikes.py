@@ -67,8 +67,10 @@ SCISSORS = "# ------------------------ >8 ------------------------"
 def test_what_looks_like_a_trailer_is_found_with_its_reason(
     message: str, line: int, why: str
 ) -> None:
-    assert [(one.line, one.why) for one in near_misses.find(message)] == [(line, why)]
-    assert message.split("\n")[line - 1] == near_misses.find(message)[0].text
+    assert [(one.line, one.reason) for one in near_misses.find_near_misses(message)] == [
+        (line, why)
+    ]
+    assert message.split("\n")[line - 1] == near_misses.find_near_misses(message)[0].text
 
 
 @pytest.mark.parametrize(
@@ -93,8 +95,8 @@ def test_what_looks_like_a_trailer_is_found_with_its_reason(
     ],
 )
 def test_talk_about_trailers_is_left_alone(message: str) -> None:
-    assert near_misses.find(message) == ()
-    assert near_misses.mend(message) == message
+    assert near_misses.find_near_misses(message) == ()
+    assert near_misses.fix_near_misses(message) == message
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_talk_about_trailers_is_left_alone(message: str) -> None:
     ],
 )
 def test_mending_moves_lines_to_the_end_in_their_order(message: str, mended: str) -> None:
-    assert near_misses.mend(message) == mended
+    assert near_misses.fix_near_misses(message) == mended
 
 
 LINE = st.sampled_from(
@@ -154,10 +156,10 @@ MESSAGE = st.builds(
 @settings(max_examples=1500, deadline=None, derandomize=True)
 @given(MESSAGE)
 def test_what_is_mended_is_seen_by_git_and_nothing_is_lost(message: str) -> None:
-    found = near_misses.find(message)
-    mended = near_misses.mend(message)
-    assert near_misses.find(mended) == ()
-    assert near_misses.mend(mended) == mended
+    found = near_misses.find_near_misses(message)
+    mended = near_misses.fix_near_misses(message)
+    assert near_misses.find_near_misses(mended) == ()
+    assert near_misses.fix_near_misses(mended) == mended
     if not found:
         assert mended == message
         return
@@ -197,8 +199,8 @@ def _untouched(message: str) -> list[str]:
 
 def test_a_megabyte_of_lookalikes_is_found_and_mended() -> None:
     message = "S\n\n" + "Fyre_Run: a\n" * 50_000 + "\nprose\n"
-    assert len(near_misses.find(message)) == 50_000
-    assert len(trailers.parse(near_misses.mend(message))) == 50_000
+    assert len(near_misses.find_near_misses(message)) == 50_000
+    assert len(trailers.parse(near_misses.fix_near_misses(message))) == 50_000
 
 
 def test_comments_are_stripped_as_git_strips_them() -> None:

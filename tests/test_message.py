@@ -20,25 +20,25 @@ from fyre.message import compose, near_misses, trailers
 def test_one_word_is_verbatim_and_several_keep_their_quoting(
     words: list[str], command: str
 ) -> None:
-    assert compose.command_of(words) == command
+    assert compose.command_from_words(words) == command
 
 
 def test_a_minted_subject_says_what_runs_in_72_characters() -> None:
-    assert compose.subject(["python  train.py"]) == "Run: python train.py"
-    assert compose.subject(["make", "make test"]) == "Run 2 commands: make, make test"
-    assert compose.subject(["x" * 100]) == "Run: " + "x" * 66 + "…"
+    assert compose.compose_subject(["python  train.py"]) == "Run: python train.py"
+    assert compose.compose_subject(["make", "make test"]) == "Run 2 commands: make, make test"
+    assert compose.compose_subject(["x" * 100]) == "Run: " + "x" * 66 + "…"
 
 
 def test_trailers_go_below_those_that_are_there_and_else_into_a_paragraph_of_their_own() -> None:
     pairs = [("Fyre-Run", " true ")]
-    assert compose.append("Subject", pairs) == "Subject\n\nFyre-Run: true\n"
-    assert compose.append("Fix: it\n", pairs) == "Fix: it\n\nFyre-Run: true\n"
+    assert compose.add_trailers("Subject", pairs) == "Subject\n\nFyre-Run: true\n"
+    assert compose.add_trailers("Fix: it\n", pairs) == "Fix: it\n\nFyre-Run: true\n"
     assert (
-        compose.append("Subject\n\nWhy: so it is\n\n", pairs)
+        compose.add_trailers("Subject\n\nWhy: so it is\n\n", pairs)
         == "Subject\n\nWhy: so it is\nFyre-Run: true\n"
     )
     assert (
-        compose.append("Subject\n\nSome prose.\n", pairs)
+        compose.add_trailers("Subject\n\nSome prose.\n", pairs)
         == "Subject\n\nSome prose.\n\nFyre-Run: true\n"
     )
 
@@ -46,10 +46,10 @@ def test_trailers_go_below_those_that_are_there_and_else_into_a_paragraph_of_the
 def test_trailers_are_taken_away_with_what_is_folded_under_them() -> None:
     text = "Subject\r\n\r\nFyre-Run: a\r\n  b\r\nReviewed-by: B\r\nFyre-Id: X\r\n"
     assert (
-        compose.without(text, lambda key: key.startswith("fyre-"))
+        compose.remove_trailers(text, lambda key: key.startswith("fyre-"))
         == "Subject\r\n\r\nReviewed-by: B\r\n"
     )
-    assert compose.without(text, lambda key: False) == text
+    assert compose.remove_trailers(text, lambda key: False) == text
 
 
 @pytest.mark.parametrize(
@@ -65,27 +65,27 @@ def test_trailers_are_taken_away_with_what_is_folded_under_them() -> None:
 def test_a_command_that_a_trailer_cannot_hold_is_refused(value: str, says: str) -> None:
     pairs = [("Fyre-Run", value)]
     with pytest.raises(UserError, match=says) as refused:
-        compose.verify(compose.append("Subject", pairs), pairs)
+        compose.verify_message(compose.add_trailers("Subject", pairs), pairs)
     assert refused.value.hint
 
 
 def test_white_space_at_the_ends_of_a_value_is_not_lost_silently() -> None:
     pairs = [("Fyre-Run", "true"), ("Fyre-Env", "SEPARATOR= ")]
     with pytest.raises(UserError, match="Fyre-Env can't be kept"):
-        compose.verify(compose.append("Subject", pairs), pairs)
+        compose.verify_message(compose.add_trailers("Subject", pairs), pairs)
 
 
 def test_a_line_that_only_looks_like_a_trailer_is_refused() -> None:
     with pytest.raises(UserError, match="would not run"):
-        near_misses.refuse("Subject\n\nFyre-Run: true\n\nand some prose\n")
+        near_misses.reject_near_misses("Subject\n\nFyre-Run: true\n\nand some prose\n")
 
 
 @given(st.text(min_size=1))
 def test_what_verify_lets_through_is_what_runs(command: str) -> None:
     pairs = [("Fyre-Run", command), ("Fyre-Name", "x")]
-    text = compose.append("Subject", pairs)
+    text = compose.add_trailers("Subject", pairs)
     try:
-        found = compose.verify(text, pairs)
+        found = compose.verify_message(text, pairs)
     except UserError:
         return
     assert [spec.command for spec in found.runs] == [command.strip()]

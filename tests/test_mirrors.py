@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.git.commit_reader import Mirrors, parse_commit
+from fyre.git.commit_reader import LocalCommitReader, parse_commit
 from fyre.github.errors import NotFoundError
 from fyre.message import request
 from fyre.runs.run import Repository
@@ -20,8 +20,8 @@ AUTHOR = "A <a@example.org> 1700000000 +0100"
 
 
 @pytest.fixture
-def mirrors(repo: Path) -> Iterator[Mirrors]:
-    found = Mirrors(lambda _: repo / ".git")
+def mirrors(repo: Path) -> Iterator[LocalCommitReader]:
+    found = LocalCommitReader(lambda _: repo / ".git")
     yield found
     found.close()
 
@@ -42,21 +42,28 @@ def store(repo: Path, message: bytes, *headers: str) -> str:
     return done.stdout.decode().strip()
 
 
-def test_the_branches_that_a_commit_is_on_and_no_other_refs(repo: Path, mirrors: Mirrors) -> None:
+def test_the_branches_that_a_commit_is_on_and_no_other_refs(
+    repo: Path, mirrors: LocalCommitReader
+) -> None:
     first, loose = git("rev-parse", "HEAD", cwd=repo), store(repo, b"Loose\n")
     git("branch", "release/1", cwd=repo)
     git("commit", "-q", "--allow-empty", "-m", "Second", cwd=repo)
     git("tag", "v1", loose, cwd=repo)
     git("update-ref", "refs/pull/1/head", loose, cwd=repo)
-    assert mirrors.branches(REPOSITORY, first) == ["refs/heads/main", "refs/heads/release/1"]
-    assert mirrors.branches(REPOSITORY, git("rev-parse", "HEAD", cwd=repo)) == ["refs/heads/main"]
+    assert mirrors.branches_containing(REPOSITORY, first) == [
+        "refs/heads/main",
+        "refs/heads/release/1",
+    ]
+    assert mirrors.branches_containing(REPOSITORY, git("rev-parse", "HEAD", cwd=repo)) == [
+        "refs/heads/main"
+    ]
     for elsewhere in (loose, "0" * 40, "--format=%(objectname)", ""):
-        assert mirrors.branches(REPOSITORY, elsewhere) == []
+        assert mirrors.branches_containing(REPOSITORY, elsewhere) == []
 
 
-def test_the_facts_of_a_commit(repo: Path, mirrors: Mirrors) -> None:
+def test_the_facts_of_a_commit(repo: Path, mirrors: LocalCommitReader) -> None:
     sha = store(repo, b"S\n\nFyre-Run: make\n")
-    commit = mirrors.commit(REPOSITORY, sha)
+    commit = mirrors.read_commit(REPOSITORY, sha)
     assert (commit.sha, commit.tree) == (sha, git("rev-parse", "HEAD^{tree}", cwd=repo))
     assert commit.parents == (git("rev-parse", "HEAD", cwd=repo),)
     assert (commit.message, commit.committed_at) == ("S\n\nFyre-Run: make\n", 1700000000.0)
@@ -82,37 +89,39 @@ def test_the_facts_of_a_commit(repo: Path, mirrors: Mirrors) -> None:
     ],
 )
 def test_a_message_is_read_as_its_commit_says(
-    repo: Path, mirrors: Mirrors, message: bytes, headers: tuple[str, ...], command: str
+    repo: Path, mirrors: LocalCommitReader, message: bytes, headers: tuple[str, ...], command: str
 ) -> None:
-    commit = mirrors.commit(REPOSITORY, store(repo, message, *headers))
-    (spec,) = request.read(commit.message).runs
+    commit = mirrors.read_commit(REPOSITORY, store(repo, message, *headers))
+    (spec,) = request.parse_message(commit.message).runs
     assert spec.command == command
     os.fsencode(spec.command)  # whatever the bytes were, they reach the shell as they were
 
 
-def test_a_megabyte_line_is_a_problem_and_no_crash(repo: Path, mirrors: Mirrors) -> None:
-    commit = mirrors.commit(REPOSITORY, store(repo, b"S\n\nFyre-Run: " + b"x" * 1_000_000))
-    (problem,) = request.read(commit.message).problems
+def test_a_megabyte_line_is_a_problem_and_no_crash(repo: Path, mirrors: LocalCommitReader) -> None:
+    commit = mirrors.read_commit(REPOSITORY, store(repo, b"S\n\nFyre-Run: " + b"x" * 1_000_000))
+    (problem,) = request.parse_message(commit.message).problems
     assert "the command is 1,000,000 bytes long" in problem.message
 
 
-def test_what_is_not_there(repo: Path, mirrors: Mirrors) -> None:
+def test_what_is_not_there(repo: Path, mirrors: LocalCommitReader) -> None:
     with pytest.raises(NotFoundError):
-        mirrors.commit(REPOSITORY, "f" * 40)
+        mirrors.read_commit(REPOSITORY, "f" * 40)
     with pytest.raises(NotFoundError):
-        mirrors.commit(REPOSITORY, git("rev-parse", "HEAD^{tree}", cwd=repo))
+        mirrors.read_commit(REPOSITORY, git("rev-parse", "HEAD^{tree}", cwd=repo))
     with pytest.raises(NotFoundError):
-        mirrors.history(REPOSITORY, "f" * 40, 5)
-    assert mirrors.file(REPOSITORY, "HEAD", "nope") is None
-    assert mirrors.file(REPOSITORY, "HEAD", "README") == b"hello\n"
+        mirrors.list_ancestors(REPOSITORY, "f" * 40, 5)
+    assert mirrors.read_file(REPOSITORY, "HEAD", "nope") is None
+    assert mirrors.read_file(REPOSITORY, "HEAD", "README") == b"hello\n"
 
 
-def test_commits_pushed_later_are_seen_by_the_same_reader(repo: Path, mirrors: Mirrors) -> None:
-    mirrors.commit(REPOSITORY, git("rev-parse", "HEAD", cwd=repo))
+def test_commits_pushed_later_are_seen_by_the_same_reader(
+    repo: Path, mirrors: LocalCommitReader
+) -> None:
+    mirrors.read_commit(REPOSITORY, git("rev-parse", "HEAD", cwd=repo))
     sha = store(repo, b"Later\n")
     git("repack", "-a", "-d", "-q", cwd=repo)
-    assert mirrors.commit(REPOSITORY, sha).message == "Later\n"
-    assert mirrors.history(REPOSITORY, sha, 5)[-1] == sha
+    assert mirrors.read_commit(REPOSITORY, sha).message == "Later\n"
+    assert mirrors.list_ancestors(REPOSITORY, sha, 5)[-1] == sha
 
 
 def test_a_broken_commit_is_older_than_any_history() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from fyre.git import git_command
-from fyre.git.commit_reader import Mirrors
+from fyre.git.commit_reader import LocalCommitReader
 from fyre.message import fyre_ids, request
 from fyre.runs import commit_status, plan, repo_config
 from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded
-from fyre.runs.commit_status import Status
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.plan import (
     Action,
     CommitEvent,
@@ -26,9 +26,9 @@ from fyre.runs.plan import (
     StatusesNeeded,
 )
 from fyre.runs.policy import DAY, Policy
-from fyre.runs.repo_config import BadFileError, Defaults
-from fyre.runs.run import Commit, Record, Repository
-from fyre.runs.state import State
+from fyre.runs.repo_config import RepoConfigError, RunDefaults
+from fyre.runs.run import Commit, Repository, RunRecord
+from fyre.runs.state import RunState
 from fyre.runs.trigger import Trigger, TriggerKind
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
@@ -39,15 +39,15 @@ class World:
     """A repository of the user's, and everything that the receiver would remember."""
 
     repo: Path
-    mirrors: Mirrors
-    records: dict[str, Record] = field(default_factory=dict)
-    ledger: dict[tuple[str, str], Status] = field(default_factory=dict)
+    mirrors: LocalCommitReader
+    records: dict[str, RunRecord] = field(default_factory=dict)
+    ledger: dict[tuple[str, str], CommitStatus] = field(default_factory=dict)
     now: float = field(default_factory=time.time)
     policy: Policy = field(default_factory=Policy)
     asked: list[tuple[AuthFact, str]] = field(default_factory=list)
 
     def git(self, *args: str, **env: str) -> str:
-        return git_command.out(*args, cwd=self.repo, env=env or None)
+        return git_command.git_output(*args, cwd=self.repo, env=env or None)
 
     def commit(
         self, command: str = "make", fyre_id: str | None = None, change: str = "x", **env: str
@@ -56,7 +56,7 @@ class World:
         path = self.repo / "code"
         path.write_text((path.read_text() if path.exists() else "") + change + "\n")
         self.git("add", "code")
-        minted = fyre_ids.mint(self.now) if fyre_id is None else fyre_id
+        minted = fyre_ids.new_fyre_id(self.now) if fyre_id is None else fyre_id
         trailers = f"Fyre-Run: {command}\n" + (f"Fyre-Id: {minted}\n" if minted else "")
         self.git("commit", "-q", "-m", f"Change {change}\n\n{trailers}", **env)
         return self.head()
@@ -76,10 +76,12 @@ class World:
         return [word for sha in shas for word in self._commit(sha, ref, actor, over, tip or sha)]
 
     def _commit(self, sha: str, ref: str, actor: str, over: str, tip: str) -> Iterator[str]:
-        commit = self.mirrors.commit(REPOSITORY, sha)
+        commit = self.mirrors.read_commit(REPOSITORY, sha)
         trigger = Trigger(TriggerKind.PUSH, actor, ref, tip)
         quota = Denied(over) if over else Allowed()
-        event = CommitEvent(REPOSITORY, commit, trigger, request.read(commit.message), quota=quota)
+        event = CommitEvent(
+            REPOSITORY, commit, trigger, request.parse_message(commit.message), quota=quota
+        )
         fyre_id = event.request.fyre_id
         here = tuple(r for r in self.records.values() if r.run.sha == sha)
         same = tuple(r for r in self.records.values() if fyre_id and r.run.fyre_id == fyre_id)
@@ -101,14 +103,16 @@ class World:
         match action:
             case Launch(run):
                 assert run.key not in self.records, "the same key was launched twice"
-                ended = Record(run, State.SUCCEEDED, 1, self.now, self.now, 0)
+                ended = RunRecord(run, RunState.SUCCEEDED, 1, self.now, self.now, 0)
                 self.records[run.key] = ended
-                self.ledger[run.sha, run.context] = commit_status.of(ended)
+                self.ledger[run.sha, run.context] = commit_status.status_from_record(ended)
                 return f"launch {run.name}"
             case ReuseOutcome(key, sha):
                 record = self.records[key]
                 self.records[key] = replace(record, carried=(*record.carried, sha))
-                self.ledger[sha, record.run.context] = commit_status.of(record, carried=True)
+                self.ledger[sha, record.run.context] = commit_status.status_from_record(
+                    record, carried=True
+                )
                 return f"carry {record.run.name}"
             case PostStatus(sha, said):
                 self.ledger[sha, said.context.lower()] = said
@@ -132,7 +136,7 @@ class World:
                 )
                 return replace(
                     facts,
-                    branch=git_command.run(*below, cwd=self.repo, check=False).returncode == 0,
+                    branch=git_command.run_git(*below, cwd=self.repo, check=False).returncode == 0,
                 )
             case AuthFact.SIGNATURE:
                 return replace(
@@ -145,7 +149,7 @@ class World:
 
 @pytest.fixture
 def world(repo: Path) -> Iterator[World]:
-    mirrors = Mirrors(lambda _: repo / ".git")
+    mirrors = LocalCommitReader(lambda _: repo / ".git")
     yield World(repo, mirrors)
     mirrors.close()
 
@@ -271,7 +275,7 @@ def story_record_gone_while_pending(w: World) -> list[str]:
     sha = w.commit()
     words = w.push(sha)
     w.records.clear()
-    w.ledger[sha, "fyre/run"] = Status("fyre/run", "pending", "running")
+    w.ledger[sha, "fyre/run"] = CommitStatus("fyre/run", "pending", "running")
     return words + w.push(sha) + w.push(sha)
 
 
@@ -279,7 +283,8 @@ def story_copied_id(w: World) -> list[str]:
     first = w.commit()
     words = w.push(first)
     w.commit(
-        fyre_id=request.read(w.mirrors.commit(REPOSITORY, first).message).fyre_id, change="evil"
+        fyre_id=request.parse_message(w.mirrors.read_commit(REPOSITORY, first).message).fyre_id,
+        change="evil",
     )
     words += w.push(w.head())
     assert not w.green(w.head())
@@ -287,15 +292,15 @@ def story_copied_id(w: World) -> list[str]:
 
 
 def story_clock_ahead(w: World) -> list[str]:
-    return w.push(w.commit(fyre_id=fyre_ids.mint(w.now + 3601)))
+    return w.push(w.commit(fyre_id=fyre_ids.new_fyre_id(w.now + 3601)))
 
 
 def story_clock_a_little_ahead(w: World) -> list[str]:
-    return w.push(w.commit(fyre_id=fyre_ids.mint(w.now + 300)))
+    return w.push(w.commit(fyre_id=fyre_ids.new_fyre_id(w.now + 300)))
 
 
 def story_clock_behind(w: World) -> list[str]:
-    return w.push(w.commit(fyre_id=fyre_ids.mint(w.now - 30 * DAY)))
+    return w.push(w.commit(fyre_id=fyre_ids.new_fyre_id(w.now - 30 * DAY)))
 
 
 def story_ten_days_late(w: World) -> list[str]:
@@ -321,7 +326,9 @@ def story_over_the_cap(w: World) -> list[str]:
 def story_lab(w: World) -> list[str]:
     passing_by = w.commit()
     entry = w.git("rev-parse", "HEAD^{tree}")
-    message = f"Run\n\nFyre-Run: make\nFyre-Id: {fyre_ids.mint(w.now)}\nFyre-From: {passing_by}\n"
+    message = (
+        f"Run\n\nFyre-Run: make\nFyre-Id: {fyre_ids.new_fyre_id(w.now)}\nFyre-From: {passing_by}\n"
+    )
     sha = w.git("commit-tree", entry, "-p", passing_by, "-m", message)
     return w.push(passing_by, sha, ref="refs/heads/fyre/ada")
 
@@ -344,7 +351,7 @@ def story_same_command_twice(w: World) -> list[str]:
         "-q",
         "--allow-empty",
         "-m",
-        f"S\n\nFyre-Run: a\nFyre-Run: a\nFyre-Id: {fyre_ids.mint(w.now)}",
+        f"S\n\nFyre-Run: a\nFyre-Run: a\nFyre-Id: {fyre_ids.new_fyre_id(w.now)}",
     )
     return w.push(w.head(), w.head())
 
@@ -395,11 +402,13 @@ def test_git_story(world: World, story: Callable[[World], list[str]], expected: 
 
 
 def planned(
-    world: World, commit: Commit, policy: Policy, defaults: Defaults | BadFileError
+    world: World, commit: Commit, policy: Policy, defaults: RunDefaults | RepoConfigError
 ) -> Action:
     """The one thing that is done about a commit that was pushed to main just now."""
     trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", commit.sha)
-    event = CommitEvent(REPOSITORY, commit, trigger, request.read(commit.message), defaults)
+    event = CommitEvent(
+        REPOSITORY, commit, trigger, request.parse_message(commit.message), defaults
+    )
     decision = plan.plan(event, ObservedState(own_statuses={}), policy, world.now)
     assert isinstance(decision, Decision)
     (action,) = decision.actions
@@ -408,17 +417,17 @@ def planned(
 
 def test_a_malformed_file_spoils_every_run_and_quotes_its_line(world: World) -> None:
     sha = world.commit()
-    commit = world.mirrors.commit(REPOSITORY, sha)
-    with pytest.raises(repo_config.BadFileError) as caught:
-        repo_config.read("image: python\ntimeout: soon\n")
+    commit = world.mirrors.read_commit(REPOSITORY, sha)
+    with pytest.raises(repo_config.RepoConfigError) as caught:
+        repo_config.parse_repo_config("image: python\ntimeout: soon\n")
     post = planned(world, commit, Policy(), caught.value)
     assert isinstance(post, PostStatus)
     assert "line 2: 'timeout: soon'" in post.status.description
 
 
 def test_defaults_are_settled_into_the_run(world: World) -> None:
-    commit = world.mirrors.commit(REPOSITORY, world.commit())
-    defaults = repo_config.read(
+    commit = world.mirrors.read_commit(REPOSITORY, world.commit())
+    defaults = repo_config.parse_repo_config(
         "timeout: 2h\nenv: {A: 1}\nsetup: [uv sync]\nnames: {run: {retries: 2}}\n"
     )
     launch = planned(world, commit, Policy(), defaults)
@@ -433,8 +442,10 @@ def test_defaults_are_settled_into_the_run(world: World) -> None:
 
 
 def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(world: World) -> None:
-    commit = world.mirrors.commit(REPOSITORY, world.commit())
-    defaults = repo_config.read("timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n")
+    commit = world.mirrors.read_commit(REPOSITORY, world.commit())
+    defaults = repo_config.parse_repo_config(
+        "timeout: 2h\nnames: {run: {image: evil.example.net/x}}\n"
+    )
     for policy, offence in (
         (Policy(timeout_max=60), "refused: asks for a timeout of 2h, at most 1m"),
         (Policy(profiles={}, images=("python:*",)), "refused: image evil.example.net/x is outside"),
@@ -445,7 +456,7 @@ def test_what_the_policy_forbids_is_refused_with_the_defaults_settled_first(worl
 
 
 def test_the_policys_timeout_is_the_runs_where_nobody_named_one(world: World) -> None:
-    commit = world.mirrors.commit(REPOSITORY, world.commit())
-    launch = planned(world, commit, Policy(timeout_max=60), Defaults())
+    commit = world.mirrors.read_commit(REPOSITORY, world.commit())
+    launch = planned(world, commit, Policy(timeout_max=60), RunDefaults())
     assert isinstance(launch, Launch)
     assert launch.run.spec.timeout == 60

@@ -65,7 +65,7 @@ def test_a_commit_below_the_tip_launches(world: World) -> None:
 
 
 def test_only_verified_signatures_where_the_policy_says_so(world: World) -> None:
-    world.policy = Policy(signed=True)
+    world.policy = Policy(verified_signatures=True)
     plain, signed = world.commit(), world.commit("echo signed")
     (refusal,) = world.push(plain)
     assert refusal.endswith("has not verified the signature: unsigned · sign, amend, push again")
@@ -80,7 +80,9 @@ def test_teams(world: World) -> None:
 
 
 def test_nothing_is_asked_for_what_asks_for_nothing_or_is_refused_anyway(world: World) -> None:
-    world.policy = Policy(permission="write", teams=("acme/ml",), signed=True, timeout_max=60)
+    world.policy = Policy(
+        permission="write", teams=("acme/ml",), verified_signatures=True, timeout_max=60
+    )
     world.git("commit", "-q", "--allow-empty", "-m", "Nothing")
     plain = world.head()
     broken = world.commit("make\nFyre-Nmae: x")
@@ -93,7 +95,7 @@ def test_nothing_is_asked_for_what_asks_for_nothing_or_is_refused_anyway(world: 
 
 
 def test_what_was_launched_or_carried_is_not_asked_about_again(world: World) -> None:
-    world.policy = Policy(permission="write", signed=True)
+    world.policy = Policy(permission="write", verified_signatures=True)
     sha = world.commit("echo signed")
     world.push(sha)
     asked = list(world.asked)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.message import notation
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
@@ -31,67 +31,67 @@ LOCAL = replace(POLICY, profiles=None)
 @pytest.mark.parametrize(
     ("spec", "offence"),
     [
-        (Spec("make"), ""),
-        (Spec("make", profile="gpuu"), 'there is no profile "gpuu": did you mean gpu?'),
-        (Spec("make", profile="other"), 'there is no profile "other": there are default, gpu'),
-        (Spec("make", profile="gpu"), 'no image: neither the run nor profile "gpu" names one'),
-        (Spec("make", profile="gpu", image="python:3.13"), ""),
-        (Spec("make", image="ghcr.io/acme/a/b@sha256:" + "0" * 64), ""),
+        (RunSpec("make"), ""),
+        (RunSpec("make", profile="gpuu"), 'there is no profile "gpuu": did you mean gpu?'),
+        (RunSpec("make", profile="other"), 'there is no profile "other": there are default, gpu'),
+        (RunSpec("make", profile="gpu"), 'no image: neither the run nor profile "gpu" names one'),
+        (RunSpec("make", profile="gpu", image="python:3.13"), ""),
+        (RunSpec("make", image="ghcr.io/acme/a/b@sha256:" + "0" * 64), ""),
         (
-            Spec("make", image="ruby:3"),
+            RunSpec("make", image="ruby:3"),
             "image ruby:3 is outside what the policy allows: python:*, ghcr.io/acme/*, *.example.org/*",
         ),
-        (Spec("make", secrets=("wandb", "s3-logs")), ""),
+        (RunSpec("make", secrets=("wandb", "s3-logs")), ""),
         (
-            Spec("make", secrets=("wandb", "admin")),
+            RunSpec("make", secrets=("wandb", "admin")),
             "secret admin is not allowed in profile default",
         ),
         (
-            Spec("make", image="python:3", profile="gpu", secrets=("wandb",)),
+            RunSpec("make", image="python:3", profile="gpu", secrets=("wandb",)),
             "secret wandb is not allowed in profile gpu",
         ),
-        (Spec("make", resources=(("cpu", "16"), ("memory", "65536Mi"))), ""),
-        (Spec("make", resources=(("cpu", "64"),)), "asks for cpu=64, at most 16"),
-        (Spec("make", resources=(("cpu", "16001m"),)), "asks for cpu=16001m, at most 16"),
+        (RunSpec("make", resources=(("cpu", "16"), ("memory", "65536Mi"))), ""),
+        (RunSpec("make", resources=(("cpu", "64"),)), "asks for cpu=64, at most 16"),
+        (RunSpec("make", resources=(("cpu", "16001m"),)), "asks for cpu=16001m, at most 16"),
         (
-            Spec("make", resources=(("memory", "64.0000000000000000000000000000001Gi"),)),
+            RunSpec("make", resources=(("memory", "64.0000000000000000000000000000001Gi"),)),
             "asks for memory=64.0",
         ),
         (
-            Spec("make", resources=(("memory", "9" * 100_000),)),
+            RunSpec("make", resources=(("memory", "9" * 100_000),)),
             "asks for memory=" + "9" * 40 + ", at most 64Gi",
         ),
         (
-            Spec("make", resources=(("nvidia.com/gpu", "1"),)),
+            RunSpec("make", resources=(("nvidia.com/gpu", "1"),)),
             "asks for nvidia.com/gpu=1, at most 0",
         ),
-        (Spec("make", resources=(("google.com/tpu", "8"),)), ""),
-        (Spec("make", timeout=7200, retries=2), ""),
-        (Spec("make", timeout=7201), "asks for a timeout of 2h1s, at most 2h"),
-        (Spec("make", retries=3), "asks for 3 retries, at most 2"),
+        (RunSpec("make", resources=(("google.com/tpu", "8"),)), ""),
+        (RunSpec("make", timeout=7200, retries=2), ""),
+        (RunSpec("make", timeout=7201), "asks for a timeout of 2h1s, at most 2h"),
+        (RunSpec("make", retries=3), "asks for 3 retries, at most 2"),
     ],
 )
-def test_offences(spec: Spec, offence: str) -> None:
-    said = policies.offence(POLICY, spec)
+def test_offences(spec: RunSpec, offence: str) -> None:
+    said = policies.find_violation(POLICY, spec)
     assert said.startswith(offence)
     assert bool(said) == bool(offence)
 
 
 def test_what_no_cap_names_may_be_closed() -> None:
     closed = replace(POLICY, other_resources=False)
-    spec = Spec("make", resources=(("google.com/tpu", "8"),))
-    assert policies.offence(closed, spec) == (
+    spec = RunSpec("make", resources=(("google.com/tpu", "8"),))
+    assert policies.find_violation(closed, spec) == (
         "asks for google.com/tpu, and the policy knows only cpu, memory, nvidia.com/gpu"
     )
 
 
 def test_an_engine_without_profiles_bounds_only_what_it_honours() -> None:
-    spec = Spec(
+    spec = RunSpec(
         "make", profile="gpuu", image="ruby", secrets=("admin",), resources=(("cpu", "64"),)
     )
-    assert policies.offence(LOCAL, spec) == ""
+    assert policies.find_violation(LOCAL, spec) == ""
     assert (
-        policies.offence(LOCAL, replace(spec, timeout=9000))
+        policies.find_violation(LOCAL, replace(spec, timeout=9000))
         == "asks for a timeout of 2h30m, at most 2h"
     )
 
@@ -119,17 +119,19 @@ def test_an_engine_without_profiles_bounds_only_what_it_honours() -> None:
 )
 def test_no_glob_of_images_reaches_across_a_host(glob: str, image: str, *, fits: bool) -> None:
     policy = replace(POLICY, images=(glob,))
-    assert (policies.offence(policy, Spec("make", image=notation.image(image))) == "") == fits
+    assert (
+        policies.find_violation(policy, RunSpec("make", image=notation.parse_image(image))) == ""
+    ) == fits
 
 
 @pytest.mark.parametrize(("asked", "settled"), [(None, 1800), (60, 60), (9000, 9000)])
 def test_who_names_no_timeout_has_the_default(asked: int | None, settled: int) -> None:
-    assert policies.settle(POLICY, Spec("make", timeout=asked)).timeout == settled
+    assert policies.apply_policy_defaults(POLICY, RunSpec("make", timeout=asked)).timeout == settled
 
 
 def test_silence_does_not_escape_the_longest_timeout() -> None:
-    assert policies.settle(Policy(timeout_max=60), Spec("make")).timeout == 60
-    assert policies.settle(Policy(), Spec("make")).timeout is None
+    assert policies.apply_policy_defaults(Policy(timeout_max=60), RunSpec("make")).timeout == 60
+    assert policies.apply_policy_defaults(Policy(), RunSpec("make")).timeout is None
 
 
 def test_the_namespace_is_the_profiles_then_the_repositorys_then_the_common_one() -> None:
@@ -138,17 +140,17 @@ def test_the_namespace_is_the_profiles_then_the_repositorys_then_the_common_one(
         namespaces={"ada/*": "ada", "*/lab": "labs"},
         profiles={"gpu": Profile("gpu", "gpus")},
     )
-    gpu = policies.profile_of(policy, Spec("make", profile="gpu"))
-    plain = policies.profile_of(policy, Spec("make"))
+    gpu = policies.select_profile(policy, RunSpec("make", profile="gpu"))
+    plain = policies.select_profile(policy, RunSpec("make"))
     assert [
-        policies.namespace_of(policy, name, plain) for name in ("ada/lab", "bob/lab", "bob/x")
+        policies.select_namespace(policy, name, plain) for name in ("ada/lab", "bob/lab", "bob/x")
     ] == [
         "ada",
         "labs",
         "runs",
     ]
-    assert policies.namespace_of(policy, "ada/lab", gpu) == "gpus"
-    assert policies.namespaces(policy) == ("runs", "ada", "labs", "gpus")
+    assert policies.select_namespace(policy, "ada/lab", gpu) == "gpus"
+    assert policies.all_namespaces(policy) == ("runs", "ada", "labs", "gpus")
 
 
 @pytest.mark.parametrize(
@@ -170,22 +172,28 @@ def test_the_namespace_is_the_profiles_then_the_repositorys_then_the_common_one(
 def test_no_glob_of_repositories_reaches_across_the_slash(
     glob: str, repository: str, *, named: bool
 ) -> None:
-    assert policies.serves(Policy(repositories=(glob,)), repository) == named
-    overridden = policies.of(Policy(overrides=((glob, {"permission": "admin"}),)), repository)
+    assert policies.serves_repository(Policy(repositories=(glob,)), repository) == named
+    overridden = policies.for_repository(
+        Policy(overrides=((glob, {"permission": "admin"}),)), repository
+    )
     assert overridden.permission == ("admin" if named else "none")
     placed = Policy(namespace="runs", namespaces={glob: "theirs"})
-    assert policies.namespace_of(placed, repository, Profile()) == ("theirs" if named else "runs")
+    assert policies.select_namespace(placed, repository, Profile()) == (
+        "theirs" if named else "runs"
+    )
 
 
 def test_the_first_override_that_fits_counts() -> None:
     policy = Policy(
         runs_at_once=5, overrides=(("a/x*", {"runs_at_once": 1}), ("a/*", {"runs_at_once": 2}))
     )
-    assert [policies.of(policy, name).runs_at_once for name in ("a/xy", "a/b", "b/x")] == [1, 2, 5]
+    assert [
+        policies.for_repository(policy, name).runs_at_once for name in ("a/xy", "a/b", "b/x")
+    ] == [1, 2, 5]
 
 
 def test_a_policy_may_serve_nobody() -> None:
-    assert not policies.serves(Policy(repositories=()), "acme/lab")
+    assert not policies.serves_repository(Policy(repositories=()), "acme/lab")
 
 
 NUMBERS = st.one_of(st.integers(0, 10**9).map(str), st.from_regex(r"\A[0-9]{0,6}\.[0-9]{1,9}\Z"))
@@ -196,10 +204,10 @@ SUFFIXES = st.sampled_from(["", "m", *"kMGTPE", *(f"{letter}i" for letter in "KM
 def test_quantities_compare_as_kubernetes_own_client_compares_them(one: str, other: str) -> None:
     from kubernetes.utils.quantity import parse_quantity
 
-    assert (notation.quantity(one) > notation.quantity(other)) == (
+    assert (notation.parse_quantity(one) > notation.parse_quantity(other)) == (
         parse_quantity(one) > parse_quantity(other)
     )
 
 
 def test_how_old_a_commit_may_be_and_how_far_ahead_where_nobody_says() -> None:
-    assert (Policy().history, Policy().ahead) == (7 * 24 * 3600, 600)
+    assert (Policy().history, Policy().max_clock_skew) == (7 * 24 * 3600, 600)

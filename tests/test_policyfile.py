@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.errors import UserError
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs import policy as policies
 from fyre.runs import policy_file
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import Checkout, Profile
+from fyre.runs.profiles import CheckoutOptions, Profile
 from fyre.runs.run import Repository, Run
 from tests.cluster import access
 
@@ -25,7 +25,7 @@ EXAMPLE = Path(__file__).parents[1] / "deploy" / "policy.example.yaml"
 
 
 def test_the_example_says_what_it_seems_to_say() -> None:
-    policy = policy_file.load(EXAMPLE)
+    policy = policy_file.load_policy(EXAMPLE)
     assert policy.namespaces == {"acme/secret-*": "fyre-secret", "acme/*": "fyre-acme"}
     assert (policy.images, policy.other_resources) == (("python:*", "ghcr.io/acme/*"), False)
     assert dict(policy.caps) == {
@@ -42,17 +42,17 @@ def test_the_example_says_what_it_seems_to_say() -> None:
         604800,
     )
     assert (policy.repositories, policy.refs) == (("acme/*",), ("main", "release/*", "fyre/*"))
-    assert (policy.permission, policy.teams, policy.signed) == (
+    assert (policy.permission, policy.teams, policy.verified_signatures) == (
         "write",
         ("acme/ml", "acme/infra"),
         False,
     )
-    assert policy.forks is False
-    assert policy_file.read("approvedForks: true").forks is True
+    assert policy.approved_forks is False
+    assert policy_file.parse_policy("approvedForks: true").approved_forks is True
     assert (policy.runs_at_once, policy.runs_per_day) == (100, 1000)
-    assert policies.of(policy, "acme/lab") == policy
-    closed = policies.of(policy, "acme/secret-lab")
-    assert (closed.refs, closed.permission, closed.signed, closed.runs_at_once) == (
+    assert policies.for_repository(policy, "acme/lab") == policy
+    closed = policies.for_repository(policy, "acme/secret-lab")
+    assert (closed.refs, closed.permission, closed.verified_signatures, closed.runs_at_once) == (
         ("main",),
         "maintain",
         True,
@@ -64,12 +64,12 @@ def test_the_example_says_what_it_seems_to_say() -> None:
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
     )
     assert gpu.volume_mounts == ({"name": "datasets", "mountPath": "/data", "readOnly": True},)
-    assert (gpu.secrets, gpu.secrets_allowed, gpu.pull_secrets) == (
+    assert (gpu.secrets, gpu.secrets_allowed, gpu.image_pull_secrets) == (
         ("wandb",),
         ("huggingface", "team-*"),
         ("ghcr",),
     )
-    assert gpu.checkout == Checkout(
+    assert gpu.checkout == CheckoutOptions(
         "alpine/git:v2.49.1", 1, "recursive", lfs=True, sparse=("train", "configs")
     )
 
@@ -77,7 +77,7 @@ def test_the_example_says_what_it_seems_to_say() -> None:
 def test_the_example_shows_every_key() -> None:
     said = yaml.safe_load(EXAMPLE.read_text())
     profiles = [*said["profiles"].values()]
-    schema = policy_file.schema()
+    schema = policy_file.policy_schema()
     of_profile = schema["$defs"]["profile"]["properties"]
     assert set(said) == set(schema["properties"])
     assert {key for profile in profiles for key in profile} == set(of_profile)
@@ -86,7 +86,7 @@ def test_the_example_shows_every_key() -> None:
 
 
 def test_every_field_of_a_profile_can_be_set_from_the_file() -> None:
-    profiles = (policy_file.load(EXAMPLE).profiles or {}).values()
+    profiles = (policy_file.load_policy(EXAMPLE).profiles or {}).values()
     never = [
         field.name
         for field in dataclasses.fields(Profile)
@@ -98,16 +98,18 @@ def test_every_field_of_a_profile_can_be_set_from_the_file() -> None:
 
 
 def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
-    bounds = policy_file.schema()["$defs"]["bounds"]["properties"]
-    assert set(bounds) == set(policy_file.schema()["properties"]) - {
+    bounds = policy_file.policy_schema()["$defs"]["bounds"]["properties"]
+    assert set(bounds) == set(policy_file.policy_schema()["properties"]) - {
         "profiles", "repositories", "overrides", "namespace", "namespaces", "history", "queueLimit", "imageGrace",
     }  # fmt: skip
     said = {
         key: value for key, value in yaml.safe_load(EXAMPLE.read_text()).items() if key in bounds
     }
-    policy = policy_file.read(yaml.safe_dump({"overrides": {"Acme/*": said}}, sort_keys=False))
-    here = policy_file.load(EXAMPLE)
-    assert policies.of(policy, "acme/lab") == dataclasses.replace(
+    policy = policy_file.parse_policy(
+        yaml.safe_dump({"overrides": {"Acme/*": said}}, sort_keys=False)
+    )
+    here = policy_file.load_policy(EXAMPLE)
+    assert policies.for_repository(policy, "acme/lab") == dataclasses.replace(
         here,
         repositories=("*",),
         profiles={},
@@ -115,18 +117,18 @@ def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
         namespaces={},
         overrides=policy.overrides,
     )
-    assert policies.of(policy, "other/lab") == policy
+    assert policies.for_repository(policy, "other/lab") == policy
 
 
 def test_an_empty_file_has_no_profiles_and_the_defaults() -> None:
     for text in ("", "# nothing\n", "{}\n"):
-        assert policy_file.read(text) == Policy(profiles={})
+        assert policy_file.parse_policy(text) == Policy(profiles={})
 
 
 def test_values_are_taken_as_written_where_kubernetes_wants_text_and_typed_where_it_does_not() -> (
     None
 ):
-    policy = policy_file.read(
+    policy = policy_file.parse_policy(
         "caps: {cpu: 0.5, nvidia.com/gpu: 0}\n"
         "profiles:\n"
         "  1.10:\n"
@@ -218,7 +220,7 @@ def test_a_bad_file_names_line_key_value_and_what_is_allowed(
     text: str, says: str, hint: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        policy_file.read(text, "p.yaml")
+        policy_file.parse_policy(text, "p.yaml")
     assert caught.value.message.startswith("p.yaml line ")
     assert says in caught.value.message
     assert hint in caught.value.hint
@@ -227,32 +229,32 @@ def test_a_bad_file_names_line_key_value_and_what_is_allowed(
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
-        policy_file.load(tmp_path / "none.yaml")
+        policy_file.load_policy(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"namespace: caf\xe9\n")
     with pytest.raises(UserError, match="is not UTF-8"):
-        policy_file.load(tmp_path / "latin.yaml")
+        policy_file.load_policy(tmp_path / "latin.yaml")
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(policy_file.schema())
+    jsonschema.Draft202012Validator.check_schema(policy_file.policy_schema())
 
 
 def test_a_policy_is_plain_data_for_the_api_server() -> None:
-    for profile in (policy_file.load(EXAMPLE).profiles or {}).values():
+    for profile in (policy_file.load_policy(EXAMPLE).profiles or {}).values():
         json.dumps(dataclasses.asdict(profile), allow_nan=False)
 
 
 @pytest.mark.cluster
 def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
-    from fyre.engines.kubernetes.api_client import Api
-    from fyre.engines.kubernetes.job_manifest import Place, job
+    from fyre.engines.kubernetes.api_client import KubernetesClient
+    from fyre.engines.kubernetes.job_manifest import JobContext, build_job
 
     if not access.KUBECONFIG:
         pytest.skip(access.WHY_NOT)
     repository = Repository("http://forge/api", 1, "acme/lab")
-    api = Api(access.KUBECONFIG)
+    api = KubernetesClient(access.KUBECONFIG)
     with access.Admin().namespace(enforce="privileged") as space:
-        for name, profile in (policy_file.load(EXAMPLE).profiles or {}).items():
+        for name, profile in (policy_file.load_policy(EXAMPLE).profiles or {}).items():
             run = Run(
                 name * 5,
                 repository,
@@ -262,11 +264,13 @@ def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
                 "refs/heads/main",
                 "ada",
                 "run",
-                Spec("make"),
+                RunSpec("make"),
                 "d",
             )
             made = api.create_job(
-                space, job(run, profile, Place("fyre", space, "alpine/git")), dry_run=True
+                space,
+                build_job(run, profile, JobContext("fyre", space, "alpine/git")),
+                dry_run=True,
             )
             pod = made["spec"]["template"]["spec"]
             assert [pod.get("nodeSelector", {}), pod.get("affinity", {})] == [
@@ -281,9 +285,9 @@ def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
 
 KEYS = st.sampled_from(
     [
-        *policy_file.schema()["properties"],
+        *policy_file.policy_schema()["properties"],
         "a/*",
-        *policy_file.schema()["$defs"]["profile"]["properties"],
+        *policy_file.policy_schema()["$defs"]["profile"]["properties"],
         "x",
     ]
 )
@@ -304,6 +308,6 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_any_yaml_is_a_policy_or_a_reason(value: object) -> None:
     try:
-        policy_file.read(yaml.safe_dump(value, allow_unicode=True))
+        policy_file.parse_policy(yaml.safe_dump(value, allow_unicode=True))
     except UserError as error:
         assert error.message.startswith("policy.yaml line ")

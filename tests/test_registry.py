@@ -15,7 +15,7 @@ import pytest
 
 from fyre import Fyre
 from fyre.cli import legacy_registry
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from tests import registering
 
 LOGIN = ("ada", "s3cret:with colon")
@@ -47,11 +47,11 @@ def guarded(tmp_path: Path) -> Iterator[str]:
 @real
 def test_a_tag_is_what_was_pushed_last(host: str) -> None:
     first = registering.push(host, "team/train", "1", b"one")
-    assert legacy_registry.digest(f"{host}/team/train:1") == first
+    assert legacy_registry.resolve_digest(f"{host}/team/train:1") == first
     second = registering.push(host, "team/train", "1", b"two")
-    assert legacy_registry.digest(f"{host}/team/train:1") == second != first
+    assert legacy_registry.resolve_digest(f"{host}/team/train:1") == second != first
     registering.push(host, "team/train", "latest", b"three")
-    assert legacy_registry.digest(f"{host}/team/train") not in (first, second)
+    assert legacy_registry.resolve_digest(f"{host}/team/train") not in (first, second)
 
 
 @real
@@ -59,7 +59,7 @@ def test_what_a_registry_does_not_have_is_said_in_words(host: str) -> None:
     registering.push(host, "team/train", "1", b"one")
     for missing in ("team/train:2", "team/other:1"):
         with pytest.raises(UserError, match=f"has no {host}/{missing}"):
-            legacy_registry.digest(f"{host}/{missing}")
+            legacy_registry.resolve_digest(f"{host}/{missing}")
 
 
 @real
@@ -69,15 +69,18 @@ def test_a_password_is_asked_for(
     image = f"{guarded}/team/train:1"
     pushed = registering.push(guarded, "team/train", "1", b"one", LOGIN)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    assert legacy_registry.credentials_of(image) is None
+    assert legacy_registry.read_docker_credentials(image) is None
     for nobody in (None, ("ada", "wrong")):
         with pytest.raises(UserError, match="does not show us"):
-            legacy_registry.digest(image, credentials=nobody)
+            legacy_registry.resolve_digest(image, credentials=nobody)
     held = {"auths": {guarded: {"auth": base64.b64encode(":".join(LOGIN).encode()).decode()}}}
     (tmp_path / "config.json").write_text(json.dumps(held))
-    assert legacy_registry.credentials_of(image) == LOGIN
+    assert legacy_registry.read_docker_credentials(image) == LOGIN
     assert (
-        legacy_registry.digest(image, credentials=legacy_registry.credentials_of(image)) == pushed
+        legacy_registry.resolve_digest(
+            image, credentials=legacy_registry.read_docker_credentials(image)
+        )
+        == pushed
     )
 
 
@@ -151,10 +154,10 @@ def test_a_token_is_fetched_where_the_registry_says(serve: Serve) -> None:
 
     host, seen = serve(answer)
     box = [host]
-    assert legacy_registry.digest(f"{host}/team/train:1") == DIGEST
+    assert legacy_registry.resolve_digest(f"{host}/team/train:1") == DIGEST
     assert [given for *_, given in seen] == ["", "", "Bearer anonymous"]
     seen.clear()
-    assert legacy_registry.digest(f"{host}/team/train:1", credentials=LOGIN) == DIGEST
+    assert legacy_registry.resolve_digest(f"{host}/team/train:1", credentials=LOGIN) == DIGEST
     assert [given.split(" ")[0] for *_, given in seen] == ["", "Basic", "Bearer"]
     assert [method for method, *_ in seen] == ["HEAD", "GET", "HEAD"]
 
@@ -177,8 +180,8 @@ def test_a_token_is_fetched_where_the_registry_says(serve: Serve) -> None:
             "does not answer as a registry does",
         ),
         ((404, {}, b""), UserError, "has no"),
-        ((429, {}, b""), TryAgainError, "answers 429"),
-        ((503, {}, b""), TryAgainError, "answers 503"),
+        ((429, {}, b""), TransientError, "answers 429"),
+        ((503, {}, b""), TransientError, "answers 503"),
     ],
 )
 def test_every_other_answer_has_its_words(
@@ -186,7 +189,7 @@ def test_every_other_answer_has_its_words(
 ) -> None:
     host, _ = serve(lambda *_: answer)
     with pytest.raises(error, match=words):
-        legacy_registry.digest(f"{host}/team/train:1")
+        legacy_registry.resolve_digest(f"{host}/team/train:1")
 
 
 @pytest.mark.parametrize("token", [b"not json", b"[]", b'{"token": ""}'])
@@ -199,7 +202,7 @@ def test_a_token_that_is_none(serve: Serve, token: bytes) -> None:
 
     box[0], _ = serve(answer)
     with pytest.raises(UserError, match=r"does not show us|its token is none"):
-        legacy_registry.digest(f"{box[0]}/team/train:1")
+        legacy_registry.resolve_digest(f"{box[0]}/team/train:1")
 
 
 def test_what_netrc_holds_is_never_sent(
@@ -209,7 +212,7 @@ def test_what_netrc_holds_is_never_sent(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(UserError):
-        legacy_registry.digest(f"{host}/team/train:1")
+        legacy_registry.resolve_digest(f"{host}/team/train:1")
     assert [given for *_, given in seen] == [""]
 
 
@@ -219,8 +222,8 @@ def test_nobody_there(
     with socket.socket() as taken:  # bound and not listening: refused for as long as it is held
         taken.bind(("127.0.0.1", 0))
         image = f"127.0.0.1:{taken.getsockname()[1]}/team/train:1"
-        with pytest.raises(TryAgainError, match="can't be reached"):
-            legacy_registry.digest(image)
+        with pytest.raises(TransientError, match="can't be reached"):
+            legacy_registry.resolve_digest(image)
         monkeypatch.chdir(repo)
         (repo / ".fyre.yaml").write_text(f"image: {image}\n")
         assert Fyre("echo hello")._fetch_latest_runtime_id() == image
@@ -233,7 +236,7 @@ def test_nobody_there(
      ("10.0.0.9:5000", True, "http"), ("8.8.8.8", True, "https"), ("ghcr.io", True, "https")],
 )  # fmt: skip
 def test_plain_http_stays_near(host: str, insecure: bool, scheme: str) -> None:
-    assert legacy_registry._scheme(host, insecure=insecure) == scheme
+    assert legacy_registry._url_scheme(host, insecure=insecure) == scheme
 
 
 @pytest.mark.parametrize(
@@ -246,7 +249,7 @@ def test_no_credentials_are_no_error(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     (tmp_path / "config.json").write_text(text)
-    assert legacy_registry.credentials_of("python:3.12") is None
+    assert legacy_registry.read_docker_credentials("python:3.12") is None
 
 
 def test_docker_hub_has_a_name_of_its_own_in_the_configuration(
@@ -257,5 +260,5 @@ def test_docker_hub_has_a_name_of_its_own_in_the_configuration(
         "auths": {"https://index.docker.io/v1/": {"auth": base64.b64encode(b"ada:pw").decode()}}
     }
     (tmp_path / "config.json").write_text(json.dumps(held))
-    assert legacy_registry.credentials_of("python") == ("ada", "pw")
-    assert legacy_registry.credentials_of("ghcr.io/a/b") is None
+    assert legacy_registry.read_docker_credentials("python") == ("ada", "pw")
+    assert legacy_registry.read_docker_credentials("ghcr.io/a/b") is None

@@ -14,52 +14,65 @@ SECRET, OTHER = b"secret", b"another"
 
 
 def test_good_for_its_repositories_until_it_expires():
-    key = access_token.mint(SECRET, (7, 8), "r-1", 1000.0)
-    assert access_token.verify([SECRET], key, 7, 999.0) == "r-1"
-    assert access_token.verify([SECRET], key, 8, 999.0) == "r-1"
-    assert access_token.verify([SECRET], key, 9, 999.0) is None
-    assert access_token.verify([SECRET], key, 7, 1000.0) is None
+    key = access_token.create_access_token(SECRET, (7, 8), "r-1", 1000.0)
+    assert access_token.authorized_run_key([SECRET], key, 7, 999.0) == "r-1"
+    assert access_token.authorized_run_key([SECRET], key, 8, 999.0) == "r-1"
+    assert access_token.authorized_run_key([SECRET], key, 9, 999.0) is None
+    assert access_token.authorized_run_key([SECRET], key, 7, 1000.0) is None
 
 
 def test_either_secret_of_a_rotation_will_do():
     old, new = (
-        access_token.mint(OTHER, (7,), "r-1", 1000.0),
-        access_token.mint(SECRET, (7,), "r-1", 1000.0),
+        access_token.create_access_token(OTHER, (7,), "r-1", 1000.0),
+        access_token.create_access_token(SECRET, (7,), "r-1", 1000.0),
     )
-    assert [access_token.verify([SECRET, OTHER], key, 7, 0) for key in (old, new)] == ["r-1", "r-1"]
-    assert access_token.verify([SECRET], old, 7, 0) is None
+    assert [access_token.authorized_run_key([SECRET, OTHER], key, 7, 0) for key in (old, new)] == [
+        "r-1",
+        "r-1",
+    ]
+    assert access_token.authorized_run_key([SECRET], old, 7, 0) is None
 
 
 def test_an_empty_secret_neither_makes_nor_opens():
     with pytest.raises(ValueError, match="secret"):
-        access_token.mint(b"", (7,), "r-1", 1000.0)
-    assert access_token.verify([b""], access_token.mint(SECRET, (7,), "r-1", 1000.0), 7, 0) is None
-    assert access_token.verify([], access_token.mint(SECRET, (7,), "r-1", 1000.0), 7, 0) is None
+        access_token.create_access_token(b"", (7,), "r-1", 1000.0)
+    assert (
+        access_token.authorized_run_key(
+            [b""], access_token.create_access_token(SECRET, (7,), "r-1", 1000.0), 7, 0
+        )
+        is None
+    )
+    assert (
+        access_token.authorized_run_key(
+            [], access_token.create_access_token(SECRET, (7,), "r-1", 1000.0), 7, 0
+        )
+        is None
+    )
 
 
 def test_a_key_longer_than_is_looked_into_is_not_made():
     with pytest.raises(ValueError, match="too long"):
-        access_token.mint(SECRET, tuple(range(10**9, 10**9 + 1000)), "r-1", 1000.0)
+        access_token.create_access_token(SECRET, tuple(range(10**9, 10**9 + 1000)), "r-1", 1000.0)
 
 
 @given(st.lists(st.integers(0, 2**63), max_size=5), st.text(max_size=100), st.integers(1, 2**40))
 def test_comes_back_as_it_was_made(ids: list[int], run_key: str, expires: int):
-    key = access_token.mint(SECRET, tuple(ids), run_key, expires)
+    key = access_token.create_access_token(SECRET, tuple(ids), run_key, expires)
     assert re.fullmatch(r"[A-Za-z0-9._-]+", key)
-    found = access_token.grant([SECRET], key, expires - 1)
-    assert found == access_token.Grant(frozenset(ids), run_key, expires)
+    found = access_token.verify_access_token([SECRET], key, expires - 1)
+    assert found == access_token.TokenClaims(frozenset(ids), run_key, expires)
 
 
 @given(st.integers(0), st.characters())
 def test_a_key_with_any_character_changed_is_no_key(at: int, character: str):
-    key = access_token.mint(SECRET, (7,), "r-1", 1000.0)
+    key = access_token.create_access_token(SECRET, (7,), "r-1", 1000.0)
     at %= len(key)
     changed = key[:at] + character + key[at + 1 :]
-    assert changed == key or access_token.verify([SECRET], changed, 7, 0) is None
+    assert changed == key or access_token.authorized_run_key([SECRET], changed, 7, 0) is None
 
 
 @pytest.mark.parametrize(
     "key", ["", ".", "a.b", "x" * 10_000 + ".y", "é.é", "a", ".." * 50, "\0.\0", "ü" * 70]
 )
 def test_anything_else_is_no_key(key: str):
-    assert access_token.verify([SECRET], key, 7, 0) is None
+    assert access_token.authorized_run_key([SECRET], key, 7, 0) is None

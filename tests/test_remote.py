@@ -38,14 +38,14 @@ from fyre.workspace import remote
     ],
 )
 def test_a_url_names_its_forge(url: str, api: str, repository: str, local: bool) -> None:
-    found = remote.parse("origin", url)
-    assert (found.api, found.repository, found.local) == (api, repository, local)
+    found = remote.parse_remote_url("origin", url)
+    assert (found.api_url, found.repository, found.is_local) == (api, repository, local)
 
 
 @pytest.mark.parametrize("url", ["/srv/lab.git", "file:///srv/lab.git", "../lab", "lab"])
 def test_a_directory_has_no_forge(url: str) -> None:
     with pytest.raises(UserError, match="no forge"):
-        remote.parse("origin", url)
+        remote.parse_remote_url("origin", url)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,13 @@ def test_a_directory_has_no_forge(url: str) -> None:
     ],
 )
 def test_a_token_goes_to_its_own_host_only(url: str, environ: dict[str, str], token: str) -> None:
-    assert remote.token(remote.parse("origin", url), environ) == token
+    assert remote.lookup_token(remote.parse_remote_url("origin", url), environ) == token
 
 
 def test_a_password_in_a_url_is_never_shown() -> None:
-    assert "hunter2" not in repr(remote.parse("origin", "https://ada:hunter2@ghe.example/a/b"))
+    assert "hunter2" not in repr(
+        remote.parse_remote_url("origin", "https://ada:hunter2@ghe.example/a/b")
+    )
 
 
 def test_the_remote_is_the_branchs_own_else_origin(repo: Path) -> None:
@@ -80,19 +82,19 @@ def test_the_remote_is_the_branchs_own_else_origin(repo: Path) -> None:
         subprocess.run(["git", *args], cwd=repo, check=True)
 
     with pytest.raises(UserError, match="no remote"):
-        remote.default_name(repo)
+        remote.default_remote_name(repo)
     git("remote", "add", "upstream", "https://github.com/up/lab")
-    assert remote.default_name(repo) == "upstream"
+    assert remote.default_remote_name(repo) == "upstream"
     git("remote", "add", "origin", "https://github.com/ada/lab")
-    assert remote.default_name(repo) == "origin"
+    assert remote.default_remote_name(repo) == "origin"
     git("config", "branch.main.remote", "upstream")
-    assert remote.of(repo).repository == "up/lab"
-    assert remote.of(repo, "origin").repository == "ada/lab"
+    assert remote.resolve_remote(repo).repository == "up/lab"
+    assert remote.resolve_remote(repo, "origin").repository == "ada/lab"
     with pytest.raises(UserError, match="no remote 'nope'"):
-        remote.of(repo, "nope")
+        remote.resolve_remote(repo, "nope")
     git(
         "config", "remote.pushDefault", "origin"
     )  # as who works on a fork has it: git pushes there and fetches above
-    assert remote.default_name(repo) == "origin"
+    assert remote.default_remote_name(repo) == "origin"
     git("config", "branch.main.pushRemote", "upstream")
-    assert remote.default_name(repo) == "upstream"
+    assert remote.default_remote_name(repo) == "upstream"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs import repo_config
 
 
@@ -36,50 +36,50 @@ from fyre.runs import repo_config
     ],
 )
 def test_a_bad_file_names_its_line(text: str, line: int, message: str) -> None:
-    with pytest.raises(repo_config.BadFileError) as caught:
-        repo_config.read(text)
+    with pytest.raises(repo_config.RepoConfigError) as caught:
+        repo_config.parse_repo_config(text)
     assert (caught.value.line, message in caught.value.message) == (line, True), caught.value
 
 
 def test_values_are_taken_as_they_are_written() -> None:
-    defaults = repo_config.read(
+    defaults = repo_config.parse_repo_config(
         "env: {VERSION: 1.10, ANSWER: yes, ZERO: 007, NOTHING: }\nresources: {cpu: 0.5}\n"
     )
-    assert defaults.every.env == (
+    assert defaults.all_runs.env == (
         ("VERSION", "1.10"),
         ("ANSWER", "yes"),
         ("ZERO", "007"),
         ("NOTHING", ""),
     )
-    assert defaults.every.resources == (("cpu", "0.5"),)
+    assert defaults.all_runs.resources == (("cpu", "0.5"),)
 
 
 def test_the_trailer_wins_then_the_name_then_the_file() -> None:
-    defaults = repo_config.read(
+    defaults = repo_config.parse_repo_config(
         "timeout: 1h\nretries: 1\nimage: base\nenv: {A: file, B: file, C: file}\nsecrets: [s]\nsetup: [uv sync]\n"
         "names:\n  train: {timeout: 2h, image: named, env: {A: name, B: name}, resources: cpu=4 memory=1Gi}\n"
     )
-    asked = Spec(
+    asked = RunSpec(
         "make", timeout=60, env=(("A", "trailer"),), resources=(("cpu", "8"),), secrets=("t",)
     )
-    train = repo_config.settle(asked, "Train", defaults)
+    train = repo_config.apply_repo_defaults(asked, "Train", defaults)
     assert (train.timeout, train.retries, train.image) == (60, 1, "named")
     assert dict(train.env) == {"A": "trailer", "B": "name", "C": "file"}
     assert dict(train.resources) == {"cpu": "8", "memory": "1Gi"}
     assert (train.secrets, train.setup) == (("t", "s"), ("uv sync",))
-    assert repo_config.settle(Spec("make"), "run", defaults).image == "base"
+    assert repo_config.apply_repo_defaults(RunSpec("make"), "run", defaults).image == "base"
 
 
 def test_the_published_schema_is_one_and_takes_our_own_file() -> None:
-    jsonschema.Draft202012Validator.check_schema(repo_config.schema())
+    jsonschema.Draft202012Validator.check_schema(repo_config.repo_config_schema())
     own = Path(__file__).parents[1] / ".fyre.yaml"
-    repo_config.read(own.read_text())
-    json.dumps(repo_config.schema())
+    repo_config.parse_repo_config(own.read_text())
+    json.dumps(repo_config.repo_config_schema())
 
 
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}#'\"\n \t&*!|>%@`,?0."), max_size=60))
 def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
     try:
-        assert isinstance(repo_config.read(text), repo_config.Defaults)
-    except repo_config.BadFileError as error:
+        assert isinstance(repo_config.parse_repo_config(text), repo_config.RunDefaults)
+    except repo_config.RepoConfigError as error:
         assert error.line >= 1

@@ -14,27 +14,27 @@ import pytest
 
 from fyre.engines.kubernetes import job_labels, job_manifest, run_status
 from fyre.engines.local import run_dir
-from fyre.engines.local.run_dir import Folder
-from fyre.message.spec import Spec
+from fyre.engines.local.run_dir import RunDirectory
+from fyre.message.spec import RunSpec
 from fyre.runs import commit_status, posted_states
 from fyre.runs.profiles import Profile
-from fyre.runs.run import Record, Repository, Run
-from fyre.runs.state import State
+from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.state import RunState
 from tests.old_version import unpack_old_version
 
 SHA, OTHER = "a1" * 20, "b2" * 20
-PLACE = job_manifest.Place("fyre-0a1b2c3d", "lab", "alpine/git:2.45")
+PLACE = job_manifest.JobContext("fyre-0a1b2c3d", "lab", "alpine/git:2.45")
 LIMITS = (("cpu", "4"), ("memory", "16Gi"))
-FULL = Spec("python train.py é\U0001f525", "train", "gpu", "ghcr.io/ada/lab:1", LIMITS, 3600, 2,
+FULL = RunSpec("python train.py é\U0001f525", "train", "gpu", "ghcr.io/ada/lab:1", LIMITS, 3600, 2,
             (("SEED", "1"), ("NAME", "é")), ("wandb",), "experiments", ("make deps",))  # fmt: skip
 RUN = Run("0123456789abcdef0123456789", Repository("https://api.github.com", 7, "ada/lab", "trunk"), SHA, "c3" * 20,
           (OTHER,), "refs/heads/main", "ada", "train", FULL, FULL.digest, "01HZXW4Q8N0123456789ABCDEF", 2,
           1767323045.25)  # fmt: skip
-PLAIN = replace(RUN, key="fedcba9876543210fedcba9876", spec=Spec("make"), digest=Spec("make").digest, fyre_id="",
+PLAIN = replace(RUN, key="fedcba9876543210fedcba9876", spec=RunSpec("make"), digest=RunSpec("make").digest, fyre_id="",
                 attempt=1, actor="", parents=())  # fmt: skip
-ENDED = Record(
+ENDED = RunRecord(
     RUN,
-    State.FAILED,
+    RunState.FAILED,
     2,
     1767323050.0,
     1767323100.0,
@@ -65,10 +65,10 @@ def read_by_old(tmp_path: Path, **given: list[Any]) -> dict[str, Any]:
 
 
 def job(run: Run, **notes: str) -> dict[str, Any]:
-    made = job_manifest.job(run, Profile(image="python:3.12"), PLACE)
+    made = job_manifest.build_job(run, Profile(image="python:3.12"), PLACE)
     made["metadata"] |= {"uid": run.key, "resourceVersion": "7"}
     made["metadata"]["annotations"] |= {
-        job_labels.PREFIX + name: text for name, text in notes.items()
+        job_labels.FYRE_PREFIX + name: text for name, text in notes.items()
     }
     return made
 
@@ -88,7 +88,7 @@ def as_read(found: dict[str, Any]) -> dict[str, Any]:
 def test_jobs_at_each_stage(tmp_path: Path) -> None:
     pending = posted_states.with_posted_state("", SHA, "pending")
     failed = posted_states.with_posted_state(pending, SHA, "failed")
-    outcome = run_status.outcome(ENDED)
+    outcome = run_status.format_outcome(ENDED)
     given = [
         job(RUN),
         job(PLAIN),
@@ -117,16 +117,16 @@ def test_jobs_at_each_stage(tmp_path: Path) -> None:
 
 
 def test_local_runs_at_each_stage(tmp_path: Path) -> None:
-    told = run_dir.job(
+    told = run_dir.build_supervisor_job(
         RUN, Path("/srv/lab.git"), Path("/srv/work"), grace=10.0, log_cap=1024, keep=False
     )
-    waiting = Folder.create(tmp_path / "waiting", RUN, told)
-    ended = Folder.create(tmp_path / "ended", RUN, told)
+    waiting = RunDirectory.create_for_run(tmp_path / "waiting", RUN, told)
+    ended = RunDirectory.create_for_run(tmp_path / "ended", RUN, told)
     assert waiting is not None
     assert ended is not None
-    ended.annotate(reported=posted_states.with_posted_state("", SHA, "failed"), carried=(OTHER,))
-    ended.cancel("bob")
-    ended.conclude(1767323100.0, State.CANCELLED, "why")
+    ended.write_notes(reported=posted_states.with_posted_state("", SHA, "failed"), carried=(OTHER,))
+    ended.request_cancel("bob")
+    ended.write_outcome(1767323100.0, RunState.CANCELLED, "why")
     found = read_by_old(tmp_path, folders=[str(waiting.path), str(ended.path)])["folders"]
     assert [as_read(one) for one in found] == [as_known(RUN)] * 2
     assert [one["state"] for one in found] == ["queued", "cancelled"]
@@ -149,18 +149,18 @@ def test_statuses(carried: bool, tmp_path: Path) -> None:
         "setup failed: `make` exit 2",
     ]
     states = [
-        State.QUEUED,
-        State.STARTING,
-        State.RUNNING,
-        State.SUCCEEDED,
-        State.FAILED,
-        State.ERROR,
-        State.CANCELLED,
+        RunState.QUEUED,
+        RunState.STARTING,
+        RunState.RUNNING,
+        RunState.SUCCEEDED,
+        RunState.FAILED,
+        RunState.ERROR,
+        RunState.CANCELLED,
     ]
     made = [
         (
             state,
-            commit_status.of(
+            commit_status.status_from_record(
                 replace(ENDED, state=state, reason=reason, cancelled_by="bob"), carried=carried
             ),
         )
@@ -170,4 +170,6 @@ def test_statuses(carried: bool, tmp_path: Path) -> None:
     found = read_by_old(tmp_path, statuses=[(said.state, said.description) for _, said in made])[
         "statuses"
     ]
-    assert found == [str(State.CARRIED if carried and state.final else state) for state, _ in made]
+    assert found == [
+        str(RunState.CARRIED if carried and state.is_final else state) for state, _ in made
+    ]

@@ -41,7 +41,8 @@ def far(tmp_path: Path) -> Path:
 
 def asked_at(far: Path, git: Git, rev: str = "main") -> list[str]:
     return [
-        spec.command for spec in request.read(git("log", "-1", "--format=%B", rev, cwd=far)).runs
+        spec.command
+        for spec in request.parse_message(git("log", "-1", "--format=%B", rev, cwd=far)).runs
     ]
 
 

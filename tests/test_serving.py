@@ -21,12 +21,12 @@ import requests
 
 from fyre.apps import config as configs
 from fyre.apps import log_format
-from fyre.apps.serve import Serve
-from fyre.controller.loop import ENOUGH, Sweep
+from fyre.apps.serve import FyreServe
+from fyre.controller.loop import UNREADABLE_MAX, SweepEvent
 from fyre.errors import UserError
-from fyre.git.git_command import out as git_out
-from fyre.git.mirror_store import Clones
-from fyre.github.webhook import Push
+from fyre.git.git_command import git_output as git_out
+from fyre.git.mirror_store import MirrorStore
+from fyre.github.webhook import PushEvent
 from fyre.runs.run import ZERO_SHA
 from tests import apps
 from tests.conftest import git
@@ -67,7 +67,7 @@ class GitHub:
 class Running:
     """A server in a thread."""
 
-    serve: Serve
+    serve: FyreServe
     thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class Running:
         self.thread.start()
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.serve.url + path)
+        return requests.get(self.serve.listen_url + path)
 
     def ready(self) -> None:
         until(lambda: self.get("/readyz").status_code == 200)
@@ -115,7 +115,9 @@ def start(github: GitHub, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
     def begin(**said: str) -> Running:
-        one = Running(Serve(configs.load(None, environment(github, tmp_path, **said), {})))
+        one = Running(
+            FyreServe(configs.load_config(None, environment(github, tmp_path, **said), {}))
+        )
         running.append(one)
         return one
 
@@ -130,21 +132,23 @@ def test_a_push_is_told_of_before_the_forge_has_it_everywhere(
     """As GitHub does at times, for some seconds: https://github.com/kubernetes/test-infra/issues/12276."""
     server = start()
     server.ready()
-    receiver, before = server.serve.receiver, git("rev-parse", "HEAD", cwd=github.repo)
-    receiver.unseen = 60.0  # a busy machine may take longer to push than GitHub to tell its servers
+    receiver, before = server.serve.controller, git("rev-parse", "HEAD", cwd=github.repo)
+    receiver.replication_delay = (
+        60.0  # a busy machine may take longer to push than GitHub to tell its servers
+    )
     for command in ("true", "exit 3"):
         git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=github.repo)
     shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
-    repository = receiver.executor.forge.repository(NAME)
-    receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
-    receiver.hear(Push(repository, "refs/heads/new", ZERO_SHA, shas[1], "ada", ()))
-    until(lambda: receiver.waiting() == 2)
+    repository = receiver.executor.forge.get_repository(NAME)
+    receiver.enqueue_event(PushEvent(repository, "refs/heads/main", before, shas[1], "ada", shas))
+    receiver.enqueue_event(PushEvent(repository, "refs/heads/new", ZERO_SHA, shas[1], "ada", ()))
+    until(lambda: receiver.queue_length() == 2)
     git("push", "-q", "origin", "main", cwd=github.repo)  # the forge tells nobody
     assert [github.final(sha)["description"].partition(" ·")[0] for sha in shas] == [
         "exit 0",
         "exit 3",
     ]
-    until(lambda: receiver.waiting() == 0)
+    until(lambda: receiver.queue_length() == 0)
 
 
 def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
@@ -153,18 +157,22 @@ def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
     """As where a branch is merged: that its commits stand below the tip, nobody can say without the tip."""
     server = start()
     server.ready()
-    receiver, before = server.serve.receiver, git("rev-parse", "HEAD", cwd=github.repo)
-    receiver.unseen = 60.0  # a busy machine may take longer to push than GitHub to tell its servers
+    receiver, before = server.serve.controller, git("rev-parse", "HEAD", cwd=github.repo)
+    receiver.replication_delay = (
+        60.0  # a busy machine may take longer to push than GitHub to tell its servers
+    )
     for message in ("Work\n\nFyre-Run: true", "Merge"):
         git("commit", "-q", "--allow-empty", "-m", message, cwd=github.repo)
     shas = tuple(git("rev-parse", "HEAD^", "HEAD", cwd=github.repo).split())
     git(
         "push", "-q", "origin", f"{shas[0]}:refs/heads/topic", cwd=github.repo
     )  # the forge tells nobody
-    repository = receiver.executor.forge.repository(NAME)
-    assert receiver.executor.source.branches(repository, shas[0]) == ["refs/heads/topic"]
-    receiver.hear(Push(repository, "refs/heads/main", before, shas[1], "ada", shas))
-    until(lambda: len(receiver._later) == 1)  # it was tried
+    repository = receiver.executor.forge.get_repository(NAME)
+    assert receiver.executor.commit_reader.branches_containing(repository, shas[0]) == [
+        "refs/heads/topic"
+    ]
+    receiver.enqueue_event(PushEvent(repository, "refs/heads/main", before, shas[1], "ada", shas))
+    until(lambda: len(receiver._retries) == 1)  # it was tried
     git("push", "-q", "origin", "main", cwd=github.repo)
     assert github.final(shas[0])["description"].partition(" ·")[0] == "exit 0"
 
@@ -172,21 +180,21 @@ def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
 def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_commits(
     github: GitHub, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, fetched, fetch = start(FYRE_POLL="true"), list[str](), Clones._fetch
+    server, fetched, fetch = start(FYRE_POLL="true"), list[str](), MirrorStore._fetch_refs
     server.ready()
-    server.serve.receiver.unseen = 0.0
+    server.serve.controller.replication_delay = 0.0
     monkeypatch.setattr(
-        Clones, "_fetch", lambda *words: (fetched.append(words[1].name), fetch(*words))
+        MirrorStore, "_fetch_refs", lambda *words: (fetched.append(words[1].name), fetch(*words))
     )
-    for _ in range(3 * ENOUGH):
+    for _ in range(3 * UNREADABLE_MAX):
         git("commit", "-q", "--allow-empty", "-m", "Work\n\nFyre-Run: true", cwd=github.repo)
     gone = git("rev-parse", "HEAD", cwd=github.repo)
     git("push", "-q", "origin", "main", cwd=github.repo)
-    git("push", "-q", "--force", "origin", f"main~{3 * ENOUGH}:main", cwd=github.repo)
-    server.serve.receiver.hear(Sweep())
+    git("push", "-q", "--force", "origin", f"main~{3 * UNREADABLE_MAX}:main", cwd=github.repo)
+    server.serve.controller.enqueue_event(SweepEvent())
     assert "the forge no longer has it on any branch or tag" in github.final(gone)["description"]
-    until(lambda: server.serve.receiver.waiting() == 0)
-    assert len(fetched) <= ENOUGH + 1
+    until(lambda: server.serve.controller.queue_length() == 0)
+    assert len(fetched) <= UNREADABLE_MAX + 1
 
 
 def test_what_is_left_of_a_push_whose_tip_was_taken_back_runs(
@@ -194,12 +202,12 @@ def test_what_is_left_of_a_push_whose_tip_was_taken_back_runs(
 ) -> None:
     server = start(FYRE_POLL="true")
     server.ready()
-    server.serve.receiver.unseen = 0.0  # else the push waits for its tip first
+    server.serve.controller.replication_delay = 0.0  # else the push waits for its tip first
     for command in ("true", "exit 3"):
         git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=github.repo)
     git("push", "-q", "origin", "main", cwd=github.repo)
     git("push", "-q", "--force", "origin", "main^:main", cwd=github.repo)
-    server.serve.receiver.hear(Sweep())
+    server.serve.controller.enqueue_event(SweepEvent())
     assert github.final(git("rev-parse", "main^", cwd=github.repo))["description"].startswith(
         "exit 0"
     )
@@ -210,7 +218,7 @@ def test_a_push_is_heard_by_webhook_run_and_reported(
 ) -> None:
     server = start()
     server.ready()
-    github.forge.forge.start(f"{server.serve.url}/webhook")
+    github.forge.forge.start(f"{server.serve.listen_url}/webhook")
     sha = github.push('echo "hello from $FYRE_SHA"')
     status = github.final(sha)
     assert (status["state"], status["creator"]["login"]) == ("success", "fyre[bot]")
@@ -220,7 +228,7 @@ def test_a_push_is_heard_by_webhook_run_and_reported(
     assert [
         server.get(path).status_code for path in ("/", "/runs.json", "/runs/x", "/api/user")
     ] == [404] * 4
-    pins = lambda: list(server.serve.clones.pins())  # noqa: E731 - asked again and again
+    pins = lambda: list(server.serve.mirrors.list_pins())  # noqa: E731 - asked again and again
     until(lambda: not pins())
     figures = server.get("/metrics").text
     assert 'fyre_deliveries_total{code="202",event="push"} ' in figures
@@ -234,37 +242,37 @@ def test_what_runs_is_pinned_in_its_mirror_until_it_has_ended(
     github: GitHub, start: Callable[..., Running], tmp_path: Path
 ) -> None:
     server = start()
-    github.forge.forge.start(f"{server.serve.url}/webhook")
+    github.forge.forge.start(f"{server.serve.listen_url}/webhook")
     gate = tmp_path / "gate"
     sha = github.push(f"until test -e {gate}; do sleep 0.02; done")
-    ((_, key),) = until(lambda: list(server.serve.clones.pins()))
-    record = until(lambda: server.serve.engine.record(key))  # the pin comes first
-    mirror = server.serve.clones.git_dir(record.run.repository)
+    ((_, key),) = until(lambda: list(server.serve.mirrors.list_pins()))
+    record = until(lambda: server.serve.engine.get_record(key))  # the pin comes first
+    mirror = server.serve.mirrors.mirror_dir(record.run.repository)
     assert git_out("--git-dir", str(mirror), "rev-parse", f"refs/fyre/{key}") == sha
     server.stop()
     gate.touch()
-    server.serve.clones.ensure(record.run.repository, sha, "neverlaunched")
+    server.serve.mirrors.ensure_commit(record.run.repository, sha, "neverlaunched")
     again = start()
     assert github.final(sha)["state"] == "success"
-    until(lambda: not list(again.serve.clones.pins()))
+    until(lambda: not list(again.serve.mirrors.list_pins()))
 
 
 def test_what_runs_is_fetched_again_where_the_disk_is_another_one(
     github: GitHub, start: Callable[..., Running], tmp_path: Path
 ) -> None:
     server = start()
-    github.forge.forge.start(f"{server.serve.url}/webhook")
+    github.forge.forge.start(f"{server.serve.listen_url}/webhook")
     gate = tmp_path / "gate"
     sha = github.push(f"until test -e {gate}; do sleep 0.02; done")
     until(lambda: github.statuses(sha))
-    held = list(server.serve.clones.pins())
+    held = list(server.serve.mirrors.list_pins())
     server.stop()
     shutil.rmtree(tmp_path / "state" / "mirrors")
     again = start()
-    assert until(lambda: list(again.serve.clones.pins())) == held
+    assert until(lambda: list(again.serve.mirrors.list_pins())) == held
     gate.touch()
     assert github.final(sha)["state"] == "success"
-    until(lambda: not list(again.serve.clones.pins()))
+    until(lambda: not list(again.serve.mirrors.list_pins()))
 
 
 def test_a_policy_asks_no_image_of_a_run_on_this_machine(
@@ -284,7 +292,7 @@ def test_what_was_pushed_while_nobody_listened_is_found_by_the_first_sweep(
     server = start(FYRE_POLL="true")
     assert github.final(sha)["state"] == "success"
     server.ready()
-    assert requests.post(server.serve.url + "/webhook").status_code == 404
+    assert requests.post(server.serve.listen_url + "/webhook").status_code == 404
 
 
 def test_a_delivery_with_a_wrong_secret_is_refused_and_the_sweep_finds_the_push(
@@ -298,7 +306,9 @@ def test_a_delivery_with_a_wrong_secret_is_refused_and_the_sweep_finds_the_push(
         {"X-Hub-Signature": "sha1=0"},
     ):
         answer = requests.post(
-            server.serve.url + "/webhook", b"{}", headers={"X-GitHub-Event": "push", **headers}
+            server.serve.listen_url + "/webhook",
+            b"{}",
+            headers={"X-GitHub-Event": "push", **headers},
         )
         assert answer.status_code == 401
     assert 'fyre_deliveries_total{code="401",event="push"} 3.0' in server.get("/metrics").text
@@ -316,7 +326,7 @@ def test_a_secret_may_be_replaced_while_both_are_taken(
     server = start(FYRE_WEBHOOK_SECRET="", FYRE_WEBHOOK_SECRET_FILE=str(path))
     server.ready()
     path.write_text(f"the next one\n{github.forge.forge.webhook_secret}\n")
-    github.forge.forge.start(f"{server.serve.url}/webhook")
+    github.forge.forge.start(f"{server.serve.listen_url}/webhook")
     assert github.final(github.push("true"))["state"] == "success"
 
 
@@ -327,7 +337,7 @@ def test_it_is_not_ready_while_the_forge_is_away_and_says_why(tmp_path: Path) ->
         "FYRE_STATE": str(tmp_path / "state"),
     }
     env |= {"FYRE_FORGE": "http://127.0.0.1:9", "FYRE_TOKEN": "t", "FYRE_WEBHOOK_SECRET": "s"}
-    server = Running(Serve(configs.load(None, env, {})))
+    server = Running(FyreServe(configs.load_config(None, env, {})))
     try:
         said = until(
             lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one
@@ -356,7 +366,7 @@ def github_of_apps() -> Iterator[apps.GitHub]:
 
 
 @pytest.fixture
-def as_app(github_of_apps: apps.GitHub, tmp_path: Path) -> Callable[[], Serve]:
+def as_app(github_of_apps: apps.GitHub, tmp_path: Path) -> Callable[[], FyreServe]:
     """A server that is a GitHub App."""
     env = {
         "FYRE_LISTEN": "127.0.0.1:0",
@@ -365,11 +375,11 @@ def as_app(github_of_apps: apps.GitHub, tmp_path: Path) -> Callable[[], Serve]:
     }
     env |= {"FYRE_FORGE": github_of_apps.url, "FYRE_API": github_of_apps.url, "FYRE_POLL": "yes"}
     env |= {"FYRE_APP_ID": str(apps.APP_ID), "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key())}
-    return lambda: Serve(configs.load(None, env, {}))
+    return lambda: FyreServe(configs.load_config(None, env, {}))
 
 
 def test_as_an_app_it_sweeps_every_installation_and_is_ready(
-    github_of_apps: apps.GitHub, as_app: Callable[[], Serve]
+    github_of_apps: apps.GitHub, as_app: Callable[[], FyreServe]
 ) -> None:
     server = Running(as_app())
     try:
@@ -381,14 +391,14 @@ def test_as_an_app_it_sweeps_every_installation_and_is_ready(
 
 
 def test_it_stops_in_the_middle_of_a_long_sweep(
-    github_of_apps: apps.GitHub, as_app: Callable[[], Serve]
+    github_of_apps: apps.GitHub, as_app: Callable[[], FyreServe]
 ) -> None:
     github_of_apps.repositories["acme"] = [f"r{n}" for n in range(5000)]
     server = Running(as_app())
     until(lambda: any("activity" in one for one in github_of_apps.seen))
     server.stop()
     assert sum("activity" in one for one in github_of_apps.seen) < 5000
-    assert server.serve.receiver.swept_at == 0
+    assert server.serve.controller.last_sweep_at == 0
 
 
 def test_one_directory_is_one_servers(
@@ -465,7 +475,7 @@ def test_log_lines_are_one_line_each_with_their_facts_and_no_credential() -> Non
         root, ours = logging.getLogger(), logging.getLogger("fyre")
         before = (root.handlers[:], root.level, ours.level)
         try:
-            log_format.setup(form, "info", stream)
+            log_format.setup_logging(form, "info", stream)
             log = logging.getLogger("fyre.test")
             log.info(
                 "heard\nERROR fyre: forged",

@@ -87,10 +87,10 @@ def test_without_a_webhook_a_forks_commit_is_approved_fetched_and_run(
     assert said[0]["body"].startswith(
         f"On {read}:\n\nlaunched:\n\n- [`run`](https://fyre.example.org/runs/"
     )
-    assert [record.run.sha for record in server.serve.engine.records()] == [read]
-    until(lambda: not list(server.serve.clones.pins()))
+    assert [record.run.sha for record in server.serve.engine.list_records()] == [read]
+    until(lambda: not list(server.serve.mirrors.list_pins()))
     refs = git(
-        "for-each-ref", "--format=%(refname)", cwd=next(server.serve.clones._root.glob("*.git"))
+        "for-each-ref", "--format=%(refname)", cwd=next(server.serve.mirrors._root.glob("*.git"))
     ).split()
     assert refs == ["refs/heads/main"]
 
@@ -101,7 +101,7 @@ def test_where_a_commit_stands_is_asked_anew(
     policy = tmp_path / "policy.yaml"
     policy.write_text("refs: [main]\n")
     server = start(FYRE_POLICY=str(policy))
-    github.forge.forge.start(f"{server.serve.url}/webhook")
+    github.forge.forge.start(f"{server.serve.listen_url}/webhook")
     git("commit", "-q", "--allow-empty", "-m", "Work", cwd=github.repo)
     sha = git("rev-parse", "HEAD", cwd=github.repo)
 

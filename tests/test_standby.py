@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from fyre.server import leader_proxy
-from fyre.server.leader_proxy import Address, Standby
+from fyre.server.leader_proxy import Address, LeaderProxy
 
 
 class Replica:
@@ -30,7 +30,7 @@ class Replica:
 
     def _run(self) -> None:
         self._loop.run_until_complete(
-            Standby(self.doors, lambda: self.leader, lambda: self.refusal).serve(self._until)
+            LeaderProxy(self.doors, lambda: self.leader, lambda: self.refusal).serve(self._until)
         )
         self._loop.close()
 
@@ -115,7 +115,7 @@ def test_who_comes_while_nobody_leads_waits(replica: Replica) -> None:
 
 
 def test_nobody_waits_for_ever(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_proxy, "PATIENCE", 0.3)
+    monkeypatch.setattr(leader_proxy, "LEADER_WAIT", 0.3)
     assert said(replica.addresses[0], b"a webhook") == b""
 
 
@@ -147,14 +147,14 @@ def test_it_says_itself_that_it_is_not_ready_where_it_may_never_lead(replica: Re
 
 
 def test_who_says_nothing_is_let_go(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_proxy, "_SILENT", 0.1)
+    monkeypatch.setattr(leader_proxy, "_FIRST_BYTES_TIMEOUT", 0.1)
     with visit(replica) as visitor:
         assert everything(visitor) == b""
 
 
 def test_a_circle_of_doors_ends(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where each says that it is reached at an address that is all of theirs."""
-    monkeypatch.setattr(leader_proxy, "_MOST", 20)
+    monkeypatch.setattr(leader_proxy, "_CONNECTIONS_MAX", 20)
     other = Replica()
     try:
         replica.leader, other.leader = other.addresses, replica.addresses
@@ -169,7 +169,7 @@ def test_a_circle_of_doors_ends(replica: Replica, monkeypatch: pytest.MonkeyPatc
 def test_a_leader_s_address_that_is_none_is_nobody_s(
     replica: Replica, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(leader_proxy, "PATIENCE", 0.3)
+    monkeypatch.setattr(leader_proxy, "LEADER_WAIT", 0.3)
     replica.leader = [("..", 80)] * 2
     assert said(replica.addresses[0], b"a webhook") == b""
     replica.stop()
@@ -196,7 +196,7 @@ def test_it_stops_at_once_while_many_wait_for_a_leader_that_is_gone(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also who is refused there in the very moment: none of them may forget that it was told to end."""
-    monkeypatch.setattr(leader_proxy, "_PAUSE", 0.001)
+    monkeypatch.setattr(leader_proxy, "_LEADER_POLL_INTERVAL", 0.001)
     replica.leader = [("127.0.0.1", 1)] * 2
     visitors = [visit(replica) for _ in range(100)]
     for visitor in visitors:
@@ -211,7 +211,7 @@ def test_it_stops_at_once_while_many_wait_for_a_leader_that_is_gone(
 def test_who_does_not_end_when_the_leader_has_is_let_go(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leader_proxy, "_LINGER", 0.1)
+    monkeypatch.setattr(leader_proxy, "_CLOSE_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as leading:
         replica.leader = [leading.getsockname()[:2]] * 2
         with visit(replica) as visitor:

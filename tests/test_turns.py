@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from fyre.backoff import Backoff
-from fyre.github.rate_limit import Ceilings, Pace, Told
-from fyre.reporter.write_queue import Rank, Turns
+from fyre.github.rate_limit import RateLimitHeaders, RateLimits, WriteBudget
+from fyre.reporter.write_queue import Priority, WriteQueue
 
 
 class Time:
@@ -30,110 +30,120 @@ def time() -> Time:
 
 
 @pytest.fixture
-def turns(time: Time) -> Turns:
+def turns(time: Time) -> WriteQueue:
     """Four writes within 100 s."""
-    return Turns(time.read, time.wait, Pace(Ceilings(1.0, ((4, 100.0),)), counted=True))
+    return WriteQueue(
+        time.read, time.wait, WriteBudget(RateLimits(1.0, ((4, 100.0),)), is_limited=True)
+    )
 
 
-def write(turns: Turns, due: float = 1e9) -> str | None:
+def write(turns: WriteQueue, due: float = 1e9) -> str | None:
     """The next one, written."""
-    turn = turns.next(due)
+    turn = turns.pop(due)
     if turn is None:
         return None
-    turns.pace = turns.pace.wrote(turns.clock())
+    turns.budget = turns.budget.after_write(turns.clock())
     return str(turn[0])
 
 
-def test_ends_go_first_then_what_nobody_remembers_then_what_goes_on(turns: Turns) -> None:
-    turns.put(Rank.LIVE, "runs", 1)
-    turns.put(Rank.WANTED, (1, "sha", "refused"), 1)
-    turns.put(Rank.ENDED, "ended", 1)
+def test_ends_go_first_then_what_nobody_remembers_then_what_goes_on(turns: WriteQueue) -> None:
+    turns.push(Priority.OPTIONAL, "runs", 1)
+    turns.push(Priority.UNRECORDED, (1, "sha", "refused"), 1)
+    turns.push(Priority.FINAL, "ended", 1)
     assert [write(turns) for _ in range(3)] == ["ended", "(1, 'sha', 'refused')", "runs"]
     assert write(turns, due=turns.clock()) is None
 
 
 def test_no_wait_is_longer_than_it_must_be(time: Time) -> None:
-    turns = Turns(time.read, time.wait, Pace(Ceilings(0.1, ((100, 100.0),)), counted=True))
+    turns = WriteQueue(
+        time.read, time.wait, WriteBudget(RateLimits(0.1, ((100, 100.0),)), is_limited=True)
+    )
     for name in "abc":
-        turns.put(Rank.ENDED, name, 1)
+        turns.push(Priority.FINAL, name, 1)
     assert [write(turns) for _ in range(3)] == ["a", "b", "c"]
     assert 0.2 <= time.now < 0.4
 
 
-def test_what_goes_on_leaves_room_for_the_ends_to_come(turns: Turns, time: Time) -> None:
+def test_what_goes_on_leaves_room_for_the_ends_to_come(turns: WriteQueue, time: Time) -> None:
     for name in "abc":
-        turns.put(Rank.LIVE, name, 1)
+        turns.push(Priority.OPTIONAL, name, 1)
     assert write(turns) == "a"
     assert write(turns, due=50) is None, "three ends need the room that is left"
     for name in "abc":
-        turns.put(Rank.ENDED, name, 1)
+        turns.push(Priority.FINAL, name, 1)
     assert [write(turns) for _ in range(4)] == ["a", "b", "c", None]
 
 
-def test_a_run_that_ends_before_its_turn_is_written_once(turns: Turns) -> None:
-    turns.put(Rank.LIVE, "a", 1)
-    turns.put(Rank.ENDED, "a", 1)
+def test_a_run_that_ends_before_its_turn_is_written_once(turns: WriteQueue) -> None:
+    turns.push(Priority.OPTIONAL, "a", 1)
+    turns.push(Priority.FINAL, "a", 1)
     assert [write(turns), write(turns)] == ["a", None]
 
 
-def test_a_run_that_goes_on_for_long_gets_its_status_all_the_same(turns: Turns, time: Time) -> None:
+def test_a_run_that_goes_on_for_long_gets_its_status_all_the_same(
+    turns: WriteQueue, time: Time
+) -> None:
     for number in range(9):
-        turns.put(Rank.LIVE, str(number), 1)
+        turns.push(Priority.OPTIONAL, str(number), 1)
     assert write(turns) == "0"
     assert 100 <= time.now <= 160
 
 
-def test_a_repository_that_fails_rests_alone_and_longer_each_time(turns: Turns, time: Time) -> None:
-    turns.put(Rank.ENDED, "bad", 1)
-    turns.put(Rank.ENDED, "good", 2)
-    turns.rest(1, Backoff(10, 25))
+def test_a_repository_that_fails_rests_alone_and_longer_each_time(
+    turns: WriteQueue, time: Time
+) -> None:
+    turns.push(Priority.FINAL, "bad", 1)
+    turns.push(Priority.FINAL, "good", 2)
+    turns.back_off(1, Backoff(10, 25))
     assert write(turns) == "good"
     assert write(turns) == "bad"
     assert 10 <= time.now < 11
     for pause in (20, 25, 25):
-        turns.rest(1, Backoff(10, 25))
+        turns.back_off(1, Backoff(10, 25))
         before = time.now
-        turns.put(Rank.ENDED, "bad", 1)
-        turns.next()
+        turns.push(Priority.FINAL, "bad", 1)
+        turns.pop()
         assert time.now - before == pytest.approx(pause)
-    turns.wake(1)
-    turns.put(Rank.ENDED, "bad", 1)
+    turns.reset_backoff(1)
+    turns.push(Priority.FINAL, "bad", 1)
     before = time.now
-    turns.next()
+    turns.pop()
     assert time.now == before
 
 
 def test_stopping_ends_the_wait() -> None:
-    turns = Turns()
+    turns = WriteQueue()
     got: list[object] = []
-    thread = threading.Thread(target=lambda: got.append(turns.next()))
+    thread = threading.Thread(target=lambda: got.append(turns.pop()))
     thread.start()
     turns.stop()
     thread.join(30)
     assert got == [None]
 
 
-def test_accounts_have_ceilings_of_their_own_and_take_turns(turns: Turns, time: Time) -> None:
+def test_accounts_have_ceilings_of_their_own_and_take_turns(turns: WriteQueue, time: Time) -> None:
     for number in range(6):
-        turns.put(Rank.ENDED, f"acme-{number}", 1, "acme")
-    turns.put(Rank.LIVE, "ada-runs", 2, "ada")
-    turns.put(Rank.ENDED, "ada-ended", 3, "ada")
+        turns.push(Priority.FINAL, f"acme-{number}", 1, "acme")
+    turns.push(Priority.OPTIONAL, "ada-runs", 2, "ada")
+    turns.push(Priority.FINAL, "ada-ended", 3, "ada")
     assert [write(turns) for _ in range(4)] == ["acme-0", "ada-ended", "acme-1", "ada-runs"]
     assert time.now < 3, "each second one of each"
     assert [write(turns) for _ in range(2)] == ["acme-2", "acme-3"]
     assert write(turns, due=90) is None, "four of acme's within 100 s"
-    turns.put(Rank.ENDED, "ada-later", 2)  # the account is known
+    turns.push(Priority.FINAL, "ada-later", 2)  # the account is known
     assert write(turns) == "ada-later"
     assert [write(turns) for _ in range(2)] == ["acme-4", "acme-5"]
     assert time.now >= 100
 
 
-def test_a_limit_that_one_account_meets_holds_up_no_other(turns: Turns, time: Time) -> None:
-    turns.put(Rank.ENDED, "acme", 1, "acme")
+def test_a_limit_that_one_account_meets_holds_up_no_other(turns: WriteQueue, time: Time) -> None:
+    turns.push(Priority.FINAL, "acme", 1, "acme")
     assert write(turns) == "acme"
-    turns.pace = turns.pace.heard(time.now, Told(refused=True, retry_after=3600))
-    turns.put(Rank.ENDED, "acme", 1)
-    turns.put(Rank.ENDED, "ada", 2, "ada")
+    turns.budget = turns.budget.after_response(
+        time.now, RateLimitHeaders(refused=True, retry_after=3600)
+    )
+    turns.push(Priority.FINAL, "acme", 1)
+    turns.push(Priority.FINAL, "ada", 2, "ada")
     assert write(turns) == "ada"
     assert time.now < 10
     assert write(turns) == "acme"

@@ -10,68 +10,68 @@ from hypothesis import strategies as st
 from fyre.message import notation
 
 GOOD = [
-    (notation.duration, "90s", 90),
-    (notation.duration, "1h30m", 5400),
-    (notation.duration, "2d", 172800),
-    (notation.duration, "365d", 365 * 86400),
-    (notation.retries, "0", 0),
-    (notation.retries, "20", 20),
-    (notation.name, "train-1.b_c", "train-1.b_c"),
-    (notation.name, "a" * 63, "a" * 63),
-    (notation.profile, "gpu", "gpu"),
-    (notation.image, "python:3.12", "python:3.12"),
-    (notation.image, "host.example.org:5000/team/x@sha256:" + "0" * 64, "host.example.org:5000/team/x@sha256:" + "0" * 64),
-    (notation.secret, "wandb.key", "wandb.key"),
-    (notation.workdir, "experiments/resnet", "experiments/resnet"),
-    (notation.env, "A=", ("A", "")),
-    (notation.env, "A=b=c d", ("A", "b=c d")),
-    (notation.resources, "cpu=500m  memory=16Gi nvidia.com/gpu=1",
+    (notation.parse_duration, "90s", 90),
+    (notation.parse_duration, "1h30m", 5400),
+    (notation.parse_duration, "2d", 172800),
+    (notation.parse_duration, "365d", 365 * 86400),
+    (notation.parse_retries, "0", 0),
+    (notation.parse_retries, "20", 20),
+    (notation.parse_run_name, "train-1.b_c", "train-1.b_c"),
+    (notation.parse_run_name, "a" * 63, "a" * 63),
+    (notation.parse_profile_name, "gpu", "gpu"),
+    (notation.parse_image, "python:3.12", "python:3.12"),
+    (notation.parse_image, "host.example.org:5000/team/x@sha256:" + "0" * 64, "host.example.org:5000/team/x@sha256:" + "0" * 64),
+    (notation.parse_secret_name, "wandb.key", "wandb.key"),
+    (notation.parse_workdir, "experiments/resnet", "experiments/resnet"),
+    (notation.parse_env_entry, "A=", ("A", "")),
+    (notation.parse_env_entry, "A=b=c d", ("A", "b=c d")),
+    (notation.parse_resources, "cpu=500m  memory=16Gi nvidia.com/gpu=1",
      (("cpu", "500m"), ("memory", "16Gi"), ("nvidia.com/gpu", "1"))),
-    (notation.command, " a && b ", " a && b "),
-    (notation.command, "x" * 102_400, "x" * 102_400),
+    (notation.parse_command, " a && b ", " a && b "),
+    (notation.parse_command, "x" * 102_400, "x" * 102_400),
 ]  # fmt: skip
 BAD = [
-    (notation.duration, "5", "no unit"),
-    (notation.duration, "", "not a duration"),
-    (notation.duration, "1m1h", "not a duration"),
-    (notation.duration, "0s", "not between"),
-    (notation.duration, "366d", "not between"),
-    (notation.duration, "٣m", "not a duration"),
-    (notation.duration, "9" * 5000 + "s", "not"),
-    (notation.retries, "21", "number of retries"),
-    (notation.retries, "-1", "number of retries"),
-    (notation.retries, "00000000021", "number of retries"),
-    (notation.retries, "020", "number of retries"),
-    (notation.name, "Moved", "Fyre's own"),
-    (notation.name, "a b", "not a name"),
-    (notation.name, "-a", "not a name"),
-    (notation.name, "a" * 64, "not a name"),
-    (notation.name, "a\n", "not a name"),
-    (notation.image, "Python:3", "not an image"),
-    (notation.image, "a b", "not an image"),
-    (notation.secret, "Value!", "not a secret's name"),
-    (notation.workdir, "/etc", "not a directory inside"),
-    (notation.workdir, "a/../..", "not a directory inside"),
-    (notation.workdir, ".git/hooks", "not a directory inside"),
-    (notation.env, "A", "not NAME=value"),
-    (notation.env, "1=a", "not NAME=value"),
-    (notation.env, "FYRE_SHA=a", "Fyre's own"),
-    (notation.resources, " ", "no resources"),
-    (notation.resources, "gpu=1", "not a resource"),
-    (notation.resources, "cpu=1 cpu=2", "twice"),
-    (notation.resources, "cpu=0", "not a quantity"),
-    (notation.resources, "cpu", "not a quantity"),
-    (notation.resources, "memory=4GB", "not a quantity"),
-    (notation.resources, "nvidia.com/gpu=0.5", "whole numbers"),
-    (notation.command, " ", "empty"),
-    (notation.command, "echo a\0b", "holds a NUL"),
+    (notation.parse_duration, "5", "no unit"),
+    (notation.parse_duration, "", "not a duration"),
+    (notation.parse_duration, "1m1h", "not a duration"),
+    (notation.parse_duration, "0s", "not between"),
+    (notation.parse_duration, "366d", "not between"),
+    (notation.parse_duration, "٣m", "not a duration"),
+    (notation.parse_duration, "9" * 5000 + "s", "not"),
+    (notation.parse_retries, "21", "number of retries"),
+    (notation.parse_retries, "-1", "number of retries"),
+    (notation.parse_retries, "00000000021", "number of retries"),
+    (notation.parse_retries, "020", "number of retries"),
+    (notation.parse_run_name, "Moved", "Fyre's own"),
+    (notation.parse_run_name, "a b", "not a name"),
+    (notation.parse_run_name, "-a", "not a name"),
+    (notation.parse_run_name, "a" * 64, "not a name"),
+    (notation.parse_run_name, "a\n", "not a name"),
+    (notation.parse_image, "Python:3", "not an image"),
+    (notation.parse_image, "a b", "not an image"),
+    (notation.parse_secret_name, "Value!", "not a secret's name"),
+    (notation.parse_workdir, "/etc", "not a directory inside"),
+    (notation.parse_workdir, "a/../..", "not a directory inside"),
+    (notation.parse_workdir, ".git/hooks", "not a directory inside"),
+    (notation.parse_env_entry, "A", "not NAME=value"),
+    (notation.parse_env_entry, "1=a", "not NAME=value"),
+    (notation.parse_env_entry, "FYRE_SHA=a", "Fyre's own"),
+    (notation.parse_resources, " ", "no resources"),
+    (notation.parse_resources, "gpu=1", "not a resource"),
+    (notation.parse_resources, "cpu=1 cpu=2", "twice"),
+    (notation.parse_resources, "cpu=0", "not a quantity"),
+    (notation.parse_resources, "cpu", "not a quantity"),
+    (notation.parse_resources, "memory=4GB", "not a quantity"),
+    (notation.parse_resources, "nvidia.com/gpu=0.5", "whole numbers"),
+    (notation.parse_command, " ", "empty"),
+    (notation.parse_command, "echo a\0b", "holds a NUL"),
     (
-        notation.workdir,
+        notation.parse_workdir,
         "a\0b",
         "holds a NUL",
     ),  # a comment and a .fyre.yaml may have one, where a commit message ends
-    (notation.env, "A=\0", "holds a NUL"),
-    (notation.command, "x" * 102_401, "102,401 bytes long, at most 102,400"),
+    (notation.parse_env_entry, "A=\0", "holds a NUL"),
+    (notation.parse_command, "x" * 102_401, "102,401 bytes long, at most 102,400"),
 ]
 
 
@@ -109,7 +109,7 @@ def test_a_duration_without_a_unit_is_shown_with_one_where_that_makes_sense(
     text: str, one: str
 ) -> None:
     with pytest.raises(notation.BadValueError) as refused:
-        notation.duration(text)
+        notation.parse_duration(text)
     assert refused.value.hint == f"write {one}s, {one}m or {one}h"
 
 
@@ -136,13 +136,13 @@ def test_a_duration_without_a_unit_is_shown_with_one_where_that_makes_sense(
     ],
 )
 def test_a_quantity_is_what_kubernetes_takes_it_for(text: str, value: Fraction | int) -> None:
-    assert notation.quantity(text) == value
+    assert notation.parse_quantity(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "m", "1K", "1mi", "-1", "1 Gi", "1e3", "1" * 65, "9" * 5000])
 def test_what_is_no_quantity_is_not_compared(text: str) -> None:
     with pytest.raises(notation.BadValueError, match="is not a quantity"):
-        notation.quantity(text)
+        notation.parse_quantity(text)
 
 
 @pytest.mark.parametrize(
@@ -153,21 +153,21 @@ def test_what_is_no_quantity_is_not_compared(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_length_of_time_has_two_units_at_most(seconds: float, shown: str) -> None:
-    assert notation.text_of(seconds) == shown
+    assert notation.format_duration(seconds) == shown
 
 
 @given(st.integers(1, 365 * 86400))
 def test_lengths_of_time_read_back(seconds: int) -> None:
-    shown = notation.text_of(seconds)
+    shown = notation.format_duration(seconds)
     step = 1 if seconds < 3600 else 60 if seconds < 86400 else 3600
-    assert notation.duration(shown.replace(" ", "")) == seconds // step * step
-    assert notation.duration(notation.written(seconds)) == seconds
+    assert notation.parse_duration(shown.replace(" ", "")) == seconds // step * step
+    assert notation.parse_duration(notation.format_exact_duration(seconds)) == seconds
 
 
 def test_many_resources_take_a_moment() -> None:
     many = " ".join(f"example.org/x{number}=1" for number in range(50_000))
     assert (
-        len(notation.resources(many)) == 50_000
+        len(notation.parse_resources(many)) == 50_000
     )  # quadratic work would not come back in this suite's time
     with pytest.raises(notation.BadValueError, match="x7 is given twice"):
-        notation.resources(f"{many} example.org/x7=2")
+        notation.parse_resources(f"{many} example.org/x7=2")

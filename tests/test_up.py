@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 import requests
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from fyre.cli import main
 
 FYRE = [sys.executable, "-m", "fyre"]
@@ -136,7 +136,7 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_page_that_rebinds_its_name_to_this_machine_is_not_answered(up: Up) -> None:
+def test_a_page_that_rebinds_its_name_to_this_machine_is_not_answered(up: FyreUp) -> None:
     for path in (
         "/",
         "/runs.json",

@@ -67,7 +67,7 @@ class Story:
     def push(self, command: str = "true", *, gate: str = "") -> str:
         """Push a commit whose run writes down that it starts, and waits for a file where one is named."""
         wait = f"while [ ! -e {self.starts.parent}/{gate} ]; do sleep 0.05; done; " if gate else ""
-        message = f"Work\n\nFyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}\nFyre-Id: {fyre_ids.mint()}\n"
+        message = f"Work\n\nFyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}\nFyre-Id: {fyre_ids.new_fyre_id()}\n"
         sha = self._commit(message, tree="HEAD^{tree}", parent="HEAD")
         self.messages[sha] = message
         return sha

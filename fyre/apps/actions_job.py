@@ -12,292 +12,308 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fyre.apps.actions_summary import Undone
+from fyre.apps.actions_summary import NotRun
 from fyre.controller.executor import Executor
-from fyre.controller.loop import Receiver
+from fyre.controller.loop import Controller
 from fyre.engines.local import LocalEngine
 from fyre.engines.protocol import Engine
-from fyre.engines.run_index import Index
-from fyre.engines.wrappers import Launching, Part
-from fyre.errors import TryAgainError, UserError
-from fyre.git.fetching_reader import Fetched
-from fyre.git.mirror_store import Clones
+from fyre.engines.run_index import RunIndex
+from fyre.engines.wrappers import EngineView, LaunchTrackingEngine
+from fyre.errors import TransientError, UserError
+from fyre.git.fetching_reader import FetchingCommitReader
+from fyre.git.mirror_store import MirrorStore
 from fyre.github import webhook
-from fyre.github.client import Forge
-from fyre.reporter.status_reporter import Ledger
-from fyre.runs.commit_status import Status
+from fyre.github.client import GitHubClient
+from fyre.reporter.status_reporter import StatusReporter
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
-from fyre.runs.run import Record, Repository, Run
-from fyre.runs.state import State
+from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.state import RunState
 
-REPORTING = 120.0
+REPORT_TIMEOUT = 120.0
 """Seconds without a status written after which it is given up, those left out in which a limit allows none."""
 
-_BAD = ("failure", "error")
+_FAILED_STATES = ("failure", "error")
 
-BOT = "github-actions[bot]"
+ACTIONS_BOT = "github-actions[bot]"
 """Whose a workflow's own token is; it may not ask who it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Workflow:
+class WorkflowContext:
     """What the runner tells a job, as it tells it: in the environment."""
 
     event_name: str
     event_file: Path
-    api: str
-    server: str
+    api_url: str
+    server_url: str
     run_url: str
     token: str
     login: str
     repository: str  # owner/name
 
     @classmethod
-    def read(cls, env: Mapping[str, str]) -> Workflow:
+    def from_environment(cls, env: Mapping[str, str]) -> WorkflowContext:
         """Out of the runner's variables. Raises ``UserError`` that names the one that is missing."""
 
-        def get(name: str) -> str:
+        def require_variable(name: str) -> str:
             if not env.get(name):
                 hint = "fyre dispatch runs inside a GitHub workflow; action/action.yml shows how"
                 raise UserError(f"{name} is not set", hint=hint)
             return env[name]
 
-        server, repository = get("GITHUB_SERVER_URL"), get("GITHUB_REPOSITORY")
+        server, repository = (
+            require_variable("GITHUB_SERVER_URL"),
+            require_variable("GITHUB_REPOSITORY"),
+        )
         return cls(
-            event_name=get("GITHUB_EVENT_NAME"),
-            event_file=Path(get("GITHUB_EVENT_PATH")),
-            api=get("GITHUB_API_URL"),
-            server=server,
+            event_name=require_variable("GITHUB_EVENT_NAME"),
+            event_file=Path(require_variable("GITHUB_EVENT_PATH")),
+            api_url=require_variable("GITHUB_API_URL"),
+            server_url=server,
             run_url=f"{server}/{repository}/actions/runs/{env.get('GITHUB_RUN_ID', '')}",
-            token=get("GITHUB_TOKEN"),
-            login=env.get("FYRE_LOGIN") or BOT,
+            token=require_variable("GITHUB_TOKEN"),
+            login=env.get("FYRE_LOGIN") or ACTIONS_BOT,
             repository=repository,
         )
 
-    def forge(self) -> Forge:
+    def create_client(self) -> GitHubClient:
         """The forge, as the job's token sees it."""
-        return Forge(self.api, lambda: self.token, self.login)
+        return GitHubClient(self.api_url, lambda: self.token, self.login)
 
-    def event(self) -> webhook.Event:
+    def read_event_file(self) -> webhook.Event:
         """The event, parsed as a delivery is. Raises ``UserError``."""
         try:
-            return webhook.parse(
-                self.api, {"x-github-event": self.event_name}, self.event_file.read_bytes()
+            return webhook.parse_event(
+                self.api_url, {"x-github-event": self.event_name}, self.event_file.read_bytes()
             )
-        except (OSError, webhook.MalformedError) as error:
+        except (OSError, webhook.PayloadError) as error:
             raise UserError(
                 f"{self.event_file}: {error}", hint="is it the file that the runner wrote?"
             ) from error
 
 
 @dataclass
-class Patience:
+class ReportTimeout:
     """How long statuses are waited for: as long as they become fewer, or the forge's limits allow none just now."""
 
     clock: Callable[[], float] = time.monotonic
-    _left: int = -1
-    _since: float = 0.0
+    _last_pending: int = -1
+    _progress_at: float = 0.0
 
-    def is_over(self, left: int, next_at: float) -> bool:
+    def is_expired(self, pending: int, next_write_at: float) -> bool:
         """Whether it is, with so many statuses ``left`` and the next one allowed at ``next_at``, on the clock."""
         now = self.clock()
-        if left != self._left:
-            self._left, self._since = left, now
-        self._since = max(self._since, min(next_at, now))
-        return now - self._since > REPORTING
+        if pending != self._last_pending:
+            self._last_pending, self._progress_at = pending, now
+        self._progress_at = max(self._progress_at, min(next_write_at, now))
+        return now - self._progress_at > REPORT_TIMEOUT
 
 
 @dataclass(frozen=True)
-class Machine:
+class JobEngine:
     """What runs the commands; ``kept``: whether nothing is left to be done for a run, its log included."""
 
     engine: Engine
-    kept: Callable[[str], bool]
+    is_archived: Callable[[str], bool]
 
 
 @dataclass
-class Book(Ledger):
+class RecordingReporter(StatusReporter):
     """A ledger in which what has no record leads to this job as well, and that remembers what it was told and said."""
 
-    said: dict[tuple[str, str], Status] = field(
+    seen_statuses: dict[tuple[str, str], CommitStatus] = field(
         default_factory=dict
     )  # by SHA and context in lower case
 
-    def want(self, repository: Repository, sha: str, wanted: Status) -> None:
+    def queue_status(self, repository: Repository, sha: str, status: CommitStatus) -> None:
         """As any ledger does."""
-        ours = replace(wanted, target_url=self.url(""))
-        self.said[sha, ours.context.lower()] = ours
-        super().want(repository, sha, ours)
+        ours = replace(status, target_url=self.page_url(""))
+        self.seen_statuses[sha, ours.context.lower()] = ours
+        super().queue_status(repository, sha, ours)
 
-    def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
+    def read_statuses(self, repository: Repository, sha: str) -> Mapping[str, CommitStatus]:
         """As any ledger does."""
-        found = super().read(repository, sha)
+        found = super().read_statuses(repository, sha)
         for context, one in found.items():
-            self.said.setdefault((sha, context), one)
+            self.seen_statuses.setdefault((sha, context), one)
         return found
 
 
-class Dispatch:
+class ActionsJob:
     """One event, from hearing of it to the last status. It answers for what it launches; others' runs it lets be."""
 
     def __init__(
         self,
-        flow: Workflow,
-        clones: Clones,
-        machine: Machine,
+        context: WorkflowContext,
+        mirrors: MirrorStore,
+        job_engine: JobEngine,
         policy: Policy,
-        forge: Forge | None = None,
+        forge: GitHubClient | None = None,
         *,
         wait: bool = True,
     ) -> None:
         """Without ``wait`` it is over as soon as every command has begun: until then the code has to be brought."""
-        self.flow, self.engine, self.wait = flow, machine.engine, wait
-        self._kept = machine.kept
-        self._kept_before = {
-            one.run.key for one in self.engine.records() if self._kept(one.run.key)
+        self.context, self.engine, self.wait = context, job_engine.engine, wait
+        self._is_archived = job_engine.is_archived
+        self._archived_before = {
+            one.run.key for one in self.engine.list_records() if self._is_archived(one.run.key)
         }
-        self._source = Fetched(clones)
-        self._launching = Launching(self.engine)
-        index = Index(self.engine)
-        forge = forge or flow.forge()
-        self.mine = self._launching.launched
-        self.ledger = Book(forge, Part(self.engine, self.mine), index, self.page)
+        self._commit_reader = FetchingCommitReader(mirrors)
+        self._launch_tracker = LaunchTrackingEngine(self.engine)
+        index = RunIndex(self.engine)
+        forge = forge or context.create_client()
+        self.own_keys = self._launch_tracker.launched_keys
+        self.reporter = RecordingReporter(
+            forge, EngineView(self.engine, self.own_keys), index, self.status_url
+        )
         # Who waits for its runs to end knows those alone, also on a cluster; jobs that do not wait know each other's.
-        own_run_url = flow.run_url if wait else None
+        own_run_url = context.run_url if wait else None
         executor = Executor(
             forge,
-            self._source,
-            self._launching,
+            self._commit_reader,
+            self._launch_tracker,
             index,
-            self.ledger,
+            self.reporter,
             policy,
             own_run_url=own_run_url,
         )
-        self.receiver = Receiver(executor)
-        self.trouble: UserError | TryAgainError | None = (
+        self.controller = Controller(executor)
+        self.error: UserError | TransientError | None = (
             None  # what could not be done, to be said at the end
         )
-        self._patience = Patience()
+        self._report_timeout = ReportTimeout()
         self._changed = threading.Event()
         self.engine.subscribe(lambda _: self._changed.set())
 
-    def page(self, key: str) -> str:  # noqa: ARG002 - one that reports others' runs looks at it
+    def status_url(self, run_key: str) -> str:  # noqa: ARG002 - one that reports others' runs looks at it
         """Where the status of a run leads: to this job."""
-        return self.flow.run_url
+        return self.context.run_url
 
-    def run(self, started: Callable[[Record], None]) -> list[Record]:
+    def run(self, on_start: Callable[[RunRecord], None]) -> list[RunRecord]:
         """Do what there is to do, and post it; the runs. ``started`` is told of each run, as it is there.
 
         Raises ``UserError`` where the statuses can't be posted.
         """
-        self.ledger.start()
+        self.reporter.start()
         try:
             try:
-                self.do()
+                self.process_events()
             except (
                 UserError,
-                TryAgainError,
+                TransientError,
             ) as error:  # what was launched before it is waited for all the same
-                self.trouble = error
+                self.error = error
             told: set[str] = set()
             while True:
-                records = self.records()
+                records = self.own_records()
                 for record in records:
                     if record.run.key not in told:
                         told.add(record.run.key)
-                        started(record)
-                if self._is_done(records):
+                        on_start(record)
+                if self._is_finished(records):
                     return records
                 self._changed.wait(0.5)
                 self._changed.clear()
         finally:
-            self.ledger.stop()
+            self.reporter.stop()
 
-    def do(self) -> None:
+    def process_events(self) -> None:
         """What the event asks for."""
-        self.receiver.deal_with(self.flow.event())
+        self.controller.process_until_done(self.context.read_event_file())
 
-    def records(self) -> list[Record]:
+    def own_records(self) -> list[RunRecord]:
         """What it answers for, as it is now, oldest first."""
         return sorted(
-            Part(self.engine, self.mine).records(), key=lambda record: record.run.created_at
+            EngineView(self.engine, self.own_keys).list_records(),
+            key=lambda record: record.run.created_at,
         )
 
-    def undone(self) -> Undone:
+    def find_not_run(self) -> NotRun:
         """What this job refused, and what its tries before this one did badly: run once more, a job finds all done.
 
         Nothing is asked for it: a token has a thousand requests an hour, and what ran is reported without one left.
         """
         mine = {
             (sha, record.run.context.lower())
-            for record in self.records()
+            for record in self.own_records()
             for sha in (record.run.sha, *record.carried)
         }
         return [
             (sha, one.context.removeprefix("fyre/"), one.description)
-            for (sha, context), one in list(self.ledger.said.items())
-            if one.target_url == self.flow.run_url
-            and one.state in _BAD
+            for (sha, context), one in list(self.reporter.seen_statuses.items())
+            if one.target_url == self.context.run_url
+            and one.state in _FAILED_STATES
             and (sha, context) not in mine
         ]
 
-    def logs(self) -> list[Record]:
+    def records_to_print(self) -> list[RunRecord]:
         """The ended runs whose logs are to be shown by this job: no other one has them, or none is known to."""
         return [
             one
-            for one in self.engine.records()
-            if one.state.final and one.run.key not in self._kept_before
+            for one in self.engine.list_records()
+            if one.state.is_final and one.run.key not in self._archived_before
         ]
 
     def close(self) -> None:
         """End what watches and reads."""
         self.engine.close()
-        self._source.close()
+        self._commit_reader.close()
 
-    def waits(self, records: list[Record]) -> bool:
+    def has_runs_to_await(self, records: list[RunRecord]) -> bool:
         """Whether there is something to be waited for before statuses are: that runs end, or that they begin."""
-        on_the_way = (record for record in records if not record.state.final)
-        return any(self.wait or record.state is not State.RUNNING for record in on_the_way)
+        on_the_way = (record for record in records if not record.state.is_final)
+        return any(self.wait or record.state is not RunState.RUNNING for record in on_the_way)
 
-    def _is_done(self, records: list[Record]) -> bool:
-        if self.waits(records):
-            self._patience = Patience()
+    def _is_finished(self, records: list[RunRecord]) -> bool:
+        if self.has_runs_to_await(records):
+            self._report_timeout = ReportTimeout()
             return False
-        unsaid = [record for record in records if self.ledger.owes(record)]
+        unsaid = [record for record in records if self.reporter.has_unposted(record)]
         unkept = [
-            record for record in records if record.state.final and not self._kept(record.run.key)
+            record
+            for record in records
+            if record.state.is_final and not self._is_archived(record.run.key)
         ]
-        left = len(unsaid) + len(unkept) + (not self.ledger.idle())
-        if left and not self._patience.is_over(left, self.ledger.turns.pace.next_at()):
+        left = len(unsaid) + len(unkept) + (not self.reporter.is_idle())
+        if left and not self._report_timeout.is_expired(
+            left, self.reporter.write_queue.budget.next_write_at()
+        ):
             return False
         # That a run goes on may stay unsaid, where the forge's limits leave room for ends only.
         some_said = len(unsaid) < max(1, len(records))
-        if not self.ledger.idle() or not some_said or any(record.state.final for record in unsaid):
+        if (
+            not self.reporter.is_idle()
+            or not some_said
+            or any(record.state.is_final for record in unsaid)
+        ):
             hint = "the job needs `permissions: {contents: read, statuses: write}`"
             raise UserError("the statuses can't be posted", hint=hint)
         return True
 
 
-def local(state: Path, clones: Clones, jobs: int) -> Machine:
+def create_local_engine(state: Path, mirrors: MirrorStore, jobs: int) -> JobEngine:
     """The local engine, on the workflow's own machine."""
-    engine = LocalEngine(state / "engine", git_dir=clones.git_dir, jobs=jobs)
-    return Machine(
-        engine, lambda key: (record := engine.record(key)) is not None and record.state.final
+    engine = LocalEngine(state / "engine", find_git_dir=mirrors.mirror_dir, jobs=jobs)
+    return JobEngine(
+        engine, lambda key: (record := engine.get_record(key)) is not None and record.state.is_final
     )
 
 
-def mirrors(flow: Workflow, state: Path) -> Clones:
+def create_mirror_store(context: WorkflowContext, state: Path) -> MirrorStore:
     """Where the commits come from."""
-    return Clones(state / "mirrors", lambda r: f"{flow.server}/{r.name}.git", lambda _: flow.token)
+    return MirrorStore(
+        state / "mirrors", lambda r: f"{context.server_url}/{r.name}.git", lambda _: context.token
+    )
 
 
-def code_of_all(clones: Clones) -> Callable[[Run], Path]:
+def code_finder(mirrors: MirrorStore) -> Callable[[Run], Path]:
     """Where a run's code is, other jobs' runs included: what is not to be had here, the job that launched it has."""
 
-    def code(run: Run) -> Path:
+    def find_code(run: Run) -> Path:
         try:
-            return clones.of(run)
+            return mirrors.mirror_for_run(run)
         except UserError as error:
-            raise TryAgainError(error.message) from error
+            raise TransientError(error.message) from error
 
-    return code
+    return find_code

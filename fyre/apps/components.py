@@ -5,35 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fyre.controller.executor import CommitReader, Executor
-from fyre.controller.loop import Receiver
+from fyre.controller.loop import Controller
 from fyre.engines.protocol import Engine
-from fyre.engines.run_index import Index
-from fyre.github.client import Forge
-from fyre.reporter.check_runs import CheckRuns
-from fyre.reporter.status_reporter import Ledger
+from fyre.engines.run_index import RunIndex
+from fyre.github.client import GitHubClient
+from fyre.reporter.check_runs import CheckRunReporter
+from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.policy import Policy
-from fyre.server.run_pages import Pages
-from fyre.server.webhook_endpoint import Door
+from fyre.server.run_pages import RunPages
+from fyre.server.webhook_endpoint import WebhookEndpoint
 
 
-class Assembly:
+class Components:
     """The parts, put together; none of them runs before ``receiver.start``."""
 
     def __init__(
         self,
         *,
-        forge: Forge,
-        source: CommitReader,
+        forge: GitHubClient,
+        commit_reader: CommitReader,
         engine: Engine,
         policy: Policy,
-        url: Callable[[], str],  # of the pages, as browsers reach them
+        pages_url: Callable[[], str],  # of the pages, as browsers reach them
         pages_secret: bytes,
         webhook_secrets: Callable[[], Sequence[bytes]],
-        checks: bool = False,
+        with_check_runs: bool = False,
     ) -> None:
-        index = Index(engine)
-        self.pages = Pages(engine, pages_secret, url)
-        beside = CheckRuns(forge, engine.log, policy) if checks else None
-        self.ledger = Ledger(forge, engine, index, self.pages.url, beside)
-        self.receiver = Receiver(Executor(forge, source, engine, index, self.ledger, policy))
-        self.door = Door(forge.url, webhook_secrets, self.receiver.hear)
+        index = RunIndex(engine)
+        self.pages = RunPages(engine, pages_secret, pages_url)
+        beside = CheckRunReporter(forge, engine.read_log, policy) if with_check_runs else None
+        self.reporter = StatusReporter(forge, engine, index, self.pages.page_url, beside)
+        self.controller = Controller(
+            Executor(forge, commit_reader, engine, index, self.reporter, policy)
+        )
+        self.webhook_endpoint = WebhookEndpoint(
+            forge.url, webhook_secrets, self.controller.enqueue_event
+        )

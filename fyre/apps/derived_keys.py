@@ -14,11 +14,11 @@ from pathlib import Path
 from fyre.apps.secret_file import Secret
 from fyre.errors import UserError
 
-Own = Callable[[str], bytes]
+SecretSource = Callable[[str], bytes]
 """The name of a secret → hex digits, the same at every start."""
 
 
-def kept(path: Path) -> bytes:
+def read_or_create_secret(path: Path) -> bytes:
     """Random hex digits, made on first use and kept for this user alone."""
     if (
         not path.exists() or not path.stat().st_size
@@ -31,15 +31,15 @@ def kept(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def kept_in(folder: Path) -> Own:
+def secrets_from_folder(folder: Path) -> SecretSource:
     """Each in a file of that folder."""
-    return lambda name: kept(folder / name)
+    return lambda name: read_or_create_secret(folder / name)
 
 
-def instance(own: Own) -> str:
+def instance_name(secret_source: SecretSource) -> str:
     """The name that a receiver's Jobs carry: no secret, and another one where the secrets are others."""
     try:
-        return f"fyre-{own('instance')[:8].decode()}"
+        return f"fyre-{secret_source('instance')[:8].decode()}"
     except (
         UnicodeDecodeError
     ) as error:  # going on under another name would have all runs of before taken for lost
@@ -47,7 +47,7 @@ def instance(own: Own) -> str:
         raise UserError("the instance's name is not what Fyre wrote", hint=hint) from error
 
 
-def derived(key: Secret) -> Own:
+def secrets_from_key(shared_key: Secret) -> SecretSource:
     """Each an HMAC of its name; the key itself is used for nothing else."""
-    shared = key.read().encode()
+    shared = shared_key.read_secret().encode()
     return lambda name: hmac.new(shared, name.encode(), hashlib.sha256).hexdigest().encode()

@@ -13,30 +13,30 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from fyre.apps.derived_keys import Own, instance
+from fyre.apps.derived_keys import SecretSource, instance_name
 from fyre.engines.kubernetes import KubernetesEngine, rbac
-from fyre.engines.kubernetes.api_client import Api
-from fyre.engines.kubernetes.code_delivery import ByExec, ByRelay
-from fyre.errors import TryAgainError, UserError
-from fyre.git.lfs import Lfs
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.code_delivery import ExecDelivery, RelayDelivery
+from fyre.errors import TransientError, UserError
+from fyre.git.lfs import LfsObjectStore
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
 from fyre.runs.run import Run
 from fyre.server import http_server
-from fyre.server.git_relay import Relay
+from fyre.server.git_relay import GitRelay
 
-_HEARD_OF = (
+_RIGHTS_RETRY_PAUSES = (
     0.0,
     0.5,
     1.5,
 )  # seconds between two questions: an API server hears of a new Role a moment later
-_CHECKOUT = (
+_CHECKOUT_SECONDS = (
     3600.0  # seconds that a checkout may still need its key after the longest wait in the queue
 )
 
 
 @dataclass(frozen=True)
-class OnCluster:
+class ClusterOptions:
     """Which cluster, and what of it."""
 
     policy: Policy
@@ -47,64 +47,70 @@ class OnCluster:
         ""  # HOST:PORT to listen on for pods, or what does; "" streams the code in by exec
     )
     relay_url: str = ""  # where pods reach that; "" for http://HOST:PORT
-    store: str = ""  # URL of the logs; "" keeps them beside the other state
+    log_store: str = ""  # URL of the logs; "" keeps them beside the other state
 
 
-class Cluster:
+class KubernetesCluster:
     """The engine, and the relay where there is one."""
 
     def __init__(
         self,
-        on: OnCluster,
+        options: ClusterOptions,
         state: Path,
         *,
-        own: Own,
-        code: Callable[[Run], Path],  # a repository with that commit in it
-        by_id: Callable[[int], Path | None],
-        lfs: Lfs | None = None,  # where objects come from that the mirrors lack
+        secret_source: SecretSource,
+        find_code: Callable[[Run], Path],  # a repository with that commit in it
+        git_dir_by_id: Callable[[int], Path | None],
+        lfs: LfsObjectStore | None = None,  # where objects come from that the mirrors lack
     ) -> None:
         """Raises ``UserError`` when the cluster can't be reached, or does not let us do what a run takes."""
         if (
-            on.policy.profiles is None
+            options.policy.profiles is None
         ):  # nothing would be checked: neither images nor secrets nor caps
             raise UserError(
                 "a cluster needs a policy with profiles",
                 hint="deploy/policy.example.yaml shows one",
             )
-        api = Api(on.kubeconfig, on.context)
-        self._api, self._namespaces = api, policies.namespaces(on.policy)
-        self._relay: RelayServer | None = None
+        api = KubernetesClient(options.kubeconfig, options.context)
+        self._api, self._namespaces = api, policies.all_namespaces(options.policy)
+        self._relay_server: RelayServer | None = None
         try:
-            check_rights(api, on.policy, exec_mode=not on.relay)
-            if on.relay:
-                self._relay = RelayServer(
-                    on.relay, own("relay.secret"), by_id, url=on.relay_url, lfs=lfs
+            check_cluster_rights(api, options.policy, exec_mode=not options.relay)
+            if options.relay:
+                self._relay_server = RelayServer(
+                    options.relay,
+                    secret_source("relay.secret"),
+                    git_dir_by_id,
+                    url=options.relay_url,
+                    lfs=lfs,
                 )
             delivery = (
-                ByRelay(
-                    self._relay.url, self._relay.newest_secret, on.policy.queue_limit + _CHECKOUT
+                RelayDelivery(
+                    self._relay_server.url,
+                    self._relay_server.newest_secret,
+                    options.policy.queue_limit + _CHECKOUT_SECONDS,
                 )
-                if self._relay
-                else ByExec(api, code)
+                if self._relay_server
+                else ExecDelivery(api, find_code)
             )
             self.engine = KubernetesEngine(
                 api,
                 state,
-                policy=on.policy,
+                policy=options.policy,
                 delivery=delivery,
-                instance=instance(own),
-                checkout_image=on.checkout_image,
-                store=on.store,
+                instance=instance_name(secret_source),
+                checkout_image=options.checkout_image,
+                log_store_url=options.log_store,
             )
-        except TryAgainError as error:
+        except TransientError as error:
             raise UserError(
                 str(error), hint="check `kubectl get jobs` with the same kubeconfig"
             ) from error
 
-    def reach(self) -> None:
+    def check_access(self) -> None:
         """Raises ``TryAgainError`` while the cluster can't be reached, ``UserError`` where it lets us start nothing."""
         for space in self._namespaces:
-            if not self._api.may(space, "batch", "jobs", "create"):
+            if not self._api.has_permission(space, "batch", "jobs", "create"):
                 raise UserError(
                     f"in namespace {space} we may not create jobs",
                     hint="fyre manifests prints the Role",
@@ -112,13 +118,13 @@ class Cluster:
 
     def start(self) -> None:
         """Serve the relay."""
-        if self._relay is not None:
-            self._relay.start()
+        if self._relay_server is not None:
+            self._relay_server.start()
 
     def stop(self) -> None:
         """End the relay; pods that fetch just then try again."""
-        if self._relay is not None:
-            self._relay.stop()
+        if self._relay_server is not None:
+            self._relay_server.stop()
 
 
 class RelayServer:
@@ -126,25 +132,25 @@ class RelayServer:
 
     def __init__(
         self,
-        door: str | socket.socket,
+        listen_on: str | socket.socket,
         secret: bytes,
-        by_id: Callable[[int], Path | None],
+        git_dir_by_id: Callable[[int], Path | None],
         *,
         url: str = "",
-        lfs: Lfs | None = None,
+        lfs: LfsObjectStore | None = None,
     ) -> None:
         """``door`` is HOST:PORT, or listens there already; pods see it so unless ``url`` says how they do.
 
         Raises ``UserError`` when it can't be listened on.
         """
-        self._socket = relay_socket(door) if isinstance(door, str) else door
+        self._socket = open_relay_socket(listen_on) if isinstance(listen_on, str) else listen_on
         host, port = self._socket.getsockname()[:2]
         self.url = url.rstrip("/") or (
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         )
         self._secret = secret
-        app = Starlette(routes=Relay(lambda: [secret], by_id, lfs=lfs).routes())
-        self._server = uvicorn.Server(http_server.config(app))
+        app = Starlette(routes=GitRelay(lambda: [secret], git_dir_by_id, lfs=lfs).routes())
+        self._server = uvicorn.Server(http_server.uvicorn_config(app))
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="relay", daemon=True
         )
@@ -165,7 +171,7 @@ class RelayServer:
         self._socket.close()
 
 
-def relay_socket(address: str) -> socket.socket:
+def open_relay_socket(address: str) -> socket.socket:
     """A socket that listens on HOST:PORT. Raises ``UserError`` when that can't be had."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -182,14 +188,14 @@ def relay_socket(address: str) -> socket.socket:
         raise UserError(f"the relay can't listen on {address}: {why}", hint=hint) from error
 
 
-def check_rights(api: Api, policy: Policy, *, exec_mode: bool) -> None:
+def check_cluster_rights(api: KubernetesClient, policy: Policy, *, exec_mode: bool) -> None:
     """Ask the cluster for every right that a run takes. Raises ``UserError`` that names those which are missing."""
-    for space in policies.namespaces(policy):
-        role = rbac.role(space, secrets=rbac.secrets(policy), exec_mode=exec_mode)
-        missing = list(rbac.needed(role))
-        for pause in _HEARD_OF:
+    for space in policies.all_namespaces(policy):
+        role = rbac.build_role(space, secret_names=rbac.named_secrets(policy), exec_mode=exec_mode)
+        missing = list(rbac.required_permissions(role))
+        for pause in _RIGHTS_RETRY_PAUSES:
             time.sleep(pause)
-            missing = [right for right in missing if not api.may(space, *right)]
+            missing = [right for right in missing if not api.has_permission(space, *right)]
             if not missing:
                 break
         if missing:

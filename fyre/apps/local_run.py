@@ -24,17 +24,17 @@ from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.message import request
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs import repo_config, run
-from fyre.runs.run import Record, Repository, Run
-from fyre.runs.state import State
-from fyre.workspace.snapshot import Place
+from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.state import RunState
+from fyre.workspace.snapshot import RepoPaths
 
-TIMED_OUT = 124
+TIMEOUT_EXIT_CODE = 124
 """The exit code that ``timeout`` of coreutils gives."""
 
 
-class Out(Protocol):
+class OutputSink(Protocol):
     """Where output goes."""
 
     def write(self, data: bytes, /) -> object:
@@ -44,7 +44,7 @@ class Out(Protocol):
         """Show what was taken."""
 
 
-class TextOut:
+class TextSink:
     """Output for where only text is taken, as in a Jupyter notebook."""
 
     def __init__(self, text: IO[str]) -> None:
@@ -60,7 +60,7 @@ class TextOut:
         self._text.flush()
 
 
-def in_place(command: str, folder: Path) -> int:
+def run_in_place(command: str, folder: Path) -> int:
     """Run a shell command in a folder as it is; answers with its exit code, 128 + n for a signal."""
     sys.stdout.flush()
     # Without a buffer below it, stdout is no descriptor: a child's output would show up elsewhere, or nowhere.
@@ -69,23 +69,28 @@ def in_place(command: str, folder: Path) -> int:
     with subprocess.Popen(
         words, cwd=folder, stdout=into, stderr=into and subprocess.STDOUT, bufsize=0
     ) as process:
-        out = TextOut(sys.stdout)
+        out = TextSink(sys.stdout)
         while process.stdout and (data := process.stdout.read(65536)):
             out.write(data)
             out.flush()
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def commit_of(where: Place, rev: str) -> str:
+def resolve_commit(repo_paths: RepoPaths, rev: str) -> str:
     """The SHA of a revision. Raises ``UserError`` when it names no commit here: then nothing runs."""
-    sha = git_command.ask(
-        "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", cwd=where.top
+    sha = git_command.git_output_or_none(
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        f"{rev}^{{commit}}",
+        cwd=repo_paths.top,
     )
     # git takes any full SHA for one that exists
     if (
         not rev
         or not sha
-        or git_command.run("cat-file", "-e", sha, cwd=where.top, check=False).returncode
+        or git_command.run_git("cat-file", "-e", sha, cwd=repo_paths.top, check=False).returncode
     ):
         raise UserError(
             f"{rev!r} names no commit here", hint="git log --oneline --all; or git fetch first"
@@ -93,149 +98,170 @@ def commit_of(where: Place, rev: str) -> str:
     return sha
 
 
-def go(
-    where: Place,
+def run_on_commit(
+    repo_paths: RepoPaths,
     sha: str,
-    spec: Spec,
+    spec: RunSpec,
     *,
     name: str = "run",
-    keep: bool = False,
-    out: Out | None = None,
+    keep_checkout: bool = False,
+    sink: OutputSink | None = None,
 ) -> int:
     """Run a command on a commit; answers with its exit code, 128 + n for a signal, 124 for a timeout.
 
     Raises ``UserError`` when the command's own verdict is not known: no checkout, a failed setup.
     """
-    wanted = _run(where, sha, name, repo_config.settle(spec, name, _defaults(where, sha)))
+    wanted = _create_run(
+        repo_paths,
+        sha,
+        name,
+        repo_config.apply_repo_defaults(spec, name, _load_defaults(repo_paths, sha)),
+    )
     state = Path(tempfile.mkdtemp(prefix="fyre-"))
-    engine = LocalEngine(state, git_dir=lambda _: where.common, jobs=1, keep_checkouts=keep)
+    engine = LocalEngine(
+        state, find_git_dir=lambda _: repo_paths.common_dir, jobs=1, keep_checkouts=keep_checkout
+    )
     try:
-        record = _to_its_end(
-            engine, wanted, out or getattr(sys.stdout, "buffer", None) or TextOut(sys.stdout)
+        record = _run_to_end(
+            engine, wanted, sink or getattr(sys.stdout, "buffer", None) or TextSink(sys.stdout)
         )
     finally:
         engine.close()
-        _outlast(state / "runs" / wanted.key / "lock")
-        if keep:
+        _wait_for_supervisor(state / "runs" / wanted.key / "lock")
+        if keep_checkout:
             sys.stderr.write(f"fyre: the checkout is kept in {state / 'work' / wanted.key}\n")
         else:
-            _remove(state)
-    return _code(record)
+            _remove_state(state)
+    return _record_exit_code(record)
 
 
-def checkout(where: Place, sha: str) -> Path:
+def create_checkout(repo_paths: RepoPaths, sha: str) -> Path:
     """A clean checkout of a commit in a new folder, made as for a run; its objects are borrowed from the repository."""
     from fyre.engines import segmented_log
     from fyre.engines.local import checkout as checkouts
     from fyre.engines.local import run_dir
 
     folder = Path(tempfile.mkdtemp(prefix="fyre-"))
-    work = folder / where.top.name
-    log = segmented_log.Writer(str(folder / "log"), cap=64 * 1024)
+    work = folder / repo_paths.top.name
+    log = segmented_log.SegmentedLogWriter(str(folder / "log"), max_bytes=64 * 1024)
     try:
-        checkouts.make(
-            run_dir.job(_run(where, sha, "run", Spec("")), where.common, work), str(work), log
+        checkouts.create_checkout(
+            run_dir.build_supervisor_job(
+                _create_run(repo_paths, sha, "run", RunSpec("")), repo_paths.common_dir, work
+            ),
+            str(work),
+            log,
         )
     except checkouts.CheckoutError as error:
-        checkouts.remove(str(folder))
+        checkouts.remove_tree(str(folder))
         raise UserError(str(error), hint="git fsck; or git fetch first") from error
     finally:
         log.close()
     return work
 
 
-def _outlast(lock: Path) -> None:
+def _wait_for_supervisor(lock_file: Path) -> None:
     """Wait for the supervisor, which tells of the end and removes the checkout then.
 
     Inside another run it would count as a process that the command left behind.
     """
-    with suppress(FileNotFoundError), lock.open("rb") as file:  # none where nothing was started
+    with (
+        suppress(FileNotFoundError),
+        lock_file.open("rb") as file,
+    ):  # none where nothing was started
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _defaults(where: Place, sha: str) -> repo_config.Defaults:
-    text = git_command.run("show", f"{sha}:{repo_config.PATH}", cwd=where.top, check=False)
+def _load_defaults(repo_paths: RepoPaths, sha: str) -> repo_config.RunDefaults:
+    text = git_command.run_git(
+        "show", f"{sha}:{repo_config.CONFIG_PATH}", cwd=repo_paths.top, check=False
+    )
     if text.returncode:
-        return repo_config.Defaults()
+        return repo_config.RunDefaults()
     try:
-        return repo_config.read(text.stdout.decode(errors="replace"))
-    except repo_config.BadFileError as error:
+        return repo_config.parse_repo_config(text.stdout.decode(errors="replace"))
+    except repo_config.RepoConfigError as error:
         raise UserError(str(error), hint=error.hint) from error
 
 
-def _run(where: Place, sha: str, name: str, spec: Spec) -> Run:
+def _create_run(repo_paths: RepoPaths, sha: str, name: str, spec: RunSpec) -> Run:
     """The run of a commit that no forge was told of."""
-    said = git_command.out(
+    said = git_command.git_output(
         "show",
         "-s",
         "--no-show-signature",
         "--encoding=UTF-8",
         "--format=%T %P%n%B",
         sha,
-        cwd=where.top,
+        cwd=repo_paths.top,
     )
     head, _, message = said.partition("\n")
     tree, parents = head.split(" ", 1)
-    repository = Repository("", 0, where.top.name)
-    key = run.key(repository, sha, spec.digest, 0, str(time.time_ns()))
-    ref = git_command.ask("symbolic-ref", "--quiet", "HEAD", cwd=where.top) or ""
+    repository = Repository("", 0, repo_paths.top.name)
+    key = run.run_key(repository, sha, spec.digest, 0, str(time.time_ns()))
+    ref = (
+        git_command.git_output_or_none("symbolic-ref", "--quiet", "HEAD", cwd=repo_paths.top) or ""
+    )
     who = os.environ.get("USER", "")
     return Run(
         key, repository, sha, tree, tuple(parents.split()), ref, who, name, spec, spec.digest,
-        fyre_id=request.read(message).fyre_id, created_at=time.time(),
+        fyre_id=request.parse_message(message).fyre_id, created_at=time.time(),
     )  # fmt: skip
 
 
-def _to_its_end(engine: LocalEngine, wanted: Run, out: Out) -> Record:
+def _run_to_end(engine: LocalEngine, new_run: Run, sink: OutputSink) -> RunRecord:
     """Launch, copy the output, answer with the record; whatever stops us stops the run first."""
     changed = threading.Event()
     engine.subscribe(lambda _: changed.set())
     try:
-        with told_to_stop():
-            engine.launch(wanted)
-            for chunk in engine.log(wanted.key, follow=True):
-                out.write(chunk)
-                out.flush()
+        with raise_on_signal():
+            engine.launch(new_run)
+            for chunk in engine.read_log(new_run.key, follow=True):
+                sink.write(chunk)
+                sink.flush()
     except BaseException:
-        engine.cancel(wanted.key, "the keyboard")
-        _ended(engine, wanted.key, changed)
+        engine.cancel(new_run.key, "the keyboard")
+        _wait_for_end(engine, new_run.key, changed)
         raise
-    return _ended(engine, wanted.key, changed)
+    return _wait_for_end(engine, new_run.key, changed)
 
 
-def _ended(engine: LocalEngine, key: str, changed: threading.Event) -> Record:
+def _wait_for_end(engine: LocalEngine, run_key: str, changed: threading.Event) -> RunRecord:
     while True:
         changed.clear()
-        record = engine.record(key)
-        if record is not None and record.state.final:
+        record = engine.get_record(run_key)
+        if record is not None and record.state.is_final:
             return record
         changed.wait(1.0)
 
 
-def _code(record: Record) -> int:
+def _record_exit_code(record: RunRecord) -> int:
     """The exit code of a run that ended; says on stderr what is more to say."""
-    if record.unhonoured:
-        sys.stderr.write(f"fyre: not honoured here: {', '.join(record.unhonoured)}\n")
-    if record.state is State.SUCCEEDED:
+    if record.unsupported:
+        sys.stderr.write(f"fyre: not honoured here: {', '.join(record.unsupported)}\n")
+    if record.state is RunState.SUCCEEDED:
         return 0
-    if record.state is not State.FAILED:
+    if record.state is not RunState.FAILED:
         raise UserError(record.reason or str(record.state))
     sys.stderr.write(f"fyre: {record.reason}\n" if record.reason else "")
     if record.signal:
         return 128 + record.signal
-    return TIMED_OUT if record.exit_code is None else record.exit_code
+    return TIMEOUT_EXIT_CODE if record.exit_code is None else record.exit_code
 
 
 @contextmanager
-def told_to_stop() -> Iterator[None]:
+def raise_on_signal() -> Iterator[None]:
     """While inside, TERM and HUP raise ``SystemExit``, as Ctrl-C raises ``KeyboardInterrupt``."""
 
-    def stop(number: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
+    def raise_system_exit(signal_number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signal_number)
 
     main = threading.current_thread() is threading.main_thread()  # only there can signals be taken
     before = (
-        {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+        {
+            number: signal.signal(number, raise_system_exit)
+            for number in (signal.SIGTERM, signal.SIGHUP)
+        }
         if main
         else {}
     )
@@ -246,7 +272,7 @@ def told_to_stop() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _remove(state: Path) -> None:
+def _remove_state(state: Path) -> None:
     from fyre.engines.local import checkout as checkouts
 
-    checkouts.remove(str(state))  # a command may have left directories that nobody can write
+    checkouts.remove_tree(str(state))  # a command may have left directories that nobody can write

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from fyre.message import credential_scan
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
     "taskName",
@@ -22,19 +22,21 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {
 }
 
 
-class Text(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """``WARNING fyre.reporter.status_reporter: the ledger waits status=502``; a traceback on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback where there is one."""
-        pairs = "".join(f" {key}={_word(value)}" for key, value in facts(record).items())
-        line = f"{record.levelname} {record.name}: {_line(record.getMessage())}{pairs}"
+        pairs = "".join(
+            f" {key}={_quote_value(value)}" for key, value in extra_fields(record).items()
+        )
+        line = f"{record.levelname} {record.name}: {_escape_line(record.getMessage())}{pairs}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return credential_scan.masked(line)
+        return credential_scan.mask_credentials(line)
 
 
-class Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """An object with ``time``, ``level``, ``logger``, ``message``, the facts, and ``exception`` where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -43,36 +45,42 @@ class Json(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": credential_scan.masked(record.getMessage()),
+            "message": credential_scan.mask_credentials(record.getMessage()),
         }
         # Masked before it is JSON: its escapes would hide a credential's edges.
-        said |= {key: _masked(value) for key, value in facts(record).items() if key not in said}
+        said |= {
+            key: _mask_value(value)
+            for key, value in extra_fields(record).items()
+            if key not in said
+        }
         if record.exc_info:
-            said["exception"] = credential_scan.masked(self.formatException(record.exc_info))
+            said["exception"] = credential_scan.mask_credentials(
+                self.formatException(record.exc_info)
+            )
         return json.dumps(said, ensure_ascii=False, default=str)
 
 
-def facts(record: logging.LogRecord) -> dict[str, Any]:
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
     """What was given with a message."""
-    return {key: value for key, value in vars(record).items() if key not in _OWN}
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES}
 
 
-def setup(form: str, level: str, stream: IO[str] | None = None) -> None:
+def setup_logging(log_format: str, level: str, stream: IO[str] | None = None) -> None:
     """Log to stderr as ``text`` or ``json``, from a level on; what libraries say, from warning on."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(Json() if form == "json" else Text())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("fyre").setLevel(level.upper())
 
 
-def _word(value: object) -> str:
+def _quote_value(value: object) -> str:
     text = str(value)
     return text if text and text.isprintable() and not set(' "=') & set(text) else json.dumps(text)
 
 
-def _line(text: str) -> str:
+def _escape_line(text: str) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
-def _masked(value: object) -> object:
-    return credential_scan.masked(value) if isinstance(value, str) else value
+def _mask_value(value: object) -> object:
+    return credential_scan.mask_credentials(value) if isinstance(value, str) else value

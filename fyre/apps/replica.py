@@ -21,14 +21,14 @@ from typing import NoReturn
 
 from fyre.apps import kubernetes_runtime
 from fyre.apps.config import Config
-from fyre.apps.derived_keys import derived, instance
+from fyre.apps.derived_keys import instance_name, secrets_from_key
 from fyre.apps.secret_file import Secret
-from fyre.apps.serve import Serve
-from fyre.engines.kubernetes.api_client import Api
+from fyre.apps.serve import FyreServe
+from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.leader_election import Election
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.server import http_server
-from fyre.server.leader_proxy import Address, Standby
+from fyre.server.leader_proxy import Address, LeaderProxy
 
 log = logging.getLogger(__name__)
 
@@ -38,74 +38,86 @@ class Replica:
 
     def __init__(self, config: Config) -> None:
         """Raises ``UserError`` when an address can't be had, or the cluster does not let us hold the lease."""
-        if config.key is None:
+        if config.shared_key is None:
             raise RuntimeError("a checked configuration with a lease has a key")
         # Read once: one that is replaced in its file while we stand by is another one than the Lease was compared with.
-        key = Secret(config.key.what, config.key.origin, value=config.key.read())
-        self._config = replace(config, key=key)
-        self.socket = http_server.listen(*config.listen, "listen says which address")
+        key = Secret(
+            config.shared_key.description,
+            config.shared_key.origin,
+            value=config.shared_key.read_secret(),
+        )
+        self._config = replace(config, shared_key=key)
+        self.listen_socket = http_server.bind_socket(
+            *config.listen_address, "listen says which address"
+        )
         relay = config.get("relay")
-        self._relay = kubernetes_runtime.relay_socket(relay) if relay else None
-        self._doors = [door for door in (self.socket, self._relay) if door is not None]
+        self._relay_socket = kubernetes_runtime.open_relay_socket(relay) if relay else None
+        self._listen_sockets = [
+            door for door in (self.listen_socket, self._relay_socket) if door is not None
+        ]
         self._addresses = [
-            f"{config.get('advertise')}:{door.getsockname()[1]}" for door in self._doors
+            f"{config.get('advertise')}:{door.getsockname()[1]}" for door in self._listen_sockets
         ]
         # The number: of two with the same name, as of hosts made from one image, each would take the lease for its own.
         identity = " ".join([f"{socket.gethostname()}_{secrets.token_hex(4)}", *self._addresses])
         namespace, _, name = str(config.get("lease")).partition("/")
-        self._told = False
-        self._stop: Callable[[], None] = lambda: None  # ends what is being done now
+        self._stop_requested = False
+        self._stop_current: Callable[[], None] = lambda: None  # ends what is being done now
         try:
-            api = Api(config.get("kubeconfig"), config.get("context"))
-            self._election = Election(api, namespace, name, identity, instance(derived(key)))
-        except TryAgainError as error:
+            api = KubernetesClient(config.get("kubeconfig"), config.get("context"))
+            self._election = Election(
+                api, namespace, name, identity, instance_name(secrets_from_key(key))
+            )
+        except TransientError as error:
             raise UserError(
                 str(error), hint="is the API server there? a pod is started again by itself"
             ) from error
 
     def serve(self) -> None:
         """Be a door until it is this one's turn to lead, then lead; until interrupted."""
-        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
         # C's handler, not Python's, and not the default: it acts before a thread of ours does, and in process 1 too.
         libc = ctypes.CDLL(None)
         libc.signal(signal.SIGALRM, ctypes.cast(libc["_exit"], ctypes.c_void_p))
         try:
-            asyncio.run(self._stand_by())
-            if self._told:
+            asyncio.run(self._run_follower())
+            if self._stop_requested:
                 log.info("stopped")
             else:
-                self._lead()
+                self._run_leader()
         finally:
             self._election.resign()
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    async def _stand_by(self) -> None:
+    async def _run_follower(self) -> None:
         """Hand on until it is our turn, or we are told to stop."""
         end, loop = asyncio.Event(), asyncio.get_running_loop()
-        self._stop = partial(_wake, loop, end)
-        if self._told:
+        self._stop_current = partial(_set_event, loop, end)
+        if self._stop_requested:
             return
-        self._election.start(partial(_wake, loop, end), _end, _live_for)
+        self._election.start(partial(_set_event, loop, end), _exit_at_once, _arm_watchdog)
         log.info("stands by", extra={"url": self._config.get("url")})
-        await Standby(self._doors, self._leader, self._election.refusal).serve(end)
-        self._stop = lambda: None
+        await LeaderProxy(
+            self._listen_sockets, self._leader_addresses, self._election.block_reason
+        ).serve(end)
+        self._stop_current = lambda: None
 
-    def _lead(self) -> None:
-        served = Serve(self._config, self.socket, self._relay)
-        self._stop = served.stop
-        if self._told:  # while all of it was put together
+    def _run_leader(self) -> None:
+        served = FyreServe(self._config, self.listen_socket, self._relay_socket)
+        self._stop_current = served.stop
+        if self._stop_requested:  # while all of it was put together
             served.stop()
         served.serve()
 
-    def _on_term(self, *_: object) -> None:
+    def _on_sigterm(self, *_: object) -> None:
         """Of the whole life, uvicorn's own time excepted: it raises the signal anew when it has stopped."""
-        self._told = True
-        self._stop()
+        self._stop_requested = True
+        self._stop_current()
 
-    def _leader(self) -> list[Address] | None:
+    def _leader_addresses(self) -> list[Address] | None:
         """Where whoever leads is reached; nobody, where that is this one: its last life's lease, or a wrong name."""
-        _, *addresses = self._election.holder().split() or [""]
-        if len(addresses) != len(self._doors) or addresses == self._addresses:
+        _, *addresses = self._election.current_holder().split() or [""]
+        if len(addresses) != len(self._listen_sockets) or addresses == self._addresses:
             return None
         split = [address.rpartition(":") for address in addresses]
         if not all(
@@ -115,14 +127,14 @@ class Replica:
         return [(host.strip("[]"), int(port)) for host, _, port in split]
 
 
-def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+def _set_event(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     with suppress(
         RuntimeError
     ):  # closed: we were told to stop in the moment in which we came to lead
         loop.call_soon_threadsafe(event.set)
 
 
-def _live_for(seconds: float) -> None:
+def _arm_watchdog(seconds: float) -> None:
     """Have the kernel end us when that is over: who was stopped for long must not do one thing more when it goes on.
 
     Two seconds before, so that the next leader has not even begun; the election itself ends us earlier, and says why.
@@ -130,6 +142,6 @@ def _live_for(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, max(seconds - 2, 0.001))
 
 
-def _end() -> NoReturn:
+def _exit_at_once() -> NoReturn:
     """Whoever may no longer lead stops in this instant, as if killed: nothing of ours needs more to stay right."""
     os._exit(1)

@@ -15,88 +15,98 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from fyre.apps.components import Assembly
+from fyre.apps.components import Components
 from fyre.apps.config import Config
-from fyre.apps.derived_keys import derived, kept_in
+from fyre.apps.derived_keys import secrets_from_folder, secrets_from_key
 from fyre.engines.local import LocalEngine
-from fyre.engines.pinning import Pinned
+from fyre.engines.pinning import PinningEngine
 from fyre.engines.protocol import Engine
 from fyre.errors import UserError
-from fyre.git.fetching_reader import Fetched
-from fyre.git.lfs import Lfs
-from fyre.git.mirror_store import Clones
-from fyre.github.app_auth import App, AppForge
-from fyre.github.client import Forge
+from fyre.git.fetching_reader import FetchingCommitReader
+from fyre.git.lfs import LfsObjectStore
+from fyre.git.mirror_store import MirrorStore
+from fyre.github.app_auth import GitHubApp, GitHubAppClient
+from fyre.github.client import GitHubClient
 from fyre.runs.run import Repository
 from fyre.server import http_server
-from fyre.server.health import Health
-from fyre.server.metrics import Counted, Metrics, Standing
+from fyre.server.health import HealthMonitor
+from fyre.server.metrics import DeliveryMetricsMiddleware, Metrics, StateCollector
 
 if TYPE_CHECKING:
-    from fyre.apps.kubernetes_runtime import Cluster
+    from fyre.apps.kubernetes_runtime import KubernetesCluster
 
 log = logging.getLogger(__name__)
 
 
-class Serve:
+class FyreServe:
     """``fyre serve``: all that it keeps is under ``state``; with a cluster, all of that can be had again but logs."""
 
     def __init__(
         self,
         config: Config,
-        door: socket.socket | None = None,
-        relay_door: socket.socket | None = None,
+        listen_socket: socket.socket | None = None,
+        relay_socket: socket.socket | None = None,
     ) -> None:
         """``door`` and ``relay_door`` listen already, where they are given.
 
         Raises ``UserError`` when the address or the directory can't be had, or the cluster is no use.
         """
         self.config, state = config, Path(config.get("state")).resolve()
-        self._lock = _locked(state)
-        self._own = derived(config.key) if config.key is not None else kept_in(state)
-        self.socket = door or http_server.listen(*config.listen, "listen says which address")
-        self.forge, token = _forge(config)
-        self.clones = Clones(
+        self._state_lock = _lock_state(state)
+        self._secret_source = (
+            secrets_from_key(config.shared_key)
+            if config.shared_key is not None
+            else secrets_from_folder(state)
+        )
+        self.listen_socket = listen_socket or http_server.bind_socket(
+            *config.listen_address, "listen says which address"
+        )
+        self.forge, token = _create_client(config)
+        self.mirrors = MirrorStore(
             state / "mirrors", lambda r: f"{config.get('forge')}/{r.name}.git", token
         )
-        self.source = Fetched(self.clones)
-        self._lfs = Lfs(self.clones.source)
-        engine, self._cluster = self._engine(state, relay_door)
-        self.engine = Pinned(engine, self.clones)
-        parts = Assembly(
+        self.commit_reader = FetchingCommitReader(self.mirrors)
+        self._lfs = LfsObjectStore(self.mirrors.find_remote)
+        engine, self._cluster = self._create_engine(state, relay_socket)
+        self.engine = PinningEngine(engine, self.mirrors)
+        parts = Components(
             forge=self.forge,
-            source=self.source,
+            commit_reader=self.commit_reader,
             engine=self.engine,
             policy=config.policy,
-            url=lambda: str(config.get("url")).rstrip("/"),
-            pages_secret=self._own("pages.secret"),
-            webhook_secrets=lambda: config.webhook_secret.lines() if config.webhook_secret else [],
-            checks=config.get("checks"),
+            pages_url=lambda: str(config.get("url")).rstrip("/"),
+            pages_secret=self._secret_source("pages.secret"),
+            webhook_secrets=lambda: (
+                config.webhook_secret.read_lines() if config.webhook_secret else []
+            ),
+            with_check_runs=config.get("checks"),
         )
-        self.receiver = parts.receiver
-        self.receiver.sweep_every, self.receiver.backfill = config.sweep_every, config.backfill
-        self._server = http_server.Server(self._app(parts), self.url, self.listening())
+        self.controller = parts.controller
+        self.controller.sweep_every, self.controller.backfill = config.sweep_every, config.backfill
+        self._server = http_server.HttpServer(
+            self._build_app(parts), self.listen_url, self.background_threads()
+        )
 
     @property
-    def url(self) -> str:
+    def listen_url(self) -> str:
         """Where it listens."""
-        host, port = self.socket.getsockname()[:2]
+        host, port = self.listen_socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def serve(self) -> None:
         """Serve until interrupted; the runs go on, and the next ``fyre serve`` finds them."""
-        self._server.run(sockets=[self.socket])
+        self._server.run(sockets=[self.listen_socket])
 
     def stop(self) -> None:
         """Have ``serve`` return, from another thread."""
         self._server.should_exit = True
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def background_threads(self) -> Iterator[None]:
         """The threads that hear, plan, report and look after, while the server answers."""
         if self._cluster is not None:
             self._cluster.start()
-        self.receiver.start()
+        self.controller.start()
         self._health.start()
         log.info(
             "serving",
@@ -110,74 +120,87 @@ class Serve:
             yield
         finally:
             self._health.stop()  # first of all: nobody is to be sent here any more
-            self.receiver.stop()
+            self.controller.stop()
             self.engine.close()
             if self._cluster is not None:
                 self._cluster.stop()
             self._lfs.close()
-            self.source.close()
-            os.close(self._lock)
+            self.commit_reader.close()
+            os.close(self._state_lock)
             log.info("stopped")
 
-    def _app(self, parts: Assembly) -> Starlette:
+    def _build_app(self, parts: Components) -> Starlette:
         metrics = Metrics()
-        reach = {"forge": self._ask_forge} | (
-            {"cluster": self._cluster.reach} if self._cluster is not None else {}
+        reach = {"forge": self._poll_forge} | (
+            {"cluster": self._cluster.check_access} if self._cluster is not None else {}
         )
-        self._remaining: int | None = None
-        self._health = Health(parts.receiver, reach, metrics.text)
-        metrics.watch(
-            Standing(self.engine, parts.receiver, self._health.wrong, lambda: self._remaining)
+        self._requests_remaining: int | None = None
+        self._health = HealthMonitor(parts.controller, reach, metrics.render_text)
+        metrics.register_collector(
+            StateCollector(
+                self.engine,
+                parts.controller,
+                self._health.check_results,
+                lambda: self._requests_remaining,
+            )
         )
         # A run's page is for who knows its address; the list of all would tell everybody.
         pages = [route for route in parts.pages.routes() if route.path.startswith("/runs/")]
-        door: list[Route] = parts.door.routes() if self.config.webhook_secret is not None else []
+        door: list[Route] = (
+            parts.webhook_endpoint.routes() if self.config.webhook_secret is not None else []
+        )
         routes = [*self._health.routes(), *door, *pages]
-        return Starlette(routes=routes, middleware=[Middleware(Counted, metrics=metrics)])
+        return Starlette(
+            routes=routes, middleware=[Middleware(DeliveryMetricsMiddleware, metrics=metrics)]
+        )
 
-    def _ask_forge(self) -> None:
-        self._remaining = self.forge.remaining()
+    def _poll_forge(self) -> None:
+        self._requests_remaining = self.forge.remaining_requests()
 
-    def _engine(
-        self, state: Path, relay_door: socket.socket | None
-    ) -> tuple[Engine, Cluster | None]:
+    def _create_engine(
+        self, state: Path, relay_socket: socket.socket | None
+    ) -> tuple[Engine, KubernetesCluster | None]:
         """What runs the commands: this machine, or a cluster."""
-        config, git_dir = self.config, self.clones.git_dir
+        config, git_dir = self.config, self.mirrors.mirror_dir
         if config.get("engine") == "local":
             jobs = config.get("jobs") or os.cpu_count() or 2
             return LocalEngine(
-                state / "engine", git_dir=git_dir, jobs=jobs, history=config.policy.history
+                state / "engine", find_git_dir=git_dir, jobs=jobs, history=config.policy.history
             ), None
-        from fyre.apps.kubernetes_runtime import Cluster, OnCluster
+        from fyre.apps.kubernetes_runtime import ClusterOptions, KubernetesCluster
 
-        on = OnCluster(
+        on = ClusterOptions(
             config.policy,
             config.get("kubeconfig"),
             config.get("context"),
             config.get("checkoutImage"),
-            relay_door or config.get("relay") or "",
+            relay_socket or config.get("relay") or "",
             config.get("relayUrl") or "",
             config.get("logStore") or "",
         )
         under = state / "kubernetes"
-        own = self._own if config.key is not None else kept_in(under)
-        code, by_id = self.clones.of, self.clones.find
-        cluster = Cluster(on, under, own=own, code=code, by_id=by_id, lfs=self._lfs)
+        own = self._secret_source if config.shared_key is not None else secrets_from_folder(under)
+        code, by_id = self.mirrors.mirror_for_run, self.mirrors.find_mirror
+        cluster = KubernetesCluster(
+            on, under, secret_source=own, find_code=code, git_dir_by_id=by_id, lfs=self._lfs
+        )
         return cluster.engine, cluster
 
 
-def _forge(config: Config) -> tuple[Forge, Callable[[Repository], str]]:
+def _create_client(config: Config) -> tuple[GitHubClient, Callable[[Repository], str]]:
     """The forge, and what git fetches its repositories with."""
     if config.app_key is not None:
-        app = App(config.api, config.get("appId"), config.app_key.read)
-        return AppForge(app), lambda repository: app.token(repository.name, clone=True)
+        app = GitHubApp(config.api_url, config.get("appId"), config.app_key.read_secret)
+        return GitHubAppClient(app), lambda repository: app.installation_token(
+            repository.name, for_clone=True
+        )
     token = config.token
     if token is None:
         raise RuntimeError("a checked configuration has a credential")
-    return Forge(config.api, token.read), lambda _: token.read()
+    return GitHubClient(config.api_url, token.read_secret), lambda _: token.read_secret()
 
 
-def _locked(state: Path) -> int:
+def _lock_state(state: Path) -> int:
     """The directory, as this process's alone: a descriptor to be kept open."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from fyre.apps.components import Assembly
-from fyre.apps.derived_keys import kept, kept_in
+from fyre.apps.components import Components
+from fyre.apps.derived_keys import read_or_create_secret, secrets_from_folder
 from fyre.engines.local import LocalEngine
 from fyre.engines.protocol import Engine
-from fyre.git.commit_reader import Mirrors
-from fyre.github.client import Forge
+from fyre.git.commit_reader import LocalCommitReader
+from fyre.github.client import GitHubClient
 from fyre.local_forge import trusted_hosts
 from fyre.local_forge.api import routes as forge_routes
-from fyre.local_forge.forge import Forge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository
 from fyre.server import http_server
 
 if TYPE_CHECKING:
-    from fyre.apps.kubernetes_runtime import Cluster, OnCluster
+    from fyre.apps.kubernetes_runtime import ClusterOptions, KubernetesCluster
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK_ADDRESS = "127.0.0.1"
 
 
-class Up:
+class FyreUp:
     """``fyre up``: forge, receiver and engine in one process, on one port, all state under ``root``."""
 
     def __init__(
@@ -40,87 +40,99 @@ class Up:
         jobs: int,
         *,
         keep_checkouts: bool = False,
-        on: OnCluster | None = None,  # a cluster instead of this machine
+        cluster_options: ClusterOptions | None = None,  # a cluster instead of this machine
     ) -> None:
         """Raises ``UserError`` when the port is taken, another ``fyre up`` uses the same root, or ``on`` is no use."""
-        self.socket = http_server.listen(host, port, "--port 0 takes a free one")
-        self.url = f"http://{host}:{self.socket.getsockname()[1]}"
+        self.listen_socket = http_server.bind_socket(host, port, "--port 0 takes a free one")
+        self.url = f"http://{host}:{self.listen_socket.getsockname()[1]}"
         root = root.resolve()
-        policy = on.policy if on is not None else Policy()
-        self.embedded = EmbeddedForge(root, base_url=self.url)
-        self.engine, self._cluster = self._engine(
-            root, policy, jobs, on, keep_checkouts=keep_checkouts
+        policy = cluster_options.policy if cluster_options is not None else Policy()
+        self.local_forge = EmbeddedForge(root, base_url=self.url)
+        self.engine, self._cluster = self._create_engine(
+            root, policy, jobs, cluster_options, keep_checkouts=keep_checkouts
         )
-        self.mirrors = Mirrors(self._git_dir)
-        forge = Forge(f"{self.url}/api", lambda: self.embedded.service_token)
-        parts = Assembly(
+        self.commit_reader = LocalCommitReader(self._find_git_dir)
+        forge = GitHubClient(f"{self.url}/api", lambda: self.local_forge.service_token)
+        parts = Components(
             forge=forge,
-            source=self.mirrors,
+            commit_reader=self.commit_reader,
             engine=self.engine,
             policy=policy,
-            url=lambda: self.url,
-            pages_secret=kept(root / "pages.secret"),
-            webhook_secrets=lambda: [self.embedded.webhook_secret.encode()],
+            pages_url=lambda: self.url,
+            pages_secret=read_or_create_secret(root / "pages.secret"),
+            webhook_secrets=lambda: [self.local_forge.webhook_secret.encode()],
         )
-        self.receiver = parts.receiver
-        self.receiver.backfill = policy.history
-        self.receiver.unseen = 0.0  # the forge is this very process
+        self.controller = parts.controller
+        self.controller.backfill = policy.history
+        self.controller.replication_delay = 0.0  # the forge is this very process
         # A page of another site can't reach us through a name of its own that it points at this machine.
-        trusted = Middleware(trusted_hosts.TrustedHosts, hosts=(host, *trusted_hosts.LOOPBACK))
-        routes = [*parts.door.routes(), *parts.pages.routes(), *forge_routes.routes(self.embedded)]
+        trusted = Middleware(
+            trusted_hosts.TrustedHostsMiddleware, hosts=(host, *trusted_hosts.LOOPBACK_HOSTS)
+        )
+        routes = [
+            *parts.webhook_endpoint.routes(),
+            *parts.pages.routes(),
+            *forge_routes.build_routes(self.local_forge),
+        ]
         app = Starlette(routes=routes, middleware=[trusted])
-        self._server = http_server.Server(app, self.url, self.listening())
+        self._server = http_server.HttpServer(app, self.url, self.background_threads())
 
-    def _engine(
-        self, root: Path, policy: Policy, jobs: int, on: OnCluster | None, *, keep_checkouts: bool
-    ) -> tuple[Engine, Cluster | None]:
+    def _create_engine(
+        self,
+        root: Path,
+        policy: Policy,
+        jobs: int,
+        cluster_options: ClusterOptions | None,
+        *,
+        keep_checkouts: bool,
+    ) -> tuple[Engine, KubernetesCluster | None]:
         """What runs the commands: this machine, or a cluster."""
-        if on is None:
+        if cluster_options is None:
             local = LocalEngine(
                 root / "engine",
-                git_dir=self._git_dir,
+                find_git_dir=self._find_git_dir,
                 jobs=jobs,
                 history=policy.history,
                 keep_checkouts=keep_checkouts,
             )
             return local, None
-        from fyre.apps.kubernetes_runtime import Cluster
+        from fyre.apps.kubernetes_runtime import KubernetesCluster
 
         state = root / "kubernetes"
-        cluster = Cluster(
-            on,
+        cluster = KubernetesCluster(
+            cluster_options,
             state,
-            own=kept_in(state),
-            code=lambda run: self._git_dir(run.repository),
-            by_id=self.embedded.shelf.git_dir_of,
+            secret_source=secrets_from_folder(state),
+            find_code=lambda run: self._find_git_dir(run.repository),
+            git_dir_by_id=self.local_forge.repositories.find_git_dir,
         )
         return cluster.engine, cluster
 
-    def _git_dir(self, repository: Repository) -> Path:
-        return self.embedded.git_dir(repository.name)
+    def _find_git_dir(self, repository: Repository) -> Path:
+        return self.local_forge.repository_git_dir(repository.name)
 
     def serve(self) -> None:
         """Serve until interrupted; the runs go on, and the next ``fyre up`` on this root finds them."""
-        self._server.run(sockets=[self.socket])
+        self._server.run(sockets=[self.listen_socket])
 
     def stop(self) -> None:
         """Have ``serve`` return, from another thread."""
         self._server.should_exit = True
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def background_threads(self) -> Iterator[None]:
         """The threads that hear, plan, report and deliver, while the server answers."""
         if self._cluster is not None:
             self._cluster.start()
-        self.embedded.start(f"{self.url}/webhook")
-        self.receiver.start()
+        self.local_forge.start(f"{self.url}/webhook")
+        self.controller.start()
         try:
             yield
         finally:
-            self.embedded.outbox.stop()  # what it would still deliver, it delivers after the next start
-            self.receiver.stop()
+            self.local_forge.outbox.stop()  # what it would still deliver, it delivers after the next start
+            self.controller.stop()
             self.engine.close()
-            self.embedded.stop()  # the last: statuses were written to it until now
+            self.local_forge.stop()  # the last: statuses were written to it until now
             if self._cluster is not None:
                 self._cluster.stop()
-            self.mirrors.close()
+            self.commit_reader.close()

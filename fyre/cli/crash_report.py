@@ -13,35 +13,38 @@ from pathlib import Path
 import fyre
 from fyre.message import credential_scan
 
-CODE = 3
+CRASH_EXIT_CODE = 3
 """The exit code of a bug."""
 
 
-def report(error: BaseException, words: Sequence[str]) -> int:
+def write_crash_report(error: BaseException, argv: Sequence[str]) -> int:
     """Write the report, name it on stderr, answer with ``CODE``."""
     last = traceback.format_exception_only(error)[-1].strip()
-    print(f"error: this is a bug in Fyre: {credential_scan.masked(last)[:300]}", file=sys.stderr)
+    print(
+        f"error: this is a bug in Fyre: {credential_scan.mask_credentials(last)[:300]}",
+        file=sys.stderr,
+    )
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="fyre-bug-", suffix=".txt", delete=False, errors="replace"
         ) as file:
-            file.write(text_of(error, words))
+            file.write(format_crash_report(error, argv))
     except OSError as no_file:  # a full disk must not hide the bug
-        print(text_of(error, words), f"(not kept in a file: {no_file})", file=sys.stderr)
+        print(format_crash_report(error, argv), f"(not kept in a file: {no_file})", file=sys.stderr)
     else:
         print(
             f"hint: the report in {Path(file.name)} is ready to be pasted into an issue",
             file=sys.stderr,
         )
-    return CODE
+    return CRASH_EXIT_CODE
 
 
-def text_of(error: BaseException, words: Sequence[str]) -> str:
+def format_crash_report(error: BaseException, argv: Sequence[str]) -> str:
     """The report: versions, the command line and the traceback, with what looks like a credential masked."""
     lines = [
         f"fyre {fyre.__version__}, Python {platform.python_version()}, {platform.platform()}",
-        f"$ fyre {shlex.join(words)}",
+        f"$ fyre {shlex.join(argv)}",
         "",
         *traceback.format_exception(error),
     ]
-    return credential_scan.masked("\n".join(lines))
+    return credential_scan.mask_credentials("\n".join(lines))

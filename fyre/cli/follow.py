@@ -14,78 +14,85 @@ from typing import IO, Any
 
 from fyre.backoff import Backoff
 from fyre.cli import table
-from fyre.errors import TryAgainError, UserError
-from fyre.github.client import Forge, Posted
-from fyre.github.errors import HiddenError, NotFoundError
+from fyre.errors import TransientError, UserError
+from fyre.github.client import GitHubClient, PostedStatus
+from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.message import notation, request
 from fyre.runs import commit_status
 from fyre.runs.run import Repository
-from fyre.runs.state import PENDING, State
+from fyre.runs.state import PENDING_STATES, RunState
 from fyre.runs.status_text import StatusText, parse_status
 from fyre.stored_form import StoredField, StoredForm, as_integer, as_text, one_of, or_null
 from fyre.workspace.remote import Remote
 
-PREFIX = "fyre/"
+CONTEXT_PREFIX = "fyre/"
 PAGE_TIMEOUT = 5
 """Seconds to wait for the receiver's page."""
 
-_EVERY = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
+_POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
 """Between two looks, on this machine or not."""
 
-_TIMED_OUT = 124
+_TIMEOUT_EXIT_CODE = 124
 """The exit code that ``timeout`` of coreutils gives."""
 
 
-def repository_of(remote: Remote) -> Repository:
+def repository_by_name(remote: Remote) -> Repository:
     """The repository by name alone: reading and writing statuses needs no more, and costs no request."""
-    return Repository(remote.api, 0, remote.repository)
+    return Repository(remote.api_url, 0, remote.repository)
 
 
-def newest(forge: Forge, repository: Repository, sha: str) -> list[Posted]:
+def latest_statuses(forge: GitHubClient, repository: Repository, sha: str) -> list[PostedStatus]:
     """The newest status of each run of a commit, oldest run first."""
-    found: dict[str, Posted] = {}
-    for posted in forge.statuses(repository, sha):
-        if posted.status.context.lower().startswith(PREFIX):
+    found: dict[str, PostedStatus] = {}
+    for posted in forge.list_statuses(repository, sha):
+        if posted.status.context.lower().startswith(CONTEXT_PREFIX):
             found.setdefault(posted.status.context.lower(), posted)
-    return sorted(found.values(), key=lambda posted: posted.at)
+    return sorted(found.values(), key=lambda posted: posted.created_at)
 
 
-def rows(
-    forge: Forge,
+def run_rows(
+    forge: GitHubClient,
     repository: Repository,
     commits: list[tuple[str, str]],
-    absent: set[str] | None = None,
+    missing_shas: set[str] | None = None,
 ) -> list[dict[str, Any]]:
     """What is known of the runs of commits, given as (SHA, message): one row for each run, in the commits' order.
 
     A commit that the forge does not have goes into ``absent``; without that, ``NotFoundError`` is raised.
     """
     with ThreadPoolExecutor(max_workers=8) as pool:
-        each = pool.map(lambda pair: _rows(forge, repository, pair, absent), commits)
+        each = pool.map(lambda pair: _commit_rows(forge, repository, pair, missing_shas), commits)
         return [row for found in each for row in found]
 
 
-def _rows(
-    forge: Forge, repository: Repository, commit: tuple[str, str], absent: set[str] | None
+def _commit_rows(
+    forge: GitHubClient,
+    repository: Repository,
+    commit: tuple[str, str],
+    missing_shas: set[str] | None,
 ) -> list[dict[str, Any]]:
     sha, message = commit
-    wants = request.read(message)
+    wants = request.parse_message(message)
     commands = {
-        name.lower(): notation.legible(spec.command)
-        for name, spec in zip(wants.names, wants.runs, strict=True)
+        name.lower(): notation.replace_invalid_utf8(spec.command)
+        for name, spec in zip(wants.run_names, wants.runs, strict=True)
     }
     try:
-        return [_row(sha, posted, commands) for posted in newest(forge, repository, sha)]
+        return [
+            _status_row(sha, posted, commands) for posted in latest_statuses(forge, repository, sha)
+        ]
     except NotFoundError as error:
-        if absent is None or isinstance(error, HiddenError):  # the repository itself is not there
+        if missing_shas is None or isinstance(
+            error, NotVisibleError
+        ):  # the repository itself is not there
             raise
-        absent.add(sha)
+        missing_shas.add(sha)
         return []
 
 
-def _row(sha: str, posted: Posted, commands: dict[str, str]) -> dict[str, Any]:
+def _status_row(sha: str, posted: PostedStatus, commands: dict[str, str]) -> dict[str, Any]:
     said = posted.status
-    name = said.context.removeprefix(PREFIX)
+    name = said.context.removeprefix(CONTEXT_PREFIX)
     text = parse_status(said.state, said.description)
     row = {
         "sha": sha,
@@ -96,12 +103,12 @@ def _row(sha: str, posted: Posted, commands: dict[str, str]) -> dict[str, Any]:
         "attempt": text.attempt,
         "started_at": None,
         "ended_at": None,
-        "exit_code": 0 if text.state is State.SUCCEEDED else None,
+        "exit_code": 0 if text.state is RunState.SUCCEEDED else None,
         "log_url": said.target_url,
     }
-    facts = _PAGE.decode_readable(page(said.target_url))[0]
+    facts = _PAGE.decode_readable(fetch_run_facts(said.target_url))[0]
     if (
-        text.state is State.CARRIED
+        text.state is RunState.CARRIED
     ):  # the page tells of the SHA that ran; this one only shares its outcome
         facts = {
             key: value for key, value in facts.items() if key not in ("sha", "state", "description")
@@ -111,7 +118,7 @@ def _row(sha: str, posted: Posted, commands: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def page(url: str) -> dict[str, Any]:
+def fetch_run_facts(url: str) -> dict[str, Any]:
     """The facts on a run's page; empty when there is no such page or it can't be reached."""
     import requests
 
@@ -125,36 +132,36 @@ def page(url: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def follow(remote: Remote, sha: str, context: str, out: IO[bytes] | None = None) -> int:
+def follow_run(remote: Remote, sha: str, context: str, output: IO[bytes] | None = None) -> int:
     """Wait for a run, stream its log, answer with the command's exit code (128 + n for a signal, 124 for a timeout).
 
     A run that was not launched, or whose outcome is not the command's, gives 1, with the reason on stderr.
     """
-    out = out or sys.stdout.buffer
-    forge, repository = remote.forge(), repository_of(remote)
-    first = wait(remote, forge, repository, sha, context, until_final=False)
-    stream(first.status.target_url, out)
-    last = wait(remote, forge, repository, sha, context, until_final=True)
-    return code_of(last)
+    output = output or sys.stdout.buffer
+    forge, repository = remote.create_client(), repository_by_name(remote)
+    first = wait_for_status(remote, forge, repository, sha, context, until_final=False)
+    stream_log(first.status.target_url, output)
+    last = wait_for_status(remote, forge, repository, sha, context, until_final=True)
+    return exit_code_of_status(last)
 
 
-def code_of(posted: Posted) -> int:
+def exit_code_of_status(posted: PostedStatus) -> int:
     """The exit code that a final status stands for; says the reason on stderr when it is not the command's own."""
     text = _read_back(posted)
-    state, facts = text.state, _PAGE.decode_readable(page(posted.status.target_url))[0]
-    if state is State.CARRIED:
+    state, facts = text.state, _PAGE.decode_readable(fetch_run_facts(posted.status.target_url))[0]
+    if state is RunState.CARRIED:
         state = facts.get(
-            "state", State.SUCCEEDED if posted.status.state == "success" else State.FAILED
+            "state", RunState.SUCCEEDED if posted.status.state == "success" else RunState.FAILED
         )
-    if state is State.SUCCEEDED:
+    if state is RunState.SUCCEEDED:
         return 0
-    sys.stderr.write(f"fyre: {table.printable(posted.status.description)}\n")
-    if state is not State.FAILED:
+    sys.stderr.write(f"fyre: {table.escape_unprintable(posted.status.description)}\n")
+    if state is not RunState.FAILED:
         return 1
     if facts.get("signal"):
         return 128 + int(facts["signal"])
     if text.timed_out:
-        return _TIMED_OUT
+        return _TIMEOUT_EXIT_CODE
     return int(facts.get("exit_code") or text.exit_code or 1)
 
 
@@ -164,7 +171,7 @@ _PAGE = StoredForm(
         StoredField("sha", "sha", as_text),
         StoredField("name", "name", as_text),
         StoredField("command", "command", as_text),
-        StoredField("state", "state", one_of(State)),
+        StoredField("state", "state", one_of(RunState)),
         StoredField("description", "description", as_text),
         StoredField("attempt", "attempt", as_integer),
         StoredField("started_at", "started_at", or_null(as_text)),
@@ -178,19 +185,19 @@ _PAGE = StoredForm(
 """
 
 
-def stream(url: str, out: IO[bytes]) -> None:
+def stream_log(url: str, output: IO[bytes]) -> None:
     """Copy a run's log as it grows, until the run ends; says so when the page can't be reached."""
     if not url:
         return
     try:
-        for chunk in chunks(url, live=True):
-            out.write(chunk)
-            out.flush()
+        for chunk in read_log_chunks(url, live=True):
+            output.write(chunk)
+            output.flush()
     except UserError as error:
         sys.stderr.write(f"fyre: {error.message}; waiting for the status alone\n")
 
 
-def chunks(url: str, *, live: bool) -> Iterator[bytes]:
+def read_log_chunks(url: str, *, live: bool) -> Iterator[bytes]:
     """A run's log in pieces. Raises ``UserError`` when it can't be had."""
     import requests
 
@@ -207,25 +214,25 @@ def chunks(url: str, *, live: bool) -> Iterator[bytes]:
         raise UserError(f"the log can't be reached ({type(error).__name__})", hint=url) from error
 
 
-def wait(
+def wait_for_status(
     remote: Remote,
-    forge: Forge,
+    forge: GitHubClient,
     repository: Repository,
     sha: str,
     context: str,
     *,
     until_final: bool,
-) -> Posted:
+) -> PostedStatus:
     """Look until a run has a status, or with ``until_final`` until it has ended."""
-    backoff = _EVERY[remote.local]
+    backoff = _POLL_INTERVALS[remote.is_local]
     pause = backoff.first
     told = time.monotonic() + 20
     trouble: set[str] = set()  # what was said of it
     while True:
-        found = _look(forge, repository, sha, trouble)
+        found = _poll_statuses(forge, repository, sha, trouble)
         moved = found.get(commit_status.MOVED_CONTEXT)
         mine = found.get(context.lower()) or moved
-        if mine is not None and not (until_final and _read_back(mine).state in PENDING):
+        if mine is not None and not (until_final and _read_back(mine).state in PENDING_STATES):
             return mine
         if mine is None and time.monotonic() > told:
             told = float("inf")
@@ -236,15 +243,20 @@ def wait(
         pause = backoff.after(pause)
 
 
-def _look(forge: Forge, repository: Repository, sha: str, trouble: set[str]) -> dict[str, Posted]:
+def _poll_statuses(
+    forge: GitHubClient, repository: Repository, sha: str, reported_errors: set[str]
+) -> dict[str, PostedStatus]:
     try:
-        return {posted.status.context.lower(): posted for posted in newest(forge, repository, sha)}
-    except TryAgainError as error:
-        if str(error) not in trouble:  # a forge that is away for an hour is told of once
+        return {
+            posted.status.context.lower(): posted
+            for posted in latest_statuses(forge, repository, sha)
+        }
+    except TransientError as error:
+        if str(error) not in reported_errors:  # a forge that is away for an hour is told of once
             sys.stderr.write(f"fyre: {error}; trying again\n")
-        trouble.add(str(error))
+        reported_errors.add(str(error))
         return {}
 
 
-def _read_back(posted: Posted) -> StatusText:
+def _read_back(posted: PostedStatus) -> StatusText:
     return parse_status(posted.status.state, posted.status.description)

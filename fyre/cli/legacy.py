@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fyre.apps import local_run
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.message import compose, credential_scan, request
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.workspace import remote, snapshot
 
 
@@ -35,19 +35,21 @@ class Batch:
         """What is known of it: ``state``, ``exit_code``, ``log_url`` …; None as long as nobody has heard of it."""
         from fyre.cli import follow
 
-        where = remote.of(self.workspace_root, self.remote)
-        text = git_command.out(
+        where = remote.resolve_remote(self.workspace_root, self.remote)
+        text = git_command.git_output(
             "show", "-s", "--no-show-signature", "--format=%B", self.sha, cwd=self.workspace_root
         )
-        rows = follow.rows(where.forge(), follow.repository_of(where), [(self.sha, text)])
+        rows = follow.run_rows(
+            where.create_client(), follow.repository_by_name(where), [(self.sha, text)]
+        )
         return next((row for row in rows if row["name"].lower() == self.name.lower()), None)
 
     def wait(self) -> int:
         """Wait for its end, copy its output to stdout; answers with the command's exit code."""
         from fyre.cli import follow
 
-        return follow.follow(
-            remote.of(self.workspace_root, self.remote), self.sha, f"fyre/{self.name}"
+        return follow.follow_run(
+            remote.resolve_remote(self.workspace_root, self.remote), self.sha, f"fyre/{self.name}"
         )
 
 
@@ -69,14 +71,14 @@ class Job:
         """
         from fyre.cli.commands import commit
 
-        _refuse_dirty(self.workspace_root, autocommit=self.autocommit)
+        _reject_uncommitted(self.workspace_root, autocommit=self.autocommit)
         command = re.sub(
             r"\s*\\\n\s*", " ", self.command.strip()
         )  # a line that goes on is one line, as in the shell
         words = ["--run", command, *(["--image", self.image] if self.image else []), "--push"]
         with contextlib.chdir(self.workspace_root):
             commit.main([*words, *(["--autocommit"] if self.autocommit else [])])
-            return _batch(self.workspace_root)
+            return _batch_of_head(self.workspace_root)
 
 
 class Fyre:
@@ -89,9 +91,9 @@ class Fyre:
         self, command: str, workspace_root: str | Path | None = None, *, autocommit: bool = False
     ) -> None:
         self.command = command
-        self.workspace_root = snapshot.place(workspace_root).top
+        self.workspace_root = snapshot.locate_repo(workspace_root).top
         self.autocommit = autocommit
-        remote.spare_loopback()  # in a notebook no command line of ours has seen to it
+        remote.bypass_proxy_for_loopback()  # in a notebook no command line of ours has seen to it
 
     def run(self) -> Batch:
         """The same as ``batch_run``."""
@@ -103,13 +105,16 @@ class Fyre:
 
     def _commit(self) -> str:
         """Commit the code alone, without asking for a run; answers with the SHA that HEAD is at then."""
-        _refuse_dirty(self.workspace_root, autocommit=self.autocommit)
-        if snapshot.look(snapshot.place(self.workspace_root)).changed and self.autocommit:
-            git_command.run("add", "--all", "--", ":/", cwd=self.workspace_root)
-            git_command.run(
-                "commit", "-m", compose.subject([self.command]), cwd=self.workspace_root
+        _reject_uncommitted(self.workspace_root, autocommit=self.autocommit)
+        if (
+            snapshot.read_status(snapshot.locate_repo(self.workspace_root)).changed
+            and self.autocommit
+        ):
+            git_command.run_git("add", "--all", "--", ":/", cwd=self.workspace_root)
+            git_command.run_git(
+                "commit", "-m", compose.compose_subject([self.command]), cwd=self.workspace_root
             )
-        return git_command.out("rev-parse", "HEAD", cwd=self.workspace_root)
+        return git_command.git_output("rev-parse", "HEAD", cwd=self.workspace_root)
 
     def _fetch_latest_runtime_id(self) -> str | None:
         """The image that ``.fyre.yaml`` names for this run, at the digest that would be used now.
@@ -119,11 +124,13 @@ class Fyre:
         from fyre.runs import repo_config
 
         try:
-            text = (self.workspace_root / repo_config.PATH).read_text(encoding="utf-8")
+            text = (self.workspace_root / repo_config.CONFIG_PATH).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
-        image = repo_config.settle(Spec(self.command), "run", repo_config.read(text)).image
-        return _at_digest(image) if image else None
+        image = repo_config.apply_repo_defaults(
+            RunSpec(self.command), "run", repo_config.parse_repo_config(text)
+        ).image
+        return _pin_to_digest(image) if image else None
 
     def _make_job_object(self) -> Job:
         """The job, not yet asked for."""
@@ -141,65 +148,69 @@ class FyreLocal:
     ) -> None:
         self.command = command
         self.commit = commit
-        self.workspace_root = Path(workspace_root) if workspace_root else snapshot.place().top
+        self.workspace_root = Path(workspace_root) if workspace_root else snapshot.locate_repo().top
 
     def run(self) -> int:
         """Run it to its end, its output on stdout; answers with its exit code, 128 + n for a signal."""
         if not self.command.strip():
             raise UserError("the command is empty", hint='write one: echo "hello world"')
         if self.commit is None:
-            return self._in_place()
-        where = snapshot.place(self.workspace_root)
-        sha = local_run.commit_of(where, self.commit)
-        return local_run.go(
-            where, sha, Spec(self.command, workdir=where.prefix.rstrip("/") or None)
+            return self._run_in_workspace()
+        where = snapshot.locate_repo(self.workspace_root)
+        sha = local_run.resolve_commit(where, self.commit)
+        return local_run.run_on_commit(
+            where, sha, RunSpec(self.command, workdir=where.prefix.rstrip("/") or None)
         )
 
-    def _in_place(self) -> int:
+    def _run_in_workspace(self) -> int:
         if not self.workspace_root.is_dir():
             raise UserError(
                 f"no such directory: {self.workspace_root}",
                 hint="--workspace_root names the code's directory",
             )
-        return local_run.in_place(self.command, self.workspace_root)
+        return local_run.run_in_place(self.command, self.workspace_root)
 
     def _checkout(self) -> Path:
         """A clean checkout of the commit (default: HEAD) in a folder of its own, which is the caller's to remove."""
-        where = snapshot.place(self.workspace_root)
-        return local_run.checkout(where, local_run.commit_of(where, self.commit or "HEAD"))
+        where = snapshot.locate_repo(self.workspace_root)
+        return local_run.create_checkout(
+            where, local_run.resolve_commit(where, self.commit or "HEAD")
+        )
 
 
 def main(argv: list[str]) -> int:
     """One command line of the seed's; answers with the command's exit code. Raises ``UserError``."""
     at = argv.index("--") if "--" in argv else len(argv)
-    options, words = _parser().parse_args(argv[:at]), argv[at + 1 :]
+    options, words = _create_parser().parse_args(argv[:at]), argv[at + 1 :]
     if not words:
         raise UserError(
-            "nothing to run", hint='say what after two dashes: -- echo "hello world"', code=2
+            "nothing to run", hint='say what after two dashes: -- echo "hello world"', exit_code=2
         )
-    command = compose.command_of(words)
+    command = compose.command_from_words(words)
     if options.batch and (options.local or options.commit is not None):
-        raise UserError("--batch goes with neither --local nor --commit", hint=_USAGE, code=2)
+        raise UserError(
+            "--batch goes with neither --local nor --commit", hint=_LEGACY_USAGE, exit_code=2
+        )
     if options.local or options.commit is not None:
         if options.autocommit:
-            raise UserError("--autocommit goes with --batch", hint=_USAGE, code=2)
+            raise UserError("--autocommit goes with --batch", hint=_LEGACY_USAGE, exit_code=2)
         return FyreLocal(command, options.commit, options.workspace_root).run()
-    credential_scan.refuse(command)
+    credential_scan.reject_credentials(command)
     batch = Fyre(command, options.workspace_root, autocommit=options.autocommit).batch_run()
     print(f"pushed to {batch.remote}; its output: fyre logs -f {batch.sha[:12]}", file=sys.stderr)
     return 0
 
 
-_USAGE = "fyre --batch [--autocommit] -- CMD, or fyre [--local] [--workspace_root DIR] [--commit SHA] -- CMD"
+_LEGACY_USAGE = "fyre --batch [--autocommit] -- CMD, or fyre [--local] [--workspace_root DIR] [--commit SHA] -- CMD"
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(message, hint=_USAGE, code=2)
+        raise UserError(message, hint=_LEGACY_USAGE, exit_code=2)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="fyre", usage=_USAGE, allow_abbrev=False)
+def _create_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="fyre", usage=_LEGACY_USAGE, allow_abbrev=False)
     parser.add_argument(
         "--batch", action="store_true", help="commit, push, and have it run in batch"
     )
@@ -214,36 +225,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _at_digest(image: str) -> str:
+def _pin_to_digest(image: str) -> str:
     """The image at what its tag means now; as it is where the registry can't be asked: a cluster may have it."""
     from fyre.cli import legacy_registry
     from fyre.message import image_reference
 
     try:
-        digest = legacy_registry.digest(image, credentials=legacy_registry.credentials_of(image))
-    except (UserError, TryAgainError) as error:
+        digest = legacy_registry.resolve_digest(
+            image, credentials=legacy_registry.read_docker_credentials(image)
+        )
+    except (UserError, TransientError) as error:
         print(f"fyre: {error}; {image} stays as it is named", file=sys.stderr)
         return image
     return image_reference.with_digest(image, digest)
 
 
-def _refuse_dirty(root: Path, *, autocommit: bool) -> None:
+def _reject_uncommitted(root: Path, *, autocommit: bool) -> None:
     """What runs is to be what the person sees. Raises ``UserError`` with the files that a commit would not hold."""
-    where = snapshot.place(root)
-    seen = snapshot.look(where)
+    where = snapshot.locate_repo(root)
+    seen = snapshot.read_status(where)
     changed = [path for letters, path in seen.changed if letters != "??"]
     if autocommit or seen.unmerged:
-        snapshot.refuse(where, seen)
+        snapshot.reject_unrepresentable(where, seen)
     elif changed:
         raise UserError(
-            f"there are uncommitted changes: {snapshot.some(changed)}",
+            f"there are uncommitted changes: {snapshot.format_paths(changed)}",
             hint="commit them, or --autocommit",
         )
 
 
-def _batch(root: Path) -> Batch:
+def _batch_of_head(root: Path) -> Batch:
     """The run that the commit we just made asks for."""
-    sha, text = git_command.out(
+    sha, text = git_command.git_output(
         "log", "-1", "--no-show-signature", "--format=%H%n%B", cwd=root
     ).split("\n", 1)
-    return Batch(sha, request.read(text).names[-1], remote.default_name(root), root)
+    return Batch(
+        sha, request.parse_message(text).run_names[-1], remote.default_remote_name(root), root
+    )

@@ -14,57 +14,59 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.message import image_reference
-from fyre.message.image_reference import Reference
+from fyre.message.image_reference import ImageReference
 
 if TYPE_CHECKING:
     import requests
 
-TIMEOUT = 10
+REQUEST_TIMEOUT = 10
 """Seconds for one request."""
 
-Credentials = tuple[str, str]
+RegistryCredentials = tuple[str, str]
 """User and password; a personal access token is a password."""
 
-_MANIFESTS = ", ".join([
+_MANIFEST_MEDIA_TYPES = ", ".join([
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ])  # fmt: skip
-_HUB = "registry-1.docker.io"
-_HUB_IN_CONFIG = "https://index.docker.io/v1/"
+_DOCKER_HUB_REGISTRY = "registry-1.docker.io"
+_DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 
 
-def digest(image: str, *, credentials: Credentials | None = None, insecure: bool = False) -> str:
+def resolve_digest(
+    image: str, *, credentials: RegistryCredentials | None = None, insecure: bool = False
+) -> str:
     """The digest (``sha256:…``) that a reference stands for now; no request where it names one itself.
 
     Plain HTTP is spoken with this machine, and with ``insecure`` with private addresses.
     Raises ``UserError`` (no such image, not allowed, not a registry) or ``TryAgainError``.
     """
-    wanted = image_reference.parse(image)
+    wanted = image_reference.parse_reference(image)
     if wanted.digest:
         return wanted.digest
-    base = f"{_scheme(wanted.host, insecure=insecure)}://{_HUB if wanted.host == image_reference.DOCKER_HUB else wanted.host}"
+    base = f"{_url_scheme(wanted.host, insecure=insecure)}://{_DOCKER_HUB_REGISTRY if wanted.host == image_reference.DOCKER_HUB else wanted.host}"
     url = f"{base}/v2/{wanted.path}/manifests/{wanted.tag}"
-    answer = _ask("HEAD", url, {"Accept": _MANIFESTS})
+    answer = _send_request("HEAD", url, {"Accept": _MANIFEST_MEDIA_TYPES})
     if answer.status_code == 401:
-        granted = _authorization(answer, wanted, credentials)
-        answer = _ask("HEAD", url, {"Accept": _MANIFESTS} | granted)
-    return _told(answer, image, wanted)
+        granted = _authorization_header(answer, wanted, credentials)
+        answer = _send_request("HEAD", url, {"Accept": _MANIFEST_MEDIA_TYPES} | granted)
+    return _digest_from_response(answer, image, wanted)
 
 
-def credentials_of(image: str) -> Credentials | None:
+def read_docker_credentials(image: str) -> RegistryCredentials | None:
     """What ``docker login`` wrote down for the image's registry: ``auths`` in config.json, no helper programs."""
     place = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    host = image_reference.parse(image).host
+    host = image_reference.parse_reference(image).host
     try:
         auths = json.loads(place.read_text(encoding="utf-8"))["auths"]
         held = (
             auths.get(host)
             or auths.get(f"https://{host}")
-            or (auths[_HUB_IN_CONFIG] if host == "docker.io" else {})
+            or (auths[_DOCKER_HUB_CONFIG_KEY] if host == "docker.io" else {})
         )
         user, _, password = base64.b64decode(held["auth"], validate=True).decode().partition(":")
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
@@ -72,7 +74,7 @@ def credentials_of(image: str) -> Credentials | None:
     return (user, password) if user and password else None
 
 
-def _scheme(host: str, *, insecure: bool) -> str:
+def _url_scheme(host: str, *, insecure: bool) -> str:
     name = urlsplit(f"//{host}").hostname or ""
     try:
         address = ipaddress.ip_address(name)
@@ -81,8 +83,8 @@ def _scheme(host: str, *, insecure: bool) -> str:
     return "http" if address.is_loopback or (insecure and address.is_private) else "https"
 
 
-def _ask(
-    method: str, url: str, headers: dict[str, str], **more: dict[str, str]
+def _send_request(
+    method: str, url: str, headers: dict[str, str], **request_options: dict[str, str]
 ) -> requests.Response:
     """One request. Raises ``UserError`` or ``TryAgainError`` where the registry does not come to an answer."""
     import requests
@@ -94,78 +96,80 @@ def _ask(
             method,
             url,
             headers=headers,
-            timeout=TIMEOUT,
+            timeout=REQUEST_TIMEOUT,
             auth=lambda sent: sent,
-            **more,  # type: ignore[arg-type]  # mypy can't tell ``more`` from the other keywords
+            **request_options,  # type: ignore[arg-type]  # mypy can't tell ``more`` from the other keywords
         )
     except requests.exceptions.SSLError as error:
         raise UserError(
             f"{host} is not trusted", hint="its certificate is not valid here"
         ) from error
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise TryAgainError(f"{host} can't be reached ({type(error).__name__})") from error
+        raise TransientError(f"{host} can't be reached ({type(error).__name__})") from error
     except requests.RequestException as error:
         raise UserError(
             f"{host} does not answer as a registry does ({type(error).__name__})"
         ) from error
 
 
-def _authorization(
-    refused: requests.Response, wanted: Reference, credentials: Credentials | None
+def _authorization_header(
+    response: requests.Response, reference: ImageReference, credentials: RegistryCredentials | None
 ) -> dict[str, str]:
     """The header that answers a 401: a token from where the registry sends us, else user and password."""
-    scheme, _, challenge = refused.headers.get("WWW-Authenticate", "").partition(" ")
-    basic = _basic(credentials) if credentials else {}
+    scheme, _, challenge = response.headers.get("WWW-Authenticate", "").partition(" ")
+    basic = _basic_auth_header(credentials) if credentials else {}
     if scheme.lower() != "bearer":
         return basic
     from requests.utils import parse_dict_header
 
     told: dict[str, str | None] = parse_dict_header(challenge)  # type: ignore[no-untyped-call]  # requests' stubs leave it out
     realm = told.get("realm") or ""
-    if urlsplit(realm).scheme != "https" and urlsplit(refused.url).scheme != "http":
+    if urlsplit(realm).scheme != "https" and urlsplit(response.url).scheme != "http":
         raise UserError(
-            f"{wanted.host} sends us for a token to {realm[:80] or 'nowhere'}",
+            f"{reference.host} sends us for a token to {realm[:80] or 'nowhere'}",
             hint="that must be https",
         )
-    query = {"service": told.get("service") or "", "scope": f"repository:{wanted.path}:pull"}
-    return _token(_ask("GET", realm, basic, params=query), wanted)
+    query = {"service": told.get("service") or "", "scope": f"repository:{reference.path}:pull"}
+    return _bearer_header(_send_request("GET", realm, basic, params=query), reference)
 
 
-def _basic(credentials: Credentials) -> dict[str, str]:
+def _basic_auth_header(credentials: RegistryCredentials) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(':'.join(credentials).encode()).decode()}"}
 
 
-def _token(answer: requests.Response, wanted: Reference) -> dict[str, str]:
+def _bearer_header(response: requests.Response, reference: ImageReference) -> dict[str, str]:
     """The header of a token; empty where there is none for us, and the registry's own answer says why."""
-    _passing(answer, wanted)
+    _raise_if_transient(response, reference)
     try:
-        said = answer.json() if answer.ok else {}
+        said = response.json() if response.ok else {}
         token = said.get("token") or said.get("access_token")
     except (ValueError, AttributeError) as error:
         raise UserError(
-            f"{wanted.host} does not answer as a registry does: its token is none"
+            f"{reference.host} does not answer as a registry does: its token is none"
         ) from error
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _passing(answer: requests.Response, wanted: Reference) -> None:
-    if answer.status_code == 429 or answer.status_code >= 500:
-        raise TryAgainError(f"{wanted.host} answers {answer.status_code}")
+def _raise_if_transient(response: requests.Response, reference: ImageReference) -> None:
+    if response.status_code == 429 or response.status_code >= 500:
+        raise TransientError(f"{reference.host} answers {response.status_code}")
 
 
-def _told(answer: requests.Response, image: str, wanted: Reference) -> str:
-    _passing(answer, wanted)
-    if answer.status_code in (401, 403):
+def _digest_from_response(
+    response: requests.Response, image: str, reference: ImageReference
+) -> str:
+    _raise_if_transient(response, reference)
+    if response.status_code in (401, 403):
         raise UserError(
-            f"{wanted.host} does not show us {image}",
+            f"{reference.host} does not show us {image}",
             hint="is it spelt right? docker login, if private",
         )
-    if answer.status_code == 404:
-        raise UserError(f"{wanted.host} has no {image}", hint="look at the name and the tag")
-    found = image_reference.digest(answer.headers.get("Docker-Content-Digest", ""))
-    if not answer.ok or not found:
+    if response.status_code == 404:
+        raise UserError(f"{reference.host} has no {image}", hint="look at the name and the tag")
+    found = image_reference.find_digest(response.headers.get("Docker-Content-Digest", ""))
+    if not response.ok or not found:
         raise UserError(
-            f"{wanted.host} does not answer as a registry does (HTTP {answer.status_code})",
+            f"{reference.host} does not answer as a registry does (HTTP {response.status_code})",
             hint=image,
         )
     return found

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 
 VERBS = {
     "commit": "commit, with a command that runs on that commit once it is pushed",
@@ -47,10 +47,10 @@ VERBS = {
 }
 """Every verb and its line in ``fyre --help``."""
 
-PLAIN = frozenset({"commit", "serve"})
+RAW_ARGV_VERBS = frozenset({"commit", "serve"})
 """The verbs that read their words themselves."""
 
-SEED_OPTIONS = (
+LEGACY_OPTIONS = (
     "--batch",
     "--autocommit",
     "--local",
@@ -67,16 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; answers with the exit code and never raises."""
     words = list(sys.argv[1:] if argv is None else argv)
     if any(key.lower().endswith("_proxy") for key in os.environ):
-        import_module("fyre.workspace.remote").spare_loopback()
+        import_module("fyre.workspace.remote").bypass_proxy_for_loopback()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(
             errors="replace"
         )  # a terminal that is not UTF-8 is shown ? for what it has not
     try:
-        code = dispatch(words)
+        code = run_verb(words)
         sys.stdout.flush()  # a reader that went away is noticed here, not at exit
-    except (UserError, TryAgainError) as error:
-        return _say(error)
+    except (UserError, TransientError) as error:
+        return _print_error(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -85,42 +85,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         )  # so that Python's own flush at exit has somewhere to go
         return 141  # what a shell reports for SIGPIPE
     except SystemExit as exit_:
-        return _code_of(exit_)
+        return _system_exit_code(exit_)
     except Exception as error:  # the one place where a bug becomes a report
-        return _unforeseen(error, words)
+        return _report_crash(error, words)
     return code
 
 
-def dispatch(words: list[str]) -> int:
+def run_verb(argv: list[str]) -> int:
     """Do what the words say. Raises ``UserError``, and whatever a verb raises."""
-    verb = words[0] if words else "--help"
-    if verb.partition("=")[0] in SEED_OPTIONS:
-        return _answer(import_module("fyre.cli.legacy").main(words))
+    verb = argv[0] if argv else "--help"
+    if verb.partition("=")[0] in LEGACY_OPTIONS:
+        return _verb_exit_code(import_module("fyre.cli.legacy").main(argv))
     if verb in ("--help", "-h", "help"):
-        return _help(words)
+        return _print_help(argv)
     if verb == "--version":
         verb = "version"
     if verb not in VERBS:
-        raise _unknown(verb)
+        raise _unknown_verb_error(verb)
     module = import_module(f"fyre.cli.commands.{verb}")
-    if verb in PLAIN:
-        return _answer(module.main(words[1:]))
-    return _typer(verb, module.main, getattr(module, "CONTEXT", {}), words[1:])
+    if verb in RAW_ARGV_VERBS:
+        return _verb_exit_code(module.main(argv[1:]))
+    return _run_with_typer(verb, module.main, getattr(module, "CONTEXT", {}), argv[1:])
 
 
-def _typer(
-    verb: str, function: Callable[..., None], context: dict[str, object], words: list[str]
+def _run_with_typer(
+    verb: str, verb_main: Callable[..., None], context_settings: dict[str, object], argv: list[str]
 ) -> int:
     """Let typer read the words for one function."""
     import typer
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(verb, context_settings={"help_option_names": ["-h", "--help"], **context})(function)
+    app.command(verb, context_settings={"help_option_names": ["-h", "--help"], **context_settings})(
+        verb_main
+    )
     try:
         answer = typer.main.get_command(app).main(
-            words, prog_name=f"fyre {verb}", standalone_mode=False
+            argv, prog_name=f"fyre {verb}", standalone_mode=False
         )
-        return _answer(answer)
+        return _verb_exit_code(answer)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except typer.Exit as error:
@@ -131,14 +133,14 @@ def _typer(
             raise
         said = error.format_message().rstrip(".")
         raise UserError(
-            said[:1].lower() + said[1:], hint=f"see `fyre {verb} --help`", code=2
+            said[:1].lower() + said[1:], hint=f"see `fyre {verb} --help`", exit_code=2
         ) from error
 
 
-def _help(words: list[str]) -> int:
+def _print_help(argv: list[str]) -> int:
     """The list of verbs, or one verb's page: ``fyre help commit``."""
-    if words[:1] == ["help"] and len(words) > 1:
-        return dispatch([words[1], "--help"])
+    if argv[:1] == ["help"] and len(argv) > 1:
+        return run_verb([argv[1], "--help"])
     width = max(map(len, VERBS))
     print(f"Usage: {USAGE}\n\nRun code on a cluster with nothing but git.\n\nVerbs:")
     print("\n".join(f"  {verb:{width}}  {line}" for verb, line in VERBS.items()))
@@ -146,21 +148,21 @@ def _help(words: list[str]) -> int:
     return 0
 
 
-def _unknown(verb: str) -> UserError:
+def _unknown_verb_error(verb: str) -> UserError:
     from difflib import get_close_matches
 
     close = get_close_matches(verb, VERBS, n=1)
     what = "no such option" if verb.startswith("-") else "no such verb"
     meant = f"did you mean `fyre {close[0]}`?" if close else "`fyre --help` lists the verbs"
-    return UserError(f"{what}: {verb[:60]}", hint=meant, code=2)
+    return UserError(f"{what}: {verb[:60]}", hint=meant, exit_code=2)
 
 
-def _answer(value: object) -> int:
+def _verb_exit_code(answer: object) -> int:
     """A verb's answer as an exit code: None is success."""
-    return value if isinstance(value, int) else 0
+    return answer if isinstance(answer, int) else 0
 
 
-def _code_of(exit_: SystemExit) -> int:
+def _system_exit_code(exit_: SystemExit) -> int:
     """The code of a ``SystemExit``, as Python itself would take it."""
     if isinstance(exit_.code, str):
         print(exit_.code, file=sys.stderr)
@@ -168,20 +170,20 @@ def _code_of(exit_: SystemExit) -> int:
     return exit_.code or 0
 
 
-def _say(error: UserError | TryAgainError) -> int:
+def _print_error(error: UserError | TransientError) -> int:
     """The error and its hint on stderr, a line each."""
-    if isinstance(error, TryAgainError):
+    if isinstance(error, TransientError):
         error = UserError(str(error), hint="try again in a moment")
-    print(_coloured("error:", "31"), error.message, file=sys.stderr)
+    print(_colour_label("error:", "31"), error.message, file=sys.stderr)
     if error.hint:
-        print(_coloured("hint:", "36"), error.hint, file=sys.stderr)
-    return error.code
+        print(_colour_label("hint:", "36"), error.hint, file=sys.stderr)
+    return error.exit_code
 
 
-def _unforeseen(error: Exception, words: list[str]) -> int:
+def _report_crash(error: Exception, argv: list[str]) -> int:
     """A bug, unless it is a disk that takes nothing, which can happen to any line of ours."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return _say(
+        return _print_error(
             UserError(
                 f"{error.filename or 'the output'}: {error.strerror}",
                 hint="make room, and try again",
@@ -189,15 +191,15 @@ def _unforeseen(error: Exception, words: list[str]) -> int:
         )
     from fyre.cli import crash_report
 
-    return crash_report.report(error, words)
+    return crash_report.write_crash_report(error, argv)
 
 
-def _coloured(word: str, colour: str) -> str:
+def _colour_label(label: str, colour: str) -> str:
     """The word in colour where a person sees it and has not said NO_COLOR (no-color.org)."""
     plain = (
         os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
     )
-    return word if plain else f"\x1b[1;{colour}m{word}\x1b[0m"
+    return label if plain else f"\x1b[1;{colour}m{label}\x1b[0m"
 
 
 if __name__ == "__main__":

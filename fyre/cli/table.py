@@ -9,37 +9,43 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-_COLOURS = {"succeeded": "32", "carried": "32", "queued": "33", "starting": "33", "running": "33"}
+_STATE_COLOURS = {
+    "succeeded": "32",
+    "carried": "32",
+    "queued": "33",
+    "starting": "33",
+    "running": "33",
+}
 _COLUMNS = ("sha", "state", "name", "description", "command")
 
 
-def show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def print_run_table(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print runs, as a table or as a JSON list with every field."""
     if as_json:
         json.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    cells = [[_cell(row, column) for column in _COLUMNS] for row in rows]
+    cells = [[_format_cell(row, column) for column in _COLUMNS] for row in rows]
     widths = [max((len(line[n]) for line in cells), default=0) for n in range(len(_COLUMNS))]
     total = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     for line in cells:
         text = "  ".join(
             f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)
         ).rstrip()
-        sys.stdout.write(_coloured(text[:total], line[1]) + "\n")
+        sys.stdout.write(_colour_state(text[:total], line[1]) + "\n")
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """What a terminal only shows: a status may be anybody's who can push, and say what a terminal would obey."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
-def _cell(row: dict[str, Any], column: str) -> str:
+def _format_cell(row: dict[str, Any], column: str) -> str:
     text = str(row[column])
-    return text[:7] if column == "sha" else printable(" ".join(text.split()))
+    return text[:7] if column == "sha" else escape_unprintable(" ".join(text.split()))
 
 
-def _coloured(text: str, state: str) -> str:
+def _colour_state(text: str, state: str) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return text.replace(state, f"\x1b[{_COLOURS.get(state, '31')}m{state}\x1b[0m", 1)
+    return text.replace(state, f"\x1b[{_STATE_COLOURS.get(state, '31')}m{state}\x1b[0m", 1)

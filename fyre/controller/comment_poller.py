@@ -19,183 +19,205 @@ from cachetools import FIFOCache
 from fyre.controller.comments import command_parser, replies
 from fyre.errors import UserError
 from fyre.github import discussions
-from fyre.github.client import Forge
-from fyre.github.errors import translated
-from fyre.github.webhook import Said
+from fyre.github.client import GitHubClient
+from fyre.github.errors import translate_errors
+from fyre.github.webhook import CommentEvent
 from fyre.runs.run import Repository
 
 log = logging.getLogger(__name__)
 
-PER_PAGE = 100
+COMMENTS_PER_PAGE = 100
 """Comments of a full page: the most that GitHub gives."""
 
-EDITED = 2.0
+EDIT_TOLERANCE = 2.0
 """Seconds between a comment's two times from which on it was edited: what it said at first, nobody knows."""
 
-LATE = 60.0
+LISTING_DELAY = 60.0
 """Seconds that a comment may come to the forge's list after a newer one."""
 
-REMEMBERED = 10_000
+HANDLED_MAX = 10_000
 """Commands that are known to be dealt with; whether older ones are, the forge is asked."""
 
-_PULL = re.compile(r"/pull/(\d+)#")
-_LAST = re.compile(r'[?&]page=(\d+)[^>]*>; rel="last"')
+_PULL_URL = re.compile(r"/pull/(\d+)#")
+_LAST_PAGE_LINK = re.compile(r'[?&]page=(\d+)[^>]*>; rel="last"')
 
-Entry = Mapping[str, Any]
+CommentJson = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Cursor:
     """How far a repository was listened to."""
 
-    since: str = ""  # of pull requests: the moment that was asked for
-    tag: str = ""  # of the answer to that
-    last: int = 0  # of commits: the number of the last page; 0 before the first look
-    pages: Mapping[int, tuple[str, int]] = field(
+    pulls_since: str = ""  # of pull requests: the moment that was asked for
+    pulls_etag: str = ""  # of the answer to that
+    last_page: int = 0  # of commits: the number of the last page; 0 before the first look
+    page_states: Mapping[int, tuple[str, int]] = field(
         default_factory=dict
     )  # number → the answer's tag, how many are on it
 
 
 @dataclass
-class Unheard:
+class CommentPoller:
     """What was said in each repository. Belongs to one thread."""
 
-    forge: Forge
-    _known: dict[int, _Known] = field(default_factory=dict)  # by the repository's id
-    _dealt: FIFOCache[tuple[int, str], None] = field(default_factory=lambda: FIFOCache(REMEMBERED))
+    forge: GitHubClient
+    _cursors: dict[int, _Cursor] = field(default_factory=dict)  # by the repository's id
+    _handled: FIFOCache[tuple[int, str], None] = field(
+        default_factory=lambda: FIFOCache(HANDLED_MAX)
+    )
 
-    def dealt_with(self, said: Said) -> None:
+    def mark_handled(self, comment: CommentEvent) -> None:
         """Not to be told of again."""
-        self._dealt[said.repository.id, replies.name(said)] = None
+        self._handled[comment.repository.id, replies.comment_key(comment)] = None
 
-    def commands(self, repository: Repository, since: float) -> list[Said]:
+    def poll_commands(self, repository: Repository, since: float) -> list[CommentEvent]:
         """Commands that nobody has answered, given since a time in seconds since the epoch; the oldest first.
 
         Raises ``TryAgainError``; what the forge does not show, such as pull requests to a token without that right,
         holds no commands.
         """
-        known = self._known.get(repository.id, _Known())
-        found: list[Entry] = []
-        with translated(f"the comments of {repository.name}"):
-            for listing in (self._of_commits, self._of_pulls):
+        known = self._cursors.get(repository.id, _Cursor())
+        found: list[CommentJson] = []
+        with translate_errors(f"the comments of {repository.name}"):
+            for listing in (self._poll_commit_comments, self._poll_pull_comments):
                 try:
                     entries, known = listing(repository, known, since)
                     found += entries
                 except UserError as error:
                     log.info("comments of %s are not swept: %s", repository.name, error)
-            said = [_said(repository, entry) for entry in found if not _edited(entry)]
-        answered = replies.answered(one.body for one in said if self.forge.is_me(one.actor))
-        self._known[repository.id] = (
+            said = [
+                _to_comment_event(repository, entry) for entry in found if not _was_edited(entry)
+            ]
+        answered = replies.answered_comments(
+            one.body for one in said if self.forge.is_own_login(one.actor)
+        )
+        self._cursors[repository.id] = (
             known  # not before all was asked: what is known is never told again
         )
         new = (
             one
             for one in said
-            if one.at >= since and not one.bot and replies.name(one) not in answered
+            if one.created_at >= since
+            and not one.is_bot
+            and replies.comment_key(one) not in answered
         )
         return sorted(
-            (one for one in new if self._is_new(one)), key=lambda one: (one.at, one.comment_id)
+            (one for one in new if self._is_new_command(one)),
+            key=lambda one: (one.created_at, one.comment_id),
         )
 
-    def _is_new(self, one: Said) -> bool:
+    def _is_new_command(self, comment: CommentEvent) -> bool:
         return (
-            one.repository.id,
-            replies.name(one),
-        ) not in self._dealt and command_parser.is_command(one.body)
+            comment.repository.id,
+            replies.comment_key(comment),
+        ) not in self._handled and command_parser.is_command(comment.body)
 
-    def _of_pulls(
-        self, repository: Repository, known: _Known, since: float
-    ) -> tuple[list[Entry], _Known]:
+    def _poll_pull_comments(
+        self, repository: Repository, cursor: _Cursor, since: float
+    ) -> tuple[list[CommentJson], _Cursor]:
         """Comments of pull requests that came or changed since the newest that is known."""
-        asked = known.since or discussions.moment(since)
-        path = f"/repos/{repository.name}/issues/comments?since={asked}&per_page={PER_PAGE}"
+        asked = cursor.pulls_since or discussions.format_api_time(since)
+        path = (
+            f"/repos/{repository.name}/issues/comments?since={asked}&per_page={COMMENTS_PER_PAGE}"
+        )
         what = f"the comments of {repository.name}"
-        answer = self.forge.ask(what, repository, path, known.tag)
+        answer = self.forge.get_json_if_changed(what, repository, path, cursor.pulls_etag)
         if answer is None:
-            return [], known
+            return [], cursor
         tag, headers, found = answer
         full = (
-            len(found) >= PER_PAGE
+            len(found) >= COMMENTS_PER_PAGE
         )  # the oldest come first: it stays the same while more are said after it
         if 'rel="next"' in headers.get("link", ""):
-            found = self.forge.entries(what, repository, path)
-        newest = max((_seconds(entry["updated_at"]) for entry in found), default=0.0)
+            found = self.forge.get_all_entries(what, repository, path)
+        newest = max((_to_epoch_seconds(entry["updated_at"]) for entry in found), default=0.0)
         since_now = max(
-            asked, discussions.moment(newest - LATE)
+            asked, discussions.format_api_time(newest - LISTING_DELAY)
         )  # such texts sort as the moments do
         keeps = since_now == asked and not full  # a tag is of one moment, and of one page
-        listened = replace(known, since=since_now, tag=tag if keeps else "")
-        return [entry for entry in found if _PULL.search(entry["html_url"])], listened
+        listened = replace(cursor, pulls_since=since_now, pulls_etag=tag if keeps else "")
+        return [entry for entry in found if _PULL_URL.search(entry["html_url"])], listened
 
-    def _of_commits(
-        self, repository: Repository, known: _Known, since: float
-    ) -> tuple[list[Entry], _Known]:
+    def _poll_commit_comments(
+        self, repository: Repository, cursor: _Cursor, since: float
+    ) -> tuple[list[CommentJson], _Cursor]:
         """Comments of commits on the last page and after it, and below it until something known is met."""
-        look = _Look(self.forge, repository, dict(known.pages))
-        first = last = known.last or look.at(1)
-        look.at(first)
-        while look.pages[last][1] >= PER_PAGE:
+        look = _PageScan(self.forge, repository, dict(cursor.page_states))
+        first = last = cursor.last_page or look.fetch_page(1)
+        look.fetch_page(first)
+        while look.page_states[last][1] >= COMMENTS_PER_PAGE:
             last += 1
-            look.at(last)
+            look.fetch_page(last)
         below = first
-        while below > 1 and _goes_on(look.pages[below][1], look.found[below], since):
+        while below > 1 and _has_older_pages(
+            look.page_states[below][1], look.changed_pages[below], since
+        ):
             below -= 1
-            look.at(below)
-        pages = {number: look.pages[number] for number in look.found}
-        return [entry for page in look.found.values() for entry in page], replace(
-            known, last=last, pages=pages
+            look.fetch_page(below)
+        pages = {number: look.page_states[number] for number in look.changed_pages}
+        return [entry for page in look.changed_pages.values() for entry in page], replace(
+            cursor, last_page=last, page_states=pages
         )
 
 
 @dataclass
-class _Look:
+class _PageScan:
     """One look at the pages of commit comments. ``found`` is what is on those that have changed."""
 
-    forge: Forge
+    forge: GitHubClient
     repository: Repository
-    pages: dict[int, tuple[str, int]]
-    found: dict[int, list[Entry]] = field(default_factory=dict)
+    page_states: dict[int, tuple[str, int]]
+    changed_pages: dict[int, list[CommentJson]] = field(default_factory=dict)
 
-    def at(self, number: int) -> int:
+    def fetch_page(self, page_number: int) -> int:
         """Look at a page, once; the number of the last one, as far as that one says."""
-        if number in self.found:
-            return number
+        if page_number in self.changed_pages:
+            return page_number
         name = self.repository.name
-        path = f"/repos/{name}/comments?per_page={PER_PAGE}&page={number}"
-        answer = self.forge.ask(
-            f"the comments of {name}", self.repository, path, self.pages.get(number, ("", 0))[0]
+        path = f"/repos/{name}/comments?per_page={COMMENTS_PER_PAGE}&page={page_number}"
+        answer = self.forge.get_json_if_changed(
+            f"the comments of {name}",
+            self.repository,
+            path,
+            self.page_states.get(page_number, ("", 0))[0],
         )
-        self.found[number] = answer[2] if answer is not None else []
+        self.changed_pages[page_number] = answer[2] if answer is not None else []
         if answer is None:
-            return number
-        self.pages[number] = answer[0], len(answer[2])
-        last = _LAST.search(answer[1].get("link", ""))
-        return int(last[1]) if last else number
+            return page_number
+        self.page_states[page_number] = answer[0], len(answer[2])
+        last = _LAST_PAGE_LINK.search(answer[1].get("link", ""))
+        return int(last[1]) if last else page_number
 
 
-def _goes_on(size: int, new: list[Entry], since: float) -> bool:
+def _has_older_pages(page_size: int, new_comments: list[CommentJson], since: float) -> bool:
     """Whether there may be something new below a page: comments that were deleted above move the others up."""
-    return not size or (bool(new) and all(_seconds(entry["created_at"]) >= since for entry in new))
+    return not page_size or (
+        bool(new_comments)
+        and all(_to_epoch_seconds(entry["created_at"]) >= since for entry in new_comments)
+    )
 
 
-def _said(repository: Repository, entry: Entry) -> Said:
+def _to_comment_event(repository: Repository, entry: CommentJson) -> CommentEvent:
     """A comment of a listing, as a delivery would have told it; who wrote it is who sent it."""
-    user, pull = entry.get("user") or {}, _PULL.search(entry["html_url"])
-    return Said(
+    user, pull = entry.get("user") or {}, _PULL_URL.search(entry["html_url"])
+    return CommentEvent(
         repository=repository,
         sha=str(entry.get("commit_id") or ""),
         actor=str(user.get("login") or ""),
         body=str(entry.get("body") or ""),
         comment_id=int(entry["id"]),
-        at=_seconds(entry["created_at"]),
-        pull=int(pull[1]) if pull else 0,
-        bot=user.get("type") == "Bot",
+        created_at=_to_epoch_seconds(entry["created_at"]),
+        pull_number=int(pull[1]) if pull else 0,
+        is_bot=user.get("type") == "Bot",
     )
 
 
-def _edited(entry: Entry) -> bool:
-    return _seconds(entry["updated_at"]) - _seconds(entry["created_at"]) > EDITED
+def _was_edited(entry: CommentJson) -> bool:
+    return (
+        _to_epoch_seconds(entry["updated_at"]) - _to_epoch_seconds(entry["created_at"])
+        > EDIT_TOLERANCE
+    )
 
 
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
+def _to_epoch_seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()

@@ -14,14 +14,14 @@ from typing import Protocol
 
 from fyre.controller.ttl_cache import TTLCache
 from fyre.engines.protocol import Engine
-from fyre.engines.run_index import Index
-from fyre.errors import TryAgainError, UserError
+from fyre.engines.run_index import RunIndex
+from fyre.errors import TransientError, UserError
 from fyre.github import permissions
-from fyre.github.client import Forge
-from fyre.github.errors import MENDABLE, HiddenError, NotFoundError, StrangerError
+from fyre.github.client import GitHubClient
+from fyre.github.errors import NEEDS_OPERATOR, NotFoundError, NotVisibleError, UnauthenticatedError
 from fyre.message import request as message_request
-from fyre.message.request import Asked
-from fyre.reporter.status_reporter import Ledger
+from fyre.message.request import RunRequest
+from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs import access, commit_status, plan, repo_config
 from fyre.runs import policy as policies
 from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
@@ -36,8 +36,8 @@ from fyre.runs.plan import (
     StatusesNeeded,
 )
 from fyre.runs.policy import DAY, Policy
-from fyre.runs.repo_config import BadFileError, Defaults
-from fyre.runs.run import Commit, Record, Repository, Run
+from fyre.runs.repo_config import RepoConfigError, RunDefaults
+from fyre.runs.run import Commit, Repository, Run, RunRecord
 from fyre.runs.trigger import Trigger
 
 FACT_TTL = 60.0
@@ -51,26 +51,26 @@ ANCESTORS_MAX = 10_000
 class CommitReader(Protocol):
     """Read commits and files: from mirrors on this machine, or from the forge itself."""
 
-    def commit(self, repository: Repository, sha: str) -> Commit:
+    def read_commit(self, repository: Repository, sha: str) -> Commit:
         """Return the facts of a commit. Raises ``NotFoundError``."""
         ...
 
-    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
+    def read_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """Return a file of a commit, or None."""
         ...
 
-    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
+    def list_ancestors(self, repository: Repository, head_sha: str, limit: int) -> list[str]:
         """Return the newest so many SHAs below and with a commit, oldest first.
 
         Raises ``NotFoundError``.
         """
         ...
 
-    def branches(self, repository: Repository, sha: str) -> list[str]:
+    def branches_containing(self, repository: Repository, sha: str) -> list[str]:
         """Return the branches (``refs/heads/…``) that a commit is on."""
         ...
 
-    def pull_head(self, repository: Repository, number: int) -> str:
+    def pull_head(self, repository: Repository, pull_number: int) -> str:
         """Return the SHA of a pull request's head, once all that it stands on can be read.
 
         Raises ``NotFoundError``.
@@ -82,11 +82,11 @@ class CommitReader(Protocol):
 class Executor:
     """The adapters, put together. Belongs to one thread."""
 
-    forge: Forge
-    source: CommitReader
+    forge: GitHubClient
+    commit_reader: CommitReader
     engine: Engine
-    index: Index
-    ledger: Ledger
+    index: RunIndex
+    ledger: StatusReporter
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
     own_run_url: str | None = None
@@ -104,14 +104,14 @@ class Executor:
         trigger: Trigger,
     ) -> CommitEvent | None:
         """Read a commit and what its message requests; None when that is nothing."""
-        commit = self.source.commit(repository, sha)
-        request = message_request.read(commit.message)
+        commit = self.commit_reader.read_commit(repository, sha)
+        request = message_request.parse_message(commit.message)
         if not (request.runs or request.problems):
             return None
         defaults = self.read_defaults(repository, sha)
         return CommitEvent(repository, commit, trigger, request, defaults)
 
-    def read_commit(self, repository: Repository, sha: str, trigger: Trigger) -> CommitEvent:
+    def read_event(self, repository: Repository, sha: str, trigger: Trigger) -> CommitEvent:
         """Read a commit, and what its message requests, if anything.
 
         Raises ``NotFoundError``, ``TryAgainError``.
@@ -119,26 +119,32 @@ class Executor:
         event = self.read_request(repository, sha, trigger)
         if event is not None:
             return event
-        commit = self.source.commit(repository, sha)
+        commit = self.commit_reader.read_commit(repository, sha)
         defaults = self.read_defaults(repository, sha)
-        return CommitEvent(repository, commit, trigger, Asked(), defaults)
+        return CommitEvent(repository, commit, trigger, RunRequest(), defaults)
 
-    def read_defaults(self, repository: Repository, sha: str) -> Defaults | BadFileError:
+    def read_defaults(self, repository: Repository, sha: str) -> RunDefaults | RepoConfigError:
         """Return the repository's ``.fyre.yaml`` at that commit, or what is wrong with it."""
-        content = self.source.file(repository, sha, repo_config.PATH)
+        content = self.commit_reader.read_file(repository, sha, repo_config.CONFIG_PATH)
         try:
-            return repo_config.read(content.decode("utf-8", "replace")) if content else Defaults()
-        except BadFileError as error:
+            return (
+                repo_config.parse_repo_config(content.decode("utf-8", "replace"))
+                if content
+                else RunDefaults()
+            )
+        except RepoConfigError as error:
             return error
 
-    def runs_on_commit(self, repository: Repository, sha: str) -> tuple[Record, ...]:
+    def runs_on_commit(self, repository: Repository, sha: str) -> tuple[RunRecord, ...]:
         """Return the runs of a SHA: those of another commit whose outcome it shares, its own."""
-        request = Asked()
+        request = RunRequest()
         with suppress(NotFoundError):  # a fork's, of which nothing ran
-            request = message_request.read(self.source.commit(repository, sha).message)
-        same_id = self.index.with_id(repository.id, request.fyre_id)
+            request = message_request.parse_message(
+                self.commit_reader.read_commit(repository, sha).message
+            )
+        same_id = self.index.find_by_fyre_id(repository.id, request.fyre_id)
         shared = [record for record in same_id if sha in record.carried]
-        return (*shared, *self.index.at(repository.id, sha))
+        return (*shared, *self.index.find_by_sha(repository.id, sha))
 
     def decide(self, event: CommitEvent) -> tuple[Action, ...]:
         """Return what the plan wants done about a commit, once it was told all that it asks for.
@@ -147,8 +153,8 @@ class Executor:
         """
         repository, sha = event.repository, event.commit.sha
         observed = ObservedState(
-            self.index.at(repository.id, sha),
-            self.index.with_id(repository.id, event.request.fyre_id),
+            self.index.find_by_sha(repository.id, sha),
+            self.index.find_by_fyre_id(repository.id, event.request.fyre_id),
             own_run_url=self.own_run_url,
         )
         while True:
@@ -156,7 +162,7 @@ class Executor:
                 case Decision(actions):
                     return actions
                 case StatusesNeeded():
-                    posted = self.ledger.read(repository, sha)
+                    posted = self.ledger.read_statuses(repository, sha)
                     observed = replace(observed, own_statuses=posted)
                 case FactNeeded(fact):
                     facts = self.fetch_fact(event, fact, observed.facts)
@@ -177,16 +183,16 @@ class Executor:
 
     def check_quota(self, repository: Repository, requested: int) -> Allowed | Denied:
         """Return what the caps of a repository say of so many runs more."""
-        policy = policies.of(self.policy, repository.name)
+        policy = policies.for_repository(self.policy, repository.name)
         counted = policy.runs_at_once is not None or policy.runs_per_day is not None
         usage = self._usage(repository) if counted else Usage()
         return access.check_quota(policy, requested, usage)
 
     def _usage(self, repository: Repository) -> Usage:
         """Count anew each time: a counter that is kept is one that drifts."""
-        records = [r for r in self.engine.records() if r.run.repository.id == repository.id]
+        records = [r for r in self.engine.list_records() if r.run.repository.id == repository.id]
         today = sum(record.run.created_at > self.clock() - DAY for record in records)
-        return Usage(sum(not record.state.final for record in records), today)
+        return Usage(sum(not record.state.is_final for record in records), today)
 
     def fetch_fact(self, event: CommitEvent, fact: AuthFact, facts: AuthFacts) -> AuthFacts:
         """Return the facts with one more of them; what the forge will not say is a fact as well.
@@ -203,28 +209,28 @@ class Executor:
                     return replace(facts, signature=self._signature(event))
                 case AuthFact.BRANCH:
                     return replace(facts, branch=self._is_on_branch(event))
-        except StrangerError as error:
+        except UnauthenticatedError as error:
             # It says nothing of who pushed: somebody mends our credential.
-            raise TryAgainError(error.message) from error
+            raise TransientError(error.message) from error
         except UserError as error:
             return replace(facts, denied=error.message)
 
     def _role(self, event: CommitEvent) -> str:
         repository, actor = event.repository, event.trigger.actor
-        ask = partial(permissions.role, self.forge, repository, actor)
+        ask = partial(permissions.get_role, self.forge, repository, actor)
         return self._facts.get((AuthFact.ROLE, repository.id, actor), ask)
 
     def _is_team_member(self, event: CommitEvent) -> bool:
         repository, actor = event.repository, event.trigger.actor
-        ask = partial(permissions.in_team, self.forge, repository)
+        ask = partial(permissions.is_team_member, self.forge, repository)
         return any(
             self._facts.get((AuthFact.TEAM, team, actor), partial(ask, team, actor))
-            for team in policies.of(self.policy, repository.name).teams
+            for team in policies.for_repository(self.policy, repository.name).teams
         )
 
     def _signature(self, event: CommitEvent) -> str:
         repository, sha = event.repository, event.commit.sha
-        ask = partial(permissions.signature, self.forge, repository, sha)
+        ask = partial(permissions.get_signature_state, self.forge, repository, sha)
         return self._facts.get((AuthFact.SIGNATURE, repository.id, sha), ask)
 
     def _is_on_branch(self, event: CommitEvent) -> bool:
@@ -236,25 +242,25 @@ class Executor:
         if event.trigger.ref:
             return self._is_on_ref(event.repository, event.commit.sha, event.trigger)
         repository, sha = event.repository, event.commit.sha
-        policy = policies.of(self.policy, repository.name)
-        launched = (record.run.ref for record in self.index.at(repository.id, sha))
+        policy = policies.for_repository(self.policy, repository.name)
+        launched = (record.run.ref for record in self.index.find_by_sha(repository.id, sha))
         if any(access.may_launch(policy, ref) for ref in launched):
             return True
-        branches = self.source.branches(repository, sha)
+        branches = self.commit_reader.branches_containing(repository, sha)
         return any(access.may_launch(policy, ref) for ref in branches)
 
     def _is_on_ref(self, repository: Repository, sha: str, trigger: Trigger) -> bool:
         head = trigger.head_sha
 
         def ancestors() -> frozenset[str]:
-            return frozenset(self.source.history(repository, head, ANCESTORS_MAX))
+            return frozenset(self.commit_reader.list_ancestors(repository, head, ANCESTORS_MAX))
 
         try:
             return sha in self._ancestors.get((repository.id, head), ancestors)
-        except HiddenError:
+        except NotVisibleError:
             raise
         except NotFoundError:
-            return trigger.ref in self.source.branches(repository, sha)
+            return trigger.ref in self.commit_reader.branches_containing(repository, sha)
 
     def execute(self, repository: Repository, action: Action) -> None:
         """Carry out one action. Raises ``TryAgainError`` when it may work later."""
@@ -264,24 +270,24 @@ class Executor:
             case ReuseOutcome(key, sha):
                 self._reuse_outcome(repository, key, sha)
             case PostStatus(sha, wanted):
-                self.ledger.want(repository, sha, wanted)
+                self.ledger.queue_status(repository, sha, wanted)
 
     def _launch(self, repository: Repository, run: Run) -> None:
-        self.ledger.unwant(repository, run.sha, run.context)
+        self.ledger.drop_status(repository, run.sha, run.context)
         try:
             self.engine.launch(run)
-        except MENDABLE as error:
-            raise TryAgainError(error.message) from error
+        except NEEDS_OPERATOR as error:
+            raise TransientError(error.message) from error
         except UserError as error:
-            refused = commit_status.malformed(run.context, error.message)
-            self.ledger.want(repository, run.sha, refused)
+            refused = commit_status.malformed_status(run.context, error.message)
+            self.ledger.queue_status(repository, run.sha, refused)
         else:
-            self.index.add(run)
-            self.ledger.touch(run.key)
+            self.index.add_run(run)
+            self.ledger.on_record_change(run.key)
 
     def _reuse_outcome(self, repository: Repository, key: str, sha: str) -> None:
-        record = self.engine.record(key)
+        record = self.engine.get_record(key)
         if record is not None:
-            self.ledger.unwant(repository, sha, record.run.context)
+            self.ledger.drop_status(repository, sha, record.run.context)
             self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
-            self.ledger.touch(key)
+            self.ledger.on_record_change(key)

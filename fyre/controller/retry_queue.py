@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from fyre.backoff import Backoff
 from fyre.delay_queue import DelayQueue
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 from fyre.github import rate_limit
-from fyre.github.errors import MENDABLE, LimitedError
-from fyre.github.webhook import Push
+from fyre.github.errors import NEEDS_OPERATOR, RateLimitError
+from fyre.github.webhook import PushEvent
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ MENDED = Backoff(0.5, 600.0)
 LASTS = 24 * 3600.0
 """Seconds after which an event is given up; a start later than that would not look for it either."""
 
-FAILURES = (TryAgainError, *MENDABLE)
+FAILURES = (TransientError, *NEEDS_OPERATOR)
 """Errors that pass, or that somebody can mend."""
 
 
@@ -47,7 +47,7 @@ class RetryItem:
         Somebody else's push of the same commits is another one: they may do more.
         """
         one = self.event
-        if not isinstance(one, Push):
+        if not isinstance(one, PushEvent):
             return one
         return (one.repository.id, one.ref, one.before, one.after, one.actor)
 
@@ -80,7 +80,7 @@ class RetryQueue:
         """
         now = self.clock()
         since = now if math.isnan(failed.since) else failed.since
-        passes = isinstance(error, TryAgainError)
+        passes = isinstance(error, TransientError)
         if now - since >= (LASTS if passes else self.max_age_operator):
             log.warning("given up after %.0f h: %s", (now - since) / 3600, error)
             self.last_dropped = error
@@ -93,10 +93,10 @@ class RetryQueue:
 
 def _rate_limit_delay(error: Exception) -> float:
     """Return the seconds for which asking again would only make things worse."""
-    if not isinstance(error, LimitedError):
+    if not isinstance(error, RateLimitError):
         return 0.0
-    told = error.told
+    told = error.headers
     seconds = told.retry_after
     if seconds is None and told.remaining == 0:
-        seconds = told.reset
+        seconds = told.reset_after
     return min(rate_limit.BARE if seconds is None else seconds, rate_limit.LONGEST)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cachetools import FIFOCache
 
-from fyre.github.client import Activities, Activity
+from fyre.github.client import RefUpdate, RefUpdates
 
 LATE = 60.0
 """Seconds that an update may come to the forge's list after a newer one."""
@@ -21,21 +21,21 @@ class SweepCursor:
     """Everything before ``since`` (seconds since the epoch) is dealt with, and ``done`` after it."""
 
     since: float = 0.0
-    done: frozenset[Activity] = frozenset()
+    done: frozenset[RefUpdate] = frozenset()
     tag: str = ""  # of an answer of which nothing is left to do: only that one may be a 304
 
-    def advance(self, seen: Activities, failed: Collection[Activity]) -> SweepCursor:
+    def advance(self, seen: RefUpdates, failed: Collection[RefUpdate]) -> SweepCursor:
         """Return the cursor after an answer, of which ``failed`` is to be planned again. Pure.
 
         What was done lately is remembered: more may come of that time, and of the newest second in
         any case.
         """
-        if not seen.entries:
-            return SweepCursor(self.since, self.done, seen.tag)
-        since = max(self.since, max(one.at for one in seen.entries) - LATE)
-        since = min(since, *(one.at for one in failed)) if failed else since
-        done = frozenset(one for one in seen.entries if one.at >= since) - frozenset(failed)
-        return SweepCursor(since, done, "" if failed else seen.tag)
+        if not seen.updates:
+            return SweepCursor(self.since, self.done, seen.etag)
+        since = max(self.since, max(one.timestamp for one in seen.updates) - LATE)
+        since = min(since, *(one.timestamp for one in failed)) if failed else since
+        done = frozenset(one for one in seen.updates if one.timestamp >= since) - frozenset(failed)
+        return SweepCursor(since, done, "" if failed else seen.etag)
 
 
 class ProcessedPushes:

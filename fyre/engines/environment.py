@@ -5,7 +5,7 @@ from __future__ import annotations
 from fyre.runs.run import Run
 
 
-def environment(run: Run) -> dict[str, str]:
+def run_environment(run: Run) -> dict[str, str]:
     """The variables that every command finds, on any engine."""
     return {
         "CI": "true",

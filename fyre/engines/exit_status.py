@@ -6,19 +6,19 @@ import signal
 from typing import Any
 
 
-def verdict(code: int) -> dict[str, Any]:
+def classify_exit(code: int) -> dict[str, Any]:
     """What an exit code means: 0 is success; a shell reports a command's signal as 128 + n."""
     if code == 0:
         return {"state": "succeeded", "exit_code": 0}
     if code < 0:
-        return {"state": "failed", "signal": -code, "reason": ending(code)}
+        return {"state": "failed", "signal": -code, "reason": describe_exit(code)}
     reason = {126: "exit 126: not executable", 127: "exit 127: command not found"}.get(code, "")
     if 128 < code < 193 and _signal_name(code - 128):
-        reason = ending(code)
+        reason = describe_exit(code)
     return {"state": "failed", "exit_code": code, "reason": reason}
 
 
-def ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     """An ending for people: ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``."""
     number = -code if code < 0 else code - 128
     name = _signal_name(number)

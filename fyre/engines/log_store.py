@@ -9,10 +9,10 @@ import zstandard
 
 from fyre.errors import UserError
 
-_CHUNK = 256 * 1024
+_CHUNK_SIZE = 256 * 1024
 
 
-class Store:
+class LogStore:
     """Files by the run's key. Thread-safe, as fsspec's file systems are."""
 
     def __init__(self, url: str) -> None:
@@ -22,7 +22,7 @@ class Store:
         """
         kind = url.partition("://")[0]  # the rest may hold a credential
         try:
-            self._files, self._root = fsspec.url_to_fs(url)
+            self._filesystem, self._root = fsspec.url_to_fs(url)
         except ImportError as error:
             hint = "that package beside Fyre, in its image by --build-arg PACKAGES=…"
             raise UserError(f"logs can't be kept at {kind}://: {error}", hint=hint) from error
@@ -30,45 +30,45 @@ class Store:
             raise UserError(
                 f"logs can't be kept at {kind}://", hint="a folder, s3://, gs:// …"
             ) from error
-        self._files.makedirs(self._root, exist_ok=True)
+        self._filesystem.makedirs(self._root, exist_ok=True)
 
-    def put(self, key: str, pieces: Iterable[bytes]) -> None:
+    def put_log(self, key: str, chunks: Iterable[bytes]) -> None:
         """Keep a log, whole or not at all; an earlier one of the same run is replaced."""
-        draft = self._path(key) + ".new"
+        draft = self._file_path(key) + ".new"
         with (
-            self._files.open(draft, "wb") as file,
+            self._filesystem.open(draft, "wb") as file,
             zstandard.ZstdCompressor().stream_writer(file) as packed,
         ):
-            for piece in pieces:
+            for piece in chunks:
                 packed.write(piece)
-        self._files.mv(draft, self._path(key))
+        self._filesystem.mv(draft, self._file_path(key))
 
-    def get(self, key: str) -> Iterator[bytes] | None:
+    def get_log(self, key: str) -> Iterator[bytes] | None:
         """A kept log in pieces, or None."""
         try:
-            file = self._files.open(self._path(key), "rb")
+            file = self._filesystem.open(self._file_path(key), "rb")
         except FileNotFoundError:
             return None
-        return _unpacked(file)
+        return _decompressed_chunks(file)
 
-    def has(self, key: str) -> bool:
+    def has_log(self, key: str) -> bool:
         """Whether a log is kept."""
-        return bool(self._files.exists(self._path(key)))
+        return bool(self._filesystem.exists(self._file_path(key)))
 
-    def prune(self, before: float) -> None:
+    def prune_logs(self, before: float) -> None:
         """Drop what was kept before a time, in seconds since the epoch, where the file system knows times."""
-        for path in self._files.ls(self._root, detail=False):
+        for path in self._filesystem.ls(self._root, detail=False):
             try:
-                if self._files.modified(path).timestamp() < before:
-                    self._files.rm_file(path)
+                if self._filesystem.modified(path).timestamp() < before:
+                    self._filesystem.rm_file(path)
             except (FileNotFoundError, NotImplementedError):
                 continue
 
-    def _path(self, key: str) -> str:
+    def _file_path(self, key: str) -> str:
         return f"{self._root}/{key}.zst"
 
 
-def _unpacked(file) -> Iterator[bytes]:  # type: ignore[no-untyped-def]  # noqa: ANN001 - any file system's own kind
+def _decompressed_chunks(file) -> Iterator[bytes]:  # type: ignore[no-untyped-def]  # noqa: ANN001 - any file system's own kind
     with file, zstandard.ZstdDecompressor().stream_reader(file) as packed:
-        while piece := packed.read(_CHUNK):
+        while piece := packed.read(_CHUNK_SIZE):
             yield piece

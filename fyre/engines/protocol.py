@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # a supervisor needs this package's parts and none of these
-    from fyre.runs.run import Record, Run
+    from fyre.runs.run import Run, RunRecord
 
 
 class Engine(Protocol):
@@ -24,15 +24,15 @@ class Engine(Protocol):
         """
         ...
 
-    def cancel(self, key: str, by: str) -> bool:
+    def cancel(self, key: str, requested_by: str) -> bool:
         """End a run that has not ended, and remember who asked. False when there is nothing left to cancel."""
         ...
 
-    def records(self) -> Collection[Record]:
+    def list_records(self) -> Collection[RunRecord]:
         """All runs of the last ``history`` seconds, ended ones too."""
         ...
 
-    def record(self, key: str) -> Record | None:
+    def get_record(self, key: str) -> RunRecord | None:
         """One run, or None when it is not known (any more)."""
         ...
 
@@ -42,7 +42,7 @@ class Engine(Protocol):
         *,
         reported: str | None = None,
         carried: tuple[str, ...] | None = None,
-        settled: bool = False,
+        end_posted: bool = False,
     ) -> None:
         """Keep a note of the ledger's beside the run, durably. None leaves that note as it is.
 
@@ -50,11 +50,11 @@ class Engine(Protocol):
         """
         ...
 
-    def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
+    def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """The combined output so far, head and tail where it was capped; with ``follow`` until the run ends."""
         ...
 
-    def subscribe(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Have ``changed(key)`` called, from a thread of the engine's, whenever a record may have changed."""
         ...
 

@@ -12,15 +12,15 @@ class Subscribers:
     """Called in the order they came, in the thread that tells."""
 
     def __init__(self) -> None:
-        self._all: list[Callable[[str], None]] = []
+        self._callbacks: list[Callable[[str], None]] = []
 
-    def add(self, changed: Callable[[str], None]) -> None:
+    def add_callback(self, on_change: Callable[[str], None]) -> None:
         """Have ``changed(key)`` called from now on."""
-        self._all.append(changed)
+        self._callbacks.append(on_change)
 
-    def tell(self, key: str) -> None:
+    def notify_all(self, key: str) -> None:
         """A record may have changed."""
-        for changed in list(self._all):
+        for changed in list(self._callbacks):
             try:
                 changed(key)
             except Exception:  # theirs to mend; the others are told, and the runs watched

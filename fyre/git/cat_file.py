@@ -12,15 +12,15 @@ from pathlib import Path
 
 from fyre.git import git_command
 
-OPEN_MAX = 16
+OPEN_READERS_MAX = 16
 """Readers kept open; the one used longest ago is closed first."""
 
-SIZE_MAX = 32 * 1024 * 1024
+OBJECT_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of an object that are read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
+class GitObject:
     """What git has under a name."""
 
     sha: str
@@ -28,52 +28,56 @@ class Object:
     content: bytes
 
 
-class Objects:
+class ObjectReader:
     """The objects of many repositories. Thread-safe."""
 
     def __init__(self) -> None:
-        self._readers: OrderedDict[Path, _Reader] = OrderedDict()
+        self._processes: OrderedDict[Path, _CatFileProcess] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, git_dir: Path, name: str) -> Object | None:
+    def find_object(self, git_dir: Path, revision: str) -> GitObject | None:
         """What a revision or ``revision:path`` names; None when it names nothing, or something too large."""
-        if "\n" in name or "\0" in name or not _encodable(name):
+        if "\n" in revision or "\0" in revision or not _is_encodable(revision):
             return None
-        reader = self._reader(git_dir)
+        reader = self._open_process(git_dir)
         try:
-            return reader.ask(name)
+            return reader.read_object(revision)
         except (
             OSError,
             ValueError,
         ):  # it died, or another thread closed it as the oldest one: ask a new one
             with self._lock:
-                if self._readers.get(git_dir) is reader:
-                    del self._readers[git_dir]
+                if self._processes.get(git_dir) is reader:
+                    del self._processes[git_dir]
             reader.close()
-            return self._reader(git_dir).ask(name)
+            return self._open_process(git_dir).read_object(revision)
 
-    def commit(self, git_dir: Path, name: str) -> str | None:
+    def find_commit_sha(self, git_dir: Path, revision: str) -> str | None:
         """The SHA of the commit that a revision names, through tags."""
-        found = self.find(git_dir, name + "^{commit}")
+        found = self.find_object(git_dir, revision + "^{commit}")
         return found.sha if found is not None else None
 
     def close(self) -> None:
         """End the readers."""
         with self._lock:
-            while self._readers:
-                self._readers.popitem()[1].close()
+            while self._processes:
+                self._processes.popitem()[1].close()
 
-    def _reader(self, git_dir: Path) -> _Reader:
+    def _open_process(self, git_dir: Path) -> _CatFileProcess:
         with self._lock:
-            reader = self._readers.pop(git_dir, None) or _Reader(git_dir)
-            self._readers[git_dir] = reader
-            oldest = self._readers.popitem(last=False)[1] if len(self._readers) > OPEN_MAX else None
+            reader = self._processes.pop(git_dir, None) or _CatFileProcess(git_dir)
+            self._processes[git_dir] = reader
+            oldest = (
+                self._processes.popitem(last=False)[1]
+                if len(self._processes) > OPEN_READERS_MAX
+                else None
+            )
         if oldest is not None:
             oldest.close()
         return reader
 
 
-class _Reader:
+class _CatFileProcess:
     """One ``git cat-file --batch``."""
 
     def __init__(self, git_dir: Path) -> None:
@@ -87,12 +91,12 @@ class _Reader:
             env=git_command.clean_env(),
         )
 
-    def ask(self, name: str) -> Object | None:
+    def read_object(self, revision: str) -> GitObject | None:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101 - both were asked for as pipes
         assert stdout is not None  # noqa: S101
         with self._lock:
-            stdin.write(name.encode(errors="surrogateescape") + b"\n")
+            stdin.write(revision.encode(errors="surrogateescape") + b"\n")
             stdin.flush()
             head = stdout.readline().split()
             if not head:
@@ -100,9 +104,13 @@ class _Reader:
             if len(head) != 3 or not head[2].isdigit():
                 return None  # "missing", "ambiguous"
             size = int(head[2])
-            content = _exactly(stdout.read, size)
+            content = _read_exactly(stdout.read, size)
             stdout.read(1)
-        return Object(head[0].decode(), head[1].decode(), content) if size <= SIZE_MAX else None
+        return (
+            GitObject(head[0].decode(), head[1].decode(), content)
+            if size <= OBJECT_BYTES_MAX
+            else None
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -114,17 +122,17 @@ class _Reader:
             self._process.wait()
 
 
-def _encodable(name: str) -> bool:
+def _is_encodable(revision: str) -> bool:
     try:
-        name.encode(errors="surrogateescape")
+        revision.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
+def _read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
     """Read ``size`` bytes; what is too large is read past, and kept nowhere."""
-    if size <= SIZE_MAX:
+    if size <= OBJECT_BYTES_MAX:
         content = read(size)
         if len(content) != size:
             raise OSError("git cat-file ended")

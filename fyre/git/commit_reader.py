@@ -10,45 +10,46 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fyre.git import git_command
-from fyre.git.cat_file import Objects
+from fyre.git.cat_file import ObjectReader
 from fyre.github.errors import NotFoundError
 from fyre.runs.run import Commit, Repository
 
 
-class Mirrors:
+class LocalCommitReader:
     """The commits of many repositories. Thread-safe."""
 
-    def __init__(self, git_dir: Callable[[Repository], Path]) -> None:
-        self._git_dir = git_dir
-        self._objects = Objects()
+    def __init__(self, git_dir_of: Callable[[Repository], Path]) -> None:
+        self._git_dir_of = git_dir_of
+        self._objects = ObjectReader()
 
-    def commit(self, repository: Repository, sha: str) -> Commit:
+    def read_commit(self, repository: Repository, sha: str) -> Commit:
         """The facts of a commit. Raises ``NotFoundError``."""
-        found = self._objects.find(self._git_dir(repository), sha)
+        found = self._objects.find_object(self._git_dir_of(repository), sha)
         if found is None or found.type != "commit":
             raise NotFoundError(
                 f"commit {sha} of {repository.name}: not found", hint="was it force-pushed away?"
             )
         return parse_commit(sha, found.content)
 
-    def file(self, repository: Repository, sha: str, path: str) -> bytes | None:
+    def read_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """A file as it stands in a commit; None where there is none, or a directory."""
-        found = self._objects.find(self._git_dir(repository), f"{sha}:{path}")
+        found = self._objects.find_object(self._git_dir_of(repository), f"{sha}:{path}")
         return found.content if found is not None and found.type == "blob" else None
 
-    def history(self, repository: Repository, head: str, limit: int) -> list[str]:
+    def list_ancestors(self, repository: Repository, head_sha: str, limit: int) -> list[str]:
         """The newest so many SHAs that a commit stands on, itself included, oldest first."""
-        done = git_command.run(f"--git-dir={self._git_dir(repository)}", "rev-list", f"--max-count={limit}", head,
+        done = git_command.run_git(f"--git-dir={self._git_dir_of(repository)}", "rev-list", f"--max-count={limit}", head_sha,
                        env=git_command.clean_env(), check=False)  # fmt: skip
         if done.returncode:
             raise NotFoundError(
-                f"commit {head} of {repository.name}: not found", hint="was it force-pushed away?"
+                f"commit {head_sha} of {repository.name}: not found",
+                hint="was it force-pushed away?",
             )
         return done.stdout.decode().split()[::-1]
 
-    def branches(self, repository: Repository, sha: str) -> list[str]:
+    def branches_containing(self, repository: Repository, sha: str) -> list[str]:
         """The branches (``refs/heads/…``) that a commit is on; none where it is not here."""
-        done = git_command.run(f"--git-dir={self._git_dir(repository)}", "for-each-ref", f"--contains={sha}",
+        done = git_command.run_git(f"--git-dir={self._git_dir_of(repository)}", "for-each-ref", f"--contains={sha}",
                        "--format=%(refname)", "refs/heads/", env=git_command.clean_env(), check=False)  # fmt: skip
         return (
             done.stdout.decode(errors="surrogateescape").split("\n")[:-1]
@@ -56,12 +57,14 @@ class Mirrors:
             else []
         )
 
-    def pull_head(self, repository: Repository, number: int) -> str:
+    def pull_head(self, repository: Repository, pull_number: int) -> str:
         """The SHA of a pull request's head. Raises ``NotFoundError``."""
-        found = self._objects.commit(self._git_dir(repository), f"refs/pull/{number}/head")
+        found = self._objects.find_commit_sha(
+            self._git_dir_of(repository), f"refs/pull/{pull_number}/head"
+        )
         if found is None:
             raise NotFoundError(
-                f"pull request {number} of {repository.name}: its head is not found"
+                f"pull request {pull_number} of {repository.name}: its head is not found"
             )
         return found
 
@@ -84,12 +87,12 @@ def parse_commit(sha: str, content: bytes) -> Commit:
         parents=tuple(
             value.decode("ascii", "replace") for key, value in fields if key == b"parent"
         ),
-        message=_decoded(message, named.get(b"encoding", b"").decode("ascii", "replace")),
-        committed_at=_time_of(named.get(b"committer", b"")),
+        message=_decode_message(message, named.get(b"encoding", b"").decode("ascii", "replace")),
+        committed_at=_parse_commit_time(named.get(b"committer", b"")),
     )
 
 
-def _decoded(message: bytes, encoding: str) -> str:
+def _decode_message(message: bytes, encoding: str) -> str:
     if encoding and encoding.lower() not in ("utf-8", "utf8"):
         try:
             return message.decode(encoding)
@@ -98,7 +101,7 @@ def _decoded(message: bytes, encoding: str) -> str:
     return message.decode("utf-8", "surrogateescape")
 
 
-def _time_of(committer: bytes) -> float:
+def _parse_commit_time(committer: bytes) -> float:
     """``Name <mail> 1700000000 +0100``; 0 where it is broken, which is older than any history."""
     words = committer.rpartition(b">")[2].split()
     return float(words[0]) if words and words[0].isdigit() and len(words[0]) < 13 else 0.0

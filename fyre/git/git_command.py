@@ -28,7 +28,7 @@ class GitError(UserError):
         self.stderr = stderr
 
 
-def run(
+def run_git(
     *args: str,
     cwd: str | Path | None = None,
     stdin: bytes | None = None,
@@ -52,7 +52,7 @@ def run(
     return done
 
 
-def out(
+def git_output(
     *args: str,
     cwd: str | Path | None = None,
     stdin: bytes | None = None,
@@ -60,15 +60,15 @@ def out(
 ) -> str:
     """What git prints on stdout, without the last newline."""
     return (
-        run(*args, cwd=cwd, stdin=stdin, env=env)
+        run_git(*args, cwd=cwd, stdin=stdin, env=env)
         .stdout.decode(errors="surrogateescape")
         .removesuffix("\n")
     )
 
 
-def ask(*args: str, cwd: str | Path | None = None) -> str | None:
+def git_output_or_none(*args: str, cwd: str | Path | None = None) -> str | None:
     """Like ``out``, but None where git says no: an unset configuration, a ref that does not exist."""
-    done = run(*args, cwd=cwd, check=False)
+    done = run_git(*args, cwd=cwd, check=False)
     return (
         done.stdout.decode(errors="surrogateescape").removesuffix("\n")
         if done.returncode == 0
@@ -76,7 +76,9 @@ def ask(*args: str, cwd: str | Path | None = None) -> str | None:
     )
 
 
-def show(*args: str, cwd: str | Path | None = None, stdout: int | None = None) -> int:
+def run_git_in_terminal(
+    *args: str, cwd: str | Path | None = None, stdout: int | None = None
+) -> int:
     """Run git on the person's own terminal and answer with its exit code; ``stdout`` is a descriptor to use instead."""
     try:
         return subprocess.run(["git", *args], cwd=cwd, stdout=stdout, check=False).returncode
@@ -86,7 +88,7 @@ def show(*args: str, cwd: str | Path | None = None, stdout: int | None = None) -
         ) from error
 
 
-def clean_env(**more: str) -> dict[str, str]:
+def clean_env(**extra: str) -> dict[str, str]:
     """An environment for git in which no configuration of a person or a machine changes what it does."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     return {
@@ -94,5 +96,5 @@ def clean_env(**more: str) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
-        **more,
+        **extra,
     }

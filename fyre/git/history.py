@@ -8,7 +8,9 @@ from pathlib import Path
 from fyre.errors import UserError
 
 
-def commits(range_: str, limit: int, cwd: str | Path = ".") -> Iterator[tuple[str, str]]:
+def find_run_commits(
+    revision_range: str, limit: int, cwd: str | Path = "."
+) -> Iterator[tuple[str, str]]:
     """(SHA, message) of the commits of a range, newest first, that have a ``Fyre-*`` trailer or may have one."""
     from git import GitCommandError, InvalidGitRepositoryError, Repo
 
@@ -16,7 +18,7 @@ def commits(range_: str, limit: int, cwd: str | Path = ".") -> Iterator[tuple[st
         with Repo(cwd, search_parent_directories=True) as repo:
             # The pattern only narrows the walk down; whether it is a trailer is for the parser to say.
             found = repo.iter_commits(
-                range_, max_count=limit, regexp_ignore_case=True, grep="^fyre-run[ \t]*:"
+                revision_range, max_count=limit, regexp_ignore_case=True, grep="^fyre-run[ \t]*:"
             )
             for commit in found:
                 message = commit.message
@@ -27,4 +29,6 @@ def commits(range_: str, limit: int, cwd: str | Path = ".") -> Iterator[tuple[st
     except InvalidGitRepositoryError as error:
         raise UserError("this is not a git repository", hint="cd into one") from error
     except GitCommandError as error:
-        raise UserError(f"{range_!r} names no commits here", hint="fyre log main..HEAD") from error
+        raise UserError(
+            f"{revision_range!r} names no commits here", hint="fyre log main..HEAD"
+        ) from error

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import urllib3
 from cachetools import TTLCache
 
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 from fyre.github.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
-CHUNK = 1 << 20
-TIMEOUT = 60.0
+CHUNK_BYTES = 1 << 20
+READ_TIMEOUT = 60.0
 """Seconds without a byte from the forge."""
 
-KEPT = 300.0
+LINK_SECONDS = 300.0
 """Seconds for which the forge's own links are used; GitHub's are good for an hour."""
 
 LINKS_MAX = 100_000
 """Links that are kept: more than the largest checkout asks for at once."""
 
-Action = dict[str, Any]
+DownloadAction = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,18 @@ class LfsObject:
 
 
 @dataclass
-class Lfs:
+class LfsObjectStore:
     """The objects of all repositories. ``source`` gives a repository's clone URL and the token to ask it with.
 
     For one event loop; what waits for the forge does so in threads of its own.
     """
 
-    source: Callable[[int], tuple[str, str | None] | None]
-    _links: TTLCache[tuple[int, str], Action] = field(
-        default_factory=lambda: TTLCache(LINKS_MAX, KEPT)
+    find_remote: Callable[[int], tuple[str, str | None] | None]
+    _download_links: TTLCache[tuple[int, str], DownloadAction] = field(
+        default_factory=lambda: TTLCache(LINKS_MAX, LINK_SECONDS)
     )
-    _under_way: dict[Path, asyncio.Future[Path]] = field(default_factory=dict)
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _downloads: dict[Path, asyncio.Future[Path]] = field(default_factory=dict)
+    _batch_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _links_lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "lfs"))
 
@@ -78,7 +78,7 @@ class Lfs:
         The others can be had from now on. Raises ``NotFoundError``, ``TryAgainError``.
         """
         async with (
-            self._asking
+            self._batch_lock
         ):  # a hundred pods ask the same at once: the second finds the first one's answer
             new = [
                 one
@@ -88,7 +88,9 @@ class Lfs:
             ]
             if not new:
                 return {}
-            failed: dict[str, str] = await self._in_thread(self._request_links, repository_id, new)
+            failed: dict[str, str] = await self._run_in_thread(
+                self._request_links, repository_id, new
+            )
             return failed
 
     async def ensure_object(self, repository_id: int, git_dir: Path, lfs_object: LfsObject) -> Path:
@@ -99,29 +101,29 @@ class Lfs:
         path = _object_path(git_dir, lfs_object)
         if path.exists():
             return path
-        if path not in self._under_way:
-            task = self._in_thread(self._fetch, repository_id, path, lfs_object)
-            self._under_way[path] = task
-            task.add_done_callback(lambda _: self._under_way.pop(path))
+        if path not in self._downloads:
+            task = self._run_in_thread(self._fetch_object, repository_id, path, lfs_object)
+            self._downloads[path] = task
+            task.add_done_callback(lambda _: self._downloads.pop(path))
         return await asyncio.shield(
-            self._under_way[path]
+            self._downloads[path]
         )  # a pod that goes away takes nobody's download along
 
     def close(self) -> None:
         """Take no more orders."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _in_thread(self, do: Callable[..., Any], *args: object) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, do, *args)
+    def _run_in_thread(self, function: Callable[..., Any], *args: object) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
-    def _cached_link(self, repository_id: int, lfs_object: LfsObject) -> Action | None:
+    def _cached_link(self, repository_id: int, lfs_object: LfsObject) -> DownloadAction | None:
         with self._links_lock:
-            return self._links.get((repository_id, lfs_object.oid))
+            return self._download_links.get((repository_id, lfs_object.oid))
 
     def _request_links(self, repository_id: int, objects: list[LfsObject]) -> dict[str, str]:
         """Ask the forge for links and keep them; return what it said of objects without one."""
         links, failed = {}, {}
-        for told in self._batch(repository_id, objects):
+        for told in self._post_batch(repository_id, objects):
             action = told.get("actions", {}).get("download")
             if action is None:
                 failed[str(told.get("oid"))] = str(
@@ -130,11 +132,11 @@ class Lfs:
             else:
                 links[repository_id, str(told.get("oid"))] = action
         with self._links_lock:
-            self._links.update(links)
+            self._download_links.update(links)
         return failed
 
-    def _batch(self, repository_id: int, objects: list[LfsObject]) -> list[dict[str, Any]]:
-        found = self.source(repository_id)
+    def _post_batch(self, repository_id: int, objects: list[LfsObject]) -> list[dict[str, Any]]:
+        found = self.find_remote(repository_id)
         if found is None:
             raise NotFoundError("Git LFS objects of this repository can't be had here")
         url, token = found
@@ -152,14 +154,14 @@ class Lfs:
             with _http_open(address, headers, body) as answer:
                 told: list[dict[str, Any]] = json.load(answer)["objects"]
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise TryAgainError(f"the forge's LFS broke off ({type(error).__name__})") from error
+            raise TransientError(f"the forge's LFS broke off ({type(error).__name__})") from error
         except (ValueError, LookupError, TypeError) as error:
-            raise TryAgainError(
+            raise TransientError(
                 "the forge's LFS answered something else than the batch API says"
             ) from error
         return told
 
-    def _fetch(self, repository_id: int, path: Path, lfs_object: LfsObject) -> Path:
+    def _fetch_object(self, repository_id: int, path: Path, lfs_object: LfsObject) -> Path:
         oid = lfs_object.oid
         action = self._cached_link(repository_id, lfs_object)
         if action is None:
@@ -170,13 +172,15 @@ class Lfs:
                     f"LFS object {oid[:12]}: {failed.get(oid, 'the forge names it not')}"
                 )
         try:
-            _download(path, oid, action)
-        except (NotFoundError, TryAgainError, OSError, urllib3.exceptions.HTTPError) as error:
+            _download_object(path, oid, action)
+        except (NotFoundError, TransientError, OSError, urllib3.exceptions.HTTPError) as error:
             with self._links_lock:
-                self._links.pop((repository_id, oid), None)  # the next try asks for another
-            if isinstance(error, NotFoundError | TryAgainError):
+                self._download_links.pop(
+                    (repository_id, oid), None
+                )  # the next try asks for another
+            if isinstance(error, NotFoundError | TransientError):
                 raise
-            raise TryAgainError(f"LFS object {oid[:12]}: {error}") from error
+            raise TransientError(f"LFS object {oid[:12]}: {error}") from error
         return path
 
 
@@ -214,21 +218,21 @@ def _object_path(git_dir: Path, lfs_object: LfsObject) -> Path:
     return git_dir / "lfs/objects" / oid[:2] / oid[2:4] / oid
 
 
-def _download(path: Path, oid: str, action: Action) -> None:
+def _download_object(path: Path, oid: str, action: DownloadAction) -> None:
     """Put the object under its name, whole and as its name says, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix="tmp_") as file:
         with _http_open(str(action["href"]), action.get("header") or {}) as answer:
-            digest = _copy(answer, file)
+            digest = _copy_and_hash(answer, file)
         if digest != oid:
-            raise TryAgainError(f"LFS object {oid[:12]}: the forge sent something else")
+            raise TransientError(f"LFS object {oid[:12]}: the forge sent something else")
         with suppress(FileExistsError):
             path.hardlink_to(file.name)
 
 
-def _copy(source: BaseHTTPResponse, target: IO[bytes]) -> str:
+def _copy_and_hash(source: BaseHTTPResponse, target: IO[bytes]) -> str:
     digest = hashlib.sha256()
-    while chunk := source.read(CHUNK):
+    while chunk := source.read(CHUNK_BYTES):
         digest.update(chunk)
         target.write(chunk)
     target.flush()
@@ -252,16 +256,18 @@ def _http_open(
     try:
         with _session() as session:
             answer = session.request(
-                method, url, data=body, headers=headers, stream=True, timeout=TIMEOUT
+                method, url, data=body, headers=headers, stream=True, timeout=READ_TIMEOUT
             )
     except requests.RequestException as error:
-        raise TryAgainError(f"the forge's LFS can't be reached ({type(error).__name__})") from error
+        raise TransientError(
+            f"the forge's LFS can't be reached ({type(error).__name__})"
+        ) from error
     if answer.ok:
         return closing(answer.raw)
     answer.close()
     if answer.status_code in (404, 410):
         raise NotFoundError("the forge has no such LFS object, or no LFS for this repository")
-    raise TryAgainError(f"the forge's LFS answered {answer.status_code}")
+    raise TransientError(f"the forge's LFS answered {answer.status_code}")
 
 
 def _session() -> requests.Session:

@@ -17,72 +17,72 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.github import app_manifest
-from fyre.github.app_manifest import App, Wish
+from fyre.github.app_manifest import AppOptions, CreatedApp
 
-HOUR = 3600.0
+CODE_LIFETIME = 3600.0
 """Seconds that GitHub gives the whole of it."""
 
-TIMEOUT = 30
+REQUEST_TIMEOUT = 30
 """Seconds for one request."""
 
 _TRIES = 3
-_PAGE = """<!doctype html><meta charset="utf-8"><title>Fyre</title>
+_PAGE_TEMPLATE = """<!doctype html><meta charset="utf-8"><title>Fyre</title>
 <style>body{{font:16px/1.5 system-ui;max-width:40em;margin:4em auto;padding:0 1em}}button{{font:inherit}}</style>
 <h1>{title}</h1>{body}
 """
 
-_FORM = """<form method="post" action="{action}"><input type="hidden" name="manifest" value="{manifest}">
+_FORM_TEMPLATE = """<form method="post" action="{action}"><input type="hidden" name="manifest" value="{manifest}">
 <p>A GitHub App for {whose} on {host}, with these rights and no others: {rights}.</p>
 <p>The forge shows you its name, which you may change; then its key comes back to this machine.</p>
 <button>Go on</button></form>"""
 
 
-class Registration:
+class AppRegistration:
     """One question to the forge and its answer. Serves until it is closed."""
 
-    def __init__(self, wanted: Wish) -> None:
-        self.wanted = wanted
+    def __init__(self, options: AppOptions) -> None:
+        self.options = options
         self.state, self._path = secrets.token_urlsafe(32), f"/{secrets.token_urlsafe(32)}"
         self._codes: queue.Queue[str | None] = queue.Queue()
         self._mutex, self._taken = threading.Lock(), False
         self._outcome: queue.Queue[tuple[str, str]] = (
             queue.Queue()
         )  # for the page: a title, and HTML
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _PageServer(("127.0.0.1", 0), _PageHandler)
         self._server.registration = self
-        self.base = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="app page", daemon=True
         ).start()
 
     @property
-    def address(self) -> str:
+    def start_url(self) -> str:
         """Of the page that begins it."""
-        return self.base + self._path
+        return self.base_url + self._path
 
-    def form(self) -> str:
+    def form_page(self) -> str:
         """The page: a form that sends the manifest to the forge."""
-        told = app_manifest.manifest(self.wanted, f"{self.base}/created")
+        told = app_manifest.build_manifest(self.options, f"{self.base_url}/created")
         rights = ", ".join(
             f"{name.replace('_', ' ')}: {much}"
             for name, much in told["default_permissions"].items()
         )
-        return page("Register Fyre as a GitHub App", _FORM.format(
-            action=html.escape(app_manifest.form_address(self.wanted, self.state)),
+        return render_page("Register Fyre as a GitHub App", _FORM_TEMPLATE.format(
+            action=html.escape(app_manifest.registration_url(self.options, self.state)),
             manifest=html.escape(json.dumps(told)),
-            whose=html.escape(f"the organisation {self.wanted.org}" if self.wanted.org else "your account"),
-            host=html.escape(self.wanted.host),
+            whose=html.escape(f"the organisation {self.options.org}" if self.options.org else "your account"),
+            host=html.escape(self.options.host),
             rights=html.escape(rights),
         ))  # fmt: skip
 
-    def paste(self, text: str) -> bool:
+    def accept_pasted(self, text: str) -> bool:
         """Take what somebody pasted; False where it is no answer to this question."""
-        code = app_manifest.code_of(text, self.state)
-        return code is not None and self.take(code)
+        code = app_manifest.extract_code(text, self.state)
+        return code is not None and self.accept_code(code)
 
-    def take(self, code: str) -> bool:
+    def accept_code(self, code: str) -> bool:
         """Take the code; False where there was one already."""
         with self._mutex:
             first, self._taken = not self._taken, True
@@ -90,10 +90,10 @@ class Registration:
             self._codes.put(code)
         return first
 
-    def code(self, seconds: float = HOUR) -> str:
+    def wait_for_code(self, timeout: float = CODE_LIFETIME) -> str:
         """The code, once it is there. Raises ``UserError`` when nobody comes in time."""
         try:
-            found = self._codes.get(timeout=seconds)
+            found = self._codes.get(timeout=timeout)
         except queue.Empty:
             found = None
         if found is None:
@@ -102,33 +102,33 @@ class Registration:
             )
         return found
 
-    def tell(self, title: str, body: str) -> None:
+    def set_result(self, title: str, body: str) -> None:
         """What the browser is shown that brought the code."""
         self._outcome.put((title, body))
 
-    def told(self) -> tuple[str, str]:
+    def wait_for_result(self) -> tuple[str, str]:
         """What ``tell`` was told."""
         with suppress(queue.Empty):
-            return self._outcome.get(timeout=TIMEOUT * _TRIES + 10)
+            return self._outcome.get(timeout=REQUEST_TIMEOUT * _TRIES + 10)
         return "Look at the terminal", "<p>It says how this ended.</p>"
 
-    def serves(self, path: str) -> bool:
+    def is_form_path(self, path: str) -> bool:
         """Whether a path is the page's own."""
         return hmac.compare_digest(path.encode(), self._path.encode())
 
     def close(self) -> None:
         """Serve no more; a browser that waits to be told how it ended is told that nobody will."""
-        self.tell("This was broken off", "<p>Look at the terminal.</p>")
+        self.set_result("This was broken off", "<p>Look at the terminal.</p>")
         self._server.shutdown()
         self._server.server_close()
 
 
-def page(title: str, body: str) -> str:
+def render_page(title: str, body: str) -> str:
     """A page; ``body`` is HTML."""
-    return _PAGE.format(title=html.escape(title), body=body)
+    return _PAGE_TEMPLATE.format(title=html.escape(title), body=body)
 
 
-def exchange(api: str, code: str) -> App:
+def exchange_code(api: str, code: str) -> CreatedApp:
     """The App that a code stands for. Raises ``UserError``, ``TryAgainError``; the code is good for one exchange."""
     import requests
 
@@ -136,26 +136,28 @@ def exchange(api: str, code: str) -> App:
     headers = {"Accept": "application/vnd.github+json"}
     for left in reversed(range(_TRIES)):
         try:
-            answer = requests.post(url, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+            answer = requests.post(
+                url, headers=headers, timeout=REQUEST_TIMEOUT, allow_redirects=False
+            )
         except requests.ConnectionError as error:
             if not left:
-                raise TryAgainError(
+                raise TransientError(
                     f"{api} can't be reached ({type(error).__name__})"
                 ) from None  # it holds the code
             continue
         except requests.RequestException as error:
-            raise TryAgainError(f"{api} gave no answer ({type(error).__name__})") from None
+            raise TransientError(f"{api} gave no answer ({type(error).__name__})") from None
         if answer.status_code < 500 or not left:
             break
-    return _meaning(answer)
+    return _created_app(answer)
 
 
-def _meaning(answer: Any) -> App:  # noqa: ANN401 - requests' own, imported lazily
+def _created_app(answer: Any) -> CreatedApp:  # noqa: ANN401 - requests' own, imported lazily
     if answer.status_code == 201:
         try:
-            return app_manifest.read(answer.json())
+            return app_manifest.parse_created_app(answer.json())
         except ValueError:
-            return app_manifest.read(None)
+            return app_manifest.parse_created_app(None)
     hint = "begin again; if the App is there by now, delete it, or have its settings page make a new private key"
     if answer.status_code == 404:
         raise UserError(
@@ -164,45 +166,49 @@ def _meaning(answer: Any) -> App:  # noqa: ANN401 - requests' own, imported lazi
     raise UserError(f"the forge refused the exchange: HTTP {answer.status_code}", hint=hint)
 
 
-class _Server(ThreadingHTTPServer):
+class _PageServer(ThreadingHTTPServer):
     """Waits for its last answer: the browser is to be told how it ended."""
 
     daemon_threads = False
-    registration: Registration
+    registration: AppRegistration
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _PageHandler(BaseHTTPRequestHandler):
     """The page, and where the forge sends the browser back to."""
 
-    server: _Server
+    server: _PageServer
     server_version, sys_version = "fyre", ""
     timeout = 5  # browsers open connections that they never use
 
     def do_GET(self) -> None:
         """Answer, to this machine's own name alone: a page elsewhere may point a name of its own at it."""
         registration, parts = self.server.registration, urlsplit(self.path)
-        if self.headers.get("Host", "") != registration.base.removeprefix("http://"):
-            self._answer(421, page("Not here", ""))
-        elif registration.serves(parts.path):
-            self._answer(200, registration.form())
+        if self.headers.get("Host", "") != registration.base_url.removeprefix("http://"):
+            self._send_page(421, render_page("Not here", ""))
+        elif registration.is_form_path(parts.path):
+            self._send_page(200, registration.form_page())
         elif parts.path == "/created":
-            self._created(registration, parse_qs(parts.query))
+            self._handle_created(registration, parse_qs(parts.query))
         else:
-            self._answer(404, page("Nothing is here", ""))
+            self._send_page(404, render_page("Nothing is here", ""))
 
     def log_message(self, *_: object) -> None:
         """Nothing: there is a code in the address."""
 
-    def _created(self, registration: Registration, given: dict[str, list[str]]) -> None:
-        code, state = (given.get(name, [""])[0] for name in ("code", "state"))
+    def _handle_created(self, registration: AppRegistration, query: dict[str, list[str]]) -> None:
+        code, state = (query.get(name, [""])[0] for name in ("code", "state"))
         if not code or not hmac.compare_digest(state.encode(), registration.state.encode()):
-            self._answer(400, page("That is no answer to this question", "<p>Begin again.</p>"))
-        elif not registration.take(code):
-            self._answer(410, page("That was answered already", "<p>Look at the terminal.</p>"))
+            self._send_page(
+                400, render_page("That is no answer to this question", "<p>Begin again.</p>")
+            )
+        elif not registration.accept_code(code):
+            self._send_page(
+                410, render_page("That was answered already", "<p>Look at the terminal.</p>")
+            )
         else:
-            self._answer(200, page(*registration.told()))
+            self._send_page(200, render_page(*registration.wait_for_result()))
 
-    def _answer(self, status: int, text: str) -> None:
+    def _send_page(self, status: int, text: str) -> None:
         body = text.encode()
         self.send_response(status)
         for name, value in {**_HEADERS, "Content-Length": str(len(body))}.items():

@@ -6,73 +6,77 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from fyre.github.client import Comment, Forge
-from fyre.github.errors import translated
-from fyre.github.webhook import Said
+from fyre.github.client import Comment, GitHubClient
+from fyre.github.errors import translate_errors
+from fyre.github.webhook import CommentEvent
 from fyre.runs.run import Repository
 
-THREAD = 86400.0
+THREAD_LOOKBACK = 86400.0
 """Seconds before a comment from which on a conversation is read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pull:
+class PullRequest:
     """A pull request, as it is now."""
 
     number: int
-    head: str  # SHA
+    head_sha: str  # SHA
     branch: str  # full: refs/heads/topic
-    fork: bool  # whether the head is another repository's, or of one that is gone
+    is_fork: bool  # whether the head is another repository's, or of one that is gone
 
 
-def pull(forge: Forge, repository: Repository, number: int) -> Pull:
+def get_pull_request(forge: GitHubClient, repository: Repository, number: int) -> PullRequest:
     """The pull request of that number. Raises ``NotFoundError`` where there is none."""
     what = f"pull request {number} of {repository.name}"
-    with translated(what):
-        data = forge.get(what, repository, f"/repos/{repository.name}/pulls/{number}")
+    with translate_errors(what):
+        data = forge.get_json(what, repository, f"/repos/{repository.name}/pulls/{number}")
         head = data["head"]
         fork = (head.get("repo") or {}).get("id") != repository.id
-        return Pull(number, str(head["sha"]), f"refs/heads/{head['ref']}", fork)
+        return PullRequest(number, str(head["sha"]), f"refs/heads/{head['ref']}", fork)
 
 
-def head_at(forge: Forge, repository: Repository, one: Pull, at: float) -> str:
+def head_sha_at(
+    forge: GitHubClient, repository: Repository, pull_request: PullRequest, moment: float
+) -> str:
     """The head of a branch's pull request as it was at a time, as far as the forge's activity says; else as it is."""
-    what = f"the activity of {one.branch} in {repository.name}"
-    with translated(what):
-        path = f"/repos/{repository.name}/activity?ref={quote(one.branch, safe='')}&per_page=100"
-        entries = forge.get(what, repository, path)
+    what = f"the activity of {pull_request.branch} in {repository.name}"
+    with translate_errors(what):
+        path = f"/repos/{repository.name}/activity?ref={quote(pull_request.branch, safe='')}&per_page=100"
+        entries = forge.get_json(what, repository, path)
         if (
-            not entries or entries[0]["after"] != one.head
+            not entries or entries[0]["after"] != pull_request.head_sha
         ):  # the two answers are not of one time: the newer is right
-            return one.head
+            return pull_request.head_sha
         then = (
             entry["after"]
             for entry in entries
-            if datetime.fromisoformat(entry["timestamp"]).timestamp() <= at
+            if datetime.fromisoformat(entry["timestamp"]).timestamp() <= moment
         )
-        return str(next(then, one.head))
+        return str(next(then, pull_request.head_sha))
 
 
-def thread(forge: Forge, said: Said) -> list[Comment]:
+def list_thread(forge: GitHubClient, event: CommentEvent) -> list[Comment]:
     """What is said where a comment stands, oldest first; of a pull request, from a day before it on."""
-    if not said.pull:
-        return forge.comments(said.repository, said.sha)
-    since = moment(said.at - THREAD)
-    what = f"the comments of pull request {said.pull} of {said.repository.name}"
-    path = f"/repos/{said.repository.name}/issues/{said.pull}/comments?since={since}&per_page=100"
-    with translated(what):
-        return [comment(entry) for entry in forge.entries(what, said.repository, path)]
+    if not event.pull_number:
+        return forge.list_commit_comments(event.repository, event.sha)
+    since = format_api_time(event.created_at - THREAD_LOOKBACK)
+    what = f"the comments of pull request {event.pull_number} of {event.repository.name}"
+    path = f"/repos/{event.repository.name}/issues/{event.pull_number}/comments?since={since}&per_page=100"
+    with translate_errors(what):
+        return [
+            parse_comment(entry) for entry in forge.get_all_entries(what, event.repository, path)
+        ]
 
 
-def say(forge: Forge, said: Said, body: str) -> None:
+def post_reply(forge: GitHubClient, event: CommentEvent, body: str) -> None:
     """Write a comment where another one stands."""
-    if said.pull:
-        forge.discuss(said.repository, said.pull, body)
+    if event.pull_number:
+        forge.create_issue_comment(event.repository, event.pull_number, body)
     else:
-        forge.comment(said.repository, said.sha, body)
+        forge.create_commit_comment(event.repository, event.sha, body)
 
 
-def comment(entry: dict[str, object]) -> Comment:
+def parse_comment(entry: dict[str, object]) -> Comment:
     """A comment as the API has it, of either kind."""
     user = entry.get("user")
     author = str(user["login"]) if isinstance(user, dict) else ""
@@ -84,6 +88,6 @@ def comment(entry: dict[str, object]) -> Comment:
     )
 
 
-def moment(seconds: float) -> str:
+def format_api_time(seconds: float) -> str:
     """A time as the API takes it: whole seconds, UTC."""
     return datetime.fromtimestamp(int(max(seconds, 0.0)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

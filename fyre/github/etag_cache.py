@@ -24,22 +24,24 @@ PER_PAGE = 100
 PAGES_MAX = 1000
 """Pages of a listing that are asked for: 100,000 repositories."""
 
-KEPT_MAX = 1000
+CACHED_MAX = 1000
 """Answers that are kept."""
 
 
-def ask(requester: Requester, path: str, tag: str) -> tuple[str, dict[str, Any], Any] | None:
+def get_if_changed(
+    requester: Requester, path: str, etag: str
+) -> tuple[str, dict[str, Any], Any] | None:
     """What a path of the API answers: its tag, headers and JSON; None where it is what ``tag`` names.
 
     Raises what PyGithub raises; ``ValueError`` for an answer without a body.
     """
     # PyGithub takes a 304 for an answer like any other, without a body; no JSON of a forge's is null.
     headers, data = requester.requestJsonAndCheck(
-        "GET", path, headers={"If-None-Match": tag} if tag else {}
+        "GET", path, headers={"If-None-Match": etag} if etag else {}
     )
     if data is not None:
         return str(headers.get("etag", "")), headers, data
-    if not tag:
+    if not etag:
         raise ValueError("an answer without a body")
     return None
 
@@ -49,13 +51,13 @@ class ETagCache:
     """What was answered last, as far as it was read: at most ``KEPT_MAX`` answers, each with its tag."""
 
     _kept: FIFOCache[tuple[str, str], tuple[str, Any]] = field(
-        default_factory=lambda: FIFOCache(KEPT_MAX)
+        default_factory=lambda: FIFOCache(CACHED_MAX)
     )
 
     def get(self, requester: Requester, path: str, read: Callable[[Any], T], whose: str = "") -> T:
         """What ``read`` makes of the answer, now or when it last changed; ``whose`` tells equal paths apart."""
         tag, known = self._kept.get((whose, path), ("", None))
-        answer = ask(requester, path, tag)
+        answer = get_if_changed(requester, path, tag)
         if answer is None:
             same: T = known
             return same

@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from github import Github
     from github.Auth import Auth
 
-TIMEOUT = 15
+REQUEST_TIMEOUT = 15
 """Seconds for one request."""
 
 
-def connect(url: str, token: Callable[[], str]) -> Github:
+def connect_github(url: str, token: Callable[[], str]) -> Github:
     """A connection that asks for its token before each request: one that is renewed or replaced holds at once."""
     from github import Github
 
-    return Github(auth=_asked(token), **settings(url), lazy=True)
+    return Github(auth=_dynamic_token_auth(token), **connection_settings(url), lazy=True)
 
 
-def settings(url: str) -> dict[str, Any]:
+def connection_settings(url: str) -> dict[str, Any]:
     """How we talk to a forge through PyGithub: reads are repeated, writes never are, and nothing sleeps for long."""
     from urllib3.util import Retry
 
@@ -34,7 +34,7 @@ def settings(url: str) -> dict[str, Any]:
     )
     return {
         "base_url": url,
-        "timeout": TIMEOUT,
+        "timeout": REQUEST_TIMEOUT,
         "per_page": 100,
         "retry": reads,
         "seconds_between_requests": None,
@@ -42,10 +42,10 @@ def settings(url: str) -> dict[str, Any]:
     }
 
 
-def _asked(token: Callable[[], str]) -> Auth:
+def _dynamic_token_auth(token: Callable[[], str]) -> Auth:
     from github.Auth import Auth
 
-    class Asked(Auth):
+    class DynamicTokenAuth(Auth):
         """Whatever the token is now; none where it is empty."""
 
         token_type = "token"  # noqa: S105 - GitHub's word for the scheme
@@ -59,4 +59,4 @@ def _asked(token: Callable[[], str]) -> Auth:
             if now := self.token:
                 headers["Authorization"] = f"{self.token_type} {now}"
 
-    return Asked()
+    return DynamicTokenAuth()

@@ -23,20 +23,20 @@ BODY_MAX = 25 * 1024 * 1024
 COMMITS_MAX = 2048
 """Commits that a push payload lists at most; that many mean that there may be more."""
 
-HEADS = "refs/heads/"
-_QUEUE = "refs/heads/gh-readonly-queue/"
+BRANCH_PREFIX = "refs/heads/"
+_MERGE_QUEUE_PREFIX = "refs/heads/gh-readonly-queue/"
 
 
-class ForgedError(Exception):
+class SignatureError(Exception):
     """The delivery is not signed with the secret: nothing of it may be believed. ``args[0]`` says why."""
 
 
-class MalformedError(Exception):
+class PayloadError(Exception):
     """The delivery is signed, and yet not what GitHub sends. ``args[0]`` says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
+class PushEvent:
     """A branch that has new commits. ``shas`` are as listed, oldest first; ``cut`` says that there may be more."""
 
     repository: Repository
@@ -45,16 +45,16 @@ class Push:
     after: str
     actor: str
     shas: tuple[str, ...]
-    cut: bool = False
+    is_truncated: bool = False
 
     @property
-    def created(self) -> bool:
+    def is_new_branch(self) -> bool:
         """Whether the branch is new."""
         return self.before == ZERO_SHA
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommentEvent:
     """A comment on a commit, or in the conversation of a pull request."""
 
     repository: Repository
@@ -62,159 +62,175 @@ class Said:
     actor: str
     body: str
     comment_id: int
-    at: float = 0.0  # when it was written; seconds since the epoch, by the forge's clock
-    pull: int = 0  # the pull request's number
-    bot: bool = False  # whether no person wrote it
+    created_at: float = 0.0  # when it was written; seconds since the epoch, by the forge's clock
+    pull_number: int = 0  # the pull request's number
+    is_bot: bool = False  # whether no person wrote it
 
 
 @dataclass(frozen=True, slots=True)
-class Rerequested:
+class RerequestEvent:
     """A click on the Re-run button of one of our check runs, or on the one of all of a commit's."""
 
     repository: Repository
     sha: str
     actor: str
-    name: str  # of the run; "" for all
-    number: int  # what makes it this click, whenever it is told again
+    run_name: str  # of the run; "" for all
+    click_id: int  # what makes it this click, whenever it is told again
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class IgnoredEvent:
     """A delivery that starts nothing, and why."""
 
-    why: str
+    reason: str
 
 
-Event = Push | Said | Rerequested | Nothing
+Event = PushEvent | CommentEvent | RerequestEvent | IgnoredEvent
 
 
-def verify(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> None:
+def verify_signature(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> None:
     """Hold the body to its signature, in constant time; any of the secrets will do. Raises ``ForgedError``."""
     given = headers.get("x-hub-signature-256", "")
     if not any(secrets):
-        raise ForgedError("no webhook secret is configured")
+        raise SignatureError("no webhook secret is configured")
     if not given:
-        raise ForgedError("X-Hub-Signature-256 is missing")
+        raise SignatureError("X-Hub-Signature-256 is missing")
     expected = [
         b"sha256=" + hmac.new(secret, body, "sha256").hexdigest().encode()
         for secret in secrets
         if secret
     ]
     if not any([hmac.compare_digest(given.encode(errors="replace"), one) for one in expected]):  # noqa: C419 - no early exit
-        raise ForgedError("X-Hub-Signature-256 does not match")
+        raise SignatureError("X-Hub-Signature-256 does not match")
 
 
-def parse(forge: str, headers: Mapping[str, str], body: bytes) -> Event:
+def parse_event(forge: str, headers: Mapping[str, str], body: bytes) -> Event:
     """What a verified delivery means. ``forge`` is the API's base URL. Raises ``MalformedError``."""
     event = headers.get("x-github-event", "")
-    if event not in _READERS and event != "check_suite":
-        return Nothing(f"event {event[:40] or '(none)'} starts nothing")
+    if event not in _EVENT_PARSERS and event != "check_suite":
+        return IgnoredEvent(f"event {event[:40] or '(none)'} starts nothing")
     try:
         data = json.loads(body)
         if event == "check_suite":
-            return _on_suite(forge, data, headers.get("x-github-delivery", ""))
-        return _READERS[event](forge, data)
+            return _parse_check_suite(forge, data, headers.get("x-github-delivery", ""))
+        return _EVENT_PARSERS[event](forge, data)
     except RecursionError as error:
-        raise MalformedError("JSON nested too deeply") from error
+        raise PayloadError("JSON nested too deeply") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise MalformedError(
+        raise PayloadError(
             f"not a {event} payload: {type(error).__name__} {str(error)[:100]}"
         ) from error
 
 
-def _push(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
-    ref, before, after = _text(data["ref"]), _sha(data["before"]), _sha(data["after"])
-    if not ref.startswith(HEADS):
-        return Nothing("only branches launch")
-    if ref.startswith(_QUEUE):
-        return Nothing("a merge queue's own branch")
+def _parse_push(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    ref, before, after = (
+        _require_text(data["ref"]),
+        _require_sha(data["before"]),
+        _require_sha(data["after"]),
+    )
+    if not ref.startswith(BRANCH_PREFIX):
+        return IgnoredEvent("only branches launch")
+    if ref.startswith(_MERGE_QUEUE_PREFIX):
+        return IgnoredEvent("a merge queue's own branch")
     if data["deleted"] or after == ZERO_SHA:
-        return Nothing("the branch was deleted")
-    shas = tuple(_sha(commit["id"]) for commit in data["commits"])
-    actor = _text((data.get("sender") or {}).get("login") or "")
-    return Push(
-        _repository(forge, data), ref, before, after, actor, shas, cut=len(shas) >= COMMITS_MAX
+        return IgnoredEvent("the branch was deleted")
+    shas = tuple(_require_sha(commit["id"]) for commit in data["commits"])
+    actor = _require_text((data.get("sender") or {}).get("login") or "")
+    return PushEvent(
+        _parse_repository(forge, data),
+        ref,
+        before,
+        after,
+        actor,
+        shas,
+        is_truncated=len(shas) >= COMMITS_MAX,
     )
 
 
-def _on_commit(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
-    return _said(forge, data, sha=_sha(data["comment"]["commit_id"]))
+def _parse_commit_comment(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    return _comment_event(forge, data, sha=_require_sha(data["comment"]["commit_id"]))
 
 
-def _on_issue(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+def _parse_issue_comment(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
     if not data["issue"].get("pull_request"):
-        return Nothing("an issue has no commit")
-    return _said(forge, data, pull=int(data["issue"]["number"]))
+        return IgnoredEvent("an issue has no commit")
+    return _comment_event(forge, data, pull_number=int(data["issue"]["number"]))
 
 
-def _said(forge: str, data: Any, *, sha: str = "", pull: int = 0) -> Event:  # noqa: ANN401 - what JSON holds
+def _comment_event(forge: str, data: Any, *, sha: str = "", pull_number: int = 0) -> Event:  # noqa: ANN401 - what JSON holds
     comment, sender = data["comment"], data.get("sender") or {}
     if data["action"] != "created":
-        return Nothing("only a new comment is a command")
-    return Said(
-        repository=_repository(forge, data),
+        return IgnoredEvent("only a new comment is a command")
+    return CommentEvent(
+        repository=_parse_repository(forge, data),
         sha=sha,
-        actor=_text(sender.get("login") or ""),
-        body=_text(comment["body"]),
+        actor=_require_text(sender.get("login") or ""),
+        body=_require_text(comment["body"]),
         comment_id=int(comment["id"]),
-        at=datetime.fromisoformat(_text(comment["created_at"])).timestamp(),
-        pull=pull,
-        bot=sender.get("type") == "Bot",
+        created_at=datetime.fromisoformat(_require_text(comment["created_at"])).timestamp(),
+        pull_number=pull_number,
+        is_bot=sender.get("type") == "Bot",
     )
 
 
-def _on_check(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
-    context, number = _text(data["check_run"]["name"]), int(data["check_run"]["id"])
+def _parse_check_run(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    context, number = _require_text(data["check_run"]["name"]), int(data["check_run"]["id"])
     if not context.startswith("fyre/"):
-        return Nothing("no run of ours")
-    return _clicked(
+        return IgnoredEvent("no run of ours")
+    return _rerequest_event(
         forge, data, data["check_run"]["head_sha"], context.removeprefix("fyre/"), number
     )
 
 
-def _on_suite(forge: str, data: Any, delivery: str) -> Event:  # noqa: ANN401 - what JSON holds
+def _parse_check_suite(forge: str, data: Any, delivery: str) -> Event:  # noqa: ANN401 - what JSON holds
     """A commit has one suite for good: what tells its clicks apart is the delivery, which keeps its GUID."""
-    return _clicked(forge, data, data["check_suite"]["head_sha"], "", uuid.UUID(delivery).int)
-
-
-def _clicked(forge: str, data: Any, sha: object, name: str, number: int) -> Event:  # noqa: ANN401 - what JSON holds
-    """GitHub tells ``rerequested`` to the App whose check runs these are, and to no other."""
-    sender = data.get("sender") or {}
-    if data["action"] != "rerequested":
-        return Nothing("a check run's other news are our own")
-    if sender.get("type") == "Bot":
-        return Nothing("nobody clicked")
-    return Rerequested(
-        _repository(forge, data), _sha(sha), _text(sender.get("login") or ""), name, number
+    return _rerequest_event(
+        forge, data, data["check_suite"]["head_sha"], "", uuid.UUID(delivery).int
     )
 
 
-def _repository(forge: str, data: Any) -> Repository:  # noqa: ANN401 - what JSON holds
+def _rerequest_event(forge: str, data: Any, sha: object, run_name: str, click_id: int) -> Event:  # noqa: ANN401 - what JSON holds
+    """GitHub tells ``rerequested`` to the App whose check runs these are, and to no other."""
+    sender = data.get("sender") or {}
+    if data["action"] != "rerequested":
+        return IgnoredEvent("a check run's other news are our own")
+    if sender.get("type") == "Bot":
+        return IgnoredEvent("nobody clicked")
+    return RerequestEvent(
+        _parse_repository(forge, data),
+        _require_sha(sha),
+        _require_text(sender.get("login") or ""),
+        run_name,
+        click_id,
+    )
+
+
+def _parse_repository(forge: str, data: Any) -> Repository:  # noqa: ANN401 - what JSON holds
     found = data["repository"]
     return Repository(
         forge,
         int(found["id"]),
-        _text(found["full_name"]),
-        _text(found.get("default_branch") or "main"),
+        _require_text(found["full_name"]),
+        _require_text(found.get("default_branch") or "main"),
     )
 
 
-def _text(value: object) -> str:
+def _require_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("a text is missing")
     return value
 
 
-def _sha(value: object) -> str:
-    text = _text(value)
+def _require_sha(value: object) -> str:
+    text = _require_text(value)
     if len(text) not in (40, 64) or not set(text) <= set("0123456789abcdef"):
         raise ValueError("not a SHA")
     return text
 
 
-_READERS: Mapping[str, Callable[[str, Any], Event]] = {
-    "push": _push,
-    "commit_comment": _on_commit,
-    "issue_comment": _on_issue,
-    "check_run": _on_check,
+_EVENT_PARSERS: Mapping[str, Callable[[str, Any], Event]] = {
+    "push": _parse_push,
+    "commit_comment": _parse_commit_comment,
+    "issue_comment": _parse_issue_comment,
+    "check_run": _parse_check_run,
 }

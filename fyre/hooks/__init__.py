@@ -10,25 +10,25 @@ import os
 import sys
 from importlib import import_module
 
-NAMES = ("commit-msg", "prepare-commit-msg", "pre-push")
+HOOK_NAMES = ("commit-msg", "prepare-commit-msg", "pre-push")
 """The hooks there are; the module of each has ``main(words) -> int``."""
 
 
-def run(words: list[str]) -> int:
+def run(argv: list[str]) -> int:
     """Run the hook that the first word names; answers with its exit code."""
-    if not words or words[0] not in NAMES:
-        print(f"usage: python -m fyre.hooks {'|'.join(NAMES)} …", file=sys.stderr)
+    if not argv or argv[0] not in HOOK_NAMES:
+        print(f"usage: python -m fyre.hooks {'|'.join(HOOK_NAMES)} …", file=sys.stderr)
         return 2
-    module = import_module(f"fyre.hooks.{words[0].replace('-', '_')}")
-    code: int = module.main(words[1:])
+    module = import_module(f"fyre.hooks.{argv[0].replace('-', '_')}")
+    code: int = module.main(argv[1:])
     return code
 
 
-def ask(*words: str) -> str:
+def git_output(*git_args: str) -> str:
     """What git prints, "" where it fails. Loading subprocess would double the time of a hook."""
     reading, writing = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, writing, 1), (os.POSIX_SPAWN_CLOSE, reading)]
-    child = os.posix_spawnp("git", ["git", *words], os.environ, file_actions=actions)
+    child = os.posix_spawnp("git", ["git", *git_args], os.environ, file_actions=actions)
     os.close(writing)
     with open(reading, encoding="utf-8", errors="surrogateescape") as pipe:  # noqa: PTH123 - a descriptor, no path
         said = pipe.read()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Look at the message in the file ``words[0]``: 0 lets git commit, 1 does not."""
-    with open(words[0], "rb") as file:  # noqa: PTH123 - pathlib costs more than all the rest of the hook
+    with open(argv[0], "rb") as file:  # noqa: PTH123 - pathlib costs more than all the rest of the hook
         if b"fyre" not in file.read().lower():
             return 0  # nothing of ours, nothing loaded
     from fyre.hooks import review
 
-    return review.review(words[0])
+    return review.check_message_file(argv[0])

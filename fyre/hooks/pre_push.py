@@ -9,41 +9,41 @@ from collections.abc import Iterable
 
 from fyre.git import git_command
 from fyre.message import request
-from fyre.message.request import Asked
+from fyre.message.request import RunRequest
 from fyre.runs.run import ZERO_SHA
 
-HISTORY = 7 * 86400
+HISTORY_SECONDS = 7 * 86400
 """Seconds: an older commit is launched by no push (the receiver's default), so nothing is said of it."""
 
-SHOWN = 20
+MAX_SHOWN_RUNS = 20
 """Runs that are told one by one."""
 
-_LAB = "refs/heads/fyre/"
+_LAB_REF_PREFIX = "refs/heads/fyre/"
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Look at the commits that are new to the remote ``words[0]``: 0 lets git push, 1 does not."""
-    refs = [row.split() for row in _rows() if len(row.split()) == 4]
+    refs = [row.split() for row in _read_ref_lines() if len(row.split()) == 4]
     # Deletions start nothing, nor do tags and whatever else is no branch.
     news = [ref for ref in refs if set(ref[1]) != {"0"} and ref[2].startswith("refs/heads/")]
     if not news:
         return 0
-    remote = (words or [os.environ.get("PRE_COMMIT_REMOTE_NAME", "")])[0]
-    found = list(_asking(news, remote))
+    remote = (argv or [os.environ.get("PRE_COMMIT_REMOTE_NAME", "")])[0]
+    found = list(_requesting_commits(news, remote))
     runs = [
         f"fyre: {sha[:7]} {name}: {spec.command}"
         for sha, one in found
         if not one.problems
-        for name, spec in zip(one.names, one.runs, strict=True)
+        for name, spec in zip(one.run_names, one.runs, strict=True)
     ]
-    more = [f"fyre: and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
-    bad = [line for sha, one in found for line in _problems(sha, one)]
-    for line in bad or [*runs[:SHOWN], *more]:
+    more = [f"fyre: and {len(runs) - MAX_SHOWN_RUNS} more"] if len(runs) > MAX_SHOWN_RUNS else []
+    bad = [line for sha, one in found for line in _format_problems(sha, one)]
+    for line in bad or [*runs[:MAX_SHOWN_RUNS], *more]:
         print(line.encode(errors="replace").decode(), file=sys.stderr)
     return 1 if bad else 0
 
 
-def _rows() -> Iterable[str]:
+def _read_ref_lines() -> Iterable[str]:
     """git's lines on stdin; pre-commit reads those itself and tells them one ref at a time by its environment."""
     of = os.environ.get
     local, there = of("PRE_COMMIT_LOCAL_BRANCH", ""), of("PRE_COMMIT_REMOTE_BRANCH", "")
@@ -61,30 +61,32 @@ def _rows() -> Iterable[str]:
     return sys.stdin
 
 
-def _asking(refs: list[list[str]], remote: str) -> Iterable[tuple[str, Asked]]:
+def _requesting_commits(
+    refs: list[list[str]], remote_name: str
+) -> Iterable[tuple[str, RunRequest]]:
     """The new commits that ask for something, oldest first. One process, and git itself skips all other commits."""
     tips = {sha: name for _, sha, name, _ in refs}
     known = [f"^{before}" for _, _, _, before in refs if set(before) != {"0"}]
     # `=` after --remotes is a glob over refs/remotes; a remote without a name (a URL) has none there.
     there = (
-        ["--not", f"--remotes={remote}", "--not"]
-        if remote and "/" not in remote and ":" not in remote
+        ["--not", f"--remotes={remote_name}", "--not"]
+        if remote_name and "/" not in remote_name and ":" not in remote_name
         else []
     )
-    said = git_command.run("log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8", "--ignore-missing",
+    said = git_command.run_git("log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8", "--ignore-missing",
                    "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%B",
                    *there, *known, *tips, "--").stdout  # fmt: skip
     for entry in said.decode(errors="surrogateescape").split("\0"):
         head, _, text = entry.partition("\n")
         sha, made, tip = (*head.split(" ", 2), "", "")[:3]
-        if not sha or float(made) < time.time() - HISTORY:
+        if not sha or float(made) < time.time() - HISTORY_SECONDS:
             continue
-        one = request.read(text)
-        if one.fyre_from or not tips.get(tip, "").startswith(_LAB):
+        one = request.parse_message(text)
+        if one.fyre_from or not tips.get(tip, "").startswith(_LAB_REF_PREFIX):
             yield sha, one
 
 
-def _problems(sha: str, one: Asked) -> Iterable[str]:
-    for problem in one.problems:
+def _format_problems(sha: str, run_request: RunRequest) -> Iterable[str]:
+    for problem in run_request.problems:
         yield f"fyre: {sha[:7]} line {problem.line}: {problem.message}"
         yield f"fyre:   hint: {problem.hint or 'mend its message'} (`git commit --amend`, `git rebase -i {sha[:7]}^`)"

@@ -64,7 +64,7 @@ create table if not exists deliveries (
 create index if not exists deliveries_by_repo on deliveries (repo, id);
 """
 
-BLOCK = 1000
+ID_BLOCK_SIZE = 1000
 """Ids reserved by one write; a crash skips the rest of a block."""
 
 EVENTS_KEPT = 10_000
@@ -72,7 +72,7 @@ DELIVERIES_KEPT = 100
 """For each repository."""
 
 
-class Store:
+class ForgeDatabase:
     """The forge's database. Thread-safe: one connection behind one lock."""
 
     def __init__(self, path: Path) -> None:
@@ -80,53 +80,53 @@ class Store:
         self._lock = threading.RLock()
         self._ids = iter(range(0))
         try:
-            self._db = _opened(path)
+            self._connection = _opened(path)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorname", "SQLITE_ERROR") not in _UNUSABLE:
                 raise
             _set_aside(path, str(error))
-            self._db = _opened(path)
+            self._connection = _opened(path)
         path.chmod(0o600)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All of it, or nothing of it."""
         with self._lock:
-            self._db.execute("begin immediate")
+            self._connection.execute("begin immediate")
             try:
-                yield self._db
+                yield self._connection
             except BaseException:
-                self._db.execute("rollback")
+                self._connection.execute("rollback")
                 raise
-            self._db.execute("commit")
+            self._connection.execute("commit")
 
-    def ask(self, query: str, *values: object) -> list[sqlite3.Row]:
+    def fetch_rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """The rows of a query."""
         with self._lock:
-            return self._db.execute(query, values).fetchall()
+            return self._connection.execute(query, values).fetchall()
 
     def next_id(self) -> int:
         """An integer larger than all before it, across restarts; below 2⁵³, so that JavaScript reads it too."""
         with self._lock:
             found = next(self._ids, None)
             if found is None:
-                self._ids = iter(self._reserve())
+                self._ids = iter(self._reserve_ids())
                 found = next(self._ids)
             return found
 
-    def _reserve(self) -> range:
+    def _reserve_ids(self) -> range:
         with self.transaction() as db:
             row = db.execute("select max(next) as next from sequence").fetchone()
             # A lost database starts above what it gave out before: nobody makes a thousand ids each second.
-            first = row["next"] or int(time.time()) * BLOCK
+            first = row["next"] or int(time.time()) * ID_BLOCK_SIZE
             db.execute("delete from sequence")
-            db.execute("insert into sequence values (?)", (first + BLOCK,))
-        return range(first, first + BLOCK)
+            db.execute("insert into sequence values (?)", (first + ID_BLOCK_SIZE,))
+        return range(first, first + ID_BLOCK_SIZE)
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._db.close()
+            self._connection.close()
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -15,14 +15,14 @@ from email.utils import formatdate
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fyre.github.rate_limit import GITHUB, Ceilings
+from fyre.github.rate_limit import GITHUB_LIMITS, RateLimits
 from fyre.local_forge.api import common_json
 
-PRIMARY = (5000, 3600.0)
+PRIMARY_LIMIT = (5000, 3600.0)
 """Requests, and seconds after which they are granted anew."""
 
 
-class Ceiled:
+class RateLimitMiddleware:
     """An ASGI application with a ceiling; serve it without a ``Date`` of the server's own: here is another time."""
 
     def __init__(
@@ -30,86 +30,90 @@ class Ceiled:
         app: ASGIApp,
         clock: Callable[[], float] = time.time,
         *,
-        ceilings: Ceilings = GITHUB,
-        primary: int = PRIMARY[0],
-        says_when: bool = True,  # with a secondary limit's refusal; GitHub does not always
+        write_limits: RateLimits = GITHUB_LIMITS,
+        primary_limit: int = PRIMARY_LIMIT[0],
+        send_retry_after: bool = True,  # with a secondary limit's refusal; GitHub does not always
     ) -> None:
-        self._app, self._clock, self._ceilings = app, clock, ceilings
-        self._primary, self._says_when = primary, says_when
-        self._used, self._reset = 0, -math.inf
-        self.writes: deque[float] = (
+        self._app, self._clock, self._write_limits = app, clock, write_limits
+        self._primary_limit, self._send_retry_after = primary_limit, send_retry_after
+        self._used_requests, self._resets_at = 0, -math.inf
+        self.recent_writes: deque[float] = (
             deque()
         )  # those that were let through, within the longest window
-        self.refused: Counter[str] = Counter()  # by the path
-        self.let_through = 0
-        self.counted = 0  # requests that were not free, of all hours
+        self.refusals_by_path: Counter[str] = Counter()  # by the path
+        self.accepted_writes = 0
+        self.counted_requests = 0  # requests that were not free, of all hours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count, and answer in the application's place where there are too many."""
-        if scope["type"] != "http" or not scope["path"].startswith(common_json.API + "/"):
+        if scope["type"] != "http" or not scope["path"].startswith(common_json.API_PATH + "/"):
             await self._app(scope, receive, send)
             return
         now, write = self._clock(), scope["method"] != "GET"
-        self._begin(now)
-        wait = self._write_wait(now) if write else 0.0
-        if self._used > self._primary or wait > 0:
-            self.refused[scope["path"]] += 1
-            await self._refuse(send, now, wait)
+        self._count_request(now)
+        wait = self._seconds_until_write(now) if write else 0.0
+        if self._used_requests > self._primary_limit or wait > 0:
+            self.refusals_by_path[scope["path"]] += 1
+            await self._send_refusal(send, now, wait)
             return
         if write:
-            self.writes.append(now)
-            self.let_through += 1
-        await self._app(scope, receive, self._told(send, now))
+            self.recent_writes.append(now)
+            self.accepted_writes += 1
+        await self._app(scope, receive, self._with_limit_headers(send, now))
 
-    def _begin(self, now: float) -> None:
-        if now >= self._reset:
-            self._used, self._reset = 0, now + PRIMARY[1]
-        self._used += 1
-        self.counted += 1
-        longest = self._ceilings.windows[-1][1]
-        while self.writes and self.writes[0] <= now - longest:
-            self.writes.popleft()
+    def _count_request(self, now: float) -> None:
+        if now >= self._resets_at:
+            self._used_requests, self._resets_at = 0, now + PRIMARY_LIMIT[1]
+        self._used_requests += 1
+        self.counted_requests += 1
+        longest = self._write_limits.windows[-1][1]
+        while self.recent_writes and self.recent_writes[0] <= now - longest:
+            self.recent_writes.popleft()
 
-    def _write_wait(self, now: float) -> float:
+    def _seconds_until_write(self, now: float) -> float:
         """Seconds until a write would be let through; 0 for at once."""
-        waits = [self.writes[-1] + self._ceilings.apart - now] if self.writes else []
-        for limit, span in self._ceilings.windows:
-            if len(self.writes) >= limit:
-                waits.append(self.writes[-limit] + span - now)
+        waits = (
+            [self.recent_writes[-1] + self._write_limits.min_interval - now]
+            if self.recent_writes
+            else []
+        )
+        for limit, span in self._write_limits.windows:
+            if len(self.recent_writes) >= limit:
+                waits.append(self.recent_writes[-limit] + span - now)
         return max([0.0, *waits])
 
-    async def _refuse(self, send: Send, now: float, wait: float) -> None:
-        secondary = self._used <= self._primary
+    async def _send_refusal(self, send: Send, now: float, wait: float) -> None:
+        secondary = self._used_requests <= self._primary_limit
         said = (
             "You have exceeded a secondary rate limit" if secondary else "API rate limit exceeded"
         )
         headers = [(b"content-type", b"application/json")]
-        if secondary and self._says_when:
+        if secondary and self._send_retry_after:
             headers.append((b"retry-after", str(math.ceil(wait)).encode()))
-        told = self._told(send, now)
+        told = self._with_limit_headers(send, now)
         await told({"type": "http.response.start", "status": 403, "headers": headers})
         await told({"type": "http.response.body", "body": json.dumps({"message": said}).encode()})
 
-    def _told(self, send: Send, now: float) -> Send:
+    def _with_limit_headers(self, send: Send, now: float) -> Send:
         """The same ``send``, with the headers that GitHub puts on every answer."""
 
-        async def tell(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 free = message["status"] == 304
-                self._used -= free
-                self.counted -= free
-                message["headers"] = [*message["headers"], *self._headers(now)]
+                self._used_requests -= free
+                self.counted_requests -= free
+                message["headers"] = [*message["headers"], *self._limit_headers(now)]
             await send(message)
 
-        return tell
+        return send_with_headers
 
-    def _headers(self, now: float) -> list[tuple[bytes, bytes]]:
-        used = min(self._used, self._primary)
+    def _limit_headers(self, now: float) -> list[tuple[bytes, bytes]]:
+        used = min(self._used_requests, self._primary_limit)
         facts = {
-            "limit": self._primary,
+            "limit": self._primary_limit,
             "used": used,
-            "remaining": self._primary - used,
-            "reset": int(self._reset),
+            "remaining": self._primary_limit - used,
+            "reset": int(self._resets_at),
         }
         found = [
             (f"x-ratelimit-{name}".encode(), str(value).encode()) for name, value in facts.items()

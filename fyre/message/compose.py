@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from fyre.errors import UserError
 from fyre.message import notation, request, trailers
 
-Pairs = Sequence[tuple[str, str]]
+TrailerPairs = Sequence[tuple[str, str]]
 """Trailers to be written: key and value, in their order."""
 
 SUBJECT_MAX = 72
 """Characters of a minted subject: what `git log --oneline` shows in a terminal."""
 
 
-def command_of(words: Sequence[str]) -> str:
+def command_from_words(words: Sequence[str]) -> str:
     """The command after ``--``: one word is a shell command verbatim, several are words whose quoting is kept."""
     if len(words) == 1:
         return words[0]
@@ -23,7 +23,7 @@ def command_of(words: Sequence[str]) -> str:
     return join(words)
 
 
-def subject(commands: Sequence[str]) -> str:
+def compose_subject(commands: Sequence[str]) -> str:
     """A subject that says what runs: ``Run: python train.py``, ``Run 2 commands: make, make test``."""
     shown = [" ".join(command.split()) for command in commands]
     whole = (
@@ -32,7 +32,7 @@ def subject(commands: Sequence[str]) -> str:
     return whole if len(whole) <= SUBJECT_MAX else whole[: SUBJECT_MAX - 1].rstrip() + "…"
 
 
-def append(text: str, pairs: Pairs) -> str:
+def add_trailers(text: str, pairs: TrailerPairs) -> str:
     """The message with these trailers at its end: below the last of its own, else in a paragraph of their own."""
     body = text.rstrip()
     if not pairs:
@@ -41,38 +41,42 @@ def append(text: str, pairs: Pairs) -> str:
     return f"{body}{gap}" + "".join(f"{key}: {value.strip()}\n" for key, value in pairs)
 
 
-def without(text: str, drop: Callable[[str], bool]) -> str:
+def remove_trailers(text: str, should_drop: Callable[[str], bool]) -> str:
     """The message without the trailers whose key in lower case ``drop`` picks, every other byte as it was."""
-    lines = lines_of(text)
+    lines = split_lines(text)
     gone: set[int] = set()
     for trailer in trailers.parse(text):
-        if drop(trailer.key.lower()):
-            gone |= set(range(trailer.line - 1, end_of(lines, trailer.line)))
+        if should_drop(trailer.key.lower()):
+            gone |= set(range(trailer.line - 1, trailer_end_line(lines, trailer.line)))
     return "".join(line for number, line in enumerate(lines) if number not in gone)
 
 
-def end_of(lines: Sequence[str], line: int) -> int:
+def trailer_end_line(lines: Sequence[str], line: int) -> int:
     """The number (from 1) of the last line of the trailer at ``line``, which may be folded over several."""
     while line < len(lines) and lines[line][:1] in (" ", "\t") and lines[line].strip():
         line += 1
     return line
 
 
-def verify(text: str, pairs: Pairs) -> request.Asked:
+def verify_message(text: str, pairs: TrailerPairs) -> request.RunRequest:
     """What the message asks for. Raises ``UserError`` unless it is valid and ends with exactly these trailers."""
-    found = request.read(text)
+    found = request.parse_message(text)
     for problem in found.problems:
         raise UserError(problem.message, hint=problem.hint)
     written = [(key, value.strip() if key == "Fyre-Run" else value) for key, value in pairs]
     read = [(trailer.key, trailer.value) for trailer in trailers.parse(text)]
     for number, (key, value) in enumerate(written, start=-len(written)):
         # git would take bytes that are no UTF-8 for Latin-1 and write down other ones
-        if len(read) < -number or read[number] != (key, value) or notation.legible(value) != value:
-            raise _unwritable(key, value)
+        if (
+            len(read) < -number
+            or read[number] != (key, value)
+            or notation.replace_invalid_utf8(value) != value
+        ):
+            raise _unwritable_error(key, value)
     return found
 
 
-def _unwritable(key: str, value: str) -> UserError:
+def _unwritable_error(key: str, value: str) -> UserError:
     what = "the command" if key == "Fyre-Run" else key
     if "\n" in value or "\r" in value:
         hint = "join its lines with && or ;, or commit a script and run that"
@@ -82,7 +86,7 @@ def _unwritable(key: str, value: str) -> UserError:
     )
 
 
-def lines_of(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     """Lines with their ends, as git counts them: only a line feed ends one."""
     *whole, rest = text.split("\n")
     return [line + "\n" for line in whole] + ([rest] if rest else [])

@@ -13,13 +13,13 @@ from math import log2
 
 from fyre.errors import UserError
 
-_NAMED = r"pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key"
-_VALUE = r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s'";|&()]+))"""
+_SECRET_NAMES = r"pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key"  # noqa: S105
+_VALUE_PATTERN = r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s'";|&()]+))"""
 
 # What it is · substrings (lower case) without which the pattern can't match, so that most commands compile nothing ·
 # the pattern, whose groups named ``value…`` or else the whole match are the credential. No pattern looks to the end
 # of a long text from each place in it: every line of the log goes through here, and strangers write parts of some.
-_PREFIXED = (
+_TOKEN_PATTERNS = (
     ("an AWS access key", ("akia", "asia"), r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     (
         "a GitHub token",
@@ -43,7 +43,7 @@ _PREFIXED = (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-'\"]*(?:-----END[A-Z ]*-----)?",
     ),
 )
-_WEIGHED = (
+_ASSIGNMENT_PATTERNS = (
     ("a password in a URL", ("://",), r"(?<=[\w+.-])://[^\s/:@'\"]*:(?P<bare>[^\s/@'\"]+)@"),
     (
         "an authorization header",
@@ -53,7 +53,7 @@ _WEIGHED = (
     (
         "a value given to {name}",
         ("pass", "pwd", "secret", "token", "key"),
-        rf"(?i)(?P<name>(?<![\w-])(?:[\w-]*[_-])?(?:{_NAMED}))(?:\s*=\s*|:\s*|(?<=\w)(?P<space>\s+)){_VALUE}",
+        rf"(?i)(?P<name>(?<![\w-])(?:[\w-]*[_-])?(?:{_SECRET_NAMES}))(?:\s*=\s*|:\s*|(?<=\w)(?P<space>\s+)){_VALUE_PATTERN}",
     ),
 )
 _PLACEHOLDER = re.compile(
@@ -63,7 +63,7 @@ _PLACEHOLDER = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CredentialMatch:
     """What it looks like, and where in the text the credential itself stands."""
 
     kind: str
@@ -71,43 +71,49 @@ class Finding:
     end: int
 
 
-def find(text: str) -> tuple[Finding, ...]:
+def find_credentials(text: str) -> tuple[CredentialMatch, ...]:
     """Everything in the text that looks like a credential, in no particular order."""
     low = text.lower()
     found = [
-        Finding(kind, *match.span())
-        for kind, needs, pattern in _PREFIXED
+        CredentialMatch(kind, *match.span())
+        for kind, needs, pattern in _TOKEN_PATTERNS
         if any(need in low for need in needs)
         for match in re.finditer(pattern, text)
         if not _PLACEHOLDER.fullmatch(match[0])
     ]
-    for kind, needs, pattern in _WEIGHED:
+    for kind, needs, pattern in _ASSIGNMENT_PATTERNS:
         if any(need in low for need in needs):
-            found += [hit for match in re.finditer(pattern, text) for hit in _weighed(kind, match)]
+            found += [
+                hit
+                for match in re.finditer(pattern, text)
+                for hit in _plausible_matches(kind, match)
+            ]
     return tuple(found)
 
 
-def masked(text: str) -> str:
+def mask_credentials(text: str) -> str:
     """The text with every credential replaced by ``****``."""
     shown, at = "", 0
-    for finding in sorted(find(text), key=lambda finding: (finding.start, -finding.end)):
+    for finding in sorted(
+        find_credentials(text), key=lambda finding: (finding.start, -finding.end)
+    ):
         if finding.end > at:  # two patterns may see the same one
             shown += text[at : finding.start] + ("" if finding.start < at else "****")
             at = finding.end
     return shown + text[at:]
 
 
-def refuse(*texts: str, allow: str = "--allow-credential") -> None:
+def reject_credentials(*texts: str, allow_option: str = "--allow-credential") -> None:
     """Raise ``UserError`` where one of the texts holds what looks like a credential; it is never shown."""
     for text in texts:
-        for finding in find(text):
+        for finding in find_credentials(text):
             raise UserError(
-                f"this looks like {finding.kind}, and commits are for ever: {masked(text)[:200]}",
-                hint=f"keep it in a secret of the cluster and name that with --secret (Fyre-Secret), or say {allow}",
+                f"this looks like {finding.kind}, and commits are for ever: {mask_credentials(text)[:200]}",
+                hint=f"keep it in a secret of the cluster and name that with --secret (Fyre-Secret), or say {allow_option}",
             )
 
 
-def _weighed(kind: str, match: re.Match[str]) -> list[Finding]:
+def _plausible_matches(kind: str, match: re.Match[str]) -> list[CredentialMatch]:
     """The match as a finding, where its value is no placeholder, no variable and not too plain to be a secret."""
     groups = match.groupdict()
     group = next(name for name in ("double", "single", "bare") if groups.get(name) is not None)
@@ -120,18 +126,18 @@ def _weighed(kind: str, match: re.Match[str]) -> list[Finding]:
         value
     ):
         return []
-    plain = re.search(r"(?i)pass|pwd", name or "pass") and kind != _WEIGHED[1][0]
-    if not (_like_a_password(value) if plain else _like_a_token(value)):
+    plain = re.search(r"(?i)pass|pwd", name or "pass") and kind != _ASSIGNMENT_PATTERNS[1][0]
+    if not (_looks_like_password(value) if plain else _looks_like_token(value)):
         return []
-    return [Finding(kind.format(name=name.lstrip("-")), *match.span(group))]
+    return [CredentialMatch(kind.format(name=name.lstrip("-")), *match.span(group))]
 
 
-def _like_a_password(value: str) -> bool:
+def _looks_like_password(value: str) -> bool:
     """People's passwords are short; but a word is more likely a mode or a file."""
     return len(value) >= 6 and not value.isalpha() and not value.isdecimal()
 
 
-def _like_a_token(value: str) -> bool:
+def _looks_like_token(value: str) -> bool:
     """Long, letters and digits mixed, and no character too common: at least 3 bits each (a hash of hex has 3.5).
 
     Base 64 has slashes as paths do, but is longer than most and has no dots, and paths rarely mix all three kinds.
@@ -142,9 +148,9 @@ def _like_a_token(value: str) -> bool:
         if "/" in value
         else kinds[0] and any(kinds[1:])
     )
-    return len(value) >= 12 and mixed and _bits(value) >= 3.0
+    return len(value) >= 12 and mixed and _entropy_bits(value) >= 3.0
 
 
-def _bits(value: str) -> float:
+def _entropy_bits(value: str) -> float:
     """Shannon's entropy of the characters, in bits each."""
     return -sum(n / len(value) * log2(n / len(value)) for n in Counter(value).values())

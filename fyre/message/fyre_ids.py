@@ -10,11 +10,11 @@ import os
 import time
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_VALUE = {char: value for value, char in enumerate(_ALPHABET)}
-LENGTH = 26
+_CHAR_VALUES = {char: value for value, char in enumerate(_ALPHABET)}
+FYRE_ID_LENGTH = 26
 
 
-def mint(now: float | None = None, random: bytes | None = None) -> str:
+def new_fyre_id(now: float | None = None, random: bytes | None = None) -> str:
     """A new id. ``now`` is in seconds since the epoch, ``random`` ten bytes."""
     milliseconds = int((time.time() if now is None else now) * 1000)
     bits = (milliseconds << 80) | int.from_bytes(
@@ -23,14 +23,16 @@ def mint(now: float | None = None, random: bytes | None = None) -> str:
     return "".join(_ALPHABET[(bits >> shift) & 31] for shift in range(125, -1, -5))
 
 
-def valid(text: str) -> bool:
+def is_valid_fyre_id(text: str) -> bool:
     """Whether it is an id that ``mint`` could have made: exact length, exact alphabet, upper case."""
-    return len(text) == LENGTH and text[0] < "8" and all(char in _VALUE for char in text)
+    return (
+        len(text) == FYRE_ID_LENGTH and text[0] < "8" and all(char in _CHAR_VALUES for char in text)
+    )
 
 
-def minted_at(fyre_id: str) -> float:
+def fyre_id_time(fyre_id: str) -> float:
     """When it was minted, in seconds since the epoch; the id must be ``valid``."""
     milliseconds = 0
     for char in fyre_id[:10]:
-        milliseconds = milliseconds << 5 | _VALUE[char]
+        milliseconds = milliseconds << 5 | _CHAR_VALUES[char]
     return milliseconds / 1000

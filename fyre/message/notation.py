@@ -17,8 +17,8 @@ COMMAND_MAX = 100 * 1024
 
 # ASCII and nine digits: Python's \d takes any script's, and int() refuses more than 4,300 with an error of its own.
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
-_SECONDS = (86400, 3600, 60, 1)
-_LONGEST = 365 * 86400
+_UNIT_SECONDS = (86400, 3600, 60, 1)
+_DURATION_MAX = 365 * 86400
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Kubernetes: a qualified name (k8s.io/apimachinery validation.IsQualifiedName) and a quantity (resource.Quantity).
@@ -26,11 +26,11 @@ _RESOURCE = re.compile(
     r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?", re.ASCII
 )
 _QUANTITY = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", re.ASCII)
-_MEANING = {"": (1, 1), "m": (1, 1000)}
-_MEANING |= {letter: (1000**power, 1) for power, letter in enumerate("kMGTPE", 1)}
-_MEANING |= {f"{letter}i": (1024**power, 1) for power, letter in enumerate("KMGTPE", 1)}
+_SUFFIX_FACTORS = {"": (1, 1), "m": (1, 1000)}
+_SUFFIX_FACTORS |= {letter: (1000**power, 1) for power, letter in enumerate("kMGTPE", 1)}
+_SUFFIX_FACTORS |= {f"{letter}i": (1024**power, 1) for power, letter in enumerate("KMGTPE", 1)}
 _PLAIN_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
-_OTHER_WORDS = {
+_RESOURCE_ALIASES = {
     "mem": "memory",
     "ram": "memory",
     "cpus": "cpu",
@@ -55,13 +55,13 @@ class BadValueError(ValueError):
         self.hint = hint
 
 
-def command(text: str) -> str:
+def parse_command(text: str) -> str:
     """A shell command: not empty, at most ``COMMAND_MAX`` bytes."""
     if not text.strip():
         raise BadValueError(
             "the command is empty", "write the command after the colon: Fyre-Run: python train.py"
         )
-    size = _size(text)
+    size = _byte_length(text)
     if size > COMMAND_MAX:
         raise BadValueError(
             f"the command is {size:,} bytes long, at most {COMMAND_MAX:,} fit",
@@ -70,97 +70,103 @@ def command(text: str) -> str:
     return text
 
 
-def duration(text: str) -> int:
+def parse_duration(text: str) -> int:
     """Seconds: ``90s``, ``30m``, ``1h30m``, ``2d``."""
     match = _DURATION.fullmatch(text)
     seconds = (
-        sum(int(n) * unit for n, unit in zip(match.groups("0"), _SECONDS, strict=True))
+        sum(int(n) * unit for n, unit in zip(match.groups("0"), _UNIT_SECONDS, strict=True))
         if match
         else 0
     )
     if text.isascii() and text.isdigit():
         short = text if len(text) < 10 else "5"
-        raise BadValueError(f"{_shown(text)} has no unit", f"write {short}s, {short}m or {short}h")
+        raise BadValueError(
+            f"{_quoted_excerpt(text)} has no unit", f"write {short}s, {short}m or {short}h"
+        )
     if not match or not text:
         raise BadValueError(
-            f"{_shown(text)} is not a duration", "write it like 90s, 30m, 2h, 1h30m or 2d"
+            f"{_quoted_excerpt(text)} is not a duration", "write it like 90s, 30m, 2h, 1h30m or 2d"
         )
-    if not 0 < seconds <= _LONGEST:
+    if not 0 < seconds <= _DURATION_MAX:
         raise BadValueError(
-            f"{_shown(text)} is not between 1s and 365d", "write it like 90s, 30m, 2h, 1h30m or 2d"
+            f"{_quoted_excerpt(text)} is not between 1s and 365d",
+            "write it like 90s, 30m, 2h, 1h30m or 2d",
         )
     return seconds
 
 
-def retries(text: str) -> int:
+def parse_retries(text: str) -> int:
     """How many further starts: 0 to 20."""
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) <= 20):
         raise BadValueError(
-            f"{_shown(text)} is not a number of retries", "write a whole number from 0 to 20"
+            f"{_quoted_excerpt(text)} is not a number of retries",
+            "write a whole number from 0 to 20",
         )
     return int(text)
 
 
-def name(text: str) -> str:
+def parse_run_name(text: str) -> str:
     """A run's name, the last part of its status's context; ``moved`` is Fyre's own."""
     if not _NAME.fullmatch(text):
         raise BadValueError(
-            f"{_shown(text)} is not a name", "use letters, digits, '.', '_' and '-', at most 63"
+            f"{_quoted_excerpt(text)} is not a name",
+            "use letters, digits, '.', '_' and '-', at most 63",
         )
     if text.lower() == "moved":
         raise BadValueError("the name 'moved' is Fyre's own", "choose another name")
     return text
 
 
-def profile(text: str) -> str:
+def parse_profile_name(text: str) -> str:
     """The name of a profile of the admin's policy."""
     if not _NAME.fullmatch(text):
         raise BadValueError(
-            f"{_shown(text)} is not a profile's name",
+            f"{_quoted_excerpt(text)} is not a profile's name",
             "ask whoever runs Fyre which profiles there are",
         )
     return text
 
 
-def image(text: str) -> str:
+def parse_image(text: str) -> str:
     """A container image: ``python:3.12``, ``registry.example.org/team/train@sha256:…``."""
     if not _IMAGE.fullmatch(text) or len(text) > 4096:
         raise BadValueError(
-            f"{_shown(text)} is not an image", "write it like python:3.12 or host/team/name:tag"
+            f"{_quoted_excerpt(text)} is not an image",
+            "write it like python:3.12 or host/team/name:tag",
         )
     return text
 
 
-def secret(text: str) -> str:
+def parse_secret_name(text: str) -> str:
     """The name of a secret of the cluster."""
     if not _SECRET.fullmatch(text):
         raise BadValueError(
-            f"{_shown(text)} is not a secret's name",
+            f"{_quoted_excerpt(text)} is not a secret's name",
             "name a secret that exists in the cluster, never its value",
         )
     return text
 
 
-def workdir(text: str) -> str:
+def parse_workdir(text: str) -> str:
     """A directory inside the checkout."""
-    _size(text)
+    _byte_length(text)
     parts = text.split("/")
     if not text or text.startswith("/") or ".." in parts or parts[0] == ".git":
         raise BadValueError(
-            f"{_shown(text)} is not a directory inside the checkout",
+            f"{_quoted_excerpt(text)} is not a directory inside the checkout",
             "write it like experiments/resnet",
         )
     return text
 
 
-def env(text: str) -> tuple[str, str]:
+def parse_env_entry(text: str) -> tuple[str, str]:
     """``NAME=value``; the value may be empty, and hold whatever it likes."""
     key, equals, value = text.partition("=")
     if not equals or not _ENV_NAME.fullmatch(key):
         raise BadValueError(
-            f"{_shown(text)} is not NAME=value", "write it like Fyre-Env: EPOCHS=10"
+            f"{_quoted_excerpt(text)} is not NAME=value", "write it like Fyre-Env: EPOCHS=10"
         )
-    if _size(value) > COMMAND_MAX:
+    if _byte_length(value) > COMMAND_MAX:
         raise BadValueError(
             f"{key} is longer than {COMMAND_MAX:,} bytes", "commit a file, and read that"
         )
@@ -171,11 +177,11 @@ def env(text: str) -> tuple[str, str]:
     return key, value
 
 
-def resources(text: str) -> tuple[tuple[str, str], ...]:
+def parse_resources(text: str) -> tuple[tuple[str, str], ...]:
     """``cpu=4 memory=16Gi nvidia.com/gpu=1``, in the order given."""
     if not text.split():
         raise BadValueError("no resources are named", "write it like cpu=4 memory=16Gi")
-    found = [resource(*part.partition("=")[::2]) for part in text.split()]
+    found = [parse_resource(*part.partition("=")[::2]) for part in text.split()]
     names = sorted(key for key, _ in found)
     twice = next((one for one, other in pairwise(names) if one == other), None)
     if twice:
@@ -183,42 +189,44 @@ def resources(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def resource(key: str, quantity: str) -> tuple[str, str]:
+def parse_resource(key: str, quantity: str) -> tuple[str, str]:
     """One resource and its quantity, as Kubernetes spells both."""
-    if key.lower() in _OTHER_WORDS:
+    if key.lower() in _RESOURCE_ALIASES:
         raise BadValueError(
-            f"{key!r} is not a resource", f"write {_OTHER_WORDS[key.lower()]}={quantity or '1'}"
+            f"{key!r} is not a resource",
+            f"write {_RESOURCE_ALIASES[key.lower()]}={quantity or '1'}",
         )
     if not _RESOURCE.fullmatch(key) or (key not in _PLAIN_RESOURCES and "/" not in key):
         raise BadValueError(
-            f"{_shown(key)} is not a resource",
+            f"{_quoted_excerpt(key)} is not a resource",
             "write cpu=4, memory=16Gi, ephemeral-storage=10Gi or nvidia.com/gpu=1",
         )
     if not _QUANTITY.fullmatch(quantity) or not float(re.sub(r"[A-Za-z]+$", "", quantity)):
         raise BadValueError(
-            f"{key[:60]}={_shown(quantity)} is not a quantity",
+            f"{key[:60]}={_quoted_excerpt(quantity)} is not a quantity",
             "write it like 4, 500m, 16Gi or 512Mi",
         )
     if key not in ("cpu", "memory", "ephemeral-storage") and not quantity.isdigit():
         raise BadValueError(
-            f"{key[:60]} takes whole numbers only, not {_shown(quantity)}", f"write {key}=1"
+            f"{key[:60]} takes whole numbers only, not {_quoted_excerpt(quantity)}",
+            f"write {key}=1",
         )
     return key, quantity
 
 
-def quantity(text: str) -> Fraction:
+def parse_quantity(text: str) -> Fraction:
     """A quantity as the exact number that it means to Kubernetes, to be compared: ``500m`` is a half."""
     from fractions import Fraction  # the hooks read resources too, and never compare them
 
     number = text.rstrip("mkKMGTPEi")
     if len(text) > 64 or not _QUANTITY.fullmatch(text):
         raise BadValueError(
-            f"{_shown(text)} is not a quantity", "write it like 4, 500m, 16Gi or 512Mi"
+            f"{_quoted_excerpt(text)} is not a quantity", "write it like 4, 500m, 16Gi or 512Mi"
         )
-    return Fraction(number) * Fraction(*_MEANING[text[len(number) :]])
+    return Fraction(number) * Fraction(*_SUFFIX_FACTORS[text[len(number) :]])
 
 
-def text_of(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time for people: ``41s``, ``12m 03s``, ``2h 05m``, ``3d 4h``."""
     whole = int(seconds)
     if whole < 60:
@@ -230,16 +238,16 @@ def text_of(seconds: float) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
 
 
-def written(seconds: int) -> str:
+def format_exact_duration(seconds: int) -> str:
     """A length of time as ``duration`` reads it back, to the second: ``2h``, ``1h30m``, ``1d1s``."""
     parts = []
-    for unit, letter in zip(_SECONDS, "dhms", strict=True):
+    for unit, letter in zip(_UNIT_SECONDS, "dhms", strict=True):
         count, seconds = divmod(seconds, unit)
         parts += [f"{count}{letter}"] if count else []
     return "".join(parts) or "0s"
 
 
-def _size(text: str) -> int:
+def _byte_length(text: str) -> int:
     """The bytes of a text, as a process will be given them: which takes none that holds a NUL."""
     if "\0" in text:
         raise BadValueError("it holds a NUL", "leave it out: no process can be given one")
@@ -251,7 +259,7 @@ def _size(text: str) -> int:
         ) from error
 
 
-def legible(text: str) -> str:
+def replace_invalid_utf8(text: str) -> str:
     """The text with the bytes that were no UTF-8 replaced: for pages, JSON and terminals, never for what runs."""
     try:
         return text.encode(errors="surrogateescape").decode(errors="replace")
@@ -259,6 +267,6 @@ def legible(text: str) -> str:
         return text.encode(errors="replace").decode()
 
 
-def _shown(text: str) -> str:
+def _quoted_excerpt(text: str) -> str:
     """The text quoted for a message, cut where it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "…")

@@ -18,7 +18,7 @@ from fyre.stored_form import (
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class RunSpec:
     """One asked-for run. ``None`` and ``()`` mean "not said": a default of ``.fyre.yaml`` or of the profile applies."""
 
     command: str  # verbatim, for ``sh -c``
@@ -69,11 +69,11 @@ SPEC_FORM = StoredForm(
 """The stored names of a spec. Digests are hashes of this form: no name, order or default above may change."""
 
 
-def to_json(spec: Spec) -> dict[str, Any]:
+def to_json(spec: RunSpec) -> dict[str, Any]:
     """Return the spec as plain data, for a durable record and for the digest."""
     return SPEC_FORM.encode(spec, spec.unknown)
 
 
-def from_json(data: object) -> Spec:
+def from_json(data: object) -> RunSpec:
     """Return the spec that ``to_json`` wrote down. Raises ``UnreadableError``."""
-    return Spec(**SPEC_FORM.decode(data), unknown=SPEC_FORM.unknown_fields(data))  # type: ignore[arg-type] # an object
+    return RunSpec(**SPEC_FORM.decode(data), unknown=SPEC_FORM.unknown_fields(data))  # type: ignore[arg-type] # an object

@@ -19,7 +19,7 @@ import re
 
 _TRAILER = re.compile(r"[A-Za-z0-9-]+[ \t]*:")
 _GENERATED = ("Signed-off-by: ", "(cherry picked from commit ")  # git_generated_prefixes
-_SPACE = " \t\n\r"  # git's own isspace(), which knows neither \v nor \f nor Unicode
+_WHITESPACE = " \t\n\r"  # git's own isspace(), which knows neither \v nor \f nor Unicode
 _COMMENT = "#"  # core.commentChar of an empty configuration
 _SCISSORS = "# ------------------------ >8 ------------------------\n"
 _FOLD = re.compile(r"\n[ \t\n\r]*")
@@ -47,30 +47,30 @@ class Trailer:
 
 def parse(message: str) -> tuple[Trailer, ...]:
     """The trailers of a message, in order, values unfolded. Never raises; git stops at a NUL, and so does this."""
-    lines = lines_of(message)
-    return tuple(_read(lines, block_start(lines)))
+    lines = message_lines(message)
+    return tuple(_read_block(lines, block_start(lines)))
 
 
-def lines_of(message: str) -> list[str]:
+def message_lines(message: str) -> list[str]:
     """The message's lines up to its end: no trailing comments, nothing from the scissors or a NUL on."""
     message = message.partition("\0")[0]
-    lines = message[: _end(message)].split("\n")
+    lines = message[: _message_end(message)].split("\n")
     if not lines[-1]:
         lines.pop()
     return lines
 
 
-def is_trailer(line: str) -> bool:
+def is_trailer_line(line: str) -> bool:
     """Whether a line by itself has the form of a trailer, or is one that git generates."""
     return _TRAILER.match(line) is not None or line.startswith(_GENERATED)
 
 
-def is_blank(line: str) -> bool:
+def is_blank_line(line: str) -> bool:
     """Whether a line is blank to git, to which a form feed or a Unicode space is text."""
-    return not line.strip(_SPACE)
+    return not line.strip(_WHITESPACE)
 
 
-def _end(message: str) -> int:
+def _message_end(message: str) -> int:
     """Where the message ends for git: before trailing comments, blank lines, an old conflicts list, scissors."""
     if message.startswith(_SCISSORS):
         return 0
@@ -103,7 +103,7 @@ def block_start(lines: list[str]) -> int:
         if line.startswith(_COMMENT):
             others += maybe_folded
             maybe_folded = 0
-        elif not line.strip(_SPACE):
+        elif not line.strip(_WHITESPACE):
             if not (trailers or others or maybe_folded):
                 continue  # still below the last paragraph
             others += maybe_folded
@@ -113,7 +113,7 @@ def block_start(lines: list[str]) -> int:
             trailers, maybe_folded, generated = trailers + 1, 0, True
         elif _TRAILER.match(line):
             trailers, maybe_folded = trailers + 1, 0
-        elif line[0] in _SPACE:
+        elif line[0] in _WHITESPACE:
             maybe_folded += 1
         else:
             others, maybe_folded = others + 1 + maybe_folded, 0
@@ -122,10 +122,12 @@ def block_start(lines: list[str]) -> int:
 
 def title_end(lines: list[str]) -> int:
     """The index of the blank line after the first paragraph; the number of lines when there is none."""
-    return next((index for index, line in enumerate(lines) if not line.strip(_SPACE)), len(lines))
+    return next(
+        (index for index, line in enumerate(lines) if not line.strip(_WHITESPACE)), len(lines)
+    )
 
 
-def _read(lines: list[str], start: int) -> list[Trailer]:
+def _read_block(lines: list[str], start: int) -> list[Trailer]:
     found: list[Trailer] = []
     folded: list[str] | None = (
         None  # the value that a line beginning with white space continues, if any
@@ -133,15 +135,15 @@ def _read(lines: list[str], start: int) -> list[Trailer]:
     values: list[list[str]] = []
     for index in range(start, len(lines)):
         line = lines[index]
-        if folded is not None and (not line or line[0] in _SPACE):
+        if folded is not None and (not line or line[0] in _WHITESPACE):
             folded.append(line)
         elif match := _TRAILER.match(line):
             folded = [line[match.end() :]]
             values.append(folded)
-            found.append(Trailer(line[: match.end() - 1].rstrip(_SPACE), "", index + 1))
+            found.append(Trailer(line[: match.end() - 1].rstrip(_WHITESPACE), "", index + 1))
         else:
             folded = None
     for trailer, parts in zip(found, values, strict=True):
-        value = parts[0] if len(parts) == 1 else _FOLD.sub(" ", "\n".join(parts).strip(_SPACE))
-        trailer.value = value.strip(_SPACE)
+        value = parts[0] if len(parts) == 1 else _FOLD.sub(" ", "\n".join(parts).strip(_WHITESPACE))
+        trailer.value = value.strip(_WHITESPACE)
     return found

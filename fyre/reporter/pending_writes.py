@@ -7,20 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fyre.runs import commit_status
-from fyre.runs.commit_status import Status
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.posted_states import posted_states
-from fyre.runs.run import Record, Repository
-from fyre.runs.state import PENDING
+from fyre.runs.run import Repository, RunRecord
+from fyre.runs.state import PENDING_STATES
 
 log = logging.getLogger(__name__)
 
-CROWDED = 900
+CONTEXT_NEARLY_FULL = 900
 """Statuses of one commit and context from which on only ends are posted, with a warning: GitHub takes 1,000."""
 
-CHECK = "check run"
+CHECK_RUN = "check run"
 """Under this a note says for which end a check run was made; it is a turn's third part as well."""
 
-SAYING = "saying"
+COMMENT = "saying"
 """The third part of the turn of what is no status."""
 
 PENDING_WORD = "pending"
@@ -28,35 +28,35 @@ PENDING_WORD = "pending"
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class UnpostedStatus:
     """One status to write. ``key`` names the record that is told of it; "" where no engine keeps one."""
 
     repository: Repository
     sha: str
-    status: Status
-    key: str = ""
-    word: str = ""  # what the record's note will say
+    status: CommitStatus
+    run_key: str = ""
+    state_word: str = ""  # what the record's note will say
 
 
 @dataclass(frozen=True, slots=True)
-class Saying:
+class UnpostedComment:
     """What is no status and has its turn as well, such as an answer to a comment. ``write`` is one request."""
 
     repository: Repository
-    name: str  # what it is about, once in a repository
+    in_reply_to: str  # what it is about, once in a repository
     body: str
-    write: Callable[[], object]
+    send: Callable[[], object]
 
 
-def owed(record: Record, url: str) -> list[Owed]:
+def unposted_statuses(record: RunRecord, page_url: str) -> list[UnpostedStatus]:
     """What a record still owes the ledger, on its own SHA and on those that share its outcome. Pure."""
-    word = word_of(record)
+    word = state_word_of(record)
     note = posted_states(record.reported)
     return [
-        Owed(
+        UnpostedStatus(
             record.run.repository,
             sha,
-            commit_status.of(record, url, carried=sha != record.run.sha),
+            commit_status.status_from_record(record, page_url, carried=sha != record.run.sha),
             record.run.key,
             word,
         )
@@ -65,16 +65,18 @@ def owed(record: Record, url: str) -> list[Owed]:
     ]
 
 
-def word_of(record: Record) -> str:
+def state_word_of(record: RunRecord) -> str:
     """What a note says of a record's state."""
-    return PENDING_WORD if record.state in PENDING else str(record.state)
+    return PENDING_WORD if record.state in PENDING_STATES else str(record.state)
 
 
-def superfluous(debt: Owed, record: Record | None) -> bool:
+def should_skip_pending(unposted: UnpostedStatus, record: RunRecord | None) -> bool:
     """Whether a status that is not final is left out, as its context fills up: each attempt posts two at most."""
-    crowded = record is not None and record.run.attempt * 2 >= CROWDED
+    crowded = record is not None and record.run.attempt * 2 >= CONTEXT_NEARLY_FULL
     if crowded:
         log.warning(
-            "%s on %s may soon be full: 1,000 statuses are taken", debt.status.context, debt.sha
+            "%s on %s may soon be full: 1,000 statuses are taken",
+            unposted.status.context,
+            unposted.sha,
         )
-    return crowded and debt.word == PENDING_WORD
+    return crowded and unposted.state_word == PENDING_WORD

@@ -19,27 +19,33 @@ from urllib.parse import urlsplit
 
 from fyre.backoff import Backoff
 from fyre.engines.protocol import Engine
-from fyre.engines.run_index import Index
-from fyre.errors import TryAgainError, UserError
-from fyre.github.client import Forge
-from fyre.github.errors import MENDABLE, FullError, HiddenError, LimitedError, NotFoundError
-from fyre.github.rate_limit import Told
-from fyre.reporter.check_runs import CheckRuns
-from fyre.reporter.pending_writes import (
-    CHECK,
-    CROWDED,
-    PENDING_WORD,
-    SAYING,
-    Owed,
-    Saying,
-    owed,
-    superfluous,
-    word_of,
+from fyre.engines.run_index import RunIndex
+from fyre.errors import TransientError, UserError
+from fyre.github.client import GitHubClient
+from fyre.github.errors import (
+    NEEDS_OPERATOR,
+    NotFoundError,
+    NotVisibleError,
+    RateLimitError,
+    StatusLimitError,
 )
-from fyre.reporter.write_queue import Ident, Rank, Turns
-from fyre.runs.commit_status import Status
+from fyre.github.rate_limit import RateLimitHeaders
+from fyre.reporter.check_runs import CheckRunReporter
+from fyre.reporter.pending_writes import (
+    CHECK_RUN,
+    COMMENT,
+    CONTEXT_NEARLY_FULL,
+    PENDING_WORD,
+    UnpostedComment,
+    UnpostedStatus,
+    should_skip_pending,
+    state_word_of,
+    unposted_statuses,
+)
+from fyre.reporter.write_queue import Priority, WriteId, WriteQueue
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.posted_states import check_posted_states, posted_states, with_posted_state
-from fyre.runs.run import Record, Repository
+from fyre.runs.run import Repository, RunRecord
 from fyre.stored_form import UnreadableError, warn_once
 
 log = logging.getLogger(__name__)
@@ -50,110 +56,116 @@ BACKOFF = Backoff(1.0, 60.0)
 MENDED = Backoff(1.0, 600.0)
 """The same where somebody has to mend something first: repositories that stay so are to cost next to nothing."""
 
-LATE = 60.0
+NOTE_DELAY = 60.0
 """Seconds that a run must be pending for its note to say so; more, while there are statuses to write. Most have ended
 by then and need none, which is a request each; what is not noted when we start is looked up once.
 """
 
 
 @dataclass
-class Ledger:
+class StatusReporter:
     """Reads and writes the statuses of one forge; ``turns`` paces the writes, and no read waits for them."""
 
-    forge: Forge
+    forge: GitHubClient
     engine: Engine
-    index: Index
-    url: Callable[[str], str]  # a run's key → its page
-    checks: CheckRuns | None = None  # for an App, beside the statuses
-    turns: Turns = field(default_factory=Turns)
-    _wanted: dict[tuple[int, str, str], Owed] = field(default_factory=dict)
-    _sayings: dict[tuple[int, str, str], Saying] = field(default_factory=dict)
-    _doubtful: set[tuple[str, str]] = field(
+    index: RunIndex
+    page_url: Callable[[str], str]  # a run's key → its page
+    check_runs: CheckRunReporter | None = None  # for an App, beside the statuses
+    write_queue: WriteQueue = field(default_factory=WriteQueue)
+    _queued_statuses: dict[tuple[int, str, str], UnpostedStatus] = field(default_factory=dict)
+    _queued_comments: dict[tuple[int, str, str], UnpostedComment] = field(default_factory=dict)
+    _maybe_posted: set[tuple[str, str]] = field(
         default_factory=set
     )  # keys and SHAs: the POST may have been made already
-    _unnoted: dict[tuple[str, str], tuple[Owed, float]] = field(
+    _unsaved_notes: dict[tuple[str, str], tuple[UnpostedStatus, float]] = field(
         default_factory=dict
     )  # posted, and when to note that
-    _troubles: dict[int, str] = field(
+    _last_errors: dict[int, str] = field(
         default_factory=dict
     )  # by the repository's id: what was said of it
-    _mutex: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin with whatever the engine's records still owe."""
-        self.engine.subscribe(self.touch)
-        for record in self.engine.records():
+        self.engine.subscribe(self.on_record_change)
+        for record in self.engine.list_records():
             _warn_of_unreadable(record)
-            debts = owed(record, "")
-            self._doubtful.update((debt.key, debt.sha) for debt in debts)
-            if debts or not record.state.final:
-                self.touch(record.run.key)
-            elif self.checks:
-                self._doubtful.add((record.run.key, CHECK))
-                self._beside(record)
-        self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
+            debts = unposted_statuses(record, "")
+            self._maybe_posted.update((debt.run_key, debt.sha) for debt in debts)
+            if debts or not record.state.is_final:
+                self.on_record_change(record.run.key)
+            elif self.check_runs:
+                self._maybe_posted.add((record.run.key, CHECK_RUN))
+                self._queue_check_run(record)
+        self._thread = threading.Thread(target=self._write_loop, name="ledger", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop writing; what is owed will be derived again."""
-        self.turns.stop()
+        self.write_queue.stop()
         if self._thread is not None:
             self._thread.join()
 
-    def touch(self, key: str) -> None:
+    def on_record_change(self, run_key: str) -> None:
         """A record may have changed."""
-        record = self.engine.record(key)
+        record = self.engine.get_record(run_key)
         if record is None:
-            self.turns.forget(key)
+            self.write_queue.discard_run(run_key)
         else:
-            self._put(Rank.ENDED if record.state.final else Rank.LIVE, key, record.run.repository)
+            self._enqueue_write(
+                Priority.FINAL if record.state.is_final else Priority.OPTIONAL,
+                run_key,
+                record.run.repository,
+            )
 
-    def want(self, repository: Repository, sha: str, wanted: Status) -> None:
+    def queue_status(self, repository: Repository, sha: str, status: CommitStatus) -> None:
         """Owe a status for which no engine keeps a record; a later one of the same context replaces it."""
-        ident = repository.id, sha, wanted.context.lower()
-        with self._mutex:
-            self._wanted[ident] = Owed(repository, sha, wanted)
-        self._put(Rank.WANTED, ident, repository)
+        ident = repository.id, sha, status.context.lower()
+        with self._lock:
+            self._queued_statuses[ident] = UnpostedStatus(repository, sha, status)
+        self._enqueue_write(Priority.UNRECORDED, ident, repository)
 
-    def unwant(self, repository: Repository, sha: str, context: str) -> None:
+    def drop_status(self, repository: Repository, sha: str, context: str) -> None:
         """Owe no such status any more: a run has the say there now, whose end might be written before it."""
-        with self._mutex:
-            self._wanted.pop((repository.id, sha, context.lower()), None)
+        with self._lock:
+            self._queued_statuses.pop((repository.id, sha, context.lower()), None)
 
-    def say(self, saying: Saying) -> None:
+    def queue_comment(self, comment: UnpostedComment) -> None:
         """Owe what is no status; it is forgotten when we stop, and whoever owes it can tell from the forge."""
-        ident = saying.repository.id, saying.name, SAYING
-        with self._mutex:
-            self._sayings[ident] = saying
-        self._put(Rank.WANTED, ident, saying.repository)
+        ident = comment.repository.id, comment.in_reply_to, COMMENT
+        with self._lock:
+            self._queued_comments[ident] = comment
+        self._enqueue_write(Priority.UNRECORDED, ident, comment.repository)
 
-    def unsaid(self, repository: Repository) -> list[str]:
+    def queued_comment_bodies(self, repository: Repository) -> list[str]:
         """The texts that are still to be said in a repository."""
-        with self._mutex:
+        with self._lock:
             return [
-                one.body for one in self._sayings.values() if one.repository.id == repository.id
+                one.body
+                for one in self._queued_comments.values()
+                if one.repository.id == repository.id
             ]
 
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing is wanted that no record remembers; what records owe is ``owed``."""
-        with self._mutex:
-            return not self._wanted and not self._sayings
+        with self._lock:
+            return not self._queued_statuses and not self._queued_comments
 
-    def owes(self, record: Record) -> bool:
+    def has_unposted(self, record: RunRecord) -> bool:
         """Whether a status of this run is still to be written, where it has the say; of an end, to be noted as well."""
-        debts = owed(record, "")
-        debts = debts if record.state.final else self._unsaid(debts)
-        return any(self._speaks(record, debt.sha) for debt in debts)
+        debts = unposted_statuses(record, "")
+        debts = debts if record.state.is_final else self._without_posted(debts)
+        return any(self._owns_context(record, debt.sha) for debt in debts)
 
-    def read(self, repository: Repository, sha: str) -> Mapping[str, Status]:
+    def read_statuses(self, repository: Repository, sha: str) -> Mapping[str, CommitStatus]:
         """Our newest status of each context (in lower case) on a SHA. Anyone can post one: only ours count."""
-        found: dict[str, Status] = {}
-        everything = self.forge.statuses(repository, sha)
+        found: dict[str, CommitStatus] = {}
+        everything = self.forge.list_statuses(repository, sha)
         for context, count in Counter(
             posted.status.context.lower() for posted in everything
         ).items():
-            if count >= CROWDED:
+            if count >= CONTEXT_NEARLY_FULL:
                 log.warning(
                     "%s on %s of %s has %d statuses; 1,000 are taken",
                     context,
@@ -162,143 +174,163 @@ class Ledger:
                     count,
                 )
         for posted in everything:
-            if self.forge.is_me(posted.creator):
+            if self.forge.is_own_login(posted.creator):
                 found.setdefault(posted.status.context.lower(), posted.status)
-        with self._mutex:  # what is owed but not written yet counts as said
+        with self._lock:  # what is owed but not written yet counts as said
             waiting = [
-                o for (at, of, _), o in self._wanted.items() if (at, of) == (repository.id, sha)
+                o
+                for (at, of, _), o in self._queued_statuses.items()
+                if (at, of) == (repository.id, sha)
             ]
         return found | {one.status.context.lower(): one.status for one in waiting}
 
-    def _put(self, rank: Rank, ident: Ident, repository: Repository) -> None:
-        self.turns.put(rank, ident, repository.id, self.forge.account(repository))
+    def _enqueue_write(self, priority: Priority, write_id: WriteId, repository: Repository) -> None:
+        self.write_queue.push(
+            priority, write_id, repository.id, self.forge.rate_limit_account(repository)
+        )
 
-    def _write_for_ever(self) -> None:
-        while not self.turns.stopped:
-            due = min((due for _, due in self._unnoted.values()), default=math.inf)
-            turn = self.turns.next(due)
+    def _write_loop(self) -> None:
+        while not self.write_queue.stopped:
+            due = min((due for _, due in self._unsaved_notes.values()), default=math.inf)
+            turn = self.write_queue.pop(due)
             if turn is not None:
-                self._take(*turn)
-            elif not self.turns.stopped:
-                self._note_late()
+                self._process_write(*turn)
+            elif not self.write_queue.stopped:
+                self._save_overdue_note()
 
-    def _take(self, ident: Ident, repository: int) -> None:
+    def _process_write(self, write_id: WriteId, repository_id: int) -> None:
         """Write one status; what fails waits, and is still owed."""
         try:
-            if isinstance(ident, str):
-                self._write_record(ident)
-            elif ident[2] == CHECK:
-                self._write_check(ident)
-            elif ident[2] == SAYING:
-                self._write_saying(ident)
+            if isinstance(write_id, str):
+                self._write_record_status(write_id)
+            elif write_id[2] == CHECK_RUN:
+                self._write_check_run(write_id)
+            elif write_id[2] == COMMENT:
+                self._write_comment(write_id)
             else:
-                self._write_wanted(ident)
+                self._write_queued_status(write_id)
         except Exception as error:
             # Whatever it was, it is still owed; a bug met by one status must not keep the others from being written.
-            self._again(ident, repository, error)
+            self._requeue_failed(write_id, repository_id, error)
 
-    def _again(self, ident: Ident, repository: int, error: Exception) -> None:
+    def _requeue_failed(self, write_id: WriteId, repository_id: int, error: Exception) -> None:
         """Have what failed wait: for a limit with all others, else with those of its repository alone."""
-        if isinstance(ident, str):
-            self.touch(ident)
+        if isinstance(write_id, str):
+            self.on_record_change(write_id)
         else:
-            self.turns.put(Rank.LIVE if ident[2] == CHECK else Rank.WANTED, ident, repository)
-        if isinstance(error, LimitedError):
-            self._hear(error.told)
+            self.write_queue.push(
+                Priority.OPTIONAL if write_id[2] == CHECK_RUN else Priority.UNRECORDED,
+                write_id,
+                repository_id,
+            )
+        if isinstance(error, RateLimitError):
+            self._update_budget(error.headers)
             log.warning(
-                "the ledger waits %.0f s: %s", self.turns.pace.next_at() - self.turns.clock(), error
+                "the ledger waits %.0f s: %s",
+                self.write_queue.budget.next_write_at() - self.write_queue.clock(),
+                error,
             )
             return
-        self.turns.rest(repository, MENDED if isinstance(error, MENDABLE) else BACKOFF)
-        if not isinstance(error, TryAgainError | UserError):
+        self.write_queue.back_off(
+            repository_id, MENDED if isinstance(error, NEEDS_OPERATOR) else BACKOFF
+        )
+        if not isinstance(error, TransientError | UserError):
             log.error("the ledger met a bug", exc_info=error)
             return
         why = str(error).partition(": ")[2]  # what comes before is about this status alone
-        if self._troubles.get(repository) != why:  # said once, however long it lasts
+        if self._last_errors.get(repository_id) != why:  # said once, however long it lasts
             log.warning("statuses wait, and are tried again: %s", error)
-        self._troubles[repository] = why
+        self._last_errors[repository_id] = why
 
-    def _write_wanted(self, ident: tuple[int, str, str]) -> None:
-        with self._mutex:
-            wanted = self._wanted.get(ident)
+    def _write_queued_status(self, write_id: tuple[int, str, str]) -> None:
+        with self._lock:
+            wanted = self._queued_statuses.get(write_id)
         if (
             wanted is None
         ):  # replaced while it was posted, and that was posted too; or a run has the say by now
             return
-        self._post(wanted)
-        with self._mutex:
-            if self._wanted.get(ident) is wanted:
-                del self._wanted[ident]
+        self._post_status(wanted)
+        with self._lock:
+            if self._queued_statuses.get(write_id) is wanted:
+                del self._queued_statuses[write_id]
 
-    def _write_saying(self, ident: tuple[int, str, str]) -> None:
+    def _write_comment(self, write_id: tuple[int, str, str]) -> None:
         """Say it once; where we may not, it stays unsaid."""
-        with self._mutex:
-            saying = self._sayings.get(ident)
+        with self._lock:
+            saying = self._queued_comments.get(write_id)
         if saying is None:
             return
         try:
-            saying.write()
+            saying.send()
         except UserError as error:
             log.warning("not said: %s", error)
         finally:
-            self.turns.pace = self.turns.pace.wrote(self.turns.clock())
-        with self._mutex:
-            del self._sayings[ident]
+            self.write_queue.budget = self.write_queue.budget.after_write(self.write_queue.clock())
+        with self._lock:
+            del self._queued_comments[write_id]
 
-    def _beside(self, record: Record) -> None:
+    def _queue_check_run(self, record: RunRecord) -> None:
         """Have a check run made of a run whose end is posted: when there is room, as with all that can be missed."""
         if (
-            self.checks
-            and self.checks.fits(record)
-            and posted_states(record.reported).get(CHECK) != word_of(record)
+            self.check_runs
+            and self.check_runs.applies_to(record)
+            and posted_states(record.reported).get(CHECK_RUN) != state_word_of(record)
         ):
-            self._put(
-                Rank.LIVE, (record.run.repository.id, record.run.key, CHECK), record.run.repository
+            self._enqueue_write(
+                Priority.OPTIONAL,
+                (record.run.repository.id, record.run.key, CHECK_RUN),
+                record.run.repository,
             )
 
-    def _write_check(self, ident: tuple[int, str, str]) -> None:
+    def _write_check_run(self, write_id: tuple[int, str, str]) -> None:
         """Make a check run, unless there is one, and note that."""
-        self.turns.forget(ident)  # nothing comes after it
-        key, about, record = ident[1], ident[1:], self.engine.record(ident[1])
+        self.write_queue.discard_run(write_id)  # nothing comes after it
+        key, about, record = write_id[1], write_id[1:], self.engine.get_record(write_id[1])
         if (
-            self.checks is None
+            self.check_runs is None
             or record is None
-            or posted_states(record.reported).get(CHECK) == word_of(record)
+            or posted_states(record.reported).get(CHECK_RUN) == state_word_of(record)
         ):
             return
-        if about not in self._doubtful or not self.checks.is_there(record):
-            self._doubtful.add((key, CHECK))
+        if about not in self._maybe_posted or not self.check_runs.already_exists(record):
+            self._maybe_posted.add((key, CHECK_RUN))
             try:
-                told = self.checks.write(record, self.url(key))
+                told = self.check_runs.publish_check_run(record, self.page_url(key))
             finally:
-                self.turns.pace = self.turns.pace.wrote(self.turns.clock())
+                self.write_queue.budget = self.write_queue.budget.after_write(
+                    self.write_queue.clock()
+                )
             if told is not None:
-                self._hear(told)
+                self._update_budget(told)
         self.engine.annotate(
-            key, reported=with_posted_state(record.reported, CHECK, word_of(record))
+            key, reported=with_posted_state(record.reported, CHECK_RUN, state_word_of(record))
         )
-        self._doubtful.discard((key, CHECK))
+        self._maybe_posted.discard((key, CHECK_RUN))
 
-    def _write_record(self, key: str) -> None:
+    def _write_record_status(self, run_key: str) -> None:
         """Write one status that a record owes, if it does."""
-        record = self.engine.record(key)
-        debts = self._owed(record) if record is not None else []
+        record = self.engine.get_record(run_key)
+        debts = self._list_unposted(record) if record is not None else []
         silent = [
-            debt for debt in debts if record is not None and not self._speaks(record, debt.sha)
+            debt
+            for debt in debts
+            if record is not None and not self._owns_context(record, debt.sha)
         ]
-        debts = [debt for debt in debts if debt not in silent and not superfluous(debt, record)]
-        if record is not None and record.state.final and silent and not debts:
+        debts = [
+            debt for debt in debts if debt not in silent and not should_skip_pending(debt, record)
+        ]
+        if record is not None and record.state.is_final and silent and not debts:
             self.engine.annotate(
-                record.run.key, settled=True
+                record.run.key, end_posted=True
             )  # another has the say: this one owes nothing more
         for debt in debts[:1]:
             if len(debts) > 1:
-                self.touch(debt.key)
-            self._settle(debt)
+                self.on_record_change(debt.run_key)
+            self._post_once(debt)
 
-    def _speaks(self, record: Record, sha: str) -> bool:
+    def _owns_context(self, record: RunRecord, sha: str) -> bool:
         """Whether this record has the say on a SHA: no rerun has it, nor, where it was carried to, a run of its own."""
-        here = self.index.at(record.run.repository.id, sha)
+        here = self.index.find_by_sha(record.run.repository.id, sha)
         others = [
             r.run.attempt
             for r in here
@@ -310,111 +342,113 @@ class Ledger:
             else all(record.run.attempt >= attempt for attempt in others)
         )
 
-    def _settle(self, debt: Owed) -> None:
+    def _post_once(self, unposted: UnpostedStatus) -> None:
         """Post, note that it is done; what is in doubt is looked up first."""
-        about = (debt.key, debt.sha)
+        about = (unposted.run_key, unposted.sha)
         try:
-            if about not in self._doubtful or not self._is_said(debt):
-                self._doubtful.add(about)
-                self._post(debt)
-            self._unnoted[about] = debt, self.turns.clock() + LATE
-            if debt.word != PENDING_WORD:
-                self._note(debt)
-            self._doubtful.discard(about)
-        except LimitedError:
-            self._doubtful.discard(about)  # nobody took it
+            if about not in self._maybe_posted or not self._is_already_posted(unposted):
+                self._maybe_posted.add(about)
+                self._post_status(unposted)
+            self._unsaved_notes[about] = unposted, self.write_queue.clock() + NOTE_DELAY
+            if unposted.state_word != PENDING_WORD:
+                self._save_note(unposted)
+            self._maybe_posted.discard(about)
+        except RateLimitError:
+            self._maybe_posted.discard(about)  # nobody took it
             raise
 
-    def _owed(self, record: Record) -> list[Owed]:
+    def _list_unposted(self, record: RunRecord) -> list[UnpostedStatus]:
         """What a record owes beyond what was posted and is not noted yet."""
-        return self._unsaid(owed(record, self.url(record.run.key)))
+        return self._without_posted(unposted_statuses(record, self.page_url(record.run.key)))
 
-    def _unsaid(self, debts: list[Owed]) -> list[Owed]:
-        posted = [self._unnoted.get((debt.key, debt.sha)) for debt in debts]
+    def _without_posted(self, statuses: list[UnpostedStatus]) -> list[UnpostedStatus]:
+        posted = [self._unsaved_notes.get((debt.run_key, debt.sha)) for debt in statuses]
         return [
             debt
-            for debt, said in zip(debts, posted, strict=True)
-            if said is None or said[0].word != debt.word
+            for debt, said in zip(statuses, posted, strict=True)
+            if said is None or said[0].state_word != debt.state_word
         ]
 
-    def _note_late(self) -> None:
+    def _save_overdue_note(self) -> None:
         """Note the oldest of what was posted and is not noted yet, if that is still how things stand."""
-        about, (debt, _) = next(iter(self._unnoted.items()))
-        record = self.engine.record(debt.key)
-        del self._unnoted[about]
+        about, (debt, _) = next(iter(self._unsaved_notes.items()))
+        record = self.engine.get_record(debt.run_key)
+        del self._unsaved_notes[about]
         try:
-            if record is not None and word_of(record) == debt.word:
-                self._note(debt)
+            if record is not None and state_word_of(record) == debt.state_word:
+                self._save_note(debt)
         except (
             Exception
         ):  # whatever it was: what was posted was posted, and is noted after the others
             log.exception("noted later")
-            self._unnoted[about] = debt, self.turns.clock() + LATE
+            self._unsaved_notes[about] = debt, self.write_queue.clock() + NOTE_DELAY
 
-    def _is_said(self, debt: Owed) -> bool:
+    def _is_already_posted(self, unposted: UnpostedStatus) -> bool:
         """Whether the ledger has it from this very run, known by its page's path: words and our address may differ."""
         try:
             said, now = (
-                self.read(debt.repository, debt.sha).get(debt.status.context.lower()),
-                debt.status,
+                self.read_statuses(unposted.repository, unposted.sha).get(
+                    unposted.status.context.lower()
+                ),
+                unposted.status,
             )
-        except HiddenError:
+        except NotVisibleError:
             raise
         except NotFoundError:  # the commit is gone, which the POST will hear as well
             return False
         return (
             said is not None
             and said.state == now.state
-            and _path(said.target_url) == _path(now.target_url)
+            and _url_path(said.target_url) == _url_path(now.target_url)
         )
 
-    def _note(self, debt: Owed) -> None:
+    def _save_note(self, unposted: UnpostedStatus) -> None:
         """Write the record's note."""
-        record = self.engine.record(debt.key)
+        record = self.engine.get_record(unposted.run_key)
         reported = with_posted_state(
-            record.reported if record is not None else "", debt.sha, debt.word
+            record.reported if record is not None else "", unposted.sha, unposted.state_word
         )
         settled = (
             record is not None
-            and record.state.final
-            and not owed(replace(record, reported=reported), "")
+            and record.state.is_final
+            and not unposted_statuses(replace(record, reported=reported), "")
         )
-        self.engine.annotate(debt.key, reported=reported, settled=settled)
-        self._unnoted.pop((debt.key, debt.sha), None)
+        self.engine.annotate(unposted.run_key, reported=reported, end_posted=settled)
+        self._unsaved_notes.pop((unposted.run_key, unposted.sha), None)
         if settled and record is not None:
-            self._beside(replace(record, reported=reported))
+            self._queue_check_run(replace(record, reported=reported))
 
-    def _post(self, debt: Owed) -> None:
+    def _post_status(self, unposted: UnpostedStatus) -> None:
         try:
-            told = self.forge.post(debt.repository, debt.sha, debt.status)
+            told = self.forge.create_status(unposted.repository, unposted.sha, unposted.status)
         except (
-            MENDABLE
+            NEEDS_OPERATOR
         ):  # somebody will mend the token or show the repository, and then it is still owed
             raise
         except (
-            FullError
+            StatusLimitError
         ) as error:  # a pending status may stand there for ever: somebody should know
             log.error("given up: %s; push a new commit instead", error)  # noqa: TRY400 - a line says it
         except UserError as error:  # it will never be taken: the commit is gone
             log.warning("not posted: %s", error)
         else:
-            self._hear(told)
+            self._update_budget(told)
         finally:
-            self.turns.pace = self.turns.pace.wrote(self.turns.clock())
-        self.turns.wake(debt.repository.id)
-        if before := self._troubles.pop(debt.repository.id, ""):
-            log.info("statuses of %s are taken again, after: %s", debt.repository.name, before)
+            self.write_queue.budget = self.write_queue.budget.after_write(self.write_queue.clock())
+        self.write_queue.reset_backoff(unposted.repository.id)
+        if before := self._last_errors.pop(unposted.repository.id, ""):
+            log.info("statuses of %s are taken again, after: %s", unposted.repository.name, before)
 
-    def _hear(self, told: Told) -> None:
+    def _update_budget(self, headers: RateLimitHeaders) -> None:
         """Have the pace know what an answer said; somebody is told before nothing is left."""
-        now, pace = self.turns.clock(), self.turns.pace
-        if told.low and pace.low_until <= now:
-            left = told.remaining, told.limit, told.reset or 0
+        now, pace = self.write_queue.clock(), self.write_queue.budget
+        if headers.is_low and pace.low_until <= now:
+            left = headers.remaining, headers.limit, headers.reset_after or 0
             log.warning("%s of %s requests are left for %.0f s: only ends are posted", *left)
-        self.turns.pace = pace.heard(now, told)
+        self.write_queue.budget = pace.after_response(now, headers)
 
 
-def _warn_of_unreadable(record: Record) -> None:
+def _warn_of_unreadable(record: RunRecord) -> None:
     """Log that what was posted of a run can't be read: it counts as nothing, and is looked up on the forge."""
     try:
         check_posted_states(record.reported)
@@ -422,5 +456,5 @@ def _warn_of_unreadable(record: Record) -> None:
         warn_once(f"what was posted of run {record.run.key}", str(error))
 
 
-def _path(url: str) -> str:
+def _url_path(url: str) -> str:
     return urlsplit(url).path

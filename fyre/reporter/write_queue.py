@@ -15,126 +15,134 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from fyre.backoff import Backoff
-from fyre.github.rate_limit import Pace
+from fyre.github.rate_limit import WriteBudget
 
-Ident = str | tuple[int, str, str]
+WriteId = str | tuple[int, str, str]
 """What is to be written: a record's key, or the repository, SHA and context of a status without a record."""
 
-_LOOK = 60.0  # seconds after which what has no room is looked at again: the runs that go on grow old without a word
+_RECHECK_INTERVAL = 60.0  # seconds after which what has no room is looked at again: the runs that go on grow old without a word
 
 
-_BEGIN = Pace()
+_INITIAL_BUDGET = WriteBudget()
 
 
-class Rank(IntEnum):
+class Priority(IntEnum):
     """What goes first."""
 
-    ENDED = 0
-    WANTED = 1
-    LIVE = 2
+    FINAL = 0
+    UNRECORDED = 1
+    OPTIONAL = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class RepositoryPause:
     """Until when a repository is left alone, on the clock, and for how many seconds that was."""
 
     until: float
-    pause: float
+    delay: float
 
 
-Rests = dict[int, Rest]
+Backoffs = dict[int, RepositoryPause]
 """By the repository's id."""
 
 
-class Lane:
+class AccountQueue:
     """What waits to be written for one account, at its own pace."""
 
-    def __init__(self, pace: Pace) -> None:
-        self.pace, self.served = pace, 0  # served: the number of its last turn
-        self.waiting: dict[Rank, dict[Ident, int]] = {rank: {} for rank in Rank}
-        self.live: dict[Ident, float] = {}  # runs that go on, and since when that is known
+    def __init__(self, budget: WriteBudget) -> None:
+        self.budget, self.last_turn = budget, 0  # served: the number of its last turn
+        self.waiting: dict[Priority, dict[WriteId, int]] = {rank: {} for rank in Priority}
+        self.unfinished: dict[WriteId, float] = {}  # runs that go on, and since when that is known
 
-    def choose(self, now: float, rests: Rests) -> tuple[Rank | None, float]:
+    def select_priority(self, now: float, backoffs: Backoffs) -> tuple[Priority | None, float]:
         """Which rank has the next turn, and when; or when to look again."""
-        again = min((rest.until for rest in rests.values() if rest.until > now), default=math.inf)
-        for rank in (Rank.ENDED, Rank.WANTED):
-            if self.first(rank, now, rests) is not None:
-                return rank, self.pace.next_at()
-        if self.first(Rank.LIVE, now, rests) is None:
+        again = min(
+            (rest.until for rest in backoffs.values() if rest.until > now), default=math.inf
+        )
+        for rank in (Priority.FINAL, Priority.UNRECORDED):
+            if self.first_ready(rank, now, backoffs) is not None:
+                return rank, self.budget.next_write_at()
+        if self.first_ready(Priority.OPTIONAL, now, backoffs) is None:
             return None, again
-        at = self.pace.next_at(leaving=self._to_come(now))
-        return (Rank.LIVE, at) if at <= now else (None, min(at, again, now + _LOOK))
+        at = self.budget.next_write_at(reserve=self._expected_final_writes(now))
+        return (
+            (Priority.OPTIONAL, at)
+            if at <= now
+            else (None, min(at, again, now + _RECHECK_INTERVAL))
+        )
 
-    def first(self, rank: Rank, now: float, rests: Rests) -> Ident | None:
+    def first_ready(self, priority: Priority, now: float, backoffs: Backoffs) -> WriteId | None:
         """The one of a rank that waits longest, where its repository does not rest."""
         return next(
             (
                 i
-                for i, repository in self.waiting[rank].items()
-                if not _rests(rests, repository, now)
+                for i, repository in self.waiting[priority].items()
+                if not _is_backing_off(backoffs, repository, now)
             ),
             None,
         )
 
-    def forget(self, ident: Ident) -> None:
+    def discard_run(self, write_id: WriteId) -> None:
         """A run does not go on any more."""
-        self.live.pop(ident, None)
-        self.waiting[Rank.LIVE].pop(ident, None)
+        self.unfinished.pop(write_id, None)
+        self.waiting[Priority.OPTIONAL].pop(write_id, None)
 
-    def _to_come(self, now: float) -> int:
+    def _expected_final_writes(self, now: float) -> int:
         """Runs whose ends may be due within the longest window: one that is older than that is in no hurry."""
-        since = now - self.pace.ceilings.windows[-1][1]
-        return sum(at > since for at in self.live.values()) if self.pace.counted else 0
+        since = now - self.budget.limits.windows[-1][1]
+        return sum(at > since for at in self.unfinished.values()) if self.budget.is_limited else 0
 
 
-class Turns:
+class WriteQueue:
     """What waits to be written. Thread-safe but for ``pace`` and ``next``, which are the writer's."""
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Condition, float | None], object] = threading.Condition.wait,
-        pace: Pace = _BEGIN,
+        budget: WriteBudget = _INITIAL_BUDGET,
     ) -> None:
         """``pace`` is what each account begins with."""
         self.clock, self.wait, self.stopped = clock, wait, False
         self.changed = threading.Condition()
-        self._begin, self._turn = pace, Lane(pace)
-        self._lanes = {"": self._turn}  # by account; "" where there is but one
+        self._initial_budget, self._current_queue = budget, AccountQueue(budget)
+        self._account_queues = {"": self._current_queue}  # by account; "" where there is but one
         self._accounts: dict[int, str] = {}  # by the repository's id
-        self._rests: Rests = {}
-        self._count = 0
+        self._backoffs: Backoffs = {}
+        self._turn_count = 0
 
     @property
-    def pace(self) -> Pace:
+    def budget(self) -> WriteBudget:
         """Of the account whose turn it is, or was last."""
-        return self._turn.pace
+        return self._current_queue.budget
 
-    @pace.setter
-    def pace(self, pace: Pace) -> None:
-        self._turn.pace = pace
+    @budget.setter
+    def budget(self, pace: WriteBudget) -> None:
+        self._current_queue.budget = pace
 
-    def put(self, rank: Rank, ident: Ident, repository: int, account: str | None = None) -> None:
+    def push(
+        self, priority: Priority, write_id: WriteId, repository_id: int, account: str | None = None
+    ) -> None:
         """Have something written; it keeps its place when it waits already. ``account``: None as before."""
         with self.changed:
             if account is not None:
-                self._accounts[repository] = account
-            whose = self._accounts.get(repository, "")
-            if whose not in self._lanes:
-                self._lanes[whose] = Lane(self._begin)
-            lane = self._lanes[whose]
-            if rank is Rank.ENDED:
-                lane.forget(ident)
-            elif rank is Rank.LIVE:
-                lane.live.setdefault(ident, self.clock())
-            lane.waiting[rank].setdefault(ident, repository)
+                self._accounts[repository_id] = account
+            whose = self._accounts.get(repository_id, "")
+            if whose not in self._account_queues:
+                self._account_queues[whose] = AccountQueue(self._initial_budget)
+            lane = self._account_queues[whose]
+            if priority is Priority.FINAL:
+                lane.discard_run(write_id)
+            elif priority is Priority.OPTIONAL:
+                lane.unfinished.setdefault(write_id, self.clock())
+            lane.waiting[priority].setdefault(write_id, repository_id)
             self.changed.notify_all()
 
-    def forget(self, ident: Ident) -> None:
+    def discard_run(self, write_id: WriteId) -> None:
         """A run does not go on any more."""
         with self.changed:
-            for lane in self._lanes.values():
-                lane.forget(ident)
+            for lane in self._account_queues.values():
+                lane.discard_run(write_id)
 
     def stop(self) -> None:
         """Have ``next`` return None from now on."""
@@ -142,50 +150,55 @@ class Turns:
             self.stopped = True
             self.changed.notify_all()
 
-    def next(self, due: float = math.inf) -> tuple[Ident, int] | None:
+    def pop(self, deadline: float = math.inf) -> tuple[WriteId, int] | None:
         """What is to be written now and its repository, once there is something; None when ``due`` or stopped."""
         with self.changed:
             while not self.stopped:
                 now = self.clock()
-                lane, rank, at = self._choose(now)
+                lane, rank, at = self._select_queue(now)
                 if rank is not None and at <= now:
-                    return self._take(lane, rank, now)
-                if due <= now:
+                    return self._pop_from(lane, rank, now)
+                if deadline <= now:
                     break
-                until = min(at, due)
+                until = min(at, deadline)
                 self.wait(self.changed, None if until == math.inf else max(until - now, 0.001))
         return None
 
-    def rest(self, repository: int, backoff: Backoff) -> None:
+    def back_off(self, repository_id: int, backoff: Backoff) -> None:
         """Leave a repository alone for a while: longer than the time before."""
-        before = self._rests.get(repository)
-        pause = backoff.after(0.0 if before is None else before.pause)
-        self._rests[repository] = Rest(self.clock() + pause, pause)
+        before = self._backoffs.get(repository_id)
+        pause = backoff.after(0.0 if before is None else before.delay)
+        self._backoffs[repository_id] = RepositoryPause(self.clock() + pause, pause)
 
-    def wake(self, repository: int) -> None:
+    def reset_backoff(self, repository_id: int) -> None:
         """A repository answers again."""
-        self._rests.pop(repository, None)
+        self._backoffs.pop(repository_id, None)
 
-    def _choose(self, now: float) -> tuple[Lane, Rank | None, float]:
+    def _select_queue(self, now: float) -> tuple[AccountQueue, Priority | None, float]:
         """Whose turn comes first: of those that may write now the end of a run, else whoever had none for longest."""
-        found = [(lane, *lane.choose(now, self._rests)) for lane in self._lanes.values()]
+        found = [
+            (lane, *lane.select_priority(now, self._backoffs))
+            for lane in self._account_queues.values()
+        ]
         return min(
             found,
             key=lambda one: (
                 max(one[2], now),
-                len(Rank) if one[1] is None else one[1],
-                one[0].served,
+                len(Priority) if one[1] is None else one[1],
+                one[0].last_turn,
             ),
         )
 
-    def _take(self, lane: Lane, rank: Rank, now: float) -> tuple[Ident, int]:
-        ident = lane.first(rank, now, self._rests)
+    def _pop_from(
+        self, account_queue: AccountQueue, priority: Priority, now: float
+    ) -> tuple[WriteId, int]:
+        ident = account_queue.first_ready(priority, now, self._backoffs)
         assert ident is not None, "it was chosen just now"  # noqa: S101 - for the type checker
-        self._count += 1
-        self._turn, lane.served = lane, self._count
-        return ident, lane.waiting[rank].pop(ident)
+        self._turn_count += 1
+        self._current_queue, account_queue.last_turn = account_queue, self._turn_count
+        return ident, account_queue.waiting[priority].pop(ident)
 
 
-def _rests(rests: Rests, repository: int, now: float) -> bool:
-    rest = rests.get(repository)
+def _is_backing_off(backoffs: Backoffs, repository_id: int, now: float) -> bool:
+    rest = backoffs.get(repository_id)
     return rest is not None and rest.until > now

@@ -139,7 +139,7 @@ def may_launch(policy: Policy, ref: str) -> bool:
     no other kind of ref ever does.
     """
     if ref.startswith("refs/pull/"):
-        return policy.forks
+        return policy.approved_forks
     branch = ref.removeprefix("refs/heads/")
     return branch != ref and any(fnmatchcase(branch, glob) for glob in policy.refs)
 
@@ -218,7 +218,7 @@ def _branch_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objecti
 
 
 def _signature_rule(policy: Policy, facts: AuthFacts) -> _Objections:
-    if not policy.signed:
+    if not policy.verified_signatures:
         return
     if facts.signature is None:
         yield FactNeeded(AuthFact.SIGNATURE)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from fyre.message import image_reference, notation
 from fyre.runs import state
-from fyre.runs.run import Record
-from fyre.runs.state import State
+from fyre.runs.run import RunRecord
+from fyre.runs.state import RunState
 from fyre.runs.status_text import (
     ATTEMPT,
     CANCELLED_BY,
@@ -33,11 +33,13 @@ MOVED_CONTEXT = "fyre/moved"
 """Where it is said that a Fyre-Id was launched on other code: never under the run's own context."""
 
 _JOINERS = "\u200d\ufe0f"
-_LAST = "\uffff"  # beyond it GitHub answers with a 422, "description doesn't accept 4-byte Unicode"
+_LAST_ALLOWED = (
+    "\uffff"  # beyond it GitHub answers with a 422, "description doesn't accept 4-byte Unicode"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class CommitStatus:
     """One commit status without its SHA; ``state`` is GitHub's word."""
 
     context: str
@@ -46,53 +48,71 @@ class Status:
     target_url: str = ""
 
 
-def of(record: Record, target_url: str = "", *, carried: bool = False) -> Status:
+def status_from_record(
+    record: RunRecord, target_url: str = "", *, carried: bool = False
+) -> CommitStatus:
     """The status that a run's own SHA shows, or with ``carried`` one of the SHAs that share its outcome."""
-    outcome = fit(_outcome(record)) or str(record.state)  # a reason of blanks is none
+    outcome = truncate_description(_outcome_text(record)) or str(
+        record.state
+    )  # a reason of blanks is none
     description = _description(record, outcome, carried=carried)
-    read_back = parse_status(state.on_github(record.state), description)
-    expected = State.CARRIED if carried and record.state.final else record.state
+    read_back = parse_status(state.to_github_state(record.state), description)
+    expected = RunState.CARRIED if carried and record.state.is_final else record.state
     if (read_back.state, read_back.attempt) != (
         expected,
         record.run.attempt,
     ):  # the reason has words of the grammar
         outcome = outcome.replace(SEPARATOR.strip(), ";")
-        outcome = f"{record.state}: {outcome}" if record.state is State.ERROR else outcome
+        outcome = f"{record.state}: {outcome}" if record.state is RunState.ERROR else outcome
         description = _description(record, outcome, carried=carried)
-    return Status(record.run.context, state.on_github(record.state), description, target_url)
-
-
-def refused(context: str, reason: str) -> Status:
-    """A run that will not be launched, and why."""
-    return Status(context, state.on_github(State.REFUSED), fit(f"{REFUSED}{reason}"))
-
-
-def malformed(context: str, reason: str) -> Status:
-    """A run that can't be understood, and why."""
-    return Status(context, state.on_github(State.ERROR), fit(f"{NOT_LAUNCHED}{reason}"))
-
-
-def moved(ran_at: str) -> Status:
-    """The trailer was launched before, on other code: an outcome never stands on code that did not produce it."""
-    return Status(
-        MOVED_CONTEXT, state.on_github(State.MOVED), f"{RAN_AT}{ran_at[:7]}{SEPARATOR}/fyre rerun"
+    return CommitStatus(
+        record.run.context, state.to_github_state(record.state), description, target_url
     )
 
 
-def _description(record: Record, outcome: str, *, carried: bool) -> str:
+def refused_status(context: str, reason: str) -> CommitStatus:
+    """A run that will not be launched, and why."""
+    return CommitStatus(
+        context, state.to_github_state(RunState.REFUSED), truncate_description(f"{REFUSED}{reason}")
+    )
+
+
+def malformed_status(context: str, reason: str) -> CommitStatus:
+    """A run that can't be understood, and why."""
+    return CommitStatus(
+        context,
+        state.to_github_state(RunState.ERROR),
+        truncate_description(f"{NOT_LAUNCHED}{reason}"),
+    )
+
+
+def moved_status(ran_at_sha: str) -> CommitStatus:
+    """The trailer was launched before, on other code: an outcome never stands on code that did not produce it."""
+    return CommitStatus(
+        MOVED_CONTEXT,
+        state.to_github_state(RunState.MOVED),
+        f"{RAN_AT}{ran_at_sha[:7]}{SEPARATOR}/fyre rerun",
+    )
+
+
+def _description(record: RunRecord, outcome: str, *, carried: bool) -> str:
     """The parts in their order; where there are too many, it is the outcome that makes room for what is read back."""
     attempt = f"{ATTEMPT}{record.run.attempt}" if record.run.attempt > 1 else ""
     shared = f"{CARRIED_FROM}{record.run.sha[:7]}" if carried else ""
-    parts = [part for part in (_took(record), shared, attempt) if part]
+    parts = [part for part in (_duration_text(record), shared, attempt) if part]
     if shared or attempt:
-        outcome = fit(outcome, DESCRIPTION_MAX - sum(len(SEPARATOR + part) for part in parts))
-    return fit(SEPARATOR.join([outcome, *parts, *(part for part in _extras(record) if part)]))
+        outcome = truncate_description(
+            outcome, DESCRIPTION_MAX - sum(len(SEPARATOR + part) for part in parts)
+        )
+    return truncate_description(
+        SEPARATOR.join([outcome, *parts, *(part for part in _detail_texts(record) if part)])
+    )
 
 
-def fit(text: str, most: int = DESCRIPTION_MAX) -> str:
+def truncate_description(text: str, most: int = DESCRIPTION_MAX) -> str:
     """The text as one line that GitHub takes, within so many characters, never cut inside one."""
     line = " ".join(text.encode(errors="replace").decode().split())
-    line = "".join(char if _taken(char) else "\ufffd" for char in line)
+    line = "".join(char if _is_allowed_char(char) else "\ufffd" for char in line)
     if len(line) <= most:
         return line
     end = most - 1
@@ -103,45 +123,51 @@ def fit(text: str, most: int = DESCRIPTION_MAX) -> str:
     return line[:end].rstrip() + "…"
 
 
-def _taken(char: str) -> bool:
-    return char <= _LAST and (char.isprintable() or char in _JOINERS)
+def _is_allowed_char(char: str) -> bool:
+    return char <= _LAST_ALLOWED and (char.isprintable() or char in _JOINERS)
 
 
-def _outcome(record: Record) -> str:
+def _outcome_text(record: RunRecord) -> str:
     """What a person wants first: how it ended, or what it is doing."""
     match record.state:
-        case State.SUCCEEDED | State.FAILED if not record.reason:
+        case RunState.SUCCEEDED | RunState.FAILED if not record.reason:
             return f"exit {record.exit_code}"
-        case State.SUCCEEDED | State.FAILED | State.ERROR:
+        case RunState.SUCCEEDED | RunState.FAILED | RunState.ERROR:
             return record.reason or "error"
-        case State.CANCELLED:
+        case RunState.CANCELLED:
             return f"{CANCELLED_BY}{record.cancelled_by or 'the engine'}"
-        case State.REFUSED:
+        case RunState.REFUSED:
             return f"{REFUSED}{record.reason}"
-        case State.QUEUED | State.STARTING | State.RUNNING | State.CARRIED | State.MOVED:
+        case (
+            RunState.QUEUED
+            | RunState.STARTING
+            | RunState.RUNNING
+            | RunState.CARRIED
+            | RunState.MOVED
+        ):
             return str(record.state) + (SEPARATOR + record.reason if record.reason else "")
 
 
-def _took(record: Record) -> str:
+def _duration_text(record: RunRecord) -> str:
     if record.started_at is None or record.ended_at is None:
         return ""
-    return notation.text_of(max(0.0, record.ended_at - record.started_at))
+    return notation.format_duration(max(0.0, record.ended_at - record.started_at))
 
 
-def _extras(record: Record) -> list[str]:
+def _detail_texts(record: RunRecord) -> list[str]:
     return [
         f"try {record.tries}" if record.tries > 1 else "",
         " ".join(f"{key}={quantity}" for key, quantity in record.run.spec.resources)
-        if "resources" not in record.unhonoured
+        if "resources" not in record.unsupported
         else "",
-        _image(record),
-        f"not honoured here: {', '.join(record.unhonoured)}" if record.unhonoured else "",
+        _image_text(record),
+        f"not honoured here: {', '.join(record.unsupported)}" if record.unsupported else "",
     ]
 
 
-def _image(record: Record) -> str:
+def _image_text(record: RunRecord) -> str:
     """The digest that ran; before the end only one that was asked for, since a retry may pull another."""
-    asked = image_reference.digest(record.run.spec.image or "")
-    ran = image_reference.digest(record.image_id) if record.state.final else ""
-    shown = "" if "image" in record.unhonoured else ran or asked
+    asked = image_reference.find_digest(record.run.spec.image or "")
+    ran = image_reference.find_digest(record.image_id) if record.state.is_final else ""
+    shown = "" if "image" in record.unsupported else ran or asked
     return f"img {shown.removeprefix('sha256:')[:8]}" if shown else ""

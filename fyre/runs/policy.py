@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from fyre.message import image_reference, notation
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs.profiles import Profile
 
 DAY = 86400.0
@@ -25,7 +25,7 @@ class Policy:
     """Seconds that engines remember a run. A commit made longer ago is not launched by a push: it may have run before
     and be forgotten, and importing a repository must launch nothing."""
 
-    ahead: float = 600.0
+    max_clock_skew: float = 600.0
     """Seconds that the clock that minted a Fyre-Id may be ahead of ours."""
 
     repositories: tuple[str, ...] = ("*",)
@@ -38,14 +38,14 @@ class Policy:
     """The role in the repository that the actor of a push needs, one of ``access.ROLES``; with ``none`` the forge is
     not asked, and whoever it lets push may launch. A comment needs ``write`` in any case."""
 
-    forks: bool = False
+    approved_forks: bool = False
     """Whether a commit of a fork's pull request runs once somebody who may write has approved that very SHA in a
     comment; nothing else of a fork ever does."""
 
     teams: tuple[str, ...] = ()
     """Teams (``org/slug``) of which the actor has to be in one; nobody has to where there are none."""
 
-    signed: bool = False
+    verified_signatures: bool = False
     """Whether the forge has to have verified the commit's signature."""
 
     runs_per_push: int = 1000
@@ -63,7 +63,7 @@ class Policy:
     overrides: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Other values of fields of this record, by globs of repositories; the first that fits counts (see ``of``)."""
 
-    lab: str = "refs/heads/fyre/"
+    lab_prefix: str = "refs/heads/fyre/"
     """Refs of lab notebooks: only commits with a Fyre-From launch there."""
 
     timeout_max: int | None = None
@@ -101,19 +101,22 @@ class Policy:
     """Seconds that what somebody would have to mend (an image that can't be had) is waited for."""
 
 
-def serves(policy: Policy, repository: str) -> bool:
+def serves_repository(policy: Policy, repository: str) -> bool:
     """Whether Fyre has anything to do with a repository (``owner/name``)."""
-    return any(_names(glob, repository) for glob in policy.repositories)
+    return any(_matches_repository(glob, repository) for glob in policy.repositories)
 
 
-def of(policy: Policy, repository: str) -> Policy:
+def for_repository(policy: Policy, repository: str) -> Policy:
     """The policy as it is for one repository (``owner/name``)."""
     return replace(
-        policy, **next((other for glob, other in policy.overrides if _names(glob, repository)), {})
+        policy,
+        **next(
+            (other for glob, other in policy.overrides if _matches_repository(glob, repository)), {}
+        ),
     )
 
 
-def _names(glob: str, repository: str) -> bool:
+def _matches_repository(glob: str, repository: str) -> bool:
     """Whether a glob names a repository; no wildcard but a lone ``*`` reaches across the slash, else ``acme*`` would
     name acme-evil/x. Case does not count, as on GitHub."""
     owner, _, name = repository.lower().partition("/")
@@ -128,19 +131,21 @@ def without_profiles(policy: Policy) -> Policy:
     return replace(policy, profiles=None)
 
 
-def profile_of(policy: Policy, spec: Spec) -> Profile:
+def select_profile(policy: Policy, spec: RunSpec) -> Profile:
     """The profile that a run asks for, else the one named default, else one that says nothing."""
     profiles = policy.profiles or {}
     return profiles.get(spec.profile or "default") or Profile(spec.profile or "default")
 
 
-def namespace_of(policy: Policy, repository: str, profile: Profile) -> str:
+def select_namespace(policy: Policy, repository: str, profile: Profile) -> str:
     """Where a run of that repository (``owner/name``) goes."""
-    fitting = (space for glob, space in policy.namespaces.items() if _names(glob, repository))
+    fitting = (
+        space for glob, space in policy.namespaces.items() if _matches_repository(glob, repository)
+    )
     return profile.namespace or next(fitting, policy.namespace)
 
 
-def namespaces(policy: Policy) -> tuple[str, ...]:
+def all_namespaces(policy: Policy) -> tuple[str, ...]:
     """Every namespace that a run may be in, each once."""
     profiles = (
         profile.namespace for profile in (policy.profiles or {}).values() if profile.namespace
@@ -148,33 +153,33 @@ def namespaces(policy: Policy) -> tuple[str, ...]:
     return tuple(dict.fromkeys((policy.namespace, *policy.namespaces.values(), *profiles)))
 
 
-def settle(policy: Policy, spec: Spec) -> Spec:
+def apply_policy_defaults(policy: Policy, spec: RunSpec) -> RunSpec:
     """The spec with the policy's timeout where nobody named one: what is bounded must not be escaped by silence."""
     return replace(spec, timeout=spec.timeout or policy.timeout_default or policy.timeout_max)
 
 
-def offence(policy: Policy, spec: Spec) -> str:
+def find_violation(policy: Policy, spec: RunSpec) -> str:
     """Why this may not run, in words for who asked for it; empty when it may. Defaults are settled in ``spec``."""
-    return next(_offences(policy, spec), "")
+    return next(_all_violations(policy, spec), "")
 
 
-def _offences(policy: Policy, spec: Spec) -> Iterator[str]:
+def _all_violations(policy: Policy, spec: RunSpec) -> Iterator[str]:
     if policy.timeout_max is not None and (spec.timeout or 0) > policy.timeout_max:
-        yield f"asks for a timeout of {notation.written(spec.timeout or 0)}, at most {notation.written(policy.timeout_max)}"
+        yield f"asks for a timeout of {notation.format_exact_duration(spec.timeout or 0)}, at most {notation.format_exact_duration(policy.timeout_max)}"
     if policy.retries_max is not None and (spec.retries or 0) > policy.retries_max:
         yield f"asks for {spec.retries} retries, at most {policy.retries_max}"
     if policy.profiles is None:
         return
     if spec.profile is not None and spec.profile not in policy.profiles:
-        yield f'there is no profile "{spec.profile}"{_instead(spec.profile, policy.profiles)}'
+        yield f'there is no profile "{spec.profile}"{_profile_hint(spec.profile, policy.profiles)}'
         return
-    profile = profile_of(policy, spec)
-    yield from _of_image(policy, profile, spec.image)
-    yield from _of_secrets(profile, spec.secrets)
-    yield from _of_resources(policy, spec.resources)
+    profile = select_profile(policy, spec)
+    yield from _image_violations(policy, profile, spec.image)
+    yield from _secret_violations(profile, spec.secrets)
+    yield from _resource_violations(policy, spec.resources)
 
 
-def _instead(name: str, profiles: Mapping[str, Profile]) -> str:
+def _profile_hint(name: str, profiles: Mapping[str, Profile]) -> str:
     from difflib import get_close_matches  # only an error pays for it
 
     close = get_close_matches(name, profiles, n=1)
@@ -183,14 +188,18 @@ def _instead(name: str, profiles: Mapping[str, Profile]) -> str:
     return f": there are {', '.join(profiles)}" if profiles else ""
 
 
-def _of_image(policy: Policy, profile: Profile, image: str | None) -> Iterator[str]:
+def _image_violations(policy: Policy, profile: Profile, image: str | None) -> Iterator[str]:
     if not image and not profile.image:
         yield f'no image: neither the run nor profile "{profile.name}" names one'
-    elif image and image != profile.image and not any(_fits(image, glob) for glob in policy.images):
+    elif (
+        image
+        and image != profile.image
+        and not any(_image_matches(image, glob) for glob in policy.images)
+    ):
         yield f"image {image} is outside what the policy allows: {', '.join(policy.images) or 'no others'}"
 
 
-def _fits(image: str, glob: str) -> bool:
+def _image_matches(image: str, glob: str) -> bool:
     """Whether a glob allows an image. No wildcard reaches across the end of the registry's host, unless nothing stands
     before it: else ``python*`` would allow python.example.net/x, and ``*.example.org/*`` example.net/a.example.org/x.
     Nor does one without a slash reach somebody's account at Docker Hub, such as python3/x, which anybody may have made.
@@ -198,31 +207,31 @@ def _fits(image: str, glob: str) -> bool:
     host, _, path = image.partition("/")
     if path and "/" not in glob:
         return glob.startswith("*") and fnmatchcase(image, glob)
-    if not path or not image_reference.is_host(host):
+    if not path or not image_reference.is_registry_host(host):
         return fnmatchcase(image, glob)
     of_host, _, of_path = glob.partition("/")
     return fnmatchcase(host, of_host) and fnmatchcase(path, of_path)
 
 
-def _of_secrets(profile: Profile, asked: tuple[str, ...]) -> Iterator[str]:
+def _secret_violations(profile: Profile, requested: tuple[str, ...]) -> Iterator[str]:
     allowed = (*profile.secrets, *profile.secrets_allowed)
-    for secret in asked:
+    for secret in requested:
         if not any(fnmatchcase(secret, glob) for glob in allowed):
             yield f"secret {secret} is not allowed in profile {profile.name}"
 
 
-def _of_resources(policy: Policy, asked: tuple[tuple[str, str], ...]) -> Iterator[str]:
+def _resource_violations(policy: Policy, requested: tuple[tuple[str, str], ...]) -> Iterator[str]:
     caps = dict(policy.caps)
-    for name, quantity in asked:
-        if name in caps and _exceeds(quantity, caps[name]):
+    for name, quantity in requested:
+        if name in caps and _exceeds_cap(quantity, caps[name]):
             yield f"asks for {name}={quantity[:40]}, at most {caps[name]}"
         elif name not in caps and not policy.other_resources:
             yield f"asks for {name}, and the policy knows only {', '.join(caps) or 'no resources'}"
 
 
-def _exceeds(quantity: str, cap: str) -> bool:
+def _exceeds_cap(quantity: str, cap: str) -> bool:
     """Whether it is more than the cap; what can't be compared is."""
     try:
-        return notation.quantity(quantity) > notation.quantity(cap)
+        return notation.parse_quantity(quantity) > notation.parse_quantity(cap)
     except notation.BadValueError:
         return True

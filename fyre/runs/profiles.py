@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Plain = Mapping[str, Any]
+KubernetesObject = Mapping[str, Any]
 """A piece of a Kubernetes object, as the admin wrote it: Fyre hands it on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checkout:
+class CheckoutOptions:
     """How the code comes into the pod."""
 
     image: str = ""  # with git and sh; "" means the run's own image has them
@@ -32,23 +32,23 @@ class Profile:
     burst: bool = (
         False  # resources are requests without limits: a run may use more where there is room
     )
-    checkout: Checkout = Checkout()
+    checkout: CheckoutOptions = CheckoutOptions()
     node_selector: Mapping[str, str] = field(default_factory=dict)
-    affinity: Plain = field(default_factory=dict)
-    tolerations: tuple[Plain, ...] = ()
-    volumes: tuple[Plain, ...] = ()
-    volume_mounts: tuple[Plain, ...] = ()  # of the command's container
+    affinity: KubernetesObject = field(default_factory=dict)
+    tolerations: tuple[KubernetesObject, ...] = ()
+    volumes: tuple[KubernetesObject, ...] = ()
+    volume_mounts: tuple[KubernetesObject, ...] = ()  # of the command's container
     env: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()  # every run of this profile has them as environment
     secrets_allowed: tuple[str, ...] = ()  # globs of what a run may ask for besides
-    pull_secrets: tuple[str, ...] = ()
+    image_pull_secrets: tuple[str, ...] = ()
     service_account: str = ""
     priority_class: str = ""
     queue: str = ""  # Kueue's local queue
     runtime_class: str = ""
     scheduler: str = ""
-    security: Plain = field(
+    security_context: KubernetesObject = field(
         default_factory=dict
     )  # the pod's securityContext; restricted unless the admin says more
-    container_security: Plain = field(default_factory=dict)
-    grace: int = 30  # seconds between TERM and KILL
+    container_security_context: KubernetesObject = field(default_factory=dict)
+    termination_grace_seconds: int = 30  # seconds between TERM and KILL

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fyre.message import spec as specs
-from fyre.message.spec import Spec
-from fyre.runs.state import PENDING, State
+from fyre.message.spec import RunSpec
+from fyre.runs.state import PENDING_STATES, RunState
 from fyre.stored_form import (
     StoredField,
     StoredForm,
@@ -67,7 +67,7 @@ class Run:
     ref: str  # full: refs/heads/main
     actor: str
     name: str  # settled: run, run-2, train
-    spec: Spec  # settled: defaults of .fyre.yaml applied
+    spec: RunSpec  # settled: defaults of .fyre.yaml applied
     digest: str  # of the trailers as asked, before defaults
     fyre_id: str = ""  # "" when the commit has none
     attempt: int = 1  # 1, and one more for each rerun
@@ -83,18 +83,18 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RunRecord:
     """What an engine knows of a run. Times are seconds since the epoch."""
 
     run: Run
-    state: State = State.QUEUED
+    state: RunState = RunState.QUEUED
     tries: int = 0  # starts of the command so far: retries count, reruns are another run
     started_at: float | None = None  # of the first start
     ended_at: float | None = None
     exit_code: int | None = None  # None while it runs, and when a signal or a timeout ended it
     signal: int | None = None
     reason: str = ""  # why pending, why error, why failed if not by exit code: one line
-    unhonoured: tuple[
+    unsupported: tuple[
         str, ...
     ] = ()  # what was asked and this engine can't give: ("image", "resources")
     cancelled_by: str = ""
@@ -105,13 +105,15 @@ class Record:
     )  # SHAs with the same tree and trailers that share the outcome
 
 
-def key(repository: Repository, identity: str, digest: str, ordinal: int, attempt: str = "") -> str:
+def run_key(
+    repository: Repository, identity: str, digest: str, ordinal: int, attempt_id: str = ""
+) -> str:
     """The name of a run: 26 lowercase hex digits, a hash of all that makes it this run and no other.
 
     ``identity`` is the Fyre-Id, else the SHA; ``ordinal`` counts runs of one message with equal digests from 0;
     ``attempt`` is "" for the first and the id of the comment that asked for it for a rerun.
     """
-    parts = json.dumps([repository.forge, repository.id, identity, digest, ordinal, attempt])
+    parts = json.dumps([repository.forge, repository.id, identity, digest, ordinal, attempt_id])
     return hashlib.sha256(parts.encode()).hexdigest()[:26]
 
 
@@ -167,7 +169,7 @@ OUTCOME_FORM = StoredForm(
         StoredField(
             "state",
             "state",
-            one_of(state for state in State if state not in PENDING),
+            one_of(state for state in RunState if state not in PENDING_STATES),
             required=True,
         ),
         StoredField("tries", "tries", as_integer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class State(StrEnum):
+class RunState(StrEnum):
     """Where a run is. The last six with ``succeeded`` are final: nothing comes after them."""
 
     QUEUED = "queued"
@@ -20,27 +20,27 @@ class State(StrEnum):
     MOVED = "moved"
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Whether nothing comes after it."""
-        return self not in PENDING
+        return self not in PENDING_STATES
 
 
-PENDING = frozenset({State.QUEUED, State.STARTING, State.RUNNING})
+PENDING_STATES = frozenset({RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
 
-_ON_GITHUB = {
-    State.QUEUED: "pending",
-    State.STARTING: "pending",
-    State.RUNNING: "pending",
-    State.SUCCEEDED: "success",
-    State.FAILED: "failure",
-    State.ERROR: "error",
-    State.CANCELLED: "error",
-    State.REFUSED: "error",
-    State.CARRIED: "success",  # only as a default: a carried outcome is posted in the colour of the run it came from
-    State.MOVED: "error",  # what stands on this SHA was not run: never green
+_GITHUB_STATES = {
+    RunState.QUEUED: "pending",
+    RunState.STARTING: "pending",
+    RunState.RUNNING: "pending",
+    RunState.SUCCEEDED: "success",
+    RunState.FAILED: "failure",
+    RunState.ERROR: "error",
+    RunState.CANCELLED: "error",
+    RunState.REFUSED: "error",
+    RunState.CARRIED: "success",  # only as a default: a carried outcome is posted in the colour of the run it came from
+    RunState.MOVED: "error",  # what stands on this SHA was not run: never green
 }
 
 
-def on_github(state: State) -> str:
+def to_github_state(state: RunState) -> str:
     """GitHub's word (``pending success failure error``) for a state of ours."""
-    return _ON_GITHUB[state]
+    return _GITHUB_STATES[state]

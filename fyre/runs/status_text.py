@@ -26,7 +26,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fyre.runs.state import PENDING, State
+from fyre.runs.state import PENDING_STATES, RunState
 
 SEPARATOR = " · "
 
@@ -63,7 +63,7 @@ _EXIT = re.compile(r"exit ([0-9]{1,3})\b")
 class StatusText:
     """What was read back of a status."""
 
-    state: State
+    state: RunState
     attempt: int = 1
     exit_code: int | None = None  # the command's own, where the description says one
     timed_out: bool = False
@@ -81,7 +81,7 @@ def parse_status(github_state: str, description: str) -> StatusText:
         attempts[0] if attempts else 1,
         int(code[1]) if code else None,
         outcome.startswith(TIMED_OUT),
-        parts[-1] if parts and state is State.REFUSED else "",
+        parts[-1] if parts and state is RunState.REFUSED else "",
     )
 
 
@@ -90,20 +90,20 @@ def is_push_refusal(github_state: str, description: str) -> bool:
     return parse_status(github_state, description).hint in PUSH_REFUSAL_HINTS
 
 
-def _state(github_state: str, outcome: str, parts: list[str]) -> State:
+def _state(github_state: str, outcome: str, parts: list[str]) -> RunState:
     if github_state == "pending":
         word = outcome.split(" ", 1)[0]
-        return State(word) if word in PENDING else State.QUEUED
+        return RunState(word) if word in PENDING_STATES else RunState.QUEUED
     if github_state == "error" and outcome.startswith((REFUSED.rstrip(), NOT_LAUNCHED.rstrip())):
-        return State.REFUSED if outcome.startswith(REFUSED.rstrip()) else State.ERROR
+        return RunState.REFUSED if outcome.startswith(REFUSED.rstrip()) else RunState.ERROR
     if any(_CARRIED.fullmatch(part) for part in parts):
-        return State.CARRIED
+        return RunState.CARRIED
     if github_state == "error":
         return _of_error(outcome)
-    return State.SUCCEEDED if github_state == "success" else State.FAILED
+    return RunState.SUCCEEDED if github_state == "success" else RunState.FAILED
 
 
-def _of_error(outcome: str) -> State:
+def _of_error(outcome: str) -> RunState:
     if outcome.startswith(CANCELLED_BY.rstrip()):
-        return State.CANCELLED
-    return State.MOVED if _MOVED.fullmatch(outcome) else State.ERROR
+        return RunState.CANCELLED
+    return RunState.MOVED if _MOVED.fullmatch(outcome) else RunState.ERROR

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from yaml.events import Event
     from yaml.nodes import Node
 
-DEEPEST = 50
+DEPTH_MAX = 50
 """Lists and mappings in each other that a document may have; a policy has no use for ten."""
 
 T = TypeVar("T")
 
-Keys = tuple[str | int, ...]
+DocumentPath = tuple[str | int, ...]
 """Where something stands in a document: ("profiles", "gpu", "secrets", 0)."""
 
 
 class BadYamlError(Exception):
     """The document can't be taken: ``line`` counts from 1, ``hint`` says what is allowed, ``path`` may be empty."""
 
-    def __init__(self, line: int, message: str, hint: str = "", path: Keys = ()) -> None:
+    def __init__(self, line: int, message: str, hint: str = "", path: DocumentPath = ()) -> None:
         super().__init__(message)
         self.line, self.message, self.hint, self.path = line, message, hint, path
 
     @property
-    def where(self) -> str:
+    def path_text(self) -> str:
         """The path as people write it: ``profiles.gpu.secrets[0]``."""
         return "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path
@@ -40,36 +40,41 @@ class BadYamlError(Exception):
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """What a text holds, twice."""
 
-    said: Any
+    texts: Any
     """Every scalar as the text that was written: ``1.10`` stays 1.10, ``yes`` stays yes."""
 
-    typed: Any
+    values: Any
     """Every scalar as YAML 1.1 types it; dates stay text, as in JSON."""
 
-    lines: Mapping[Keys, int]
+    line_numbers: Mapping[DocumentPath, int]
 
-    def wrong(self, path: Keys, message: str, hint: str = "") -> BadYamlError:
+    def error_at(self, path: DocumentPath, message: str, hint: str = "") -> BadYamlError:
         """The error for what stands at a path; where that is not in the document, for what it would stand in."""
         found = next(
-            (self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), 1
+            (
+                self.line_numbers[path[:n]]
+                for n in range(len(path), -1, -1)
+                if path[:n] in self.line_numbers
+            ),
+            1,
         )
         return BadYamlError(found, message, hint, path)
 
-    def at(self, path: Keys, parse: Callable[[str], T], text: str) -> T:
+    def parse_at(self, path: DocumentPath, parse: Callable[[str], T], text: str) -> T:
         """The value in its own notation (see ``fyre.message.notation``)."""
         try:
             return parse(text)
         except notation.BadValueError as error:
-            raise self.wrong(path, error.args[0], error.hint) from error
+            raise self.error_at(path, error.args[0], error.hint) from error
 
-    def hold_to(self, schema: Mapping[str, Any]) -> None:
+    def validate_schema(self, schema: Mapping[str, Any]) -> None:
         """Raises ``BadYamlError`` for the first thing that the schema does not allow, with its description as hint."""
         import jsonschema
 
-        found = jsonschema.Draft202012Validator(schema).iter_errors(self.typed)
+        found = jsonschema.Draft202012Validator(schema).iter_errors(self.values)
         error = next(iter(sorted(found, key=lambda e: [str(part) for part in e.path])), None)
         if error is None:
             return
@@ -77,31 +82,31 @@ class Document:
         if error.validator == "additionalProperties":
             known = [*error.schema["properties"]]
             key = next(str(key) for key in error.instance if key not in known)
-            raise self.wrong((*path, key), f"unknown key {key!r}", _meant(key, known))
+            raise self.error_at((*path, key), f"unknown key {key!r}", _key_hint(key, known))
         said = f"{error.instance!r} is not taken" if error.validator == "pattern" else error.message
-        raise self.wrong(path, said.splitlines()[0][:200], error.schema.get("description", ""))
+        raise self.error_at(path, said.splitlines()[0][:200], error.schema.get("description", ""))
 
 
-def _meant(key: str, known: list[str]) -> str:
+def _key_hint(key: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(key, known, n=1)
     return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(known)}"
 
 
-def read(text: str) -> Document | None:
+def read_document(text: str) -> YamlDocument | None:
     """The document; None when the text holds none. Raises ``BadYamlError``."""
     import yaml
 
     try:
-        _bounded(yaml.parse(text, Loader=yaml.SafeLoader))
+        _check_limits(yaml.parse(text, Loader=yaml.SafeLoader))
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             return None
-        lines = _lines(node)
-        return Document(
-            _plain(node, lambda scalar: scalar.value),
-            _plain(node, _typed(yaml.SafeLoader(""))),
+        lines = _line_numbers(node)
+        return YamlDocument(
+            _convert_node(node, lambda scalar: scalar.value),
+            _convert_node(node, _value_constructor(yaml.SafeLoader(""))),
             lines,
         )
     except yaml.MarkedYAMLError as error:
@@ -116,7 +121,7 @@ def read(text: str) -> Document | None:
         ) from error
 
 
-def _bounded(events: Iterable[Event]) -> None:
+def _check_limits(events: Iterable[Event]) -> None:
     """Raises ``BadYamlError`` for what costs far more to read than to write.
 
     An alias makes a few lines into gigabytes once walked, and each level makes every token below it dearer: three
@@ -131,38 +136,38 @@ def _bounded(events: Iterable[Event]) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
             event, yaml.CollectionEndEvent
         )
-        if depth > DEEPEST:
+        if depth > DEPTH_MAX:
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise BadYamlError(
-                line, f"more than {DEEPEST} lists or mappings in each other", "nest fewer"
+                line, f"more than {DEPTH_MAX} lists or mappings in each other", "nest fewer"
             )
 
 
-def _typed(loader: Any) -> Callable[[Node], Any]:  # noqa: ANN401 - PyYAML's own types know no scalars
-    def of(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
+def _value_constructor(loader: Any) -> Callable[[Node], Any]:  # noqa: ANN401 - PyYAML's own types know no scalars
+    def construct_value(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
         if scalar.tag == "tag:yaml.org,2002:timestamp":
             return scalar.value
         return loader.construct_object(scalar)
 
-    return of
+    return construct_value
 
 
-def _plain(node: Node, of: Callable[[Node], Any]) -> Any:  # noqa: ANN401 - what YAML holds
+def _convert_node(node: Node, convert_scalar: Callable[[Node], Any]) -> Any:  # noqa: ANN401 - what YAML holds
     """The document as dicts with keys of text, lists, and what ``of`` makes of each scalar."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):
-        return {str(key.value): _plain(value, of) for key, value in node.value}
+        return {str(key.value): _convert_node(value, convert_scalar) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, of) for item in node.value]
-    return of(node)
+        return [_convert_node(item, convert_scalar) for item in node.value]
+    return convert_scalar(node)
 
 
-def _lines(node: Node, path: Keys = ()) -> dict[Keys, int]:
+def _line_numbers(node: Node, path: DocumentPath = ()) -> dict[DocumentPath, int]:
     """The line of each path, counting from 1; a key given twice is an error."""
     import yaml
 
-    lines: dict[Keys, int] = {path: node.start_mark.line + 1} if node.start_mark else {}
+    lines: dict[DocumentPath, int] = {path: node.start_mark.line + 1} if node.start_mark else {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -173,8 +178,8 @@ def _lines(node: Node, path: Keys = ()) -> dict[Keys, int]:
             below = (*path, str(key.value))
             if below in lines:
                 raise BadYamlError(line, f"{key.value!r} is given twice", "keep one of them", below)
-            lines |= _lines(value, below) | {below: line}
+            lines |= _line_numbers(value, below) | {below: line}
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            lines |= _lines(item, (*path, index))
+            lines |= _line_numbers(item, (*path, index))
     return lines

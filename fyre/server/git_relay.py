@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from fyre.git import access_token, http_backend
-from fyre.git.lfs import Lfs
+from fyre.git.lfs import LfsObjectStore
 from fyre.server import lfs_endpoint
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 BODY_MAX = 16 * 1024 * 1024
 """Bytes of a request: wants and haves, so megabytes mean tens of thousands of commits to compare."""
 
-_SERVED = {("GET", "info/refs", "git-upload-pack"), ("POST", "git-upload-pack", "")}
-_SETTINGS = {
+_SERVED_REQUESTS = {("GET", "info/refs", "git-upload-pack"), ("POST", "git-upload-pack", "")}
+_GIT_SETTINGS = {
     "uploadpack.allowAnySHA1InWant": "true",  # a run's SHA may be no branch's any more; the key is the permission
     "uploadpack.allowFilter": "true",
     "transfer.hideRefs": "refs/fyre/",  # our pins carry the keys of other people's runs
@@ -39,22 +39,22 @@ _SETTINGS = {
 
 
 @dataclass
-class Relay:
+class GitRelay:
     """The ASGI application. ``git_dir`` finds a repository on this disk by its id; None where there is none.
 
     ``places`` are served at once; ``stall`` is in seconds: so long may a client neither send nor read.
     """
 
     secrets: Callable[[], Sequence[bytes]]
-    git_dir: Callable[[int], Path | None]
-    places: int = 32
-    stall: float = 120.0
-    lfs: Lfs | None = None
+    find_git_dir: Callable[[int], Path | None]
+    max_concurrent: int = 32
+    idle_timeout: float = 120.0
+    lfs: LfsObjectStore | None = None
     clock: Callable[[], float] = time.time
-    _places: asyncio.Semaphore = field(init=False)
+    _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
-        self._places = asyncio.Semaphore(self.places)
+        self._slots = asyncio.Semaphore(self.max_concurrent)
 
     def routes(self) -> list[Route]:
         """``/git/{repository id}.git/…``."""
@@ -64,50 +64,56 @@ class Relay:
         """One request of a git client: 401 without a key of ours, 404 for what the key is not for."""
         request = Request(scope, receive)
         try:
-            answer = await self._serve(request, send)
+            answer = await self._serve_git(request, send)
             if answer is not None:
-                await answer(scope, receive, self._patient(send))
+                await answer(scope, receive, self._with_send_timeout(send))
         except TimeoutError:  # the server drops the connection
-            log.warning("%s: the client stalled for %.0f s", request.url.path, self.stall)
+            log.warning("%s: the client stalled for %.0f s", request.url.path, self.idle_timeout)
 
-    async def _serve(self, request: Request, send: Send) -> Response | None:
+    async def _serve_git(self, request: Request, send: Send) -> Response | None:
         """Serve it, or say what to answer instead."""
-        grant = access_token.grant(self.secrets(), _password(request), self.clock())
+        grant = access_token.verify_access_token(
+            self.secrets(), _basic_auth_password(request), self.clock()
+        )
         if grant is None:
-            return _said(
+            return _text_response(
                 401, "a relay key is needed", {"WWW-Authenticate": 'Basic realm="fyre relay"'}
             )
         service = request.path_params["service"]
-        repository = _number(request.path_params["repository"])
-        offered = self._offers(request.method, service, request.query_params.get("service", ""))
+        repository = _parse_repository_id(request.path_params["repository"])
+        offered = self._is_offered(request.method, service, request.query_params.get("service", ""))
         if repository not in grant.repository_ids or not offered:
-            return _said(404, "no such repository for this key")
-        git_dir = await run_in_threadpool(self.git_dir, repository)
+            return _text_response(404, "no such repository for this key")
+        git_dir = await run_in_threadpool(self.find_git_dir, repository)
         if (
             git_dir is None
         ):  # it was here when the run was launched: another disk, on which it is being fetched
-            return _said(503, "the mirror is not here yet")
-        body = await self._body(request)
+            return _text_response(503, "the mirror is not here yet")
+        body = await self._receive_body(request)
         if body is None:
-            return _said(413, f"the request is larger than {BODY_MAX} bytes")
-        if self.lfs is not None and service.startswith(lfs_endpoint.PREFIX):
-            return await lfs_endpoint.answer(self.lfs, request, body, repository, git_dir)
-        request = Request(request.scope, _again(body, request.receive))
-        environment = http_backend.environment(request, git_dir, service, **_config(git_dir))
-        async with self._places:
-            await http_backend.Exchange(request, self._patient(send)).run(environment)
+            return _text_response(413, f"the request is larger than {BODY_MAX} bytes")
+        if self.lfs is not None and service.startswith(lfs_endpoint.LFS_OBJECTS_PREFIX):
+            return await lfs_endpoint.handle_lfs_request(
+                self.lfs, request, body, repository, git_dir
+            )
+        request = Request(request.scope, _replay_body(body, request.receive))
+        environment = http_backend.cgi_environment(
+            request, git_dir, service, **_git_config_env(git_dir)
+        )
+        async with self._slots:
+            await http_backend.CgiRequest(request, self._with_send_timeout(send)).run(environment)
         return None
 
-    def _offers(self, method: str, service: str, query: str) -> bool:
-        return (method, service, query) in _SERVED or (
-            self.lfs is not None and lfs_endpoint.offers(method, service)
+    def _is_offered(self, method: str, service: str, service_query: str) -> bool:
+        return (method, service, service_query) in _SERVED_REQUESTS or (
+            self.lfs is not None and lfs_endpoint.is_lfs_request(method, service)
         )
 
-    async def _body(self, request: Request) -> bytes | None:
+    async def _receive_body(self, request: Request) -> bytes | None:
         """The whole request, before it takes a place; None where it is too large or its client is gone."""
         body, more = bytearray(), True
         while more and len(body) <= BODY_MAX:
-            async with asyncio.timeout(self.stall):
+            async with asyncio.timeout(self.idle_timeout):
                 message = await request.receive()
             if message["type"] == "http.disconnect":
                 return None
@@ -115,15 +121,15 @@ class Relay:
             more = message.get("more_body", False)
         return None if more else bytes(body)
 
-    def _patient(self, send: Send) -> Send:
-        async def sent(message: Message) -> None:
-            async with asyncio.timeout(self.stall):
+    def _with_send_timeout(self, send: Send) -> Send:
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(self.idle_timeout):
                 await send(message)
 
-        return sent
+        return send_in_time
 
 
-def _password(request: Request) -> str:
+def _basic_auth_password(request: Request) -> str:
     """The password of Basic authentication; the user's name is anything. Empty where there is none."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
@@ -134,32 +140,32 @@ def _password(request: Request) -> str:
         return ""
 
 
-def _number(text: str) -> int:
+def _parse_repository_id(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _replay_body(body: bytes, receive: Receive) -> Receive:
     """A body that has been read, then whatever comes after it."""
     first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     def next_message() -> Awaitable[Message]:
-        return _ready(first.pop()) if first else receive()
+        return _return_message(first.pop()) if first else receive()
 
     return next_message
 
 
-async def _ready(message: Message) -> Message:
+async def _return_message(message: Message) -> Message:
     return message
 
 
-def _config(git_dir: Path) -> dict[str, str]:
+def _git_config_env(git_dir: Path) -> dict[str, str]:
     """The settings as the environment carries them: whatever the repository's own configuration says."""
-    settings = {**_SETTINGS, "safe.directory": str(git_dir)}
+    settings = {**_GIT_SETTINGS, "safe.directory": str(git_dir)}
     pairs = {"GIT_CONFIG_COUNT": str(len(settings))}
     for number, (key, value) in enumerate(settings.items()):
         pairs |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return pairs
 
 
-def _said(code: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return PlainTextResponse(text + "\n", status_code=code, headers=headers)
+def _text_response(status_code: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return PlainTextResponse(text + "\n", status_code=status_code, headers=headers)

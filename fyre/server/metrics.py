@@ -18,15 +18,24 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fyre.controller.loop import Receiver
+from fyre.controller.loop import Controller
 from fyre.engines.protocol import Engine
-from fyre.reporter.pending_writes import owed
-from fyre.runs.state import State
+from fyre.reporter.pending_writes import unposted_statuses
+from fyre.runs.state import RunState
 
-EVENTS = ("push", "commit_comment", "issue_comment", "ping")
+COUNTED_EVENTS = ("push", "commit_comment", "issue_comment", "ping")
 """The events that are counted by name; who sends others chooses their names."""
 
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0)  # seconds; GitHub waits for ten
+_DURATION_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.1,
+    1.0,
+    10.0,
+)  # seconds; GitHub waits for ten
 
 
 class Metrics:
@@ -39,67 +48,69 @@ class Metrics:
         self._deliveries = Counter(
             "fyre_deliveries", "Webhook deliveries answered", told, registry=self._registry
         )
-        self._seconds = Histogram(
+        self._delivery_seconds = Histogram(
             "fyre_delivery_seconds",
             "From a delivery's head to its answer",
             registry=self._registry,
-            buckets=_BUCKETS,
+            buckets=_DURATION_BUCKETS,
         )
 
-    def watch(self, standing: Standing) -> None:
+    def register_collector(self, collector: StateCollector) -> None:
         """Count what is there, too."""
-        self._registry.register(standing)
+        self._registry.register(collector)
 
-    def text(self) -> bytes:
+    def render_text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def count(self, event: str, code: int, seconds: float) -> None:
+    def count_delivery(self, event: str, status_code: int, seconds: float) -> None:
         """A delivery was answered."""
-        self._deliveries.labels(event if event in EVENTS else "other", str(code)).inc()
-        self._seconds.observe(seconds)
+        self._deliveries.labels(
+            event if event in COUNTED_EVENTS else "other", str(status_code)
+        ).inc()
+        self._delivery_seconds.observe(seconds)
 
 
 @dataclass(eq=False)  # the registry keeps it in a dict
-class Standing(Collector):
+class StateCollector(Collector):
     """What is there now. ``wrong`` is every check of readiness and why it fails."""
 
     engine: Engine
-    receiver: Receiver
-    wrong: Callable[[], dict[str, str]]
-    remaining: Callable[[], int | None]  # requests; None where nobody knows
+    controller: Controller
+    check_results: Callable[[], dict[str, str]]
+    requests_remaining: Callable[[], int | None]  # requests; None where nobody knows
 
     def collect(self) -> Iterator[Metric]:
         """The gauges."""
-        records = list(self.engine.records())
+        records = list(self.engine.list_records())
         states = Tally(str(record.state) for record in records)
         runs = GaugeMetricFamily("fyre_runs", "Runs that the engine remembers", labels=["state"])
-        for state in State:
+        for state in RunState:
             runs.add_metric([str(state)], states[str(state)])
         yield runs
         ready = GaugeMetricFamily(
             "fyre_ready", "1 where a check of readiness is good", labels=["check"]
         )
-        for check, why in self.wrong().items():
+        for check, why in self.check_results().items():
             ready.add_metric([check], not why)
         yield ready
-        debts = sum(len(owed(record, "")) for record in records)
+        debts = sum(len(unposted_statuses(record, "")) for record in records)
         yield GaugeMetricFamily(
             "fyre_statuses_owed", "Statuses of runs that are not posted yet", debts
         )
         yield GaugeMetricFamily(
-            "fyre_events_waiting", "Events that wait for the plan", self.receiver.waiting()
+            "fyre_events_waiting", "Events that wait for the plan", self.controller.queue_length()
         )
         yield GaugeMetricFamily(
-            "fyre_last_sweep_timestamp_seconds", "The end of it", self.receiver.swept_at
+            "fyre_last_sweep_timestamp_seconds", "The end of it", self.controller.last_sweep_at
         )
-        if (left := self.remaining()) is not None:
+        if (left := self.requests_remaining()) is not None:
             yield GaugeMetricFamily(
                 "fyre_forge_requests_remaining", "Of the primary limit, when last asked", left
             )
 
 
-class Counted:
+class DeliveryMetricsMiddleware:
     """ASGI middleware: counts what ``/webhook`` answers."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -120,9 +131,9 @@ class Counted:
             "",
         )
 
-        async def counted(message: Message) -> None:
+        async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._metrics.count(event, message["status"], time.perf_counter() - began)
+                self._metrics.count_delivery(event, message["status"], time.perf_counter() - began)
             await send(message)
 
-        await self._app(scope, receive, counted)
+        await self._app(scope, receive, count_and_send)

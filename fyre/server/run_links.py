@@ -8,18 +8,20 @@ from __future__ import annotations
 import hmac
 
 
-def token(secret: bytes, key: str) -> str:
+def run_token(secret: bytes, run_key: str) -> str:
     """The part of the address that names the run."""
-    return f"{key}-{hmac.new(secret, key.encode(errors='replace'), 'sha256').hexdigest()[:24]}"
+    return (
+        f"{run_key}-{hmac.new(secret, run_key.encode(errors='replace'), 'sha256').hexdigest()[:24]}"
+    )
 
 
-def key_of(secret: bytes, named: str) -> str | None:
+def run_key_from_token(secret: bytes, page_token: str) -> str | None:
     """The run that an address names, or None when this receiver did not make it; takes the same time either way."""
-    key = named.partition("-")[0]
+    key = page_token.partition("-")[0]
     return (
         key
         if hmac.compare_digest(
-            token(secret, key).encode(errors="replace"), named.encode(errors="replace")
+            run_token(secret, key).encode(errors="replace"), page_token.encode(errors="replace")
         )
         else None
     )

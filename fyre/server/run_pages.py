@@ -23,26 +23,26 @@ from starlette.routing import Route
 from fyre.engines.protocol import Engine
 from fyre.message import notation
 from fyre.runs import commit_status
-from fyre.runs.run import Record
+from fyre.runs.run import RunRecord
 from fyre.server import run_links
 
-LISTED_MAX = 200
+RUNS_LISTED_MAX = 200
 """Runs on the first page."""
 
-FOLLOWERS_MAX = 100
+LOG_FOLLOWERS_MAX = 100
 """Logs that are followed at once; each holds a thread now and then."""
 
 _TEMPLATES = Environment(loader=PackageLoader("fyre.server"), autoescape=select_autoescape())
 
 
 @dataclass(frozen=True)
-class Pages:
+class RunPages:
     """The pages of one receiver. ``base`` answers with the address that they are served at."""
 
     engine: Engine
     secret: bytes
-    base: Callable[[], str]
-    followers: set[Request] = field(default_factory=set)
+    base_url: Callable[[], str]
+    log_followers: set[Request] = field(default_factory=set)
 
     def routes(self) -> list[Route]:
         """Where they are: ``/``, ``/runs.json``, ``/runs/TOKEN``, ``/runs/TOKEN.json``, ``/runs/TOKEN/log``."""
@@ -54,50 +54,56 @@ class Pages:
             Route("/runs/{token}", self.run_page),
         ]
 
-    def url(self, key: str) -> str:
+    def page_url(self, run_key: str) -> str:
         """A run's page: the ``target_url`` of its status."""
-        return f"{self.base()}/runs/{run_links.token(self.secret, key)}"
+        return f"{self.base_url()}/runs/{run_links.run_token(self.secret, run_key)}"
 
     async def list_page(self, _: Request) -> Response:
         """The newest runs."""
-        records = sorted(self.engine.records(), key=_created, reverse=True)
-        runs = [self._shown(record) for record in records[:LISTED_MAX]]
-        return _page("runs.html", runs=runs, more=max(0, len(records) - LISTED_MAX))
+        records = sorted(self.engine.list_records(), key=_creation_time, reverse=True)
+        runs = [self._template_values(record) for record in records[:RUNS_LISTED_MAX]]
+        return _render_page("runs.html", runs=runs, more=max(0, len(records) - RUNS_LISTED_MAX))
 
     async def list_json(self, _: Request) -> Response:
         """The newest runs, for scripts."""
-        records = sorted(self.engine.records(), key=_created, reverse=True)
-        return JSONResponse([self.facts(record) for record in records[:LISTED_MAX]])
+        records = sorted(self.engine.list_records(), key=_creation_time, reverse=True)
+        return JSONResponse([self.describe_run(record) for record in records[:RUNS_LISTED_MAX]])
 
     async def run_page(self, request: Request) -> Response:
         """A run and its log, live."""
-        record = self._named(request)
-        return _page("run.html", run=self._shown(record)) if record else _NOT_FOUND
+        record = self._requested_record(request)
+        return _render_page("run.html", run=self._template_values(record)) if record else _NOT_FOUND
 
     async def run_json(self, request: Request) -> Response:
         """A run, for scripts and the command line."""
-        record = self._named(request)
-        return JSONResponse(self.facts(record), headers=_FRESH) if record else _NOT_FOUND
+        record = self._requested_record(request)
+        return (
+            JSONResponse(self.describe_run(record), headers=_NO_STORE_HEADERS)
+            if record
+            else _NOT_FOUND
+        )
 
     async def run_log(self, request: Request) -> Response:
         """The log as plain text; with ``?follow=1`` until the run ends."""
-        record = self._named(request)
+        record = self._requested_record(request)
         if record is None:
             return _NOT_FOUND
         live = request.query_params.get("follow") == "1"
-        if live and len(self.followers) >= FOLLOWERS_MAX:
+        if live and len(self.log_followers) >= LOG_FOLLOWERS_MAX:
             return PlainTextResponse(
                 "too many follow logs here; ask without ?follow=1\n", status_code=503
             )
-        chunks = self._until_gone(request, self.engine.log(record.run.key, follow=live))
-        return StreamingResponse(chunks, media_type="text/plain; charset=utf-8", headers=_FRESH)
+        chunks = self._stream_log(request, self.engine.read_log(record.run.key, follow=live))
+        return StreamingResponse(
+            chunks, media_type="text/plain; charset=utf-8", headers=_NO_STORE_HEADERS
+        )
 
-    async def _until_gone(self, request: Request, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    async def _stream_log(self, request: Request, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The pieces, each read in a thread, until they end or nobody listens."""
         own = CapacityLimiter(
             1
         )  # a silent follower must not hold one of the threads that answer everybody else
-        self.followers.add(request)
+        self.log_followers.add(request)
         try:
             while (piece := await to_thread.run_sync(next, chunks, None, limiter=own)) is not None:
                 if await request.is_disconnected():
@@ -105,63 +111,67 @@ class Pages:
                 if piece:
                     yield piece
         finally:
-            self.followers.discard(request)
+            self.log_followers.discard(request)
 
-    def facts(self, record: Record) -> dict[str, Any]:
+    def describe_run(self, record: RunRecord) -> dict[str, Any]:
         """What is told of a run; times in ISO 8601, UTC."""
         run = record.run
         return {
             "sha": run.sha,
             "name": run.name,
-            "command": notation.legible(run.spec.command),
+            "command": notation.replace_invalid_utf8(run.spec.command),
             "state": str(record.state),
-            "description": commit_status.of(record).description,
+            "description": commit_status.status_from_record(record).description,
             "attempt": run.attempt,
-            "started_at": _iso(record.started_at),
-            "ended_at": _iso(record.ended_at),
+            "started_at": _format_timestamp(record.started_at),
+            "ended_at": _format_timestamp(record.ended_at),
             "exit_code": record.exit_code,
             "signal": record.signal,
-            "log_url": self.url(run.key),
+            "log_url": self.page_url(run.key),
             "repository": run.repository.name,
             "ref": run.ref,
             "actor": run.actor,
-            "created_at": _iso(run.created_at),
+            "created_at": _format_timestamp(run.created_at),
             "tries": record.tries,
             "image": run.spec.image or "",
             "image_id": record.image_id,
         }
 
-    def _shown(self, record: Record) -> dict[str, Any]:
+    def _template_values(self, record: RunRecord) -> dict[str, Any]:
         return {
-            **self.facts(record),
-            "created": (_iso(record.run.created_at) or "")[:16].replace("T", " "),
+            **self.describe_run(record),
+            "created": (_format_timestamp(record.run.created_at) or "")[:16].replace("T", " "),
         }
 
-    def _named(self, request: Request) -> Record | None:
-        key = run_links.key_of(self.secret, request.path_params["token"])
-        return self.engine.record(key) if key else None
+    def _requested_record(self, request: Request) -> RunRecord | None:
+        key = run_links.run_key_from_token(self.secret, request.path_params["token"])
+        return self.engine.get_record(key) if key else None
 
 
 _NOT_FOUND = PlainTextResponse("not found\n", status_code=404)
-_FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def _page(template: str, **context: Any) -> Response:  # noqa: ANN401 - what a template takes
+def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - what a template takes
     nonce = os.urandom(12).hex()
     policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
-    headers = {**_FRESH, "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    headers = {
+        **_NO_STORE_HEADERS,
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+    }
     return HTMLResponse(
         _TEMPLATES.get_template(template).render(nonce=nonce, **context), headers=headers
     )
 
 
-def _created(record: Record) -> float:
+def _creation_time(record: RunRecord) -> float:
     return record.run.created_at
 
 
-def _iso(moment: float | None) -> str | None:
+def _format_timestamp(timestamp: float | None) -> str | None:
     return (
         None
-        if moment is None
-        else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+        if timestamp is None
+        else datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
     )

@@ -16,39 +16,39 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Door:
+class WebhookEndpoint:
     """Where deliveries come in. ``hear`` takes the event and must not block."""
 
     forge_url: str
     secrets: Callable[[], Sequence[bytes]]
-    hear: Callable[[webhook.Event], None]
+    enqueue_event: Callable[[webhook.Event], None]
 
     def routes(self) -> list[Route]:
         """``POST /webhook``."""
-        return [Route("/webhook", self.deliver, methods=["POST"])]
+        return [Route("/webhook", self.receive_delivery, methods=["POST"])]
 
-    async def deliver(self, request: Request) -> Response:
+    async def receive_delivery(self, request: Request) -> Response:
         """One delivery: 202 when it was understood, 401 unsigned, 413 too large, 400 malformed."""
         try:
-            body = await _read(request)
+            body = await _read_body(request)
             if body is None:
-                return _said(413, f"the body is larger than {webhook.BODY_MAX} bytes")
-            webhook.verify(self.secrets(), request.headers, body)
-            event = webhook.parse(self.forge_url, request.headers, body)
+                return _text_response(413, f"the body is larger than {webhook.BODY_MAX} bytes")
+            webhook.verify_signature(self.secrets(), request.headers, body)
+            event = webhook.parse_event(self.forge_url, request.headers, body)
         except ClientDisconnect:
-            return _said(400, "the body ended early")
-        except webhook.ForgedError as error:
-            return _said(401, str(error))
-        except webhook.MalformedError as error:
+            return _text_response(400, "the body ended early")
+        except webhook.SignatureError as error:
+            return _text_response(401, str(error))
+        except webhook.PayloadError as error:
             log.warning("delivery %s: %s", request.headers.get("x-github-delivery", "")[:64], error)
-            return _said(400, str(error))
-        if isinstance(event, webhook.Nothing):
-            return _said(202, event.why)
-        self.hear(event)
-        return _said(202, "heard")
+            return _text_response(400, str(error))
+        if isinstance(event, webhook.IgnoredEvent):
+            return _text_response(202, event.reason)
+        self.enqueue_event(event)
+        return _text_response(202, "heard")
 
 
-async def _read(request: Request) -> bytes | None:
+async def _read_body(request: Request) -> bytes | None:
     """The body, or None as soon as it is known to be too large."""
     declared = request.headers.get("content-length", "0")
     if not declared.isdigit() or int(declared) > webhook.BODY_MAX:
@@ -61,5 +61,5 @@ async def _read(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def _said(code: int, text: str) -> Response:
-    return PlainTextResponse(text + "\n", status_code=code)
+def _text_response(status_code: int, text: str) -> Response:
+    return PlainTextResponse(text + "\n", status_code=status_code)

@@ -9,21 +9,32 @@ from fnmatch import fnmatch
 from pathlib import Path
 from stat import S_ISREG
 
-LARGE = 10 * 1024 * 1024
+LARGE_BYTES = 10 * 1024 * 1024
 """Bytes, of one new file or of all together; ``git config fyre.large 50m`` sets another bound."""
 
-_SECRET = (".env", ".env.*", "*.env", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem",
+_SECRET_GLOBS = (".env", ".env.*", "*.env", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem",
            "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "credentials",
            "credentials.*", "credentials*.json", "client_secret*", "*service*account*.json", "secrets.*", ".netrc",
            "_netrc", ".pgpass", ".npmrc", ".pypirc", ".git-credentials", ".htpasswd", ".dockercfg",
            "kubeconfig", "*.kubeconfig", ".vault-token", "*.tfstate")  # fmt: skip
-_HARMLESS = ("*.example", "*.sample", "*.template", "*.dist", "*.py", "*.pub", "*.md", "*.rst")
-_FOLDERS = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".docker"})
-_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_SNIFFED = 16 * 1024  # bytes read of each new file
+_HARMLESS_GLOBS = (
+    "*.example",
+    "*.sample",
+    "*.template",
+    "*.dist",
+    "*.py",
+    "*.pub",
+    "*.md",
+    "*.rst",
+)
+_SECRET_FOLDERS = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".docker"})
+_PRIVATE_KEY_HEADER = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_SNIFF_BYTES = 16 * 1024  # bytes read of each new file
 
 
-def of(top: Path, paths: Iterable[str], large: int = LARGE) -> Iterator[str]:
+def find_suspect_files(
+    top: Path, paths: Iterable[str], large_bytes: int = LARGE_BYTES
+) -> Iterator[str]:
     """A line for each file that should be asked about; ``paths`` are relative to ``top``."""
     total = count = 0
     told = False
@@ -35,34 +46,38 @@ def of(top: Path, paths: Iterable[str], large: int = LARGE) -> Iterator[str]:
         size, count = stat.st_size, count + 1
         total += size
         shown = path.encode(errors="replace").decode()
-        if size > large:
+        if size > large_bytes:
             told = True
-            yield f"{shown} is large ({text_of(size)})"
-        if why := _secret(path) or (S_ISREG(stat.st_mode) and _sniff(top / path)):
+            yield f"{shown} is large ({format_size(size)})"
+        if why := _secret_name_reason(path) or (
+            S_ISREG(stat.st_mode) and _private_key_reason(top / path)
+        ):
             yield f"{shown} {why}"
-    if total > large and not told:
-        yield f"{count} new files are large together ({text_of(total)})"
+    if total > large_bytes and not told:
+        yield f"{count} new files are large together ({format_size(total)})"
 
 
-def text_of(size: int) -> str:
+def format_size(size: int) -> str:
     """A number of bytes for people: ``25.0 MB``."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _secret(path: str) -> str:
+def _secret_name_reason(path: str) -> str:
     *folders, name = path.lower().split("/")
-    by_name = any(fnmatch(name, glob) for glob in _SECRET) and not any(
-        fnmatch(name, glob) for glob in _HARMLESS
+    by_name = any(fnmatch(name, glob) for glob in _SECRET_GLOBS) and not any(
+        fnmatch(name, glob) for glob in _HARMLESS_GLOBS
     )
-    return "looks secret by its name" if by_name or _FOLDERS & set(folders) else ""
+    return "looks secret by its name" if by_name or _SECRET_FOLDERS & set(folders) else ""
 
 
-def _sniff(path: Path) -> str:
+def _private_key_reason(path: Path) -> str:
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
-        return "holds a private key" if _KEY.search(os.read(file, _SNIFFED)) else ""
+        return (
+            "holds a private key" if _PRIVATE_KEY_HEADER.search(os.read(file, _SNIFF_BYTES)) else ""
+        )
     finally:
         os.close(file)

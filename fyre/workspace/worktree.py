@@ -26,7 +26,7 @@ class Worktree:
     )  # with changes of their own that no commit here can take
 
     @property
-    def pending_message(self) -> Path | None:
+    def pending_message_file(self) -> Path | None:
         """The message that git keeps for a merge, cherry-pick or revert which waits to be committed."""
         names = ("MERGE_MSG", "SQUASH_MSG")
         return next(
@@ -34,14 +34,14 @@ class Worktree:
         )
 
 
-def required() -> None:
+def require_repository() -> None:
     """Raise ``UserError`` where git finds no repository, or takes none."""
-    done = git_command.run("rev-parse", "--git-dir", check=False)
+    done = git_command.run_git("rev-parse", "--git-dir", check=False)
     if done.returncode:
-        raise no_repository(done.stderr)
+        raise no_repository_error(done.stderr)
 
 
-def no_repository(stderr: bytes) -> UserError:
+def no_repository_error(stderr: bytes) -> UserError:
     """Why git takes nothing here for a repository, and what it says itself to do, as where its owner is another."""
     said = stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
     mend = next((line.strip() for line in said if line.strip().startswith("git config ")), "")
@@ -51,16 +51,18 @@ def no_repository(stderr: bytes) -> UserError:
     )
 
 
-def look(*, exclude: tuple[str, ...] = ()) -> Worktree:
+def read_worktree(*, exclude: tuple[str, ...] = ()) -> Worktree:
     """The work tree we stand in, but for the pathspecs in ``exclude``. Raises ``UserError`` where there is none."""
-    done = git_command.run("rev-parse", "--absolute-git-dir", "--is-inside-work-tree", check=False)
+    done = git_command.run_git(
+        "rev-parse", "--absolute-git-dir", "--is-inside-work-tree", check=False
+    )
     git_dir, _, inside = done.stdout.decode(errors="surrogateescape").strip().rpartition("\n")
     if done.returncode:
-        raise no_repository(done.stderr)
+        raise no_repository_error(done.stderr)
     if inside != "true":
         raise UserError("this repository has no work tree here", hint="commit in a clone of it")
     specs = [":/", *(f":(exclude){path}" for path in exclude)] if exclude else []
-    status = git_command.run(
+    status = git_command.run_git(
         "status", "--porcelain=v2", "--branch", "-z", "--no-ahead-behind", "--", *specs
     ).stdout
     tree = Worktree(Path(git_dir))
@@ -68,32 +70,32 @@ def look(*, exclude: tuple[str, ...] = ()) -> Worktree:
     for entry in words_:
         if entry[:1] == "2":
             next(words_)  # a rename's old path follows it
-        _note(tree, entry)
+        _add_entry(tree, entry)
     return tree
 
 
-def _note(tree: Worktree, entry: str) -> None:
+def _add_entry(work_tree: Worktree, entry: str) -> None:
     """Take one entry of ``git status --porcelain=v2``."""
     kind = entry[:1]
     if kind == "#":
         _, key, value = (*entry.split(" ", 2), "")[:3]
         known = {"branch.oid": "head", "branch.head": "branch", "branch.upstream": "upstream"}
         if key in known:
-            setattr(tree, known[key], "" if value.startswith("(") else value)
+            setattr(work_tree, known[key], "" if value.startswith("(") else value)
     elif kind == "?":
-        tree.untracked.append(entry[2:])
+        work_tree.untracked.append(entry[2:])
     elif kind == "u":
-        tree.unmerged.append(entry.split(" ", 10)[10])
+        work_tree.unmerged.append(entry.split(" ", 10)[10])
     elif kind in ("1", "2"):
         fields = entry.split(" ", 8 if kind == "1" else 9)
-        _changed(tree, fields[1], fields[2], fields[-1])
+        _add_tracked(work_tree, fields[1], fields[2], fields[-1])
 
 
-def _changed(tree: Worktree, xy: str, submodule: str, path: str) -> None:
+def _add_tracked(work_tree: Worktree, xy: str, submodule: str, path: str) -> None:
     """Take a tracked file's two letters: how the index differs from HEAD, how the file from the index."""
     if xy[0] != ".":
-        tree.staged.append(path)
+        work_tree.staged.append(path)
     if submodule[0] == "S" and submodule[2] == "M":
-        tree.submodules.append(path)
+        work_tree.submodules.append(path)
     elif xy[1] != "." and (submodule[0] == "N" or submodule[1] == "C"):
-        tree.unstaged.append(path)
+        work_tree.unstaged.append(path)

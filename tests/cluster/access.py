@@ -18,7 +18,7 @@ from kubernetes import client, config
 from kubernetes.client import ApiException
 
 from fyre.engines.kubernetes import rbac
-from fyre.engines.kubernetes.api_client import Api
+from fyre.engines.kubernetes.api_client import KubernetesClient
 from tests.cluster import images
 from tests.waiting import until
 
@@ -68,9 +68,14 @@ class Admin:
             account, namespace, asked
         ).status.token
         written = self.write_kubeconfig(folder / f"{account}.kubeconfig", {"token": token})
-        api = Api(str(written))
+        api = KubernetesClient(str(written))
         # The API server's authorizer hears of a Role, and of a binding, in its own time: by a watch like anybody's.
-        until(lambda: all(api.may(namespace, *right) for right in rbac.needed({"rules": rules})))
+        until(
+            lambda: all(
+                api.has_permission(namespace, *right)
+                for right in rbac.required_permissions({"rules": rules})
+            )
+        )
         api.close()
         return written
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from tests.cluster import access
 from tests.cluster.fixtures import admin, helm, namespace, program
 from tests.conftest import git, one_at_a_time
@@ -33,33 +33,38 @@ def relay(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start_up(admin: access.Admin, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Up]]:
+def start_up(
+    admin: access.Admin, namespace: str, tmp_path: Path
+) -> Iterator[Callable[..., FyreUp]]:
     """Starts ``fyre up`` on the cluster, under exactly the Role it asks for; the one before is stopped."""
-    from fyre.apps.kubernetes_runtime import OnCluster
+    from fyre.apps.kubernetes_runtime import ClusterOptions
     from fyre.engines.kubernetes import rbac
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile
 
-    def make(relay: str) -> Up:
+    def make(relay: str) -> FyreUp:
         policy = Policy(
-            namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)}
+            namespace=namespace,
+            profiles={"default": Profile(image=access.IMAGE, termination_grace_seconds=2)},
         )
-        role = rbac.role(namespace, secrets=(), exec_mode=not relay)
+        role = rbac.build_role(namespace, secret_names=(), exec_mode=not relay)
         config = admin.kubeconfig(namespace, tmp_path, role["rules"])
-        on = OnCluster(policy, kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay)
-        return Up(tmp_path / "state", "127.0.0.1", 0, jobs=1, on=on)
+        on = ClusterOptions(
+            policy, kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay
+        )
+        return FyreUp(tmp_path / "state", "127.0.0.1", 0, jobs=1, cluster_options=on)
 
     with one_at_a_time(60) as start:
         yield lambda relay="": start(lambda: make(relay))
 
 
 @pytest.fixture
-def person(start_up: Callable[..., Up], relay: str, repo: Path) -> Person:
+def person(start_up: Callable[..., FyreUp], relay: str, repo: Path) -> Person:
     """Somebody with a clone; the first push is done."""
     return somebody(start_up(relay), repo)
 
 
-def somebody(up: Up, repo: Path) -> Person:
+def somebody(up: FyreUp, repo: Path) -> Person:
     """Somebody with a clone of a repository on that forge."""
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
     who = Person(up, repo)

@@ -15,7 +15,7 @@ from kubernetes import utils
 from fyre.apps import config as configs
 from fyre.engines.kubernetes import job_labels, leader_election, rbac
 from fyre.runs import policy_file
-from fyre.runs.policy import namespaces
+from fyre.runs.policy import all_namespaces
 from tests import apps
 from tests.cluster import access, images
 from tests.cluster.fixtures import Helm
@@ -112,12 +112,12 @@ POLICIES = {
 @pytest.mark.parametrize("name", POLICIES)
 def test_its_roles_are_what_fyre_manifests_prints(rendered: Callable[..., Any], name: str) -> None:
     text = POLICIES[name]
-    known = policy_file.read(text)
+    known = policy_file.parse_policy(text)
     objects = rendered({"config": {"url": URL}, "policy": text})
-    wanted = rbac.manifests(
-        namespaces(known),
-        subject=rbac.account("home", "fyre"),
-        secrets=rbac.secrets(known),
+    wanted = rbac.build_manifests(
+        all_namespaces(known),
+        subject=rbac.service_account_subject("home", "fyre"),
+        secret_names=rbac.named_secrets(known),
         exec_mode=False,
     )
     found = [
@@ -136,7 +136,7 @@ def test_its_roles_are_what_fyre_manifests_prints(rendered: Callable[..., Any], 
         {
             "apiGroups": ["coordination.k8s.io"],
             "resources": ["leases"],
-            "verbs": list(leader_election.VERBS),
+            "verbs": list(leader_election.LEASE_VERBS),
         }
     ]
 
@@ -165,7 +165,7 @@ def test_the_receiver_takes_its_configuration(
     (tmp_path / "fyre.yaml").write_text(text.replace("/etc/fyre", str(tmp_path)))
     (deployment,) = of_kind(objects, "Deployment")
     env = {one["name"]: one.get("value", "10.0.0.1") for one in container(deployment)["env"]}
-    config = configs.load(
+    config = configs.load_config(
         tmp_path / "fyre.yaml", {key: env[key] for key in env if key != "FYRE_CONFIG"}, {}
     )
     port = SETS[name].get("relay", {}).get("port", 8021)
@@ -213,7 +213,7 @@ def test_an_api_server_takes_every_object(
 def test_its_network_policies_mean_the_pods_that_there_are(rendered: Callable[..., Any]) -> None:
     objects = rendered({**EVERYTHING, "policy": "namespace: runs\nprofiles: {default: {image: x}}"})
     receiver, pods = (
-        {"matchLabels": one} for one in (labels_of(objects), dict(job_labels.MANAGED))
+        {"matchLabels": one} for one in (labels_of(objects), dict(job_labels.MANAGED_LABELS))
     )
     policies = {
         one["metadata"]["namespace"]: one["spec"] for one in of_kind(objects, "NetworkPolicy")

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from kubernetes import client
 
-from fyre.apps.kubernetes_runtime import check_rights
-from fyre.engines.kubernetes.api_client import Api
+from fyre.apps.kubernetes_runtime import check_cluster_rights
+from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.errors import UserError
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
@@ -45,9 +45,9 @@ def test_the_role_as_printed_is_all_that_fyre_up_asks_for(
                       if one.metadata.name != "default"]  # fmt: skip
         profile = Profile(image="busybox", secrets=("token",), secrets_allowed=("other",))
         policy = Policy(namespace=space, profiles={"default": profile})
-        api = Api(str(config))
+        api = KubernetesClient(str(config))
         with pytest.raises(UserError) as refused:
-            check_rights(api, policy, exec_mode=True)
+            check_cluster_rights(api, policy, exec_mode=True)
         for right in (
             "create jobs",
             "patch jobs",
@@ -62,9 +62,9 @@ def test_the_role_as_printed_is_all_that_fyre_up_asks_for(
         )
         admin.rbac.create_namespaced_role(space, role)
         admin.rbac.create_namespaced_role_binding(space, binding)
-        check_rights(api, policy, exec_mode=True)
+        check_cluster_rights(api, policy, exec_mode=True)
         with pytest.raises(UserError, match="get secrets third"):
-            check_rights(
+            check_cluster_rights(
                 api,
                 Policy(namespace=space, profiles={"x": Profile(secrets=("third",))}),
                 exec_mode=True,

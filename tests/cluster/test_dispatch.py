@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from fyre.engines.kubernetes import job_labels, rbac
-from fyre.engines.kubernetes.api_client import Api
+from fyre.engines.kubernetes.api_client import KubernetesClient
 from tests.cluster import access
 from tests.conftest import git
 from tests.embedded.conftest import Served, served
@@ -127,9 +127,13 @@ class Jobs:
         """Have the command end, and wait for that."""
         selector = f"fyre.dev/sha={sha}"
         (pod,) = self.admin.core.list_namespaced_pod(self.namespace, label_selector=selector).items
-        cluster = Api(access.KUBECONFIG, None)
-        cluster.execute(
-            self.namespace, pod.metadata.name, job_labels.COMMAND, ["touch", OPEN], iter(())
+        cluster = KubernetesClient(access.KUBECONFIG, None)
+        cluster.exec_in_container(
+            self.namespace,
+            pod.metadata.name,
+            job_labels.COMMAND_CONTAINER,
+            ["touch", OPEN],
+            iter(()),
         )
         cluster.close()
         until(lambda: self.job(sha).status.succeeded)
@@ -137,7 +141,7 @@ class Jobs:
 
 @pytest.fixture
 def jobs(admin: access.Admin, namespace: str, repo: Path, tmp_path: Path) -> Iterator[Jobs]:
-    role = rbac.role(namespace, secrets=(), exec_mode=True)
+    role = rbac.build_role(namespace, secret_names=(), exec_mode=True)
     config = admin.kubeconfig(namespace, tmp_path, role["rules"])
     config.rename(tmp_path / "kubeconfig")
     policy = {"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}}
@@ -162,7 +166,7 @@ def test_who_does_not_wait_is_told_by_the_scheduled_job(jobs: Jobs) -> None:
     jobs.end(sha)
 
     killed = jobs.step(jobs.folder / "schedule.json", "--reconcile")
-    until(lambda: job_labels.OUTCOME in jobs.notes(sha) or killed.poll() is not None)
+    until(lambda: job_labels.OUTCOME_ANNOTATION in jobs.notes(sha) or killed.poll() is not None)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     jobs.reconcile()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre.apps.up import Up
-from fyre.runs.state import State
+from fyre.apps.up import FyreUp
+from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.cluster.conftest import somebody
 
@@ -46,7 +46,7 @@ def answers(host: str) -> bool:
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_an_api_server_that_was_away_costs_nothing(
-    start_up: Callable[..., Up],
+    start_up: Callable[..., FyreUp],
     repo: Path,
     kill_api_server: Callable[[], None],
     caplog: pytest.LogCaptureFixture,
@@ -56,7 +56,7 @@ def test_an_api_server_that_was_away_costs_nothing(
     person.final(over)
     ends_meanwhile = person.run("echo begun; sleep 6; echo ended")
     goes_on = person.run("for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 1; done")
-    while [record.state for record in person.up.engine.records()].count(State.RUNNING) < 2:
+    while [record.state for record in person.up.engine.list_records()].count(RunState.RUNNING) < 2:
         time.sleep(0.1)
     kill_api_server()
     pushed_meanwhile = person.run("echo late")
@@ -66,5 +66,5 @@ def test_an_api_server_that_was_away_costs_nothing(
     assert person.log(person.final(goes_on)).split() == [str(n) for n in range(1, 11)]
     for sha in shas:
         assert [one["state"] for one in person.statuses(sha)].count("success") == 1
-    assert len(person.up.engine.records()) == 4
+    assert len(person.up.engine.list_records()) == 4
     assert caplog.text.count("no news for now") <= 4, caplog.text

@@ -17,7 +17,7 @@ import requests
 import uvicorn
 
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import Forge
+from fyre.local_forge.forge import LocalForge
 from tests.cluster import access, build, images
 from tests.cluster.conftest import RELAY_HOST
 from tests.cluster.fixtures import Helm
@@ -75,8 +75,8 @@ def github(repo: Path, tmp_path: Path) -> Iterator[GitHub]:
     """The embedded forge where pods reach this machine, and somebody who has pushed there."""
     listener = socket.create_server((RELAY_HOST, 0))
     base = f"http://{RELAY_HOST}:{listener.getsockname()[1]}"
-    forge = Forge(tmp_path / "forge", base_url=base)
-    app = routes.application(forge, [RELAY_HOST])
+    forge = LocalForge(tmp_path / "forge", base_url=base)
+    app = routes.create_forge_app(forge, [RELAY_HOST])
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fyre.engines.kubernetes.api_client import Api, Taken
+from fyre.engines.kubernetes.api_client import AlreadyExists, KubernetesClient
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.engines import test_kube_manifests as manifests
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
-def api(admin: access.Admin) -> Api:
-    return Api(access.KUBECONFIG)
+def api(admin: access.Admin) -> KubernetesClient:
+    return KubernetesClient(access.KUBECONFIG)
 
 
 @pytest.mark.parametrize("name", manifests.GOLDENS)
-def test_a_golden_job_is_valid(api: Api, namespace: str, name: str) -> None:
+def test_a_golden_job_is_valid(api: KubernetesClient, namespace: str, name: str) -> None:
     job = manifests.golden(name)
     job["metadata"]["namespace"] = namespace
     answer = api.create_job(namespace, job, dry_run=True)
@@ -39,7 +39,9 @@ def test_a_plain_pod_passes_restricted_pod_security(admin: access.Admin, namespa
     assert [container.name for container in made.spec.containers] == ["run"]
 
 
-def test_a_field_that_kubernetes_does_not_know_is_refused(api: Api, namespace: str) -> None:
+def test_a_field_that_kubernetes_does_not_know_is_refused(
+    api: KubernetesClient, namespace: str
+) -> None:
     job = manifests.golden("plain")
     job["metadata"]["namespace"] = namespace
     job["spec"]["template"]["spec"]["nodeSelectro"] = {}
@@ -47,10 +49,10 @@ def test_a_field_that_kubernetes_does_not_know_is_refused(api: Api, namespace: s
         api.create_job(namespace, job, dry_run=True)
 
 
-def test_the_same_job_twice_is_taken(api: Api, namespace: str) -> None:
+def test_the_same_job_twice_is_taken(api: KubernetesClient, namespace: str) -> None:
     job = manifests.golden("plain")
     job["metadata"]["namespace"] = namespace
     job["spec"]["suspend"] = True
     api.create_job(namespace, job)
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyExists):
         api.create_job(namespace, job)

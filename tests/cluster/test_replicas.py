@@ -18,8 +18,13 @@ import pytest
 import requests
 
 from fyre.engines.kubernetes import rbac
-from fyre.engines.kubernetes.api_client import Api
-from fyre.engines.kubernetes.leader_election import DURATION, INSTANCE, VERBS, Election
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.leader_election import (
+    INSTANCE_ANNOTATION,
+    LEASE_DURATION,
+    LEASE_VERBS,
+    Election,
+)
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.conftest import git
@@ -29,7 +34,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 KEY = "the same for all, and long enough"
-LEASES = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": list(VERBS)}
+LEASES = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": list(LEASE_VERBS)}
 
 
 class Replica:
@@ -86,7 +91,7 @@ def start(
     policy.write_text(
         json.dumps({"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}})
     )
-    role = rbac.role(namespace, secrets=(), exec_mode=True)
+    role = rbac.build_role(namespace, secret_names=(), exec_mode=True)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "FYRE_"))}
     env |= {
         "FYRE_TOKEN": forge.forge.service_token,
@@ -135,7 +140,7 @@ def test_a_leader_that_dies_loses_nothing(
     until(lambda: github.statuses(running))
     first.end(signal.SIGKILL)
     orphan = github.push("echo nobody leads")  # waits at the door, or is found by the sweep
-    until(lambda: second.leads, DURATION + 60)
+    until(lambda: second.leads, LEASE_DURATION + 60)
     page = github.final(early)["target_url"].removeprefix("https://fyre.example.org")
     assert second.says(f"{page}/log") == f"{early}\n"  # of a run that the first had ended
     ends = [github.final(sha) for sha in (running, orphan)]
@@ -172,7 +177,7 @@ def test_a_leader_that_was_stopped_says_nothing_more_when_it_goes_on(
     pushed = [github.push(f"sleep {number}") for number in range(4)]
     until(lambda: github.statuses(pushed[0]))
     first.process.send_signal(signal.SIGSTOP)
-    until(lambda: second.leads, DURATION + 60)
+    until(lambda: second.leads, LEASE_DURATION + 60)
     assert [github.final(sha)["state"] for sha in pushed] == ["success"] * 4
     first.process.send_signal(signal.SIGCONT)
     assert first.process.wait(30) == signal.SIGALRM
@@ -214,8 +219,8 @@ def test_a_leader_whose_lease_is_taken_ends_at_once(
 def test_without_the_right_to_a_lease_it_says_which(
     admin: access.Admin, namespace: str, tmp_path: Path
 ) -> None:
-    role = rbac.role(namespace, secrets=(), exec_mode=True)
-    api = Api(str(admin.kubeconfig(namespace, tmp_path, role["rules"])))
+    role = rbac.build_role(namespace, secret_names=(), exec_mode=True)
+    api = KubernetesClient(str(admin.kubeconfig(namespace, tmp_path, role["rules"])))
     with pytest.raises(
         UserError, match=f"in namespace {namespace} we may not get, create, update leases"
     ):
@@ -238,10 +243,10 @@ def test_who_has_another_key_reports_nothing_as_lost_and_leads_when_an_admin_say
     until(lambda: github.statuses(running))
     first.end(signal.SIGKILL)
     third = start("third", **lease)  # after the other one, whose turn it would be
-    until(lambda: third.leads, DURATION + 60)
+    until(lambda: third.leads, LEASE_DURATION + 60)
     assert github.final(running)["state"] == "success"
     third.end(signal.SIGTERM)
-    mark = {"metadata": {"annotations": {INSTANCE: None}}}
+    mark = {"metadata": {"annotations": {INSTANCE_ANNOTATION: None}}}
     assert not other.leads
     admin.leases.patch_namespaced_lease("keys", namespace, mark)
     until(lambda: other.leads)
@@ -256,13 +261,18 @@ def test_of_two_with_other_keys_that_start_at_once_one_leads(
 ) -> None:
     config, led = str(admin.kubeconfig(namespace, tmp_path, [LEASES])), list[str]()
     names = ("fyre-one", "fyre-two")
-    both = [Election(Api(config), namespace, "race", f"{name} 127.0.0.1:1", name) for name in names]
+    both = [
+        Election(KubernetesClient(config), namespace, "race", f"{name} 127.0.0.1:1", name)
+        for name in names
+    ]
     for name, one in zip(names, both, strict=True):
         one.start(partial(led.append, name), lambda: None)
     try:
-        until(lambda: led and any(one.refusal() for one in both))
+        until(lambda: led and any(one.block_reason() for one in both))
         assert [
-            admin.leases.read_namespaced_lease("race", namespace).metadata.annotations[INSTANCE]
+            admin.leases.read_namespaced_lease("race", namespace).metadata.annotations[
+                INSTANCE_ANNOTATION
+            ]
         ] == led
     finally:
         for one in both:

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from fyre.apps import config as configs
-from fyre.apps.serve import Serve
+from fyre.apps.serve import FyreServe
 from fyre.engines.kubernetes import rbac
 from tests.cluster import access
 from tests.conftest import git
@@ -28,7 +28,7 @@ def test_a_push_becomes_a_job_and_a_status(
     policy.write_text(
         json.dumps({"namespace": namespace, "profiles": {"default": {"image": access.IMAGE}}})
     )
-    role = rbac.role(namespace, secrets=(), exec_mode=not relay)
+    role = rbac.build_role(namespace, secret_names=(), exec_mode=not relay)
     with served(tmp_path / "forge") as forge:
         git("remote", "add", "origin", f"{forge.base}/{NAME}.git", cwd=repo)
         git("config", "http.extraHeader", "Authorization: token user:ada", cwd=repo)
@@ -49,19 +49,19 @@ def test_a_push_becomes_a_job_and_a_status(
             "checkoutImage": access.IMAGE,
             **({"relay": relay} if relay else {}),
         }
-        server = Serve(configs.load(None, said, options))
+        server = FyreServe(configs.load_config(None, said, options))
         thread = threading.Thread(target=server.serve)
         thread.start()
         try:
-            until(lambda: requests.get(server.url + "/readyz").status_code == 200)
-            assert requests.get(server.url + "/readyz").json()["cluster"] == "ok"
-            forge.forge.start(f"{server.url}/webhook")
+            until(lambda: requests.get(server.listen_url + "/readyz").status_code == 200)
+            assert requests.get(server.listen_url + "/readyz").json()["cluster"] == "ok"
+            forge.forge.start(f"{server.listen_url}/webhook")
             github = GitHub(forge, repo)
             sha = github.push("git rev-parse HEAD")
             assert github.final(sha)["state"] == "success"
             jobs = admin.batch.list_namespaced_job(namespace, label_selector=f"fyre.dev/sha={sha}")
             assert len(jobs.items) == 1
-            until(lambda: not list(server.clones.pins()))
+            until(lambda: not list(server.mirrors.list_pins()))
         finally:
             server.stop()
             thread.join(60)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from tests.cluster import access
 from tests.cluster.conftest import somebody
 from tests.receiver.conftest import Person
@@ -48,7 +48,7 @@ def test_no_pod_sees_a_credential_of_the_forge(
     told = json.dumps([admin.api.sanitize_for_serialization(part) for part in (jobs, pods, events)])
     assert "looked\n" in seen
     assert len(jobs.items) == len(pods.items) == 1
-    for secret in (person.up.embedded.service_token, person.up.embedded.webhook_secret):
+    for secret in (person.up.local_forge.service_token, person.up.local_forge.webhook_secret):
         assert secret not in seen
         assert secret not in told
     checkout = pods.items[0].spec.init_containers[0]
@@ -57,7 +57,7 @@ def test_no_pod_sees_a_credential_of_the_forge(
     assert not key or key not in seen
 
 
-def test_a_restarted_server_finds_its_runs(start_up: Callable[..., Up], repo: Path) -> None:
+def test_a_restarted_server_finds_its_runs(start_up: Callable[..., FyreUp], repo: Path) -> None:
     person = somebody(start_up(), repo)
     running = person.run("echo one; sleep 5; echo two")
     ended = person.run("true")
@@ -70,10 +70,12 @@ def test_a_restarted_server_finds_its_runs(start_up: Callable[..., Up], repo: Pa
     assert [one["state"] for one in person.statuses(running)] == ["pending", "success"]
 
 
-def test_rerun_and_cancel_by_comment(start_up: Callable[..., Up], repo: Path) -> None:
+def test_rerun_and_cancel_by_comment(start_up: Callable[..., FyreUp], repo: Path) -> None:
     person = somebody(start_up(), repo)
     sha = person.run("sleep 60")
-    until(person.up.engine.records)  # a comment that overtakes the push finds nothing to cancel
+    until(
+        person.up.engine.list_records
+    )  # a comment that overtakes the push finds nothing to cancel
     person.comment(sha, "/fyre cancel")
     assert person.final(sha)["description"].startswith("cancelled by ada")
     person.comment(sha, "/fyre rerun")
@@ -82,7 +84,7 @@ def test_rerun_and_cancel_by_comment(start_up: Callable[..., Up], repo: Path) ->
 
 
 def test_what_is_settled_may_be_collected(
-    start_up: Callable[..., Up], repo: Path, admin: access.Admin, namespace: str
+    start_up: Callable[..., FyreUp], repo: Path, admin: access.Admin, namespace: str
 ) -> None:
     person = somebody(start_up(), repo)
     sha = person.run("true")

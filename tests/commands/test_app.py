@@ -23,11 +23,11 @@ import requests
 
 from fyre.apps import config as configs
 from fyre.cli import credential_files, main
-from fyre.cli.credential_files import Keepsake
+from fyre.cli.credential_files import CredentialFiles
 from fyre.errors import UserError
 from fyre.github import app_manifest
-from fyre.github.app_manifest import Wish
-from fyre.github.app_registration import Registration
+from fyre.github.app_manifest import AppOptions
+from fyre.github.app_registration import AppRegistration
 from tests import apps
 
 NODE_MODULES = os.environ.get("FYRE_NODE_MODULES", "")
@@ -196,13 +196,13 @@ def test_the_lines_are_a_receivers_configuration(
 ) -> None:
     done = registered("--url", "https://fyre.example.org")
     (tmp_path / "fyre.yaml").write_text(done.stdout)
-    config = configs.load(tmp_path / "fyre.yaml", {}, {})
+    config = configs.load_config(tmp_path / "fyre.yaml", {}, {})
     assert config.get("appId") == 4711
-    assert config.api == f"{github.base}/api/v3"
+    assert config.api_url == f"{github.base}/api/v3"
     assert config.app_key is not None
-    assert config.app_key.read() == github.pem.strip()
+    assert config.app_key.read_secret() == github.pem.strip()
     assert config.webhook_secret is not None
-    assert config.webhook_secret.lines() == [b"w" * 40]
+    assert config.webhook_secret.read_lines() == [b"w" * 40]
 
 
 def test_where_no_webhook_reaches_it_polls(github: GitHub, registered) -> None:
@@ -277,9 +277,9 @@ def test_a_key_that_finds_no_place_goes_to_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    safe = Keepsake(tmp_path / "out", {"key": "app.pem", "webhook secret": "webhook"})
+    safe = CredentialFiles(tmp_path / "out", {"key": "app.pem", "webhook secret": "webhook"})
     (tmp_path / "out" / "webhook").write_text("somebody else's, by now")
-    kept = safe.keep({"key": "k", "webhook secret": "w"})
+    kept = safe.write_secrets({"key": "k", "webhook secret": "w"})
     assert kept["key"].parent.parent == tmp_path
     assert stat.S_IMODE(kept["key"].parent.stat().st_mode) == 0o700
     assert [path.read_text() for path in kept.values()] == ["k\n", "w\n"]
@@ -287,53 +287,53 @@ def test_a_key_that_finds_no_place_goes_to_another(
 
 
 def test_a_key_that_no_disk_takes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    safe = Keepsake(tmp_path / "out", {"key": "app.pem"})
+    safe = CredentialFiles(tmp_path / "out", {"key": "app.pem"})
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(credential_files, "_COMMON", ())
+    monkeypatch.setattr(credential_files, "_FALLBACK_FOLDERS", ())
     monkeypatch.delenv("TMPDIR", raising=False)
     (tmp_path / "out").rmdir()
     with pytest.raises(UserError, match="no disk takes its key"):
-        safe.keep({"key": "k"})
+        safe.write_secrets({"key": "k"})
 
 
 @pytest.fixture
-def asked() -> Iterator[Registration]:
-    found = Registration(Wish())
+def asked() -> Iterator[AppRegistration]:
+    found = AppRegistration(AppOptions())
     yield found
     found.close()
 
 
-def test_only_the_answer_to_this_question_counts_and_once(asked: Registration) -> None:
-    created = f"{asked.base}/created"
+def test_only_the_answer_to_this_question_counts_and_once(asked: AppRegistration) -> None:
+    created = f"{asked.base_url}/created"
     for state in ("", "x", asked.state[:-1], asked.state + "x", "\u00e9"):
         assert requests.get(created, params={"code": "c", "state": state}).status_code == 400
     assert requests.get(created, params={"state": asked.state}).status_code == 400
-    asked.tell("Done", "<p>well")
+    asked.set_result("Done", "<p>well")
     shown = requests.get(created, params={"code": "first", "state": asked.state})
     assert (shown.status_code, "<p>well" in shown.text) == (200, True)
     assert requests.get(created, params={"code": "second", "state": asked.state}).status_code == 410
-    assert asked.code(0) == "first"
+    assert asked.wait_for_code(0) == "first"
     with pytest.raises(UserError, match="nobody came back"):
-        asked.code(0)
+        asked.wait_for_code(0)
 
 
 def test_a_browser_that_waits_is_told_where_nobody_goes_on() -> None:
-    asked = Registration(Wish())
+    asked = AppRegistration(AppOptions())
     with ThreadPoolExecutor() as pool:
         shown = pool.submit(
-            requests.get, f"{asked.base}/created", params={"code": "c", "state": asked.state}
+            requests.get, f"{asked.base_url}/created", params={"code": "c", "state": asked.state}
         )
-        assert asked.code() == "c"
+        assert asked.wait_for_code() == "c"
         asked.close()  # as where somebody interrupts the exchange
         assert "broken off" in shown.result().text
 
 
-def test_the_page_is_for_who_knows_its_address(asked: Registration) -> None:
-    shown = requests.get(asked.address)
+def test_the_page_is_for_who_knows_its_address(asked: AppRegistration) -> None:
+    shown = requests.get(asked.start_url)
     assert shown.status_code == 200
     assert shown.headers["Cache-Control"] == "no-store"
-    assert requests.get(asked.base + "/").status_code == 404
-    assert requests.get(asked.address, headers={"Host": "evil.example.org"}).status_code == 421
+    assert requests.get(asked.base_url + "/").status_code == 404
+    assert requests.get(asked.start_url, headers={"Host": "evil.example.org"}).status_code == 421
 
 
 @pytest.mark.parametrize(
@@ -358,12 +358,12 @@ def test_what_makes_no_sense_is_refused(
 
 @pytest.mark.parametrize("text", ["github.com", "https://github.com/", "GitHub.com"])
 def test_githubs_own_address_in_any_spelling(text: str) -> None:
-    assert app_manifest.host(text) == "https://github.com"
+    assert app_manifest.parse_host(text) == "https://github.com"
     assert (
-        app_manifest.form_address(Wish(), "s t")
+        app_manifest.registration_url(AppOptions(), "s t")
         == "https://github.com/settings/apps/new?state=s%20t"
     )
-    assert configs.api_of(app_manifest.host(text)) == "https://api.github.com"
+    assert configs.default_api_url(app_manifest.parse_host(text)) == "https://api.github.com"
 
 
 @pytest.mark.ci
@@ -377,10 +377,14 @@ def test_githubs_own_example_is_understood() -> None:
     reference = post["responses"]["201"]["content"]["application/json"]["examples"]["default"][
         "$ref"
     ]
-    app = app_manifest.read(whole["components"]["examples"][reference.rpartition("/")[2]]["value"])
-    assert (app.id, app.slug, app.page) == (1, "octoapp", "https://github.com/apps/octoapp")
+    app = app_manifest.parse_created_app(
+        whole["components"]["examples"][reference.rpartition("/")[2]]["value"]
+    )
+    assert (app.id, app.slug, app.html_url) == (1, "octoapp", "https://github.com/apps/octoapp")
     rights = whole["components"]["schemas"]["app-permissions"]["properties"]
-    wanted = app_manifest.manifest(Wish(checks=True, teams=True), "")["default_permissions"]
+    wanted = app_manifest.build_manifest(AppOptions(checks=True, teams=True), "")[
+        "default_permissions"
+    ]
     assert [
         name for name, much in wanted.items() if much not in rights.get(name, {}).get("enum", ())
     ] == []

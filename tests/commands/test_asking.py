@@ -9,8 +9,8 @@ import pytest
 
 from fyre.cli import follow, main
 from fyre.local_forge.api import commit_comment_api
-from fyre.local_forge.api.rest import ApiError, Call
-from fyre.local_forge.storage.notes import Record
+from fyre.local_forge.api.rest import ApiError, ApiRequest
+from fyre.local_forge.storage.notes import NoteRecord
 from fyre.workspace import remote
 from tests.receiver.conftest import Person, person
 
@@ -156,7 +156,7 @@ def test_watch_without_exit_status_only_watches(
 
 def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     sha = person.run("sleep 60")
-    while not any(record.state == "running" for record in person.up.engine.records()):
+    while not any(record.state == "running" for record in person.up.engine.list_records()):
         time.sleep(0.01)
     assert fyre("cancel") == 0
     assert person.final(sha)["description"].startswith("cancelled by ")
@@ -165,7 +165,7 @@ def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> 
     assert fyre("rerun", "HEAD", "--name", "run") == 0
     while len(person.ran()) < 2:
         time.sleep(0.01)
-    while not any(record.state == "running" for record in person.up.engine.records()):
+    while not any(record.state == "running" for record in person.up.engine.list_records()):
         time.sleep(0.01)
     assert fyre("cancel", sha[:10]) == 0
     assert "attempt 2" in person.final(sha, attempt="attempt 2")["description"]
@@ -221,9 +221,14 @@ def test_a_forge_that_is_away_for_long_is_told_of_once(
 ) -> None:
     sha = person.run("true")
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
-    where, trouble = remote.of(person.repo), set[str]()
+    where, trouble = remote.resolve_remote(person.repo), set[str]()
     for _ in range(2):
-        assert follow._look(where.forge(), follow.repository_of(where), sha, trouble) == {}
+        assert (
+            follow._poll_statuses(
+                where.create_client(), follow.repository_by_name(where), sha, trouble
+            )
+            == {}
+        )
     assert capfd.readouterr().err.count("trying again") == 1
 
 
@@ -261,9 +266,9 @@ def test_a_token_that_may_not_write_is_no_commit_that_is_not_pushed(
 ) -> None:
     person.run("true")
 
-    def hidden(_: Call) -> Record:
+    def hidden(_: ApiRequest) -> NoteRecord:
         raise ApiError(404, "Not Found")
 
-    monkeypatch.setattr(commit_comment_api, "_checked", hidden)
+    monkeypatch.setattr(commit_comment_api, "_validate_comment", hidden)
     assert fyre("rerun") == 1
     assert capfd.readouterr().err.splitlines()[-1] == "hint: check the name and the token's rights"

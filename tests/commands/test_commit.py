@@ -11,7 +11,7 @@ import pytest
 
 from fyre.cli import main
 from fyre.message import fyre_ids, request
-from fyre.message.request import Asked
+from fyre.message.request import RunRequest
 
 Git = Callable[..., str]
 
@@ -22,8 +22,8 @@ def in_repo(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def read(repo: Path, git: Git) -> Callable[[], Asked]:
-    return lambda: request.read(git("log", "-1", "--format=%B", cwd=repo))
+def read(repo: Path, git: Git) -> Callable[[], RunRequest]:
+    return lambda: request.parse_message(git("log", "-1", "--format=%B", cwd=repo))
 
 
 def test_it_writes_a_trailer_that_runs(
@@ -32,7 +32,7 @@ def test_it_writes_a_trailer_that_runs(
     assert main.main(["commit", "--run", 'echo "a  b" | cat && $(true) #x']) == 0
     found = read()
     assert [spec.command for spec in found.runs] == ['echo "a  b" | cat && $(true) #x']
-    assert fyre_ids.valid(found.fyre_id)
+    assert fyre_ids.is_valid_fyre_id(found.fyre_id)
     assert git("log", "-1", "--format=%s", cwd=repo) == 'Run: echo "a b" | cat && $(true) #x'
     out, err = capfd.readouterr()
     assert out.splitlines() == [
@@ -70,7 +70,7 @@ def test_options_refine_the_run_they_follow(read) -> None:
 def test_identical_runs_are_all_kept(read) -> None:
     assert main.main(["commit", "--run", "true", "--run", "true"]) == 0
     assert [spec.command for spec in read().runs] == ["true", "true"]
-    assert read().names == ("run", "run-2")
+    assert read().run_names == ("run", "run-2")
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_messages_are_joined_as_git_does(repo: Path, git: Git) -> None:
     text = git("log", "-1", "--format=%B", cwd=repo)
     assert text.startswith("#1 one\n\ntwo\n\nFyre-Run: true\nFyre-Id: ")
     assert "\nSigned-off-by: Ada" in text
-    assert request.read(text).problems == ()
+    assert request.parse_message(text).problems == ()
 
 
 def test_a_message_from_a_file_and_words_after_two_dashes(repo: Path, git: Git, read) -> None:
     (repo / "msg").write_text(
-        "From a file\n\nFyre-Run: by hand\nFyre-Id: " + fyre_ids.mint() + "\n"
+        "From a file\n\nFyre-Run: by hand\nFyre-Id: " + fyre_ids.new_fyre_id() + "\n"
     )
-    old = request.read((repo / "msg").read_text()).fyre_id
+    old = request.parse_message((repo / "msg").read_text()).fyre_id
     assert (
         main.main(["commit", "--run", "true", "--", "-F", "msg", "--author=B <b@example.org>"]) == 0
     )

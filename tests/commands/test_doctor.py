@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from fyre.cli.doctor import checks
 from fyre.cli.main import main
 from tests.receiver.conftest import Person, person
@@ -23,7 +23,7 @@ __all__ = ["person"]  # a fixture
 def well(person: Person, monkeypatch: pytest.MonkeyPatch) -> Person:
     """Somebody for whom all is well."""
     monkeypatch.chdir(person.repo)
-    monkeypatch.setattr(checks, "GIT_MIN", (2, 20))
+    monkeypatch.setattr(checks, "MIN_GIT_VERSION", (2, 20))
     assert main(["init", "--hooks"]) == 0
     return person
 
@@ -82,7 +82,7 @@ def test_a_repository_that_is_not_there(well: Person, capsys: pytest.CaptureFixt
 def test_no_token(
     well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fyre.workspace.remote.token", lambda *_: "")
+    monkeypatch.setattr("fyre.workspace.remote.lookup_token", lambda *_: "")
     (what, fix), *_ = wrong(capsys).items()
     assert what.startswith("there is no token for 127.0.0.1")
     assert "FYRE_TOKEN" in fix
@@ -91,7 +91,7 @@ def test_no_token(
 def test_no_right_to_push(
     well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fyre.github.client.Forge.permission", lambda *_: "read")
+    monkeypatch.setattr("fyre.github.client.GitHubClient.get_permission", lambda *_: "read")
     assert any("may not push to ada/lab" in what for what in wrong(capsys))
 
 
@@ -128,13 +128,13 @@ def test_a_clock_that_is_off(
 def test_an_old_git(
     well: Person, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "GIT_MIN", (99, 0))
+    monkeypatch.setattr(checks, "MIN_GIT_VERSION", (99, 0))
     assert any("99.0" in fix for fix in wrong(capsys).values())
 
 
-def test_no_cluster(up: Up, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    found = list(checks.on_cluster(str(tmp_path / "none"), None, None, "", exec_mode=True))
-    assert [(one.well, "no cluster" in one.what) for one in found] == [(False, True)]
+def test_no_cluster(up: FyreUp, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = list(checks.check_cluster(str(tmp_path / "none"), None, None, "", exec_mode=True))
+    assert [(one.is_ok, "no cluster" in one.what) for one in found] == [(False, True)]
 
 
 def test_no_git(
@@ -170,11 +170,15 @@ def test_hooks_that_git_does_not_run(
 
 
 def test_a_webhook_that_fails(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
-    outbox = well.up.embedded.outbox
-    outbox.secret = b"another"
+    outbox = well.up.local_forge.outbox
+    outbox.webhook_secret = b"another"
     well.commit()
     well.push()
-    until(lambda: well.up.embedded.store.ask("select 1 from deliveries where status_code = 401"))
+    until(
+        lambda: well.up.local_forge.database.fetch_rows(
+            "select 1 from deliveries where status_code = 401"
+        )
+    )
     ((what, fix),) = wrong(capsys).items()
     assert what.startswith("the newest webhook of ada/lab failed: 401")
     assert "webhookSecretFile" in fix

@@ -18,7 +18,7 @@ import requests
 
 from fyre.apps import config as configs
 from fyre.apps.kubernetes_runtime import RelayServer
-from fyre.apps.serve import Serve
+from fyre.apps.serve import FyreServe
 from fyre.cli.main import main
 from fyre.github import app_manifest
 from tests import apps
@@ -65,12 +65,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api", "FYRE_TOKEN": forge.forge.service_token,
             "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
         }  # fmt: skip
-        serve = Serve(configs.load(None, env, {}), door)
+        serve = FyreServe(configs.load_config(None, env, {}), door)
         thread = threading.Thread(target=serve.serve)
         thread.start()
-        forge.forge.start(f"{serve.url}/webhook")
+        forge.forge.start(f"{serve.listen_url}/webhook")
         until(
-            lambda: requests.get(f"{serve.url}/readyz").status_code == 200
+            lambda: requests.get(f"{serve.listen_url}/readyz").status_code == 200
         )  # the first sweep is over
         yield World(fronts[0], forge, env)
         serve.stop()
@@ -90,7 +90,7 @@ def push(world: World, repo: Path) -> Callable[[], None]:
         until(lambda: delivered() != before)
 
     def delivered() -> list[Any]:
-        found = world.forge.forge.store.ask(
+        found = world.forge.forge.database.fetch_rows(
             "select id, status_code from deliveries order by id desc limit 1"
         )
         return [tuple(one) for one in found]
@@ -106,7 +106,7 @@ def found(
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., dict[str, str]]:
     """What is to be mended, and how; variables may be set otherwise."""
-    if world.forge.forge.shelf.find(NAME) is None:
+    if world.forge.forge.repositories.find_repo(NAME) is None:
         push()
 
     def ask(env: dict[str, str] | None = None, **said: str) -> dict[str, str]:
@@ -235,12 +235,12 @@ def test_webhooks_that_are_refused_for_their_secret(
     world: World, push: Callable[[], None], found: Found
 ) -> None:
     outbox = world.forge.forge.outbox
-    good, outbox.secret = outbox.secret, b"another"
+    good, outbox.webhook_secret = outbox.webhook_secret, b"another"
     try:
         push()
         ((what, fix),) = found().items()
     finally:
-        outbox.secret = good
+        outbox.webhook_secret = good
         push()
     assert what.startswith(f"the newest webhook of {NAME} failed: 401")
     assert "webhookSecretFile" in fix
@@ -265,8 +265,8 @@ def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(
     world: World, found: Found
 ) -> None:
     env, github = world.as_app(), world.front.github
-    github.permissions = {**app_manifest.PERMISSIONS, "statuses": "read"}
-    github.events = tuple(one for one in app_manifest.EVENTS if one != "push")
+    github.permissions = {**app_manifest.BASE_PERMISSIONS, "statuses": "read"}
+    github.events = tuple(one for one in app_manifest.BASE_EVENTS if one != "push")
     github.hook, github.deliveries = (
         "https://elsewhere/webhook",
         [{"status_code": 0, "status": "timed out"}],
@@ -287,7 +287,10 @@ def test_an_app_without_what_check_runs_and_teams_take(
     world: World, found: Found, tmp_path: Path
 ) -> None:
     env, github = world.as_app(), world.front.github
-    github.permissions, github.events = dict(app_manifest.PERMISSIONS), app_manifest.EVENTS
+    github.permissions, github.events = (
+        dict(app_manifest.BASE_PERMISSIONS),
+        app_manifest.BASE_EVENTS,
+    )
     (tmp_path / "policy.yaml").write_text("overrides: {other/*: {teams: [other/ml]}}\n")
     assert [*found(env, FYRE_CHECKS="true", FYRE_POLICY=str(tmp_path / "policy.yaml"))] == [
         "the App has checks: none, and needs write",

@@ -22,7 +22,7 @@ def test_lab_branches_are_fetched_no_more(
     assert (
         git("config", "--get-all", "remote.origin.fetch", cwd=clone)
         .splitlines()
-        .count(init.REFSPEC)
+        .count(init.LAB_EXCLUDE_REFSPEC)
         == 1
     )
     git("fetch", "-q", cwd=clone)
@@ -44,8 +44,8 @@ def test_a_first_file_of_defaults_is_valid_and_never_overwritten(repo: Path, mon
     assert main.main(["init", "--config"]) == 0
     path = repo / ".fyre.yaml"
     bare = "\n".join(row.removeprefix("# ") for row in path.read_text().splitlines()[1:])
-    assert repo_config.read(path.read_text()) == repo_config.Defaults()
-    assert repo_config.read(bare).every.timeout == 7200
+    assert repo_config.parse_repo_config(path.read_text()) == repo_config.RunDefaults()
+    assert repo_config.parse_repo_config(bare).all_runs.timeout == 7200
     path.write_text("timeout: 1h\n")
     assert main.main(["init", "--config"]) == 0
     assert path.read_text() == "timeout: 1h\n"

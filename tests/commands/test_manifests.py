@@ -32,10 +32,10 @@ def test_a_policys_namespaces_and_secrets(
 ) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
-    expected = rbac.manifests(
+    expected = rbac.build_manifests(
         ["runs", "acme", "gpus"],
-        subject=rbac.account("ops", "ci"),
-        secrets={"wandb"},
+        subject=rbac.service_account_subject("ops", "ci"),
+        secret_names={"wandb"},
         exec_mode=False,
     )
     assert printed(capsys, "--policy", str(path), "--service-account", "ops/ci") == expected
@@ -48,16 +48,19 @@ def test_a_policys_namespaces_and_secrets(
 
 def test_a_person_with_a_kubeconfig(capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys, "--namespace", "lab", "--namespace", "lab-2", "--user", "ada", "--exec")
-    assert found == rbac.manifests(
-        ["lab", "lab-2"], subject=rbac.user("ada"), secrets=(), exec_mode=True
+    assert found == rbac.build_manifests(
+        ["lab", "lab-2"], subject=rbac.user_subject("ada"), secret_names=(), exec_mode=True
     )
 
 
 def test_without_a_word_it_is_the_service_account_of_an_installed_fyre(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    expected = rbac.manifests(
-        ["default"], subject=rbac.account("fyre", "fyre"), secrets=(), exec_mode=False
+    expected = rbac.build_manifests(
+        ["default"],
+        subject=rbac.service_account_subject("fyre", "fyre"),
+        secret_names=(),
+        exec_mode=False,
     )
     assert printed(capsys) == expected
 

@@ -79,7 +79,7 @@ def test_options_are_trailers(
     assert main.main(["run", "-d", "--json", *words, *more, "--", "echo", "a  b"]) == 0
     answer = json.loads(capfd.readouterr().out)
     text = git("log", "-1", "--format=%B", answer["sha"], cwd=far)
-    (spec,) = message_request.read(text).runs
+    (spec,) = message_request.parse_message(text).runs
     assert (spec.command, spec.name, spec.image, spec.profile) == (
         "echo 'a  b'",
         "train",
@@ -93,7 +93,7 @@ def test_options_are_trailers(
     )
     assert (answer["remote"], answer["ref"]) == ("origin", "refs/heads/fyre/ada")
     assert answer["runs"] == [{"name": "train", "command": "echo 'a  b'"}]
-    assert answer["fyre_id"] == message_request.read(text).fyre_id
+    assert answer["fyre_id"] == message_request.parse_message(text).fyre_id
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,9 @@ def test_options_are_trailers(
 )
 def test_the_command_is_taken_verbatim(far: Path, git: Git, words: list[str], command: str) -> None:
     assert main.main(["run", "-d", *words]) == 0
-    (spec,) = message_request.read(git("log", "-1", "--format=%B", "fyre/ada", cwd=far)).runs
+    (spec,) = message_request.parse_message(
+        git("log", "-1", "--format=%B", "fyre/ada", cwd=far)
+    ).runs
     assert spec.command == command
 
 

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import Forge
+from fyre.local_forge.forge import LocalForge
 from tests.waiting import until
 
 NAME = "ada/engine"
@@ -105,7 +105,7 @@ def receiver() -> Iterator[Receiver]:
 class Served:
     """A forge that is being served at ``base``."""
 
-    forge: Forge
+    forge: LocalForge
     base: str
 
     @property
@@ -140,15 +140,17 @@ def _all_servers_end() -> Iterator[None]:
 def served(
     root: Path,
     receiver: Receiver | None = None,
-    front: Callable[[ASGIApp, Forge], ASGIApp] | None = None,
+    front: Callable[[ASGIApp, LocalForge], ASGIApp] | None = None,
 ) -> Iterator[Served]:
     """Serve the forge under ``root``, behind ``front``, which says what time it is, until the block ends."""
     listener = socket.socket()  # closed by the server
     listener.bind(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    forge = Forge(root, base_url=base)
+    forge = LocalForge(root, base_url=base)
     app = (
-        front(routes.application(forge), forge) if front is not None else routes.application(forge)
+        front(routes.create_forge_app(forge), forge)
+        if front is not None
+        else routes.create_forge_app(forge)
     )
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1,
                             date_header=front is None)  # fmt: skip

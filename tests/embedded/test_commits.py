@@ -72,7 +72,7 @@ def test_commits_that_there_are_not(forge: Served, history: list[str], tmp_path:
         ("until=%00", 400),
     ):
         assert forge.get(f"{WHERE}?{query}").status_code == code
-    forge.forge.shelf.ensure("ada/empty")
+    forge.forge.repositories.get_or_create("ada/empty")
     answer = forge.get("/repos/ada/empty/commits")
     assert (answer.status_code, answer.json()["message"]) == (409, "Git Repository is empty.")
 

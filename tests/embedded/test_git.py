@@ -24,7 +24,7 @@ def test_a_push_makes_the_repository_and_a_clone_has_what_was_pushed(
 ) -> None:
     git("clone", "-q", forge.git(), str(tmp_path / "clone"), cwd=tmp_path)
     assert git("rev-parse", "HEAD", cwd=tmp_path / "clone") == pushed
-    assert git("fsck", "--strict", cwd=forge.forge.git_dir(NAME)) == ""
+    assert git("fsck", "--strict", cwd=forge.forge.repository_git_dir(NAME)) == ""
 
 
 @pytest.mark.parametrize("version", ["0", "2"])
@@ -97,7 +97,7 @@ def test_nobody_pushes_what_reads_as_a_status(forge: Served, pushed: str, repo: 
         )
         assert done.returncode != 0
         assert "hidden ref" in done.stderr
-        assert not (forge.forge.git_dir(NAME) / ref).exists()
+        assert not (forge.forge.repository_git_dir(NAME) / ref).exists()
 
 
 def test_bad_names_make_nothing(forge: Served) -> None:
@@ -120,7 +120,7 @@ def test_bad_names_make_nothing(forge: Served) -> None:
         prepared = session.prepare_request(requests.Request("GET", url))
         prepared.url = url  # as it is written, not as a browser would tidy it
         assert session.send(prepared, timeout=20).status_code == 404
-        assert list(forge.forge.shelf.root.iterdir()) == []
+        assert list(forge.forge.repositories.root.iterdir()) == []
 
 
 def test_reading_makes_nothing(forge: Served) -> None:
@@ -128,7 +128,7 @@ def test_reading_makes_nothing(forge: Served) -> None:
         requests.get(forge.git() + "/info/refs?service=git-upload-pack", timeout=20).status_code
         == 404
     )
-    assert list(forge.forge.shelf.root.iterdir()) == []
+    assert list(forge.forge.repositories.root.iterdir()) == []
 
 
 def test_only_smart_http_is_served(forge: Served, pushed: str) -> None:
@@ -144,7 +144,7 @@ def test_only_smart_http_is_served(forge: Served, pushed: str) -> None:
 
 
 def test_the_pusher_is_the_actor(forge: Served, pushed: str) -> None:
-    reflog = (forge.forge.git_dir(NAME) / "logs/refs/heads/main").read_text()
+    reflog = (forge.forge.repository_git_dir(NAME) / "logs/refs/heads/main").read_text()
     assert " ada <ada@localhost> " in reflog
 
 
@@ -174,7 +174,7 @@ def test_a_client_that_hangs_up_in_a_push_leaves_nothing(forge: Served, pushed: 
             + b"x" * 100_000
         )
     assert forge.get(f"/repos/{NAME}/branches").json()[0]["name"] == "main"
-    git_dir = forge.forge.git_dir(NAME)
+    git_dir = forge.forge.repository_git_dir(NAME)
     assert not (git_dir / "refs/heads/half").exists()
     assert not list(git_dir.rglob("*.lock"))
 

@@ -118,14 +118,16 @@ def test_a_crash_in_the_middle_of_a_comment(
     with served(tmp_path / "forge") as forge:
         git("push", "-q", forge.git(), "main", "main:topic", cwd=repo)
         opened(forge, "topic")
-        bare = forge.forge.shelf.find(NAME)
+        bare = forge.forge.repositories.find_repo(NAME)
         assert bare is not None
-        pull = pull_api.find(forge.forge, bare, 1)
-        webhook_delivery.announce_comment(
-            forge.forge.store, bare, pull.blob, record, about=asdict(pull)
+        pull = pull_api.find_pull_request(forge.forge, bare, 1)
+        webhook_delivery.reserve_comment_event(
+            forge.forge.database, bare, pull.blob, record, pull_request=asdict(pull)
         )
         if made:
-            forge.forge.conversations.append(bare.git_dir, pull.blob, record, lambda _: None)
+            forge.forge.issue_comments.add_commit_note(
+                bare.git_dir, pull.blob, record, lambda _: None
+            )
     with served(tmp_path / "forge", receiver) as forge:
         git("push", "-q", forge.git(), "main:last", cwd=repo)
         receiver.wait(3)

@@ -41,7 +41,7 @@ def test_pygithub_writes_and_reads_everything(
     assert (compared.ahead_by, [one.commit.message for one in compared.commits]) == (1, ["Second"])
     assert (
         hub.get_repo(NAME).complete().id
-        == json.loads((forge.forge.git_dir(NAME) / "fyre.json").read_text())["id"]
+        == json.loads((forge.forge.repository_git_dir(NAME) / "fyre.json").read_text())["id"]
     )
     assert hub.get_user().login == "fyre[bot]"
     assert [one.full_name for one in hub.get_user().get_repos()] == [NAME]
@@ -52,7 +52,7 @@ def test_pygithub_writes_and_reads_everything(
 
 
 def test_statuses_are_notes_that_git_reads(forge: Served, pushed: str, git: Git) -> None:
-    where = forge.forge.git_dir(NAME)
+    where = forge.forge.repository_git_dir(NAME)
     for number in range(3):
         assert forge.post(
             f"/repos/{NAME}/statuses/{pushed}", {"state": "pending", "context": f"c{number}"}
@@ -69,7 +69,7 @@ def test_statuses_are_notes_that_git_reads(forge: Served, pushed: str, git: Git)
 def test_notes_of_others_and_packed_refs_are_no_trouble(
     forge: Served, pushed: str, repo: Path, git: Git
 ) -> None:
-    where = forge.forge.git_dir(NAME)
+    where = forge.forge.repository_git_dir(NAME)
     line = json.dumps(
         {
             "id": 1,
@@ -144,13 +144,13 @@ def test_the_commit_must_exist(forge: Served, pushed: str, repo: Path, git: Git)
 
 
 def test_a_thousand_for_one_context(forge: Served, pushed: str) -> None:
-    bare = forge.forge.shelf.find(NAME)
+    bare = forge.forge.repositories.find_repo(NAME)
     assert bare is not None
     blob = "".join(
         json.dumps({"id": n, "state": "pending", "context": "Full"}) + "\n" for n in range(999)
     )
     # Written in one go, as the forge would have them after 999 posts.
-    forge.forge.statuses.append(bare.git_dir, pushed, {"id": 0}, lambda _: None)
+    forge.forge.statuses.add_commit_note(bare.git_dir, pushed, {"id": 0}, lambda _: None)
     import subprocess
 
     subprocess.run(

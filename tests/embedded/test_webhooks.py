@@ -203,11 +203,11 @@ def test_a_crash_in_the_middle_of_a_comment(
     record = {"id": 7, "body": "/fyre rerun", "user": "ada", "created_at": "2026-01-02T03:04:05Z"}
     with served(tmp_path / "forge") as forge:
         git("push", "-q", forge.git(), "main", cwd=repo)
-        sha, bare = git("rev-parse", "main", cwd=repo), forge.forge.shelf.find(NAME)
+        sha, bare = git("rev-parse", "main", cwd=repo), forge.forge.repositories.find_repo(NAME)
         assert bare is not None
-        webhook_delivery.announce_comment(forge.forge.store, bare, sha, record)
+        webhook_delivery.reserve_comment_event(forge.forge.database, bare, sha, record)
         if made:
-            forge.forge.comments.append(bare.git_dir, sha, record, lambda _: None)
+            forge.forge.commit_comments.add_commit_note(bare.git_dir, sha, record, lambda _: None)
     with served(tmp_path / "forge", receiver) as forge:
         git("push", "-q", forge.git(), "main:last", cwd=repo)
         receiver.wait(2)
@@ -235,9 +235,9 @@ def test_deliveries_are_kept_and_repeated(forge: Served, receiver: Receiver, pus
 
 def test_two_forges_never_share_a_root(forge: Served, receiver: Receiver) -> None:
     from fyre.errors import UserError
-    from fyre.local_forge.forge import Forge
+    from fyre.local_forge.forge import LocalForge
 
-    other = Forge(forge.forge.root)
+    other = LocalForge(forge.forge.root)
     with pytest.raises(UserError, match="another forge"):
         other.start(receiver.url)
     other.stop()
@@ -269,7 +269,7 @@ def test_the_service_pushes_under_its_own_name(
 def test_a_push_by_the_file_system_is_found_by_the_next_look(
     forge: Served, receiver: Receiver, pushed: str, repo: Path, git: Git
 ) -> None:
-    git("push", "-q", str(forge.forge.git_dir(NAME)), "main:aside", cwd=repo)
-    forge.forge.outbox.wake(NAME)
+    git("push", "-q", str(forge.forge.repository_git_dir(NAME)), "main:aside", cwd=repo)
+    forge.forge.outbox.schedule_repo(NAME)
     data = receiver.wait(2)[1].data
     assert (data["ref"], data["sender"]["login"]) == ("refs/heads/aside", "Ada")

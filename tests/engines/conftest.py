@@ -33,13 +33,13 @@ def on_cluster(
     from dataclasses import replace
 
     from fyre.engines.kubernetes import KubernetesEngine, rbac
-    from fyre.engines.kubernetes.api_client import Api
-    from fyre.engines.kubernetes.code_delivery import ByExec
+    from fyre.engines.kubernetes.api_client import KubernetesClient
+    from fyre.engines.kubernetes.code_delivery import ExecDelivery
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile
 
     made: list[KubernetesEngine] = []
-    default = Profile(image=access.IMAGE, grace=2)
+    default = Profile(image=access.IMAGE, termination_grace_seconds=2)
 
     def new(
         policy: Policy | None = None, profile: Profile | None = None, **settings: object
@@ -49,11 +49,13 @@ def on_cluster(
         policy = policy or Policy(namespace=namespace, image_grace=3.0)
         if policy.profiles is None:
             policy = replace(policy, profiles={"default": profile or default})
-        role = rbac.role(policy.namespace, secrets=rbac.secrets(policy), exec_mode=True)
+        role = rbac.build_role(
+            policy.namespace, secret_names=rbac.named_secrets(policy), exec_mode=True
+        )
         config = admin.kubeconfig(policy.namespace, tmp_path, role["rules"])
-        api = Api(str(config))
+        api = KubernetesClient(str(config))
         given = {
-            "delivery": ByExec(api, lambda _: repo / ".git"),
+            "delivery": ExecDelivery(api, lambda _: repo / ".git"),
             "instance": "fyre",
             "checkout_image": access.IMAGE,
         }

@@ -13,9 +13,9 @@ import pytest
 
 from fyre.engines.protocol import Engine
 from fyre.errors import UserError
-from fyre.message.spec import Spec
-from fyre.runs.run import Record, Repository, Run
-from fyre.runs.state import State
+from fyre.message.spec import RunSpec
+from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.state import RunState
 from tests.conftest import git
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
@@ -27,25 +27,25 @@ def make_run(sha: str, command: str, key: str = "", **spec: object) -> Run:
     own = (
         key or f"{os.getpid():010x}{next(_numbers):016x}"
     )  # test processes side by side never share one
-    return Run(own, REPOSITORY, sha, "t" * 40, (), "refs/heads/main", "ada", "train", Spec(command, **spec), "d",
+    return Run(own, REPOSITORY, sha, "t" * 40, (), "refs/heads/main", "ada", "train", RunSpec(command, **spec), "d",
                fyre_id="01JD0000000000000000000000", attempt=2, created_at=time.time())  # fmt: skip
 
 
-def await_end(engine: Engine, key: str, seconds: float = 60.0) -> Record:
+def await_end(engine: Engine, key: str, seconds: float = 60.0) -> RunRecord:
     """The record of a run once it has ended; a hang fails the test."""
     ended = threading.Event()
     engine.subscribe(lambda _: ended.set())
     deadline = time.monotonic() + seconds
-    while (record := engine.record(key)) is None or not record.state.final:
+    while (record := engine.get_record(key)) is None or not record.state.is_final:
         assert time.monotonic() < deadline, f"still {record}"
         ended.wait(0.05)
         ended.clear()
     return record
 
 
-def await_state(engine: Engine, key: str, state: State) -> None:
+def await_state(engine: Engine, key: str, state: RunState) -> None:
     deadline = time.monotonic() + 60
-    while (record := engine.record(key)) is None or record.state is not state:
+    while (record := engine.get_record(key)) is None or record.state is not state:
         assert time.monotonic() < deadline, f"never {state}: {record}"
         time.sleep(0.01)
 
@@ -53,17 +53,17 @@ def await_state(engine: Engine, key: str, state: State) -> None:
 class EngineContract:
     """Needs the fixtures ``engine`` and ``sha``: an engine, and a commit that holds ``README`` with "hello"."""
 
-    def go(self, engine: Engine, sha: str, command: str, **spec: object) -> tuple[Record, str]:
+    def go(self, engine: Engine, sha: str, command: str, **spec: object) -> tuple[RunRecord, str]:
         """Run a command to its end: its record and its output."""
         run = make_run(sha, command, **spec)
         assert engine.launch(run)
         record = await_end(engine, run.key)
-        return record, b"".join(engine.log(run.key)).decode(errors="replace")
+        return record, b"".join(engine.read_log(run.key)).decode(errors="replace")
 
     def test_success(self, engine: Engine, sha: str) -> None:
         record, log = self.go(engine, sha, "cat README; git rev-parse HEAD")
         assert (record.state, record.exit_code, record.tries, record.reason) == (
-            State.SUCCEEDED,
+            RunState.SUCCEEDED,
             0,
             1,
             "",
@@ -75,7 +75,7 @@ class EngineContract:
 
     def test_failure_keeps_the_exit_code(self, engine: Engine, sha: str) -> None:
         record, _ = self.go(engine, sha, "exit 3")
-        assert (record.state, record.exit_code) == (State.FAILED, 3)
+        assert (record.state, record.exit_code) == (RunState.FAILED, 3)
 
     def test_the_command_is_the_shells_verbatim(self, engine: Engine, sha: str) -> None:
         _, log = self.go(
@@ -110,14 +110,14 @@ class EngineContract:
         self, engine: Engine, sha: str, workdir: str
     ) -> None:
         record, log = self.go(engine, sha, "echo ran", workdir=workdir)
-        assert (record.state, "ran" in log) == (State.ERROR, False)
+        assert (record.state, "ran" in log) == (RunState.ERROR, False)
         assert workdir in record.reason
 
     def test_a_sha_that_can_not_be_had_is_an_error_and_nothing_runs(
         self, engine: Engine, sha: str
     ) -> None:
         record, log = self.go(engine, "f" * 40, "echo ran")
-        assert (record.state, "ran" in log) == (State.ERROR, False)
+        assert (record.state, "ran" in log) == (RunState.ERROR, False)
         assert "f" * 12 in record.reason
 
     def test_a_timeout_ends_the_command_and_its_children(self, engine: Engine, sha: str) -> None:
@@ -125,7 +125,7 @@ class EngineContract:
             engine, sha, "echo before; sleep 100 & sleep 100; echo after", timeout=1
         )
         assert (record.state, record.exit_code, record.reason) == (
-            State.FAILED,
+            RunState.FAILED,
             None,
             "timed out after 1s",
         )
@@ -138,7 +138,7 @@ class EngineContract:
 
     def test_retries_start_it_again_in_a_fresh_checkout(self, engine: Engine, sha: str) -> None:
         record, log = self.go(engine, sha, "cat mark; echo dirt > mark; exit 1", retries=2)
-        assert (record.state, record.exit_code, record.tries) == (State.FAILED, 1, 3)
+        assert (record.state, record.exit_code, record.tries) == (RunState.FAILED, 1, 3)
         assert "dirt" not in log
 
     def test_a_success_is_not_retried(self, engine: Engine, sha: str) -> None:
@@ -160,7 +160,7 @@ class EngineContract:
             engine, sha, "echo ran", setup=("echo first", "exit 4", "echo third"), retries=2
         )
         assert (record.state, record.reason, record.tries) == (
-            State.ERROR,
+            RunState.ERROR,
             "setup failed: `exit 4` exit 4",
             1,
         )
@@ -177,7 +177,7 @@ class EngineContract:
     )
     def test_a_bad_end_is_named(self, engine: Engine, sha: str, command: str, reason: str) -> None:
         record, _ = self.go(engine, sha, command)
-        assert record.state is State.FAILED
+        assert record.state is RunState.FAILED
         assert reason in record.reason
 
     def test_the_same_key_twice_is_one_run(self, engine: Engine, sha: str) -> None:
@@ -193,15 +193,15 @@ class EngineContract:
         assert sorted(answers) == [False] * 7 + [True]
         await_end(engine, run.key)
         assert not engine.launch(replace(run, created_at=0.0))
-        assert b"".join(engine.log(run.key)) == b"once\n"
+        assert b"".join(engine.read_log(run.key)) == b"once\n"
 
     def test_cancel_ends_a_running_command(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "echo on; sleep 100; echo after", retries=3)
         engine.launch(run)
-        await_state(engine, run.key, State.RUNNING)
+        await_state(engine, run.key, RunState.RUNNING)
         assert engine.cancel(run.key, "bob")
         record = await_end(engine, run.key)
-        assert (record.state, record.cancelled_by, record.tries) == (State.CANCELLED, "bob", 1)
+        assert (record.state, record.cancelled_by, record.tries) == (RunState.CANCELLED, "bob", 1)
         assert not engine.cancel(run.key, "eve")
 
     def test_cancel_of_nothing(self, engine: Engine) -> None:
@@ -211,36 +211,36 @@ class EngineContract:
         record, _ = self.go(engine, sha, "true")
         engine.annotate(record.run.key, reported="r", carried=("a", "b"))
         engine.annotate(record.run.key, reported="s")
-        noted = engine.record(record.run.key)
+        noted = engine.get_record(record.run.key)
         assert noted is not None
-        assert (noted.reported, noted.carried, noted.state) == ("s", ("a", "b"), State.SUCCEEDED)
+        assert (noted.reported, noted.carried, noted.state) == ("s", ("a", "b"), RunState.SUCCEEDED)
 
     def test_a_log_is_followed_to_the_end(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "for i in 1 2 3; do echo $i; sleep 0.2; done")
         engine.launch(run)
-        assert b"".join(engine.log(run.key, follow=True)) == b"1\n2\n3\n"
-        record = engine.record(run.key)
+        assert b"".join(engine.read_log(run.key, follow=True)) == b"1\n2\n3\n"
+        record = engine.get_record(run.key)
         assert record is not None
-        assert record.state.final
+        assert record.state.is_final
 
     def test_a_log_is_followed_while_it_grows(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "echo 1; sleep 1000; echo 2")
         engine.launch(run)
         text = b""
-        for piece in engine.log(run.key, follow=True):
+        for piece in engine.read_log(run.key, follow=True):
             text += piece
             if b"1\n" in text:  # else it would not come to an end
                 engine.cancel(run.key, "bob")
         assert text.startswith(b"1\n")
-        assert await_end(engine, run.key).state is State.CANCELLED
+        assert await_end(engine, run.key).state is RunState.CANCELLED
 
     def test_a_log_of_nothing(self, engine: Engine) -> None:
         with pytest.raises(UserError):
-            list(engine.log("0" * 26))
+            list(engine.read_log("0" * 26))
 
     def test_records_hold_every_run(self, engine: Engine, sha: str) -> None:
         keys = {self.go(engine, sha, "true")[0].run.key for _ in range(3)}
-        assert keys <= {record.run.key for record in engine.records()}
+        assert keys <= {record.run.key for record in engine.list_records()}
 
 
 def make_commit(repo: Path) -> str:

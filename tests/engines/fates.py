@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kubernetes.client import ApiException
 
 from fyre.engines.protocol import Engine
-from fyre.runs.run import Record, Run
+from fyre.runs.run import Run, RunRecord
 from tests.engines.contract import await_end, make_run
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def launched(engine: Engine, sha: str, command: str, **spec: object) -> Run:
 
 
 def until(
-    engine: Engine, run: Run, accept: Callable[[Record], bool], seconds: float = 60.0
-) -> Record:
+    engine: Engine, run: Run, accept: Callable[[RunRecord], bool], seconds: float = 60.0
+) -> RunRecord:
     """The record of a run as soon as it is as wanted; a hang fails the test."""
     deadline = time.monotonic() + seconds
-    while (record := engine.record(run.key)) is None or not accept(record):
+    while (record := engine.get_record(run.key)) is None or not accept(record):
         assert time.monotonic() < deadline, f"still {record}"
         time.sleep(0.02)
     return record
@@ -38,15 +38,15 @@ def until(
 def until_log(engine: Engine, run: Run, part: str) -> None:
     """Wait until the log so far holds that."""
     deadline = time.monotonic() + 60
-    while part.encode() not in b"".join(engine.log(run.key)):
-        assert time.monotonic() < deadline, engine.record(run.key)
+    while part.encode() not in b"".join(engine.read_log(run.key)):
+        assert time.monotonic() < deadline, engine.get_record(run.key)
         time.sleep(0.05)
 
 
-def end(engine: Engine, run: Run) -> tuple[Record, str]:
+def end(engine: Engine, run: Run) -> tuple[RunRecord, str]:
     """How it ended, and its log."""
     record = await_end(engine, run.key, 90)
-    return record, b"".join(engine.log(run.key)).decode(errors="replace")
+    return record, b"".join(engine.read_log(run.key)).decode(errors="replace")
 
 
 def pods_of(admin: Admin, namespace: str, run: Run, count: int = 1) -> list[Any]:

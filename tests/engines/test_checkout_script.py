@@ -397,7 +397,7 @@ def test_told_to_stop_it_stops_at_once(pod: Pod) -> None:
 
 @pytest.fixture
 def stream(sha: str, repository: Path, tmp_path: Path) -> bytes:
-    return b"".join(code_bundle.pack(tmp_path / "bare/7.git", sha))
+    return b"".join(code_bundle.pack_commit(tmp_path / "bare/7.git", sha))
 
 
 def send(pod: Pod, data: bytes, *, close: bool = True) -> int:
@@ -429,7 +429,7 @@ def test_a_pack_of_a_first_commit_is_whole_history(
     first = git("rev-parse", "HEAD^", cwd=repository)
     pod = make_pod(FYRE_SHA=first)
     waiting = pod.start()
-    assert send(pod, b"".join(code_bundle.pack(tmp_path / "bare/7.git", first))) == 0
+    assert send(pod, b"".join(code_bundle.pack_commit(tmp_path / "bare/7.git", first))) == 0
     assert waiting.wait() == 0
     assert pod.git("rev-parse", "--is-shallow-repository") == "false"
 
@@ -469,4 +469,4 @@ def test_the_wrong_pack_is_found_out(
     assert send(pod, stream) == 0
     assert waiting.wait() == 90
     with pytest.raises(NotFoundError, match=NOWHERE[:12]):
-        next(code_bundle.pack(tmp_path / "bare/7.git", NOWHERE))
+        next(code_bundle.pack_commit(tmp_path / "bare/7.git", NOWHERE))

@@ -15,8 +15,14 @@ import pytest
 import yaml
 from kubernetes.client import ApiException
 
-from fyre.engines.kubernetes.api_client import Api, DeniedError, Gone, Taken, translated
-from fyre.errors import TryAgainError, UserError
+from fyre.engines.kubernetes.api_client import (
+    AlreadyExists,
+    KubernetesClient,
+    MissingPermissionError,
+    ObjectNotFound,
+    translate_api_error,
+)
+from fyre.errors import TransientError, UserError
 
 JOB = {"metadata": {"name": "j"}}
 NAME = "fyre-0123"
@@ -51,34 +57,34 @@ LOG = "/var/log/pods/lab_p_7930fcce/run/0.log"
 MODIFIED = f'Operation cannot be fulfilled on jobs.batch "{NAME}": the object has been modified'
 
 REFUSALS = [
-    ("rbac", 403, RBAC, DeniedError,
+    ("rbac", 403, RBAC, MissingPermissionError,
      "the cluster does not let us create jobs in namespace lab: `fyre manifests` prints the Role that does"),
-    ("rbac-pod", 403, RBAC_POD, DeniedError,
+    ("rbac-pod", 403, RBAC_POD, MissingPermissionError,
      "the cluster does not let us get pods/log in namespace lab: `fyre manifests` prints the Role that does"),
-    ("quota", 403, forbidden("pods", QUOTA), TryAgainError, f"pods is forbidden: {QUOTA}"),
-    ("terminating", 403, forbidden("jobs", GOING), TryAgainError, f"jobs is forbidden: {GOING}"),
+    ("quota", 403, forbidden("pods", QUOTA), TransientError, f"pods is forbidden: {QUOTA}"),
+    ("terminating", 403, forbidden("jobs", GOING), TransientError, f"jobs is forbidden: {GOING}"),
     ("webhook", 403, status(403, "Forbidden", WEBHOOK), UserError, f"the cluster refused it: {WEBHOOK}"),
     ("webhook-400", 400, status(400, "BadRequest", WEBHOOK), UserError, f"the cluster refused it: {WEBHOOK}"),
     ("invalid", 422, status(422, "Invalid", LONG), UserError, f"the cluster refused it: {LONG}"),
     ("no-namespace", 404, status(404, "NotFound", 'namespaces "lab" not found'), UserError,
      'namespaces "lab" not found'),
-    ("no-job", 404, status(404, "NotFound", f'jobs.batch "{NAME}" not found'), Gone, f'jobs.batch "{NAME}" not found'),
-    ("no-such-path", 404, "404 page not found\n", TryAgainError, "the API server answered 404: Not Found"),
-    ("exists", 409, status(409, "AlreadyExists", f'jobs.batch "{NAME}" already exists'), Taken,
+    ("no-job", 404, status(404, "NotFound", f'jobs.batch "{NAME}" not found'), ObjectNotFound, f'jobs.batch "{NAME}" not found'),
+    ("no-such-path", 404, "404 page not found\n", TransientError, "the API server answered 404: Not Found"),
+    ("exists", 409, status(409, "AlreadyExists", f'jobs.batch "{NAME}" already exists'), AlreadyExists,
      f'jobs.batch "{NAME}" already exists'),
-    ("conflict", 409, status(409, "Conflict", MODIFIED), TryAgainError, f"the API server answered 409: {MODIFIED}"),
-    ("expired", 410, status(410, "Expired", "too old resource version: 1 (2)"), TryAgainError,
+    ("conflict", 409, status(409, "Conflict", MODIFIED), TransientError, f"the API server answered 409: {MODIFIED}"),
+    ("expired", 410, status(410, "Expired", "too old resource version: 1 (2)"), TransientError,
      "the API server answered 410: too old resource version: 1 (2)"),
-    ("busy", 429, status(429, "TooManyRequests", BUSY), TryAgainError, f"the API server answered 429: {BUSY}"),
-    ("etcd", 500, status(500, "InternalError", "etcdserver: request timed out"), TryAgainError,
+    ("busy", 429, status(429, "TooManyRequests", BUSY), TransientError, f"the API server answered 429: {BUSY}"),
+    ("etcd", 500, status(500, "InternalError", "etcdserver: request timed out"), TransientError,
      "the API server answered 500: etcdserver: request timed out"),
-    ("stranger", 401, status(401, "Unauthorized", "Unauthorized"), TryAgainError,
+    ("stranger", 401, status(401, "Unauthorized", "Unauthorized"), TransientError,
      "the cluster does not take our credentials: have they expired?"),
-    ("proxy", 502, HTML, TryAgainError, "the API server answered 502: Bad Gateway"),
-    ("nothing", 503, "", TryAgainError, "the API server answered 503: Service Unavailable"),
-    ("list", 500, "[]", TryAgainError, "the API server answered 500: Internal Server Error"),
-    ("null", 500, "null", TryAgainError, "the API server answered 500: Internal Server Error"),
-    ("lines", 500, status(500, "", "a\n  b"), TryAgainError, "the API server answered 500: a b"),
+    ("proxy", 502, HTML, TransientError, "the API server answered 502: Bad Gateway"),
+    ("nothing", 503, "", TransientError, "the API server answered 503: Service Unavailable"),
+    ("list", 500, "[]", TransientError, "the API server answered 500: Internal Server Error"),
+    ("null", 500, "null", TransientError, "the API server answered 500: Internal Server Error"),
+    ("lines", 500, status(500, "", "a\n  b"), TransientError, "the API server answered 500: a b"),
 ]  # fmt: skip
 
 
@@ -137,25 +143,25 @@ def written(path: Path, url: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def api(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesClient]:
     url = f"http://127.0.0.1:{server.server_port}"
-    api = Api(written(tmp_path_factory.mktemp("kube") / "config", url))
+    api = KubernetesClient(written(tmp_path_factory.mktemp("kube") / "config", url))
     yield api
     api.close()
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=[refusal[0] for refusal in REFUSALS])
 def test_what_a_refusal_means(
-    api: Api, server: Server, refusal: tuple[str, int, str, type[Exception], str]
+    api: KubernetesClient, server: Server, refusal: tuple[str, int, str, type[Exception], str]
 ) -> None:
     _, code, body, kind, said = refusal
     server.say(code, body)
     before = server.asked
     for ask in (
-        lambda: api.job("lab", NAME),
+        lambda: api.get_job("lab", NAME),
         lambda: api.create_job("lab", JOB),
         lambda: api.patch_job("lab", NAME, JOB),
-        lambda: b"".join(api.log("lab", NAME, "run", follow=False)),
+        lambda: b"".join(api.stream_container_log("lab", NAME, "run", follow=False)),
     ):
         with pytest.raises(kind) as refused:
             ask()
@@ -164,14 +170,16 @@ def test_what_a_refusal_means(
     assert server.asked == before + 4, "what is asked again is not the client library's to decide"
 
 
-def test_a_missing_namespace_comes_with_a_hint(api: Api, server: Server) -> None:
+def test_a_missing_namespace_comes_with_a_hint(api: KubernetesClient, server: Server) -> None:
     server.say(404, status(404, "NotFound", 'namespaces "lab" not found'))
     with pytest.raises(UserError) as refused:
         api.create_job("lab", JOB)
     assert "fyre manifests" in refused.value.hint
 
 
-def test_an_object_that_is_none_is_refused_before_it_is_sent(api: Api, server: Server) -> None:
+def test_an_object_that_is_none_is_refused_before_it_is_sent(
+    api: KubernetesClient, server: Server
+) -> None:
     before = server.asked
     with pytest.raises(UserError, match=r"spec\.sekret") as refused:
         api.create_job(
@@ -183,11 +191,11 @@ def test_an_object_that_is_none_is_refused_before_it_is_sent(api: Api, server: S
 
 @pytest.mark.parametrize(("body", "length"), [('{"a"', 100), ("{", 0), (HTML, 0), ("", 0)])
 def test_an_answer_that_breaks_off_may_come_whole_next_time(
-    api: Api, server: Server, body: str, length: int
+    api: KubernetesClient, server: Server, body: str, length: int
 ) -> None:
     server.say(200, body, length)
-    with pytest.raises(TryAgainError):
-        api.job("lab", NAME)
+    with pytest.raises(TransientError):
+        api.get_job("lab", NAME)
 
 
 @pytest.mark.parametrize(
@@ -199,40 +207,40 @@ def test_an_answer_that_breaks_off_may_come_whole_next_time(
     ],
 )
 def test_what_a_kubelet_says_in_a_logs_place_is_no_log(
-    api: Api, server: Server, words: str
+    api: KubernetesClient, server: Server, words: str
 ) -> None:
     server.say(200, words)
-    with pytest.raises(Gone, match=r"^(unable|failed) to "):
-        b"".join(api.log("lab", NAME, "run", follow=False))
+    with pytest.raises(ObjectNotFound, match=r"^(unable|failed) to "):
+        b"".join(api.stream_container_log("lab", NAME, "run", follow=False))
     for said in (words + "\n", "on\n" + words):  # a command's own
         server.say(200, said)
-        assert b"".join(api.log("lab", NAME, "run", follow=False)) == said.encode()
+        assert b"".join(api.stream_container_log("lab", NAME, "run", follow=False)) == said.encode()
 
 
-def test_a_log_that_breaks_off(api: Api, server: Server) -> None:
+def test_a_log_that_breaks_off(api: KubernetesClient, server: Server) -> None:
     server.say(200, "half", 100)
-    pieces = api.log("lab", NAME, "run", follow=True)
+    pieces = api.stream_container_log("lab", NAME, "run", follow=True)
     assert next(pieces) == b"half"
-    with pytest.raises(TryAgainError, match="broke off"):
+    with pytest.raises(TransientError, match="broke off"):
         next(pieces)
 
 
-def test_an_answer_is_a_plain_dict(api: Api, server: Server) -> None:
+def test_an_answer_is_a_plain_dict(api: KubernetesClient, server: Server) -> None:
     job = {
         "metadata": {"name": NAME},
         "status": {"uncountedTerminatedPods": {}},
         "of the future": [1],
     }
     server.say(200, json.dumps(job))
-    assert api.job("lab", NAME) == job
+    assert api.get_job("lab", NAME) == job
     times = [{"time": "2026-01-01T00:00:00Z"}, {"time": "2026-01-02T00:00:00Z"}, {}]
     about = {"creationTimestamp": "2025-01-01T00:00:00Z", "managedFields": times}
     server.say(200, json.dumps({"data": {"K": "dg=="}, "metadata": about}))
-    assert api.secret("lab", "s") == ({"K": "dg=="}, 1767312000.0)
+    assert api.get_secret("lab", "s") == ({"K": "dg=="}, 1767312000.0)
     server.say(200, '{"metadata": {}}')
-    assert api.secret("lab", "s") == ({}, 0.0)
+    assert api.get_secret("lab", "s") == ({}, 0.0)
     server.say(201, '{"status": {"allowed": true}}')
-    assert api.may("lab", "", "pods/log", "get")
+    assert api.has_permission("lab", "", "pods/log", "get")
 
 
 class Cut(BaseHTTPRequestHandler):
@@ -248,11 +256,13 @@ class Cut(BaseHTTPRequestHandler):
 @contextmanager
 def serving(
     handler: type[BaseHTTPRequestHandler], tmp_path: Path
-) -> Iterator[tuple[ThreadingHTTPServer, Api]]:
+) -> Iterator[tuple[ThreadingHTTPServer, KubernetesClient]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        api = Api(written(tmp_path / "config", f"http://127.0.0.1:{server.server_port}"))
+        api = KubernetesClient(
+            written(tmp_path / "config", f"http://127.0.0.1:{server.server_port}")
+        )
         yield server, api
         api.close()
         server.shutdown()
@@ -263,9 +273,9 @@ def serving(
 def test_a_log_whose_head_broke_off_is_no_empty_one(tmp_path: Path, *, follow: bool) -> None:
     with (
         serving(Cut, tmp_path) as (_, api),
-        pytest.raises(TryAgainError, match="the log broke off"),
+        pytest.raises(TransientError, match="the log broke off"),
     ):
-        b"".join(api.log("lab", NAME, "run", follow=follow))
+        b"".join(api.stream_container_log("lab", NAME, "run", follow=follow))
 
 
 class Proxied(BaseHTTPRequestHandler):
@@ -280,7 +290,7 @@ class Proxied(BaseHTTPRequestHandler):
 
 def test_an_empty_log_is_one_however_its_head_is_written(tmp_path: Path) -> None:
     with serving(Proxied, tmp_path) as (_, api):
-        assert b"".join(api.log("lab", NAME, "run", follow=True)) == b""
+        assert b"".join(api.stream_container_log("lab", NAME, "run", follow=True)) == b""
 
 
 class Upgraded(BaseHTTPRequestHandler):
@@ -317,26 +327,26 @@ def test_a_command_that_ends_without_an_exit_code_is_tried_again(
     with serving(Upgraded, tmp_path) as (server, api):
         told = b"\x03" + said  # the channel of errors
         server.answer = (bytes([0x82, len(told)]) + told if said else b"") + CLOSE  # type: ignore[attr-defined] # ours
-        with pytest.raises(TryAgainError, match="exec into p broke off"):
-            api.execute("lab", "p", "checkout", ["sh"], iter([b"the pack"]))
+        with pytest.raises(TransientError, match="exec into p broke off"):
+            api.exec_in_container("lab", "p", "checkout", ["sh"], iter([b"the pack"]))
 
 
-def test_events_come_oldest_first(api: Api, server: Server) -> None:
+def test_events_come_oldest_first(api: KubernetesClient, server: Server) -> None:
     events = [
         {"lastTimestamp": "2026-01-02T00:00:00Z"},
         {"lastTimestamp": None, "eventTime": "2026-01-01T00:00:00.0Z"},
         {},
     ]
     server.say(200, json.dumps({"items": events}))
-    assert api.events("lab", "uid") == events[::-1]
+    assert api.list_events("lab", "uid") == events[::-1]
 
 
 def test_a_server_that_is_away(tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as gone:
         port = gone.server_port
-    api = Api(written(tmp_path / "config", f"http://127.0.0.1:{port}"))
-    with pytest.raises(TryAgainError, match=r"can't be reached.*refused"):
-        api.job("lab", NAME)
+    api = KubernetesClient(written(tmp_path / "config", f"http://127.0.0.1:{port}"))
+    with pytest.raises(TransientError, match=r"can't be reached.*refused"):
+        api.get_job("lab", NAME)
     api.close()
 
 
@@ -344,8 +354,8 @@ def test_a_server_that_is_away(tmp_path: Path) -> None:
     "error", [ApiException(status=0, reason="SSLError\ncertificate verify failed"), ApiException()]
 )
 def test_a_failure_without_an_answer_is_one_line(error: ApiException) -> None:
-    told = translated(error)
-    assert isinstance(told, TryAgainError)
+    told = translate_api_error(error)
+    assert isinstance(told, TransientError)
     assert "\n" not in str(told)
     assert "answered" not in str(told)
 
@@ -358,6 +368,6 @@ def test_a_kubeconfig_that_is_none(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match="no cluster: ") as refused:
-        Api(str(path))
+        KubernetesClient(str(path))
     assert refused.value.hint
     assert "\n" not in refused.value.message

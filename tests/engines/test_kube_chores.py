@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fyre.engines.kubernetes.work_queue import WORKERS, WorkQueue
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 from tests.waiting import until
 
 
@@ -24,7 +24,7 @@ def test_runs_in_trouble_keep_no_other_waiting(work: WorkQueue) -> None:
 
     def trouble() -> None:
         tried.release()
-        raise TryAgainError("the cluster does not let us patch jobs in namespace lab")
+        raise TransientError("the cluster does not let us patch jobs in namespace lab")
 
     for number in range(2 * WORKERS):
         work.submit(f"run {number}", trouble)
@@ -35,7 +35,7 @@ def test_runs_in_trouble_keep_no_other_waiting(work: WorkQueue) -> None:
 
 
 def test_what_failed_is_tried_again_until_it_is_done(work: WorkQueue) -> None:
-    answers = iter([TryAgainError("away"), TryAgainError("away"), None])
+    answers = iter([TransientError("away"), TransientError("away"), None])
     tries: list[str] = []
 
     def chore() -> None:

@@ -29,7 +29,7 @@ REPLACED = {
 
 
 def script() -> str:
-    text = job_manifest.script("command.sh")
+    text = job_manifest.load_script("command.sh")
     for ours, tests in REPLACED.items():
         assert text.count(ours) == 1, ours
         text = text.replace(ours, tests)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fyre.engines.kubernetes.code_delivery import UNBOUNDED, ByRelay
+from fyre.engines.kubernetes.code_delivery import ASSUMED_RUN_SECONDS, RelayDelivery
 from fyre.git import access_token
 from tests.engines.contract import REPOSITORY, make_run
 
@@ -24,7 +24,7 @@ DAY = 86400
             2 * LIFE + 2 * DAY,
         ),  # evicted in its last hour, and begun again
         ({"timeout": DAY, "retries": 3, "setup": ("make",)}, 4 * LIFE + 6 * DAY),
-        ({"retries": 1}, 2 * LIFE + UNBOUNDED),
+        ({"retries": 1}, 2 * LIFE + ASSUMED_RUN_SECONDS),
     ],
 )
 def test_a_key_is_good_until_the_last_try_has_its_code(
@@ -32,7 +32,13 @@ def test_a_key_is_good_until_the_last_try_has_its_code(
 ) -> None:
     run = make_run("a" * 40, "train", **spec)
     before = time.time()
-    told = ByRelay("http://relay", lambda: b"secret", LIFE).told(run)
+    told = RelayDelivery("http://relay", lambda: b"secret", LIFE).checkout_source(run)
     key = told["relay_key"]
-    assert access_token.verify([b"secret"], key, REPOSITORY.id, before + seconds - 2) == run.key
-    assert access_token.verify([b"secret"], key, REPOSITORY.id, time.time() + seconds + 1) is None
+    assert (
+        access_token.authorized_run_key([b"secret"], key, REPOSITORY.id, before + seconds - 2)
+        == run.key
+    )
+    assert (
+        access_token.authorized_run_key([b"secret"], key, REPOSITORY.id, time.time() + seconds + 1)
+        is None
+    )

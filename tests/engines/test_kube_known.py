@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from fyre.engines.kubernetes import job_labels, pod_facts
-from fyre.engines.kubernetes.object_cache import Known
+from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.runs import run as runs
-from fyre.runs.state import State
+from fyre.runs.state import RunState
 from tests.engines.contract import make_run
 
 RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
-LABELS = {job_labels.INSTANCE: "fyre", job_labels.KEY: RUN.key}
+LABELS = {job_labels.INSTANCE_LABEL: "fyre", job_labels.KEY_LABEL: RUN.key}
 
 
 def job(name: str = f"fyre-{RUN.key}", version: int = 1, **notes: str) -> dict[str, Any]:
     told = {
-        job_labels.RUN: json.dumps(runs.to_json(RUN)),
-        **{job_labels.PREFIX + key: text for key, text in notes.items()},
+        job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(RUN)),
+        **{job_labels.FYRE_PREFIX + key: text for key, text in notes.items()},
     }
     about = {"name": name, "namespace": "lab", "labels": dict(LABELS), "uid": f"of {name}"}
     about["resourceVersion"] = str(version)
@@ -35,37 +35,37 @@ def pod(job_name: str = f"fyre-{RUN.key}") -> dict[str, Any]:
 
 
 def test_a_job_and_its_pod_are_known() -> None:
-    known = Known()
-    assert known.take_job(job()) == known.take_pod(pod(), gone=False) == RUN.key
-    seen = known.refresh(RUN.key)
+    known = ObjectCache()
+    assert known.upsert_job(job()) == known.upsert_pod(pod(), deleted=False) == RUN.key
+    seen = known.refresh_record(RUN.key)
     assert seen is not None
     assert (seen[1].run, len(seen[3])) == (RUN, 1)
 
 
 def test_older_news_are_no_news() -> None:
-    known = Known()
-    known.take_job(job(version=7, reported="new"))
-    known.take_job(job(version=5, reported="old"))
-    seen = known.refresh(RUN.key)
+    known = ObjectCache()
+    known.upsert_job(job(version=7, reported="new"))
+    known.upsert_job(job(version=5, reported="old"))
+    seen = known.refresh_record(RUN.key)
     assert seen is not None
     assert seen[1].reported == "new"
 
 
 def test_copies_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    known = Known()
-    assert known.take_job(job("copy")) == ""
-    assert known.take_pod(pod("copy"), gone=False) == ""
+    known = ObjectCache()
+    assert known.upsert_job(job("copy")) == ""
+    assert known.upsert_pod(pod("copy"), deleted=False) == ""
     assert "left alone" in caplog.text
-    assert known.records() == []
+    assert known.list_records() == []
 
 
 def test_what_goes_is_told_from_what_is_known() -> None:
     """A copy that somebody deletes, or the Job of that name before this one, takes no run along."""
-    known = Known()
-    known.take_job(job())
+    known = ObjectCache()
+    known.upsert_job(job())
     before = job()
     before["metadata"]["uid"] = "of the one before"
-    assert [known.holds(other) for other in (job("copy"), before, job(version=9))] == [
+    assert [known.is_same_job(other) for other in (job("copy"), before, job(version=9))] == [
         False,
         False,
         True,
@@ -74,35 +74,35 @@ def test_what_goes_is_told_from_what_is_known() -> None:
 
 def test_a_job_that_has_ended_before_its_pods_is_no_verdict() -> None:
     """Each has its own watch, and that of the pods may be behind: their end was made up, and their log not read."""
-    known = Known()
+    known = ObjectCache()
     over = job()
     over["status"]["conditions"] = [
         {"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}
     ]
-    known.take_job(over)
-    known.take_pod(pod(), gone=False)
+    known.upsert_job(over)
+    known.upsert_pod(pod(), deleted=False)
 
-    def state() -> State:
-        seen = known.refresh(RUN.key)
+    def state() -> RunState:
+        seen = known.refresh_record(RUN.key)
         assert seen is not None
         return seen[1].state
 
-    assert (state(), known.is_in_doubt(RUN.key)) == (State.STARTING, True)
-    known.take_all_pods(RUN.key, [])
-    assert (state(), known.is_in_doubt(RUN.key)) == (State.SUCCEEDED, False)
-    found = known.pod(RUN.key, "u")
+    assert (state(), known.needs_pod_refresh(RUN.key)) == (RunState.STARTING, True)
+    known.replace_pods(RUN.key, [])
+    assert (state(), known.needs_pod_refresh(RUN.key)) == (RunState.SUCCEEDED, False)
+    found = known.find_pod(RUN.key, "u")
     assert found is not None
-    assert pod_facts.GONE in found
+    assert pod_facts.DELETED_MARK in found
 
 
 def test_older_news_of_a_pod_are_no_news() -> None:
-    known = Known()
-    known.take_job(job())
+    known = ObjectCache()
+    known.upsert_job(job())
     for version, phase in ((3, "Running"), (7, "Succeeded"), (5, "Running")):
         news = pod()
         news["metadata"]["resourceVersion"], news["status"]["phase"] = str(version), phase
-        known.take_pod(news, gone=False)
-    found = known.pod(RUN.key, "u")
+        known.upsert_pod(news, deleted=False)
+    found = known.find_pod(RUN.key, "u")
     assert found is not None
     assert found["status"]["phase"] == "Succeeded"
 
@@ -114,11 +114,11 @@ def test_a_pods_secrets_are_those_that_its_command_has() -> None:
         {"secretRef": {"name": "c"}},
     ]
     spec = {"nodeName": "n", "containers": [{"name": "sidecar", "envFrom": [{"secretRef": {"name": "x"}}]},
-                                            {"name": job_labels.COMMAND, "envFrom": secrets}]}  # fmt: skip
-    found = pod_facts.trimmed({"metadata": {}, "spec": spec})
-    assert found["spec"] == {pod_facts.SECRETS: ["a", "c"]}
-    assert pod_facts.trimmed(found)["spec"] == {
-        pod_facts.SECRETS: ["a", "c"]
+                                            {"name": job_labels.COMMAND_CONTAINER, "envFrom": secrets}]}  # fmt: skip
+    found = pod_facts.strip_unused({"metadata": {}, "spec": spec})
+    assert found["spec"] == {pod_facts.ENV_SECRETS_KEY: ["a", "c"]}
+    assert pod_facts.strip_unused(found)["spec"] == {
+        pod_facts.ENV_SECRETS_KEY: ["a", "c"]
     }  # once more is harmless
 
 
@@ -129,11 +129,11 @@ def test_a_pods_secrets_are_those_that_its_command_has() -> None:
 def test_notes_that_nobody_can_read_are_not_believed(
     notes: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    known = Known()
-    assert known.take_job(job(**notes)) == RUN.key
-    seen = known.refresh(RUN.key)
+    known = ObjectCache()
+    assert known.upsert_job(job(**notes)) == RUN.key
+    seen = known.refresh_record(RUN.key)
     assert seen is not None
-    assert seen[1].state is State.QUEUED
+    assert seen[1].state is RunState.QUEUED
     assert "is not what Fyre wrote" in caplog.text
 
 
@@ -142,15 +142,15 @@ def test_a_run_that_nobody_can_read_stops_nobody(
     text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    known, broken = Known(), job()
-    broken["metadata"]["annotations"][job_labels.RUN] = text
-    assert known.take_job(broken) == ""
-    assert known.take_job(job()) == RUN.key
+    known, broken = ObjectCache(), job()
+    broken["metadata"]["annotations"][job_labels.RUN_ANNOTATION] = text
+    assert known.upsert_job(broken) == ""
+    assert known.upsert_job(job()) == RUN.key
     again = job(version=2, reported="x")
-    again["metadata"]["annotations"][job_labels.RUN] = (
+    again["metadata"]["annotations"][job_labels.RUN_ANNOTATION] = (
         text  # broken while we look on: it is known whose it is
     )
-    assert known.take_job(again) == RUN.key
-    record = known.record(RUN.key)
+    assert known.upsert_job(again) == RUN.key
+    record = known.get_record(RUN.key)
     assert record is not None
     assert record.run == RUN

@@ -18,7 +18,7 @@ import yaml
 from kubernetes.leaderelection import leaderelection
 
 from fyre.engines.kubernetes import leader_election
-from fyre.engines.kubernetes.api_client import Api
+from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.leader_election import Election
 from tests.waiting import until
 
@@ -153,7 +153,7 @@ def server() -> Iterator[Server]:
 def made(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], Candidate]]:
-    for name, seconds in {"DURATION": 3, "DEADLINE": 2, "RETRY": 1}.items():
+    for name, seconds in {"LEASE_DURATION": 3, "RENEW_DEADLINE": 2, "RETRY_PERIOD": 1}.items():
         monkeypatch.setattr(leader_election, name, seconds)
     monkeypatch.setattr(leaderelection, "time", Hasty)
     told = {"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
@@ -165,7 +165,9 @@ def made(
         def make(instance: str) -> Candidate:
             identity = f"{instance} 127.0.0.1:2"
             one = Candidate(
-                Election(Api(str(tmp_path / "config")), "lab", "fyre", identity, instance)
+                Election(
+                    KubernetesClient(str(tmp_path / "config")), "lab", "fyre", identity, instance
+                )
             )
             over.callback(one.election.resign)
             return one
@@ -189,8 +191,8 @@ def test_a_lease_is_taken_kept_and_left_whatever_was_answered_before(
     server.instead = None
     assert candidate.leads.wait(LONG)
     until(lambda: len(candidate.kept) > 1)
-    assert all(seconds <= leader_election.DURATION for seconds in candidate.kept)
-    assert candidate.election.holder() == "one 127.0.0.1:2"
+    assert all(seconds <= leader_election.LEASE_DURATION for seconds in candidate.kept)
+    assert candidate.election.current_holder() == "one 127.0.0.1:2"
     candidate.election.resign()
     assert server.spec is not None
     assert server.spec.get("holderIdentity") is None
@@ -201,7 +203,7 @@ def test_who_gets_no_answer_leads_no_more_in_time(
     server: Server, candidate: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for the answer: it may be hours, where it comes byte by byte or a name is looked up."""
-    monkeypatch.setattr(leader_election, "_TIMEOUT", (LONG, LONG))
+    monkeypatch.setattr(leader_election, "_REQUEST_TIMEOUT", (LONG, LONG))
     candidate.start()
     assert candidate.leads.wait(LONG)
     server.answering.clear()
@@ -245,11 +247,11 @@ def test_of_two_with_other_keys_the_first_leads_and_the_other_does_not_before_an
     server.answering.set()  # both hear that there is no Lease
     until(lambda: any(one.leads.is_set() for one in both))
     first, other = sorted(both, key=lambda one: not one.leads.is_set())
-    until(other.election.refusal)
+    until(other.election.block_reason)
     name = server.annotations["fyre.dev/instance"]
-    assert first.election.holder() == f"{name} 127.0.0.1:2"
-    assert f"lab/fyre is of {name}, and our key makes us " in other.election.refusal()
-    assert "annotate lease fyre fyre.dev/instance-`" in other.election.refusal()
+    assert first.election.current_holder() == f"{name} 127.0.0.1:2"
+    assert f"lab/fyre is of {name}, and our key makes us " in other.election.block_reason()
+    assert "annotate lease fyre fyre.dev/instance-`" in other.election.block_reason()
     first.election.resign()  # its runs go on
     tries = len(server.said)
     until(lambda: len(server.said) > tries + 3)
@@ -257,7 +259,7 @@ def test_of_two_with_other_keys_the_first_leads_and_the_other_does_not_before_an
     assert server.annotations == {"fyre.dev/instance": name}
     server.annotate()
     assert other.leads.wait(LONG)
-    assert other.election.refusal() == ""
+    assert other.election.block_reason() == ""
     assert server.annotations["fyre.dev/instance"] != name
 
 
@@ -281,11 +283,12 @@ def test_another_product_s_lease_is_not_taken(server: Server, candidate: Candida
     """Not even when it has run out."""
     server.spec = {**THEIRS, "holderIdentity": "scheduler_c0ffee"}
     candidate.start()
-    until(candidate.election.refusal)
+    until(candidate.election.block_reason)
     assert (
-        "lab/fyre is another product's, held by 'scheduler_c0ffee'" in candidate.election.refusal()
+        "lab/fyre is another product's, held by 'scheduler_c0ffee'"
+        in candidate.election.block_reason()
     )
-    until(lambda: len(server.said) > leader_election.DURATION * 10 + 5)
+    until(lambda: len(server.said) > leader_election.LEASE_DURATION * 10 + 5)
     assert not candidate.leads.is_set()
     assert {one.partition(" ")[0] for one in server.said} == {"GET"}
 

@@ -11,18 +11,18 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fyre.engines import segmented_log
-from fyre.engines.kubernetes.api_client import DeniedError, Gone
-from fyre.engines.kubernetes.log_collector import Logs, Source
-from fyre.engines.kubernetes.log_resume import HEAD, LOST, missed, unseen
-from fyre.engines.log_store import Store
-from fyre.errors import TryAgainError
+from fyre.engines.kubernetes.api_client import MissingPermissionError, ObjectNotFound
+from fyre.engines.kubernetes.log_collector import ContainerLog, LogCollector
+from fyre.engines.kubernetes.log_resume import HEAD_BYTES, LOST_MARKER, find_missing, skip_known
+from fyre.engines.log_store import LogStore
+from fyre.errors import TransientError
 
 LINES = st.lists(st.binary(max_size=12), max_size=12)
 # Pieces may be empty: what could be a secret's beginning is held back.
 
 
 def joined(pieces: list[bytes], head: bytes, known: int) -> bytes:
-    return b"".join(unseen(iter(pieces), head, known))
+    return b"".join(skip_known(iter(pieces), head, known))
 
 
 @example(pieces=[b"", b"ab"], known=1, head=1)
@@ -57,7 +57,7 @@ def test_a_rotated_log_is_new_and_said_to_be_incomplete(
     whole = b"".join(pieces)
     known = before[:head]
     assume(not whole.startswith(known) and not known.startswith(whole))
-    assert joined(pieces, known, len(before)) == LOST + whole
+    assert joined(pieces, known, len(before)) == LOST_MARKER + whole
 
 
 def test_a_log_that_is_gone_says_nothing() -> None:
@@ -70,26 +70,28 @@ class Cluster:
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
 
-    def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> list[bytes]:
+    def stream_container_log(
+        self, namespace: str, pod: str, container: str, *, follow: bool
+    ) -> list[bytes]:
         answer = self.answers.pop(0)
         return [answer[at : at + 7] for at in range(0, len(answer), 7)]
 
 
 def read(
     tmp_path: Path, cluster: Cluster, *, secrets: list[bytes], cap: int = 1 << 20
-) -> tuple[Logs, bytes]:
+) -> tuple[LogCollector, bytes]:
     """A log that was followed over all those connections."""
-    logs = Logs(cluster, tmp_path / "live", Store(str(tmp_path / "kept")), cap)  # type: ignore[arg-type] # all it asks
-    source = Source("ns", "pod", "run", "1-uid", lambda: not cluster.answers)
-    logs.follow("key", source, lambda: secrets)
-    assert logs.wait("key", 30)
-    return logs, b"".join(logs.read("key", 1, None))
+    logs = LogCollector(cluster, tmp_path / "live", LogStore(str(tmp_path / "kept")), cap)  # type: ignore[arg-type] # all it asks
+    source = ContainerLog("ns", "pod", "run", "1-uid", lambda: not cluster.answers)
+    logs.start_following("key", source, lambda: secrets)
+    assert logs.wait_until_read("key", 30)
+    return logs, b"".join(logs.read_log("key", 1, None))
 
 
 def test_a_followed_log_is_whole_after_lost_connections(tmp_path: Path) -> None:
     whole = b"".join(b"%04d epoch\n" % n for n in range(300))
     _, text = read(tmp_path, Cluster(whole[:5], whole[:3000], whole), secrets=[])
-    assert len(whole) > 2 * HEAD
+    assert len(whole) > 2 * HEAD_BYTES
     assert text == whole
 
 
@@ -110,26 +112,26 @@ def test_a_long_log_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
 
 def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
     logs, text = read(tmp_path, Cluster(b"from the pod\n"), secrets=[])
-    logs.keep("key", iter([text]))
+    logs.archive_log("key", iter([text]))
     (tmp_path / "live" / "key" / "1-uid.run" / "log.0").write_bytes(b"other")
-    assert b"".join(logs.read("key", 1, None)) == text
-    logs.clean(-1.0)
+    assert b"".join(logs.read_log("key", 1, None)) == text
+    logs.remove_archived_files(-1.0)
     assert list((tmp_path / "live").iterdir()) == []
-    assert b"".join(logs.read("key", 1, None)) == text
-    logs.prune(2e10)
-    assert b"".join(logs.read("key", 1, None)) == b""
+    assert b"".join(logs.read_log("key", 1, None)) == text
+    logs.prune_archive(2e10)
+    assert b"".join(logs.read_log("key", 1, None)) == b""
 
 
 def test_a_kept_log_is_whole_for_who_was_reading_it(tmp_path: Path) -> None:
     """Of a run that took long: what it was made of goes a while after the log was kept, not after the run began."""
     logs, text = read(tmp_path, Cluster(b"%09d\n" * 100), secrets=[], cap=400)
     os.utime(tmp_path / "live" / "key", (1e9, 1e9))
-    reader = logs.read("key", 1, None)
+    reader = logs.read_log("key", 1, None)
     first = next(reader)
-    logs.keep("key", iter([text]))
-    logs.clean(60.0)
+    logs.archive_log("key", iter([text]))
+    logs.remove_archived_files(60.0)
     assert first + b"".join(reader) == text
-    logs.clean(-1.0, {"key"})  # a key that is run once more
+    logs.remove_archived_files(-1.0, {"key"})  # a key that is run once more
     assert (tmp_path / "live" / "key").exists()
 
 
@@ -142,16 +144,18 @@ def test_a_store_that_is_away_loses_nothing(
     def away(*_: object) -> bool:
         raise Away("no route\nto the store")
 
-    logs = Logs(Cluster(b"said\n"), tmp_path / "live", store := Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
+    logs = LogCollector(
+        Cluster(b"said\n"), tmp_path / "live", store := LogStore(str(tmp_path / "kept")), 100
+    )  # type: ignore[arg-type] # as above
     with monkeypatch.context() as context:
-        context.setattr(store, "has", away)
-        context.setattr(store, "put", away)
-        logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
-        assert logs.wait("key", 30)
-        with pytest.raises(TryAgainError, match="no route to the store"):
-            logs.keep("key", iter([b"said\n"]))
-        logs.clean(-1.0)
-    assert b"".join(logs.read("key", 1, None)) == b"said\n"
+        context.setattr(store, "has_log", away)
+        context.setattr(store, "put_log", away)
+        logs.start_following("key", ContainerLog("ns", "pod", "run", "1-uid", lambda: True), list)
+        assert logs.wait_until_read("key", 30)
+        with pytest.raises(TransientError, match="no route to the store"):
+            logs.archive_log("key", iter([b"said\n"]))
+        logs.remove_archived_files(-1.0)
+    assert b"".join(logs.read_log("key", 1, None)) == b"said\n"
 
 
 def test_a_disk_that_is_full_for_a_while_loses_nothing(
@@ -161,14 +165,14 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
         [True, False, True, False]
     )  # of the pieces: the second is lost at first, the fourth a little later
 
-    class Writer(segmented_log.Writer):
+    class Writer(segmented_log.SegmentedLogWriter):
         def write(self, data: bytes) -> None:
             if next(room, True):
                 super().write(data)
             else:
-                self.lost += len(data)
+                self.bytes_lost += len(data)
 
-    monkeypatch.setattr(segmented_log, "Writer", Writer)
+    monkeypatch.setattr(segmented_log, "SegmentedLogWriter", Writer)
     whole = b"".join(b"%04d epoch\n" % number for number in range(8))
     _, text = read(tmp_path, Cluster(*[whole] * 5), secrets=[])
     assert text == whole
@@ -177,13 +181,13 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
 def test_a_disk_that_has_no_room_for_a_folder_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "key").touch()  # in the way, as a quota of files would be
-    logs = Logs(
-        Cluster(b"said\n", b"said\n"), tmp_path / "live", Store(str(tmp_path / "kept")), 100
+    logs = LogCollector(
+        Cluster(b"said\n", b"said\n"), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100
     )  # type: ignore[arg-type] # as above
-    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), list)
+    logs.start_following("key", ContainerLog("ns", "pod", "run", "1-uid", lambda: True), list)
     (tmp_path / "live" / "key").unlink()
-    assert logs.wait("key", 30)
-    assert b"".join(logs.read("key", 1, lambda: False)) == b"said\n"
+    assert logs.wait_until_read("key", 30)
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == b"said\n"
 
 
 @pytest.mark.parametrize(
@@ -195,42 +199,46 @@ def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(
     """A kubelet whose certificate the API server does not take: each log is refused, for as long as that lasts."""
 
     class Refusing:
-        def log(self, *_: str, follow: bool) -> bytes:
-            raise TryAgainError("the API server answered 500: remote error: tls: internal error")
+        def stream_container_log(self, *_: str, follow: bool) -> bytes:
+            raise TransientError("the API server answered 500: remote error: tls: internal error")
 
-    monkeypatch.setattr("fyre.engines.kubernetes.log_collector._PATIENCE", 0.1)
-    logs = Logs(Refusing(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
-    logs.follow(
-        "key", Source("ns", "pod", "run", "1-uid", lambda: ended, over=lambda: not ended), list
+    monkeypatch.setattr("fyre.engines.kubernetes.log_collector._GIVE_UP_AFTER", 0.1)
+    logs = LogCollector(Refusing(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
+    logs.start_following(
+        "key",
+        ContainerLog("ns", "pod", "run", "1-uid", lambda: ended, has_run_ended=lambda: not ended),
+        list,
     )
-    assert logs.wait("key", 30)
-    assert b"".join(logs.read("key", 1, lambda: False)) == LOST
+    assert logs.wait_until_read("key", 30)
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == LOST_MARKER
 
 
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        (["half of", "broken", "gone"], b"half of" + LOST),
+        (["half of", "broken", "gone"], b"half of" + LOST_MARKER),
         (["all of it", "gone"], b"all of it"),  # a pod that goes as soon as its command has ended
-        (["gone"], LOST),
+        (["gone"], LOST_MARKER),
     ],
 )
 def test_what_was_still_to_be_read_when_its_pod_went_is_said_to_be_lost(
     tmp_path: Path, answers: list[str], said: bytes
 ) -> None:
     class Going:
-        def log(self, *_: str, follow: bool) -> Iterator[bytes]:
+        def stream_container_log(self, *_: str, follow: bool) -> Iterator[bytes]:
             if (answer := answers.pop(0)) == "gone":
-                raise Gone('pods "p" not found')
+                raise ObjectNotFound('pods "p" not found')
             yield answer.encode()
             if answers[0] == "broken":
                 answers.pop(0)
-                raise TryAgainError("the log broke off")
+                raise TransientError("the log broke off")
 
-    logs = Logs(Going(), tmp_path / "live", Store(str(tmp_path / "kept")), 1 << 20)  # type: ignore[arg-type] # as above
-    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: not answers), list)
-    assert logs.wait("key", 30)
-    assert b"".join(logs.read("key", 1, lambda: False)) == said
+    logs = LogCollector(Going(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 1 << 20)  # type: ignore[arg-type] # as above
+    logs.start_following(
+        "key", ContainerLog("ns", "pod", "run", "1-uid", lambda: not answers), list
+    )
+    assert logs.wait_until_read("key", 30)
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == said
 
 
 def test_tries_are_told_apart(tmp_path: Path) -> None:
@@ -240,36 +248,40 @@ def test_tries_are_told_apart(tmp_path: Path) -> None:
         ("3-c.run", b"second\n"),
     ):
         (tmp_path / "live" / "key" / name).mkdir(parents=True)
-        writer = segmented_log.Writer(str(tmp_path / "live" / "key" / name / "log"), 100)
+        writer = segmented_log.SegmentedLogWriter(
+            str(tmp_path / "live" / "key" / name / "log"), 100
+        )
         writer.write(text)
         writer.close()
-    logs = Logs(Cluster(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
-    assert b"".join(logs.read("key", 3, None)) == b"cloning\nfirst\n[fyre: try 2 of 3]\nsecond\n"
+    logs = LogCollector(Cluster(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
+    assert (
+        b"".join(logs.read_log("key", 3, None)) == b"cloning\nfirst\n[fyre: try 2 of 3]\nsecond\n"
+    )
 
 
 def test_half_a_log_says_that_it_is_one(tmp_path: Path) -> None:
     """What this receiver had read when another came to lead, which has kept the whole of it somewhere else."""
     logs, text = read(tmp_path, Cluster(b"all of it\n"), secrets=[])
-    assert b"".join(logs.read("key", 1, lambda: False)) == text
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == text
     (tmp_path / "live" / "key" / "1-uid.run" / "done").unlink()
-    assert b"".join(logs.read("key", 1, lambda: False)) == text + LOST
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == text + LOST_MARKER
 
 
 def test_a_log_whose_secrets_can_not_be_known_is_not_shown(tmp_path: Path) -> None:
     def denied() -> list[bytes]:
-        raise DeniedError("no right")
+        raise MissingPermissionError("no right")
 
-    logs = Logs(Cluster(), tmp_path / "live", Store(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
-    logs.follow("key", Source("ns", "pod", "run", "1-uid", lambda: True), denied)
-    assert logs.wait("key", 30)
-    assert b"".join(logs.read("key", 1, None)) == b"[fyre: this log can't be shown: no right]\n"
+    logs = LogCollector(Cluster(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
+    logs.start_following("key", ContainerLog("ns", "pod", "run", "1-uid", lambda: True), denied)
+    assert logs.wait_until_read("key", 30)
+    assert b"".join(logs.read_log("key", 1, None)) == b"[fyre: this log can't be shown: no right]\n"
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 200), st.integers(0, 200))
 def test_what_was_missed_is_what_follows(whole: bytes, known: int, rotated: int) -> None:
     known, rotated = min(known, len(whole)), min(rotated, len(whole))
     kept = whole[:known]
-    assert missed(whole, kept[:5], known, kept[-8:]) == whole[known:]
+    assert find_missing(whole, kept[:5], known, kept[-8:]) == whole[known:]
     now = whole[rotated:]
     if (
         rotated <= known
@@ -277,43 +289,45 @@ def test_what_was_missed_is_what_follows(whole: bytes, known: int, rotated: int)
         and now.count(kept[-8:]) == 1
         and not now.startswith(kept[:5])
     ):
-        assert kept + missed(now, kept[:5], known, kept[-8:]) == whole
+        assert kept + find_missing(now, kept[:5], known, kept[-8:]) == whole
 
 
 def test_what_is_gone_is_said_to_be() -> None:
-    assert missed(b"new", b"old", 3, b"old") == LOST + b"new"
+    assert find_missing(b"new", b"old", 3, b"old") == LOST_MARKER + b"new"
 
 
 def test_a_newest_file_that_is_all_known_adds_nothing() -> None:
-    assert missed(b"end", b"beginning", 20, b"of the end") == b""
+    assert find_missing(b"end", b"beginning", 20, b"of the end") == b""
 
 
 def test_a_newest_file_that_is_empty_says_once_that_something_may_be_lost() -> None:
-    assert missed(b"", b"beginning", 20, b"of the end") == LOST
-    assert missed(b"", b"beginning", 20, b"of the end" + LOST) == b""
+    assert find_missing(b"", b"beginning", 20, b"of the end") == LOST_MARKER
+    assert find_missing(b"", b"beginning", 20, b"of the end" + LOST_MARKER) == b""
 
 
 def test_a_log_rotated_at_its_end_is_read_to_its_end_once(tmp_path: Path) -> None:
     """The kubelet gives a file that begins otherwise, however often it is asked: that was an endless loop."""
 
     class Rotated:
-        def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> Iterator[bytes]:
+        def stream_container_log(
+            self, namespace: str, pod: str, container: str, *, follow: bool
+        ) -> Iterator[bytes]:
             return iter([b"0123456789abcdef" * 70_000] if follow else [b"the newest file\n"])
 
     over = iter([False])  # ends while it is being followed
-    source = Source("ns", "pod", "run", "1-uid", lambda: next(over, True))
-    logs = Logs(Rotated(), tmp_path / "live", Store(str(tmp_path / "kept")), 2**22)  # type: ignore[arg-type] # as above
-    logs.follow("key", source, list)
-    assert logs.wait("key", 60)
-    assert b"".join(logs.read("key", 1, None)).split(LOST)[1:] == [b"the newest file\n"]
+    source = ContainerLog("ns", "pod", "run", "1-uid", lambda: next(over, True))
+    logs = LogCollector(Rotated(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 2**22)  # type: ignore[arg-type] # as above
+    logs.start_following("key", source, list)
+    assert logs.wait_until_read("key", 60)
+    assert b"".join(logs.read_log("key", 1, None)).split(LOST_MARKER)[1:] == [b"the newest file\n"]
 
 
 def test_the_last_bytes_of_a_capped_log(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
-    writer = segmented_log.Writer(path, 40)
-    assert segmented_log.tail(path, 8) == b""
+    writer = segmented_log.SegmentedLogWriter(path, 40)
+    assert segmented_log.read_tail(path, 8) == b""
     for number in range(7):
         writer.write(b"%05d" % number)
         whole = b"".join(b"%05d" % n for n in range(number + 1))
-        assert segmented_log.tail(path, 8) == whole[-8:]
+        assert segmented_log.read_tail(path, 8) == whole[-8:]
     writer.close()

@@ -17,11 +17,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fyre.engines.kubernetes import job_labels, job_manifest
-from fyre.engines.kubernetes.job_manifest import Place
+from fyre.engines.kubernetes.job_manifest import JobContext
 from fyre.errors import UserError
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs import run as runs
-from fyre.runs.profiles import Checkout, Profile
+from fyre.runs.profiles import CheckoutOptions, Profile
 from fyre.runs.run import Repository, Run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,13 +29,13 @@ SCRIPTS = ("checkout.sh", "command.sh")
 
 RUN = Run(
     "0123456789abcdef0123456789", Repository("https://forge.example/api/v3", 4711, "ada/lab"), "a" * 40, "b" * 40,
-    ("c" * 40,), "refs/heads/main", "ada", "train", Spec("python train.py"), "d" * 16,
+    ("c" * 40,), "refs/heads/main", "ada", "train", RunSpec("python train.py"), "d" * 16,
     fyre_id="01JD0000000000000000000000", created_at=1767323045.0,
 )  # fmt: skip
 FULL = replace(
     RUN,
     attempt=2,
-    spec=Spec(
+    spec=RunSpec(
         "python train.py --out \"$HOME/$(date)\" '$(FYRE_SHA)' $$",
         "train",
         "gpu",
@@ -49,8 +49,8 @@ FULL = replace(
         ("pip install -e .", "make data"),
     ),
 )
-PLACE = Place("fyre", "lab", "alpine/git:2.49.1")
-RELAY = Place(
+PLACE = JobContext("fyre", "lab", "alpine/git:2.49.1")
+RELAY = JobContext(
     "fyre-two",
     "lab-gpu",
     "alpine/git:2.49.1",
@@ -64,7 +64,9 @@ GPU = Profile(
     image="python:3.12",
     resources=(("cpu", "4"), ("ephemeral-storage", "20Gi")),
     burst=True,
-    checkout=Checkout("registry.example/git-lfs:3", 0, "recursive", True, ("models", "data dir")),
+    checkout=CheckoutOptions(
+        "registry.example/git-lfs:3", 0, "recursive", True, ("models", "data dir")
+    ),
     node_selector={"cloud.example/gpu": "a100"},
     affinity={
         "nodeAffinity": {
@@ -87,15 +89,15 @@ GPU = Profile(
     env=(("DATA", "/data"), ("SEED", "1")),
     secrets=("wandb", "registry"),
     secrets_allowed=("tok*",),
-    pull_secrets=("registry",),
+    image_pull_secrets=("registry",),
     service_account="trainer",
     priority_class="batch-low",
     queue="gpus",
     runtime_class="nvidia",
     scheduler="binpack",
-    security={"fsGroup": 3000, "supplementalGroups": [4000]},
-    container_security={"readOnlyRootFilesystem": True},
-    grace=120,
+    security_context={"fsGroup": 3000, "supplementalGroups": [4000]},
+    container_security_context={"readOnlyRootFilesystem": True},
+    termination_grace_seconds=120,
 )
 GOLDENS = {"plain": (RUN, Profile(image="python:3.12"), PLACE), "everything": (FULL, GPU, RELAY)}
 
@@ -104,27 +106,30 @@ def told(thing: Any) -> Any:
     """A Job for a golden file: what is a script of ours is but named."""
     text = json.dumps(thing, indent=2, ensure_ascii=False) + "\n"
     for name in SCRIPTS:
-        script = json.dumps(job_manifest.escaped(job_manifest.script(name)), ensure_ascii=False)
+        script = json.dumps(
+            job_manifest.escape_expansion(job_manifest.load_script(name)), ensure_ascii=False
+        )
         assert text.count(script) == 1
         text = text.replace(script, f'"<{name}>"')
     return text
 
 
-def golden(name: str) -> job_manifest.Object:
+def golden(name: str) -> job_manifest.KubeObject:
     """The Job of a golden file, with the scripts of today."""
     text = (GOLDEN / f"{name}.json").read_text()
     for script in SCRIPTS:
         text = text.replace(
-            f'"<{script}>"', json.dumps(job_manifest.escaped(job_manifest.script(script)))
+            f'"<{script}>"',
+            json.dumps(job_manifest.escape_expansion(job_manifest.load_script(script))),
         )
-    job: job_manifest.Object = json.loads(text)
+    job: job_manifest.KubeObject = json.loads(text)
     return job
 
 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_jobs_are_as_in_the_golden_files(name: str) -> None:
-    assert told(job_manifest.job(*GOLDENS[name])) == (GOLDEN / f"{name}.json").read_text()
-    assert golden(name) == job_manifest.job(*GOLDENS[name])
+    assert told(job_manifest.build_job(*GOLDENS[name])) == (GOLDEN / f"{name}.json").read_text()
+    assert golden(name) == job_manifest.build_job(*GOLDENS[name])
 
 
 def expand(text: str, variables: dict[str, str]) -> str:
@@ -146,7 +151,7 @@ def expand(text: str, variables: dict[str, str]) -> str:
     return out.decode()
 
 
-def given_to(container: job_manifest.Object) -> tuple[list[str], dict[str, str]]:
+def given_to(container: job_manifest.KubeObject) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment of a container, as the kubelet makes them."""
     env: dict[str, str] = {}
     for pair in container["env"]:
@@ -154,12 +159,12 @@ def given_to(container: job_manifest.Object) -> tuple[list[str], dict[str, str]]
     return [expand(word, env) for word in container["command"]], env
 
 
-def command_of(job: job_manifest.Object) -> job_manifest.Object:
+def command_of(job: job_manifest.KubeObject) -> job_manifest.KubeObject:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     return dict(container)
 
 
-def checkout_of(job: job_manifest.Object) -> job_manifest.Object:
+def checkout_of(job: job_manifest.KubeObject) -> job_manifest.KubeObject:
     (container,) = job["spec"]["template"]["spec"]["initContainers"]
     return dict(container)
 
@@ -199,22 +204,22 @@ def test_a_container_is_given_what_was_written(
     command: str, setup: list[str], env: dict[str, str], key: str
 ) -> None:
     run = replace(
-        RUN, spec=Spec(command, env=tuple(env.items()), setup=tuple(setup), workdir="a$(HOME)")
+        RUN, spec=RunSpec(command, env=tuple(env.items()), setup=tuple(setup), workdir="a$(HOME)")
     )
-    job = job_manifest.job(run, Profile(image="i"), replace(PLACE, relay_key=key))
+    job = job_manifest.build_job(run, Profile(image="i"), replace(PLACE, relay_key=key))
     words, variables = given_to(command_of(job))
-    assert words == ["sh", "-c", job_manifest.script("command.sh"), "fyre", command, *setup]
+    assert words == ["sh", "-c", job_manifest.load_script("command.sh"), "fyre", command, *setup]
     assert {name: variables[name] for name in env} == env
     assert variables["FYRE_WORKDIR"] == "a$(HOME)"
     words, variables = given_to(checkout_of(job))
-    assert words == ["sh", "-c", job_manifest.script("checkout.sh"), "checkout"]
+    assert words == ["sh", "-c", job_manifest.load_script("checkout.sh"), "checkout"]
     assert variables["FYRE_KEY"] == key
-    noted = json.loads(job["metadata"]["annotations"][job_labels.RUN])
+    noted = json.loads(job["metadata"]["annotations"][job_labels.RUN_ANNOTATION])
     assert runs.from_json(noted) == run
 
 
 def test_the_command_has_no_key_to_the_code() -> None:
-    job = job_manifest.job(FULL, GPU, RELAY)
+    job = job_manifest.build_job(FULL, GPU, RELAY)
     assert "a-$$key" in json.dumps(checkout_of(job))
     del job["spec"]["template"]["spec"]["initContainers"]
     assert "$key" not in json.dumps(job)
@@ -223,29 +228,30 @@ def test_the_command_has_no_key_to_the_code() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        Spec("x" * job_manifest.ANNOTATIONS_MAX),
-        Spec("\x01" * 60_000),
-        Spec("c", env=(("BIG", "é" * 130_000),)),
+        RunSpec("x" * job_manifest.MAX_RUN_ANNOTATION_BYTES),
+        RunSpec("\x01" * 60_000),
+        RunSpec("c", env=(("BIG", "é" * 130_000),)),
     ],
     ids=["command", "escapes", "environment"],
 )
-def test_what_a_job_cannot_hold_is_refused(spec: Spec) -> None:
+def test_what_a_job_cannot_hold_is_refused(spec: RunSpec) -> None:
     with pytest.raises(UserError, match=r"take \d\d\d,\d\d\d bytes") as refused:
-        job_manifest.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
+        job_manifest.build_job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
     assert refused.value.hint
 
 
 @pytest.mark.parametrize(
-    "spec", [Spec("echo \udcff"), Spec("c", env=(("A", "\udcff"),)), Spec("c", setup=("\ud800",))]
+    "spec",
+    [RunSpec("echo \udcff"), RunSpec("c", env=(("A", "\udcff"),)), RunSpec("c", setup=("\ud800",))],
 )
-def test_bytes_that_are_no_text_are_refused(spec: Spec) -> None:
+def test_bytes_that_are_no_text_are_refused(spec: RunSpec) -> None:
     with pytest.raises(UserError, match="no UTF-8"):
-        job_manifest.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
+        job_manifest.build_job(replace(RUN, spec=spec), Profile(image="i"), PLACE)
 
 
 def test_no_image_is_refused() -> None:
     with pytest.raises(UserError, match="no image") as refused:
-        job_manifest.job(RUN, Profile(), PLACE)
+        job_manifest.build_job(RUN, Profile(), PLACE)
     assert refused.value.hint.startswith("Fyre-Image:")
 
 
@@ -258,7 +264,9 @@ def test_no_image_is_refused() -> None:
     ],
 )  # fmt: skip
 def test_an_image_that_moves_is_pulled_anew(image: str, policy: str) -> None:
-    job = job_manifest.job(replace(RUN, spec=Spec("c", image=image)), Profile(image="other"), PLACE)
+    job = job_manifest.build_job(
+        replace(RUN, spec=RunSpec("c", image=image)), Profile(image="other"), PLACE
+    )
     assert (command_of(job)["image"], command_of(job)["imagePullPolicy"]) == (image, policy)
 
 
@@ -266,12 +274,12 @@ def test_an_image_that_moves_is_pulled_anew(image: str, policy: str) -> None:
     ("profile", "place", "image"),
     [
         (Profile(image="own"), PLACE, PLACE.checkout_image),
-        (Profile(image="own", checkout=Checkout(image="with-lfs")), PLACE, "with-lfs"),
+        (Profile(image="own", checkout=CheckoutOptions(image="with-lfs")), PLACE, "with-lfs"),
         (Profile(image="own"), replace(PLACE, checkout_image=""), "own"),
     ],
 )
-def test_the_checkouts_image(profile: Profile, place: Place, image: str) -> None:
-    assert checkout_of(job_manifest.job(RUN, profile, place))["image"] == image
+def test_the_checkouts_image(profile: Profile, place: JobContext, image: str) -> None:
+    assert checkout_of(job_manifest.build_job(RUN, profile, place))["image"] == image
 
 
 def test_what_a_run_asks_for_wins_over_the_profile() -> None:
@@ -280,10 +288,10 @@ def test_what_a_run_asks_for_wins_over_the_profile() -> None:
         resources=(("cpu", "1"), ("memory", "1Gi")),
         env=(("A", "profile"), ("B", "profile")),
     )
-    spec = Spec(
+    spec = RunSpec(
         "c", resources=(("cpu", "2"),), env=(("A", "run"), ("FYRE_TOP", "mine"), ("HOME", "/root"))
     )
-    container = command_of(job_manifest.job(replace(RUN, spec=spec), profile, PLACE))
+    container = command_of(job_manifest.build_job(replace(RUN, spec=spec), profile, PLACE))
     assert container["resources"] == {
         key: {"cpu": "2", "memory": "1Gi"} for key in ("requests", "limits")
     }
@@ -292,15 +300,15 @@ def test_what_a_run_asks_for_wins_over_the_profile() -> None:
         "run",
         "profile",
         "/root",
-        job_labels.TOP,
+        job_labels.WORK_DIR,
     ]
     assert len(env) == len(container["env"]), "a variable is there twice"
 
 
 def test_who_asks_for_nothing_is_given_nothing() -> None:
-    container = command_of(job_manifest.job(RUN, Profile(image="i"), PLACE))
+    container = command_of(job_manifest.build_job(RUN, Profile(image="i"), PLACE))
     assert not {"resources", "envFrom"} & container.keys()
-    pod = job_manifest.job(RUN, Profile(image="i"), PLACE)["spec"]["template"]["spec"]
+    pod = job_manifest.build_job(RUN, Profile(image="i"), PLACE)["spec"]["template"]["spec"]
     assert (
         not {"activeDeadlineSeconds", "nodeSelector", "affinity", "imagePullSecrets"} & pod.keys()
     )
@@ -310,27 +318,27 @@ def test_who_asks_for_nothing_is_given_nothing() -> None:
 @pytest.mark.parametrize(
     ("spec", "seconds"),
     [
-        (Spec("c", timeout=60), 60 + job_manifest.START),
+        (RunSpec("c", timeout=60), 60 + job_manifest.MAX_START_SECONDS),
         (
-            Spec("c", timeout=60, setup=("a", "b")),
-            180 + job_manifest.START,
+            RunSpec("c", timeout=60, setup=("a", "b")),
+            180 + job_manifest.MAX_START_SECONDS,
         ),  # each of them has the same timeout
-        (Spec("c", timeout=365 * 86400, setup=("s",) * 99), 2**31 - 1),
+        (RunSpec("c", timeout=365 * 86400, setup=("s",) * 99), 2**31 - 1),
     ],
 )
-def test_the_pods_own_deadline_is_past_all_timeouts(spec: Spec, seconds: int) -> None:
-    assert job_manifest.job(replace(RUN, spec=spec), Profile(image="i"), PLACE)["spec"]["template"]["spec"][
+def test_the_pods_own_deadline_is_past_all_timeouts(spec: RunSpec, seconds: int) -> None:
+    assert job_manifest.build_job(replace(RUN, spec=spec), Profile(image="i"), PLACE)["spec"]["template"]["spec"][
         "activeDeadlineSeconds"
     ] == seconds  # fmt: skip
 
 
 def test_scripts_go_without_their_comments() -> None:
     for name in SCRIPTS:
-        lines = job_manifest.script(name).splitlines()
+        lines = job_manifest.load_script(name).splitlines()
         assert lines
         assert not [line for line in lines if not line.strip() or line.lstrip().startswith("#")]
 
 
 if __name__ == "__main__":
     for name, parts in GOLDENS.items():
-        (GOLDEN / f"{name}.json").write_text(told(job_manifest.job(*parts)))
+        (GOLDEN / f"{name}.json").write_text(told(job_manifest.build_job(*parts)))

@@ -6,11 +6,15 @@ from fyre.engines.kubernetes import rbac
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 
-SUBJECT = rbac.account("fyre", "fyre")
+SUBJECT = rbac.service_account_subject("fyre", "fyre")
 
 
 def rights(**how: object) -> set[tuple[str, str, str, str]]:
-    return set(rbac.needed(rbac.role("lab", **{"secrets": (), "exec_mode": False, **how})))  # type: ignore[arg-type]
+    return set(
+        rbac.required_permissions(
+            rbac.build_role("lab", **{"secret_names": (), "exec_mode": False, **how})
+        )
+    )  # type: ignore[arg-type]
 
 
 PLAIN = {
@@ -33,7 +37,7 @@ def test_pods_are_entered_from_outside_alone() -> None:
 
 
 def test_secrets_are_read_by_name_alone() -> None:
-    assert rights(secrets={"b", "a"}) == PLAIN | {
+    assert rights(secret_names={"b", "a"}) == PLAIN | {
         ("", "secrets", "get", "a"),
         ("", "secrets", "get", "b"),
     }
@@ -43,14 +47,16 @@ def test_secrets_are_read_by_name_alone() -> None:
 def test_the_secrets_of_a_policy_are_those_with_names() -> None:
     profiles = {
         "one": Profile(secrets=("wandb",), secrets_allowed=("team-*", "tokens", "a?", "[ab]")),
-        "two": Profile(secrets=("wandb", "s3"), pull_secrets=("registry",)),
+        "two": Profile(secrets=("wandb", "s3"), image_pull_secrets=("registry",)),
     }
-    assert rbac.secrets(Policy(profiles=profiles)) == {"wandb", "tokens", "s3"}
-    assert rbac.secrets(Policy()) == frozenset()
+    assert rbac.named_secrets(Policy(profiles=profiles)) == {"wandb", "tokens", "s3"}
+    assert rbac.named_secrets(Policy()) == frozenset()
 
 
 def test_a_role_and_its_binding_in_each_namespace() -> None:
-    made = rbac.manifests(["lab", "lab-gpu", "lab"], subject=SUBJECT, secrets=(), exec_mode=False)
+    made = rbac.build_manifests(
+        ["lab", "lab-gpu", "lab"], subject=SUBJECT, secret_names=(), exec_mode=False
+    )
     assert [(thing["kind"], thing["metadata"]["namespace"]) for thing in made] == [
         ("Role", "lab"), ("RoleBinding", "lab"), ("Role", "lab-gpu"), ("RoleBinding", "lab-gpu"),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.engines.kubernetes.log_redaction import SHORTEST, Redactor
+from fyre.engines.kubernetes.log_redaction import MIN_SECRET_LENGTH, Redactor
 
 FEW = st.binary(max_size=40).map(lambda raw: bytes(b"ab*\n"[byte % 4] for byte in raw))
 """Texts of few letters: values begin in each other, and texts hold what looks like one."""
@@ -24,7 +24,7 @@ def pieces(text: bytes, cuts: list[int]) -> list[bytes]:
 
 def redacted(values: list[bytes], parts: list[bytes]) -> bytes:
     redactor = Redactor(values)
-    return b"".join([*map(redactor.feed, parts), redactor.rest()])
+    return b"".join([*map(redactor.feed, parts), redactor.flush()])
 
 
 @given(
@@ -56,7 +56,7 @@ def test_the_longest_value_that_begins_first_goes_first(
     values: list[bytes], text: bytes, cuts: list[int]
 ) -> None:
     known = {v for value in values for v in (value, value.strip(), *value.splitlines())}
-    known = {v for v in known if len(v.strip()) >= SHORTEST}
+    known = {v for v in known if len(v.strip()) >= MIN_SECRET_LENGTH}
     expected, at = b"", 0
     while at < len(text):
         longest = max((len(v) for v in known if text.startswith(v, at)), default=0)

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from fyre.engines.kubernetes import job_labels, pending_monitor
-from fyre.engines.kubernetes.log_collector import Logs
-from fyre.engines.kubernetes.object_cache import Known
-from fyre.engines.kubernetes.pending_monitor import OVERDUE, Tender
+from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.engines.kubernetes.pending_monitor import OVERDUE_SECONDS, PendingMonitor
 from fyre.engines.kubernetes.work_queue import WorkQueue
-from fyre.engines.log_store import Store
+from fyre.engines.log_store import LogStore
 from fyre.runs import run as runs
 from fyre.runs.policy import Policy
 from tests.engines.contract import make_run
@@ -39,20 +39,20 @@ RUN = make_run(
 class Engine:
     """What of the engine a tender asks for."""
 
-    logs: Logs
-    known: Known = field(default_factory=Known)
+    log_collector: LogCollector
+    object_cache: ObjectCache = field(default_factory=ObjectCache)
     work: WorkQueue = field(default_factory=WorkQueue)
     policy: Policy = field(default_factory=Policy)
     ended: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def end(self, key: str, why: dict[str, str]) -> bool:
-        self.ended[key] = why
+    def terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
+        self.ended[key] = reason_annotations
         return True
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = Engine(Logs(None, tmp_path / "live", Store(str(tmp_path / "kept")), 100))  # type: ignore[arg-type] # unasked
+    engine = Engine(LogCollector(None, tmp_path / "live", LogStore(str(tmp_path / "kept")), 100))  # type: ignore[arg-type] # unasked
     yield engine
     engine.work.close()
 
@@ -62,20 +62,20 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
     run = replace(RUN, spec=replace(RUN.spec, timeout=timeout))
     began = (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     labels = {
-        job_labels.INSTANCE: "fyre",
-        job_labels.KEY: run.key,
+        job_labels.INSTANCE_LABEL: "fyre",
+        job_labels.KEY_LABEL: run.key,
         "batch.kubernetes.io/job-name": f"fyre-{run.key}",
     }
     about: dict[str, Any] = {"namespace": "lab", "labels": labels, "resourceVersion": "1"}
-    notes = {job_labels.RUN: json.dumps(runs.to_json(run))}
-    engine.known.take_job(
+    notes = {job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run))}
+    engine.object_cache.upsert_job(
         {"metadata": {**about, "name": f"fyre-{run.key}", "annotations": notes}, "spec": {}}
     )
-    state = {"name": job_labels.COMMAND, "state": {"running": {"startedAt": began}}}
+    state = {"name": job_labels.COMMAND_CONTAINER, "state": {"running": {"startedAt": began}}}
     pod = {**about, "name": "p", "uid": "u", "creationTimestamp": began}
-    engine.known.take_pod(
+    engine.object_cache.upsert_pod(
         {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}},
-        gone=False,
+        deleted=False,
     )
 
 
@@ -83,11 +83,11 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
     ("seconds", "timeout", "ends"),
     [
         (
-            600 + OVERDUE + 60,
+            600 + OVERDUE_SECONDS + 60,
             600,
             False,
         ),  # the setup took its time, and the command is well within its own
-        (3 * 600 + OVERDUE + 60, 600, True),
+        (3 * 600 + OVERDUE_SECONDS + 60, 600, True),
         (1e6, None, False),
     ],
 )
@@ -101,16 +101,16 @@ def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - 
     ends: bool,
 ) -> None:
     running(engine, ahead, timeout)
-    tender = Tender(engine)  # type: ignore[arg-type] # all it asks
-    tender.look()
+    tender = PendingMonitor(engine)  # type: ignore[arg-type] # all it asks
+    tender.scan_pending()
     assert engine.ended == {}
     later = time.monotonic() + seconds
     monkeypatch.setattr(
         pending_monitor, "time", SimpleNamespace(monotonic=lambda: later, time=time.time)
     )
-    tender.look()
+    tender.scan_pending()
     assert engine.ended == (
-        {RUN.key: {job_labels.GIVEN_UP: "timed out after 10m 00s"}} if ends else {}
+        {RUN.key: {job_labels.GIVEN_UP_ANNOTATION: "timed out after 10m 00s"}} if ends else {}
     )
 
 
@@ -120,8 +120,8 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
     asked, answer = threading.Event(), threading.Event()
     (tmp_path / "live" / "old").mkdir()
     os.utime(tmp_path / "live" / "old", (0, 0))
-    monkeypatch.setattr(Store, "has", lambda *_: (asked.set(), answer.wait(60))[1])
-    looking = threading.Thread(target=Tender(engine).look)  # type: ignore[arg-type] # all it asks
+    monkeypatch.setattr(LogStore, "has_log", lambda *_: (asked.set(), answer.wait(60))[1])
+    looking = threading.Thread(target=PendingMonitor(engine).scan_pending)  # type: ignore[arg-type] # all it asks
     looking.start()
     try:
         assert asked.wait(30)
@@ -151,5 +151,5 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
 def test_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
     event: str, hint: str, passes: bool
 ) -> None:
-    told = pending_monitor._told({"reason": "FailedCreate", "message": event})
-    assert (told, pending_monitor._passes(told)) == (hint, passes)
+    told = pending_monitor._event_message({"reason": "FailedCreate", "message": event})
+    assert (told, pending_monitor._is_transient(told)) == (hint, passes)

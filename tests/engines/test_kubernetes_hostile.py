@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fyre.engines.kubernetes import job_labels
-from fyre.engines.kubernetes.log_resume import LOST
+from fyre.engines.kubernetes.log_resume import LOST_MARKER
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
-from fyre.runs.state import State
+from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.engines.contract import await_end, await_state, make_run
 from tests.waiting import until
@@ -31,12 +31,12 @@ def engine(on_cluster: MakeOnCluster) -> KubernetesEngine:
 
 
 def log_of(engine: KubernetesEngine, key: str) -> bytes:
-    return b"".join(engine.log(key))
+    return b"".join(engine.read_log(key))
 
 
 def ended(
     engine: KubernetesEngine, sha: str, command: str, **spec: object
-) -> tuple[State, str, bytes]:
+) -> tuple[RunState, str, bytes]:
     run = make_run(sha, command, **spec)
     assert engine.launch(run)
     record = await_end(engine, run.key, 120)
@@ -51,17 +51,17 @@ def test_the_end_of_a_log_that_grew_faster_than_it_was_read(
     """
     run = make_run(sha, "seq 1 4000000; echo THE-END")
     assert engine.launch(run)
-    assert await_end(engine, run.key, 120).state is State.SUCCEEDED
+    assert await_end(engine, run.key, 120).state is RunState.SUCCEEDED
     log = log_of(engine, run.key)
     (pod,) = admin.core.list_namespaced_pod(
-        namespace, label_selector=f"{job_labels.KEY}={run.key}"
+        namespace, label_selector=f"{job_labels.KEY_LABEL}={run.key}"
     ).items
     last = admin.core.read_namespaced_pod_log(
         pod.metadata.name, namespace, container="run", tail_lines=3
     )
     written = b"".join(b"%d\n" % number for number in range(1, 4_000_001)) + b"THE-END\n"
-    assert log.endswith(last.encode()) if last else LOST in log
-    assert written.startswith(log) or LOST in log
+    assert log.endswith(last.encode()) if last else LOST_MARKER in log
+    assert written.startswith(log) or LOST_MARKER in log
 
 
 def test_a_timeout_outlives_a_command_that_signals_its_group(
@@ -70,7 +70,7 @@ def test_a_timeout_outlives_a_command_that_signals_its_group(
     state, reason, log = ended(
         engine, sha, "trap '' TERM; kill 0; trap - TERM; sleep 40; echo outlived", timeout=3
     )
-    assert (state, reason) == (State.FAILED, "timed out after 3s")
+    assert (state, reason) == (RunState.FAILED, "timed out after 3s")
     assert b"outlived" not in log
 
 
@@ -82,7 +82,7 @@ def test_what_a_command_says_in_the_kubelets_place_is_not_repeated(
     engine: KubernetesEngine, sha: str, words: str, code: int
 ) -> None:
     state, reason, _ = ended(engine, sha, f"printf '{words}' > /dev/termination-log; exit {code}")
-    assert (state, reason) == ((State.FAILED if code else State.SUCCEEDED), "")
+    assert (state, reason) == ((RunState.FAILED if code else RunState.SUCCEEDED), "")
 
 
 def test_a_second_try_that_is_stuck_is_given_up(
@@ -94,14 +94,14 @@ def test_a_second_try_that_is_stuck_is_given_up(
     )
     engine = on_cluster(
         Policy(namespace=namespace, image_grace=3),
-        Profile(image=access.IMAGE, grace=2, secrets=(name,)),
+        Profile(image=access.IMAGE, termination_grace_seconds=2, secrets=(name,)),
     )
     run = make_run(sha, "sleep 3; exit 1", retries=1)
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     admin.core.delete_namespaced_secret(name, namespace)
     record = await_end(engine, run.key, 120)
-    assert (record.state, record.reason) == (State.ERROR, f'secret "{name}" not found')
+    assert (record.state, record.reason) == (RunState.ERROR, f'secret "{name}" not found')
 
 
 def test_a_secret_that_is_gone_takes_the_rest_of_the_log_along(
@@ -113,15 +113,15 @@ def test_a_secret_that_is_gone_takes_the_rest_of_the_log_along(
     )
     policy, profile = (
         Policy(namespace=namespace),
-        Profile(image=access.IMAGE, grace=2, secrets=(name,)),
+        Profile(image=access.IMAGE, termination_grace_seconds=2, secrets=(name,)),
     )
     engine = on_cluster(policy, profile)
     run = make_run(sha, 'echo "$TOK"; sleep 8; echo "again $TOK"')
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     admin.core.delete_namespaced_secret(name, namespace)
     engine = on_cluster(policy, profile)
-    assert await_end(engine, run.key).state is State.SUCCEEDED
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
     log = log_of(engine, run.key)
     assert SECRET.encode() not in log
     assert b"this log can't be shown" in log
@@ -139,7 +139,7 @@ def test_a_job_with_notes_that_nobody_can_read_stops_nothing(
     admin.batch.patch_namespaced_job(f"fyre-{run.key}", namespace, bad)
     engine = on_cluster()
     record = await_end(engine, run.key)
-    assert (record.state, record.exit_code) == (State.FAILED, 6)
+    assert (record.state, record.exit_code) == (RunState.FAILED, 6)
 
 
 def test_secrets_are_struck_out_that_the_policy_no_longer_gives(
@@ -150,13 +150,16 @@ def test_secrets_are_struck_out_that_the_policy_no_longer_gives(
     admin.core.create_namespaced_secret(
         namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}}
     )
-    policy, profile = Policy(namespace=namespace), Profile(image=access.IMAGE, grace=2)
+    policy, profile = (
+        Policy(namespace=namespace),
+        Profile(image=access.IMAGE, termination_grace_seconds=2),
+    )
     engine = on_cluster(policy, replace(profile, secrets=(name,)))
     run = make_run(sha, 'sleep 8; echo "it is $TOK"')
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     engine = on_cluster(policy, profile)
-    assert await_end(engine, run.key).state is State.SUCCEEDED
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
     log = log_of(engine, run.key)
     assert SECRET.encode() not in log
     assert b"this log can't be shown" in log  # under the new Role that secret can't be read either
@@ -190,7 +193,7 @@ def test_a_copy_of_its_job_that_somebody_deletes_takes_no_run_along(
     await_end(engine, other.key)
     record = await_end(engine, run.key)
     assert (record.state, record.reason, log_of(engine, run.key)) == (
-        State.SUCCEEDED,
+        RunState.SUCCEEDED,
         "",
         b"done\n",
     )
@@ -210,7 +213,7 @@ def test_an_ended_job_is_collected_in_time_whichever_mark_came_first(
     run = make_run(sha, "true")
     engine.launch(run)
     await_end(engine, run.key)
-    engine.annotate(run.key, settled=True)
+    engine.annotate(run.key, end_posted=True)
     until(ttl)
     admin.batch.patch_namespaced_job(
         f"fyre-{run.key}", namespace, {"spec": {"ttlSecondsAfterFinished": None}}

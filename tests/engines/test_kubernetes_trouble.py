@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from kubernetes.client import ApiException
 
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
-from fyre.runs.state import State
+from fyre.runs.state import RunState
 from tests import waiting
 from tests.cluster import access
 from tests.engines.contract import await_state, make_run
@@ -54,17 +54,18 @@ def as_admin(
 ) -> Iterator[Callable[[str], KubernetesEngine]]:
     """Makes an engine that may do everything, in a namespace that may not even be there."""
     from fyre.engines.kubernetes import KubernetesEngine
-    from fyre.engines.kubernetes.api_client import Api
-    from fyre.engines.kubernetes.code_delivery import ByExec
+    from fyre.engines.kubernetes.api_client import KubernetesClient
+    from fyre.engines.kubernetes.code_delivery import ExecDelivery
 
     made: list[KubernetesEngine] = []
 
     def new(namespace: str) -> KubernetesEngine:
-        api = Api(access.KUBECONFIG)
+        api = KubernetesClient(access.KUBECONFIG)
         policy = Policy(
-            namespace=namespace, profiles={"default": Profile(image=access.IMAGE, grace=2)}
+            namespace=namespace,
+            profiles={"default": Profile(image=access.IMAGE, termination_grace_seconds=2)},
         )
-        delivery = ByExec(api, lambda _: repo / ".git")
+        delivery = ExecDelivery(api, lambda _: repo / ".git")
         made.append(KubernetesEngine(api, tmp_path / "admin", policy=policy, delivery=delivery))
         return made[-1]
 
@@ -101,13 +102,13 @@ def test_a_quota_is_waited_for(
     admin.core.create_namespaced_resource_quota(own, QUOTA)
     run = launched(engine, sha, "echo on")
     before = until(engine, run, lambda r: "quota" in r.reason)
-    assert before.state is State.QUEUED
+    assert before.state is RunState.QUEUED
     assert (
         before.reason == "exceeded quota: quota, requested: pods=1, used: pods=0, limited: pods=0"
     )
     admin.core.delete_namespaced_resource_quota("quota", own)
     record, log = end(engine, run)
-    assert (record.state, record.reason, log) == (State.SUCCEEDED, "", "on\n")
+    assert (record.state, record.reason, log) == (RunState.SUCCEEDED, "", "on\n")
 
 
 def test_a_quota_of_jobs_is_waited_for(
@@ -123,27 +124,29 @@ def test_a_quota_of_jobs_is_waited_for(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     run = make_run(sha, "true")
-    with pytest.raises(TryAgainError, match="exceeded quota: jobs"):
+    with pytest.raises(TransientError, match="exceeded quota: jobs"):
         engine.launch(run)
     admin.core.delete_namespaced_resource_quota("jobs", own)
     while not _is_let_in(engine, run):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert end(engine, run)[0].state is State.SUCCEEDED
+    assert end(engine, run)[0].state is RunState.SUCCEEDED
 
 
 def _is_let_in(engine: KubernetesEngine, run: Run) -> bool:
-    with suppress(TryAgainError):
+    with suppress(TransientError):
         return engine.launch(run)
     return False
 
 
 def test_what_pod_security_denies(on_cluster: MakeOnCluster, sha: str) -> None:
     engine = on_cluster(
-        profile=Profile(image=access.IMAGE, security={"runAsUser": 0, "runAsNonRoot": False})
+        profile=Profile(
+            image=access.IMAGE, security_context={"runAsUser": 0, "runAsNonRoot": False}
+        )
     )
     record, log = end(engine, launched(engine, sha, "echo on"))
-    assert (record.state, record.tries, log) == (State.ERROR, 0, "")
+    assert (record.state, record.tries, log) == (RunState.ERROR, 0, "")
     assert 'violates PodSecurity "restricted' in record.reason
     assert "runAsNonRoot" in record.reason
 
@@ -163,7 +166,7 @@ def test_a_namespace_that_is_going(
     )
     admin.core.delete_namespace(name)
     try:
-        with pytest.raises(TryAgainError, match="being terminated"):
+        with pytest.raises(TransientError, match="being terminated"):
             as_admin(name).launch(make_run(sha, "true"))
     finally:
         admin.core.patch_namespaced_config_map("held", name, {"metadata": {"finalizers": None}})
@@ -182,7 +185,7 @@ def test_a_job_that_is_still_going(
     with pytest.raises(UserError, match="is not this run's"):
         engine.launch(run)
     admin.batch.delete_namespaced_job(name, namespace, propagation_policy="Foreground")
-    with pytest.raises(TryAgainError, match="being deleted"):
+    with pytest.raises(TransientError, match="being deleted"):
         engine.launch(run)
     admin.batch.patch_namespaced_job(name, namespace, {"metadata": {"finalizers": None}})
     with suppress(ApiException):
@@ -190,7 +193,7 @@ def test_a_job_that_is_still_going(
             admin.batch.read_namespaced_job(name, namespace)
             time.sleep(0.05)
     assert engine.launch(run)
-    assert end(engine, run)[0].state is State.SUCCEEDED
+    assert end(engine, run)[0].state is RunState.SUCCEEDED
 
 
 # Cancel, whatever it is doing.
@@ -201,7 +204,12 @@ def test_cancel_where_no_node_is_large_enough(engine: KubernetesEngine, sha: str
     until(engine, run, lambda r: r.reason.startswith("unschedulable"))
     assert engine.cancel(run.key, "bob")
     record, log = end(engine, run)
-    assert (record.state, record.cancelled_by, record.tries, log) == (State.CANCELLED, "bob", 0, "")
+    assert (record.state, record.cancelled_by, record.tries, log) == (
+        RunState.CANCELLED,
+        "bob",
+        0,
+        "",
+    )
 
 
 def test_cancel_where_no_pod_was_let_in(
@@ -212,7 +220,7 @@ def test_cancel_where_no_pod_was_let_in(
     run = launched(engine, sha, "true")
     assert engine.cancel(run.key, "bob")
     record, log = end(engine, run)
-    assert (record.state, record.cancelled_by, log) == (State.CANCELLED, "bob", "")
+    assert (record.state, record.cancelled_by, log) == (RunState.CANCELLED, "bob", "")
 
 
 @pytest.mark.parametrize("trap", ["trap '' TERM", "trap 'echo saved; exit 0' TERM"])
@@ -221,7 +229,11 @@ def test_cancel_of_what_ends_its_own_way(engine: KubernetesEngine, sha: str, tra
     until_log(engine, run, "on")
     assert engine.cancel(run.key, "bob")
     record, log = end(engine, run)
-    assert (record.state, record.exit_code, record.cancelled_by) == (State.CANCELLED, None, "bob")
+    assert (record.state, record.exit_code, record.cancelled_by) == (
+        RunState.CANCELLED,
+        None,
+        "bob",
+    )
     assert log == ("on\nsaved\n" if "saved" in trap else "on\n")
 
 
@@ -233,7 +245,7 @@ def test_cancel_of_what_waits_in_a_queue(
     until(engine, run, lambda r: r.reason == "suspended")
     assert engine.cancel(run.key, "bob")
     record, _ = end(engine, run)
-    assert (record.state, record.cancelled_by) == (State.CANCELLED, "bob")
+    assert (record.state, record.cancelled_by) == (RunState.CANCELLED, "bob")
     patch_job(admin, namespace, run, {"suspend": False})
     until_over(admin, namespace, run)
     assert not job_of(admin, namespace, run).status.active
@@ -246,7 +258,7 @@ def test_a_queue_that_takes_a_running_command_away_never_starts_it_again(
     until_log(engine, run, "on")
     patch_job(admin, namespace, run, {"suspend": True})
     record, log = end(engine, run)
-    assert (record.state, record.reason, log) == (State.ERROR, "its Job was suspended", "on\n")
+    assert (record.state, record.reason, log) == (RunState.ERROR, "its Job was suspended", "on\n")
     deadline = time.monotonic() + 30
     while "fyre.dev/outcome" not in job_of(admin, namespace, run).metadata.annotations:
         assert time.monotonic() < deadline
@@ -294,7 +306,7 @@ def test_secrets_are_struck_out(
     run = launched(
         engine, sha, 'echo "a $KEY b"; printf %.9s "$KEY"; sleep 1; echo "${KEY#?????????}"; echo c'
     )
-    followed = b"".join(engine.log(run.key, follow=True)).decode()
+    followed = b"".join(engine.read_log(run.key, follow=True)).decode()
     _, kept = end(engine, run)
     assert followed == kept == f"a {'*' * len(value)} b\n{'*' * len(value)}\nc\n"
 
@@ -306,7 +318,7 @@ def test_a_long_command(engine: KubernetesEngine, sha: str) -> None:
     command = f"echo ${{#A}} \\\n# {'$(HOME) $$ é ' * 7500}\nA={'x' * 1000}; echo ${{#A}}"
     assert len(command.encode()) > 100_000
     record, log = end(engine, launched(engine, sha, command, env=(("A", "12"),)))
-    assert (record.state, log) == (State.SUCCEEDED, "2\n1000\n")
+    assert (record.state, log) == (RunState.SUCCEEDED, "2\n1000\n")
 
 
 def test_an_environment_of_odd_values(engine: KubernetesEngine, sha: str) -> None:
@@ -326,7 +338,7 @@ def test_an_environment_of_odd_values(engine: KubernetesEngine, sha: str) -> Non
         "python3 -c 'import os; print([v for k, v in sorted(os.environ.items()) if k[0] == \"A\"])'"
     )
     record, log = end(engine, launched(engine, sha, command, env=env))
-    assert (record.state, log) == (State.SUCCEEDED, f"{list(values)}\n")
+    assert (record.state, log) == (RunState.SUCCEEDED, f"{list(values)}\n")
 
 
 @pytest.mark.parametrize(("spec", "named"), [
@@ -340,7 +352,7 @@ def test_what_no_cluster_takes(
     run = make_run(sha, "true", **spec)
     with pytest.raises(UserError, match=f"the cluster refused it: .*{named}"):
         engine.launch(run)
-    assert engine.record(run.key) is None
+    assert engine.get_record(run.key) is None
 
 
 @pytest.mark.parametrize(
@@ -352,7 +364,7 @@ def test_bytes_that_are_no_utf_8(
     run = make_run(sha, **spec)
     with pytest.raises(UserError, match="no UTF-8"):
         engine.launch(run)
-    assert engine.record(run.key) is None
+    assert engine.get_record(run.key) is None
 
 
 # Another engine takes over.
@@ -381,9 +393,9 @@ def test_the_engine_is_restarted_while_it_waits(
     until(engine, run, lambda r: r.reason.startswith("unschedulable"))
     then = takes_over(engine)
     assert not then.launch(run)
-    assert until(then, run, lambda r: r.reason.startswith("unschedulable")).state is State.QUEUED
+    assert until(then, run, lambda r: r.reason.startswith("unschedulable")).state is RunState.QUEUED
     assert then.cancel(run.key, "bob")
-    assert end(then, run)[0].state is State.CANCELLED
+    assert end(then, run)[0].state is RunState.CANCELLED
 
 
 def test_the_engine_is_restarted_while_it_runs(
@@ -394,7 +406,7 @@ def test_the_engine_is_restarted_while_it_runs(
     then = takes_over(engine)
     assert not then.launch(run)
     record, log = end(then, run)
-    assert (record.state, record.tries, log) == (State.SUCCEEDED, 1, "one\ntwo\n")
+    assert (record.state, record.tries, log) == (RunState.SUCCEEDED, 1, "one\ntwo\n")
     assert record.run == run
 
 
@@ -402,11 +414,16 @@ def test_the_engine_is_restarted_after_its_end(
     engine: KubernetesEngine, takes_over: TakesOver, admin: access.Admin, namespace: str, sha: str
 ) -> None:
     run = launched(engine, sha, "echo one; sleep 1; echo two; exit 3")
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     engine.close()
     until_over(admin, namespace, run)
     record, log = end(takes_over(engine), run)
-    assert (record.state, record.exit_code, record.tries, log) == (State.FAILED, 3, 1, "one\ntwo\n")
+    assert (record.state, record.exit_code, record.tries, log) == (
+        RunState.FAILED,
+        3,
+        1,
+        "one\ntwo\n",
+    )
 
 
 def test_the_engine_is_closed_while_it_reads_the_log_of_what_has_ended(
@@ -414,8 +431,8 @@ def test_the_engine_is_closed_while_it_reads_the_log_of_what_has_ended(
 ) -> None:
     """Half a log is not kept as if it were all; the next engine reads on."""
     ask, close, halfway, closing = (
-        engine.cluster.log,
-        engine.logs.close,
+        engine.cluster.stream_container_log,
+        engine.log_collector.close,
         threading.Event(),
         threading.Event(),
     )
@@ -427,10 +444,10 @@ def test_the_engine_is_closed_while_it_reads_the_log_of_what_has_ended(
             closing.wait(60)
             yield piece[4:]
 
-    monkeypatch.setattr(engine.cluster, "log", slowly)
-    monkeypatch.setattr(engine.logs, "close", lambda: (close(), closing.set()))
+    monkeypatch.setattr(engine.cluster, "stream_container_log", slowly)
+    monkeypatch.setattr(engine.log_collector, "close", lambda: (close(), closing.set()))
     run = launched(engine, sha, "echo one; echo two")
-    await_state(engine, run.key, State.SUCCEEDED)
+    await_state(engine, run.key, RunState.SUCCEEDED)
     assert halfway.wait(60)
     engine.close()
     assert end(on_cluster(), run)[1] == "one\ntwo\n"
@@ -462,17 +479,17 @@ def test_a_role_without_the_right_to_create(
     ]
     admin.rbac.patch_namespaced_role(role.metadata.name, namespace, {"rules": narrower})
     deadline = time.monotonic() + 20
-    with raises(TryAgainError, "create jobs", namespace, "fyre manifests"):
+    with raises(TransientError, "create jobs", namespace, "fyre manifests"):
         while time.monotonic() < deadline:  # the authorizer hears of it in its own time
             engine.launch(make_run(sha, "true"))
 
 
 def test_a_wrong_token(admin: access.Admin, tmp_path: Path) -> None:
-    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.api_client import KubernetesClient
 
     config = admin.write_kubeconfig(tmp_path / "config", {"token": "wrong"})
-    with raises(TryAgainError, "does not take our credentials", "expired"):
-        Api(str(config)).job("default", "any")
+    with raises(TransientError, "does not take our credentials", "expired"):
+        KubernetesClient(str(config)).get_job("default", "any")
 
 
 def test_an_expired_certificate(admin: access.Admin, tmp_path: Path) -> None:
@@ -481,7 +498,7 @@ def test_an_expired_certificate(admin: access.Admin, tmp_path: Path) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
-    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.api_client import KubernetesClient
     from tests.cluster.certificates import Authority
 
     known = Path(admin.settings.ssl_ca_cert)
@@ -494,22 +511,24 @@ def test_an_expired_certificate(admin: access.Admin, tmp_path: Path) -> None:
     shown = {kind: base64.b64encode((tmp_path / f"old.{end}").read_bytes()).decode()
              for kind, end in (("client-certificate-data", "crt"), ("client-key-data", "key"))}  # fmt: skip
     time.sleep(1.1)  # until it is over: it can't be issued for less than a second
-    with raises(TryAgainError, "does not take our credentials", "expired"):
-        Api(str(admin.write_kubeconfig(tmp_path / "config", shown))).job("default", "any")
+    with raises(TransientError, "does not take our credentials", "expired"):
+        KubernetesClient(str(admin.write_kubeconfig(tmp_path / "config", shown))).get_job(
+            "default", "any"
+        )
 
 
 def test_no_kubeconfig(tmp_path: Path) -> None:
-    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.api_client import KubernetesClient
 
     with raises(UserError, "no cluster: ", "nowhere"):
-        Api(str(tmp_path / "nowhere"))
+        KubernetesClient(str(tmp_path / "nowhere"))
 
 
 def test_nobody_listens(admin: access.Admin, tmp_path: Path) -> None:
-    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.api_client import KubernetesClient
 
     config = admin.write_kubeconfig(
         tmp_path / "config", {"token": "any"}, server="https://127.0.0.1:1"
     )
-    with raises(TryAgainError, "the API server can't be reached", "Connection refused"):
-        Api(str(config)).job("default", "any")
+    with raises(TransientError, "the API server can't be reached", "Connection refused"):
+        KubernetesClient(str(config)).get_job("default", "any")

@@ -16,7 +16,7 @@ import fyre
 from fyre.engines import exit_status
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
-from fyre.runs.state import State
+from fyre.runs.state import RunState
 from tests.engines.contract import EngineContract, await_end, await_state, make_run
 
 Make = Callable[..., LocalEngine]
@@ -32,7 +32,7 @@ def make(repo: Path, tmp_path: Path) -> Iterator[Make]:
             engine.close()
         engine = LocalEngine(
             tmp_path / "state",
-            **{"git_dir": lambda _: repo / ".git", "jobs": 4, "grace": 0.5} | settings,
+            **{"find_git_dir": lambda _: repo / ".git", "jobs": 4, "grace": 0.5} | settings,
         )
         made.append(engine)
         return engine
@@ -71,9 +71,9 @@ def test_daemons_end_with_the_command(
                    env=(("PIDS", str(tmp_path)),))  # fmt: skip
     engine.launch(run)
     record = await_end(engine, run.key)
-    log = b"".join(engine.log(run.key)).decode()
+    log = b"".join(engine.read_log(run.key)).decode()
     pids = [int(line.split()[0]) for line in log.splitlines() if line.endswith("sleep 100")]
-    assert record.state is State.SUCCEEDED, log
+    assert record.state is RunState.SUCCEEDED, log
     assert pids
     assert "that the command left behind" in log
     assert not any(
@@ -86,15 +86,15 @@ def test_orphans_that_end_by_themselves_are_not_left_behind(engine: LocalEngine,
     run = make_run(sha, "for i in 1 2 3; do (setsid true &); done; sleep 0.3; echo done")
     engine.launch(run)
     await_end(engine, run.key)
-    assert b"".join(engine.log(run.key)) == b"done\n"
+    assert b"".join(engine.read_log(run.key)) == b"done\n"
 
 
 def test_a_gigabyte_of_output_keeps_head_and_tail(make: Make, sha: str) -> None:
-    engine = make(log_cap=40_000)
+    engine = make(log_max_bytes=40_000)
     run = make_run(sha, "echo head; head -c 300000000 /dev/zero | tr '\\0' x; echo; echo tail")
     engine.launch(run)
-    assert await_end(engine, run.key).state is State.SUCCEEDED
-    log = b"".join(engine.log(run.key))
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
+    log = b"".join(engine.read_log(run.key))
     assert log.startswith(b"head\nxxx")
     assert log.endswith(b"xxx\ntail\n")
     assert b" bytes are left out here]" in log
@@ -108,7 +108,7 @@ def test_binary_output_is_kept_byte_for_byte(engine: LocalEngine, sha: str) -> N
     run = make_run(sha, "printf '\\000\\377\\033[2J\\r\\n'")
     engine.launch(run)
     await_end(engine, run.key)
-    assert b"".join(engine.log(run.key)) == b"\0\xff\x1b[2J\r\n"
+    assert b"".join(engine.read_log(run.key)) == b"\0\xff\x1b[2J\r\n"
 
 
 def test_jobs_bound_what_runs_at_once_and_the_others_wait_in_order(
@@ -118,10 +118,10 @@ def test_jobs_bound_what_runs_at_once_and_the_others_wait_in_order(
     runs = [make_run(sha, f"echo {n} >> {tmp_path}/order; sleep 0.1") for n in range(4)]
     for run in runs:
         engine.launch(run)
-    await_state(engine, runs[0].key, State.RUNNING)
-    waiting = engine.record(runs[3].key)
+    await_state(engine, runs[0].key, RunState.RUNNING)
+    waiting = engine.get_record(runs[3].key)
     assert waiting is not None
-    assert (waiting.state, waiting.reason) == (State.QUEUED, "waiting for a free slot, 2 ahead")
+    assert (waiting.state, waiting.reason) == (RunState.QUEUED, "waiting for a free slot, 2 ahead")
     for run in runs:
         await_end(engine, run.key)
     assert (tmp_path / "order").read_text().split() == ["0", "1", "2", "3"]
@@ -133,10 +133,10 @@ def test_a_queued_run_is_cancelled_without_starting(make: Make, sha: str) -> Non
     engine.launch(first)
     engine.launch(second)
     assert engine.cancel(second.key, "bob")
-    record = engine.record(second.key)
+    record = engine.get_record(second.key)
     assert record is not None
-    assert (record.state, record.cancelled_by, record.tries) == (State.CANCELLED, "bob", 0)
-    assert b"".join(engine.log(second.key)) == b""
+    assert (record.state, record.cancelled_by, record.tries) == (RunState.CANCELLED, "bob", 0)
+    assert b"".join(engine.read_log(second.key)) == b""
     engine.cancel(first.key, "bob")
     await_end(engine, first.key)
 
@@ -146,7 +146,7 @@ def test_what_it_can_not_honour_is_said(engine: LocalEngine, sha: str) -> None:
         sha, "true", image="python:3.12", resources=(("cpu", "4"),), secrets=("s",), profile="gpu"
     )
     engine.launch(run)
-    assert await_end(engine, run.key).unhonoured == ("image", "resources", "secrets", "profile")
+    assert await_end(engine, run.key).unsupported == ("image", "resources", "secrets", "profile")
 
 
 def test_a_forges_credentials_never_reach_the_command(
@@ -158,7 +158,7 @@ def test_a_forges_credentials_never_reach_the_command(
     run = make_run(sha, "env; cat /proc/$PPID/environ | tr '\\0' '\\n'")
     engine.launch(run)
     await_end(engine, run.key)
-    assert b"s3cret" not in b"".join(engine.log(run.key))
+    assert b"s3cret" not in b"".join(engine.read_log(run.key))
 
 
 def test_checkouts_are_removed_even_when_nobody_may_write_them(
@@ -183,8 +183,8 @@ def test_a_tree_deeper_than_python_can_call_itself_is_removed_and_frees_its_slot
     first, second = make_run(sha, deep), make_run(sha, "echo after")
     engine.launch(first)
     engine.launch(second)
-    assert await_end(engine, first.key).state is State.SUCCEEDED
-    assert await_end(engine, second.key).state is State.SUCCEEDED
+    assert await_end(engine, first.key).state is RunState.SUCCEEDED
+    assert await_end(engine, second.key).state is RunState.SUCCEEDED
     engine.close()
     assert not (tmp_path / "state" / "work" / first.key).exists()
 
@@ -201,7 +201,7 @@ def test_a_second_engine_on_the_same_state_is_refused(
     engine: LocalEngine, make: Make, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=f"pid {os.getpid()}"):
-        LocalEngine(tmp_path / "state", git_dir=lambda _: tmp_path, jobs=1)
+        LocalEngine(tmp_path / "state", find_git_dir=lambda _: tmp_path, jobs=1)
 
 
 def test_old_runs_are_forgotten(make: Make, sha: str, tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_old_runs_are_forgotten(make: Make, sha: str, tmp_path: Path) -> None:
     run = make_run(sha, "true")
     engine.launch(run)
     await_end(engine, run.key)
-    assert make(history=3600.0).record(run.key) is not None
-    assert make(history=0.0).record(run.key) is None
+    assert make(history=3600.0).get_record(run.key) is not None
+    assert make(history=0.0).get_record(run.key) is None
     assert list((tmp_path / "state" / "runs").iterdir()) == []
 
 
@@ -220,7 +220,7 @@ from pathlib import Path
 from fyre.engines.local import LocalEngine
 from tests.engines.contract import make_run
 state, git_dir, sha, out, jobs = sys.argv[1:]
-engine = LocalEngine(Path(state), git_dir=lambda _: Path(git_dir), jobs=int(jobs), grace=0.5)
+engine = LocalEngine(Path(state), find_git_dir=lambda _: Path(git_dir), jobs=int(jobs), grace=0.5)
 for n in range(6):
     engine.launch(make_run(sha, f"echo {n} >> {out}; sleep 0.3; echo done {n} >> {out}", key=f"{n:026x}"))
     print("launched", flush=True)
@@ -251,10 +251,10 @@ def test_a_server_killed_at_any_moment_loses_nothing_and_starts_nothing_twice(
         server.wait()
         launched += server.stdout.read().splitlines()
     engine = make(jobs=2)
-    known = [record.run.key for record in engine.records()]
+    known = [record.run.key for record in engine.list_records()]
     assert len(known) >= len(launched)
     for key in known:
-        assert await_end(engine, key).state is State.SUCCEEDED
+        assert await_end(engine, key).state is RunState.SUCCEEDED
     expected = sorted(line for n in range(len(known)) for line in (f"{n}", f"done {n}"))
     assert sorted(out.read_text().splitlines()) == expected
 
@@ -265,18 +265,18 @@ def test_a_supervisor_killed_while_the_command_runs_is_lost_and_never_started_ag
     engine = make()
     run = make_run(sha, f"echo $$ >> {tmp_path}/pids; sleep 100", retries=3)
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
         time.sleep(0.01)
     os.kill(int((tmp_path / "state" / "runs" / run.key / "lock").read_text()), signal.SIGKILL)
     record = await_end(engine, run.key)
-    assert (record.state, record.reason.startswith("lost:")) == (State.ERROR, True)
+    assert (record.state, record.reason.startswith("lost:")) == (RunState.ERROR, True)
     (pid,) = (tmp_path / "pids").read_text().split()
     deadline = time.monotonic() + 30
     while alive(int(pid)):
         assert time.monotonic() < deadline, "the command outlived its run"
         time.sleep(0.01)
-    again = make().record(run.key)
+    again = make().get_record(run.key)
     assert again is not None
     assert again.reason.startswith("lost:")
 
@@ -298,12 +298,12 @@ def test_what_forks_supervisors_starts_with_the_server_and_loads_only_what_they_
 
 
 def test_a_killed_spawner_is_replaced(engine: LocalEngine, sha: str) -> None:
-    engine._spawner.process.kill()
-    engine._spawner.process.wait()
+    engine._fork_client.process.kill()
+    engine._fork_client.process.wait()
     run = make_run(sha, "echo ran")
     engine.launch(run)
     await_end(engine, run.key)
-    assert b"".join(engine.log(run.key)) == b"ran\n"
+    assert b"".join(engine.read_log(run.key)) == b"ran\n"
 
 
 def test_a_cancel_written_down_before_a_crash_still_happens(
@@ -312,11 +312,11 @@ def test_a_cancel_written_down_before_a_crash_still_happens(
     engine = make()
     run = make_run(sha, "echo on; sleep 100")
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     engine.close()
     (tmp_path / "state" / "runs" / run.key / "cancel").write_text('{"by": "bob"}')
     record = await_end(make(), run.key, 30)
-    assert (record.state, record.cancelled_by) == (State.CANCELLED, "bob")
+    assert (record.state, record.cancelled_by) == (RunState.CANCELLED, "bob")
 
 
 def test_a_shallow_source_is_checked_out(repo: Path, sha: str, tmp_path: Path) -> None:
@@ -324,12 +324,12 @@ def test_a_shallow_source_is_checked_out(repo: Path, sha: str, tmp_path: Path) -
         ["git", "clone", "-q", "--depth=1", f"file://{repo}", str(tmp_path / "shallow")], check=True
     )
     engine = LocalEngine(
-        tmp_path / "state", git_dir=lambda _: tmp_path / "shallow" / ".git", jobs=1
+        tmp_path / "state", find_git_dir=lambda _: tmp_path / "shallow" / ".git", jobs=1
     )
     run = make_run(sha, "git log --oneline | wc -l; git status --porcelain")
     engine.launch(run)
     await_end(engine, run.key)
-    assert b"".join(engine.log(run.key)).split() == [b"1"]
+    assert b"".join(engine.read_log(run.key)).split() == [b"1"]
     engine.close()
 
 
@@ -345,7 +345,7 @@ def test_what_the_kernel_refuses_to_start_is_an_error_and_no_verdict(
     )
     engine.launch(run)
     record = await_end(engine, run.key)
-    assert (record.state, record.exit_code, record.tries) == (State.ERROR, None, 1)
+    assert (record.state, record.exit_code, record.tries) == (RunState.ERROR, None, 1)
     assert record.reason == "/bin/sh can't be started: Argument list too long"
 
 
@@ -356,7 +356,8 @@ def test_nothing_that_python_ignores_is_ignored_by_the_command(
     engine.launch(run)
     await_end(engine, run.key)
     masks = [
-        int(line.split()[1], 16) for line in b"".join(engine.log(run.key)).decode().splitlines()
+        int(line.split()[1], 16)
+        for line in b"".join(engine.read_log(run.key)).decode().splitlines()
     ]
     glibcs = (
         1 << 31 | 1 << 32
@@ -372,7 +373,7 @@ def test_a_machine_without_git_says_so(
     run = make_run(sha, "echo ran")
     engine.launch(run)
     record = await_end(engine, run.key)
-    assert record.state is State.ERROR
+    assert record.state is RunState.ERROR
     assert (
         record.reason
         == f"commit {sha[:12]} can't be checked out: git can't be started: No such file or directory"
@@ -391,4 +392,4 @@ def test_a_machine_without_git_says_so(
     ],
 )
 def test_endings_are_named(code: int, text: str) -> None:
-    assert exit_status.ending(code) == text
+    assert exit_status.describe_exit(code) == text

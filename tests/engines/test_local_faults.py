@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines.local.run_dir import Folder
-from fyre.errors import TryAgainError
-from fyre.runs.run import Record
-from fyre.runs.state import State
+from fyre.engines.local.run_dir import RunDirectory
+from fyre.errors import TransientError
+from fyre.runs.run import RunRecord
+from fyre.runs.state import RunState
 from tests.engines.contract import await_end, await_state, make_run
 from tests.engines.test_local import Make, make
 
@@ -55,7 +55,7 @@ def await_true(what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def ended(make: Make, sha: str, command: str = "true") -> Record:
+def ended(make: Make, sha: str, command: str = "true") -> RunRecord:
     """A run that an engine of before ran to its end."""
     engine = make()
     run = make_run(sha, command)
@@ -75,7 +75,7 @@ def test_a_server_killed_while_it_forgets_a_run_starts_again(
     for file in folder(tmp_path, old).iterdir():
         if file.name not in survivors:
             file.unlink()
-    records = make().records()
+    records = make().list_records()
     assert kept in {record.run.key for record in records}
 
 
@@ -88,7 +88,7 @@ def test_a_file_that_a_power_loss_left_empty_stops_nobody(
     engine = make()
     other = make_run(sha, "true")
     engine.launch(other)
-    assert await_end(engine, other.key).state is State.SUCCEEDED
+    assert await_end(engine, other.key).state is RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("torn", ["run.json", "job.json"])
@@ -102,8 +102,8 @@ def test_a_run_cut_short_before_it_started_can_be_launched_again(
     (folder(tmp_path, run.key) / torn).write_text("")
     engine = make()
     engine.launch(run)
-    assert await_end(engine, run.key).state is State.SUCCEEDED
-    assert b"".join(engine.log(run.key)) == b"once\n"
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
+    assert b"".join(engine.read_log(run.key)) == b"once\n"
 
 
 def test_with_a_full_disk_a_run_waits_and_starts_when_there_is_room(
@@ -112,29 +112,29 @@ def test_with_a_full_disk_a_run_waits_and_starts_when_there_is_room(
     engine = make()
     run = make_run(sha, "echo ran")
     engine.launch(make_run(sha, "true"))
-    with limited(engine._spawner.process.pid, resource.RLIMIT_FSIZE, 0):
+    with limited(engine._fork_client.process.pid, resource.RLIMIT_FSIZE, 0):
         engine.launch(run)
         with limited(0, resource.RLIMIT_FSIZE, 0):
             time.sleep(
                 1.5
             )  # longer than the pauses after which a supervisor that keeps dying is given up
-        record = engine.record(run.key)
+        record = engine.get_record(run.key)
         assert record is not None
-        assert record.state in (State.QUEUED, State.STARTING)
+        assert record.state in (RunState.QUEUED, RunState.STARTING)
         assert len(caplog.records) < 10, "it waits busily"
-    assert await_end(engine, run.key).state is State.SUCCEEDED
-    assert b"".join(engine.log(run.key)) == b"ran\n"
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
+    assert b"".join(engine.read_log(run.key)) == b"ran\n"
 
 
 def test_a_log_that_the_disk_refuses_changes_no_verdict(make: Make, sha: str) -> None:
-    engine = make(log_cap=1 << 20)
+    engine = make(log_max_bytes=1 << 20)
     run = make_run(sha, "head -c 100000 /dev/zero; exit 3")
-    with limited(engine._spawner.process.pid, resource.RLIMIT_FSIZE, 8192):
+    with limited(engine._fork_client.process.pid, resource.RLIMIT_FSIZE, 8192):
         engine.launch(run)
         record = await_end(engine, run.key, 20)
-    assert (record.state, record.exit_code) == (State.FAILED, 3)
+    assert (record.state, record.exit_code) == (RunState.FAILED, 3)
     assert "disk is full" in record.reason
-    assert len(b"".join(engine.log(run.key))) == 8192
+    assert len(b"".join(engine.read_log(run.key))) == 8192
 
 
 def test_a_lost_run_that_can_not_be_written_down_is_when_there_is_room(
@@ -143,7 +143,7 @@ def test_a_lost_run_that_can_not_be_written_down_is_when_there_is_room(
     engine = make()
     run = make_run(sha, "sleep 100")
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     with limited(0, resource.RLIMIT_FSIZE, 0):
         pid = int((folder(tmp_path, run.key) / "lock").read_text())
         os.kill(pid, signal.SIGKILL)
@@ -152,28 +152,28 @@ def test_a_lost_run_that_can_not_be_written_down_is_when_there_is_room(
     assert await_end(engine, run.key, 20).reason.startswith("lost:")
     other = make_run(sha, "true")
     engine.launch(other)
-    assert await_end(engine, other.key, 20).state is State.SUCCEEDED
+    assert await_end(engine, other.key, 20).state is RunState.SUCCEEDED
 
 
 def test_a_launch_on_a_full_disk_is_for_later(make: Make, sha: str) -> None:
     engine = make()
     run = make_run(sha, "true")
-    with limited(0, resource.RLIMIT_FSIZE, 0), pytest.raises(TryAgainError):
+    with limited(0, resource.RLIMIT_FSIZE, 0), pytest.raises(TransientError):
         engine.launch(run)
-    assert engine.record(run.key) is None
+    assert engine.get_record(run.key) is None
     assert engine.launch(run)
-    assert await_end(engine, run.key).state is State.SUCCEEDED
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
 
 
 def test_a_cancel_on_a_full_disk_is_for_later(make: Make, sha: str) -> None:
     engine = make()
     run = make_run(sha, "sleep 100")
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
-    with limited(0, resource.RLIMIT_FSIZE, 0), pytest.raises(TryAgainError):
+    await_state(engine, run.key, RunState.RUNNING)
+    with limited(0, resource.RLIMIT_FSIZE, 0), pytest.raises(TransientError):
         engine.cancel(run.key, "bob")
     assert engine.cancel(run.key, "bob")
-    assert await_end(engine, run.key).state is State.CANCELLED
+    assert await_end(engine, run.key).state is RunState.CANCELLED
 
 
 def test_without_descriptors_for_a_new_spawner_the_runs_wait(make: Make, sha: str) -> None:
@@ -181,13 +181,13 @@ def test_without_descriptors_for_a_new_spawner_the_runs_wait(make: Make, sha: st
     first, second = make_run(sha, "sleep 0.3"), make_run(sha, "true")
     engine.launch(first)
     engine.launch(second)
-    await_state(engine, first.key, State.RUNNING)
-    engine._spawner.process.kill()
-    engine._spawner.process.wait()
+    await_state(engine, first.key, RunState.RUNNING)
+    engine._fork_client.process.kill()
+    engine._fork_client.process.wait()
     with limited(0, resource.RLIMIT_NOFILE, 3):
         time.sleep(0.6)
     for run in (first, second):
-        assert await_end(engine, run.key).state is State.SUCCEEDED
+        assert await_end(engine, run.key).state is RunState.SUCCEEDED
 
 
 def test_the_pid_of_a_dead_supervisor_is_never_signalled(
@@ -196,7 +196,7 @@ def test_the_pid_of_a_dead_supervisor_is_never_signalled(
     engine = make(jobs=1)
     first, second = make_run(sha, "sleep 100"), make_run(sha, "true")
     engine.launch(first)
-    await_state(engine, first.key, State.RUNNING)
+    await_state(engine, first.key, RunState.RUNNING)
     engine.launch(second)
     (folder(tmp_path, second.key) / "lock").write_text(
         str(os.getpid())
@@ -222,10 +222,10 @@ def test_adopted_runs_hold_their_slots_and_the_queue_keeps_its_order(
     ]
     for run in runs:
         engine.launch(run)
-    await_state(engine, runs[0].key, State.RUNNING)
+    await_state(engine, runs[0].key, RunState.RUNNING)
     engine = make(jobs=1)
     for run in runs:
-        assert await_end(engine, run.key).state is State.SUCCEEDED
+        assert await_end(engine, run.key).state is RunState.SUCCEEDED
     assert (tmp_path / "order").read_text().split() == ["0", "-0", "1", "-1", "2", "-2"]
 
 
@@ -233,11 +233,11 @@ def test_a_supervisor_that_a_dead_server_left_is_cancelled(make: Make, sha: str)
     engine = make()
     run = make_run(sha, "sleep 100")
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     engine = make()
     assert engine.cancel(run.key, "bob")
     record = await_end(engine, run.key)
-    assert (record.state, record.cancelled_by) == (State.CANCELLED, "bob")
+    assert (record.state, record.cancelled_by) == (RunState.CANCELLED, "bob")
 
 
 def test_a_repository_that_is_gone_is_an_error(make: Make, sha: str, repo: Path) -> None:
@@ -246,17 +246,17 @@ def test_a_repository_that_is_gone_is_an_error(make: Make, sha: str, repo: Path)
     run = make_run(sha, "echo ran")
     engine.launch(run)
     record = await_end(engine, run.key)
-    assert (record.state, sha[:12] in record.reason) == (State.ERROR, True)
+    assert (record.state, sha[:12] in record.reason) == (RunState.ERROR, True)
 
 
 def test_a_log_that_is_followed_ends_when_its_run_is_forgotten(make: Make, sha: str) -> None:
     engine = make(jobs=0)
     run = make_run(sha, "true")
     engine.launch(run)
-    following = engine.log(run.key, follow=True)
+    following = engine.read_log(run.key, follow=True)
     engine.cancel(run.key, "bob")
     engine._history = -1.0
-    engine._prune()
+    engine._prune_history()
     assert b"".join(following) == b""
 
 
@@ -266,17 +266,17 @@ def test_a_run_that_ends_while_the_server_starts_is_seen_to_end(
     engine = make()
     run = make_run(sha, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     engine.close()
-    refresh = Folder.refresh
+    refresh = RunDirectory.updated_record
 
-    def and_then_it_ends(folder: Folder, record: Record) -> Record:
+    def and_then_it_ends(folder: RunDirectory, record: RunRecord) -> RunRecord:
         fresh = refresh(folder, record)
         (tmp_path / "go").touch()
-        await_true(folder.ended)
+        await_true(folder.has_outcome)
         return fresh
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "refresh", and_then_it_ends)
+        patch.setattr(RunDirectory, "updated_record", and_then_it_ends)
         engine = make()
-    assert await_end(engine, run.key).state is State.SUCCEEDED
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED

@@ -15,18 +15,18 @@ from tests.cluster import access
 from tests.waiting import until
 
 GOLDEN = Path(__file__).parent / "golden"
-ACCOUNT = rbac.account("fyre", "fyre")
+ACCOUNT = rbac.service_account_subject("fyre", "fyre")
 CASES: dict[str, dict[str, Any]] = {
     "rbac-relay": {
         "namespaces": ["runs"],
         "subject": ACCOUNT,
-        "secrets": {"wandb", "s3"},
+        "secret_names": {"wandb", "s3"},
         "exec_mode": False,
     },
     "rbac-exec": {
         "namespaces": ["a", "b", "a"],
-        "subject": rbac.user("ada"),
-        "secrets": (),
+        "subject": rbac.user_subject("ada"),
+        "secret_names": (),
         "exec_mode": True,
     },
 }
@@ -35,7 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
     """Written anew by ``python -m tests.engines.test_rbac``, and read by a person before it is committed."""
-    assert rbac.manifests(**CASES[name]) == list(
+    assert rbac.build_manifests(**CASES[name]) == list(
         yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text())
     )
 
@@ -45,18 +45,23 @@ def test_the_secrets_are_those_that_have_a_name() -> None:
         "default": Profile(
             secrets=("wandb",), secrets_allowed=("team-*", "s?", "[ab]", "huggingface")
         ),
-        "gpu": Profile("gpu", secrets=("wandb", "license"), pull_secrets=("registry",)),
+        "gpu": Profile("gpu", secrets=("wandb", "license"), image_pull_secrets=("registry",)),
     }
-    assert rbac.secrets(Policy(profiles=profiles)) == {"wandb", "license", "huggingface"}
-    assert rbac.secrets(Policy()) == frozenset()
+    assert rbac.named_secrets(Policy(profiles=profiles)) == {"wandb", "license", "huggingface"}
+    assert rbac.named_secrets(Policy()) == frozenset()
 
 
 def test_no_role_reaches_further_than_its_namespace_or_names_everything() -> None:
     for case in CASES.values():
-        found = rbac.manifests(**case)
+        found = rbac.build_manifests(**case)
         assert {thing["kind"] for thing in found} == {"Role", "RoleBinding"}
         assert all(thing["metadata"]["namespace"] in case["namespaces"] for thing in found)
-        rights = [right for thing in found if "rules" in thing for right in rbac.needed(thing)]
+        rights = [
+            right
+            for thing in found
+            if "rules" in thing
+            for right in rbac.required_permissions(thing)
+        ]
         assert not {word for right in rights for word in right} & {
             "*",
             "delete",
@@ -67,8 +72,8 @@ def test_no_role_reaches_further_than_its_namespace_or_names_everything() -> Non
 
 
 def test_every_right_can_be_asked_for_one_by_one() -> None:
-    role = rbac.role("runs", secrets={"a", "b"}, exec_mode=True)
-    assert set(rbac.needed(role)) == {
+    role = rbac.build_role("runs", secret_names={"a", "b"}, exec_mode=True)
+    assert set(rbac.required_permissions(role)) == {
         *(("batch", "jobs", verb, "") for verb in ("get", "list", "watch", "create", "patch")),
         *(("", "pods", verb, "") for verb in ("get", "list", "watch")),
         ("", "pods/log", "get", ""),
@@ -85,31 +90,41 @@ def test_every_right_can_be_asked_for_one_by_one() -> None:
 def test_the_api_server_gives_what_is_printed_and_no_more(
     admin: access.Admin, tmp_path: Path, *, exec_mode: bool
 ) -> None:
-    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.api_client import KubernetesClient
 
     with admin.namespace() as space:
         config = admin.kubeconfig(space, tmp_path, [])  # somebody who may nothing yet
         accounts = [
             one.metadata.name for one in admin.core.list_namespaced_service_account(space).items
         ]
-        who = rbac.account(space, next(name for name in accounts if name != "default"))
-        role, binding = rbac.manifests([space], subject=who, secrets={"wandb"}, exec_mode=exec_mode)
-        api = Api(str(config))
-        assert not any(api.may(space, *right) for right in rbac.needed(role))
+        who = rbac.service_account_subject(
+            space, next(name for name in accounts if name != "default")
+        )
+        role, binding = rbac.build_manifests(
+            [space], subject=who, secret_names={"wandb"}, exec_mode=exec_mode
+        )
+        api = KubernetesClient(str(config))
+        assert not any(
+            api.has_permission(space, *right) for right in rbac.required_permissions(role)
+        )
         admin.rbac.create_namespaced_role(space, role)
         admin.rbac.create_namespaced_role_binding(space, binding)
         # In its own time: the API server's authorizer hears of a Role, and of a binding, by a watch like anybody's.
-        until(lambda: all(api.may(space, *right) for right in rbac.needed(role)))
+        until(
+            lambda: all(
+                api.has_permission(space, *right) for right in rbac.required_permissions(role)
+            )
+        )
         beyond = [("", "secrets", "get", "other"), ("", "secrets", "list", ""), ("batch", "jobs", "delete", ""),
                   ("", "pods", "create", ""), ("", "pods", "delete", "")]  # fmt: skip
-        assert [right for right in beyond if api.may(space, *right)] == []
-        assert api.may(space, "", "pods/exec", "create") == exec_mode
-        assert not api.may("default", "batch", "jobs", "get")
+        assert [right for right in beyond if api.has_permission(space, *right)] == []
+        assert api.has_permission(space, "", "pods/exec", "create") == exec_mode
+        assert not api.has_permission("default", "batch", "jobs", "get")
         api.close()
 
 
 if __name__ == "__main__":
     for name, case in CASES.items():
         (GOLDEN / f"{name}.yaml").write_text(
-            yaml.safe_dump_all(rbac.manifests(**case), sort_keys=False)
+            yaml.safe_dump_all(rbac.build_manifests(**case), sort_keys=False)
         )

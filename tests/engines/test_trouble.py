@@ -15,7 +15,7 @@ import pytest
 
 from fyre.engines.local import LocalEngine, checkout
 from fyre.runs.run import Run
-from fyre.runs.state import State
+from fyre.runs.state import RunState
 from tests.engines.contract import await_end, await_state, make_run
 from tests.engines.test_local import Make, alive, engine, make
 
@@ -29,7 +29,7 @@ def waiting_behind_another(
     first, second = make_run(sha, "sleep 100"), make_run(sha, command)
     engine.launch(first)
     engine.launch(second)
-    await_state(engine, first.key, State.RUNNING)
+    await_state(engine, first.key, RunState.RUNNING)
     return first, second
 
 
@@ -40,7 +40,7 @@ def test_a_subscriber_that_raises_stops_nothing(engine: LocalEngine, sha: str) -
     for _ in range(2):
         run = make_run(sha, "true")
         engine.launch(run)
-        assert await_end(engine, run.key).state is State.SUCCEEDED
+        assert await_end(engine, run.key).state is RunState.SUCCEEDED
         assert run.key in told
 
 
@@ -72,11 +72,11 @@ def test_a_supervisor_that_can_not_begin_is_tried_a_few_times(
     job.mkdir()
     engine.cancel(first.key, "bob")
     record = await_end(engine, second.key)
-    assert (record.state, record.tries) == (State.ERROR, 0)
+    assert (record.state, record.tries) == (RunState.ERROR, 0)
     assert record.reason == "its supervisor died 5 times before it could start the command"
     third = make_run(sha, "true")
     engine.launch(third)
-    assert await_end(engine, third.key).state is State.SUCCEEDED
+    assert await_end(engine, third.key).state is RunState.SUCCEEDED
 
 
 def test_a_run_whose_job_can_not_be_read_is_an_error_at_once(
@@ -87,7 +87,7 @@ def test_a_run_whose_job_can_not_be_read_is_an_error_at_once(
     (tmp_path / "state" / "runs" / second.key / "job.json").write_text("")
     engine.cancel(first.key, "bob")
     record = await_end(engine, second.key)
-    assert (record.state, record.tries) == (State.ERROR, 0)
+    assert (record.state, record.tries) == (RunState.ERROR, 0)
     assert record.reason == "not started, what it is to do can't be read: no JSON (JSONDecodeError)"
 
 
@@ -99,11 +99,11 @@ def test_a_cancel_waits_for_a_supervisor_that_came_first(
     with (tmp_path / "state" / "runs" / second.key / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert engine.cancel(second.key, "bob")
-        record = engine.record(second.key)
+        record = engine.get_record(second.key)
         assert record is not None
-        assert not record.state.final
+        assert not record.state.is_final
     record = await_end(engine, second.key)
-    assert (record.state, record.cancelled_by, record.tries) == (State.CANCELLED, "bob", 0)
+    assert (record.state, record.cancelled_by, record.tries) == (RunState.CANCELLED, "bob", 0)
     engine.cancel(first.key, "bob")
     await_end(engine, first.key)
 
@@ -116,7 +116,7 @@ def test_a_record_torn_before_its_start_can_be_launched_again(
     folder.mkdir(parents=True)
     (folder / "run.json").touch()  # what a power loss leaves of a file that was not on the disk yet
     engine = make()
-    assert engine.record(run.key) is None
+    assert engine.get_record(run.key) is None
     assert engine.launch(run)
     await_end(engine, run.key)
     assert (tmp_path / "out").read_text() == "ran\n"
@@ -150,7 +150,7 @@ def test_what_a_crash_left_half_written_or_half_removed_is_swept(
     (runs / run.key / "started").unlink()
     (runs / run.key).rename(runs / f".gone-{run.key}")
     (runs / ".new-0-1").mkdir()
-    assert list(make().records()) == []
+    assert list(make().list_records()) == []
     assert list(runs.iterdir()) == []
 
 
@@ -158,9 +158,9 @@ def test_a_setup_that_takes_too_long_is_an_error(engine: LocalEngine, sha: str) 
     run = make_run(sha, "echo ran", setup=("sleep 100",), timeout=1, retries=2)
     engine.launch(run)
     record = await_end(engine, run.key)
-    assert (record.state, record.tries) == (State.ERROR, 1)
+    assert (record.state, record.tries) == (RunState.ERROR, 1)
     assert record.reason == "setup failed: `sleep 100` timed out after 1s"
-    assert b"".join(engine.log(run.key)) == b""
+    assert b"".join(engine.read_log(run.key)) == b""
 
 
 def test_a_tree_that_nobody_may_read_is_removed(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_tree_that_nobody_may_read_is_removed(tmp_path: Path) -> None:
     for folder in (top / "a" / "b", top / "a", top):
         folder.chmod(0)
     if os.geteuid():
-        checkout.remove(str(top))
+        checkout.remove_tree(str(top))
     else:
         as_nobody(top)
     assert not top.exists()
@@ -186,7 +186,7 @@ def as_nobody(top: Path) -> None:
         patch.chdir(top.parent)  # the folders above are root's alone
         os.seteuid(65534)
         try:
-            checkout.remove(top.name)
+            checkout.remove_tree(top.name)
         finally:
             os.seteuid(0)
 
@@ -226,7 +226,7 @@ def test_a_checkout_that_hangs_can_be_cancelled(
     engine, run = hanging
     assert engine.cancel(run.key, "bob")
     record = await_end(engine, run.key)
-    assert (record.state, record.cancelled_by) == (State.CANCELLED, "bob")
+    assert (record.state, record.cancelled_by) == (RunState.CANCELLED, "bob")
     assert not (tmp_path / "out").exists()
 
 
@@ -236,7 +236,7 @@ def test_a_supervisor_killed_before_the_command_starts_is_followed_by_another(
     engine, run = hanging
     os.kill(int((tmp_path / "state" / "runs" / run.key / "lock").read_text()), signal.SIGKILL)
     record = await_end(engine, run.key)
-    assert (record.state, record.tries) == (State.SUCCEEDED, 1)
+    assert (record.state, record.tries) == (RunState.SUCCEEDED, 1)
     assert (tmp_path / "out").read_text() == "ran\n"
 
 
@@ -250,11 +250,11 @@ def test_a_run_found_before_its_start_is_queued_again(
     while alive(supervisor):
         time.sleep(0.01)
     engine = make(jobs=0)
-    record = engine.record(run.key)
+    record = engine.get_record(run.key)
     assert record is not None
-    assert (record.state, record.reason) == (State.QUEUED, "waiting for a free slot, 0 ahead")
+    assert (record.state, record.reason) == (RunState.QUEUED, "waiting for a free slot, 0 ahead")
     engine.cancel(run.key, "bob")
-    assert await_end(engine, run.key).state is State.CANCELLED
+    assert await_end(engine, run.key).state is RunState.CANCELLED
 
 
 def test_of_two_supervisors_the_lock_lets_one_work(
@@ -265,10 +265,10 @@ def test_of_two_supervisors_the_lock_lets_one_work(
     )
     folder = tmp_path / "state" / "runs" / run.key
     engine.launch(run)
-    await_state(engine, run.key, State.RUNNING)
+    await_state(engine, run.key, RunState.RUNNING)
     assert until_gone(engine, folder) == b""
     (tmp_path / "go").touch()
-    assert await_end(engine, run.key).state is State.SUCCEEDED
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
     outcome = (folder / "outcome.json").read_text()
     assert until_gone(engine, folder) == b""
     assert (folder / "outcome.json").read_text() == outcome
@@ -277,7 +277,7 @@ def test_of_two_supervisors_the_lock_lets_one_work(
 
 def until_gone(engine: LocalEngine, folder: Path) -> bytes:
     """What another supervisor of the same run says before it is gone."""
-    pipe = engine._spawner.spawn(folder)
+    pipe = engine._fork_client.fork_supervisor(folder)
     os.set_blocking(pipe, True)
     with os.fdopen(pipe, "rb") as told:
         return told.read()
@@ -287,4 +287,4 @@ def test_a_command_inherits_no_descriptor(engine: LocalEngine, sha: str) -> None
     run = make_run(sha, "ls /proc/$$/fd")
     engine.launch(run)
     await_end(engine, run.key)
-    assert b"".join(engine.log(run.key)).split() == [b"0", b"1", b"2"]
+    assert b"".join(engine.read_log(run.key)).split() == [b"0", b"1", b"2"]

@@ -10,8 +10,8 @@ import pytest
 import requests
 from github import Auth, Github
 
-from fyre.github.client import Forge as Adapter
-from fyre.runs.commit_status import Status
+from fyre.github.client import GitHubClient as Adapter
+from fyre.runs.commit_status import CommitStatus
 from tests.embedded.conftest import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
@@ -80,7 +80,7 @@ def test_refusals_are_as_described(forge: Served, pushed: str, ask: Callable[...
         assert ask("GET", path).status_code == 404
     assert ask("GET", f"/repos/{NAME}/commits/none").status_code == 422
     assert ask("GET", f"/repos/{NAME}/activity?after=x").status_code == 422
-    forge.forge.shelf.ensure("ada/empty")
+    forge.forge.repositories.get_or_create("ada/empty")
     assert ask("GET", "/repos/ada/empty/commits").status_code == 409
     assert (
         ask("POST", f"/repos/{NAME}/commits/{pushed}/comments", json={"body": " "}).status_code
@@ -111,20 +111,22 @@ def test_our_adapter_asks_what_github_understands(
     git("push", "-q", "origin", "main", cwd=repo)
     second = git("rev-parse", "main", cwd=repo)
     adapter = Adapter(proxy, lambda: forge.forge.service_token)
-    found = adapter.repository(NAME)
-    assert adapter.me() == "fyre[bot]"
-    assert [one.name for one in adapter.repositories()] == [NAME]
-    assert adapter.commit(found, "main").sha == second
-    assert adapter.file(found, pushed, "README") == b"hello\n"
-    assert adapter.file(found, pushed, "none") is None
-    assert adapter.between(found, pushed, second) == [second]
-    adapter.post(found, pushed, Status("fyre/run", "success", "exit 0 · 3 s", "http://127.0.0.1/x"))
-    (posted,) = adapter.statuses(found, pushed)
+    found = adapter.get_repository(NAME)
+    assert adapter.own_login() == "fyre[bot]"
+    assert [one.name for one in adapter.list_repositories()] == [NAME]
+    assert adapter.get_commit(found, "main").sha == second
+    assert adapter.get_file(found, pushed, "README") == b"hello\n"
+    assert adapter.get_file(found, pushed, "none") is None
+    assert adapter.commits_between(found, pushed, second) == [second]
+    adapter.create_status(
+        found, pushed, CommitStatus("fyre/run", "success", "exit 0 · 3 s", "http://127.0.0.1/x")
+    )
+    (posted,) = adapter.list_statuses(found, pushed)
     assert (posted.status.state, posted.creator) == ("success", "fyre[bot]")
-    comment = adapter.comment(found, pushed, "/fyre rerun")
-    assert adapter.comments(found, pushed) == [comment]
-    assert adapter.permission(found, "ada") == "admin"
-    assert [one.after for one in adapter.activity(found, 0).entries] == [pushed, second]
+    comment = adapter.create_commit_comment(found, pushed, "/fyre rerun")
+    assert adapter.list_commit_comments(found, pushed) == [comment]
+    assert adapter.get_permission(found, "ada") == "admin"
+    assert [one.after for one in adapter.list_ref_updates(found, 0).updates] == [pushed, second]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 import requests
 
-from fyre.controller.comment_poller import Unheard
+from fyre.controller.comment_poller import CommentPoller
 from fyre.github import discussions
-from fyre.github.client import Forge as Adapter
+from fyre.github.client import GitHubClient as Adapter
 from tests.embedded.conftest import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
@@ -54,17 +54,19 @@ def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fix
         assert len(ask("GET", f"/issues/comments{query}", 200)) == 1
         assert len(ask("GET", f"/issues/1/comments{query.partition('&')[0]}", 200)) == 1
     adapter = Adapter(proxy, lambda: forge.forge.service_token)
-    found = adapter.repository(NAME)
-    said, *_ = Unheard(adapter).commands(found, 0)
-    assert (said.pull, said.actor, said.body) == (1, "ada", "/fyre status")
-    pull = discussions.pull(adapter, found, 1)
-    assert (pull.branch, pull.fork) == ("refs/heads/patch", True)
+    found = adapter.get_repository(NAME)
+    said, *_ = CommentPoller(adapter).poll_commands(found, 0)
+    assert (said.pull_number, said.actor, said.body) == (1, "ada", "/fyre status")
+    pull = discussions.get_pull_request(adapter, found, 1)
+    assert (pull.branch, pull.is_fork) == ("refs/heads/patch", True)
     assert (
-        discussions.head_at(adapter, found, replace(pull, branch="refs/heads/main"), said.at)
-        == pull.head
+        discussions.head_sha_at(
+            adapter, found, replace(pull, branch="refs/heads/main"), said.created_at
+        )
+        == pull.head_sha
     )
-    discussions.say(adapter, said, "heard")
-    assert [one.body for one in discussions.thread(adapter, said)] == ["/fyre status", "heard"]
+    discussions.post_reply(adapter, said, "heard")
+    assert [one.body for one in discussions.list_thread(adapter, said)] == ["/fyre status", "heard"]
     told, _ = receiver.wait(2, "issue_comment")
     whole = json.loads((modules / "@octokit/webhooks-schemas/schema.json").read_bytes())
     schema = {"definitions": whole["definitions"], "$ref": "#/definitions/issue_comment$created"}

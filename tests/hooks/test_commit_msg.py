@@ -31,22 +31,22 @@ def test_it_mints_the_id_of_a_run_written_by_hand(hooked: Path, git, attempt) ->
     )
     assert attempt("commit", "--allow-empty", "-m", text).returncode == 0
     made = body(hooked, git)
-    found = request.read(made)
-    assert fyre_ids.valid(found.fyre_id)
+    found = request.parse_message(made)
+    assert fyre_ids.is_valid_fyre_id(found.fyre_id)
     assert made.replace(f"Fyre-Id: {found.fyre_id}\n", "") == text.removesuffix(
         "\n"
     ) + "\n" or made.replace(f"Fyre-Id: {found.fyre_id}\n", "") == text.removesuffix("\n")
 
 
 def test_an_id_that_is_there_stays(hooked: Path, git, attempt) -> None:
-    own = fyre_ids.mint()
+    own = fyre_ids.new_fyre_id()
     assert (
         attempt(
             "commit", "--allow-empty", "-m", f"Train\n\nFyre-Run: true\nFyre-Id: {own}"
         ).returncode
         == 0
     )
-    assert request.read(body(hooked, git)).fyre_id == own
+    assert request.parse_message(body(hooked, git)).fyre_id == own
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_mended_text_that_it_prints_commits(hooked: Path, git, attempt) -> N
     _, _, rest = done.stderr.partition("mended, it reads:\n\n")
     mended = "".join(row[4:] + "\n" for row in rest.partition("\nyour message")[0].splitlines())
     assert attempt("commit", "--allow-empty", "-m", mended).returncode == 0
-    assert [spec.command for spec in request.read(body(hooked, git)).runs] == ["true"]
+    assert [spec.command for spec in request.parse_message(body(hooked, git)).runs] == ["true"]
 
 
 @pytest.mark.parametrize("char", ["#", ";", "auto"])
@@ -127,4 +127,4 @@ def test_a_rebase_that_squashes_is_let_through(hooked: Path, git, attempt) -> No
         "rebase", "-i", "HEAD~2", editor="true", GIT_SEQUENCE_EDITOR="sed -i '2s/^pick/squash/'"
     )
     assert done.returncode == 0, done.stderr
-    assert [spec.command for spec in request.read(body(hooked, git)).runs] == ["two"]
+    assert [spec.command for spec in request.parse_message(body(hooked, git)).runs] == ["two"]

@@ -38,11 +38,14 @@ def test_all_three_stages(configured: Path, git, attempt, tmp_path: Path) -> Non
     assert refused.returncode == 1
     assert "has no unit" in refused.stdout + refused.stderr
     assert attempt("commit", "--allow-empty", "-m", "Train\n\nFyre-Run: true").returncode == 0
-    first = request.read(git("log", "-1", "--format=%B", cwd=configured)).fyre_id
+    first = request.parse_message(git("log", "-1", "--format=%B", cwd=configured)).fyre_id
     (configured / "README").write_text("other code\n")
     done = attempt("commit", "-a", "--amend", "--no-edit")
     assert done.returncode == 0, done.stderr
-    assert request.read(git("log", "-1", "--format=%B", cwd=configured)).fyre_id not in ("", first)
+    assert request.parse_message(git("log", "-1", "--format=%B", cwd=configured)).fyre_id not in (
+        "",
+        first,
+    )
     git("init", "-q", "--bare", "far.git", cwd=tmp_path)
     git("remote", "add", "origin", str(tmp_path / "far.git"), cwd=configured)
     done = attempt("push", "origin", "main")

@@ -75,7 +75,10 @@ def test_deletions_and_tags_are_silent(attempt) -> None:
 def test_on_a_lab_branch_only_snapshots_run(attempt, git, hooked: Path) -> None:
     commit(attempt, "Unpublished code\n\nFyre-Run: not this")
     head = git("rev-parse", "HEAD", cwd=hooked)
-    commit(attempt, f"Run: this\n\nFyre-Run: this\nFyre-Id: {fyre_ids.mint()}\nFyre-From: {head}")
+    commit(
+        attempt,
+        f"Run: this\n\nFyre-Run: this\nFyre-Id: {fyre_ids.new_fyre_id()}\nFyre-From: {head}",
+    )
     assert said(attempt("push", "origin", "HEAD:refs/heads/fyre/ada")) == ["fyre: SHA run: this"]
 
 

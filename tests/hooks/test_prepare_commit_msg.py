@@ -10,7 +10,9 @@ from fyre.message import request
 @pytest.fixture
 def fyre_id(hooked: Path, git):
     """The Fyre-Id of a commit, by default HEAD."""
-    return lambda rev="HEAD": request.read(git("log", "-1", "--format=%B", rev, cwd=hooked)).fyre_id
+    return lambda rev="HEAD": (
+        request.parse_message(git("log", "-1", "--format=%B", rev, cwd=hooked)).fyre_id
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ def contents(where: Path) -> dict[str, str]:
 def test_writing_twice_and_taking_away(hooked: Path) -> None:
     where = hooked / ".git/hooks"
     first = contents(where)
-    assert set(first) == set(hooks.NAMES)
+    assert set(first) == set(hooks.HOOK_NAMES)
     assert main.main(["init", "--hooks"]) == 0
     assert contents(where) == first
     assert main.main(["init", "--hooks", "--remove"]) == 0
@@ -46,7 +46,7 @@ def test_hooks_that_were_there_run_first_and_come_back(
     assert attempt("commit", "--allow-empty", "-m", "Train\n\nFyre-Run: true").returncode == 0
     text = git("log", "-1", "--format=%B", cwd=repo)
     assert "Theirs: yes" in text
-    assert request.read(text).fyre_id
+    assert request.parse_message(text).fyre_id
     git("init", "-q", "--bare", "far.git", cwd=tmp_path)
     done = attempt("push", str(tmp_path / "far.git"), "main")
     assert "run: true" in done.stderr
@@ -80,10 +80,10 @@ def test_hooks_path_is_where_they_go(
     git("config", "core.hooksPath", "my hooks", cwd=repo)
     (repo / "below").mkdir()
     assert main.main(["init", "--hooks"]) == 0
-    assert set(contents(repo / "my hooks")) == set(hooks.NAMES)
+    assert set(contents(repo / "my hooks")) == set(hooks.HOOK_NAMES)
     assert "core.hooksPath is set" in capfd.readouterr().err
     git("commit", "-q", "--allow-empty", "-m", "Train\n\nFyre-Run: true", cwd=repo / "below")
-    assert request.read(git("log", "-1", "--format=%B", cwd=repo)).fyre_id
+    assert request.parse_message(git("log", "-1", "--format=%B", cwd=repo)).fyre_id
 
 
 def test_a_place_that_can_not_be_written_is_said(repo: Path, git, monkeypatch, capfd) -> None:
@@ -110,11 +110,11 @@ def test_the_clones_own_hooks_need_nothing_installed(repo: Path, git, attempt) -
         "commit", "--allow-empty", "-m", "Train\n\nFyre-Run: true", PYTHON=sys.executable
     )
     assert done.returncode == 0, done.stderr
-    assert request.read(git("log", "-1", "--format=%B", cwd=repo)).fyre_id
-    assert sorted(path.name for path in (TOP / "hooks").iterdir()) == sorted(hooks.NAMES)
+    assert request.parse_message(git("log", "-1", "--format=%B", cwd=repo)).fyre_id
+    assert sorted(path.name for path in (TOP / "hooks").iterdir()) == sorted(hooks.HOOK_NAMES)
     assert all(os.access(path, os.X_OK) for path in (TOP / "hooks").iterdir())
 
 
 def test_the_stub_is_valid_sh() -> None:
-    for name in hooks.NAMES:
-        subprocess.run(["sh", "-n"], input=stubs.text(name), text=True, check=True)
+    for name in hooks.HOOK_NAMES:
+        subprocess.run(["sh", "-n"], input=stubs.stub_text(name), text=True, check=True)

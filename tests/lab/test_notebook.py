@@ -223,7 +223,7 @@ def test_whose_notebook_it_is(
 
 def test_no_name_makes_a_bad_ref() -> None:
     for text in ("-a", ".a", "a.", "a.lock", "a..b", "a b", "ä", "..", "a/b", "A@{1}"):
-        name = lab_branch.sanitised(text)
+        name = lab_branch.sanitise_user(text)
         assert (
             not name
             or subprocess.run(

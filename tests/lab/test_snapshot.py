@@ -62,13 +62,13 @@ def test_everything_is_taken_as_it_is(
         "100644 intended": "intended",
     }
     assert git("log", "-1", "--format=%P %s", LAB, cwd=far) == f"{head} Run: true"
-    wants = request.read(git("log", "-1", "--format=%B", LAB, cwd=far))
+    wants = request.parse_message(git("log", "-1", "--format=%B", LAB, cwd=far))
     assert ([spec.command for spec in wants.runs], wants.problems, wants.fyre_from) == (
         ["true"],
         (),
         head,
     )
-    assert fyre_ids.valid(wants.fyre_id)
+    assert fyre_ids.is_valid_fyre_id(wants.fyre_id)
     assert git("for-each-ref", "--format=%(refname)", cwd=far).split() == [LAB, "refs/heads/main"]
 
 
@@ -223,7 +223,7 @@ def test_a_branch_without_a_commit(far: Path, git: Git, tmp_path: Path, monkeypa
     monkeypatch.chdir(fresh)
     assert run(at=fresh) == 0
     assert files_of(far, git) == {"100644 first": "first"}
-    wants = request.read(git("log", "-1", "--format=%B", LAB, cwd=far))
+    wants = request.parse_message(git("log", "-1", "--format=%B", LAB, cwd=far))
     assert (git("log", "-1", "--format=%P", LAB, cwd=far), wants.fyre_from, wants.problems) == (
         "",
         ZERO_SHA,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from fyre.message import fyre_ids
 from tests.conftest import git
 
@@ -21,7 +21,7 @@ NAME = "ada/lab"
 class Person:
     """Somebody who types git, and reads the forge's API."""
 
-    up: Up
+    up: FyreUp
     repo: Path
 
     def git(self, *args: str) -> str:
@@ -38,7 +38,7 @@ class Person:
         for path, text in (files or {}).items():
             (self.repo / path).write_text(text)
             self.git("add", path)
-        lines = [*trailers, *([f"Fyre-Id: {fyre_ids.mint()}"] if mint else [])]
+        lines = [*trailers, *([f"Fyre-Id: {fyre_ids.new_fyre_id()}"] if mint else [])]
         self.git("commit", "-q", "--allow-empty", "-m", subject + "\n\n" + "\n".join(lines))
         return self.git("rev-parse", "HEAD")
 
@@ -97,11 +97,13 @@ class Person:
 
     def ran(self) -> list[tuple[str, str]]:
         """(SHA, command) of every run that the engine knows."""
-        return [(record.run.sha, record.run.spec.command) for record in self.up.engine.records()]
+        return [
+            (record.run.sha, record.run.spec.command) for record in self.up.engine.list_records()
+        ]
 
 
 @pytest.fixture
-def person(up: Up, repo: Path) -> Person:
+def person(up: FyreUp, repo: Path) -> Person:
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)
     return Person(up, repo)

@@ -13,12 +13,12 @@ import pytest
 import requests
 
 from fyre.apps import config as configs
-from fyre.apps.serve import Serve
+from fyre.apps.serve import FyreServe
 from fyre.backoff import Backoff
 from fyre.controller import retry_queue
-from fyre.controller.loop import Sweep
+from fyre.controller.loop import SweepEvent
 from fyre.github import rate_limit
-from fyre.github.rate_limit import Ceilings, Pace
+from fyre.github.rate_limit import RateLimits, WriteBudget
 from fyre.reporter import status_reporter
 from tests import apps
 from tests.conftest import git
@@ -29,7 +29,7 @@ from tests.waiting import until
 _numbers = count()
 PAUSES = status_reporter.MENDED
 URL = "https://fyre.example.org"
-FAST = Ceilings(0.0, ((1000, 1.0),))
+FAST = RateLimits(0.0, ((1000, 1.0),))
 
 
 @dataclass
@@ -37,7 +37,7 @@ class World:
     """GitHub, and a ``fyre serve`` that is installed on two accounts there."""
 
     front: Front
-    serve: Serve
+    serve: FyreServe
     base: str
     secrets: list[str]
     mirrors: Path
@@ -46,8 +46,8 @@ class World:
     def sweep(self, *, anew: bool = False) -> None:
         """Have it sweep; ``anew`` as after a start."""
         if anew:
-            self.serve.receiver._swept.clear()
-        self.serve.receiver.hear(Sweep())
+            self.serve.controller._cursors.clear()
+        self.serve.controller.enqueue_event(SweepEvent())
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Lab:
     def log(self, sha: str) -> str:
         """What the run printed, read where its status leads."""
         page = self.statuses(sha)[0]["target_url"].removeprefix(URL)
-        return requests.get(f"{self.world.serve.url}{page}/log").text
+        return requests.get(f"{self.world.serve.listen_url}{page}/log").text
 
     def comment(self, sha: str, body: str) -> None:
         url = f"{self.world.base}/api/repos/{self.name}/commits/{sha}/comments"
@@ -117,7 +117,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         fronts[
             0
         ].github.skew = -3400.0  # tokens live for so short that each request takes a new one
-        serve = Serve(configs.load(None, {
+        serve = FyreServe(configs.load_config(None, {
             "FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": URL, "FYRE_STATE": str(root / "state"),
             "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api", "FYRE_APP_ID": str(apps.APP_ID),
             "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key()), "FYRE_JOBS": "4",
@@ -125,7 +125,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         }, {}))  # fmt: skip
         thread = threading.Thread(target=serve.serve)
         thread.start()
-        forge.forge.start(f"{serve.url}/webhook")
+        forge.forge.start(f"{serve.listen_url}/webhook")
         yield World(fronts[0], serve, forge.base, [forge.forge.service_token, forge.forge.webhook_secret],
                     root / "state" / "mirrors")  # fmt: skip
         serve.stop()
@@ -141,10 +141,10 @@ def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(retry_queue, "RETRY", Backoff(0.05, 0.2))
     monkeypatch.setattr(retry_queue, "MENDED", Backoff(0.05, 0.2))
     monkeypatch.setattr(rate_limit, "BARE", 0.1)
-    turns = world.serve.receiver.executor.ledger.turns
-    turns._begin = Pace(FAST)
-    for lane in turns._lanes.values():  # one for each account
-        lane.pace = Pace(FAST)
+    turns = world.serve.controller.executor.ledger.write_queue
+    turns._initial_budget = WriteBudget(FAST)
+    for lane in turns._account_queues.values():  # one for each account
+        lane.budget = WriteBudget(FAST)
 
     def lab(owner: str = "ada", name: str = "") -> Lab:
         name = name or f"{owner}/lab{next(_numbers)}"

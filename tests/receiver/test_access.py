@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fyre.git.fetching_reader import Fetched
-from fyre.git.mirror_store import Clones
+from fyre.git.fetching_reader import FetchingCommitReader
+from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import NotFoundError
-from fyre.github.webhook import Push
+from fyre.github.webhook import PushEvent
 from fyre.local_forge.api import commit_api, repository_api, routes
-from fyre.local_forge.api.rest import NOT_FOUND, Answer, ApiError, Call
+from fyre.local_forge.api.rest import NOT_FOUND, ApiError, ApiRequest, ApiResponse
 from fyre.runs.policy import Policy
 from tests.receiver.conftest import NAME, Person
 from tests.receiver.test_offences import answered
@@ -34,14 +34,14 @@ class People:
     denied: bool = False
     asked: list[str] = field(default_factory=list)
 
-    def permission(self, call: Call) -> Answer:
-        login = call.path["username"]
+    def permission(self, call: ApiRequest) -> ApiResponse:
+        login = call.path_params["username"]
         self.asked.append(f"role {login}")
         known = repository_api.get_permission(call).data
         role = self.roles.get(login, "none")
         held = _RIGHTS[: _OF_ROLE[role]]
         rights = {right: right in held for right in _RIGHTS}
-        return Answer(
+        return ApiResponse(
             {
                 **known,
                 "permission": {"maintain": "write", "triage": "read"}.get(role, role),
@@ -49,15 +49,15 @@ class People:
             }
         )
 
-    def membership(self, call: Call) -> Answer:
-        self.asked.append(f"team {call.path['username']}")
+    def membership(self, call: ApiRequest) -> ApiResponse:
+        self.asked.append(f"team {call.path_params['username']}")
         if self.denied:
             raise ApiError(403, "Resource not accessible by integration")
-        if call.path["username"] not in self.team:
+        if call.path_params["username"] not in self.team:
             raise ApiError(404, NOT_FOUND)
-        return Answer({"url": call.url, "role": "member", "state": "active"})
+        return ApiResponse({"url": call.url, "role": "member", "state": "active"})
 
-    def commit(self, call: Call) -> Answer:
+    def commit(self, call: ApiRequest) -> ApiResponse:
         found = commit_api.get_commit(call).data
         self.asked.append(f"signature {found['sha']}")
         good = found["sha"] in self.verified
@@ -67,7 +67,7 @@ class People:
             "signature": None,
             "payload": None,
         }
-        return Answer({**found, "commit": {**found["commit"], "verification": said}})
+        return ApiResponse({**found, "commit": {**found["commit"], "verification": said}})
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def becomes(person: Person, sha: str, start: str) -> None:
 def test_who_may_launch_is_who_the_forge_says_pushed(
     people: People, person: Person, tmp_path: Path
 ) -> None:
-    person.up.receiver.executor.policy = Policy(permission="write")
+    person.up.controller.executor.policy = Policy(permission="write")
     person.git("config", "user.name", "ada")
     touch = f"Fyre-Run: touch {tmp_path}/ran"
     first = person.commit(touch, "Signed-off-by: ada <ada@example.org>")
@@ -137,7 +137,7 @@ def test_who_may_launch_is_who_the_forge_says_pushed(
 
 
 def test_a_commenter_is_held_to_the_policy_as_well(people: People, person: Person) -> None:
-    person.up.receiver.executor.policy = Policy(permission="maintain", teams=("acme/ml",))
+    person.up.controller.executor.policy = Policy(permission="maintain", teams=("acme/ml",))
     people.roles["bob"], people.team = "maintain", ("bob",)
     sha = person.commit("Fyre-Run: true")
     push_as(person, "bob")
@@ -181,8 +181,10 @@ def test_a_forks_commit_runs_by_no_way(
     person.comment(sha, f"/fyre run touch {tmp_path}/ran")
     assert "it is on no branch" in answered(person, sha, 4)
     main = person.git("rev-parse", "main")
-    known = person.up.receiver.executor.forge.repository(NAME)
-    person.up.receiver.hear(Push(known, "refs/heads/main", main, main, "ada", (sha, main)))
+    known = person.up.controller.executor.forge.get_repository(NAME)
+    person.up.controller.enqueue_event(
+        PushEvent(known, "refs/heads/main", main, main, "ada", (sha, main))
+    )
     assert said(person, sha) == "refused: it is not on main · push it there"
     assert (person.ran(), (tmp_path / "ran").exists()) == ([], False)
 
@@ -190,32 +192,34 @@ def test_a_forks_commit_runs_by_no_way(
 def test_a_mirror_that_is_fetched_holds_no_forks_commit(
     person: Person, foreign: Callable[[str], str], tmp_path: Path
 ) -> None:
-    sha, known = foreign("true"), person.up.receiver.executor.forge.repository(NAME)
-    clones = Clones(
+    sha, known = foreign("true"), person.up.controller.executor.forge.get_repository(NAME)
+    clones = MirrorStore(
         tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None
     )
-    with contextlib.closing(Fetched(clones)) as fetched:
-        assert fetched.branches(known, person.git("rev-parse", "main")) == ["refs/heads/main"]
+    with contextlib.closing(FetchingCommitReader(clones)) as fetched:
+        assert fetched.branches_containing(known, person.git("rev-parse", "main")) == [
+            "refs/heads/main"
+        ]
         with pytest.raises(NotFoundError):
-            fetched.branches(known, sha)
+            fetched.branches_containing(known, sha)
 
 
 def test_a_repository_that_is_not_served_hears_nothing(
     people: People, person: Person, tmp_path: Path
 ) -> None:
-    person.up.receiver.executor.policy = Policy(repositories=("ada/*",), permission="write")
+    person.up.controller.executor.policy = Policy(repositories=("ada/*",), permission="write")
     person.git("remote", "add", "fork", f"{person.up.url}/mallory/lab.git")
     sha = person.commit(f"Fyre-Run: touch {tmp_path}/ran")
     push_as(person, "ada", to="fork")
     push_as(person, "ada", "main")  # the same commit: its outcome is of this repository alone
     assert said(person, sha).startswith("exit 0")
-    fork = person.up.receiver.executor.forge.repository("mallory/lab")
-    assert person.up.receiver.executor.forge.statuses(fork, sha) == []
-    assert [record.run.repository.name for record in person.up.engine.records()] == [NAME]
+    fork = person.up.controller.executor.forge.get_repository("mallory/lab")
+    assert person.up.controller.executor.forge.list_statuses(fork, sha) == []
+    assert [record.run.repository.name for record in person.up.engine.list_records()] == [NAME]
 
 
 def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Person) -> None:
-    executor = person.up.receiver.executor
+    executor = person.up.controller.executor
     executor.policy = Policy(refs=("main", "fyre/*"))
     before, sha = person.git("rev-parse", "main"), person.commit("Fyre-Run: true")
     person.push("main:dev")
@@ -224,8 +228,10 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
     assert "it is on no branch that may launch: main or fyre/*" in answered(person, sha, 2)
     other = person.commit("Fyre-Run: echo other")
     person.push("main:refs/keep/other")
-    known = executor.forge.repository(NAME)
-    person.up.receiver.hear(Push(known, "refs/heads/main", before, other, "", (other,)))
+    known = executor.forge.get_repository(NAME)
+    person.up.controller.enqueue_event(
+        PushEvent(known, "refs/heads/main", before, other, "", (other,))
+    )
     assert said(person, other).startswith("refused: the forge named nobody who pushed")
     assert person.ran() == []
     person.push("main")
@@ -237,7 +243,7 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
 def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_default_one(
     person: Person,
 ) -> None:
-    person.up.receiver.executor.policy = Policy(refs=("exp/*",))
+    person.up.controller.executor.policy = Policy(refs=("exp/*",))
     sha = person.run("true")
     refusal = said(person, sha)
     assert refusal.endswith("branch main may not launch, but exp/* · push it to one that may")
@@ -251,7 +257,7 @@ def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_defau
 
 
 def test_only_what_the_forge_has_verified(people: People, person: Person) -> None:
-    person.up.receiver.executor.policy = Policy(signed=True)
+    person.up.controller.executor.policy = Policy(verified_signatures=True)
     good, bad = person.commit("Fyre-Run: true"), person.commit("Fyre-Run: true")
     people.verified = (good,)
     person.push()
@@ -266,19 +272,19 @@ def test_only_what_the_forge_has_verified(people: People, person: Person) -> Non
 
 
 def test_a_rerun_takes_the_defaults_of_today(person: Person) -> None:
-    executor = person.up.receiver.executor
+    executor = person.up.controller.executor
     executor.policy = Policy(timeout_default=7200, timeout_max=7200)
     sha = person.run("true")
     assert said(person, sha).startswith("exit 0")
     executor.policy = Policy(timeout_default=60, timeout_max=3600)
     person.comment(sha, "/fyre rerun")
     assert answered(person, sha, 2).startswith("launched:")
-    again = max(person.up.engine.records(), key=lambda record: record.run.attempt)
+    again = max(person.up.engine.list_records(), key=lambda record: record.run.attempt)
     assert (again.run.attempt, again.run.spec.timeout) == (2, 60)
 
 
 def test_caps_of_a_repository(person: Person) -> None:
-    executor = person.up.receiver.executor
+    executor = person.up.controller.executor
     executor.policy = Policy(overrides=((NAME, {"runs_at_once": 2}),))
     first = person.run("sleep 60")
     whole = person.commit("Fyre-Run: true", "Fyre-Run: echo 2")
@@ -301,7 +307,7 @@ def test_caps_of_a_repository(person: Person) -> None:
 def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(
     person: Person,
 ) -> None:
-    person.up.receiver.executor.policy = Policy(runs_per_push=1)
+    person.up.controller.executor.policy = Policy(runs_per_push=1)
     first, second = person.commit("Fyre-Run: echo 1"), person.commit("Fyre-Run: echo 2")
     entry = person.commit("Fyre-Run: echo 3", f"Fyre-From: {second}")
     person.push("main:fyre/ada")

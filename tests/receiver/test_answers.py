@@ -10,25 +10,29 @@ from hypothesis import strategies as st
 
 from fyre.controller.comments import replies
 from fyre.controller.comments.handler import parse_command
-from fyre.github.webhook import Said
+from fyre.github.webhook import CommentEvent
 from fyre.message.notation import BadValueError
 from fyre.reporter import markdown
-from fyre.runs.commit_status import Status
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 
-SAID = Said(Repository("https://api.github.com", 1, "ada/lab"), "a" * 40, "Eve", "/fyre rerun", 7)
-PULL = Said(Repository("https://api.github.com", 1, "ada/lab"), "", "Eve", "/fyre rerun", 7, pull=3)
+SAID = CommentEvent(
+    Repository("https://api.github.com", 1, "ada/lab"), "a" * 40, "Eve", "/fyre rerun", 7
+)
+PULL = CommentEvent(
+    Repository("https://api.github.com", 1, "ada/lab"), "", "Eve", "/fyre rerun", 7, pull_number=3
+)
 
 
 def test_an_answer_names_its_comment_and_whom_it_refuses() -> None:
     bodies = [
-        replies.marked(SAID, "no", refused=True),
-        replies.marked(PULL, "done") + "\r\n",
+        replies.render_reply(SAID, "no", is_refusal=True),
+        replies.render_reply(PULL, "done") + "\r\n",
         "talk",
     ]
-    assert replies.answered(bodies) == {"commit comment 7", "comment 7"}
-    assert replies.refused(bodies) == {"eve"}
-    assert [replies.is_one(body) for body in bodies] == [True, True, False]
+    assert replies.answered_comments(bodies) == {"commit comment 7", "comment 7"}
+    assert replies.refused_logins(bodies) == {"eve"}
+    assert [replies.is_reply(body) for body in bodies] == [True, True, False]
     assert all(parse_command(body) is None for body in bodies)
 
 
@@ -38,8 +42,8 @@ def test_an_answer_names_its_comment_and_whom_it_refuses() -> None:
 def test_what_an_answer_quotes_marks_nothing(word: str) -> None:
     with pytest.raises(BadValueError) as raised:
         parse_command(word)
-    body = replies.marked(SAID, f"{raised.value.args[0]}: {raised.value.hint}")
-    assert replies.answered([body]) == {"commit comment 7"}
+    body = replies.render_reply(SAID, f"{raised.value.args[0]}: {raised.value.hint}")
+    assert replies.answered_comments([body]) == {"commit comment 7"}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_what_is_wrong_with_a_command_mentions_nobody_and_shows_no_picture(
 
 @given(st.text())
 def test_other_peoples_text_stays_text(text: str) -> None:
-    cell = markdown.code(text)
+    cell = markdown.code_span(text)
     assert cell.startswith("<code>")
     assert cell.count("<") == 2
     assert not set(cell.removesuffix("</code>")) & set("\\`@|[]*_~\n\r")
@@ -70,17 +74,17 @@ def test_other_peoples_text_stays_text(text: str) -> None:
 
 def test_an_answer_about_a_thousand_runs_is_one_that_the_forge_takes() -> None:
     names = (f"`{'x' * 59}{number:04}`" for number in range(1000))
-    body = replies.marked(SAID, f"cancelled: {', '.join(names)}.")
+    body = replies.render_reply(SAID, f"cancelled: {', '.join(names)}.")
     assert len(body) < 65_536
     assert "`, …\n\n<!--" in body
-    assert replies.answered([body]) == {"commit comment 7"}
+    assert replies.answered_comments([body]) == {"commit comment 7"}
 
 
 def test_a_table_has_an_end() -> None:
     many = {
-        f"fyre/{number}": Status(f"fyre/{number}", "success", "x" * 140, "u" * 200)
+        f"fyre/{number}": CommitStatus(f"fyre/{number}", "success", "x" * 140, "u" * 200)
         for number in range(500)
     }
-    table = replies.table(many)
+    table = replies.render_status_table(many)
     assert table.endswith("| | | and 400 more |")
     assert len(table) < 65_536

@@ -15,9 +15,9 @@ from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand, comment_trigger
 from fyre.controller.comments.handler import COMMANDS, parse_command
 from fyre.controller.comments.rerequest import click_trigger
-from fyre.github.webhook import Rerequested, Said
+from fyre.github.webhook import CommentEvent, RerequestEvent
 from fyre.message.notation import BadValueError
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs.run import Repository
 
 REPOSITORY = Repository("https://api.github.com", 1, "ada/lab")
@@ -33,9 +33,9 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
         ("one\r\n/fyre\tcancel  train \r\ntwo", Command("cancel", "train")),
         ("old mac\r/fyre status", Command("status")),
         ("/fyre cancel a\n/fyre rerun b", Command("cancel", "a")),
-        ("/fyre rerun --latest", Command("rerun", latest=True)),
-        ("/fyre rerun --latest train", Command("rerun", "train", latest=True)),
-        ("/fyre rerun train --latest", Command("rerun", "train", latest=True)),
+        ("/fyre rerun --latest", Command("rerun", latest_image=True)),
+        ("/fyre rerun --latest train", Command("rerun", "train", latest_image=True)),
+        ("/fyre rerun train --latest", Command("rerun", "train", latest_image=True)),
         ("/fyre status --commit ABCDEF1 train", Command("status", "train", commit="abcdef1")),
         ("/fyre cancel --commit=abcdef1", Command("cancel", commit="abcdef1")),
         (f"/fyre approve {SHA}", Command("approve", commit=SHA)),
@@ -64,24 +64,32 @@ def test_every_command_stands_in_the_readme() -> None:
 @pytest.mark.parametrize(
     ("comment", "number", "key"),
     [
-        (Said(REPOSITORY, SHA, "ada", "/fyre run x", 7), "comment 7", "18b898903fa2b44466d913654f"),
         (
-            Said(REPOSITORY, "", "ada", "/fyre run x", 7, pull=3),
+            CommentEvent(REPOSITORY, SHA, "ada", "/fyre run x", 7),
+            "comment 7",
+            "18b898903fa2b44466d913654f",
+        ),
+        (
+            CommentEvent(REPOSITORY, "", "ada", "/fyre run x", 7, pull_number=3),
             "pull comment 7",
             "e317dfdc8059db2bb516c99c5e",
         ),
         (
-            Rerequested(REPOSITORY, SHA, "ada", "train", 7),
+            RerequestEvent(REPOSITORY, SHA, "ada", "train", 7),
             "comment -7",
             "c2ccb8b907be3be2ca6db23830",
         ),
     ],
 )
 def test_the_key_of_a_comments_run_is_a_stored_form(
-    comment: Said | Rerequested, number: str, key: str
+    comment: CommentEvent | RerequestEvent, number: str, key: str
 ) -> None:
     """Delivered again after an upgrade, it finds what the version before has launched."""
-    trigger = comment_trigger(comment) if isinstance(comment, Said) else click_trigger(comment, 0.0)
+    trigger = (
+        comment_trigger(comment)
+        if isinstance(comment, CommentEvent)
+        else click_trigger(comment, 0.0)
+    )
     target = TargetedCommand(REPOSITORY, SHA, Command("rerun"), trigger)
     assert (trigger.id, run_key_for(target, "rerun train")) == (number, key)
 
@@ -101,7 +109,7 @@ def test_the_key_of_a_comments_run_is_a_stored_form(
     ],
 )
 def test_a_command_to_run_is_verbatim(text: str, command: str) -> None:
-    assert parse_command(f"/fyre run {text}\r\nthanks") == Command("run", spec=Spec(command))
+    assert parse_command(f"/fyre run {text}\r\nthanks") == Command("run", spec=RunSpec(command))
 
 
 def test_options_are_those_of_fyre_commit() -> None:
@@ -109,8 +117,8 @@ def test_options_are_those_of_fyre_commit() -> None:
     line += f"--retries 2 --secret hf --workdir sub --image python:3.12 --commit {SHA} -- python x.py --name y"
     command = parse_command(line)
     assert command is not None
-    assert (command.name, command.commit) == ("big", SHA)
-    assert command.spec == Spec(
+    assert (command.run_name, command.commit) == ("big", SHA)
+    assert command.spec == RunSpec(
         "python x.py --name y", "big", "gpu", "python:3.12", (("cpu", "4"), ("memory", "16Gi")), 7200, 2,
         (("A", "b  c"), ("D", "")), ("hf",), "sub",
     )  # fmt: skip

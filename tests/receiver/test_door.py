@@ -9,7 +9,7 @@ import socket
 import pytest
 import requests
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from fyre.github import webhook
 from fyre.server import run_links
 from tests.receiver.conftest import Person
@@ -18,14 +18,14 @@ PING = {"X-GitHub-Event": "ping"}
 
 
 def deliver(
-    up: Up, body: bytes, headers: dict[str, str], secret: str | None = None
+    up: FyreUp, body: bytes, headers: dict[str, str], secret: str | None = None
 ) -> requests.Response:
-    key = (up.embedded.webhook_secret if secret is None else secret).encode()
+    key = (up.local_forge.webhook_secret if secret is None else secret).encode()
     signature = {"X-Hub-Signature-256": "sha256=" + hmac.new(key, body, "sha256").hexdigest()}
     return requests.post(f"{up.url}/webhook", data=body, headers=signature | headers, timeout=30)
 
 
-def test_a_signed_ping_is_heard(up: Up) -> None:
+def test_a_signed_ping_is_heard(up: FyreUp) -> None:
     answer = deliver(up, b"{}", PING)
     assert (answer.status_code, answer.text) == (202, "event ping starts nothing\n")
 
@@ -38,22 +38,22 @@ def test_a_signed_ping_is_heard(up: Up) -> None:
         {"X-Hub-Signature-256": "sha1=x"},
     ],
 )
-def test_an_unsigned_delivery_is_refused(up: Up, headers: dict[str, str]) -> None:
+def test_an_unsigned_delivery_is_refused(up: FyreUp, headers: dict[str, str]) -> None:
     assert deliver(up, b"{}", PING | headers).status_code == 401
 
 
-def test_a_delivery_signed_with_another_secret_is_refused(up: Up) -> None:
+def test_a_delivery_signed_with_another_secret_is_refused(up: FyreUp) -> None:
     assert deliver(up, b"{}", PING, secret="guess").status_code == 401
 
 
 @pytest.mark.parametrize(
     "body", [b"{", b"[]", b'{"ref":1}', json.dumps({"ref": "refs/heads/x"}).encode()[:-3]]
 )
-def test_a_signed_body_that_makes_no_sense_is_a_bad_request(up: Up, body: bytes) -> None:
+def test_a_signed_body_that_makes_no_sense_is_a_bad_request(up: FyreUp, body: bytes) -> None:
     assert deliver(up, body, {"X-GitHub-Event": "push"}).status_code == 400
 
 
-def test_a_body_that_says_it_is_too_large_is_never_read(up: Up) -> None:
+def test_a_body_that_says_it_is_too_large_is_never_read(up: FyreUp) -> None:
     with socket.create_connection(("127.0.0.1", int(up.url.rpartition(":")[2]))) as connection:
         head = f"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {webhook.BODY_MAX + 1}\r\n\r\n"
         connection.sendall(head.encode())
@@ -73,7 +73,7 @@ def test_a_body_that_says_it_is_too_large_is_never_read(up: Up) -> None:
     ],
     ids=["address", "header", "headers", "trailers"],
 )
-def test_nothing_but_a_body_may_be_long(up: Up, begin: bytes, piece: bytes) -> None:
+def test_nothing_but_a_body_may_be_long(up: FyreUp, begin: bytes, piece: bytes) -> None:
     with socket.create_connection(
         ("127.0.0.1", int(up.url.rpartition(":")[2])), timeout=30
     ) as connection:
@@ -82,7 +82,7 @@ def test_nothing_but_a_body_may_be_long(up: Up, begin: bytes, piece: bytes) -> N
             connection.sendall(piece * 32_000)
 
 
-def test_a_body_of_26_megabytes_without_a_length_is_cut_off(up: Up) -> None:
+def test_a_body_of_26_megabytes_without_a_length_is_cut_off(up: FyreUp) -> None:
     def chunks() -> object:
         for _ in range(26):
             yield b"x" * 1024 * 1024
@@ -135,6 +135,6 @@ def test_a_guessed_link_is_not_found(person: Person, token: str) -> None:
 
 def test_a_real_key_with_another_mark_is_not_found(person: Person) -> None:
     person.final(person.run("true"))
-    (record,) = person.up.engine.records()
-    wrong = run_links.token(b"another secret", record.run.key)
+    (record,) = person.up.engine.list_records()
+    wrong = run_links.run_token(b"another secret", record.run.key)
     assert requests.get(f"{person.up.url}/runs/{wrong}").status_code == 404

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre.controller.loop import Receiver
+from fyre.controller.loop import Controller
 from fyre.github.errors import DeniedError
-from fyre.github.webhook import Push
+from fyre.github.webhook import PushEvent
 from fyre.message import fyre_ids
 from tests.receiver.installed import PAUSES, Lab, Make, World, make, world
 from tests.receiver.troubled import Asked, Said
@@ -174,7 +174,7 @@ def test_a_repository_that_is_renamed_or_transferred_while_a_run_is_on(
         assert moved.final(shas[2]).startswith("exit 0")
         assert renamed.final(renamed.run(f"echo >> {ran}")).startswith("exit 0")
         world.sweep(anew=True)
-        until(lambda: not world.serve.receiver.waiting())
+        until(lambda: not world.serve.controller.queue_length())
     assert len(ran.read_text()) == 4
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(
             "X-Hub-Signature-256": f"sha256={mark}",
             "X-GitHub-Delivery": "g-1",
         }
-        answer = requests.post(f"{world.serve.url}/webhook", body, headers=headers)
+        answer = requests.post(f"{world.serve.listen_url}/webhook", body, headers=headers)
         return answer.status_code, answer.text
 
     assert told("ping", b'{"zen": "Keep it logically awesome."}') == (
@@ -217,7 +217,7 @@ def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(
         code, text = told("push", body)
         assert (code, text[:11]) in ((400, "not a push "), (400, "JSON nested"))
     assert len(lines(caplog, "delivery g-1: ")) == 5
-    figures = requests.get(f"{world.serve.url}/metrics").text
+    figures = requests.get(f"{world.serve.listen_url}/metrics").text
     assert 'fyre_deliveries_total{code="400",event="push"} 5.0' in figures
     assert 'fyre_deliveries_total{code="202",event="ping"} 1.0' in figures
     assert lab.final(lab.run("true")).startswith("exit 0")
@@ -226,7 +226,7 @@ def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(
 def test_a_policy_that_refuses_everything_says_so_and_what_it_refused_runs_once_it_is_mended(
     world: World, make: Make
 ) -> None:
-    lab, executor = kept(world, make, "ada"), world.serve.receiver.executor
+    lab, executor = kept(world, make, "ada"), world.serve.controller.executor
     before = executor.policy
     try:
         executor.policy = replace(before, refs=())
@@ -235,7 +235,7 @@ def test_a_policy_that_refuses_everything_says_so_and_what_it_refused_runs_once_
         executor.policy = replace(before, repositories=())
         silent = lab.run("true")
         world.sweep(anew=True)
-        until(lambda: not world.serve.receiver.waiting())
+        until(lambda: not world.serve.controller.queue_length())
     finally:
         executor.policy = before
     world.sweep(anew=True)  # another policy is another start
@@ -247,7 +247,7 @@ def test_a_commit_of_the_future_is_refused_with_its_mend_and_runs_when_asked(
     world: World, make: Make
 ) -> None:
     lab = kept(world, make, "ada")
-    sha = lab.run("true", f"Fyre-Id: {fyre_ids.mint(time.time() + 3700)}")
+    sha = lab.run("true", f"Fyre-Id: {fyre_ids.new_fyre_id(time.time() + 3700)}")
     assert lab.final(sha) == "refused: made 1h 01m in the future: set the clock, amend, push again"
     lab.comment(sha, "/fyre rerun")
     until(lambda: lab.final(sha).startswith("exit 0"))
@@ -255,16 +255,16 @@ def test_a_commit_of_the_future_is_refused_with_its_mend_and_runs_when_asked(
 
 def test_who_has_no_time_is_told_what_was_given_up(world: World, make: Make) -> None:
     lab = kept(world, make, "ada")
-    executor = world.serve.receiver.executor
-    known = executor.forge.repository(lab.name)
+    executor = world.serve.controller.executor
+    known = executor.forge.get_repository(lab.name)
     head = lab.git("rev-parse", "HEAD")
     elsewhere = replace(known, id=known.id + 1_000_000)  # of which there is no mirror yet
-    push = Push(elsewhere, "refs/heads/main", head, head, "ada", (head,))
+    push = PushEvent(elsewhere, "refs/heads/main", head, head, "ada", (head,))
     with (
         meets(403, "Repository access blocked")(world, lab),
         pytest.raises(DeniedError, match="not let this token"),
     ):
-        Receiver(executor).deal_with(push)
+        Controller(executor).process_until_done(push)
 
 
 def test_a_sweep_that_meets_a_limit_asks_no_more_of_that_account(world: World, make: Make) -> None:
@@ -278,9 +278,9 @@ def test_a_sweep_that_meets_a_limit_asks_no_more_of_that_account(world: World, m
         asked.append(owner)
         return (429, {"message": "Too many"}, {"Retry-After": "60"}) if owner == "ada" else None
 
-    swept_at = world.serve.receiver.swept_at
+    swept_at = world.serve.controller.last_sweep_at
     with world.front.trouble(trouble):
         world.sweep(anew=True)
-        until(lambda: world.serve.receiver.swept_at > swept_at)
+        until(lambda: world.serve.controller.last_sweep_at > swept_at)
     assert asked.count("ada") == 1
     assert asked.count("acme") >= 1

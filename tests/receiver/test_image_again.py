@@ -12,7 +12,7 @@ import requests
 from fyre.cli import main
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
-from fyre.runs.run import Record
+from fyre.runs.run import RunRecord
 from tests.receiver.conftest import NAME, Person
 
 FIRST, SECOND = "sha256:" + "9f3c1a2b" * 8, "sha256:" + "0123abcd" * 8
@@ -29,23 +29,23 @@ def kubelet(person: Person, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """
     ids: Registry = {}
     pulled: dict[str, str] = {}
-    known: Callable[[str], Record | None] = person.up.engine.record
+    known: Callable[[str], RunRecord | None] = person.up.engine.get_record
 
-    def record(key: str) -> Record | None:
+    def record(key: str) -> RunRecord | None:
         found = known(key)
         if found is None:
             return None
         image = found.run.spec.image or ""
         held = f"{HUB}@{image.partition('@')[2]}" if "@" in image else ids.get(image, "")
-        return replace(found, image_id=pulled.setdefault(key, held), unhonoured=())
+        return replace(found, image_id=pulled.setdefault(key, held), unsupported=())
 
-    monkeypatch.setattr(person.up.engine, "record", record)
+    monkeypatch.setattr(person.up.engine, "get_record", record)
     return ids
 
 
 def images(person: Person, sha: str) -> list[str | None]:
     """What each attempt on a commit asked for, in order."""
-    runs = [record.run for record in person.up.engine.records() if record.run.sha == sha]
+    runs = [record.run for record in person.up.engine.list_records() if record.run.sha == sha]
     return [run.spec.image for run in sorted(runs, key=lambda run: run.attempt)]
 
 
@@ -99,7 +99,7 @@ def test_what_can_not_be_pulled_again_is_asked_for_by_its_tag(
 
 def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet: Registry) -> None:
     kubelet["python:3.12"] = f"{HUB}@{FIRST}"
-    executor = person.up.receiver.executor
+    executor = person.up.controller.executor
     executor.policy = Policy(profiles={"default": Profile("default")}, images=("python:3.12",))
     sha = person.run("true", "Fyre-Image: python:3.12")
     person.final(sha)
@@ -117,7 +117,7 @@ def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet
 
 def test_the_image_of_a_profile_is_held_too(person: Person, kubelet: Registry) -> None:
     kubelet[""] = f"{HUB}@{FIRST}"
-    executor = person.up.receiver.executor
+    executor = person.up.controller.executor
     executor.policy = Policy(
         profiles={"default": Profile("default", image="python:3.12")}, images=()
     )
@@ -156,7 +156,7 @@ def test_a_comment_delivered_again_runs_nothing_again_whatever_came_after_it(
 
 
 def test_a_refused_run_that_a_comment_launches_is_launched_once(person: Person) -> None:
-    executor = person.up.receiver.executor
+    executor = person.up.controller.executor
     executor.policy = Policy(timeout_max=60)
     sha = person.run("true", files={".fyre.yaml": "timeout: 2h\nretries: 1\n"})
     assert person.final(sha)["description"].startswith("refused")

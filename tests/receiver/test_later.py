@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from fyre.controller.retry_queue import LASTS, RetryItem, RetryQueue
-from fyre.errors import TryAgainError
-from fyre.github.errors import DeniedError, LimitedError
-from fyre.github.rate_limit import BARE, LONGEST, Told
-from fyre.github.webhook import Push
+from fyre.errors import TransientError
+from fyre.github.errors import DeniedError, RateLimitError
+from fyre.github.rate_limit import BARE, LONGEST, RateLimitHeaders
+from fyre.github.webhook import PushEvent
 from fyre.runs.run import Repository
 
-AWAY, DENIED = TryAgainError("the forge is away"), DeniedError("the token may not")
+AWAY, DENIED = TransientError("the forge is away"), DeniedError("the token may not")
 REPOSITORY = Repository("http://forge", 1, "ada/engine")
 
 
@@ -75,22 +75,22 @@ def test_an_event_that_waits_is_not_added_again() -> None:
 @pytest.mark.parametrize(
     ("told", "pause"),
     [
-        (Told(refused=True, retry_after=90.0), 90.0),
-        (Told(refused=True, retry_after=0.1), 0.5),
-        (Told(refused=True, remaining=0, reset=120.0), 120.0),
-        (Told(refused=True, remaining=5, reset=120.0), BARE),
-        (Told(refused=True), BARE),
-        (Told(refused=True, retry_after=1e9), LONGEST),
+        (RateLimitHeaders(refused=True, retry_after=90.0), 90.0),
+        (RateLimitHeaders(refused=True, retry_after=0.1), 0.5),
+        (RateLimitHeaders(refused=True, remaining=0, reset_after=120.0), 120.0),
+        (RateLimitHeaders(refused=True, remaining=5, reset_after=120.0), BARE),
+        (RateLimitHeaders(refused=True), BARE),
+        (RateLimitHeaders(refused=True, retry_after=1e9), LONGEST),
     ],
 )
-def test_nothing_is_asked_before_a_limit_ends(told: Told, pause: float) -> None:
+def test_nothing_is_asked_before_a_limit_ends(told: RateLimitHeaders, pause: float) -> None:
     time = Time()
-    time.queue.push(RetryItem("sweep"), LimitedError("too many requests", told))
+    time.queue.push(RetryItem("sweep"), RateLimitError("too many requests", told))
     assert time.queue.next_due - time.now == pause
 
 
 def test_a_push_is_the_same_whoever_tells_of_it_and_another_persons_is_not() -> None:
-    push = Push(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ("b" * 40,))
-    swept = Push(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ())
-    others = Push(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "bob", ())
+    push = PushEvent(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ("b" * 40,))
+    swept = PushEvent(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ())
+    others = PushEvent(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "bob", ())
     assert RetryItem(push).ident == RetryItem(swept).ident != RetryItem(others).ident

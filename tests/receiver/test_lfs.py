@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 from fyre.git import lfs
-from fyre.git.lfs import Lfs
-from fyre.git.mirror_store import Clones
+from fyre.git.lfs import LfsObjectStore
+from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import NotFoundError
 from fyre.runs.run import Repository
 
@@ -56,11 +56,11 @@ def forge(sha: str, repo: Path, tmp_path: Path, git: Git) -> Forge:
 @pytest.fixture
 def relay(forge: Forge, sha: str, tmp_path: Path) -> Iterator[Relayed]:
     with serve(forge.app()) as address:
-        clones = Clones(
+        clones = MirrorStore(
             tmp_path / "mirrors", lambda _: f"{address}/engine.git", lambda _: "forge-token"
         )
-        clones.ensure(Repository("http://forge", 7, "ada/engine"), sha)
-        lfs = Lfs(clones.source)
+        clones.ensure_commit(Repository("http://forge", 7, "ada/engine"), sha)
+        lfs = LfsObjectStore(clones.find_remote)
         with relaying(tmp_path / "mirrors", lfs=lfs) as relayed:
             yield relayed
         lfs.close()
@@ -166,7 +166,7 @@ def test_a_credential_stays_with_its_host_and_no_other_takes_its_place(
 
 
 def test_a_link_that_can_not_be_reached_is_not_shown() -> None:
-    with pytest.raises(TryAgainError) as caught:
+    with pytest.raises(TransientError) as caught:
         lfs._http_open("http://127.0.0.1:9/object?signature=secret", {})
     assert "secret" not in str(caught.value)
     with pytest.raises(NotFoundError, match="neither http nor https"):

@@ -19,7 +19,7 @@ def answered(person: Person, sha: str, count: int) -> str:
 
 
 def test_a_comment_gets_no_further_than_a_push(person: Person, tmp_path: Path) -> None:
-    person.up.receiver.executor.policy = Policy(timeout_max=60)
+    person.up.controller.executor.policy = Policy(timeout_max=60)
     sha = person.run(f"touch {tmp_path}/ran", files={".fyre.yaml": "timeout: 2h\n"})
     offence = "refused: asks for a timeout of 2h, at most 1m · amend, or ask Fyre's admin"
     assert person.final(sha)["description"] == offence
@@ -34,7 +34,7 @@ def test_a_comment_gets_no_further_than_a_push(person: Person, tmp_path: Path) -
 def test_the_policy_of_today_decides_on_a_rerun_of_what_ran_yesterday(person: Person) -> None:
     sha = person.run("true", "Fyre-Timeout: 2h")
     assert person.final(sha)["state"] == "success"
-    person.up.receiver.executor.policy = Policy(timeout_max=60)
+    person.up.controller.executor.policy = Policy(timeout_max=60)
     person.comment(sha, "/fyre rerun")
     assert answered(person, sha, 2).startswith("`run` is refused")
     assert len(person.ran()) == 1

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from fyre.backoff import Backoff
 from fyre.controller.comments import actions
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 from fyre.github import discussions
-from fyre.github.client import Comment, Forge
+from fyre.github.client import Comment, GitHubClient
 from fyre.github.errors import DeniedError
-from fyre.github.webhook import Said
-from fyre.reporter.status_reporter import Ledger
+from fyre.github.webhook import CommentEvent
+from fyre.reporter.status_reporter import StatusReporter
 from tests.conftest import git, one_at_a_time
 from tests.receiver.conftest import NAME, Person
 from tests.receiver.talking import ran, redeliver, until
@@ -32,20 +32,20 @@ TAKEN = "is taken on this commit: choose another name."
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+def start(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
     """Starts a whole ``fyre up`` again and again, on the same root and the same port: the same forge."""
     ports = [0]
 
-    def make() -> Up:
-        up = Up(tmp_path / "state", "127.0.0.1", ports[-1], jobs=4)
-        ports.append(up.socket.getsockname()[1])
+    def make() -> FyreUp:
+        up = FyreUp(tmp_path / "state", "127.0.0.1", ports[-1], jobs=4)
+        ports.append(up.listen_socket.getsockname()[1])
         return up
 
     with one_at_a_time() as begin:
         yield lambda: begin(make)
 
 
-def joined(up: Up, repo: Path) -> Person:
+def joined(up: FyreUp, repo: Path) -> Person:
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
     person = Person(up, repo)
     person.push()
@@ -69,7 +69,7 @@ def test_a_command_with_options_runs_verbatim_and_its_name_is_its_own(person: Pe
     status = person.final(sha, "fyre/big")
     assert (status["state"], person.log(status)) == ("success", "b  c|grün|🎉|a  b|1|")
     assert said == f"launched:\n\n- [`big`]({status['target_url']})"
-    (record,) = [one for one in person.up.engine.records() if one.run.name == "big"]
+    (record,) = [one for one in person.up.engine.list_records() if one.run.name == "big"]
     assert (record.run.spec.timeout, record.run.spec.command) == (3600, text.removeprefix("-- "))
     # A red check can't be turned green by a run of the same name, whatever its case.
     assert answered(person, sha, "/fyre run --name Run -- true") == f"`Run` {TAKEN}"
@@ -118,16 +118,16 @@ def test_what_is_no_command_and_who_is_no_person_is_not_heard(person: Person) ->
         person.comment(sha, body)
     person.comment(sha, "/fyre cancel", token="user:helper[bot]")
     person.comment(sha, "/fyre dance", token="user:helper[bot]")
-    known = person.up.receiver.executor.forge.repository(NAME)
+    known = person.up.controller.executor.forge.get_repository(NAME)
     for said in (
-        Said(known, sha, "ada", "/fyre cancel", 1, at=1.0),
-        Said(known, sha, "", "/fyre cancel", 2, at=2e9),
+        CommentEvent(known, sha, "ada", "/fyre cancel", 1, created_at=1.0),
+        CommentEvent(known, sha, "", "/fyre cancel", 2, created_at=2e9),
     ):
-        person.up.receiver.hear(said)  # older than what engines remember; of nobody
+        person.up.controller.enqueue_event(said)  # older than what engines remember; of nobody
     person.settled()
     assert len(person.comments(sha)) == len(QUIET) + 2
     assert [
-        record.state.final for record in person.up.engine.records() if record.run.sha == sha
+        record.state.is_final for record in person.up.engine.list_records() if record.run.sha == sha
     ] == [False]
     assert answered(person, sha, "/fyre cancel") == "cancelled: `run`."
 
@@ -139,7 +139,9 @@ def test_a_stranger_is_refused_once_whatever_is_said_and_delivered_again(
     person.final(sha)
     role = {"ada": "write"}
     monkeypatch.setattr(
-        person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "triage")
+        person.up.controller.executor.forge,
+        "get_permission",
+        lambda _, login: role.get(login, "triage"),
     )
     person.comment(sha, "/fyre run echo pwned", token="user:eve")
     until(lambda: len(person.comments(sha)) == 2)
@@ -166,14 +168,14 @@ def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other
     shas = [person.commit() for _ in range(5)]
     person.push()
     forge, thread, read, role = (
-        person.up.receiver.executor.forge,
-        discussions.thread,
+        person.up.controller.executor.forge,
+        discussions.list_thread,
         list[str](),
         {"ada": "write"},
     )
-    monkeypatch.setattr(forge, "permission", lambda _, login: role.get(login, "read"))
+    monkeypatch.setattr(forge, "get_permission", lambda _, login: role.get(login, "read"))
     monkeypatch.setattr(
-        discussions, "thread", lambda at, said: read.append(said.sha) or thread(at, said)
+        discussions, "list_thread", lambda at, said: read.append(said.sha) or thread(at, said)
     )
     for sha in shas:
         person.comment(sha, "/fyre run echo pwned", token="user:eve")
@@ -187,13 +189,13 @@ def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other
 
 
 def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_again(
-    start: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[[], FyreUp], repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = joined(start(), repo)
     sha = person.run("sleep 60")
     until(person.ran)
     with monkeypatch.context() as deaf:  # it answers 202 and forgets, as a crash would
-        deaf.setattr(person.up.receiver, "_deal_with", lambda _: None)
+        deaf.setattr(person.up.controller, "_process_event", lambda _: None)
         person.comment(sha, "/fyre cancel")
         person.comment(sha, "/fyre run --name extra -- echo once")
         person.comment(sha, "/fyre nonsense", token="user:eve")
@@ -210,18 +212,20 @@ def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_ag
     person.settled()
     assert len(person.comments(sha)) == 8
     assert sorted(ran(person, sha)) == ["echo once", "sleep 60", "sleep 60"]
-    assert [r.state.final for r in person.up.engine.records() if r.run.attempt == 2] == [False]
+    assert [r.state.is_final for r in person.up.engine.list_records() if r.run.attempt == 2] == [
+        False
+    ]
     person.comment(sha, "/fyre cancel")
     person.final(sha, attempt="attempt 2")
 
 
 def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
-    start: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[[], FyreUp], repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(*_: object) -> None:
         raise DeniedError("Resource not accessible by integration")
 
-    monkeypatch.setattr(discussions, "say", denied)
+    monkeypatch.setattr(discussions, "post_reply", denied)
     monkeypatch.setattr(actions, "CLOCK_SKEW", 0.0)
     person = joined(start(), repo)
     sha = person.run("sleep 60")
@@ -237,7 +241,9 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     person.up = start()
     person.settled()
     assert sorted(ran(person, sha)) == ["sleep 60", "sleep 60", "sleep 61"]
-    assert sorted(r.state.final for r in person.up.engine.records() if r.run.sha == sha) == [
+    assert sorted(
+        r.state.is_final for r in person.up.engine.list_records() if r.run.sha == sha
+    ) == [
         False,
         False,
         True,
@@ -255,13 +261,13 @@ def _next_second() -> None:
 
 @pytest.mark.parametrize("body", ["/fyre run --name extra -- true", "/fyre rerun"])
 def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
-    start: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch, body: str
+    start: Callable[[], FyreUp], repo: Path, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
     person = joined(start(), repo)
     sha = person.run("true")
     person.final(sha)
     with monkeypatch.context() as killed:  # before the answer
-        killed.setattr(Ledger, "say", lambda *_: None)
+        killed.setattr(StatusReporter, "queue_comment", lambda *_: None)
         person.comment(sha, body)
         until(lambda: len(ran(person, sha)) == 2)
     person.up = start()
@@ -273,22 +279,22 @@ def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
 def test_an_answer_whose_post_was_not_answered_is_given_once(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sha, tries, posted = person.commit(), list[str](), discussions.say
+    sha, tries, posted = person.commit(), list[str](), discussions.post_reply
     person.push()
 
-    def saying(forge: Forge, said: Said, body: str) -> None:
+    def saying(forge: GitHubClient, said: CommentEvent, body: str) -> None:
         tries.append(body)
         if len(tries) > 1:
             posted(forge, said, body)
         if len(tries) < 3:
-            raise TryAgainError(
+            raise TransientError(
                 "timed out"
             )  # the first time on its way there, then on its way back
 
     monkeypatch.setattr("fyre.reporter.status_reporter.BACKOFF", Backoff(0.01, 60.0))
-    monkeypatch.setattr(discussions, "say", saying)
+    monkeypatch.setattr(discussions, "post_reply", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: len(tries) == 2 and person.up.receiver.executor.ledger.idle())
+    until(lambda: len(tries) == 2 and person.up.controller.executor.ledger.is_idle())
     assert person.comments(sha)[1:] == ["nothing to show here."]
 
 
@@ -297,25 +303,29 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
 ) -> None:
     sha = person.run("true")
     person.final(sha)
-    executor = person.up.receiver.executor
-    (known,), posted, read = executor.forge.repositories(), discussions.say, threading.Event()
-    thread = discussions.thread
+    executor = person.up.controller.executor
+    (known,), posted, read = (
+        executor.forge.list_repositories(),
+        discussions.post_reply,
+        threading.Event(),
+    )
+    thread = discussions.list_thread
 
-    def reading(forge: Forge, said: Said) -> list[Comment]:
+    def reading(forge: GitHubClient, said: CommentEvent) -> list[Comment]:
         found = thread(forge, said)
-        if executor.ledger.unsaid(known):  # when it is delivered again
+        if executor.ledger.queued_comment_bodies(known):  # when it is delivered again
             read.set()
-            until(lambda: not executor.ledger.unsaid(known))
+            until(lambda: not executor.ledger.queued_comment_bodies(known))
         return found
 
-    def saying(forge: Forge, said: Said, body: str) -> None:
+    def saying(forge: GitHubClient, said: CommentEvent, body: str) -> None:
         assert read.wait(30)
         posted(forge, said, body)
 
-    monkeypatch.setattr(discussions, "thread", reading)
-    monkeypatch.setattr(discussions, "say", saying)
+    monkeypatch.setattr(discussions, "list_thread", reading)
+    monkeypatch.setattr(discussions, "post_reply", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: executor.ledger.unsaid(known))
+    until(lambda: executor.ledger.queued_comment_bodies(known))
     redeliver(person)
     person.settled()
     assert len(person.comments(sha)) == 2

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fyre.apps.up import Up
-from fyre.git.fetching_reader import Fetched
-from fyre.git.mirror_store import Clones
+from fyre.apps.up import FyreUp
+from fyre.git.fetching_reader import FetchingCommitReader
+from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import NotFoundError
-from fyre.github.webhook import Rerequested
+from fyre.github.webhook import RerequestEvent
 from fyre.runs.policy import Policy
 from tests.conftest import git
 from tests.receiver.conftest import NAME, Person
@@ -58,7 +58,7 @@ class Attacker:
 
 @pytest.fixture
 def attacker(person: Person) -> Attacker:
-    person.up.receiver.executor.policy = replace(CLOSED, forks=True)
+    person.up.controller.executor.policy = replace(CLOSED, approved_forks=True)
     return Attacker(person)
 
 
@@ -98,10 +98,10 @@ def test_a_branchs_pull_request_is_commanded_and_each_answer_names_the_commit(
 
 
 def test_the_commit_is_the_head_at_the_time_of_the_comment(
-    person: Person, topic: str, start_up: Callable[[], Up], monkeypatch: pytest.MonkeyPatch
+    person: Person, topic: str, start_up: Callable[[], FyreUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pull = opened(person, "topic")
-    monkeypatch.setattr(person.up.receiver, "_deal_with", lambda _: None)  # as if it crashed
+    monkeypatch.setattr(person.up.controller, "_process_event", lambda _: None)  # as if it crashed
     say(person, pull, "/fyre run echo then")
     time.sleep(1.01 - time.time() % 1)  # a forge counts in seconds
     later = person.commit()
@@ -116,7 +116,7 @@ def test_the_commit_is_the_head_at_the_time_of_the_comment(
 def test_strangers_and_forks_of_a_policy_that_says_nothing_launch_nothing(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person.up.receiver.executor.policy = CLOSED
+    person.up.controller.executor.policy = CLOSED
     sha = Attacker(person).push("echo pwned")
     pull = opened(person, "mallory:patch")
     refusal = (
@@ -127,7 +127,9 @@ def test_strangers_and_forks_of_a_policy_that_says_nothing_launch_nothing(
     assert answer(person, pull, "/fyre status") == f"On {sha}:\n\nnothing to show here."
     role = {"ada": "write"}
     monkeypatch.setattr(
-        person.up.receiver.executor.forge, "permission", lambda _, login: role.get(login, "read")
+        person.up.controller.executor.forge,
+        "get_permission",
+        lambda _, login: role.get(login, "read"),
     )
     stranger = f"`/fyre` needs write permission on {NAME}."
     assert answer(person, pull, f"/fyre approve {sha}", token="user:mallory") == stranger
@@ -146,9 +148,9 @@ def test_what_a_fork_asks_for_runs_by_an_approval_and_by_no_rerun_of_something_e
     pull = opened(person, "mallory:patch")
     assert "launched:" in answer(person, pull, f"/fyre run --name mine --commit {sha} -- echo mine")
     person.final(sha, "fyre/mine")
-    known = person.up.receiver.executor.forge.repository(NAME)
+    known = person.up.controller.executor.forge.get_repository(NAME)
     for number in (1, 2):  # "Re-run all checks": what is shown there is ours alone
-        person.up.receiver.hear(Rerequested(known, sha, "ada", "", number))
+        person.up.controller.enqueue_event(RerequestEvent(known, sha, "ada", "", number))
         person.final(sha, "fyre/mine", f"attempt {number + 1}")
     person.comment(sha, "/fyre rerun run")
     until(lambda: len(person.comments(sha)) == 2)
@@ -199,7 +201,7 @@ def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(
     assert person.log(person.final(other, "fyre/x")) == "mine\n"
     assert (ran(person, worse), ran(person, other)) == ([], ["echo mine"])
     # The repository's admin may close that door again: nothing approved before opens it.
-    person.up.receiver.executor.policy = CLOSED
+    person.up.controller.executor.policy = CLOSED
     person.comment(read, "/fyre rerun")
     until(lambda: person.comments(read)[1:])
     assert "it is on no branch that may launch" in person.comments(read)[1]
@@ -210,18 +212,18 @@ def test_a_mirror_gets_a_forks_commits_for_an_approval_alone_and_keeps_what_runs
 ) -> None:
     sha = attacker.push("true")
     pull = opened(person, "mallory:patch")
-    known = person.up.receiver.executor.forge.repository(NAME)
-    clones = Clones(
+    known = person.up.controller.executor.forge.get_repository(NAME)
+    clones = MirrorStore(
         tmp_path / "mirrors", lambda one: f"{person.up.url}/{one.name}.git", lambda _: None
     )
-    with contextlib.closing(Fetched(clones)) as fetched:
+    with contextlib.closing(FetchingCommitReader(clones)) as fetched:
         with pytest.raises(NotFoundError):
-            fetched.commit(known, sha)
+            fetched.read_commit(known, sha)
         assert fetched.pull_head(known, pull) == sha
-        assert fetched.commit(known, sha).message.startswith("Work")
-        assert fetched.branches(known, sha) == []
-        clones.ensure(known, sha, "key")
-        refs = git("for-each-ref", "--format=%(refname)", cwd=clones.git_dir(known)).split()
+        assert fetched.read_commit(known, sha).message.startswith("Work")
+        assert fetched.branches_containing(known, sha) == []
+        clones.ensure_commit(known, sha, "key")
+        refs = git("for-each-ref", "--format=%(refname)", cwd=clones.mirror_dir(known)).split()
         assert refs == ["refs/fyre/key", "refs/heads/main"]
         with pytest.raises(NotFoundError, match="refs/pull/99/head"):
             fetched.pull_head(known, 99)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre.apps.up import Up
+from fyre.apps.up import FyreUp
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository
 from tests.conftest import git
@@ -142,7 +142,7 @@ def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_n
     person: Person,
 ) -> None:
     first = person.run("sleep 60", mint=True)
-    while not any(record.state == "running" for record in person.up.engine.records()):
+    while not any(record.state == "running" for record in person.up.engine.list_records()):
         time.sleep(0.01)
     person.git(
         "commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z"
@@ -186,8 +186,8 @@ def test_only_our_own_statuses_count(person: Person) -> None:
         description="exit 0 · 1s",
         token="user:eve",
     )
-    repository = Repository(person.up.receiver.executor.forge.url, 1, NAME)
-    assert person.up.receiver.executor.ledger.read(repository, sha) == {}
+    repository = Repository(person.up.controller.executor.forge.url, 1, NAME)
+    assert person.up.controller.executor.ledger.read_statuses(repository, sha) == {}
     person.push()
     person.settled()
     assert (sha, "true") in person.ran()
@@ -233,7 +233,7 @@ def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_n
     person: Person,
 ) -> None:
     """Its push lists the commits that the repository did not have; those below them are found by comparing it."""
-    person.up.receiver.executor.policy = Policy(refs=("main", "release/*"))
+    person.up.controller.executor.policy = Policy(refs=("main", "release/*"))
     person.git("checkout", "-q", "-b", "topic")
     had = person.commit("Fyre-Run: true")
     person.push("topic")
@@ -255,7 +255,7 @@ def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_n
     ] == [[new]]
 
 
-def test_a_first_push_to_a_repository_runs_all_its_new_commits(up: Up, repo: Path) -> None:
+def test_a_first_push_to_a_repository_runs_all_its_new_commits(up: FyreUp, repo: Path) -> None:
     person = Person(up, repo)
     shas = [person.commit("Fyre-Run: true") for _ in range(3)]
     person.git("remote", "add", "origin", f"{up.url}/{NAME}.git")
@@ -348,7 +348,7 @@ def test_the_repositorys_own_defaults_and_setup(person: Person) -> None:
 
 def test_a_comment_cancels_and_another_runs_it_again_once(person: Person) -> None:
     sha = person.run("test -e /tmp/none || sleep ${SLEEP:-60}", "Fyre-Timeout: 50s")
-    while not any(record.state == "running" for record in person.up.engine.records()):
+    while not any(record.state == "running" for record in person.up.engine.list_records()):
         time.sleep(0.01)
     person.comment(sha, "/fyre cancel")
     status = person.final(sha)
@@ -405,7 +405,7 @@ def test_a_stranger_is_refused_once_and_politely(
     sha = person.run("true")
     person.final(sha)
     monkeypatch.setattr(
-        person.up.receiver.executor.forge, "permission", lambda *_: "read"
+        person.up.controller.executor.forge, "get_permission", lambda *_: "read"
     )  # what GitHub says of a stranger
     person.comment(sha, "/fyre run echo pwned", token="user:eve")
     deadline = time.monotonic() + 30
@@ -417,7 +417,7 @@ def test_a_stranger_is_refused_once_and_politely(
 
 
 def test_runs_go_on_over_a_restart_and_are_reported_then(
-    start_up: Callable[[], Up], repo: Path, tmp_path: Path
+    start_up: Callable[[], FyreUp], repo: Path, tmp_path: Path
 ) -> None:
     up = start_up()
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
@@ -425,7 +425,7 @@ def test_runs_go_on_over_a_restart_and_are_reported_then(
     person.push()
     go = tmp_path / "go"
     sha = person.run(f"while ! test -e {go}; do sleep 0.02; done; echo went on")
-    while not any(record.state == "running" for record in up.engine.records()):
+    while not any(record.state == "running" for record in up.engine.list_records()):
         time.sleep(0.01)
     person.up = start_up()
     go.touch()
@@ -437,13 +437,13 @@ def test_runs_go_on_over_a_restart_and_are_reported_then(
 
 
 def test_what_was_pushed_while_the_receiver_was_deaf_is_swept_up(
-    start_up: Callable[[], Up], repo: Path, monkeypatch: pytest.MonkeyPatch
+    start_up: Callable[[], FyreUp], repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     up = start_up()
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
     person = Person(up, repo)
     with monkeypatch.context() as deaf:  # it answers 202 and forgets, as a crash would
-        deaf.setattr(up.receiver, "_deal_with", lambda _: None)
+        deaf.setattr(up.controller, "_process_event", lambda _: None)
         shas = [person.commit("Fyre-Run: true") for _ in range(3)]
         person.push()
         person.git("checkout", "-q", "-b", "topic")
@@ -456,6 +456,6 @@ def test_what_was_pushed_while_the_receiver_was_deaf_is_swept_up(
     assert [person.final(sha)["state"] for sha in shas] == ["success"] * 5
 
 
-def _here(up: Up, status: dict[str, str]) -> str:
+def _here(up: FyreUp, status: dict[str, str]) -> str:
     """A link of the run's page at the address that the forge has now."""
     return up.url + "/runs/" + status["target_url"].rpartition("/")[2]

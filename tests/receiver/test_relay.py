@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from fyre.errors import TryAgainError
-from fyre.git.mirror_store import Clones
+from fyre.errors import TransientError
+from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import DeniedError, NotFoundError
 from fyre.runs.run import Repository
 from tests.waiting import until
@@ -247,10 +247,10 @@ def forge(running_forge: tuple[Forge, str], repo: Path, tmp_path: Path, git: Git
 @pytest.fixture
 def make_clones(
     running_forge: tuple[Forge, str], forge: Forge, tmp_path: Path
-) -> Callable[..., Clones]:
-    def make(**settings: int) -> Clones:
+) -> Callable[..., MirrorStore]:
+    def make(**settings: int) -> MirrorStore:
         address = running_forge[1]
-        return Clones(
+        return MirrorStore(
             tmp_path / "mirrors",
             lambda r: f"{address}/{r.name.partition('/')[2]}.git",
             lambda _: "forge-token",
@@ -261,7 +261,7 @@ def make_clones(
 
 
 @pytest.fixture
-def clones(make_clones: Callable[..., Clones]) -> Clones:
+def clones(make_clones: Callable[..., MirrorStore]) -> MirrorStore:
     return make_clones()
 
 
@@ -276,14 +276,17 @@ def commit(repo: Path, forge: Forge, git: Git) -> Callable[[str], str]:
 
 
 def test_a_mirror_is_complete_and_fetched_only_for_what_is_missing(
-    clones: Clones, forge: Forge, commit: Callable[..., str], repo: Path, git: Git
+    clones: MirrorStore, forge: Forge, commit: Callable[..., str], repo: Path, git: Git
 ) -> None:
     first, second = git("rev-parse", "HEAD", cwd=repo), commit()
     git("tag", "v1", cwd=repo)
     git("push", "-q", "origin", "v1", "main:refs/pull/1/head", cwd=repo)
-    mirror = clones.ensure(REPOSITORY, second)
+    mirror = clones.ensure_commit(REPOSITORY, second)
     assert (
-        clones.ensure(REPOSITORY, first) == clones.git_dir(REPOSITORY) == clones.find(7) == mirror
+        clones.ensure_commit(REPOSITORY, first)
+        == clones.mirror_dir(REPOSITORY)
+        == clones.find_mirror(7)
+        == mirror
     )
     assert forge.fetches == 1
     assert git("for-each-ref", "--format=%(refname)", cwd=mirror).split() == [
@@ -291,71 +294,73 @@ def test_a_mirror_is_complete_and_fetched_only_for_what_is_missing(
         "refs/tags/v1",
     ]
     third = commit()
-    assert git("log", "-1", "--format=%H", third, cwd=clones.ensure(REPOSITORY, third)) == third
+    assert (
+        git("log", "-1", "--format=%H", third, cwd=clones.ensure_commit(REPOSITORY, third)) == third
+    )
     assert forge.fetches == 2
 
 
 def test_a_hundred_who_ask_at_once_cost_one_fetch(
-    clones: Clones, forge: Forge, commit: Callable[..., str]
+    clones: MirrorStore, forge: Forge, commit: Callable[..., str]
 ) -> None:
     sha, gate = commit(), threading.Barrier(100)
 
     def ask(number: int) -> Path:
         gate.wait()
-        return clones.ensure(REPOSITORY, sha, f"run-{number}")
+        return clones.ensure_commit(REPOSITORY, sha, f"run-{number}")
 
     with ThreadPoolExecutor(100) as pool:
         assert len(set(pool.map(ask, range(100)))) == 1
     assert forge.fetches == 1
-    assert len(list(clones.pins())) == 100
+    assert len(list(clones.list_pins())) == 100
 
 
 def test_what_is_there_is_had_while_a_long_fetch_goes_on(
-    clones: Clones, forge: Forge, commit: Callable[..., str]
+    clones: MirrorStore, forge: Forge, commit: Callable[..., str]
 ) -> None:
     sha = commit()
-    clones.ensure(REPOSITORY, sha)
-    with clones._turn(7).lock:  # as a fetch holds it
-        assert clones.ensure(REPOSITORY, sha, "run-1") == clones.find(7)
-    assert list(clones.pins()) == [(7, "run-1")]
+    clones.ensure_commit(REPOSITORY, sha)
+    with clones._fetch_lock(7).lock:  # as a fetch holds it
+        assert clones.ensure_commit(REPOSITORY, sha, "run-1") == clones.find_mirror(7)
+    assert list(clones.list_pins()) == [(7, "run-1")]
 
 
-def test_a_sha_that_the_forge_no_longer_has_is_named(clones: Clones, forge: Forge) -> None:
+def test_a_sha_that_the_forge_no_longer_has_is_named(clones: MirrorStore, forge: Forge) -> None:
     for sha in (NOWHERE, "main", "--all"):
         with pytest.raises(NotFoundError, match="no longer has it"):
-            clones.ensure(REPOSITORY, sha)
+            clones.ensure_commit(REPOSITORY, sha)
     assert forge.fetches == 3
 
 
 def test_objects_of_pull_requests_are_not_brought_in(
-    clones: Clones, commit: Callable[..., str], repo: Path, git: Git
+    clones: MirrorStore, commit: Callable[..., str], repo: Path, git: Git
 ) -> None:
     commit()
     git("commit", "-q", "--allow-empty", "-m", "From a fork", cwd=repo)
     git("push", "-q", "origin", "HEAD:refs/pull/2/head", cwd=repo)
     with pytest.raises(NotFoundError):
-        clones.ensure(REPOSITORY, git("rev-parse", "HEAD", cwd=repo))
+        clones.ensure_commit(REPOSITORY, git("rev-parse", "HEAD", cwd=repo))
 
 
 def test_what_was_pinned_stays_when_the_branch_moves_on(
-    clones: Clones, commit: Callable[..., str], repo: Path, git: Git
+    clones: MirrorStore, commit: Callable[..., str], repo: Path, git: Git
 ) -> None:
     sha = commit()
-    mirror = clones.ensure(REPOSITORY, sha, "run-1")
+    mirror = clones.ensure_commit(REPOSITORY, sha, "run-1")
     git("commit", "-q", "--amend", "--allow-empty", "-m", "Instead", cwd=repo)
-    clones.ensure(REPOSITORY, commit("On top"))
+    clones.ensure_commit(REPOSITORY, commit("On top"))
     git("gc", "-q", "--prune=now", cwd=mirror)
     assert git("cat-file", "-t", sha, cwd=mirror) == "commit"
-    assert list(clones.pins()) == [(7, "run-1")]
-    clones.unpin(REPOSITORY, "run-1")
-    clones.unpin(REPOSITORY, "run-1")
-    assert list(clones.pins()) == []
+    assert list(clones.list_pins()) == [(7, "run-1")]
+    clones.unpin_run(REPOSITORY, "run-1")
+    clones.unpin_run(REPOSITORY, "run-1")
+    assert list(clones.list_pins()) == []
     with pytest.raises(ValueError, match="run's key"):
-        clones.ensure(REPOSITORY, sha, "../heads/main")
+        clones.ensure_commit(REPOSITORY, sha, "../heads/main")
 
 
 def test_branches_that_turn_into_directories_and_many_packs_are_no_trouble(
-    clones: Clones,
+    clones: MirrorStore,
     commit: Callable[..., str],
     repo: Path,
     git: Git,
@@ -366,7 +371,7 @@ def test_branches_that_turn_into_directories_and_many_packs_are_no_trouble(
     for name, before in (("a", "b"), ("a/b", "a"), ("a", "a/b"), ("a/b/c", "a")):
         git("push", "-q", "origin", f":refs/heads/{before}", cwd=repo)
         git("push", "-q", "origin", f"main:refs/heads/{name}", cwd=repo)
-        mirror = clones.ensure(REPOSITORY, commit(name))
+        mirror = clones.ensure_commit(REPOSITORY, commit(name))
     assert git("for-each-ref", "--format=%(refname)", cwd=mirror).split() == [
         "refs/heads/a/b/c",
         "refs/heads/main",
@@ -376,51 +381,51 @@ def test_branches_that_turn_into_directories_and_many_packs_are_no_trouble(
 
 
 def test_mirrors_used_longest_ago_go_unless_pinned(
-    make_clones: Callable[..., Clones], repo: Path, git: Git
+    make_clones: Callable[..., MirrorStore], repo: Path, git: Git
 ) -> None:
     sha, clones = git("rev-parse", "HEAD", cwd=repo), make_clones(bytes_max=1)
     names = {7: "ada/engine", 8: "ada/other", 9: "ada/third"}
     seven, eight, nine = (
         Repository("http://forge", number, name) for number, name in names.items()
     )
-    clones.ensure(seven, sha, "run-1")
-    clones.ensure(eight, sha)
-    clones.ensure(nine, sha)
-    assert [clones.find(number) is not None for number in names] == [True, False, True]
-    clones.unpin(seven, "run-1")
-    clones.ensure(eight, sha)
-    assert [clones.find(number) is not None for number in names] == [False, True, False]
-    assert sorted(path.name for path in clones.git_dir(eight).parent.iterdir()) == ["8.git"]
+    clones.ensure_commit(seven, sha, "run-1")
+    clones.ensure_commit(eight, sha)
+    clones.ensure_commit(nine, sha)
+    assert [clones.find_mirror(number) is not None for number in names] == [True, False, True]
+    clones.unpin_run(seven, "run-1")
+    clones.ensure_commit(eight, sha)
+    assert [clones.find_mirror(number) is not None for number in names] == [False, True, False]
+    assert sorted(path.name for path in clones.mirror_dir(eight).parent.iterdir()) == ["8.git"]
 
 
 def test_trouble_with_the_forge_is_told_apart(
-    clones: Clones, forge: Forge, commit: Callable[..., str]
+    clones: MirrorStore, forge: Forge, commit: Callable[..., str]
 ) -> None:
     sha = commit()
     forge.broken = 1
-    with pytest.raises(TryAgainError, match="503"):
-        clones.ensure(REPOSITORY, sha)
+    with pytest.raises(TransientError, match="503"):
+        clones.ensure_commit(REPOSITORY, sha)
     forge.token = "changed"
     with pytest.raises(DeniedError):
-        clones.ensure(REPOSITORY, sha)
+        clones.ensure_commit(REPOSITORY, sha)
     forge.token = "forge-token"
     with pytest.raises(NotFoundError, match="no such repository"):
-        clones.ensure(Repository("http://forge", 8, "ada/absent"), sha)
-    assert clones.find(8) is None
-    assert clones.ensure(REPOSITORY, sha) == clones.find(7)
+        clones.ensure_commit(Repository("http://forge", 8, "ada/absent"), sha)
+    assert clones.find_mirror(8) is None
+    assert clones.ensure_commit(REPOSITORY, sha) == clones.find_mirror(7)
 
 
-def test_the_token_is_nowhere_on_disk(clones: Clones, commit: Callable[..., str]) -> None:
-    mirror = clones.ensure(REPOSITORY, commit())
+def test_the_token_is_nowhere_on_disk(clones: MirrorStore, commit: Callable[..., str]) -> None:
+    mirror = clones.ensure_commit(REPOSITORY, commit())
     assert not [
         path for path in mirror.rglob("*") if path.is_file() and b"forge-token" in path.read_bytes()
     ]
 
 
 def test_what_a_killed_process_left_behind_stops_nothing(
-    make_clones: Callable[..., Clones], commit: Callable[..., str]
+    make_clones: Callable[..., MirrorStore], commit: Callable[..., str]
 ) -> None:
-    mirror = make_clones().ensure(REPOSITORY, commit())
+    mirror = make_clones().ensure_commit(REPOSITORY, commit())
     left = (
         "refs/heads/main.lock",
         "packed-refs.lock",
@@ -432,5 +437,5 @@ def test_what_a_killed_process_left_behind_stops_nothing(
         (mirror / name).parent.mkdir(exist_ok=True)
         (mirror / name).touch()
     sha = commit()
-    assert make_clones().ensure(REPOSITORY, sha) == mirror
+    assert make_clones().ensure_commit(REPOSITORY, sha) == mirror
     assert [name for name in left if (mirror / name).exists()] == []

@@ -16,18 +16,18 @@ import uvicorn
 
 from fyre.controller import sweep_state
 from fyre.controller.executor import Executor
-from fyre.controller.loop import Receiver, Sweep
+from fyre.controller.loop import Controller, SweepEvent
 from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
 from fyre.engines.local import LocalEngine
-from fyre.engines.run_index import Index
-from fyre.errors import TryAgainError
-from fyre.git.commit_reader import Mirrors
-from fyre.github.client import Activities, Activity, Forge
-from fyre.github.webhook import Push
+from fyre.engines.run_index import RunIndex
+from fyre.errors import TransientError
+from fyre.git.commit_reader import LocalCommitReader
+from fyre.github.client import GitHubClient, RefUpdate, RefUpdates
+from fyre.github.webhook import PushEvent
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import Forge as EmbeddedForge
-from fyre.local_forge.rate_limits import Ceiled
-from fyre.reporter.status_reporter import Ledger
+from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.rate_limits import RateLimitMiddleware
+from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.policy import Policy
 from fyre.runs.run import Commit, Repository
 from fyre.server import http_server
@@ -37,23 +37,23 @@ from tests.waiting import until
 NAME = "ada/lab"
 
 
-class Disk(Mirrors):
+class Disk(LocalCommitReader):
     """Commits on a disk that can't be read for a while."""
 
     away: bool = False
 
-    def commit(self, repository: Repository, sha: str) -> Commit:
+    def read_commit(self, repository: Repository, sha: str) -> Commit:
         if self.away:
-            raise TryAgainError("the disk is away")
-        return super().commit(repository, sha)
+            raise TransientError("the disk is away")
+        return super().read_commit(repository, sha)
 
 
 @dataclass
 class Sweeper:
     """A receiver that sweeps when it is told to, and what that costs."""
 
-    receiver: Receiver
-    ceiled: Ceiled
+    receiver: Controller
+    ceiled: RateLimitMiddleware
     disk: Disk
     repo: Path
     engine: LocalEngine = field(init=False)
@@ -63,9 +63,9 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Sweep once; how many requests that were counted."""
-        before = self.ceiled.counted
-        self.receiver._deal_with(Sweep())
-        return self.ceiled.counted - before
+        before = self.ceiled.counted_requests
+        self.receiver._process_event(SweepEvent())
+        return self.ceiled.counted_requests - before
 
     def push(self, command: str, branch: str = "main") -> str:
         git("commit", "-q", "--allow-empty", "-m", f"Work\n\nFyre-Run: {command}", cwd=self.repo)
@@ -73,15 +73,15 @@ class Sweeper:
         return git("rev-parse", "HEAD", cwd=self.repo)
 
     def ran(self) -> set[str]:
-        return {record.run.sha for record in self.engine.records()}
+        return {record.run.sha for record in self.engine.list_records()}
 
 
 @pytest.fixture
 def sweeper(tmp_path: Path, repo: Path) -> Iterator[Sweeper]:
-    socket = http_server.listen("127.0.0.1", 0, "")
+    socket = http_server.bind_socket("127.0.0.1", 0, "")
     base = f"http://127.0.0.1:{socket.getsockname()[1]}"
     embedded = EmbeddedForge(tmp_path / "forge", base_url=base)
-    ceiled = Ceiled(routes.application(embedded))
+    ceiled = RateLimitMiddleware(routes.create_forge_app(embedded))
     server = uvicorn.Server(
         uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False)
     )
@@ -90,15 +90,17 @@ def sweeper(tmp_path: Path, repo: Path) -> Iterator[Sweeper]:
     git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)
     forge, disk = (
-        Forge(base + "/api", lambda: embedded.service_token),
-        Disk(lambda r: embedded.git_dir(r.name)),
+        GitHubClient(base + "/api", lambda: embedded.service_token),
+        Disk(lambda r: embedded.repository_git_dir(r.name)),
     )
-    engine = LocalEngine(tmp_path / "engine", git_dir=lambda r: embedded.git_dir(r.name), jobs=2)
-    index = Index(engine)
-    ledger = Ledger(
+    engine = LocalEngine(
+        tmp_path / "engine", find_git_dir=lambda r: embedded.repository_git_dir(r.name), jobs=2
+    )
+    index = RunIndex(engine)
+    ledger = StatusReporter(
         forge, engine, index, lambda key: f"{base}/{key}"
     )  # never started: it would be counted too
-    yield Sweeper(Receiver(Executor(forge, disk, engine, index, ledger)), ceiled, disk, repo)
+    yield Sweeper(Controller(Executor(forge, disk, engine, index, ledger)), ceiled, disk, repo)
     engine.close()
     disk.close()
     server.should_exit = True
@@ -140,13 +142,13 @@ def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweepe
     sha = sweeper.push("true")
     assert sweeper.sweep() > 0
     assert sha in sweeper.ran()
-    until(lambda: all(record.state.final for record in sweeper.engine.records()))
-    assert len(sweeper.engine.records()) == len(sweeper.ran())
+    until(lambda: all(record.state.is_final for record in sweeper.engine.list_records()))
+    assert len(sweeper.engine.list_records()) == len(sweeper.ran())
 
 
 def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None:
     sweeper.sweep()
-    (repository,) = sweeper.receiver.executor.forge.repositories()
+    (repository,) = sweeper.receiver.executor.forge.list_repositories()
     costs = []
     for told in (False, True):
         time.sleep(
@@ -154,8 +156,8 @@ def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None
         )  # repositories are listed with the second of their last push
         before, sha = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true")
         if told:
-            sweeper.receiver._deal_with(
-                Push(repository, "refs/heads/main", before, sha, "ada", (sha,))
+            sweeper.receiver._process_event(
+                PushEvent(repository, "refs/heads/main", before, sha, "ada", (sha,))
             )
         costs.append(sweeper.sweep())
         assert sha in sweeper.ran()
@@ -181,12 +183,14 @@ def test_how_far_back_the_first_sweep_looks_bounds_no_later_one(sweeper: Sweeper
 
 
 def test_a_clock_that_is_behind_has_nothing_waited_for_longer(sweeper: Sweeper) -> None:
-    (repository,) = sweeper.receiver.executor.forge.repositories()
+    (repository,) = sweeper.receiver.executor.forge.list_repositories()
     before, sha, gone = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true"), "1" * 40
-    push = Push(repository, "refs/heads/main", before, gone, "ada", (sha, gone))
-    assert not sweeper.receiver._deal_with(push, time.time() - 1)
+    push = PushEvent(repository, "refs/heads/main", before, gone, "ada", (sha, gone))
+    assert not sweeper.receiver._process_event(push, time.time() - 1)
     assert sweeper.ran() == set()
-    assert sweeper.receiver._deal_with(push, time.time() + 600)  # as the forge's activity has it
+    assert sweeper.receiver._process_event(
+        push, time.time() + 600
+    )  # as the forge's activity has it
     assert sweeper.ran() == {sha}
 
 
@@ -194,10 +198,12 @@ def test_what_somebody_else_pushes_again_is_found_though_a_webhook_told_of_the_f
     sweeper: Sweeper,
 ) -> None:
     sweeper.sweep()
-    (repository,) = sweeper.receiver.executor.forge.repositories()
+    (repository,) = sweeper.receiver.executor.forge.list_repositories()
     before, sha = git("rev-parse", "HEAD", cwd=sweeper.repo), sweeper.push("true")
-    nobody = Push(repository, "refs/heads/main", before, sha, "", (sha,))  # who may launch nothing
-    sweeper.receiver._deal_with(nobody)
+    nobody = PushEvent(
+        repository, "refs/heads/main", before, sha, "", (sha,)
+    )  # who may launch nothing
+    sweeper.receiver._process_event(nobody)
     assert sweeper.ran() == set()
     sweeper.sweep()
     assert sweeper.ran() == {sha}
@@ -210,7 +216,7 @@ class Busy(queue.Queue[Any]):
         with suppress(queue.Empty):
             return super().get(block=False)
         time.sleep(0.001)
-        return Push(
+        return PushEvent(
             Repository("", 7, "ada/other"), "refs/heads/main", "0" * 40, "1" * 40, "ada", ()
         )
 
@@ -220,30 +226,30 @@ def test_a_sweep_comes_round_however_much_is_heard(sweeper: Sweeper) -> None:
     receiver.executor.policy = Policy(repositories=(NAME,))
     receiver.sweep_every, receiver._events = 0.05, Busy()
     receiver.start()
-    until(lambda: receiver.swept_at)
+    until(lambda: receiver.last_sweep_at)
     sha = sweeper.push("true")
     until(lambda: sha in sweeper.ran())
     receiver.stop()
 
 
-def entry(at: float, after: str) -> Activity:
-    return Activity("refs/heads/main", "0" * 40, after * 40, "ada", at)
+def entry(at: float, after: str) -> RefUpdate:
+    return RefUpdate("refs/heads/main", "0" * 40, after * 40, "ada", at)
 
 
 def test_what_is_dealt_with_is_not_heard_again_and_more_of_that_time_may_come() -> None:
     a, late, b, c = entry(100, "a"), entry(199, "d"), entry(200, "b"), entry(200, "c")
-    until_then = SweepCursor().advance(Activities((a, b), "one"), [])
+    until_then = SweepCursor().advance(RefUpdates((a, b), "one"), [])
     assert until_then == SweepCursor(200 - sweep_state.LATE, frozenset({b}), "one")
-    assert until_then.since <= late.at
-    assert until_then.advance(Activities((), "one"), []) == until_then
-    assert until_then.advance(Activities((late, b, c), "two"), []).done == {late, b, c}
+    assert until_then.since <= late.timestamp
+    assert until_then.advance(RefUpdates((), "one"), []) == until_then
+    assert until_then.advance(RefUpdates((late, b, c), "two"), []).done == {late, b, c}
 
 
 def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
     a, b, c = entry(100, "a"), entry(200, "b"), entry(300, "c")
-    until_then = SweepCursor().advance(Activities((a, b, c), "one"), [b])
+    until_then = SweepCursor().advance(RefUpdates((a, b, c), "one"), [b])
     assert until_then == SweepCursor(200, frozenset({c}), "")
-    assert until_then.advance(Activities((b, c), "one"), []) == SweepCursor(
+    assert until_then.advance(RefUpdates((b, c), "one"), []) == SweepCursor(
         300 - sweep_state.LATE, frozenset({c}), "one"
     )
 
@@ -251,28 +257,29 @@ def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
 def test_a_push_that_the_forge_lists_after_a_newer_one_is_found(
     sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forge, real = sweeper.receiver.executor.forge, sweeper.receiver.executor.forge.activity
+    forge, real = sweeper.receiver.executor.forge, sweeper.receiver.executor.forge.list_ref_updates
     first = sweeper.push("true", "one")
     git("reset", "-q", "--hard", "HEAD~1", cwd=sweeper.repo)
     second = sweeper.push("exit 0", "two")
 
-    def aged(repository: Repository, since: float, tag: str = "") -> Activities:
+    def aged(repository: Repository, since: float, tag: str = "") -> RefUpdates:
         """The first push a second before the second one."""
         found = real(repository, 0.0, tag)
         entries = (
-            replace(one, at=one.at - 1) if one.after == first else one for one in found.entries
+            replace(one, timestamp=one.timestamp - 1) if one.after == first else one
+            for one in found.updates
         )
-        return Activities(tuple(one for one in entries if one.at >= since), found.tag)
+        return RefUpdates(tuple(one for one in entries if one.timestamp >= since), found.etag)
 
-    def without(repository: Repository, since: float, tag: str = "") -> Activities:
+    def without(repository: Repository, since: float, tag: str = "") -> RefUpdates:
         found = aged(repository, since, tag)
-        return Activities(
-            tuple(one for one in found.entries if one.after != first), "before it was there"
+        return RefUpdates(
+            tuple(one for one in found.updates if one.after != first), "before it was there"
         )
 
-    monkeypatch.setattr(forge, "activity", without)
+    monkeypatch.setattr(forge, "list_ref_updates", without)
     sweeper.sweep()
     assert sweeper.ran() == {second}
-    monkeypatch.setattr(forge, "activity", aged)
+    monkeypatch.setattr(forge, "list_ref_updates", aged)
     sweeper.sweep()
     assert sweeper.ran() == {first, second}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.github import webhook
-from fyre.github.webhook import ForgedError, MalformedError, Nothing, Push, Said
+from fyre.github.webhook import CommentEvent, IgnoredEvent, PayloadError, PushEvent, SignatureError
 
 SECRET = b"It's a Secret to Everybody"
 SHA, BEFORE, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -39,7 +39,9 @@ COMMENT = {
 
 
 def parse(event: str, data: Any) -> webhook.Event:
-    return webhook.parse("http://forge/api", {"x-github-event": event}, json.dumps(data).encode())
+    return webhook.parse_event(
+        "http://forge/api", {"x-github-event": event}, json.dumps(data).encode()
+    )
 
 
 def signed(body: bytes, secret: bytes = SECRET) -> dict[str, str]:
@@ -48,11 +50,11 @@ def signed(body: bytes, secret: bytes = SECRET) -> dict[str, str]:
 
 def test_the_example_of_githubs_documentation_verifies() -> None:
     expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-    webhook.verify([SECRET], {"x-hub-signature-256": expected}, b"Hello, World!")
+    webhook.verify_signature([SECRET], {"x-hub-signature-256": expected}, b"Hello, World!")
 
 
 def test_either_of_two_secrets_will_do_while_one_replaces_the_other() -> None:
-    webhook.verify([b"new", SECRET], signed(b"x"), b"x")
+    webhook.verify_signature([b"new", SECRET], signed(b"x"), b"x")
 
 
 @pytest.mark.parametrize(
@@ -79,14 +81,14 @@ def test_either_of_two_secrets_will_do_while_one_replaces_the_other() -> None:
 def test_a_forged_delivery_is_refused(
     headers: dict[str, str], secrets: list[bytes], why: str
 ) -> None:
-    with pytest.raises(ForgedError, match=why):
-        webhook.verify(secrets, headers, b"x")
+    with pytest.raises(SignatureError, match=why):
+        webhook.verify_signature(secrets, headers, b"x")
 
 
 def test_a_push_lists_its_commits() -> None:
     push = parse("push", PUSH)
-    assert isinstance(push, Push)
-    assert (push.repository.id, push.ref, push.shas, push.actor, push.cut) == (
+    assert isinstance(push, PushEvent)
+    assert (push.repository.id, push.ref, push.shas, push.actor, push.is_truncated) == (
         7,
         PUSH["ref"],
         (SHA,),
@@ -97,19 +99,19 @@ def test_a_push_lists_its_commits() -> None:
 
 def test_a_push_of_2048_commits_may_have_been_cut() -> None:
     push = parse("push", PUSH | {"commits": [{"id": SHA}] * 2048})
-    assert isinstance(push, Push)
-    assert push.cut
+    assert isinstance(push, PushEvent)
+    assert push.is_truncated
 
 
 def test_a_push_that_names_nobody_has_no_actor() -> None:
     push = parse("push", {key: value for key, value in PUSH.items() if key != "sender"})
-    assert isinstance(push, Push)
+    assert isinstance(push, PushEvent)
     assert push.actor == ""
 
 
 def test_a_force_push_that_drops_commits_launches_nothing_of_its_head_commit() -> None:
     push = parse("push", PUSH | {"commits": [], "forced": True})
-    assert isinstance(push, Push)
+    assert isinstance(push, PushEvent)
     assert push.shas == ()
 
 
@@ -122,12 +124,14 @@ def test_a_force_push_that_drops_commits_launches_nothing_of_its_head_commit() -
     ],
 )
 def test_tags_deletions_and_merge_queues_start_nothing(change: dict[str, Any]) -> None:
-    assert isinstance(parse("push", PUSH | change), Nothing)
+    assert isinstance(parse("push", PUSH | change), IgnoredEvent)
 
 
 @pytest.mark.parametrize("event", ["ping", "", "pull_request", "push " * 100])
 def test_other_events_start_nothing_and_are_not_parsed(event: str) -> None:
-    assert isinstance(webhook.parse("", {"x-github-event": event}, b"{not json"), Nothing)
+    assert isinstance(
+        webhook.parse_event("", {"x-github-event": event}, b"{not json"), IgnoredEvent
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,8 +141,8 @@ def test_other_events_start_nothing_and_are_not_parsed(event: str) -> None:
      json.dumps(PUSH | {"commits": [{"id": "$(reboot)"}]}).encode(), json.dumps(PUSH | {"repository": None}).encode()],
 )  # fmt: skip
 def test_a_signed_body_of_the_wrong_shape_is_malformed_and_nothing_worse(body: bytes) -> None:
-    with pytest.raises(MalformedError):
-        webhook.parse("", {"x-github-event": "push"}, body)
+    with pytest.raises(PayloadError):
+        webhook.parse_event("", {"x-github-event": "push"}, body)
 
 
 JSON = st.recursive(
@@ -149,32 +153,32 @@ JSON = st.recursive(
 
 @given(st.sampled_from(sorted(PUSH)), JSON)
 def test_any_field_may_be_anything(field: str, value: Any) -> None:
-    with contextlib.suppress(MalformedError):
+    with contextlib.suppress(PayloadError):
         parse("push", PUSH | {field: value})
 
 
 def test_a_new_comment_is_heard_an_edited_one_is_not() -> None:
     said = parse("commit_comment", COMMENT)
-    assert isinstance(said, Said)
+    assert isinstance(said, CommentEvent)
     assert (said.sha, said.actor, said.comment_id, said.body) == (SHA, "ada", 9, "/fyre rerun")
-    assert (said.at, said.pull, said.bot) == (1767323045.0, 0, False)
+    assert (said.created_at, said.pull_number, said.is_bot) == (1767323045.0, 0, False)
     for action in ("edited", "deleted"):
-        assert isinstance(parse("commit_comment", COMMENT | {"action": action}), Nothing)
+        assert isinstance(parse("commit_comment", COMMENT | {"action": action}), IgnoredEvent)
 
 
 def test_a_pull_requests_comment_is_heard_an_issues_is_not() -> None:
     issue = {"number": 7, "pull_request": {"url": "https://x/pulls/7"}}
     told = COMMENT | {"issue": issue, "sender": {"login": "helper[bot]", "type": "Bot"}}
     said = parse("issue_comment", told)
-    assert isinstance(said, Said)
-    assert (said.sha, said.pull, said.actor, said.bot) == ("", 7, "helper[bot]", True)
+    assert isinstance(said, CommentEvent)
+    assert (said.sha, said.pull_number, said.actor, said.is_bot) == ("", 7, "helper[bot]", True)
     for action in ("edited", "deleted"):
-        assert isinstance(parse("issue_comment", told | {"action": action}), Nothing)
-    assert isinstance(parse("issue_comment", told | {"issue": {"number": 7}}), Nothing)
+        assert isinstance(parse("issue_comment", told | {"action": action}), IgnoredEvent)
+    assert isinstance(parse("issue_comment", told | {"issue": {"number": 7}}), IgnoredEvent)
 
 
 @given(st.sampled_from(["action", "issue", "comment", "repository", "sender"]), JSON)
 def test_any_field_of_a_comment_may_be_anything(field: str, value: Any) -> None:
     for event in ("commit_comment", "issue_comment"):
-        with contextlib.suppress(MalformedError):
+        with contextlib.suppress(PayloadError):
             parse(event, COMMENT | {"issue": {"number": 7, "pull_request": {}}} | {field: value})

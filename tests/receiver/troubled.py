@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fyre.local_forge.forge import Forge
+from fyre.local_forge.forge import LocalForge
 from tests import apps
 from tests.apps import repository
 
@@ -45,7 +45,7 @@ Trouble = Callable[[Asked], Said | None]
 class Front:
     """The ASGI application in front of the forge. People say who they are (``user:ada``) and are let through."""
 
-    def __init__(self, app: ASGIApp, forge: Forge) -> None:
+    def __init__(self, app: ASGIApp, forge: LocalForge) -> None:
         self._app, self._forge = app, forge
         self.github = apps.GitHub(slug="fyre")
         self.troubles: list[Trouble] = []
@@ -64,9 +64,9 @@ class Front:
 
     def rename(self, old: str, new: str) -> None:
         """Give a repository another name or owner, as its settings do; its id stays."""
-        bare = self._forge.shelf.find(old)
+        bare = self._forge.repositories.find_repo(old)
         assert bare is not None
-        target = self._forge.shelf.git_dir(new)
+        target = self._forge.repositories.git_dir_for_name(new)
         target.parent.mkdir(exist_ok=True)
         bare.git_dir.rename(target)
         self.renamed[old] = bare.id
@@ -113,17 +113,19 @@ class Front:
         if parts == ["installation", "repositories"]:
             return 200, {"repositories": [
                 {**repository(bare.name), "id": bare.id}
-                for bare in self._forge.shelf if bare.name.partition("/")[0] == account
+                for bare in self._forge.repositories if bare.name.partition("/")[0] == account
             ]}  # fmt: skip
         name = self._name(parts)
-        if name in self.renamed and self._forge.shelf.find(name) is None:
+        if name in self.renamed and self._forge.repositories.find_repo(name) is None:
             return self._elsewhere(asked, name)
         return None if name.partition("/")[0] == account else (404, {"message": "Not Found"})
 
     def _name(self, parts: list[str]) -> str:
         """The repository that a path is of."""
         if parts[0] == "repositories":
-            return next((bare.name for bare in self._forge.shelf if str(bare.id) == parts[1]), "")
+            return next(
+                (bare.name for bare in self._forge.repositories if str(bare.id) == parts[1]), ""
+            )
         return "/".join(parts[1:3] if parts[0] == "repos" else parts[:2]).removesuffix(".git")
 
     def _elsewhere(self, asked: Asked, name: str) -> Said:

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 
 if TYPE_CHECKING:
-    from fyre.cli.credential_files import Keepsake
-    from fyre.github.app_manifest import App
-    from fyre.github.app_registration import Registration
+    from fyre.cli.credential_files import CredentialFiles
+    from fyre.github.app_manifest import CreatedApp
+    from fyre.github.app_registration import AppRegistration
 
-FILES = {"key": "app.pem", "webhook secret": "webhook"}
+CREDENTIAL_FILE_NAMES = {"key": "app.pem", "webhook secret": "webhook"}
 """What is kept → its file, by the name that the chart's Secret has for it."""
-PAGE = "register.html"
+SAVED_PAGE_NAME = "register.html"
 
 
 def main(
-    what: Annotated[
+    action: Annotated[
         str, typer.Argument(metavar="manifest", help="The one thing to do with an App.")
     ],
     *,
@@ -60,105 +60,120 @@ def main(
 
     The key is shown once and never here: it goes to a file for you alone.
     """
-    if what != "manifest":
-        raise UserError(f"`fyre app {what[:40]}` is nothing", hint="fyre app manifest", code=2)
+    if action != "manifest":
+        raise UserError(
+            f"`fyre app {action[:40]}` is nothing", hint="fyre app manifest", exit_code=2
+        )
     from fyre.apps import config
-    from fyre.cli.credential_files import Keepsake
+    from fyre.cli.credential_files import CredentialFiles
     from fyre.github import app_manifest, app_registration
 
-    wanted = app_manifest.wish(host, org, url, name, checks=checks, teams=teams)
-    safe = Keepsake(out, FILES)  # before anything is asked of the forge
-    registration = app_registration.Registration(wanted)
+    wanted = app_manifest.parse_options(host, org, url, name, checks=checks, teams=teams)
+    safe = CredentialFiles(out, CREDENTIAL_FILE_NAMES)  # before anything is asked of the forge
+    registration = app_registration.AppRegistration(wanted)
     with tempfile.TemporaryDirectory(
         prefix="page-", dir=safe.folder, ignore_cleanup_errors=True
     ) as place:
         try:
-            _invite(registration, Path(place), browser=browser)
-            app = _exchanged(registration, config.api_of(wanted.host))
-            kept = _kept(registration, safe, app)
+            _open_registration_page(registration, Path(place), browser=browser)
+            app = _exchange_code(registration, config.default_api_url(wanted.host))
+            kept = _save_credentials(registration, safe, app)
         finally:
             registration.close()
     sys.stdout.write(
-        app_manifest.lines(wanted, app, str(kept["key"]), str(kept.get("webhook secret", "")))
+        app_manifest.config_lines(
+            wanted, app, str(kept["key"]), str(kept.get("webhook secret", ""))
+        )
     )
-    _say(f"next: {app.page}/installations/new, where the repositories are chosen that it may see")
+    _print_progress(
+        f"next: {app.html_url}/installations/new, where the repositories are chosen that it may see"
+    )
 
 
-def _invite(registration: Registration, folder: Path, *, browser: bool) -> None:
+def _open_registration_page(
+    registration: AppRegistration, page_folder: Path, *, browser: bool
+) -> None:
     """Have somebody look at the page; in a thread, since some browsers return when they are closed."""
-    _say(f"the page to begin with: {registration.address}")
-    invite = _open if browser else _explain
+    _print_progress(f"the page to begin with: {registration.start_url}")
+    invite = _open_browser if browser else _print_manual_steps
     threading.Thread(
-        target=invite, args=(registration, folder), name="invitation", daemon=True
+        target=invite, args=(registration, page_folder), name="invitation", daemon=True
     ).start()
 
 
-def _open(registration: Registration, folder: Path) -> None:
-    if not webbrowser.open(registration.address):
-        _explain(registration, folder)
+def _open_browser(registration: AppRegistration, page_folder: Path) -> None:
+    if not webbrowser.open(registration.start_url):
+        _print_manual_steps(registration, page_folder)
 
 
-def _explain(registration: Registration, folder: Path) -> None:
+def _print_manual_steps(registration: AppRegistration, page_folder: Path) -> None:
     """What to do where no browser can be opened; what is pasted is taken, until it is an answer."""
-    saved, port = folder / PAGE, registration.base.rpartition(":")[2]
+    saved, port = page_folder / SAVED_PAGE_NAME, registration.base_url.rpartition(":")[2]
     with suppress(OSError):
         saved.touch(mode=0o600)
-        saved.write_text(registration.form(), encoding="utf-8")
-    _say(
+        saved.write_text(registration.form_page(), encoding="utf-8")
+    _print_progress(
         f"  open it here; or elsewhere with `kubectl port-forward POD {port}`, `ssh -L {port}:127.0.0.1:{port} HOST`;"
     )
-    _say(
+    _print_progress(
         f"  or copy {saved} to a machine with a browser, open it there, go on, and when the browser can't reach"
     )
-    _say("  127.0.0.1, paste the address that it shows (or the code in it) here, and press Enter")
+    _print_progress(
+        "  127.0.0.1, paste the address that it shows (or the code in it) here, and press Enter"
+    )
     with suppress(ValueError, OSError):  # no stdin
         for line in filter(str.strip, sys.stdin):
-            if registration.paste(line):
+            if registration.accept_pasted(line):
                 return
-            _say(
+            _print_progress(
                 "that is no answer to this question: paste the whole address, as the browser shows it"
             )
 
 
-def _exchanged(registration: Registration, api: str) -> App:
+def _exchange_code(registration: AppRegistration, api_url: str) -> CreatedApp:
     from fyre.github import app_registration
 
     try:
-        return app_registration.exchange(api, registration.code())
-    except (UserError, TryAgainError) as error:
+        return app_registration.exchange_code(api_url, registration.wait_for_code())
+    except (UserError, TransientError) as error:
         said = error.message if isinstance(error, UserError) else str(error)
-        registration.tell("That did not work", f"<p>{html.escape(said)}</p>")
+        registration.set_result("That did not work", f"<p>{html.escape(said)}</p>")
         raise
 
 
-def _kept(registration: Registration, safe: Keepsake, app: App) -> dict[str, Path]:
+def _save_credentials(
+    registration: AppRegistration, credential_files: CredentialFiles, app: CreatedApp
+) -> dict[str, Path]:
     """Where its secrets are now."""
     secrets = {
-        "key": app.key,
+        "key": app.private_key,
         **({"webhook secret": app.webhook_secret} if app.webhook_secret else {}),
     }
     try:
-        kept = safe.keep(secrets)
+        kept = credential_files.write_secrets(secrets)
     except UserError as error:
-        registration.tell(
-            "The App is there, its key is lost", f"<p>{html.escape(error.hint)}: {_link(app)}</p>"
+        registration.set_result(
+            "The App is there, its key is lost",
+            f"<p>{html.escape(error.hint)}: {_install_link(app)}</p>",
         )
-        raise UserError(f"{error.message} ({app.page})", hint=error.hint) from error
-    if kept["key"].parent != safe.folder:
-        _say(
-            f"warning: {safe.folder} took no file any more; the key is in {kept['key'].parent}, for you alone"
+        raise UserError(f"{error.message} ({app.html_url})", hint=error.hint) from error
+    if kept["key"].parent != credential_files.folder:
+        _print_progress(
+            f"warning: {credential_files.folder} took no file any more; the key is in {kept['key'].parent}, for you alone"
         )
-    registration.tell(
+    registration.set_result(
         f"{app.slug} is registered",
-        f"<p>Its key is on your machine. Next, install it: {_link(app)}</p>",
+        f"<p>Its key is on your machine. Next, install it: {_install_link(app)}</p>",
     )
     return kept
 
 
-def _link(app: App) -> str:
-    page = html.escape(f"{app.page}/installations/new")
-    return f'<a href="{page}">{page}</a>' if app.page.startswith(("https://", "http://")) else page
+def _install_link(app: CreatedApp) -> str:
+    page = html.escape(f"{app.html_url}/installations/new")
+    return (
+        f'<a href="{page}">{page}</a>' if app.html_url.startswith(("https://", "http://")) else page
+    )
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

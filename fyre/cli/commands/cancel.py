@@ -5,31 +5,33 @@ from __future__ import annotations
 import sys
 
 from fyre.cli import run_target
-from fyre.cli.run_target import Name, RemoteName, Rev
+from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
 from fyre.errors import UserError
-from fyre.github.errors import HiddenError, NotFoundError
-from fyre.runs.state import State
+from fyre.github.errors import NotFoundError, NotVisibleError
+from fyre.runs.state import RunState
 
 
-def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "") -> None:
+def main(rev: RevArgument = "", *, name: NameOption = "", remote: RemoteOption = "") -> None:
     """Cancel the runs of a commit that have not ended, or the one of that name."""
-    found = run_target.of(rev, remote)
-    rows = found.rows(name)
-    if all(State(row["state"]).final for row in rows):
+    found = run_target.resolve_target(rev, remote)
+    rows = found.find_run_rows(name)
+    if all(RunState(row["state"]).is_final for row in rows):
         ended = ", ".join(f"{row['name']} {row['state']}" for row in rows)
         raise UserError(
             f"nothing to cancel: {ended}", hint="what has ended can only run again: fyre rerun"
         )
-    ask(found, "cancel", name)
+    post_comment_command(found, "cancel", name)
 
 
-def ask(found: run_target.Target, verb: str, name: str) -> None:
+def post_comment_command(
+    commit_target: run_target.CommitTarget, command: str, run_name: str
+) -> None:
     """Write the ``/fyre`` comment that the receiver obeys."""
-    text = f"/fyre {verb} {name}".rstrip()
+    text = f"/fyre {command} {run_name}".rstrip()
     try:
-        found.forge.comment(found.repository, found.sha, text)
-    except HiddenError:  # to a token that may read but not write, GitHub says no more than that
+        commit_target.forge.create_commit_comment(commit_target.repository, commit_target.sha, text)
+    except NotVisibleError:  # to a token that may read but not write, GitHub says no more than that
         raise
     except NotFoundError as error:
-        raise found.absent() from error
-    sys.stderr.write(f"asked for it on {found.sha[:7]}: {text}\n")
+        raise commit_target.missing_commit_error() from error
+    sys.stderr.write(f"asked for it on {commit_target.sha[:7]}: {text}\n")

@@ -20,66 +20,74 @@ from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.workspace import remote
 
-COMMAND = 'echo "hello world"'
+DEMO_COMMAND = 'echo "hello world"'
 
 
 def main() -> None:
     """See it work: what is typed, what happens, and the status that the commit has in the end."""
-    for key in git_command.out("rev-parse", "--local-env-vars").split():
+    for key in git_command.git_output("rev-parse", "--local-env-vars").split():
         os.environ.pop(
             key, None
         )  # in a hook, GIT_DIR would have us commit to the repository around it
     folder = tempfile.TemporaryDirectory(prefix="fyre-demo-")
-    with local_run.told_to_stop(), folder as place, _up(Path(place) / "state") as url:
+    with (
+        local_run.raise_on_signal(),
+        folder as place,
+        _running_fyre_up(Path(place) / "state") as url,
+    ):
         repository = Path(place) / "project"
-        os.environ.update(_identity())
-        _say("A repository, as anyone has one, and a forge on this machine to push to:")
-        _type("git", "init", "--quiet", "--initial-branch=main", str(repository), at=Path(place))
-        _type("git", "remote", "add", "origin", f"{url}/demo/project.git", at=repository)
-        _say("A commit that says what to run. The command is a trailer of its message:")
-        _type("fyre", "commit", "--run", COMMAND, at=repository)
-        _type("git", "log", "-1", "--format=%B", at=repository)
-        _say("The push is the submission:")
-        _type("git", "push", "--quiet", "origin", "main", at=repository)
-        _say(
+        os.environ.update(_demo_identity())
+        _print_step("A repository, as anyone has one, and a forge on this machine to push to:")
+        _show_command(
+            "git", "init", "--quiet", "--initial-branch=main", str(repository), cwd=Path(place)
+        )
+        _show_command("git", "remote", "add", "origin", f"{url}/demo/project.git", cwd=repository)
+        _print_step("A commit that says what to run. The command is a trailer of its message:")
+        _show_command("fyre", "commit", "--run", DEMO_COMMAND, cwd=repository)
+        _show_command("git", "log", "-1", "--format=%B", cwd=repository)
+        _print_step("The push is the submission:")
+        _show_command("git", "push", "--quiet", "origin", "main", cwd=repository)
+        _print_step(
             "The forge tells the receiver, which runs it on exactly that commit; the commit remembers:"
         )
-        _type("fyre", "watch", "--exit-status", at=repository)
-        _type("fyre", "logs", at=repository)
-        _type("fyre", "status", at=repository)
-        _judge(repository)
+        _show_command("fyre", "watch", "--exit-status", cwd=repository)
+        _show_command("fyre", "logs", cwd=repository)
+        _show_command("fyre", "status", cwd=repository)
+        _assert_success(repository)
 
 
-def _judge(repository: Path) -> None:
+def _assert_success(repository: Path) -> None:
     """Believe the forge alone."""
     sha = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
     ).stdout
-    where = remote.of(repository)
-    (posted,) = follow.newest(where.forge(), follow.repository_of(where), sha.strip())
+    where = remote.resolve_remote(repository)
+    (posted,) = follow.latest_statuses(
+        where.create_client(), follow.repository_by_name(where), sha.strip()
+    )
     if posted.status.state != "success":
         raise UserError(
             f"the status on {sha[:7]} is {posted.status.state}: {posted.status.description}"
         )
-    _say(
+    _print_step(
         f"{posted.status.context} on {sha[:7]} is {posted.status.state}. Next: `fyre up`, and push to it."
     )
 
 
 @contextmanager
-def _up(root: Path) -> Iterator[str]:
+def _running_fyre_up(root: Path) -> Iterator[str]:
     """A ``fyre up`` of our own, and its address."""
     command = [sys.executable, "-m", "fyre", "up", "--root", str(root), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None  # noqa: S101 - it was asked for as a pipe
         try:
-            yield _ready(server.stderr)
+            yield _wait_until_ready(server.stderr)
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate()
 
 
-def _ready(stderr: IO[str]) -> str:
+def _wait_until_ready(stderr: IO[str]) -> str:
     said = ""
     for line in stderr:
         if match := re.fullmatch(r"ready (\S+)\n", line):
@@ -88,23 +96,23 @@ def _ready(stderr: IO[str]) -> str:
     raise UserError(f"`fyre up` did not start: {said.strip() or 'it said nothing'}")
 
 
-def _type(program: str, *words: str, at: Path) -> None:
+def _show_command(program: str, *words: str, cwd: Path) -> None:
     """Show a command as a person would type it, and run it."""
     print(f"  $ {shlex.join([program, *words])}", flush=True)
     command = [sys.executable, "-m", "fyre", *words] if program == "fyre" else [program, *words]
     done = subprocess.run(
-        command, cwd=at, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     print("".join(f"    {line}\n" for line in done.stdout.splitlines()), end="", flush=True)
     if done.returncode:
         raise UserError(f"`{program} {words[0]}` failed with exit code {done.returncode}")
 
 
-def _say(text: str) -> None:
+def _print_step(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-def _identity() -> dict[str, str]:
+def _demo_identity() -> dict[str, str]:
     """Somebody to commit as, where git knows nobody: a newcomer's first minute must not fail on that."""
     known = (
         subprocess.run(["git", "config", "user.email"], capture_output=True, check=False).returncode

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
-from fyre.cli.run_target import AsJson, RemoteName
+from fyre.cli.run_target import JsonOption, RemoteOption
 
 
 def main(
     *,
-    remote: RemoteName = "",
+    remote: RemoteOption = "",
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Look at the cluster as well.")
     ] = False,
@@ -44,7 +44,7 @@ def main(
             "--config", help="Of --server: its file.", envvar="FYRE_CONFIG", show_default=False
         ),
     ] = None,
-    json_: AsJson = False,
+    json_: JsonOption = False,
 ) -> None:
     """Look at git, this repository, its forge, and with --cluster at the cluster; 1 where something is to be mended.
 
@@ -52,12 +52,14 @@ def main(
     """
     from fyre.cli.doctor import checks, server_checks
 
-    found = list(server_checks.server(config, os.environ) if server else checks.here(remote))
+    found = list(
+        server_checks.check_server(config, os.environ) if server else checks.check_clone(remote)
+    )
     if cluster:
-        found += checks.on_cluster(kubeconfig, context, policy, namespace, exec_mode=not relay)
+        found += checks.check_cluster(kubeconfig, context, policy, namespace, exec_mode=not relay)
     if json_:
         json.dump(
-            [{**asdict(one), "well": one.well} for one in found],
+            [{**asdict(one), "well": one.is_ok} for one in found],
             sys.stdout,
             indent=2,
             ensure_ascii=False,
@@ -65,7 +67,7 @@ def main(
         sys.stdout.write("\n")
     else:
         for one in found:
-            sys.stdout.write(f"{'ok  ' if one.well else 'mend'}  {one.what}\n")
-            if not one.well:
+            sys.stdout.write(f"{'ok  ' if one.is_ok else 'mend'}  {one.what}\n")
+            if not one.is_ok:
                 sys.stdout.write(f"      → {one.fix}\n")
-    raise SystemExit(0 if all(one.well for one in found) else 1)
+    raise SystemExit(0 if all(one.is_ok for one in found) else 1)

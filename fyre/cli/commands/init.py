@@ -13,10 +13,10 @@ from fyre.git import git_command
 from fyre.workspace import remote as remotes
 from fyre.workspace import worktree
 
-REFSPEC = "^refs/heads/fyre/*"
+LAB_EXCLUDE_REFSPEC = "^refs/heads/fyre/*"
 """Keeps a plain `git fetch` from bringing everybody's lab notebooks along (git 2.29 and newer)."""
 
-CONFIG = """\
+CONFIG_TEMPLATE = """\
 # What every run of this repository begins with; a commit's own trailers override it.
 # image: python:3.12
 # timeout: 2h
@@ -27,7 +27,7 @@ CONFIG = """\
 #   - pip install -r requirements.txt
 """
 
-WORKFLOW = """\
+WORKFLOW_TEMPLATE = """\
 # .github/workflows/fyre.yml of a repository that wants its commits' runs, and has no receiver.
 name: Fyre
 on:
@@ -70,40 +70,44 @@ def main(
 ) -> None:
     """Set up this repository: what is fetched, the hooks, a first .fyre.yaml, a workflow. Safe to repeat."""
     if remove and not hooks:
-        raise UserError("--remove goes with --hooks", hint="fyre init --hooks --remove", code=2)
-    worktree.required()
+        raise UserError(
+            "--remove goes with --hooks", hint="fyre init --hooks --remove", exit_code=2
+        )
+    worktree.require_repository()
     if hooks:
-        _hooks(remove=remove)
+        _update_hooks(remove=remove)
     if config:
-        _write(".fyre.yaml", CONFIG)
-    if workflow and _write(".github/workflows/fyre.yml", WORKFLOW):
-        _say(
+        _write_new_file(".fyre.yaml", CONFIG_TEMPLATE)
+    if workflow and _write_new_file(".github/workflows/fyre.yml", WORKFLOW_TEMPLATE):
+        _print_result(
             "  put the Action's own repository in OWNER's place, at a commit's SHA, then commit and push it"
         )
     if not remove:
-        _refspec()
+        _exclude_lab_branches()
 
 
-def _hooks(*, remove: bool) -> None:
+def _update_hooks(*, remove: bool) -> None:
     from fyre.hooks import stubs
 
-    changed = stubs.remove() if remove else stubs.install()
+    changed = stubs.remove_stubs() if remove else stubs.install_stubs()
     for path in changed:
-        _say(f"{'removed' if remove else 'wrote'} {path}")
+        _print_result(f"{'removed' if remove else 'wrote'} {path}")
     if not changed:
-        _say("no hooks of Fyre's here" if remove else "the hooks are in place")
-    if not remove and git_command.ask("config", "core.hooksPath"):
-        _say("note: core.hooksPath is set, so every repository that shares it has these hooks now")
+        _print_result("no hooks of Fyre's here" if remove else "the hooks are in place")
+    if not remove and git_command.git_output_or_none("config", "core.hooksPath"):
+        _print_result(
+            "note: core.hooksPath is set, so every repository that shares it has these hooks now"
+        )
 
 
-def _write(name: str, text: str) -> bool:
+def _write_new_file(name: str, text: str) -> bool:
     """Write a file of the repository; False, and nothing done, where there is one."""
-    top = git_command.ask("rev-parse", "--show-toplevel")
+    top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
     if not top:
         raise UserError("this repository has no work tree here", hint="go to a clone of it")
     path = Path(top) / name
     if path.exists() or path.is_symlink():
-        _say(f"{name} is there already")
+        _print_result(f"{name} is there already")
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,26 +116,26 @@ def _write(name: str, text: str) -> bool:
         raise UserError(
             f"{name} can't be written: {error.strerror}", hint="is something else in its place?"
         ) from error
-    _say(f"wrote {name}")
+    _print_result(f"wrote {name}")
     return True
 
 
-def _refspec() -> None:
+def _exclude_lab_branches() -> None:
     """Add the negative refspec to the remote that notebooks are pushed to, else ``origin``."""
     try:
-        remote = remotes.default_name()
+        remote = remotes.default_remote_name()
     except UserError:
         remote = "origin"
     key = f"remote.{remote}.fetch"
-    specs = (git_command.ask("config", "--get-all", key) or "").splitlines()
+    specs = (git_command.git_output_or_none("config", "--get-all", key) or "").splitlines()
     if not specs:
-        _say(
+        _print_result(
             f"no remote {remote!r} yet: ask again once there is one, so that lab branches are not fetched"
         )
-    elif REFSPEC not in specs:
-        git_command.run("config", "--add", key, REFSPEC)
-        _say(f"{remote}: lab branches (fyre/*) are no longer fetched")
+    elif LAB_EXCLUDE_REFSPEC not in specs:
+        git_command.run_git("config", "--add", key, LAB_EXCLUDE_REFSPEC)
+        _print_result(f"{remote}: lab branches (fyre/*) are no longer fetched")
 
 
-def _say(line: str) -> None:
+def _print_result(line: str) -> None:
     print(line, file=sys.stderr)

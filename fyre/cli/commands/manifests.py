@@ -11,9 +11,11 @@ import typer
 from fyre.errors import UserError
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import Plain
+from fyre.runs.profiles import KubernetesObject
 
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubernetes has it
+_NAMESPACE_PATTERN = re.compile(
+    r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+)  # RFC 1123, as Kubernetes has it
 
 
 def main(
@@ -72,49 +74,55 @@ def main(
 
     from fyre.engines.kubernetes import rbac
 
-    allowed = Policy() if policy is None else _read(policy)
-    spaces = [_checked(name) for name in namespace or policies.namespaces(allowed)]
+    allowed = Policy() if policy is None else _load_policy(policy)
+    spaces = [_validate_namespace(name) for name in namespace or policies.all_namespaces(allowed)]
     if delete:
-        from fyre.engines.kubernetes.api_client import Api
+        from fyre.engines.kubernetes.api_client import KubernetesClient
 
-        cluster = Api(kubeconfig, context)
-        left = [thing for space in spaces for thing in rbac.left_over(cluster.managed(space))]
+        cluster = KubernetesClient(kubeconfig, context)
+        left = [
+            thing
+            for space in spaces
+            for thing in rbac.cleanup_manifests(cluster.list_managed_objects(space))
+        ]
         print(yaml.safe_dump_all(left, sort_keys=False), end="")
         return
-    found = rbac.manifests(
+    found = rbac.build_manifests(
         spaces,
-        subject=_subject(service_account, user),
-        secrets=rbac.secrets(allowed),
+        subject=_rbac_subject(service_account, user),
+        secret_names=rbac.named_secrets(allowed),
         exec_mode=exec_mode,
     )
     print(yaml.safe_dump_all(found, sort_keys=False), end="")
 
 
-def _read(path: Path) -> Policy:
+def _load_policy(path: Path) -> Policy:
     from fyre.runs import policy_file
 
-    return policy_file.load(path)
+    return policy_file.load_policy(path)
 
 
-def _subject(service_account: str, user: str) -> Plain:
+def _rbac_subject(service_account: str, user: str) -> KubernetesObject:
     from fyre.engines.kubernetes import rbac
 
     if service_account and user:
         raise UserError(
-            "--service-account and --user say two things", hint="give one of them", code=2
+            "--service-account and --user say two things", hint="give one of them", exit_code=2
         )
     if user:
-        return rbac.user(user)
+        return rbac.user_subject(user)
     where, slash, name = (service_account or "fyre/fyre").partition("/")
     if not slash or not name:
         raise UserError(
-            f"{service_account!r} is not NAMESPACE/NAME", hint="--service-account fyre/fyre", code=2
+            f"{service_account!r} is not NAMESPACE/NAME",
+            hint="--service-account fyre/fyre",
+            exit_code=2,
         )
-    return rbac.account(_checked(where), name)
+    return rbac.service_account_subject(_validate_namespace(where), name)
 
 
-def _checked(namespace: str) -> str:
-    if not _NAME.fullmatch(namespace):
+def _validate_namespace(namespace: str) -> str:
+    if not _NAMESPACE_PATTERN.fullmatch(namespace):
         hint = "a namespace has lower-case letters, digits and '-', at most 63"
-        raise UserError(f"{namespace!r} is not a namespace", hint=hint, code=2)
+        raise UserError(f"{namespace!r} is not a namespace", hint=hint, exit_code=2)
     return namespace

@@ -17,15 +17,15 @@ from fyre.message import request as message_request
 from fyre.runs import access, plan, policy_file, repo_config
 from fyre.runs import policy as policies
 from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
-from fyre.runs.commit_status import Status
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.plan import CommitEvent, Decision, ObservedState, PostStatus
 from fyre.runs.policy import Policy
-from fyre.runs.repo_config import BadFileError, Defaults
+from fyre.runs.repo_config import RepoConfigError, RunDefaults
 from fyre.runs.run import Commit, Repository, Run
 from fyre.runs.status_text import NOT_LAUNCHED
 from fyre.runs.trigger import Trigger, TriggerKind
 
-_SHA = "0" * 40  # of the commit that the message would be of
+_PLACEHOLDER_SHA = "0" * 40  # of the commit that the message would be of
 _OPTIONS = {
     AuthFact.ROLE: "--permission",
     AuthFact.TEAM: "--team",
@@ -55,7 +55,7 @@ class Explanation:
 
 
 def main(
-    what: Annotated[
+    action: Annotated[
         str, typer.Argument(metavar="explain", help="The one thing to do with a policy.")
     ],
     message: Annotated[
@@ -100,41 +100,45 @@ def main(
 
     Exits with 1 when anything would not be launched.
     """
-    if what != "explain":
+    if action != "explain":
         raise UserError(
-            f"there is no `fyre policy {what[:40]}`", hint="write `fyre policy explain …`", code=2
+            f"there is no `fyre policy {action[:40]}`",
+            hint="write `fyre policy explain …`",
+            exit_code=2,
         )
-    policy = policy_file.load(file)
-    facts = _facts(policies.of(policy, repo), permission, team, verified)
-    event = _commit_event(repo, ref, actor, _read(message), _defaults(config))
-    explanations = explain(event, facts, policy, time.time())
-    _print(explanations, as_json=as_json)
+    policy = policy_file.load_policy(file)
+    facts = _facts_from_options(policies.for_repository(policy, repo), permission, team, verified)
+    event = _commit_event(repo, ref, actor, _read_message(message), _read_defaults(config))
+    explanations = explain_commit(event, facts, policy, time.time())
+    _print_explanations(explanations, as_json=as_json)
     if any(one.outcome != "launch" for one in explanations):
         raise SystemExit(1)
 
 
-def explain(event: CommitEvent, facts: AuthFacts, policy: Policy, now: float) -> list[Explanation]:
+def explain_commit(
+    event: CommitEvent, facts: AuthFacts, policy: Policy, now: float
+) -> list[Explanation]:
     """Explain what would become of each run of a commit that is new to Fyre.
 
     It is the very code that decides it.
     """
     event, request = replace(event, commit=replace(event.commit, committed_at=now)), event.request
-    requested = zip(request.names, request.runs, strict=True)
+    requested = zip(request.run_names, request.runs, strict=True)
     runs = [plan.build_run(event, spec, name, policy, key="", now=now) for name, spec in requested]
-    silent = _silence(event, policy)
+    silent = _silence_reason(event, policy)
     if silent:
         return [Explanation(run.name, run.spec.command, "nothing", silent) for run in runs]
-    if request.problems or isinstance(event.defaults, BadFileError):
+    if request.problems or isinstance(event.defaults, RepoConfigError):
         return list(_explain_malformed(event, policy, now))
-    own_policy = policies.of(policy, event.repository.name)
+    own_policy = policies.for_repository(policy, event.repository.name)
     event = replace(event, quota=access.check_quota(own_policy, len(runs), Usage()))
     return [_explain_run(run, event, facts, policy, now) for run in runs]
 
 
-def _silence(event: CommitEvent, policy: Policy) -> str:
+def _silence_reason(event: CommitEvent, policy: Policy) -> str:
     """Return why Fyre would not even answer; "" when it would."""
     name = event.repository.name
-    if not policies.serves(policy, name):
+    if not policies.serves_repository(policy, name):
         return f"{name} is not among the policy's repositories: Fyre is silent there"
     if plan.is_lab_ancestor(event, policy):
         return "on a notebook's branch only commits with a Fyre-From launch"
@@ -142,7 +146,7 @@ def _silence(event: CommitEvent, policy: Policy) -> str:
 
 
 def _explain_malformed(event: CommitEvent, policy: Policy, now: float) -> Iterator[Explanation]:
-    requested = zip(event.request.names, event.request.runs, strict=True)
+    requested = zip(event.request.run_names, event.request.runs, strict=True)
     commands = {f"fyre/{name}": spec.command for name, spec in requested}
     for status in _planned_statuses(event, policy, now):
         context, reason = status.context, status.description.removeprefix(NOT_LAUNCHED)
@@ -150,7 +154,7 @@ def _explain_malformed(event: CommitEvent, policy: Policy, now: float) -> Iterat
         yield Explanation(context.removeprefix("fyre/"), command, "malformed", reason)
 
 
-def _planned_statuses(event: CommitEvent, policy: Policy, now: float) -> list[Status]:
+def _planned_statuses(event: CommitEvent, policy: Policy, now: float) -> list[CommitStatus]:
     match plan.plan(event, ObservedState(own_statuses={}), policy, now):
         case Decision(actions):
             return [action.status for action in actions if isinstance(action, PostStatus)]
@@ -165,7 +169,7 @@ def _explain_run(
     policy: Policy,
     now: float,
 ) -> Explanation:
-    profile = policies.profile_of(policy, run.spec)
+    profile = policies.select_profile(policy, run.spec)
     match plan.authorize_push(run, event, facts, policy, now):
         case Allowed():
             outcome, reason = "launch", ""
@@ -178,7 +182,7 @@ def _explain_run(
         run.spec.command,
         outcome,
         reason,
-        namespace=policies.namespace_of(policy, run.repository.name, profile),
+        namespace=policies.select_namespace(policy, run.repository.name, profile),
         profile=profile.name,
         image=run.spec.image or profile.image,
         resources={**dict(profile.resources), **dict(run.spec.resources)},
@@ -188,7 +192,7 @@ def _explain_run(
     )
 
 
-def _facts(
+def _facts_from_options(
     policy: Policy,
     permission: str,
     teams: list[str] | None,
@@ -200,7 +204,7 @@ def _facts(
     """
     if permission not in ("", *access.ROLES):
         hint = f"one of {', '.join(access.ROLES)}"
-        raise UserError(f"{permission[:40]!r} is no permission", hint=hint, code=2)
+        raise UserError(f"{permission[:40]!r} is no permission", hint=hint, exit_code=2)
     wanted = [one.lower() for one in policy.teams]
     return AuthFacts(
         role=permission or None,
@@ -214,18 +218,18 @@ def _commit_event(
     ref: str,
     actor: str,
     text: str,
-    defaults: Defaults | BadFileError,
+    defaults: RunDefaults | RepoConfigError,
 ) -> CommitEvent:
     """Return the message as the newest commit of a push."""
     branch = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
-    trigger = Trigger(TriggerKind.PUSH, actor, branch, _SHA)
-    commit = Commit(_SHA, _SHA, (), text, 0.0)
+    trigger = Trigger(TriggerKind.PUSH, actor, branch, _PLACEHOLDER_SHA)
+    commit = Commit(_PLACEHOLDER_SHA, _PLACEHOLDER_SHA, (), text, 0.0)
     return CommitEvent(
-        Repository("", 0, repo), commit, trigger, message_request.read(text), defaults
+        Repository("", 0, repo), commit, trigger, message_request.parse_message(text), defaults
     )
 
 
-def _read(message: str) -> str:
+def _read_message(message: str) -> str:
     if message == "-":
         return sys.stdin.buffer.read().decode(errors="surrogateescape")
     try:
@@ -236,20 +240,20 @@ def _read(message: str) -> str:
         ) from error
 
 
-def _defaults(config: Path | None) -> Defaults | BadFileError:
-    if config is None:
-        return Defaults()
+def _read_defaults(config_path: Path | None) -> RunDefaults | RepoConfigError:
+    if config_path is None:
+        return RunDefaults()
     try:
-        return repo_config.read(config.read_bytes().decode(errors="replace"))
+        return repo_config.parse_repo_config(config_path.read_bytes().decode(errors="replace"))
     except OSError as error:
         raise UserError(
-            f"{config} can't be read: {error.strerror}", hint="--config .fyre.yaml"
+            f"{config_path} can't be read: {error.strerror}", hint="--config .fyre.yaml"
         ) from error
-    except BadFileError as error:
+    except RepoConfigError as error:
         return error
 
 
-def _print(explanations: list[Explanation], *, as_json: bool) -> None:
+def _print_explanations(explanations: list[Explanation], *, as_json: bool) -> None:
     if as_json:
         import json
 
@@ -261,20 +265,22 @@ def _print(explanations: list[Explanation], *, as_json: bool) -> None:
         )
         print(f"  {answer.outcome}{' · ' if answer.reason else ''}{answer.reason}")
         if answer.outcome in ("launch", "depends"):
-            print(f"  {_place(answer)}")
+            print(f"  {_format_placement(answer)}")
     if not explanations:
         print("the message asks for no run", file=sys.stderr)
 
 
-def _place(answer: Explanation) -> str:
+def _format_placement(explanation: Explanation) -> str:
     """Where it would run and what it would have, on a line."""
     parts = [
-        f"namespace {answer.namespace}",
-        f"profile {answer.profile}",
-        f"image {answer.image}" if answer.image else "",
-        " ".join(f"{key}={quantity}" for key, quantity in answer.resources.items()),
-        f"secrets {', '.join(answer.secrets)}" if answer.secrets else "",
-        f"timeout {notation.written(answer.timeout)}" if answer.timeout else "",
-        f"retries {answer.retries}" if answer.retries else "",
+        f"namespace {explanation.namespace}",
+        f"profile {explanation.profile}",
+        f"image {explanation.image}" if explanation.image else "",
+        " ".join(f"{key}={quantity}" for key, quantity in explanation.resources.items()),
+        f"secrets {', '.join(explanation.secrets)}" if explanation.secrets else "",
+        f"timeout {notation.format_exact_duration(explanation.timeout)}"
+        if explanation.timeout
+        else "",
+        f"retries {explanation.retries}" if explanation.retries else "",
     ]
     return " · ".join(part for part in parts if part)

@@ -8,21 +8,25 @@ import typer
 
 from fyre.cli import run_target
 from fyre.cli.commands import cancel
-from fyre.cli.run_target import Name, RemoteName, Rev
+from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
 from fyre.message import request
 
-Latest = Annotated[
+LatestOption = Annotated[
     bool, typer.Option("--latest", help="On what the image's tag means now, not on what ran.")
 ]
 
 
 def main(
-    rev: Rev = "", *, name: Name = "", remote: RemoteName = "", latest: Latest = False
+    rev: RevArgument = "",
+    *,
+    name: NameOption = "",
+    remote: RemoteOption = "",
+    latest: LatestOption = False,
 ) -> None:
     """Run the runs of a commit again, or the one of that name; also those that were refused or moved."""
-    found = run_target.of(rev, remote)
-    if not request.read(
+    found = run_target.resolve_target(rev, remote)
+    if not request.parse_message(
         found.message
-    ).names:  # what it asks for runs again even where nothing was ever heard of it
-        found.rows(name)
-    cancel.ask(found, "rerun --latest" if latest else "rerun", name)
+    ).run_names:  # what it asks for runs again even where nothing was ever heard of it
+        found.find_run_rows(name)
+    cancel.post_comment_command(found, "rerun --latest" if latest else "rerun", name)

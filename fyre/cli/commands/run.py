@@ -11,42 +11,42 @@ import typer
 
 from fyre.errors import UserError
 from fyre.message import compose, credential_scan, request
-from fyre.message.request import REFINES, Asked
+from fyre.message.request import OPTION_TRAILERS, RunRequest
 from fyre.workspace import lab_branch, snapshot
 from fyre.workspace import remote as remotes
-from fyre.workspace.snapshot import Look, Place
+from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
 
 CONTEXT = {
     "allow_interspersed_args": False
 }  # the command's own options are its own, with or without a `--`
 
-_Words = Annotated[
+_CommandArgument = Annotated[
     list[str],
     typer.Argument(metavar="-- CMD…", help="One word is for the shell; several are quoted."),
 ]
-_Many = Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be given again.")]
-_Secrets = Annotated[
+_EnvOption = Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be given again.")]
+_SecretOption = Annotated[
     list[str] | None, typer.Option(help="A secret of the cluster, by name; may be given again.")
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RunOptions:
     """How to run: what is left when the command and its refinements are taken away."""
 
     note: str = ""
-    remote: str = ""
+    remote_name: str = ""
     rev: str = ""
-    yes: bool = False
+    assume_yes: bool = False
     detach: bool = False
     as_json: bool = False
     dry_run: bool = False
     local: bool = False
-    keep: bool = False
+    keep_checkout: bool = False
 
 
 def main(
-    words: _Words,
+    words: _CommandArgument,
     *,
     name: Annotated[str, typer.Option(help="Its name; the status is fyre/NAME.")] = "",
     profile: Annotated[str, typer.Option(help="A profile of the cluster.")] = "",
@@ -56,8 +56,8 @@ def main(
     ] = "",
     timeout: Annotated[str, typer.Option(help="Such as 30m or 2h.")] = "",
     retries: Annotated[str, typer.Option(help="Further starts after one that failed.")] = "",
-    env: _Many = None,
-    secret: _Secrets = None,
+    env: _EnvOption = None,
+    secret: _SecretOption = None,
     workdir: Annotated[str, typer.Option(help="A directory of the checkout.")] = "",
     note: Annotated[
         str, typer.Option("-m", "--message", help="A note in the snapshot's message.")
@@ -89,62 +89,68 @@ def main(
     many = {"--env": env or [], "--secret": secret or []}
     given = [*one.items(), *((key, value) for key, values in many.items() for value in values)]
     pairs = [
-        ("Fyre-Run", compose.command_of(words)),
-        *((REFINES[key], value) for key, value in given if value),
+        ("Fyre-Run", compose.command_from_words(words)),
+        *((OPTION_TRAILERS[key], value) for key, value in given if value),
     ]
-    options = Options(note, remote, commit, yes, detach, as_json, dry_run, local, keep)
-    _refuse_mixed(options)
+    options = RunOptions(note, remote, commit, yes, detach, as_json, dry_run, local, keep)
+    _reject_option_conflicts(options)
     if not allow_credential:
-        credential_scan.refuse(*(value for key, value in pairs if key in ("Fyre-Run", "Fyre-Env")))
-    raise SystemExit((_here if local else _there)(pairs, options))
+        credential_scan.reject_credentials(
+            *(value for key, value in pairs if key in ("Fyre-Run", "Fyre-Env"))
+        )
+    raise SystemExit((_run_locally if local else _run_remotely)(pairs, options))
 
 
-def _refuse_mixed(options: Options) -> None:
+def _reject_option_conflicts(options: RunOptions) -> None:
     """Raise ``UserError`` for options that do not go together."""
     for given, needed, name, other in (
         (options.rev, options.local, "--commit", "--local"),
-        (options.keep, options.local, "--keep", "--local"),
+        (options.keep_checkout, options.local, "--keep", "--local"),
         (options.as_json, options.detach, "--json", "--detach"),
     ):
         if given and not needed:
-            raise UserError(f"{name} goes with {other}", hint="see `fyre run --help`", code=2)
-    if options.local and (options.detach or options.remote):
+            raise UserError(f"{name} goes with {other}", hint="see `fyre run --help`", exit_code=2)
+    if options.local and (options.detach or options.remote_name):
         raise UserError(
-            "--local runs here, and follows", hint="leave out --detach and --remote", code=2
+            "--local runs here, and follows", hint="leave out --detach and --remote", exit_code=2
         )
 
 
-def _there(pairs: compose.Pairs, options: Options) -> int:
+def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     """Snapshot, push, follow."""
-    where = snapshot.place()
-    book = lab_branch.notebook(where, options.remote)
-    forge = None if options.detach or options.dry_run else remotes.of(where.top, book.remote)
-    seen = snapshot.look(where)
-    text = lab_branch.minted(pairs, options.note, seen.head)
-    wants = request.read(text)
-    snapshot.refuse(where, seen)
-    doubts = lab_branch.doubts(where, seen, book)
+    where = snapshot.locate_repo()
+    book = lab_branch.find_lab_branch(where, options.remote_name)
+    forge = (
+        None
+        if options.detach or options.dry_run
+        else remotes.resolve_remote(where.top, book.remote_name)
+    )
+    seen = snapshot.read_status(where)
+    text = lab_branch.compose_message(pairs, options.note, seen.head)
+    wants = request.parse_message(text)
+    snapshot.reject_unrepresentable(where, seen)
+    doubts = lab_branch.list_publish_warnings(where, seen, book)
     if options.dry_run:
-        return _tell(seen, wants, doubts)
-    lab_branch.confirm(doubts, book, yes=options.yes)
-    tree = snapshot.write(where)
-    _note(*tree.notes, *_place(where, wants))
-    sha = lab_branch.publish(where, seen, tree.sha, text, book)
+        return _print_dry_run(seen, wants, doubts)
+    lab_branch.confirm_publish(doubts, book, assume_yes=options.assume_yes)
+    tree = snapshot.write_tree(where)
+    _print_notes(*tree.notes, *_workdir_hint(where, wants))
+    sha = lab_branch.push_snapshot(where, seen, tree.sha, text, book)
     if forge is None:
-        _print(sha, book, wants, as_json=options.as_json)
+        _print_submission(sha, book, wants, as_json=options.as_json)
         return 0
-    _note(f"{sha[:7]} on fyre/{book.user}: {wants.runs[0].command}")
-    return _follow(forge, sha, wants.names[0])
+    _print_notes(f"{sha[:7]} on fyre/{book.user}: {wants.runs[0].command}")
+    return _follow_remote_run(forge, sha, wants.run_names[0])
 
 
-def _follow(forge: remotes.Remote, sha: str, name: str) -> int:
+def _follow_remote_run(remote_info: remotes.Remote, sha: str, run_name: str) -> int:
     """The run's output and its exit code; Ctrl-C lets go of it."""
     try:
         from fyre.cli import follow  # with all that speaks HTTP: not before the push
 
-        return follow.follow(forge, sha, f"fyre/{name}")
+        return follow.follow_run(remote_info, sha, f"fyre/{run_name}")
     except KeyboardInterrupt:
-        _note(
+        _print_notes(
             "the run goes on",
             f"its output: fyre logs -f {sha[:12]}",
             f"to end it: fyre cancel {sha[:12]}",
@@ -152,55 +158,61 @@ def _follow(forge: remotes.Remote, sha: str, name: str) -> int:
         return 130
 
 
-def _here(pairs: compose.Pairs, options: Options) -> int:
+def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     """Run on a clean checkout here: of a commit that is there, or of a snapshot that no ref will hold."""
     from fyre.apps import local_run
 
-    where = snapshot.place()
-    sha = local_run.commit_of(where, options.rev) if options.rev else ""
-    seen = None if sha else snapshot.look(where)
-    text = lab_branch.minted(pairs, options.note, seen.head if seen else "")
-    wants = request.read(text)
+    where = snapshot.locate_repo()
+    sha = local_run.resolve_commit(where, options.rev) if options.rev else ""
+    seen = None if sha else snapshot.read_status(where)
+    text = lab_branch.compose_message(pairs, options.note, seen.head if seen else "")
+    wants = request.parse_message(text)
     if seen:
-        snapshot.refuse(where, seen)
+        snapshot.reject_unrepresentable(where, seen)
     if options.dry_run:
-        return _tell(seen, wants, [])
-    _note(*_place(where, wants))
+        return _print_dry_run(seen, wants, [])
+    _print_notes(*_workdir_hint(where, wants))
     if seen:
-        tree = snapshot.write(where)
-        _note(*tree.notes)
-        sha = snapshot.commit(where, tree.sha, (seen.head,), text, sign=False)
-    return local_run.go(where, sha, wants.runs[0], name=wants.names[0], keep=options.keep)
+        tree = snapshot.write_tree(where)
+        _print_notes(*tree.notes)
+        sha = snapshot.commit_tree(where, tree.sha, (seen.head,), text, sign=False)
+    return local_run.run_on_commit(
+        where, sha, wants.runs[0], name=wants.run_names[0], keep_checkout=options.keep_checkout
+    )
 
 
-def _place(where: Place, wants: Asked) -> list[str]:
+def _workdir_hint(repo_paths: RepoPaths, run_request: RunRequest) -> list[str]:
     """What to say to whoever stands below the top and may expect the command to run there."""
-    below = where.prefix.rstrip("/")
-    if not below or wants.runs[0].workdir:
+    below = repo_paths.prefix.rstrip("/")
+    if not below or run_request.runs[0].workdir:
         return []
     return [f"the command runs at the repository's top; --workdir {below} runs it here"]
 
 
-def _tell(seen: Look | None, wants: Asked, doubts: list[str]) -> int:
+def _print_dry_run(
+    status: WorktreeStatus | None, run_request: RunRequest, publish_warnings: list[str]
+) -> int:
     """A dry run: what differs from HEAD, what would run, what would be asked about."""
-    for letters, path in seen.changed if seen else ():
-        print(f"{letters.replace('.', ' ')} {snapshot.some([path])}")
-    print(f"{wants.names[0]}: {wants.runs[0].command}")
-    _note(*(f"would ask: {line}" for line in doubts))
+    for letters, path in status.changed if status else ():
+        print(f"{letters.replace('.', ' ')} {snapshot.format_paths([path])}")
+    print(f"{run_request.run_names[0]}: {run_request.runs[0].command}")
+    _print_notes(*(f"would ask: {line}" for line in publish_warnings))
     return 0
 
 
-def _print(sha: str, book: lab_branch.Notebook, wants: Asked, *, as_json: bool) -> None:
+def _print_submission(
+    sha: str, branch: lab_branch.LabBranch, run_request: RunRequest, *, as_json: bool
+) -> None:
     """The SHA, for whoever follows it later."""
     if as_json:
-        runs = [{"name": wants.names[0], "command": wants.runs[0].command}]
+        runs = [{"name": run_request.run_names[0], "command": run_request.runs[0].command}]
         print(
             json.dumps(
                 {
                     "sha": sha,
-                    "remote": book.remote,
-                    "ref": book.branch,
-                    "fyre_id": wants.fyre_id,
+                    "remote": branch.remote_name,
+                    "ref": branch.remote_ref,
+                    "fyre_id": run_request.fyre_id,
                     "runs": runs,
                 }
             )
@@ -209,6 +221,6 @@ def _print(sha: str, book: lab_branch.Notebook, wants: Asked, *, as_json: bool) 
         print(sha)
 
 
-def _note(*lines: str) -> None:
+def _print_notes(*lines: str) -> None:
     for line in lines:
         print(f"fyre: {line}".encode(errors="replace").decode(), file=sys.stderr)

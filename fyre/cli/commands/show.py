@@ -6,12 +6,21 @@ import json as json_
 import sys
 
 from fyre.cli import follow, run_target, table
-from fyre.cli.run_target import AsJson, Name, RemoteName, Rev
+from fyre.cli.run_target import JsonOption, NameOption, RemoteOption, RevArgument
 
 
-def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "", json: AsJson = False) -> None:
+def main(
+    rev: RevArgument = "",
+    *,
+    name: NameOption = "",
+    remote: RemoteOption = "",
+    json: JsonOption = False,
+) -> None:
     """All that the ledger and the receiver know of the runs of a commit."""
-    rows = [row | follow.page(row["log_url"]) for row in run_target.of(rev, remote).rows(name)]
+    rows = [
+        row | follow.fetch_run_facts(row["log_url"])
+        for row in run_target.resolve_target(rev, remote).find_run_rows(name)
+    ]
     if json:
         json_.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
@@ -19,5 +28,5 @@ def main(rev: Rev = "", *, name: Name = "", remote: RemoteName = "", json: AsJso
     for row in rows:
         for key, value in row.items():
             if value not in (None, ""):
-                sys.stdout.write(f"{key:12} {table.printable(str(value))}\n")
+                sys.stdout.write(f"{key:12} {table.escape_unprintable(str(value))}\n")
         sys.stdout.write("\n")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fyre.cli import run_target, table
-from fyre.cli.run_target import AsJson, RemoteName, Rev
+from fyre.cli.run_target import JsonOption, RemoteOption, RevArgument
 
 
-def main(rev: Rev = "", *, remote: RemoteName = "", json: AsJson = False) -> None:
+def main(rev: RevArgument = "", *, remote: RemoteOption = "", json: JsonOption = False) -> None:
     """The runs of a commit and how they stand. Without REV: of HEAD."""
-    table.show(run_target.of(rev, remote).rows(), as_json=json)
+    table.print_run_table(run_target.resolve_target(rev, remote).find_run_rows(), as_json=json)

@@ -13,7 +13,7 @@ import typer
 
 from fyre.errors import UserError
 
-IMAGE = "python:3.12"
+DEFAULT_IMAGE = "python:3.12"
 """What a run is given where nobody named an image."""
 
 
@@ -61,7 +61,7 @@ def main(
         str,
         typer.Option(
             "--image",
-            help=f"Where a run names none, else the policy's, else {IMAGE}.",
+            help=f"Where a run names none, else the policy's, else {DEFAULT_IMAGE}.",
             show_default=False,
         ),
     ] = "",
@@ -83,9 +83,11 @@ def main(
 
     if engine not in ("local", "kubernetes"):
         raise UserError(
-            f"there is no engine {engine!r}", hint="--engine local or --engine kubernetes", code=2
+            f"there is no engine {engine!r}",
+            hint="--engine local or --engine kubernetes",
+            exit_code=2,
         )
-    if host not in (up.LOOPBACK, "localhost"):
+    if host not in (up.LOOPBACK_ADDRESS, "localhost"):
         sys.stderr.write(f"warning: whoever reaches {host}:{port} can run commands here as you\n")
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
@@ -93,15 +95,24 @@ def main(
     )
     on = None
     if engine == "kubernetes":
-        from fyre.apps.kubernetes_runtime import OnCluster
+        from fyre.apps.kubernetes_runtime import ClusterOptions
         from fyre.runs import policy_file
 
-        allowed = policy_file.chosen(policy, namespace, image, else_image=IMAGE)
-        on = OnCluster(allowed, kubeconfig, context, checkout_image, relay)
-    up.Up(_made(root or _default_root()), host, port, jobs, keep_checkouts=keep, on=on).serve()
+        allowed = policy_file.policy_with_options(
+            policy, namespace, image, default_image=DEFAULT_IMAGE
+        )
+        on = ClusterOptions(allowed, kubeconfig, context, checkout_image, relay)
+    up.FyreUp(
+        _create_root(root or _default_state_root()),
+        host,
+        port,
+        jobs,
+        keep_checkouts=keep,
+        cluster_options=on,
+    ).serve()
 
 
-def _made(root: Path) -> Path:
+def _create_root(root: Path) -> Path:
     """The folder of all state, there and ours to write to. Raises ``UserError``."""
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -113,7 +124,7 @@ def _made(root: Path) -> Path:
         ) from error
 
 
-def _default_root() -> Path:
+def _default_state_root() -> Path:
     """``$XDG_STATE_HOME/fyre``, as the XDG base directory specification has it. Raises ``UserError``."""
     try:
         return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fyre"

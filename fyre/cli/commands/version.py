@@ -18,7 +18,7 @@ def main(
     found = {
         "fyre": fyre.__version__,
         "python": platform.python_version(),
-        "git": (git_command.ask("version") or "none").removeprefix("git version "),
+        "git": (git_command.git_output_or_none("version") or "none").removeprefix("git version "),
     }
     if as_json:
         import json

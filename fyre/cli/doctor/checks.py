@@ -12,21 +12,21 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.message import request
 from fyre.workspace import worktree
 
 if TYPE_CHECKING:
-    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.api_client import KubernetesClient
     from fyre.runs.policy import Policy
     from fyre.workspace.remote import Remote
 
-GIT_MIN = (2, 34)
-SKEW_MAX = 60.0
+MIN_GIT_VERSION = (2, 34)
+MAX_CLOCK_SKEW = 60.0
 """Seconds between our clock and the forge's; ten minutes ahead, and what is committed is refused."""
 
-STALE = 3600.0
+STALE_SECONDS = 3600.0
 """Seconds after which an ended run should have been reported."""
 
 
@@ -38,173 +38,180 @@ class Finding:
     fix: str = ""
 
     @property
-    def well(self) -> bool:
+    def is_ok(self) -> bool:
         """Whether nothing has to be done."""
         return not self.fix
 
 
-def here(remote_name: str = "") -> Iterator[Finding]:
+def check_clone(remote_name: str = "") -> Iterator[Finding]:
     """git, this repository, and the forge behind its remote."""
-    found = _git()
+    found = _check_git()
     yield found
     if shutil.which("git") is None:
         return
-    yield from _identity()
+    yield from _check_identity()
     try:
-        worktree.required()
+        worktree.require_repository()
     except UserError as error:
         yield Finding(error.message, error.hint)
         return
-    yield from _repository()
+    yield from _check_repository()
     from fyre.workspace import remote
 
     try:
-        where = remote.of(name=remote_name or None)
+        where = remote.resolve_remote(name=remote_name or None)
     except UserError as error:
         yield Finding(error.message, error.hint)
         return
-    yield from _remote(where)
-    yield from _forge(where)
+    yield from _check_remote(where)
+    yield from _check_forge(where)
 
 
-def on_cluster(
+def check_cluster(
     kubeconfig: str | None,
     context: str | None,
-    file: Path | None,
+    policy_path: Path | None,
     namespace: str,
     *,
     exec_mode: bool,
 ) -> Iterator[Finding]:
     """A cluster: is it there, does it let us, would it take a Job of each profile, was anything left behind."""
     from fyre.apps import kubernetes_runtime
-    from fyre.engines.kubernetes.api_client import Api
+    from fyre.engines.kubernetes.api_client import KubernetesClient
     from fyre.runs import policy as policies
     from fyre.runs import policy_file
 
     try:
-        policy = policy_file.chosen(file, namespace, else_image="busybox")
-        api = Api(kubeconfig, context)
+        policy = policy_file.policy_with_options(policy_path, namespace, default_image="busybox")
+        api = KubernetesClient(kubeconfig, context)
     except UserError as error:
         yield Finding(error.message, error.hint)
         return
     try:
-        kubernetes_runtime.check_rights(api, policy, exec_mode=exec_mode)
+        kubernetes_runtime.check_cluster_rights(api, policy, exec_mode=exec_mode)
         yield Finding(f"the cluster at {api.host} lets us do what a run takes")
-        for space in policies.namespaces(policy):
-            yield from _left(api, space)
+        for space in policies.all_namespaces(policy):
+            yield from _check_orphaned_jobs(api, space)
         for name in policy.profiles or {}:
-            yield _profile(api, policy, name)
+            yield _check_profile(api, policy, name)
     except UserError as error:
         yield Finding(error.message, error.hint)
-    except TryAgainError as error:
+    except TransientError as error:
         yield Finding(str(error), "check `kubectl get jobs` with the same kubeconfig and context")
     finally:
         api.close()
 
 
-def _git() -> Finding:
+def _check_git() -> Finding:
     try:
-        said = git_command.ask("version") or ""
+        said = git_command.git_output_or_none("version") or ""
     except UserError as error:
         return Finding(error.message, error.hint)
     found = re.search(r"(\d+)\.(\d+)", said)
-    wanted = ".".join(map(str, GIT_MIN))
-    if found is None or (int(found[1]), int(found[2])) < GIT_MIN:
+    wanted = ".".join(map(str, MIN_GIT_VERSION))
+    if found is None or (int(found[1]), int(found[2])) < MIN_GIT_VERSION:
         return Finding(f"git is {said or 'not there'}", f"install git {wanted} or newer")
     return Finding(said)
 
 
-def _identity() -> Iterator[Finding]:
+def _check_identity() -> Iterator[Finding]:
     for key in ("user.name", "user.email"):
-        if not git_command.ask("config", key):
+        if not git_command.git_output_or_none("config", key):
             yield Finding(f"git does not know your {key}", f"git config --global {key} …")
 
 
-def _repository() -> Iterator[Finding]:
+def _check_repository() -> Iterator[Finding]:
     """The hooks, the files, the newest commit."""
     from fyre.cli.commands import check
 
-    yield _hooks()
-    top = git_command.ask("rev-parse", "--show-toplevel")
-    file = Path(top or ".") / check.FILE
+    yield _check_hooks()
+    top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
+    file = Path(top or ".") / check.CONFIG_FILE
     if file.is_file():
-        for wrong in check.of_config(file.read_text(encoding="utf-8", errors="replace")):
+        for wrong in check.diagnose_config(file.read_text(encoding="utf-8", errors="replace")):
             yield Finding(
-                f"{check.FILE} line {wrong.line}: {wrong.message}", wrong.hint or "mend that line"
+                f"{check.CONFIG_FILE} line {wrong.line}: {wrong.message}",
+                wrong.hint or "mend that line",
             )
-    if git_command.ask("rev-parse", "--verify", "--quiet", "HEAD"):
-        message = git_command.out("log", "-1", "--format=%B", "HEAD")
-        for wrong in check.of_message(message, request.read(message)):
+    if git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD"):
+        message = git_command.git_output("log", "-1", "--format=%B", "HEAD")
+        for wrong in check.diagnose_message(message, request.parse_message(message)):
             yield Finding(
                 f"HEAD's message, line {wrong.line}: {wrong.message}",
                 wrong.hint or "git commit --amend",
             )
 
 
-def _hooks() -> Finding:
+def _check_hooks() -> Finding:
     """Our hooks: all of them, where git looks, with a Python that is there; or none, which is good as well."""
     from fyre import hooks
     from fyre.hooks import stubs
 
-    missing, gone = stubs.missing(), stubs.orphaned()
-    path = git_command.ask("config", "core.hooksPath")
+    missing, gone = stubs.missing_hooks(), stubs.missing_interpreter()
+    path = git_command.git_output_or_none("config", "core.hooksPath")
     if gone:
         return Finding(
             f"the hooks call {gone}, which is gone, and check nothing", "fyre init --hooks"
         )
     if not missing:
         return Finding("the hooks are in place")
-    if path and stubs.passed_by():
+    if path and stubs.are_hooks_bypassed():
         fix = "fyre init --hooks writes them there too; or git config --unset core.hooksPath"
         return Finding(
             f"core.hooksPath leads git to {path}, past the hooks of this repository", fix
         )
-    if len(missing) < len(hooks.NAMES):
+    if len(missing) < len(hooks.HOOK_NAMES):
         return Finding(f"hooks are missing: {', '.join(missing)}", "fyre init --hooks")
     return Finding("no hooks of Fyre's (fyre init --hooks has them)")
 
 
-def _remote(where: Remote) -> Iterator[Finding]:
-    from fyre.cli.commands.init import REFSPEC
+def _check_remote(remote_info: Remote) -> Iterator[Finding]:
+    from fyre.cli.commands.init import LAB_EXCLUDE_REFSPEC
 
     specs = (
-        git_command.ask("config", "--get-all", f"remote.{where.name}.fetch") or ""
+        git_command.git_output_or_none("config", "--get-all", f"remote.{remote_info.name}.fetch")
+        or ""
     ).splitlines()
-    if REFSPEC not in specs:
+    if LAB_EXCLUDE_REFSPEC not in specs:
         yield Finding(
-            f"a fetch from {where.name} brings everybody's lab notebooks along", "fyre init"
+            f"a fetch from {remote_info.name} brings everybody's lab notebooks along", "fyre init"
         )
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
-    done = git_command.run("ls-remote", "--quiet", where.name, "HEAD", env=quiet, check=False)
+    done = git_command.run_git(
+        "ls-remote", "--quiet", remote_info.name, "HEAD", env=quiet, check=False
+    )
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines() or [
             "git ls-remote failed"
         ]
-        yield Finding(f"{where.name} does not answer: {words[-1]}", f"git ls-remote {where.name}")
+        yield Finding(
+            f"{remote_info.name} does not answer: {words[-1]}", f"git ls-remote {remote_info.name}"
+        )
     else:
-        yield Finding(f"{where.name} is {where.repository} on {where.host}")
+        yield Finding(f"{remote_info.name} is {remote_info.repository} on {remote_info.host}")
 
 
-def _forge(where: Remote) -> Iterator[Finding]:
+def _check_forge(remote_info: Remote) -> Iterator[Finding]:
     """The API behind the remote: token, repository, rights, clock."""
     import os
 
     from fyre.workspace import remote
 
-    if not remote.token(where, os.environ):
+    if not remote.lookup_token(remote_info, os.environ):
         yield Finding(
-            f"there is no token for {where.host}", "set FYRE_TOKEN, or log in with `gh auth login`"
+            f"there is no token for {remote_info.host}",
+            "set FYRE_TOKEN, or log in with `gh auth login`",
         )
         return
-    forge = where.forge()
+    forge = remote_info.create_client()
     try:
-        me = forge.me()
-        repository = forge.repository(where.repository)
-        may = forge.permission(repository, me)
-    except (UserError, TryAgainError) as error:
+        me = forge.own_login()
+        repository = forge.get_repository(remote_info.repository)
+        may = forge.get_permission(repository, me)
+    except (UserError, TransientError) as error:
         hint = (
             getattr(error, "hint", "")
-            or f"is {where.api} right, and the token good for {where.repository}?"
+            or f"is {remote_info.api_url} right, and the token good for {remote_info.repository}?"
         )
         yield Finding(f"the forge does not let us look: {error}", hint)
         return
@@ -213,62 +220,64 @@ def _forge(where: Remote) -> Iterator[Finding]:
         yield Finding(
             f"{me} may not push to {repository.name}", "ask whoever owns it for write permission"
         )
-    yield from clock(where.api)
+    yield from check_clock(remote_info.api_url)
     from fyre.cli.doctor import webhook_checks
 
-    with suppress(TryAgainError):
-        yield from webhook_checks.of_repository(forge, repository)
+    with suppress(TransientError):
+        yield from webhook_checks.check_repository_webhook(forge, repository)
 
 
-def clock(api: str) -> Iterator[Finding]:
+def check_clock(api_url: str) -> Iterator[Finding]:
     """Whether this clock is the forge's."""
     import requests
 
     try:
-        told = requests.head(api, timeout=10).headers.get("Date", "")
+        told = requests.head(api_url, timeout=10).headers.get("Date", "")
         skew = time.time() - parsedate_to_datetime(told).timestamp()
     except (requests.RequestException, ValueError, TypeError):
         return
-    if abs(skew) > SKEW_MAX:
+    if abs(skew) > MAX_CLOCK_SKEW:
         side = "ahead of" if skew > 0 else "behind"
         fix = "set the clock: what is made far ahead is refused"
         yield Finding(f"this clock is {abs(skew):.0f} s {side} the forge's", fix)
 
 
-def _left(api: Api, space: str) -> Iterator[Finding]:
+def _check_orphaned_jobs(api: KubernetesClient, namespace: str) -> Iterator[Finding]:
     """Jobs that ended long ago and were never reported: their receiver is gone."""
     from fyre.engines.kubernetes import job_labels, pod_facts
 
-    old = time.time() - STALE
+    old = time.time() - STALE_SECONDS
     forgotten = [
         job["metadata"]["name"]
-        for job in api.managed(space, kinds=("Job",))
-        if job_labels.SETTLED not in pod_facts.notes(job)
+        for job in api.list_managed_objects(namespace, kinds=("Job",))
+        if job_labels.SETTLED_ANNOTATION not in pod_facts.get_annotations(job)
         and (pod_facts.job_ended_at(job) or old) < old
     ]
     if forgotten:
-        fix = f"start the Fyre that launched them, or see `fyre manifests --delete --namespace {space}`"
+        fix = f"start the Fyre that launched them, or see `fyre manifests --delete --namespace {namespace}`"
         yield Finding(
-            f"{len(forgotten)} ended Jobs in {space} were never reported, {forgotten[0]} first", fix
+            f"{len(forgotten)} ended Jobs in {namespace} were never reported, {forgotten[0]} first",
+            fix,
         )
 
 
-def _profile(api: Api, policy: Policy, name: str) -> Finding:
+def _check_profile(api: KubernetesClient, policy: Policy, profile_name: str) -> Finding:
     """Whether the API server would take a Job of a profile, by a dry run."""
     from fyre.engines.kubernetes import job_manifest
-    from fyre.message.spec import Spec
+    from fyre.message.spec import RunSpec
     from fyre.runs import policy as policies
     from fyre.runs.run import Repository, Run
 
-    profile = (policy.profiles or {})[name]
+    profile = (policy.profiles or {})[profile_name]
     run = Run("0" * 26, Repository("doctor", 0, "doctor/doctor"), "0" * 40, "", (), "", "doctor", "doctor",
-              Spec("true", image=profile.image or "busybox"), "")  # fmt: skip
-    space = policies.namespace_of(policy, "", profile)
-    place = job_manifest.Place("fyre-doctor", space, profile.checkout.image or "busybox")
+              RunSpec("true", image=profile.image or "busybox"), "")  # fmt: skip
+    space = policies.select_namespace(policy, "", profile)
+    place = job_manifest.JobContext("fyre-doctor", space, profile.checkout.image or "busybox")
     try:
-        api.create_job(space, job_manifest.job(run, profile, place), dry_run=True)
+        api.create_job(space, job_manifest.build_job(run, profile, place), dry_run=True)
     except UserError as error:
         return Finding(
-            f"profile {name}: {error.message}", "mend the policy, or the namespace that it names"
+            f"profile {profile_name}: {error.message}",
+            "mend the policy, or the namespace that it names",
         )
-    return Finding(f"profile {name} is good for {space}")
+    return Finding(f"profile {profile_name} is good for {space}")

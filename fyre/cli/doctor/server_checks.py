@@ -9,101 +9,105 @@ from typing import TYPE_CHECKING
 
 from fyre.cli.doctor import checks, webhook_checks
 from fyre.cli.doctor.checks import Finding
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.runs.run import ZERO_SHA
 
 if TYPE_CHECKING:
     from fyre.apps.config import Config
-    from fyre.github.app_auth import App
-    from fyre.github.client import Forge
+    from fyre.github.app_auth import GitHubApp
+    from fyre.github.client import GitHubClient
     from fyre.runs.run import Repository
 
-MOST = 20
+MAX_REPOSITORIES = 20
 """Repositories that are looked at; their rights are mostly alike."""
 
-PATIENCE = 10.0
+REQUEST_TIMEOUT = 10.0
 """Seconds for an answer."""
 
 
-def server(path: Path | None, env: Mapping[str, str]) -> Iterator[Finding]:
+def check_server(config_path: Path | None, env: Mapping[str, str]) -> Iterator[Finding]:
     """All that ``fyre serve`` would be told, and whether it could work with that."""
     from fyre.apps import config as configs
 
     try:
-        config = configs.load(path, env, {})
+        config = configs.load_config(config_path, env, {})
     except UserError as error:
         yield Finding(
             error.message, error.hint or "`fyre serve --check-config` says what is used and why"
         )
         return
     yield Finding("the configuration is good, and so is the policy")
-    yield from checks.clock(config.api)
-    yield from _told(_forge(config))
-    yield from _answers(config)
+    yield from checks.check_clock(config.api_url)
+    yield from _with_forge_errors(_check_credential(config))
+    yield from _check_receiver(config)
     if config.get("relay"):
-        yield _relay(config.get("relayUrl") or f"http://{config.get('relay')}")
+        yield _check_relay(config.get("relayUrl") or f"http://{config.get('relay')}")
     if config.get("engine") == "kubernetes":
         where, file = (config.get("kubeconfig"), config.get("context")), Path(config.get("policy"))
-        yield from checks.on_cluster(*where, file, "", exec_mode=not config.get("relay"))
+        yield from checks.check_cluster(*where, file, "", exec_mode=not config.get("relay"))
 
 
-def _told(findings: Iterator[Finding]) -> Iterator[Finding]:
+def _with_forge_errors(findings: Iterator[Finding]) -> Iterator[Finding]:
     """The findings, and as the last one why the forge let us look no further."""
     try:
         yield from findings
-    except (UserError, TryAgainError) as error:
+    except (UserError, TransientError) as error:
         hint = getattr(error, "hint", "") or "is the forge there, and `api` its REST API?"
         yield Finding(f"the forge does not let us look: {error}", hint)
 
 
-def _forge(config: Config) -> Iterator[Finding]:
+def _check_credential(config: Config) -> Iterator[Finding]:
     """The credential, and what it may."""
-    from fyre.github.app_auth import App, AppForge
-    from fyre.github.client import Forge
+    from fyre.github.app_auth import GitHubApp, GitHubAppClient
+    from fyre.github.client import GitHubClient
     from fyre.runs import policy as policies
 
     hook = (
         f"{str(config.get('url')).rstrip('/')}/webhook" if config.webhook_secret is not None else ""
     )
-    app: App | None = None
+    app: GitHubApp | None = None
     if config.app_key is not None:
-        app = App(config.api, config.get("appId"), config.app_key.read)
-        forge: Forge = AppForge(app)
+        app = GitHubApp(config.api_url, config.get("appId"), config.app_key.read_secret)
+        forge: GitHubClient = GitHubAppClient(app)
     elif config.token is not None:
-        forge = Forge(config.api, config.token.read)
-    yield Finding(f"the forge knows us as {forge.me()}")
+        forge = GitHubClient(config.api_url, config.token.read_secret)
+    yield Finding(f"the forge knows us as {forge.own_login()}")
     if app is not None:
         overrides = dict(config.policy.overrides).values()
         teams = bool(config.policy.teams) or any(one.get("teams") for one in overrides)
-        yield from webhook_checks.of_app(app, hook, checks=config.get("checks"), teams=teams)
-    served = [one for one in forge.repositories() if policies.serves(config.policy, one.name)]
+        yield from webhook_checks.check_app(app, hook, checks=config.get("checks"), teams=teams)
+    served = [
+        one
+        for one in forge.list_repositories()
+        if policies.serves_repository(config.policy, one.name)
+    ]
     if not served:
         fix = "install the App there, or let the token see one; the policy's `repositories` says which are served"
         yield Finding("we see no repository that the policy serves", fix)
-    for repository in served[:MOST]:
-        yield from _rights(forge, repository)
+    for repository in served[:MAX_REPOSITORIES]:
+        yield from _check_repository_rights(forge, repository)
         if app is None and hook:
-            yield from webhook_checks.of_repository(forge, repository, hook)
+            yield from webhook_checks.check_repository_webhook(forge, repository, hook)
 
 
-def _rights(forge: Forge, repository: Repository) -> Iterator[Finding]:
+def _check_repository_rights(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:
     """Ask for what a run takes, so that nothing comes of it: GitHub has no other way to ask what a token may."""
-    from fyre.github.errors import DeniedError, HiddenError
-    from fyre.runs.commit_status import Status
+    from fyre.github.errors import DeniedError, NotVisibleError
+    from fyre.runs.commit_status import CommitStatus
 
-    question = Status("fyre/doctor", "error", "may we?")
+    question = CommitStatus("fyre/doctor", "error", "may we?")
     asks: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("read the contents of", lambda: forge.commit(repository, repository.default_branch)),
+        ("read the contents of", lambda: forge.get_commit(repository, repository.default_branch)),
         (
             "write commit statuses in",
-            lambda: forge.post(repository, ZERO_SHA, question),
+            lambda: forge.create_status(repository, ZERO_SHA, question),
         ),  # on a commit that nobody has
     )
     denied = False
     for right, ask in asks:
         try:
             ask()
-        except HiddenError:
+        except NotVisibleError:
             denied = right.startswith("write")
             fix = "give the token `Commit statuses: write`"
         except DeniedError as error:
@@ -119,20 +123,20 @@ def _rights(forge: Forge, repository: Repository) -> Iterator[Finding]:
         yield Finding(f"we may do in {repository.name} what a run takes")
 
 
-def _answers(config: Config) -> Iterator[Finding]:
+def _check_receiver(config: Config) -> Iterator[Finding]:
     """Whether a receiver answers at ``url``, and is ready."""
     import requests
 
     url = str(config.get("url")).rstrip("/")
     try:
-        told = requests.get(f"{url}/readyz", timeout=PATIENCE).json()
+        told = requests.get(f"{url}/readyz", timeout=REQUEST_TIMEOUT).json()
         wrong = (
             {name: why for name, why in told.items() if why != "ok"} if "sweep" in told else None
         )
     except (requests.RequestException, ValueError, AttributeError, TypeError):
         wrong = None
     if wrong is None:
-        yield _door(url, hears=config.webhook_secret is not None)
+        yield _check_endpoint(url, takes_webhooks=config.webhook_secret is not None)
         return
     for name, why in wrong.items():
         yield Finding(
@@ -142,33 +146,37 @@ def _answers(config: Config) -> Iterator[Finding]:
         yield Finding(f"the receiver at {url} is ready")
 
 
-def _door(url: str, *, hears: bool) -> Finding:
+def _check_endpoint(url: str, *, takes_webhooks: bool) -> Finding:
     """Whether there is one behind an address that shows only what has to be reached from outside, as an Ingress may."""
     import requests
 
     with suppress(requests.RequestException):
         if (
-            hears
-            and requests.post(f"{url}/webhook", data=b"{}", timeout=PATIENCE).status_code == 401
+            takes_webhooks
+            and requests.post(f"{url}/webhook", data=b"{}", timeout=REQUEST_TIMEOUT).status_code
+            == 401
         ):  # it is unsigned
             return Finding(
                 f"the receiver at {url} answers, and whether it is ready is not shown there"
             )
-        if not hears and requests.get(f"{url}/runs/", timeout=PATIENCE).status_code == 404:
+        if (
+            not takes_webhooks
+            and requests.get(f"{url}/runs/", timeout=REQUEST_TIMEOUT).status_code == 404
+        ):
             return Finding(f"{url} answers, and whether a receiver is there is not shown")
     return Finding(
         f"no receiver answers at {url}", "is `fyre serve` running there, and url its address?"
     )
 
 
-def _relay(url: str) -> Finding:
+def _check_relay(url: str) -> Finding:
     """Whether the relay answers, as it does to who has no key."""
     import requests
 
     fix = "pods fetch their code there: is `fyre serve` running, relayUrl right, the port open?"
     try:
         code = requests.get(
-            f"{url}/git/0.git/info/refs?service=git-upload-pack", timeout=PATIENCE
+            f"{url}/git/0.git/info/refs?service=git-upload-pack", timeout=REQUEST_TIMEOUT
         ).status_code
     except requests.RequestException as error:
         return Finding(f"the relay at {url} can't be reached ({type(error).__name__})", fix)

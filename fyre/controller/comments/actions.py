@@ -13,15 +13,15 @@ from fyre.controller.comments import command_parser, replies
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand
 from fyre.controller.executor import Executor
-from fyre.message.request import settle_names
-from fyre.message.spec import Spec
+from fyre.message.request import assign_names
+from fyre.message.spec import RunSpec
 from fyre.reporter import markdown
 from fyre.runs import commit_status
 from fyre.runs import run as runs
 from fyre.runs.access import Allowed, Denied
 from fyre.runs.plan import CommitEvent, Launch, build_run
-from fyre.runs.repo_config import BadFileError
-from fyre.runs.run import Record, Run
+from fyre.runs.repo_config import RepoConfigError
+from fyre.runs.run import Run, RunRecord
 
 CLOCK_SKEW = 60.0
 """Seconds that our clock may be ahead of the forge's: what was launched later after a comment is
@@ -59,7 +59,7 @@ class CommentCommand(ABC):
     def execute(self, target: TargetedCommand) -> str:
         """Carry it out, and return the answer. Raises ``NotFoundError``, ``TryAgainError``."""
 
-    def _runs_on_commit(self, target: TargetedCommand) -> tuple[Record, ...]:
+    def _runs_on_commit(self, target: TargetedCommand) -> tuple[RunRecord, ...]:
         return self._executor.runs_on_commit(target.repository, target.sha)
 
 
@@ -69,7 +69,7 @@ class LaunchingCommand(CommentCommand):
     launches = True
 
     def _read_commit(self, target: TargetedCommand) -> CommitEvent:
-        return self._executor.read_commit(target.repository, target.sha, target.trigger)
+        return self._executor.read_event(target.repository, target.sha, target.trigger)
 
     def _denials(self, event: CommitEvent, wanted: Sequence[Run]) -> str:
         """Return what the policy has against any of these runs; "" when nothing.
@@ -91,13 +91,13 @@ class LaunchingCommand(CommentCommand):
     def _render_launched(self, keys: Iterable[str]) -> str:
         """List what was launched; what an engine would not take says so in its status."""
         executor = self._executor
-        records = [one for one in map(executor.engine.record, keys) if one is not None]
+        records = [one for one in map(executor.engine.get_record, keys) if one is not None]
         if not records:
             return "not launched: the commit's status says why."
         lines = [
-            f"- [`{record.run.name}`]({executor.ledger.url(record.run.key)})"
+            f"- [`{record.run.name}`]({executor.ledger.page_url(record.run.key)})"
             + (f", attempt {record.run.attempt}" if record.run.attempt > 1 else "")
-            for record in records[: replies.ROWS_MAX]
+            for record in records[: replies.TABLE_ROWS_MAX]
         ]
         return "\n".join(["launched:", "", *lines])
 
@@ -117,22 +117,22 @@ class RunCommand(LaunchingCommand):
     def execute(self, target: TargetedCommand) -> str:
         """Launch it, unless this comment has launched it already."""
         event = self._read_commit(target)
-        if isinstance(event.defaults, BadFileError):
-            return f"not launched: {markdown.code(str(event.defaults))}"
-        spec = target.command.spec or Spec("")
+        if isinstance(event.defaults, RepoConfigError):
+            return f"not launched: {markdown.code_span(str(event.defaults))}"
+        spec = target.command.spec or RunSpec("")
         key = run_key_for(target, spec.digest)
-        if self._executor.engine.record(key) is None:
+        if self._executor.engine.get_record(key) is None:
             refusal = self._launch(target, event, spec, key)
             if refusal:
                 return refusal
         return self._render_launched([key])
 
-    def _launch(self, target: TargetedCommand, event: CommitEvent, spec: Spec, key: str) -> str:
+    def _launch(self, target: TargetedCommand, event: CommitEvent, spec: RunSpec, key: str) -> str:
         """Launch it; return why not, or ""."""
         taken, executor = self._used_names(target, event), self._executor
         if spec.name.lower() in taken:
             return f"`{spec.name}` is taken on this commit: choose another name."
-        name = settle_names((*taken, spec.name))[-1]
+        name = assign_names((*taken, spec.name))[-1]
         run = build_run(event, spec, name, executor.policy, key=key, now=executor.clock())
         refusal = self._denials(event, [run])
         if not refusal:
@@ -144,10 +144,10 @@ class RunCommand(LaunchingCommand):
 
         None of them may be given another meaning.
         """
-        statuses = self._executor.ledger.read(target.repository, target.sha)
+        statuses = self._executor.ledger.read_statuses(target.repository, target.sha)
         posted = (context.removeprefix("fyre/") for context in statuses)
         launched = (record.run.name for record in self._runs_on_commit(target))
-        names = (*launched, *event.request.names, *posted)
+        names = (*launched, *event.request.run_names, *posted)
         return tuple(dict.fromkeys(name.lower() for name in names))
 
 
@@ -160,14 +160,14 @@ class CancelCommand(CommentCommand):
 
     def execute(self, target: TargetedCommand) -> str:
         """Cancel the runs that there were when the comment was written."""
-        name, trigger = target.command.name, target.trigger
+        name, trigger = target.command.run_name, target.trigger
         until = trigger.at + CLOCK_SKEW
         meant = [
             record
             for record in self._runs_on_commit(target)
             if name_matches(record.run.name, name) and record.run.created_at <= until
         ]
-        unfinished = [record for record in meant if not record.state.final]
+        unfinished = [record for record in meant if not record.state.is_final]
         for record in unfinished:
             self._executor.engine.cancel(record.run.key, trigger.actor)
         ended = unfinished or [record for record in meant if record.cancelled_by]
@@ -185,18 +185,20 @@ class StatusCommand(CommentCommand):
 
     def execute(self, target: TargetedCommand) -> str:
         """List them as the forge has them, and what engines know better."""
-        ledger, name = self._executor.ledger, target.command.name
-        known = dict(ledger.read(target.repository, target.sha))
+        ledger, name = self._executor.ledger, target.command.run_name
+        known = dict(ledger.read_statuses(target.repository, target.sha))
         for record in sorted(self._runs_on_commit(target), key=by_attempt):
             carried = record.run.sha != target.sha
-            current = commit_status.of(record, ledger.url(record.run.key), carried=carried)
+            current = commit_status.status_from_record(
+                record, ledger.page_url(record.run.key), carried=carried
+            )
             known[current.context.lower()] = current
         selected = {
             context: one
             for context, one in sorted(known.items())
             if name_matches(one.context.removeprefix("fyre/"), name)
         }
-        return replies.table(selected) if selected else render_nothing("show", name)
+        return replies.render_status_table(selected) if selected else render_nothing("show", name)
 
 
 def render_nothing(verb: str, name: str) -> str:
@@ -209,7 +211,7 @@ def run_key_for(target: TargetedCommand, what: str) -> str:
 
     It is made of what makes it this comment, and of nothing that the comment changes.
     """
-    return runs.key(target.repository, target.sha, what, 0, target.trigger.id)
+    return runs.run_key(target.repository, target.sha, what, 0, target.trigger.id)
 
 
 def name_matches(name: str, wanted: str) -> bool:
@@ -217,6 +219,6 @@ def name_matches(name: str, wanted: str) -> bool:
     return not wanted or name.lower() == wanted.lower()
 
 
-def by_attempt(record: Record) -> int:
+def by_attempt(record: RunRecord) -> int:
     """Return the key to sort by."""
     return record.run.attempt

@@ -10,18 +10,18 @@ from difflib import get_close_matches
 from io import StringIO
 
 from fyre.message import notation, request
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.message.trailers import Trailer
 
-COMMIT = "--commit"
-LATEST = "--latest"
+COMMIT_OPTION = "--commit"
+LATEST_OPTION = "--latest"
 
-_COMMAND = re.compile(r"/fyre(?:[ \t]+(?P<rest>.*))?", re.DOTALL)
+_COMMAND_LINE = re.compile(r"/fyre(?:[ \t]+(?P<rest>.*))?", re.DOTALL)
 _LINE_END = re.compile(r"\r\n?|\n")  # Markdown's; a command may hold what else Python takes for one
-_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
-_QUOTE = re.compile(r" {0,3}>[ \t>]*(?P<text>.*)", re.DOTALL)
-_PLAIN = re.compile(r"(?!.*www\.)[\w '\".,:=…-]{0,200}")  # to Markdown, too
-_SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}", re.ASCII)
+_CODE_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
+_BLOCK_QUOTE = re.compile(r" {0,3}>[ \t>]*(?P<text>.*)", re.DOTALL)
+_PLAIN_TEXT = re.compile(r"(?!.*www\.)[\w '\".,:=…-]{0,200}")  # to Markdown, too
+_COMMIT_SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,62 +29,64 @@ class Command:
     """What a comment asks for."""
 
     verb: str
-    name: str = ""  # of the run that is meant; "" for all
-    spec: Spec | None = None  # run: what to run
-    latest: bool = False  # rerun: the image as it was asked for, not the digest that ran
+    run_name: str = ""  # of the run that is meant; "" for all
+    spec: RunSpec | None = None  # run: what to run
+    latest_image: bool = False  # rerun: the image as it was asked for, not the digest that ran
     commit: str = ""  # a SHA or its beginning, where the comment names one
 
 
 def is_command(body: str) -> bool:
     """Whether a comment holds a command, one that can't be understood included; linear, since anybody may write one."""
-    return _line(body) is not None
+    return _find_command(body) is not None
 
 
-def parse(body: str, parsers: Mapping[str, Callable[[str], Command]]) -> Command | None:
+def parse_command(body: str, parsers: Mapping[str, Callable[[str], Command]]) -> Command | None:
     """Return the command of a comment: its first line that begins with ``/fyre``, or None.
 
     What is quoted, indented, in a code block or in an HTML comment is talk. ``parsers`` reads what
     stands after each verb. Raises ``units.BadValueError`` for a command that can't be understood.
     """
-    found = _line(body)
+    found = _find_command(body)
     if found is None:
         return None
-    verb, text = _word(found["rest"] or "")
+    verb, text = _split_word(found["rest"] or "")
     if verb not in parsers:
-        written = _shown(f"/fyre {verb}".strip())
-        raise notation.BadValueError(f"{written} is not a command", _written(parsers))
+        written = _quote_code(f"/fyre {verb}".strip())
+        raise notation.BadValueError(f"{written} is not a command", _list_verbs(parsers))
     return parsers[verb](text)
 
 
-def _line(body: str) -> re.Match[str] | None:
-    return next((match for line in _said(body) if (match := _COMMAND.fullmatch(line))), None)
+def _find_command(body: str) -> re.Match[str] | None:
+    return next(
+        (match for line in _visible_lines(body) if (match := _COMMAND_LINE.fullmatch(line))), None
+    )
 
 
-def _said(body: str) -> Iterator[str]:
+def _visible_lines(body: str) -> Iterator[str]:
     """The lines that are neither in a fenced code block nor in an HTML comment, which nobody sees, nor in a quote,
     which goes on to a blank line, as where a mail program has broken a line of it.
     """
     fence, hidden, quoted = "", False, False
     for line in _LINE_END.split(body):
         if fence:
-            mark = _FENCE.fullmatch(line)
+            mark = _CODE_FENCE.fullmatch(line)
             if mark and mark["fence"].startswith(fence) and not mark["info"].strip():
                 fence = ""
         elif hidden:
-            hidden = "-->" not in line or _opens(line)
-        elif (mark := _FENCE.fullmatch(line)) and not (
+            hidden = "-->" not in line or _opens_html_comment(line)
+        elif (mark := _CODE_FENCE.fullmatch(line)) and not (
             mark["fence"][0] == "`" and "`" in mark["info"]
         ):
             fence, quoted = mark["fence"], False
         else:
-            mark = _QUOTE.fullmatch(line)
+            mark = _BLOCK_QUOTE.fullmatch(line)
             quoted = bool(mark["text"]) if mark else quoted and not line.isspace() and line != ""
             if not quoted:
                 yield line
-            hidden = _opens(line)
+            hidden = _opens_html_comment(line)
 
 
-def _opens(line: str) -> bool:
+def _opens_html_comment(line: str) -> bool:
     """Whether an HTML comment begins in a line that does not end in it."""
     return line.rfind("<!--") > line.rfind("-->")
 
@@ -96,43 +98,43 @@ def parse_run(text: str) -> Command:
     """
     trailers, commit = [], ""
     while text.startswith("--"):
-        word, text = _word(text)
+        word, text = _split_word(text)
         if word == "--":
             break
         key, equals, value = word.partition("=")
-        if key != COMMIT and key not in request.REFINES:
-            raise _unknown(key, "run", (*request.REFINES, COMMIT))
+        if key != COMMIT_OPTION and key not in request.OPTION_TRAILERS:
+            raise _unknown_option(key, "run", (*request.OPTION_TRAILERS, COMMIT_OPTION))
         if not equals:
-            value, text = _value(key, text)
-        if key == COMMIT:
-            commit = _sha(value)
+            value, text = _take_value(key, text)
+        if key == COMMIT_OPTION:
+            commit = _parse_sha(value)
         else:
-            trailers.append(Trailer(request.REFINES[key], value))
+            trailers.append(Trailer(request.OPTION_TRAILERS[key], value))
     if not text:
         raise notation.BadValueError(
             "`/fyre run` needs a command", "write `/fyre run python train.py`"
         )
-    wanted = request.collect([Trailer("Fyre-Run", text), *trailers])
+    wanted = request.request_from_trailers([Trailer("Fyre-Run", text), *trailers])
     if wanted.problems:
         raise notation.BadValueError(
-            _as_option(wanted.problems[0].message), _quiet(wanted.problems[0].hint)
+            _option_message(wanted.problems[0].message), _escape_error(wanted.problems[0].hint)
         )
     return Command("run", wanted.runs[0].name, wanted.runs[0], commit=commit)
 
 
 def parse_selection(verb: str, text: str, *, latest: bool = False) -> Command:
     """Read ``[NAME] [--commit SHA]``, and ``[--latest]`` where the verb takes it."""
-    words = _read_words(verb, text, (COMMIT, LATEST) if latest else (COMMIT,))
-    name = _name(" ".join(words.names)) if words.names else ""
-    return Command(verb, name, latest=words.latest, commit=words.commit)
+    words = _read_words(verb, text, (COMMIT_OPTION, LATEST_OPTION) if latest else (COMMIT_OPTION,))
+    name = _parse_name(" ".join(words.names)) if words.names else ""
+    return Command(verb, name, latest_image=words.latest, commit=words.commit)
 
 
 def parse_approval(text: str) -> Command:
     """Read ``SHA``, or ``[NAME] --commit SHA``."""
-    words = _read_words("approve", text, (COMMIT,))
+    words = _read_words("approve", text, (COMMIT_OPTION,))
     if not words.commit:
-        return Command("approve", commit=_sha(" ".join(words.names)))
-    name = _name(" ".join(words.names)) if words.names else ""
+        return Command("approve", commit=_parse_sha(" ".join(words.names)))
+    name = _parse_name(" ".join(words.names)) if words.names else ""
     return Command("approve", name, commit=words.commit)
 
 
@@ -147,21 +149,21 @@ def _read_words(verb: str, text: str, options: tuple[str, ...]) -> _Words:
     """Sort words into options and names."""
     words = _Words()
     while text:
-        word, text = _word(text)
+        word, text = _split_word(text)
         key, equals, value = word.partition("=")
-        if key == COMMIT:
-            value, text = (value, text) if equals else _value(key, text)
-            words.commit = _sha(value)
-        elif word == LATEST and LATEST in options:
+        if key == COMMIT_OPTION:
+            value, text = (value, text) if equals else _take_value(key, text)
+            words.commit = _parse_sha(value)
+        elif word == LATEST_OPTION and LATEST_OPTION in options:
             words.latest = True
         elif word.startswith("--"):
-            raise _unknown(key, verb, options)
+            raise _unknown_option(key, verb, options)
         else:
             words.names.append(word)
     return words
 
 
-def _word(text: str) -> tuple[str, str]:
+def _split_word(text: str) -> tuple[str, str]:
     """The first word, quoted as in a shell or not, and what follows it as it stands."""
     stream = StringIO(text, newline="")  # nothing is translated: the rest is verbatim
     lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
@@ -170,57 +172,68 @@ def _word(text: str) -> tuple[str, str]:
         word = lexer.get_token()
     except ValueError as error:
         raise notation.BadValueError(
-            f"{_shown(text)} has a quote that does not end", "end it, or escape it"
+            f"{_quote_code(text)} has a quote that does not end", "end it, or escape it"
         ) from error
     return word or "", stream.read().strip(" \t")
 
 
-def _value(key: str, text: str) -> tuple[str, str]:
+def _take_value(option: str, text: str) -> tuple[str, str]:
     if not text:
-        raise notation.BadValueError(f"`{key}` needs a value", f"write `{key} VALUE`")
-    return _word(text)
+        raise notation.BadValueError(f"`{option}` needs a value", f"write `{option} VALUE`")
+    return _split_word(text)
 
 
-def _name(text: str) -> str:
+def _parse_name(text: str) -> str:
     try:
-        return notation.name(text)
+        return notation.parse_run_name(text)
     except notation.BadValueError as error:
-        raise notation.BadValueError(_quiet(error.args[0]), error.hint) from error
+        raise notation.BadValueError(_escape_error(error.args[0]), error.hint) from error
 
 
-def _sha(text: str) -> str:
-    if not _SHA.fullmatch(text.lower()):
+def _parse_sha(text: str) -> str:
+    if not _COMMIT_SHA.fullmatch(text.lower()):
         raise notation.BadValueError(
-            f"{_shown(text)} is not a commit's SHA", "write 7 digits of it at least"
+            f"{_quote_code(text)} is not a commit's SHA", "write 7 digits of it at least"
         )
     return text.lower()
 
 
-def _unknown(key: str, verb: str, known: tuple[str, ...]) -> notation.BadValueError:
-    close = get_close_matches(key, known, n=1)
-    instead = f"did you mean `{close[0]}`?" if close else f"the options are `{'`, `'.join(known)}`"
+def _unknown_option(name: str, verb: str, options: tuple[str, ...]) -> notation.BadValueError:
+    close = get_close_matches(name, options, n=1)
+    instead = (
+        f"did you mean `{close[0]}`?" if close else f"the options are `{'`, `'.join(options)}`"
+    )
     hint = f"{instead} A command that begins so stands after `--`" if verb == "run" else instead
-    return notation.BadValueError(f"{_shown(key)} is not an option of `/fyre {verb}`", hint)
+    return notation.BadValueError(f"{_quote_code(name)} is not an option of `/fyre {verb}`", hint)
 
 
-def _as_option(message: str) -> str:
+def _option_message(message: str) -> str:
     """A problem of a trailer, as one of the option that stood for it."""
     option = next(
-        (option for option, key in request.REFINES.items() if message.startswith(f"{key}:")), ""
+        (
+            option
+            for option, key in request.OPTION_TRAILERS.items()
+            if message.startswith(f"{key}:")
+        ),
+        "",
     )
-    return f"`{option}`: {_quiet(message.partition(': ')[2])}" if option else _quiet(message)
+    return (
+        f"`{option}`: {_escape_error(message.partition(': ')[2])}"
+        if option
+        else _escape_error(message)
+    )
 
 
-def _written(verbs: Iterable[str]) -> str:
+def _list_verbs(verbs: Iterable[str]) -> str:
     return f"write {', '.join(f'`/fyre {verb}`' for verb in verbs)}"
 
 
-def _quiet(message: str) -> str:
+def _escape_error(message: str) -> str:
     """What is wrong, which may quote somebody: as it is, or where it would mention, link or show anything, as code."""
-    return message if _PLAIN.fullmatch(message) else _shown(message, 200)
+    return message if _PLAIN_TEXT.fullmatch(message) else _quote_code(message, 200)
 
 
-def _shown(text: str, most: int = 60) -> str:
+def _quote_code(text: str, max_length: int = 60) -> str:
     """What somebody wrote, in a code span that it can't leave: nobody is mentioned, no link is made."""
-    line = " ".join(notation.legible(text).replace("`", "'").split())
-    return f"`{line if len(line) <= most else line[: most - 3] + '…'}`"
+    line = " ".join(notation.replace_invalid_utf8(text).replace("`", "'").split())
+    return f"`{line if len(line) <= max_length else line[: max_length - 3] + '…'}`"

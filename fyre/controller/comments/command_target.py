@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fyre.controller.comments.command_parser import COMMIT, Command
+from fyre.controller.comments.command_parser import COMMIT_OPTION, Command
 from fyre.controller.executor import Executor
 from fyre.github import discussions
-from fyre.github.discussions import Pull
+from fyre.github.discussions import PullRequest
 from fyre.github.errors import NotFoundError
-from fyre.github.webhook import Said
+from fyre.github.webhook import CommentEvent
 from fyre.runs import policy as policies
 from fyre.runs.access import ADMIN
 from fyre.runs.run import Repository
@@ -36,13 +36,13 @@ class NoTarget:
     answer: str
 
 
-def comment_trigger(comment: Said, *, ref: str = "", head_sha: str = "") -> Trigger:
+def comment_trigger(comment: CommentEvent, *, ref: str = "", head_sha: str = "") -> Trigger:
     """Build the trigger of a comment.
 
     Its ``id`` is hashed into keys of runs, so its form never changes.
     """
-    number = f"{'pull ' if comment.pull else ''}comment {comment.comment_id}"
-    return Trigger(TriggerKind.COMMENT, comment.actor, ref, head_sha, comment.at, number)
+    number = f"{'pull ' if comment.pull_number else ''}comment {comment.comment_id}"
+    return Trigger(TriggerKind.COMMENT, comment.actor, ref, head_sha, comment.created_at, number)
 
 
 class TargetResolver:
@@ -53,7 +53,7 @@ class TargetResolver:
 
     def resolve(
         self,
-        comment: Said,
+        comment: CommentEvent,
         command: Command,
         *,
         launches: bool,
@@ -62,30 +62,30 @@ class TargetResolver:
 
         Raises ``NotFoundError``.
         """
-        if not comment.pull:
+        if not comment.pull_number:
             if not comment.sha.startswith(command.commit):
                 return NoTarget(f"{command.commit} is another commit: comment there.")
             return self._target(comment, command, comment.sha)
         forge = self._executor.forge
-        pull = discussions.pull(forge, comment.repository, comment.pull)
-        if pull.fork and launches:
+        pull = discussions.get_pull_request(forge, comment.repository, comment.pull_number)
+        if pull.is_fork and launches:
             return self._resolve_fork(comment, command, pull)
         if command.commit:
             sha = self._expand_sha(comment.repository, command.commit)
-        elif pull.fork:
-            sha = self._last_approved(comment) or pull.head
+        elif pull.is_fork:
+            sha = self._last_approved(comment) or pull.head_sha
         else:
-            sha = discussions.head_at(forge, comment.repository, pull, comment.at)
+            sha = discussions.head_sha_at(forge, comment.repository, pull, comment.created_at)
         return self._target(comment, command, sha)
 
-    def _target(self, comment: Said, command: Command, sha: str) -> TargetedCommand:
+    def _target(self, comment: CommentEvent, command: Command, sha: str) -> TargetedCommand:
         return TargetedCommand(comment.repository, sha, command, comment_trigger(comment))
 
     def _resolve_fork(
         self,
-        comment: Said,
+        comment: CommentEvent,
         command: Command,
-        pull: Pull,
+        pull: PullRequest,
     ) -> TargetedCommand | NoTarget:
         """Let a fork's commit run where the policy lets forks, for who has said which one in full.
 
@@ -93,18 +93,21 @@ class TargetResolver:
         of them read, and pushes the other.
         """
         repository = comment.repository
-        if not policies.of(self._executor.policy, repository.name).forks:
+        if not policies.for_repository(self._executor.policy, repository.name).approved_forks:
             refusal = "this pull request comes from a fork, and no code of forks runs here"
             return NoTarget(f"{refusal} · {ADMIN}")
         if len(command.commit) not in SHA_DIGITS:
             return NoTarget(_ask_for_sha(command, pull))
-        head_sha = self._executor.source.pull_head(repository, pull.number)
+        head_sha = self._executor.commit_reader.pull_head(repository, pull.number)
         trigger = comment_trigger(comment, ref=_pull_ref(comment), head_sha=head_sha)
         return TargetedCommand(repository, command.commit, command, trigger)
 
-    def _last_approved(self, comment: Said) -> str:
+    def _last_approved(self, comment: CommentEvent) -> str:
         """Return the SHA of a fork's pull request that ran last; "" where none did."""
-        ref, all_runs = _pull_ref(comment), (one.run for one in self._executor.engine.records())
+        ref, all_runs = (
+            _pull_ref(comment),
+            (one.run for one in self._executor.engine.list_records()),
+        )
         repository_id = comment.repository.id
         ran = [run for run in all_runs if run.ref == ref and run.repository.id == repository_id]
         return max(ran, key=lambda run: run.created_at).sha if ran else ""
@@ -114,15 +117,18 @@ class TargetResolver:
 
         Raises ``NotFoundError``, also for a branch that happens to have such a name.
         """
-        sha = self._executor.forge.commit(repository, beginning).sha
+        sha = self._executor.forge.get_commit(repository, beginning).sha
         if not sha.startswith(beginning):
             raise NotFoundError(f"commit {beginning} of {repository.name}: not found")
         return sha
 
 
-def _ask_for_sha(command: Command, pull: Pull) -> str:
+def _ask_for_sha(command: Command, pull: PullRequest) -> str:
     """Return the answer that shows the line to write."""
-    run, approve = f"/fyre run {COMMIT} {pull.head} -- …", f"/fyre approve {pull.head}"
+    run, approve = (
+        f"/fyre run {COMMIT_OPTION} {pull.head_sha} -- …",
+        f"/fyre approve {pull.head_sha}",
+    )
     line = run if command.verb == "run" else approve
     return (
         "this pull request comes from a fork: say which commit you have read, by its whole SHA. "
@@ -131,5 +137,5 @@ def _ask_for_sha(command: Command, pull: Pull) -> str:
     )
 
 
-def _pull_ref(comment: Said) -> str:
-    return f"refs/pull/{comment.pull}/head"
+def _pull_ref(comment: CommentEvent) -> str:
+    return f"refs/pull/{comment.pull_number}/head"

@@ -25,11 +25,11 @@ from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
 from fyre.controller.executor import Executor
 from fyre.controller.ttl_cache import TTLCache
 from fyre.github import discussions
-from fyre.github.client import Forge
-from fyre.github.errors import HiddenError, NotFoundError
-from fyre.github.webhook import Said
+from fyre.github.client import GitHubClient
+from fyre.github.errors import NotFoundError, NotVisibleError
+from fyre.github.webhook import CommentEvent
 from fyre.message import notation
-from fyre.reporter.pending_writes import Saying
+from fyre.reporter.pending_writes import UnpostedComment
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ def parse_command(body: str) -> Command | None:
 
     Raises ``units.BadValueError`` for a command that can't be understood.
     """
-    return command_parser.parse(body, {verb: command.parse for verb, command in COMMANDS.items()})
+    return command_parser.parse_command(
+        body, {verb: command.parse for verb, command in COMMANDS.items()}
+    )
 
 
 class CommentCommands:
@@ -70,40 +72,42 @@ class CommentCommands:
         self._commands = {verb: command(executor) for verb, command in COMMANDS.items()}
         self._refused = TTLCache(REFUSAL_TTL, 10_000)  # whose comments, in which repository
 
-    def handle(self, comment: Said) -> None:
+    def handle(self, comment: CommentEvent) -> None:
         """Do what a comment asks for, and answer. Raises ``TryAgainError``."""
-        if comment.bot or not comment.actor or not command_parser.is_command(comment.body):
+        if comment.is_bot or not comment.actor or not command_parser.is_command(comment.body):
             return
         executor, repository, actor = self._executor, comment.repository, comment.actor
-        if executor.clock() - comment.at > executor.policy.history:
+        if executor.clock() - comment.created_at > executor.policy.history:
             # Engines have forgotten by now what it may have launched.
-            log.info("%s of %s is too old", replies.name(comment), repository.name)
+            log.info("%s of %s is too old", replies.comment_key(comment), repository.name)
             return
-        if executor.forge.is_me(actor) and replies.is_one(comment.body):
+        if executor.forge.is_own_login(actor) and replies.is_reply(comment.body):
             return
-        if executor.forge.permission(repository, actor) not in MAY_WRITE:
+        if executor.forge.get_permission(repository, actor) not in MAY_WRITE:
             self._refused.get((repository.id, actor.lower()), partial(self._refuse, comment))
-        elif replies.name(comment) not in replies.answered(self._own_bodies(comment)):
+        elif replies.comment_key(comment) not in replies.answered_comments(
+            self._own_bodies(comment)
+        ):
             self._reply(comment, self._execute(comment))
 
-    def _refuse(self, comment: Said) -> None:
+    def _refuse(self, comment: CommentEvent) -> None:
         """Tell a stranger, once in a thread.
 
         Whoever asks for it in a hundred threads is told in one.
         """
         bodies = self._own_bodies(comment)
-        told = comment.actor.lower() in replies.refused(bodies)
-        if replies.name(comment) not in replies.answered(bodies) and not told:
+        told = comment.actor.lower() in replies.refused_logins(bodies)
+        if replies.comment_key(comment) not in replies.answered_comments(bodies) and not told:
             refusal = f"`/fyre` needs write permission on {comment.repository.name}."
             self._reply(comment, refusal, refused=True)
 
-    def _own_bodies(self, comment: Said) -> list[str]:
+    def _own_bodies(self, comment: CommentEvent) -> list[str]:
         """Return what we said where a comment stands, and what is still to be said anywhere."""
         # First: what is said in between is in the thread, and not in neither.
-        waiting = self._executor.ledger.unsaid(comment.repository)
+        waiting = self._executor.ledger.queued_comment_bodies(comment.repository)
         return waiting + _own_comments(self._executor.forge, comment)
 
-    def _execute(self, comment: Said) -> str:
+    def _execute(self, comment: CommentEvent) -> str:
         """Carry the command out; return the answer."""
         try:
             command = parse_command(comment.body) or Command("")
@@ -114,31 +118,31 @@ class CommentCommands:
             text = handler.execute(target)
         except notation.BadValueError as error:
             return f"{error.args[0]}: {error.hint}"
-        except HiddenError:
+        except NotVisibleError:
             raise
         except NotFoundError as error:
             return f"nothing is done: {error.message}."
-        return replies.on(target.sha, text) if comment.pull else text
+        return replies.with_sha(target.sha, text) if comment.pull_number else text
 
-    def _reply(self, comment: Said, text: str, *, refused: bool = False) -> None:
-        repository, name = comment.repository, replies.name(comment)
+    def _reply(self, comment: CommentEvent, text: str, *, refused: bool = False) -> None:
+        repository, name = comment.repository, replies.comment_key(comment)
         log.info("answered %s in %s of %s: %s", comment.actor, name, repository.name, text)
-        body = replies.marked(comment, text, refused=refused)
+        body = replies.render_reply(comment, text, is_refusal=refused)
         writer = _ReplyWriter(self._executor.forge, comment, body)
-        self._executor.ledger.say(Saying(repository, name, body, writer.write))
+        self._executor.ledger.queue_comment(UnpostedComment(repository, name, body, writer.write))
 
 
-def _own_comments(forge: Forge, comment: Said) -> list[str]:
-    thread = discussions.thread(forge, comment)
-    return [one.body for one in thread if forge.is_me(one.author)]
+def _own_comments(forge: GitHubClient, comment: CommentEvent) -> list[str]:
+    thread = discussions.list_thread(forge, comment)
+    return [one.body for one in thread if forge.is_own_login(one.author)]
 
 
 @dataclass
 class _ReplyWriter:
     """Write a reply once: after a try that failed, look first whether it came through."""
 
-    forge: Forge
-    comment: Said
+    forge: GitHubClient
+    comment: CommentEvent
     body: str
     tried: bool = False
 
@@ -146,8 +150,8 @@ class _ReplyWriter:
         if self.tried and self._is_written():
             return
         self.tried = True
-        discussions.say(self.forge, self.comment, self.body)
+        discussions.post_reply(self.forge, self.comment, self.body)
 
     def _is_written(self) -> bool:
-        answered = replies.answered(_own_comments(self.forge, self.comment))
-        return replies.name(self.comment) in answered
+        answered = replies.answered_comments(_own_comments(self.forge, self.comment))
+        return replies.comment_key(self.comment) in answered

@@ -9,7 +9,7 @@ from fyre.controller.comments.command_target import TargetedCommand
 from fyre.controller.comments.handler import MAY_WRITE
 from fyre.controller.comments.rerun_command import RerunCommand
 from fyre.controller.executor import Executor
-from fyre.github.webhook import Rerequested
+from fyre.github.webhook import RerequestEvent
 from fyre.runs.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
@@ -22,30 +22,35 @@ class RerunButton:
         self._executor = executor
         self._rerun = RerunCommand(executor)
 
-    def handle(self, click: Rerequested) -> None:
+    def handle(self, click: RerequestEvent) -> None:
         """Run it once more; once, however often the click is delivered. Raises ``TryAgainError``.
 
         An attempt has a check run of its own, so a click on that is another rerun.
         """
         repository, actor = click.repository, click.actor
-        facts = {"repository": repository.name, "sha": click.sha, "run": click.name, "actor": actor}
-        if self._executor.forge.permission(repository, actor) not in MAY_WRITE:
+        facts = {
+            "repository": repository.name,
+            "sha": click.sha,
+            "run": click.run_name,
+            "actor": actor,
+        }
+        if self._executor.forge.get_permission(repository, actor) not in MAY_WRITE:
             log.info("a rerun needs write permission", extra=facts)
             return
         target = TargetedCommand(
             repository,
             click.sha,
-            Command(RerunCommand.verb, click.name),
+            Command(RerunCommand.verb, click.run_name),
             click_trigger(click, self._executor.clock()),
         )
         answer = self._rerun.execute(target)
         log.info("a check run was asked for again", extra={**facts, "answer": answer})
 
 
-def click_trigger(click: Rerequested, at: float) -> Trigger:
+def click_trigger(click: RerequestEvent, at: float) -> Trigger:
     """Build the trigger of a click.
 
     Its ``id`` is hashed into keys of runs, so its form never changes: that of a comment with a
     number that none has, since there is none below zero.
     """
-    return Trigger(TriggerKind.RERUN, click.actor, at=at, id=f"comment {-click.number}")
+    return Trigger(TriggerKind.RERUN, click.actor, at=at, id=f"comment {-click.click_id}")

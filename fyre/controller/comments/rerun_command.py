@@ -8,18 +8,18 @@ from typing import ClassVar
 
 from fyre.controller.comments import actions, command_parser
 from fyre.controller.comments.actions import LaunchingCommand, by_attempt, name_matches, run_key_for
-from fyre.controller.comments.command_parser import LATEST, Command
+from fyre.controller.comments.command_parser import LATEST_OPTION, Command
 from fyre.controller.comments.command_target import TargetedCommand
-from fyre.github.webhook import HEADS
+from fyre.github.webhook import BRANCH_PREFIX
 from fyre.message import image_reference
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.reporter import markdown
 from fyre.runs import commit_status
 from fyre.runs import policy as policies
-from fyre.runs.commit_status import Status
+from fyre.runs.commit_status import CommitStatus
 from fyre.runs.plan import CommitEvent, Launch, PostStatus, build_run
-from fyre.runs.repo_config import BadFileError
-from fyre.runs.run import Record, Run
+from fyre.runs.repo_config import RepoConfigError
+from fyre.runs.run import Run, RunRecord
 
 
 class RerunCommand(LaunchingCommand):
@@ -29,7 +29,7 @@ class RerunCommand(LaunchingCommand):
     """
 
     verb = "rerun"
-    arguments = f"[NAME] [{LATEST}]"
+    arguments = f"[NAME] [{LATEST_OPTION}]"
     help = "runs again what ran or was asked for"
 
     first_attempt: ClassVar[int] = 2
@@ -45,21 +45,23 @@ class RerunCommand(LaunchingCommand):
         event = self._read_commit(target)
         problem = _request_problem(event)
         if problem:
-            return f"not launched: {markdown.code(problem)}"
+            return f"not launched: {markdown.code_span(problem)}"
         records = sorted(self._runs_on_commit(target), key=by_attempt)
         newest = _by_name(records)
         candidates = self._next_attempts(target, event, records)
-        meant = [run for run in candidates if name_matches(run.name, target.command.name)]
+        meant = [run for run in candidates if name_matches(run.name, target.command.run_name)]
         if not meant:
-            return actions.render_nothing("rerun", target.command.name)
-        launched = self._executor.engine.record  # else it is this comment's already
+            return actions.render_nothing("rerun", target.command.run_name)
+        launched = self._executor.engine.get_record  # else it is this comment's already
         missing = [run for run in meant if launched(run.key) is None]
         refusal = self._denials(event, missing) or _still_running(missing, newest)
         if refusal:
             return refusal
         for run in missing:
             before = newest.get(run.name.lower())
-            pinned = self._pin_image(run, before) if before and not target.command.latest else run
+            pinned = (
+                self._pin_image(run, before) if before and not target.command.latest_image else run
+            )
             self._executor.execute(target.repository, Launch(pinned))
         self._clear_moved_status(target, event)
         return self._render_launched([run.key for run in meant])
@@ -68,7 +70,7 @@ class RerunCommand(LaunchingCommand):
         self,
         target: TargetedCommand,
         event: CommitEvent,
-        records: Sequence[Record],
+        records: Sequence[RunRecord],
     ) -> Iterable[Run]:
         """Yield a next attempt of each run of this commit; ``records`` is what ran, by attempt."""
         newest, executor = _by_name(records), self._executor
@@ -84,17 +86,19 @@ class RerunCommand(LaunchingCommand):
                 attempt=before.run.attempt + 1 if before else self.first_attempt,
             )
 
-    def _pin_image(self, run: Run, before: Record) -> Run:
+    def _pin_image(self, run: Run, before: RunRecord) -> Run:
         """Return the run on the digest that ran before.
 
         It is as asked where that digest can't be pulled again.
         """
-        profile_image = policies.profile_of(self._executor.policy, run.spec).image
+        profile_image = policies.select_profile(self._executor.policy, run.spec).image
         if not (run.spec.image or profile_image):
             return run
         # The profile may name another tag today, so that a digest of then is shown without one.
-        image = run.spec.image or image_reference.parse(profile_image).repository
-        pinned = image_reference.pinned(image, before.image_id or before.run.spec.image or "")
+        image = run.spec.image or image_reference.parse_reference(profile_image).repository
+        pinned = image_reference.pin_to_run_digest(
+            image, before.image_id or before.run.spec.image or ""
+        )
         return replace(run, spec=replace(run.spec, image=pinned)) if pinned != image else run
 
     def _clear_moved_status(self, target: TargetedCommand, event: CommitEvent) -> None:
@@ -104,11 +108,11 @@ class RerunCommand(LaunchingCommand):
         """
         repository, sha = target.repository, target.sha
         launched = {record.run.name.lower() for record in self._runs_on_commit(target)}
-        if not launched.issuperset(name.lower() for name in event.request.names):
+        if not launched.issuperset(name.lower() for name in event.request.run_names):
             return
-        if commit_status.MOVED_CONTEXT in self._executor.ledger.read(repository, sha):
+        if commit_status.MOVED_CONTEXT in self._executor.ledger.read_statuses(repository, sha):
             reason = f"run here by {target.trigger.actor}"
-            answered = Status(commit_status.MOVED_CONTEXT, "success", reason)
+            answered = CommitStatus(commit_status.MOVED_CONTEXT, "success", reason)
             self._executor.execute(repository, PostStatus(sha, answered))
 
 
@@ -134,10 +138,10 @@ def _request_problem(event: CommitEvent) -> str:
     if event.request.problems:
         problem = event.request.problems[0]
         return f"line {problem.line}: {problem.message}"
-    return str(event.defaults) if isinstance(event.defaults, BadFileError) else ""
+    return str(event.defaults) if isinstance(event.defaults, RepoConfigError) else ""
 
 
-def _by_name(records: Iterable[Record]) -> dict[str, Record]:
+def _by_name(records: Iterable[RunRecord]) -> dict[str, RunRecord]:
     """Return the last of these records by its run's name in lower case."""
     return {record.run.name.lower(): record for record in records}
 
@@ -145,15 +149,15 @@ def _by_name(records: Iterable[Record]) -> dict[str, Record]:
 def _specs(
     target: TargetedCommand,
     event: CommitEvent,
-    records: Sequence[Record],
-) -> dict[str, Spec]:
+    records: Sequence[RunRecord],
+) -> dict[str, RunSpec]:
     """Return what is to run, by name: as the message asks for it, with the defaults of today.
 
     That of a command in a comment is taken from its record. What was launched after this comment is
     not meant.
     """
     request, until = event.request, target.trigger.at + actions.CLOCK_SKEW
-    requested = zip(request.names, request.runs, strict=True)
+    requested = zip(request.run_names, request.runs, strict=True)
     own = [] if _is_unapproved_fork(target, records) else list(requested)
     as_written = {name.lower(): spec for name, spec in own}
     newest, first = _by_name(records), _by_name(reversed(records))
@@ -162,7 +166,7 @@ def _specs(
     return specs | {name: spec for name, spec in own if name.lower() not in newest}
 
 
-def _is_unapproved_fork(target: TargetedCommand, records: Sequence[Record]) -> bool:
+def _is_unapproved_fork(target: TargetedCommand, records: Sequence[RunRecord]) -> bool:
     """Return True if the commit is a fork's and this is no approval.
 
     What else ran on it, such as a command of the approver's own, does not have what the fork asks
@@ -170,25 +174,25 @@ def _is_unapproved_fork(target: TargetedCommand, records: Sequence[Record]) -> b
     """
     refs = [record.run.ref for record in records]
     by_fork = any(ref.startswith("refs/pull/") for ref in refs)
-    on_branch = any(ref.startswith(HEADS) for ref in refs)
+    on_branch = any(ref.startswith(BRANCH_PREFIX) for ref in refs)
     return not target.trigger.ref and by_fork and not on_branch
 
 
-def _requested_image(event: CommitEvent, name: str, records: Sequence[Record]) -> str | None:
+def _requested_image(event: CommitEvent, name: str, records: Sequence[RunRecord]) -> str | None:
     """Return the image that was asked for: by the message, else by a first attempt's comment.
 
     It is never the digest that an earlier rerun pinned.
     """
     first = (one.run.spec.image for one in records if name_matches(one.run.name, name))
-    requested = zip(event.request.names, event.request.runs, strict=True)
+    requested = zip(event.request.run_names, event.request.runs, strict=True)
     written = (spec.image for other, spec in requested if name_matches(other, name))
     return next(written, next(first, None))
 
 
-def _still_running(runs: Iterable[Run], newest: Mapping[str, Record]) -> str:
+def _still_running(runs: Iterable[Run], newest: Mapping[str, RunRecord]) -> str:
     """Return which of these is on still, or "": one attempt has the say at a time."""
     for run in runs:
         before = newest.get(run.name.lower())
-        if before is not None and not before.state.final:
+        if before is not None and not before.state.is_final:
             return f"`{run.name}` has not ended yet; `/fyre cancel {run.name}` ends it."
     return ""

@@ -10,17 +10,17 @@ from pathlib import Path
 from fyre.git import git_command
 from fyre.github.errors import NotFoundError
 
-CHUNK = 1 << 16
+CHUNK_SIZE = 1 << 16
 
 
-def pack(git_dir: Path, sha: str) -> Iterator[bytes]:
+def pack_commit(git_dir: Path, sha: str) -> Iterator[bytes]:
     """The pack's length, a line, the commits whose parents it leaves out, a line, and the pack, at depth 1.
 
     The length comes first because a stream of ``kubectl exec`` has no end that the other side would see, so the pack
     lies in a temporary file until it is sent. Raises ``NotFoundError`` before the first byte.
     """
     repository = ("--git-dir", str(git_dir))
-    found = git_command.run(
+    found = git_command.run_git(
         *repository,
         "rev-list",
         "--parents",
@@ -62,5 +62,5 @@ def pack(git_dir: Path, sha: str) -> Iterator[bytes]:
             )
         yield f"{spool.tell()}\n{sha if parents else ''}\n".encode()
         spool.seek(0)
-        while chunk := spool.read(CHUNK):
+        while chunk := spool.read(CHUNK_SIZE):
             yield chunk

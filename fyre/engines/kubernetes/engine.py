@@ -15,25 +15,30 @@ from functools import partial
 from pathlib import Path
 
 from fyre.engines.kubernetes import job_labels, job_manifest, pending_monitor, pod_facts, run_status
-from fyre.engines.kubernetes.api_client import Api, DeniedError, Gone, Taken
-from fyre.engines.kubernetes.code_delivery import Delivery
-from fyre.engines.kubernetes.informer import Watch
-from fyre.engines.kubernetes.log_collector import Logs, Source
-from fyre.engines.kubernetes.object_cache import Known
-from fyre.engines.kubernetes.pod_facts import Object
+from fyre.engines.kubernetes.api_client import (
+    AlreadyExists,
+    KubernetesClient,
+    MissingPermissionError,
+    ObjectNotFound,
+)
+from fyre.engines.kubernetes.code_delivery import CodeDelivery
+from fyre.engines.kubernetes.informer import Informer
+from fyre.engines.kubernetes.log_collector import ContainerLog, LogCollector
+from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
-from fyre.engines.log_store import Store
+from fyre.engines.log_store import LogStore
 from fyre.engines.subscribers import Subscribers
-from fyre.errors import TryAgainError, UserError
+from fyre.errors import TransientError, UserError
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
-from fyre.runs.run import Record, Run
+from fyre.runs.run import Run, RunRecord
 
-_SYNC = 60.0  # seconds for the first list
-_READ = 5.0  # seconds for the rest of a log, before somebody else has a turn
+_SYNC_TIMEOUT = 60.0  # seconds for the first list
+_LOG_READ_TIMEOUT = 5.0  # seconds for the rest of a log, before somebody else has a turn
 
-_AT_ONCE = {"activeDeadlineSeconds": 1}
-_NO_MORE = {"activeDeadlineSeconds": 1, "parallelism": 0}
+_END_NOW_SPEC = {"activeDeadlineSeconds": 1}
+_END_SUSPENDED_SPEC = {"activeDeadlineSeconds": 1, "parallelism": 0}
 """For a Job that is suspended: a queue may yet let it in, and the deadline is asleep until then."""
 
 
@@ -44,73 +49,77 @@ class KubernetesEngine:
 
     def __init__(
         self,
-        cluster: Api,
+        cluster: KubernetesClient,
         state: Path,
         *,
         policy: Policy,
-        delivery: Delivery,
+        delivery: CodeDelivery,
         instance: str = "fyre",
         checkout_image: str = "",  # "" for the run's own
-        store: str = "",  # URL of the logs; "" for a folder in ``state``
-        log_cap: int = 64 * 1024 * 1024,  # bytes a try
+        log_store_url: str = "",  # URL of the logs; "" for a folder in ``state``
+        log_max_bytes: int = 64 * 1024 * 1024,  # bytes a try
     ) -> None:
         """List what there is, and watch it. Raises ``UserError`` or ``TryAgainError`` when that can't be done."""
         self.cluster, self.policy, self.instance = cluster, policy, instance
-        self.known = Known()
-        self.logs = Logs(cluster, state / "live", Store(store or str(state / "logs")), log_cap)
+        self.object_cache = ObjectCache()
+        self.log_collector = LogCollector(
+            cluster, state / "live", LogStore(log_store_url or str(state / "logs")), log_max_bytes
+        )
         self._delivery, self._checkout_image = delivery, checkout_image
-        self._brought: set[str] = set()  # uids of pods that have their code
+        self._delivered_pods: set[str] = set()  # uids of pods that have their code
         self._subscribers = Subscribers()
         self.work = WorkQueue()
         self._closed = threading.Event()
-        self._watches = [
-            Watch(cluster, kind, space, job_labels.selector(instance), changed)
-            for space in policies.namespaces(policy)
-            for kind, changed in (("jobs", self._job_changed), ("pods", self._pod_changed))
+        self._informers = [
+            Informer(cluster, kind, space, job_labels.instance_selector(instance), changed)
+            for space in policies.all_namespaces(policy)
+            for kind, changed in (("jobs", self._on_job_event), ("pods", self._on_pod_event))
         ]
-        self._start()
+        self._start_informers()
 
     def launch(self, run: Run) -> bool:
         """Create the Job. False when there is one of that key."""
-        if self.record(run.key) is not None:
+        if self.get_record(run.key) is not None:
             return False
-        profile = policies.profile_of(self.policy, run.spec)
-        namespace = policies.namespace_of(self.policy, run.repository.name, profile)
-        place = job_manifest.Place(
-            self.instance, namespace, self._checkout_image, **self._delivery.told(run)
+        profile = policies.select_profile(self.policy, run.spec)
+        namespace = policies.select_namespace(self.policy, run.repository.name, profile)
+        place = job_manifest.JobContext(
+            self.instance, namespace, self._checkout_image, **self._delivery.checkout_source(run)
         )
         try:
-            self.known.take_job(
-                self.cluster.create_job(namespace, job_manifest.job(run, profile, place))
+            self.object_cache.upsert_job(
+                self.cluster.create_job(namespace, job_manifest.build_job(run, profile, place))
             )
-        except Taken:
-            return self._met(run, namespace)
+        except AlreadyExists:
+            return self._check_existing_job(run, namespace)
         return True
 
-    def cancel(self, key: str, by: str) -> bool:
+    def cancel(self, key: str, requested_by: str) -> bool:
         """Have Kubernetes end it, by a deadline of one second; never a delete, which would forget the run."""
-        record = self.record(key)
-        if record is None or record.state.final:
+        record = self.get_record(key)
+        if record is None or record.state.is_final:
             return False
         if record.cancelled_by:
             return True
-        return self.end(key, {job_labels.CANCELLED_BY: by})
+        return self.terminate_run(key, {job_labels.CANCELLED_BY_ANNOTATION: requested_by})
 
-    def end(self, key: str, why: dict[str, str]) -> bool:
+    def terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
         """End a run, and note in the same request why."""
-        job = self.known.job(key)
+        job = self.object_cache.find_job(key)
         if job is None:
             return False
-        spec = _NO_MORE if job["spec"].get("suspend") else _AT_ONCE
-        return self._patch(key, {"metadata": {"annotations": why}, "spec": spec})
+        spec = _END_SUSPENDED_SPEC if job["spec"].get("suspend") else _END_NOW_SPEC
+        return self._patch_run_job(
+            key, {"metadata": {"annotations": reason_annotations}, "spec": spec}
+        )
 
-    def records(self) -> Collection[Record]:
+    def list_records(self) -> Collection[RunRecord]:
         """All runs whose Jobs are there."""
-        return self.known.records()
+        return self.object_cache.list_records()
 
-    def record(self, key: str) -> Record | None:
+    def get_record(self, key: str) -> RunRecord | None:
         """One run."""
-        return self.known.record(key)
+        return self.object_cache.get_record(key)
 
     def annotate(
         self,
@@ -118,244 +127,265 @@ class KubernetesEngine:
         *,
         reported: str | None = None,
         carried: tuple[str, ...] | None = None,
-        settled: bool = False,
+        end_posted: bool = False,
     ) -> None:
         """Keep notes on the Job; once ``settled``, and its log kept, it may be collected after ``history``."""
         told: dict[str, str] = {}
         if reported is not None:
-            told[job_labels.REPORTED] = reported
+            told[job_labels.REPORTED_ANNOTATION] = reported
         if carried is not None:
-            told[job_labels.CARRIED] = json.dumps(carried)
-        known = self._notes(key)
-        if settled and job_labels.SETTLED not in known:
-            told[job_labels.SETTLED] = "true"
-        if told and not self._patch(key, self._collectable(told, {**known, **told})):
+            told[job_labels.CARRIED_ANNOTATION] = json.dumps(carried)
+        known = self._job_annotations(key)
+        if end_posted and job_labels.SETTLED_ANNOTATION not in known:
+            told[job_labels.SETTLED_ANNOTATION] = "true"
+        if told and not self._patch_run_job(key, self._annotation_patch(told, {**known, **told})):
             given = {"reported": reported, "carried": carried}
-            self.known.note(
+            self.object_cache.update_record(
                 key, **{name: value for name, value in given.items() if value is not None}
             )
 
-    def log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
+    def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """The output of all tries; of a run that has ended, all of it."""
-        record = self.record(key)
+        record = self.get_record(key)
         if record is None:
             raise UserError("there is no such run")
-        growing = partial(self._log_grows, key) if follow or record.state.final else None
-        return self.logs.read(key, (record.run.spec.retries or 0) + 1, growing)
+        growing = partial(self._is_log_growing, key) if follow or record.state.is_final else None
+        return self.log_collector.read_log(key, (record.run.spec.retries or 0) + 1, growing)
 
-    def subscribe(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Have ``changed(key)`` called on every change of a record."""
-        self._subscribers.add(changed)
+        self._subscribers.add_callback(on_change)
 
     def close(self) -> None:
         """Stop watching; the Jobs go on."""
         if self._closed.is_set():
             return
         self._closed.set()
-        for watch in self._watches:
+        for watch in self._informers:
             watch.stop()
-        self.logs.close()
+        self.log_collector.close()
         self.work.close()
         self.cluster.close()
 
-    def look(self, key: str) -> None:
+    def reconcile_run(self, key: str) -> None:
         """Find out anew what is known of a run, tell it, and do what follows from it."""
-        seen = self.known.refresh(key)
+        seen = self.object_cache.refresh_record(key)
         if seen is None:
             return
         before, record, job, found = seen
         if record != before:
-            self._subscribers.tell(key)
-        if job_labels.OUTCOME in pod_facts.notes(job):  # its log is kept, its end written down
+            self._subscribers.notify_all(key)
+        if job_labels.OUTCOME_ANNOTATION in pod_facts.get_annotations(
+            job
+        ):  # its log is kept, its end written down
             if (
-                job_labels.SETTLED in pod_facts.notes(job)
+                job_labels.SETTLED_ANNOTATION in pod_facts.get_annotations(job)
                 and "ttlSecondsAfterFinished" not in job["spec"]
             ):
                 # The marks were written at the same time, and neither request knew of the other's.
                 self.work.submit(
                     f"{key} is done",
-                    partial(self._patch, key, self._collectable({}, pod_facts.notes(job))),
+                    partial(
+                        self._patch_run_job,
+                        key,
+                        self._annotation_patch({}, pod_facts.get_annotations(job)),
+                    ),
                 )
             return
         for pod in found:
-            self._look_after(record, pod)
-        if record.state.final:
-            self.work.submit(key, partial(self._conclude, key))
-        elif self.known.is_in_doubt(key):
+            self._follow_log_or_deliver_code(record, pod)
+        if record.state.is_final:
+            self.work.submit(key, partial(self._finalize_run, key))
+        elif self.object_cache.needs_pod_refresh(key):
             self.work.submit(
-                f"pods of {key}", partial(self._ask_for_pods, key, job["metadata"]["namespace"])
+                f"pods of {key}", partial(self._refresh_pods, key, job["metadata"]["namespace"])
             )
 
-    def _start(self) -> None:
-        for watch in self._watches:
+    def _start_informers(self) -> None:
+        for watch in self._informers:
             watch.start()
-        for watch in self._watches:
-            if not watch.synced.wait(_SYNC):
+        for watch in self._informers:
+            if not watch.synced.wait(_SYNC_TIMEOUT):
                 self.close()
-                raise TryAgainError(
-                    f"the API server at {self.cluster.host} gave no list within {_SYNC:.0f} s"
+                raise TransientError(
+                    f"the API server at {self.cluster.host} gave no list within {_SYNC_TIMEOUT:.0f} s"
                 )
-        for record in self.records():
-            self.look(record.run.key)
+        for record in self.list_records():
+            self.reconcile_run(record.run.key)
         threading.Thread(
-            target=pending_monitor.tend,
+            target=pending_monitor.run_monitor,
             args=(self, self._closed),
             name="kubernetes tending",
             daemon=True,
         ).start()
 
-    def _job_changed(self, event: str, job: Object) -> None:
+    def _on_job_event(self, event: str, job: KubeObject) -> None:
         if event == "DELETED":
-            if self.known.holds(job):
-                self._lost(job["metadata"]["labels"][job_labels.KEY])
-        elif not self.known.has(job):  # our own request's answer was first
-            self._look_if_up(self.known.take_job(job))
+            if self.object_cache.is_same_job(job):
+                self._on_job_deleted(job["metadata"]["labels"][job_labels.KEY_LABEL])
+        elif not self.object_cache.is_current_job(job):  # our own request's answer was first
+            self._reconcile_if_synced(self.object_cache.upsert_job(job))
 
-    def _pod_changed(self, event: str, pod: Object) -> None:
-        self._look_if_up(self.known.take_pod(pod, gone=event == "DELETED"))
+    def _on_pod_event(self, event: str, pod: KubeObject) -> None:
+        self._reconcile_if_synced(self.object_cache.upsert_pod(pod, deleted=event == "DELETED"))
 
-    def _look_if_up(self, key: str) -> None:
+    def _reconcile_if_synced(self, key: str) -> None:
         """Until all was listed there is nothing to conclude: the pods of a Job may be in the next answer."""
-        if all(watch.synced.is_set() for watch in self._watches):
-            self.look(key)
+        if all(watch.synced.is_set() for watch in self._informers):
+            self.reconcile_run(key)
 
-    def _lost(self, key: str) -> None:
+    def _on_job_deleted(self, key: str) -> None:
         """A Job is gone. Where its end was not written yet, it is told, and what there is of its log is kept."""
-        if self.known.lose_job(key):
-            self._subscribers.tell(key)
-            self.work.submit(key, partial(self._conclude, key))
+        if self.object_cache.remove_job(key):
+            self._subscribers.notify_all(key)
+            self.work.submit(key, partial(self._finalize_run, key))
 
-    def _met(self, run: Run, namespace: str) -> bool:
+    def _check_existing_job(self, run: Run, namespace: str) -> bool:
         """There is a Job of that name: the run's own, or one that is going."""
         try:
-            job = self.cluster.job(namespace, job_labels.job(self.instance, run.key))
-        except Gone as error:
-            raise TryAgainError("its Job was there and is gone again") from error
+            job = self.cluster.get_job(namespace, job_labels.job_name(self.instance, run.key))
+        except ObjectNotFound as error:
+            raise TransientError("its Job was there and is gone again") from error
         if job["metadata"].get("deletionTimestamp"):
-            raise TryAgainError("an earlier Job of this run is being deleted")
-        if not self.known.take_job(job):
+            raise TransientError("an earlier Job of this run is being deleted")
+        if not self.object_cache.upsert_job(job):
             raise UserError(f"Job {job['metadata']['name']} is there and is not this run's")
         return False
 
-    def _ask_for_pods(self, key: str, namespace: str) -> None:
+    def _refresh_pods(self, key: str, namespace: str) -> None:
         """A Job has ended, and by what is known of its pods it has not: their watch may be behind, or broken."""
-        selector = f"{job_labels.selector(self.instance)},{job_labels.KEY}={key}"
-        self.known.take_all_pods(key, self.cluster.pods(namespace, selector))
-        self.look(key)
+        selector = f"{job_labels.instance_selector(self.instance)},{job_labels.KEY_LABEL}={key}"
+        self.object_cache.replace_pods(key, self.cluster.list_pods(namespace, selector))
+        self.reconcile_run(key)
 
-    def _look_after(self, record: Record, pod: Object) -> None:
+    def _follow_log_or_deliver_code(self, record: RunRecord, pod: KubeObject) -> None:
         """Read the log of what runs or ran; bring the code to who waits for it."""
         key, about = record.run.key, pod["metadata"]
-        if pod_facts.has_output(pod):
+        if pod_facts.has_log_output(pod):
             container = (
-                job_labels.CHECKOUT if pod_facts.checkout_failed(pod) else job_labels.COMMAND
+                job_labels.CHECKOUT_CONTAINER
+                if pod_facts.has_checkout_failed(pod)
+                else job_labels.COMMAND_CONTAINER
             )
             folder = f"{about['creationTimestamp']}-{about['uid']}"
-            ended = partial(self._pod_ended, key, about["uid"])
-            silent = container == job_labels.COMMAND and not pod_facts.started(
+            ended = partial(self._has_pod_ended, key, about["uid"])
+            silent = container == job_labels.COMMAND_CONTAINER and not pod_facts.has_started(
                 pod
             )  # it could not be started
-            over = partial(self._is_over, key)
-            source = Source(
-                about["namespace"], about["name"], container, folder, ended, over=over, whole=silent
+            over = partial(self._has_run_ended, key)
+            source = ContainerLog(
+                about["namespace"],
+                about["name"],
+                container,
+                folder,
+                ended,
+                has_run_ended=over,
+                complete=silent,
             )
-            self.logs.follow(key, source, partial(self._hidden, pod))
-        elif pod_facts.checkout_waits(pod) and pod_facts.GONE not in pod:
-            self.work.submit(about["uid"], partial(self._bring, record.run, about))
+            self.log_collector.start_following(key, source, partial(self._secret_values, pod))
+        elif pod_facts.is_checkout_running(pod) and pod_facts.DELETED_MARK not in pod:
+            self.work.submit(about["uid"], partial(self._deliver_to_pod, record.run, about))
 
-    def _bring(self, run: Run, about: Object) -> None:
+    def _deliver_to_pod(self, run: Run, pod_metadata: KubeObject) -> None:
         """Bring the code to a pod, unless it has gone on meanwhile."""
-        pod = self.known.pod(run.key, about["uid"])
+        pod = self.object_cache.find_pod(run.key, pod_metadata["uid"])
         if (
             pod is None
-            or not pod_facts.checkout_waits(pod)
-            or pod_facts.GONE in pod
-            or about["uid"] in self._brought
+            or not pod_facts.is_checkout_running(pod)
+            or pod_facts.DELETED_MARK in pod
+            or pod_metadata["uid"] in self._delivered_pods
         ):
             return
         try:
-            self._delivery.bring(run, about["namespace"], about["name"])
-            self._brought.add(about["uid"])
-        except Gone:
+            self._delivery.deliver_code(run, pod_metadata["namespace"], pod_metadata["name"])
+            self._delivered_pods.add(pod_metadata["uid"])
+        except ObjectNotFound:
             return
         except UserError as error:
-            self.end(run.key, {job_labels.GIVEN_UP: f"checkout failed: {error.message}"})
+            self.terminate_run(
+                run.key, {job_labels.GIVEN_UP_ANNOTATION: f"checkout failed: {error.message}"}
+            )
 
-    def _hidden(self, pod: Object) -> list[bytes]:
+    def _secret_values(self, pod: KubeObject) -> list[bytes]:
         """The values of a pod's secrets as they were when it began. Raises ``DeniedError``, ``TryAgainError``."""
-        began = pod_facts.started_at(pod) or time.time()
+        began = pod_facts.command_started_at(pod) or time.time()
         values: list[bytes] = []
-        for name in pod["spec"].get(pod_facts.SECRETS, []):
+        for name in pod["spec"].get(pod_facts.ENV_SECRETS_KEY, []):
             try:
-                found, changed_at = self.cluster.secret(pod["metadata"]["namespace"], name)
-            except Gone as error:  # the command began with a value of it
-                raise DeniedError(
+                found, changed_at = self.cluster.get_secret(pod["metadata"]["namespace"], name)
+            except ObjectNotFound as error:  # the command began with a value of it
+                raise MissingPermissionError(
                     f"secret {name} is gone, so its values can't be struck out"
                 ) from error
             if changed_at > began + 1:  # whole seconds
-                raise DeniedError(
+                raise MissingPermissionError(
                     f"secret {name} was changed meanwhile, so its values can't be struck out"
                 )
             values += [base64.b64decode(value) for value in found.values()]
         return values
 
-    def _conclude(self, key: str) -> None:
+    def _finalize_run(self, key: str) -> None:
         """An ended run: keep its log, then write its end on the Job; from then on its pods may go."""
-        record, known = self.record(key), self._notes(key)
-        if record is None or job_labels.OUTCOME in known:
+        record, known = self.get_record(key), self._job_annotations(key)
+        if record is None or job_labels.OUTCOME_ANNOTATION in known:
             return
-        is_read = self.logs.wait(key, _READ)
+        is_read = self.log_collector.wait_until_read(key, _LOG_READ_TIMEOUT)
         if (
             self._closed.is_set()
         ):  # which ended the reading: whoever comes next reads on, and keeps all of it
             return
         if not is_read:
-            raise TryAgainError(f"the log of {key} is still being read")
-        self.logs.keep(key, self.log(key))
-        told = {job_labels.OUTCOME: run_status.outcome(record)}
-        patch = self._collectable(told, {**self._notes(key), **told})
+            raise TransientError(f"the log of {key} is still being read")
+        self.log_collector.archive_log(key, self.read_log(key))
+        told = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
+        patch = self._annotation_patch(told, {**self._job_annotations(key), **told})
         if (
-            (self.known.job(key) or {}).get("spec", {}).get("suspend")
+            (self.object_cache.find_job(key) or {}).get("spec", {}).get("suspend")
         ):  # no queue may start it once more
-            patch["spec"] = {**patch.get("spec", {}), **_NO_MORE}
-        self._patch(key, patch)
+            patch["spec"] = {**patch.get("spec", {}), **_END_SUSPENDED_SPEC}
+        self._patch_run_job(key, patch)
 
-    def _collectable(self, told: dict[str, str], then: dict[str, str]) -> Object:
+    def _annotation_patch(
+        self, new_annotations: dict[str, str], all_annotations: dict[str, str]
+    ) -> KubeObject:
         """The patch that writes these annotations; a Job that will have both marks may be collected in time."""
-        patch: Object = {"metadata": {"annotations": told}}
-        if job_labels.OUTCOME in then and job_labels.SETTLED in then:
+        patch: KubeObject = {"metadata": {"annotations": new_annotations}}
+        if (
+            job_labels.OUTCOME_ANNOTATION in all_annotations
+            and job_labels.SETTLED_ANNOTATION in all_annotations
+        ):
             patch["spec"] = {"ttlSecondsAfterFinished": int(self.policy.history)}
         return patch
 
-    def _patch(self, key: str, patch: Object) -> bool:
+    def _patch_run_job(self, key: str, patch: KubeObject) -> bool:
         """Change the Job of a run; False when it is gone."""
-        job = self.known.job(key)
+        job = self.object_cache.find_job(key)
         if job is None:
             return False
         try:
-            self.known.take_job(
+            self.object_cache.upsert_job(
                 self.cluster.patch_job(job["metadata"]["namespace"], job["metadata"]["name"], patch)
             )
-        except Gone:
-            self._lost(key)
+        except ObjectNotFound:
+            self._on_job_deleted(key)
             return False
-        self.look(key)
+        self.reconcile_run(key)
         return True
 
-    def _notes(self, key: str) -> dict[str, str]:
-        job = self.known.job(key)
-        return pod_facts.notes(job) if job is not None else {}
+    def _job_annotations(self, key: str) -> dict[str, str]:
+        job = self.object_cache.find_job(key)
+        return pod_facts.get_annotations(job) if job is not None else {}
 
-    def _pod_ended(self, key: str, uid: str) -> bool:
-        pod = self.known.pod(key, uid)
-        return pod is None or pod_facts.finished(pod)
+    def _has_pod_ended(self, key: str, uid: str) -> bool:
+        pod = self.object_cache.find_pod(key, uid)
+        return pod is None or pod_facts.has_finished(pod)
 
-    def _is_over(self, key: str) -> bool:
-        record = self.record(key)
-        return record is None or record.state.final
+    def _has_run_ended(self, key: str) -> bool:
+        record = self.get_record(key)
+        return record is None or record.state.is_final
 
-    def _log_grows(self, key: str) -> bool:
-        record = self.record(key)
+    def _is_log_growing(self, key: str) -> bool:
+        record = self.get_record(key)
         if record is None or self._closed.is_set():
             return False
-        return not record.state.final or self.logs.reading(key)
+        return not record.state.is_final or self.log_collector.is_reading(key)

@@ -22,55 +22,59 @@ from kubernetes import informer
 
 from fyre.backoff import Backoff
 from fyre.engines.kubernetes import api_client, pod_facts
-from fyre.engines.kubernetes.pod_facts import Object
+from fyre.engines.kubernetes.pod_facts import KubeObject
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+PAGE_SIZE = 500
 """Objects in one answer: an API server holds a whole page in memory, and so do we."""
 
-WATCH = 290
+WATCH_TIMEOUT = 290
 """Seconds after which a watch is ended by the server and begun again, so that a dead one is not believed for ever."""
 
 _BACKOFF = Backoff(0.2, 10.0)  # between two requests: the first pause as long as none fails
 
 
-class Watch:
+class Informer:
     """The objects of one kind in one namespace; ``changed(event, object)`` is called for each, one at a time."""
 
-    def __init__(self, cluster: api_client.Api, kind: str, namespace: str, selector: str,
-                 changed: Callable[[str, Object], None]) -> None:  # fmt: skip
-        self._list = cluster.lister(kind)
-        self._what = f"{kind} in {namespace}"
+    def __init__(self, cluster: api_client.KubernetesClient, kind: str, namespace: str, selector: str,
+                 on_event: Callable[[str, KubeObject], None]) -> None:  # fmt: skip
+        self._list_function = cluster.list_function(kind)
+        self._description = f"{kind} in {namespace}"
         self.synced = threading.Event()
         self._stopped = threading.Event()
         self._failures = 0
-        self._asked_at = 0.0
-        self._version = ""  # of the last event of this watch; "" right after a list
+        self._requested_at = 0.0
+        self._resource_version = ""  # of the last event of this watch; "" right after a list
         self._watching = False
-        self._answer: Any = None
+        self._response: Any = None
         shared: Any = informer.SharedInformer  # it comes without types
-        self._informer = shared(self._list_or_watch, namespace=namespace, label_selector=selector)
+        self._shared_informer = shared(
+            self._list_or_watch, namespace=namespace, label_selector=selector
+        )
         for event in (informer.ADDED, informer.MODIFIED, informer.DELETED, informer.BOOKMARK):
-            self._informer.add_event_handler(event, self._remember)
+            self._shared_informer.add_event_handler(event, self._remember_version)
         for event in (informer.ADDED, informer.MODIFIED, informer.DELETED):
-            self._informer.add_event_handler(event, partial(_hand_on, changed, event))
-        self._informer.add_event_handler(informer.ERROR, self._failed)
+            self._shared_informer.add_event_handler(
+                event, partial(_dispatch_event, on_event, event)
+            )
+        self._shared_informer.add_event_handler(informer.ERROR, self._on_error)
         logging.getLogger("kubernetes.informer").setLevel(
             logging.CRITICAL
         )  # a traceback a try; we say it once
 
     def start(self) -> None:
         """List, then watch, in a thread of its own; ``synced`` is set once the list was handed on."""
-        self._informer.start()
+        self._shared_informer.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        _end(
-            self._answer
+        _shut_down_connection(
+            self._response
         )  # the informer overlooks one that comes while it is being stopped, and waits for its end
-        self._informer.stop()
+        self._shared_informer.stop()
 
     def _list_or_watch(  # what the informer hands on, and wants to have
         self,
@@ -78,42 +82,51 @@ class Watch:
         watch: bool = False,
         resource_version: str = "",
         _preload_content: bool = True,
-        **where: Any,  # noqa: ANN401
+        **query: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """What the informer calls for both."""
-        self._keep_pace()
+        self._pace_requests()
         if self._stopped.is_set():
             raise _StoppedError
         if not watch:
-            self._version, self._watching = "", False
-            return self._pages(where)
+            self._resource_version, self._watching = "", False
+            return self._list_pages(query)
         self._watching = True
         self.synced.set()
-        answer = self._list(
+        answer = self._list_function(
             watch=True,
-            resource_version=self._version or resource_version,
+            resource_version=self._resource_version or resource_version,
             allow_watch_bookmarks=True,
-            timeout_seconds=WATCH,
+            timeout_seconds=WATCH_TIMEOUT,
             _preload_content=False,
-            _request_timeout=(api_client.TIMEOUT[0], WATCH + api_client.TIMEOUT[1]),
-            **where,
+            _request_timeout=(
+                api_client.REQUEST_TIMEOUT[0],
+                WATCH_TIMEOUT + api_client.REQUEST_TIMEOUT[1],
+            ),
+            **query,
         )
-        self._answer = answer
+        self._response = answer
         if self._stopped.is_set():
-            _end(answer)
+            _shut_down_connection(answer)
         if self._failures:
-            log.warning("%s: watched again", self._what)
+            log.warning("%s: watched again", self._description)
             self._failures = 0
         return answer
 
-    def _pages(self, where: dict[str, Any]) -> Any:  # noqa: ANN401 - like the library's list objects
-        items: list[Object] = []
+    def _list_pages(self, query: dict[str, Any]) -> Any:  # noqa: ANN401 - like the library's list objects
+        items: list[KubeObject] = []
         more = ""
         while True:
-            page = api_client.answered(
-                partial(self._list, limit=PAGE, _continue=more or None, **api_client.RAW, **where)
+            page = api_client.request_object(
+                partial(
+                    self._list_function,
+                    limit=PAGE_SIZE,
+                    _continue=more or None,
+                    **api_client.RAW_RESPONSE,
+                    **query,
+                )
             )
-            items += map(pod_facts.trimmed, page["items"])
+            items += map(pod_facts.strip_unused, page["items"])
             more = page["metadata"].get("continue", "")
             if not more:
                 version = page["metadata"]["resourceVersion"]
@@ -121,39 +134,43 @@ class Watch:
                     items=items, metadata=SimpleNamespace(resource_version=version)
                 )
 
-    def _remember(self, thing: Object) -> None:
+    def _remember_version(self, obj: KubeObject) -> None:
         """How far the watch has come; what is handed on from a list says nothing about that."""
         if self._watching:
-            self._version = thing["metadata"]["resourceVersion"]
+            self._resource_version = obj["metadata"]["resourceVersion"]
 
-    def _keep_pace(self) -> None:
+    def _pace_requests(self) -> None:
         """Wait between two requests; longer after failures."""
         pause = _BACKOFF.nth(self._failures)
-        self._stopped.wait(max(0.0, self._asked_at + pause - time.monotonic()))
-        self._asked_at = time.monotonic()
+        self._stopped.wait(max(0.0, self._requested_at + pause - time.monotonic()))
+        self._requested_at = time.monotonic()
 
-    def _failed(self, error: object) -> None:
+    def _on_error(self, error: object) -> None:
         """The informer tries again by itself; that is said once."""
         self._failures += 1
         if self._failures == 1 and not self._stopped.is_set():
-            log.warning("%s: no news for now: %s", self._what, " ".join(str(error).split())[:200])
+            log.warning(
+                "%s: no news for now: %s", self._description, " ".join(str(error).split())[:200]
+            )
 
 
 class _StoppedError(Exception):
     """Nothing more is asked."""
 
 
-def _end(answer: Any) -> None:  # noqa: ANN401 - urllib3's response
+def _shut_down_connection(response: Any) -> None:  # noqa: ANN401 - urllib3's response
     """Have whoever reads it come to its end; closing would wait for them."""
-    connection = getattr(answer, "connection", None)
+    connection = getattr(response, "connection", None)
     if connection is not None and connection.sock is not None:
         with suppress(OSError):  # it is at its end already
             connection.sock.shutdown(socket.SHUT_RDWR)
 
 
-def _hand_on(changed: Callable[[str, Object], None], event: str, thing: Object) -> None:
+def _dispatch_event(
+    on_event: Callable[[str, KubeObject], None], event: str, obj: KubeObject
+) -> None:
     try:
-        changed(event, pod_facts.trimmed(thing))
+        on_event(event, pod_facts.strip_unused(obj))
     except Exception:
         # One object that nobody can read must not keep the news of the others away; the informer would not say so.
-        log.exception("what became of %s was not understood", thing.get("metadata", {}).get("name"))
+        log.exception("what became of %s was not understood", obj.get("metadata", {}).get("name"))

@@ -13,32 +13,32 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from fyre.engines.environment import environment
+from fyre.engines.environment import run_environment
 from fyre.engines.kubernetes import job_labels
 from fyre.errors import UserError
 from fyre.message import notation
-from fyre.message.spec import Spec
+from fyre.message.spec import RunSpec
 from fyre.runs import run as runs
 from fyre.runs.profiles import Profile
 from fyre.runs.run import Run
 
-Object = dict[str, Any]
+KubeObject = dict[str, Any]
 """A Kubernetes object as plain data."""
 
-START = 3600
+MAX_START_SECONDS = 3600
 """Seconds between a pod's start and the command's: images of many gigabytes. The pod's own deadline is this and the
 timeout; the exact one is kept inside, by ``command.sh``, so that neither a pull nor the checkout counts."""
 
-ANNOTATIONS_MAX = 256 * 1024 - 16 * 1024
+MAX_RUN_ANNOTATION_BYTES = 256 * 1024 - 16 * 1024
 """Bytes of the run's own annotation: Kubernetes takes 256 KiB in all (k8s.io/apimachinery validation), the ledger's
 notes need some."""
 
-USER = 1000
+DEFAULT_USER_ID = 1000
 """Who runs where neither the profile nor the image says: restricted Pod Security asks for somebody who is not root."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JobContext:
     """Where a run goes, beside what its profile says."""
 
     instance: str  # which Fyre's
@@ -46,52 +46,52 @@ class Place:
     checkout_image: str
     relay_url: str = ""  # of the repository; "" where the code is streamed in by exec
     relay_key: str = ""
-    origin: str = ""  # remote.origin.url for whoever looks later
+    origin_url: str = ""  # remote.origin.url for whoever looks later
 
 
-def job(run: Run, profile: Profile, place: Place) -> Object:
+def build_job(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     """The Job of a run. Raises ``UserError`` when it can't be one."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_labels.job(place.instance, run.key),
-            "namespace": place.namespace,
-            "labels": {**labels(run, place.instance), **_queue(profile)},
-            "annotations": {job_labels.RUN: _annotation(run)},
+            "name": job_labels.job_name(context.instance, run.key),
+            "namespace": context.namespace,
+            "labels": {**run_labels(run, context.instance), **_queue_label(profile)},
+            "annotations": {job_labels.RUN_ANNOTATION: _run_annotation(run)},
         },
         "spec": {
             "completions": 1,
             "parallelism": 1,
             "backoffLimit": run.spec.retries or 0,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": _failure_policy()},
+            "podFailurePolicy": {"rules": _pod_failure_rules()},
             "template": {
-                "metadata": {"labels": labels(run, place.instance)},
-                "spec": _pod(run, profile, place),
+                "metadata": {"labels": run_labels(run, context.instance)},
+                "spec": _pod_spec(run, profile, context),
             },
         },
     }
 
 
-def labels(run: Run, instance: str) -> dict[str, str]:
+def run_labels(run: Run, instance: str) -> dict[str, str]:
     """What a Job and its pods can be found by."""
     return {
-        **job_labels.MANAGED,
-        job_labels.INSTANCE: instance,
-        job_labels.KEY: run.key,
-        job_labels.PREFIX + "repository": str(run.repository.id),
-        job_labels.PREFIX + "sha": run.sha[:63],
-        job_labels.PREFIX + "name": run.name,
+        **job_labels.MANAGED_LABELS,
+        job_labels.INSTANCE_LABEL: instance,
+        job_labels.KEY_LABEL: run.key,
+        job_labels.FYRE_PREFIX + "repository": str(run.repository.id),
+        job_labels.FYRE_PREFIX + "sha": run.sha[:63],
+        job_labels.FYRE_PREFIX + "name": run.name,
     }
 
 
-def escaped(text: str) -> str:
+def escape_expansion(text: str) -> str:
     """The text as Kubernetes must be given it to hand it on unchanged: it expands ``$(VAR)`` and takes ``$$`` for $."""
     return text.replace("$", "$$")
 
 
-def image_of(run: Run, profile: Profile) -> str:
+def choose_image(run: Run, profile: Profile) -> str:
     """The image that the command runs in. Raises ``UserError`` when nobody named one."""
     image = run.spec.image or profile.image
     if not image:
@@ -101,7 +101,7 @@ def image_of(run: Run, profile: Profile) -> str:
     return image
 
 
-def _annotation(run: Run) -> str:
+def _run_annotation(run: Run) -> str:
     try:
         text = json.dumps(runs.to_json(run), separators=(",", ":"), ensure_ascii=False)
         size = len(text.encode())
@@ -110,44 +110,51 @@ def _annotation(run: Run) -> str:
             "it holds bytes that are no UTF-8, which a Job can't hold",
             hint="commit a script, and run that",
         ) from error
-    if size > ANNOTATIONS_MAX:
+    if size > MAX_RUN_ANNOTATION_BYTES:
         raise UserError(
-            f"command and environment take {size:,} bytes, a Job holds at most {ANNOTATIONS_MAX:,}",
+            f"command and environment take {size:,} bytes, a Job holds at most {MAX_RUN_ANNOTATION_BYTES:,}",
             hint="commit a script, and run that",
         )
     return text
 
 
-def _failure_policy() -> list[Object]:
+def _pod_failure_rules() -> list[KubeObject]:
     """What a failed pod means: a command that ran counts against its retries, one that never started does not."""
     return [
         {
             "action": "FailJob",
-            "onExitCodes": _exit(job_labels.CHECKOUT, "In", job_labels.NO_CHECKOUT),
+            "onExitCodes": _exit_code_rule(
+                job_labels.CHECKOUT_CONTAINER, "In", job_labels.EXIT_NO_CHECKOUT
+            ),
         },
         {
             "action": "FailJob",
-            "onExitCodes": _exit(job_labels.COMMAND, "In", job_labels.NOT_STARTED),
+            "onExitCodes": _exit_code_rule(
+                job_labels.COMMAND_CONTAINER, "In", job_labels.EXIT_NOT_STARTED
+            ),
         },
-        {"action": "Count", "onExitCodes": _exit(job_labels.COMMAND, "NotIn", 0)},
+        {
+            "action": "Count",
+            "onExitCodes": _exit_code_rule(job_labels.COMMAND_CONTAINER, "NotIn", 0),
+        },
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
 
 
-def _exit(container: str, operator: str, code: int) -> Object:
+def _exit_code_rule(container: str, operator: str, code: int) -> KubeObject:
     return {"containerName": container, "operator": operator, "values": [code]}
 
 
-def _queue(profile: Profile) -> dict[str, str]:
+def _queue_label(profile: Profile) -> dict[str, str]:
     return {"kueue.x-k8s.io/queue-name": profile.queue} if profile.queue else {}
 
 
-def _pod(run: Run, profile: Profile, place: Place) -> Object:
+def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     """The pod's spec; keys whose value is empty are left out."""
-    spec: Object = {
+    spec: KubeObject = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": profile.grace,
-        "activeDeadlineSeconds": _deadline(run.spec),
+        "terminationGracePeriodSeconds": profile.termination_grace_seconds,
+        "activeDeadlineSeconds": _pod_deadline(run.spec),
         "automountServiceAccountToken": bool(profile.service_account),
         "serviceAccountName": profile.service_account,
         "enableServiceLinks": False,
@@ -159,18 +166,18 @@ def _pod(run: Run, profile: Profile, place: Place) -> Object:
         "priorityClassName": profile.priority_class,
         "runtimeClassName": profile.runtime_class,
         "schedulerName": profile.scheduler,
-        "imagePullSecrets": [{"name": name} for name in profile.pull_secrets],
+        "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
+            "runAsUser": DEFAULT_USER_ID,
+            "runAsGroup": DEFAULT_USER_ID,
+            "fsGroup": DEFAULT_USER_ID,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
-            **profile.security,
+            **profile.security_context,
         },
-        "initContainers": [_checkout(run, profile, place)],
-        "containers": [_command(run, profile)],
+        "initContainers": [_checkout_container(run, profile, context)],
+        "containers": [_command_container(run, profile)],
         "volumes": [
             {"name": "fyre-work", "emptyDir": {}},
             {"name": "fyre-home", "emptyDir": {}},
@@ -181,21 +188,25 @@ def _pod(run: Run, profile: Profile, place: Place) -> Object:
     return {key: value for key, value in spec.items() if value not in ("", None, {}, [])}
 
 
-def _deadline(spec: Spec) -> int | None:
+def _pod_deadline(spec: RunSpec) -> int | None:
     """Seconds for the pod; each command of the setup has the same timeout. Kubernetes takes 31 bits."""
-    return min(spec.timeout * (1 + len(spec.setup)) + START, 2**31 - 1) if spec.timeout else None
+    return (
+        min(spec.timeout * (1 + len(spec.setup)) + MAX_START_SECONDS, 2**31 - 1)
+        if spec.timeout
+        else None
+    )
 
 
-def _checkout(run: Run, profile: Profile, place: Place) -> Object:
+def _checkout_container(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     """The init container: it alone holds the key to the code, and is gone when the command starts."""
     how = profile.checkout
     told = {
         "HOME": "/tmp",  # noqa: S108 - a volume of its own
         "FYRE_SHA": run.sha,
-        "FYRE_TOP": job_labels.TOP,
-        "FYRE_URL": place.relay_url,
-        "FYRE_KEY": place.relay_key,
-        "FYRE_ORIGIN": place.origin,
+        "FYRE_TOP": job_labels.WORK_DIR,
+        "FYRE_URL": context.relay_url,
+        "FYRE_KEY": context.relay_key,
+        "FYRE_ORIGIN": context.origin_url,
         "FYRE_DEPTH": str(how.depth),
         "FYRE_SUBMODULES": how.submodules,
         "FYRE_LFS": "1" if how.lfs else "",
@@ -203,47 +214,47 @@ def _checkout(run: Run, profile: Profile, place: Place) -> Object:
     }
     small = {"cpu": "100m", "memory": "128Mi"}
     return {
-        "name": job_labels.CHECKOUT,
-        "image": how.image or place.checkout_image or image_of(run, profile),
+        "name": job_labels.CHECKOUT_CONTAINER,
+        "image": how.image or context.checkout_image or choose_image(run, profile),
         "imagePullPolicy": "IfNotPresent",
-        "command": ["sh", "-c", escaped(script("checkout.sh")), "checkout"],
-        "env": _env(told.items()),
+        "command": ["sh", "-c", escape_expansion(load_script("checkout.sh")), "checkout"],
+        "env": _env_entries(told.items()),
         "resources": {"requests": small},
-        "securityContext": _restricted() | {"readOnlyRootFilesystem": True},
+        "securityContext": _restricted_security() | {"readOnlyRootFilesystem": True},
         "volumeMounts": [
-            {"name": "fyre-work", "mountPath": job_labels.TOP},
+            {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
             {"name": "fyre-checkout", "mountPath": "/tmp"},  # noqa: S108 - a volume of its own
         ],
     }
 
 
-def _command(run: Run, profile: Profile) -> Object:
+def _command_container(run: Run, profile: Profile) -> KubeObject:
     """The container of the user's image; it needs nothing but ``sh``."""
     spec = run.spec
     timeout = str(spec.timeout) if spec.timeout else ""
     told = {
-        "FYRE_TOP": job_labels.TOP,
+        "FYRE_TOP": job_labels.WORK_DIR,
         "FYRE_WORKDIR": spec.workdir or ".",
         "FYRE_TIMEOUT": timeout,
-        "FYRE_TIMEOUT_TEXT": notation.text_of(spec.timeout or 0),
-        "FYRE_GRACE": str(profile.grace),
+        "FYRE_TIMEOUT_TEXT": notation.format_duration(spec.timeout or 0),
+        "FYRE_GRACE": str(profile.termination_grace_seconds),
     }
-    own = {**_HOME, **dict(profile.env), **environment(run), **dict(spec.env), **told}
+    own = {**_HOME_VARIABLES, **dict(profile.env), **run_environment(run), **dict(spec.env), **told}
     secrets = dict.fromkeys((*profile.secrets, *spec.secrets))
-    image = image_of(run, profile)
-    container: Object = {
-        "name": job_labels.COMMAND,
+    image = choose_image(run, profile)
+    container: KubeObject = {
+        "name": job_labels.COMMAND_CONTAINER,
         "image": image,
-        "imagePullPolicy": "Always" if _moves(image) else "IfNotPresent",
-        "command": ["sh", "-c", escaped(script("command.sh")), "fyre", escaped(spec.command),
-                    *(escaped(setup) for setup in spec.setup)],
-        "env": _env(own.items()),
+        "imagePullPolicy": "Always" if _has_moving_tag(image) else "IfNotPresent",
+        "command": ["sh", "-c", escape_expansion(load_script("command.sh")), "fyre", escape_expansion(spec.command),
+                    *(escape_expansion(setup) for setup in spec.setup)],
+        "env": _env_entries(own.items()),
         "envFrom": [{"secretRef": {"name": name}} for name in secrets],
-        "resources": _resources({**dict(profile.resources), **dict(spec.resources)}, burst=profile.burst),
-        "securityContext": _restricted() | dict(profile.container_security),
+        "resources": _resource_requirements({**dict(profile.resources), **dict(spec.resources)}, burst=profile.burst),
+        "securityContext": _restricted_security() | dict(profile.container_security_context),
         "volumeMounts": [
-            {"name": "fyre-work", "mountPath": job_labels.TOP},
-            {"name": "fyre-home", "mountPath": job_labels.HOME},
+            {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
+            {"name": "fyre-home", "mountPath": job_labels.HOME_DIR},
             *profile.volume_mounts,
         ],
         "terminationMessagePolicy": "File",
@@ -251,42 +262,42 @@ def _command(run: Run, profile: Profile) -> Object:
     return {key: value for key, value in container.items() if value not in ({}, [])}
 
 
-_HOME = {
-    "HOME": job_labels.HOME,
+_HOME_VARIABLES = {
+    "HOME": job_labels.HOME_DIR,
     # The checkout may belong to another user than the command's: git asks to be told that this is meant.
     # By a file for git 2.32 to 2.37, which hears of it no other way; by variables for a git that knows no such file.
-    "GIT_CONFIG_SYSTEM": f"{job_labels.TOP}/.git/fyre/gitconfig",
+    "GIT_CONFIG_SYSTEM": f"{job_labels.WORK_DIR}/.git/fyre/gitconfig",
     "GIT_CONFIG_COUNT": "1",
     "GIT_CONFIG_KEY_0": "safe.directory",
-    "GIT_CONFIG_VALUE_0": job_labels.TOP,
+    "GIT_CONFIG_VALUE_0": job_labels.WORK_DIR,
 }
 
 
-def _moves(image: str) -> bool:
+def _has_moving_tag(image: str) -> bool:
     """Whether the same words may mean another image tomorrow, as ``latest`` does."""
     return "@" not in image and image.rpartition("/")[2].partition(":")[2] in ("", "latest")
 
 
-def _restricted() -> Object:
+def _restricted_security() -> KubeObject:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def _resources(asked: Mapping[str, str], *, burst: bool) -> Object:
+def _resource_requirements(requested: Mapping[str, str], *, burst: bool) -> KubeObject:
     """Requests and limits are the same, unless the profile lets a run use what happens to be free."""
-    if not asked:
+    if not requested:
         return {}
     extended = {
-        name: quantity for name, quantity in asked.items() if "/" in name
+        name: quantity for name, quantity in requested.items() if "/" in name
     }  # can't be more than requested
-    return {"requests": dict(asked), "limits": extended if burst else dict(asked)}
+    return {"requests": dict(requested), "limits": extended if burst else dict(requested)}
 
 
-def _env(pairs: Iterable[tuple[str, str]]) -> list[Object]:
-    return [{"name": name, "value": escaped(value)} for name, value in pairs]
+def _env_entries(pairs: Iterable[tuple[str, str]]) -> list[KubeObject]:
+    return [{"name": name, "value": escape_expansion(value)} for name, value in pairs]
 
 
 @cache
-def script(name: str) -> str:
+def load_script(name: str) -> str:
     """A script of ours without its comments: it is part of every Job."""
     text = (resources.files("fyre.engines.kubernetes") / name).read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))

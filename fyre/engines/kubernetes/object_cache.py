@@ -10,209 +10,224 @@ from dataclasses import replace
 from typing import Any
 
 from fyre.engines.kubernetes import job_labels, pod_facts, run_status
-from fyre.engines.kubernetes.pod_facts import Object
+from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs import run as runs
-from fyre.runs.run import Record, Run
-from fyre.runs.state import State
+from fyre.runs.run import Run, RunRecord
+from fyre.runs.state import RunState
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 log = logging.getLogger(__name__)
 
-DELETED = "its Job was deleted"
+JOB_DELETED_REASON = "its Job was deleted"
 
 
-class Known:
+class ObjectCache:
     """Jobs and pods as they were last heard of, by the run's key. Thread-safe."""
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()
-        self._jobs: dict[str, Object] = {}
-        self._pods: dict[str, dict[str, Object]] = {}
-        self._records: dict[str, Record] = {}
-        self._hints: dict[str, str] = {}
-        self._sure: set[str] = set()  # ended Jobs whose pods are known as they were after the end
+        self._jobs: dict[str, KubeObject] = {}
+        self._pods: dict[str, dict[str, KubeObject]] = {}
+        self._records: dict[str, RunRecord] = {}
+        self._event_hints: dict[str, str] = {}
+        self._confirmed_keys: set[str] = (
+            set()
+        )  # ended Jobs whose pods are known as they were after the end
 
-    def take_job(self, job: Object) -> str:
+    def upsert_job(self, job: KubeObject) -> str:
         """Know a Job, unless a newer state of it is known; its run's key, or "" where it is none of ours."""
-        job = pod_facts.trimmed(job)
+        job = pod_facts.strip_unused(job)
         with self._mutex:
             run = None
-            if not self._is_known(job):  # read once: a Job is heard of many times
+            if not self._is_known_job(job):  # read once: a Job is heard of many times
                 try:
-                    run = _run_of(job)
+                    run = _parse_run(job)
                 except UnreadableError as error:
                     why = f"it carries our labels and no run that can be read, so it is left alone: {error}"
                     warn_once(f"Job {job['metadata']['name']}", why)
                     return ""
-            key: str = job["metadata"]["labels"][job_labels.KEY]
+            key: str = job["metadata"]["labels"][job_labels.KEY_LABEL]
             known = self._jobs.get(key)
-            if known is not None and _version(known) > _version(job):
+            if known is not None and _resource_version(known) > _resource_version(job):
                 return key
             if key not in self._records and run is not None:
-                self._records[key] = Record(run)
-            _clear(job)
+                self._records[key] = RunRecord(run)
+            _drop_redundant_annotations(job)
             self._jobs[key] = job
         return key
 
-    def has(self, job: Object) -> bool:
+    def is_current_job(self, job: KubeObject) -> bool:
         """Whether this very state of a Job is known."""
-        known = self.job((job["metadata"].get("labels") or {}).get(job_labels.KEY, ""))
-        return known is not None and _version(known) == _version(job)
+        known = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
+        return known is not None and _resource_version(known) == _resource_version(job)
 
-    def holds(self, job: Object) -> bool:
+    def is_same_job(self, job: KubeObject) -> bool:
         """Whether that is the very object that is known: no copy under its labels, and none that it replaced."""
-        known = self.job((job["metadata"].get("labels") or {}).get(job_labels.KEY, ""))
+        known = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
         return known is not None and known["metadata"]["uid"] == job["metadata"]["uid"]
 
-    def take_pod(self, pod: Object, *, gone: bool) -> str:
+    def upsert_pod(self, pod: KubeObject, *, deleted: bool) -> str:
         """Know a pod; what a deleted one said last still counts. Its run's key."""
         about = pod["metadata"]
-        key: str = about["labels"].get(job_labels.KEY, "")
-        if about["labels"].get("batch.kubernetes.io/job-name") != _name(about["labels"]):
+        key: str = about["labels"].get(job_labels.KEY_LABEL, "")
+        if about["labels"].get("batch.kubernetes.io/job-name") != _expected_job_name(
+            about["labels"]
+        ):
             return ""  # a copy that somebody made
-        if gone:
-            pod[pod_facts.GONE] = True
+        if deleted:
+            pod[pod_facts.DELETED_MARK] = True
         with self._mutex:
-            if gone and key not in self._jobs:
+            if deleted and key not in self._jobs:
                 self._pods.pop(key, None)
             else:
                 known = self._pods.setdefault(key, {})
                 before = known.get(about["uid"])
-                if gone or before is None or _version(before) <= _version(pod):
+                if deleted or before is None or _resource_version(before) <= _resource_version(pod):
                     known[about["uid"]] = pod
         return key
 
-    def is_in_doubt(self, key: str) -> bool:
+    def needs_pod_refresh(self, key: str) -> bool:
         """Whether a Job has ended, and what is known of its pods may be from before: they have a watch of their own."""
         with self._mutex:
-            return key not in self._sure and pod_facts.is_over(self._jobs.get(key, {}))
+            return key not in self._confirmed_keys and pod_facts.is_job_finished(
+                self._jobs.get(key, {})
+            )
 
-    def take_all_pods(self, key: str, found: list[Object]) -> None:
+    def replace_pods(self, key: str, current_pods: list[KubeObject]) -> None:
         """Know the pods of an ended Job as they are; those which are not among them are gone."""
         with self._mutex:
-            for uid in self._pods.get(key, {}).keys() - {pod["metadata"]["uid"] for pod in found}:
-                self._pods[key][uid][pod_facts.GONE] = True
-            for pod in found:
-                self.take_pod(pod, gone=False)
+            for uid in self._pods.get(key, {}).keys() - {
+                pod["metadata"]["uid"] for pod in current_pods
+            }:
+                self._pods[key][uid][pod_facts.DELETED_MARK] = True
+            for pod in current_pods:
+                self.upsert_pod(pod, deleted=False)
             if key in self._jobs:
-                self._sure.add(key)
+                self._confirmed_keys.add(key)
 
-    def lose_job(self, key: str) -> bool:
+    def remove_job(self, key: str) -> bool:
         """A Job is gone: forgotten where all was said about it; else its end is still to be told, and this is True."""
         with self._mutex:
             job, record = self._jobs.pop(key, None), self._records.get(key)
             self._pods.pop(key, None)
-            self._sure.discard(key)
+            self._confirmed_keys.discard(key)
             if job is None or record is None:
                 return False
-            if job_labels.OUTCOME in pod_facts.notes(job):
+            if job_labels.OUTCOME_ANNOTATION in pod_facts.get_annotations(job):
                 del self._records[key]
                 return False
-            if not record.state.final:
-                state = State.CANCELLED if record.cancelled_by else State.ERROR
+            if not record.state.is_final:
+                state = RunState.CANCELLED if record.cancelled_by else RunState.ERROR
                 self._records[key] = replace(
-                    record, state=state, reason=DELETED, ended_at=time.time()
+                    record, state=state, reason=JOB_DELETED_REASON, ended_at=time.time()
                 )
         return True
 
-    def refresh(self, key: str) -> tuple[Record, Record, Object, list[Object]] | None:
+    def refresh_record(
+        self, key: str
+    ) -> tuple[RunRecord, RunRecord, KubeObject, list[KubeObject]] | None:
         """The record before, and now, with the Job and the pods it was read off; None when there is no Job."""
         with self._mutex:
             job, before = self._jobs.get(key), self._records.get(key)
             if job is None or before is None:
                 return None
             found = list(self._pods.get(key, {}).values())
-            thing = pod_facts.undecided(job) if self.is_in_doubt(key) else job
-            now = self._records[key] = run_status.record(
-                before, thing, found, self._hints.get(key, "")
+            thing = pod_facts.without_end_conditions(job) if self.needs_pod_refresh(key) else job
+            now = self._records[key] = run_status.derive_record(
+                before, thing, found, self._event_hints.get(key, "")
             )
         return before, now, job, found
 
-    def _is_known(self, job: Object) -> bool:
+    def _is_known_job(self, job: KubeObject) -> bool:
         """Whether it is a Job that was read before, even though its run's annotation may be broken now."""
-        known = self.job((job["metadata"].get("labels") or {}).get(job_labels.KEY, ""))
+        known = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
         return known is not None and known["metadata"]["name"] == job["metadata"]["name"]
 
-    def hint(self, key: str, text: str) -> bool:
+    def set_event_hint(self, key: str, text: str) -> bool:
         """Know what events say of a run; False when that is nothing new."""
         with self._mutex:
-            new = self._hints.get(key, "") != text
-            self._hints[key] = text
+            new = self._event_hints.get(key, "") != text
+            self._event_hints[key] = text
         return new
 
-    def hinted(self, key: str) -> str:
+    def get_event_hint(self, key: str) -> str:
         """What events said of a run."""
         with self._mutex:
-            return self._hints.get(key, "")
+            return self._event_hints.get(key, "")
 
-    def note(self, key: str, **given: Any) -> None:  # noqa: ANN401 - fields of Record
+    def update_record(self, key: str, **fields: Any) -> None:  # noqa: ANN401 - fields of Record
         """Put notes into a record whose Job is gone."""
         with self._mutex:
             if key in self._records:
-                self._records[key] = replace(self._records[key], **given)
+                self._records[key] = replace(self._records[key], **fields)
 
-    def forget(self, before: float) -> None:
+    def forget_ended_before(self, end_time: float) -> None:
         """Drop the records without a Job that ended before a time: nothing else would."""
         with self._mutex:
             old = [
                 k
                 for k, r in self._records.items()
-                if k not in self._jobs and (r.ended_at or before) < before
+                if k not in self._jobs and (r.ended_at or end_time) < end_time
             ]
             for key in old:
                 del self._records[key]
-            for key in self._hints.keys() - self._records.keys():
-                del self._hints[key]
+            for key in self._event_hints.keys() - self._records.keys():
+                del self._event_hints[key]
 
-    def records(self) -> list[Record]:
+    def list_records(self) -> list[RunRecord]:
         """All of them."""
         with self._mutex:
             return list(self._records.values())
 
-    def record(self, key: str) -> Record | None:
+    def get_record(self, key: str) -> RunRecord | None:
         """One run's."""
         with self._mutex:
             return self._records.get(key)
 
-    def job(self, key: str) -> Object | None:
+    def find_job(self, key: str) -> KubeObject | None:
         """One run's Job."""
         with self._mutex:
             return self._jobs.get(key)
 
-    def pod(self, key: str, uid: str) -> Object | None:
+    def find_pod(self, key: str, uid: str) -> KubeObject | None:
         """One pod of a run."""
         with self._mutex:
             return self._pods.get(key, {}).get(uid)
 
-    def pending(self) -> list[tuple[Record, Object, list[Object]]]:
+    def list_unfinished(self) -> list[tuple[RunRecord, KubeObject, list[KubeObject]]]:
         """The runs whose command has not ended, with their Jobs and pods."""
         with self._mutex:
             return [
                 (record, self._jobs[key], list(self._pods.get(key, {}).values()))
                 for key, record in self._records.items()
-                if not record.state.final and key in self._jobs
+                if not record.state.is_final and key in self._jobs
             ]
 
 
-def _name(labels: dict[str, str]) -> str:
-    return job_labels.job(labels.get(job_labels.INSTANCE, ""), labels.get(job_labels.KEY, ""))
+def _expected_job_name(object_labels: dict[str, str]) -> str:
+    return job_labels.job_name(
+        object_labels.get(job_labels.INSTANCE_LABEL, ""),
+        object_labels.get(job_labels.KEY_LABEL, ""),
+    )
 
 
-def _run_of(job: Object) -> Run:
+def _parse_run(job: KubeObject) -> Run:
     """The run that a Job is for. Raises ``UnreadableError``, also where it is a copy."""
     about, labels = job["metadata"], job["metadata"].get("labels") or {}
-    if about["name"] != _name(labels):
+    if about["name"] != _expected_job_name(labels):
         raise UnreadableError("its name is another's, as that of a copy")
-    run = runs.from_json(parse_json(pod_facts.notes(job).get(job_labels.RUN, "")))
-    if run.key != labels.get(job_labels.KEY):
+    run = runs.from_json(
+        parse_json(pod_facts.get_annotations(job).get(job_labels.RUN_ANNOTATION, ""))
+    )
+    if run.key != labels.get(job_labels.KEY_LABEL):
         raise UnreadableError("the run in it has another key")
     return run
 
 
-def _clear(job: Object) -> None:
+def _drop_redundant_annotations(job: KubeObject) -> None:
     """Let go of what is in the record by now, and of notes that somebody made unreadable."""
-    notes = pod_facts.notes(job)
-    notes[job_labels.RUN] = ""  # there are thousands
+    notes = pod_facts.get_annotations(job)
+    notes[job_labels.RUN_ANNOTATION] = ""  # there are thousands
     for name, read in _READERS.items():
         try:
             if name in notes:
@@ -226,11 +241,11 @@ def _clear(job: Object) -> None:
 
 
 _READERS: dict[str, Callable[[str], object]] = {
-    job_labels.OUTCOME: run_status.read_outcome,
-    job_labels.CARRIED: run_status.read_carried,
+    job_labels.OUTCOME_ANNOTATION: run_status.parse_outcome,
+    job_labels.CARRIED_ANNOTATION: run_status.parse_sha_list,
 }
 
 
-def _version(thing: Object) -> int:
+def _resource_version(obj: KubeObject) -> int:
     """Comparable since Kubernetes 1.35 by contract, and before by how etcd counts."""
-    return int(thing["metadata"].get("resourceVersion") or 0)
+    return int(obj["metadata"].get("resourceVersion") or 0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fyre.backoff import Backoff
 from fyre.delay_queue import DelayQueue
-from fyre.errors import TryAgainError
+from fyre.errors import TransientError
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class WorkQueue:
     def _do(self, work: _Work) -> None:
         try:
             work.call()
-        except TryAgainError as error:
+        except TransientError as error:
             log.warning("tried again later: %s", error)
             pause = _BACKOFF.after(work.pause)
             with self._mutex:

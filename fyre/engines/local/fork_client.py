@@ -11,7 +11,7 @@ from pathlib import Path
 import fyre
 from fyre.engines.local import processes
 
-_CREDENTIALS = {
+_CREDENTIAL_VARIABLES = {
     "GITHUB_TOKEN",
     "GH_TOKEN",
     "GITHUB_ENTERPRISE_TOKEN",
@@ -19,30 +19,36 @@ _CREDENTIALS = {
     "GITHUB_PAT",
     "GITLAB_TOKEN",
 }
-_RUNNERS = {"GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"}
+_RUNNER_FILE_VARIABLES = {
+    "GITHUB_ENV",
+    "GITHUB_OUTPUT",
+    "GITHUB_PATH",
+    "GITHUB_STATE",
+    "GITHUB_STEP_SUMMARY",
+}
 """Files in which a workflow's runner takes a step's commands: what a run prints is none, and what it writes neither."""
 
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import fork_server; fork_server.main()"
+_START_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import fork_server; fork_server.main()"
 
 
-class Spawner:
+class ForkServerClient:
     """The server's side: a spawner process that is started anew when it is gone. Used by one thread at a time."""
 
     def __init__(self) -> None:
         """Started now, so that the first run does not wait for it."""
-        self.process, self._connection = _new()
+        self.process, self._connection = _start_fork_server()
 
-    def spawn(self, folder: Path) -> int:
+    def fork_supervisor(self, directory: Path) -> int:
         """Have a supervisor forked for a run; answers with the end to read of the pipe on which it tells of changes."""
-        read, write = processes.wake_pipe()
+        read, write = processes.create_wake_pipe()
         try:
             for _ in range(2):
                 try:
-                    socket.send_fds(self._connection, [str(folder).encode()], [write])
+                    socket.send_fds(self._connection, [str(directory).encode()], [write])
                     break
                 except OSError:  # it was killed; the next one does
                     self.close()
-                    self.process, self._connection = _new()
+                    self.process, self._connection = _start_fork_server()
         except BaseException:
             os.close(read)
             raise
@@ -56,13 +62,13 @@ class Spawner:
         self.process.wait()
 
 
-def _new() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start_fork_server() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A process in a session of its own, with an environment that holds no forge's credentials."""
     ours, theirs = socket.socketpair(
         socket.AF_UNIX, socket.SOCK_STREAM
     )  # each message ends where its pipe comes
-    env = {name: value for name, value in os.environ.items() if not _is_private(name)}
-    command = [sys.executable, "-I", "-S", "-c", _START, str(Path(fyre.__file__).parents[1])]
+    env = {name: value for name, value in os.environ.items() if not _is_private_variable(name)}
+    command = [sys.executable, "-I", "-S", "-c", _START_CODE, str(Path(fyre.__file__).parents[1])]
     with theirs:
         process = subprocess.Popen(
             command,
@@ -74,7 +80,7 @@ def _new() -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
-def _is_private(name: str) -> bool:
+def _is_private_variable(name: str) -> bool:
     """Whether a variable of the server's is none of a command's business: a forge's or Fyre's credential, git's own, or
     a way to command a workflow.
 
@@ -84,4 +90,4 @@ def _is_private(name: str) -> bool:
     ours = name.startswith(("FYRE_", "ACTIONS_")) and name.endswith(
         ("_TOKEN", "_SECRET", "_PASSWORD", "_KEY")
     )
-    return ours or name in _CREDENTIALS | _RUNNERS or name.startswith("GIT_")
+    return ours or name in _CREDENTIAL_VARIABLES | _RUNNER_FILE_VARIABLES or name.startswith("GIT_")

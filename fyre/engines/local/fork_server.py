@@ -17,7 +17,7 @@ from fyre.engines.local.supervisor import Supervisor
 
 def main() -> None:
     """Each message is the folder of a run and, beside it, the pipe on which the server is told of changes."""
-    signal.signal(signal.SIGCHLD, _reap)
+    signal.signal(signal.SIGCHLD, _reap_children)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=os.dup(0)) as server:
         while True:
@@ -28,25 +28,25 @@ def main() -> None:
             os.set_inheritable(pipes[0], False)  # noqa: FBT003 - its only form
             if os.fork() == 0:
                 server.close()
-                _supervise(folder.decode(), pipes[0])
+                _run_supervisor(folder.decode(), pipes[0])
             os.close(pipes[0])
 
 
-def _reap(*_: object) -> None:
+def _reap_children(*_: object) -> None:
     """Wait for those that ended: what they used is then counted as the server's."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def _supervise(folder: str, pipe: int) -> None:
+def _run_supervisor(directory: str, pipe: int) -> None:
     """In the child: never return."""
     code = 1
     try:
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-        Supervisor(folder, pipe).run()
+        Supervisor(directory, pipe).run()
         code = 0
     except (
         Exception

@@ -9,11 +9,11 @@ import signal
 from collections.abc import Collection
 from typing import NoReturn
 
-_PASSES = 10
+_MAX_PASSES = 10
 """Times that leftovers are looked for: one may start another while we look."""
 
 
-def wake_pipe() -> tuple[int, int]:
+def create_wake_pipe() -> tuple[int, int]:
     """A pipe that blocks nobody. Descriptors are not inherited anyway; macOS has no ``pipe2``."""
     pipe = os.pipe()
     for end in pipe:
@@ -25,7 +25,7 @@ class StartError(Exception):
     """The kernel refused to start a program, so nothing of it ran: ``args[0]`` says why."""
 
 
-def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
+def start_process(argv: list[str], directory: str, env: dict[str, str]) -> tuple[int, int]:
     """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read.
 
     Raises ``StartError``, where a shell's exit code could be taken for the command's.
@@ -34,7 +34,7 @@ def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
     trouble, report = os.pipe()  # closed by the program's start
     pid = os.fork()
     if pid == 0:
-        _become(argv, folder, env, write, report)
+        _exec_program(argv, directory, env, write, report)
     os.close(write)
     os.close(report)
     number = b"0"  # until it has started: a cancel may come now
@@ -51,8 +51,8 @@ def start(argv: list[str], folder: str, env: dict[str, str]) -> tuple[int, int]:
     return pid, read
 
 
-def _become(
-    argv: list[str], folder: str, env: dict[str, str], output: int, report: int
+def _exec_program(
+    argv: list[str], directory: str, env: dict[str, str], output: int, error_pipe: int
 ) -> NoReturn:
     """In the child: turn into the program, or report the number of the error."""
     number = errno.EINVAL  # a NUL somewhere
@@ -61,7 +61,7 @@ def _become(
         signal.set_wakeup_fd(-1)
         for ours in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
             signal.signal(ours, signal.SIG_DFL)  # Python ignores some, and what is ignored stays so
-        os.chdir(folder)
+        os.chdir(directory)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -69,11 +69,11 @@ def _become(
     except OSError as error:
         number = error.errno or number
     finally:
-        os.write(report, str(number).encode())
+        os.write(error_pipe, str(number).encode())
         os._exit(127)
 
 
-def reaped(pid: int) -> int | None:
+def reap_exit_code(pid: int) -> int | None:
     """The exit code of that child if it has ended: negative for a signal. Orphans that we inherited go unremarked."""
     while True:
         try:
@@ -86,7 +86,7 @@ def reaped(pid: int) -> int | None:
             return None
 
 
-def children() -> list[int]:
+def child_pids() -> list[int]:
     """The processes whose parent we are; the orphans of the command become that."""
     me = os.getpid()
     try:
@@ -96,20 +96,22 @@ def children() -> list[int]:
         return []
 
 
-def kill_group(pid: int, number: int) -> None:
+def kill_process_group(pid: int, signal_number: int) -> None:
     """Send a signal to a process group that may be gone already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+        os.killpg(pid, signal_number)
 
 
-def end_marked(keys: Collection[str]) -> None:
+def kill_processes_of_runs(keys: Collection[str]) -> None:
     """Kill what lost runs left behind: a supervisor that was killed can't do it any more. Linux only."""
     marks = {f"FYRE_KEY={key}".encode() for key in keys}
     if not marks or not os.path.isdir("/proc"):
         return
-    for _ in range(_PASSES):
+    for _ in range(_MAX_PASSES):
         found = [
-            int(name) for name in os.listdir("/proc") if name.isdigit() and _is_marked(name, marks)
+            int(name)
+            for name in os.listdir("/proc")
+            if name.isdigit() and _has_run_marker(name, marks)
         ]
         if not found:
             return
@@ -118,10 +120,10 @@ def end_marked(keys: Collection[str]) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _is_marked(pid: str, marks: set[bytes]) -> bool:
+def _has_run_marker(pid: str, markers: set[bytes]) -> bool:
     """Whether a process was started by one of those runs; one that has ended has no environment any more."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return not marks.isdisjoint(file.read().split(b"\0"))
+            return not markers.isdisjoint(file.read().split(b"\0"))
     except OSError:
         return False

@@ -19,12 +19,12 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
-from fyre.engines.environment import environment
-from fyre.engines.local.supervisor import LOST
+from fyre.engines.environment import run_environment
+from fyre.engines.local.supervisor import LOST_REASON
 from fyre.message import notation
 from fyre.runs import run as runs
-from fyre.runs.run import OUTCOME_FORM, Record, Run
-from fyre.runs.state import PENDING, State
+from fyre.runs.run import OUTCOME_FORM, Run, RunRecord
+from fyre.runs.state import PENDING_STATES, RunState
 from fyre.runs.status_text import LOST_PREFIX
 from fyre.stored_form import (
     StoredField,
@@ -43,13 +43,13 @@ from fyre.stored_form import (
     warn_once,
 )
 
-UNHONOURED = ("image", "resources", "secrets", "profile")
+UNSUPPORTED_FIELDS = ("image", "resources", "secrets", "profile")
 """What a plain process on this machine can't be given."""
 
 PROGRESS_FORM = StoredForm(
     "progress.json",
     (
-        StoredField("state", "state", one_of(PENDING)),
+        StoredField("state", "state", one_of(PENDING_STATES)),
         StoredField("tries", "tries", as_integer),
         StoredField("started_at", "started_at", or_null(as_moment)),
     ),
@@ -89,13 +89,13 @@ CANCEL_FORM = StoredForm("cancel", (StoredField("by", "by", as_text),))
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class RunDirectory:
     """The folder of one run."""
 
     path: Path
 
     @classmethod
-    def create(cls, parent: Path, run: Run, job: dict[str, Any]) -> Folder | None:
+    def create_for_run(cls, parent: Path, run: Run, job: dict[str, Any]) -> RunDirectory | None:
         """Write a run down, all of it or nothing; None when its key is known."""
         draft, final = parent / f".new-{run.key}-{os.getpid()}", parent / run.key
         if final.exists():
@@ -113,7 +113,7 @@ class Folder:
             return None
         return cls(final)
 
-    def run(self) -> Run:
+    def read_run(self) -> Run:
         """What was launched. Raises ``UnreadableError``."""
         try:
             run = runs.from_json(parse_json((self.path / "run.json").read_bytes()))
@@ -123,123 +123,125 @@ class Folder:
             raise UnreadableError("the run in it has another key")
         return run
 
-    def record(self) -> Record:
+    def read_record(self) -> RunRecord:
         """What the folder says of the run."""
-        return self.refresh(Record(self.run()))
+        return self.updated_record(RunRecord(self.read_run()))
 
-    def refresh(self, record: Record) -> Record:
+    def updated_record(self, record: RunRecord) -> RunRecord:
         """The same record brought up to date with what its supervisor wrote."""
         spec = record.run.spec
-        fresh = Record(
+        fresh = RunRecord(
             record.run,
             cancelled_by=self.cancelled_by(),
-            unhonoured=tuple(name for name in UNHONOURED if getattr(spec, name)),
-            **self._notes(),
+            unsupported=tuple(name for name in UNSUPPORTED_FIELDS if getattr(spec, name)),
+            **self._read_notes(),
         )
         return replace(fresh, **(self._outcome() or self._progress()))
 
-    def annotate(self, **notes: Any) -> None:  # noqa: ANN401 - what JSON holds
+    def write_notes(self, **notes: Any) -> None:  # noqa: ANN401 - what JSON holds
         """Replace notes of the ledger's, keeping the others; what this version can't read it writes anew."""
         try:
-            before = NOTES_FORM.members(self._read("notes.json"))
+            before = NOTES_FORM.members(self._read_json("notes.json"))
         except UnreadableError:
             before = {}
-        self._write("notes.json", before | notes)
+        self._write_json("notes.json", before | notes)
 
-    def cancel(self, by: str) -> None:
+    def request_cancel(self, requested_by: str) -> None:
         """Write down who wants it ended, before anything is done about it; the first to ask is remembered."""
         if not self.cancelled_by():
-            self._write("cancel", {"by": by})
+            self._write_json("cancel", {"by": requested_by})
 
     def cancelled_by(self) -> str:
         """Who wants it ended, if anybody does."""
-        by: str = CANCEL_FORM.decode_readable(self._read("cancel"))[0].get("by", "")
+        by: str = CANCEL_FORM.decode_readable(self._read_json("cancel"))[0].get("by", "")
         return by
 
-    def ended(self) -> bool:
+    def has_outcome(self) -> bool:
         """Whether there is an outcome."""
         return (self.path / "outcome.json").exists()
 
-    def torn(self) -> bool:
+    def is_torn(self) -> bool:
         """Whether a power loss took what was to be run, and it was not started."""
-        if self.ended() or (self.path / "started").exists():
+        if self.has_outcome() or (self.path / "started").exists():
             return False
         return self._is_torn("run.json") or self._is_torn("job.json")
 
-    def has_room(self) -> bool:
+    def has_disk_space(self) -> bool:
         """Whether the disk has room for what a run needs to begin; a supervisor that finds none just dies."""
         try:
-            self._write("room", {"": " " * 8192})
+            self._write_json("room", {"": " " * 8192})
             (self.path / "room").unlink()
         except OSError:
             return False
         return True
 
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         """Whether its supervisor died while the command may have been running."""
         return str((self._outcome() or {}).get("reason", "")).startswith(LOST_PREFIX)
 
-    def log(self) -> str:
+    def log_path(self) -> str:
         """Where the log's segments begin."""
         return str(self.path / "log")
 
-    def supervisor(self) -> int | None:
+    def supervisor_pid(self) -> int | None:
         """The pid of the living supervisor: the kernel knows by the lock, whatever became of pids since."""
-        with _hold(self.path / "lock") as holder:
+        with _try_lock(self.path / "lock") as holder:
             return holder
 
-    def signal(self) -> None:
+    def signal_supervisor(self) -> None:
         """Have the supervisor look whether its run is cancelled."""
-        pid = self.supervisor()
+        pid = self.supervisor_pid()
         if pid:
             with suppress(ProcessLookupError):
                 os.kill(pid, SIGTERM)
 
-    def settle(self, now: float) -> bool:
+    def conclude_without_supervisor(self, now: float) -> bool:
         """Give an outcome to a run without a supervisor: cancelled, lost or not to be read; False when it may still be
         started."""
-        if self.ended():
+        if self.has_outcome():
             return True
-        with _hold(self.path / "lock") as holder:  # nobody starts it while we look
-            if holder is not None or self.ended():
+        with _try_lock(self.path / "lock") as holder:  # nobody starts it while we look
+            if holder is not None or self.has_outcome():
                 return True
             if (self.path / "started").exists():
-                self.conclude(now, State.ERROR, LOST)
+                self.write_outcome(now, RunState.ERROR, LOST_REASON)
             elif self.cancelled_by():
-                self.conclude(now, State.CANCELLED)
+                self.write_outcome(now, RunState.CANCELLED)
             elif why := self._job_trouble():
-                self.conclude(now, State.ERROR, why)
-            return self.ended()
+                self.write_outcome(now, RunState.ERROR, why)
+            return self.has_outcome()
 
-    def conclude(self, now: float, state: State, reason: str = "") -> None:
+    def write_outcome(self, now: float, state: RunState, reason: str = "") -> None:
         """Write the outcome of a run that has no supervisor to do it."""
-        told = {"tries": 0, "started_at": None, **self._read("progress.json")}
-        self._write("outcome.json", {**told, "ended_at": now, "state": state, "reason": reason})
+        told = {"tries": 0, "started_at": None, **self._read_json("progress.json")}
+        self._write_json(
+            "outcome.json", {**told, "ended_at": now, "state": state, "reason": reason}
+        )
 
     def _outcome(self) -> dict[str, Any] | None:
         """How it ended, as fields of its record; None while it has not. Where that can't be read, that is how."""
-        if not self.ended():
+        if not self.has_outcome():
             return None
         try:
-            return OUTCOME_FORM.decode(self._read("outcome.json"))
+            return OUTCOME_FORM.decode(self._read_json("outcome.json"))
         except (
             UnreadableError
         ) as error:  # of a later version, say: it knows, and tells where it is back
             warn_once(f"{self.path}/outcome.json", str(error))
-            return {"state": State.ERROR, "reason": f"how it ended can't be read: {error}"}
+            return {"state": RunState.ERROR, "reason": f"how it ended can't be read: {error}"}
 
     def _progress(self) -> dict[str, Any]:
         """What it is doing, as fields of its record; of a word that a later version has for it, what it comes to."""
-        said = self._read("progress.json")
+        said = self._read_json("progress.json")
         found = PROGRESS_FORM.decode_readable(said)[0]
         if said and "state" not in found:
             found["state"] = (
-                State.RUNNING if found.get("started_at") is not None else State.STARTING
+                RunState.RUNNING if found.get("started_at") is not None else RunState.STARTING
             )
         return found
 
-    def _notes(self) -> dict[str, Any]:
-        notes, wrong = NOTES_FORM.decode_readable(self._read("notes.json"))
+    def _read_notes(self) -> dict[str, Any]:
+        notes, wrong = NOTES_FORM.decode_readable(self._read_json("notes.json"))
         for why in wrong:
             warn_once(f"{self.path}/notes.json", why)
         return notes
@@ -262,7 +264,7 @@ class Folder:
             return True
         return False
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read_json(self, name: str) -> dict[str, Any]:
         try:
             with open(f"{self.path}/{name}", "rb") as file:  # noqa: PTH123 - 20,000 of them at a start
                 found = parse_json(file.read())
@@ -274,14 +276,14 @@ class Folder:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _write(self, name: str, data: dict[str, Any]) -> None:
+    def _write_json(self, name: str, data: dict[str, Any]) -> None:
         draft = self.path / f"{name}.{os.getpid()}"
         draft.write_text(json.dumps(data))
         draft.rename(self.path / name)
 
 
 @contextmanager
-def _hold(path: Path) -> Iterator[int | None]:
+def _try_lock(path: Path) -> Iterator[int | None]:
     """Hold the lock and yield None; or yield the pid of the supervisor that holds it, 0 until it has written it."""
     with path.open("a+", encoding="ascii", errors="replace") as file:
         try:
@@ -295,20 +297,25 @@ def _hold(path: Path) -> Iterator[int | None]:
         yield holder
 
 
-def job(run: Run, git_dir: Path, work: Path, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - numbers and flags
+def build_supervisor_job(
+    run: Run,
+    git_dir: Path,
+    work_dir: Path,
+    **settings: Any,  # noqa: ANN401
+) -> dict[str, Any]:
     """What the supervisor is told: plain data."""
     spec = run.spec
     return {
         "sha": run.sha,
         "git_dir": str(git_dir.resolve()),
-        "work": str(work),
+        "work": str(work_dir),
         "command": spec.command,
         "setup": spec.setup,
         "workdir": spec.workdir,
         "timeout": spec.timeout,
-        "timeout_text": notation.text_of(spec.timeout or 0),
+        "timeout_text": notation.format_duration(spec.timeout or 0),
         "retries": spec.retries or 0,
-        "env": {**environment(run), **dict(spec.env)},
+        "env": {**run_environment(run), **dict(spec.env)},
         "git_env": {**_GIT_ENV, "FYRE_KEY": run.key},
         **settings,
     }

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fyre.engines.local.run_dir import Folder
-from fyre.errors import TryAgainError, UserError
+from fyre.engines.local.run_dir import RunDirectory
+from fyre.errors import TransientError, UserError
 from fyre.runs.run import Run
 from fyre.stored_form import UnreadableError
 
 log = logging.getLogger(__name__)
 
 
-def lock(path: Path) -> int:
+def lock_state(path: Path) -> int:
     """Hold the state for this process alone; the kernel lets go when it ends, however it ends. Raises ``UserError``."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -35,32 +35,32 @@ def lock(path: Path) -> int:
     return file
 
 
-def runs(parent: Path) -> Iterator[tuple[Folder, Run]]:
+def load_runs(parent: Path) -> Iterator[tuple[RunDirectory, Run]]:
     """Every run that is written down. What a crash left half written or half removed is swept on the way."""
     for path in sorted(parent.iterdir()):
-        folder = Folder(path)
+        folder = RunDirectory(path)
         if path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True)
-        elif folder.torn():
+        elif folder.is_torn():
             log.warning(
                 "%s was cut short before it started: forgotten, so that it can be launched again",
                 path.name,
             )
-            forget(path)
-        elif (run := _read(folder)) is not None:
+            delete_run(path)
+        elif (run := _load_run(folder)) is not None:
             yield folder, run
 
 
 @contextmanager
-def written_down() -> Iterator[None]:
+def disk_errors_as_transient() -> Iterator[None]:
     """What the disk refuses now it may take later. Raises ``TryAgainError``."""
     try:
         yield
     except OSError as error:
-        raise TryAgainError(f"it can't be written down: {error.strerror}") from error
+        raise TransientError(f"it can't be written down: {error.strerror}") from error
 
 
-def forget(path: Path) -> None:
+def delete_run(path: Path) -> None:
     """Remove a run; renamed first, so that a crash halfway leaves nothing that looks as if it had never started."""
     gone = path.with_name(f".gone-{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
@@ -68,15 +68,15 @@ def forget(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _read(folder: Folder) -> Run | None:
+def _load_run(directory: RunDirectory) -> Run | None:
     try:
-        return folder.run()
+        return directory.read_run()
     except (
         UnreadableError
     ) as error:  # of another version, or torn after it started: left where it is
         log.warning(
             "%s can't be read; its run is not shown, and never started again: %s",
-            folder.path,
+            directory.path,
             error,
         )
         return None

@@ -9,59 +9,59 @@ from contextlib import suppress
 from fyre.engines.local import processes
 
 
-class Listener:
+class SupervisorEvents:
     """Pipes of supervisors that this server started, pidfds of those that it adopted. ``wake`` is for any thread."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._pipes: dict[int, str] = {}  # end to read → key
-        self._wake_read, self._wake_write = processes.wake_pipe()
+        self._key_by_pipe: dict[int, str] = {}  # end to read → key
+        self._wake_read, self._wake_write = processes.create_wake_pipe()
         self._selector.register(self._wake_read, selectors.EVENT_READ)
 
     def __len__(self) -> int:
         """Supervisors that this server started and that are alive."""
-        return len(self._pipes)
+        return len(self._key_by_pipe)
 
-    def add(self, pipe: int, key: str) -> None:
+    def watch_pipe(self, pipe: int, key: str) -> None:
         """Hear of a supervisor through the pipe that it was given."""
-        self._pipes[pipe] = key
+        self._key_by_pipe[pipe] = key
         self._selector.register(pipe, selectors.EVENT_READ)
 
-    def adopt(self, pid: int) -> None:
+    def watch_process(self, pid: int) -> None:
         """Wake at the end of a process that is no child of ours. Only a hint, the lock tells the truth: no harm if it
         is another's by now, and where there is no pidfd (macOS), whoever polls the lock finds out a little later."""
         with suppress(AttributeError, OSError):
             self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ)
 
-    def wake(self) -> None:
+    def wake_up(self) -> None:
         """Have ``wait`` return."""
         with suppress(BlockingIOError):  # it is full of wake-ups: one will do
             os.write(self._wake_write, b".")
 
-    def wait(self, seconds: float) -> list[tuple[str, bool]]:
+    def wait_for_events(self, seconds: float) -> list[tuple[str, bool]]:
         """The keys of supervisors with news, and whether they are gone for good; none when time or a wake-up came."""
         heard = []
         for event, _ in self._selector.select(seconds):
-            key = self._pipes.get(event.fd)
+            key = self._key_by_pipe.get(event.fd)
             if event.fd == self._wake_read:
                 os.read(event.fd, 4096)
             elif key is None:
-                self._forget(event.fd)
+                self._unregister(event.fd)
             else:
                 gone = not os.read(event.fd, 4096)
                 if gone:
-                    del self._pipes[event.fd]
-                    self._forget(event.fd)
+                    del self._key_by_pipe[event.fd]
+                    self._unregister(event.fd)
                 heard.append((key, gone))
         return heard
 
     def close(self) -> None:
         """Close everything; supervisors go on without being heard."""
         for registered in list(self._selector.get_map().values()):
-            self._forget(registered.fd)
+            self._unregister(registered.fd)
         os.close(self._wake_write)
         self._selector.close()
 
-    def _forget(self, file: int) -> None:
-        self._selector.unregister(file)
-        os.close(file)
+    def _unregister(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+        os.close(descriptor)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from fyre.local_forge.api import common_json
-from fyre.local_forge.api.common_json import Json, Urls
+from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.notes import Record
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.repository_store import BareRepository
 
-CHECKS = "refs/notes/fyre/checks"
+CHECK_RUNS_REF = "refs/notes/fyre/checks"
 
 
-def shape(bare: Bare, sha: str, record: Record, urls: Urls) -> Json:
+def serialize_check_run(
+    repo: BareRepository, sha: str, record: NoteRecord, urls: ForgeUrls
+) -> JsonObject:
     """GitHub's ``check-run``."""
-    url = f"{urls.repository(bare.name)}/check-runs/{record['id']}"
-    page = f"{urls.web(bare.name)}/runs/{record['id']}"
+    url = f"{urls.repo_api_url(repo.name)}/check-runs/{record['id']}"
+    page = f"{urls.repo_page_url(repo.name)}/runs/{record['id']}"
     plain = ("id", "name", "external_id", "conclusion", "started_at", "completed_at")
     return {
         **{key: record.get(key) for key in plain},
@@ -29,43 +31,45 @@ def shape(bare: Bare, sha: str, record: Record, urls: Urls) -> Json:
             "annotations_count": 0,
             "annotations_url": f"{url}/annotations",
         },
-        "check_suite": _suite(bare, sha, record, urls),
-        "app": _app(record, urls),
+        "check_suite": _serialize_check_suite(repo, sha, record, urls),
+        "app": _serialize_app(record, urls),
         "pull_requests": [],
     }
 
 
-def _suite(bare: Bare, sha: str, record: Record, urls: Urls) -> Json:
+def _serialize_check_suite(
+    repo: BareRepository, sha: str, record: NoteRecord, urls: ForgeUrls
+) -> JsonObject:
     """All check runs of an App on a commit, which here is no thing of its own."""
     number, at = int(sha[:12], 16), record["completed_at"]
     return {
         "id": number,
         "node_id": common_json.node_id("CheckSuite", number),
-        "head_branch": bare.default_branch,
+        "head_branch": repo.default_branch,
         "head_sha": sha,
         "status": "completed",
         "conclusion": record["conclusion"],
-        "url": f"{urls.repository(bare.name)}/check-suites/{number}",
+        "url": f"{urls.repo_api_url(repo.name)}/check-suites/{number}",
         "before": None,
         "after": sha,
         "pull_requests": [],
-        "app": _app(record, urls),
+        "app": _serialize_app(record, urls),
         "created_at": at,
         "updated_at": at,
     }
 
 
-def _app(record: Record, urls: Urls) -> Json:
+def _serialize_app(record: NoteRecord, urls: ForgeUrls) -> JsonObject:
     who, at = User(f"{record['app']}[bot]"), record["completed_at"]
     return {
         "id": who.id,
         "slug": record["app"],
         "node_id": common_json.node_id("App", who.id),
-        "owner": common_json.user(who, urls),
+        "owner": common_json.serialize_user(who, urls),
         "name": record["app"],
         "description": "",
-        "external_url": urls.base,
-        "html_url": f"{urls.base}/apps/{record['app']}",
+        "external_url": urls.base_url,
+        "html_url": f"{urls.base_url}/apps/{record['app']}",
         "created_at": at,
         "updated_at": at,
         "permissions": {

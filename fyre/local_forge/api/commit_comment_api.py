@@ -5,68 +5,82 @@ from __future__ import annotations
 import time
 
 from fyre.local_forge.api import commit_api, common_json
-from fyre.local_forge.api.commit_comment_json import shape
-from fyre.local_forge.api.rest import NOT_FOUND, Answer, ApiError, Call, invalid
-from fyre.local_forge.storage.notes import Record
+from fyre.local_forge.api.commit_comment_json import serialize_commit_comment
+from fyre.local_forge.api.rest import (
+    NOT_FOUND,
+    ApiError,
+    ApiRequest,
+    ApiResponse,
+    unprocessable_field,
+)
+from fyre.local_forge.storage.notes import NoteRecord
 from fyre.local_forge.webhooks import webhook_delivery
 
-BODY_MAX = 65_536
+COMMENT_LENGTH_MAX = 65_536
 """Characters of a comment."""
 
 
-def post_comment(call: Call) -> Answer:
+def post_commit_comment(request: ApiRequest) -> ApiResponse:
     """``POST …/commits/{sha}/comments``."""
-    bare, who = call.bare, call.writer
-    sha = commit_api.resolved(call, bare, call.path["ref"])
-    record = {**_checked(call), "id": call.forge.store.next_id(), "user": who.login}
-    event = webhook_delivery.announce_comment(call.forge.store, bare, sha, record)
-    with call.forge.turn(bare):
-        call.forge.comments.append(bare.git_dir, sha, record, lambda _: None)
-    webhook_delivery.release_comment(call.forge.store, event)
-    call.forge.outbox.wake(bare.name)
-    data = shape(bare, sha, record, call.urls)
-    return Answer(data, 201, {"location": data["url"]})
+    bare, who = request.repo, request.authenticated_user
+    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
+    record = {
+        **_validate_comment(request),
+        "id": request.forge.database.next_id(),
+        "user": who.login,
+    }
+    event = webhook_delivery.reserve_comment_event(request.forge.database, bare, sha, record)
+    with request.forge.notes_lock(bare):
+        request.forge.commit_comments.add_commit_note(bare.git_dir, sha, record, lambda _: None)
+    webhook_delivery.release_comment_event(request.forge.database, event)
+    request.forge.outbox.schedule_repo(bare.name)
+    data = serialize_commit_comment(bare, sha, record, request.urls)
+    return ApiResponse(data, 201, {"location": data["url"]})
 
 
-def get_comments(call: Call) -> Answer:
+def get_commit_comments(request: ApiRequest) -> ApiResponse:
     """``GET …/commits/{sha}/comments``, oldest first."""
-    bare = call.bare
-    sha = commit_api.resolved(call, bare, call.path["ref"])
-    return call.page(
-        call.forge.comments.read(bare.git_dir, sha), lambda one: shape(bare, sha, one, call.urls)
+    bare = request.repo
+    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
+    return request.paginate(
+        request.forge.commit_comments.read_commit_notes(bare.git_dir, sha),
+        lambda one: serialize_commit_comment(bare, sha, one, request.urls),
     )
 
 
-def list_comments(call: Call) -> Answer:
+def list_repo_comments(request: ApiRequest) -> ApiResponse:
     """``GET …/comments``: those of all commits, oldest first."""
-    bare = call.bare
+    bare = request.repo
     found = sorted(
-        call.forge.comments.all(bare.git_dir), key=lambda pair: int(pair[1].get("id", 0))
+        request.forge.commit_comments.iter_notes(bare.git_dir),
+        key=lambda pair: int(pair[1].get("id", 0)),
     )
-    return call.page(found, lambda pair: shape(bare, pair[0], pair[1], call.urls))
+    return request.paginate(
+        found, lambda pair: serialize_commit_comment(bare, pair[0], pair[1], request.urls)
+    )
 
 
-def get_comment(call: Call) -> Answer:
+def get_commit_comment(request: ApiRequest) -> ApiResponse:
     """``GET …/comments/{id}``."""
-    bare, number = call.bare, call.integer("id")
-    for sha, record in call.forge.comments.all(bare.git_dir):
+    bare, number = request.repo, request.path_number("id")
+    for sha, record in request.forge.commit_comments.iter_notes(bare.git_dir):
         if record.get("id") == number:
-            return Answer(shape(bare, sha, record, call.urls))
+            return ApiResponse(serialize_commit_comment(bare, sha, record, request.urls))
     raise ApiError(404, NOT_FOUND)
 
 
-def _checked(call: Call) -> Record:
-    body = call.text("body", most=BODY_MAX)
+def _validate_comment(request: ApiRequest) -> NoteRecord:
+    body = request.body_text("body", max_length=COMMENT_LENGTH_MAX)
     if not body or not body.strip():
-        raise invalid("body", "body can't be blank")
-    position, line = call.body.get("position"), call.body.get("line")
+        raise unprocessable_field("body", "body can't be blank")
+    position, line = request.body.get("position"), request.body.get("line")
     for name, value in (("position", position), ("line", line)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise invalid(name, f"{name} is not an integer")
-    at = common_json.moment(time.time())
+            raise unprocessable_field(name, f"{name} is not an integer")
+    at = common_json.format_iso_time(time.time())
     return {
         "body": body,
-        "path": call.text("path"),
+        "path": request.body_text("path"),
         "position": position,
         "line": line,
         "created_at": at,

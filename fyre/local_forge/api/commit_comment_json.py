@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from fyre.local_forge.api import common_json
-from fyre.local_forge.api.common_json import Json, Urls
+from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.notes import Record
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.repository_store import BareRepository
 
-COMMENTS = "refs/notes/fyre/comments"
+COMMIT_COMMENTS_REF = "refs/notes/fyre/comments"
 """Where they are kept, as notes."""
 
 
-def shape(bare: Bare, sha: str, record: Record, urls: Urls) -> Json:
+def serialize_commit_comment(
+    repo: BareRepository, sha: str, record: NoteRecord, urls: ForgeUrls
+) -> JsonObject:
     """GitHub's ``commit-comment``."""
     number, at = record.get("id", 0), record.get("created_at", "")
     return {
-        "url": f"{urls.repository(bare.name)}/comments/{number}",
-        "html_url": f"{urls.web(bare.name)}/commit/{sha}#commitcomment-{number}",
+        "url": f"{urls.repo_api_url(repo.name)}/comments/{number}",
+        "html_url": f"{urls.repo_page_url(repo.name)}/commit/{sha}#commitcomment-{number}",
         "id": number,
         "node_id": common_json.node_id("CommitComment", number),
-        "user": common_json.user(User(record.get("user", "")), urls),
+        "user": common_json.serialize_user(User(record.get("user", "")), urls),
         "position": record.get("position"),
         "line": record.get("line"),
         "path": record.get("path"),

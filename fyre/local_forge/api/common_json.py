@@ -12,35 +12,35 @@ from typing import Any
 from urllib.parse import quote
 
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.storage.repository_store import BareRepository
 
-Json = dict[str, Any]
+JsonObject = dict[str, Any]
 
-API = "/api"
+API_PATH = "/api"
 """Where the REST API is mounted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Urls:
+class ForgeUrls:
     """The forge's addresses. ``base`` is what the client called it: PyGithub refuses answers that name another host."""
 
-    base: str  # http://127.0.0.1:8000
+    base_url: str  # http://127.0.0.1:8000
 
     @property
-    def api(self) -> str:
+    def api_url(self) -> str:
         """The API's base."""
-        return self.base + API
+        return self.base_url + API_PATH
 
-    def repository(self, name: str) -> str:
+    def repo_api_url(self, name: str) -> str:
         """A repository in the API."""
-        return f"{self.api}/repos/{name}"
+        return f"{self.api_url}/repos/{name}"
 
-    def web(self, name: str) -> str:
+    def repo_page_url(self, name: str) -> str:
         """A repository's page."""
-        return f"{self.base}/{name}"
+        return f"{self.base_url}/{name}"
 
 
-def moment(seconds: float) -> str:
+def format_iso_time(seconds: float) -> str:
     """``2026-01-02T03:04:05Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -50,58 +50,58 @@ def node_id(kind: str, number: int | str) -> str:
     return base64.b64encode(f"{kind}{number}".encode()).decode()
 
 
-def user(who: User, urls: Urls) -> Json:
+def serialize_user(user: User, urls: ForgeUrls) -> JsonObject:
     """GitHub's ``simple-user``."""
-    login = quote(who.login)  # fyre[bot]: as GitHub writes it, fyre%5Bbot%5D
-    api = f"{urls.api}/users/{login}"
+    login = quote(user.login)  # fyre[bot]: as GitHub writes it, fyre%5Bbot%5D
+    api = f"{urls.api_url}/users/{login}"
     subjects = ("followers", "subscriptions", "repos", "received_events")
     return {
-        "login": who.login,
-        "id": who.id,
-        "node_id": node_id("User", who.id),
-        "avatar_url": f"{urls.base}/avatars/{who.id}",
+        "login": user.login,
+        "id": user.id,
+        "node_id": node_id("User", user.id),
+        "avatar_url": f"{urls.base_url}/avatars/{user.id}",
         "gravatar_id": "",
         "url": api,
-        "html_url": f"{urls.base}/{login}",
+        "html_url": f"{urls.base_url}/{login}",
         **{f"{subject}_url": f"{api}/{subject}" for subject in subjects},
         "organizations_url": f"{api}/orgs",
         "following_url": f"{api}/following{{/other_user}}",
         "gists_url": f"{api}/gists{{/gist_id}}",
         "starred_url": f"{api}/starred{{/owner}}{{/repo}}",
         "events_url": f"{api}/events{{/privacy}}",
-        "type": who.type,
+        "type": user.type,
         "site_admin": False,
     }
 
 
-def repository_lite(bare: Bare, urls: Urls) -> Json:
+def serialize_minimal_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
     """GitHub's ``minimal-repository``, as far as it is required."""
-    api, owner = urls.repository(bare.name), User(bare.name.partition("/")[0])
+    api, owner = urls.repo_api_url(repo.name), User(repo.name.partition("/")[0])
     return {
-        "id": bare.id,
-        "node_id": node_id("Repository", bare.id),
-        "name": bare.name.partition("/")[2],
-        "full_name": bare.name,
-        "owner": user(owner, urls),
+        "id": repo.id,
+        "node_id": node_id("Repository", repo.id),
+        "name": repo.name.partition("/")[2],
+        "full_name": repo.name,
+        "owner": serialize_user(owner, urls),
         "private": False,
-        "html_url": urls.web(bare.name),
+        "html_url": urls.repo_page_url(repo.name),
         "description": None,
         "fork": False,
         "url": api,
-        **{f"{key}_url": api + path for key, path in _LINKS.items()},
+        **{f"{key}_url": api + path for key, path in _URL_TEMPLATES.items()},
     }
 
 
-def repository(bare: Bare, urls: Urls) -> Json:
+def serialize_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
     """GitHub's ``repository``: what a listing and a webhook hold."""
-    at, web = moment(bare.created_at), urls.web(bare.name)
+    at, web = format_iso_time(repo.created_at), urls.repo_page_url(repo.name)
     return {
-        **repository_lite(bare, urls),
+        **serialize_minimal_repo(repo, urls),
         **{
             f"has_{feature}": False
             for feature in ("issues", "projects", "downloads", "wiki", "pages", "discussions")
         },
-        **dict.fromkeys(_COUNTS, 0),
+        **dict.fromkeys(_COUNT_FIELDS, 0),
         **dict.fromkeys(("homepage", "language", "mirror_url", "license")),
         "git_url": f"{web}.git",
         "ssh_url": f"{web}.git",
@@ -111,8 +111,8 @@ def repository(bare: Bare, urls: Urls) -> Json:
         "disabled": False,
         "created_at": at,
         "updated_at": at,
-        "pushed_at": moment((bare.git_dir / "objects").stat().st_mtime),
-        "default_branch": bare.default_branch,
+        "pushed_at": format_iso_time((repo.git_dir / "objects").stat().st_mtime),
+        "default_branch": repo.default_branch,
         "is_template": False,
         "web_commit_signoff_required": False,
         "topics": [],
@@ -121,23 +121,23 @@ def repository(bare: Bare, urls: Urls) -> Json:
     }
 
 
-def full_repository(bare: Bare, urls: Urls) -> Json:
+def serialize_full_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
     """GitHub's ``full-repository``: what is asked for by name. Whoever may ask is an admin here."""
     rights = dict.fromkeys(("admin", "maintain", "push", "triage", "pull"), True)
     return {
-        **repository(bare, urls),
+        **serialize_repo(repo, urls),
         "network_count": 0,
         "subscribers_count": 0,
         "permissions": rights,
     }
 
 
-_COUNTS = (
+_COUNT_FIELDS = (
     "size", "forks", "forks_count", "stargazers_count", "watchers", "watchers_count",
     "open_issues", "open_issues_count",
 )  # fmt: skip
 
-_LINKS = {
+_URL_TEMPLATES = {
     "archive": "/{archive_format}{/ref}",
     "assignees": "/assignees{/user}",
     "blobs": "/git/blobs{/sha}",

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fyre.local_forge.api import common_json
-from fyre.local_forge.api.common_json import Json, Urls
+from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.notes import Record
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.repository_store import BareRepository
 
-CONVERSATIONS = "refs/notes/fyre/conversations"
+ISSUE_COMMENTS_REF = "refs/notes/fyre/conversations"
 """Where comments of pull requests are kept, as notes about the blob of each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pull:
+class StoredPullRequest:
     """One pull request; it stays open. ``blob`` is the object that its conversation's notes are about."""
 
     number: int
@@ -29,18 +29,20 @@ class Pull:
     blob: str = ""
 
 
-def facts(bare: Bare, pull: Pull, urls: Urls) -> Json:
+def serialize_shared_fields(
+    repo: BareRepository, pull: StoredPullRequest, urls: ForgeUrls
+) -> JsonObject:
     """What a pull request and its issue have in common."""
-    page = f"{urls.web(bare.name)}/pull/{pull.number}"
+    page = f"{urls.repo_page_url(repo.name)}/pull/{pull.number}"
     return {
-        "id": bare.id * 1000 + pull.number,
-        "node_id": common_json.node_id("PullRequest", f"{bare.id}.{pull.number}"),
+        "id": repo.id * 1000 + pull.number,
+        "node_id": common_json.node_id("PullRequest", f"{repo.id}.{pull.number}"),
         "number": pull.number,
         "state": "open",
         "locked": False,
         "title": pull.title,
         "body": pull.body,
-        "user": common_json.user(User(pull.user), urls),
+        "user": common_json.serialize_user(User(pull.user), urls),
         "labels": [],
         "milestone": None,
         "assignee": None,
@@ -58,11 +60,11 @@ def facts(bare: Bare, pull: Pull, urls: Urls) -> Json:
     }
 
 
-def issue(bare: Bare, pull: Pull, urls: Urls) -> Json:
+def serialize_issue(repo: BareRepository, pull: StoredPullRequest, urls: ForgeUrls) -> JsonObject:
     """The issue that GitHub keeps for each pull request, as a webhook shows it."""
-    shared = facts(bare, pull, urls)
+    shared = serialize_shared_fields(repo, pull, urls)
     api, links = (
-        f"{urls.repository(bare.name)}/issues/{pull.number}",
+        f"{urls.repo_api_url(repo.name)}/issues/{pull.number}",
         ("html_url", "diff_url", "patch_url"),
     )
     own = {
@@ -73,44 +75,46 @@ def issue(bare: Bare, pull: Pull, urls: Urls) -> Json:
     return {
         **own,
         "url": api,
-        "repository_url": urls.repository(bare.name),
+        "repository_url": urls.repo_api_url(repo.name),
         "labels_url": f"{api}/labels{{/name}}",
         "comments_url": f"{api}/comments",
         "events_url": f"{api}/events",
         "comments": 0,
-        "reactions": _reactions(api),
+        "reactions": _serialize_reactions(api),
         "performed_via_github_app": None,
         "pull_request": {
-            "url": f"{urls.repository(bare.name)}/pulls/{pull.number}",
+            "url": f"{urls.repo_api_url(repo.name)}/pulls/{pull.number}",
             **{key: shared[key] for key in (*links, "merged_at")},
         },
     }
 
 
-def comment(bare: Bare, record: Record, urls: Urls) -> Json:
+def serialize_issue_comment(
+    repo: BareRepository, record: NoteRecord, urls: ForgeUrls
+) -> JsonObject:
     """GitHub's ``issue-comment``."""
     number, at, api = (
         record.get("id", 0),
         record.get("created_at", ""),
-        f"{urls.repository(bare.name)}/issues",
+        f"{urls.repo_api_url(repo.name)}/issues",
     )
     url = f"{api}/comments/{number}"
     return {
         "url": url,
-        "html_url": f"{urls.web(bare.name)}/pull/{record['pull']}#issuecomment-{number}",
+        "html_url": f"{urls.repo_page_url(repo.name)}/pull/{record['pull']}#issuecomment-{number}",
         "issue_url": f"{api}/{record['pull']}",
         "id": number,
         "node_id": common_json.node_id("IssueComment", number),
-        "user": common_json.user(User(record.get("user", "")), urls),
+        "user": common_json.serialize_user(User(record.get("user", "")), urls),
         "body": record.get("body", ""),
         "author_association": "OWNER",
         "created_at": at,
         "updated_at": at,
         "performed_via_github_app": None,
-        "reactions": _reactions(url),
+        "reactions": _serialize_reactions(url),
     }
 
 
-def _reactions(of: str) -> Json:
+def _serialize_reactions(url: str) -> JsonObject:
     kinds = ("total_count", "+1", "-1", "laugh", "hooray", "confused", "heart", "rocket", "eyes")
-    return {"url": f"{of}/reactions", **dict.fromkeys(kinds, 0)}
+    return {"url": f"{url}/reactions", **dict.fromkeys(kinds, 0)}

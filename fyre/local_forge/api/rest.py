@@ -16,18 +16,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from fyre.local_forge import auth
-from fyre.local_forge.api.common_json import Urls
+from fyre.local_forge.api.common_json import ForgeUrls
 from fyre.local_forge.auth import User
-from fyre.local_forge.forge import Forge
-from fyre.local_forge.storage.notes import BusyError
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.forge import LocalForge
+from fyre.local_forge.storage.notes import RefLockedError
+from fyre.local_forge.storage.repository_store import BareRepository
 
 log = logging.getLogger(__name__)
 
-BODY_MAX = 1024 * 1024
+REQUEST_BYTES_MAX = 1024 * 1024
 """Bytes of a request; GitHub's longest comment has 65,536 characters."""
 
-_DOCS = "https://docs.github.com/rest"
+_DOCS_URL = "https://docs.github.com/rest"
 
 
 class ApiError(Exception):
@@ -44,7 +44,7 @@ NOT_FOUND = "Not Found"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """Data to be sent as JSON."""
 
     data: Any
@@ -53,75 +53,86 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiRequest:
     """One request, read."""
 
-    forge: Forge
-    urls: Urls
+    forge: LocalForge
+    urls: ForgeUrls
     url: str  # without the query
-    path: Mapping[str, str]
-    query: Mapping[str, str]
+    path_params: Mapping[str, str]
+    query_params: Mapping[str, str]
     user: User | None
     body: Mapping[str, Any]
 
     @property
-    def bare(self) -> Bare:
+    def repo(self) -> BareRepository:
         """The repository that the path names. Raises 404."""
-        found = self.forge.shelf.find(f"{self.path['owner']}/{self.path['repo']}")
+        found = self.forge.repositories.find_repo(
+            f"{self.path_params['owner']}/{self.path_params['repo']}"
+        )
         if found is None:
             raise ApiError(404, NOT_FOUND)
         return found
 
     @property
-    def writer(self) -> User:
+    def authenticated_user(self) -> User:
         """Who writes. Raises 401 where nobody says who they are."""
         if self.user is None:
             raise ApiError(401, "Requires authentication")
         return self.user
 
-    def number(self, name: str, default: int, most: int) -> int:
+    def query_number(self, name: str, default: int, maximum: int) -> int:
         """A positive integer of the query; GitHub takes its default for what is none."""
-        text = self.query.get(name, "")
+        text = self.query_params.get(name, "")
         value = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
-        return min(value, most) or default
+        return min(value, maximum) or default
 
-    def integer(self, name: str) -> int:
+    def path_number(self, name: str) -> int:
         """A number of the path. Raises 404."""
-        text = self.path[name]
+        text = self.path_params[name]
         if not (text.isascii() and text.isdigit() and len(text) < 19):
             raise ApiError(404, NOT_FOUND)
         return int(text)
 
-    def text(self, name: str, default: str | None = None, most: int = 65_536) -> str | None:
+    def body_text(
+        self, name: str, default: str | None = None, max_length: int = 65_536
+    ) -> str | None:
         """A text of the body, or the default where it is null or missing. Raises 422 for anything else."""
         value = self.body.get(name)
         if value is None:
             return default
-        if not isinstance(value, str) or not _encodable(value):
-            raise invalid(name, f"{name} is not a string")
-        if len(value) > most:
-            raise invalid(name, f"{name} is too long (maximum is {most} characters)")
+        if not isinstance(value, str) or not _is_valid_unicode(value):
+            raise unprocessable_field(name, f"{name} is not a string")
+        if len(value) > max_length:
+            raise unprocessable_field(
+                name, f"{name} is too long (maximum is {max_length} characters)"
+            )
         return value
 
-    def page(self, items: Sequence[Any], shape: Callable[[Any], Any], per_page: int = 30) -> Answer:
+    def paginate(
+        self, items: Sequence[Any], serialize: Callable[[Any], Any], per_page: int = 30
+    ) -> ApiResponse:
         """One page of a list that is at hand."""
-        size, number = self.number("per_page", per_page, 100), self.number("page", 1, 1 << 40)
-        shown = [shape(item) for item in items[(number - 1) * size : number * size]]
-        return Answer(shown, headers=self.links(number, -(-len(items) // size)))
+        size, number = (
+            self.query_number("per_page", per_page, 100),
+            self.query_number("page", 1, 1 << 40),
+        )
+        shown = [serialize(item) for item in items[(number - 1) * size : number * size]]
+        return ApiResponse(shown, headers=self.page_links(number, -(-len(items) // size)))
 
-    def links(self, number: int, last: int) -> dict[str, str]:
+    def page_links(self, page_number: int, last_page: int) -> dict[str, str]:
         """The ``Link`` header of a numbered page."""
         found: dict[str, str] = {}
-        if number > 1:
-            found |= {"prev": str(min(number - 1, max(last, 1))), "first": "1"}
-        if number < last:
-            found |= {"next": str(number + 1), "last": str(last)}
-        return self.link({rel: {"page": page} for rel, page in found.items()})
+        if page_number > 1:
+            found |= {"prev": str(min(page_number - 1, max(last_page, 1))), "first": "1"}
+        if page_number < last_page:
+            found |= {"next": str(page_number + 1), "last": str(last_page)}
+        return self.link_header({rel: {"page": page} for rel, page in found.items()})
 
-    def link(self, rels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    def link_header(self, rels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         """A ``Link`` header: the same query with some things changed (or gone, where "") for each relation."""
         queries = {
-            rel: {k: v for k, v in {**self.query, **change}.items() if v}
+            rel: {k: v for k, v in {**self.query_params, **change}.items() if v}
             for rel, change in rels.items()
         }
         text = ", ".join(
@@ -130,63 +141,63 @@ class Call:
         return {"link": text} if text else {}
 
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[ApiRequest], ApiResponse]
 
 
-def invalid(field_name: str, message: str) -> ApiError:
+def unprocessable_field(field_name: str, message: str) -> ApiError:
     """A field that won't do: GitHub's 422."""
     return ApiError(
         422, "Validation Failed", [{"field": field_name, "code": "custom", "message": message}]
     )
 
 
-def endpoint(forge: Forge, handler: Handler) -> Callable[[Request], Any]:
+def make_endpoint(forge: LocalForge, handler: Handler) -> Callable[[Request], Any]:
     """A Starlette endpoint that reads the request, runs the handler in a thread, and writes its answer."""
 
-    async def serve(request: Request) -> Response:
+    async def serve_request(request: Request) -> Response:
         try:
-            call = await _read(forge, request)
+            call = await _parse_request(forge, request)
             answer = await run_in_threadpool(handler, call)
         except ApiError as error:
-            return _json(_error(error), error.status)
-        except BusyError as error:
+            return _json_response(_serialize_error(error), error.status)
+        except RefLockedError as error:
             log.warning("%s", error)
-            return _json(_error(ApiError(503, "Service unavailable")), 503)
+            return _json_response(_serialize_error(ApiError(503, "Service unavailable")), 503)
         except (
             OSError,
             sqlite3.Error,
         ) as error:  # a full disk, a broken repository: whoever asks may ask again
             log.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400 - a line says it
-            return _json(_error(ApiError(500, "Server Error")), 500)
-        response = _json(answer.data, answer.status, answer.headers)
+            return _json_response(_serialize_error(ApiError(500, "Server Error")), 500)
+        response = _json_response(answer.data, answer.status, answer.headers)
         return (
-            _revalidated(request, response)
+            _with_etag(request, response)
             if request.method == "GET" and answer.status == 200
             else response
         )
 
-    return serve
+    return serve_request
 
 
-async def _read(forge: Forge, request: Request) -> Call:
-    user = auth.user_of(request.headers.get("authorization", ""), forge.service_token)
-    return Call(
+async def _parse_request(forge: LocalForge, request: Request) -> ApiRequest:
+    user = auth.authenticate_user(request.headers.get("authorization", ""), forge.service_token)
+    return ApiRequest(
         forge=forge,
-        urls=Urls(f"{request.url.scheme}://{request.url.netloc}"),
+        urls=ForgeUrls(f"{request.url.scheme}://{request.url.netloc}"),
         url=str(request.url.replace(query="")),
-        path=request.path_params,
-        query=request.query_params,
+        path_params=request.path_params,
+        query_params=request.query_params,
         user=user,
-        body=await _body(request) if request.method == "POST" else {},
+        body=await _read_json_body(request) if request.method == "POST" else {},
     )
 
 
-async def _body(request: Request) -> Mapping[str, Any]:
+async def _read_json_body(request: Request) -> Mapping[str, Any]:
     content = bytearray()
     try:
         async for chunk in request.stream():
             content += chunk
-            if len(content) > BODY_MAX:
+            if len(content) > REQUEST_BYTES_MAX:
                 raise ApiError(413, "Payload too large")
         found = json.loads(content or b"{}")
     except (ValueError, RecursionError, ClientDisconnect) as error:
@@ -196,22 +207,26 @@ async def _body(request: Request) -> Mapping[str, Any]:
     return found
 
 
-def _error(error: ApiError) -> dict[str, Any]:
+def _serialize_error(error: ApiError) -> dict[str, Any]:
     listed = {"errors": error.errors} if error.errors else {}
     return {
         "message": error.message,
         **listed,
-        "documentation_url": _DOCS,
+        "documentation_url": _DOCS_URL,
         "status": str(error.status),
     }
 
 
-def _json(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:  # noqa: ANN401 - JSON
+def _json_response(
+    data: Any,  # noqa: ANN401
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(content, status, dict(headers or {}), "application/json; charset=utf-8")
 
 
-def _revalidated(request: Request, response: Response) -> Response:
+def _with_etag(request: Request, response: Response) -> Response:
     """The answer with its ETag, or 304 when the client has it already; as GitHub's, a tag holds for one token alone."""
     told = request.headers.get("authorization", "").encode() + b"\n" + bytes(response.body)
     tag = f'W/"{hashlib.sha256(told).hexdigest()}"'
@@ -225,7 +240,7 @@ def _revalidated(request: Request, response: Response) -> Response:
     return fresh
 
 
-def _encodable(text: str) -> bool:
+def _is_valid_unicode(text: str) -> bool:
     """Whether it is Unicode: JSON can say half a surrogate pair."""
     try:
         text.encode()

@@ -21,71 +21,75 @@ from fyre.local_forge.api import (
     status_api,
     webhook_api,
 )
-from fyre.local_forge.api.rest import NOT_FOUND, Answer, ApiError, Call, Handler
-from fyre.local_forge.forge import Forge
-from fyre.local_forge.storage.git_http import GitHttp
+from fyre.local_forge.api.rest import NOT_FOUND, ApiError, ApiRequest, ApiResponse, Handler
+from fyre.local_forge.forge import LocalForge
+from fyre.local_forge.storage.git_http import GitHttpApp
 
-_REPO = "/repos/{owner}/{repo}"
-_COMMIT = _REPO + "/commits/{ref:path}"
-_DELIVERIES = _REPO + "/hooks/{hook}/deliveries"
+_REPO_PATH = "/repos/{owner}/{repo}"
+_COMMIT_PATH = _REPO_PATH + "/commits/{ref:path}"
+_DELIVERIES_PATH = _REPO_PATH + "/hooks/{hook}/deliveries"
 
 _HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", "/user"): repository_api.get_user,
     ("GET", "/user/repos"): repository_api.get_user_repos,
     ("GET", "/rate_limit"): repository_api.get_rate_limit,
-    ("GET", _COMMIT + "/status"): status_api.get_combined,
-    ("GET", _COMMIT + "/statuses"): status_api.get_statuses,
-    ("GET", _COMMIT + "/check-runs"): check_run_api.get_checks,
-    ("GET", _COMMIT + "/comments"): commit_comment_api.get_comments,
-    ("POST", _COMMIT + "/comments"): commit_comment_api.post_comment,
-    ("GET", _COMMIT): commit_api.get_commit,
-    ("GET", _REPO + "/commits"): commit_api.list_commits,
-    ("GET", _REPO + "/statuses/{ref:path}"): status_api.get_statuses,
-    ("POST", _REPO + "/statuses/{sha}"): status_api.post_status,
-    ("POST", _REPO + "/check-runs"): check_run_api.post_check,
-    ("POST", _REPO + "/check-runs/{id}/rerequest"): check_run_api.post_rerequest,
-    ("GET", _REPO + "/comments"): commit_comment_api.list_comments,
-    ("GET", _REPO + "/comments/{id}"): commit_comment_api.get_comment,
-    ("GET", _REPO + "/issues/comments"): issue_comment_api.list_comments,
-    ("GET", _REPO + "/issues/{number}/comments"): issue_comment_api.get_comments,
-    ("POST", _REPO + "/issues/{number}/comments"): issue_comment_api.post_comment,
-    ("POST", _REPO + "/pulls"): pull_api.post_pull,
-    ("GET", _REPO + "/pulls/{number}"): pull_api.get_pull,
-    ("GET", _REPO + "/compare/{basehead:path}"): commit_api.compare,
-    ("GET", _REPO + "/activity"): repository_api.get_activity,
-    ("GET", _REPO + "/branches"): commit_api.get_branches,
-    ("GET", _REPO + "/contents"): commit_api.get_contents,
-    ("GET", _REPO + "/contents/{path:path}"): commit_api.get_contents,
-    ("GET", _REPO + "/collaborators/{username}/permission"): repository_api.get_permission,
-    ("GET", _REPO + "/hooks"): webhook_api.list_hooks,
-    ("GET", _DELIVERIES): webhook_api.list_deliveries,
-    ("GET", _DELIVERIES + "/{delivery}"): webhook_api.get_delivery,
-    ("POST", _DELIVERIES + "/{delivery}/attempts"): webhook_api.post_attempt,
-    ("GET", _REPO): repository_api.get_repository,
+    ("GET", _COMMIT_PATH + "/status"): status_api.get_combined_status,
+    ("GET", _COMMIT_PATH + "/statuses"): status_api.get_statuses,
+    ("GET", _COMMIT_PATH + "/check-runs"): check_run_api.get_check_runs,
+    ("GET", _COMMIT_PATH + "/comments"): commit_comment_api.get_commit_comments,
+    ("POST", _COMMIT_PATH + "/comments"): commit_comment_api.post_commit_comment,
+    ("GET", _COMMIT_PATH): commit_api.get_commit,
+    ("GET", _REPO_PATH + "/commits"): commit_api.list_commits,
+    ("GET", _REPO_PATH + "/statuses/{ref:path}"): status_api.get_statuses,
+    ("POST", _REPO_PATH + "/statuses/{sha}"): status_api.post_status,
+    ("POST", _REPO_PATH + "/check-runs"): check_run_api.post_check_run,
+    ("POST", _REPO_PATH + "/check-runs/{id}/rerequest"): check_run_api.post_check_run_rerequest,
+    ("GET", _REPO_PATH + "/comments"): commit_comment_api.list_repo_comments,
+    ("GET", _REPO_PATH + "/comments/{id}"): commit_comment_api.get_commit_comment,
+    ("GET", _REPO_PATH + "/issues/comments"): issue_comment_api.list_issue_comments,
+    ("GET", _REPO_PATH + "/issues/{number}/comments"): issue_comment_api.get_issue_comments,
+    ("POST", _REPO_PATH + "/issues/{number}/comments"): issue_comment_api.post_issue_comment,
+    ("POST", _REPO_PATH + "/pulls"): pull_api.post_pull_request,
+    ("GET", _REPO_PATH + "/pulls/{number}"): pull_api.get_pull_request,
+    ("GET", _REPO_PATH + "/compare/{basehead:path}"): commit_api.compare_commits,
+    ("GET", _REPO_PATH + "/activity"): repository_api.get_activity,
+    ("GET", _REPO_PATH + "/branches"): commit_api.get_branches,
+    ("GET", _REPO_PATH + "/contents"): commit_api.get_contents,
+    ("GET", _REPO_PATH + "/contents/{path:path}"): commit_api.get_contents,
+    ("GET", _REPO_PATH + "/collaborators/{username}/permission"): repository_api.get_permission,
+    ("GET", _REPO_PATH + "/hooks"): webhook_api.list_webhooks,
+    ("GET", _DELIVERIES_PATH): webhook_api.list_deliveries,
+    ("GET", _DELIVERIES_PATH + "/{delivery}"): webhook_api.get_delivery,
+    ("POST", _DELIVERIES_PATH + "/{delivery}/attempts"): webhook_api.post_delivery_attempt,
+    ("GET", _REPO_PATH): repository_api.get_repository,
 }
 # The order counts: a branch's name has slashes, so the longer paths come first.
 
 
-def routes(forge: Forge) -> list[BaseRoute]:
+def build_routes(forge: LocalForge) -> list[BaseRoute]:
     """What to mount at ``/``. Put ``hosts.TrustedHosts`` around the whole application."""
     api = [
-        Route(path, rest.endpoint(forge, handler), methods=[method])
+        Route(path, rest.make_endpoint(forge, handler), methods=[method])
         for (method, path), handler in _HANDLERS.items()
     ]
     everything = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    api.append(Route("/{rest:path}", rest.endpoint(forge, _nothing), methods=everything))
-    git = Route("/{owner}/{repo}.git/{service:path}", GitHttp(forge))
-    return [Mount(common_json.API, routes=api), git]
+    api.append(
+        Route("/{rest:path}", rest.make_endpoint(forge, _respond_not_found), methods=everything)
+    )
+    git = Route("/{owner}/{repo}.git/{service:path}", GitHttpApp(forge))
+    return [Mount(common_json.API_PATH, routes=api), git]
 
 
-def application(forge: Forge, trusted: Iterable[str] = trusted_hosts.LOOPBACK) -> Starlette:
+def create_forge_app(
+    forge: LocalForge, hosts: Iterable[str] = trusted_hosts.LOOPBACK_HOSTS
+) -> Starlette:
     """The forge alone, as an application."""
     return Starlette(
-        routes=routes(forge),
-        middleware=[Middleware(trusted_hosts.TrustedHosts, hosts=tuple(trusted))],
+        routes=build_routes(forge),
+        middleware=[Middleware(trusted_hosts.TrustedHostsMiddleware, hosts=tuple(hosts))],
     )
 
 
-def _nothing(call: Call) -> Answer:
-    del call
+def _respond_not_found(request: ApiRequest) -> ApiResponse:
+    del request
     raise ApiError(404, NOT_FOUND)

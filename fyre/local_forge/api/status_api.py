@@ -6,115 +6,125 @@ import re
 import time
 
 from fyre.local_forge.api import commit_api, common_json
-from fyre.local_forge.api.common_json import Json
-from fyre.local_forge.api.rest import Answer, ApiError, Call, invalid
+from fyre.local_forge.api.common_json import JsonObject
+from fyre.local_forge.api.rest import ApiError, ApiRequest, ApiResponse, unprocessable_field
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.notes import Record
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.repository_store import BareRepository
 
 STATES = ("error", "failure", "pending", "success")
 DESCRIPTION_MAX, CONTEXT_MAX = 140, 255
 """Characters; known from GitHub's refusals, not from its description."""
 
-EACH_MAX = 1000
+STATUSES_PER_CONTEXT_MAX = 1000
 """Statuses for one commit and context."""
 
-_URL = re.compile(r"https?://\S+", re.ASCII)
+_HTTP_URL = re.compile(r"https?://\S+", re.ASCII)
 
 
-def post_status(call: Call) -> Answer:
+def post_status(request: ApiRequest) -> ApiResponse:
     """``POST …/statuses/{sha}``: once this is answered, the note is on disk."""
-    bare, who, sha = call.bare, call.writer, call.path["sha"]
-    record = _checked(call, who)
-    if not commit_api.SHA.fullmatch(sha) or call.forge.objects.commit(bare.git_dir, sha) != sha:
+    bare, who, sha = request.repo, request.authenticated_user, request.path_params["sha"]
+    record = _validate_status(request, who)
+    if (
+        not commit_api.FULL_SHA.fullmatch(sha)
+        or request.forge.objects.find_commit_sha(bare.git_dir, sha) != sha
+    ):
         raise ApiError(422, f"No commit found for SHA: {sha[:100]}")
 
-    def room(there: list[Record]) -> None:
-        same = sum(_context(one) == _context(record) for one in there)
-        if same >= EACH_MAX:
-            raise ApiError(422, "Validation Failed", [_full()])
+    def check_limit(existing: list[NoteRecord]) -> None:
+        same = sum(_context_key(one) == _context_key(record) for one in existing)
+        if same >= STATUSES_PER_CONTEXT_MAX:
+            raise ApiError(422, "Validation Failed", [_limit_error()])
         record["id"] = (
-            call.forge.store.next_id()
+            request.forge.database.next_id()
         )  # within the turn, so that ids and lines have one order
 
-    with call.forge.turn(bare):
-        call.forge.statuses.append(bare.git_dir, sha, record, room)
-    where = f"{call.urls.repository(bare.name)}/commits/{sha}/statuses"
-    return Answer(_shape(call, bare, sha, record), 201, {"location": where})
+    with request.forge.notes_lock(bare):
+        request.forge.statuses.add_commit_note(bare.git_dir, sha, record, check_limit)
+    where = f"{request.urls.repo_api_url(bare.name)}/commits/{sha}/statuses"
+    return ApiResponse(_serialize_status(request, bare, sha, record), 201, {"location": where})
 
 
-def get_statuses(call: Call) -> Answer:
+def get_statuses(request: ApiRequest) -> ApiResponse:
     """``GET …/commits/{ref}/statuses``, newest first."""
-    bare = call.bare
-    sha = commit_api.resolved(call, bare, call.path["ref"])
-    records = call.forge.statuses.read(bare.git_dir, sha)[::-1]
-    return call.page(records, lambda one: _shape(call, bare, sha, one))
+    bare = request.repo
+    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
+    records = request.forge.statuses.read_commit_notes(bare.git_dir, sha)[::-1]
+    return request.paginate(records, lambda one: _serialize_status(request, bare, sha, one))
 
 
-def get_combined(call: Call) -> Answer:
+def get_combined_status(request: ApiRequest) -> ApiResponse:
     """``GET …/commits/{ref}/status``: the newest of each context; ``pending`` also when there is none at all."""
-    bare = call.bare
-    sha = commit_api.resolved(call, bare, call.path["ref"])
-    latest = {_context(one): one for one in call.forge.statuses.read(bare.git_dir, sha)}
-    url = f"{call.urls.repository(bare.name)}/commits/{sha}"
-    page = call.page(list(latest.values()), lambda one: _simple(call, bare, sha, one))
+    bare = request.repo
+    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
+    latest = {
+        _context_key(one): one
+        for one in request.forge.statuses.read_commit_notes(bare.git_dir, sha)
+    }
+    url = f"{request.urls.repo_api_url(bare.name)}/commits/{sha}"
+    page = request.paginate(
+        list(latest.values()), lambda one: _serialize_simple_status(request, bare, sha, one)
+    )
     combined = {
-        "state": combine([one["state"] for one in latest.values()]),
+        "state": combine_states([one["state"] for one in latest.values()]),
         "statuses": page.data,
         "sha": sha,
         "total_count": len(latest),
-        "repository": common_json.repository_lite(bare, call.urls),
+        "repository": common_json.serialize_minimal_repo(bare, request.urls),
         "commit_url": url,
         "url": f"{url}/status",
     }
-    return Answer(combined, headers=page.headers)
+    return ApiResponse(combined, headers=page.headers)
 
 
-def combine(states: list[str]) -> str:
+def combine_states(states: list[str]) -> str:
     """GitHub's rule for all contexts together."""
     if any(state in ("error", "failure") for state in states):
         return "failure"
     return "success" if states and all(state == "success" for state in states) else "pending"
 
 
-def _checked(call: Call, who: User) -> Record:
-    state = call.text("state")
+def _validate_status(request: ApiRequest, creator: User) -> NoteRecord:
+    state = request.body_text("state")
     if state not in STATES:
-        raise invalid("state", f"state must be one of {', '.join(STATES)}")
-    url = call.text("target_url") or None
-    if url is not None and not _URL.fullmatch(url):
-        raise invalid("target_url", "target_url must use http(s) scheme")
-    description = call.text("description", most=DESCRIPTION_MAX)
+        raise unprocessable_field("state", f"state must be one of {', '.join(STATES)}")
+    url = request.body_text("target_url") or None
+    if url is not None and not _HTTP_URL.fullmatch(url):
+        raise unprocessable_field("target_url", "target_url must use http(s) scheme")
+    description = request.body_text("description", max_length=DESCRIPTION_MAX)
     if any(
         ord(character) > 0xFFFF for character in description or ""
     ):  # as GitHub, whose database is older than them
-        raise invalid("description", "description doesn't accept 4-byte Unicode")
+        raise unprocessable_field("description", "description doesn't accept 4-byte Unicode")
     return {
         "id": 0,
         "state": state,
-        "context": call.text("context", most=CONTEXT_MAX) or "default",
+        "context": request.body_text("context", max_length=CONTEXT_MAX) or "default",
         "description": description,
         "target_url": url,
-        "creator": who.login,
-        "created_at": common_json.moment(time.time()),
+        "creator": creator.login,
+        "created_at": common_json.format_iso_time(time.time()),
     }
 
 
-def _full() -> dict[str, str]:
+def _limit_error() -> dict[str, str]:
     said = "This SHA and context has reached the maximum number of statuses."
     return {"resource": "Status", "code": "custom", "message": said}
 
 
-def _context(record: Record) -> str:
+def _context_key(record: NoteRecord) -> str:
     return str(record.get("context", "default")).lower()
 
 
-def _simple(call: Call, bare: Bare, sha: str, record: Record) -> Json:
+def _serialize_simple_status(
+    request: ApiRequest, repo: BareRepository, sha: str, record: NoteRecord
+) -> JsonObject:
     creator = User(record.get("creator", ""))
     at = record.get("created_at", "")
     return {
-        "url": f"{call.urls.repository(bare.name)}/statuses/{sha}",
-        "avatar_url": f"{call.urls.base}/avatars/{creator.id}",
+        "url": f"{request.urls.repo_api_url(repo.name)}/statuses/{sha}",
+        "avatar_url": f"{request.urls.base_url}/avatars/{creator.id}",
         "id": record.get("id", 0),
         "node_id": common_json.node_id("Status", record.get("id", 0)),
         **{key: record.get(key) for key in ("state", "description", "target_url", "context")},
@@ -123,8 +133,10 @@ def _simple(call: Call, bare: Bare, sha: str, record: Record) -> Json:
     }
 
 
-def _shape(call: Call, bare: Bare, sha: str, record: Record) -> Json:
+def _serialize_status(
+    request: ApiRequest, repo: BareRepository, sha: str, record: NoteRecord
+) -> JsonObject:
     return {
-        **_simple(call, bare, sha, record),
-        "creator": common_json.user(User(record.get("creator", "")), call.urls),
+        **_serialize_simple_status(request, repo, sha, record),
+        "creator": common_json.serialize_user(User(record.get("creator", "")), request.urls),
     }

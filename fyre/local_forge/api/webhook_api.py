@@ -7,97 +7,104 @@ import sqlite3
 import zlib
 
 from fyre.local_forge.api import common_json
-from fyre.local_forge.api.common_json import Json
-from fyre.local_forge.api.rest import NOT_FOUND, Answer, ApiError, Call
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.api.common_json import JsonObject
+from fyre.local_forge.api.rest import NOT_FOUND, ApiError, ApiRequest, ApiResponse
+from fyre.local_forge.storage.repository_store import BareRepository
 from fyre.local_forge.webhooks import webhook_sender
 
-EVENTS = ["commit_comment", "push"]
+WEBHOOK_EVENTS = ["commit_comment", "push"]
 
 
-def list_hooks(call: Call) -> Answer:
+def list_webhooks(request: ApiRequest) -> ApiResponse:
     """``GET …/hooks``: the forge's receiver hears of every repository, so there is always one."""
-    bare = call.bare
-    _ = call.writer  # GitHub shows hooks to admins
-    return call.page([bare], lambda one: _hook(call, one))
+    bare = request.repo
+    _ = request.authenticated_user  # GitHub shows hooks to admins
+    return request.paginate([bare], lambda one: _serialize_webhook(request, one))
 
 
-def list_deliveries(call: Call) -> Answer:
+def list_deliveries(request: ApiRequest) -> ApiResponse:
     """``GET …/hooks/{hook}/deliveries``, newest first; ``cursor`` is the id of the last one that was shown."""
-    bare = _hooked(call)
-    size, cursor = call.number("per_page", 30, 100), call.number("cursor", 1 << 62, 1 << 62)
+    bare = _require_webhook(request)
+    size, cursor = (
+        request.query_number("per_page", 30, 100),
+        request.query_number("cursor", 1 << 62, 1 << 62),
+    )
     wanted = {
         "success": "and status_code between 200 and 299",
         "failure": "and status_code not between 200 and 299",
     }
-    rows = call.forge.store.ask(
-        f"select * from deliveries where repo = ? and id < ? {wanted.get(call.query.get('status', ''), '')}"  # noqa: S608 - our own words
+    rows = request.forge.database.fetch_rows(
+        f"select * from deliveries where repo = ? and id < ? {wanted.get(request.query_params.get('status', ''), '')}"  # noqa: S608 - our own words
         " order by id desc limit ?",
         bare.id, cursor, size + 1,
     )  # fmt: skip
     more = {"next": {"cursor": str(rows[size - 1]["id"])}} if len(rows) > size else {}
-    return Answer([_delivery(bare, row) for row in rows[:size]], headers=call.link(more))
+    return ApiResponse(
+        [_serialize_delivery(bare, row) for row in rows[:size]], headers=request.link_header(more)
+    )
 
 
-def get_delivery(call: Call) -> Answer:
+def get_delivery(request: ApiRequest) -> ApiResponse:
     """``GET …/hooks/{hook}/deliveries/{delivery}``, with what was sent and what was answered."""
-    bare = _hooked(call)
-    row = _row(call, bare)
+    bare = _require_webhook(request)
+    row = _find_delivery(request, bare)
     body = zlib.decompress(row["payload"])
-    sent = webhook_sender.headers(
-        call.forge.webhook_secret.encode(), row["event"], row["guid"], bare.id, body
+    sent = webhook_sender.delivery_headers(
+        request.forge.webhook_secret.encode(), row["event"], row["guid"], bare.id, body
     )
     said = row["response"].decode(errors="replace")
     whole = {
-        **_delivery(bare, row),
+        **_serialize_delivery(bare, row),
         "url": "",
         "request": {"headers": sent, "payload": json.loads(body)},
         "response": {"headers": {}, "payload": said},
     }
-    return Answer(whole)
+    return ApiResponse(whole)
 
 
-def post_attempt(call: Call) -> Answer:
+def post_delivery_attempt(request: ApiRequest) -> ApiResponse:
     """``POST …/hooks/{hook}/deliveries/{delivery}/attempts``: send it once more."""
-    _ = call.writer
-    bare = _hooked(call)
-    call.forge.outbox.redeliver(bare.name, _row(call, bare)["id"])
-    return Answer({}, 202)
+    _ = request.authenticated_user
+    bare = _require_webhook(request)
+    request.forge.outbox.queue_redelivery(bare.name, _find_delivery(request, bare)["id"])
+    return ApiResponse({}, 202)
 
 
-def _hooked(call: Call) -> Bare:
-    bare = call.bare
-    if call.integer("hook") != bare.id or call.user is None:
+def _require_webhook(request: ApiRequest) -> BareRepository:
+    bare = request.repo
+    if request.path_number("hook") != bare.id or request.user is None:
         raise ApiError(404, NOT_FOUND)
     return bare
 
 
-def _row(call: Call, bare: Bare) -> sqlite3.Row:
-    rows = call.forge.store.ask(
-        "select * from deliveries where repo = ? and id = ?", bare.id, call.integer("delivery")
+def _find_delivery(request: ApiRequest, repo: BareRepository) -> sqlite3.Row:
+    rows = request.forge.database.fetch_rows(
+        "select * from deliveries where repo = ? and id = ?",
+        repo.id,
+        request.path_number("delivery"),
     )
     if not rows:
         raise ApiError(404, NOT_FOUND)
     return rows[0]
 
 
-def _hook(call: Call, bare: Bare) -> Json:
-    url = f"{call.urls.repository(bare.name)}/hooks/{bare.id}"
-    at = common_json.moment(bare.created_at)
-    last = call.forge.store.ask(
-        "select * from deliveries where repo = ? order by id desc limit 1", bare.id
+def _serialize_webhook(request: ApiRequest, repo: BareRepository) -> JsonObject:
+    url = f"{request.urls.repo_api_url(repo.name)}/hooks/{repo.id}"
+    at = common_json.format_iso_time(repo.created_at)
+    last = request.forge.database.fetch_rows(
+        "select * from deliveries where repo = ? order by id desc limit 1", repo.id
     )
     code, status = (last[0]["status_code"], last[0]["status"]) if last else (None, "unused")
     return {
         "type": "Repository",
-        "id": bare.id,
+        "id": repo.id,
         "name": "web",
         "active": True,
-        "events": EVENTS,
+        "events": WEBHOOK_EVENTS,
         "config": {
             "content_type": "json",
             "insecure_ssl": "0",
-            "url": call.forge.outbox.receiver_url or call.urls.base,
+            "url": request.forge.outbox.receiver_url or request.urls.base_url,
         },
         "updated_at": at,
         "created_at": at,
@@ -109,11 +116,11 @@ def _hook(call: Call, bare: Bare) -> Json:
     }
 
 
-def _delivery(bare: Bare, row: sqlite3.Row) -> Json:
+def _serialize_delivery(repo: BareRepository, row: sqlite3.Row) -> JsonObject:
     return {
         "id": row["id"],
         "guid": row["guid"],
-        "delivered_at": common_json.moment(row["at"]),
+        "delivered_at": common_json.format_iso_time(row["at"]),
         "redelivery": bool(row["redelivery"]),
         "duration": round(row["duration"], 3),
         "status": row["status"],
@@ -121,6 +128,6 @@ def _delivery(bare: Bare, row: sqlite3.Row) -> Json:
         "event": row["event"],
         "action": row["action"],
         "installation_id": None,
-        "repository_id": bare.id,
+        "repository_id": repo.id,
         "throttled_at": None,
     }

@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from fyre.git import http_backend
 from fyre.local_forge import auth
-from fyre.local_forge.forge import Forge
-from fyre.local_forge.storage.repository_store import BadNameError, Bare
+from fyre.local_forge.forge import LocalForge
+from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
 
-CHILDREN_MAX = 32
+PROCESSES_MAX = 32
 """Children at once; further requests wait for their turn."""
 
 _SERVICES = {
@@ -28,11 +28,13 @@ _SERVICES = {
 
 
 @dataclass
-class GitHttp:
+class GitHttpApp:
     """The ASGI application behind ``/OWNER/REPO.git/SERVICE``."""
 
-    forge: Forge
-    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHILDREN_MAX))
+    forge: LocalForge
+    _process_slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(PROCESSES_MAX)
+    )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of a git client."""
@@ -44,40 +46,42 @@ class GitHttp:
             writes = "git-receive-pack" in (service, params["service"])
             with suppress(BadNameError):
                 bare = await run_in_threadpool(
-                    self._repository, f"{params['owner']}/{params['repo']}", writes
+                    self._find_or_create_repo, f"{params['owner']}/{params['repo']}", writes
                 )
         if bare is None:
             await PlainTextResponse("no such repository here\n", status_code=404)(
                 scope, receive, send
             )
             return
-        who = auth.pusher_of(request.headers.get("authorization", ""), self.forge.service_token)
-        async with self._places:
+        who = auth.authenticate_pusher(
+            request.headers.get("authorization", ""), self.forge.service_token
+        )
+        async with self._process_slots:
             try:
-                await http_backend.Exchange(request, send).run(
-                    _environment(request, bare, who.login)
+                await http_backend.CgiRequest(request, send).run(
+                    _backend_environment(request, bare, who.login)
                 )
             finally:
                 if params["service"] == "git-receive-pack":
-                    self.forge.outbox.wake(bare.name, who.login)
+                    self.forge.outbox.schedule_repo(bare.name, who.login)
 
-    def _repository(self, name: str, writes: bool) -> Bare | None:  # noqa: FBT001 - called by position across threads
-        if writes:
-            return self.forge.shelf.ensure(name)
-        bare = self.forge.shelf.find(name)
-        if bare is not None and self.forge.objects.commit(bare.git_dir, "HEAD") is None:
-            self.forge.outbox.collect(
+    def _find_or_create_repo(self, name: str, for_push: bool) -> BareRepository | None:  # noqa: FBT001 - called by position across threads
+        if for_push:
+            return self.forge.repositories.get_or_create(name)
+        bare = self.forge.repositories.find_repo(name)
+        if bare is not None and self.forge.objects.find_commit_sha(bare.git_dir, "HEAD") is None:
+            self.forge.outbox.collect_pushes(
                 bare
             )  # the first push names the default branch: a clone right after it needs it
         return bare
 
 
-def _environment(request: Request, bare: Bare, who: str) -> dict[str, str]:
-    return http_backend.environment(
+def _backend_environment(request: Request, repo: BareRepository, login: str) -> dict[str, str]:
+    return http_backend.cgi_environment(
         request,
-        bare.git_dir,
+        repo.git_dir,
         request.path_params["service"],
-        REMOTE_USER=who,
-        GIT_COMMITTER_NAME=who,
-        GIT_COMMITTER_EMAIL=f"{who}@localhost",
+        REMOTE_USER=login,
+        GIT_COMMITTER_NAME=login,
+        GIT_COMMITTER_EMAIL=f"{login}@localhost",
     )

@@ -10,13 +10,13 @@ from typing import IO
 
 from fyre.git import git_command
 
-_FORMAT = "%x00".join(["%H", "%T", "%P", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%B"])
-_FIELDS = _FORMAT.count("%x00") + 1
+_LOG_FORMAT = "%x00".join(["%H", "%T", "%P", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%B"])
+_FIELD_COUNT = _LOG_FORMAT.count("%x00") + 1
 
-MESSAGE_MAX = 64 * 1024
+MESSAGE_BYTES_MAX = 64 * 1024
 """Bytes kept of a message; what runs is read from the commit object, not from here."""
 
-EPOCH = "1970-01-01T00:00:00Z"
+EPOCH_DATE = "1970-01-01T00:00:00Z"
 """What stands for a date that git can't read."""
 
 
@@ -30,7 +30,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """One commit."""
 
     sha: str
@@ -41,40 +41,40 @@ class Entry:
     message: str
 
 
-def read(git_dir: Path, revisions: Iterable[str], *options: str) -> list[Entry]:
+def read_git_log(git_dir: Path, revisions: Iterable[str], *options: str) -> list[LogEntry]:
     """The commits of ``revisions`` (``^SHA`` excludes) in topological order, newest first; missing objects are passed.
 
     Raises ``OSError`` when git fails.
     """
-    process = _start(
+    process = _start_git(
         git_dir,
         revisions,
         "log",
         "-z",
-        f"--format=tformat:{_FORMAT}",
+        f"--format=tformat:{_LOG_FORMAT}",
         "--topo-order",
         "--encoding=UTF-8",
         *options,
     )
     assert process.stdout is not None  # noqa: S101 - asked for as a pipe
     with process:
-        entries = [_entry(fields) for fields in _records(process.stdout)]
-    _finished(process)
+        entries = [_parse_entry(fields) for fields in _split_records(process.stdout)]
+    _check_exit_code(process)
     return entries
 
 
-def shas(git_dir: Path, revisions: Iterable[str], *options: str) -> frozenset[str]:
+def rev_list(git_dir: Path, revisions: Iterable[str], *options: str) -> frozenset[str]:
     """The same commits, by SHA alone."""
-    with _start(git_dir, revisions, "rev-list", *options) as process:
+    with _start_git(git_dir, revisions, "rev-list", *options) as process:
         assert process.stdout is not None  # noqa: S101 - asked for as a pipe
         found = frozenset(line.decode().strip() for line in process.stdout)
-    _finished(process)
+    _check_exit_code(process)
     return found
 
 
-def distance(git_dir: Path, left: str, right: str) -> tuple[int, int]:
+def count_ahead_behind(git_dir: Path, left: str, right: str) -> tuple[int, int]:
     """How many commits only the left one has, and how many only the right one."""
-    said = git_command.run(
+    said = git_command.run_git(
         f"--git-dir={git_dir}",
         "rev-list",
         "--left-right",
@@ -88,7 +88,7 @@ def distance(git_dir: Path, left: str, right: str) -> tuple[int, int]:
 
 def merge_base(git_dir: Path, left: str, right: str) -> str | None:
     """The newest commit that both have; None for unrelated histories."""
-    said = git_command.run(
+    said = git_command.run_git(
         f"--git-dir={git_dir}", "merge-base", left, right, env=git_command.clean_env(), check=False
     )
     return said.stdout.decode().strip() or None
@@ -96,7 +96,7 @@ def merge_base(git_dir: Path, left: str, right: str) -> str | None:
 
 def is_ancestor(git_dir: Path, old: str, new: str) -> bool:
     """Whether the old commit is in the new one's history, whatever their dates say (``rev-list`` goes by dates)."""
-    said = git_command.run(
+    said = git_command.run_git(
         f"--git-dir={git_dir}",
         "merge-base",
         "--is-ancestor",
@@ -108,7 +108,7 @@ def is_ancestor(git_dir: Path, old: str, new: str) -> bool:
     return said.returncode == 0
 
 
-def _start(git_dir: Path, revisions: Iterable[str], *command: str) -> subprocess.Popen[bytes]:
+def _start_git(git_dir: Path, revisions: Iterable[str], *command: str) -> subprocess.Popen[bytes]:
     """Git reads all revisions from its input before it answers, so writing them first can't deadlock."""
     process = subprocess.Popen(
         ["git", f"--git-dir={git_dir}", *command, "--ignore-missing", "--stdin"],
@@ -123,40 +123,45 @@ def _start(git_dir: Path, revisions: Iterable[str], *command: str) -> subprocess
     return process
 
 
-def _finished(process: subprocess.Popen[bytes]) -> None:
+def _check_exit_code(process: subprocess.Popen[bytes]) -> None:
     if process.returncode:
         raise OSError(
             f"git {process.args[2] if isinstance(process.args, list) else ''} failed: {process.returncode}"
         )
 
 
-def _records(stream: IO[bytes]) -> Iterator[list[bytes]]:
+def _split_records(stream: IO[bytes]) -> Iterator[list[bytes]]:
     fields: list[bytes] = []
-    for field in _fields(stream):
+    for field in _split_fields(stream):
         fields.append(field)
-        if len(fields) == _FIELDS:
+        if len(fields) == _FIELD_COUNT:
             yield fields
             fields = []
 
 
-def _fields(stream: IO[bytes]) -> Iterator[bytes]:
+def _split_fields(stream: IO[bytes]) -> Iterator[bytes]:
     """What stands before each NUL, cut at ``MESSAGE_MAX``: a message of a gigabyte is read past, not kept."""
     kept = b""
     while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined] # BufferedReader has it, IO does not say so
         first, *rest = chunk.split(b"\0")
-        kept += first[: max(0, MESSAGE_MAX - len(kept))]
+        kept += first[: max(0, MESSAGE_BYTES_MAX - len(kept))]
         for field in rest:
             yield kept
-            kept = field[:MESSAGE_MAX]
+            kept = field[:MESSAGE_BYTES_MAX]
 
 
-def _entry(fields: list[bytes]) -> Entry:
+def _parse_entry(fields: list[bytes]) -> LogEntry:
     sha, tree, parents, *people, message = (field.decode("utf-8", "replace") for field in fields)
     author, committer = Person(*people[:3]), Person(*people[3:])
-    return Entry(
-        sha, tree, tuple(parents.split()), _dated(author), _dated(committer), message.rstrip("\n")
+    return LogEntry(
+        sha,
+        tree,
+        tuple(parents.split()),
+        _with_valid_date(author),
+        _with_valid_date(committer),
+        message.rstrip("\n"),
     )
 
 
-def _dated(person: Person) -> Person:
-    return person if person.date else Person(person.name, person.email, EPOCH)
+def _with_valid_date(person: Person) -> Person:
+    return person if person.date else Person(person.name, person.email, EPOCH_DATE)

@@ -9,16 +9,16 @@ import tempfile
 import zlib
 from pathlib import Path
 
-_ENTRY = re.compile(rb"(\d+) ([^\0]+)\0(.{20})", re.DOTALL)
+_TREE_ENTRY = re.compile(rb"(\d+) ([^\0]+)\0(.{20})", re.DOTALL)
 """One entry of a tree; in a whole tree they follow each other without a gap."""
 
-TREE, BLOB = b"40000", b"100644"
+TREE_MODE, BLOB_MODE = b"40000", b"100644"
 """Modes of a tree's entries."""
 
 
-def write(git_dir: Path, kind: bytes, content: bytes) -> bytes:
+def write_object(git_dir: Path, object_type: bytes, content: bytes) -> bytes:
     """Store a loose object and answer its binary SHA. As git by default: complete or absent, not fsynced."""
-    whole = kind + b" %d\0" % len(content) + content
+    whole = object_type + b" %d\0" % len(content) + content
     digest = hashlib.sha1(whole, usedforsecurity=False)
     name = digest.hexdigest()
     home = git_dir / "objects" / name[:2]
@@ -40,12 +40,12 @@ def write(git_dir: Path, kind: bytes, content: bytes) -> bytes:
 
 def parse_tree(content: bytes) -> dict[bytes, tuple[bytes, bytes]]:
     """Name → mode and binary SHA."""
-    return {name: (mode, digest) for mode, name, digest in _ENTRY.findall(content)}
+    return {name: (mode, digest) for mode, name, digest in _TREE_ENTRY.findall(content)}
 
 
-def tree(entries: dict[bytes, tuple[bytes, bytes]]) -> bytes:
+def encode_tree(entries: dict[bytes, tuple[bytes, bytes]]) -> bytes:
     """A tree object; git sorts a directory as if its name ended in a slash."""
     ordered = sorted(
-        entries.items(), key=lambda entry: entry[0] + (b"/" if entry[1][0] == TREE else b"")
+        entries.items(), key=lambda entry: entry[0] + (b"/" if entry[1][0] == TREE_MODE else b"")
     )
     return b"".join(mode + b" " + name + b"\0" + digest for name, (mode, digest) in ordered)

@@ -15,29 +15,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fyre.local_forge.database import EVENTS_KEPT, Store
-from fyre.local_forge.storage.repository_store import Bare
+from fyre.local_forge.database import EVENTS_KEPT, ForgeDatabase
+from fyre.local_forge.storage.repository_store import BareRepository
 from fyre.runs.run import ZERO_SHA
 
-_LINE = re.compile(
+_REFLOG_LINE = re.compile(
     rb"([0-9a-f]{40}) ([0-9a-f]{40}) (.*?) ?<[^>]*> (\d+) [+-]\d{4}(?:\t.*)?", re.DOTALL
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class ReflogUpdate:
     """One update of one ref. ``at`` is in seconds since the epoch; ``index`` tells equal updates apart."""
 
     ref: str
     before: str
     after: str
     actor: str
-    at: float
-    index: int
+    timestamp: float
+    reflog_offset: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Position:
+class _RefCursor:
     ref: str
     stamp: str = ""
     offset: int = 0
@@ -45,33 +45,33 @@ class _Position:
     sha: str = ""
 
 
-def collect(bare: Bare, store: Store, deleter: str) -> int:
+def collect_ref_updates(repo: BareRepository, database: ForgeDatabase, deleter: str) -> int:
     """Turn what the reflogs say since the last time into events; answer how many. ``deleter`` deleted what is gone."""
-    with store.transaction() as db:
+    with database.transaction() as db:
         rows = db.execute(
-            "select ref, stamp, offset, line, sha from positions where repo = ?", (bare.id,)
+            "select ref, stamp, offset, line, sha from positions where repo = ?", (repo.id,)
         )
-        known = {row["ref"]: _Position(**row) for row in rows}
-        found = dict(_reflogs(bare.git_dir))
-        updates: list[Update] = []
+        known = {row["ref"]: _RefCursor(**row) for row in rows}
+        found = dict(_list_reflogs(repo.git_dir))
+        updates: list[ReflogUpdate] = []
         for ref, stamp in found.items():
-            old = known.get(ref, _Position(ref))
+            old = known.get(ref, _RefCursor(ref))
             if old.stamp != stamp:
-                updates += _read(db, bare, old, stamp, deleter)
+                updates += _read_reflog(db, repo, old, stamp, deleter)
         for ref in known.keys() - found.keys():
-            updates += _vanished(db, bare, known[ref], deleter)
-        first = f"refs/heads/{bare.default_branch}"
+            updates += _detect_deleted(db, repo, known[ref], deleter)
+        first = f"refs/heads/{repo.default_branch}"
         updates.sort(
-            key=lambda one: (one.at, one.ref != first)
+            key=lambda one: (one.timestamp, one.ref != first)
         )  # stable: of one ref they stay in order
         for update in updates:
-            _add(db, bare, update)
+            _insert_event(db, repo, update)
         if updates:
-            _trim(db, bare)
+            _prune_events(db, repo)
         return len(updates)
 
 
-def _reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
+def _list_reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
     """Each branch and tag with its reflog's stamp."""
     waiting = ["refs/heads", "refs/tags"]
     while waiting:
@@ -82,7 +82,7 @@ def _reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
             continue
         for entry in entries:
             name = f"{directory}/{entry.name}"
-            if not _sayable(name):
+            if not _is_json_safe(name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(name)
@@ -94,7 +94,7 @@ def _reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
             yield name, f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _sayable(name: str) -> bool:
+def _is_json_safe(name: str) -> bool:
     """Whether JSON can hold it: git takes any bytes as a branch's name, and one such branch must not stop the rest."""
     try:
         name.encode()
@@ -103,88 +103,92 @@ def _sayable(name: str) -> bool:
     return True
 
 
-def _read(
-    db: sqlite3.Connection, bare: Bare, old: _Position, stamp: str, deleter: str
-) -> list[Update]:
+def _read_reflog(
+    db: sqlite3.Connection, repo: BareRepository, cursor: _RefCursor, stamp: str, deleter: str
+) -> list[ReflogUpdate]:
     """The updates of one ref since it was last read, and the new position."""
-    start, again = old.offset, False
-    updates: list[Update] = []
+    start, again = cursor.offset, False
+    updates: list[ReflogUpdate] = []
     try:
-        content = _tail(bare.git_dir / "logs" / old.ref, start - len(old.line))
-        if content.startswith(old.line):
-            content = content[len(old.line) :]
+        content = _read_from_offset(repo.git_dir / "logs" / cursor.ref, start - len(cursor.line))
+        if content.startswith(cursor.line):
+            content = content[len(cursor.line) :]
         else:  # deleted and born again meanwhile
-            content = _tail(bare.git_dir / "logs" / old.ref, 0)
+            content = _read_from_offset(repo.git_dir / "logs" / cursor.ref, 0)
             start, again = 0, True
     except OSError:  # deleted between the look and the read: the next look sees that
         return []
     end = content.rfind(b"\n") + 1
-    at, sha, last = 0.0, old.sha, old.line
+    at, sha, last = 0.0, cursor.sha, cursor.line
     for line in content[:end].splitlines(keepends=True):
-        parsed = _LINE.fullmatch(line.rstrip(b"\n"))
+        parsed = _REFLOG_LINE.fullmatch(line.rstrip(b"\n"))
         if parsed is not None and parsed[1] != parsed[2]:
             at = max(
                 at, float(parsed[4])
             )  # a clock set back does not reorder what a ref went through
             actor = parsed[3].decode(errors="replace") or deleter
             updates.append(
-                Update(old.ref, parsed[1].decode(), parsed[2].decode(), actor, at, start)
+                ReflogUpdate(cursor.ref, parsed[1].decode(), parsed[2].decode(), actor, at, start)
             )
             sha = parsed[2].decode()
         start, last = start + len(line), line
-    _place(db, bare, _Position(old.ref, stamp, start, last, sha))
-    return (_gone(old, deleter, updates[0].at) if again and updates else []) + updates
+    _save_cursor(db, repo, _RefCursor(cursor.ref, stamp, start, last, sha))
+    return (
+        _deletion_update(cursor, deleter, updates[0].timestamp) if again and updates else []
+    ) + updates
 
 
-def _tail(path: Path, offset: int) -> bytes:
+def _read_from_offset(path: Path, offset: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read()
 
 
-def _vanished(db: sqlite3.Connection, bare: Bare, old: _Position, deleter: str) -> list[Update]:
-    if old.sha not in ("", ZERO_SHA):
-        _place(db, bare, _Position(old.ref, sha=ZERO_SHA))
-    return _gone(
-        old, deleter, int(time.time())
+def _detect_deleted(
+    db: sqlite3.Connection, repo: BareRepository, cursor: _RefCursor, deleter: str
+) -> list[ReflogUpdate]:
+    if cursor.sha not in ("", ZERO_SHA):
+        _save_cursor(db, repo, _RefCursor(cursor.ref, sha=ZERO_SHA))
+    return _deletion_update(
+        cursor, deleter, int(time.time())
     )  # whole seconds, as in reflogs: the order is theirs
 
 
-def _gone(old: _Position, deleter: str, at: float) -> list[Update]:
-    if old.sha in ("", ZERO_SHA):
+def _deletion_update(cursor: _RefCursor, deleter: str, timestamp: float) -> list[ReflogUpdate]:
+    if cursor.sha in ("", ZERO_SHA):
         return []
-    return [Update(old.ref, old.sha, ZERO_SHA, deleter, at, old.offset)]
+    return [ReflogUpdate(cursor.ref, cursor.sha, ZERO_SHA, deleter, timestamp, cursor.offset)]
 
 
-def _place(db: sqlite3.Connection, bare: Bare, new: _Position) -> None:
+def _save_cursor(db: sqlite3.Connection, repo: BareRepository, cursor: _RefCursor) -> None:
     db.execute(
         "insert into positions (repo, ref, stamp, offset, line, sha) values (?, ?, ?, ?, ?, ?)"
         " on conflict do update set stamp = excluded.stamp, offset = excluded.offset, line = excluded.line,"
         " sha = excluded.sha",
-        (bare.id, new.ref, new.stamp, new.offset, new.line, new.sha),
+        (repo.id, cursor.ref, cursor.stamp, cursor.offset, cursor.line, cursor.sha),
     )
 
 
-def _add(db: sqlite3.Connection, bare: Bare, one: Update) -> None:
-    identity = f"{bare.id} {one.ref} {one.before} {one.after} {one.index} {int(one.at)}"
+def _insert_event(db: sqlite3.Connection, repo: BareRepository, update: ReflogUpdate) -> None:
+    identity = f"{repo.id} {update.ref} {update.before} {update.after} {update.reflog_offset} {int(update.timestamp)}"
     db.execute(
         "insert into events (repo, guid, event, ref, before, after, actor, at) values (?, ?, 'push', ?, ?, ?, ?, ?)",
         (
-            bare.id,
+            repo.id,
             str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),
-            one.ref,
-            one.before,
-            one.after,
-            one.actor,
-            one.at,
+            update.ref,
+            update.before,
+            update.after,
+            update.actor,
+            update.timestamp,
         ),
     )
 
 
-def _trim(db: sqlite3.Connection, bare: Bare) -> None:
+def _prune_events(db: sqlite3.Connection, repo: BareRepository) -> None:
     """Forget the oldest events that everybody has heard of."""
     db.execute(
         "delete from events where repo = ?1 and delivered and seq <="
         " (select seq from events where repo = ?1 order by seq desc limit 1 offset ?2)",
-        (bare.id, EVENTS_KEPT),
+        (repo.id, EVENTS_KEPT),
     )

@@ -22,9 +22,9 @@ from fyre.stored_form import (
     warn_once,
 )
 
-_PART = re.compile(r"(?![.-])[A-Za-z0-9._-]{1,100}", re.ASCII)
+_NAME_PART = re.compile(r"(?![.-])[A-Za-z0-9._-]{1,100}", re.ASCII)
 
-_CONFIG = """\
+_GIT_CONFIG = """\
 [core]
 	repositoryformatversion = 0
 	filemode = true
@@ -48,7 +48,7 @@ _CONFIG = """\
 # The reflogs are the outbox of webhooks, so they never expire. A push waits for no gc (the forge runs it when it is
 # idle), and nobody can push what would read as a status of ours.
 
-_FACTS = "fyre.json"
+_METADATA_FILE = "fyre.json"
 """Beside HEAD: the numeric id that stays for good, and the time of birth."""
 
 _REPOSITORY_FACTS = StoredForm(
@@ -65,7 +65,7 @@ class BadNameError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Bare:
+class BareRepository:
     """One bare repository. ``created_at`` is in seconds since the epoch."""
 
     name: str  # owner/repo
@@ -80,10 +80,10 @@ class Bare:
         return head.removeprefix("ref: refs/heads/")
 
 
-def checked(name: str) -> str:
+def validate_repo_name(name: str) -> str:
     """The name itself. Raises ``BadNameError`` for one that could mean another path or be read as an option."""
     parts = name.split("/")
-    if len(parts) != 2 or not all(_PART.fullmatch(part) for part in parts):
+    if len(parts) != 2 or not all(_NAME_PART.fullmatch(part) for part in parts):
         raise BadNameError(f"{name[:200]!r} is not OWNER/REPO")
     if ".." in name or any(part.lower().endswith((".git", ".lock")) for part in parts):
         raise BadNameError(f"{name[:200]!r} is not OWNER/REPO")
@@ -91,67 +91,69 @@ def checked(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class RepositoryStore:
     """All repositories of a forge, under ``root/OWNER/REPO.git``. ``mint`` makes ids."""
 
     root: Path
-    mint: Callable[[], int]
+    next_id: Callable[[], int]
 
-    def git_dir(self, name: str) -> Path:
+    def git_dir_for_name(self, name: str) -> Path:
         """Where a repository lies, born or not. Raises ``BadNameError``."""
-        return self.root / (checked(name) + ".git")
+        return self.root / (validate_repo_name(name) + ".git")
 
-    def find(self, name: str) -> Bare | None:
+    def find_repo(self, name: str) -> BareRepository | None:
         """The repository of that name; None when there is none, or the name is no name."""
         try:
-            where = self.git_dir(name)
-            facts = _REPOSITORY_FACTS.decode(parse_json((where / _FACTS).read_bytes()))
+            where = self.git_dir_for_name(name)
+            facts = _REPOSITORY_FACTS.decode(parse_json((where / _METADATA_FILE).read_bytes()))
         except (BadNameError, FileNotFoundError, NotADirectoryError):
             return None
         except UnreadableError as error:  # it stays as it is, for whoever can read it
-            warn_once(str(where / _FACTS), str(error))
+            warn_once(str(where / _METADATA_FILE), str(error))
             return None
-        return Bare(name, where, facts["id"], facts["created_at"])
+        return BareRepository(name, where, facts["id"], facts["created_at"])
 
-    def git_dir_of(self, repository_id: int) -> Path | None:
+    def find_git_dir(self, repository_id: int) -> Path | None:
         """The bare repository of that id, or None."""
         return next((bare.git_dir for bare in self if bare.id == repository_id), None)
 
-    def ensure(self, name: str) -> Bare:
+    def get_or_create(self, name: str) -> BareRepository:
         """The repository of that name, made now if need be; at no instant does half of one exist under its name."""
-        found = self.find(name)
+        found = self.find_repo(name)
         if found is not None:
             return found
-        where = self.git_dir(name)
+        where = self.git_dir_for_name(name)
         where.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
         try:
-            self._furnish(fresh)
+            self._init_repo(fresh)
             fresh.rename(where)
         except OSError:  # somebody else was faster: a directory that is not empty is never replaced
             shutil.rmtree(fresh, ignore_errors=True)
-        found = self.find(name)
+        found = self.find_repo(name)
         if found is None:
             raise OSError(f"{where} can't be made, or is not a repository of this forge")
         return found
 
-    def _furnish(self, fresh: Path) -> None:
-        fresh.chmod(0o755)
+    def _init_repo(self, git_dir: Path) -> None:
+        git_dir.chmod(0o755)
         for directory in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
-            (fresh / directory).mkdir(parents=True)
-        (fresh / "config").write_text(_CONFIG)
-        (fresh / _FACTS).write_text(json.dumps({"id": self.mint(), "created_at": time.time()}))
-        (fresh / "HEAD").write_text("ref: refs/heads/main\n")
+            (git_dir / directory).mkdir(parents=True)
+        (git_dir / "config").write_text(_GIT_CONFIG)
+        (git_dir / _METADATA_FILE).write_text(
+            json.dumps({"id": self.next_id(), "created_at": time.time()})
+        )
+        (git_dir / "HEAD").write_text("ref: refs/heads/main\n")
 
-    def __iter__(self) -> Iterator[Bare]:
+    def __iter__(self) -> Iterator[BareRepository]:
         """Every repository, by name."""
         for where in sorted(self.root.glob("*/*.git")):
-            found = self.find(f"{where.parent.name}/{where.name.removesuffix('.git')}")
+            found = self.find_repo(f"{where.parent.name}/{where.name.removesuffix('.git')}")
             if found is not None:
                 yield found
 
 
-def point_head(git_dir: Path, branch: str) -> None:
+def set_default_branch(git_dir: Path, branch: str) -> None:
     """Make a branch the default one."""
     fresh = git_dir / "HEAD.lock"
     fresh.write_text(f"ref: refs/heads/{branch}\n")

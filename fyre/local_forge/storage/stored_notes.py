@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fyre.local_forge.api.pull_json import Pull
+from fyre.local_forge.api.pull_json import StoredPullRequest
 from fyre.stored_form import StoredField, StoredForm, UnreadableError, as_integer, as_text, or_null
 
 
@@ -91,11 +91,11 @@ PULL_FORM = StoredForm(
 """The stored names of a pull request: its blob, and what an event about it tells."""
 
 
-def pull_to_json(pull: Pull) -> dict[str, Any]:
+def pull_to_json(pull: StoredPullRequest) -> dict[str, Any]:
     """Return a pull request as plain data."""
     return PULL_FORM.encode(pull)
 
 
-def pull_from_json(data: object, blob: str = "") -> Pull:
+def pull_from_json(data: object, blob: str = "") -> StoredPullRequest:
     """Return the pull request that ``pull_to_json`` wrote down. Raises ``UnreadableError``."""
-    return Pull(**{**PULL_FORM.decode(data), **({"blob": blob} if blob else {})})
+    return StoredPullRequest(**{**PULL_FORM.decode(data), **({"blob": blob} if blob else {})})

@@ -10,42 +10,44 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-TIMEOUT = 10
+DELIVERY_TIMEOUT = 10
 """Seconds; GitHub waits as long."""
 
-RESPONSE_MAX = 4096
+RESPONSE_BYTES_MAX = 4096
 """Bytes kept of what the receiver answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DeliveryResult:
     """What became of a POST. ``code`` is 0 when there was no answer, and ``text`` says why."""
 
-    code: int
-    text: str
+    status_code: int
+    reason: str
     body: str
     duration: float  # seconds
 
 
-class Sender:
+class WebhookSender:
     """Posts to one address. Belongs to one thread."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         self._connection: http.client.HTTPConnection | None = None
 
-    def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    def send_delivery(self, headers: Mapping[str, str], body: bytes) -> DeliveryResult:
         """Send it; a kept connection that the receiver has closed meanwhile is made anew, once."""
         began = time.monotonic()
         kept = self._connection is not None
         try:
-            code, text, answer = self._exchange(headers, body)
+            code, text, answer = self._exchange_http(headers, body)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if kept and isinstance(error, ConnectionError):
-                return self.post(headers, body)
-            return Answer(0, str(error) or type(error).__name__, "", time.monotonic() - began)
-        return Answer(code, text, answer, time.monotonic() - began)
+                return self.send_delivery(headers, body)
+            return DeliveryResult(
+                0, str(error) or type(error).__name__, "", time.monotonic() - began
+            )
+        return DeliveryResult(code, text, answer, time.monotonic() - began)
 
     def close(self) -> None:
         """Close the connection."""
@@ -54,7 +56,7 @@ class Sender:
                 self._connection.close()
             self._connection = None
 
-    def _exchange(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str, str]:
+    def _exchange_http(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str, str]:
         if self._connection is None:
             kind = (
                 http.client.HTTPSConnection
@@ -62,18 +64,20 @@ class Sender:
                 else http.client.HTTPConnection
             )
             self._connection = kind(
-                self._url.hostname or "127.0.0.1", self._url.port, timeout=TIMEOUT
+                self._url.hostname or "127.0.0.1", self._url.port, timeout=DELIVERY_TIMEOUT
             )
         path = self._url.path + (f"?{self._url.query}" if self._url.query else "")
         self._connection.request("POST", path or "/", body, dict(headers))
         response = self._connection.getresponse()
-        answer = response.read(RESPONSE_MAX)
+        answer = response.read(RESPONSE_BYTES_MAX)
         if not response.isclosed():  # more than is kept: the rest is not worth reading
             self.close()
         return response.status, response.reason, answer.decode(errors="replace")
 
 
-def headers(secret: bytes, event: str, guid: str, hook: int, body: bytes) -> dict[str, str]:
+def delivery_headers(
+    secret: bytes, event: str, guid: str, hook_id: int, body: bytes
+) -> dict[str, str]:
     """GitHub's headers of a delivery, signed."""
     return {
         "Accept": "*/*",
@@ -81,8 +85,8 @@ def headers(secret: bytes, event: str, guid: str, hook: int, body: bytes) -> dic
         "User-Agent": "GitHub-Hookshot/fyre",
         "X-GitHub-Delivery": guid,
         "X-GitHub-Event": event,
-        "X-GitHub-Hook-ID": str(hook),
-        "X-GitHub-Hook-Installation-Target-ID": str(hook),
+        "X-GitHub-Hook-ID": str(hook_id),
+        "X-GitHub-Hook-Installation-Target-ID": str(hook_id),
         "X-GitHub-Hook-Installation-Target-Type": "repository",
         "X-Hub-Signature-256": "sha256=" + hmac.new(secret, body, "sha256").hexdigest(),
     }
