@@ -539,7 +539,9 @@ def test_an_address_that_is_not_ours_names_no_run(named: str) -> None:
 @given(st.text() | st.sampled_from(["x " + "9" * 5000, "x h:" + "9" * 5000, "x h:٣"]))
 def test_a_lease_held_by_whomever_leads_nowhere(holder: str) -> None:
     held = SimpleNamespace(
-        _election=SimpleNamespace(current_holder=lambda: holder), _listen_sockets=[0], _addresses=["other:1"]
+        _election=SimpleNamespace(current_holder=lambda: holder),
+        _listen_sockets=[0],
+        _addresses=["other:1"],
     )
     found = Replica._leader_addresses(held)  # type: ignore[arg-type]
     assert found is None or 0 <= found[0][1] < 65536
