@@ -23,7 +23,7 @@ sys.path.insert(0, str(place.ROOT))
 
 from fyre.git.mirror_store import MirrorStore
 from fyre.runs.run import Repository
-from tests import relaying
+from tests.support import relaying
 
 SCRIPT = place.ROOT / "fyre/engines/kubernetes/checkout.sh"
 FILES, ROUNDS, PODS, AT_ONCE = 2000, 15, 100, 4

@@ -40,7 +40,7 @@ from fyre.local_forge.forge import LocalForge as EmbeddedForge
 from fyre.local_forge.rate_limits import RateLimitMiddleware
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.server import http_server
-from tests import apps
+from tests.support import apps
 
 OWNER = "acme"
 EVERY = 60.0  # simulated seconds between two sweeps

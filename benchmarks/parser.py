@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fyre.message import trailers
-from tests import trailers_generator
+from tests.support import trailers_generator
 
 TYPICAL = """Train the larger model
 

@@ -20,7 +20,7 @@ from kubernetes.client import ApiException
 from fyre.engines.kubernetes import rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from tests.cluster import images
-from tests.waiting import until
+from tests.support.waiting import until
 
 KUBECONFIG = os.environ.get("FYRE_TEST_KUBECONFIG", "")
 IMAGE = os.environ.get("FYRE_TEST_IMAGE", images.GIT)

@@ -12,7 +12,7 @@ from fyre.apps.up import FyreUp
 from tests.cluster import access
 from tests.cluster.fixtures import admin, helm, namespace, program
 from tests.conftest import git, one_at_a_time
-from tests.receiver.conftest import NAME, Person
+from tests.support.person import NAME, Person
 
 __all__ = ["admin", "helm", "namespace", "program"]  # fixtures
 

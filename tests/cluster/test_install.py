@@ -22,9 +22,9 @@ from tests.cluster import access, build, images
 from tests.cluster.conftest import RELAY_HOST
 from tests.cluster.fixtures import Helm
 from tests.conftest import git
-from tests.embedded.conftest import Served
-from tests.test_serving import NAME, GitHub
-from tests.waiting import until
+from tests.integration.apps.test_serve import NAME, GitHub
+from tests.support.local_forge import Served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -7,7 +7,7 @@ import pytest
 from fyre.engines.kubernetes.api_client import AlreadyExists, KubernetesClient
 from fyre.errors import UserError
 from tests.cluster import access
-from tests.engines import test_kube_manifests as manifests
+from tests.unit.engines.kubernetes import test_job_manifest as manifests
 
 pytestmark = pytest.mark.cluster
 

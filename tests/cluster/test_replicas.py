@@ -28,9 +28,9 @@ from fyre.engines.kubernetes.leader_election import (
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.conftest import git
-from tests.embedded.conftest import Served, served
-from tests.test_serving import NAME, GitHub
-from tests.waiting import until
+from tests.integration.apps.test_serve import NAME, GitHub
+from tests.support.local_forge import Served, served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 KEY = "the same for all, and long enough"

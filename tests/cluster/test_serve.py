@@ -14,9 +14,9 @@ from fyre.apps.serve import FyreServe
 from fyre.engines.kubernetes import rbac
 from tests.cluster import access
 from tests.conftest import git
-from tests.embedded.conftest import served
-from tests.test_serving import NAME, GitHub
-from tests.waiting import until
+from tests.integration.apps.test_serve import NAME, GitHub
+from tests.support.local_forge import served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 

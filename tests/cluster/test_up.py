@@ -11,8 +11,8 @@ import pytest
 from fyre.apps.up import FyreUp
 from tests.cluster import access
 from tests.cluster.conftest import somebody
-from tests.receiver.conftest import Person
-from tests.waiting import until
+from tests.support.person import Person
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -1,0 +1,274 @@
+"""The verbs that ask and follow: status, log, show, logs, watch, cancel, rerun, against a real ``fyre up``."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from fyre.cli import follow, main
+from fyre.local_forge.api import commit_comment_api
+from fyre.local_forge.api.rest import ApiError, ApiRequest
+from fyre.local_forge.storage.notes import NoteRecord
+from fyre.workspace import remote
+from tests.support.person import Person, person
+
+__all__ = ["person"]
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "person" in request.fixturenames:
+        monkeypatch.chdir(request.getfixturevalue("person").repo)
+
+
+def fyre(*words: str) -> int:
+    return main.main(words)
+
+
+FIELDS = {
+    "sha",
+    "name",
+    "command",
+    "state",
+    "description",
+    "attempt",
+    "started_at",
+    "ended_at",
+    "exit_code",
+    "log_url",
+}
+
+
+def test_status_lists_the_runs_of_a_commit(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.run("exit 3", "Fyre-Name: bad", "Fyre-Run: true")
+    person.final(sha, "fyre/bad")
+    person.final(sha)
+    capfd.readouterr()
+    assert fyre("status", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
+    assert set(rows["bad"]) >= FIELDS
+    assert (rows["bad"]["sha"], rows["bad"]["command"], rows["bad"]["state"]) == (
+        sha,
+        "exit 3",
+        "failed",
+    )
+    assert (rows["bad"]["exit_code"], rows["run"]["exit_code"], rows["bad"]["attempt"]) == (3, 0, 1)
+    assert rows["bad"]["started_at"] <= rows["bad"]["ended_at"]
+    assert fyre("status") == 0
+    said = capfd.readouterr().out
+    assert f"{sha[:7]}  failed" in said
+    assert "exit 3" in said
+
+
+def test_log_walks_history(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    shas = [person.run("true"), person.commit(subject="Nothing"), person.run("false")]
+    person.final(shas[0])
+    person.final(shas[2])
+    assert fyre("log", "--json") == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert [(row["sha"], row["state"]) for row in rows] == [
+        (shas[2], "failed"),
+        (shas[0], "succeeded"),
+    ]
+    assert all(set(row) >= FIELDS for row in rows)
+    assert fyre("log", f"{shas[0]}..HEAD", "--json") == 0
+    assert [row["sha"] for row in json.loads(capfd.readouterr().out)] == [shas[2]]
+    assert fyre("log", "nope..HEAD") == 1
+
+
+def test_log_leaves_out_what_is_not_pushed_yet(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    later = person.commit("Fyre-Run: false")
+    capfd.readouterr()
+    assert fyre("log", "--json") == 0
+    said = capfd.readouterr()
+    assert [row["sha"] for row in json.loads(said.out)] == [sha]
+    assert f": {later[:7]} (git push origin)" in said.err
+
+
+def test_show_says_all(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    assert fyre("show", "--json") == 0
+    (row,) = json.loads(capfd.readouterr().out)
+    assert (row["sha"], row["repository"], row["ref"], row["actor"] != "") == (
+        sha,
+        "ada/lab",
+        "refs/heads/main",
+        True,
+    )
+    assert fyre("show") == 0
+    assert "ref          refs/heads/main" in capfd.readouterr().out
+
+
+def test_logs_prints_the_bytes_as_they_came(
+    person: Person, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    sha = person.run("printf 'a\\000\\377\\n'; sleep 0.3; echo b")
+    while not person.statuses(sha):
+        time.sleep(0.01)
+    capfdbinary.readouterr()
+    assert fyre("logs", "-f") == 0
+    assert capfdbinary.readouterr().out == b"a\0\xff\nb\n"
+    assert fyre("logs", sha) == 0
+    assert capfdbinary.readouterr().out == b"a\0\xff\nb\n"
+
+
+def test_logs_of_several_runs_wants_a_name(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.run("echo one", "Fyre-Run: echo two", "Fyre-Name: two")
+    person.final(sha)
+    person.final(sha, "fyre/two")
+    assert fyre("logs") == 1
+    assert "there are several runs: " in capfd.readouterr().err
+    assert fyre("logs", "--name", "TWO") == 0
+    assert capfd.readouterr().out.endswith("two\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "trailers", "code"),
+    [("exit 7", (), 7), ("true", (), 0), ("kill -9 $$", (), 137), ("sleep 9", ("Fyre-Timeout: 1s",), 124),
+     ("true", ("Fyre-Workdir: nope",), 1), ("true", ("Fyre-Tiemout: 1s",), 1)],
+)  # fmt: skip
+def test_watch_gives_the_runs_own_code(
+    person: Person, command: str, trailers: tuple[str, ...], code: int
+) -> None:
+    person.run(command, *trailers)
+    assert fyre("watch", "--exit-status") == code
+
+
+def test_watch_without_exit_status_only_watches(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.run("exit 7", "Fyre-Run: true")
+    assert fyre("watch", "--json") == 0
+    rows = json.loads(capfd.readouterr().out[len("") :])
+    assert [row["state"] for row in rows].count("failed") == 1
+
+
+def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    sha = person.run("sleep 60")
+    while not any(record.state == "running" for record in person.up.engine.list_records()):
+        time.sleep(0.01)
+    assert fyre("cancel") == 0
+    assert person.final(sha)["description"].startswith("cancelled by ")
+    assert fyre("cancel") == 1
+    assert "nothing to cancel: run cancelled" in capfd.readouterr().err
+    assert fyre("rerun", "HEAD", "--name", "run") == 0
+    while len(person.ran()) < 2:
+        time.sleep(0.01)
+    while not any(record.state == "running" for record in person.up.engine.list_records()):
+        time.sleep(0.01)
+    assert fyre("cancel", sha[:10]) == 0
+    assert "attempt 2" in person.final(sha, attempt="attempt 2")["description"]
+
+
+@pytest.mark.parametrize("verb", ["status", "show", "logs", "cancel", "rerun"])
+def test_a_commit_without_runs_says_so(
+    person: Person, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert fyre(verb) == 1
+    assert "has no runs" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "watch", "cancel", "rerun"])
+def test_a_revision_that_is_none_says_so(
+    person: Person, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert fyre(verb, "nope") == 1
+    assert "'nope' names no commit" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "cancel", "rerun"])
+def test_a_forge_that_is_down_says_so(
+    person: Person, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.run("true")
+    person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
+    assert fyre(verb) == 1
+    assert "the forge can't be reached" in capfd.readouterr().err
+
+
+def test_a_status_tells_a_terminal_nothing(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Anybody who can push can post one."""
+    sha = person.run("true")
+    person.final(sha)
+    person.api(
+        f"/statuses/{sha}",
+        context="fyre/run",
+        state="failure",
+        description="red \x1b[2J\x1b]0;x\x07",
+    )
+    capfd.readouterr()
+    assert [fyre("status"), fyre("show"), fyre("watch", "--exit-status")] == [0, 0, 1]
+    said = "".join(capfd.readouterr())
+    assert said.count("red \\x1b[2J") == 4
+    assert "\x1b" not in said
+
+
+def test_a_forge_that_is_away_for_long_is_told_of_once(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.run("true")
+    person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
+    where, trouble = remote.resolve_remote(person.repo), set[str]()
+    for _ in range(2):
+        assert (
+            follow._poll_statuses(
+                where.create_client(), follow.repository_by_name(where), sha, trouble
+            )
+            == {}
+        )
+    assert capfd.readouterr().err.count("trying again") == 1
+
+
+@pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "watch", "cancel", "rerun"])
+def test_outside_a_repository(
+    tmp_path, monkeypatch, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    assert fyre(verb) == 1
+    assert "not a git repository" in capfd.readouterr().err
+
+
+def test_another_repository_on_the_forge_is_not_found(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.git("remote", "add", "other", f"{person.up.url}/ada/other.git")
+    assert fyre("status", "--remote", "other") == 1
+    assert "is not in ada/other on 127.0.0.1" in capfd.readouterr().err
+
+
+def test_a_commit_that_is_not_pushed_says_so(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.commit("Fyre-Run: true")
+    for verb in ("status", "show", "logs", "cancel", "watch", "rerun"):
+        assert fyre(verb) == 1
+        assert capfd.readouterr().err.splitlines()[-2:] == [
+            f"error: {sha[:7]} is not in ada/lab on {person.up.url.removeprefix('http://')}",
+            "hint: push it: git push origin",
+        ]
+
+
+def test_a_token_that_may_not_write_is_no_commit_that_is_not_pushed(
+    person: Person, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.run("true")
+
+    def hidden(_: ApiRequest) -> NoteRecord:
+        raise ApiError(404, "Not Found")
+
+    monkeypatch.setattr(commit_comment_api, "_validate_comment", hidden)
+    assert fyre("rerun") == 1
+    assert capfd.readouterr().err.splitlines()[-1] == "hint: check the name and the token's rights"

@@ -1,0 +1,227 @@
+"""The script around the command, by real shells: where it starts, what it says, how it ends.
+
+Two things of a pod are replaced: the file for its last words, and "every process of the pod" by "every process of this
+test's own session", since outside of a pod it would be every process of the user.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fyre.engines.kubernetes import job_manifest
+from tests.support import shells
+
+REPLACED = {
+    "FYRE_TOLD=/dev/termination-log": "FYRE_TOLD=$FYRE_TEST_TOLD",
+    "kill -TERM -1": "trap '' TERM; kill -TERM 0",  # who says it is not told, as with -1
+    "kill -KILL -1": "kill -KILL 0",
+}
+
+
+def script() -> str:
+    text = job_manifest.load_script("command.sh")
+    for ours, tests in REPLACED.items():
+        assert text.count(ours) == 1, ours
+        text = text.replace(ours, tests)
+    assert " -1" not in text
+    return text
+
+
+@dataclass
+class Container:
+    """What the command's container has: an environment, a checkout, a shell called sh."""
+
+    place: Path
+    shell: str
+    group: int = 0
+
+    @property
+    def told(self) -> str:
+        file = self.place / "told"
+        return file.read_text() if file.exists() else ""
+
+    def run(self, command: str, /, *setup: str, text: str = "", **env: str) -> tuple[int, str]:
+        """Its exit code, or the negative number of a signal; and its log."""
+        known = {
+            "PATH": f"{self.place}/bin:{os.environ['PATH']}", "FYRE_TOP": f"{self.place}/top", "FYRE_WORKDIR": ".",
+            "FYRE_TIMEOUT": "", "FYRE_TIMEOUT_TEXT": "0s", "FYRE_GRACE": "1", "FYRE_TEST_TOLD": f"{self.place}/told",
+        }  # fmt: skip
+        with (self.place / "log").open("w+b") as log:
+            process = subprocess.Popen(
+                ["sh", "-c", text or script(), "fyre", command, *setup], env=known | env, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/",
+            )  # fmt: skip
+            self.group = process.pid
+            code = process.wait(30)
+            log.seek(0)
+            return code, log.read().decode()
+
+
+@pytest.fixture(params=shells.params("dash", "bash", "busybox"))
+def container(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Container]:
+    (tmp_path / "top" / "sub dir").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").symlink_to(str(shutil.which(request.param)))
+    made = Container(tmp_path, request.param)
+    yield made
+    if made.group:  # 0 would be our own
+        with suppress(ProcessLookupError):
+            os.killpg(made.group, signal.SIGKILL)
+
+
+def test_the_command_is_verbatim_and_its_code_the_containers(container: Container) -> None:
+    code, log = container.run(
+        """printf '%s|' "a  b" '$x' "$(echo sub)"; echo err >&2; echo out; exit 7"""
+    )
+    assert (code, log, container.told) == (7, "a  b|$x|sub|err\nout\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("true", 0), ("exit 113", 113), ("no-such-command", 127), ("kill -SEGV $$", -11)],
+)
+def test_endings(container: Container, command: str, code: int) -> None:
+    assert container.run(command)[0] == code
+    assert container.told == ""
+
+
+def test_no_variable_of_the_scripts_is_one_that_a_run_may_have(container: Container) -> None:
+    """What is assigned to a variable of the environment is in that of the command too: a run's own was overwritten."""
+    assigned = set(re.findall(r"(?m)^\s*(?:for )?(\w+)(?:=|; do)", script()))
+    assert len(assigned) >= 5
+    assert {name for name in assigned if not name.startswith("FYRE_")} == set()
+    own = dict.fromkeys(("told", "top", "folder", "command", "setup", "code", "watcher"), "mine")
+    shown = "; ".join(f'echo "{name}=${name}"' for name in own)
+    code, log = container.run(shown, "true", FYRE_TIMEOUT="60", **own)
+    assert (code, log.splitlines()) == (0, [f"{name}=mine" for name in own])
+    assert not [
+        line for line in container.run("env", FYRE_TIMEOUT="60")[1].splitlines() if "FYRE_C" in line
+    ]
+
+
+def test_the_command_starts_in_the_workdir_after_setup_at_the_top(container: Container) -> None:
+    code, log = container.run(
+        "pwd", "pwd", "cd /; A=1; export A", 'echo "${A-unset}"', FYRE_WORKDIR="sub dir"
+    )
+    top = container.place / "top"
+    assert (code, log) == (0, f"{top}\nunset\n{top}/sub dir\n")
+
+
+def test_what_the_script_was_told_is_not_the_commands(container: Container) -> None:
+    code, log = container.run("env | grep ^FYRE_", FYRE_SHA="abc", FYRE_TIMEOUT="60")
+    assert code == 0
+    assert sorted(log.split()) == ["FYRE_SHA=abc", f"FYRE_TEST_TOLD={container.place}/told"]
+
+
+@pytest.mark.parametrize(
+    ("workdir", "message"),
+    [
+        ("gone", "workdir gone is not in this commit"),
+        ("file", "workdir file is not in this commit"),
+        ("out", "workdir out leads out of the checkout"),
+        ("../outside", "workdir ../outside leads out of the checkout"),
+        ("../top-secret", "workdir ../top-secret leads out of the checkout"),
+    ],
+)
+def test_a_workdir_that_is_none(container: Container, workdir: str, message: str) -> None:
+    (container.place / "top" / "file").touch()
+    (container.place / "top" / "out").symlink_to(container.place / "outside")
+    (container.place / "top-secret").mkdir()
+    assert container.run("echo ran", "echo setup", FYRE_WORKDIR=workdir) == (113, "")
+    assert container.told == message
+
+
+def test_a_workdir_that_setup_takes_away(container: Container) -> None:
+    code, log = container.run("echo ran", "rmdir 'sub dir'", FYRE_WORKDIR="sub dir")
+    assert code == 113
+    assert "ran" not in log
+    assert container.told == "workdir sub dir is not in this commit"
+
+
+def test_a_link_within_the_checkout_is_followed(container: Container) -> None:
+    (container.place / "top" / "in").symlink_to("sub dir")
+    assert container.run("pwd -P", FYRE_WORKDIR="in") == (0, f"{container.place}/top/sub dir\n")
+
+
+def test_without_a_checkout_nothing_runs(container: Container) -> None:
+    code, log = container.run("echo ran", FYRE_TOP=f"{container.place}/nowhere")
+    assert (code, container.told) == (113, "there is no checkout")
+    assert "ran" not in log
+
+
+def test_a_setup_that_fails_is_named(container: Container) -> None:
+    code, log = container.run("echo ran", "echo one", "echo two\nexit 3", "echo three")
+    assert (code, log) == (113, "one\ntwo\n")
+    assert container.told == "setup failed: `echo two exit 3` exit 3"
+
+
+def test_a_long_setup_is_cut_in_the_message(container: Container) -> None:
+    assert container.run("echo ran", "exit 4 #" + "x" * 5000)[0] == 113
+    assert container.told == f"setup failed: `exit 4 #{'x' * 52}` exit 4"
+
+
+@pytest.mark.parametrize(
+    "command", ["sleep 60", "echo begun; sleep 60; echo late", "sleep 60 & wait"]
+)
+def test_a_timeout_ends_the_command_and_says_so(container: Container, command: str) -> None:
+    code, log = container.run(command, FYRE_TIMEOUT="0.1", FYRE_TIMEOUT_TEXT="2h 00m")
+    assert code in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert "late" not in log
+    assert container.told == "timed out after 2h 00m"
+
+
+def test_a_command_that_does_not_listen_is_killed(container: Container) -> None:
+    code, log = container.run(
+        "trap 'echo not now' TERM; while :; do sleep 0.05; done",
+        FYRE_TIMEOUT="0.1",
+        FYRE_GRACE="0.2",
+    )
+    assert (code, log.splitlines()[-1]) == (
+        -signal.SIGKILL,
+        "not now",
+    )  # after what the shell says of its sleep
+    assert container.told == "timed out after 0s"
+
+
+def test_a_command_may_end_politely_after_its_timeout(container: Container) -> None:
+    polite = "trap 'echo saved; exit 0' TERM; while :; do sleep 0.05; done"
+    code, log = container.run(polite, FYRE_TIMEOUT="0.1")
+    assert (code, log.splitlines()[-1]) == (0, "saved")
+    assert container.told == "timed out after 0s"
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "USR1"])
+def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(
+    container: Container, name: str
+) -> None:
+    """The watcher of a busy machine, which gets to its first command when the user's has already signalled all."""
+    assert script().count("\n\t(\n") == 1
+    slow = script().replace("\n\t(\n", "\n\t(\n\t\tsleep 0.2\n")
+    code, _ = container.run(
+        f"trap '' {name}; kill -{name} 0; trap - {name}; sleep 10", text=slow, FYRE_TIMEOUT="0.1"
+    )
+    assert code in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert container.told == "timed out after 0s"
+
+
+def test_the_command_hears_the_signals_that_its_watcher_does_not(container: Container) -> None:
+    code, log = container.run("kill -HUP $$; echo deaf", FYRE_TIMEOUT="60")
+    assert (code, log) == (-signal.SIGHUP, "")
+
+
+def test_a_setup_has_the_same_timeout(container: Container) -> None:
+    code, log = container.run("echo ran", "sleep 60", FYRE_TIMEOUT="0.1", FYRE_TIMEOUT_TEXT="1m")
+    assert code == -signal.SIGTERM
+    assert "ran" not in log
+    assert container.told == "setup failed: timed out after 1m"

@@ -1,0 +1,5 @@
+"""Fixtures of the engine tests."""
+
+from tests.support.engine_fixtures import sha
+
+__all__ = ["sha"]  # fixtures

@@ -1,0 +1,94 @@
+"""What the tests of a run's fate on a cluster share: launching it, waiting for it, and what an admin does to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kubernetes.client import ApiException
+
+from fyre.engines.protocol import Engine
+from fyre.runs.run import Run, RunRecord
+from tests.contract.engine import await_end, make_run
+
+if TYPE_CHECKING:
+    from tests.cluster.access import Admin
+
+
+def launched(engine: Engine, sha: str, command: str, **spec: object) -> Run:
+    """A run that is on its way."""
+    run = make_run(sha, command, **spec)
+    assert engine.launch(run)
+    return run
+
+
+def until(
+    engine: Engine, run: Run, accept: Callable[[RunRecord], bool], seconds: float = 60.0
+) -> RunRecord:
+    """The record of a run as soon as it is as wanted; a hang fails the test."""
+    deadline = time.monotonic() + seconds
+    while (record := engine.get_record(run.key)) is None or not accept(record):
+        assert time.monotonic() < deadline, f"still {record}"
+        time.sleep(0.02)
+    return record
+
+
+def until_log(engine: Engine, run: Run, part: str) -> None:
+    """Wait until the log so far holds that."""
+    deadline = time.monotonic() + 60
+    while part.encode() not in b"".join(engine.read_log(run.key)):
+        assert time.monotonic() < deadline, engine.get_record(run.key)
+        time.sleep(0.05)
+
+
+def end(engine: Engine, run: Run) -> tuple[RunRecord, str]:
+    """How it ended, and its log."""
+    record = await_end(engine, run.key, 90)
+    return record, b"".join(engine.read_log(run.key)).decode(errors="replace")
+
+
+def pods_of(admin: Admin, namespace: str, run: Run, count: int = 1) -> list[Any]:
+    """Its pods, oldest first, as soon as there are so many."""
+    deadline = time.monotonic() + 60
+    selector = f"fyre.dev/key={run.key}"
+    while (
+        len(found := admin.core.list_namespaced_pod(namespace, label_selector=selector).items)
+        < count
+    ):
+        assert time.monotonic() < deadline, f"{len(found)} pods"
+        time.sleep(0.05)
+    return sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
+
+
+def evict(admin: Admin, namespace: str, name: str) -> None:
+    """What `kubectl drain` does."""
+    admin.core.create_namespaced_pod_eviction(
+        name, namespace, {"metadata": {"name": name, "namespace": namespace}}
+    )
+
+
+def delete_job(admin: Admin, namespace: str, run: Run, how: str = "Background") -> None:
+    """What `kubectl delete job` does."""
+    admin.batch.delete_namespaced_job(f"fyre-{run.key}", namespace, propagation_policy=how)
+
+
+@contextmanager
+def on_the_node(admin: Admin, resource: str, amount: int) -> Iterator[None]:
+    """A device that no node has, as a device plugin would announce it, on the first node."""
+    node = admin.core.list_node().items[0].metadata.name
+    path = resource.replace("/", "~1")
+    where = [f"/status/{kind}/{path}" for kind in ("capacity", "allocatable")]
+    admin.core.patch_node_status(
+        node, [{"op": "add", "path": path, "value": str(amount)} for path in where]
+    )
+    try:
+        yield
+    finally:
+        for path in where:
+            try:
+                admin.core.patch_node_status(node, [{"op": "remove", "path": path}])
+            except ApiException as error:  # 422: it is not there; the kubelet may have taken it off
+                if error.status != 422:
+                    raise

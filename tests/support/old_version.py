@@ -1,0 +1,31 @@
+"""Fyre as it was at 0.1's freeze of what is stored, taken out of this repository's history, to run beside today's."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+COMMIT = "7d57494"
+"""The commit whose stored forms are version 0.1's: ``tests/golden/v0.1`` was made with it."""
+
+ROOT = Path(__file__).parents[2]
+
+
+def unpack_old_version(where: Path) -> Path:
+    """The folder that holds its package; skips the test where the history is not there."""
+    command = ["git", "archive", "--format=tar", COMMIT, "fyre"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs git, for Fyre as it was before")
+    if done.returncode:
+        pytest.skip(
+            f"needs commit {COMMIT}, which this clone's history does not have: git fetch --unshallow"
+        )
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(where, filter="data")
+    return where

@@ -1,0 +1,17 @@
+"""The commands of README's ``## Quick start``, one a line: what .ci/run types word for word."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def commands() -> list[str]:
+    """The one-line fenced commands of that section, in order."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("\n## Quick start\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```sh\n(.+)\n```$", section, re.MULTILINE)
+
+
+if __name__ == "__main__":
+    print("\n".join(commands()))

@@ -1,0 +1,57 @@
+"""What tests of comments have in common: pull requests, what is said in them, and waiting for answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from tests.support.person import NAME, Person
+
+ADA = "user:ada"
+
+
+def until(true: Callable[[], Any], shown: Callable[[], Any] = lambda: "") -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, shown()
+        time.sleep(0.01)
+
+
+def opened(person: Person, head: str) -> int:
+    return int(person.api("/pulls", title="Faster", head=head, base="main")["number"])
+
+
+def say(person: Person, pull: int, body: str, token: str = ADA) -> int:
+    return int(person.api(f"/issues/{pull}/comments", body=body, token=token)["id"])
+
+
+def talk(person: Person, pull: int) -> list[str]:
+    """What is said in a pull request, as people see it."""
+    said = person.api(f"/issues/{pull}/comments?per_page=100")
+    return [one["body"].partition("\n\n<!-- fyre: ")[0] for one in said]
+
+
+def answer(person: Person, pull: int, body: str, token: str = ADA) -> str:
+    """Say something, and wait for what is answered."""
+    before = len(talk(person, pull))
+    say(person, pull, body, token)
+    until(lambda: len(talk(person, pull)) > before + 1, lambda: talk(person, pull))
+    return talk(person, pull)[-1]
+
+
+def redeliver(person: Person) -> None:
+    """Have every delivery sent again."""
+    hook = person.api("/hooks")[0]["id"]
+    where = f"{person.up.url}/api/repos/{NAME}/hooks/{hook}/deliveries"
+    for delivery in person.api(f"/hooks/{hook}/deliveries?per_page=100"):
+        headers = {"Authorization": f"token {ADA}"}
+        assert (
+            requests.post(f"{where}/{delivery['id']}/attempts", headers=headers).status_code == 202
+        )
+
+
+def ran(person: Person, sha: str) -> list[str]:
+    return [command for at, command in person.ran() if at == sha]

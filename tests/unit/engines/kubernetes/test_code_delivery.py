@@ -1,0 +1,44 @@
+"""How long the key is good that a pod fetches its code with: as long as a try of its run may begin."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fyre.engines.kubernetes.code_delivery import ASSUMED_RUN_SECONDS, RelayDelivery
+from fyre.git import access_token
+from tests.contract.engine import REPOSITORY, make_run
+
+LIFE = 3600.0
+DAY = 86400
+
+
+@pytest.mark.parametrize(
+    ("spec", "seconds"),
+    [
+        ({}, LIFE),
+        ({"timeout": 2 * DAY}, LIFE),
+        (
+            {"timeout": 2 * DAY, "retries": 1},
+            2 * LIFE + 2 * DAY,
+        ),  # evicted in its last hour, and begun again
+        ({"timeout": DAY, "retries": 3, "setup": ("make",)}, 4 * LIFE + 6 * DAY),
+        ({"retries": 1}, 2 * LIFE + ASSUMED_RUN_SECONDS),
+    ],
+)
+def test_a_key_is_good_until_the_last_try_has_its_code(
+    spec: dict[str, object], seconds: float
+) -> None:
+    run = make_run("a" * 40, "train", **spec)
+    before = time.time()
+    told = RelayDelivery("http://relay", lambda: b"secret", LIFE).checkout_source(run)
+    key = told["relay_key"]
+    assert (
+        access_token.authorized_run_key([b"secret"], key, REPOSITORY.id, before + seconds - 2)
+        == run.key
+    )
+    assert (
+        access_token.authorized_run_key([b"secret"], key, REPOSITORY.id, time.time() + seconds + 1)
+        is None
+    )

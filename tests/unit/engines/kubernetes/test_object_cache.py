@@ -1,0 +1,156 @@
+"""What is heard of Jobs and pods: copies and what nobody can read are left alone, and stop nobody else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from fyre.engines.kubernetes import job_labels, pod_facts
+from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.runs import run as runs
+from fyre.runs.state import RunState
+from tests.contract.engine import make_run
+
+RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
+LABELS = {job_labels.INSTANCE_LABEL: "fyre", job_labels.KEY_LABEL: RUN.key}
+
+
+def job(name: str = f"fyre-{RUN.key}", version: int = 1, **notes: str) -> dict[str, Any]:
+    told = {
+        job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(RUN)),
+        **{job_labels.FYRE_PREFIX + key: text for key, text in notes.items()},
+    }
+    about = {"name": name, "namespace": "lab", "labels": dict(LABELS), "uid": f"of {name}"}
+    about["resourceVersion"] = str(version)
+    return {"metadata": {**about, "annotations": told}, "spec": {}, "status": {}}
+
+
+def pod(job_name: str = f"fyre-{RUN.key}") -> dict[str, Any]:
+    labels = {**LABELS, "batch.kubernetes.io/job-name": job_name}
+    return {"metadata": {"name": "p", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": labels},
+            "spec": {}, "status": {"phase": "Pending"}}  # fmt: skip
+
+
+def test_a_job_and_its_pod_are_known() -> None:
+    known = ObjectCache()
+    assert known.upsert_job(job()) == known.upsert_pod(pod(), deleted=False) == RUN.key
+    seen = known.refresh_record(RUN.key)
+    assert seen is not None
+    assert (seen[1].run, len(seen[3])) == (RUN, 1)
+
+
+def test_older_news_are_no_news() -> None:
+    known = ObjectCache()
+    known.upsert_job(job(version=7, reported="new"))
+    known.upsert_job(job(version=5, reported="old"))
+    seen = known.refresh_record(RUN.key)
+    assert seen is not None
+    assert seen[1].reported == "new"
+
+
+def test_copies_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    known = ObjectCache()
+    assert known.upsert_job(job("copy")) == ""
+    assert known.upsert_pod(pod("copy"), deleted=False) == ""
+    assert "left alone" in caplog.text
+    assert known.list_records() == []
+
+
+def test_what_goes_is_told_from_what_is_known() -> None:
+    """A copy that somebody deletes, or the Job of that name before this one, takes no run along."""
+    known = ObjectCache()
+    known.upsert_job(job())
+    before = job()
+    before["metadata"]["uid"] = "of the one before"
+    assert [known.is_same_job(other) for other in (job("copy"), before, job(version=9))] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_job_that_has_ended_before_its_pods_is_no_verdict() -> None:
+    """Each has its own watch, and that of the pods may be behind: their end was made up, and their log not read."""
+    known = ObjectCache()
+    over = job()
+    over["status"]["conditions"] = [
+        {"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}
+    ]
+    known.upsert_job(over)
+    known.upsert_pod(pod(), deleted=False)
+
+    def state() -> RunState:
+        seen = known.refresh_record(RUN.key)
+        assert seen is not None
+        return seen[1].state
+
+    assert (state(), known.needs_pod_refresh(RUN.key)) == (RunState.STARTING, True)
+    known.replace_pods(RUN.key, [])
+    assert (state(), known.needs_pod_refresh(RUN.key)) == (RunState.SUCCEEDED, False)
+    found = known.find_pod(RUN.key, "u")
+    assert found is not None
+    assert pod_facts.DELETED_MARK in found
+
+
+def test_older_news_of_a_pod_are_no_news() -> None:
+    known = ObjectCache()
+    known.upsert_job(job())
+    for version, phase in ((3, "Running"), (7, "Succeeded"), (5, "Running")):
+        news = pod()
+        news["metadata"]["resourceVersion"], news["status"]["phase"] = str(version), phase
+        known.upsert_pod(news, deleted=False)
+    found = known.find_pod(RUN.key, "u")
+    assert found is not None
+    assert found["status"]["phase"] == "Succeeded"
+
+
+def test_a_pods_secrets_are_those_that_its_command_has() -> None:
+    secrets = [
+        {"secretRef": {"name": "a"}},
+        {"configMapRef": {"name": "b"}},
+        {"secretRef": {"name": "c"}},
+    ]
+    spec = {"nodeName": "n", "containers": [{"name": "sidecar", "envFrom": [{"secretRef": {"name": "x"}}]},
+                                            {"name": job_labels.COMMAND_CONTAINER, "envFrom": secrets}]}  # fmt: skip
+    found = pod_facts.strip_unused({"metadata": {}, "spec": spec})
+    assert found["spec"] == {pod_facts.ENV_SECRETS_KEY: ["a", "c"]}
+    assert pod_facts.strip_unused(found)["spec"] == {
+        pod_facts.ENV_SECRETS_KEY: ["a", "c"]
+    }  # once more is harmless
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [{"outcome": '{"state": "garbage"}'}, {"outcome": "{"}, {"carried": "7"}, {"carried": "{"}],
+)
+def test_notes_that_nobody_can_read_are_not_believed(
+    notes: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    known = ObjectCache()
+    assert known.upsert_job(job(**notes)) == RUN.key
+    seen = known.refresh_record(RUN.key)
+    assert seen is not None
+    assert seen[1].state is RunState.QUEUED
+    assert "is not what Fyre wrote" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+def test_a_run_that_nobody_can_read_stops_nobody(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    known, broken = ObjectCache(), job()
+    broken["metadata"]["annotations"][job_labels.RUN_ANNOTATION] = text
+    assert known.upsert_job(broken) == ""
+    assert known.upsert_job(job()) == RUN.key
+    again = job(version=2, reported="x")
+    again["metadata"]["annotations"][job_labels.RUN_ANNOTATION] = (
+        text  # broken while we look on: it is known whose it is
+    )
+    assert known.upsert_job(again) == RUN.key
+    record = known.get_record(RUN.key)
+    assert record is not None
+    assert record.run == RUN

@@ -1,0 +1,155 @@
+"""What waits, or runs for too long, is looked at again and again: the part of the engine that does it, on its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fyre.engines.kubernetes import job_labels, pending_monitor
+from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.engines.kubernetes.pending_monitor import OVERDUE_SECONDS, PendingMonitor
+from fyre.engines.kubernetes.work_queue import WorkQueue
+from fyre.engines.log_store import LogStore
+from fyre.runs import run as runs
+from fyre.runs.policy import Policy
+from tests.contract.engine import make_run
+from tests.support.waiting import until
+
+RUN = make_run(
+    "a" * 40,
+    "train",
+    key="0123456789abcdef0123456789",
+    timeout=600,
+    setup=("pip install .", "make data"),
+)
+
+
+@dataclass
+class Engine:
+    """What of the engine a tender asks for."""
+
+    log_collector: LogCollector
+    object_cache: ObjectCache = field(default_factory=ObjectCache)
+    work: WorkQueue = field(default_factory=WorkQueue)
+    policy: Policy = field(default_factory=Policy)
+    ended: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
+        self.ended[key] = reason_annotations
+        return True
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(LogCollector(None, tmp_path / "live", LogStore(str(tmp_path / "kept")), 100))  # type: ignore[arg-type] # unasked
+    yield engine
+    engine.work.close()
+
+
+def running(engine: Engine, seconds: float, timeout: int | None) -> None:
+    """The run's container began so long ago."""
+    run = replace(RUN, spec=replace(RUN.spec, timeout=timeout))
+    began = (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    labels = {
+        job_labels.INSTANCE_LABEL: "fyre",
+        job_labels.KEY_LABEL: run.key,
+        "batch.kubernetes.io/job-name": f"fyre-{run.key}",
+    }
+    about: dict[str, Any] = {"namespace": "lab", "labels": labels, "resourceVersion": "1"}
+    notes = {job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run))}
+    engine.object_cache.upsert_job(
+        {"metadata": {**about, "name": f"fyre-{run.key}", "annotations": notes}, "spec": {}}
+    )
+    state = {"name": job_labels.COMMAND_CONTAINER, "state": {"running": {"startedAt": began}}}
+    pod = {**about, "name": "p", "uid": "u", "creationTimestamp": began}
+    engine.object_cache.upsert_pod(
+        {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}},
+        deleted=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "timeout", "ends"),
+    [
+        (
+            600 + OVERDUE_SECONDS + 60,
+            600,
+            False,
+        ),  # the setup took its time, and the command is well within its own
+        (3 * 600 + OVERDUE_SECONDS + 60, 600, True),
+        (1e6, None, False),
+    ],
+)
+@pytest.mark.parametrize("ahead", [0, 86400])  # by so many seconds the node's clock is behind ours
+def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - parameters
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float,
+    seconds: float,
+    timeout: int | None,
+    ends: bool,
+) -> None:
+    running(engine, ahead, timeout)
+    tender = PendingMonitor(engine)  # type: ignore[arg-type] # all it asks
+    tender.scan_pending()
+    assert engine.ended == {}
+    later = time.monotonic() + seconds
+    monkeypatch.setattr(
+        pending_monitor, "time", SimpleNamespace(monotonic=lambda: later, time=time.time)
+    )
+    tender.scan_pending()
+    assert engine.ended == (
+        {RUN.key: {job_labels.GIVEN_UP_ANNOTATION: "timed out after 10m 00s"}} if ends else {}
+    )
+
+
+def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+    (tmp_path / "live" / "old").mkdir()
+    os.utime(tmp_path / "live" / "old", (0, 0))
+    monkeypatch.setattr(LogStore, "has_log", lambda *_: (asked.set(), answer.wait(60))[1])
+    looking = threading.Thread(target=PendingMonitor(engine).scan_pending)  # type: ignore[arg-type] # all it asks
+    looking.start()
+    try:
+        assert asked.wait(30)
+        until(lambda: not looking.is_alive(), 30)
+    finally:
+        answer.set()
+        looking.join()
+
+
+@pytest.mark.parametrize(
+    ("event", "hint", "passes"),
+    [
+        ('Error creating: pods "p" is forbidden: exceeded quota: few', "exceeded quota: few", True),
+        (
+            "is forbidden: exceeded quota: denied-to-others",
+            "exceeded quota: denied-to-others",
+            True,
+        ),
+        (
+            'pods "p" is forbidden: violates PodSecurity "restricted"',
+            'violates PodSecurity "restricted"',
+            False,
+        ),
+        ("Internal error occurred", "FailedCreate: Internal error occurred", True),
+    ],
+)
+def test_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
+    event: str, hint: str, passes: bool
+) -> None:
+    told = pending_monitor._event_message({"reason": "FailedCreate", "message": event})
+    assert (told, pending_monitor._is_transient(told)) == (hint, passes)

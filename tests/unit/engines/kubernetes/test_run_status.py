@@ -1,0 +1,382 @@
+"""From a Job and its pods to a record: every ending by name, and no status that can't be read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fyre.engines.kubernetes import job_labels, pod_facts, run_status
+from fyre.runs.run import RunRecord
+from fyre.runs.state import RunState
+from tests.unit.engines.kubernetes.test_job_manifest import RUN
+
+Object = dict[str, Any]
+
+BEGIN = 1767323045.0
+BEFORE = RunRecord(RUN)
+DISRUPTED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "lastTransitionTime": "2026-01-02T03:05:10Z",
+    "message": "m",
+}
+SCHEDULED = {"type": "PodScheduled", "status": "True"}
+
+
+def at(second: int) -> str:
+    return f"2026-01-02T03:05:{second:02}Z"
+
+
+def job(
+    *conditions: Object, spec: Object | None = None, labels: Object | None = None, **notes: str
+) -> Object:
+    annotations = {
+        job_labels.FYRE_PREFIX + name.replace("_", "-"): text for name, text in notes.items()
+    }
+    return {
+        "metadata": {"annotations": annotations, "labels": labels or {}},
+        "spec": spec or {},
+        "status": {"conditions": list(conditions)},
+    }
+
+
+def failed(reason: str = "BackoffLimitExceeded", message: str = "Job has failed") -> Object:
+    return {
+        "type": "Failed",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": at(40),
+    }
+
+
+def ended(code: int, container: str = job_labels.COMMAND_CONTAINER, **more: object) -> Object:
+    state = {
+        "exitCode": code,
+        "reason": "Completed" if code == 0 else "Error",
+        "startedAt": at(5),
+        "finishedAt": at(30),
+    }
+    return {
+        "name": container,
+        "image": "python:3.12",
+        "imageID": "sha256:1",
+        "state": {"terminated": {**state, **more}},
+    }
+
+
+def waiting(
+    reason: str, message: str = "", container: str = job_labels.COMMAND_CONTAINER
+) -> Object:
+    state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+    return {"name": container, "image": "python:3.12", "state": state}
+
+
+def running(container: str = job_labels.COMMAND_CONTAINER) -> Object:
+    state = {"running": {"startedAt": at(5)}}
+    return {"name": container, "image": "python:3.12", "imageID": "sha256:1", "state": state}
+
+
+def pod(*statuses: Object, number: int = 1, phase: str = "Running", conditions: tuple[Object, ...] = (SCHEDULED,),
+        gone_at: str = "", **status: object) -> Object:  # fmt: skip
+    meta: Object = {"name": f"p{number}", "uid": f"u{number}", "creationTimestamp": at(number)}
+    if gone_at:
+        meta |= {"deletionTimestamp": gone_at, "deletionGracePeriodSeconds": 0}
+    split = {True: "initContainerStatuses", False: "containerStatuses"}
+    told: Object = {"phase": phase, "conditions": list(conditions), **status}
+    for one in statuses:
+        told.setdefault(split[one["name"] == job_labels.CHECKOUT_CONTAINER], []).append(one)
+    return {"metadata": meta, "spec": {}, "status": told}
+
+
+def know(
+    thing: Object, *found: Object, before: RunRecord = BEFORE, hint: str = ""
+) -> tuple[RunState, str]:
+    record = run_status.derive_record(before, thing, found, hint)
+    return record.state, record.reason
+
+
+RETRIED = RunRecord(replace(RUN, spec=replace(RUN.spec, retries=1)))
+LIMITED = RunRecord(
+    replace(RUN, spec=replace(RUN.spec, resources=(("memory", "1Gi"),), timeout=20))
+)
+SET_UP = RunRecord(
+    replace(RUN, spec=replace(RUN.spec, setup=("true", "make\n all"), retries=1, workdir="there"))
+)
+CLEAN = ended(0, job_labels.CHECKOUT_CONTAINER)
+CREATING = waiting("PodInitializing")
+EVICTED = {"reason": "Evicted", "message": "The node was low on\nresource: memory."}
+
+PENDING = [
+    ("new", job(), [], RunState.QUEUED, ""),
+    ("suspended", job(spec={"suspend": True}), [], RunState.QUEUED, "suspended"),
+    ("kueue", job(spec={"suspend": True}, labels={"kueue.x-k8s.io/queue-name": "gpus"}), [], RunState.QUEUED,
+     "waiting in queue gpus"),
+    ("unschedulable", job(), [pod(phase="Pending", conditions=({"type": "PodScheduled", "status": "False",
+     "message": "0/3 nodes are available:\n 3 Insufficient cpu."},))], RunState.QUEUED,
+     "unschedulable: 0/3 nodes are available: 3 Insufficient cpu."),
+    ("pull", job(), [pod(waiting("ImagePullBackOff", "Back-off pulling image"), phase="Pending")], RunState.STARTING,
+     "image python:3.12 can't be had: Back-off pulling image"),
+    ("image-name", job(), [pod(waiting("InvalidImageName"), phase="Pending")], RunState.STARTING,
+     "image python:3.12 can't be had: InvalidImageName"),
+    ("config", job(), [pod(CLEAN, waiting("CreateContainerConfigError", 'secret "wandb" not found'))], RunState.STARTING,
+     'secret "wandb" not found'),
+    ("checkout", job(), [pod(running(job_labels.CHECKOUT_CONTAINER), CREATING)], RunState.STARTING, "checking out"),
+    ("pulling", job(), [pod(CLEAN, CREATING)], RunState.STARTING, ""),
+    ("running", job(), [pod(CLEAN, running())], RunState.RUNNING, ""),
+]  # fmt: skip
+
+ENDINGS = [
+    ("done", BEFORE, job(), [pod(CLEAN, ended(0))], RunState.SUCCEEDED, ""),
+    ("complete", BEFORE, job({"type": "Complete", "status": "True"}), [], RunState.SUCCEEDED, ""),
+    ("exit", BEFORE, job(), [pod(ended(3))], RunState.FAILED, ""),
+    ("not-found", BEFORE, job(), [pod(ended(127))], RunState.FAILED, "exit 127: command not found"),
+    ("signal", BEFORE, job(), [pod(ended(139))], RunState.FAILED, "exit 139 (SIGSEGV)"),
+    ("killed", BEFORE, job(), [pod(ended(137))], RunState.FAILED, "exit 137 (SIGKILL)"),
+    ("oom", LIMITED, job(), [pod(ended(137, reason="OOMKilled"))], RunState.FAILED,
+     "out of memory (limit 1Gi): exit 137 (SIGKILL)"),
+    ("timeout", LIMITED, job(), [pod(ended(143, message="timed out after 20s"))], RunState.FAILED,
+     "timed out after 20s"),
+    ("polite", LIMITED, job(), [pod(ended(0, message="timed out after 20s"))], RunState.FAILED,
+     "timed out after 20s"),
+    ("deadline", LIMITED, job(), [pod(ended(137), phase="Failed", reason="DeadlineExceeded")], RunState.FAILED,
+     "timed out after 20s"),
+    ("deadline-early", LIMITED, job(), [pod(CLEAN, CREATING, phase="Failed", reason="DeadlineExceeded")], RunState.ERROR,
+     "its pod's deadline came before the command started"),
+    ("deadline-unknown", LIMITED, job(), [pod(CLEAN, ended(137, reason="ContainerStatusUnknown", startedAt=None),
+     phase="Failed", reason="DeadlineExceeded")], RunState.ERROR, "its pod's deadline came before the command started"),
+    ("deadline-forgot", replace(LIMITED, tries=1), job(), [pod(CLEAN, ended(137, reason="ContainerStatusUnknown",
+     startedAt=None), phase="Failed", reason="DeadlineExceeded")], RunState.FAILED, "timed out after 20s"),
+    ("setup", SET_UP, job(), [pod(ended(113, message="setup failed: `make  all` exit 2"))], RunState.ERROR,
+     "setup failed: `make all` exit 2"),
+    ("workdir", SET_UP, job(), [pod(ended(113, message="workdir there is not in this commit"))], RunState.ERROR,
+     "workdir there is not in this commit"),
+    # What a command writes into the termination message is not believed, and not repeated: it may hold a secret.
+    ("own-words", SET_UP, job(), [pod(ended(113, message="setup failed: `x TOKEN` exit 2"))], RunState.FAILED, ""),
+    ("own-words-5", BEFORE, job(), [pod(ended(5, message="setup failed: nothing TOKEN"))], RunState.FAILED, ""),
+    ("own-timeout", LIMITED, job(), [pod(ended(0, message="timed out after 20s") | {"state": {"terminated": {
+        "exitCode": 0, "startedAt": at(5), "finishedAt": at(6), "message": "timed out after 20s"}}})],
+     RunState.SUCCEEDED, ""),
+    ("evicted-unknown", replace(LIMITED, tries=1), job(), [pod(ended(137, reason="ContainerStatusUnknown",
+        startedAt=None), phase="Failed", reason="Evicted", message="full")], RunState.ERROR, "evicted: full"),
+    ("evicted-forgot", replace(LIMITED, tries=1), job(failed("BackoffLimitExceeded")), [pod(waiting(
+        "ContainerCreating"), phase="Failed", reason="Evicted", message="full")], RunState.ERROR, "evicted: full"),
+    ("overdue", LIMITED, job(failed("DeadlineExceeded"), given_up="timed out after 20s"), [], RunState.FAILED,
+     "timed out after 20s"),
+    ("own-113", BEFORE, job(), [pod(ended(113))], RunState.FAILED, ""),
+    ("no-start", BEFORE, job(), [pod(ended(128, reason="StartError", message='exec: "sh": not found'))], RunState.ERROR,
+     'the container can\'t be started: exec: "sh": not found'),
+    ("checkout", RETRIED, job(), [pod(ended(90, job_labels.CHECKOUT_CONTAINER, message="no such commit"), CREATING, phase="Failed")],
+     RunState.ERROR, "checkout failed: no such commit"),
+    ("checkout-code", BEFORE, job(failed()), [pod(ended(1, job_labels.CHECKOUT_CONTAINER), CREATING, phase="Failed")], RunState.ERROR,
+     "checkout failed: exit 1"),
+    ("evicted", BEFORE, job(), [pod(ended(137), phase="Failed", **EVICTED)], RunState.ERROR,
+     "evicted: The node was low on resource: memory."),
+    ("preempted", BEFORE, job(), [pod(ended(137), phase="Failed",
+     conditions=({**DISRUPTED, "reason": "PreemptionByScheduler"},))], RunState.ERROR, "preempted: m"),
+    ("lost", BEFORE, job(), [pod(ended(137, reason="ContainerStatusUnknown"), phase="Failed")], RunState.ERROR,
+     "lost: the node no longer knows how the command ended"),
+    ("deleted", BEFORE, job(), [pod(ended(143), gone_at=at(20))], RunState.ERROR, "its pod was deleted"),
+    ("no-code", BEFORE, job(), [pod(phase="Failed", message="who knows")], RunState.ERROR,
+     "its pod ended without an exit code: who knows"),
+    ("no-pod", BEFORE, job(failed(message="Job was\nactive longer")), [], RunState.ERROR,
+     "no pod of it is left to ask: Job was active longer"),
+    ("cancelled", BEFORE, job(failed(), cancelled_by="ada"), [pod(ended(143))], RunState.CANCELLED, ""),
+    ("cancelled-queued", BEFORE, job(failed(), cancelled_by="ada"), [], RunState.CANCELLED, ""),
+    ("cancelled-too-late", BEFORE, job(cancelled_by="ada"), [pod(ended(0))], RunState.SUCCEEDED, ""),
+    ("given-up", BEFORE, job(failed(), given_up="image x can't be had"), [], RunState.ERROR, "image x can't be had"),
+    ("retried", RETRIED, job(), [pod(ended(1)), pod(ended(0), number=2)], RunState.SUCCEEDED, ""),
+    ("twice", RETRIED, job(), [pod(ended(1)), pod(ended(2), number=2)], RunState.FAILED, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PENDING, ids=[case[0] for case in PENDING])
+def test_why_it_is_pending(case: tuple[str, Object, list[Object], RunState, str]) -> None:
+    _, thing, found, state, reason = case
+    assert know(thing, *found) == (state, reason)
+    assert run_status.derive_record(BEFORE, thing, found).ended_at is None
+
+
+@pytest.mark.parametrize("case", ENDINGS, ids=[case[0] for case in ENDINGS])
+def test_how_it_ended(case: tuple[str, RunRecord, Object, list[Object], RunState, str]) -> None:
+    _, before, thing, found, state, reason = case
+    assert know(thing, *found, before=before) == (state, reason)
+    record = run_status.derive_record(before, thing, found)
+    assert record.ended_at is not None
+    assert run_status.derive_record(record, job(**noted(thing)), []).state is state, (
+        "it is forgotten when its pods are gone"
+    )
+
+
+def noted(thing: Object) -> dict[str, str]:
+    return {
+        name.removeprefix(job_labels.FYRE_PREFIX).replace("-", "_"): text
+        for name, text in pod_facts.get_annotations(thing).items()
+    }
+
+
+def test_the_facts_of_an_end() -> None:
+    record = run_status.derive_record(
+        RETRIED, job(), [pod(ended(1)), pod(ended(4, imageID="x"), number=2)]
+    )
+    assert (record.tries, record.exit_code, record.image_id) == (2, 4, "sha256:1")
+    assert (record.started_at, record.ended_at) == (BEGIN + 60, BEGIN + 85)
+
+
+def test_a_failure_that_may_be_retried_is_no_end() -> None:
+    assert know(job(), pod(ended(1)), before=RETRIED) == (RunState.QUEUED, "")
+    found = [pod(ended(1)), pod(running(), number=2)]
+    assert know(job(), *found, before=RETRIED) == (RunState.RUNNING, "try 2 of 2")
+
+
+def test_a_disruption_that_kubernetes_ignores_is_no_end() -> None:
+    assert (
+        know(job(), pod(CLEAN, CREATING, phase="Failed", conditions=(DISRUPTED,)))[0]
+        is RunState.QUEUED
+    )
+
+
+def test_events_tell_of_what_has_no_pod() -> None:
+    assert know(job(), hint="exceeded quota: few") == (RunState.QUEUED, "exceeded quota: few")
+    stuck = pod(waiting("ContainerCreating"), phase="Pending")
+    assert run_status.is_creating_containers([stuck])
+    assert know(job(), stuck, hint="FailedMount: no volume") == (
+        RunState.STARTING,
+        "FailedMount: no volume",
+    )
+    assert not run_status.is_creating_containers([pod(running())])
+
+
+def test_a_pod_that_was_deleted_still_counts() -> None:
+    assert know(job(), pod(ended(0)) | {pod_facts.DELETED_MARK: True}) == (RunState.SUCCEEDED, "")
+
+
+def test_the_outcome_on_the_job_is_the_record() -> None:
+    record = replace(run_status.derive_record(BEFORE, job(), [pod(ended(3))]), reason="é $")
+    thing = job(outcome=run_status.format_outcome(record), reported="r", carried='["abc"]')
+    again = run_status.derive_record(BEFORE, thing, [pod(running())])
+    assert again == replace(record, reported="r", carried=("abc",))
+
+
+TIMES = st.one_of(st.none(), st.integers(0, 59).map(at))
+TEXTS = st.sampled_from(["", "a: b\nc", "timed out after 1m", "setup failed: x", "not checked out"])
+
+
+def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Object]:
+    """An object in which any field may be missing; None is not written down either."""
+    return st.fixed_dictionaries({}, optional=fields).map(
+        lambda o: {k: v for k, v in o.items() if v is not None}
+    )
+
+
+REASONS = st.sampled_from(
+    ["", "Error", "OOMKilled", "StartError", "ContainerStatusUnknown", "Completed"]
+)
+WAITS = st.sampled_from(
+    [
+        *sorted(run_status.IMAGE_WAIT_REASONS | run_status.CONFIG_WAIT_REASONS),
+        "PodInitializing",
+        "ContainerCreating",
+    ]
+)
+DEAD = st.builds(
+    lambda code, more: {"exitCode": code, **more},
+    st.sampled_from([0, 1, 90, 113, 126, 127, 137, 139, 143, 255]),
+    some(reason=REASONS, message=TEXTS, startedAt=TIMES, finishedAt=TIMES),
+)
+STATES = st.one_of(
+    st.just({}),
+    st.builds(lambda w: {"waiting": w}, some(reason=WAITS, message=TEXTS)),
+    st.builds(lambda r: {"running": r}, some(startedAt=TIMES)),
+    st.builds(lambda t: {"terminated": t}, DEAD),
+)
+
+
+def statuses(container: str) -> st.SearchStrategy[list[Object] | None]:
+    more = some(state=STATES, image=st.just("i"), imageID=st.sampled_from(["", "sha256:1"]))
+    return st.one_of(st.none(), st.just([]), more.map(lambda o: [{"name": container, **o}]))
+
+
+def conditions(*kinds: str) -> st.SearchStrategy[list[Object] | None]:
+    yes = st.sampled_from(["True", "False", "Unknown"])
+    more = some(
+        reason=st.sampled_from(["", "DeadlineExceeded", "Unschedulable"]),
+        message=TEXTS,
+        lastTransitionTime=TIMES,
+    )
+    one = st.builds(
+        lambda kind, s, m: {"type": kind, "status": s, **m}, st.sampled_from(kinds), yes, more
+    )
+    return st.one_of(st.none(), st.lists(one, max_size=2))
+
+
+PODS = st.builds(
+    lambda number, gone, status, marked: {
+        "metadata": {"name": f"p{number}", "uid": f"u{number}", "creationTimestamp": at(number),
+                     **({"deletionTimestamp": gone} if gone else {})},
+        "spec": {}, "status": status, **({pod_facts.DELETED_MARK: True} if marked else {}),
+    },
+    st.integers(0, 9), TIMES,
+    some(phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]), message=TEXTS,
+         reason=st.sampled_from(["Evicted", "DeadlineExceeded"]),
+         conditions=conditions("PodScheduled", DISRUPTED["type"]),
+         initContainerStatuses=statuses(job_labels.CHECKOUT_CONTAINER), containerStatuses=statuses(job_labels.COMMAND_CONTAINER)),
+    st.booleans(),
+)  # fmt: skip
+JOBS = st.builds(
+    lambda status, spec, notes: {
+        "metadata": {"annotations": notes},
+        "spec": spec,
+        **({"status": status} if status else {}),
+    },
+    some(
+        completionTime=TIMES,
+        conditions=conditions("Complete", "Failed", "FailureTarget", "Suspended"),
+    ),
+    some(suspend=st.booleans()),
+    some(
+        **{
+            job_labels.CANCELLED_BY_ANNOTATION: st.just("ada"),
+            job_labels.GIVEN_UP_ANNOTATION: st.just("no image"),
+        }
+    ),
+)
+FOUND = st.lists(PODS, max_size=3)
+
+
+@settings(max_examples=150)
+@given(first=st.tuples(JOBS, FOUND), second=st.tuples(JOBS, FOUND), retries=st.integers(0, 2))
+def test_any_status_can_be_read_and_what_has_ended_stays_ended(
+    first: tuple[Object, list[Object]], second: tuple[Object, list[Object]], retries: int
+) -> None:
+    before = RunRecord(replace(RUN, spec=replace(RUN.spec, retries=retries)))
+    one = run_status.derive_record(before, *first)
+    run_status.find_stuck_reason(first[1])
+    two = run_status.derive_record(one, *second)
+    assert "\n" not in one.reason
+    assert (one.ended_at is not None) == one.state.is_final
+    assert (one.exit_code is not None) <= one.state.is_final
+    assert two.tries >= one.tries
+    if one.state.is_final:
+        assert replace(two, cancelled_by="") == replace(one, cancelled_by="")
+        told = json.loads(run_status.format_outcome(one))
+        assert told["state"] == one.state
+    assert run_status.derive_record(one, *first) == one, "the same again is no news"
+
+
+@pytest.mark.parametrize("text", ["", "nothing", "[]", '{"state": "garbage"}', '{"exit_code": 0}'])
+def test_an_outcome_that_is_none_of_ours_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - whichever of json's and ours
+        run_status.parse_outcome(text)
+
+
+def test_an_outcome_of_a_later_version_is_read() -> None:
+    assert run_status.parse_outcome('{"state": "failed", "exit_code": 3, "colour": "red"}') == {
+        "state": RunState.FAILED,
+        "exit_code": 3,
+    }
