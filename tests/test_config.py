@@ -225,7 +225,7 @@ def test_a_mistake_in_the_file_names_line_key_value_and_what_is_allowed(
         ),
         (
             {"FYRE_TOKEN": "", "FYRE_APP_PRIVATE_KEY": SECRET, "FYRE_APP_ID": "7"},
-            "the App's private key is no RSA private key",
+            "the App's private key is not an RSA private key",
         ),
     ],
 )
