@@ -1,21 +1,21 @@
-"""Exponential backoff: how long to wait before something that failed is tried again. Pure."""
+"""Exponential backoff: the pause before something that failed is tried again. Pure."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-_EXPONENT_MAX = 64  # by then any pause is at its most; a float's own power has an end at 1024
+_EXPONENT_MAX = 64  # by then every pause has its maximum; a float's power overflows at 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses in seconds: ``first``, then ``factor`` times as long each time, ``most`` at last."""
+    """Pauses in seconds: ``first``, then ``factor`` times as long each time, at most ``most``."""
 
     first: float
     most: float
     factor: float = 2.0
-    jitter: float = 0.0  # share of a pause that is random, so that several that failed at once part
+    jitter: float = 0.0  # random share of a pause, so that callers that failed together spread out
 
     def after(self, pause: float) -> float:
         """Return the pause that follows one of ``pause`` seconds; the first one after 0."""
@@ -27,4 +27,4 @@ class Backoff:
 
     def with_jitter(self, pause: float) -> float:
         """Return a pause with its jitter: at most ``pause``, at least all of it but that share."""
-        return pause * random.uniform(1.0 - self.jitter, 1.0)  # noqa: S311 - apart, not secret
+        return pause * random.uniform(1.0 - self.jitter, 1.0)  # noqa: S311 - to spread out, not to be secret

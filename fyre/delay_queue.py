@@ -1,6 +1,7 @@
-"""Items that wait until they are due, one for each key: the part that all queues of retries share. Pure.
+"""Items that wait until they are due, one for each key: the part that all retry queues share. Pure.
 
-client-go's ``workqueue`` is built in the same way: its rate limiting queue adds to its delaying queue.
+client-go's ``workqueue`` is built in the same way: its rate limiting queue adds to its delaying
+queue.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class DelayQueue(Generic[T]):
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Hashable, T]] = []
         self._keys: set[Hashable] = set()
-        self._numbers = count()  # of two that are due at once, the one that came first goes first
+        self._numbers = count()  # of two that are due at once, the earlier goes first
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -30,11 +31,11 @@ class DelayQueue(Generic[T]):
 
     @property
     def next_due(self) -> float:
-        """When the first item is due; infinity where none waits."""
+        """The time at which the first item is due; infinity if none waits."""
         return self._heap[0][0] if self._heap else math.inf
 
     def push(self, key: Hashable, item: T, due: float) -> bool:
-        """Add an item; return False, and leave it out, where one of that key waits already."""
+        """Add an item; return False, and leave it out, if one with that key waits already."""
         if key in self._keys:
             return False
         self._keys.add(key)
@@ -42,12 +43,12 @@ class DelayQueue(Generic[T]):
         return True
 
     def pop(self) -> T:
-        """Remove and return the first item, due or not. Raises ``IndexError`` where none waits."""
+        """Remove and return the first item, due or not. Raises ``IndexError`` if none waits."""
         _, _, key, item = heapq.heappop(self._heap)
         self._keys.discard(key)
         return item
 
     def pop_due(self, now: float) -> Iterator[T]:
-        """Remove and yield what is due."""
+        """Remove and yield the items that are due."""
         while self.next_due <= now:
             yield self.pop()

@@ -1,16 +1,17 @@
-"""The one error meant for a person: a line that says what is wrong and a hint that says what to do.
+"""Errors that are meant for people, and errors that pass.
 
-Everything else that escapes is a bug in Fyre and is reported as one (see ``fyre.cli.main``).
+A ``UserError`` has a line that says what is wrong and a hint that says what to do. Everything else
+that escapes is a bug in Fyre and is reported as one (see ``fyre.cli.main``).
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """A mistake that the user can fix.
 
-    ``message`` is one line without a full stop; ``hint`` is what to do or type next. The process exits
-    with ``code``: 1 for a user's error, 2 for wrong usage.
+    ``message`` is one line without a full stop; ``hint`` is what to do or type next. The process
+    exits with ``exit_code``: 1 for a user's error, 2 for wrong usage.
     """
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int = 1) -> None:
@@ -21,4 +22,7 @@ class UserError(Exception):
 
 
 class TransientError(Exception):
-    """A failure that is expected to pass (a timeout, a 502, an object being deleted): ask the same thing later."""
+    """A failure that is expected to pass: try the same thing again later.
+
+    Examples: a timeout, a 502, an object that is being deleted.
+    """

@@ -1,15 +1,19 @@
-"""Forms of what is stored: which names stand in its JSON, which of them must be there, what each may hold. Pure.
+"""Forms of stored things: the names in their JSON, which are required, and their types. Pure.
 
-What is stored outlives the version that wrote it, so a form obeys rules that ARCHITECTURE.md, "What is stored", gives
-the reasons for:
+A stored thing outlives the version that wrote it, so a form obeys rules that ARCHITECTURE.md, "What
+is stored", gives the reasons for:
 
-- A name in the JSON is written down beside its attribute and never changes, whatever the attribute is called.
-- ``version`` says which form it is; without one it is 1. It is raised, and written, only by a change that a reader of
-  the version before would misread. A reader refuses a version above its own.
-- A field that came after 0.1.0 is written only where it is set, so that older readers and digests meet what they know.
-- What a reader does not know it passes over, and keeps it where it writes the same thing back.
+- A name in the JSON is written down beside its attribute and never changes, whatever the attribute
+  is called.
+- ``version`` says which form it is; without one it is 1. It is raised, and written, only by a
+  change that a reader of the version before would misread. A reader refuses a version above its
+  own.
+- A field that came after 0.1.0 is written only if it is set, so that older readers and digests meet
+  only what they know.
+- A reader passes over what it does not know, and keeps it if it writes the same thing back.
 
-Standard library only, and ``json`` and ``logging`` where they are used: the git hooks load this and need neither.
+Standard library only, and ``json`` and ``logging`` only where they are used: the git hooks load
+this and need neither.
 """
 
 from __future__ import annotations
@@ -39,27 +43,40 @@ _Word = TypeVar("_Word", bound=Enum)
 
 
 class UnreadableError(ValueError):
-    """Something that is stored has a form that this version does not understand; the text says what is wrong."""
+    """A stored thing has a form that this version does not understand.
+
+    The text says what is wrong.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class StoredField:
-    """One field of a form: its name in the JSON, which stays, and the attribute that holds it, which may be renamed."""
+    """One field of a form.
+
+    ``name`` is its name in the JSON, which stays; ``attribute`` is the attribute that holds it,
+    which may be renamed.
+    """
 
     name: str
     attribute: str
     decode: Decoder
     encode: Callable[[Any], Any] = lambda value: value
-    required: bool = False  # nothing can be read without it
-    since: int = 0  # 0: written always, as 0.1.0 did; else the minor version (0.x) that brought it: only where set
-    unset: object = None  # the attribute's value where a later field is not set
+    required: bool = False
+    """If true, nothing can be read without it."""
+
+    since: int = 0
+    """0 for a field that is always written, as 0.1.0 did; else the minor version (0.x) that added
+    it: it is written only if it is set."""
+
+    unset: object = None
+    """The attribute's value if a later field is not set."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredForm:
-    """The fields of one stored thing. ``what`` names it in errors."""
+    """The fields of one stored thing. ``thing_name`` names it in errors."""
 
-    what: str
+    thing_name: str
     fields: tuple[StoredField, ...]
     version: int = 1
 
@@ -67,91 +84,98 @@ class StoredForm:
         """Return the thing as plain data, with the fields that ``decode`` passed over in it."""
         import json
 
-        written = {
+        encoded = {
             field.name: field.encode(getattr(thing, field.attribute))
             for field in self.fields
             if not field.since or getattr(thing, field.attribute) != field.unset
         }
-        return written | {name: json.loads(text) for name, text in unknown}
+        return encoded | {name: json.loads(text) for name, text in unknown}
 
     def decode(self, data: object) -> dict[str, Any]:
-        """Return the attributes that stand in ``data``. Raises ``UnreadableError``."""
-        given = self.members(data)
+        """Return the attributes that are in ``data``. Raises ``UnreadableError``."""
+        members = self.members(data)
         missing = [
-            field.name for field in self.fields if field.required and field.name not in given
+            field.name for field in self.fields if field.required and field.name not in members
         ]
         if missing:
-            raise UnreadableError(f"{self.what} lacks {', '.join(missing)}")
+            raise UnreadableError(f"{self.thing_name} lacks {', '.join(missing)}")
         return {
-            field.attribute: self._value(field, given)
+            field.attribute: self._value(field, members)
             for field in self.fields
-            if field.name in given
+            if field.name in members
         }
 
     def decode_readable(self, data: object) -> tuple[dict[str, Any], list[str]]:
-        """Return the attributes that can be read, and what is wrong with the others; never raises."""
+        """Return the attributes that can be read, and the errors of the others; never raises."""
         try:
-            given = self.members(data)
+            members = self.members(data)
         except UnreadableError as error:
             return {}, [str(error)]
-        readable: dict[str, Any] = {}
-        wrong: list[str] = []
+        attributes: dict[str, Any] = {}
+        errors: list[str] = []
         for field in self.fields:
             try:
-                if field.name in given:
-                    readable[field.attribute] = self._value(field, given)
+                if field.name in members:
+                    attributes[field.attribute] = self._value(field, members)
             except UnreadableError as error:
-                wrong.append(str(error))
-        return readable, wrong
+                errors.append(str(error))
+        return attributes, errors
 
     def unknown_fields(self, data: dict[str, Any]) -> UnknownFields:
-        """Return what ``decode`` passes over, to be written back by ``encode``."""
+        """Return the fields that ``decode`` passes over, to be written back by ``encode``."""
         import json
 
-        known = {VERSION, *(field.name for field in self.fields)}
-        return tuple((name, json.dumps(value)) for name, value in data.items() if name not in known)
+        known_names = {VERSION, *(field.name for field in self.fields)}
+        return tuple(
+            (name, json.dumps(value)) for name, value in data.items() if name not in known_names
+        )
 
     def members(self, data: object) -> dict[str, Any]:
-        """Return the members of an object of a version that can be read. Raises ``UnreadableError``."""
+        """Return the members of an object of a version that can be read.
+
+        Raises ``UnreadableError``.
+        """
         if not isinstance(data, dict):
-            raise UnreadableError(f"{self.what} is no JSON object")
+            raise UnreadableError(f"{self.thing_name} is not a JSON object")
         version = data.get(VERSION, 1)
         if type(version) is not int or not 1 <= version <= self.version:
             raise UnreadableError(
-                f"{self.what} has version {version!r:.40}, this Fyre reads up to {self.version}"
+                f"{self.thing_name} has version {version!r:.40}, "
+                f"this Fyre reads up to {self.version}"
             )
         return data
 
-    def _value(self, field: StoredField, given: dict[str, Any]) -> Any:  # noqa: ANN401 - what the field holds
+    def _value(self, field: StoredField, members: dict[str, Any]) -> Any:  # noqa: ANN401 - what the field holds
+        """Return a field's value. Raises ``UnreadableError``."""
         try:
-            return field.decode(given[field.name])
+            return field.decode(members[field.name])
         except UnreadableError as error:
-            raise UnreadableError(f"{field.name} of {self.what}: {error}") from error
+            raise UnreadableError(f"{field.name} of {self.thing_name}: {error}") from error
 
 
 def parse_json(text: str | bytes) -> object:
-    """Return what a JSON text holds. Raises ``UnreadableError``."""
+    """Return the value of a JSON text. Raises ``UnreadableError``."""
     import json
 
     try:
-        found: object = json.loads(text)
+        value: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"no JSON ({type(error).__name__})") from error
-    return found
+    return value
 
 
 @lru_cache(maxsize=1000)
-def warn_once(where: str, why: str) -> None:
-    """Log that something stored is left out, once for each place and reason, however often it is met."""
+def warn_once(place: str, reason: str) -> None:
+    """Log that a stored thing is left out, once for each place and reason."""
     import logging
 
-    logging.getLogger(__name__).warning("%s is left out: %s", where, why)
+    logging.getLogger(__name__).warning("%s is left out: %s", place, reason)
 
 
 def as_text(value: object) -> str:
     """Return a string."""
     if not isinstance(value, str):
-        raise UnreadableError(f"no text but {value!r:.40}")
+        raise UnreadableError(f"{value!r:.40} is not text")
     return value
 
 
@@ -163,14 +187,14 @@ def as_text_or_empty(value: object) -> str:
 def as_integer(value: object) -> int:
     """Return an integer that is not negative."""
     if type(value) is not int or not 0 <= value <= INTEGER_MAX:
-        raise UnreadableError(f"no integer but {value!r:.40}")
+        raise UnreadableError(f"{value!r:.40} is not a valid integer")
     return value
 
 
 def as_number(value: object) -> float:
     """Return a number that is not negative, as it is: an integer stays one."""
     if type(value) not in (int, float) or not 0 <= value <= MOMENT_MAX:  # type: ignore[operator] # it is a number
-        raise UnreadableError(f"no number but {value!r:.40}")
+        raise UnreadableError(f"{value!r:.40} is not a valid number")
     return value  # type: ignore[return-value] # as above
 
 
@@ -181,7 +205,7 @@ as_moment = as_number
 def as_boolean(value: object) -> bool:
     """Return true or false."""
     if not isinstance(value, bool):
-        raise UnreadableError(f"neither true nor false but {value!r:.40}")
+        raise UnreadableError(f"{value!r:.40} is neither true nor false")
     return value
 
 
@@ -192,22 +216,22 @@ def or_null(decode: Decoder) -> Decoder:
 
 def as_texts(value: object) -> tuple[str, ...]:
     """Return a tuple of strings."""
-    return tuple(as_text(one) for one in _items(value))
+    return tuple(as_text(item) for item in _items(value))
 
 
 def as_pairs(value: object) -> tuple[tuple[str, str], ...]:
     """Return a tuple of pairs of strings, stored as a list of lists of two."""
     pairs = [as_texts(pair) for pair in _items(value)]
     if any(len(pair) != 2 for pair in pairs):
-        raise UnreadableError(f"no list of pairs but {value!r:.40}")
+        raise UnreadableError(f"{value!r:.40} is not a list of pairs")
     return tuple((pair[0], pair[1]) for pair in pairs)
 
 
 def as_text_map(value: object) -> dict[str, str]:
     """Return an object of strings."""
     if not isinstance(value, dict):
-        raise UnreadableError(f"no object but {value!r:.40}")
-    return {name: as_text(one) for name, one in value.items()}
+        raise UnreadableError(f"{value!r:.40} is not an object")
+    return {name: as_text(text) for name, text in value.items()}
 
 
 def one_of(words: Iterable[_Word]) -> Decoder:
@@ -223,6 +247,7 @@ def one_of(words: Iterable[_Word]) -> Decoder:
 
 
 def _items(value: object) -> list[object]:
+    """Return the items of a list."""
     if not isinstance(value, list | tuple):
-        raise UnreadableError(f"no list but {value!r:.40}")
+        raise UnreadableError(f"{value!r:.40} is not a list")
     return list(value)

@@ -99,4 +99,4 @@ def _rate_limit_delay(error: Exception) -> float:
     seconds = told.retry_after
     if seconds is None and told.remaining == 0:
         seconds = told.reset_after
-    return min(rate_limit.BARE if seconds is None else seconds, rate_limit.LONGEST)
+    return min(rate_limit.DEFAULT_WAIT if seconds is None else seconds, rate_limit.WAIT_MAX)

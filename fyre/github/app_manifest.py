@@ -1,8 +1,9 @@
-"""GitHub's App manifest flow, without its requests: what is asked for, where, and what the answer means. Pure.
+"""Build a GitHub App's manifest, and read what GitHub answers: the flow without its requests. Pure.
 
-GitHub's facts: the manifest is POSTed by the person's browser, as the field ``manifest`` of a form; the browser comes
-back to ``redirect_url`` with ``code`` and ``state``; within the hour the code is exchanged, once, for the App's id, key
-and webhook secret. Whether a request takes a permission is in the lists that GitHub's documentation is made of.
+GitHub's facts: the manifest is POSTed by the person's browser, as the field ``manifest`` of a form;
+the browser comes back to ``redirect_url`` with ``code`` and ``state``; within the hour the code is
+exchanged, once, for the App's id, key and webhook secret. The lists that GitHub's documentation is
+made of say which request takes which permission.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from urllib.parse import parse_qs, quote, urlsplit
 from fyre.errors import UserError
 
 BASE_PERMISSIONS = {
-    "contents": "read",  # commits, pushes, activity; also to answer on a commit, which GitHub does not count as writing
+    # Commits, pushes, activity; also replies on a commit, which GitHub does not count as writing.
+    "contents": "read",
     "metadata": "read",
     "statuses": "write",
-    "pull_requests": "write",  # to answer in a pull request
-    "issues": "read",  # a pull request's conversation is an issue's: GitHub tells of its comments by this right
+    "pull_requests": "write",  # to reply in a pull request
+    # A pull request's conversation is an issue's: GitHub sends its comments for this right.
+    "issues": "read",
 }
-"""What a receiver takes, as the manifest has it."""
+"""Permissions that a receiver needs, as the manifest has them."""
 
 BASE_EVENTS = ("push", "commit_comment", "issue_comment")
-"""What a receiver hears of."""
+"""Events that a receiver needs."""
 
 APP_NAME_MAX = 34
 """Characters of an App's name; GitHub refuses more."""
@@ -36,47 +39,50 @@ _GITHUB = ("github.com", "https://github.com")
 
 @dataclass(frozen=True, slots=True)
 class AppOptions:
-    """What kind of App is to be."""
+    """Options of an App that is to be registered."""
 
     host: str = "https://github.com"
-    org: str = ""  # whose it will be; "" for the person who registers it
-    receiver_url: str = ""  # of the receiver; "" where no webhook reaches it
+    org: str = ""  # its owner; "" for the person who registers it
+    receiver_url: str = ""  # "" if no webhook can reach the receiver
     name: str = "fyre"
     checks: bool = False
-    teams: bool = False  # whether the policy names teams
+    teams: bool = False  # true if the policy names teams
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedApp:
-    """What the forge answered: kept secret but for the first three."""
+    """The App that GitHub has created: all but the first three fields are kept secret."""
 
     id: int
     slug: str
     html_url: str
     private_key: str = field(repr=False)
-    webhook_secret: str = field(repr=False)  # "" where the App has no webhook
+    webhook_secret: str = field(repr=False)  # "" if the App has no webhook
 
 
 def parse_host(text: str) -> str:
-    """The forge's address as one of ours: ``github.com``, or the base URL of an Enterprise Server.
+    """Return the forge's address: https://github.com, or the base URL of an Enterprise Server.
 
-    Raises ``UserError`` for what is none, and for one to which a key would come unencrypted.
+    Raises ``UserError`` for text that is no address, and for an address to which a key would come
+    unencrypted.
     """
     if text.lower().rstrip("/") in _GITHUB:
         return _GITHUB[1]
     parts = urlsplit(text if "://" in text else f"https://{text}")
-    plain = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    is_local_http = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
     if (
-        not (parts.scheme == "https" or plain)
+        not (parts.scheme == "https" or is_local_http)
         or not parts.hostname
         or parts.path.strip("/")
         or parts.query
     ):
         hint = "--host github.com, or https://github.example.org of an Enterprise Server"
-        raise UserError(f"--host {text!r} is no forge's address", hint=hint, exit_code=2)
+        raise UserError(f"--host {text!r} is not the address of a forge", hint=hint, exit_code=2)
     if "@" in parts.netloc or not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", parts.netloc):
         raise UserError(
-            f"--host {text!r} is no forge's address", hint="host, and port if any", exit_code=2
+            f"--host {text!r} is not the address of a forge",
+            hint="host, and port if any",
+            exit_code=2,
         )
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -84,13 +90,13 @@ def parse_host(text: str) -> str:
 def parse_options(
     host_text: str, org: str, url: str, name: str, *, checks: bool, teams: bool
 ) -> AppOptions:
-    """What was said, checked. Raises ``UserError``."""
-    if url and not re.fullmatch(r"https?://[^\s/?#@]+/?", url):  # as the receiver takes its own
+    """Return the options, checked. Raises ``UserError``."""
+    if url and not re.fullmatch(r"https?://[^\s/?#@]+/?", url):  # the receiver has the same rule
         hint = "as the forge reaches it: --url https://fyre.example.org"
-        raise UserError(f"--url {url!r} is no address of a receiver", hint=hint, exit_code=2)
+        raise UserError(f"--url {url!r} is not the address of a receiver", hint=hint, exit_code=2)
     if org and not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,99})", org):
         raise UserError(
-            f"--org {org!r} is no organisation",
+            f"--org {org!r} is not an organisation",
             hint="its name in the address of its page",
             exit_code=2,
         )
@@ -105,7 +111,10 @@ def parse_options(
 
 
 def app_permissions(*, checks: bool, teams: bool) -> dict[str, str]:
-    """What an App takes for check runs, and for a policy that names teams, besides ``PERMISSIONS``."""
+    """Return the permissions of an App.
+
+    They are ``BASE_PERMISSIONS``, and more for check runs and for a policy that names teams.
+    """
     return (
         BASE_PERMISSIONS
         | ({"checks": "write"} if checks else {})
@@ -114,12 +123,12 @@ def app_permissions(*, checks: bool, teams: bool) -> dict[str, str]:
 
 
 def app_events(*, checks: bool) -> tuple[str, ...]:
-    """What it hears of: a click on Re-run as well, where there are check runs."""
+    """Return the events of an App: with check runs, a click on Re-run as well."""
     return (*BASE_EVENTS, "check_run") if checks else BASE_EVENTS
 
 
 def build_manifest(options: AppOptions, redirect_url: str) -> dict[str, Any]:
-    """What the App will be: exactly what a receiver needs, for its owner's eyes alone."""
+    """Return the App's manifest: exactly what a receiver needs, and visible to its owner alone."""
     return {
         "name": options.name,
         "url": options.receiver_url or options.host,
@@ -136,33 +145,37 @@ def build_manifest(options: AppOptions, redirect_url: str) -> dict[str, Any]:
 
 
 def registration_url(options: AppOptions, state: str) -> str:
-    """Where the browser sends the manifest."""
-    place = f"/organizations/{options.org}" if options.org else ""
-    return f"{options.host}{place}/settings/apps/new?state={quote(state, safe='')}"
+    """Return the URL to which the browser sends the manifest."""
+    account_path = f"/organizations/{options.org}" if options.org else ""
+    return f"{options.host}{account_path}/settings/apps/new?state={quote(state, safe='')}"
 
 
 def extract_code(answer: str, state: str) -> str | None:
-    """The code in what somebody pasted: the address that the browser came back to, or the code itself.
+    """Return the code in a pasted text.
 
-    None where the address bears another state: it is not the answer to this question.
+    The text is the address that the browser came back to, or the code itself. None if the address
+    has another state: it is not the answer to this question.
     """
     answer = answer.strip()
     if "?" not in answer:
         return answer or None
-    found = parse_qs(urlsplit(answer).query)
-    (code,), (given,) = (found.get(name, [""])[:1] for name in ("code", "state"))
-    return code if code and hmac.compare_digest(given.encode(), state.encode()) else None
+    query = parse_qs(urlsplit(answer).query)
+    (code,), (given_state,) = (query.get(name, [""])[:1] for name in ("code", "state"))
+    return code if code and hmac.compare_digest(given_state.encode(), state.encode()) else None
 
 
 def parse_created_app(answer: object) -> CreatedApp:
-    """What the exchange answered. Raises ``UserError`` where that is no App's registration; nothing of it is shown."""
+    """Return the App in the response to the exchange.
+
+    Raises ``UserError`` if that is no App's registration; nothing of it is shown.
+    """
     if not isinstance(answer, dict):
-        raise _unexpected_answer("it is no object")
+        raise _unexpected_answer("it is not an object")
     for name, kind in (("id", int), ("slug", str), ("html_url", str), ("pem", str)):
         if not isinstance(answer.get(name), kind):
             raise _unexpected_answer(f"it has no {name}")
     if "PRIVATE KEY" not in answer["pem"]:
-        raise _unexpected_answer("its pem is no private key")
+        raise _unexpected_answer("its pem is not a private key")
     secret = answer.get("webhook_secret")
     return CreatedApp(
         answer["id"],
@@ -176,23 +189,33 @@ def parse_created_app(answer: object) -> CreatedApp:
 def config_lines(
     options: AppOptions, app: CreatedApp, key_file: str, webhook_secret_file: str
 ) -> str:
-    """The lines for the configuration of ``fyre serve``, which name the files and hold no secret."""
-    told = [f"forge: {options.host}"] if options.host != _GITHUB[1] else []
-    told += [f"url: {options.receiver_url}"] if options.receiver_url else []
-    told += [f"appId: {app.id}", f"appPrivateKeyFile: {_yaml_scalar(key_file)}"]
-    told += (
+    """Return the lines for the configuration of ``fyre serve``.
+
+    They name the files and hold no secret.
+    """
+    lines = [f"forge: {options.host}"] if options.host != _GITHUB[1] else []
+    lines += [f"url: {options.receiver_url}"] if options.receiver_url else []
+    lines += [f"appId: {app.id}", f"appPrivateKeyFile: {_yaml_scalar(key_file)}"]
+    lines += (
         [f"webhookSecretFile: {_yaml_scalar(webhook_secret_file)}"]
         if webhook_secret_file
         else ["poll: true"]
     )
-    return "\n".join([*told, *(["checks: true"] if options.checks else [])]) + "\n"
+    return "\n".join([*lines, *(["checks: true"] if options.checks else [])]) + "\n"
 
 
 def _yaml_scalar(text: str) -> str:
-    """A YAML scalar: plain where that means the text itself, else in double quotes, as JSON has them."""
+    """Return a YAML scalar.
+
+    It is plain if that means the text itself, else in double quotes, as JSON has them.
+    """
     return text if re.fullmatch(r"/[\w./-]*", text) else json.dumps(text)
 
 
-def _unexpected_answer(why: str) -> UserError:
-    hint = "the App may be there: its settings page makes a new private key, and takes a webhook secret of your own"
-    return UserError(f"the forge's answer is no App's registration: {why}", hint=hint)
+def _unexpected_answer(reason: str) -> UserError:
+    """Return the error for a response that is no App's registration."""
+    hint = (
+        "the App may be there: its settings page makes a new private key, "
+        "and takes a webhook secret of your own"
+    )
+    return UserError(f"the forge's answer is not an App registration: {reason}", hint=hint)

@@ -1,4 +1,4 @@
-"""What the forge knows of pull requests and of what was said of a commit; and how something is said there."""
+"""Read pull requests and the comments on commits, and reply to them."""
 
 from __future__ import annotations
 
@@ -20,56 +20,64 @@ class PullRequest:
     """A pull request, as it is now."""
 
     number: int
-    head_sha: str  # SHA
+    head_sha: str
     branch: str  # full: refs/heads/topic
-    is_fork: bool  # whether the head is another repository's, or of one that is gone
+    is_fork: bool  # true if the head is of another repository, or of one that is gone
 
 
 def get_pull_request(forge: GitHubClient, repository: Repository, number: int) -> PullRequest:
-    """The pull request of that number. Raises ``NotFoundError`` where there is none."""
-    what = f"pull request {number} of {repository.name}"
-    with translate_errors(what):
-        data = forge.get_json(what, repository, f"/repos/{repository.name}/pulls/{number}")
+    """Return the pull request of that number. Raises ``NotFoundError`` if there is none."""
+    description = f"pull request {number} of {repository.name}"
+    with translate_errors(description):
+        data = forge.get_json(description, repository, f"/repos/{repository.name}/pulls/{number}")
         head = data["head"]
-        fork = (head.get("repo") or {}).get("id") != repository.id
-        return PullRequest(number, str(head["sha"]), f"refs/heads/{head['ref']}", fork)
+        is_fork = (head.get("repo") or {}).get("id") != repository.id
+        return PullRequest(number, str(head["sha"]), f"refs/heads/{head['ref']}", is_fork)
 
 
 def head_sha_at(
     forge: GitHubClient, repository: Repository, pull_request: PullRequest, moment: float
 ) -> str:
-    """The head of a branch's pull request as it was at a time, as far as the forge's activity says; else as it is."""
-    what = f"the activity of {pull_request.branch} in {repository.name}"
-    with translate_errors(what):
-        path = f"/repos/{repository.name}/activity?ref={quote(pull_request.branch, safe='')}&per_page=100"
-        entries = forge.get_json(what, repository, path)
-        if (
-            not entries or entries[0]["after"] != pull_request.head_sha
-        ):  # the two answers are not of one time: the newer is right
+    """Return the head of a pull request's branch at a time; the present one if that is not known.
+
+    It is known as far as the forge's activity goes back.
+    """
+    description = f"the activity of {pull_request.branch} in {repository.name}"
+    with translate_errors(description):
+        ref = quote(pull_request.branch, safe="")
+        path = f"/repos/{repository.name}/activity?ref={ref}&per_page=100"
+        entries = forge.get_json(description, repository, path)
+        # If the two answers are not of the same time, the newer one is right.
+        if not entries or entries[0]["after"] != pull_request.head_sha:
             return pull_request.head_sha
-        then = (
+        earlier_heads = (
             entry["after"]
             for entry in entries
             if datetime.fromisoformat(entry["timestamp"]).timestamp() <= moment
         )
-        return str(next(then, pull_request.head_sha))
+        return str(next(earlier_heads, pull_request.head_sha))
 
 
 def list_thread(forge: GitHubClient, event: CommentEvent) -> list[Comment]:
-    """What is said where a comment stands, oldest first; of a pull request, from a day before it on."""
+    """Return the comments of the thread that a comment stands in, oldest first.
+
+    For a pull request they begin a day before the comment.
+    """
     if not event.pull_number:
         return forge.list_commit_comments(event.repository, event.sha)
     since = format_api_time(event.created_at - THREAD_LOOKBACK)
-    what = f"the comments of pull request {event.pull_number} of {event.repository.name}"
-    path = f"/repos/{event.repository.name}/issues/{event.pull_number}/comments?since={since}&per_page=100"
-    with translate_errors(what):
+    description = f"the comments of pull request {event.pull_number} of {event.repository.name}"
+    issue = f"/repos/{event.repository.name}/issues/{event.pull_number}"
+    path = f"{issue}/comments?since={since}&per_page=100"
+    with translate_errors(description):
         return [
-            parse_comment(entry) for entry in forge.get_all_entries(what, event.repository, path)
+            parse_comment(entry)
+            for entry in forge.get_all_entries(description, event.repository, path)
         ]
 
 
 def post_reply(forge: GitHubClient, event: CommentEvent, body: str) -> None:
-    """Write a comment where another one stands."""
+    """Write a comment in the thread that another one stands in."""
     if event.pull_number:
         forge.create_issue_comment(event.repository, event.pull_number, body)
     else:
@@ -77,7 +85,7 @@ def post_reply(forge: GitHubClient, event: CommentEvent, body: str) -> None:
 
 
 def parse_comment(entry: dict[str, object]) -> Comment:
-    """A comment as the API has it, of either kind."""
+    """Return a comment from the API's JSON, of either kind."""
     user = entry.get("user")
     author = str(user["login"]) if isinstance(user, dict) else ""
     return Comment(
@@ -89,5 +97,5 @@ def parse_comment(entry: dict[str, object]) -> Comment:
 
 
 def format_api_time(seconds: float) -> str:
-    """A time as the API takes it: whole seconds, UTC."""
+    """Return a time as the API takes it: whole seconds, UTC."""
     return datetime.fromtimestamp(int(max(seconds, 0.0)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

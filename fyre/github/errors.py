@@ -1,7 +1,8 @@
-"""What a forge's refusals mean: PyGithub's and requests' errors, sorted.
+"""Translate the errors of PyGithub and requests into ours.
 
-Every failure becomes one of four: ``NotFoundError``, ``DeniedError``, another ``UserError`` (it will fail again) or
-``TryAgainError`` (it may pass; ``LimitedError`` knows when); ``MENDABLE`` are those that somebody may mend.
+Every failure becomes one of four: ``NotFoundError``, ``DeniedError``, another ``UserError`` (it
+will fail again) or ``TransientError`` (it may pass; ``RateLimitError`` knows when).
+``NEEDS_OPERATOR`` holds those that somebody may fix.
 """
 
 from __future__ import annotations
@@ -17,31 +18,34 @@ from fyre.github.rate_limit import RateLimitHeaders
 
 
 class NotFoundError(UserError):
-    """The forge knows no such repository, commit, branch or file, or does not show it to this token."""
+    """The forge knows no such repository, commit, branch or file, or hides it from this token."""
 
 
 class DeniedError(UserError):
-    """The forge does not let this token do that: until somebody mends the token or its rights."""
+    """The forge does not let this token do that, until somebody fixes the token or its rights."""
 
 
 class NotVisibleError(NotFoundError):
-    """A bare 404: the repository was deleted, or made private, or this token may not see it any more."""
+    """A bare 404: the repository was deleted, made private, or hidden from this token."""
 
 
 class UnauthenticatedError(DeniedError):
-    """The forge does not know who we are: a token or a key that was revoked or expired, an App that is not there."""
+    """The forge does not know who we are.
+
+    A token or a key was revoked or has expired, or the App is not there.
+    """
 
 
 NEEDS_OPERATOR = (DeniedError, NotVisibleError)
-"""What lasts until somebody mends it: nothing that meets one of these is given up."""
+"""Errors that last until somebody fixes them: nothing that meets one of these is given up."""
 
 
 class StatusLimitError(UserError):
-    """No more statuses are taken for that commit and context: 1,000 are there."""
+    """The forge accepts no more statuses for that commit and context: 1,000 are there."""
 
 
 class RateLimitError(TransientError):
-    """A rate limit, primary or secondary; ``told`` is what the answer says of it."""
+    """A rate limit, primary or secondary; ``headers`` is what the response says of it."""
 
     def __init__(self, message: str, headers: RateLimitHeaders) -> None:
         super().__init__(message)
@@ -50,7 +54,7 @@ class RateLimitError(TransientError):
 
 @contextmanager
 def translate_errors(description: str) -> Iterator[None]:
-    """Turn what PyGithub and requests raise into our three errors, keeping the cause."""
+    """Turn what PyGithub and requests raise into our errors, keeping the cause."""
     import requests
     from github import GithubException
 
@@ -64,18 +68,23 @@ def translate_errors(description: str) -> Iterator[None]:
         ) from error
     except (ValueError, KeyError, TypeError, AssertionError, AttributeError, RuntimeError) as error:
         raise TransientError(
-            f"{description}: the forge's answer makes no sense ({type(error).__name__})"
+            f"{description}: unexpected answer from the forge ({type(error).__name__})"
         ) from error
 
 
 def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 - GithubException, imported lazily
-    """One of our errors for a refusal of GitHub's; 403 means a rate limit or a missing right, and headers tell."""
+    """Return the error of ours for a refusal of GitHub's.
+
+    403 means a rate limit or a missing right, and the headers tell which.
+    """
     data = error.data if isinstance(error.data, dict) else {}
-    said = str(data.get("message") or error.message or "")[:200]
-    told = rate_limit.parse_rate_limit_headers(error.status, error.headers or {}, said, time.time())
-    if told.refused:
-        return RateLimitError(f"{description}: HTTP {error.status} {said}", told)
-    if error.status == 422 and "maximum number of statuses" in str(data.get("errors") or said):
+    message = str(data.get("message") or error.message or "")[:200]
+    headers = rate_limit.parse_rate_limit_headers(
+        error.status, error.headers or {}, message, time.time()
+    )
+    if headers.refused:
+        return RateLimitError(f"{description}: HTTP {error.status} {message}", headers)
+    if error.status == 422 and "maximum number of statuses" in str(data.get("errors") or message):
         return StatusLimitError(
             f"{description}: the forge takes no more than 1,000 for one commit and context"
         )
@@ -84,16 +93,16 @@ def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 -
             f"{description}: not found, or not shown to us",
             hint="check the name and the token's rights",
         )
-    if error.status == 422 and said.startswith("No commit found"):
+    if error.status == 422 and message.startswith("No commit found"):
         return NotFoundError(f"{description}: not found", hint="was it force-pushed away?")
     if error.status >= 500:
-        return TransientError(f"{description}: HTTP {error.status} {said}")
-    kind: type[UserError]
+        return TransientError(f"{description}: HTTP {error.status} {message}")
+    error_type: type[UserError]
     if error.status in (401, 403):
-        hint, kind = (
+        hint, error_type = (
             "check the token and its permissions",
             UnauthenticatedError if error.status == 401 else DeniedError,
         )
     else:
-        hint, kind = "", UserError
-    return kind(f"{description}: HTTP {error.status} {said}", hint=hint)
+        hint, error_type = "", UserError
+    return error_type(f"{description}: HTTP {error.status} {message}", hint=hint)

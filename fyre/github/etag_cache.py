@@ -1,8 +1,8 @@
-"""Asking conditionally: who names the answer that they have hears 304 where it still holds, which costs nothing.
+"""Ask conditionally: a request that names the last answer gets a 304 if it still holds, for free.
 
-GitHub's facts: a 304 counts against no limit; an ETag holds for one page and for one token, so that the first answer
-after a token's renewal is a whole one; a 304 has no ``Link``, and whether there is a next page is no part of an ETag.
-So pages are asked for by number, until one is not full.
+GitHub's facts: a 304 counts against no limit; an ETag holds for one page and for one token, so that
+the first response after a token's renewal is a whole one; a 304 has no ``Link``, and an ETag does
+not cover whether there is a next page. So pages are asked for by number, until one is not full.
 """
 
 from __future__ import annotations
@@ -25,64 +25,74 @@ PAGES_MAX = 1000
 """Pages of a listing that are asked for: 100,000 repositories."""
 
 CACHED_MAX = 1000
-"""Answers that are kept."""
+"""Responses that are kept."""
 
 
 def get_if_changed(
     requester: Requester, path: str, etag: str
 ) -> tuple[str, dict[str, Any], Any] | None:
-    """What a path of the API answers: its tag, headers and JSON; None where it is what ``tag`` names.
+    """Return the ETag, the headers and the JSON at a path of the API.
 
-    Raises what PyGithub raises; ``ValueError`` for an answer without a body.
+    Returns None if ``etag`` still names the response. Raises what PyGithub raises; ``ValueError``
+    for a response without a body.
     """
-    # PyGithub takes a 304 for an answer like any other, without a body; no JSON of a forge's is null.
+    # PyGithub takes a 304 for a response like any other, without a body; no forge's JSON is null.
     headers, data = requester.requestJsonAndCheck(
         "GET", path, headers={"If-None-Match": etag} if etag else {}
     )
     if data is not None:
         return str(headers.get("etag", "")), headers, data
     if not etag:
-        raise ValueError("an answer without a body")
+        raise ValueError("a response without a body")
     return None
 
 
 @dataclass
 class ETagCache:
-    """What was answered last, as far as it was read: at most ``KEPT_MAX`` answers, each with its tag."""
+    """The last responses as they were parsed, each with its ETag: at most ``CACHED_MAX``."""
 
-    _kept: FIFOCache[tuple[str, str], tuple[str, Any]] = field(
+    _cache: FIFOCache[tuple[str, str], tuple[str, Any]] = field(
         default_factory=lambda: FIFOCache(CACHED_MAX)
     )
 
-    def get(self, requester: Requester, path: str, read: Callable[[Any], T], whose: str = "") -> T:
-        """What ``read`` makes of the answer, now or when it last changed; ``whose`` tells equal paths apart."""
-        tag, known = self._kept.get((whose, path), ("", None))
-        answer = get_if_changed(requester, path, tag)
-        if answer is None:
-            same: T = known
-            return same
-        found = read(answer[2])
-        self._kept[whose, path] = answer[0], found
-        return found
+    def get_cached(
+        self, requester: Requester, path: str, parse: Callable[[Any], T], owner: str = ""
+    ) -> T:
+        """Return what ``parse`` makes of the response, now or when it last changed.
 
-    def pages(
+        ``owner`` tells equal paths apart.
+        """
+        etag, cached = self._cache.get((owner, path), ("", None))
+        response = get_if_changed(requester, path, etag)
+        if response is None:
+            unchanged: T = cached
+            return unchanged
+        parsed = parse(response[2])
+        self._cache[owner, path] = response[0], parsed
+        return parsed
+
+    def list_cached(
         self,
         requester: Requester,
         path: str,
-        read: Callable[[Any], T],
+        parse: Callable[[Any], T],
         *,
-        item: str = "",
-        whose: str = "",
+        entries_key: str = "",
+        owner: str = "",
     ) -> list[T]:
-        """Every entry of a listing, read; ``item`` is under which key of an answer its entries are."""
+        """Return every entry of a listing, parsed.
 
-        def read_all(data: Any) -> list[T]:  # noqa: ANN401 - what JSON holds
-            return [read(one) for one in (data[item] if item else data)]
+        ``entries_key`` is the key of a response that holds its entries.
+        """
 
-        found: list[T] = []
+        def parse_page(data: Any) -> list[T]:  # noqa: ANN401 - what JSON holds
+            return [parse(entry) for entry in (data[entries_key] if entries_key else data)]
+
+        entries: list[T] = []
         for number in range(1, PAGES_MAX + 1):
-            page = self.get(requester, f"{path}?per_page={PER_PAGE}&page={number}", read_all, whose)
-            found += page
-            if len(page) != PER_PAGE:  # the last one, or of a forge that knows no pages
+            page_path = f"{path}?per_page={PER_PAGE}&page={number}"
+            page = self.get_cached(requester, page_path, parse_page, owner)
+            entries += page
+            if len(page) != PER_PAGE:  # the last page, or that of a forge without pages
                 break
-        return found
+        return entries

@@ -1,6 +1,7 @@
-"""What the forge knows of who pushed: role, teams, whether a commit's signature is good. One request each.
+"""Ask the forge for the role and teams of a user, and for a commit's signature. One request each.
 
-Each raises what ``Forge.get`` raises, and ``TryAgainError`` for an answer that makes no sense.
+Each function raises what ``GitHubClient.get_json`` raises, and ``TransientError`` for an unexpected
+response.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ _ROLES = {
     "triage": "triage",
     "pull": "read",
 }
-"""What GitHub calls a right → the role that has it, the greatest first."""
+"""GitHub's name of a right → the role that has it, the greatest first."""
 
 SIGNATURE_VALID = "valid"
 """The word for a signature that the forge has verified."""
 
 
 def get_role(forge: GitHubClient, repository: Repository, login: str) -> str:
-    """The most that a user may do there: ``none read triage write maintain admin``, whatever a custom role is called.
+    """Return the role of a user in a repository: ``none read triage write maintain admin``.
 
-    ``user.permissions`` says it; ``permission`` itself calls maintain write and triage read.
+    It is the greatest that the user has, whatever a custom role is called. ``user.permissions``
+    says it; ``permission`` itself calls maintain write and triage read.
     """
-    what = f"the permission of {login} on {repository.name}"
+    description = f"the permission of {login} on {repository.name}"
     try:
-        with _malformed_as_transient(what):
+        with _malformed_as_transient(description):
             data = forge.get_json(
-                what,
+                description,
                 repository,
                 f"/repos/{repository.name}/collaborators/{_quote_path_part(login)}/permission",
             )
@@ -51,13 +53,16 @@ def get_role(forge: GitHubClient, repository: Repository, login: str) -> str:
 
 
 def is_team_member(forge: GitHubClient, repository: Repository, team: str, login: str) -> bool:
-    """Whether a user is in ``org/team``, both as in their URL; who was only invited is not. Needs ``members: read``."""
+    """Return True if a user is in ``org/team``, both as in their URL. Needs ``members: read``.
+
+    A user who was only invited is not.
+    """
     org, _, slug = team.partition("/")
-    what = f"the membership of {login} in {team}"
+    description = f"the membership of {login} in {team}"
     try:
-        with _malformed_as_transient(what):
+        with _malformed_as_transient(description):
             data = forge.get_json(
-                what,
+                description,
                 repository,
                 f"/orgs/{_quote_path_part(org)}/teams/{_quote_path_part(slug)}/memberships/{_quote_path_part(login)}",
             )
@@ -67,21 +72,24 @@ def is_team_member(forge: GitHubClient, repository: Repository, team: str, login
 
 
 def get_signature_state(forge: GitHubClient, repository: Repository, sha: str) -> str:
-    """``VALID`` where the forge has verified the commit's signature, else its word for why it has not.
+    """Return ``SIGNATURE_VALID`` if the forge has verified the commit's signature, else its reason.
 
-    GitHub's words: ``unsigned unknown_key no_user bad_email unverified_email expired_key invalid`` and some more.
+    GitHub's words: ``unsigned unknown_key no_user bad_email unverified_email expired_key invalid``
+    and some more.
     """
-    what = f"the signature of {sha} in {repository.name}"
-    with _malformed_as_transient(what):
-        # The page is of the commit's files, which nobody reads here.
+    description = f"the signature of {sha} in {repository.name}"
+    with _malformed_as_transient(description):
+        # Ask for a page of one: the pages are of the commit's files, which are not needed here.
         data = forge.get_json(
-            what, repository, f"/repos/{repository.name}/commits/{_quote_path_part(sha)}?per_page=1"
+            description,
+            repository,
+            f"/repos/{repository.name}/commits/{_quote_path_part(sha)}?per_page=1",
         )
-        said = data["commit"].get("verification") or {}
-        reason = str(said.get("reason") or "unsigned")
+        verification = data["commit"].get("verification") or {}
+        reason = str(verification.get("reason") or "unsigned")
         return (
             SIGNATURE_VALID
-            if said.get("verified") is True
+            if verification.get("verified") is True
             else reason
             if reason != SIGNATURE_VALID
             else "unverified"
@@ -89,15 +97,16 @@ def get_signature_state(forge: GitHubClient, repository: Repository, sha: str) -
 
 
 def _quote_path_part(text: str) -> str:
-    """One part of a path, whatever it holds."""
+    """Return the text as one part of a path, whatever it holds."""
     return quote(text, safe="")
 
 
 @contextmanager
 def _malformed_as_transient(description: str) -> Iterator[Any]:
+    """Turn the errors that a response of an unexpected form causes into ``TransientError``."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TransientError(
-            f"{description}: the forge's answer makes no sense ({type(error).__name__})"
+            f"{description}: unexpected answer from the forge ({type(error).__name__})"
         ) from error

@@ -1,8 +1,9 @@
-"""When the next write may go: a forge's ceilings, and what its answers say of them. Pure.
+"""Decide when the next write may be sent, from GitHub's rate limits and its responses. Pure.
 
-GitHub's documentation: 80 writes a minute and 500 an hour, 1 s apart; ``Retry-After`` first, else until
-``X-RateLimit-Reset`` where nothing is left, else a minute, and longer each time. Only a forge that counts requests has
-ceilings, and such a one says so in each answer: the embedded forge and an Enterprise Server without limits do not.
+GitHub's documentation: 80 writes a minute and 500 an hour, 1 s apart; ``Retry-After`` first, else
+until ``X-RateLimit-Reset`` if nothing is left, else a minute, and longer each time. Only a forge
+that counts requests has limits, and such a one says so in each response: the embedded forge and an
+Enterprise Server without limits do not.
 """
 
 from __future__ import annotations
@@ -12,35 +13,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-BARE = 60.0
-"""Seconds to wait where a refusal does not say for how long; twice as long for each that follows."""
+DEFAULT_WAIT = 60.0
+"""Seconds to wait if a refusal does not say for how long; twice as long for each that follows."""
 
-LONGEST = 3600.0
-"""Seconds after which to ask again, whatever an answer said: the longest window of GitHub's."""
+WAIT_MAX = 3600.0
+"""Seconds after which to ask again, whatever a response said: the longest window of GitHub's."""
 
 LOW_SHARE = 0.1
 """Share of the primary limit below which only what has ended is worth a request."""
 
-_CLOCK_MARGIN = 0.05  # seconds beside each edge, where two clocks may disagree
+_CLOCK_MARGIN = 0.05  # seconds at each edge, since two clocks may disagree
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Limits on writes: seconds between two, and pairs of how many within how many seconds, the longest last."""
+    """Limits on writes.
+
+    ``min_interval`` is the seconds between two of them; ``windows`` are pairs of how many within
+    how many seconds, the longest last.
+    """
 
     min_interval: float = 1.0
     windows: tuple[tuple[int, float], ...] = ((80, 60.0), (500, 3600.0))
 
 
 GITHUB_LIMITS = RateLimits()
-"""Those that GitHub documents; statuses are assumed to count as content."""
+"""The limits that GitHub documents; statuses are assumed to count as content."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitHeaders:
-    """What one answer says of limits; None where it is silent. Times are in seconds from now on."""
+    """The limits that one response names; None for those that it does not.
 
-    refused: bool = False  # by a limit, not for a missing right
+    Times are in seconds from now on.
+    """
+
+    refused: bool = False  # true if by a limit, not for a missing right
     retry_after: float | None = None
     limit: int | None = None
     remaining: int | None = None
@@ -48,7 +56,7 @@ class RateLimitHeaders:
 
     @property
     def is_low(self) -> bool:
-        """Whether little is left of the primary limit."""
+        """True if little is left of the primary limit."""
         return (
             self.remaining is not None
             and self.limit is not None
@@ -59,71 +67,104 @@ class RateLimitHeaders:
 def parse_rate_limit_headers(
     status: int, headers: Mapping[str, object], message: str, now: float
 ) -> RateLimitHeaders:
-    """What an answer says; ``now`` (seconds since the epoch) stands in for a ``Date`` that it does not bear."""
-    given = {name.lower(): str(value) for name, value in headers.items()}
-    at = _parse_date(given.get("date", ""))
-    at = now if at is None else at
+    """Return the limits that a response names.
+
+    ``now`` (seconds since the epoch) is used if it has no ``Date``.
+    """
+    lower_headers = {name.lower(): str(value) for name, value in headers.items()}
+    response_time = _parse_date(lower_headers.get("date", ""))
+    response_time = now if response_time is None else response_time
     remaining, reset = (
-        _parse_number(given, "x-ratelimit-remaining"),
-        _parse_number(given, "x-ratelimit-reset"),
+        _parse_number(lower_headers, "x-ratelimit-remaining"),
+        _parse_number(lower_headers, "x-ratelimit-reset"),
     )
-    limited = "retry-after" in given or remaining == 0 or "rate limit" in message.lower()
+    limited = "retry-after" in lower_headers or remaining == 0 or "rate limit" in message.lower()
     return RateLimitHeaders(
         refused=status == 429 or (status == 403 and limited),
-        retry_after=_parse_retry_after(given, at),
-        limit=_parse_number(given, "x-ratelimit-limit"),
+        retry_after=_parse_retry_after(lower_headers, response_time),
+        limit=_parse_number(lower_headers, "x-ratelimit-limit"),
         remaining=remaining,
         reset_after=None
         if reset is None
-        else max(0.0, reset - at) + 1,  # nobody knows when in that second
+        else max(0.0, reset - response_time) + 1,  # its fraction of a second is not known
     )
 
 
 @dataclass(frozen=True, slots=True)
 class WriteBudget:
-    """What was written when, and what the forge said of it; ``after`` and ``heard`` give the next one."""
+    """The last writes, and what the forge said of them.
+
+    The methods ``after_…`` return the next budget.
+    """
 
     limits: RateLimits = GITHUB_LIMITS
-    is_limited: bool = False  # whether the forge counts at all
-    sent_times: tuple[
-        float, ...
-    ] = ()  # when writes were answered, over the longest window, oldest first
+    is_limited: bool = False  # true if the forge counts requests at all
+    # Times at which writes were answered, over the longest window, oldest first.
+    sent_times: tuple[float, ...] = ()
     closed_until: float = -math.inf
     low_until: float = -math.inf
     slow_until: float = -math.inf
-    slow_interval: float = 0.0  # until then
-    refusals: int = 0  # one after another
+    slow_interval: float = 0.0  # seconds between two writes until then
+    refusals: int = 0  # in a row
 
     def after_write(self, now: float) -> WriteBudget:
-        """After a write whose answer came just now: it was counted before, so what is paced by this is never early."""
+        """Return the budget after a write whose response came just now.
+
+        The forge counted it before, so what is paced by this is never early.
+        """
         since = now - self.limits.windows[-1][1] - 1
-        return replace(self, sent_times=(*(at for at in self.sent_times if at > since), now))
+        return replace(
+            self,
+            sent_times=(*(sent_time for sent_time in self.sent_times if sent_time > since), now),
+        )
 
     def after_response(self, now: float, headers: RateLimitHeaders) -> WriteBudget:
-        """After any answer."""
-        counted = self.is_limited or headers.refused or headers.limit is not None
-        reset = now + min(headers.reset_after, LONGEST) if headers.reset_after is not None else now
-        low = reset if headers.is_low else self.low_until
-        if not headers.refused:
-            closed = max(self.closed_until, reset) if headers.remaining == 0 else self.closed_until
-            return replace(self, is_limited=counted, closed_until=closed, low_until=low, refusals=0)
-        closed = now + self._refusal_wait(headers) + _CLOCK_MARGIN
-        heard = replace(
-            self, is_limited=True, closed_until=closed, low_until=low, refusals=self.refusals + 1
+        """Return the budget after any response."""
+        is_limited = self.is_limited or headers.refused or headers.limit is not None
+        reset_at = (
+            now + min(headers.reset_after, WAIT_MAX) if headers.reset_after is not None else now
         )
-        return heard if headers.remaining == 0 else heard.slowed_down(now)
+        low_until = reset_at if headers.is_low else self.low_until
+        if not headers.refused:
+            closed_until = (
+                max(self.closed_until, reset_at) if headers.remaining == 0 else self.closed_until
+            )
+            return replace(
+                self,
+                is_limited=is_limited,
+                closed_until=closed_until,
+                low_until=low_until,
+                refusals=0,
+            )
+        closed_until = now + self._refusal_wait(headers) + _CLOCK_MARGIN
+        slowed = replace(
+            self,
+            is_limited=True,
+            closed_until=closed_until,
+            low_until=low_until,
+            refusals=self.refusals + 1,
+        )
+        return slowed if headers.remaining == 0 else slowed.slowed_down(now)
 
     def slowed_down(self, now: float) -> WriteBudget:
-        """Somebody else writes too, or we did before a restart: go on at the rate that lasts, or slower."""
+        """Return the budget for when somebody else writes too, or we did before a restart.
+
+        It goes on at the rate that can be kept up, or slower.
+        """
         limit, span = self.limits.windows[-1]
-        steady = max(span / limit, self.limits.min_interval)
-        apart = min(self.slow_interval * 1.5, BARE) if now < self.slow_until else steady
-        return replace(self, slow_until=self.closed_until + span, slow_interval=apart)
+        steady_interval = max(span / limit, self.limits.min_interval)
+        interval = (
+            min(self.slow_interval * 1.5, DEFAULT_WAIT)
+            if now < self.slow_until
+            else steady_interval
+        )
+        return replace(self, slow_until=self.closed_until + span, slow_interval=interval)
 
     def next_write_at(self, reserve: int | None = None) -> float:
-        """When the next write may go, on the clock that ``wrote`` was told; infinity for not as things are.
+        """Return when the next write may go, on the clock of ``after_write``; infinity for never.
 
-        ``leaving`` is for a write that can be done without: so many others must find room in the longest window.
+        ``reserve`` is for a write that can be done without: so many others must find room in the
+        longest window. Never means as things are: another response may change it.
         """
         if not self.is_limited:
             return -math.inf
@@ -138,26 +179,28 @@ class WriteBudget:
         return max(times)
 
     def _refusal_wait(self, headers: RateLimitHeaders) -> float:
-        said = headers.retry_after
-        if said is None and headers.remaining == 0:
-            said = headers.reset_after
-        longer = BARE * 2 ** min(self.refusals, 10)
-        if said is None or self.refusals:  # it was believed the time before, and that was too short
-            said = max(said or 0.0, longer)
-        return min(said, LONGEST)
+        """Return the seconds to wait after a refusal."""
+        wait = headers.retry_after
+        if wait is None and headers.remaining == 0:
+            wait = headers.reset_after
+        backoff = DEFAULT_WAIT * 2 ** min(self.refusals, 10)
+        if wait is None or self.refusals:  # the last one was too short
+            wait = max(wait or 0.0, backoff)
+        return min(wait, WAIT_MAX)
 
     def _next_by_interval(self) -> float:
+        """Return when the last write is long enough ago."""
         if not self.sent_times:
             return -math.inf
-        careful = self.sent_times[-1] < self.slow_until
+        is_slow = self.sent_times[-1] < self.slow_until
         return (
             self.sent_times[-1]
             + _CLOCK_MARGIN
-            + (self.slow_interval if careful else self.limits.min_interval)
+            + (self.slow_interval if is_slow else self.limits.min_interval)
         )
 
     def _next_by_window(self, limit: int, span: float) -> float:
-        """When fewer than ``limit`` writes will lie within the last ``span`` seconds."""
+        """Return when fewer than ``limit`` writes will lie within the last ``span`` seconds."""
         if limit <= 0:
             return math.inf
         return (
@@ -167,20 +210,28 @@ class WriteBudget:
         )
 
 
-def _parse_retry_after(given: Mapping[str, str], at: float) -> float | None:
-    """Seconds; RFC 9110 also allows a date. None for what is neither."""
-    seconds, moment = _parse_number(given, "retry-after"), _parse_date(given.get("retry-after", ""))
+def _parse_retry_after(headers: Mapping[str, str], response_time: float) -> float | None:
+    """Return the seconds of ``Retry-After``; None if it is neither a number nor a date.
+
+    RFC 9110 allows both.
+    """
+    seconds, date = (
+        _parse_number(headers, "retry-after"),
+        _parse_date(headers.get("retry-after", "")),
+    )
     if seconds is not None:
         return float(seconds)
-    return None if moment is None else max(0.0, moment - at)
+    return None if date is None else max(0.0, date - response_time)
 
 
-def _parse_number(given: Mapping[str, str], name: str) -> int | None:
-    text = given.get(name, "").strip()
+def _parse_number(headers: Mapping[str, str], name: str) -> int | None:
+    """Return a header as a number; None if it is not one."""
+    text = headers.get(name, "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def _parse_date(text: str) -> float | None:
+    """Return a date in seconds since the epoch; None if it is not one."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, IndexError):

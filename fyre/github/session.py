@@ -1,4 +1,7 @@
-"""A connection to a forge by PyGithub: one request a call, reads repeated, writes never, no sleep that lasts."""
+"""Connect to a forge by PyGithub.
+
+One request a call; reads are repeated, writes never; nothing sleeps for long.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,17 @@ REQUEST_TIMEOUT = 15
 
 
 def connect_github(url: str, token: Callable[[], str]) -> Github:
-    """A connection that asks for its token before each request: one that is renewed or replaced holds at once."""
+    """Return a connection that asks for its token before each request.
+
+    So a token that is renewed or replaced is used at once.
+    """
     from github import Github
 
     return Github(auth=_dynamic_token_auth(token), **connection_settings(url), lazy=True)
 
 
 def connection_settings(url: str) -> dict[str, Any]:
-    """How we talk to a forge through PyGithub: reads are repeated, writes never are, and nothing sleeps for long."""
+    """Return PyGithub's settings: reads are repeated, writes never are, nothing sleeps for long."""
     from urllib3.util import Retry
 
     reads = Retry(
@@ -29,8 +35,8 @@ def connection_settings(url: str) -> dict[str, Any]:
         backoff_factor=0.2,
         allowed_methods={"GET"},
         status_forcelist=(500, 502, 503, 504),
-        respect_retry_after_header=False,  # or a read that meets a limit sleeps for as long as that lasts
-        raise_on_status=False,  # the last answer says more than that there were too many
+        respect_retry_after_header=False,  # else a read that meets a limit sleeps until its end
+        raise_on_status=False,  # the last response says more than "too many retries"
     )
     return {
         "base_url": url,
@@ -43,10 +49,11 @@ def connection_settings(url: str) -> dict[str, Any]:
 
 
 def _dynamic_token_auth(token: Callable[[], str]) -> Auth:
+    """Return an authentication that calls ``token`` before each request."""
     from github.Auth import Auth
 
     class DynamicTokenAuth(Auth):
-        """Whatever the token is now; none where it is empty."""
+        """Authenticates with the token that is valid now; not at all if it is empty."""
 
         token_type = "token"  # noqa: S105 - GitHub's word for the scheme
         _masked_token = "token (removed)"  # noqa: S105 - what PyGithub's own log shows

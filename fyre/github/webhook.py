@@ -1,8 +1,9 @@
-"""``headers, body → event``: what a delivery says, verified and parsed without any I/O.
+"""Verify and parse webhook deliveries: ``headers, body → event``, without any I/O.
 
-GitHub's facts: the signature is ``X-Hub-Signature-256: sha256=HEX`` over the raw body; a push lists at most 2,048
-commits and does not say when it was cut; a tag's or a branch's deletion, and a force-push that drops commits, name a
-``head_commit`` that was not pushed, so ``head_commit`` is never looked at.
+GitHub's facts: the signature is ``X-Hub-Signature-256: sha256=HEX`` over the raw body; a push lists
+at most 2,048 commits and does not say when it was cut; a tag's or a branch's deletion, and a
+force-push that drops commits, name a ``head_commit`` that was not pushed, so ``head_commit`` is
+never looked at.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _MERGE_QUEUE_PREFIX = "refs/heads/gh-readonly-queue/"
 
 
 class SignatureError(Exception):
-    """The delivery is not signed with the secret: nothing of it may be believed. ``args[0]`` says why."""
+    """The delivery is not signed with the secret, so nothing in it may be believed.
+
+    ``args[0]`` says why.
+    """
 
 
 class PayloadError(Exception):
@@ -37,7 +41,10 @@ class PayloadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PushEvent:
-    """A branch that has new commits. ``shas`` are as listed, oldest first; ``cut`` says that there may be more."""
+    """A branch that has new commits.
+
+    ``shas`` are as listed, oldest first; ``is_truncated`` says that there may be more.
+    """
 
     repository: Repository
     ref: str
@@ -49,7 +56,7 @@ class PushEvent:
 
     @property
     def is_new_branch(self) -> bool:
-        """Whether the branch is new."""
+        """True if the branch is new."""
         return self.before == ZERO_SHA
 
 
@@ -62,20 +69,20 @@ class CommentEvent:
     actor: str
     body: str
     comment_id: int
-    created_at: float = 0.0  # when it was written; seconds since the epoch, by the forge's clock
-    pull_number: int = 0  # the pull request's number
-    is_bot: bool = False  # whether no person wrote it
+    created_at: float = 0.0  # seconds since the epoch, by the forge's clock
+    pull_number: int = 0  # 0 for a comment on a commit
+    is_bot: bool = False  # true if no person wrote it
 
 
 @dataclass(frozen=True, slots=True)
 class RerequestEvent:
-    """A click on the Re-run button of one of our check runs, or on the one of all of a commit's."""
+    """A click on the Re-run button of one of our check runs, or of all those of a commit."""
 
     repository: Repository
     sha: str
     actor: str
-    run_name: str  # of the run; "" for all
-    click_id: int  # what makes it this click, whenever it is told again
+    run_name: str  # "" for all runs
+    click_id: int  # identifies this click, however often it is delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,40 +96,48 @@ Event = PushEvent | CommentEvent | RerequestEvent | IgnoredEvent
 
 
 def verify_signature(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> None:
-    """Hold the body to its signature, in constant time; any of the secrets will do. Raises ``ForgedError``."""
-    given = headers.get("x-hub-signature-256", "")
+    """Check the body's signature, in constant time; any of the secrets will do.
+
+    Raises ``SignatureError``.
+    """
+    signature = headers.get("x-hub-signature-256", "")
     if not any(secrets):
         raise SignatureError("no webhook secret is configured")
-    if not given:
+    if not signature:
         raise SignatureError("X-Hub-Signature-256 is missing")
     expected = [
         b"sha256=" + hmac.new(secret, body, "sha256").hexdigest().encode()
         for secret in secrets
         if secret
     ]
-    if not any([hmac.compare_digest(given.encode(errors="replace"), one) for one in expected]):  # noqa: C419 - no early exit
+    signature_bytes = signature.encode(errors="replace")
+    if not any([hmac.compare_digest(signature_bytes, digest) for digest in expected]):  # noqa: C419 - no early exit
         raise SignatureError("X-Hub-Signature-256 does not match")
 
 
 def parse_event(forge: str, headers: Mapping[str, str], body: bytes) -> Event:
-    """What a verified delivery means. ``forge`` is the API's base URL. Raises ``MalformedError``."""
-    event = headers.get("x-github-event", "")
-    if event not in _EVENT_PARSERS and event != "check_suite":
-        return IgnoredEvent(f"event {event[:40] or '(none)'} starts nothing")
+    """Return the event of a verified delivery. ``forge`` is the API's base URL.
+
+    Raises ``PayloadError``.
+    """
+    event_name = headers.get("x-github-event", "")
+    if event_name not in _EVENT_PARSERS and event_name != "check_suite":
+        return IgnoredEvent(f"event {event_name[:40] or '(none)'} starts nothing")
     try:
         data = json.loads(body)
-        if event == "check_suite":
+        if event_name == "check_suite":
             return _parse_check_suite(forge, data, headers.get("x-github-delivery", ""))
-        return _EVENT_PARSERS[event](forge, data)
+        return _EVENT_PARSERS[event_name](forge, data)
     except RecursionError as error:
         raise PayloadError("JSON nested too deeply") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise PayloadError(
-            f"not a {event} payload: {type(error).__name__} {str(error)[:100]}"
+            f"not a {event_name} payload: {type(error).__name__} {str(error)[:100]}"
         ) from error
 
 
 def _parse_push(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    """Return the event of a push."""
     ref, before, after = (
         _require_text(data["ref"]),
         _require_sha(data["before"]),
@@ -148,16 +163,19 @@ def _parse_push(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON hol
 
 
 def _parse_commit_comment(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    """Return the event of a comment on a commit."""
     return _comment_event(forge, data, sha=_require_sha(data["comment"]["commit_id"]))
 
 
 def _parse_issue_comment(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    """Return the event of a comment on an issue, which may be a pull request."""
     if not data["issue"].get("pull_request"):
         return IgnoredEvent("an issue has no commit")
     return _comment_event(forge, data, pull_number=int(data["issue"]["number"]))
 
 
 def _comment_event(forge: str, data: Any, *, sha: str = "", pull_number: int = 0) -> Event:  # noqa: ANN401 - what JSON holds
+    """Return the event of a new comment."""
     comment, sender = data["comment"], data.get("sender") or {}
     if data["action"] != "created":
         return IgnoredEvent("only a new comment is a command")
@@ -174,28 +192,36 @@ def _comment_event(forge: str, data: Any, *, sha: str = "", pull_number: int = 0
 
 
 def _parse_check_run(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    """Return the event of a click on the Re-run button of one check run."""
     context, number = _require_text(data["check_run"]["name"]), int(data["check_run"]["id"])
     if not context.startswith("fyre/"):
-        return IgnoredEvent("no run of ours")
+        return IgnoredEvent("not a check run of Fyre's")
     return _rerequest_event(
         forge, data, data["check_run"]["head_sha"], context.removeprefix("fyre/"), number
     )
 
 
 def _parse_check_suite(forge: str, data: Any, delivery: str) -> Event:  # noqa: ANN401 - what JSON holds
-    """A commit has one suite for good: what tells its clicks apart is the delivery, which keeps its GUID."""
+    """Return the event of a click on the Re-run button of all check runs.
+
+    A commit has one suite for good: its clicks are told apart by the delivery, which keeps its
+    GUID.
+    """
     return _rerequest_event(
         forge, data, data["check_suite"]["head_sha"], "", uuid.UUID(delivery).int
     )
 
 
 def _rerequest_event(forge: str, data: Any, sha: object, run_name: str, click_id: int) -> Event:  # noqa: ANN401 - what JSON holds
-    """GitHub tells ``rerequested`` to the App whose check runs these are, and to no other."""
+    """Return the event of a click.
+
+    GitHub sends ``rerequested`` to the App whose check runs these are, and to no other.
+    """
     sender = data.get("sender") or {}
     if data["action"] != "rerequested":
-        return IgnoredEvent("a check run's other news are our own")
+        return IgnoredEvent("only a re-run request of a check run starts something")
     if sender.get("type") == "Bot":
-        return IgnoredEvent("nobody clicked")
+        return IgnoredEvent("no person clicked")
     return RerequestEvent(
         _parse_repository(forge, data),
         _require_sha(sha),
@@ -206,22 +232,25 @@ def _rerequest_event(forge: str, data: Any, sha: object, run_name: str, click_id
 
 
 def _parse_repository(forge: str, data: Any) -> Repository:  # noqa: ANN401 - what JSON holds
-    found = data["repository"]
+    """Return the repository of a payload."""
+    repository = data["repository"]
     return Repository(
         forge,
-        int(found["id"]),
-        _require_text(found["full_name"]),
-        _require_text(found.get("default_branch") or "main"),
+        int(repository["id"]),
+        _require_text(repository["full_name"]),
+        _require_text(repository.get("default_branch") or "main"),
     )
 
 
 def _require_text(value: object) -> str:
+    """Return the text. Raises ``TypeError`` for other values."""
     if not isinstance(value, str):
         raise TypeError("a text is missing")
     return value
 
 
 def _require_sha(value: object) -> str:
+    """Return the SHA. Raises ``TypeError`` or ``ValueError`` for other values."""
     text = _require_text(value)
     if len(text) not in (40, 64) or not set(text) <= set("0123456789abcdef"):
         raise ValueError("not a SHA")

@@ -1,1 +1,1 @@
-"""What a commit message requests. Pure."""
+"""Parse and write the requests in commit messages. Pure."""

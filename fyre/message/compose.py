@@ -1,4 +1,4 @@
-"""Writing commit messages that ask for runs, and changing as little as possible in those that people wrote. Pure."""
+"""Write commit messages that request runs, and edit existing ones as little as possible. Pure."""
 
 from __future__ import annotations
 
@@ -8,32 +8,44 @@ from fyre.errors import UserError
 from fyre.message import notation, request, trailers
 
 TrailerPairs = Sequence[tuple[str, str]]
-"""Trailers to be written: key and value, in their order."""
+"""Trailers to be written: (key, value) pairs in their order."""
 
 SUBJECT_MAX = 72
-"""Characters of a minted subject: what `git log --oneline` shows in a terminal."""
+"""Characters of a generated subject: as many as `git log --oneline` shows in a terminal."""
 
 
 def command_from_words(words: Sequence[str]) -> str:
-    """The command after ``--``: one word is a shell command verbatim, several are words whose quoting is kept."""
+    """Return the shell command for the words after ``--``.
+
+    One word is a shell command, taken verbatim; several words are quoted for the shell, so that it
+    sees the same words.
+    """
     if len(words) == 1:
         return words[0]
-    from shlex import join  # only this form pays for it
+    from shlex import join  # imported only if it is needed
 
     return join(words)
 
 
 def compose_subject(commands: Sequence[str]) -> str:
-    """A subject that says what runs: ``Run: python train.py``, ``Run 2 commands: make, make test``."""
-    shown = [" ".join(command.split()) for command in commands]
-    whole = (
-        f"Run: {shown[0]}" if len(shown) == 1 else f"Run {len(shown)} commands: {', '.join(shown)}"
+    """Return a subject that says what runs.
+
+    Examples: ``Run: python train.py``, ``Run 2 commands: make, make test``.
+    """
+    one_line_commands = [" ".join(command.split()) for command in commands]
+    subject = (
+        f"Run: {one_line_commands[0]}"
+        if len(one_line_commands) == 1
+        else f"Run {len(one_line_commands)} commands: {', '.join(one_line_commands)}"
     )
-    return whole if len(whole) <= SUBJECT_MAX else whole[: SUBJECT_MAX - 1].rstrip() + "…"
+    return subject if len(subject) <= SUBJECT_MAX else subject[: SUBJECT_MAX - 1].rstrip() + "…"
 
 
 def add_trailers(text: str, pairs: TrailerPairs) -> str:
-    """The message with these trailers at its end: below the last of its own, else in a paragraph of their own."""
+    """Return the message with these trailers at its end.
+
+    They go below its last trailer, or into a paragraph of their own if it has none.
+    """
     body = text.rstrip()
     if not pairs:
         return body + "\n"
@@ -42,51 +54,62 @@ def add_trailers(text: str, pairs: TrailerPairs) -> str:
 
 
 def remove_trailers(text: str, should_drop: Callable[[str], bool]) -> str:
-    """The message without the trailers whose key in lower case ``drop`` picks, every other byte as it was."""
+    """Return the message without the trailers that ``should_drop`` picks.
+
+    ``should_drop`` gets each key in lower case. Every other byte stays as it was.
+    """
     lines = split_lines(text)
-    gone: set[int] = set()
+    dropped: set[int] = set()
     for trailer in trailers.parse(text):
         if should_drop(trailer.key.lower()):
-            gone |= set(range(trailer.line - 1, trailer_end_line(lines, trailer.line)))
-    return "".join(line for number, line in enumerate(lines) if number not in gone)
+            dropped |= set(range(trailer.line - 1, trailer_end_line(lines, trailer.line)))
+    return "".join(line for index, line in enumerate(lines) if index not in dropped)
 
 
 def trailer_end_line(lines: Sequence[str], line: int) -> int:
-    """The number (from 1) of the last line of the trailer at ``line``, which may be folded over several."""
+    """Return the number (from 1) of the last line of the trailer that begins at ``line``.
+
+    A trailer may be folded over several lines.
+    """
     while line < len(lines) and lines[line][:1] in (" ", "\t") and lines[line].strip():
         line += 1
     return line
 
 
 def verify_message(text: str, pairs: TrailerPairs) -> request.RunRequest:
-    """What the message asks for. Raises ``UserError`` unless it is valid and ends with exactly these trailers."""
-    found = request.parse_message(text)
-    for problem in found.problems:
+    """Return what the message requests, and check that it holds what was to be written.
+
+    Raises ``UserError`` unless it is valid and ends with exactly these trailers.
+    """
+    run_request = request.parse_message(text)
+    for problem in run_request.problems:
         raise UserError(problem.message, hint=problem.hint)
-    written = [(key, value.strip() if key == "Fyre-Run" else value) for key, value in pairs]
-    read = [(trailer.key, trailer.value) for trailer in trailers.parse(text)]
-    for number, (key, value) in enumerate(written, start=-len(written)):
-        # git would take bytes that are no UTF-8 for Latin-1 and write down other ones
+    expected = [(key, value.strip() if key == "Fyre-Run" else value) for key, value in pairs]
+    actual = [(trailer.key, trailer.value) for trailer in trailers.parse(text)]
+    for number, (key, value) in enumerate(expected, start=-len(expected)):
+        # git would take bytes that are not UTF-8 for Latin-1, and write other bytes
         if (
-            len(read) < -number
-            or read[number] != (key, value)
+            len(actual) < -number
+            or actual[number] != (key, value)
             or notation.replace_invalid_utf8(value) != value
         ):
             raise _unwritable_error(key, value)
-    return found
+    return run_request
 
 
 def _unwritable_error(key: str, value: str) -> UserError:
-    what = "the command" if key == "Fyre-Run" else key
+    """Return the error for a value that a trailer can't keep unchanged."""
+    subject = "the command" if key == "Fyre-Run" else key
     if "\n" in value or "\r" in value:
         hint = "join its lines with && or ;, or commit a script and run that"
-        return UserError(f"{what} has several lines, and a trailer has one", hint=hint)
+        return UserError(f"{subject} has several lines, and a trailer has one", hint=hint)
     return UserError(
-        f"{what} can't be kept as it is in a commit message", hint="commit a script and run that"
+        f"{subject} can't be kept unchanged in a commit message",
+        hint="commit a script and run that",
     )
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends, as git counts them: only a line feed ends one."""
-    *whole, rest = text.split("\n")
-    return [line + "\n" for line in whole] + ([rest] if rest else [])
+    """Return the lines with their ends, as git counts them: only a line feed ends a line."""
+    *complete, last = text.split("\n")
+    return [line + "\n" for line in complete] + ([last] if last else [])

@@ -1,7 +1,9 @@
-"""What looks like a credential in a command: a commit is for ever, and everybody who can read it can read that. Pure.
+"""Find what looks like a credential in a command. Pure.
 
-Tokens are known by the prefixes that their makers gave them for this purpose; the rest by the name they are assigned
-to. Names of secrets, ``$TOKEN``, ``$(cat file)``, placeholders and bare hashes are no credentials.
+A commit stays for ever, and everybody who can read it can read its command. Tokens are recognised
+by the prefixes that their makers gave them for this purpose; other credentials by the name that
+they are assigned to. Names of secrets, ``$TOKEN``, ``$(cat file)``, placeholders and bare hashes
+are not credentials.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from math import log2
 
 from fyre.errors import UserError
 
-_SECRET_NAMES = r"pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key"  # noqa: S105
+_ASSIGNED_NAMES = (
+    r"pass(?:word|wd|phrase)|pwd|secret|token"
+    r"|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key"
+)
 _VALUE_PATTERN = r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s'";|&()]+))"""
 
-# What it is · substrings (lower case) without which the pattern can't match, so that most commands compile nothing ·
-# the pattern, whose groups named ``value…`` or else the whole match are the credential. No pattern looks to the end
-# of a long text from each place in it: every line of the log goes through here, and strangers write parts of some.
+# Each entry: the kind of credential; substrings (lower case) without which the pattern can't match,
+# so that most commands compile nothing; the pattern. The credential is the group ``double``,
+# ``single`` or ``bare``, or else the whole match. No pattern looks to the end of a long text from
+# each place in it: every line of the log goes through here, and strangers write parts of some.
 _TOKEN_PATTERNS = (
     ("an AWS access key", ("akia", "asia"), r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     (
@@ -53,18 +59,23 @@ _ASSIGNMENT_PATTERNS = (
     (
         "a value given to {name}",
         ("pass", "pwd", "secret", "token", "key"),
-        rf"(?i)(?P<name>(?<![\w-])(?:[\w-]*[_-])?(?:{_SECRET_NAMES}))(?:\s*=\s*|:\s*|(?<=\w)(?P<space>\s+)){_VALUE_PATTERN}",
+        (
+            rf"(?i)(?P<name>(?<![\w-])(?:[\w-]*[_-])?(?:{_ASSIGNED_NAMES}))"
+            rf"(?:\s*=\s*|:\s*|(?<=\w)(?P<space>\s+)){_VALUE_PATTERN}"
+        ),
     ),
 )
 _PLACEHOLDER = re.compile(
-    r"(?i)[x*.#?-]+|.*(?:example|changeme|change[-_]me|placeholder|dummy|redacted|x{4,}|your[-_]|\*{3,}).*"
-    r"|(?:my[-_]?)?(?:secret|password|passwd|token|key|test|todo|none|null|true|false|prompt|stdin|env)",
+    r"(?i)[x*.#?-]+"
+    r"|.*(?:example|changeme|change[-_]me|placeholder|dummy|redacted|x{4,}|your[-_]|\*{3,}).*"
+    r"|(?:my[-_]?)?"
+    r"(?:secret|password|passwd|token|key|test|todo|none|null|true|false|prompt|stdin|env)",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialMatch:
-    """What it looks like, and where in the text the credential itself stands."""
+    """A kind of credential, and the place of the credential itself in the text."""
 
     kind: str
     start: int
@@ -72,85 +83,95 @@ class CredentialMatch:
 
 
 def find_credentials(text: str) -> tuple[CredentialMatch, ...]:
-    """Everything in the text that looks like a credential, in no particular order."""
-    low = text.lower()
-    found = [
+    """Return everything in the text that looks like a credential, in no particular order."""
+    lower = text.lower()
+    matches = [
         CredentialMatch(kind, *match.span())
-        for kind, needs, pattern in _TOKEN_PATTERNS
-        if any(need in low for need in needs)
+        for kind, substrings, pattern in _TOKEN_PATTERNS
+        if any(substring in lower for substring in substrings)
         for match in re.finditer(pattern, text)
         if not _PLACEHOLDER.fullmatch(match[0])
     ]
-    for kind, needs, pattern in _ASSIGNMENT_PATTERNS:
-        if any(need in low for need in needs):
-            found += [
+    for kind, substrings, pattern in _ASSIGNMENT_PATTERNS:
+        if any(substring in lower for substring in substrings):
+            matches += [
                 hit
                 for match in re.finditer(pattern, text)
                 for hit in _plausible_matches(kind, match)
             ]
-    return tuple(found)
+    return tuple(matches)
 
 
 def mask_credentials(text: str) -> str:
-    """The text with every credential replaced by ``****``."""
-    shown, at = "", 0
-    for finding in sorted(
-        find_credentials(text), key=lambda finding: (finding.start, -finding.end)
+    """Return the text with every credential replaced by ``****``."""
+    masked, end = "", 0
+    for credential in sorted(
+        find_credentials(text), key=lambda credential: (credential.start, -credential.end)
     ):
-        if finding.end > at:  # two patterns may see the same one
-            shown += text[at : finding.start] + ("" if finding.start < at else "****")
-            at = finding.end
-    return shown + text[at:]
+        if credential.end > end:  # two patterns may match the same one
+            masked += text[end : credential.start] + ("" if credential.start < end else "****")
+            end = credential.end
+    return masked + text[end:]
 
 
 def reject_credentials(*texts: str, allow_option: str = "--allow-credential") -> None:
-    """Raise ``UserError`` where one of the texts holds what looks like a credential; it is never shown."""
+    """Raise ``UserError`` if a text holds what looks like a credential; that is never shown."""
     for text in texts:
-        for finding in find_credentials(text):
+        for credential in find_credentials(text):
             raise UserError(
-                f"this looks like {finding.kind}, and commits are for ever: {mask_credentials(text)[:200]}",
-                hint=f"keep it in a secret of the cluster and name that with --secret (Fyre-Secret), or say {allow_option}",
+                f"this looks like {credential.kind}, and commits are for ever: "
+                f"{mask_credentials(text)[:200]}",
+                hint="keep it in a secret of the cluster and name that with --secret "
+                f"(Fyre-Secret), or say {allow_option}",
             )
 
 
 def _plausible_matches(kind: str, match: re.Match[str]) -> list[CredentialMatch]:
-    """The match as a finding, where its value is no placeholder, no variable and not too plain to be a secret."""
+    """Return the match, unless its value is no secret.
+
+    Such a value is a placeholder, a variable, or too plain.
+    """
     groups = match.groupdict()
     group = next(name for name in ("double", "single", "bare") if groups.get(name) is not None)
     value, name = groups[group], groups.get("name") or ""
     if groups.get("space") and not name.startswith("-"):
-        return []  # "the token is …": only an option takes its value after a space
+        return []  # "the token is …": only an option has its value after a space
     if group != "single" and value.startswith(("$", "`")):
         return []
     if value.startswith(("$", "`", "<", "{", "@", "/", "./", "~", "-")) or _PLACEHOLDER.fullmatch(
         value
     ):
         return []
-    plain = re.search(r"(?i)pass|pwd", name or "pass") and kind != _ASSIGNMENT_PATTERNS[1][0]
-    if not (_looks_like_password(value) if plain else _looks_like_token(value)):
+    is_password = re.search(r"(?i)pass|pwd", name or "pass") and kind != _ASSIGNMENT_PATTERNS[1][0]
+    if not (_looks_like_password(value) if is_password else _looks_like_token(value)):
         return []
     return [CredentialMatch(kind.format(name=name.lstrip("-")), *match.span(group))]
 
 
 def _looks_like_password(value: str) -> bool:
-    """People's passwords are short; but a word is more likely a mode or a file."""
+    """Return True if the value has at least 6 characters and is no plain word or number.
+
+    People's passwords are short; but a word is more likely a mode or a file.
+    """
     return len(value) >= 6 and not value.isalpha() and not value.isdecimal()
 
 
 def _looks_like_token(value: str) -> bool:
-    """Long, letters and digits mixed, and no character too common: at least 3 bits each (a hash of hex has 3.5).
+    """Return True if the value is long, mixes letters and digits, and has no character too often.
 
-    Base 64 has slashes as paths do, but is longer than most and has no dots, and paths rarely mix all three kinds.
+    That means at least 3 bits of entropy for each character (a hexadecimal hash has 3.5). Base 64
+    has slashes as paths do, but is longer than most paths and has no dots, and paths rarely mix
+    digits, lower case and upper case.
     """
     kinds = [any(map(kind, value)) for kind in (str.isdigit, str.islower, str.isupper)]
-    mixed = (
+    is_mixed = (
         all(kinds) and len(value) >= 32 and "." not in value
         if "/" in value
         else kinds[0] and any(kinds[1:])
     )
-    return len(value) >= 12 and mixed and _entropy_bits(value) >= 3.0
+    return len(value) >= 12 and is_mixed and _entropy_bits(value) >= 3.0
 
 
 def _entropy_bits(value: str) -> float:
-    """Shannon's entropy of the characters, in bits each."""
+    """Return Shannon's entropy of the characters, in bits for each character."""
     return -sum(n / len(value) * log2(n / len(value)) for n in Counter(value).values())

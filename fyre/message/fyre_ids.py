@@ -1,7 +1,8 @@
-"""Fyre-Id: when a commit was asked to run, and 80 random bits. Pure but for the clock and the randomness it is given.
+"""Create and read Fyre-Ids: the time a commit was asked to run, and 80 random bits.
 
-The form is a ULID (github.com/ulid/spec): 10 characters of milliseconds and 16 of randomness in Crockford's base 32,
-so that ids sort by their mint time and can be read aloud.
+Pure except for the clock and the randomness that are used by default. The form is a ULID
+(github.com/ulid/spec): 10 characters of milliseconds and 16 of randomness in Crockford's base 32,
+so that ids sort by the time they were made and can be read aloud.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ FYRE_ID_LENGTH = 26
 
 
 def new_fyre_id(now: float | None = None, random: bytes | None = None) -> str:
-    """A new id. ``now`` is in seconds since the epoch, ``random`` ten bytes."""
+    """Return a new id. ``now`` is in seconds since the epoch, ``random`` is ten bytes."""
     milliseconds = int((time.time() if now is None else now) * 1000)
     bits = (milliseconds << 80) | int.from_bytes(
         os.urandom(10) if random is None else random, "big"
@@ -24,14 +25,14 @@ def new_fyre_id(now: float | None = None, random: bytes | None = None) -> str:
 
 
 def is_valid_fyre_id(text: str) -> bool:
-    """Whether it is an id that ``mint`` could have made: exact length, exact alphabet, upper case."""
+    """Return True if ``new_fyre_id`` could have made it: exact length and alphabet, upper case."""
     return (
         len(text) == FYRE_ID_LENGTH and text[0] < "8" and all(char in _CHAR_VALUES for char in text)
     )
 
 
 def fyre_id_time(fyre_id: str) -> float:
-    """When it was minted, in seconds since the epoch; the id must be ``valid``."""
+    """Return the time at which an id was made, in seconds since the epoch; the id must be valid."""
     milliseconds = 0
     for char in fyre_id[:10]:
         milliseconds = milliseconds << 5 | _CHAR_VALUES[char]

@@ -1,6 +1,7 @@
-"""References to container images, as container engines read them: from text to parts, and back with a digest. Pure.
+"""Parse references to container images as container engines do, and add digests to them. Pure.
 
-The rules are those of github.com/distribution/reference: no host means docker.io, one word there means library/.
+The rules are those of github.com/distribution/reference: a reference without a host is of
+docker.io, and a single word there means library/.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _DOCKER_HUB_ALIAS = "index.docker.io"
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """The parts of a reference, each spelt out: ``python`` is docker.io, library/python, latest."""
+    """The parts of a reference, all spelt out: ``python`` is docker.io, library/python, latest."""
 
     host: str
     path: str
@@ -25,15 +26,20 @@ class ImageReference:
 
     @property
     def repository(self) -> str:
-        """Host and path: two references of one repository have the same."""
+        """Host and path: two references to one repository have the same."""
         return f"{self.host}/{self.path}"
 
 
 def parse_reference(text: str) -> ImageReference:
-    """The parts of a reference that ``units.image`` takes, or of what a kubelet names with a digest."""
+    """Return the parts of a reference.
+
+    It is one that ``notation.parse_image`` accepts, or that a kubelet reports with a digest.
+    """
     name, _, digest = text.partition("@")
-    first, slash, rest = name.partition("/")
-    host, path = (first, rest) if slash and is_registry_host(first) else (DOCKER_HUB, name)
+    first_part, slash, rest = name.partition("/")
+    host, path = (
+        (first_part, rest) if slash and is_registry_host(first_part) else (DOCKER_HUB, name)
+    )
     path, _, tag = path.partition(":")
     if host in (DOCKER_HUB, _DOCKER_HUB_ALIAS):
         host, path = DOCKER_HUB, path if "/" in path else f"library/{path}"
@@ -41,7 +47,10 @@ def parse_reference(text: str) -> ImageReference:
 
 
 def is_registry_host(first_part: str) -> bool:
-    """Whether the first part of a reference is a registry (github.com/distribution/reference, splitDockerDomain)."""
+    """Return True if the first part of a reference is a registry.
+
+    The rule is ``splitDockerDomain`` of github.com/distribution/reference.
+    """
     return (
         "." in first_part
         or ":" in first_part
@@ -51,27 +60,28 @@ def is_registry_host(first_part: str) -> bool:
 
 
 def find_digest(image_id: str) -> str:
-    """The digest in an ``imageID`` of Kubernetes or in a reference; empty where there is none."""
-    found = _DIGEST.search(image_id)
-    return found[0] if found else ""
+    """Return the digest in a Kubernetes ``imageID`` or in a reference; "" if there is none."""
+    match = _DIGEST.search(image_id)
+    return match[0] if match else ""
 
 
 def with_digest(image: str, digest: str) -> str:
-    """The same reference, held at a digest; the tag stays for people to read, and engines don't look at it."""
+    """Return the same reference with a digest; the tag stays for people, and engines ignore it."""
     return f"{image.partition('@')[0]}@{digest}"
 
 
 def pin_to_run_digest(image: str, image_id: str) -> str:
-    """The reference held at what truly ran, where that can be pulled again; else as it was.
+    """Return the reference with the digest that really ran, if that can be pulled again.
 
-    An ``imageID`` without a repository is an image that only its node has. One of another repository is a name that
-    the node knew the same content by, which this repository need not hold under that digest.
+    Otherwise it is returned unchanged. An ``imageID`` without a repository is an image that only
+    its node has. One of another repository is a name that the node knew the same content by, and
+    this repository need not have that digest.
     """
-    ran = parse_reference(image_id.rpartition("://")[2])
+    run_reference = parse_reference(image_id.rpartition("://")[2])
     if (
         "@" in image
-        or not _DIGEST.fullmatch(ran.digest)
-        or ran.repository != parse_reference(image).repository
+        or not _DIGEST.fullmatch(run_reference.digest)
+        or run_reference.repository != parse_reference(image).repository
     ):
         return image
-    return with_digest(image, ran.digest)
+    return with_digest(image, run_reference.digest)

@@ -1,7 +1,8 @@
-"""What looks like a ``Fyre-*`` trailer to a person and is none to git, and how to mend it. Pure.
+"""Find lines that look like a ``Fyre-*`` trailer and are none to git, and fix them. Pure.
 
-For the hooks, ``fyre commit`` and ``fyre check`` only: the receiver stays silent about lookalikes. What is quoted
-(``>``), indented by four, or in the body of a squash is talk about trailers and no lookalike.
+Only the hooks, ``fyre commit`` and ``fyre check`` use this: the receiver says nothing about near
+misses. A line that is quoted (``>``), indented by four, or in the body of a squash only talks about
+trailers, and is no near miss.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _WHITESPACE = " \t\r\n"
 
 @dataclass(frozen=True, slots=True)
 class NearMiss:
-    """A line that git does not see as a trailer. ``line`` counts from 1; ``why`` is one line for a person."""
+    """A line that looks like a trailer and is none to git.
+
+    ``line`` counts from 1; ``reason`` is one line for a person.
+    """
 
     line: int
     text: str
@@ -31,126 +35,155 @@ class NearMiss:
 
 
 def find_near_misses(message: str) -> tuple[NearMiss, ...]:
-    """The lookalikes of a message, in order. Nothing below its end for git (trailing comments, scissors) is one."""
+    """Return the near misses of a message, in order.
+
+    Nothing below the message's end for git (trailing comments, scissors) is one.
+    """
     if "fyre" not in message.lower():
         return ()
-    page = _index_lines(trailers.message_lines(message))
-    if _is_squash(page):
+    parsed = _index_lines(trailers.message_lines(message))
+    if _is_squash(parsed):
         return ()
-    seen = {trailer.line - 1 for trailer in trailers.parse(message)}
+    trailer_indices = {trailer.line - 1 for trailer in trailers.parse(message)}
     return tuple(
-        NearMiss(index + 1, text, _explain_line(page, index))
-        for index, text in enumerate(page.lines)
-        if index not in seen and _is_near_miss(page, index)
+        NearMiss(index + 1, text, _explain_line(parsed, index))
+        for index, text in enumerate(parsed.lines)
+        if index not in trailer_indices and _is_near_miss(parsed, index)
     )
 
 
 def fix_near_misses(message: str) -> str:
-    """The message with its lookalikes moved, spelt right and in their order, into the trailer block at its end.
+    """Return the message with its near misses moved into the trailer block at its end.
 
-    Folded lines move along; all other prose and trailers stay as they are. Mending what is mended changes nothing.
+    They are spelt right and keep their order. Folded lines move along; all other prose and trailers
+    stay as they are. To fix a fixed message changes nothing.
     """
-    found = {one.line - 1 for one in find_near_misses(message)}
-    if not found:
+    near_miss_indices = {near_miss.line - 1 for near_miss in find_near_misses(message)}
+    if not near_miss_indices:
         return message
     lines = trailers.message_lines(message)
-    rest = message[len("\n".join(lines)) :].lstrip("\n")
+    ending = message[len("\n".join(lines)) :].lstrip("\n")
     lines = [
-        _correct_spelling(text) if index in found else text for index, text in enumerate(lines)
+        _correct_spelling(text) if index in near_miss_indices else text
+        for index, text in enumerate(lines)
     ]
-    start = trailers.block_start(lines)  # spelt right, the last paragraph may be a block already
-    body, moved = _extract_lines(lines[:start], found)
+    # With the spelling corrected, the last paragraph may be a trailer block already.
+    start = trailers.block_start(lines)
+    body, moved = _extract_lines(lines[:start], near_miss_indices)
     block = lines[start:]
-    # Above the first trailer, and not above what is no trailer there: an indented line would become part of ours.
-    at = next((n for n, text in enumerate(block) if trailers.is_trailer_line(text)), 0)
+    # Insert above the first trailer, and not above other lines: an indented line would become part
+    # of the inserted trailer.
+    insert_at = next(
+        (index for index, text in enumerate(block) if trailers.is_trailer_line(text)), 0
+    )
     block = [
-        text for text in [*block[:at], *moved, *block[at:]] if not trailers.is_blank_line(text)
+        text
+        for text in [*block[:insert_at], *moved, *block[insert_at:]]
+        if not trailers.is_blank_line(text)
     ]
     if not body:
         body = [_subject_for_trailers(block)]
-    if (
-        rest and body[0] == "Conflicts:"
-    ):  # git took the rest for that list, and would not below our block
-        rest = f"{body[0]}\n{rest}"
-    return "\n".join([*body, "", *block, ""]) + ("\n" + rest if rest else "")
+    # git took the ending for the list of conflicts, and would not do so below our block.
+    if ending and body[0] == "Conflicts:":
+        ending = f"{body[0]}\n{ending}"
+    return "\n".join([*body, "", *block, ""]) + ("\n" + ending if ending else "")
 
 
 def reject_near_misses(text: str) -> None:
-    """Raise ``UserError`` for a line that looks like one of our trailers, and that git does not see as one."""
-    for one in find_near_misses(text):
+    """Raise ``UserError`` for a line that looks like one of our trailers and is none to git."""
+    for near_miss in find_near_misses(text):
         raise UserError(
-            f"{one.text.strip()[:60]!r} would not run: {one.reason}",
+            f"{near_miss.text.strip()[:60]!r} would not run: {near_miss.reason}",
             hint="put it last, among the trailers",
         )
 
 
 def strip_comments(message: str, comment_char: str = "#") -> str:
-    """What ``git commit`` keeps of an edited message: cut at the scissors, comments and needless blank space gone."""
+    """Return what ``git commit`` keeps of an edited message.
+
+    It is cut at the scissors, and comments and needless blank space are removed.
+    """
     scissors = f"{comment_char} ------------------------ >8 ------------------------\n"
     end = 0 if message.startswith(scissors) else message.find("\n" + scissors) + 1 or len(message)
-    kept: list[str] = []
+    kept_lines: list[str] = []
     for line in message[:end].split("\n"):
         text = line.rstrip(_WHITESPACE)
-        if line.startswith(comment_char) or (not text and (not kept or not kept[-1])):
+        if line.startswith(comment_char) or (not text and (not kept_lines or not kept_lines[-1])):
             continue
-        kept.append(text)
-    while kept and not kept[-1]:
-        kept.pop()
-    return "\n".join(kept) + "\n" if kept else ""
+        kept_lines.append(text)
+    while kept_lines and not kept_lines[-1]:
+        kept_lines.pop()
+    return "\n".join(kept_lines) + "\n" if kept_lines else ""
 
 
 class _MessageLines(NamedTuple):
-    """A message as lines, and the indices that decide what a line is."""
+    """A message as lines, and the indices that decide what each line is."""
 
     lines: list[str]
     subject: int
     body: int  # the blank line below the subject's paragraph
     last_paragraph: int  # first line of the last paragraph
-    first_prose: int  # first line there that is no trailer and continues none
+    first_prose: int  # first line there that is no trailer and no part of one
 
 
 def _index_lines(lines: list[str]) -> _MessageLines:
-    subject = next((n for n, text in enumerate(lines) if not trailers.is_blank_line(text)), 0)
-    last = _last_paragraph_start(lines)
+    """Return the lines with the indices of the message's parts."""
+    subject = next(
+        (index for index, text in enumerate(lines) if not trailers.is_blank_line(text)), 0
+    )
+    last_paragraph = _last_paragraph_start(lines)
     return _MessageLines(
-        lines, subject, trailers.title_end(lines), last, _first_prose_line(lines, last)
+        lines,
+        subject,
+        trailers.title_end(lines),
+        last_paragraph,
+        _first_prose_line(lines, last_paragraph),
     )
 
 
-def _is_near_miss(page: _MessageLines, index: int) -> bool:
-    match = _NEAR_MISS.fullmatch(page.lines[index])
+def _is_near_miss(parsed: _MessageLines, index: int) -> bool:
+    """Return True if a person would take the line for a trailer."""
+    match = _NEAR_MISS.fullmatch(parsed.lines[index])
     if match is None:
         return False
     key = match[2].translate(_TO_DASHES).lower()
-    if match[2][4] == " ":  # "fyre run: faster" is a sentence, but for where trailers stand
+    if match[2][4] == " ":  # "fyre run: faster" is a sentence, except where trailers stand
         return (
-            key in _KEYS_BY_LOWER and index >= max(page.last_paragraph, page.body) and not match[1]
+            key in _KEYS_BY_LOWER
+            and index >= max(parsed.last_paragraph, parsed.body)
+            and not match[1]
         )
-    if (
-        match[2][4] == "_" or index == page.subject
-    ):  # "fyre-server: answer sooner" is a subject, "fyre_x: y" is code
+    # "fyre-server: answer sooner" is a subject, "fyre_x: y" is code.
+    if match[2][4] == "_" or index == parsed.subject:
         return key in _KEYS_BY_LOWER
     return True
 
 
-def _explain_line(page: _MessageLines, index: int) -> str:
-    text = page.lines[index]
+def _explain_line(parsed: _MessageLines, index: int) -> str:
+    """Return why git does not take the line for a trailer."""
+    text = parsed.lines[index]
     key = text.partition(":")[0].strip(_WHITESPACE)
-    prose = page.lines[page.first_prose].strip()[:40]
+    prose = parsed.lines[parsed.first_prose].strip()[:40]
     reasons = (
-        (index == page.subject, "it is in the subject"),
-        (index < page.body, "no blank line stands between it and the subject"),
+        (index == parsed.subject, "it is in the subject"),
+        (index < parsed.body, "no blank line stands between it and the subject"),
         ("_" in key, "an underscore is not allowed in a trailer's key"),
         (" " in key, "a space is not allowed in a trailer's key"),
-        (index < page.last_paragraph, "it is not in the last paragraph"),
+        (index < parsed.last_paragraph, "it is not in the last paragraph"),
         (text.startswith(" "), "it is indented, so that git takes it for more of the line above"),
     )
-    mixed = f"the last paragraph mixes prose and trailers: line {page.first_prose + 1} {prose!r} is not a trailer"
-    return next((why for true, why in reasons if true), mixed)
+    mixed_reason = (
+        "the last paragraph mixes prose and trailers: "
+        f"line {parsed.first_prose + 1} {prose!r} is not a trailer"
+    )
+    return next((reason for applies, reason in reasons if applies), mixed_reason)
 
 
 def _first_prose_line(lines: list[str], last: int) -> int:
-    """The index of the first line of the last paragraph that is no trailer and continues none."""
+    """Return the index of the first line of the last paragraph that is not part of a trailer.
+
+    If there is none, it is the paragraph's first line.
+    """
     continued = False
     for index in range(last, len(lines)):
         text = lines[index]
@@ -165,7 +198,10 @@ def _first_prose_line(lines: list[str], last: int) -> int:
 
 
 def _last_paragraph_start(lines: list[str]) -> int:
-    """The index of the first line of the last paragraph. Comments below it are none, as for git."""
+    """Return the index of the first line of the last paragraph.
+
+    Comments below it are none, as for git.
+    """
     end = len(lines)
     while end and (trailers.is_blank_line(lines[end - 1]) or lines[end - 1].startswith("#")):
         end -= 1
@@ -174,23 +210,29 @@ def _last_paragraph_start(lines: list[str]) -> int:
     return end
 
 
-def _is_squash(page: _MessageLines) -> bool:
-    """Whether the message lists the messages of squashed commits, as GitHub and ``git merge --squash`` write them."""
-    title = page.lines[page.subject].rstrip(_WHITESPACE) if page.lines else ""
-    bullets = any(text.startswith("* ") for text in page.lines)
+def _is_squash(parsed: _MessageLines) -> bool:
+    """Return True if the message lists the messages of squashed commits.
+
+    GitHub and ``git merge --squash`` write such messages.
+    """
+    title = parsed.lines[parsed.subject].rstrip(_WHITESPACE) if parsed.lines else ""
+    bullets = any(text.startswith("* ") for text in parsed.lines)
     return title == "Squashed commit of the following:" or bool(
         bullets and re.search(r" \(#\d+\)$", title)
     )
 
 
-def _extract_lines(lines: list[str], found: set[int]) -> tuple[list[str], list[str]]:
-    """The lines without the lookalikes and without the blank lines that this leaves doubled, and what was taken."""
+def _extract_lines(lines: list[str], near_miss_indices: set[int]) -> tuple[list[str], list[str]]:
+    """Return the lines without the near misses, and the near misses.
+
+    Blank lines that would be doubled without them are dropped.
+    """
     body: list[str] = []
     moved: list[str] = []
     taken = gap = False
     for index, text in enumerate(lines):
         blank = trailers.is_blank_line(text)
-        taken = index in found or (taken and not blank and text[0] in _WHITESPACE)
+        taken = index in near_miss_indices or (taken and not blank and text[0] in _WHITESPACE)
         gap = taken or (gap and blank)
         if taken:
             moved.append(text)
@@ -202,7 +244,7 @@ def _extract_lines(lines: list[str], found: set[int]) -> tuple[list[str], list[s
 
 
 def _correct_spelling(text: str) -> str:
-    """The line as a trailer: no indentation, dashes in the key, the key's own capitals."""
+    """Return the line as a trailer: no indentation, dashes in the key, the key's own capitals."""
     match = _NEAR_MISS.fullmatch(text)
     if match is None:
         return text
@@ -211,8 +253,8 @@ def _correct_spelling(text: str) -> str:
 
 
 def _subject_for_trailers(block: list[str]) -> str:
-    """A subject for a message that was all trailers: it says what runs."""
-    found = trailers.parse("\n".join(["S", "", *block]))
+    """Return a subject for a message that was all trailers: it says what runs."""
+    parsed = trailers.parse("\n".join(["S", "", *block]))
     return compose.compose_subject(
-        [one.value for one in found if one.key.lower() == "fyre-run"] or ["nothing"]
+        [trailer.value for trailer in parsed if trailer.key.lower() == "fyre-run"] or ["nothing"]
     )

@@ -1,6 +1,7 @@
-"""The small notations of trailers and ``.fyre.yaml``: durations, resources, names, images, environment. Pure.
+"""Parse the values of trailers and ``.fyre.yaml``: durations, resources, names, images. Pure.
 
-Every parser takes text and answers with the value, or raises ``BadValueError`` with what is wrong and what to write.
+Every parser takes text and returns the value, or raises ``BadValueError``, which says what is wrong
+and what to write instead.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 COMMAND_MAX = 100 * 1024
-"""Bytes of one command: Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN), a Job must hold it as well."""
+"""Bytes of one command.
 
-# ASCII and nine digits: Python's \d takes any script's, and int() refuses more than 4,300 with an error of its own.
+Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN), and a Job must hold the command too.
+"""
+
+# ASCII and nine digits: Python's \d takes the digits of any script, and int() refuses more than
+# 4,300 digits with an error of its own.
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 _UNIT_SECONDS = (86400, 3600, 60, 1)
 _DURATION_MAX = 365 * 86400
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Kubernetes: a qualified name (k8s.io/apimachinery validation.IsQualifiedName) and a quantity (resource.Quantity).
+# Kubernetes: a qualified name (k8s.io/apimachinery validation.IsQualifiedName) and a quantity
+# (resource.Quantity).
 _RESOURCE = re.compile(
     r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?", re.ASCII
 )
@@ -48,7 +54,7 @@ _SECRET = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 class BadValueError(ValueError):
-    """A value that can't be taken: ``args[0]`` says why, ``hint`` what to write instead."""
+    """A value that is not accepted: ``args[0]`` says why, ``hint`` says what to write instead."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -56,7 +62,7 @@ class BadValueError(ValueError):
 
 
 def parse_command(text: str) -> str:
-    """A shell command: not empty, at most ``COMMAND_MAX`` bytes."""
+    """Return the shell command: not empty, at most ``COMMAND_MAX`` bytes."""
     if not text.strip():
         raise BadValueError(
             "the command is empty", "write the command after the colon: Fyre-Run: python train.py"
@@ -71,7 +77,7 @@ def parse_command(text: str) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Seconds: ``90s``, ``30m``, ``1h30m``, ``2d``."""
+    """Return the seconds of a duration such as ``90s``, ``30m``, ``1h30m`` or ``2d``."""
     match = _DURATION.fullmatch(text)
     seconds = (
         sum(int(n) * unit for n, unit in zip(match.groups("0"), _UNIT_SECONDS, strict=True))
@@ -96,7 +102,7 @@ def parse_duration(text: str) -> int:
 
 
 def parse_retries(text: str) -> int:
-    """How many further starts: 0 to 20."""
+    """Return the number of further starts: 0 to 20."""
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) <= 20):
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not a number of retries",
@@ -106,7 +112,10 @@ def parse_retries(text: str) -> int:
 
 
 def parse_run_name(text: str) -> str:
-    """A run's name, the last part of its status's context; ``moved`` is Fyre's own."""
+    """Return a run's name, the last part of its status's context.
+
+    The name ``moved`` is reserved for Fyre.
+    """
     if not _NAME.fullmatch(text):
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not a name",
@@ -118,7 +127,7 @@ def parse_run_name(text: str) -> str:
 
 
 def parse_profile_name(text: str) -> str:
-    """The name of a profile of the admin's policy."""
+    """Return the name of a profile of the admin's policy."""
     if not _NAME.fullmatch(text):
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not a profile's name",
@@ -128,7 +137,7 @@ def parse_profile_name(text: str) -> str:
 
 
 def parse_image(text: str) -> str:
-    """A container image: ``python:3.12``, ``registry.example.org/team/train@sha256:…``."""
+    """Return a container image: ``python:3.12``, ``registry.example.org/team/train@sha256:…``."""
     if not _IMAGE.fullmatch(text) or len(text) > 4096:
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not an image",
@@ -138,7 +147,7 @@ def parse_image(text: str) -> str:
 
 
 def parse_secret_name(text: str) -> str:
-    """The name of a secret of the cluster."""
+    """Return the name of a secret of the cluster."""
     if not _SECRET.fullmatch(text):
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not a secret's name",
@@ -148,7 +157,7 @@ def parse_secret_name(text: str) -> str:
 
 
 def parse_workdir(text: str) -> str:
-    """A directory inside the checkout."""
+    """Return a directory inside the checkout."""
     _byte_length(text)
     parts = text.split("/")
     if not text or text.startswith("/") or ".." in parts or parts[0] == ".git":
@@ -160,7 +169,7 @@ def parse_workdir(text: str) -> str:
 
 
 def parse_env_entry(text: str) -> tuple[str, str]:
-    """``NAME=value``; the value may be empty, and hold whatever it likes."""
+    """Return the name and value of ``NAME=value``; the value may be empty, and hold anything."""
     key, equals, value = text.partition("=")
     if not equals or not _ENV_NAME.fullmatch(key):
         raise BadValueError(
@@ -178,19 +187,19 @@ def parse_env_entry(text: str) -> tuple[str, str]:
 
 
 def parse_resources(text: str) -> tuple[tuple[str, str], ...]:
-    """``cpu=4 memory=16Gi nvidia.com/gpu=1``, in the order given."""
+    """Return the resources of ``cpu=4 memory=16Gi nvidia.com/gpu=1``, in the order given."""
     if not text.split():
         raise BadValueError("no resources are named", "write it like cpu=4 memory=16Gi")
-    found = [parse_resource(*part.partition("=")[::2]) for part in text.split()]
-    names = sorted(key for key, _ in found)
-    twice = next((one for one, other in pairwise(names) if one == other), None)
-    if twice:
-        raise BadValueError(f"{twice[:60]} is given twice", "give each resource once")
-    return tuple(found)
+    pairs = [parse_resource(*part.partition("=")[::2]) for part in text.split()]
+    names = sorted(key for key, _ in pairs)
+    repeated = next((name for name, next_name in pairwise(names) if name == next_name), None)
+    if repeated:
+        raise BadValueError(f"{repeated[:60]} is given twice", "give each resource once")
+    return tuple(pairs)
 
 
 def parse_resource(key: str, quantity: str) -> tuple[str, str]:
-    """One resource and its quantity, as Kubernetes spells both."""
+    """Return one resource and its quantity, as Kubernetes spells both."""
     if key.lower() in _RESOURCE_ALIASES:
         raise BadValueError(
             f"{key!r} is not a resource",
@@ -215,8 +224,11 @@ def parse_resource(key: str, quantity: str) -> tuple[str, str]:
 
 
 def parse_quantity(text: str) -> Fraction:
-    """A quantity as the exact number that it means to Kubernetes, to be compared: ``500m`` is a half."""
-    from fractions import Fraction  # the hooks read resources too, and never compare them
+    """Return the exact number that a quantity means to Kubernetes: ``500m`` is a half.
+
+    It is for comparing quantities.
+    """
+    from fractions import Fraction  # imported here: the hooks never compare resources
 
     number = text.rstrip("mkKMGTPEi")
     if len(text) > 64 or not _QUANTITY.fullmatch(text):
@@ -227,19 +239,22 @@ def parse_quantity(text: str) -> Fraction:
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time for people: ``41s``, ``12m 03s``, ``2h 05m``, ``3d 4h``."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600}h"
+    """Return a length of time for people: ``41s``, ``12m 03s``, ``2h 05m``, ``3d 4h``."""
+    seconds_int = int(seconds)
+    if seconds_int < 60:
+        return f"{seconds_int}s"
+    if seconds_int < 3600:
+        return f"{seconds_int // 60}m {seconds_int % 60:02}s"
+    if seconds_int < 86400:
+        return f"{seconds_int // 3600}h {seconds_int % 3600 // 60:02}m"
+    return f"{seconds_int // 86400}d {seconds_int % 86400 // 3600}h"
 
 
 def format_exact_duration(seconds: int) -> str:
-    """A length of time as ``duration`` reads it back, to the second: ``2h``, ``1h30m``, ``1d1s``."""
+    """Return a length of time that ``parse_duration`` reads back to the second.
+
+    Examples: ``2h``, ``1h30m``, ``1d1s``.
+    """
     parts = []
     for unit, letter in zip(_UNIT_SECONDS, "dhms", strict=True):
         count, seconds = divmod(seconds, unit)
@@ -248,7 +263,10 @@ def format_exact_duration(seconds: int) -> str:
 
 
 def _byte_length(text: str) -> int:
-    """The bytes of a text, as a process will be given them: which takes none that holds a NUL."""
+    """Return the size of a text in bytes, as a process will be given it.
+
+    Raises ``BadValueError`` for a NUL, which no process can be given, and for a lone surrogate.
+    """
     if "\0" in text:
         raise BadValueError("it holds a NUL", "leave it out: no process can be given one")
     try:
@@ -260,13 +278,16 @@ def _byte_length(text: str) -> int:
 
 
 def replace_invalid_utf8(text: str) -> str:
-    """The text with the bytes that were no UTF-8 replaced: for pages, JSON and terminals, never for what runs."""
+    """Return the text with the bytes that were no UTF-8 replaced.
+
+    It is for pages, JSON and terminals, never for a command that runs.
+    """
     try:
         return text.encode(errors="surrogateescape").decode(errors="replace")
-    except UnicodeEncodeError:  # half a character that never was a byte
+    except UnicodeEncodeError:  # a lone surrogate that does not stand for a byte
         return text.encode(errors="replace").decode()
 
 
 def _quoted_excerpt(text: str) -> str:
-    """The text quoted for a message, cut where it is long."""
+    """Return the text quoted for a message, cut if it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "…")

@@ -1,7 +1,8 @@
-"""From a commit message to what it asks for: runs, or precise problems. Pure.
+"""Parse a commit message into the runs that it requests, or into precise problems. Pure.
 
-A ``Fyre-Run`` starts a run, the ``Fyre-*`` trailers after it refine it; ``Fyre-Id`` and ``Fyre-From`` belong to the
-commit. Whatever is wrong is a ``Problem`` with its line; a message with problems launches nothing.
+A ``Fyre-Run`` starts a run, the ``Fyre-*`` trailers after it refine it; ``Fyre-Id`` and
+``Fyre-From`` belong to the commit. Every mistake is a ``MessageProblem`` with its line; a message
+with problems launches nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from fyre.message import fyre_ids, notation, trailers
 from fyre.message.spec import RunSpec
 from fyre.message.trailers import Trailer
 
-_SINGLE_KEYS = {  # trailer key in lower case -> (Spec's field, parser); may stand once for a run
+# Trailer key in lower case → (field of RunSpec, parser); each may be given once for a run.
+_SINGLE_KEYS = {
     "fyre-name": ("name", notation.parse_run_name),
     "fyre-profile": ("profile", notation.parse_profile_name),
     "fyre-image": ("image", notation.parse_image),
@@ -29,9 +31,21 @@ _REPEATED_KEYS = {
     "fyre-secret": ("secrets", notation.parse_secret_name),
 }
 _RESERVED_KEYS = frozenset({"fyre-input", "fyre-output", "fyre-matrix", "fyre-needs", "fyre-nodes"})
-TRAILER_KEYS = ("Fyre-Run", "Fyre-Name", "Fyre-Profile", "Fyre-Image", "Fyre-Resources", "Fyre-Timeout", "Fyre-Retries",
-        "Fyre-Env", "Fyre-Secret", "Fyre-Workdir", "Fyre-Id", "Fyre-From")  # fmt: skip
-"""Every key that is taken, as it is written."""
+TRAILER_KEYS = (
+    "Fyre-Run",
+    "Fyre-Name",
+    "Fyre-Profile",
+    "Fyre-Image",
+    "Fyre-Resources",
+    "Fyre-Timeout",
+    "Fyre-Retries",
+    "Fyre-Env",
+    "Fyre-Secret",
+    "Fyre-Workdir",
+    "Fyre-Id",
+    "Fyre-From",
+)
+"""Every key that is accepted, as it is written."""
 
 OPTION_TRAILERS = {
     "--name": "Fyre-Name",
@@ -44,23 +58,27 @@ OPTION_TRAILERS = {
     "--secret": "Fyre-Secret",
     "--workdir": "Fyre-Workdir",
 }
-"""The options that refine a run, on the command line and in a comment, and the trailer that each becomes."""
+"""Option that refines a run, on the command line and in a comment → the trailer that it becomes."""
 
 MESSAGE_MAX = 1024 * 1024
-"""Characters of a message that asks for something; git takes any number, and a commit of megabytes is no request."""
+"""Characters of a message that requests something; git takes any number, but a commit message of
+megabytes is no request."""
 
 RUNS_MAX = 1000
-"""Runs that one message may ask for: each has a status of its own, also where it is refused."""
+"""Runs that one message may request: each has a status of its own, even if it is refused."""
 
 PROBLEMS_MAX = 100
-"""Problems that are told; who makes more has enough to mend."""
+"""Problems that are reported; a message with more has enough to fix."""
 
 _RUN_TRAILER = re.compile(r"^fyre-run[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class MessageProblem:
-    """What is wrong with a message. ``line`` counts from 1; ``run`` is the index of the run it spoils, if any."""
+    """A mistake in a message.
+
+    ``line`` counts from 1; ``run_index`` is the index of the run that it spoils, if any.
+    """
 
     line: int
     message: str
@@ -70,22 +88,28 @@ class MessageProblem:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a message asks for. With ``problems``, ``runs`` holds what could be read and none of it is to run."""
+    """The runs that a message requests, and its problems.
+
+    If there are ``problems``, ``runs`` holds what could be read, and none of it is to run.
+    """
 
     runs: tuple[RunSpec, ...] = ()
     problems: tuple[MessageProblem, ...] = ()
     fyre_id: str = ""
     fyre_from: str = ""
-    run_lines: tuple[int, ...] = ()  # where each run's Fyre-Run stands
+    run_lines: tuple[int, ...] = ()  # line of each run's Fyre-Run
 
     @property
     def run_names(self) -> tuple[str, ...]:
-        """The settled names, one for each run: as asked, else ``run``, ``run-2`` … where those are free."""
+        """The final names, one for each run: as requested, else ``run``, ``run-2`` … where free."""
         return assign_names(tuple(spec.name for spec in self.runs))
 
 
 def parse_message(message: str) -> RunRequest:
-    """What the trailers of a commit message ask for. Never raises; microseconds for a message without any."""
+    """Return the runs that the trailers of a commit message request.
+
+    Never raises; takes microseconds for a message without such trailers.
+    """
     if len(message) > MESSAGE_MAX:
         long = MessageProblem(
             1,
@@ -97,37 +121,42 @@ def parse_message(message: str) -> RunRequest:
 
 
 def request_from_trailers(parsed_trailers: Iterable[Trailer]) -> RunRequest:
-    """The same from trailers that were already read."""
-    reading = _RequestParser()
+    """Return the runs that already parsed trailers request."""
+    parser = _RequestParser()
     for trailer in parsed_trailers:
-        if len(reading.runs) == RUNS_MAX and trailer.key.lower() == "fyre-run":
-            many = f"the message asks for more than {RUNS_MAX:,} runs"
+        if len(parser.runs) == RUNS_MAX and trailer.key.lower() == "fyre-run":
+            message = f"the message asks for more than {RUNS_MAX:,} runs"
             return RunRequest(
-                problems=(MessageProblem(trailer.line, many, "spread them over several commits"),)
+                problems=(
+                    MessageProblem(trailer.line, message, "spread them over several commits"),
+                )
             )
-        if len(reading.problems) == PROBLEMS_MAX:
+        if len(parser.problems) == PROBLEMS_MAX:
             break
-        reading.read_trailer(trailer)
-    return reading.finish_request()
+        parser.read_trailer(trailer)
+    return parser.finish_request()
 
 
 def assign_names(requested_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Give each nameless run the first free of ``run``, ``run-2`` …; contexts on a forge ignore case."""
+    """Give each nameless run the first free one of ``run``, ``run-2`` ….
+
+    Case does not count: contexts on a forge ignore it.
+    """
     taken = {name.lower() for name in requested_names if name}
     names, number = [], 1
     for name in requested_names:
-        own = name
-        while not own:
+        chosen = name
+        while not chosen:
             candidate = "run" if number == 1 else f"run-{number}"
             number += 1
-            own = "" if candidate in taken else candidate
-        names.append(own)
+            chosen = "" if candidate in taken else candidate
+        names.append(chosen)
     return tuple(names)
 
 
 @dataclass(slots=True)
 class _RequestParser:
-    """The one pass over the trailers."""
+    """State of the one pass over the trailers."""
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
@@ -135,6 +164,7 @@ class _RequestParser:
     commit: dict[str, str] = field(default_factory=dict)
 
     def read_trailer(self, trailer: Trailer) -> None:
+        """Add a trailer to the request, or add the problem with it."""
         key = trailer.key.lower()
         try:
             if key == "fyre-run":
@@ -148,13 +178,14 @@ class _RequestParser:
             else:
                 raise _unknown_key_error(trailer)
         except notation.BadValueError as error:
-            owner = len(self.runs) - 1 if self.runs else None
-            shown = "" if key == "fyre-run" or key not in _KNOWN_KEYS else f"{trailer.key}: "
+            run_index = len(self.runs) - 1 if self.runs else None
+            prefix = "" if key == "fyre-run" or key not in _KNOWN_KEYS else f"{trailer.key}: "
             self.problems.append(
-                MessageProblem(trailer.line, shown + error.args[0], error.hint, owner)
+                MessageProblem(trailer.line, prefix + error.args[0], error.hint, run_index)
             )
 
     def _refine_run(self, key: str, trailer: Trailer) -> None:
+        """Set what a trailer says of the last run."""
         if not self.runs:
             raise notation.BadValueError(
                 f"{trailer.key} stands before any Fyre-Run",
@@ -165,13 +196,14 @@ class _RequestParser:
             name, parse = _SINGLE_KEYS[key]
             if name in run:
                 raise notation.BadValueError("given twice for one run", "keep one of them")
-            run[name] = None  # so that a second one is "twice", whatever the first was worth
+            run[name] = None  # so that a second one is "twice", even if the first is invalid
             run[name] = parse(trailer.value)
         else:
             name, parse_one = _REPEATED_KEYS[key]
             run.setdefault(name, []).append(parse_one(trailer.value))
 
     def _read_commit_trailer(self, key: str, trailer: Trailer) -> None:
+        """Set what a trailer says of the commit."""
         if key in self.commit:
             raise notation.BadValueError("given twice", "keep one of them: a commit has one")
         self.commit[key] = ""
@@ -186,22 +218,30 @@ class _RequestParser:
         self.commit[key] = trailer.value
 
     def finish_request(self) -> RunRequest:
+        """Return the request, once every trailer is read."""
         self._report_duplicate_names()
         for run in self.runs:
             run |= {name: tuple(run[name]) for name, _ in _REPEATED_KEYS.values() if name in run}
         specs = tuple(
-            RunSpec(**{k: v for k, v in run.items() if v is not None}) for run in self.runs
+            RunSpec(**{key: value for key, value in run.items() if value is not None})
+            for run in self.runs
         )
-        return RunRequest(specs, tuple(self.problems), self.commit.get("fyre-id", ""), self.commit.get("fyre-from", ""),
-                     tuple(self.lines))  # fmt: skip
+        return RunRequest(
+            specs,
+            tuple(self.problems),
+            fyre_id=self.commit.get("fyre-id", ""),
+            fyre_from=self.commit.get("fyre-from", ""),
+            run_lines=tuple(self.lines),
+        )
 
     def _report_duplicate_names(self) -> None:
+        """Add a problem for each run that has the name of an earlier one."""
         seen: dict[str, str] = {}
         for index, run in enumerate(self.runs):
             name: str = run.get("name") or ""
             if name.lower() in seen:
                 first = seen[name.lower()]
-                why = (
+                other_spelling = (
                     ""
                     if first == name
                     else f": a status's context ignores case, and there is {first!r}"
@@ -209,7 +249,7 @@ class _RequestParser:
                 self.problems.append(
                     MessageProblem(
                         self.lines[index],
-                        f"two runs are named {name!r}{why}",
+                        f"two runs are named {name!r}{other_spelling}",
                         "give each run its own name",
                         index,
                     )
@@ -222,20 +262,21 @@ _KNOWN_KEYS = frozenset(key.lower() for key in TRAILER_KEYS)
 
 
 def _unknown_key_error(trailer: Trailer) -> notation.BadValueError:
-    """The error for a key that is not ours: not yet, misspelt, or made up."""
+    """Return the error for a key that is not ours: not supported yet, misspelt, or made up."""
     if trailer.key.lower() in _RESERVED_KEYS:
         return notation.BadValueError(f"{trailer.key} is not supported yet", "delete the line")
-    from difflib import get_close_matches  # only an error pays for it
+    from difflib import get_close_matches  # imported only if there is an error
 
     by_lower = {key.lower(): key for key in TRAILER_KEYS}
     close = get_close_matches(trailer.key.lower(), by_lower, n=1)
-    meant = (
+    hint = (
         f"did you mean {by_lower[close[0]]}?"
         if close
         else f"the keys are {', '.join(TRAILER_KEYS)}"
     )
-    return notation.BadValueError(f"unknown trailer {trailer.key[:60]}", meant)
+    return notation.BadValueError(f"unknown trailer {trailer.key[:60]}", hint)
 
 
 def _is_full_sha(text: str) -> bool:
+    """Return True if the text is a SHA-1 or SHA-256 in full."""
     return len(text) in (40, 64) and all(char in "0123456789abcdef" for char in text)

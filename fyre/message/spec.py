@@ -1,4 +1,4 @@
-"""What one run is to be: the command and everything that refines it, as an immutable record."""
+"""The specification of one run: the command and everything that refines it, as a frozen record."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from fyre.stored_form import (
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """One asked-for run. ``None`` and ``()`` mean "not said": a default of ``.fyre.yaml`` or of the profile applies."""
+    """One requested run.
+
+    ``None`` and ``()`` mean "not given": a default of ``.fyre.yaml`` or of the profile applies.
+    """
 
     command: str  # verbatim, for ``sh -c``
-    name: str = ""  # as asked; ``run.names`` settles what is left empty
+    name: str = ""  # as requested; ``RunRequest.run_names`` fills in the missing ones
     profile: str | None = None
     image: str | None = None
     resources: tuple[tuple[str, str], ...] = ()  # (("cpu", "4"), ("memory", "16Gi"))
@@ -32,18 +35,19 @@ class RunSpec:
     secrets: tuple[str, ...] = ()  # names of secrets of the cluster
     workdir: str | None = None  # relative to the checkout
     setup: tuple[str, ...] = ()  # commands of .fyre.yaml that run first, in the same checkout
-    unknown: UnknownFields = field(
-        default=(), compare=False, repr=False
-    )  # what a later version stored beside them
+    # Fields that a later version stored beside these.
+    unknown: UnknownFields = field(default=(), compare=False, repr=False)
 
     @property
     def digest(self) -> str:
-        """A short hash of what was asked: runs of one message with equal digests are told apart by their ordinal.
+        """A short hash of what was requested.
 
-        It is over the stored form: the fields of 0.1.0, set or not, and a later one only where it is set. So a new
-        field changes the digest, and with it the key, of no run that does not ask for it. ``SPEC_FORM`` holds it.
+        Runs of one message with equal digests are told apart by their ordinal. It is over the
+        stored form: the fields of 0.1.0, set or not, and a later one only if it is set. So a new
+        field changes the digest, and with it the key, of no run that does not ask for it.
+        ``SPEC_FORM`` holds it.
         """
-        import hashlib  # the hooks read specs too, and never need these two
+        import hashlib  # imported here: the hooks read specs too, and never need these two
         import json
 
         return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:16]
@@ -63,10 +67,12 @@ SPEC_FORM = StoredForm(
         StoredField("secrets", "secrets", as_texts),
         StoredField("workdir", "workdir", or_null(as_text)),
         StoredField("setup", "setup", as_texts),
-        # Later fields go here, with ``since``: the eleven above are in every digest, and none may be added to them.
+        # Later fields go here, with ``since``: the eleven above are in every digest, and none may
+        # be added to them.
     ),
 )
-"""The stored names of a spec. Digests are hashes of this form: no name, order or default above may change."""
+"""The stored names of a spec. Digests are hashes of this form: no name, order or default above may
+change."""
 
 
 def to_json(spec: RunSpec) -> dict[str, Any]:

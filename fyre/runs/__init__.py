@@ -1,1 +1,1 @@
-"""What a run is, and whether it may start: records, policy, plan. Pure."""
+"""Runs, their records and statuses, the admin's policy, and the plan for a commit. Pure."""

@@ -1,14 +1,14 @@
-"""Judge who may launch, from where, and how much at once, by the admin's rules. Pure.
+"""Judge who may launch, from which ref, and how much at once, by the admin's rules. Pure.
 
-The answer is ``Allowed``, ``Denied``, or ``FactNeeded`` where a rule can't be judged yet, so that
-the forge is asked only what decides, and nothing where a commit asks for nothing. Identity is the
-actor whom the forge names, never what a commit says of its author. Every denial by a rule ends with
-who can mend it.
+The answer is ``Allowed``, ``Denied``, or ``FactNeeded`` if a rule can't be judged yet, so that the
+forge is asked only for facts that decide, and for nothing if a commit requests nothing. Identity is
+the actor whom the forge names, never what a commit says of its author. Every denial by a rule ends
+with somebody who can change it.
 
-Forks: what is pushed to a fork is pushed to another repository, which ``Policy.repositories`` has
-to name. A forge shows a fork's commits under its parent's SHAs as well, so a commit that is not the
-branch's tip has to stand below it. Where the policy lets them, a fork's pull request takes the
-branch's place, for one SHA that a comment approves.
+Forks: a push to a fork is a push to another repository, which ``Policy.repositories`` has to name.
+A forge shows a fork's commits under its parent's SHAs as well, so a commit that is not the branch's
+tip has to be an ancestor of it. If the policy allows it, a fork's pull request takes the branch's
+place, for one SHA that a comment approves.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from fyre.runs.status_text import PUSH_REFUSAL_HINTS, REFUSED, SEPARATOR
 from fyre.runs.trigger import Trigger
 
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
-"""What somebody may do in a repository, in GitHub's words, the least first."""
+"""Roles that somebody may have in a repository, in GitHub's words, the least first."""
 
 VALID = "valid"
 """The forge's word for a signature that it has verified."""
 
 ADMIN = "ask Fyre's admin"
-"""Who can mend what the policy says."""
+"""Remedy for what the policy says."""
 
 (
     _OWN_ACCOUNT,
@@ -50,7 +50,7 @@ _LATER = "/fyre rerun later"
 
 
 class AuthFact(Enum):
-    """Something that only the forge or the repository can say."""
+    """A fact that only the forge or the repository can tell."""
 
     ROLE = auto()
     TEAM = auto()
@@ -60,7 +60,7 @@ class AuthFact(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AuthFacts:
-    """What has been asked so far; None: not yet."""
+    """The facts that are known so far; None for those that were not asked for yet."""
 
     role: str | None = None
     """One of ``ROLES``."""
@@ -72,7 +72,7 @@ class AuthFacts:
     """``VALID``, else the forge's word for why it is not."""
 
     branch: bool | None = None
-    """True if the commit stands on the trigger's ref, or, without one, on any that may launch."""
+    """True if the commit is on the trigger's ref, or, without one, on any that may launch."""
 
     denied: str = ""
     """Why a question got no answer."""
@@ -80,24 +80,24 @@ class AuthFacts:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Nothing stands against it."""
+    """Answer: no rule objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """It may not launch: why, and what somebody can do about it."""
+    """Answer: it may not launch. It holds why, and what somebody can do about it."""
 
     reason: str
     remedy: str = ""
 
     @property
     def by_push(self) -> bool:
-        """Return True if this is of the push, and so no last word on the commit."""
+        """True if this is about the push, and so does not decide on the commit for good."""
         return self.remedy in PUSH_REFUSAL_HINTS
 
     @property
     def text(self) -> str:
-        """The reason and the remedy; the reason is cut where a status holds no more."""
+        """The reason and the remedy; the reason is cut if a status can't hold both."""
         if not self.remedy:
             return self.reason
         ending = SEPARATOR + self.remedy
@@ -108,20 +108,20 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class FactNeeded:
-    """It can't be judged yet: find this fact out, and ask again."""
+    """Answer: it can't be judged yet. Find this fact out, and ask again."""
 
     fact: AuthFact
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a repository has launched already."""
+    """The runs that a repository has launched already."""
 
     at_once: int = 0
     """Runs that have not ended."""
 
     today: int = 0
-    """Runs launched in the last 24 hours, reruns among them."""
+    """Runs launched in the last 24 hours, reruns included."""
 
 
 Answer = Allowed | Denied | FactNeeded
@@ -136,7 +136,7 @@ def may_launch(policy: Policy, ref: str) -> bool:
     """Return True if the policy lets a ref launch.
 
     It is a branch (``refs/heads/…``), or a fork's commit that was approved (``refs/pull/7/head``);
-    no other kind of ref ever does.
+    no other kind of ref ever may.
     """
     if ref.startswith("refs/pull/"):
         return policy.approved_forks
@@ -147,20 +147,20 @@ def may_launch(policy: Policy, ref: str) -> bool:
 def check_quota(policy: Policy, requested: int, usage: Usage) -> Allowed | Denied:
     """Judge whether so many runs together are too many.
 
-    What exceeds a cap is refused, and does not wait: to wait would take a queue of Fyre's own that
-    survives restarts, and clusters have better ones (a profile's ``queue``). A push is refused
-    whole: nobody wants a random half of it. Several receivers count each for themselves, so that
+    Runs that exceed a cap are refused, and do not wait: to wait would take a queue of Fyre's own
+    that survives restarts, and clusters have better ones (a profile's ``queue``). A push is refused
+    as a whole: nobody wants a random half of it. Several receivers count each for themselves, so
     pushes at the same moment may pass a cap together.
     """
     at_once, per_day = policy.runs_at_once, policy.runs_per_day
     if requested > policy.runs_per_push:
-        most = f"at most {policy.runs_per_push} are taken at once"
-        return Denied(f"this push asks for {requested} runs, {most}", _FEWER)
-    more = f"and {requested} more asked for, at most"
+        limit = f"at most {policy.runs_per_push} are taken at once"
+        return Denied(f"this push asks for {requested} runs, {limit}", _FEWER)
+    request = f"and {requested} more asked for, at most"
     if at_once is not None and usage.at_once + requested > at_once:
-        return Denied(f"{usage.at_once} runs of this repository are on {more} {at_once}", _LATER)
+        return Denied(f"{usage.at_once} runs of this repository are on {request} {at_once}", _LATER)
     if per_day is not None and usage.today + requested > per_day:
-        return Denied(f"{usage.today} runs of this repository in 24 h {more} {per_day}", _LATER)
+        return Denied(f"{usage.today} runs of this repository in 24 h {request} {per_day}", _LATER)
     return Allowed()
 
 
@@ -168,7 +168,7 @@ _Objections = Iterator[Denied | FactNeeded]
 
 
 def _objections(policy: Policy, trigger: Trigger, sha: str, facts: AuthFacts) -> _Objections:
-    """Yield what stands against it, what costs nothing first."""
+    """Yield the objections of all rules, first of those that cost nothing."""
     if not trigger.actor:
         yield Denied("the forge named nobody who pushed", _OWN_ACCOUNT)
     if trigger.ref and not may_launch(policy, trigger.ref):
@@ -184,21 +184,23 @@ def _objections(policy: Policy, trigger: Trigger, sha: str, facts: AuthFacts) ->
 
 
 def _role_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objections:
+    """Object to an actor whose role is too low."""
     if policy.permission == "none":
         return
     if facts.role is None:
         yield FactNeeded(AuthFact.ROLE)
     elif _role_rank(facts.role) < _role_rank(policy.permission):
-        held = f"{trigger.actor} has {facts.role} permission"
-        yield Denied(f"{held}, {policy.permission} is needed", _REPOSITORY_ADMIN)
+        has_role = f"{trigger.actor} has {facts.role} permission"
+        yield Denied(f"{has_role}, {policy.permission} is needed", _REPOSITORY_ADMIN)
 
 
 def _role_rank(role: str) -> int:
-    """Return how much a role may do; a word that nobody knows is no permission."""
+    """Return how much a role may do; an unknown word is no permission."""
     return ROLES.index(role) if role in ROLES else 0
 
 
 def _team_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objections:
+    """Object to an actor who is in none of the policy's teams."""
     if not policy.teams:
         return
     if facts.team is None:
@@ -208,7 +210,7 @@ def _team_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objection
 
 
 def _branch_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objections:
-    """Object to a commit that is not where its trigger says, or on no branch that may launch."""
+    """Object to a commit that is not on its trigger's ref, or on no branch that may launch."""
     if facts.branch is None:
         yield FactNeeded(AuthFact.BRANCH)
     elif not facts.branch and trigger.ref:
@@ -218,6 +220,7 @@ def _branch_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objecti
 
 
 def _signature_rule(policy: Policy, facts: AuthFacts) -> _Objections:
+    """Object to a commit whose signature the forge has not verified."""
     if not policy.verified_signatures:
         return
     if facts.signature is None:
@@ -228,4 +231,5 @@ def _signature_rule(policy: Policy, facts: AuthFacts) -> _Objections:
 
 
 def _listed(words: tuple[str, ...]) -> str:
+    """Return the words as a list for people."""
     return " or ".join(words) or "none"

@@ -1,9 +1,9 @@
-"""What a commit status says of a run: the one total function from a record to a status. Pure.
+"""Turn a run's record into a commit status. Pure.
 
-``status_text`` holds the grammar of a description and the way back.
-
-GitHub's limits: ``state`` is one of four words, ``description`` holds 140 characters, none of which UTF-8 writes in
-four bytes, as most emoji; ``context`` holds 255.
+``status_from_record`` is the one total function from a record to a status; ``status_text`` holds
+the grammar of a description and the way back. GitHub's limits: ``state`` is one of four words,
+``description`` holds 140 characters, none of which UTF-8 writes in four bytes, as most emoji;
+``context`` holds 255.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from fyre.runs.status_text import (
 )
 
 DESCRIPTION_MAX = 140
-"""Characters that GitHub takes in a description; more is a 422."""
+"""Characters that GitHub accepts in a description; more is a 422."""
 
 MOVED_CONTEXT = "fyre/moved"
-"""Where it is said that a Fyre-Id was launched on other code: never under the run's own context."""
+"""Context that says that a Fyre-Id was launched on other code: never the run's own context."""
 
 _JOINERS = "\u200d\ufe0f"
-_LAST_ALLOWED = (
-    "\uffff"  # beyond it GitHub answers with a 422, "description doesn't accept 4-byte Unicode"
-)
+# Beyond it GitHub answers with a 422, "description doesn't accept 4-byte Unicode".
+_LAST_ALLOWED = "\uffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +50,17 @@ class CommitStatus:
 def status_from_record(
     record: RunRecord, target_url: str = "", *, carried: bool = False
 ) -> CommitStatus:
-    """The status that a run's own SHA shows, or with ``carried`` one of the SHAs that share its outcome."""
-    outcome = truncate_description(_outcome_text(record)) or str(
-        record.state
-    )  # a reason of blanks is none
+    """Return the status of a run for its own SHA.
+
+    With ``carried`` it is for one of the SHAs that share the run's outcome.
+    """
+    # A reason of blanks alone is none.
+    outcome = truncate_description(_outcome_text(record)) or str(record.state)
     description = _description(record, outcome, carried=carried)
     read_back = parse_status(state.to_github_state(record.state), description)
     expected = RunState.CARRIED if carried and record.state.is_final else record.state
-    if (read_back.state, read_back.attempt) != (
-        expected,
-        record.run.attempt,
-    ):  # the reason has words of the grammar
+    if (read_back.state, read_back.attempt) != (expected, record.run.attempt):
+        # The reason has words of the grammar.
         outcome = outcome.replace(SEPARATOR.strip(), ";")
         outcome = f"{record.state}: {outcome}" if record.state is RunState.ERROR else outcome
         description = _description(record, outcome, carried=carried)
@@ -71,14 +70,14 @@ def status_from_record(
 
 
 def refused_status(context: str, reason: str) -> CommitStatus:
-    """A run that will not be launched, and why."""
+    """Return the status of a run that will not be launched, and why."""
     return CommitStatus(
         context, state.to_github_state(RunState.REFUSED), truncate_description(f"{REFUSED}{reason}")
     )
 
 
 def malformed_status(context: str, reason: str) -> CommitStatus:
-    """A run that can't be understood, and why."""
+    """Return the status of a run that can't be understood, and why."""
     return CommitStatus(
         context,
         state.to_github_state(RunState.ERROR),
@@ -87,7 +86,10 @@ def malformed_status(context: str, reason: str) -> CommitStatus:
 
 
 def moved_status(ran_at_sha: str) -> CommitStatus:
-    """The trailer was launched before, on other code: an outcome never stands on code that did not produce it."""
+    """Return the status for a trailer that was launched before, on other code.
+
+    An outcome never stands on code that did not produce it.
+    """
     return CommitStatus(
         MOVED_CONTEXT,
         state.to_github_state(RunState.MOVED),
@@ -96,7 +98,10 @@ def moved_status(ran_at_sha: str) -> CommitStatus:
 
 
 def _description(record: RunRecord, outcome: str, *, carried: bool) -> str:
-    """The parts in their order; where there are too many, it is the outcome that makes room for what is read back."""
+    """Return the description: the outcome, then the other parts in their order.
+
+    If there are too many, the outcome makes room for the parts that are read back.
+    """
     attempt = f"{ATTEMPT}{record.run.attempt}" if record.run.attempt > 1 else ""
     shared = f"{CARRIED_FROM}{record.run.sha[:7]}" if carried else ""
     parts = [part for part in (_duration_text(record), shared, attempt) if part]
@@ -109,26 +114,30 @@ def _description(record: RunRecord, outcome: str, *, carried: bool) -> str:
     )
 
 
-def truncate_description(text: str, most: int = DESCRIPTION_MAX) -> str:
-    """The text as one line that GitHub takes, within so many characters, never cut inside one."""
+def truncate_description(text: str, length_max: int = DESCRIPTION_MAX) -> str:
+    """Return the text as one line that GitHub accepts, of at most ``length_max`` characters.
+
+    It is never cut inside a character.
+    """
     line = " ".join(text.encode(errors="replace").decode().split())
     line = "".join(char if _is_allowed_char(char) else "\ufffd" for char in line)
-    if len(line) <= most:
+    if len(line) <= length_max:
         return line
-    end = most - 1
+    end = length_max - 1
     while end and (
         unicodedata.combining(line[end]) or line[end] in _JOINERS or line[end - 1] == "\u200d"
     ):
-        end -= 1  # an accent or a joined emoji belongs to what stands before it
+        end -= 1  # an accent or a joined emoji belongs to the character before it
     return line[:end].rstrip() + "…"
 
 
 def _is_allowed_char(char: str) -> bool:
+    """Return True if GitHub accepts the character in a description."""
     return char <= _LAST_ALLOWED and (char.isprintable() or char in _JOINERS)
 
 
 def _outcome_text(record: RunRecord) -> str:
-    """What a person wants first: how it ended, or what it is doing."""
+    """Return what a person wants to know first: how the run ended, or what it is doing."""
     match record.state:
         case RunState.SUCCEEDED | RunState.FAILED if not record.reason:
             return f"exit {record.exit_code}"
@@ -149,12 +158,14 @@ def _outcome_text(record: RunRecord) -> str:
 
 
 def _duration_text(record: RunRecord) -> str:
+    """Return how long the run took; "" while that is not known."""
     if record.started_at is None or record.ended_at is None:
         return ""
     return notation.format_duration(max(0.0, record.ended_at - record.started_at))
 
 
 def _detail_texts(record: RunRecord) -> list[str]:
+    """Return the less important parts of a description, some of them empty."""
     return [
         f"try {record.tries}" if record.tries > 1 else "",
         " ".join(f"{key}={quantity}" for key, quantity in record.run.spec.resources)
@@ -166,8 +177,11 @@ def _detail_texts(record: RunRecord) -> list[str]:
 
 
 def _image_text(record: RunRecord) -> str:
-    """The digest that ran; before the end only one that was asked for, since a retry may pull another."""
-    asked = image_reference.find_digest(record.run.spec.image or "")
-    ran = image_reference.find_digest(record.image_id) if record.state.is_final else ""
-    shown = "" if "image" in record.unsupported else ran or asked
-    return f"img {shown.removeprefix('sha256:')[:8]}" if shown else ""
+    """Return the digest that ran.
+
+    Before the end it is only one that was requested, since a retry may pull another.
+    """
+    requested_digest = image_reference.find_digest(record.run.spec.image or "")
+    run_digest = image_reference.find_digest(record.image_id) if record.state.is_final else ""
+    digest = "" if "image" in record.unsupported else run_digest or requested_digest
+    return f"img {digest.removeprefix('sha256:')[:8]}" if digest else ""

@@ -1,8 +1,8 @@
-"""Decide what to do about a commit, from what it requests and what is known of it: a pure function.
+"""Decide what to do about a commit, from its requests and what is known of it: a pure function.
 
-Level-triggered: it looks at what is, never at which event woke it. A redelivered webhook, a sweep,
-a restart and a second replica all ask the same question, and after the first answer was carried out
-the next one is "nothing".
+Level-triggered: it looks at the state of things, never at which event woke it. A redelivered
+webhook, a sweep, a restart and a second replica all ask the same question, and once the first
+answer is carried out the next one is "nothing".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fyre.runs.trigger import Trigger
 
 @dataclass(frozen=True, slots=True)
 class CommitEvent:
-    """A commit, what its message requests, and what brought it here."""
+    """A commit, the runs that its message requests, and the trigger that brought it here."""
 
     repository: Repository
     commit: Commit
@@ -36,18 +36,18 @@ class CommitEvent:
     request: RunRequest
     defaults: RunDefaults | RepoConfigError = RunDefaults()  # noqa: RUF009 - frozen, and so safe to share
     quota: Allowed | Denied = Allowed()  # noqa: RUF009 - frozen, and so safe to share
-    """What the caps say of the whole push."""
+    """The answer of the caps for the whole push."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedState:
-    """What is known that bears on one commit."""
+    """Everything known that matters for one commit."""
 
     runs_on_sha: tuple[RunRecord, ...] = ()
     """Runs launched for this very SHA."""
 
     runs_with_fyre_id: tuple[RunRecord, ...] = ()
-    """Runs launched under this commit's Fyre-Id, on whatever commit."""
+    """Runs launched under this commit's Fyre-Id, on any commit."""
 
     own_statuses: Mapping[str, CommitStatus] | None = None
     """Our statuses on this SHA by lower-case context; None: not read yet."""
@@ -55,19 +55,20 @@ class ObservedState:
     facts: AuthFacts = AuthFacts()  # noqa: RUF009 - frozen, and so safe to share
 
     own_run_url: str | None = None
-    """Where the statuses lead that this engine answers for; None: all of them are."""
+    """URL to which the statuses lead that this engine answers for; None: it answers for all of
+    them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Hand this run to the engine."""
+    """Action: hand this run to the engine."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class PostStatus:
-    """Write a status for which no engine keeps a record."""
+    """Action: post a status for which no engine keeps a record."""
 
     sha: str
     status: CommitStatus
@@ -75,7 +76,7 @@ class PostStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReuseOutcome:
-    """Let this SHA share the outcome of a run: same tree, same trailers."""
+    """Action: let this SHA share the outcome of a run with the same tree and trailers."""
 
     key: str
     sha: str
@@ -86,14 +87,14 @@ Action = Launch | PostStatus | ReuseOutcome
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done; empty when all of it is done already."""
+    """The actions to be taken; empty if everything is done already."""
 
     actions: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StatusesNeeded:
-    """Read our statuses on this SHA, and plan again: the ledger remembers what engines forgot."""
+    """Read our statuses on this SHA, and plan again: they tell of runs that engines forgot."""
 
 
 def plan(
@@ -108,12 +109,12 @@ def plan(
     malformed = _malformed_statuses(event)
     if not new_runs and not malformed:
         return Decision()
-    posted, sha = observed.own_statuses, event.commit.sha
-    if posted is None:
+    own_statuses, sha = observed.own_statuses, event.commit.sha
+    if own_statuses is None:
         return StatusesNeeded()
     if malformed:
-        unsaid = (one for one in malformed if one.context.lower() not in posted)
-        return Decision(tuple(PostStatus(sha, one) for one in unsaid))
+        unposted = (status for status in malformed if status.context.lower() not in own_statuses)
+        return Decision(tuple(PostStatus(sha, status) for status in unposted))
     actions: list[Action] = []
     for run in new_runs:
         match _plan_run(run, event, observed, policy, now):
@@ -159,7 +160,7 @@ def build_run(
 def is_lab_ancestor(event: CommitEvent, policy: Policy) -> bool:
     """Return True if a commit only comes along on a lab branch, as code that a run stands on.
 
-    Only the notebook's own entries launch there.
+    Only the lab branch's own snapshots launch there.
     """
     return event.trigger.ref.startswith(policy.lab_prefix) and not event.request.fyre_from
 
@@ -187,7 +188,7 @@ def authorize_push(
 
 
 def authorize_run(run: Run, event: CommitEvent, facts: AuthFacts, policy: Policy) -> Answer:
-    """Judge whether the policy lets this run launch, by whatever way it was asked for."""
+    """Judge whether the policy lets this run launch, whatever the trigger."""
     own_policy = policies.for_repository(policy, event.repository.name)
     violation = policies.find_violation(own_policy, run.spec)
     if run.actor and violation:
@@ -196,7 +197,7 @@ def authorize_run(run: Run, event: CommitEvent, facts: AuthFacts, policy: Policy
 
 
 def _requested_runs(event: CommitEvent, policy: Policy, now: float) -> Iterable[Run]:
-    """Yield the commit's runs under the identity that they have if their Fyre-Id is a new one."""
+    """Yield the commit's runs, with the identity that they have if their Fyre-Id is a new one."""
     request = event.request
     identity = request.fyre_id or event.commit.sha
     ordinals = _ordinals(request.runs)
@@ -206,33 +207,39 @@ def _requested_runs(event: CommitEvent, policy: Policy, now: float) -> Iterable[
 
 
 def _ordinals(specs: tuple[RunSpec, ...]) -> Iterable[int]:
-    """Count equal digests from 0, so that asking twice for the same runs it twice."""
+    """Count equal digests from 0.
+
+    So a message that requests the same run twice runs it twice.
+    """
     counters: dict[str, count[int]] = {}
     return [next(counters.setdefault(spec.digest, count())) for spec in specs]
 
 
 def _has_record(run: Run, observed: ObservedState) -> bool:
+    """Return True if the run, or another with its context, was launched for this SHA."""
     context = run.context.lower()
     return any(record.run.context.lower() == context for record in observed.runs_on_sha)
 
 
 def _malformed_statuses(event: CommitEvent) -> tuple[CommitStatus, ...]:
-    """Return what a malformed message or ``.fyre.yaml`` says under each context it asks for.
+    """Return the statuses for a malformed message or ``.fyre.yaml``.
 
-    None is left in the dark.
+    There is one for each context that the commit requests, so that each is explained.
     """
     names, problems = event.request.run_names or ("run",), event.request.problems
     if problems:
         lines = [f"line {problem.line}: {problem.message}" for problem in problems]
-        first_last = reversed(list(zip(problems, lines, strict=True)))
-        by_run = {problem.run_index or 0: line for problem, line in first_last}
+        last_first = reversed(list(zip(problems, lines, strict=True)))
+        by_run = {problem.run_index or 0: line for problem, line in last_first}
         reasons = [by_run.get(index, lines[0]) for index in range(len(names))]
     elif isinstance(event.defaults, RepoConfigError):
         reasons = [str(event.defaults)] * len(names)
     else:
         return ()
-    told = zip(names, reasons, strict=True)
-    return tuple(commit_status.malformed_status(f"fyre/{name}", reason) for name, reason in told)
+    named_reasons = zip(names, reasons, strict=True)
+    return tuple(
+        commit_status.malformed_status(f"fyre/{name}", reason) for name, reason in named_reasons
+    )
 
 
 def _plan_run(
@@ -240,56 +247,64 @@ def _plan_run(
 ) -> tuple[Action, ...] | FactNeeded:
     """Decide what to do about one run that has no record under its own SHA."""
     posted = (observed.own_statuses or {}).get(run.context.lower())
-    known = [record for record in observed.runs_with_fyre_id if record.run.sha != run.sha]
-    twin = _newest_twin(run, known)
+    other_records = [record for record in observed.runs_with_fyre_id if record.run.sha != run.sha]
+    twin = _newest_twin(run, other_records)
     if twin is not None:
         return () if run.sha in twin.carried else (ReuseOutcome(twin.run.key, run.sha),)
-    turned_away = posted is not None and is_push_refusal(posted.state, posted.description)
-    if posted is not None and not turned_away:
+    push_was_refused = posted is not None and is_push_refusal(posted.state, posted.description)
+    if posted is not None and not push_was_refused:
         return _record_lost(run, posted, observed)
-    if known and not _is_new_request(run, known):
-        return _code_changed(run, known, observed)
+    if other_records and not _is_new_request(run, other_records):
+        return _code_changed(run, other_records, observed)
     match authorize_push(run, event, observed.facts, policy, now):
         case FactNeeded() as question:
             return question
         case Denied() as denied:
-            # Once is enough. A denial of the push is no last word: somebody who may merges the
-            # commit to where it may.
+            # One status is enough. A denial of the push is not final: somebody who may launch can
+            # still merge the commit to a branch that may.
             refused = PostStatus(run.sha, commit_status.refused_status(run.context, denied.text))
-            return () if turned_away else (refused,)
+            return () if push_was_refused else (refused,)
         case Allowed():
-            return (Launch(_keyed_by_sha(run) if known else run),)
+            return (Launch(_keyed_by_sha(run) if other_records else run),)
 
 
-def _newest_twin(run: Run, known: list[RunRecord]) -> RunRecord | None:
+def _newest_twin(run: Run, other_records: list[RunRecord]) -> RunRecord | None:
     """Return the newest attempt at this run on a commit with the same tree, if there is one."""
-    same_code = (one for one in known if (one.run.tree, one.run.name) == (run.tree, run.name))
-    twins = (record for record in same_code if _same_run_or_rerun(record, run, known))
+    same_code_records = (
+        record
+        for record in other_records
+        if (record.run.tree, record.run.name) == (run.tree, run.name)
+    )
+    twins = (
+        record for record in same_code_records if _same_run_or_rerun(record, run, other_records)
+    )
     return max(twins, key=lambda record: record.run.attempt, default=None)
 
 
 def _same_run(record: RunRecord, run: Run) -> bool:
-    """Return True if a record is this run of the message.
+    """Return True if a record is of this run of the message.
 
     The trailers are the same, and so is its place among equals.
     """
     return record.run.digest == run.digest and record.run.name == run.name
 
 
-def _same_run_or_rerun(record: RunRecord, run: Run, known: list[RunRecord]) -> bool:
-    """Return True if a record is this run, or a later attempt at it on the same commit."""
-    again, same = record.run, (one.run for one in known if _same_run(one, run))
-    is_rerun = (first.sha == again.sha and first.attempt < again.attempt for first in same)
-    return _same_run(record, run) or any(is_rerun)
+def _same_run_or_rerun(record: RunRecord, run: Run, records: list[RunRecord]) -> bool:
+    """Return True if a record is of this run, or of a later attempt at it on the same commit."""
+    rerun, same_runs = record.run, (other.run for other in records if _same_run(other, run))
+    rerun_checks = (first.sha == rerun.sha and first.attempt < rerun.attempt for first in same_runs)
+    return _same_run(record, run) or any(rerun_checks)
 
 
-def _is_new_request(run: Run, known: list[RunRecord]) -> bool:
-    """Return True if a Fyre-Id seen elsewhere asks for something new.
+def _is_new_request(run: Run, records: list[RunRecord]) -> bool:
+    """Return True if a Fyre-Id that is known from other commits requests something new.
 
     Its trailers have changed, or its commit was amended.
     """
-    same = [record for record in known if _same_run(record, run)]
-    return not same or any(record.run.parents == run.parents for record in same)
+    same_run_records = [record for record in records if _same_run(record, run)]
+    return not same_run_records or any(
+        record.run.parents == run.parents for record in same_run_records
+    )
 
 
 def _keyed_by_sha(run: Run) -> Run:
@@ -300,18 +315,21 @@ def _keyed_by_sha(run: Run) -> Run:
     return replace(run, key=runs.run_key(run.repository, run.sha, run.digest + run.name, 0))
 
 
-def _code_changed(run: Run, known: list[RunRecord], observed: ObservedState) -> tuple[Action, ...]:
-    """Say that it was rebased or copied onto other code: nothing runs, and nothing turns green."""
+def _code_changed(
+    run: Run, other_records: list[RunRecord], observed: ObservedState
+) -> tuple[Action, ...]:
+    """Post that the commit was rebased or copied onto other code: nothing runs or turns green."""
     if commit_status.MOVED_CONTEXT in (observed.own_statuses or {}):
         return ()
-    ran_at = next(record for record in known if _same_run(record, run)).run.sha
+    ran_at = next(record for record in other_records if _same_run(record, run)).run.sha
     return (PostStatus(run.sha, commit_status.moved_status(ran_at)),)
 
 
 def _record_lost(run: Run, posted: CommitStatus, observed: ObservedState) -> tuple[Action, ...]:
-    """Leave alone what the ledger knows and no engine does; but no pending may stand for ever.
+    """Post that a run is lost if its status is pending and no engine knows it.
 
-    Another engine's pending may.
+    Other statuses are left alone, and so is another engine's pending one; but no pending status may
+    stand for ever.
     """
     if observed.own_run_url not in (None, posted.target_url):
         return ()

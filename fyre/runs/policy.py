@@ -1,6 +1,7 @@
-"""What the admin allows. Pure; the defaults are those of ``fyre up``, where the person is the admin.
+"""The admin's policy: which runs are allowed, and what they may have. Pure.
 
-``fyre.runs.policy_file`` reads one from a file.
+The defaults are those of ``fyre up``, where the person is the admin. ``fyre.runs.policy_file``
+reads a policy from a file.
 """
 
 from __future__ import annotations
@@ -19,95 +20,102 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The bounds of what a push may start."""
+    """The limits of what a push may start."""
 
     history: float = 7 * DAY
-    """Seconds that engines remember a run. A commit made longer ago is not launched by a push: it may have run before
-    and be forgotten, and importing a repository must launch nothing."""
+    """Seconds that engines remember a run. A commit made longer ago is not launched by a push: it
+    may have run before and be forgotten, and importing a repository must launch nothing."""
 
     max_clock_skew: float = 600.0
-    """Seconds that the clock that minted a Fyre-Id may be ahead of ours."""
+    """Seconds that the clock that made a Fyre-Id may be ahead of ours."""
 
     repositories: tuple[str, ...] = ("*",)
-    """Globs of the repositories (``owner/name``) that Fyre serves; it is silent in all others, forks among them."""
+    """Globs of the repositories (``owner/name``) that Fyre serves; it says nothing in all others,
+    among them forks."""
 
     refs: tuple[str, ...] = ("*",)
-    """Globs of the branches that may launch; a ``*`` reaches across ``/``."""
+    """Globs of the branches that may launch; a ``*`` also matches ``/``."""
 
     permission: str = "none"
-    """The role in the repository that the actor of a push needs, one of ``access.ROLES``; with ``none`` the forge is
-    not asked, and whoever it lets push may launch. A comment needs ``write`` in any case."""
+    """The role in the repository that the actor of a push needs, one of ``access.ROLES``. With
+    ``none`` the forge is not asked, and everybody whom it lets push may launch. A comment needs
+    ``write`` in any case."""
 
     approved_forks: bool = False
-    """Whether a commit of a fork's pull request runs once somebody who may write has approved that very SHA in a
-    comment; nothing else of a fork ever does."""
+    """If true, a commit of a fork's pull request runs once somebody who may write has approved that
+    very SHA in a comment; nothing else of a fork ever runs."""
 
     teams: tuple[str, ...] = ()
-    """Teams (``org/slug``) of which the actor has to be in one; nobody has to where there are none."""
+    """Teams (``org/slug``): the actor must be in one of them; if there are none, in no team."""
 
     verified_signatures: bool = False
-    """Whether the forge has to have verified the commit's signature."""
+    """If true, the forge must have verified the commit's signature."""
 
     runs_per_push: int = 1000
-    """A push that asks for more is refused whole."""
+    """A push that requests more runs is refused as a whole."""
 
     runs_at_once: int | None = None
-    """Runs of one repository that may be on, waiting ones among them; None for no bound."""
+    """Runs of one repository that may be active, waiting ones included; None for no limit."""
 
     runs_per_day: int | None = None
-    """Runs of one repository that may be launched in 24 hours; None for no bound."""
+    """Runs of one repository that may be launched in 24 hours; None for no limit."""
 
     log_tail: int = 0
-    """Lines of a run's log that a check run shows, to whoever sees the repository; 0 for none."""
+    """Lines of a run's log that a check run shows to everybody who sees the repository; 0 for none.
+    """
 
     overrides: tuple[tuple[str, Mapping[str, Any]], ...] = ()
-    """Other values of fields of this record, by globs of repositories; the first that fits counts (see ``of``)."""
+    """Other values of fields of this record, by globs of repositories; the first match counts (see
+    ``for_repository``)."""
 
     lab_prefix: str = "refs/heads/fyre/"
-    """Refs of lab notebooks: only commits with a Fyre-From launch there."""
+    """Prefix of the refs of lab branches: only commits with a Fyre-From launch there."""
 
     timeout_max: int | None = None
-    """Seconds that each start of a command may take at most; None for no bound."""
+    """Seconds that each start of a command may take at most; None for no limit."""
 
     timeout_default: int | None = None
-    """Seconds for who names no timeout; None for the longest there is."""
+    """Seconds for a run that names no timeout; None for ``timeout_max``."""
 
     retries_max: int | None = None
-    """Further starts that a run may ask for at most; None for no bound of the admin's."""
+    """Further starts that a run may request at most; None for no limit set by the admin."""
 
     profiles: Mapping[str, Profile] | None = None
-    """What runs may choose from. None where the engine has no profiles, as the local one: profile, image, resources and
-    secrets are not checked there, since a run gets none of them."""
+    """Profiles that runs may choose from. None if the engine has no profiles, as the local one:
+    profile, image, resources and secrets are not checked there, since a run gets none of them."""
 
     images: tuple[str, ...] = ("*",)
-    """Globs of the images that a run may name itself; those that a profile names are the admin's own choice."""
+    """Globs of the images that a run may name itself; those that a profile names are the admin's
+    choice."""
 
     caps: tuple[tuple[str, str], ...] = ()
-    """The largest quantity of each resource that a run may ask for: (("cpu", "64"), ("memory", "512Gi"))."""
+    """The largest quantity of each resource that a run may request: (("cpu", "64"), ("memory",
+    "512Gi"))."""
 
     other_resources: bool = True
-    """Whether a run may ask for resources without a cap, as much as it likes."""
+    """If true, a run may request resources without a cap, in any quantity."""
 
     namespace: str = "default"
-    """Where runs go on a cluster."""
+    """Namespace of runs on a cluster."""
 
     namespaces: Mapping[str, str] = field(default_factory=dict)
-    """Other namespaces, by globs of repositories' names; the first that fits counts."""
+    """Other namespaces, by globs of repositories' names; the first match counts."""
 
     queue_limit: float = DAY
     """Seconds that a run may wait for its place before Fyre gives it up."""
 
     image_grace: float = 60.0
-    """Seconds that what somebody would have to mend (an image that can't be had) is waited for."""
+    """Seconds to wait for a problem that somebody has to fix, such as an image that can't be
+    pulled."""
 
 
 def serves_repository(policy: Policy, repository: str) -> bool:
-    """Whether Fyre has anything to do with a repository (``owner/name``)."""
+    """Return True if Fyre serves a repository (``owner/name``)."""
     return any(_matches_repository(glob, repository) for glob in policy.repositories)
 
 
 def for_repository(policy: Policy, repository: str) -> Policy:
-    """The policy as it is for one repository (``owner/name``)."""
+    """Return the policy as it is for one repository (``owner/name``)."""
     return replace(
         policy,
         **next(
@@ -117,36 +125,41 @@ def for_repository(policy: Policy, repository: str) -> Policy:
 
 
 def _matches_repository(glob: str, repository: str) -> bool:
-    """Whether a glob names a repository; no wildcard but a lone ``*`` reaches across the slash, else ``acme*`` would
-    name acme-evil/x. Case does not count, as on GitHub."""
+    """Return True if a glob matches a repository's name.
+
+    No wildcard except a lone ``*`` matches across the slash, else ``acme*`` would match
+    acme-evil/x. Case does not count, as on GitHub.
+    """
     owner, _, name = repository.lower().partition("/")
-    of_owner, slash, of_name = glob.lower().partition("/")
+    owner_glob, slash, name_glob = glob.lower().partition("/")
     return glob == "*" or (
-        bool(slash) and fnmatchcase(owner, of_owner) and fnmatchcase(name, of_name)
+        bool(slash) and fnmatchcase(owner, owner_glob) and fnmatchcase(name, name_glob)
     )
 
 
 def without_profiles(policy: Policy) -> Policy:
-    """The same for an engine that has none: what a profile would say is not asked of a run."""
+    """Return the same policy for an engine without profiles: no run is checked against one."""
     return replace(policy, profiles=None)
 
 
 def select_profile(policy: Policy, spec: RunSpec) -> Profile:
-    """The profile that a run asks for, else the one named default, else one that says nothing."""
+    """Return the profile that a run requests, else the one named default, else an empty one."""
     profiles = policy.profiles or {}
     return profiles.get(spec.profile or "default") or Profile(spec.profile or "default")
 
 
 def select_namespace(policy: Policy, repository: str, profile: Profile) -> str:
-    """Where a run of that repository (``owner/name``) goes."""
-    fitting = (
-        space for glob, space in policy.namespaces.items() if _matches_repository(glob, repository)
+    """Return the namespace of a run of that repository (``owner/name``)."""
+    matching = (
+        namespace
+        for glob, namespace in policy.namespaces.items()
+        if _matches_repository(glob, repository)
     )
-    return profile.namespace or next(fitting, policy.namespace)
+    return profile.namespace or next(matching, policy.namespace)
 
 
 def all_namespaces(policy: Policy) -> tuple[str, ...]:
-    """Every namespace that a run may be in, each once."""
+    """Return every namespace that a run may be in, each once."""
     profiles = (
         profile.namespace for profile in (policy.profiles or {}).values() if profile.namespace
     )
@@ -154,18 +167,27 @@ def all_namespaces(policy: Policy) -> tuple[str, ...]:
 
 
 def apply_policy_defaults(policy: Policy, spec: RunSpec) -> RunSpec:
-    """The spec with the policy's timeout where nobody named one: what is bounded must not be escaped by silence."""
+    """Return the spec with the policy's timeout if it has none.
+
+    Otherwise a run could escape the limit by naming no timeout.
+    """
     return replace(spec, timeout=spec.timeout or policy.timeout_default or policy.timeout_max)
 
 
 def find_violation(policy: Policy, spec: RunSpec) -> str:
-    """Why this may not run, in words for who asked for it; empty when it may. Defaults are settled in ``spec``."""
+    """Return why this may not run, in words for whoever requested it; "" if it may run.
+
+    The defaults must be applied to ``spec`` already.
+    """
     return next(_all_violations(policy, spec), "")
 
 
 def _all_violations(policy: Policy, spec: RunSpec) -> Iterator[str]:
+    """Yield every reason why this may not run."""
     if policy.timeout_max is not None and (spec.timeout or 0) > policy.timeout_max:
-        yield f"asks for a timeout of {notation.format_exact_duration(spec.timeout or 0)}, at most {notation.format_exact_duration(policy.timeout_max)}"
+        requested = notation.format_exact_duration(spec.timeout or 0)
+        longest = notation.format_exact_duration(policy.timeout_max)
+        yield f"asks for a timeout of {requested}, at most {longest}"
     if policy.retries_max is not None and (spec.retries or 0) > policy.retries_max:
         yield f"asks for {spec.retries} retries, at most {policy.retries_max}"
     if policy.profiles is None:
@@ -180,7 +202,8 @@ def _all_violations(policy: Policy, spec: RunSpec) -> Iterator[str]:
 
 
 def _profile_hint(name: str, profiles: Mapping[str, Profile]) -> str:
-    from difflib import get_close_matches  # only an error pays for it
+    """Return the end of a message about an unknown profile: the closest name, or all names."""
+    from difflib import get_close_matches  # imported only if there is an error
 
     close = get_close_matches(name, profiles, n=1)
     if close:
@@ -189,6 +212,7 @@ def _profile_hint(name: str, profiles: Mapping[str, Profile]) -> str:
 
 
 def _image_violations(policy: Policy, profile: Profile, image: str | None) -> Iterator[str]:
+    """Yield what is wrong with the image of a run."""
     if not image and not profile.image:
         yield f'no image: neither the run nor profile "{profile.name}" names one'
     elif (
@@ -196,24 +220,29 @@ def _image_violations(policy: Policy, profile: Profile, image: str | None) -> It
         and image != profile.image
         and not any(_image_matches(image, glob) for glob in policy.images)
     ):
-        yield f"image {image} is outside what the policy allows: {', '.join(policy.images) or 'no others'}"
+        allowed = ", ".join(policy.images) or "no others"
+        yield f"image {image} is outside what the policy allows: {allowed}"
 
 
 def _image_matches(image: str, glob: str) -> bool:
-    """Whether a glob allows an image. No wildcard reaches across the end of the registry's host, unless nothing stands
-    before it: else ``python*`` would allow python.example.net/x, and ``*.example.org/*`` example.net/a.example.org/x.
-    Nor does one without a slash reach somebody's account at Docker Hub, such as python3/x, which anybody may have made.
+    """Return True if a glob allows an image.
+
+    No wildcard matches across the end of the registry's host, unless nothing stands before it: else
+    ``python*`` would allow python.example.net/x, and ``*.example.org/*`` would allow
+    example.net/a.example.org/x. Nor does a glob without a slash match somebody's account at Docker
+    Hub, such as python3/x, which anybody may have made.
     """
     host, _, path = image.partition("/")
     if path and "/" not in glob:
         return glob.startswith("*") and fnmatchcase(image, glob)
     if not path or not image_reference.is_registry_host(host):
         return fnmatchcase(image, glob)
-    of_host, _, of_path = glob.partition("/")
-    return fnmatchcase(host, of_host) and fnmatchcase(path, of_path)
+    host_glob, _, path_glob = glob.partition("/")
+    return fnmatchcase(host, host_glob) and fnmatchcase(path, path_glob)
 
 
 def _secret_violations(profile: Profile, requested: tuple[str, ...]) -> Iterator[str]:
+    """Yield each requested secret that is not allowed."""
     allowed = (*profile.secrets, *profile.secrets_allowed)
     for secret in requested:
         if not any(fnmatchcase(secret, glob) for glob in allowed):
@@ -221,6 +250,7 @@ def _secret_violations(profile: Profile, requested: tuple[str, ...]) -> Iterator
 
 
 def _resource_violations(policy: Policy, requested: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    """Yield each requested resource that is not allowed, or exceeds its cap."""
     caps = dict(policy.caps)
     for name, quantity in requested:
         if name in caps and _exceeds_cap(quantity, caps[name]):
@@ -230,7 +260,7 @@ def _resource_violations(policy: Policy, requested: tuple[tuple[str, str], ...])
 
 
 def _exceeds_cap(quantity: str, cap: str) -> bool:
-    """Whether it is more than the cap; what can't be compared is."""
+    """Return True if the quantity is more than the cap, or can't be compared with it."""
     try:
         return notation.parse_quantity(quantity) > notation.parse_quantity(cap)
     except notation.BadValueError:

@@ -1,4 +1,7 @@
-"""What an admin lets runs have on the cluster: a trailer chooses among profiles and asks within caps. Pure."""
+"""Profiles: what an admin lets runs have on the cluster. Pure.
+
+A trailer chooses one of the profiles, and requests resources within the policy's caps.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +10,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 KubernetesObject = Mapping[str, Any]
-"""A piece of a Kubernetes object, as the admin wrote it: Fyre hands it on."""
+"""A piece of a Kubernetes object, as the admin wrote it: Fyre passes it on."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckoutOptions:
-    """How the code comes into the pod."""
+    """Options of the checkout: how the code comes into the pod."""
 
-    image: str = ""  # with git and sh; "" means the run's own image has them
+    image: str = ""  # with git and sh; "" if the run's own image has them
     depth: int = 1  # commits; 0 for the whole history
     submodules: str = ""  # "", "1", "recursive"
     lfs: bool = False
-    sparse: tuple[str, ...] = ()  # folders; all of them when empty
+    sparse: tuple[str, ...] = ()  # folders; empty for all of them
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One kind of place to run in. What is a ``Plain`` goes into the pod as it is."""
+    """One kind of place to run in. Each ``KubernetesObject`` goes into the pod as it is."""
 
     name: str = "default"
-    namespace: str = ""  # "" for the one of the repository
-    image: str = ""  # where a run names none
-    resources: tuple[tuple[str, str], ...] = ()  # where a run asks for none of that name
-    burst: bool = (
-        False  # resources are requests without limits: a run may use more where there is room
-    )
+    namespace: str = ""  # "" for the repository's own
+    image: str = ""  # for a run that names none
+    resources: tuple[tuple[str, str], ...] = ()  # if a run requests none of that name
+    # If true, resources are requests without limits: a run may use more if there is room.
+    burst: bool = False
     checkout: CheckoutOptions = CheckoutOptions()
     node_selector: Mapping[str, str] = field(default_factory=dict)
     affinity: KubernetesObject = field(default_factory=dict)
     tolerations: tuple[KubernetesObject, ...] = ()
     volumes: tuple[KubernetesObject, ...] = ()
-    volume_mounts: tuple[KubernetesObject, ...] = ()  # of the command's container
+    volume_mounts: tuple[KubernetesObject, ...] = ()  # for the command's container
     env: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()  # every run of this profile has them as environment
-    secrets_allowed: tuple[str, ...] = ()  # globs of what a run may ask for besides
+    secrets_allowed: tuple[str, ...] = ()  # globs of the secrets that a run may request besides
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str = ""
     priority_class: str = ""
     queue: str = ""  # Kueue's local queue
     runtime_class: str = ""
     scheduler: str = ""
-    security_context: KubernetesObject = field(
-        default_factory=dict
-    )  # the pod's securityContext; restricted unless the admin says more
+    # The pod's securityContext; restricted unless the admin says more.
+    security_context: KubernetesObject = field(default_factory=dict)
     container_security_context: KubernetesObject = field(default_factory=dict)
     termination_grace_seconds: int = 30  # seconds between TERM and KILL

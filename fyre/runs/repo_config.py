@@ -1,6 +1,6 @@
-"""``.fyre.yaml``: what a repository says of all its runs, read from the very commit that runs. Pure.
+"""Read ``.fyre.yaml``: a repository's defaults for its runs, from the very commit that runs. Pure.
 
-PyYAML and jsonschema are loaded only when there is such a file.
+PyYAML and jsonschema are loaded only if there is such a file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIZE_MAX = 64 * 1024
 
 
 class RepoConfigError(Exception):
-    """The file can't be taken: ``line`` counts from 1, ``quote`` is that line as it stands there."""
+    """A mistake in the file: ``line`` counts from 1, ``quote`` is that line as it stands there."""
 
     def __init__(self, line: int, message: str, hint: str, text: str) -> None:
         super().__init__(message)
@@ -39,15 +39,18 @@ class RepoConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunDefaults:
-    """Defaults for every run, and for the runs of one name; what a ``Spec`` here leaves empty is "not said"."""
+    """Defaults for every run, and for the runs of one name.
 
-    all_runs: RunSpec = RunSpec(command="")  # noqa: RUF009 - a frozen record is safe to share
+    Whatever a ``RunSpec`` here leaves empty is "not given".
+    """
+
+    all_runs: RunSpec = RunSpec(command="")  # noqa: RUF009 - frozen, and so safe to share
     by_name: tuple[tuple[str, RunSpec], ...] = ()
 
 
 @lru_cache(maxsize=64)  # the 500 commits of a push mostly hold the same file
 def parse_repo_config(text: str) -> RunDefaults:
-    """The file's defaults. Raises ``BadFileError`` with the line."""
+    """Return the file's defaults. Raises ``RepoConfigError`` with the line."""
     if len(text.encode(errors="replace")) > SIZE_MAX:
         raise RepoConfigError(
             1,
@@ -63,15 +66,18 @@ def parse_repo_config(text: str) -> RunDefaults:
     except BadYamlError as error:
         raise RepoConfigError(error.line, error.message, error.hint, text) from error
     data = document.texts
-    named = tuple(
+    by_name = tuple(
         (notation.parse_run_name(key), _read_spec(value))
         for key, value in (data.get("names") or {}).items()
     )
-    return RunDefaults(_read_spec(data), named)
+    return RunDefaults(_read_spec(data), by_name)
 
 
 def apply_repo_defaults(spec: RunSpec, name: str, defaults: RunDefaults) -> RunSpec:
-    """The run as it will be: what the trailers say, else the defaults of its name, else those of every run."""
+    """Return the spec with its missing values filled in.
+
+    They are the defaults of its name, else those of every run.
+    """
     layers = [layer for key, layer in defaults.by_name if key.lower() == name.lower()] + [
         defaults.all_runs
     ]
@@ -90,15 +96,15 @@ _SCALAR_FIELDS = ("profile", "image", "timeout", "retries", "workdir")
 StringPairs = tuple[tuple[str, str], ...]
 
 
-def _merge_pairs(own: StringPairs, default: StringPairs) -> StringPairs:
-    """A run's own pairs, and those defaults that it does not name itself."""
-    keys = {key for key, _ in own}
-    return (*(pair for pair in default if pair[0] not in keys), *own)
+def _merge_pairs(own_pairs: StringPairs, defaults: StringPairs) -> StringPairs:
+    """Return a run's own pairs, and those defaults that it does not name itself."""
+    keys = {key for key, _ in own_pairs}
+    return (*(pair for pair in defaults if pair[0] not in keys), *own_pairs)
 
 
 @cache
 def repo_config_schema() -> dict[str, Any]:
-    """The published JSON schema of the file."""
+    """Return the published JSON schema of the file."""
     text = (resources.files("fyre") / "schemas" / "fyre-yaml.schema.json").read_text(
         encoding="utf-8"
     )
@@ -107,17 +113,18 @@ def repo_config_schema() -> dict[str, Any]:
 
 
 def _check_document(document: YamlDocument) -> None:
-    """Hold the document to the schema, then each value to its own notation."""
+    """Check the document against the schema, then each value in its own notation."""
     document.validate_schema(repo_config_schema())
     _check_values(document, document.texts, ())
-    for name, of_name in (document.texts.get("names") or {}).items():
+    for name, level in (document.texts.get("names") or {}).items():
         document.parse_at(("names", name), notation.parse_run_name, name)
-        _check_values(document, of_name, ("names", name))
+        _check_values(document, level, ("names", name))
     for index, command in enumerate(document.texts.get("setup") or []):
         document.parse_at(("setup", index), notation.parse_command, command)
 
 
 def _check_values(document: YamlDocument, data: Mapping[str, Any], path: DocumentPath) -> None:
+    """Check each value of one level of the document in its own notation."""
     for key, parse in _VALUE_PARSERS.items():
         if data.get(key) is not None:
             document.parse_at((*path, key), parse, data[key])
@@ -144,13 +151,15 @@ _VALUE_PARSERS: dict[str, Callable[[str], object]] = {
 
 
 def _read_spec(data: Mapping[str, Any]) -> RunSpec:
-    """One level of the document, values already checked."""
-    given = {
+    """Return one level of the document, values already checked, as a spec."""
+    fields = {
         key: parse(data[key]) for key, parse in _VALUE_PARSERS.items() if data.get(key) is not None
     }
-    asked = data.get("resources") or ()
+    resources = data.get("resources") or ()
     pairs = (
-        notation.parse_resources(asked) if isinstance(asked, str) else tuple(dict(asked).items())
+        notation.parse_resources(resources)
+        if isinstance(resources, str)
+        else tuple(dict(resources).items())
     )
     env = tuple((data.get("env") or {}).items())
     return RunSpec(
@@ -159,5 +168,5 @@ def _read_spec(data: Mapping[str, Any]) -> RunSpec:
         env=env,
         secrets=tuple(data.get("secrets") or ()),
         setup=tuple(data.get("setup") or ()),
-        **given,  # type: ignore[arg-type] # the parsers' results have the fields' types
+        **fields,  # type: ignore[arg-type] # the parsers' results have the fields' types
     )

@@ -1,7 +1,7 @@
-"""A run and its identity: which commit, which of its runs, which attempt. Pure.
+"""Records of a run, and its identity: which commit, which of its runs, which attempt. Pure.
 
-The key names a run everywhere: the engine's record or Job, the log, the link in the status. Whoever launches
-the same thing twice gets the same key, and the second launch finds the first.
+The key names a run everywhere: the engine's record or Job, the log, the link in the status. To
+launch the same thing twice gives the same key, so the second launch finds the first.
 """
 
 from __future__ import annotations
@@ -28,25 +28,30 @@ from fyre.stored_form import (
 )
 
 ZERO_SHA = "0" * 40
-"""What git and GitHub write where there is no commit: before a ref exists, and after it is deleted."""
+"""Written by git and GitHub in place of a commit: before a ref exists, and after it is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of a forge. ``id`` stays when it is renamed or transferred; ``name`` is ``owner/repo``."""
+    """A repository of a forge.
+
+    ``id`` stays when it is renamed or transferred; ``name`` is ``owner/repo``.
+    """
 
     forge: str  # the API's base URL
     id: int
     name: str
     default_branch: str = "main"
-    unknown: UnknownFields = field(
-        default=(), compare=False, repr=False
-    )  # what a later version stored beside them
+    # Fields that a later version stored beside these.
+    unknown: UnknownFields = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The facts of a commit that decide what runs. ``committed_at`` is in seconds since the epoch."""
+    """The facts of a commit that decide what runs.
+
+    ``committed_at`` is in seconds since the epoch.
+    """
 
     sha: str
     tree: str
@@ -57,7 +62,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything an engine needs to run one command on one commit, fixed at launch."""
+    """Everything that an engine needs to run one command on one commit, fixed at launch."""
 
     key: str
     repository: Repository
@@ -66,52 +71,49 @@ class Run:
     parents: tuple[str, ...]
     ref: str  # full: refs/heads/main
     actor: str
-    name: str  # settled: run, run-2, train
-    spec: RunSpec  # settled: defaults of .fyre.yaml applied
-    digest: str  # of the trailers as asked, before defaults
-    fyre_id: str = ""  # "" when the commit has none
+    name: str  # final: run, run-2, train
+    spec: RunSpec  # final: defaults of .fyre.yaml applied
+    digest: str  # of the trailers as requested, before defaults
+    fyre_id: str = ""  # "" if the commit has none
     attempt: int = 1  # 1, and one more for each rerun
     created_at: float = 0.0
-    unknown: UnknownFields = field(
-        default=(), compare=False, repr=False
-    )  # what a later version stored beside them
+    # Fields that a later version stored beside these.
+    unknown: UnknownFields = field(default=(), compare=False, repr=False)
 
     @property
     def context(self) -> str:
-        """The commit status's context."""
+        """Context of the run's commit status."""
         return f"fyre/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What an engine knows of a run. Times are seconds since the epoch."""
+    """State of a run, as an engine knows it. Times are seconds since the epoch."""
 
     run: Run
     state: RunState = RunState.QUEUED
     tries: int = 0  # starts of the command so far: retries count, reruns are another run
     started_at: float | None = None  # of the first start
     ended_at: float | None = None
-    exit_code: int | None = None  # None while it runs, and when a signal or a timeout ended it
+    exit_code: int | None = None  # None while it runs, and if a signal or a timeout ended it
     signal: int | None = None
     reason: str = ""  # why pending, why error, why failed if not by exit code: one line
-    unsupported: tuple[
-        str, ...
-    ] = ()  # what was asked and this engine can't give: ("image", "resources")
+    # Requests that this engine can't fulfil: ("image", "resources").
+    unsupported: tuple[str, ...] = ()
     cancelled_by: str = ""
-    image_id: str = ""  # the digest that ran, where the engine has images
-    reported: str = ""  # the ledger's own note: what was posted last and whether that was confirmed
-    carried: tuple[str, ...] = field(
-        default=()
-    )  # SHAs with the same tree and trailers that share the outcome
+    image_id: str = ""  # the digest that ran, if the engine has images
+    reported: str = ""  # the states that were posted, as ``posted_states`` reads them
+    carried: tuple[str, ...] = ()  # SHAs with the same tree and trailers, which share the outcome
 
 
 def run_key(
     repository: Repository, identity: str, digest: str, ordinal: int, attempt_id: str = ""
 ) -> str:
-    """The name of a run: 26 lowercase hex digits, a hash of all that makes it this run and no other.
+    """Return the key of a run: 26 lowercase hex digits, a hash of everything that identifies it.
 
-    ``identity`` is the Fyre-Id, else the SHA; ``ordinal`` counts runs of one message with equal digests from 0;
-    ``attempt`` is "" for the first and the id of the comment that asked for it for a rerun.
+    ``identity`` is the Fyre-Id, else the SHA. ``ordinal`` counts runs of one message with equal
+    digests from 0. ``attempt_id`` is "" for the first attempt, and for a rerun the id of the
+    comment that asked for it.
     """
     parts = json.dumps([repository.forge, repository.id, identity, digest, ordinal, attempt_id])
     return hashlib.sha256(parts.encode()).hexdigest()[:26]
@@ -136,8 +138,8 @@ def repository_to_json(repository: Repository) -> dict[str, Any]:
 
 def repository_from_json(data: object) -> Repository:
     """Return the repository that ``repository_to_json`` wrote down. Raises ``UnreadableError``."""
-    given = REPOSITORY_FORM.decode(data)
-    return Repository(**given, unknown=REPOSITORY_FORM.unknown_fields(data))  # type: ignore[arg-type] # an object
+    attributes = REPOSITORY_FORM.decode(data)
+    return Repository(**attributes, unknown=REPOSITORY_FORM.unknown_fields(data))  # type: ignore[arg-type] # an object
 
 
 RUN_FORM = StoredForm(
@@ -158,10 +160,11 @@ RUN_FORM = StoredForm(
         StoredField("fyre_id", "fyre_id", as_text),
         StoredField("attempt", "attempt", as_integer),
         StoredField("created_at", "created_at", as_moment),
-        # Later fields go here, with ``since``: 0.1.0 refuses a run that holds a name it does not know.
+        # Later fields go here, with ``since``: 0.1.0 refuses a run with an unknown name.
     ),
 )
-"""The stored names of a run: ``run.json`` of the local engine, the annotation ``fyre.dev/run`` of a Job."""
+"""The stored names of a run: ``run.json`` of the local engine, the annotation ``fyre.dev/run`` of a
+Job."""
 
 OUTCOME_FORM = StoredForm(
     "an outcome",
@@ -181,7 +184,8 @@ OUTCOME_FORM = StoredForm(
         StoredField("image_id", "image_id", as_text_or_empty),
     ),
 )
-"""The stored names of how a run ended: ``outcome.json`` of the local engine, the annotation ``fyre.dev/outcome``."""
+"""The stored names of how a run ended: ``outcome.json`` of the local engine, the annotation
+``fyre.dev/outcome``."""
 
 
 def to_json(run: Run) -> dict[str, Any]:

@@ -6,14 +6,18 @@ from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """Where a run is. The last six with ``succeeded`` are final: nothing comes after them."""
+    """State of a run. ``succeeded`` and all after it are final: no state follows them."""
 
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # the command ran and ended badly: exit code, signal, timeout
-    ERROR = "error"  # the command's own verdict is not known: no checkout, failed setup, lost, malformed
+    FAILED = "failed"
+    """The command ran and failed: exit code, signal, timeout."""
+
+    ERROR = "error"
+    """The command's own result is not known: no checkout, failed setup, lost, malformed."""
+
     CANCELLED = "cancelled"
     REFUSED = "refused"
     CARRIED = "carried"
@@ -21,7 +25,7 @@ class RunState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing comes after it."""
+        """True if no state follows this one."""
         return self not in PENDING_STATES
 
 
@@ -36,11 +40,12 @@ _GITHUB_STATES = {
     RunState.ERROR: "error",
     RunState.CANCELLED: "error",
     RunState.REFUSED: "error",
-    RunState.CARRIED: "success",  # only as a default: a carried outcome is posted in the colour of the run it came from
-    RunState.MOVED: "error",  # what stands on this SHA was not run: never green
+    # Only a default: a carried outcome is posted in the colour of the run that it came from.
+    RunState.CARRIED: "success",
+    RunState.MOVED: "error",  # the code of this SHA was not run: never green
 }
 
 
 def to_github_state(state: RunState) -> str:
-    """GitHub's word (``pending success failure error``) for a state of ours."""
+    """Return GitHub's word (``pending success failure error``) for one of our states."""
     return _GITHUB_STATES[state]

@@ -1,4 +1,4 @@
-"""What asked for runs of a commit: a push, a comment, a click. Pure.
+"""The trigger of a commit's runs: a push, a comment, a click. Pure.
 
 Access is judged by it, and a run takes its ``ref`` and its ``actor`` from it. Identity is the actor
 whom the forge names, never what a commit says of its author.
@@ -26,22 +26,22 @@ class Trigger:
 
     kind: TriggerKind
     actor: str
-    """The login of who asked; "" when the forge named nobody."""
+    """The login of the person who asked; "" if the forge named nobody."""
 
     ref: str = ""
     """Full: ``refs/heads/main`` of a push, ``refs/pull/7/head`` of a fork's commit that a comment
-    approves; "" for what stands on a commit and names no branch."""
+    approves; "" for a request that names a commit and no branch."""
 
     head_sha: str = ""
-    """Where the event says that the ref is now; "" where there is no ref."""
+    """The commit that the ref is at now, as the event says; "" if there is no ref."""
 
     at: float = 0.0
-    """When it happened, or was heard of; seconds since the epoch."""
+    """When it happened, or when we learnt of it; seconds since the epoch."""
 
     id: str = ""
-    """What makes it this request, however often it is delivered. It is hashed into the keys of the
-    runs that a comment or a click launches, so its form is a stored one: ``comment 9`` for one on a
-    commit, ``pull comment 9``, and ``comment -9`` for a click. "" for a push: its runs are
+    """Identifies this request, however often it is delivered. It is hashed into the keys of the
+    runs that a comment or a click launches, so its form is a stored one: ``comment 9`` for one
+    on a commit, ``pull comment 9``, and ``comment -9`` for a click. "" for a push: its runs are
     identified by their commits."""
 
     def is_head(self, sha: str) -> bool:

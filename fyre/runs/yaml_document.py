@@ -1,6 +1,7 @@
-"""YAML whose mistakes have lines: read once, held to a JSON schema, then each value to its own notation. Pure.
+"""Read YAML, check it against a schema and parse its values, with the line of each mistake. Pure.
 
-PyYAML and jsonschema are loaded only when there is something to read.
+A text is read once, checked against a JSON schema, then each value is parsed in its own notation.
+PyYAML and jsonschema are loaded only if there is something to read.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
     from yaml.nodes import Node
 
 DEPTH_MAX = 50
-"""Lists and mappings in each other that a document may have; a policy has no use for ten."""
+"""Lists and mappings inside each other that a document may have; a policy has no use for ten."""
 
 T = TypeVar("T")
 
 DocumentPath = tuple[str | int, ...]
-"""Where something stands in a document: ("profiles", "gpu", "secrets", 0)."""
+"""Place of a value in a document: ("profiles", "gpu", "secrets", 0)."""
 
 
 class BadYamlError(Exception):
-    """The document can't be taken: ``line`` counts from 1, ``hint`` says what is allowed, ``path`` may be empty."""
+    """A mistake in a document.
+
+    ``line`` counts from 1, ``hint`` says what is allowed, ``path`` may be empty.
+    """
 
     def __init__(self, line: int, message: str, hint: str = "", path: DocumentPath = ()) -> None:
         super().__init__(message)
@@ -41,7 +45,7 @@ class BadYamlError(Exception):
 
 @dataclass(frozen=True)
 class YamlDocument:
-    """What a text holds, twice."""
+    """A text that was read, with its scalars in two forms."""
 
     texts: Any
     """Every scalar as the text that was written: ``1.10`` stays 1.10, ``yes`` stays yes."""
@@ -52,8 +56,11 @@ class YamlDocument:
     line_numbers: Mapping[DocumentPath, int]
 
     def error_at(self, path: DocumentPath, message: str, hint: str = "") -> BadYamlError:
-        """The error for what stands at a path; where that is not in the document, for what it would stand in."""
-        found = next(
+        """Return the error for the value at a path.
+
+        If that is not in the document, the line is that of the mapping or list that it would be in.
+        """
+        line = next(
             (
                 self.line_numbers[path[:n]]
                 for n in range(len(path), -1, -1)
@@ -61,41 +68,57 @@ class YamlDocument:
             ),
             1,
         )
-        return BadYamlError(found, message, hint, path)
+        return BadYamlError(line, message, hint, path)
 
     def parse_at(self, path: DocumentPath, parse: Callable[[str], T], text: str) -> T:
-        """The value in its own notation (see ``fyre.message.notation``)."""
+        """Return the value at a path, parsed in its own notation.
+
+        The parsers are those of ``fyre.message.notation``. Raises ``BadYamlError``.
+        """
         try:
             return parse(text)
         except notation.BadValueError as error:
             raise self.error_at(path, error.args[0], error.hint) from error
 
     def validate_schema(self, schema: Mapping[str, Any]) -> None:
-        """Raises ``BadYamlError`` for the first thing that the schema does not allow, with its description as hint."""
+        """Raise ``BadYamlError`` for the first thing that the schema does not allow.
+
+        The hint is the schema's description of it.
+        """
         import jsonschema
 
-        found = jsonschema.Draft202012Validator(schema).iter_errors(self.values)
-        error = next(iter(sorted(found, key=lambda e: [str(part) for part in e.path])), None)
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(self.values)
+        error = next(
+            iter(sorted(errors, key=lambda error_item: [str(part) for part in error_item.path])),
+            None,
+        )
         if error is None:
             return
         path = tuple(error.absolute_path)
         if error.validator == "additionalProperties":
-            known = [*error.schema["properties"]]
-            key = next(str(key) for key in error.instance if key not in known)
-            raise self.error_at((*path, key), f"unknown key {key!r}", _key_hint(key, known))
-        said = f"{error.instance!r} is not taken" if error.validator == "pattern" else error.message
-        raise self.error_at(path, said.splitlines()[0][:200], error.schema.get("description", ""))
+            known_keys = [*error.schema["properties"]]
+            key = next(str(key) for key in error.instance if key not in known_keys)
+            raise self.error_at((*path, key), f"unknown key {key!r}", _key_hint(key, known_keys))
+        message = (
+            f"{error.instance!r} is not a valid value"
+            if error.validator == "pattern"
+            else error.message
+        )
+        raise self.error_at(
+            path, message.splitlines()[0][:200], error.schema.get("description", "")
+        )
 
 
-def _key_hint(key: str, known: list[str]) -> str:
+def _key_hint(key: str, known_keys: list[str]) -> str:
+    """Return the hint for an unknown key: the closest one, or all of them."""
     from difflib import get_close_matches
 
-    close = get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(known)}"
+    close = get_close_matches(key, known_keys, n=1)
+    return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(known_keys)}"
 
 
 def read_document(text: str) -> YamlDocument | None:
-    """The document; None when the text holds none. Raises ``BadYamlError``."""
+    """Return the document; None if the text holds none. Raises ``BadYamlError``."""
     import yaml
 
     try:
@@ -122,28 +145,28 @@ def read_document(text: str) -> YamlDocument | None:
 
 
 def _check_limits(events: Iterable[Event]) -> None:
-    """Raises ``BadYamlError`` for what costs far more to read than to write.
+    """Raise ``BadYamlError`` for text that costs far more to read than to write.
 
-    An alias makes a few lines into gigabytes once walked, and each level makes every token below it dearer: three
-    thousand brackets keep PyYAML busy for seconds. Nobody needs either here.
+    An alias makes a few lines into gigabytes once walked, and each level makes every token below it
+    cost more: three thousand brackets keep PyYAML busy for seconds. Nobody needs either here.
     """
     import yaml
 
     depth = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):
-            raise BadYamlError(1, "YAML aliases are not taken", "write the values out")
+            raise BadYamlError(1, "YAML aliases are not allowed", "write the values out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
             event, yaml.CollectionEndEvent
         )
         if depth > DEPTH_MAX:
             line = event.start_mark.line + 1 if event.start_mark else 1
-            raise BadYamlError(
-                line, f"more than {DEPTH_MAX} lists or mappings in each other", "nest fewer"
-            )
+            raise BadYamlError(line, f"nested deeper than {DEPTH_MAX} levels", "nest fewer")
 
 
 def _value_constructor(loader: Any) -> Callable[[Node], Any]:  # noqa: ANN401 - PyYAML's own types know no scalars
+    """Return a function that gives a scalar its type; dates stay text."""
+
     def construct_value(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
         if scalar.tag == "tag:yaml.org,2002:timestamp":
             return scalar.value
@@ -153,7 +176,7 @@ def _value_constructor(loader: Any) -> Callable[[Node], Any]:  # noqa: ANN401 - 
 
 
 def _convert_node(node: Node, convert_scalar: Callable[[Node], Any]) -> Any:  # noqa: ANN401 - what YAML holds
-    """The document as dicts with keys of text, lists, and what ``of`` makes of each scalar."""
+    """Return the document as dicts with text as keys, lists, and scalars that are converted."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):
@@ -164,7 +187,10 @@ def _convert_node(node: Node, convert_scalar: Callable[[Node], Any]) -> Any:  # 
 
 
 def _line_numbers(node: Node, path: DocumentPath = ()) -> dict[DocumentPath, int]:
-    """The line of each path, counting from 1; a key given twice is an error."""
+    """Return the line of each path, counting from 1.
+
+    Raises ``BadYamlError`` for a key that is given twice.
+    """
     import yaml
 
     lines: dict[DocumentPath, int] = {path: node.start_mark.line + 1} if node.start_mark else {}
@@ -175,10 +201,12 @@ def _line_numbers(node: Node, path: DocumentPath = ()) -> dict[DocumentPath, int
                 raise BadYamlError(
                     line, "a key is a list or a mapping", "write a word before the colon", path
                 )
-            below = (*path, str(key.value))
-            if below in lines:
-                raise BadYamlError(line, f"{key.value!r} is given twice", "keep one of them", below)
-            lines |= _line_numbers(value, below) | {below: line}
+            key_path = (*path, str(key.value))
+            if key_path in lines:
+                raise BadYamlError(
+                    line, f"{key.value!r} is given twice", "keep one of them", key_path
+                )
+            lines |= _line_numbers(value, key_path) | {key_path: line}
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             lines |= _line_numbers(item, (*path, index))

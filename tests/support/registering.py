@@ -1,4 +1,6 @@
-"""A real image registry (Debian's docker-registry) on this machine, with a small image pushed into it."""
+"""A real image registry (Debian's docker-registry) on this machine, with a small image pushed into
+it.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +48,23 @@ def push(
     config, layer = json.dumps({"architecture": "amd64", "os": "linux"}).encode(), content
     with requests.Session() as session:
         session.auth = login
-        manifest = json.dumps({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": _blob(session, host, name, config, "application/vnd.oci.image.config.v1+json"),
-            "layers": [_blob(session, host, name, layer, "application/vnd.oci.image.layer.v1.tar")],
-        }).encode()  # fmt: skip
-        answer = session.put(f"http://{host}/v2/{name}/manifests/{tag}", data=manifest,
-                             headers={"Content-Type": "application/vnd.oci.image.manifest.v1+json"})  # fmt: skip
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": _blob(
+                    session, host, name, config, "application/vnd.oci.image.config.v1+json"
+                ),
+                "layers": [
+                    _blob(session, host, name, layer, "application/vnd.oci.image.layer.v1.tar")
+                ],
+            }
+        ).encode()
+        answer = session.put(
+            f"http://{host}/v2/{name}/manifests/{tag}",
+            data=manifest,
+            headers={"Content-Type": "application/vnd.oci.image.manifest.v1+json"},
+        )
         answer.raise_for_status()
     return _digest(manifest)
 
@@ -62,8 +73,12 @@ def _blob(
     session: requests.Session, host: str, name: str, content: bytes, kind: str
 ) -> dict[str, Any]:
     where = session.post(f"http://{host}/v2/{name}/blobs/uploads/").headers["Location"]
-    answer = session.put(where, params={"digest": _digest(content)}, data=content,
-                         headers={"Content-Type": "application/octet-stream"})  # fmt: skip
+    answer = session.put(
+        where,
+        params={"digest": _digest(content)},
+        data=content,
+        headers={"Content-Type": "application/octet-stream"},
+    )
     answer.raise_for_status()
     return {"mediaType": kind, "digest": _digest(content), "size": len(content)}
 

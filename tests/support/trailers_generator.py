@@ -1,4 +1,6 @@
-"""Commit messages that try to be misread, for the differential test and the benchmark of the parser."""
+"""Commit messages that try to be misread, for the differential test and the benchmark of the
+parser.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,66 @@ from pathlib import Path
 EMPTY_CONFIG = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8"}
 
 _SCISSORS = "# ------------------------ >8 ------------------------"
-_TRAILERS = ["Fyre-Run: make all", "fyre-run : b", "FYRE-RUN:c", "Fyre-Run:", "Fyre-Env: A=1", "Fyre-Env: A=1", "k:v",
-             "Fyre-Run: echo \"a  b\" && $(x) `y` ##vso", "-: x", "K:\t v \t", "K\t : v", "K: v\r", "K: a\x0c", "9: n",
-             "K: \u00a0v\u2003", "Fyre-Run: \u00e9\U0001f525", "K: a: b: c", "K: a\x85b\u2028c",
-             "See-Also: https://example.org/x#y"]  # fmt: skip
-_GENERATED = ["Signed-off-by: A <a@example.org>", "(cherry picked from commit 0123456789)", "signed-off-by: x",
-              "Signed-off-by:x", "(cherry picked from commit"]  # fmt: skip
-_NOT = ["prose here", "Key_x: y", "a b: c", ":x", "Ключ: x", "\x0bK: v", "\x0c", "---", "--- a/x", "> quoted: x",
-        "Re[1]: x", "http//x", "\u00a0K: v", "K\r: v", "Kéy: v"]  # fmt: skip
+_TRAILERS = [
+    "Fyre-Run: make all",
+    "fyre-run : b",
+    "FYRE-RUN:c",
+    "Fyre-Run:",
+    "Fyre-Env: A=1",
+    "Fyre-Env: A=1",
+    "k:v",
+    'Fyre-Run: echo "a  b" && $(x) `y` ##vso',
+    "-: x",
+    "K:\t v \t",
+    "K\t : v",
+    "K: v\r",
+    "K: a\x0c",
+    "9: n",
+    "K: \u00a0v\u2003",
+    "Fyre-Run: \u00e9\U0001f525",
+    "K: a: b: c",
+    "K: a\x85b\u2028c",
+    "See-Also: https://example.org/x#y",
+]
+_GENERATED = [
+    "Signed-off-by: A <a@example.org>",
+    "(cherry picked from commit 0123456789)",
+    "signed-off-by: x",
+    "Signed-off-by:x",
+    "(cherry picked from commit",
+]
+_NOT = [
+    "prose here",
+    "Key_x: y",
+    "a b: c",
+    ":x",
+    "Ключ: x",
+    "\x0bK: v",
+    "\x0c",
+    "---",
+    "--- a/x",
+    "> quoted: x",
+    "Re[1]: x",
+    "http//x",
+    "\u00a0K: v",
+    "K\r: v",
+    "Kéy: v",
+]
 _FOLDS = ["  folded", "\tfold", " ", "\t", "\r", "\rfoo", " K: v", "   # no comment"]
-_NOISE = ["# comment", "#K: v", "#", "Conflicts:", "\tpath", "Conflicts: none", _SCISSORS, f" {_SCISSORS}",
-          f"{_SCISSORS} ", "diff --git a/x b/x", "+K: v", "@@ -1 +1 @@"]  # fmt: skip
+_NOISE = [
+    "# comment",
+    "#K: v",
+    "#",
+    "Conflicts:",
+    "\tpath",
+    "Conflicts: none",
+    _SCISSORS,
+    f" {_SCISSORS}",
+    f"{_SCISSORS} ",
+    "diff --git a/x b/x",
+    "+K: v",
+    "@@ -1 +1 @@",
+]
 _LINES = _TRAILERS * 3 + _GENERATED * 2 + _NOT + _FOLDS + _NOISE + [""] * 14
 _SHREDS = [
     "\n",
@@ -75,7 +126,9 @@ def _message(rng: random.Random) -> str:
 
 
 def for_log(text: str) -> str:
-    """The message without blank lines at its beginning, which ``git log`` skips and ``interpret-trailers`` does not."""
+    """The message without blank lines at its beginning, which ``git log`` skips and
+    ``interpret-trailers`` does not.
+    """
     lines = text.split("\n")
     while lines and not lines[0].partition("\0")[0].strip(" \t\r"):
         del lines[0]

@@ -1,4 +1,6 @@
-"""GitHub's OpenAPI description, cut down to the paths that Fyre uses: all of it takes a validator minutes to read.
+"""GitHub's OpenAPI description, cut down to the paths that Fyre uses.
+
+All of it takes a validator minutes to read.
 
 ``python cut.py WHOLE.json CUT.json``
 """

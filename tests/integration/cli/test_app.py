@@ -1,4 +1,6 @@
-"""``fyre app manifest`` as a person meets it: real processes, a browser of a few lines, and a forge's two pages."""
+"""``fyre app manifest`` as a person meets it: real processes, a browser of a few lines, and a
+forge's two pages.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +68,15 @@ class GitHub:
         if len(self.exchanged) > 1:
             return 404, {"message": "Not Found"}
         page = f"{self.base}/apps/fyre-lab"
-        app = {"id": 4711, "slug": "fyre-lab", "html_url": page, "pem": self.pem, "webhook_secret": "w" * 40,
-               "client_id": "Iv1.1", "client_secret": "c" * 40}  # fmt: skip
+        app = {
+            "id": 4711,
+            "slug": "fyre-lab",
+            "html_url": page,
+            "pem": self.pem,
+            "webhook_secret": "w" * 40,
+            "client_id": "Iv1.1",
+            "client_secret": "c" * 40,
+        }
         return self.status, {**app, **self.answer}
 
 
@@ -173,9 +182,14 @@ def test_an_app_is_registered_and_its_key_kept(github: GitHub, tmp_path: Path) -
     ((path, _, manifest),) = github.registered
     assert path == "/organizations/acme/settings/apps/new"
     assert manifest["default_permissions"] == {
-        "contents": "read", "metadata": "read", "statuses": "write", "pull_requests": "write", "issues": "read",
-        "checks": "write", "members": "read",
-    }  # fmt: skip
+        "contents": "read",
+        "metadata": "read",
+        "statuses": "write",
+        "pull_requests": "write",
+        "issues": "read",
+        "checks": "write",
+        "members": "read",
+    }
     assert manifest["default_events"] == ["push", "commit_comment", "issue_comment", "check_run"]
     assert manifest["hook_attributes"] == {
         "url": "https://fyre.example.org/webhook",
@@ -247,7 +261,7 @@ def test_without_a_browser_the_address_is_pasted(github: GitHub, tmp_path: Path)
         ((404, {}), "good for one hour and one exchange"),
         ((422, {}), "HTTP 422"),
         ((201, {"pem": None}), "has no pem"),
-        ((201, {"pem": "-----BEGIN CERTIFICATE-----"}), "no private key"),
+        ((201, {"pem": "-----BEGIN CERTIFICATE-----"}), "not a private key"),
     ],
 )
 def test_an_exchange_that_fails_is_said_and_shown(
@@ -325,7 +339,7 @@ def test_a_browser_that_waits_is_told_where_nobody_goes_on() -> None:
         )
         assert asked.wait_for_code() == "c"
         asked.close()  # as where somebody interrupts the exchange
-        assert "broken off" in shown.result().text
+        assert "This was cancelled" in shown.result().text
 
 
 def test_the_page_is_for_who_knows_its_address(asked: AppRegistration) -> None:
@@ -339,13 +353,13 @@ def test_the_page_is_for_who_knows_its_address(asked: AppRegistration) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--host", "http://github.example.org"], "no forge's address"),
-        (["--host", "https://user:secret@github.example.org"], "no forge's address"),
-        (["--host", "https://github.example.org/path"], "no forge's address"),
-        (["--url", "fyre.example.org"], "no address of a receiver"),
-        (["--url", "https://fyre.example.org/below"], "no address of a receiver"),
-        (["--url", "https://user@fyre.example.org"], "no address of a receiver"),
-        (["--org", "a/b"], "no organisation"),
+        (["--host", "http://github.example.org"], "not the address of a forge"),
+        (["--host", "https://user:secret@github.example.org"], "not the address of a forge"),
+        (["--host", "https://github.example.org/path"], "not the address of a forge"),
+        (["--url", "fyre.example.org"], "not the address of a receiver"),
+        (["--url", "https://fyre.example.org/below"], "not the address of a receiver"),
+        (["--url", "https://user@fyre.example.org"], "not the address of a receiver"),
+        (["--org", "a/b"], "not an organisation"),
         (["--name", "x" * 35], "at most 34"),
     ],
 )

@@ -280,7 +280,7 @@ def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(
     other = apps.pem(apps.private_key(1))
     ((what, fix),) = found(env, FYRE_APP_PRIVATE_KEY=other).items()
     assert "the forge does not let us look: the App: HTTP 401" in what
-    assert "private key not revoked" in fix
+    assert "private key is not revoked" in fix
 
 
 def test_an_app_without_what_check_runs_and_teams_take(

@@ -1,4 +1,6 @@
-"""A GitHub App against a small real server that checks the JWT's signature and hands out installation tokens."""
+"""A GitHub App against a small real server that checks the JWT's signature and hands out
+installation tokens.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,11 @@ def test_a_repository_finds_its_installation_by_itself(github: GitHub) -> None:
     GitHubAppClient(app(github)).create_status(
         at(github, "acme/a"), "a" * 40, CommitStatus("fyre/run", "success", "exit 0")
     )
-    assert github.seen == ["GET /repos/acme/a/installation", "POST /app/installations/11/access_tokens",
-                                f"POST /repos/acme/a/statuses/{'a' * 40}"]  # fmt: skip
+    assert github.seen == [
+        "GET /repos/acme/a/installation",
+        "POST /app/installations/11/access_tokens",
+        f"POST /repos/acme/a/statuses/{'a' * 40}",
+    ]
 
 
 @pytest.mark.parametrize("skew", [0.0, 1200.0])
@@ -152,7 +157,7 @@ def test_an_installation_on_an_enterprise_or_on_nobody_is_left_out_and_the_other
 def test_a_key_that_github_does_not_know_is_denied_with_what_to_look_at(github: GitHub) -> None:
     with pytest.raises(DeniedError, match="HTTP 401") as caught:
         app(github, key=private_key(1)).bot_login()
-    assert f"is {APP_ID} the App's id" in caught.value.hint
+    assert f"check that {APP_ID} is the App's id" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,7 @@ def test_a_key_that_github_does_not_know_is_denied_with_what_to_look_at(github: 
     ],
 )
 def test_a_key_that_is_none_is_said_to_be_none_and_not_shown(text: str) -> None:
-    with pytest.raises(DeniedError, match="is no RSA private key") as caught:
+    with pytest.raises(DeniedError, match="is not an RSA private key") as caught:
         create_app_auth(APP_ID, text)
     assert not text or text not in f"{caught.value} {caught.value.hint} {caught.value.__cause__}"
 

@@ -1,4 +1,6 @@
-"""The forge's refusals and failures, each sorted into: not found, never, or try again; and no write is sent twice."""
+"""The forge's refusals and failures, each sorted into: not found, never, or try again; and no write
+is sent twice.
+"""
 
 from __future__ import annotations
 

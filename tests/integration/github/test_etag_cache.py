@@ -20,7 +20,10 @@ from fyre.github.client import GitHubClient
 
 @dataclass
 class Listing:
-    """A server of one listing, in pages. Its tags are of a page's content alone: not of whether another follows."""
+    """A server of one listing, in pages.
+
+    Its tags are of a page's content alone: not of whether another follows.
+    """
 
     names: list[str] = field(default_factory=list)
     token: str = "one"
@@ -114,10 +117,10 @@ def test_what_is_kept_is_bounded(listing: Listing, monkeypatch: pytest.MonkeyPat
     forge = GitHubClient(listing.url, lambda: listing.token)
     for _ in range(2):
         assert listing.asked(forge)[0] == names(350)
-    assert len(forge._answers._kept) == 2
+    assert len(forge._etag_cache._cache) == 2
 
 
 def test_an_answer_without_a_body_is_no_answer(listing: Listing) -> None:
     listing.bodies = False
-    with pytest.raises(TransientError, match="makes no sense"):
+    with pytest.raises(TransientError, match="unexpected answer"):
         GitHubClient(listing.url, lambda: listing.token).list_repositories()

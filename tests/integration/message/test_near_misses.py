@@ -1,4 +1,6 @@
-"""Lookalikes are found, explained and mended, and the mended message says to git what the person meant."""
+"""Lookalikes are found, explained and mended, and the mended message says to git what the person
+meant.
+"""
 
 import random
 import subprocess
@@ -103,8 +105,14 @@ def test_talk_about_trailers_is_left_alone(message: str) -> None:
     ("message", "mended"),
     [
         (
-            "Train\n\nFyre-Run: python train.py\n  --lr 1\n\nProse.\n\nFyre-Timeout: 2h\n\n# a comment\n",
-            "Train\n\nProse.\n\nFyre-Run: python train.py\n  --lr 1\nFyre-Timeout: 2h\n\n# a comment\n",
+            (
+                "Train\n\nFyre-Run: python train.py\n  --lr 1\n\nProse.\n\n"
+                "Fyre-Timeout: 2h\n\n# a comment\n"
+            ),
+            (
+                "Train\n\nProse.\n\nFyre-Run: python train.py\n  --lr 1\n"
+                "Fyre-Timeout: 2h\n\n# a comment\n"
+            ),
         ),
         ("Train\nFyre-Run: a", "Train\n\nFyre-Run: a\n"),
         ("Train\n\nOne\nfyre-run: a\ntwo.\n", "Train\n\nOne\ntwo.\n\nFyre-Run: a\n"),
@@ -140,12 +148,43 @@ def test_mending_moves_lines_to_the_end_in_their_order(message: str, mended: str
 
 
 LINE = st.sampled_from(
-    ["Subject", "Subject (#1)", "* item", "prose here", "prose here", "", "", "", " ", "\x0c", "    code", "  folded",
-     "Fyre-Run: echo a", "fyre-run : b", "Fyre_Run: c", "Fyre Name: d", "Fyre-Foo: e", "Fyre-Run:", "Fyre-Run: f\r",
-     "\u017fyre-run: g", "Fyre-Id\u212a: h", " Fyre-Env: A=1", "  fyre run: i", "    Fyre-Run: j", "> Fyre-Run: q",
-     "Signed-off-by: A <a@example.com>", "Reviewed-by: B", "(cherry picked from commit 1)", "# comment",
-     "#Fyre-Run: k", "Conflicts:", "\tpath", SCISSORS, "Fyre-Run: l\0Fyre-Run: m"]
-)  # fmt: skip
+    [
+        "Subject",
+        "Subject (#1)",
+        "* item",
+        "prose here",
+        "prose here",
+        "",
+        "",
+        "",
+        " ",
+        "\x0c",
+        "    code",
+        "  folded",
+        "Fyre-Run: echo a",
+        "fyre-run : b",
+        "Fyre_Run: c",
+        "Fyre Name: d",
+        "Fyre-Foo: e",
+        "Fyre-Run:",
+        "Fyre-Run: f\r",
+        "\u017fyre-run: g",
+        "Fyre-Id\u212a: h",
+        " Fyre-Env: A=1",
+        "  fyre run: i",
+        "    Fyre-Run: j",
+        "> Fyre-Run: q",
+        "Signed-off-by: A <a@example.com>",
+        "Reviewed-by: B",
+        "(cherry picked from commit 1)",
+        "# comment",
+        "#Fyre-Run: k",
+        "Conflicts:",
+        "\tpath",
+        SCISSORS,
+        "Fyre-Run: l\0Fyre-Run: m",
+    ]
+)
 MESSAGE = st.builds(
     lambda lines, end: "\n".join(lines) + end,
     st.lists(LINE, max_size=14),

@@ -187,7 +187,7 @@ def test_what_a_ceiling_refused_is_told_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     person, ceiled = low_person
-    monkeypatch.setattr(rate_limit, "BARE", 0.2)
+    monkeypatch.setattr(rate_limit, "DEFAULT_WAIT", 0.2)
     person.up.controller.executor.ledger.write_queue.budget = WriteBudget(SMALL)
     ceiled.recent_writes.append(
         time.time() + 3600

@@ -1,4 +1,6 @@
-"""Whatever stands where something of ours is stored is read, or left out with a line in the log; nothing stops."""
+"""Whatever stands where something of ours is stored is read, or left out with a line in the log;
+nothing stops.
+"""
 
 from __future__ import annotations
 
@@ -374,14 +376,26 @@ def test_a_word_for_what_a_supervisor_does_that_we_do_not_know_is_pending(tmp_pa
 REASONS = st.one_of(
     st.text(max_size=200),
     st.lists(
-        st.sampled_from([
-            "refused: ", "cancelled by ", "ran at abcdef1", "carried from abcdef1", "not launched: ", "attempt 7",
-            "timed out after 1s", " · ", "lost: ", "exit 3", "x", *PUSH_REFUSAL_HINTS,
-        ]),
+        st.sampled_from(
+            [
+                "refused: ",
+                "cancelled by ",
+                "ran at abcdef1",
+                "carried from abcdef1",
+                "not launched: ",
+                "attempt 7",
+                "timed out after 1s",
+                " · ",
+                "lost: ",
+                "exit 3",
+                "x",
+                *PUSH_REFUSAL_HINTS,
+            ]
+        ),
         max_size=9,
     ).map("".join),
     st.sampled_from([*RunState]).map(str),
-)  # fmt: skip
+)
 KEPT = [
     state for state in RunState if state not in (RunState.REFUSED, RunState.CARRIED, RunState.MOVED)
 ]
@@ -439,8 +453,16 @@ def test_notes_are_read_line_by_line(lines: list[str]) -> None:
             form.decode(record)
 
 
-PULL = {"number": 1, "title": "t", "body": None, "user": "ada", "repository": "a/b", "ref": "x", "base": "main",
-        "created_at": "2026-01-01T00:00:00Z"}  # fmt: skip
+PULL = {
+    "number": 1,
+    "title": "t",
+    "body": None,
+    "user": "ada",
+    "repository": "a/b",
+    "ref": "x",
+    "base": "main",
+    "created_at": "2026-01-01T00:00:00Z",
+}
 
 
 @given(mutated(PULL) | JSON)

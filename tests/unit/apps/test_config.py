@@ -112,10 +112,14 @@ BAD_FILES = [
     ),
     (
         "url: fyre.example.org\n",
-        "fyre.yaml line 1: url: 'fyre.example.org' is not taken",
+        "fyre.yaml line 1: url: 'fyre.example.org' is not a valid value",
         "https://fyre.example.org",
     ),
-    ("url: https://a.example/?x\n", "url: 'https://a.example/?x' is not taken", "the address"),
+    (
+        "url: https://a.example/?x\n",
+        "url: 'https://a.example/?x' is not a valid value",
+        "the address",
+    ),
     (
         "engine: slurm\n",
         "engine: 'slurm' is not one of ['local', 'kubernetes']",
@@ -123,7 +127,7 @@ BAD_FILES = [
     ),
     ("poll: maybe\n", "poll: 'maybe' is not of type 'boolean'", "true where the forge can't reach"),
     ("listen: 8020\n", "listen: 8020 is not of type 'string'", "HOST:PORT"),
-    ("listen: nowhere\n", "listen: 'nowhere' is not taken", "HOST:PORT"),
+    ("listen: nowhere\n", "listen: 'nowhere' is not a valid value", "HOST:PORT"),
     ("listen: 0.0.0.0:70000\n", "listen: '0.0.0.0:70000' has no such port", "HOST:PORT"),
     ("sweepEvery: 90\n", "sweepEvery: 90 is not of type 'string'", "such as 5m"),
     (
@@ -221,7 +225,7 @@ def test_a_mistake_in_the_file_names_line_key_value_and_what_is_allowed(
         ),
         (
             {"FYRE_TOKEN": "", "FYRE_APP_PRIVATE_KEY": SECRET, "FYRE_APP_ID": "7"},
-            "the App's private key is no RSA private key",
+            "the App's private key is not an RSA private key",
         ),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from fyre.controller.retry_queue import LASTS, RetryItem, RetryQueue
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError, RateLimitError
-from fyre.github.rate_limit import BARE, LONGEST, RateLimitHeaders
+from fyre.github.rate_limit import DEFAULT_WAIT, WAIT_MAX, RateLimitHeaders
 from fyre.github.webhook import PushEvent
 from fyre.runs.run import Repository
 
@@ -78,9 +78,9 @@ def test_an_event_that_waits_is_not_added_again() -> None:
         (RateLimitHeaders(refused=True, retry_after=90.0), 90.0),
         (RateLimitHeaders(refused=True, retry_after=0.1), 0.5),
         (RateLimitHeaders(refused=True, remaining=0, reset_after=120.0), 120.0),
-        (RateLimitHeaders(refused=True, remaining=5, reset_after=120.0), BARE),
-        (RateLimitHeaders(refused=True), BARE),
-        (RateLimitHeaders(refused=True, retry_after=1e9), LONGEST),
+        (RateLimitHeaders(refused=True, remaining=5, reset_after=120.0), DEFAULT_WAIT),
+        (RateLimitHeaders(refused=True), DEFAULT_WAIT),
+        (RateLimitHeaders(refused=True, retry_after=1e9), WAIT_MAX),
     ],
 )
 def test_nothing_is_asked_before_a_limit_ends(told: RateLimitHeaders, pause: float) -> None:

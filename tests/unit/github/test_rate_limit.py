@@ -1,4 +1,6 @@
-"""When the next write may go: held against a counter of sliding windows, and against each way of being refused."""
+"""When the next write may go: held against a counter of sliding windows, and against each way of
+being refused.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,8 @@ def test_what_can_be_done_without_leaves_room_for_what_can_not() -> None:
         (429, {"Retry-After": "soon"}, "", 60),
         (429, {"Retry-After": "-1"}, "", 60),
         (429, {"Retry-After": "999999999"}, "", 3600),
-        (403, {"Date": DATE, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{NOW + 100:.0f}"}, "", 101),
+        (403, {"Date": DATE, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{NOW + 100:.0f}"},
+         "", 101),
         (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{NOW + 100:.0f}"}, "", 101),
         (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}, "", 1),
         (403, {"X-RateLimit-Remaining": "0"}, "", 60),

@@ -6,9 +6,10 @@ from fyre.errors import UserError
 from fyre.message import credential_scan
 
 HEX40 = "0123456789abcdef0123456789abcdef01234567"
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzz"
 SECRET = {  # a command, and the part of it that nobody may see
     "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7ABCDEFG python x": "AKIAIOSFODNN7ABCDEFG",
-    "export aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzz": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzz",
+    f"export aws_secret_access_key={AWS_SECRET}": AWS_SECRET,
     "curl -H 'Authorization: Bearer abcdef1234567890xyz' host": "abcdef1234567890xyz",
     f"GH=ghp_{'a1B2' * 9} gh api": f"ghp_{'a1B2' * 9}",
     f"GH_TOKEN=ghp_{'a1B2c3D4e5F6' * 3} gh api": f"ghp_{'a1B2c3D4e5F6' * 3}",

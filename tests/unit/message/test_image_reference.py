@@ -65,9 +65,15 @@ def test_a_tag_is_held_at_what_ran(prefix: str) -> None:
 
 @pytest.mark.parametrize(
     "image_id",
-    ["", DIGEST, f"docker://{DIGEST}", f"docker.io/library/perl@{DIGEST}", "docker.io/library/python:3.12",
-     "docker.io/library/python@sha256:9f3c"],
-)  # fmt: skip
+    [
+        "",
+        DIGEST,
+        f"docker://{DIGEST}",
+        f"docker.io/library/perl@{DIGEST}",
+        "docker.io/library/python:3.12",
+        "docker.io/library/python@sha256:9f3c",
+    ],
+)
 def test_what_can_not_be_pulled_again_leaves_the_tag(image_id: str) -> None:
     assert image_reference.pin_to_run_digest("python:3.12", image_id) == "python:3.12"
 

@@ -20,7 +20,8 @@ GOOD = [
     (notation.parse_run_name, "a" * 63, "a" * 63),
     (notation.parse_profile_name, "gpu", "gpu"),
     (notation.parse_image, "python:3.12", "python:3.12"),
-    (notation.parse_image, "host.example.org:5000/team/x@sha256:" + "0" * 64, "host.example.org:5000/team/x@sha256:" + "0" * 64),
+    (notation.parse_image, "host.example.org:5000/team/x@sha256:" + "0" * 64,
+     "host.example.org:5000/team/x@sha256:" + "0" * 64),
     (notation.parse_secret_name, "wandb.key", "wandb.key"),
     (notation.parse_workdir, "experiments/resnet", "experiments/resnet"),
     (notation.parse_env_entry, "A=", ("A", "")),
@@ -148,7 +149,8 @@ def test_what_is_no_quantity_is_not_compared(text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (0.9, "0s"), (59.9, "59s"), (60, "1m 00s"), (3599, "59m 59s"), (3600, "1h 00m"), (86399, "23h 59m"),
+        (0.9, "0s"), (59.9, "59s"), (60, "1m 00s"), (3599, "59m 59s"), (3600, "1h 00m"), (86399,
+         "23h 59m"),
         (86400, "1d 0h"), (3 * 86400 + 4 * 3600, "3d 4h"),
     ],
 )  # fmt: skip

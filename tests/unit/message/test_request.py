@@ -15,8 +15,17 @@ def read(*trailers: str) -> request.RunRequest:
 
 
 def test_runs_and_what_refines_them() -> None:
-    found = read("Fyre-Run: one", "fyre-NAME : a", "Signed-off-by: A", "Fyre-Env: A=1", "Fyre-Env: B=2",
-                 "Fyre-Run: two", "Fyre-Secret: s", f"Fyre-Id: {ID}", f"Fyre-From: {SHA}")  # fmt: skip
+    found = read(
+        "Fyre-Run: one",
+        "fyre-NAME : a",
+        "Signed-off-by: A",
+        "Fyre-Env: A=1",
+        "Fyre-Env: B=2",
+        "Fyre-Run: two",
+        "Fyre-Secret: s",
+        f"Fyre-Id: {ID}",
+        f"Fyre-From: {SHA}",
+    )
     assert found.problems == ()
     one, two = found.runs
     assert (one.command, one.name, one.env) == ("one", "a", (("A", "1"), ("B", "2")))

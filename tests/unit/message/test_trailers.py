@@ -1,4 +1,6 @@
-"""The parser answers what git answers: rule by rule, then over thousands of messages against git itself."""
+"""The parser answers what git answers: rule by rule, then over thousands of messages against git
+itself.
+"""
 
 import ast
 import sys

@@ -1,4 +1,6 @@
-"""Who may launch: every rule by itself, what is asked for it and nothing more, and who can mend what it refuses."""
+"""Who may launch: every rule by itself, what is asked for it and nothing more, and who can mend
+what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -36,20 +38,23 @@ GOOD = AuthFacts("write", team=True, signature="valid", branch=True)
     ("policy", "trigger", "facts", "answer"),
     [
         (Policy(), TIP, AuthFacts(), Allowed()),
-        (Policy(), push(""), GOOD, "the forge named nobody who pushed · push again with an account of your own"),
+        (Policy(), push(""), GOOD,
+         "the forge named nobody who pushed · push again with an account of your own"),
         (Policy(), BELOW, AuthFacts(), FactNeeded(AuthFact.BRANCH)),
         (Policy(), BELOW, AuthFacts(branch=False), "it is not on main · push it there"),
         (Policy(), SAID, AuthFacts(), FactNeeded(AuthFact.BRANCH)),
         (ALL, SAID, AuthFacts("admin", team=True, branch=False),
          "it is on no branch that may launch: main or release/*"),
-        (ALL, push("ada", "refs/heads/dev"), GOOD, "branch dev may not launch, but main or release/* · push it to"),
+        (ALL, push("ada", "refs/heads/dev"), GOOD,
+         "branch dev may not launch, but main or release/* · push it to"),
         (ALL, push("ada", "refs/heads/main-2"), GOOD, "branch main-2 may not launch"),
         (ALL, push("ada", "refs/heads/x/main"), GOOD, "branch x/main may not launch"),
         (ALL, push("ada", "refs/tags/main"), GOOD, "branch refs/tags/main may not launch"),
         (Policy(), push("ada", "refs/tags/main"), GOOD, "branch refs/tags/main may not launch"),
         (ALL, push("ada", "refs/heads/release/1/2"), GOOD, Allowed()),
         (ALL, BELOW, AuthFacts(), FactNeeded(AuthFact.ROLE)),
-        (ALL, BELOW, AuthFacts("read"), "ada has read permission, write is needed · ask an admin of the repository"),
+        (ALL, BELOW, AuthFacts("read"),
+         "ada has read permission, write is needed · ask an admin of the repository"),
         (ALL, BELOW, AuthFacts("superuser"), "ada has superuser permission, write is needed"),
         (ALL, BELOW, AuthFacts("write"), FactNeeded(AuthFact.TEAM)),
         (ALL, BELOW, AuthFacts("admin", team=False),
@@ -61,7 +66,8 @@ GOOD = AuthFacts("write", team=True, signature="valid", branch=True)
         (ALL, BELOW, AuthFacts("write", team=True, branch=True, signature=""),
          "the forge has not verified the signature"),
         (ALL, BELOW, GOOD, Allowed()),
-        (ALL, BELOW, AuthFacts(denied="HTTP 403"), "the forge did not say whether it may: HTTP 403 · ask Fyre's admin"),
+        (ALL, BELOW, AuthFacts(denied="HTTP 403"),
+         "the forge did not say whether it may: HTTP 403 · ask Fyre's admin"),
         (Policy(refs=()), TIP, GOOD, "branch main may not launch, but none"),
     ],
 )  # fmt: skip
@@ -174,7 +180,10 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
             True,
         ),
         (
-            "refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3 · /fyre rerun later",
+            (
+                "refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3"
+                " · /fyre rerun later"
+            ),
             False,
         ),
         ("refused: the forge did not say whether it may: HTTP 403 · ask Fyre's admin", False),

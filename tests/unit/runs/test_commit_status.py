@@ -12,8 +12,18 @@ from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import PENDING_STATES, RunState
 from fyre.runs.status_text import parse_status
 
-RUN = Run("k", Repository("http://forge/api", 1, "ada/lab"), "a" * 40, "b" * 40, (), "refs/heads/main", "ada", "run",
-          RunSpec("make", resources=(("cpu", "4"),)), "d")  # fmt: skip
+RUN = Run(
+    "k",
+    Repository("http://forge/api", 1, "ada/lab"),
+    "a" * 40,
+    "b" * 40,
+    (),
+    "refs/heads/main",
+    "ada",
+    "run",
+    RunSpec("make", resources=(("cpu", "4"),)),
+    "d",
+)
 DIGEST = "sha256:" + "9f3c1a2b" * 8
 HELD = replace(RUN, attempt=2, spec=replace(RUN.spec, image=f"python:3.12@{DIGEST}"))
 ENDED = RunRecord(RUN, RunState.SUCCEEDED, 1, 1000.0, 1723.0, 0)

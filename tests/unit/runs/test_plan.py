@@ -1,4 +1,6 @@
-"""What a push launches, over real git stories: the rules for carried, amended and moved trailers as a table."""
+"""What a push launches, over real git stories: the rules for carried, amended and moved trailers as
+a table.
+"""
 
 from __future__ import annotations
 

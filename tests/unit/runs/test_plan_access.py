@@ -1,4 +1,6 @@
-"""Who may launch what from where, over real git stories: attacks seen elsewhere, and what is asked to tell them."""
+"""Who may launch what from where, over real git stories: attacks seen elsewhere, and what is asked
+to tell them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def test_an_authors_name_is_no_identity(world: World) -> None:
     )
     (refusal,) = world.push(sha, actor="mallory")
     assert refusal == (
-        "fyre/run error: refused: mallory has read permission, write is needed · ask an admin of the repository"
+        "fyre/run error: refused: mallory has read permission, write is needed"
+        " · ask an admin of the repository"
     )
 
 

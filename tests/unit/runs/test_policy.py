@@ -39,7 +39,10 @@ LOCAL = replace(POLICY, profiles=None)
         (RunSpec("make", image="ghcr.io/acme/a/b@sha256:" + "0" * 64), ""),
         (
             RunSpec("make", image="ruby:3"),
-            "image ruby:3 is outside what the policy allows: python:*, ghcr.io/acme/*, *.example.org/*",
+            (
+                "image ruby:3 is outside what the policy allows: "
+                "python:*, ghcr.io/acme/*, *.example.org/*"
+            ),
         ),
         (RunSpec("make", secrets=("wandb", "s3-logs")), ""),
         (

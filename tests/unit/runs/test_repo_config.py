@@ -27,7 +27,7 @@ from fyre.runs import repo_config
         ("setup:\n- uv sync\n- ''\n", 3, ""),
         ("names:\n  train:\n    setup: [x]\n", 3, "unknown key 'setup'"),
         ("names:\n  a b: {}\n", 2, "'a b' is not a name"),
-        ("a: &x 1\nb: *x\n", 1, "YAML aliases are not taken"),
+        ("a: &x 1\nb: *x\n", 1, "YAML aliases are not allowed"),
         ("workdir: ../..\n", 1, "not a directory inside"),
         ("retries: 99\n", 1, "99 is greater"),
         ("image: 'x\n", 2, "not YAML"),
@@ -56,8 +56,10 @@ def test_values_are_taken_as_they_are_written() -> None:
 
 def test_the_trailer_wins_then_the_name_then_the_file() -> None:
     defaults = repo_config.parse_repo_config(
-        "timeout: 1h\nretries: 1\nimage: base\nenv: {A: file, B: file, C: file}\nsecrets: [s]\nsetup: [uv sync]\n"
-        "names:\n  train: {timeout: 2h, image: named, env: {A: name, B: name}, resources: cpu=4 memory=1Gi}\n"
+        "timeout: 1h\nretries: 1\nimage: base\nenv: {A: file, B: file, C: file}\n"
+        "secrets: [s]\nsetup: [uv sync]\n"
+        "names:\n  train: {timeout: 2h, image: named, env: {A: name, B: name}, "
+        "resources: cpu=4 memory=1Gi}\n"
     )
     asked = RunSpec(
         "make", timeout=60, env=(("A", "trailer"),), resources=(("cpu", "8"),), secrets=("t",)
