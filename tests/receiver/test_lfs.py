@@ -1,4 +1,4 @@
-"""Git LFS through the relay: objects come from the forge once, whoever asks, and only with a key."""
+"""Git LFS through the relay: an object comes from the forge once, and only with a token."""
 
 from __future__ import annotations
 
