@@ -12,7 +12,10 @@ from .conftest import NAME, Served
 
 Git = Callable[..., str]
 
-AUTHOR = "author Ada <ada@example.org> 1767323045 +0000\ncommitter Ada <ada@example.org> 1767323045 +0000\n"
+AUTHOR = (
+    "author Ada <ada@example.org> 1767323045 +0000\n"
+    "committer Ada <ada@example.org> 1767323045 +0000\n"
+)
 
 
 def fast_import(repo: Path, count: int) -> None:

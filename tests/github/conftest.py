@@ -1,5 +1,8 @@
-"""GitHub's own descriptions, from npm: ``npm install --prefix DIR`` with the package.json here, then
-``FYRE_NODE_MODULES=DIR/node_modules pytest tests/github``."""
+"""GitHub's own descriptions, from npm.
+
+``npm install --prefix DIR`` with this folder's package.json, then
+``FYRE_NODE_MODULES=DIR/node_modules pytest tests/github``.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def description(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def proxy(forge: Served, modules: Path, description: Path, tmp_path: Path) -> Iterator[str]:
-    """The forge's API behind a proxy that answers 4xx and 5xx for whatever GitHub's description forbids."""
+    """Put the forge's API behind a proxy that validates it.
+
+    The proxy answers 4xx and 5xx for whatever GitHub's description forbids.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

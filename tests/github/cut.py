@@ -1,6 +1,6 @@
-"""GitHub's OpenAPI description, cut down to the paths that Fyre uses: all of it takes a validator minutes to read.
+"""Cut GitHub's OpenAPI description down to the paths that Fyre uses.
 
-``python cut.py WHOLE.json CUT.json``
+A validator takes minutes to read all of it. ``python cut.py WHOLE.json CUT.json``
 """
 
 from __future__ import annotations

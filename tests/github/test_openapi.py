@@ -21,7 +21,7 @@ Git = Callable[..., str]
 
 @pytest.fixture
 def ask(proxy: str) -> Callable[..., Any]:
-    """Ask through the proxy; fails where the description is violated, in the request or in the answer."""
+    """Send requests through the proxy; fail if a request or response violates the description."""
 
     def ask(method: str, path: str, **more: Any) -> requests.Response:
         answer = requests.request(
@@ -57,15 +57,28 @@ def test_every_answer_is_as_described(  # noqa: PLR0917 - fixtures
     deliveries = f"{where}/hooks/{hook['id']}/deliveries"
     delivery = ask("GET", deliveries).json()[0]["id"]
     for path in (
-        "/user", "/user/repos", "/rate_limit", where,
-        f"{where}/activity", f"{where}/activity?time_period=day&activity_type=push", f"{where}/branches",
+        "/user",
+        "/user/repos",
+        "/rate_limit",
+        where,
+        f"{where}/activity",
+        f"{where}/activity?time_period=day&activity_type=push",
+        f"{where}/branches",
         f"{where}/collaborators/ada/permission",
-        f"{where}/comments", f"{where}/comments/{comment.json()['id']}", f"{where}/commits/{pushed}/comments",
-        f"{where}/commits", f"{where}/commits?sha=main&since=2026-01-01T00:00:00Z&per_page=1&page=2",
-        f"{where}/commits/main", f"{where}/commits/{pushed}/status", f"{where}/commits/{pushed}/statuses",
-        f"{where}/commits/main/status", f"{where}/compare/{pushed}...main",
-        f"{where}/contents/README", f"{where}/contents/README?ref={pushed}", f"{deliveries}/{delivery}",
-    ):  # fmt: skip
+        f"{where}/comments",
+        f"{where}/comments/{comment.json()['id']}",
+        f"{where}/commits/{pushed}/comments",
+        f"{where}/commits",
+        f"{where}/commits?sha=main&since=2026-01-01T00:00:00Z&per_page=1&page=2",
+        f"{where}/commits/main",
+        f"{where}/commits/{pushed}/status",
+        f"{where}/commits/{pushed}/statuses",
+        f"{where}/commits/main/status",
+        f"{where}/compare/{pushed}...main",
+        f"{where}/contents/README",
+        f"{where}/contents/README?ref={pushed}",
+        f"{deliveries}/{delivery}",
+    ):
         assert ask("GET", path).status_code == 200, path
     assert ask("POST", f"{deliveries}/{delivery}/attempts").status_code == 202
 
