@@ -435,7 +435,7 @@ def test_a_status_of_whomever_is_read_as_something(word: str, description: str) 
 def test_notes_are_read_line_by_line(lines: list[str]) -> None:
     for form in (STATUS_NOTE, COMMENT_NOTE, CHECK_NOTE, CONVERSATION_NOTE):
         content = "\n".join(lines).encode("utf-8", "surrogatepass")
-        for record in GitNotes("refs/notes/x", ObjectReader(), form)._records(content):
+        for record in GitNotes("refs/notes/x", ObjectReader(), form)._parse_records(content):
             form.decode(record)
 
 
