@@ -1,7 +1,8 @@
-"""The key with which a pod fetches its code from the git relay: says itself what it is good for. Pure.
+"""Sign and verify the tokens with which a pod fetches its code from the git relay. Pure.
 
-``PAYLOAD.MAC``, both in URL-safe base64. The payload is ``EXPIRES:ID,ID:RUN`` and the MAC is HMAC-SHA256 over it, so
-nothing is stored for a key, and every replica that knows the secret honours it.
+A token is ``PAYLOAD.MAC``, both in URL-safe base64. The payload is ``EXPIRES:ID,ID:RUN`` and the
+MAC is HMAC-SHA256 over it, so no token is stored, and every replica that knows the secret accepts
+it.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOKEN_LENGTH_MAX = 4096
-"""Characters; what is longer is no key of ours and is not looked into."""
+"""Characters; anything longer is no token of ours and is not parsed."""
 
-_MAC_PURPOSE = (
-    b"fyre relay key 1\0"  # the same secret signing other things elsewhere never makes a key
-)
+# Whatever else the same secret signs can never be used as a token.
+_MAC_PURPOSE = b"fyre relay key 1\0"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a key is good for: these repositories, for this run, until ``expires`` (seconds since the epoch)."""
+    """The claims of a token: it reads these repositories, for this run.
+
+    ``expires_at`` is in seconds since the epoch.
+    """
 
     repository_ids: frozenset[int]
     run_key: str
@@ -31,23 +34,27 @@ class TokenClaims:
 def create_access_token(
     secret: bytes, repository_ids: tuple[int, ...], run_key: str, expires_at: float
 ) -> str:
-    """A key for a run and its repositories (the submodules' too). ``expires`` is in seconds since the epoch.
+    """Create a token for a run and its repositories, the submodules' included.
 
-    Raises ``ValueError`` without a secret, and where the repositories are too many for a header.
+    ``expires_at`` is in seconds since the epoch. Raises ``ValueError`` if the secret is empty, or
+    there are too many repositories for a header.
     """
     if not secret:
-        raise ValueError("a relay key needs a secret")
+        raise ValueError("an access token for the relay needs a secret")
     payload = _encode_base64url(
         f"{int(expires_at)}:{','.join(map(str, repository_ids))}:{run_key}".encode()
     )
-    key = f"{payload}.{_compute_mac(secret, payload)}"
-    if len(key) > TOKEN_LENGTH_MAX:
-        raise ValueError(f"a relay key for {len(repository_ids)} repositories is too long")
-    return key
+    token = f"{payload}.{_compute_mac(secret, payload)}"
+    if len(token) > TOKEN_LENGTH_MAX:
+        raise ValueError(f"an access token for {len(repository_ids)} repositories is too long")
+    return token
 
 
 def verify_access_token(secrets: Sequence[bytes], token: str, now: float) -> TokenClaims | None:
-    """What a key grants at that moment; None for one that is forged or expired. Any one of the secrets will do."""
+    """Return the claims of a token; None if it is forged, or expired at ``now``.
+
+    Any one of the secrets may have signed it.
+    """
     payload, dot, mac = token.partition(".")
     if not dot or len(token) > TOKEN_LENGTH_MAX or not token.isascii():
         return None
@@ -56,23 +63,23 @@ def verify_access_token(secrets: Sequence[bytes], token: str, now: float) -> Tok
     ):
         return None
     try:
-        expires, ids, run_key = (
-            urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode().split(":", 2)
-        )
-        found = TokenClaims(
-            frozenset(int(number) for number in ids.split(",") if number), run_key, float(expires)
-        )
-    except ValueError:  # signed by a Fyre that says it otherwise
+        text = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+        expires, ids, run_key = text.split(":", 2)
+        repository_ids = frozenset(int(number) for number in ids.split(",") if number)
+        claims = TokenClaims(repository_ids, run_key, float(expires))
+    except ValueError:  # signed by a version of Fyre that uses another format
         return None
-    return found if now < found.expires_at else None
+    return claims if now < claims.expires_at else None
 
 
 def authorized_run_key(
     secrets: Sequence[bytes], token: str, repository_id: int, now: float
 ) -> str | None:
-    """The run's key where this key is good for that repository now; else None."""
-    found = verify_access_token(secrets, token, now)
-    return found.run_key if found is not None and repository_id in found.repository_ids else None
+    """Return the run key of a token that is valid for the repository now; else None."""
+    claims = verify_access_token(secrets, token, now)
+    if claims is None or repository_id not in claims.repository_ids:
+        return None
+    return claims.run_key
 
 
 def _compute_mac(secret: bytes, payload: str) -> str:

@@ -1,4 +1,4 @@
-"""Git objects without a process for each question: one long-lived ``git cat-file --batch`` a repository."""
+"""Read git objects through one long-lived ``git cat-file --batch`` for each repository."""
 
 from __future__ import annotations
 
@@ -13,68 +13,67 @@ from pathlib import Path
 from fyre.git import git_command
 
 OPEN_READERS_MAX = 16
-"""Readers kept open; the one used longest ago is closed first."""
+"""Processes kept open; the least recently used one is closed first."""
 
 OBJECT_BYTES_MAX = 32 * 1024 * 1024
-"""Bytes of an object that are read."""
+"""Bytes of the largest object that is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class GitObject:
-    """What git has under a name."""
+    """An object of git: its SHA, type and content."""
 
     sha: str
-    type: str  # blob tree commit tag
+    type: str  # blob, tree, commit or tag
     content: bytes
 
 
 class ObjectReader:
-    """The objects of many repositories. Thread-safe."""
+    """Reads the objects of many repositories. Thread-safe."""
 
     def __init__(self) -> None:
         self._processes: OrderedDict[Path, _CatFileProcess] = OrderedDict()
         self._lock = threading.Lock()
 
     def find_object(self, git_dir: Path, revision: str) -> GitObject | None:
-        """What a revision or ``revision:path`` names; None when it names nothing, or something too large."""
+        """Return the object that a revision or ``revision:path`` names.
+
+        None if it names nothing, or something too large.
+        """
         if "\n" in revision or "\0" in revision or not _is_encodable(revision):
             return None
-        reader = self._open_process(git_dir)
+        process = self._open_process(git_dir)
         try:
-            return reader.read_object(revision)
-        except (
-            OSError,
-            ValueError,
-        ):  # it died, or another thread closed it as the oldest one: ask a new one
+            return process.read_object(revision)
+        except (OSError, ValueError):
+            # It died, or another thread closed it as the oldest one: start a new one.
             with self._lock:
-                if self._processes.get(git_dir) is reader:
+                if self._processes.get(git_dir) is process:
                     del self._processes[git_dir]
-            reader.close()
+            process.close()
             return self._open_process(git_dir).read_object(revision)
 
     def find_commit_sha(self, git_dir: Path, revision: str) -> str | None:
-        """The SHA of the commit that a revision names, through tags."""
-        found = self.find_object(git_dir, revision + "^{commit}")
-        return found.sha if found is not None else None
+        """Return the SHA of the commit that a revision names, through tags, or None."""
+        commit = self.find_object(git_dir, revision + "^{commit}")
+        return commit.sha if commit is not None else None
 
     def close(self) -> None:
-        """End the readers."""
+        """Stop the processes."""
         with self._lock:
             while self._processes:
                 self._processes.popitem()[1].close()
 
     def _open_process(self, git_dir: Path) -> _CatFileProcess:
+        oldest = None
         with self._lock:
-            reader = self._processes.pop(git_dir, None) or _CatFileProcess(git_dir)
-            self._processes[git_dir] = reader
-            oldest = (
-                self._processes.popitem(last=False)[1]
-                if len(self._processes) > OPEN_READERS_MAX
-                else None
-            )
+            process = self._processes.pop(git_dir, None) or _CatFileProcess(git_dir)
+            self._processes[git_dir] = process
+            if len(self._processes) > OPEN_READERS_MAX:
+                oldest = self._processes.popitem(last=False)[1]
         if oldest is not None:
             oldest.close()
-        return reader
+        return process
 
 
 class _CatFileProcess:
@@ -93,31 +92,29 @@ class _CatFileProcess:
 
     def read_object(self, revision: str) -> GitObject | None:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None  # noqa: S101 - both were asked for as pipes
+        assert stdin is not None  # noqa: S101 - both are pipes
         assert stdout is not None  # noqa: S101
         with self._lock:
             stdin.write(revision.encode(errors="surrogateescape") + b"\n")
             stdin.flush()
-            head = stdout.readline().split()
-            if not head:
+            header = stdout.readline().split()
+            if not header:
                 raise OSError("git cat-file ended")
-            if len(head) != 3 or not head[2].isdigit():
+            if len(header) != 3 or not header[2].isdigit():
                 return None  # "missing", "ambiguous"
-            size = int(head[2])
+            size = int(header[2])
             content = _read_exactly(stdout.read, size)
             stdout.read(1)
-        return (
-            GitObject(head[0].decode(), head[1].decode(), content)
-            if size <= OBJECT_BYTES_MAX
-            else None
-        )
+        if size > OBJECT_BYTES_MAX:
+            return None
+        return GitObject(header[0].decode(), header[1].decode(), content)
 
     def close(self) -> None:
         with self._lock:
             self._process.kill()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # a question that was never read
+                    with suppress(OSError):  # a request that git never read
                         pipe.close()
             self._process.wait()
 
@@ -131,7 +128,7 @@ def _is_encodable(revision: str) -> bool:
 
 
 def _read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
-    """Read ``size`` bytes; what is too large is read past, and kept nowhere."""
+    """Read ``size`` bytes; if that is too large, read and drop them, and return b""."""
     if size <= OBJECT_BYTES_MAX:
         content = read(size)
         if len(content) != size:

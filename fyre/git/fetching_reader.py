@@ -1,4 +1,4 @@
-"""Commits and files out of mirrors that are fetched when they lack one."""
+"""Read commits and files from mirrors, and fetch a mirror that lacks a commit."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from fyre.runs.run import Commit, Repository
 
 
 class FetchingCommitReader:
-    """What ``Mirrors`` offers, of repositories that need not be here yet. Thread-safe."""
+    """Reads like ``LocalCommitReader``, and fetches what is missing first. Thread-safe."""
 
     def __init__(self, mirror_store: MirrorStore) -> None:
         self._mirror_store, self._reader = mirror_store, LocalCommitReader(mirror_store.mirror_dir)
 
     def read_commit(self, repository: Repository, sha: str) -> Commit:
-        """The facts of a commit; raises ``NotFoundError``, ``DeniedError``, ``TryAgainError``."""
+        """Return a commit. Raises ``NotFoundError``, ``DeniedError``, ``TransientError``."""
         if self._mirror_store.find_mirror(repository.id) is not None:
-            # A push of thousands is fetched once; its commits are read without a process for each.
+            # A push of thousands of commits is fetched once; each is then read without a process.
             with suppress(NotFoundError):
                 return self._reader.read_commit(repository, sha)
         self._mirror_store.ensure_commit(repository, sha)
         return self._reader.read_commit(repository, sha)
 
     def read_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
-        """A file in a commit, or None."""
+        """Return a file's content in a commit, or None."""
         return self._reader.read_file(repository, sha, path)
 
     def list_ancestors(self, repository: Repository, head_sha: str, limit: int) -> list[str]:
-        """The newest so many SHAs below and with a commit, oldest first."""
+        """Return the newest ``limit`` SHAs of a commit's history, itself included, oldest first."""
         self._mirror_store.ensure_commit(repository, head_sha)
         return self._reader.list_ancestors(repository, head_sha, limit)
 
     def branches_containing(self, repository: Repository, sha: str) -> list[str]:
-        """The branches that a commit is on now; raises what fetching it raises.
+        """Return the branches that contain a commit now; raises what fetching it raises.
 
-        Fetched each time: a branch that moves to what is here already, or away from it, has nobody else fetch.
+        Fetches each time: if a branch moves to a commit that is present already, or away from one,
+        nothing else causes a fetch.
         """
         self._mirror_store.fetch_mirror(repository)
         self._mirror_store.ensure_commit(repository, sha)
         return self._reader.branches_containing(repository, sha)
 
     def pull_head(self, repository: Repository, pull_number: int) -> str:
-        """The SHA of a pull request's head, fetched now."""
+        """Fetch a pull request's head and return its SHA."""
         return self._mirror_store.pull_head(repository, pull_number)
 
     def close(self) -> None:
-        """End the readers."""
+        """Stop the processes."""
         self._reader.close()

@@ -1,4 +1,4 @@
-"""Walking a repository's history: the only module that imports GitPython."""
+"""Walk a repository's history; the only module that imports GitPython."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from fyre.errors import UserError
 def find_run_commits(
     revision_range: str, limit: int, cwd: str | Path = "."
 ) -> Iterator[tuple[str, str]]:
-    """(SHA, message) of the commits of a range, newest first, that have a ``Fyre-*`` trailer or may have one."""
+    """Yield (SHA, message) of the commits of a range that may have a ``Fyre-Run`` trailer.
+
+    The newest comes first. The parser decides whether it is a trailer.
+    """
     from git import GitCommandError, InvalidGitRepositoryError, Repo
 
     try:
         with Repo(cwd, search_parent_directories=True) as repo:
-            # The pattern only narrows the walk down; whether it is a trailer is for the parser to say.
-            found = repo.iter_commits(
+            # The pattern only narrows the walk; the parser decides whether it is a trailer.
+            commits = repo.iter_commits(
                 revision_range, max_count=limit, regexp_ignore_case=True, grep="^fyre-run[ \t]*:"
             )
-            for commit in found:
+            for commit in commits:
                 message = commit.message
-                yield (
-                    commit.hexsha,
-                    message if isinstance(message, str) else message.decode(errors="replace"),
-                )
+                if isinstance(message, bytes):
+                    message = message.decode(errors="replace")
+                yield commit.hexsha, message
     except InvalidGitRepositoryError as error:
         raise UserError("this is not a git repository", hint="cd into one") from error
     except GitCommandError as error:

@@ -1,7 +1,7 @@
-"""Git LFS for pods: an object comes from the forge once, and from the mirror ever after.
+"""Git LFS for pods: an object is downloaded once, then served from the mirror.
 
-The forge's credential stays with us. The batch API's part for downloads, "basic" transfers:
-github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
+The forge's credential stays on our side. Implements the download part of the batch API with "basic"
+transfers: github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ READ_TIMEOUT = 60.0
 """Seconds without a byte from the forge."""
 
 LINK_SECONDS = 300.0
-"""Seconds for which the forge's own links are used; GitHub's are good for an hour."""
+"""Seconds for which a download link is reused; those of GitHub are valid for an hour."""
 
 LINKS_MAX = 100_000
 """Links that are kept: more than the largest checkout asks for at once."""
@@ -48,7 +48,7 @@ DownloadAction = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LfsObject:
-    """An object by its SHA-256, and its size in bytes as the client says it."""
+    """An LFS object: its SHA-256, and its size in bytes as the client gives it."""
 
     oid: str
     size: int
@@ -56,9 +56,10 @@ class LfsObject:
 
 @dataclass
 class LfsObjectStore:
-    """The objects of all repositories. ``source`` gives a repository's clone URL and the token to ask it with.
+    """The LFS objects of all mirrors.
 
-    For one event loop; what waits for the forge does so in threads of its own.
+    ``find_remote`` returns a repository's clone URL and a token for it. For one event loop;
+    blocking requests to the forge run in threads of its own.
     """
 
     find_remote: Callable[[int], tuple[str, str | None] | None]
@@ -73,30 +74,29 @@ class LfsObjectStore:
     async def find_missing(
         self, repository_id: int, git_dir: Path, objects: Iterable[LfsObject]
     ) -> dict[str, str]:
-        """Return the objects that neither the mirror nor the forge has, each with the forge's words.
+        """Return the objects that neither the mirror nor the forge has, with the forge's messages.
 
-        The others can be had from now on. Raises ``NotFoundError``, ``TryAgainError``.
+        All others can be downloaded now. Raises ``NotFoundError``, ``TransientError``.
         """
-        async with (
-            self._batch_lock
-        ):  # a hundred pods ask the same at once: the second finds the first one's answer
-            new = [
-                one
-                for one in objects
-                if not _object_path(git_dir, one).exists()
-                and not self._cached_link(repository_id, one)
+        # A hundred pods ask for the same objects at once: the second finds the links of the first.
+        async with self._batch_lock:
+            unknown = [
+                lfs_object
+                for lfs_object in objects
+                if not _object_path(git_dir, lfs_object).exists()
+                and not self._cached_link(repository_id, lfs_object)
             ]
-            if not new:
+            if not unknown:
                 return {}
-            failed: dict[str, str] = await self._run_in_thread(
-                self._request_links, repository_id, new
+            messages: dict[str, str] = await self._run_in_thread(
+                self._request_links, repository_id, unknown
             )
-            return failed
+            return messages
 
     async def ensure_object(self, repository_id: int, git_dir: Path, lfs_object: LfsObject) -> Path:
-        """Return the object's file, fetched from the forge if need be.
+        """Return the object's file, downloaded from the forge if needed.
 
-        Raises ``NotFoundError``, ``TryAgainError``.
+        Raises ``NotFoundError``, ``TransientError``.
         """
         path = _object_path(git_dir, lfs_object)
         if path.exists():
@@ -105,12 +105,11 @@ class LfsObjectStore:
             task = self._run_in_thread(self._fetch_object, repository_id, path, lfs_object)
             self._downloads[path] = task
             task.add_done_callback(lambda _: self._downloads.pop(path))
-        return await asyncio.shield(
-            self._downloads[path]
-        )  # a pod that goes away takes nobody's download along
+        # A pod that disconnects must not cancel the download for the others.
+        return await asyncio.shield(self._downloads[path])
 
     def close(self) -> None:
-        """Take no more orders."""
+        """Accept no more downloads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run_in_thread(self, function: Callable[..., Any], *args: object) -> asyncio.Future[Any]:
@@ -121,63 +120,59 @@ class LfsObjectStore:
             return self._download_links.get((repository_id, lfs_object.oid))
 
     def _request_links(self, repository_id: int, objects: list[LfsObject]) -> dict[str, str]:
-        """Ask the forge for links and keep them; return what it said of objects without one."""
-        links, failed = {}, {}
-        for told in self._post_batch(repository_id, objects):
-            action = told.get("actions", {}).get("download")
+        """Request download links from the forge and keep them.
+
+        Returns the forge's message for each object that it has no link for.
+        """
+        links, messages = {}, {}
+        for entry in self._post_batch(repository_id, objects):
+            oid, action = str(entry.get("oid")), entry.get("actions", {}).get("download")
             if action is None:
-                failed[str(told.get("oid"))] = str(
-                    told.get("error", {}).get("message", "the forge does not have it")
-                )
+                message = entry.get("error", {}).get("message", "the forge does not have it")
+                messages[oid] = str(message)
             else:
-                links[repository_id, str(told.get("oid"))] = action
+                links[repository_id, oid] = action
         with self._links_lock:
             self._download_links.update(links)
-        return failed
+        return messages
 
     def _post_batch(self, repository_id: int, objects: list[LfsObject]) -> list[dict[str, Any]]:
-        found = self.find_remote(repository_id)
-        if found is None:
-            raise NotFoundError("Git LFS objects of this repository can't be had here")
-        url, token = found
+        remote = self.find_remote(repository_id)
+        if remote is None:
+            raise NotFoundError("Git LFS objects of this repository are not available")
+        url, token = remote
         headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
         if token:
             headers["Authorization"] = (
                 "Basic " + base64.b64encode(f"x-access-token:{token}".encode()).decode()
             )
-        named = [{"oid": one.oid, "size": one.size} for one in objects]
-        body = json.dumps(
-            {"operation": "download", "transfers": ["basic"], "objects": named}
-        ).encode()
+        wanted = [{"oid": lfs_object.oid, "size": lfs_object.size} for lfs_object in objects]
+        batch = {"operation": "download", "transfers": ["basic"], "objects": wanted}
         address = f"{url.removesuffix('/').removesuffix('.git')}.git/info/lfs/objects/batch"
         try:
-            with _http_open(address, headers, body) as answer:
-                told: list[dict[str, Any]] = json.load(answer)["objects"]
+            with _http_open(address, headers, json.dumps(batch).encode()) as response:
+                entries: list[dict[str, Any]] = json.load(response)["objects"]
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise TransientError(f"the forge's LFS broke off ({type(error).__name__})") from error
+            name = type(error).__name__
+            raise TransientError(f"the forge's LFS broke the connection ({name})") from error
         except (ValueError, LookupError, TypeError) as error:
-            raise TransientError(
-                "the forge's LFS answered something else than the batch API says"
-            ) from error
-        return told
+            raise TransientError("unexpected response from the forge's LFS batch API") from error
+        return entries
 
     def _fetch_object(self, repository_id: int, path: Path, lfs_object: LfsObject) -> Path:
         oid = lfs_object.oid
         action = self._cached_link(repository_id, lfs_object)
         if action is None:
-            failed = self._request_links(repository_id, [lfs_object])
+            messages = self._request_links(repository_id, [lfs_object])
             action = self._cached_link(repository_id, lfs_object)
             if action is None:
-                raise NotFoundError(
-                    f"LFS object {oid[:12]}: {failed.get(oid, 'the forge names it not')}"
-                )
+                message = messages.get(oid, "the forge returned no download link")
+                raise NotFoundError(f"LFS object {oid[:12]}: {message}")
         try:
             _download_object(path, oid, action)
         except (NotFoundError, TransientError, OSError, urllib3.exceptions.HTTPError) as error:
-            with self._links_lock:
-                self._download_links.pop(
-                    (repository_id, oid), None
-                )  # the next try asks for another
+            with self._links_lock:  # the next try asks for another link
+                self._download_links.pop((repository_id, oid), None)
             if isinstance(error, NotFoundError | TransientError):
                 raise
             raise TransientError(f"LFS object {oid[:12]}: {error}") from error
@@ -187,24 +182,24 @@ class LfsObjectStore:
 def parse_batch(body: bytes) -> list[LfsObject]:
     """Return the objects that a batch request wants to download.
 
-    Raises ``ValueError`` for anything else.
+    Raises ``ValueError`` for any other request.
     """
-    asked = json.loads(body)
+    batch = json.loads(body)
     if (
-        not isinstance(asked, dict)
-        or asked.get("operation") != "download"
-        or not isinstance(asked.get("objects"), list)
+        not isinstance(batch, dict)
+        or batch.get("operation") != "download"
+        or not isinstance(batch.get("objects"), list)
     ):
         raise ValueError("not a batch request for downloads")
     return [
-        parse_object(one.get("oid"), one.get("size"))
-        for one in asked["objects"]
-        if isinstance(one, dict)
+        parse_object(entry.get("oid"), entry.get("size"))
+        for entry in batch["objects"]
+        if isinstance(entry, dict)
     ]
 
 
 def parse_object(oid: object, size: object) -> LfsObject:
-    """Return an object as a client names it. Raises ``ValueError``."""
+    """Return an object from a client's ``oid`` and ``size``. Raises ``ValueError``."""
     if not isinstance(oid, str) or not re.fullmatch(r"[0-9a-f]{64}", oid):
         raise ValueError("not the SHA-256 of an object")
     if not isinstance(size, int) or size < 0:
@@ -213,19 +208,19 @@ def parse_object(oid: object, size: object) -> LfsObject:
 
 
 def _object_path(git_dir: Path, lfs_object: LfsObject) -> Path:
-    """Return where git-lfs itself keeps it."""
+    """Return the object's path, the one that git-lfs itself uses."""
     oid = lfs_object.oid
     return git_dir / "lfs/objects" / oid[:2] / oid[2:4] / oid
 
 
 def _download_object(path: Path, oid: str, action: DownloadAction) -> None:
-    """Put the object under its name, whole and as its name says, or not at all."""
+    """Download the object to its path: complete and with the right hash, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix="tmp_") as file:
-        with _http_open(str(action["href"]), action.get("header") or {}) as answer:
-            digest = _copy_and_hash(answer, file)
+        with _http_open(str(action["href"]), action.get("header") or {}) as response:
+            digest = _copy_and_hash(response, file)
         if digest != oid:
-            raise TransientError(f"LFS object {oid[:12]}: the forge sent something else")
+            raise TransientError(f"LFS object {oid[:12]}: the forge sent other content")
         with suppress(FileExistsError):
             path.hardlink_to(file.name)
 
@@ -242,38 +237,38 @@ def _copy_and_hash(source: BaseHTTPResponse, target: IO[bytes]) -> str:
 def _http_open(
     url: str, headers: dict[str, str], body: bytes | None = None
 ) -> AbstractContextManager[BaseHTTPResponse]:
-    """Return an answer to read, its bytes as they were sent. Raises ``NotFoundError`` and ``TryAgainError``.
+    """Return the response as a file, its bytes as they were sent.
 
-    No error shows the URL: a link to an object may be signed, and then it is a credential.
+    Raises ``NotFoundError`` and ``TransientError``. No error shows the URL: a link to an object may
+    be signed, and then it is a credential.
     """
     import requests
 
     if urlsplit(url).scheme not in ("http", "https"):
         raise NotFoundError("the forge's LFS link is neither http nor https")
-    # What is compressed on its way would be another object than the one that its name says.
+    # Compressed content would have another hash than the one in the object's name.
     headers = {"Accept-Encoding": "identity", **headers}
     method = "GET" if body is None else "POST"
     try:
         with _session() as session:
-            answer = session.request(
+            response = session.request(
                 method, url, data=body, headers=headers, stream=True, timeout=READ_TIMEOUT
             )
     except requests.RequestException as error:
-        raise TransientError(
-            f"the forge's LFS can't be reached ({type(error).__name__})"
-        ) from error
-    if answer.ok:
-        return closing(answer.raw)
-    answer.close()
-    if answer.status_code in (404, 410):
+        name = type(error).__name__
+        raise TransientError(f"the forge's LFS can't be reached ({name})") from error
+    if response.ok:
+        return closing(response.raw)
+    response.close()
+    if response.status_code in (404, 410):
         raise NotFoundError("the forge has no such LFS object, or no LFS for this repository")
-    raise TransientError(f"the forge's LFS answered {answer.status_code}")
+    raise TransientError(f"the forge's LFS answered {response.status_code}")
 
 
 def _session() -> requests.Session:
-    """Return a session that sends no credential but the one it is given, and that one to no other host.
+    """Return a session that sends only the credential that it is given, and to one host only.
 
-    requests would put a login of ~/.netrc in its place, at first and after a redirect.
+    requests would replace it by a login of ~/.netrc, at first and after a redirect.
     """
     import requests
 
@@ -281,10 +276,11 @@ def _session() -> requests.Session:
         def rebuild_auth(
             self, prepared_request: PreparedRequest, response: requests.Response
         ) -> None:
-            """Take the credential out of a request that is redirected to another host."""
-            if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):  # type: ignore[no-untyped-call] # its stubs leave it out
+            """Remove the credential from a request that is redirected to another host."""
+            before, after = str(response.request.url), str(prepared_request.url)
+            if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
                 prepared_request.headers.pop("Authorization", None)
 
     session = Session()
-    session.auth = lambda sent: sent
+    session.auth = lambda request: request
     return session

@@ -1,8 +1,9 @@
-"""Complete bare mirrors of the forge's repositories: what the relay serves and the receiver reads.
+"""Complete bare mirrors of the forge's repositories.
 
-Branches and tags only, and never a bare SHA: a forge shows the objects of forks under their parents, and a mirror that
-asked for them would vouch for code that nobody with rights has pushed. Where a fork's commit was approved, what it
-stands on is fetched as well, and no branch of the mirror leads to it.
+The relay serves them, and the controller reads them. Branches and tags only, and never a bare SHA:
+a forge shows the objects of forks under their parents, and a mirror that asked for them would vouch
+for code that nobody with write access has pushed. For an approved commit of a fork, its history is
+fetched as well, and no branch of the mirror leads to it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,19 +27,28 @@ from fyre.runs.run import Repository, Run, repository_from_json, repository_to_j
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 MIRRORS_BYTES_MAX = 20 * 1024**3
-"""All mirrors together; beyond it those that no run pins go, the one used longest ago first."""
+"""Bytes of all mirrors together.
+
+Beyond it the least recently used mirrors are removed, except those that a run pins.
+"""
 
 PACKS_MAX = 30
-"""Each fetch leaves a pack; with more than these they are put together."""
+"""Each fetch leaves a pack; more than these are repacked into fewer."""
 
-_METADATA_FILE = "fyre-repository.json"  # in each mirror: whose it is
+_METADATA_FILE = "fyre-repository.json"  # in each mirror: its repository
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-_CREDENTIAL_HELPER = '!f() { if [ "$1" = get ]; then echo username=x-access-token; echo "password=$FYRE_FORGE_TOKEN"; fi; }; f'
+_CREDENTIAL_HELPER = (
+    '!f() { if [ "$1" = get ]; then echo username=x-access-token;'
+    ' echo "password=$FYRE_FORGE_TOKEN"; fi; }; f'
+)
 
 
 @dataclass
 class _FetchLock:
-    """Who fetches a repository now. A fetch that began after somebody asked answers that somebody too."""
+    """Lock of the fetches of one repository.
+
+    A fetch that starts after a question was asked answers that question too.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     fetches_started: int = 0
@@ -46,9 +56,10 @@ class _FetchLock:
 
 
 class MirrorStore:
-    """The mirrors under one directory, which is this process's alone. Thread-safe.
+    """The mirrors in one directory, which only this process uses. Thread-safe.
 
-    ``url`` is where a repository is fetched from, without a credential; ``token`` is asked for one at each fetch.
+    ``url_of`` returns the URL to fetch a repository from, without a credential; ``token_of``
+    returns a token for each fetch.
     """
 
     def __init__(
@@ -58,23 +69,19 @@ class MirrorStore:
         token_of: Callable[[Repository], str | None],
         bytes_max: int = MIRRORS_BYTES_MAX,
     ) -> None:
-        self._root, self._url_of, self._token_of, self._bytes_max = (
-            root,
-            url_of,
-            token_of,
-            bytes_max,
-        )
+        self._root, self._bytes_max = root, bytes_max
+        self._url_of, self._token_of = url_of, token_of
         self._fetch_locks: dict[int, _FetchLock] = {}
         self._fetch_locks_guard, self._eviction_lock = threading.Lock(), threading.Lock()
         root.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(root)
 
     def mirror_dir(self, repository: Repository) -> Path:
-        """Where the mirror is, or will be."""
+        """Return the path of the mirror, which need not exist yet."""
         return self._root / f"{repository.id}.git"
 
     def find_mirror(self, repository_id: int) -> Path | None:
-        """The mirror of a repository that has one; counts as a use of it."""
+        """Return the mirror of a repository, or None; counts as a use of it."""
         path = self._root / f"{repository_id}.git"
         if not _is_complete_mirror(path):
             return None
@@ -82,28 +89,28 @@ class MirrorStore:
         return path
 
     def find_remote(self, repository_id: int) -> tuple[str, str | None] | None:
-        """The URL and the token with which a mirror's repository is fetched, for its LFS objects."""
-        repository = _repository_of(self._root / f"{repository_id}.git")
-        return (
-            (self._url_of(repository), self._token_of(repository))
-            if repository is not None
-            else None
-        )
+        """Return the URL and the token to fetch a mirror's repository with, for its LFS objects."""
+        repository = _read_repository(self._root / f"{repository_id}.git")
+        if repository is None:
+            return None
+        return self._url_of(repository), self._token_of(repository)
 
     def ensure_commit(self, repository: Repository, sha: str, run_key: str = "") -> Path:
-        """The mirror, with that commit in it, pinned for a run if one is named; fetched only when it is missing.
+        """Return the mirror with that commit in it, fetched only if the commit is missing.
 
-        Raises ``NotFoundError`` where no branch or tag of the forge leads to it, ``DeniedError``, ``TryAgainError``.
+        With ``run_key``, the commit is pinned for that run. Raises ``NotFoundError`` if no branch
+        or tag of the forge leads to it, ``DeniedError``, ``TransientError``.
         """
-        path, turn = self.mirror_dir(repository), self._fetch_lock(repository.id)
-        asked_at = turn.fetches_started
+        path, fetch_lock = self.mirror_dir(repository), self._fetch_lock(repository.id)
+        fetches_before = fetch_lock.fetches_started
         if not _pin_if_present(path, sha, run_key):
-            with turn.lock:
+            with fetch_lock.lock:
                 if not _has_commit(path, sha):
-                    self._fetch_if_older(repository, path, turn, asked_at)
+                    self._fetch_if_older(repository, path, fetch_lock, fetches_before)
                 if not _has_commit(path, sha):
                     raise NotFoundError(
-                        f"commit {sha[:12]} of {repository.name}: the forge no longer has it on any branch or tag",
+                        f"commit {sha[:12]} of {repository.name}: "
+                        "the forge no longer has it on any branch or tag",
                         hint="was it force-pushed away, or its branch deleted?",
                     )
                 if run_key:
@@ -112,48 +119,44 @@ class MirrorStore:
         return path
 
     def fetch_mirror(self, repository: Repository) -> None:
-        """Fetch what is on the forge's branches and tags now. Raises as ``ensure``."""
-        turn = self._fetch_lock(repository.id)
-        asked_at = turn.fetches_started
-        with turn.lock:
-            self._fetch_if_older(repository, self.mirror_dir(repository), turn, asked_at)
+        """Fetch the forge's branches and tags now. Raises like ``ensure_commit``."""
+        path, fetch_lock = self.mirror_dir(repository), self._fetch_lock(repository.id)
+        fetches_before = fetch_lock.fetches_started
+        with fetch_lock.lock:
+            self._fetch_if_older(repository, path, fetch_lock, fetches_before)
 
     def mirror_for_run(self, run: Run) -> Path:
-        """The mirror, with the commit of that run pinned in it. Raises as ``ensure``."""
+        """Return the mirror with the run's commit pinned in it. Raises like ``ensure_commit``."""
         match = re.fullmatch(r"refs/pull/(\d+)/head", run.ref)
-        if match and not _has_commit(
-            self.mirror_dir(run.repository), run.sha
-        ):  # approved by another receiver
+        if match and not _has_commit(self.mirror_dir(run.repository), run.sha):
+            # Another receiver approved it.
             self.pull_head(run.repository, int(match[1]))
         return self.ensure_commit(run.repository, run.sha, run.key)
 
     def pull_head(self, repository: Repository, number: int) -> str:
-        """The SHA of a pull request's head, all that it stands on in the mirror now; only a run's pin will hold it.
+        """Fetch a pull request's head with its whole history and return its SHA.
 
-        Raises ``NotFoundError``, ``DeniedError``, ``TryAgainError``.
+        Only a run's pin will keep it. Raises ``NotFoundError``, ``DeniedError``,
+        ``TransientError``.
         """
-        path, turn = self.mirror_dir(repository), self._fetch_lock(repository.id)
-        ref = _pin_ref(
-            f"pull-{number}"
-        )  # as a pin: hidden, in the way of an eviction, and removed after a crash
-        with turn.lock:
+        path, fetch_lock = self.mirror_dir(repository), self._fetch_lock(repository.id)
+        # Like a pin, it is hidden, prevents an eviction, and is removed after a crash.
+        ref = _pin_ref(f"pull-{number}")
+        with fetch_lock.lock:
             if not _is_complete_mirror(path):
-                self._fetch_if_older(repository, path, turn, turn.fetches_started)
-            url, options = (
-                self._url_of(repository),
-                ("--quiet", "--no-tags", "--no-auto-gc", "--no-write-fetch-head"),
+                self._fetch_if_older(repository, path, fetch_lock, fetch_lock.fetches_started)
+            self._run_fetch(
+                repository, path, "--no-tags", refspecs=[f"+refs/pull/{number}/head:{ref}"]
             )
-            words = ("fetch", *options, "--", url, f"+refs/pull/{number}/head:{ref}")
-            settings = _fetch_environment(url, self._token_of(repository))
-            done = git_command.run_git("--git-dir", str(path), *words, env=settings, check=False)
-            if done.returncode:
-                raise _fetch_error(repository, done.stderr.decode(errors="replace"))
             sha = _mirror_git_output(path, "rev-parse", ref)
             _mirror_git_output(path, "update-ref", "-d", ref)
         return sha
 
     def unpin_run(self, repository: Repository, run_key: str) -> None:
-        """The run is over; its mirror may be evicted. Nothing happens where there is no such pin."""
+        """Remove the pin of a run that has ended, so that the mirror may be evicted.
+
+        Does nothing if there is no such pin.
+        """
         with self._fetch_lock(repository.id).lock:
             if _is_complete_mirror(self.mirror_dir(repository)):
                 _mirror_git_output(
@@ -161,12 +164,14 @@ class MirrorStore:
                 )
 
     def list_pins(self) -> Iterator[tuple[int, str]]:
-        """Every pin as repository id and run key, for who starts again and knows which runs are over."""
+        """Yield every pin as (repository id, run key).
+
+        A controller that restarts knows which of these runs have ended.
+        """
         for path in _list_mirrors(self._root):
-            for ref in _mirror_git_output(
-                path, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/fyre/"
-            ).split():
-                yield int(path.stem), ref
+            command = ("for-each-ref", "--format=%(refname:lstrip=2)", "refs/fyre/")
+            for run_key in _mirror_git_output(path, *command).split():
+                yield int(path.stem), run_key
 
     def _fetch_lock(self, repository_id: int) -> _FetchLock:
         with self._fetch_locks_guard:
@@ -175,7 +180,7 @@ class MirrorStore:
     def _fetch_if_older(
         self, repository: Repository, path: Path, fetch_lock: _FetchLock, fetches_before: int
     ) -> None:
-        """Fetch, unless a fetch has begun and ended since the question was asked."""
+        """Fetch, unless another fetch has started and finished since the question was asked."""
         if fetch_lock.fetches_started > fetches_before:
             if fetch_lock.last_error is not None:
                 raise fetch_lock.last_error
@@ -190,48 +195,40 @@ class MirrorStore:
             self._evict_mirrors(path)
 
     def _fetch_refs(self, repository: Repository, path: Path) -> None:
-        # A new mirror takes its name when it is complete: the relay never serves half of one.
-        place = path if _is_complete_mirror(path) else self._root / f"new-{repository.id}"
-        if place != path:
-            shutil.rmtree(
-                path, ignore_errors=True
-            )  # an LFS object that arrived after its mirror was evicted
-            git_command.run_git(
-                "init", "--quiet", "--bare", "--template=", str(place), env=git_command.clean_env()
-            )
+        # A new mirror gets its name when it is complete: the relay never serves half of one.
+        git_dir = path if _is_complete_mirror(path) else self._root / f"new-{repository.id}"
+        if git_dir != path:
+            # There may be an LFS object that arrived after the mirror was evicted.
+            shutil.rmtree(path, ignore_errors=True)
+            init = ("init", "--quiet", "--bare", "--template=", str(git_dir))
+            git_command.run_git(*init, env=git_command.clean_env())
+        try:
+            self._run_fetch(repository, git_dir, "--prune", "--no-tags", refspecs=_REFSPECS)
+        except (UserError, TransientError):
+            if git_dir != path:
+                shutil.rmtree(git_dir, ignore_errors=True)
+            raise
+        if len(list((git_dir / "objects/pack").glob("*.pack"))) > PACKS_MAX:
+            _mirror_git_output(git_dir, "repack", "--quiet", "-d", "--geometric=2")
+        _write_repository(git_dir, repository)
+        git_dir.rename(path)
+
+    def _run_fetch(
+        self, repository: Repository, git_dir: Path, *options: str, refspecs: Iterable[str]
+    ) -> None:
         url = self._url_of(repository)
-        settings = _fetch_environment(url, self._token_of(repository))
-        options = ("--quiet", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head")
-        done = git_command.run_git(
-            "--git-dir",
-            str(place),
-            "fetch",
-            *options,
-            "--",
-            url,
-            *_REFSPECS,
-            env=settings,
-            check=False,
-        )
-        if done.returncode:
-            if place != path:
-                shutil.rmtree(place, ignore_errors=True)
-            raise _fetch_error(repository, done.stderr.decode(errors="replace"))
-        if len(list((place / "objects/pack").glob("*.pack"))) > PACKS_MAX:
-            _mirror_git_output(place, "repack", "--quiet", "-d", "--geometric=2")
-        facts = place / _METADATA_FILE
-        known = _repository_of(place)
-        told = (
-            dataclasses.replace(repository, unknown=known.unknown)
-            if known is not None
-            else repository
-        )
-        facts.with_suffix(".new").write_text(json.dumps(repository_to_json(told)))
-        facts.with_suffix(".new").rename(facts)
-        place.rename(path)
+        environment = _fetch_environment(url, self._token_of(repository))
+        options = ("--quiet", *options, "--no-auto-gc", "--no-write-fetch-head")
+        command = ("--git-dir", str(git_dir), "fetch", *options, "--", url, *refspecs)
+        result = git_command.run_git(*command, env=environment, check=False)
+        if result.returncode:
+            raise _fetch_error(repository, result.stderr.decode(errors="replace"))
 
     def _evict_mirrors(self, current: Path) -> None:
-        """Remove mirrors above the limit; not the current one, not one with a pin, not one that somebody is at."""
+        """Remove mirrors above the limit, least recently used first.
+
+        Not the current one, not one with a pin, not one in use.
+        """
         sizes = {path: _directory_size(path) for path in _list_mirrors(self._root)}
         total = sum(sizes.values())
         for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
@@ -241,14 +238,17 @@ class MirrorStore:
             try:
                 if not _mirror_git_output(path, "for-each-ref", "--count=1", "refs/fyre/"):
                     total -= sizes[path]
-                    gone = path.rename(self._root / f"old-{path.stem}")
-                    shutil.rmtree(gone, ignore_errors=True)
+                    evicted = path.rename(self._root / f"old-{path.stem}")
+                    shutil.rmtree(evicted, ignore_errors=True)
             finally:
                 lock.release()
 
 
-def _repository_of(mirror: Path) -> Repository | None:
-    """Whose mirror it is; None where that is not written there, or not so that it can be read: a fetch does it anew."""
+def _read_repository(mirror: Path) -> Repository | None:
+    """Return the repository of a mirror; None if the file is missing or can't be read.
+
+    The next fetch writes it again.
+    """
     try:
         return repository_from_json(parse_json((mirror / _METADATA_FILE).read_bytes()))
     except FileNotFoundError:
@@ -258,29 +258,38 @@ def _repository_of(mirror: Path) -> Repository | None:
         return None
 
 
+def _write_repository(mirror: Path, repository: Repository) -> None:
+    """Write the metadata of a mirror, with the unknown fields that a later version wrote."""
+    stored = _read_repository(mirror)
+    if stored is not None:
+        repository = dataclasses.replace(repository, unknown=stored.unknown)
+    metadata = mirror / _METADATA_FILE
+    metadata.with_suffix(".new").write_text(json.dumps(repository_to_json(repository)))
+    metadata.with_suffix(".new").rename(metadata)
+
+
 def _has_commit(path: Path, sha: str) -> bool:
     if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", sha):
         return False
-    argv = ("--git-dir", str(path), "cat-file", "-e", f"{sha}^{{commit}}")
-    return (
-        _is_complete_mirror(path)
-        and git_command.run_git(*argv, env=git_command.clean_env(), check=False).returncode == 0
-    )
+    return _is_complete_mirror(path) and _succeeds(path, "cat-file", "-e", f"{sha}^{{commit}}")
 
 
 def _pin_if_present(path: Path, sha: str, run_key: str) -> bool:
-    """Whether the commit is there, and pinned now if it is for a run.
+    """Return True if the commit is present, and pinned now if it is for a run.
 
-    It is looked for once more afterwards: without the lock, which a long fetch may hold, the mirror may be evicted.
+    It is looked for again after the pin: this holds no lock (a long fetch may hold it), so the
+    mirror may be evicted in between.
     """
     if not run_key:
         return _has_commit(path, sha)
     if not _has_commit(path, sha):
         return False
-    argv = ("--git-dir", str(path), "update-ref", _pin_ref(run_key), sha)
-    return git_command.run_git(
-        *argv, env=git_command.clean_env(), check=False
-    ).returncode == 0 and _has_commit(path, sha)
+    return _succeeds(path, "update-ref", _pin_ref(run_key), sha) and _has_commit(path, sha)
+
+
+def _succeeds(path: Path, *args: str) -> bool:
+    command = ("--git-dir", str(path), *args)
+    return git_command.run_git(*command, env=git_command.clean_env(), check=False).returncode == 0
 
 
 def _mirror_git_output(path: Path, *args: str) -> str:
@@ -294,14 +303,17 @@ def _pin_ref(run_key: str) -> str:
 
 
 def _fetch_environment(url: str, token: str | None) -> dict[str, str]:
-    """The environment of a fetch. The token is in it, and nowhere else: not in a URL, a file or a command line."""
+    """Return the environment of a fetch.
+
+    It alone holds the token: not a URL, a file or a command line.
+    """
     parts = urlsplit(url)
     settings = {
         "safe.directory": "*",
         "protocol.allow": "never",
         "protocol.http.allow": "always",
         "protocol.https.allow": "always",
-        "fetch.unpackLimit": "1",  # a pack each time: thousands of loose objects would be slower to serve
+        "fetch.unpackLimit": "1",  # always a pack: thousands of loose objects are slower to serve
         "http.lowSpeedLimit": "1000",
         "http.lowSpeedTime": "60",
         "credential.helper": "",
@@ -314,10 +326,14 @@ def _fetch_environment(url: str, token: str | None) -> dict[str, str]:
 
 
 def _fetch_error(repository: Repository, stderr: str) -> Exception:
-    """What a failed fetch means. git's exit code is 128 whatever happened, so its words must do."""
+    """Return the error for a failed fetch.
+
+    Git's exit code is 128 whatever happened, so its message decides.
+    """
     if re.search(r"fatal: repository '.*' not found", stderr):
         return NotVisibleError(
-            f"{repository.name}: the forge has no such repository, or does not show it to this token"
+            f"{repository.name}: "
+            "the forge has no such repository, or does not show it to this token"
         )
     if match := re.search(r"fatal: couldn't find remote ref (\S+)", stderr):
         return NotFoundError(f"{repository.name}: the forge has no {match[1]}")
@@ -326,12 +342,11 @@ def _fetch_error(repository: Repository, stderr: str) -> Exception:
     ):
         return DeniedError(
             f"{repository.name}: the forge does not let this token fetch",
-            hint="mend the token's rights",
+            hint="fix the token's permissions",
         )
-    words = [line for line in stderr.splitlines() if line.startswith(("fatal:", "error:"))]
-    return TransientError(
-        f"{repository.name}: fetching failed: {words[-1] if words else stderr.strip()[-200:]}"
-    )
+    errors = [line for line in stderr.splitlines() if line.startswith(("fatal:", "error:"))]
+    reason = errors[-1] if errors else stderr.strip()[-200:]
+    return TransientError(f"{repository.name}: fetching failed: {reason}")
 
 
 def _is_complete_mirror(path: Path) -> bool:
@@ -339,22 +354,24 @@ def _is_complete_mirror(path: Path) -> bool:
 
 
 def _list_mirrors(root: Path) -> list[Path]:
-    return [
-        path for path in root.glob("*.git") if path.stem.isdigit() and _is_complete_mirror(path)
-    ]
+    mirrors = (path for path in root.glob("*.git") if path.stem.isdigit())
+    return [path for path in mirrors if _is_complete_mirror(path)]
 
 
 def _directory_size(path: Path) -> int:
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
-            with suppress(FileNotFoundError):  # a pack that is being put together with others
+            with suppress(FileNotFoundError):  # a pack that is being repacked
                 total += os.lstat(Path(folder, name)).st_size
     return total
 
 
 def _remove_leftovers(root: Path) -> None:
-    """What a killed process left behind: half clones, half packs, and locks that would stop every later fetch."""
+    """Remove what a killed process left behind.
+
+    Half-made mirrors, half packs, and locks that would stop every later fetch.
+    """
     for path in (*root.glob("new-*"), *root.glob("old-*")):
         shutil.rmtree(path, ignore_errors=True)
     for mirror in _list_mirrors(root):

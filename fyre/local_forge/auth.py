@@ -1,7 +1,8 @@
-"""Who is speaking: a token to a user.
+"""Authenticate users: a token, or git's user name, to a user.
 
-Everything here listens on the loopback and trusts the people of its machine, so a token says who somebody is and
-keeps nobody out. Only the service token can't be guessed: statuses under ``fyre[bot]`` are Fyre's own.
+The forge listens on the loopback and trusts the people of its machine, so a token says who somebody
+is and keeps nobody out. Only the service token can't be guessed: statuses by ``fyre[bot]`` are
+Fyre's own.
 """
 
 from __future__ import annotations
@@ -20,46 +21,46 @@ from pathlib import Path
 SERVICE_LOGIN = "fyre[bot]"
 """The login of the service token's user."""
 
-USER_TOKEN_PREFIX = "user:"  # noqa: S105
-"""A token ``user:NAME`` speaks for NAME: local teams and tests say who they are."""
+USER_TOKEN_PREFIX = "user:"  # noqa: S105 - no secret
+"""A token ``user:NAME`` authenticates as NAME: local teams and tests choose their names."""
 
 _BOT_SUFFIX = "[bot]"
-"""What the login of a GitHub App ends with."""
+"""The end of a GitHub App's login."""
 
 _LOGIN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}(?:\[bot\])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with a login."""
+    """A user with a login."""
 
     login: str
 
     @property
     def id(self) -> int:
-        """A number that stays: logins are all there is to know of a user."""
+        """A stable number derived from the login, which is all that is known of a user."""
         return zlib.crc32(self.login.encode())
 
     @property
     def type(self) -> str:
-        """GitHub's word: ``User`` or ``Bot``."""
+        """``User`` or ``Bot``, as GitHub calls them."""
         return "Bot" if self.login.endswith(_BOT_SUFFIX) else "User"
 
 
 def load_or_create_secret(path: Path) -> str:
-    """A secret that only this user can read, minted on first use."""
+    """Return the secret of a file that only this user can read; create it on first use."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return path.read_text().strip()
     with os.fdopen(descriptor, "w") as file:
-        minted = secrets.token_hex(20)
-        file.write(minted + "\n")
-    return minted
+        secret = secrets.token_hex(20)
+        file.write(secret + "\n")
+    return secret
 
 
 def local_user() -> User:
-    """Whoever runs this process."""
+    """Return the user who runs this process."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a uid without a name, as in containers
@@ -68,12 +69,15 @@ def local_user() -> User:
 
 
 def valid_login(text: str) -> str:
-    """The text if it can be a login, else ""."""
+    """Return the text if it is a valid login, else ""."""
     return text if _LOGIN_PATTERN.fullmatch(text) else ""
 
 
 def authenticate_user(authorization: str, service_token: str) -> User | None:
-    """The user of an Authorization header (``token``, ``Bearer``, ``Basic``); None where it names nobody."""
+    """Return the user of an Authorization header (``token``, ``Bearer``, ``Basic``).
+
+    None if it names none.
+    """
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "basic":
         value = _decode_basic_auth(value)[1]
@@ -83,9 +87,11 @@ def authenticate_user(authorization: str, service_token: str) -> User | None:
 
 
 def authenticate_pusher(authorization: str, service_token: str) -> User:
-    """Who pushes with git: the name given for Basic authentication, else the token's user, else the local user.
+    """Return the user who pushes with git.
 
-    Git sends a name only when it is asked for one, and nobody is asked here: ``http.extraHeader`` says it.
+    It is the name given for Basic authentication, else the token's user, else the local user. Git
+    sends a name only when the server asks for one, and this one never does: ``http.extraHeader``
+    sets it.
     """
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() != "basic":
@@ -93,7 +99,7 @@ def authenticate_pusher(authorization: str, service_token: str) -> User:
     name, password = _decode_basic_auth(value)
     if hmac.compare_digest(password.encode(), service_token.encode()):
         return User(SERVICE_LOGIN)
-    if name == "x-access-token":  # GitHub's name for "the password says it all"
+    if name == "x-access-token":  # GitHub's user name for "the password is a token"
         return _user_from_token(password, service_token) or local_user()
     return User(name) if name.lower() != SERVICE_LOGIN and valid_login(name) else local_user()
 
@@ -105,7 +111,7 @@ def _user_from_token(token: str, service_token: str) -> User | None:
         return User(SERVICE_LOGIN)
     claimed = token.removeprefix(USER_TOKEN_PREFIX) if token.startswith(USER_TOKEN_PREFIX) else ""
     if claimed.lower() == SERVICE_LOGIN:
-        return None  # that name is had by the token alone
+        return None  # only the service token gives that name
     return User(claimed) if valid_login(claimed) else local_user()
 
 

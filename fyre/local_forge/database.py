@@ -1,7 +1,7 @@
-"""The forge's small memory beside the repositories: how far the outbox has been read, and what became of it.
+"""The forge's SQLite database: how far the reflogs have been read, events and deliveries.
 
-One SQLite file in WAL mode: a crash at any instant leaves the last transaction whole. Everything in it can be made
-again from the reflogs, at the price of delivering events twice (with the same GUIDs).
+One file in WAL mode: a crash at any instant leaves the last transaction complete. Everything in it
+can be rebuilt from the reflogs, at the price of delivering events twice (with the same GUIDs).
 """
 
 from __future__ import annotations
@@ -17,40 +17,50 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of the schema. ``user_version`` is 0 for the first; a later one that this can't use raises it above ``VERSION``.
+"""Version of the schema.
 
-A later schema that this can use adds tables, or columns that have a default.
+SQLite's ``user_version`` is 0 for the first schema. A later schema that this version of Fyre can't
+use raises it above ``VERSION``; one that it can use adds tables, or columns that have a default.
 """
 
 _UNUSABLE = frozenset({"SQLITE_ERROR", "SQLITE_NOTADB", "SQLITE_CORRUPT"})
-"""What SQLite says of a file that is no database, or has other tables; anything else is the machine's trouble."""
+"""SQLite's errors for a file that is no database, or has other tables.
 
-DELIVERY_COLUMNS = "id, repo, seq, guid, event, action, at, duration, redelivery, status, status_code, payload, response"
-"""By name: a later version may have more of them."""
+Any other error is a problem of the machine.
+"""
+
+DELIVERY_COLUMNS = (
+    "id, repo, seq, guid, event, action, at, duration, redelivery, status, status_code,"
+    " payload, response"
+)
+"""Listed by name, because a later version may have more of them."""
 
 _COLUMNS = (
     "select next from sequence",
     "select repo, ref, stamp, offset, line, sha, tip from positions",
-    "select seq, repo, guid, event, ref, before, after, actor, at, forced, detail, delivered from events",
-    f"select {DELIVERY_COLUMNS} from deliveries",  # noqa: S608 - our own words
+    (
+        "select seq, repo, guid, event, ref, before, after, actor, at, forced, detail, delivered"
+        " from events"
+    ),
+    f"select {DELIVERY_COLUMNS} from deliveries",  # noqa: S608 - our own text
 )
 
 _SCHEMA = """
 create table if not exists sequence (next integer not null);
-create table if not exists positions (  -- what is known of each ref of each repository
+create table if not exists positions (  -- one row for each ref of each repository
   repo integer, ref text,
   stamp text not null default '',   -- inode, size and time of its reflog when it was last read
   offset integer not null default 0,  -- bytes of the reflog that have been read
-  line blob not null default x'',   -- the last line that was read: a reflog born again has another one there
-  sha text not null default '',     -- where it stands, as read
-  tip text not null default '',     -- where it stood after the last delivery: what receivers have heard of
+  line blob not null default x'',   -- the last line read: a new reflog has another line there
+  sha text not null default '',     -- the ref's value, as read
+  tip text not null default '',     -- the ref's value after the last delivery
   primary key (repo, ref)) without rowid;
 create table if not exists events (
   seq integer primary key autoincrement,
   repo integer not null, guid text not null, event text not null, ref text not null,
   before text not null, after text not null, actor text not null, at real not null,
   forced integer not null default 0,
-  detail text not null default '',  -- a comment's event: the comment, as JSON
+  detail text not null default '',  -- the comment or check run of the event, as JSON
   delivered integer not null default 0);
 create index if not exists events_by_repo on events (repo, seq);
 create index if not exists events_undelivered on events (repo, seq) where not delivered;
@@ -76,21 +86,21 @@ class ForgeDatabase:
     """The forge's database. Thread-safe: one connection behind one lock."""
 
     def __init__(self, path: Path) -> None:
-        """One that this version can't use is set aside, and another begun."""
+        """Open the database; set one aside that this version can't use, and create another."""
         self._lock = threading.RLock()
         self._ids = iter(range(0))
         try:
-            self._connection = _opened(path)
+            self._connection = _open_database(path)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorname", "SQLITE_ERROR") not in _UNUSABLE:
                 raise
             _set_aside(path, str(error))
-            self._connection = _opened(path)
+            self._connection = _open_database(path)
         path.chmod(0o600)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it, or nothing of it."""
+        """Run a block of statements as one transaction, rolled back on any error."""
         with self._lock:
             self._connection.execute("begin immediate")
             try:
@@ -101,23 +111,27 @@ class ForgeDatabase:
             self._connection.execute("commit")
 
     def fetch_rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         with self._lock:
             return self._connection.execute(query, values).fetchall()
 
     def next_id(self) -> int:
-        """An integer larger than all before it, across restarts; below 2⁵³, so that JavaScript reads it too."""
+        """Return an integer larger than all before it, across restarts.
+
+        It is below 2⁵³, so that JavaScript can read it too.
+        """
         with self._lock:
-            found = next(self._ids, None)
-            if found is None:
+            new_id = next(self._ids, None)
+            if new_id is None:
                 self._ids = iter(self._reserve_ids())
-                found = next(self._ids)
-            return found
+                new_id = next(self._ids)
+            return new_id
 
     def _reserve_ids(self) -> range:
         with self.transaction() as db:
             row = db.execute("select max(next) as next from sequence").fetchone()
-            # A lost database starts above what it gave out before: nobody makes a thousand ids each second.
+            # After a loss of the database, ids start above all earlier ones: nobody creates a
+            # thousand ids each second.
             first = row["next"] or int(time.time()) * ID_BLOCK_SIZE
             db.execute("delete from sequence")
             db.execute("insert into sequence values (?)", (first + ID_BLOCK_SIZE,))
@@ -129,8 +143,8 @@ class ForgeDatabase:
             self._connection.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """The database with its tables. Raises ``sqlite3.DatabaseError``."""
+def _open_database(path: Path) -> sqlite3.Connection:
+    """Open the database and create its tables. Raises ``sqlite3.DatabaseError``."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         db.row_factory = sqlite3.Row
@@ -148,19 +162,15 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _check_version(version: int) -> None:
     if version > VERSION:
-        raise sqlite3.DatabaseError(f"its version is {version}, this Fyre uses up to {VERSION}")
+        raise sqlite3.DatabaseError(f"its version is {version}, this Fyre reads up to {VERSION}")
 
 
-def _set_aside(path: Path, why: str) -> None:
-    """Rename a database that can't be used; all that is in it can be made again, see above."""
+def _set_aside(path: Path, reason: str) -> None:
+    """Rename a database that can't be used; everything in it can be rebuilt from the reflogs."""
     aside = path.with_name(f"{path.name}.{int(time.time())}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    log.warning(
-        "%s can't be used (%s): it is kept as %s, and events may be told twice",
-        path,
-        why,
-        aside.name,
-    )
+    message = "%s can't be used (%s): it is kept as %s, and events may be delivered twice"
+    log.warning(message, path, reason, aside.name)

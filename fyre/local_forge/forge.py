@@ -1,4 +1,4 @@
-"""The embedded forge: everything that it holds, under one directory."""
+"""The local forge: everything it stores, in one directory."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ STATUSES_REF = "refs/notes/fyre/statuses"
 
 
 class LocalForge:
-    """A small GitHub on one machine. ``base_url`` is how others reach it, for the links in webhooks.
+    """A small GitHub on one machine. Thread-safe.
 
-    Thread-safe. ``start`` begins to deliver webhooks; without it everything but that works.
+    ``base_url`` is the address that clients use, for the links in webhooks. ``start`` begins to
+    deliver webhooks; everything else works without it.
     """
 
     def __init__(self, root: Path, *, base_url: str | None = None) -> None:
@@ -54,25 +55,37 @@ class LocalForge:
         self._lock_descriptor: int | None = None
 
     def repository_git_dir(self, repository_name: str) -> Path:
-        """The bare repository of ``owner/repo``, born or not. Raises ``repositories.BadNameError``."""
+        """Return the path of the bare repository ``owner/repo``, which need not exist yet.
+
+        Raises ``BadNameError``.
+        """
         return self.repositories.git_dir_for_name(repository_name)
 
     def notes_lock(self, repo: BareRepository) -> threading.Lock:
-        """Whoever writes notes of a repository takes turns by this; more repositories than locks share some."""
+        """Return the lock to hold while writing a repository's notes.
+
+        There may be more repositories than locks, so some repositories share one.
+        """
         return self._notes_locks[repo.id % len(self._notes_locks)]
 
     def start(self, receiver_url: str) -> None:
-        """Deliver webhooks to ``receiver_url``, those of before first. Raises ``UserError`` if another forge does."""
+        """Start to deliver webhooks to ``receiver_url``, beginning with those not delivered before.
+
+        Raises ``UserError`` if another forge serves this directory.
+        """
         self._lock_root()
-        for bare in self.repositories:
+        for repo in self.repositories:
             gc.remove_stale_locks(
-                bare.git_dir,
+                repo.git_dir,
                 forge_refs=(STATUSES_REF, COMMIT_COMMENTS_REF, ISSUE_COMMENTS_REF, CHECK_RUNS_REF),
             )
         self.outbox.start(receiver_url, self.base_url or receiver_url.rpartition("/")[0])
 
     def stop(self) -> None:
-        """Stop delivering and close every file; what is undelivered goes out after the next start."""
+        """Stop delivering and close every file.
+
+        Undelivered events go out after the next start.
+        """
         self.outbox.stop()
         self.objects.close()
         self.database.close()

@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.cluster.cluster import Cluster, missing
+from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import missing
 
 
 def main() -> int:

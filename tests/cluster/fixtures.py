@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import access, build, images
+from tests.cluster import access
+from tests.cluster import build
+from tests.cluster import images
 
 Helm = Callable[..., str]
 """Runs it on our chart with ``values``; what it says. Raises ``CalledProcessError``, whose ``stderr`` says why."""

@@ -28,8 +28,10 @@ from fyre.engines.kubernetes.leader_election import (
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.conftest import git
-from tests.integration.apps.test_serve import NAME, GitHub
-from tests.support.local_forge import Served, served
+from tests.integration.apps.test_serve import NAME
+from tests.integration.apps.test_serve import GitHub
+from tests.support.local_forge import Served
+from tests.support.local_forge import served
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster

@@ -14,7 +14,8 @@ from fyre.apps.serve import FyreServe
 from fyre.engines.kubernetes import rbac
 from tests.cluster import access
 from tests.conftest import git
-from tests.integration.apps.test_serve import NAME, GitHub
+from tests.integration.apps.test_serve import NAME
+from tests.integration.apps.test_serve import GitHub
 from tests.support.local_forge import served
 from tests.support.waiting import until
 

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from fyre.apps.actions_job import ACTIONS_BOT
-from tests.integration.apps.test_actions_job import Runner, pushed, runner
+from tests.integration.apps.test_actions_job import Runner
+from tests.integration.apps.test_actions_job import pushed
+from tests.integration.apps.test_actions_job import runner
 
 __all__ = ["runner"]  # a fixture
 

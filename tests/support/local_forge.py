@@ -142,7 +142,7 @@ def served(
     receiver: Receiver | None = None,
     front: Callable[[ASGIApp, LocalForge], ASGIApp] | None = None,
 ) -> Iterator[Served]:
-    """Serve the forge under ``root``, behind ``front``, which says what time it is, until the block ends."""
+    """Serve the forge under ``root`` until the block ends; ``front`` sends the ``Date`` header."""
     listener = socket.socket()  # closed by the server
     listener.bind(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"

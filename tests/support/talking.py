@@ -8,7 +8,8 @@ from typing import Any
 
 import requests
 
-from tests.support.person import NAME, Person
+from tests.support.person import NAME
+from tests.support.person import Person
 
 ADA = "user:ada"
 

@@ -1,4 +1,7 @@
-"""Check runs in the API, kept as notes; the Re-run button is a request, told by a webhook."""
+"""Check runs in the API, stored as notes.
+
+The Re-run button is a request too, and is reported by a webhook.
+"""
 
 from __future__ import annotations
 
@@ -33,54 +36,45 @@ _APPS_ONLY_MESSAGE = "You must authenticate via a GitHub App."
 
 
 def post_check_run(request: ApiRequest) -> ApiResponse:
-    """``POST …/check-runs``, for Apps alone."""
-    bare, who = request.repo, request.authenticated_user
-    if who.type != "Bot":
+    """Handle ``POST …/check-runs``, which only Apps may send."""
+    repo, user = request.repo, request.authenticated_user
+    if user.type != "Bot":
         raise ApiError(403, _APPS_ONLY_MESSAGE)
     record = {
         **_validate_check_run(request),
         "id": request.forge.database.next_id(),
-        "app": who.login.partition("[")[0],
+        "app": user.login.partition("[")[0],
     }
     sha = request.body_text("head_sha") or ""
-    if (
-        not commit_api.FULL_SHA.fullmatch(sha)
-        or request.forge.objects.find_commit_sha(bare.git_dir, sha) != sha
-    ):
-        raise ApiError(422, f"No commit found for SHA: {sha[:100]}")
-    with request.forge.notes_lock(bare):
-        request.forge.check_runs.add_commit_note(bare.git_dir, sha, record, lambda _: None)
-    return ApiResponse(serialize_check_run(bare, sha, record, request.urls), 201)
+    commit_api.require_commit(request, repo, sha)
+    with request.forge.notes_lock(repo):
+        request.forge.check_runs.add_commit_note(repo.git_dir, sha, record, lambda _: None)
+    return ApiResponse(serialize_check_run(repo, sha, record, request.urls), 201)
 
 
 def get_check_runs(request: ApiRequest) -> ApiResponse:
-    """``GET …/commits/{ref}/check-runs``: the newest of each name, or all of them, by ``filter``."""
-    bare = request.repo
-    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
-    name, which = (
-        request.query_params.get("check_name"),
-        request.query_params.get("filter", "latest"),
+    """Handle ``GET …/commits/{ref}/check-runs``: the latest of each name, or all, by ``filter``."""
+    repo = request.repo
+    sha = commit_api.require_ref(request, repo, request.path_params["ref"])
+    name = request.query_params.get("check_name")
+    records = request.forge.check_runs.read_commit_notes(repo.git_dir, sha)[::-1]
+    records = [record for record in records if name in (None, record["name"])]
+    if request.query_params.get("filter", "latest") == "latest":
+        records = list({record["name"]: record for record in reversed(records)}.values())
+    page = request.paginate(
+        records, lambda record: serialize_check_run(repo, sha, record, request.urls)
     )
-    found = [
-        one
-        for one in request.forge.check_runs.read_commit_notes(bare.git_dir, sha)[::-1]
-        if name in (None, one["name"])
-    ]
-    if which == "latest":
-        found = list({one["name"]: one for one in reversed(found)}.values())
-    page = request.paginate(found, lambda one: serialize_check_run(bare, sha, one, request.urls))
-    return ApiResponse({"total_count": len(found), "check_runs": page.data}, headers=page.headers)
+    return ApiResponse({"total_count": len(records), "check_runs": page.data}, headers=page.headers)
 
 
 def post_check_run_rerequest(request: ApiRequest) -> ApiResponse:
-    """``POST …/check-runs/{id}/rerequest``: what the Re-run button does; whoever made it is told."""
-    bare, who, number = request.repo, request.authenticated_user, request.path_number("id")
-    for sha, record in request.forge.check_runs.iter_notes(bare.git_dir):
+    """Handle ``POST …/check-runs/{id}/rerequest``, the Re-run button: notify the App by webhook."""
+    repo, user, number = request.repo, request.authenticated_user, request.path_number("id")
+    for sha, record in request.forge.check_runs.iter_notes(repo.git_dir):
         if record.get("id") == number:
-            webhook_delivery.add_rerequest_event(
-                request.forge.database, bare, sha, record, who.login
-            )
-            request.forge.outbox.schedule_repo(bare.name)
+            database = request.forge.database
+            webhook_delivery.add_rerequest_event(database, repo, sha, record, user.login)
+            request.forge.outbox.schedule_repo(repo.name)
             return ApiResponse({}, 201)
     raise ApiError(404, NOT_FOUND)
 
@@ -90,18 +84,15 @@ def _validate_check_run(request: ApiRequest) -> NoteRecord:
     if not name:
         raise unprocessable_field("name", "name can't be blank")
     if conclusion not in CONCLUSIONS:
-        raise unprocessable_field(
-            "conclusion", f"conclusion must be one of {', '.join(CONCLUSIONS)}"
-        )
+        message = f"conclusion must be one of {', '.join(CONCLUSIONS)}"
+        raise unprocessable_field("conclusion", message)
     output = request.body.get("output")
-    if not isinstance(output, dict) or not all(
-        isinstance(output.get(key), str) for key in ("title", "summary")
-    ):
+    required = ("title", "summary")
+    if not isinstance(output, dict) or not all(isinstance(output.get(k), str) for k in required):
         raise unprocessable_field("output", "output needs a title and a summary")
     if any(len(output.get(key) or "") > OUTPUT_LENGTH_MAX for key in ("summary", "text")):
-        raise unprocessable_field(
-            "output", f"summary and text hold {OUTPUT_LENGTH_MAX} characters at most"
-        )
+        message = f"summary and text hold {OUTPUT_LENGTH_MAX} characters at most"
+        raise unprocessable_field("output", message)
     now = common_json.format_iso_time(time.time())
     return {
         "name": name,

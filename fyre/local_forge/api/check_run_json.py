@@ -1,4 +1,4 @@
-"""Check runs in GitHub's words."""
+"""Check runs as GitHub's JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CHECK_RUNS_REF = "refs/notes/fyre/checks"
 def serialize_check_run(
     repo: BareRepository, sha: str, record: NoteRecord, urls: ForgeUrls
 ) -> JsonObject:
-    """GitHub's ``check-run``."""
+    """Return GitHub's ``check-run``."""
     url = f"{urls.repo_api_url(repo.name)}/check-runs/{record['id']}"
     page = f"{urls.repo_page_url(repo.name)}/runs/{record['id']}"
-    plain = ("id", "name", "external_id", "conclusion", "started_at", "completed_at")
+    stored = ("id", "name", "external_id", "conclusion", "started_at", "completed_at")
     return {
-        **{key: record.get(key) for key in plain},
+        **{key: record.get(key) for key in stored},
         "node_id": common_json.node_id("CheckRun", record["id"]),
         "head_sha": sha,
         "status": "completed",
@@ -40,8 +40,11 @@ def serialize_check_run(
 def _serialize_check_suite(
     repo: BareRepository, sha: str, record: NoteRecord, urls: ForgeUrls
 ) -> JsonObject:
-    """All check runs of an App on a commit, which here is no thing of its own."""
-    number, at = int(sha[:12], 16), record["completed_at"]
+    """Return GitHub's ``check-suite``: all check runs of an App on a commit.
+
+    Nothing is stored for it.
+    """
+    number, completed_at = int(sha[:12], 16), record["completed_at"]
     return {
         "id": number,
         "node_id": common_json.node_id("CheckSuite", number),
@@ -54,24 +57,24 @@ def _serialize_check_suite(
         "after": sha,
         "pull_requests": [],
         "app": _serialize_app(record, urls),
-        "created_at": at,
-        "updated_at": at,
+        "created_at": completed_at,
+        "updated_at": completed_at,
     }
 
 
 def _serialize_app(record: NoteRecord, urls: ForgeUrls) -> JsonObject:
-    who, at = User(f"{record['app']}[bot]"), record["completed_at"]
+    user, completed_at = User(f"{record['app']}[bot]"), record["completed_at"]
     return {
-        "id": who.id,
+        "id": user.id,
         "slug": record["app"],
-        "node_id": common_json.node_id("App", who.id),
-        "owner": common_json.serialize_user(who, urls),
+        "node_id": common_json.node_id("App", user.id),
+        "owner": common_json.serialize_user(user, urls),
         "name": record["app"],
         "description": "",
         "external_url": urls.base_url,
         "html_url": f"{urls.base_url}/apps/{record['app']}",
-        "created_at": at,
-        "updated_at": at,
+        "created_at": completed_at,
+        "updated_at": completed_at,
         "permissions": {
             "checks": "write",
             "contents": "read",

@@ -1,11 +1,11 @@
-"""Commits in the API: what a ref names, one commit, the commits between two, files, branches."""
+"""Commits in the API: refs, single commits, commits between two, files, branches."""
 
 from __future__ import annotations
 
 import base64
 import re
+import sqlite3
 from datetime import UTC, datetime
-from typing import Any
 
 from fyre.git.cat_file import GitObject
 from fyre.local_forge.api import common_json
@@ -24,9 +24,9 @@ COMPARE_COMMITS_MAX = 250
 """Commits on one page of a comparison."""
 
 PAGE_NUMBER_MAX = 1_000_000
-"""Git counts what it skips in 32 bits."""
+"""Git counts the commits that it skips in 32 bits."""
 
-_GIT_DATE_MAX = 4_102_444_799  # 2099-12-31: git takes later dates for something else
+_GIT_DATE_MAX = 4_102_444_799  # 2099-12-31: git reads later dates as something else
 
 DIRECTORY_ENTRIES_MAX = 1000
 """Entries of a directory."""
@@ -34,151 +34,154 @@ DIRECTORY_ENTRIES_MAX = 1000
 _TYPES_BY_MODE = {loose_objects.TREE_MODE: "dir", b"120000": "symlink", b"160000": "submodule"}
 
 INLINE_BYTES_MAX = 1024 * 1024
-"""Bytes; a larger file is described and not included, as on GitHub."""
+"""Bytes; the response for a larger file describes it without its content, as on GitHub."""
 
 
 def resolve_ref(request: ApiRequest, repo: BareRepository, ref: str) -> str | None:
-    """The SHA of the commit that a SHA, branch or tag names, and no other of git's ways to say it."""
-    find = request.forge.objects.find_commit_sha
+    """Return the SHA of the commit that a SHA, branch or tag names; None if there is none.
+
+    Git's other ways to name a commit are not accepted.
+    """
+    find_commit_sha = request.forge.objects.find_commit_sha
     if FULL_SHA.fullmatch(ref):
-        return find(repo.git_dir, ref)
+        return find_commit_sha(repo.git_dir, ref)
     if _INVALID_IN_REF.search(ref):
         return None
     names = ["HEAD"] if ref == "HEAD" else [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}"]
     names += [ref] if _ABBREVIATED_SHA.fullmatch(ref) else []
-    return next((sha for sha in (find(repo.git_dir, name) for name in names) if sha), None)
+    shas = (find_commit_sha(repo.git_dir, name) for name in names)
+    return next((sha for sha in shas if sha), None)
 
 
 def require_ref(request: ApiRequest, repo: BareRepository, ref: str) -> str:
-    """The same, where there must be one. Raises 422."""
-    found = resolve_ref(request, repo, ref)
-    if found is None:
+    """Return the SHA of the commit that a SHA, branch or tag names. Raise 422 if there is none."""
+    sha = resolve_ref(request, repo, ref)
+    if sha is None:
         raise ApiError(422, f"No commit found for SHA: {ref[:200]}")
-    return found
+    return sha
+
+
+def require_commit(request: ApiRequest, repo: BareRepository, sha: str) -> None:
+    """Raise 422 unless the text is the full SHA of a commit."""
+    found = FULL_SHA.fullmatch(sha) and request.forge.objects.find_commit_sha(repo.git_dir, sha)
+    if found != sha:
+        raise ApiError(422, f"No commit found for SHA: {sha[:100]}")
 
 
 def get_commit(request: ApiRequest) -> ApiResponse:
-    """``GET …/commits/{ref}``."""
-    bare = request.repo
-    sha = require_ref(request, bare, request.path_params["ref"])
-    entry = git_log.read_git_log(bare.git_dir, [sha], "--max-count=1")[0]
-    return ApiResponse(
-        {
-            **serialize_commit(bare, entry, request.urls),
-            "stats": {"additions": 0, "deletions": 0, "total": 0},
-            "files": [],
-        }
-    )
+    """Handle ``GET …/commits/{ref}``."""
+    repo = request.repo
+    sha = require_ref(request, repo, request.path_params["ref"])
+    entry = git_log.read_git_log(repo.git_dir, [sha], "--max-count=1")[0]
+    diff = {"stats": {"additions": 0, "deletions": 0, "total": 0}, "files": []}
+    return ApiResponse(serialize_commit(repo, entry, request.urls) | diff)
 
 
 def list_commits(request: ApiRequest) -> ApiResponse:
-    """``GET …/commits?sha=&since=&until=``: newest first, from the default branch where no ``sha`` is given."""
-    bare = request.repo
-    request.forge.outbox.collect_pushes(bare)  # the first push names the default branch
-    start = resolve_ref(request, bare, request.query_params.get("sha") or "HEAD")
+    """Handle ``GET …/commits?sha=&since=&until=``: newest first.
+
+    Without ``sha``, the commits of the default branch.
+    """
+    repo = request.repo
+    request.forge.outbox.collect_pushes(repo)  # the first push sets the default branch
+    start = resolve_ref(request, repo, request.query_params.get("sha") or "HEAD")
     if start is None and not request.query_params.get("sha"):
         raise ApiError(409, "Git Repository is empty.")
     if start is None:
         raise ApiError(404, NOT_FOUND)
-    size, number = (
-        request.query_number("per_page", 30, 100),
-        request.query_number("page", 1, PAGE_NUMBER_MAX),
-    )
+    size = request.query_number("per_page", 30, 100)
+    number = request.query_number("page", 1, PAGE_NUMBER_MAX)
     window = [f"--skip={(number - 1) * size}", f"--max-count={size + 1}"]
     dates = [
         f"--{name}={_parse_query_date(name, request.query_params[name])}"
         for name in ("since", "until")
         if request.query_params.get(name)
     ]
-    entries = git_log.read_git_log(bare.git_dir, [start], *window, *dates)
+    entries = git_log.read_git_log(repo.git_dir, [start], *window, *dates)
     rels = {"prev": number - 1, "first": 1} if number > 1 else {}
     rels |= {"next": number + 1} if len(entries) > size else {}
-    links = request.link_header({rel: {"page": str(page)} for rel, page in rels.items()})
-    return ApiResponse(
-        [serialize_commit(bare, entry, request.urls) for entry in entries[:size]], headers=links
-    )
+    headers = request.link_header({rel: {"page": str(page)} for rel, page in rels.items()})
+    commits = [serialize_commit(repo, entry, request.urls) for entry in entries[:size]]
+    return ApiResponse(commits, headers=headers)
 
 
 def _parse_query_date(name: str, text: str) -> str:
-    """A date of the query as git reads it without guessing. Raises 400: GitHub describes no 422 here."""
+    """Return a date of the query in a form that git reads without guessing.
+
+    Raises 400: GitHub documents no 422 for this request.
+    """
     try:
-        given = datetime.fromisoformat(text)
-        seconds = given.replace(tzinfo=given.tzinfo or UTC).timestamp()
+        date = datetime.fromisoformat(text)
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError) as error:
         raise ApiError(400, f"{name} is not a date in ISO 8601") from error
     return common_json.format_iso_time(min(max(seconds, 0), _GIT_DATE_MAX))
 
 
 def compare_commits(request: ApiRequest) -> ApiResponse:
-    """``GET …/compare/{base}...{head}``: the commits of head that base lacks, oldest first, in pages."""
-    bare = request.repo
-    names = request.path_params["basehead"].split("...")
-    found = [resolve_ref(request, bare, name) for name in names]
-    if len(names) != 2 or None in found:
+    """Handle ``GET …/compare/{base}...{head}``.
+
+    Returns the commits of head that base lacks, oldest first, in pages.
+    """
+    repo = request.repo
+    refs = request.path_params["basehead"].split("...")
+    shas = [resolve_ref(request, repo, ref) for ref in refs]
+    if len(refs) != 2 or None in shas:
         raise ApiError(404, NOT_FOUND)
-    base, head = str(found[0]), str(found[1])
-    behind, ahead = git_log.count_ahead_behind(bare.git_dir, base, head)
-    fork = git_log.merge_base(bare.git_dir, base, head)
-    if fork is None:
+    base, head = str(shas[0]), str(shas[1])
+    behind, ahead = git_log.count_ahead_behind(repo.git_dir, base, head)
+    merge_base = git_log.merge_base(repo.git_dir, base, head)
+    if merge_base is None:
         raise ApiError(404, f"No common ancestor between {base} and {head}.")
-    size, number = (
-        request.query_number("per_page", COMPARE_COMMITS_MAX, COMPARE_COMMITS_MAX),
-        request.query_number("page", 1, 1 << 40),
-    )
+    size = request.query_number("per_page", COMPARE_COMMITS_MAX, COMPARE_COMMITS_MAX)
+    number = request.query_number("page", 1, 1 << 40)
     skip = max(0, ahead - number * size)
     window = [f"--skip={skip}", f"--max-count={max(0, ahead - (number - 1) * size - skip)}"]
-    entries = git_log.read_git_log(bare.git_dir, [head, f"^{base}"], *window)[::-1]
-    where, web = (
-        f"{request.urls.repo_api_url(bare.name)}/compare/{base}...{head}",
-        request.urls.repo_page_url(bare.name),
-    )
+    entries = git_log.read_git_log(repo.git_dir, [head, f"^{base}"], *window)[::-1]
+    page_url = f"{request.urls.repo_page_url(repo.name)}/compare/{base}...{head}"
     status = {(False, False): "identical", (True, False): "ahead", (False, True): "behind"}
-    ends = {
-        entry.sha: entry for entry in git_log.read_git_log(bare.git_dir, [base, fork], "--no-walk")
-    }
+    bases = git_log.read_git_log(repo.git_dir, [base, merge_base], "--no-walk")
+    base_commits = {entry.sha: serialize_commit(repo, entry, request.urls) for entry in bases}
     data = {
-        "url": where,
-        "html_url": f"{web}/compare/{base}...{head}",
-        "permalink_url": f"{web}/compare/{base}...{head}",
-        "diff_url": f"{web}/compare/{base}...{head}.diff",
-        "patch_url": f"{web}/compare/{base}...{head}.patch",
-        "base_commit": serialize_commit(bare, ends[base], request.urls),
-        "merge_base_commit": serialize_commit(bare, ends[fork], request.urls),
+        "url": f"{request.urls.repo_api_url(repo.name)}/compare/{base}...{head}",
+        "html_url": page_url,
+        "permalink_url": page_url,
+        "diff_url": f"{page_url}.diff",
+        "patch_url": f"{page_url}.patch",
+        "base_commit": base_commits[base],
+        "merge_base_commit": base_commits[merge_base],
         "status": status.get((ahead > 0, behind > 0), "diverged"),
         "ahead_by": ahead,
         "behind_by": behind,
         "total_commits": ahead,
-        "commits": [serialize_commit(bare, entry, request.urls) for entry in entries],
+        "commits": [serialize_commit(repo, entry, request.urls) for entry in entries],
         "files": [],
     }
     return ApiResponse(data, headers=request.page_links(number, -(-ahead // size)))
 
 
 def get_contents(request: ApiRequest) -> ApiResponse:
-    """``GET …/contents/{path}?ref=``: a file in base64, or the names in a directory."""
-    bare, path = request.repo, request.path_params.get("path", "").strip("/")
-    sha = resolve_ref(request, bare, request.query_params.get("ref") or "HEAD")
+    """Handle ``GET …/contents/{path}?ref=``: a file in base64, or the entries of a directory."""
+    repo, path = request.repo, request.path_params.get("path", "").strip("/")
+    sha = resolve_ref(request, repo, request.query_params.get("ref") or "HEAD")
     if sha is None:
-        raise ApiError(
-            404, f"No commit found for the ref {request.query_params.get('ref', '')[:200]}"
-        )
-    found = (
-        request.forge.objects.find_object(bare.git_dir, f"{sha}:{path}")
-        if ".." not in path.split("/")
-        else None
-    )
-    if found is None or found.type not in ("blob", "tree"):
+        ref = request.query_params.get("ref", "")
+        raise ApiError(404, f"No commit found for the ref {ref[:200]}")
+    if ".." in path.split("/"):
         raise ApiError(404, NOT_FOUND)
-    if found.type == "tree":
-        return ApiResponse(_serialize_directory(request, bare, path, sha, found))
-    inline = len(found.content) <= INLINE_BYTES_MAX
+    git_object = request.forge.objects.find_object(repo.git_dir, f"{sha}:{path}")
+    if git_object is None or git_object.type not in ("blob", "tree"):
+        raise ApiError(404, NOT_FOUND)
+    if git_object.type == "tree":
+        return ApiResponse(_serialize_directory(request, repo, path, sha, git_object))
+    inline = len(git_object.content) <= INLINE_BYTES_MAX
     return ApiResponse(
         {
-            **_contents_links(bare, path, sha, found.sha, request.urls),
+            **_contents_links(repo, path, sha, git_object.sha, request.urls),
             "type": "file",
             "encoding": "base64" if inline else "none",
-            "size": len(found.content),
-            "content": base64.encodebytes(found.content).decode() if inline else "",
+            "size": len(git_object.content),
+            "content": base64.encodebytes(git_object.content).decode() if inline else "",
         }
     )
 
@@ -186,61 +189,54 @@ def get_contents(request: ApiRequest) -> ApiResponse:
 def _serialize_directory(
     request: ApiRequest, repo: BareRepository, path: str, sha: str, tree: GitObject
 ) -> list[JsonObject]:
-    """What is in a directory; like GitHub at most 1,000 entries, and a submodule without a size."""
-    listed = []
-    for name, (mode, digest) in list(loose_objects.parse_tree(tree.content).items())[
-        :DIRECTORY_ENTRIES_MAX
-    ]:
-        kind = _TYPES_BY_MODE.get(mode, "file")
-        blob = (
-            request.forge.objects.find_object(repo.git_dir, digest.hex())
-            if kind in ("file", "symlink")
-            else None
-        )
-        within = f"{path}/{name.decode(errors='replace')}".lstrip("/")
+    """Return the entries of a directory.
+
+    As on GitHub, there are at most 1,000, and a submodule has no size.
+    """
+    serialized = []
+    entries = list(loose_objects.parse_tree(tree.content).items())
+    for name, (mode, digest) in entries[:DIRECTORY_ENTRIES_MAX]:
+        entry_type, blob = _TYPES_BY_MODE.get(mode, "file"), None
+        if entry_type in ("file", "symlink"):
+            blob = request.forge.objects.find_object(repo.git_dir, digest.hex())
         size = len(blob.content) if blob is not None else 0
-        listed.append(
-            {
-                **_contents_links(repo, within, sha, digest.hex(), request.urls),
-                "type": kind,
-                "size": size,
-            }
-        )
-    return listed
+        entry_path = f"{path}/{name.decode(errors='replace')}".lstrip("/")
+        links = _contents_links(repo, entry_path, sha, digest.hex(), request.urls)
+        serialized.append({**links, "type": entry_type, "size": size})
+    return serialized
 
 
 def _contents_links(
     repo: BareRepository, path: str, ref: str, sha: str, urls: ForgeUrls
 ) -> JsonObject:
     url = f"{urls.repo_api_url(repo.name)}/contents/{path}?ref={ref}"
-    html, blob = (
-        f"{urls.repo_page_url(repo.name)}/blob/{ref}/{path}",
-        f"{urls.repo_api_url(repo.name)}/git/blobs/{sha}",
-    )
+    html_url = f"{urls.repo_page_url(repo.name)}/blob/{ref}/{path}"
+    git_url = f"{urls.repo_api_url(repo.name)}/git/blobs/{sha}"
     return {
         "name": path.rpartition("/")[2],
         "path": path,
         "sha": sha,
         "url": url,
-        "git_url": blob,
-        "html_url": html,
+        "git_url": git_url,
+        "html_url": html_url,
         "download_url": None,
-        "_links": {"self": url, "git": blob, "html": html},
+        "_links": {"self": url, "git": git_url, "html": html_url},
     }
 
 
 def get_branches(request: ApiRequest) -> ApiResponse:
-    """``GET …/branches``."""
-    bare = request.repo
-    request.forge.outbox.collect_pushes(bare)
+    """Handle ``GET …/branches``."""
+    repo = request.repo
+    request.forge.outbox.collect_pushes(repo)
     rows = request.forge.database.fetch_rows(
-        "select ref, sha from positions where repo = ? and ref like 'refs/heads/%' and sha not in ('', ?) order by ref",
-        bare.id,
+        "select ref, sha from positions"
+        " where repo = ? and ref like 'refs/heads/%' and sha not in ('', ?) order by ref",
+        repo.id,
         ZERO_SHA,
     )
 
-    def serialize_branch(row: Any) -> JsonObject:  # noqa: ANN401 - a row
-        url = f"{request.urls.repo_api_url(bare.name)}/commits/{row['sha']}"
+    def serialize_branch(row: sqlite3.Row) -> JsonObject:
+        url = f"{request.urls.repo_api_url(repo.name)}/commits/{row['sha']}"
         name = row["ref"].removeprefix("refs/heads/")
         return {"name": name, "commit": {"sha": row["sha"], "url": url}, "protected": False}
 
@@ -248,10 +244,12 @@ def get_branches(request: ApiRequest) -> ApiResponse:
 
 
 def serialize_commit(repo: BareRepository, entry: LogEntry, urls: ForgeUrls) -> JsonObject:
-    """GitHub's ``commit``. Nobody's e-mail address is known to be a user's, so ``author`` is null."""
-    url = f"{urls.repo_api_url(repo.name)}/commits/{entry.sha}"
-    git = f"{urls.repo_api_url(repo.name)}/git"
-    web = urls.repo_page_url(repo.name)
+    """Return GitHub's ``commit``.
+
+    ``author`` is null, because no e-mail address is known to belong to a user.
+    """
+    api_url, page_url = urls.repo_api_url(repo.name), urls.repo_page_url(repo.name)
+    url = f"{api_url}/commits/{entry.sha}"
     people = {
         role: {"name": person.name, "email": person.email, "date": person.date}
         for role, person in (("author", entry.author), ("committer", entry.committer))
@@ -260,22 +258,22 @@ def serialize_commit(repo: BareRepository, entry: LogEntry, urls: ForgeUrls) -> 
         "url": url,
         "sha": entry.sha,
         "node_id": common_json.node_id("Commit", entry.sha),
-        "html_url": f"{web}/commit/{entry.sha}",
+        "html_url": f"{page_url}/commit/{entry.sha}",
         "comments_url": f"{url}/comments",
         "commit": {
-            "url": f"{git}/commits/{entry.sha}",
+            "url": f"{api_url}/git/commits/{entry.sha}",
             **people,
             "message": entry.message,
             "comment_count": 0,
-            "tree": {"sha": entry.tree, "url": f"{git}/trees/{entry.tree}"},
+            "tree": {"sha": entry.tree, "url": f"{api_url}/git/trees/{entry.tree}"},
         },
         "author": None,
         "committer": None,
         "parents": [
             {
                 "sha": parent,
-                "url": f"{urls.repo_api_url(repo.name)}/commits/{parent}",
-                "html_url": f"{web}/commit/{parent}",
+                "url": f"{api_url}/commits/{parent}",
+                "html_url": f"{page_url}/commit/{parent}",
             }
             for parent in entry.parents
         ],

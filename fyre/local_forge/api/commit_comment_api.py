@@ -1,4 +1,4 @@
-"""Commit comments in the API, kept as notes and told by a webhook."""
+"""Commit comments in the API, stored as notes and reported by a webhook."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ COMMENT_LENGTH_MAX = 65_536
 
 
 def post_commit_comment(request: ApiRequest) -> ApiResponse:
-    """``POST …/commits/{sha}/comments``."""
-    bare, who = request.repo, request.authenticated_user
-    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
+    """Handle ``POST …/commits/{sha}/comments``."""
+    repo, user = request.repo, request.authenticated_user
+    sha = commit_api.require_ref(request, repo, request.path_params["ref"])
     record = {
         **_validate_comment(request),
         "id": request.forge.database.next_id(),
-        "user": who.login,
+        "user": user.login,
     }
-    event = webhook_delivery.reserve_comment_event(request.forge.database, bare, sha, record)
-    with request.forge.notes_lock(bare):
-        request.forge.commit_comments.add_commit_note(bare.git_dir, sha, record, lambda _: None)
+    event = webhook_delivery.reserve_comment_event(request.forge.database, repo, sha, record)
+    with request.forge.notes_lock(repo):
+        request.forge.commit_comments.add_commit_note(repo.git_dir, sha, record, lambda _: None)
     webhook_delivery.release_comment_event(request.forge.database, event)
-    request.forge.outbox.schedule_repo(bare.name)
-    data = serialize_commit_comment(bare, sha, record, request.urls)
+    request.forge.outbox.schedule_repo(repo.name)
+    data = serialize_commit_comment(repo, sha, record, request.urls)
     return ApiResponse(data, 201, {"location": data["url"]})
 
 
 def get_commit_comments(request: ApiRequest) -> ApiResponse:
-    """``GET …/commits/{sha}/comments``, oldest first."""
-    bare = request.repo
-    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
+    """Handle ``GET …/commits/{sha}/comments``, oldest first."""
+    repo = request.repo
+    sha = commit_api.require_ref(request, repo, request.path_params["ref"])
     return request.paginate(
-        request.forge.commit_comments.read_commit_notes(bare.git_dir, sha),
-        lambda one: serialize_commit_comment(bare, sha, one, request.urls),
+        request.forge.commit_comments.read_commit_notes(repo.git_dir, sha),
+        lambda record: serialize_commit_comment(repo, sha, record, request.urls),
     )
 
 
 def list_repo_comments(request: ApiRequest) -> ApiResponse:
-    """``GET …/comments``: those of all commits, oldest first."""
-    bare = request.repo
-    found = sorted(
-        request.forge.commit_comments.iter_notes(bare.git_dir),
+    """Handle ``GET …/comments``: the comments on all commits, oldest first."""
+    repo = request.repo
+    comments = sorted(
+        request.forge.commit_comments.iter_notes(repo.git_dir),
         key=lambda pair: int(pair[1].get("id", 0)),
     )
     return request.paginate(
-        found, lambda pair: serialize_commit_comment(bare, pair[0], pair[1], request.urls)
+        comments, lambda pair: serialize_commit_comment(repo, pair[0], pair[1], request.urls)
     )
 
 
 def get_commit_comment(request: ApiRequest) -> ApiResponse:
-    """``GET …/comments/{id}``."""
-    bare, number = request.repo, request.path_number("id")
-    for sha, record in request.forge.commit_comments.iter_notes(bare.git_dir):
+    """Handle ``GET …/comments/{id}``."""
+    repo, number = request.repo, request.path_number("id")
+    for sha, record in request.forge.commit_comments.iter_notes(repo.git_dir):
         if record.get("id") == number:
-            return ApiResponse(serialize_commit_comment(bare, sha, record, request.urls))
+            return ApiResponse(serialize_commit_comment(repo, sha, record, request.urls))
     raise ApiError(404, NOT_FOUND)
 
 
@@ -77,11 +77,10 @@ def _validate_comment(request: ApiRequest) -> NoteRecord:
     for name, value in (("position", position), ("line", line)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise unprocessable_field(name, f"{name} is not an integer")
-    at = common_json.format_iso_time(time.time())
     return {
         "body": body,
         "path": request.body_text("path"),
         "position": position,
         "line": line,
-        "created_at": at,
+        "created_at": common_json.format_iso_time(time.time()),
     }

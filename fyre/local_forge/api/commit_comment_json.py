@@ -1,4 +1,4 @@
-"""The shape of a commit comment, in the API and in its webhook alike."""
+"""A commit comment as GitHub's JSON, the same in the API and in the webhook."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fyre.local_forge.storage.notes import NoteRecord
 from fyre.local_forge.storage.repository_store import BareRepository
 
 COMMIT_COMMENTS_REF = "refs/notes/fyre/comments"
-"""Where they are kept, as notes."""
+"""Ref of the notes that hold them."""
 
 
 def serialize_commit_comment(
     repo: BareRepository, sha: str, record: NoteRecord, urls: ForgeUrls
 ) -> JsonObject:
-    """GitHub's ``commit-comment``."""
-    number, at = record.get("id", 0), record.get("created_at", "")
+    """Return GitHub's ``commit-comment``."""
+    number, created_at = record.get("id", 0), record.get("created_at", "")
     return {
         "url": f"{urls.repo_api_url(repo.name)}/comments/{number}",
         "html_url": f"{urls.repo_page_url(repo.name)}/commit/{sha}#commitcomment-{number}",
@@ -29,6 +29,6 @@ def serialize_commit_comment(
         "commit_id": sha,
         "body": record.get("body", ""),
         "author_association": "OWNER",
-        "created_at": at,
-        "updated_at": at,
+        "created_at": created_at,
+        "updated_at": created_at,
     }

@@ -1,6 +1,7 @@
-"""Users and repositories in GitHub's words: the part of its shapes that every answer and payload shares.
+"""Users and repositories as GitHub's JSON: the parts that all responses and payloads share.
 
-GitHub's own OpenAPI description names the keys; those without a meaning on one machine are empty, zero or false.
+GitHub's own OpenAPI description names the keys; those without a meaning on one machine are empty,
+zero or false.
 """
 
 from __future__ import annotations
@@ -17,43 +18,49 @@ from fyre.local_forge.storage.repository_store import BareRepository
 JsonObject = dict[str, Any]
 
 API_PATH = "/api"
-"""Where the REST API is mounted."""
+"""Path where the REST API is mounted."""
+
+ALL_PERMISSIONS = dict.fromkeys(("admin", "maintain", "push", "triage", "pull"), True)
 
 
 @dataclass(frozen=True, slots=True)
 class ForgeUrls:
-    """The forge's addresses. ``base`` is what the client called it: PyGithub refuses answers that name another host."""
+    """The forge's addresses.
+
+    ``base_url`` is the address that the client used: PyGithub refuses responses that name another
+    host.
+    """
 
     base_url: str  # http://127.0.0.1:8000
 
     @property
     def api_url(self) -> str:
-        """The API's base."""
+        """The base URL of the API."""
         return self.base_url + API_PATH
 
     def repo_api_url(self, name: str) -> str:
-        """A repository in the API."""
+        """Return the URL of a repository in the API."""
         return f"{self.api_url}/repos/{name}"
 
     def repo_page_url(self, name: str) -> str:
-        """A repository's page."""
+        """Return the URL of a repository's web page."""
         return f"{self.base_url}/{name}"
 
 
 def format_iso_time(seconds: float) -> str:
-    """``2026-01-02T03:04:05Z``."""
+    """Format a time as ``2026-01-02T03:04:05Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def node_id(kind: str, number: int | str) -> str:
-    """An opaque id, as GraphQL would have it."""
+    """Return an opaque id, like those of GraphQL."""
     return base64.b64encode(f"{kind}{number}".encode()).decode()
 
 
 def serialize_user(user: User, urls: ForgeUrls) -> JsonObject:
-    """GitHub's ``simple-user``."""
-    login = quote(user.login)  # fyre[bot]: as GitHub writes it, fyre%5Bbot%5D
-    api = f"{urls.api_url}/users/{login}"
+    """Return GitHub's ``simple-user``."""
+    login = quote(user.login)  # like GitHub: fyre%5Bbot%5D
+    url = f"{urls.api_url}/users/{login}"
     subjects = ("followers", "subscriptions", "repos", "received_events")
     return {
         "login": user.login,
@@ -61,22 +68,22 @@ def serialize_user(user: User, urls: ForgeUrls) -> JsonObject:
         "node_id": node_id("User", user.id),
         "avatar_url": f"{urls.base_url}/avatars/{user.id}",
         "gravatar_id": "",
-        "url": api,
+        "url": url,
         "html_url": f"{urls.base_url}/{login}",
-        **{f"{subject}_url": f"{api}/{subject}" for subject in subjects},
-        "organizations_url": f"{api}/orgs",
-        "following_url": f"{api}/following{{/other_user}}",
-        "gists_url": f"{api}/gists{{/gist_id}}",
-        "starred_url": f"{api}/starred{{/owner}}{{/repo}}",
-        "events_url": f"{api}/events{{/privacy}}",
+        **{f"{subject}_url": f"{url}/{subject}" for subject in subjects},
+        "organizations_url": f"{url}/orgs",
+        "following_url": f"{url}/following{{/other_user}}",
+        "gists_url": f"{url}/gists{{/gist_id}}",
+        "starred_url": f"{url}/starred{{/owner}}{{/repo}}",
+        "events_url": f"{url}/events{{/privacy}}",
         "type": user.type,
         "site_admin": False,
     }
 
 
 def serialize_minimal_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
-    """GitHub's ``minimal-repository``, as far as it is required."""
-    api, owner = urls.repo_api_url(repo.name), User(repo.name.partition("/")[0])
+    """Return the required fields of GitHub's ``minimal-repository``."""
+    url, owner = urls.repo_api_url(repo.name), User(repo.name.partition("/")[0])
     return {
         "id": repo.id,
         "node_id": node_id("Repository", repo.id),
@@ -87,30 +94,27 @@ def serialize_minimal_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
         "html_url": urls.repo_page_url(repo.name),
         "description": None,
         "fork": False,
-        "url": api,
-        **{f"{key}_url": api + path for key, path in _URL_TEMPLATES.items()},
+        "url": url,
+        **{f"{key}_url": url + path for key, path in _URL_TEMPLATES.items()},
     }
 
 
 def serialize_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
-    """GitHub's ``repository``: what a listing and a webhook hold."""
-    at, web = format_iso_time(repo.created_at), urls.repo_page_url(repo.name)
+    """Return GitHub's ``repository``: what a listing and a webhook hold."""
+    created_at, page_url = format_iso_time(repo.created_at), urls.repo_page_url(repo.name)
     return {
         **serialize_minimal_repo(repo, urls),
-        **{
-            f"has_{feature}": False
-            for feature in ("issues", "projects", "downloads", "wiki", "pages", "discussions")
-        },
+        **{f"has_{feature}": False for feature in _ABSENT_FEATURES},
         **dict.fromkeys(_COUNT_FIELDS, 0),
         **dict.fromkeys(("homepage", "language", "mirror_url", "license")),
-        "git_url": f"{web}.git",
-        "ssh_url": f"{web}.git",
-        "clone_url": f"{web}.git",
-        "svn_url": web,
+        "git_url": f"{page_url}.git",
+        "ssh_url": f"{page_url}.git",
+        "clone_url": f"{page_url}.git",
+        "svn_url": page_url,
         "archived": False,
         "disabled": False,
-        "created_at": at,
-        "updated_at": at,
+        "created_at": created_at,
+        "updated_at": created_at,
         "pushed_at": format_iso_time((repo.git_dir / "objects").stat().st_mtime),
         "default_branch": repo.default_branch,
         "is_template": False,
@@ -122,15 +126,19 @@ def serialize_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
 
 
 def serialize_full_repo(repo: BareRepository, urls: ForgeUrls) -> JsonObject:
-    """GitHub's ``full-repository``: what is asked for by name. Whoever may ask is an admin here."""
-    rights = dict.fromkeys(("admin", "maintain", "push", "triage", "pull"), True)
+    """Return GitHub's ``full-repository``, the response for one repository.
+
+    Everybody who may read it is an admin on the local forge.
+    """
     return {
         **serialize_repo(repo, urls),
         "network_count": 0,
         "subscribers_count": 0,
-        "permissions": rights,
+        "permissions": ALL_PERMISSIONS,
     }
 
+
+_ABSENT_FEATURES = ("issues", "projects", "downloads", "wiki", "pages", "discussions")
 
 _COUNT_FIELDS = (
     "size", "forks", "forks_count", "stargazers_count", "watchers", "watchers_count",

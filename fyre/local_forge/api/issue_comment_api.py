@@ -1,4 +1,7 @@
-"""Comments of pull requests, which GitHub keeps as comments of issues: in the API, as notes, told by a webhook."""
+"""Comments on pull requests, which GitHub treats as issue comments, in the API.
+
+They are stored as notes and reported by a webhook.
+"""
 
 from __future__ import annotations
 
@@ -15,54 +18,57 @@ from fyre.local_forge.webhooks import webhook_delivery
 
 
 def post_issue_comment(request: ApiRequest) -> ApiResponse:
-    """``POST …/issues/{number}/comments``."""
-    bare, who = request.repo, request.authenticated_user
-    pull = pull_api.find_pull_request(request.forge, bare, request.path_number("number"))
+    """Handle ``POST …/issues/{number}/comments``."""
+    repo, user = request.repo, request.authenticated_user
+    pull = pull_api.find_pull_request(request.forge, repo, request.path_number("number"))
     body = request.body_text("body", max_length=COMMENT_LENGTH_MAX)
     if not body or not body.strip():
         raise unprocessable_field("body", "body can't be blank")
     record: NoteRecord = {
         "pull": pull.number,
-        "user": who.login,
+        "user": user.login,
         "body": body,
         "created_at": common_json.format_iso_time(time.time()),
     }
     record["id"] = request.forge.database.next_id()
     event = webhook_delivery.reserve_comment_event(
-        request.forge.database, bare, pull.blob, record, pull_request=pull_to_json(pull)
+        request.forge.database, repo, pull.blob, record, pull_request=pull_to_json(pull)
     )
-    with request.forge.notes_lock(bare):
+    with request.forge.notes_lock(repo):
         request.forge.issue_comments.add_commit_note(
-            bare.git_dir, pull.blob, record, lambda _: None
+            repo.git_dir, pull.blob, record, lambda _: None
         )
     webhook_delivery.release_comment_event(request.forge.database, event)
-    request.forge.outbox.schedule_repo(bare.name)
+    request.forge.outbox.schedule_repo(repo.name)
     data = _serialize_comment(request, record)
     return ApiResponse(data, 201, {"location": data["url"]})
 
 
 def get_issue_comments(request: ApiRequest) -> ApiResponse:
-    """``GET …/issues/{number}/comments?since=``, oldest first."""
-    bare, since = request.repo, _parse_since(request)
-    pull = pull_api.find_pull_request(request.forge, bare, request.path_number("number"))
-    found = request.forge.issue_comments.read_commit_notes(bare.git_dir, pull.blob)
+    """Handle ``GET …/issues/{number}/comments?since=``, oldest first."""
+    repo, since = request.repo, _parse_since(request)
+    pull = pull_api.find_pull_request(request.forge, repo, request.path_number("number"))
+    records = request.forge.issue_comments.read_commit_notes(repo.git_dir, pull.blob)
     return request.paginate(
-        [one for one in found if one["created_at"] >= since],
-        lambda one: _serialize_comment(request, one),
+        [record for record in records if record["created_at"] >= since],
+        lambda record: _serialize_comment(request, record),
     )
 
 
 def list_issue_comments(request: ApiRequest) -> ApiResponse:
-    """``GET …/issues/comments?since=&direction=``: those of all pull requests, oldest first unless asked otherwise."""
-    bare, since = request.repo, _parse_since(request)
-    found = [
-        one
-        for _, one in request.forge.issue_comments.iter_notes(bare.git_dir)
-        if one["created_at"] >= since
+    """Handle ``GET …/issues/comments?since=&direction=``: the comments on all pull requests.
+
+    Oldest first, unless ``direction`` is ``desc``.
+    """
+    repo, since = request.repo, _parse_since(request)
+    records = [
+        record
+        for _, record in request.forge.issue_comments.iter_notes(repo.git_dir)
+        if record["created_at"] >= since
     ]
     newest_first = request.query_params.get("direction") == "desc"
-    found.sort(key=lambda one: int(one["id"]), reverse=newest_first)
-    return request.paginate(found, lambda one: _serialize_comment(request, one))
+    records.sort(key=lambda record: int(record["id"]), reverse=newest_first)
+    return request.paginate(records, lambda record: _serialize_comment(request, record))
 
 
 def _serialize_comment(request: ApiRequest, record: NoteRecord) -> JsonObject:
@@ -70,14 +76,15 @@ def _serialize_comment(request: ApiRequest, record: NoteRecord) -> JsonObject:
 
 
 def _parse_since(request: ApiRequest) -> str:
-    """The date of the query as comments have theirs, which sort as texts; "" for none. Raises 422."""
+    """Return the query's date in the form of ``created_at``, which sorts as text.
+
+    Returns "" if there is none. Raises 422.
+    """
     text = request.query_params.get("since", "")
+    if not text:
+        return ""
     try:
-        given = datetime.fromisoformat(text) if text else None
-        return (
-            common_json.format_iso_time(given.replace(tzinfo=given.tzinfo or UTC).timestamp())
-            if given
-            else ""
-        )
+        date = datetime.fromisoformat(text)
+        return common_json.format_iso_time(date.replace(tzinfo=date.tzinfo or UTC).timestamp())
     except (ValueError, OverflowError) as error:
         raise unprocessable_field("since", "since is not a date in ISO 8601") from error

@@ -1,6 +1,7 @@
-"""Pull requests: each a blob of facts under ``refs/fyre/pulls/N``, its head under ``refs/pull/N/head`` as on GitHub.
+"""Pull requests in the API: each a blob under ``refs/fyre/pulls/N``.
 
-The head is brought up to date whenever somebody asks for it, so that nothing has to watch other repositories.
+Its head is at ``refs/pull/N/head``, as on GitHub. The head is updated whenever it is asked for, so
+that nothing has to watch other repositories.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from itertools import count
 
 from fyre.git import git_command
-from fyre.local_forge.api import commit_api, common_json
+from fyre.local_forge.api import common_json
 from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.api.pull_json import StoredPullRequest, serialize_shared_fields
 from fyre.local_forge.api.rest import (
@@ -28,116 +29,123 @@ from fyre.local_forge.storage.repository_store import BareRepository
 from fyre.local_forge.storage.stored_notes import pull_from_json, pull_to_json
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
-_PULLS_REF = "refs/fyre/pulls"  # hidden from pushes, as all below refs/fyre
+_PULLS_REF = "refs/fyre/pulls"  # hidden from pushes, like everything below refs/fyre
+
+_COUNT_FIELDS = ("comments", "review_comments", "additions", "deletions", "changed_files")
 
 
 def find_pull_request(forge: LocalForge, repo: BareRepository, number: int) -> StoredPullRequest:
-    """The pull request of that number. Raises 404."""
-    found = forge.objects.find_object(repo.git_dir, f"{_PULLS_REF}/{number}")
-    if found is None or found.type != "blob":
+    """Return the pull request of that number. Raises 404, also if it can't be read."""
+    blob = forge.objects.find_object(repo.git_dir, f"{_PULLS_REF}/{number}")
+    if blob is None or blob.type != "blob":
         raise ApiError(404, NOT_FOUND)
     try:
-        return pull_from_json(parse_json(found.content), blob=found.sha)
+        return pull_from_json(parse_json(blob.content), blob=blob.sha)
     except UnreadableError as error:
         warn_once(f"{repo.name}'s {_PULLS_REF}/{number}", str(error))
         raise ApiError(404, NOT_FOUND) from error
 
 
 def refresh_pull_head(forge: LocalForge, repo: BareRepository, pull: StoredPullRequest) -> str:
-    """Where its head is now; where it last was, once the branch or its repository is gone."""
+    """Update ``refs/pull/N/head`` from its branch and return the SHA.
+
+    Returns the last known SHA once the branch or its repository is gone.
+    """
     ref = f"refs/pull/{pull.number}/head"
+    last_known = forge.objects.find_commit_sha(repo.git_dir, ref) or ""
     source = forge.repositories.find_repo(pull.repository)
-    tip = (
-        forge.objects.find_commit_sha(source.git_dir, f"refs/heads/{pull.ref}")
-        if source is not None
-        else None
-    )
-    known = forge.objects.find_commit_sha(repo.git_dir, ref)
-    if source is None or tip is None or tip == known:
-        return known or ""
+    if source is None:
+        return last_known
+    tip = forge.objects.find_commit_sha(source.git_dir, f"refs/heads/{pull.ref}")
+    if tip is None or tip == last_known:
+        return last_known
     options = ("--quiet", "--no-auto-gc", "--no-tags", "--no-write-fetch-head")
-    where = ("fetch", *options, "--", str(source.git_dir), f"+{tip}:{ref}")
-    git_command.run_git(f"--git-dir={repo.git_dir}", *where, env=git_command.clean_env())
+    command = ("fetch", *options, "--", str(source.git_dir), f"+{tip}:{ref}")
+    git_command.run_git(f"--git-dir={repo.git_dir}", *command, env=git_command.clean_env())
     return tip
 
 
 def post_pull_request(request: ApiRequest) -> ApiResponse:
-    """``POST …/pulls``; a fork's ``head`` is ``OWNER:BRANCH``, and the fork has its parent's name."""
-    bare, who = request.repo, request.authenticated_user
+    """Handle ``POST …/pulls``.
+
+    The ``head`` of a fork is ``OWNER:BRANCH``, and the fork has its parent's name.
+    """
+    repo, forge, user = request.repo, request.forge, request.authenticated_user
     owner, _, branch = (request.body_text("head") or "").rpartition(":")
-    name = f"{owner}/{bare.name.partition('/')[2]}" if owner else bare.name
+    head_name = f"{owner}/{repo.name.partition('/')[2]}" if owner else repo.name
     base, title = request.body_text("base") or "", request.body_text("title") or ""
-    source = request.forge.repositories.find_repo(name)
-    for field, where, ref in (("head", source, branch), ("base", bare, base)):
-        if (
-            where is None
-            or request.forge.objects.find_commit_sha(where.git_dir, f"refs/heads/{ref}") is None
-        ):
-            raise unprocessable_field(field, f"{field} is no branch")
+    if not _has_branch(forge, forge.repositories.find_repo(head_name), branch):
+        raise unprocessable_field("head", "head is no branch")
+    if not _has_branch(forge, repo, base):
+        raise unprocessable_field("base", "base is no branch")
     if not title.strip():
         raise unprocessable_field("title", "title can't be blank")
     now = common_json.format_iso_time(time.time())
-    with request.forge.notes_lock(bare):
-        number = next(
-            n
-            for n in count(1)
-            if request.forge.objects.find_object(bare.git_dir, f"{_PULLS_REF}/{n}") is None
+    with forge.notes_lock(repo):
+        number = _free_number(forge, repo)
+        pull = StoredPullRequest(
+            number, title, request.body_text("body"), user.login, head_name, branch, base, now
         )
-        made = StoredPullRequest(
-            number, title, request.body_text("body"), who.login, name, branch, base, now
-        )
-        refresh_pull_head(request.forge, bare, made)
-        _store_pull_request(bare, made)
-    data = serialize_pull_request(
-        request.forge, bare, find_pull_request(request.forge, bare, number), request.urls
-    )
+        refresh_pull_head(forge, repo, pull)
+        _store_pull_request(repo, pull)
+    pull = find_pull_request(forge, repo, number)
+    data = serialize_pull_request(forge, repo, pull, request.urls)
     return ApiResponse(data, 201, {"location": data["url"]})
 
 
+def _has_branch(forge: LocalForge, repo: BareRepository | None, branch: str) -> bool:
+    if repo is None:
+        return False
+    return forge.objects.find_commit_sha(repo.git_dir, f"refs/heads/{branch}") is not None
+
+
+def _free_number(forge: LocalForge, repo: BareRepository) -> int:
+    find_object = forge.objects.find_object
+    return next(n for n in count(1) if find_object(repo.git_dir, f"{_PULLS_REF}/{n}") is None)
+
+
 def get_pull_request(request: ApiRequest) -> ApiResponse:
-    """``GET …/pulls/{number}``."""
-    found = find_pull_request(request.forge, request.repo, request.path_number("number"))
-    return ApiResponse(serialize_pull_request(request.forge, request.repo, found, request.urls))
+    """Handle ``GET …/pulls/{number}``."""
+    pull = find_pull_request(request.forge, request.repo, request.path_number("number"))
+    return ApiResponse(serialize_pull_request(request.forge, request.repo, pull, request.urls))
 
 
 def _store_pull_request(repo: BareRepository, pull: StoredPullRequest) -> None:
-    kept = {name: value for name, value in pull_to_json(pull).items() if name != "blob"}
-    blob = loose_objects.write_object(repo.git_dir, b"blob", json.dumps(kept).encode())
-    where = repo.git_dir / _PULLS_REF / str(pull.number)
-    where.parent.mkdir(parents=True, exist_ok=True)
-    fresh = where.with_name(f"{pull.number}.lock")
-    fresh.write_text(blob.hex() + "\n")
-    os.replace(fresh, where)  # noqa: PTH105 - the atomic one, said plainly
+    stored = {name: value for name, value in pull_to_json(pull).items() if name != "blob"}
+    blob = loose_objects.write_object(repo.git_dir, b"blob", json.dumps(stored).encode())
+    ref = repo.git_dir / _PULLS_REF / str(pull.number)
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    lock = ref.with_name(f"{pull.number}.lock")
+    lock.write_text(blob.hex() + "\n")
+    os.replace(lock, ref)  # noqa: PTH105 - os.replace is known to be atomic
 
 
 def serialize_pull_request(
     forge: LocalForge, repo: BareRepository, pull: StoredPullRequest, urls: ForgeUrls
 ) -> JsonObject:
-    """GitHub's ``pull-request``."""
-    api, tip = urls.repo_api_url(repo.name), refresh_pull_head(forge, repo, pull)
-    base = commit_api.FULL_SHA.fullmatch(
-        forge.objects.find_commit_sha(repo.git_dir, f"refs/heads/{pull.base}") or ""
-    )
-    url, issue = f"{api}/pulls/{pull.number}", f"{api}/issues/{pull.number}"
+    """Return GitHub's ``pull-request``."""
+    head_sha = refresh_pull_head(forge, repo, pull)
+    base_sha = forge.objects.find_commit_sha(repo.git_dir, f"refs/heads/{pull.base}") or ""
+    head_repo = forge.repositories.find_repo(pull.repository)
+    api_url = urls.repo_api_url(repo.name)
+    url, issue_url = f"{api_url}/pulls/{pull.number}", f"{api_url}/issues/{pull.number}"
     links = {
         "self": url,
         "html": f"{urls.repo_page_url(repo.name)}/pull/{pull.number}",
-        "issue": issue,
-        "comments": f"{issue}/comments",
+        "issue": issue_url,
+        "comments": f"{issue_url}/comments",
         "review_comments": f"{url}/comments",
-        "review_comment": f"{api}/pulls/comments{{/number}}",
+        "review_comment": f"{api_url}/pulls/comments{{/number}}",
         "commits": f"{url}/commits",
-        "statuses": f"{api}/statuses/{tip}",
+        "statuses": f"{api_url}/statuses/{head_sha}",
     }
     return {
         **serialize_shared_fields(repo, pull, urls),
         "url": url,
         **{f"{rel}_url": href for rel, href in links.items() if rel != "self"},
         "_links": {rel: {"href": href} for rel, href in links.items()},
-        "head": _serialize_pull_end(
-            forge.repositories.find_repo(pull.repository), pull.repository, pull.ref, tip, urls
-        ),
-        "base": _serialize_pull_end(repo, repo.name, pull.base, base[0] if base else "", urls),
+        "head": _serialize_pull_end(head_repo, pull.repository, pull.ref, head_sha, urls),
+        "base": _serialize_pull_end(repo, repo.name, pull.base, base_sha, urls),
         "merge_commit_sha": None,
         "auto_merge": None,
         "merged": False,
@@ -145,17 +153,21 @@ def serialize_pull_request(
         "mergeable_state": "unknown",
         "merged_by": None,
         "maintainer_can_modify": False,
-        "commits": git_log.count_ahead_behind(repo.git_dir, base[0], tip)[1] if base else 0,
-        **dict.fromkeys(
-            ("comments", "review_comments", "additions", "deletions", "changed_files"), 0
-        ),
+        "commits": _count_commits(repo, base_sha, head_sha),
+        **dict.fromkeys(_COUNT_FIELDS, 0),
     }
+
+
+def _count_commits(repo: BareRepository, base_sha: str, head_sha: str) -> int:
+    if not base_sha:
+        return 0
+    return git_log.count_ahead_behind(repo.git_dir, base_sha, head_sha)[1]
 
 
 def _serialize_pull_end(
     repo: BareRepository | None, name: str, ref: str, sha: str, urls: ForgeUrls
 ) -> JsonObject:
-    """The head or the base; the repository of a head may be gone."""
+    """Return the ``head`` or the ``base`` of a pull request; the head's repository may be gone."""
     owner = name.partition("/")[0]
     return {
         "label": f"{owner}:{ref}",

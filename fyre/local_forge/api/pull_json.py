@@ -1,4 +1,4 @@
-"""A pull request in GitHub's words: what it has in common with its issue, its issue, and a comment of both."""
+"""Pull requests, their issues and their comments as GitHub's JSON."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from fyre.local_forge.storage.notes import NoteRecord
 from fyre.local_forge.storage.repository_store import BareRepository
 
 ISSUE_COMMENTS_REF = "refs/notes/fyre/conversations"
-"""Where comments of pull requests are kept, as notes about the blob of each."""
+"""Ref of the notes that hold comments on pull requests; each note is on a pull request's blob."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPullRequest:
-    """One pull request; it stays open. ``blob`` is the object that its conversation's notes are about."""
+    """One pull request, which stays open. Its comments are notes on the object ``blob``."""
 
     number: int
     title: str
     body: str | None
     user: str
-    repository: str  # owner/repo of the head, which is another one's for a fork's
-    ref: str  # the head's branch
-    base: str  # the base's
+    repository: str  # owner/repo of the head; another one if it is in a fork
+    ref: str  # branch of the head
+    base: str  # branch of the base
     created_at: str
     blob: str = ""
 
@@ -32,7 +32,7 @@ class StoredPullRequest:
 def serialize_shared_fields(
     repo: BareRepository, pull: StoredPullRequest, urls: ForgeUrls
 ) -> JsonObject:
-    """What a pull request and its issue have in common."""
+    """Return the fields that a pull request and its issue have in common."""
     page = f"{urls.repo_page_url(repo.name)}/pull/{pull.number}"
     return {
         "id": repo.id * 1000 + pull.number,
@@ -61,30 +61,23 @@ def serialize_shared_fields(
 
 
 def serialize_issue(repo: BareRepository, pull: StoredPullRequest, urls: ForgeUrls) -> JsonObject:
-    """The issue that GitHub keeps for each pull request, as a webhook shows it."""
+    """Return the issue that GitHub keeps for each pull request, as a webhook shows it."""
     shared = serialize_shared_fields(repo, pull, urls)
-    api, links = (
-        f"{urls.repo_api_url(repo.name)}/issues/{pull.number}",
-        ("html_url", "diff_url", "patch_url"),
-    )
-    own = {
-        key: value
-        for key, value in shared.items()
-        if key not in ("diff_url", "patch_url", "merged_at")
-    }
+    url = f"{urls.repo_api_url(repo.name)}/issues/{pull.number}"
+    pull_only = ("diff_url", "patch_url", "merged_at")
     return {
-        **own,
-        "url": api,
+        **{key: value for key, value in shared.items() if key not in pull_only},
+        "url": url,
         "repository_url": urls.repo_api_url(repo.name),
-        "labels_url": f"{api}/labels{{/name}}",
-        "comments_url": f"{api}/comments",
-        "events_url": f"{api}/events",
+        "labels_url": f"{url}/labels{{/name}}",
+        "comments_url": f"{url}/comments",
+        "events_url": f"{url}/events",
         "comments": 0,
-        "reactions": _serialize_reactions(api),
+        "reactions": _serialize_reactions(url),
         "performed_via_github_app": None,
         "pull_request": {
             "url": f"{urls.repo_api_url(repo.name)}/pulls/{pull.number}",
-            **{key: shared[key] for key in (*links, "merged_at")},
+            **{key: shared[key] for key in ("html_url", *pull_only)},
         },
     }
 
@@ -92,24 +85,21 @@ def serialize_issue(repo: BareRepository, pull: StoredPullRequest, urls: ForgeUr
 def serialize_issue_comment(
     repo: BareRepository, record: NoteRecord, urls: ForgeUrls
 ) -> JsonObject:
-    """GitHub's ``issue-comment``."""
-    number, at, api = (
-        record.get("id", 0),
-        record.get("created_at", ""),
-        f"{urls.repo_api_url(repo.name)}/issues",
-    )
-    url = f"{api}/comments/{number}"
+    """Return GitHub's ``issue-comment``."""
+    number, created_at = record.get("id", 0), record.get("created_at", "")
+    issues_url = f"{urls.repo_api_url(repo.name)}/issues"
+    url = f"{issues_url}/comments/{number}"
     return {
         "url": url,
         "html_url": f"{urls.repo_page_url(repo.name)}/pull/{record['pull']}#issuecomment-{number}",
-        "issue_url": f"{api}/{record['pull']}",
+        "issue_url": f"{issues_url}/{record['pull']}",
         "id": number,
         "node_id": common_json.node_id("IssueComment", number),
         "user": common_json.serialize_user(User(record.get("user", "")), urls),
         "body": record.get("body", ""),
         "author_association": "OWNER",
-        "created_at": at,
-        "updated_at": at,
+        "created_at": created_at,
+        "updated_at": created_at,
         "performed_via_github_app": None,
         "reactions": _serialize_reactions(url),
     }

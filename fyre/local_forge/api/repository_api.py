@@ -1,4 +1,4 @@
-"""Users, repositories and what was pushed, in the API."""
+"""Users, repositories, permissions and activity in the API."""
 
 from __future__ import annotations
 
@@ -24,64 +24,67 @@ TIME_PERIODS = {
 }
 
 _ACTIVITY_TYPE_SQL = (
-    f"case when after = '{ZERO_SHA}' then 'branch_deletion' when before = '{ZERO_SHA}' then 'branch_creation'"
+    f"case when after = '{ZERO_SHA}' then 'branch_deletion'"
+    f" when before = '{ZERO_SHA}' then 'branch_creation'"
     " when forced then 'force_push' else 'push' end"
 )
 
 RATE_LIMIT = 5000
-"""Requests an hour that GitHub grants; here nothing is counted."""
+"""Requests an hour that GitHub allows; the local forge counts none."""
 
 
 def get_user(request: ApiRequest) -> ApiResponse:
-    """``GET /user``: who the token says one is."""
-    who, at = request.authenticated_user, common_json.format_iso_time(0)
+    """Handle ``GET /user``: the user that the token names."""
+    user, epoch = request.authenticated_user, common_json.format_iso_time(0)
     unknown = dict.fromkeys(("name", "company", "location", "email", "hireable", "bio"))
     counts = dict.fromkeys(("public_repos", "public_gists", "followers", "following"), 0)
     return ApiResponse(
         {
-            **common_json.serialize_user(who, request.urls),
+            **common_json.serialize_user(user, request.urls),
             **unknown,
             **counts,
             "blog": "",
-            "created_at": at,
-            "updated_at": at,
+            "created_at": epoch,
+            "updated_at": epoch,
         }
     )
 
 
 def get_user_repos(request: ApiRequest) -> ApiResponse:
-    """``GET /user/repos``: all of them."""
+    """Handle ``GET /user/repos``: all repositories."""
     _ = request.authenticated_user
-    rights = {"permissions": dict.fromkeys(("admin", "maintain", "push", "triage", "pull"), True)}
+    permissions = {"permissions": common_json.ALL_PERMISSIONS}
     return request.paginate(
         list(request.forge.repositories),
-        lambda bare: common_json.serialize_repo(bare, request.urls) | rights,
+        lambda repo: common_json.serialize_repo(repo, request.urls) | permissions,
     )
 
 
 def get_repository(request: ApiRequest) -> ApiResponse:
-    """``GET /repos/{owner}/{repo}``."""
-    request.forge.outbox.collect_pushes(request.repo)  # the first push names the default branch
+    """Handle ``GET /repos/{owner}/{repo}``."""
+    request.forge.outbox.collect_pushes(request.repo)  # the first push sets the default branch
     return ApiResponse(common_json.serialize_full_repo(request.repo, request.urls))
 
 
 def get_permission(request: ApiRequest) -> ApiResponse:
-    """``GET …/collaborators/{username}/permission``: whoever can reach the loopback is an admin."""
+    """Handle ``GET …/collaborators/{username}/permission``.
+
+    Everybody who reaches the loopback is an admin.
+    """
     _ = request.repo
     login = auth.valid_login(request.path_params["username"])
     if not login:
         raise ApiError(404, NOT_FOUND)
-    rights = dict.fromkeys(("admin", "maintain", "push", "triage", "pull"), True)
     user = {
         **common_json.serialize_user(User(login), request.urls),
-        "permissions": rights,
+        "permissions": common_json.ALL_PERMISSIONS,
         "role_name": "admin",
     }
     return ApiResponse({"permission": "admin", "role_name": "admin", "user": user})
 
 
 def get_rate_limit(request: ApiRequest) -> ApiResponse:
-    """``GET /rate_limit``: always all of it."""
+    """Handle ``GET /rate_limit``: always the full limit."""
     del request
     rate = {
         "limit": RATE_LIMIT,
@@ -94,36 +97,41 @@ def get_rate_limit(request: ApiRequest) -> ApiResponse:
 
 
 def get_activity(request: ApiRequest) -> ApiResponse:
-    """``GET …/activity``: updates of branches, newest first; ``before`` and ``after`` are cursors: an entry's id."""
-    bare = request.repo
-    request.forge.outbox.collect_pushes(bare)  # a push that git has answered is to be seen
-    where, values = _activity_filters(request)
+    """Handle ``GET …/activity``: updates of branches, newest first.
+
+    ``before`` and ``after`` are cursors: an entry's id.
+    """
+    repo = request.repo
+    request.forge.outbox.collect_pushes(repo)  # a push that git has accepted must be listed
+    conditions, values = _activity_filters(request)
     backwards = bool(request.query_params.get("before"))
     older = (request.query_params.get("direction") != "asc") != backwards
     cursor = request.query_params.get("before") or request.query_params.get("after")
     if cursor:
-        where.append("seq < ?" if older else "seq > ?")
+        conditions.append("seq < ?" if older else "seq > ?")
         values.append(_parse_cursor(cursor))
     size = request.query_number("per_page", 30, 100)
     rows = request.forge.database.fetch_rows(
-        f"select *, {_ACTIVITY_TYPE_SQL} as kind from events where repo = ? and event = 'push' and ref like 'refs/heads/%'"  # noqa: S608
-        f" {''.join(f' and {condition}' for condition in where)} order by seq {'desc' if older else 'asc'} limit ?",
-        bare.id, *values, size + 1,
-    )  # fmt: skip
-    shown = rows[:size][::-1] if backwards else rows[:size]
-    links = {}
-    if shown and (backwards or len(rows) > size):
-        links["next"] = {"after": str(shown[-1]["seq"]), "before": ""}
-    if shown and (len(rows) > size if backwards else bool(cursor)):
-        links["prev"] = {"before": str(shown[0]["seq"]), "after": ""}
-    return ApiResponse(
-        [_serialize_activity(request, bare, row) for row in shown],
-        headers=request.link_header(links),
+        f"select *, {_ACTIVITY_TYPE_SQL} as kind from events"  # noqa: S608 - our own text
+        " where repo = ? and event = 'push' and ref like 'refs/heads/%'"
+        f" {''.join(f' and {condition}' for condition in conditions)}"
+        f" order by seq {'desc' if older else 'asc'} limit ?",
+        repo.id,
+        *values,
+        size + 1,
     )
+    page, has_more = rows[:size][::-1] if backwards else rows[:size], len(rows) > size
+    links = {}
+    if page and (backwards or has_more):
+        links["next"] = {"after": str(page[-1]["seq"]), "before": ""}
+    if page and (has_more if backwards else bool(cursor)):
+        links["prev"] = {"before": str(page[0]["seq"]), "after": ""}
+    activities = [_serialize_activity(request, repo, row) for row in page]
+    return ApiResponse(activities, headers=request.link_header(links))
 
 
 def _activity_filters(request: ApiRequest) -> tuple[list[str], list[object]]:
-    where: list[str] = []
+    conditions: list[str] = []
     values: list[object] = []
     for name, condition in (
         ("ref", "ref in (?, 'refs/heads/' || ?)"),
@@ -131,12 +139,12 @@ def _activity_filters(request: ApiRequest) -> tuple[list[str], list[object]]:
         ("activity_type", f"{_ACTIVITY_TYPE_SQL} = ?"),
     ):
         if request.query_params.get(name):
-            where.append(condition)
+            conditions.append(condition)
             values += [request.query_params[name]] * condition.count("?")
     if request.query_params.get("time_period") in TIME_PERIODS:
-        where.append("at >= ?")
+        conditions.append("at >= ?")
         values.append(time.time() - TIME_PERIODS[request.query_params["time_period"]])
-    return where, values
+    return conditions, values
 
 
 def _parse_cursor(text: str) -> int:
@@ -146,6 +154,7 @@ def _parse_cursor(text: str) -> int:
 
 
 def _serialize_activity(request: ApiRequest, repo: BareRepository, row: sqlite3.Row) -> JsonObject:
+    actor = webhook_delivery.user_from_actor(row["actor"])
     return {
         "id": row["seq"],
         "node_id": common_json.node_id("Activity", f"{repo.id}.{row['seq']}"),
@@ -154,7 +163,5 @@ def _serialize_activity(request: ApiRequest, repo: BareRepository, row: sqlite3.
         "ref": row["ref"],
         "timestamp": common_json.format_iso_time(row["at"]),
         "activity_type": row["kind"],
-        "actor": common_json.serialize_user(
-            webhook_delivery.user_from_actor(row["actor"]), request.urls
-        ),
+        "actor": common_json.serialize_user(actor, request.urls),
     }

@@ -1,4 +1,4 @@
-"""The plumbing of the REST API: requests in, GitHub's answers, errors, pages and ETags out."""
+"""Base of the REST API: parse requests; send GitHub's responses, errors, pages and ETags."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DOCS_URL = "https://docs.github.com/rest"
 
 
 class ApiError(Exception):
-    """An answer that is an error. ``errors`` is GitHub's list of what is wrong with which field."""
+    """An error response. ``errors`` is GitHub's list of what is wrong with which field."""
 
     def __init__(self, status: int, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class ApiResponse:
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """One request, read."""
+    """One parsed request."""
 
     forge: LocalForge
     urls: ForgeUrls
@@ -67,28 +67,27 @@ class ApiRequest:
     @property
     def repo(self) -> BareRepository:
         """The repository that the path names. Raises 404."""
-        found = self.forge.repositories.find_repo(
-            f"{self.path_params['owner']}/{self.path_params['repo']}"
-        )
-        if found is None:
+        name = f"{self.path_params['owner']}/{self.path_params['repo']}"
+        repo = self.forge.repositories.find_repo(name)
+        if repo is None:
             raise ApiError(404, NOT_FOUND)
-        return found
+        return repo
 
     @property
     def authenticated_user(self) -> User:
-        """Who writes. Raises 401 where nobody says who they are."""
+        """The user who sends the request. Raises 401 if it names none."""
         if self.user is None:
             raise ApiError(401, "Requires authentication")
         return self.user
 
     def query_number(self, name: str, default: int, maximum: int) -> int:
-        """A positive integer of the query; GitHub takes its default for what is none."""
+        """Return a positive integer of the query; like GitHub, the default for anything else."""
         text = self.query_params.get(name, "")
         value = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
         return min(value, maximum) or default
 
     def path_number(self, name: str) -> int:
-        """A number of the path. Raises 404."""
+        """Return a number of the path. Raises 404."""
         text = self.path_params[name]
         if not (text.isascii() and text.isdigit() and len(text) < 19):
             raise ApiError(404, NOT_FOUND)
@@ -97,84 +96,80 @@ class ApiRequest:
     def body_text(
         self, name: str, default: str | None = None, max_length: int = 65_536
     ) -> str | None:
-        """A text of the body, or the default where it is null or missing. Raises 422 for anything else."""
+        """Return a text of the body, or the default if it is null or missing.
+
+        Raises 422 for anything else.
+        """
         value = self.body.get(name)
         if value is None:
             return default
         if not isinstance(value, str) or not _is_valid_unicode(value):
             raise unprocessable_field(name, f"{name} is not a string")
         if len(value) > max_length:
-            raise unprocessable_field(
-                name, f"{name} is too long (maximum is {max_length} characters)"
-            )
+            message = f"{name} is too long (maximum is {max_length} characters)"
+            raise unprocessable_field(name, message)
         return value
 
     def paginate(
         self, items: Sequence[Any], serialize: Callable[[Any], Any], per_page: int = 30
     ) -> ApiResponse:
-        """One page of a list that is at hand."""
-        size, number = (
-            self.query_number("per_page", per_page, 100),
-            self.query_number("page", 1, 1 << 40),
-        )
-        shown = [serialize(item) for item in items[(number - 1) * size : number * size]]
-        return ApiResponse(shown, headers=self.page_links(number, -(-len(items) // size)))
+        """Return one page of a complete list."""
+        size = self.query_number("per_page", per_page, 100)
+        number = self.query_number("page", 1, 1 << 40)
+        page = [serialize(item) for item in items[(number - 1) * size : number * size]]
+        return ApiResponse(page, headers=self.page_links(number, -(-len(items) // size)))
 
     def page_links(self, page_number: int, last_page: int) -> dict[str, str]:
-        """The ``Link`` header of a numbered page."""
-        found: dict[str, str] = {}
+        """Return the ``Link`` header of a numbered page."""
+        pages: dict[str, str] = {}
         if page_number > 1:
-            found |= {"prev": str(min(page_number - 1, max(last_page, 1))), "first": "1"}
+            pages |= {"prev": str(min(page_number - 1, max(last_page, 1))), "first": "1"}
         if page_number < last_page:
-            found |= {"next": str(page_number + 1), "last": str(last_page)}
-        return self.link_header({rel: {"page": page} for rel, page in found.items()})
+            pages |= {"next": str(page_number + 1), "last": str(last_page)}
+        return self.link_header({rel: {"page": page} for rel, page in pages.items()})
 
     def link_header(self, rels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-        """A ``Link`` header: the same query with some things changed (or gone, where "") for each relation."""
+        """Return a ``Link`` header: for each relation the same query with some parameters changed.
+
+        A parameter with the value "" is removed.
+        """
         queries = {
             rel: {k: v for k, v in {**self.query_params, **change}.items() if v}
             for rel, change in rels.items()
         }
-        text = ", ".join(
-            f'<{self.url}?{urlencode(query)}>; rel="{rel}"' for rel, query in queries.items()
-        )
-        return {"link": text} if text else {}
+        links = [f'<{self.url}?{urlencode(query)}>; rel="{rel}"' for rel, query in queries.items()]
+        return {"link": ", ".join(links)} if links else {}
 
 
 Handler = Callable[[ApiRequest], ApiResponse]
 
 
 def unprocessable_field(field_name: str, message: str) -> ApiError:
-    """A field that won't do: GitHub's 422."""
-    return ApiError(
-        422, "Validation Failed", [{"field": field_name, "code": "custom", "message": message}]
-    )
+    """Return GitHub's 422 for an invalid field."""
+    error = {"field": field_name, "code": "custom", "message": message}
+    return ApiError(422, "Validation Failed", [error])
 
 
 def make_endpoint(forge: LocalForge, handler: Handler) -> Callable[[Request], Any]:
-    """A Starlette endpoint that reads the request, runs the handler in a thread, and writes its answer."""
+    """Return a Starlette endpoint for a handler, which runs in a thread."""
 
     async def serve_request(request: Request) -> Response:
         try:
-            call = await _parse_request(forge, request)
-            answer = await run_in_threadpool(handler, call)
+            api_request = await _parse_request(forge, request)
+            answer = await run_in_threadpool(handler, api_request)
         except ApiError as error:
             return _json_response(_serialize_error(error), error.status)
         except RefLockedError as error:
             log.warning("%s", error)
             return _json_response(_serialize_error(ApiError(503, "Service unavailable")), 503)
-        except (
-            OSError,
-            sqlite3.Error,
-        ) as error:  # a full disk, a broken repository: whoever asks may ask again
-            log.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400 - a line says it
+        except (OSError, sqlite3.Error) as error:
+            # A full disk, a broken repository: the client may retry. One line says it all.
+            log.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400
             return _json_response(_serialize_error(ApiError(500, "Server Error")), 500)
         response = _json_response(answer.data, answer.status, answer.headers)
-        return (
-            _with_etag(request, response)
-            if request.method == "GET" and answer.status == 200
-            else response
-        )
+        if request.method == "GET" and answer.status == 200:
+            return _with_etag(request, response)
+        return response
 
     return serve_request
 
@@ -199,49 +194,52 @@ async def _read_json_body(request: Request) -> Mapping[str, Any]:
             content += chunk
             if len(content) > REQUEST_BYTES_MAX:
                 raise ApiError(413, "Payload too large")
-        found = json.loads(content or b"{}")
+        body = json.loads(content or b"{}")
     except (ValueError, RecursionError, ClientDisconnect) as error:
         raise ApiError(400, "Problems parsing JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(body, dict):
         raise ApiError(400, "Body should be a JSON object")
-    return found
+    return body
 
 
 def _serialize_error(error: ApiError) -> dict[str, Any]:
-    listed = {"errors": error.errors} if error.errors else {}
+    errors = {"errors": error.errors} if error.errors else {}
     return {
         "message": error.message,
-        **listed,
+        **errors,
         "documentation_url": _DOCS_URL,
         "status": str(error.status),
     }
 
 
 def _json_response(
-    data: Any,  # noqa: ANN401
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
+    data: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(content, status, dict(headers or {}), "application/json; charset=utf-8")
 
 
 def _with_etag(request: Request, response: Response) -> Response:
-    """The answer with its ETag, or 304 when the client has it already; as GitHub's, a tag holds for one token alone."""
-    told = request.headers.get("authorization", "").encode() + b"\n" + bytes(response.body)
-    tag = f'W/"{hashlib.sha256(told).hexdigest()}"'
-    given = {
-        one.strip().removeprefix("W/")
-        for one in request.headers.get("if-none-match", "").split(",")
+    """Return the response with its ETag, or 304 if the client has it already.
+
+    As on GitHub, an ETag is valid for one token only.
+    """
+    authorization = request.headers.get("authorization", "")
+    digest = hashlib.sha256(authorization.encode() + b"\n" + bytes(response.body))
+    tag = f'"{digest.hexdigest()}"'
+    known_tags = {
+        text.strip().removeprefix("W/")
+        for text in request.headers.get("if-none-match", "").split(",")
     }
-    fresh = Response(status_code=304) if given & {"*", tag.removeprefix("W/")} else response
-    fresh.headers["etag"] = tag
-    fresh.headers["cache-control"] = "private, no-cache"
-    return fresh
+    if known_tags & {"*", tag}:
+        response = Response(status_code=304)
+    response.headers["etag"] = f"W/{tag}"
+    response.headers["cache-control"] = "private, no-cache"
+    return response
 
 
 def _is_valid_unicode(text: str) -> bool:
-    """Whether it is Unicode: JSON can say half a surrogate pair."""
+    """Return True if the text is valid Unicode: JSON can hold half a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The routes of the forge: git at ``/OWNER/REPO.git``, GitHub's REST API at ``/api``."""
+"""Routes of the local forge: git at ``/OWNER/REPO.git``, GitHub's REST API at ``/api``."""
 
 from __future__ import annotations
 
@@ -63,27 +63,29 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("POST", _DELIVERIES_PATH + "/{delivery}/attempts"): webhook_api.post_delivery_attempt,
     ("GET", _REPO_PATH): repository_api.get_repository,
 }
-# The order counts: a branch's name has slashes, so the longer paths come first.
+# The order matters: a branch name may contain slashes, so the longer paths come first.
 
 
 def build_routes(forge: LocalForge) -> list[BaseRoute]:
-    """What to mount at ``/``. Put ``hosts.TrustedHosts`` around the whole application."""
-    api = [
+    """Return the routes to mount at ``/``.
+
+    Wrap the whole application in ``TrustedHostsMiddleware``.
+    """
+    api_routes = [
         Route(path, rest.make_endpoint(forge, handler), methods=[method])
         for (method, path), handler in _HANDLERS.items()
     ]
-    everything = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    api.append(
-        Route("/{rest:path}", rest.make_endpoint(forge, _respond_not_found), methods=everything)
-    )
-    git = Route("/{owner}/{repo}.git/{service:path}", GitHttpApp(forge))
-    return [Mount(common_json.API_PATH, routes=api), git]
+    all_methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    not_found = rest.make_endpoint(forge, _respond_not_found)
+    api_routes.append(Route("/{rest:path}", not_found, methods=all_methods))
+    git_route = Route("/{owner}/{repo}.git/{service:path}", GitHttpApp(forge))
+    return [Mount(common_json.API_PATH, routes=api_routes), git_route]
 
 
 def create_forge_app(
     forge: LocalForge, hosts: Iterable[str] = trusted_hosts.LOOPBACK_HOSTS
 ) -> Starlette:
-    """The forge alone, as an application."""
+    """Create an application that serves the forge alone."""
     return Starlette(
         routes=build_routes(forge),
         middleware=[Middleware(trusted_hosts.TrustedHostsMiddleware, hosts=tuple(hosts))],

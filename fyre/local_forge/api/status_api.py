@@ -1,4 +1,4 @@
-"""Commit statuses in the API, kept as notes."""
+"""Commit statuses in the API, stored as notes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fyre.local_forge.storage.repository_store import BareRepository
 
 STATES = ("error", "failure", "pending", "success")
 DESCRIPTION_MAX, CONTEXT_MAX = 140, 255
-"""Characters; known from GitHub's refusals, not from its description."""
+"""Characters; known from GitHub's error responses, not from its documentation."""
 
 STATUSES_PER_CONTEXT_MAX = 1000
 """Statuses for one commit and context."""
@@ -23,55 +23,52 @@ _HTTP_URL = re.compile(r"https?://\S+", re.ASCII)
 
 
 def post_status(request: ApiRequest) -> ApiResponse:
-    """``POST …/statuses/{sha}``: once this is answered, the note is on disk."""
-    bare, who, sha = request.repo, request.authenticated_user, request.path_params["sha"]
-    record = _validate_status(request, who)
-    if (
-        not commit_api.FULL_SHA.fullmatch(sha)
-        or request.forge.objects.find_commit_sha(bare.git_dir, sha) != sha
-    ):
-        raise ApiError(422, f"No commit found for SHA: {sha[:100]}")
+    """Handle ``POST …/statuses/{sha}``: the note is on disk before the response is sent."""
+    repo, sha = request.repo, request.path_params["sha"]
+    record = _validate_status(request, request.authenticated_user)
+    commit_api.require_commit(request, repo, sha)
 
     def check_limit(existing: list[NoteRecord]) -> None:
-        same = sum(_context_key(one) == _context_key(record) for one in existing)
+        context = _context_key(record)
+        same = sum(_context_key(each) == context for each in existing)
         if same >= STATUSES_PER_CONTEXT_MAX:
             raise ApiError(422, "Validation Failed", [_limit_error()])
-        record["id"] = (
-            request.forge.database.next_id()
-        )  # within the turn, so that ids and lines have one order
+        # Under the lock, so that ids and lines are in the same order.
+        record["id"] = request.forge.database.next_id()
 
-    with request.forge.notes_lock(bare):
-        request.forge.statuses.add_commit_note(bare.git_dir, sha, record, check_limit)
-    where = f"{request.urls.repo_api_url(bare.name)}/commits/{sha}/statuses"
-    return ApiResponse(_serialize_status(request, bare, sha, record), 201, {"location": where})
+    with request.forge.notes_lock(repo):
+        request.forge.statuses.add_commit_note(repo.git_dir, sha, record, check_limit)
+    location = f"{request.urls.repo_api_url(repo.name)}/commits/{sha}/statuses"
+    return ApiResponse(_serialize_status(request, repo, sha, record), 201, {"location": location})
 
 
 def get_statuses(request: ApiRequest) -> ApiResponse:
-    """``GET …/commits/{ref}/statuses``, newest first."""
-    bare = request.repo
-    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
-    records = request.forge.statuses.read_commit_notes(bare.git_dir, sha)[::-1]
-    return request.paginate(records, lambda one: _serialize_status(request, bare, sha, one))
+    """Handle ``GET …/commits/{ref}/statuses``, newest first."""
+    repo = request.repo
+    sha = commit_api.require_ref(request, repo, request.path_params["ref"])
+    records = request.forge.statuses.read_commit_notes(repo.git_dir, sha)[::-1]
+    return request.paginate(records, lambda record: _serialize_status(request, repo, sha, record))
 
 
 def get_combined_status(request: ApiRequest) -> ApiResponse:
-    """``GET …/commits/{ref}/status``: the newest of each context; ``pending`` also when there is none at all."""
-    bare = request.repo
-    sha = commit_api.require_ref(request, bare, request.path_params["ref"])
-    latest = {
-        _context_key(one): one
-        for one in request.forge.statuses.read_commit_notes(bare.git_dir, sha)
-    }
-    url = f"{request.urls.repo_api_url(bare.name)}/commits/{sha}"
+    """Handle ``GET …/commits/{ref}/status``: the newest status of each context.
+
+    The combined state is ``pending`` also if there is no status at all.
+    """
+    repo = request.repo
+    sha = commit_api.require_ref(request, repo, request.path_params["ref"])
+    records = request.forge.statuses.read_commit_notes(repo.git_dir, sha)
+    latest = {_context_key(record): record for record in records}
+    url = f"{request.urls.repo_api_url(repo.name)}/commits/{sha}"
     page = request.paginate(
-        list(latest.values()), lambda one: _serialize_simple_status(request, bare, sha, one)
+        list(latest.values()), lambda record: _serialize_simple_status(request, repo, sha, record)
     )
     combined = {
-        "state": combine_states([one["state"] for one in latest.values()]),
+        "state": combine_states([record["state"] for record in latest.values()]),
         "statuses": page.data,
         "sha": sha,
         "total_count": len(latest),
-        "repository": common_json.serialize_minimal_repo(bare, request.urls),
+        "repository": common_json.serialize_minimal_repo(repo, request.urls),
         "commit_url": url,
         "url": f"{url}/status",
     }
@@ -79,7 +76,7 @@ def get_combined_status(request: ApiRequest) -> ApiResponse:
 
 
 def combine_states(states: list[str]) -> str:
-    """GitHub's rule for all contexts together."""
+    """Return the combined state of all contexts, by GitHub's rule."""
     if any(state in ("error", "failure") for state in states):
         return "failure"
     return "success" if states and all(state == "success" for state in states) else "pending"
@@ -93,9 +90,8 @@ def _validate_status(request: ApiRequest, creator: User) -> NoteRecord:
     if url is not None and not _HTTP_URL.fullmatch(url):
         raise unprocessable_field("target_url", "target_url must use http(s) scheme")
     description = request.body_text("description", max_length=DESCRIPTION_MAX)
-    if any(
-        ord(character) > 0xFFFF for character in description or ""
-    ):  # as GitHub, whose database is older than them
+    # Like GitHub, whose database is older than these characters.
+    if any(ord(character) > 0xFFFF for character in description or ""):
         raise unprocessable_field("description", "description doesn't accept 4-byte Unicode")
     return {
         "id": 0,
@@ -109,8 +105,8 @@ def _validate_status(request: ApiRequest, creator: User) -> NoteRecord:
 
 
 def _limit_error() -> dict[str, str]:
-    said = "This SHA and context has reached the maximum number of statuses."
-    return {"resource": "Status", "code": "custom", "message": said}
+    message = "This SHA and context has reached the maximum number of statuses."
+    return {"resource": "Status", "code": "custom", "message": message}
 
 
 def _context_key(record: NoteRecord) -> str:
@@ -121,15 +117,15 @@ def _serialize_simple_status(
     request: ApiRequest, repo: BareRepository, sha: str, record: NoteRecord
 ) -> JsonObject:
     creator = User(record.get("creator", ""))
-    at = record.get("created_at", "")
+    created_at = record.get("created_at", "")
     return {
         "url": f"{request.urls.repo_api_url(repo.name)}/statuses/{sha}",
         "avatar_url": f"{request.urls.base_url}/avatars/{creator.id}",
         "id": record.get("id", 0),
         "node_id": common_json.node_id("Status", record.get("id", 0)),
         **{key: record.get(key) for key in ("state", "description", "target_url", "context")},
-        "created_at": at,
-        "updated_at": at,
+        "created_at": created_at,
+        "updated_at": created_at,
     }
 
 

@@ -1,4 +1,4 @@
-"""The one webhook of a repository, and its deliveries, in the API."""
+"""A repository's only webhook and its deliveries, in the API."""
 
 from __future__ import annotations
 
@@ -14,67 +14,74 @@ from fyre.local_forge.webhooks import webhook_sender
 
 WEBHOOK_EVENTS = ["commit_comment", "push"]
 
+_STATUS_CONDITIONS = {
+    "success": "and status_code between 200 and 299",
+    "failure": "and status_code not between 200 and 299",
+}
+
 
 def list_webhooks(request: ApiRequest) -> ApiResponse:
-    """``GET …/hooks``: the forge's receiver hears of every repository, so there is always one."""
-    bare = request.repo
+    """Handle ``GET …/hooks``.
+
+    There is always one, because the forge's receiver is told about every repository.
+    """
+    repo = request.repo
     _ = request.authenticated_user  # GitHub shows hooks to admins
-    return request.paginate([bare], lambda one: _serialize_webhook(request, one))
+    return request.paginate([repo], lambda repo: _serialize_webhook(request, repo))
 
 
 def list_deliveries(request: ApiRequest) -> ApiResponse:
-    """``GET …/hooks/{hook}/deliveries``, newest first; ``cursor`` is the id of the last one that was shown."""
-    bare = _require_webhook(request)
-    size, cursor = (
-        request.query_number("per_page", 30, 100),
-        request.query_number("cursor", 1 << 62, 1 << 62),
-    )
-    wanted = {
-        "success": "and status_code between 200 and 299",
-        "failure": "and status_code not between 200 and 299",
-    }
+    """Handle ``GET …/hooks/{hook}/deliveries``, newest first.
+
+    ``cursor`` is the id of the last delivery on the page before.
+    """
+    repo = _require_webhook(request)
+    size = request.query_number("per_page", 30, 100)
+    cursor = request.query_number("cursor", 1 << 62, 1 << 62)
+    condition = _STATUS_CONDITIONS.get(request.query_params.get("status", ""), "")
     rows = request.forge.database.fetch_rows(
-        f"select * from deliveries where repo = ? and id < ? {wanted.get(request.query_params.get('status', ''), '')}"  # noqa: S608 - our own words
+        f"select * from deliveries where repo = ? and id < ? {condition}"  # noqa: S608
         " order by id desc limit ?",
-        bare.id, cursor, size + 1,
-    )  # fmt: skip
-    more = {"next": {"cursor": str(rows[size - 1]["id"])}} if len(rows) > size else {}
-    return ApiResponse(
-        [_serialize_delivery(bare, row) for row in rows[:size]], headers=request.link_header(more)
+        repo.id,
+        cursor,
+        size + 1,
     )
+    links = {"next": {"cursor": str(rows[size - 1]["id"])}} if len(rows) > size else {}
+    deliveries = [_serialize_delivery(repo, row) for row in rows[:size]]
+    return ApiResponse(deliveries, headers=request.link_header(links))
 
 
 def get_delivery(request: ApiRequest) -> ApiResponse:
-    """``GET …/hooks/{hook}/deliveries/{delivery}``, with what was sent and what was answered."""
-    bare = _require_webhook(request)
-    row = _find_delivery(request, bare)
+    """Handle ``GET …/hooks/{hook}/deliveries/{delivery}``, with the request and the response."""
+    repo = _require_webhook(request)
+    row = _find_delivery(request, repo)
     body = zlib.decompress(row["payload"])
-    sent = webhook_sender.delivery_headers(
-        request.forge.webhook_secret.encode(), row["event"], row["guid"], bare.id, body
+    headers = webhook_sender.delivery_headers(
+        request.forge.webhook_secret.encode(), row["event"], row["guid"], repo.id, body
     )
-    said = row["response"].decode(errors="replace")
-    whole = {
-        **_serialize_delivery(bare, row),
+    response = row["response"].decode(errors="replace")
+    delivery = {
+        **_serialize_delivery(repo, row),
         "url": "",
-        "request": {"headers": sent, "payload": json.loads(body)},
-        "response": {"headers": {}, "payload": said},
+        "request": {"headers": headers, "payload": json.loads(body)},
+        "response": {"headers": {}, "payload": response},
     }
-    return ApiResponse(whole)
+    return ApiResponse(delivery)
 
 
 def post_delivery_attempt(request: ApiRequest) -> ApiResponse:
-    """``POST …/hooks/{hook}/deliveries/{delivery}/attempts``: send it once more."""
+    """Handle ``POST …/hooks/{hook}/deliveries/{delivery}/attempts``: deliver it again."""
     _ = request.authenticated_user
-    bare = _require_webhook(request)
-    request.forge.outbox.queue_redelivery(bare.name, _find_delivery(request, bare)["id"])
+    repo = _require_webhook(request)
+    request.forge.outbox.queue_redelivery(repo.name, _find_delivery(request, repo)["id"])
     return ApiResponse({}, 202)
 
 
 def _require_webhook(request: ApiRequest) -> BareRepository:
-    bare = request.repo
-    if request.path_number("hook") != bare.id or request.user is None:
+    repo = request.repo
+    if request.path_number("hook") != repo.id or request.user is None:
         raise ApiError(404, NOT_FOUND)
-    return bare
+    return repo
 
 
 def _find_delivery(request: ApiRequest, repo: BareRepository) -> sqlite3.Row:
@@ -90,11 +97,11 @@ def _find_delivery(request: ApiRequest, repo: BareRepository) -> sqlite3.Row:
 
 def _serialize_webhook(request: ApiRequest, repo: BareRepository) -> JsonObject:
     url = f"{request.urls.repo_api_url(repo.name)}/hooks/{repo.id}"
-    at = common_json.format_iso_time(repo.created_at)
-    last = request.forge.database.fetch_rows(
+    created_at = common_json.format_iso_time(repo.created_at)
+    rows = request.forge.database.fetch_rows(
         "select * from deliveries where repo = ? order by id desc limit 1", repo.id
     )
-    code, status = (last[0]["status_code"], last[0]["status"]) if last else (None, "unused")
+    code, status = (rows[0]["status_code"], rows[0]["status"]) if rows else (None, "unused")
     return {
         "type": "Repository",
         "id": repo.id,
@@ -106,8 +113,8 @@ def _serialize_webhook(request: ApiRequest, repo: BareRepository) -> JsonObject:
             "insecure_ssl": "0",
             "url": request.forge.outbox.receiver_url or request.urls.base_url,
         },
-        "updated_at": at,
-        "created_at": at,
+        "updated_at": created_at,
+        "created_at": created_at,
         "url": url,
         "test_url": f"{url}/test",
         "ping_url": f"{url}/pings",

@@ -1,4 +1,4 @@
-"""Git over smart HTTP: who may have which repository, and ``git http-backend`` to serve it."""
+"""Git over smart HTTP: find the repository and serve it with ``git http-backend``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
 
 PROCESSES_MAX = 32
-"""Children at once; further requests wait for their turn."""
+"""Git processes at once; further requests wait until one ends."""
 
 _SERVICES = {
     ("GET", "info/refs"): {"git-upload-pack", "git-receive-pack"},
@@ -29,7 +29,7 @@ _SERVICES = {
 
 @dataclass
 class GitHttpApp:
-    """The ASGI application behind ``/OWNER/REPO.git/SERVICE``."""
+    """ASGI application behind ``/OWNER/REPO.git/SERVICE``."""
 
     forge: LocalForge
     _process_slots: asyncio.Semaphore = field(
@@ -37,43 +37,42 @@ class GitHttpApp:
     )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request of a git client."""
+        """Serve one request of a git client."""
         request = Request(scope, receive)
         params = request.path_params
         service = request.query_params.get("service", "")
-        bare = None
+        repo = None
         if service in _SERVICES.get((request.method, params["service"]), ()):
-            writes = "git-receive-pack" in (service, params["service"])
+            name = f"{params['owner']}/{params['repo']}"
+            for_push = "git-receive-pack" in (service, params["service"])
             with suppress(BadNameError):
-                bare = await run_in_threadpool(
-                    self._find_or_create_repo, f"{params['owner']}/{params['repo']}", writes
-                )
-        if bare is None:
-            await PlainTextResponse("no such repository here\n", status_code=404)(
-                scope, receive, send
-            )
+                repo = await run_in_threadpool(self._find_or_create_repo, name, for_push)
+        if repo is None:
+            response = PlainTextResponse("no such repository here\n", status_code=404)
+            await response(scope, receive, send)
             return
-        who = auth.authenticate_pusher(
-            request.headers.get("authorization", ""), self.forge.service_token
-        )
+        authorization = request.headers.get("authorization", "")
+        login = auth.authenticate_pusher(authorization, self.forge.service_token).login
+        environment = _backend_environment(request, repo, login)
         async with self._process_slots:
             try:
-                await http_backend.CgiRequest(request, send).run(
-                    _backend_environment(request, bare, who.login)
-                )
+                await http_backend.CgiRequest(request, send).run(environment)
             finally:
                 if params["service"] == "git-receive-pack":
-                    self.forge.outbox.schedule_repo(bare.name, who.login)
+                    self.forge.outbox.schedule_repo(repo.name, login)
 
-    def _find_or_create_repo(self, name: str, for_push: bool) -> BareRepository | None:  # noqa: FBT001 - called by position across threads
+    def _find_or_create_repo(
+        self,
+        name: str,
+        for_push: bool,  # noqa: FBT001 - passed by position to a thread
+    ) -> BareRepository | None:
         if for_push:
             return self.forge.repositories.get_or_create(name)
-        bare = self.forge.repositories.find_repo(name)
-        if bare is not None and self.forge.objects.find_commit_sha(bare.git_dir, "HEAD") is None:
-            self.forge.outbox.collect_pushes(
-                bare
-            )  # the first push names the default branch: a clone right after it needs it
-        return bare
+        repo = self.forge.repositories.find_repo(name)
+        if repo is not None and self.forge.objects.find_commit_sha(repo.git_dir, "HEAD") is None:
+            # The first push sets the default branch: a clone right after the push needs it.
+            self.forge.outbox.collect_pushes(repo)
+        return repo
 
 
 def _backend_environment(request: Request, repo: BareRepository, login: str) -> dict[str, str]:

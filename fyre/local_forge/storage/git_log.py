@@ -1,4 +1,7 @@
-"""Commits in bulk: one ``git log`` for a whole push or a whole page, never a process for each commit."""
+"""Read commits in bulk.
+
+One ``git log`` serves a whole push or page; there is never a process for each commit.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ _LOG_FORMAT = "%x00".join(["%H", "%T", "%P", "%an", "%ae", "%aI", "%cn", "%ce", 
 _FIELD_COUNT = _LOG_FORMAT.count("%x00") + 1
 
 MESSAGE_BYTES_MAX = 64 * 1024
-"""Bytes kept of a message; what runs is read from the commit object, not from here."""
+"""Bytes kept of a message; the command to run is read from the commit object, not from this."""
 
 EPOCH_DATE = "1970-01-01T00:00:00Z"
-"""What stands for a date that git can't read."""
+"""Replaces a date that git can't read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One commit."""
+    """One commit as ``git log`` shows it."""
 
     sha: str
     tree: str
@@ -42,21 +45,13 @@ class LogEntry:
 
 
 def read_git_log(git_dir: Path, revisions: Iterable[str], *options: str) -> list[LogEntry]:
-    """The commits of ``revisions`` (``^SHA`` excludes) in topological order, newest first; missing objects are passed.
+    """Return the commits of ``revisions`` (``^SHA`` excludes) in topological order, newest first.
 
-    Raises ``OSError`` when git fails.
+    Missing objects are skipped. Raises ``OSError`` if git fails.
     """
-    process = _start_git(
-        git_dir,
-        revisions,
-        "log",
-        "-z",
-        f"--format=tformat:{_LOG_FORMAT}",
-        "--topo-order",
-        "--encoding=UTF-8",
-        *options,
-    )
-    assert process.stdout is not None  # noqa: S101 - asked for as a pipe
+    format_options = (f"--format=tformat:{_LOG_FORMAT}", "--topo-order", "--encoding=UTF-8")
+    process = _start_git(git_dir, revisions, "log", "-z", *format_options, *options)
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
     with process:
         entries = [_parse_entry(fields) for fields in _split_records(process.stdout)]
     _check_exit_code(process)
@@ -64,52 +59,44 @@ def read_git_log(git_dir: Path, revisions: Iterable[str], *options: str) -> list
 
 
 def rev_list(git_dir: Path, revisions: Iterable[str], *options: str) -> frozenset[str]:
-    """The same commits, by SHA alone."""
+    """Return only the SHAs of the commits that ``read_git_log`` returns."""
     with _start_git(git_dir, revisions, "rev-list", *options) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for as a pipe
-        found = frozenset(line.decode().strip() for line in process.stdout)
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        shas = frozenset(line.decode().strip() for line in process.stdout)
     _check_exit_code(process)
-    return found
+    return shas
 
 
 def count_ahead_behind(git_dir: Path, left: str, right: str) -> tuple[int, int]:
-    """How many commits only the left one has, and how many only the right one."""
-    said = git_command.run_git(
-        f"--git-dir={git_dir}",
-        "rev-list",
-        "--left-right",
-        "--count",
-        f"{left}...{right}",
-        env=git_command.clean_env(),
-    )
-    only_left, only_right = said.stdout.split()
+    """Return how many commits only the left one has, and how many only the right one."""
+    command = ("rev-list", "--left-right", "--count", f"{left}...{right}")
+    result = git_command.run_git(f"--git-dir={git_dir}", *command, env=git_command.clean_env())
+    only_left, only_right = result.stdout.split()
     return int(only_left), int(only_right)
 
 
 def merge_base(git_dir: Path, left: str, right: str) -> str | None:
-    """The newest commit that both have; None for unrelated histories."""
-    said = git_command.run_git(
-        f"--git-dir={git_dir}", "merge-base", left, right, env=git_command.clean_env(), check=False
-    )
-    return said.stdout.decode().strip() or None
+    """Return the newest commit that both have; None for unrelated histories."""
+    command = (f"--git-dir={git_dir}", "merge-base", left, right)
+    result = git_command.run_git(*command, env=git_command.clean_env(), check=False)
+    return result.stdout.decode().strip() or None
 
 
 def is_ancestor(git_dir: Path, old: str, new: str) -> bool:
-    """Whether the old commit is in the new one's history, whatever their dates say (``rev-list`` goes by dates)."""
-    said = git_command.run_git(
-        f"--git-dir={git_dir}",
-        "merge-base",
-        "--is-ancestor",
-        old,
-        new,
-        env=git_command.clean_env(),
-        check=False,
-    )
-    return said.returncode == 0
+    """Return True if the old commit is in the history of the new one.
+
+    Dates play no part in this; ``rev-list`` goes by dates.
+    """
+    command = (f"--git-dir={git_dir}", "merge-base", "--is-ancestor", old, new)
+    result = git_command.run_git(*command, env=git_command.clean_env(), check=False)
+    return result.returncode == 0
 
 
 def _start_git(git_dir: Path, revisions: Iterable[str], *command: str) -> subprocess.Popen[bytes]:
-    """Git reads all revisions from its input before it answers, so writing them first can't deadlock."""
+    """Start git and write the revisions to it.
+
+    Git reads all of its input before it writes any output, so writing first can't deadlock.
+    """
     process = subprocess.Popen(
         ["git", f"--git-dir={git_dir}", *command, "--ignore-missing", "--stdin"],
         stdin=subprocess.PIPE,
@@ -117,7 +104,7 @@ def _start_git(git_dir: Path, revisions: Iterable[str], *command: str) -> subpro
         stderr=subprocess.DEVNULL,
         env=git_command.clean_env(),
     )
-    assert process.stdin is not None  # noqa: S101 - asked for as a pipe
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
     process.stdin.write("".join(f"{revision}\n" for revision in revisions).encode())
     process.stdin.close()
     return process
@@ -125,9 +112,8 @@ def _start_git(git_dir: Path, revisions: Iterable[str], *command: str) -> subpro
 
 def _check_exit_code(process: subprocess.Popen[bytes]) -> None:
     if process.returncode:
-        raise OSError(
-            f"git {process.args[2] if isinstance(process.args, list) else ''} failed: {process.returncode}"
-        )
+        command = process.args[2] if isinstance(process.args, list) else ""
+        raise OSError(f"git {command} failed: {process.returncode}")
 
 
 def _split_records(stream: IO[bytes]) -> Iterator[list[bytes]]:
@@ -140,14 +126,17 @@ def _split_records(stream: IO[bytes]) -> Iterator[list[bytes]]:
 
 
 def _split_fields(stream: IO[bytes]) -> Iterator[bytes]:
-    """What stands before each NUL, cut at ``MESSAGE_MAX``: a message of a gigabyte is read past, not kept."""
-    kept = b""
-    while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined] # BufferedReader has it, IO does not say so
+    """Yield the text before each NUL, cut at ``MESSAGE_BYTES_MAX``.
+
+    The rest of a huge message (a gigabyte, say) is read and dropped.
+    """
+    pending = b""
+    while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined] # it is a BufferedReader
         first, *rest = chunk.split(b"\0")
-        kept += first[: max(0, MESSAGE_BYTES_MAX - len(kept))]
+        pending += first[: max(0, MESSAGE_BYTES_MAX - len(pending))]
         for field in rest:
-            yield kept
-            kept = field[:MESSAGE_BYTES_MAX]
+            yield pending
+            pending = field[:MESSAGE_BYTES_MAX]
 
 
 def _parse_entry(fields: list[bytes]) -> LogEntry:

@@ -1,7 +1,8 @@
-"""What was pushed, read from the reflogs: git itself writes an entry with each update of a ref, in the same breath.
+"""Read what was pushed from the reflogs: git writes an entry together with each update of a ref.
 
-So the reflogs are the outbox: a server killed right after git moved a ref finds the entry at its next start. A
-deletion takes its reflog along, and is noticed as a ref that is known and no longer there.
+So the reflogs serve as the outbox: a server that was killed right after git moved a ref finds the
+entry at its next start. The deletion of a ref deletes its reflog too, so it is detected as a ref
+that is known and no longer exists.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _REFLOG_LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ReflogUpdate:
-    """One update of one ref. ``at`` is in seconds since the epoch; ``index`` tells equal updates apart."""
+    """One update of one ref.
+
+    ``timestamp`` is in seconds since the epoch; ``reflog_offset`` tells equal updates apart.
+    """
 
     ref: str
     before: str
@@ -38,6 +42,8 @@ class ReflogUpdate:
 
 @dataclass(frozen=True, slots=True)
 class _RefCursor:
+    """Position up to which a ref's reflog is read; its fields are columns of ``positions``."""
+
     ref: str
     stamp: str = ""
     offset: int = 0
@@ -46,24 +52,26 @@ class _RefCursor:
 
 
 def collect_ref_updates(repo: BareRepository, database: ForgeDatabase, deleter: str) -> int:
-    """Turn what the reflogs say since the last time into events; answer how many. ``deleter`` deleted what is gone."""
+    """Turn new reflog entries into push events and return how many.
+
+    ``deleter`` is recorded as the actor of deletions, which leave no entry.
+    """
     with database.transaction() as db:
         rows = db.execute(
             "select ref, stamp, offset, line, sha from positions where repo = ?", (repo.id,)
         )
-        known = {row["ref"]: _RefCursor(**row) for row in rows}
-        found = dict(_list_reflogs(repo.git_dir))
+        cursors = {row["ref"]: _RefCursor(**row) for row in rows}
+        stamps = dict(_list_reflogs(repo.git_dir))
         updates: list[ReflogUpdate] = []
-        for ref, stamp in found.items():
-            old = known.get(ref, _RefCursor(ref))
-            if old.stamp != stamp:
-                updates += _read_reflog(db, repo, old, stamp, deleter)
-        for ref in known.keys() - found.keys():
-            updates += _detect_deleted(db, repo, known[ref], deleter)
-        first = f"refs/heads/{repo.default_branch}"
-        updates.sort(
-            key=lambda one: (one.timestamp, one.ref != first)
-        )  # stable: of one ref they stay in order
+        for ref, stamp in stamps.items():
+            cursor = cursors.get(ref, _RefCursor(ref))
+            if cursor.stamp != stamp:
+                updates += _read_reflog(db, repo, cursor, stamp, deleter)
+        for ref in cursors.keys() - stamps.keys():
+            updates += _detect_deleted(db, repo, cursors[ref], deleter)
+        default_ref = f"refs/heads/{repo.default_branch}"
+        # The sort is stable: the updates of one ref stay in order.
+        updates.sort(key=lambda update: (update.timestamp, update.ref != default_ref))
         for update in updates:
             _insert_event(db, repo, update)
         if updates:
@@ -72,10 +80,10 @@ def collect_ref_updates(repo: BareRepository, database: ForgeDatabase, deleter: 
 
 
 def _list_reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
-    """Each branch and tag with its reflog's stamp."""
-    waiting = ["refs/heads", "refs/tags"]
-    while waiting:
-        directory = waiting.pop()
+    """Yield each branch and tag with a stamp of its reflog: inode, size and modification time."""
+    directories = ["refs/heads", "refs/tags"]
+    while directories:
+        directory = directories.pop()
         try:
             entries = list(os.scandir(git_dir / "logs" / directory))
         except (FileNotFoundError, NotADirectoryError):
@@ -85,7 +93,7 @@ def _list_reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
             if not _is_json_safe(name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                waiting.append(name)
+                directories.append(name)
                 continue
             try:
                 stat = entry.stat(follow_symlinks=False)
@@ -95,7 +103,10 @@ def _list_reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
 
 
 def _is_json_safe(name: str) -> bool:
-    """Whether JSON can hold it: git takes any bytes as a branch's name, and one such branch must not stop the rest."""
+    """Return True if JSON can hold the name.
+
+    Git accepts any bytes as a branch name, and one such branch must not stop the others.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -106,36 +117,34 @@ def _is_json_safe(name: str) -> bool:
 def _read_reflog(
     db: sqlite3.Connection, repo: BareRepository, cursor: _RefCursor, stamp: str, deleter: str
 ) -> list[ReflogUpdate]:
-    """The updates of one ref since it was last read, and the new position."""
-    start, again = cursor.offset, False
+    """Return the updates of one ref since it was last read, and save the new cursor."""
+    path, offset, recreated = repo.git_dir / "logs" / cursor.ref, cursor.offset, False
     updates: list[ReflogUpdate] = []
     try:
-        content = _read_from_offset(repo.git_dir / "logs" / cursor.ref, start - len(cursor.line))
+        content = _read_from_offset(path, offset - len(cursor.line))
         if content.startswith(cursor.line):
             content = content[len(cursor.line) :]
-        else:  # deleted and born again meanwhile
-            content = _read_from_offset(repo.git_dir / "logs" / cursor.ref, 0)
-            start, again = 0, True
-    except OSError:  # deleted between the look and the read: the next look sees that
+        else:  # the ref was deleted and created again meanwhile
+            content = _read_from_offset(path, 0)
+            offset, recreated = 0, True
+    except OSError:  # deleted after it was listed: the next call detects that
         return []
     end = content.rfind(b"\n") + 1
-    at, sha, last = 0.0, cursor.sha, cursor.line
+    timestamp, sha, last_line = 0.0, cursor.sha, cursor.line
     for line in content[:end].splitlines(keepends=True):
-        parsed = _REFLOG_LINE.fullmatch(line.rstrip(b"\n"))
-        if parsed is not None and parsed[1] != parsed[2]:
-            at = max(
-                at, float(parsed[4])
-            )  # a clock set back does not reorder what a ref went through
-            actor = parsed[3].decode(errors="replace") or deleter
-            updates.append(
-                ReflogUpdate(cursor.ref, parsed[1].decode(), parsed[2].decode(), actor, at, start)
-            )
-            sha = parsed[2].decode()
-        start, last = start + len(line), line
-    _save_cursor(db, repo, _RefCursor(cursor.ref, stamp, start, last, sha))
-    return (
-        _deletion_update(cursor, deleter, updates[0].timestamp) if again and updates else []
-    ) + updates
+        match = _REFLOG_LINE.fullmatch(line.rstrip(b"\n"))
+        if match is not None and match[1] != match[2]:
+            # A clock that was set back does not reorder the updates of a ref.
+            timestamp = max(timestamp, float(match[4]))
+            before, after = match[1].decode(), match[2].decode()
+            actor = match[3].decode(errors="replace") or deleter
+            updates.append(ReflogUpdate(cursor.ref, before, after, actor, timestamp, offset))
+            sha = after
+        offset, last_line = offset + len(line), line
+    _save_cursor(db, repo, _RefCursor(cursor.ref, stamp, offset, last_line, sha))
+    if recreated and updates:
+        return [*_deletion_update(cursor, deleter, updates[0].timestamp), *updates]
+    return updates
 
 
 def _read_from_offset(path: Path, offset: int) -> bytes:
@@ -149,9 +158,8 @@ def _detect_deleted(
 ) -> list[ReflogUpdate]:
     if cursor.sha not in ("", ZERO_SHA):
         _save_cursor(db, repo, _RefCursor(cursor.ref, sha=ZERO_SHA))
-    return _deletion_update(
-        cursor, deleter, int(time.time())
-    )  # whole seconds, as in reflogs: the order is theirs
+    now = int(time.time())  # whole seconds, as in reflogs, because updates are sorted by it
+    return _deletion_update(cursor, deleter, now)
 
 
 def _deletion_update(cursor: _RefCursor, deleter: str, timestamp: float) -> list[ReflogUpdate]:
@@ -163,30 +171,27 @@ def _deletion_update(cursor: _RefCursor, deleter: str, timestamp: float) -> list
 def _save_cursor(db: sqlite3.Connection, repo: BareRepository, cursor: _RefCursor) -> None:
     db.execute(
         "insert into positions (repo, ref, stamp, offset, line, sha) values (?, ?, ?, ?, ?, ?)"
-        " on conflict do update set stamp = excluded.stamp, offset = excluded.offset, line = excluded.line,"
-        " sha = excluded.sha",
+        " on conflict do update set stamp = excluded.stamp, offset = excluded.offset,"
+        " line = excluded.line, sha = excluded.sha",
         (repo.id, cursor.ref, cursor.stamp, cursor.offset, cursor.line, cursor.sha),
     )
 
 
 def _insert_event(db: sqlite3.Connection, repo: BareRepository, update: ReflogUpdate) -> None:
-    identity = f"{repo.id} {update.ref} {update.before} {update.after} {update.reflog_offset} {int(update.timestamp)}"
+    identity = (
+        f"{repo.id} {update.ref} {update.before} {update.after}"
+        f" {update.reflog_offset} {int(update.timestamp)}"
+    )
+    guid = str(uuid.uuid5(uuid.NAMESPACE_URL, identity))
     db.execute(
-        "insert into events (repo, guid, event, ref, before, after, actor, at) values (?, ?, 'push', ?, ?, ?, ?, ?)",
-        (
-            repo.id,
-            str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),
-            update.ref,
-            update.before,
-            update.after,
-            update.actor,
-            update.timestamp,
-        ),
+        "insert into events (repo, guid, event, ref, before, after, actor, at)"
+        " values (?, ?, 'push', ?, ?, ?, ?, ?)",
+        (repo.id, guid, update.ref, update.before, update.after, update.actor, update.timestamp),
     )
 
 
 def _prune_events(db: sqlite3.Connection, repo: BareRepository) -> None:
-    """Forget the oldest events that everybody has heard of."""
+    """Delete the oldest delivered events beyond ``EVENTS_KEPT``."""
     db.execute(
         "delete from events where repo = ?1 and delivered and seq <="
         " (select seq from events where repo = ?1 order by seq desc limit 1 offset ?2)",

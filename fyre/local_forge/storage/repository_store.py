@@ -1,4 +1,4 @@
-"""Bare repositories on disk: which names are allowed, where they lie, how they are born."""
+"""Bare repositories on disk: valid names, paths, creation."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ _GIT_CONFIG = """\
 	reflogExpire = never
 	reflogExpireUnreachable = never
 """
-# The reflogs are the outbox of webhooks, so they never expire. A push waits for no gc (the forge runs it when it is
-# idle), and nobody can push what would read as a status of ours.
+# The reflogs are the outbox of webhooks, so they never expire. No push waits for a gc (the forge
+# runs it when it is idle), and nobody can push what would be read as a status of the forge.
 
 _METADATA_FILE = "fyre.json"
-"""Beside HEAD: the numeric id that stays for good, and the time of birth."""
+"""Beside HEAD: the permanent numeric id, and the time of creation."""
 
-_REPOSITORY_FACTS = StoredForm(
+_METADATA_FORM = StoredForm(
     "a repository's facts",
     (
         StoredField("id", "id", as_integer, required=True),
@@ -61,7 +61,7 @@ _REPOSITORY_FACTS = StoredForm(
 
 
 class BadNameError(ValueError):
-    """Not ``owner/repo`` in letters, digits, ``.``, ``_`` and ``-``."""
+    """The name is not ``owner/repo`` in letters, digits, ``.``, ``_`` and ``-``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,16 @@ class BareRepository:
 
     @property
     def default_branch(self) -> str:
-        """The branch that HEAD names, born or not."""
+        """The branch that HEAD names, which need not exist yet."""
         head = (self.git_dir / "HEAD").read_text(errors="replace").strip()
         return head.removeprefix("ref: refs/heads/")
 
 
 def validate_repo_name(name: str) -> str:
-    """The name itself. Raises ``BadNameError`` for one that could mean another path or be read as an option."""
+    """Return the name itself.
+
+    Raises ``BadNameError`` for one that could mean another path or be read as an option.
+    """
     parts = name.split("/")
     if len(parts) != 2 or not all(_NAME_PART.fullmatch(part) for part in parts):
         raise BadNameError(f"{name[:200]!r} is not OWNER/REPO")
@@ -92,69 +95,71 @@ def validate_repo_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class RepositoryStore:
-    """All repositories of a forge, under ``root/OWNER/REPO.git``. ``mint`` makes ids."""
+    """All repositories of a forge, under ``root/OWNER/REPO.git``. ``next_id`` returns new ids."""
 
     root: Path
     next_id: Callable[[], int]
 
     def git_dir_for_name(self, name: str) -> Path:
-        """Where a repository lies, born or not. Raises ``BadNameError``."""
+        """Return the path of a repository, which need not exist yet. Raises ``BadNameError``."""
         return self.root / (validate_repo_name(name) + ".git")
 
     def find_repo(self, name: str) -> BareRepository | None:
-        """The repository of that name; None when there is none, or the name is no name."""
+        """Return the repository of that name; None if there is none, or the name is invalid."""
         try:
-            where = self.git_dir_for_name(name)
-            facts = _REPOSITORY_FACTS.decode(parse_json((where / _METADATA_FILE).read_bytes()))
+            git_dir = self.git_dir_for_name(name)
+            metadata = _METADATA_FORM.decode(parse_json((git_dir / _METADATA_FILE).read_bytes()))
         except (BadNameError, FileNotFoundError, NotADirectoryError):
             return None
-        except UnreadableError as error:  # it stays as it is, for whoever can read it
-            warn_once(str(where / _METADATA_FILE), str(error))
+        except UnreadableError as error:  # it stays for a version that can read it
+            warn_once(str(git_dir / _METADATA_FILE), str(error))
             return None
-        return BareRepository(name, where, facts["id"], facts["created_at"])
+        return BareRepository(name, git_dir, metadata["id"], metadata["created_at"])
 
     def find_git_dir(self, repository_id: int) -> Path | None:
-        """The bare repository of that id, or None."""
-        return next((bare.git_dir for bare in self if bare.id == repository_id), None)
+        """Return the path of the repository with that id, or None."""
+        return next((repo.git_dir for repo in self if repo.id == repository_id), None)
 
     def get_or_create(self, name: str) -> BareRepository:
-        """The repository of that name, made now if need be; at no instant does half of one exist under its name."""
-        found = self.find_repo(name)
-        if found is not None:
-            return found
-        where = self.git_dir_for_name(name)
-        where.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+        """Return the repository of that name, and create it if needed.
+
+        At no instant does half of one exist under its name.
+        """
+        repo = self.find_repo(name)
+        if repo is not None:
+            return repo
+        git_dir = self.git_dir_for_name(name)
+        git_dir.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
         try:
-            self._init_repo(fresh)
-            fresh.rename(where)
-        except OSError:  # somebody else was faster: a directory that is not empty is never replaced
-            shutil.rmtree(fresh, ignore_errors=True)
-        found = self.find_repo(name)
-        if found is None:
-            raise OSError(f"{where} can't be made, or is not a repository of this forge")
-        return found
+            self._init_repo(temporary)
+            temporary.rename(git_dir)
+        except OSError:  # another process was faster: a rename replaces only an empty directory
+            shutil.rmtree(temporary, ignore_errors=True)
+        repo = self.find_repo(name)
+        if repo is None:
+            raise OSError(f"{git_dir} can't be created, or is not a repository of this forge")
+        return repo
 
     def _init_repo(self, git_dir: Path) -> None:
         git_dir.chmod(0o755)
         for directory in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
             (git_dir / directory).mkdir(parents=True)
         (git_dir / "config").write_text(_GIT_CONFIG)
-        (git_dir / _METADATA_FILE).write_text(
-            json.dumps({"id": self.next_id(), "created_at": time.time()})
-        )
+        metadata = {"id": self.next_id(), "created_at": time.time()}
+        (git_dir / _METADATA_FILE).write_text(json.dumps(metadata))
         (git_dir / "HEAD").write_text("ref: refs/heads/main\n")
 
     def __iter__(self) -> Iterator[BareRepository]:
-        """Every repository, by name."""
-        for where in sorted(self.root.glob("*/*.git")):
-            found = self.find_repo(f"{where.parent.name}/{where.name.removesuffix('.git')}")
-            if found is not None:
-                yield found
+        """Yield every repository, by name."""
+        for git_dir in sorted(self.root.glob("*/*.git")):
+            repo = self.find_repo(f"{git_dir.parent.name}/{git_dir.name.removesuffix('.git')}")
+            if repo is not None:
+                yield repo
 
 
 def set_default_branch(git_dir: Path, branch: str) -> None:
     """Make a branch the default one."""
-    fresh = git_dir / "HEAD.lock"
-    fresh.write_text(f"ref: refs/heads/{branch}\n")
-    os.replace(fresh, git_dir / "HEAD")  # noqa: PTH105 - the atomic one, said plainly
+    lock = git_dir / "HEAD.lock"
+    lock.write_text(f"ref: refs/heads/{branch}\n")
+    os.replace(lock, git_dir / "HEAD")  # noqa: PTH105 - os.replace is known to be atomic

@@ -1,7 +1,7 @@
-"""What the small forge keeps, by its stored names: notes about commits, and pull requests with theirs.
+"""Forms of what the local forge stores in git: notes about commits, and pull requests.
 
-A note is a line of JSON that only grows in number: what a later version put into one stays there, and what is no note
-of the forge's is passed over. Absent fields are read as the forge's API shows them.
+Notes are lines of JSON and only grow in number: a line that a later version wrote stays, and a line
+that is no note of the forge is skipped. The API shows a default for absent fields.
 """
 
 from __future__ import annotations
@@ -9,16 +9,24 @@ from __future__ import annotations
 from typing import Any
 
 from fyre.local_forge.api.pull_json import StoredPullRequest
-from fyre.stored_form import StoredField, StoredForm, UnreadableError, as_integer, as_text, or_null
+from fyre.stored_form import (
+    Decoder,
+    StoredField,
+    StoredForm,
+    UnreadableError,
+    as_integer,
+    as_text,
+    or_null,
+)
 
 
-def _field(name: str, decode: Any = as_text, *, required: bool = False) -> StoredField:  # noqa: ANN401 - a decoder
+def _field(name: str, decode: Decoder = as_text, *, required: bool = False) -> StoredField:
     return StoredField(name, name, decode, required=required)
 
 
 def _as_object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UnreadableError(f"no object but {value!r:.40}")
+        raise UnreadableError(f"not an object: {value!r:.40}")
     return value
 
 
@@ -85,10 +93,10 @@ PULL_FORM = StoredForm(
         _field("ref", required=True),
         _field("base", required=True),
         _field("created_at", required=True),
-        _field("blob"),  # in an event alone, where it says what the conversation's notes are about
+        _field("blob"),  # only in an event: the object that the comments are notes on
     ),
 )
-"""The stored names of a pull request: its blob, and what an event about it tells."""
+"""The stored names of a pull request, in its blob and in the detail of an event."""
 
 
 def pull_to_json(pull: StoredPullRequest) -> dict[str, Any]:
@@ -97,5 +105,5 @@ def pull_to_json(pull: StoredPullRequest) -> dict[str, Any]:
 
 
 def pull_from_json(data: object, blob: str = "") -> StoredPullRequest:
-    """Return the pull request that ``pull_to_json`` wrote down. Raises ``UnreadableError``."""
+    """Return the pull request that ``pull_to_json`` wrote. Raises ``UnreadableError``."""
     return StoredPullRequest(**{**PULL_FORM.decode(data), **({"blob": blob} if blob else {})})

@@ -1,6 +1,6 @@
-"""Webhooks: every event reaches the receiver, in each repository in its order, however often the server dies.
+"""Webhook outbox: every event reaches the receiver, in order for each repository, across crashes.
 
-An event is told again until the receiver has taken it. A repository that waits holds up no other one.
+An event is sent again until the receiver accepts it. A repository that waits delays no other.
 """
 
 from __future__ import annotations
@@ -30,56 +30,58 @@ log = logging.getLogger(__name__)
 
 WORKER_COUNT = 3
 SWEEP_INTERVAL = 15.0
-"""Seconds between looks at all repositories: for pushes that came by the file system, and not through the forge."""
+"""Seconds between looks at all repositories.
+
+They find pushes that came by the file system and not through the forge.
+"""
 
 BACKOFF = Backoff(0.1, 30.0)
-"""How long to wait after a failed delivery."""
+"""Time to wait after a failed delivery."""
 
 
 @dataclass
 class Outbox:
-    """Tells one receiver of everything that happens in the repositories. Thread-safe."""
+    """Delivers everything that happens in the repositories to one receiver. Thread-safe."""
 
     database: ForgeDatabase
     repositories: RepositoryStore
     objects: ObjectReader
     webhook_secret: bytes
     receiver_url: str = ""
-    _due_at: dict[str, float] = field(default_factory=dict)  # repositories to look at, and when
+    _due_at: dict[str, float] = field(default_factory=dict)  # when to look at a repository
     _busy_repos: set[str] = field(default_factory=set)
-    _pauses: dict[str, float] = field(
-        default_factory=dict
-    )  # the last one of each that fails, in seconds
+    # The last pause of each repository whose deliveries fail, in seconds.
+    _pauses: dict[str, float] = field(default_factory=dict)
     _last_pushers: dict[str, str] = field(default_factory=dict)
-    _redeliveries: list[tuple[str, int]] = field(
-        default_factory=list
-    )  # deliveries that somebody wants once more
+    _redeliveries: list[tuple[str, int]] = field(default_factory=list)  # requested by somebody
     _collect_lock: threading.Lock = field(default_factory=threading.Lock)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, receiver_url: str, base_url: str) -> None:
-        """Begin with whatever is undelivered."""
+        """Start the threads; undelivered events go out first."""
         self.receiver_url = receiver_url
         webhook_delivery.recover_comment_events(self.database, self.repositories, self.objects)
         parts = urlsplit(base_url)
         urls = ForgeUrls(f"{parts.scheme}://{parts.netloc}")
-        self._threads = [
-            threading.Thread(target=self._sweep_loop, name="outbox-sweep", daemon=True)
-        ]
+        sweep = threading.Thread(target=self._sweep_loop, name="outbox-sweep", daemon=True)
+        self._threads = [sweep]
         for number in range(WORKER_COUNT):
             arguments = (WebhookSender(receiver_url), urls)
-            self._threads.append(
-                threading.Thread(
-                    target=self._delivery_loop, args=arguments, name=f"outbox-{number}", daemon=True
-                )
+            worker = threading.Thread(
+                target=self._delivery_loop, args=arguments, name=f"outbox-{number}", daemon=True
             )
+            self._threads.append(worker)
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Stop; a delivery under way is given a moment, and is made again if it does not make it."""
+        """Stop the threads.
+
+        A delivery in progress gets 2 s to finish; if it does not, it is sent again after the next
+        start.
+        """
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
@@ -87,7 +89,7 @@ class Outbox:
             thread.join(timeout=2)
 
     def schedule_repo(self, name: str, actor: str = "") -> None:
-        """Something may have happened in a repository, by ``actor``."""
+        """Have the workers look at a repository where ``actor`` may have changed something."""
         with self._changed:
             self._due_at[name] = 0.0
             if actor:
@@ -95,19 +97,20 @@ class Outbox:
             self._changed.notify()
 
     def queue_redelivery(self, name: str, delivery_id: int) -> None:
-        """Send a delivery once more, as it was."""
+        """Queue a delivery to be sent again as it was."""
         with self._changed:
             self._redeliveries.append((name, delivery_id))
         self.schedule_repo(name)
 
     def collect_pushes(self, repo: BareRepository) -> None:
-        """Read what happened in a repository until now, and give it its default branch with the first push."""
+        """Read what was pushed to a repository until now.
+
+        The first push sets its default branch.
+        """
         with self._changed:
-            deleter = self._last_pushers.get(repo.name, "")
-        with self._collect_lock:  # whoever comes second finds HEAD settled too
-            if ref_updates.collect_ref_updates(
-                repo, self.database, deleter or auth.local_user().login
-            ):
+            deleter = self._last_pushers.get(repo.name) or auth.local_user().login
+        with self._collect_lock:  # the second caller finds HEAD set, too
+            if ref_updates.collect_ref_updates(repo, self.database, deleter):
                 self._choose_default_branch(repo)
 
     def _choose_default_branch(self, repo: BareRepository) -> None:
@@ -118,39 +121,37 @@ class Outbox:
             repo.id,
             ZERO_SHA,
         )
-        born = [row["ref"].removeprefix("refs/heads/") for row in rows]
-        chosen = next((name for name in ("main", "master", *born) if name in born), None)
-        if chosen is not None:
-            set_default_branch(repo.git_dir, chosen)
+        branches = [row["ref"].removeprefix("refs/heads/") for row in rows]
+        default = next((name for name in ("main", "master", *branches) if name in branches), None)
+        if default is not None:
+            set_default_branch(repo.git_dir, default)
 
     def _sweep_loop(self) -> None:
         while True:
-            bares = list(self.repositories)
+            repos = list(self.repositories)
             with self._changed:
-                for bare in bares:
-                    self._due_at.setdefault(bare.name, 0.0)  # never sooner than its backoff says
+                for repo in repos:
+                    self._due_at.setdefault(repo.name, 0.0)  # does not shorten its backoff
                 self._changed.notify_all()
-            gc.gc_idle_repositories([bare.git_dir for bare in bares], self._stopped)
+            gc.gc_idle_repositories([repo.git_dir for repo in repos], self._stopped)
             if self._stopped.wait(SWEEP_INTERVAL):
                 return
 
     def _delivery_loop(self, sender: WebhookSender, urls: ForgeUrls) -> None:
         while (name := self._next_repo()) is not None:
+            deliverer = webhook_delivery.WebhookDeliverer(
+                self.database, sender, urls, self.webhook_secret
+            )
             try:
-                told = self._deliver_pending(
-                    name,
-                    webhook_delivery.WebhookDeliverer(
-                        self.database, sender, urls, self.webhook_secret
-                    ),
-                )
+                delivered = self._deliver_pending(name, deliverer)
             except Exception:
-                # A repository that is broken, a disk that is full: the others are served, and this one again later.
+                # A broken repository, a full disk: serve the others, and retry this one later.
                 if not self._stopped.is_set():
                     log.exception("webhooks of %s", name)
-                told = False
+                delivered = False
             with self._changed:
                 self._busy_repos.discard(name)
-                if told:
+                if delivered:
                     self._pauses.pop(name, None)
                 else:
                     self._pauses[name] = pause = BACKOFF.after(self._pauses.get(name, 0.0))
@@ -159,39 +160,39 @@ class Outbox:
         sender.close()
 
     def _next_repo(self) -> str | None:
-        """Wait for a repository that is due and nobody's; None to stop."""
+        """Wait for a repository that is due and that no worker holds; return None to stop."""
         with self._changed:
             while not self._stopped.is_set():
                 now = time.monotonic()
-                waiting = {
+                idle = {
                     name: at for name, at in self._due_at.items() if name not in self._busy_repos
                 }
-                ready = min(waiting, key=waiting.__getitem__, default=None)
-                if ready is not None and waiting[ready] <= now:
-                    del self._due_at[ready]
-                    self._busy_repos.add(ready)
-                    return ready
-                self._changed.wait(waiting[ready] - now if ready is not None else None)
+                first = min(idle, key=idle.__getitem__, default=None)
+                if first is not None and idle[first] <= now:
+                    del self._due_at[first]
+                    self._busy_repos.add(first)
+                    return first
+                self._changed.wait(idle[first] - now if first is not None else None)
         return None
 
     def _deliver_pending(self, name: str, deliverer: webhook_delivery.WebhookDeliverer) -> bool:
-        """Deliver all that there is; False when the receiver would not take one."""
-        bare = self.repositories.find_repo(name)
-        if bare is None:
+        """Deliver all pending events; return False if the receiver refused one."""
+        repo = self.repositories.find_repo(name)
+        if repo is None:
             return True
-        self.collect_pushes(bare)
-        for delivery in self._pop_redeliveries(name):
-            deliverer.resend_delivery(bare, delivery)
+        self.collect_pushes(repo)
+        for delivery_id in self._pop_redeliveries(name):
+            deliverer.resend_delivery(repo, delivery_id)
         while not self._stopped.is_set():
-            event = deliverer.next_event(bare)
+            event = deliverer.next_event(repo)
             if event is None:
                 return True
-            if not deliverer.deliver_event(bare, event):
+            if not deliverer.deliver_event(repo, event):
                 return False
         return True
 
     def _pop_redeliveries(self, name: str) -> list[int]:
         with self._changed:
-            mine = [delivery for of, delivery in self._redeliveries if of == name]
+            delivery_ids = [number for repo, number in self._redeliveries if repo == name]
             self._redeliveries = [pair for pair in self._redeliveries if pair[0] != name]
-        return mine
+        return delivery_ids

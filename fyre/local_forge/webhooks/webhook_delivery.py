@@ -1,4 +1,4 @@
-"""One event to one delivery: build the payload, post it, write down what the receiver said."""
+"""Deliver one event: build the payload, post it, record the receiver's response."""
 
 from __future__ import annotations
 
@@ -38,22 +38,26 @@ from fyre.stored_form import StoredForm, UnreadableError, parse_json
 log = logging.getLogger(__name__)
 
 UNDELIVERED, DELIVERED, WRITING = 0, 1, -1
-"""An event's ``delivered``; ``WRITING`` is a comment whose note is not on disk yet."""
+"""Values of an event's ``delivered``; ``WRITING`` is a comment whose note is not on disk yet."""
 
 _NOTES_REFS = {
     "commit_comment": (COMMIT_COMMENTS_REF, COMMENT_NOTE),
     "issue_comment": (ISSUE_COMMENTS_REF, CONVERSATION_NOTE),
 }
-"""Which notes an event's comment is among."""
+"""Ref of the notes that hold the comment of an event."""
 
 _EVENT_ACTIONS = {"push": None, "check_run": "rerequested"}
 
 _INSERT = (
-    f"insert into deliveries ({DELIVERY_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
+    f"insert into deliveries ({DELIVERY_COLUMNS})"  # noqa: S608 - our own text
+    " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 _FINAL_REJECTIONS = frozenset({400, 413, 422})
-"""Answers that another attempt at the same bytes can't change. Anything else that is not 2xx may pass."""
+"""Status codes that another attempt with the same bytes can't change.
+
+Any other that is not 2xx may pass.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,42 +70,43 @@ class WebhookDeliverer:
     webhook_secret: bytes
 
     def next_event(self, repo: BareRepository) -> sqlite3.Row | None:
-        """The oldest undelivered event of a repository."""
+        """Return the oldest undelivered event of a repository."""
         rows = self.database.fetch_rows(
             "select * from events where repo = ? and delivered = 0 order by seq limit 1", repo.id
         )
         return rows[0] if rows else None
 
     def deliver_event(self, repo: BareRepository, event: sqlite3.Row) -> bool:
-        """Deliver an event; False when it has to be told again later. One that can't be read is left out."""
+        """Deliver an event; return False if it must be sent again later.
+
+        An event that can't be read is skipped.
+        """
         try:
             body = webhook_payloads.encode_payload(self._build_payload(repo, event))
         except UnreadableError as error:
-            log.warning("webhook %s of %s is left out: %s", event["guid"], repo.name, error)
+            log.warning("webhook %s of %s is skipped: %s", event["guid"], repo.name, error)
             with self.database.transaction() as db:
                 self._mark_delivered(db, repo, event)
             return True
-        answer = self._send_signed(repo, event["event"], event["guid"], body)
-        settled = 200 <= answer.status_code < 300 or answer.status_code in _FINAL_REJECTIONS
-        if not 200 <= answer.status_code < 300:
-            log.warning(
-                "webhook %s of %s: %s %s",
-                event["guid"],
-                repo.name,
-                answer.status_code or "no answer:",
-                answer.reason,
-            )
-        record = self._delivery_writer(repo, event, body, answer)
+        result = self._send_signed(repo, event["event"], event["guid"], body)
+        accepted = 200 <= result.status_code < 300
+        done = accepted or result.status_code in _FINAL_REJECTIONS
+        if not accepted:
+            status = result.status_code or "no response:"
+            guid, reason = event["guid"], result.reason
+            log.warning("webhook %s of %s: %s %s", guid, repo.name, status, reason)
+        insert_delivery = self._delivery_writer(repo, event, body, result)
         with self.database.transaction() as db:
+            # Of an event that is sent again and again only the last failure is kept.
             db.execute(
-                "delete from deliveries"  # of an event told again and again only the last failure is worth keeping
-                " where repo = ? and seq = ? and not redelivery and status_code not between 200 and 299",
+                "delete from deliveries where repo = ? and seq = ? and not redelivery"
+                " and status_code not between 200 and 299",
                 (repo.id, event["seq"]),
             )
-            record(db)
-            if settled:
+            insert_delivery(db)
+            if done:
                 self._mark_delivered(db, repo, event)
-        return settled
+        return done
 
     def resend_delivery(self, repo: BareRepository, delivery_id: int) -> None:
         """Send a recorded delivery again: the same bytes, the same GUID."""
@@ -110,43 +115,42 @@ class WebhookDeliverer:
         )
         for row in rows:
             body = zlib.decompress(row["payload"])
-            answer = self._send_signed(repo, row["event"], row["guid"], body)
-            record = self._delivery_writer(repo, row, body, answer, redelivery=True)
+            result = self._send_signed(repo, row["event"], row["guid"], body)
+            insert_delivery = self._delivery_writer(repo, row, body, result, redelivery=True)
             with self.database.transaction() as db:
-                record(db)
+                insert_delivery(db)
 
     def _build_payload(self, repo: BareRepository, event: sqlite3.Row) -> JsonObject:
         actor = user_from_actor(event["actor"])
         if event["event"] == "commit_comment":
-            comment = _detail(event, COMMENT_NOTE)
-            return webhook_payloads.build_comment_payload(
-                repo,
-                serialize_commit_comment(repo, event["after"], comment, self.urls),
-                actor,
-                self.urls,
-            )
+            record = _event_detail(event, COMMENT_NOTE)
+            comment = serialize_commit_comment(repo, event["after"], record, self.urls)
+            return webhook_payloads.build_comment_payload(repo, comment, actor, self.urls)
         if event["event"] == "issue_comment":
-            told = _detail(event, CONVERSATION_NOTE)
-            issue = pull_json.serialize_issue(repo, pull_from_json(told.get("about")), self.urls)
-            comment = pull_json.serialize_issue_comment(repo, told, self.urls)
-            return webhook_payloads.build_comment_payload(repo, comment, actor, self.urls) | {
-                "issue": issue
-            }
+            record = _event_detail(event, CONVERSATION_NOTE)
+            issue = pull_json.serialize_issue(repo, pull_from_json(record.get("about")), self.urls)
+            comment = pull_json.serialize_issue_comment(repo, record, self.urls)
+            payload = webhook_payloads.build_comment_payload(repo, comment, actor, self.urls)
+            return payload | {"issue": issue}
         if event["event"] == "check_run":
-            check = check_run_json.serialize_check_run(
-                repo, event["after"], _detail(event, CHECK_NOTE), self.urls
-            )
+            record = _event_detail(event, CHECK_NOTE)
+            check = check_run_json.serialize_check_run(repo, event["after"], record, self.urls)
             return webhook_payloads.build_check_run_payload(repo, check, actor, self.urls)
+        return self._build_push_payload(repo, event, actor)
+
+    def _build_push_payload(
+        self, repo: BareRepository, event: sqlite3.Row, actor: User
+    ) -> JsonObject:
         tips = self.database.fetch_rows(
-            "select ref, tip from positions where repo = ? and ref like ? and ref != ? and tip != ''",
-            repo.id, BRANCH_PREFIX + "%", event["ref"],
-        )  # fmt: skip
-        known = {row["ref"]: row["tip"] for row in tips}
-        payload = webhook_payloads.build_push_payload(
-            repo,
-            PushDetails(event["ref"], event["before"], event["after"], actor, known),
-            self.urls,
+            "select ref, tip from positions"
+            " where repo = ? and ref like ? and ref != ? and tip != ''",
+            repo.id,
+            BRANCH_PREFIX + "%",
+            event["ref"],
         )
+        other_tips = {row["ref"]: row["tip"] for row in tips}
+        push = PushDetails(event["ref"], event["before"], event["after"], actor, other_tips)
+        payload = webhook_payloads.build_push_payload(repo, push, self.urls)
         if payload["forced"]:
             with self.database.transaction() as db:
                 db.execute("update events set forced = 1 where seq = ?", (event["seq"],))
@@ -155,9 +159,8 @@ class WebhookDeliverer:
     def _send_signed(
         self, repo: BareRepository, event: str, guid: str, body: bytes
     ) -> DeliveryResult:
-        return self.sender.send_delivery(
-            webhook_sender.delivery_headers(self.webhook_secret, event, guid, repo.id, body), body
-        )
+        headers = webhook_sender.delivery_headers(self.webhook_secret, event, guid, repo.id, body)
+        return self.sender.send_delivery(headers, body)
 
     def _delivery_writer(
         self,
@@ -168,7 +171,10 @@ class WebhookDeliverer:
         *,
         redelivery: bool = False,
     ) -> Callable[[sqlite3.Connection], None]:
-        """What became of a POST, to be written in a transaction (in which no id can be minted)."""
+        """Return a function that records the result of a POST within a transaction.
+
+        The new id is created before, because that is impossible inside a transaction.
+        """
         values = (
             self.database.next_id(), repo.id, event["seq"], event["guid"], event["event"],
             _EVENT_ACTIONS.get(event["event"], "created"),
@@ -189,7 +195,7 @@ class WebhookDeliverer:
     def _mark_delivered(
         self, db: sqlite3.Connection, repo: BareRepository, event: sqlite3.Row
     ) -> None:
-        """The receiver has heard of it: that is where the ref stands for what is told next."""
+        """Mark an event as delivered; a push also sets the tip that the receiver knows."""
         db.execute("update events set delivered = ? where seq = ?", (DELIVERED, event["seq"]))
         if event["event"] == "push":
             tip = "" if event["after"] == ZERO_SHA else event["after"]
@@ -206,29 +212,19 @@ def reserve_comment_event(
     comment: NoteRecord,
     pull_request: Mapping[str, object] | None = None,
 ) -> int:
-    """Write down that a comment is about to be made, before it is; answer the event's number.
+    """Record the event of a comment before the comment is written; return the event's number.
 
-    ``about`` are the facts of a pull request, ``sha`` is then its blob's.
+    ``pull_request`` has the facts of a pull request; ``sha`` is then the SHA of its blob.
     """
-    event, detail = (
-        "issue_comment" if pull_request else "commit_comment",
-        comment | ({"about": pull_request} if pull_request else {}),
-    )
-    guid = uuid.uuid5(uuid.NAMESPACE_URL, f"{repo.id} comment {comment['id']}")
+    event = "issue_comment" if pull_request else "commit_comment"
+    detail = json.dumps(comment | ({"about": pull_request} if pull_request else {}))
+    guid = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{repo.id} comment {comment['id']}"))
     with database.transaction() as db:
         cursor = db.execute(
-            "insert into events (repo, guid, event, ref, before, after, actor, at, detail, delivered)"
+            "insert into events"
+            " (repo, guid, event, ref, before, after, actor, at, detail, delivered)"
             " values (?, ?, ?, '', '', ?, ?, ?, ?, ?)",
-            (
-                repo.id,
-                str(guid),
-                event,
-                sha,
-                comment["user"],
-                time.time(),
-                json.dumps(detail),
-                WRITING,
-            ),
+            (repo.id, guid, event, sha, comment["user"], time.time(), detail, WRITING),
         )
         return int(cursor.lastrowid or 0)
 
@@ -236,7 +232,7 @@ def reserve_comment_event(
 def add_rerequest_event(
     database: ForgeDatabase, repo: BareRepository, sha: str, check_run: NoteRecord, actor: str
 ) -> None:
-    """Have it told that somebody wants a check run once more; each click is an event of its own."""
+    """Add an event for a click on Re-run; each click is an event of its own."""
     guid = uuid.uuid4()
     with database.transaction() as db:
         db.execute(
@@ -247,7 +243,7 @@ def add_rerequest_event(
 
 
 def release_comment_event(database: ForgeDatabase, event_number: int) -> None:
-    """The comment is made: it may be told."""
+    """Allow a comment's event to be delivered, now that the comment is written."""
     with database.transaction() as db:
         db.execute("update events set delivered = ? where seq = ?", (UNDELIVERED, event_number))
 
@@ -255,45 +251,48 @@ def release_comment_event(database: ForgeDatabase, event_number: int) -> None:
 def recover_comment_events(
     database: ForgeDatabase, repositories: RepositoryStore, objects: ObjectReader
 ) -> None:
-    """After a crash: comments that were made are told, those that never came to be are forgotten."""
-    notes = {event: GitNotes(ref, objects, form) for event, (ref, form) in _NOTES_REFS.items()}
-    rows = database.fetch_rows("select * from events where delivered = ?", WRITING)
-    bares = {bare.id: bare for bare in repositories} if rows else {}
-    for row in rows:
-        bare, about = bares.get(row["repo"]), notes.get(row["event"])
-        kept = (
-            about.read_commit_notes(bare.git_dir, row["after"])
-            if bare is not None and about is not None
-            else []
-        )
-        if any(one.get("id") == _comment_id(row) for one in kept):
-            release_comment_event(database, row["seq"])
+    """Repair the events of comments after a crash.
+
+    Releases the events of written comments, and deletes those of unwritten ones.
+    """
+    notes_by_event = {
+        event: GitNotes(ref, objects, form) for event, (ref, form) in _NOTES_REFS.items()
+    }
+    events = database.fetch_rows("select * from events where delivered = ?", WRITING)
+    repos = {repo.id: repo for repo in repositories} if events else {}
+    for event in events:
+        repo, notes = repos.get(event["repo"]), notes_by_event.get(event["event"])
+        records = []
+        if repo is not None and notes is not None:
+            records = notes.read_commit_notes(repo.git_dir, event["after"])
+        if any(record.get("id") == _comment_id(event) for record in records):
+            release_comment_event(database, event["seq"])
         else:
             with database.transaction() as db:
-                db.execute("delete from events where seq = ?", (row["seq"],))
+                db.execute("delete from events where seq = ?", (event["seq"],))
 
 
-def _detail(event: sqlite3.Row, form: StoredForm) -> NoteRecord:
-    """What an event says of its comment or check run. Raises ``UnreadableError``."""
-    found: Any = parse_json(event["detail"])
-    form.decode(found)
-    return dict(found)
+def _event_detail(event: sqlite3.Row, form: StoredForm) -> NoteRecord:
+    """Return an event's comment or check run. Raises ``UnreadableError``."""
+    record: Any = parse_json(event["detail"])
+    form.decode(record)
+    return dict(record)
 
 
 def _comment_id(event: sqlite3.Row) -> int | None:
-    """The id of an event's comment; None where that can't be read, and so never came to be."""
+    """Return the id of an event's comment; None if it can't be read, and so was never written."""
     try:
-        found = _detail(event, COMMENT_NOTE).get("id")
+        comment_id = _event_detail(event, COMMENT_NOTE).get("id")
     except UnreadableError as error:
-        log.warning("webhook %s is left out: %s", event["guid"], error)
+        log.warning("webhook %s is skipped: %s", event["guid"], error)
         return None
-    return found if isinstance(found, int) else None
+    return comment_id if isinstance(comment_id, int) else None
 
 
 def user_from_actor(actor: str) -> User:
-    """A reflog's name as a login: pushes by the file system carry a person's full name."""
-    return User(
-        auth.valid_login(actor)
-        or re.sub(r"[^A-Za-z0-9._-]+", "-", actor).strip("-._")[:100]
-        or "unknown"
-    )
+    """Return a user for a reflog's name.
+
+    Pushes by the file system carry a person's full name, which is turned into a login.
+    """
+    login = re.sub(r"[^A-Za-z0-9._-]+", "-", actor).strip("-._")[:100]
+    return User(auth.valid_login(actor) or login or "unknown")

@@ -1,4 +1,4 @@
-"""A push, a comment: the webhook payloads, in the shape that GitHub publishes and with its recorded oddities."""
+"""Webhook payloads in the shape that GitHub documents, with the oddities of recorded ones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from fyre.local_forge.storage.repository_store import BareRepository
 from fyre.runs.run import ZERO_SHA
 
 PUSH_COMMITS_MAX = 2048
-"""Commits listed in a push, the newest ones; GitHub cuts there and does not say so."""
+"""Commits listed in a push, the newest ones; GitHub cuts there without saying so."""
 
 MESSAGES_BYTES_MAX = 16 * 1024 * 1024
-"""Bytes of messages in one payload; after that each is cut to ``SHORT``, so that it stays below GitHub's 25 MB."""
+"""Bytes of messages in one payload.
+
+Beyond it each message is cut to ``SHORT_MESSAGE_LENGTH``, so that the payload stays below GitHub's
+25 MB.
+"""
 SHORT_MESSAGE_LENGTH = 512
 
 BRANCH_PREFIX, TAG_PREFIX = "refs/heads/", "refs/tags/"
@@ -28,7 +32,10 @@ BRANCH_PREFIX, TAG_PREFIX = "refs/heads/", "refs/tags/"
 
 @dataclass(frozen=True, slots=True)
 class PushDetails:
-    """A ref's update, to be told. ``tips`` are the other branches, as whoever is told knows them: name → SHA."""
+    """One update of a ref, as the input of a payload.
+
+    ``other_tips`` are the other branches as the receiver knows them: name → SHA.
+    """
 
     ref: str
     before: str
@@ -39,7 +46,10 @@ class PushDetails:
 
 @dataclass(frozen=True, slots=True)
 class _PushRange:
-    """What an update brought: the commits newest first, those among them new to the repository, and the head."""
+    """The commits of an update, newest first.
+
+    ``distinct_shas`` are those among them that are new to the repository.
+    """
 
     entries: Sequence[LogEntry]
     distinct_shas: frozenset[str]
@@ -48,27 +58,24 @@ class _PushRange:
 
 
 def build_push_payload(repo: BareRepository, push: PushDetails, urls: ForgeUrls) -> JsonObject:
-    """The payload of a ``push`` event. Raises ``OSError`` when git can't read the commits."""
-    brought = _read_push_range(repo.git_dir, push)
+    """Return the payload of a ``push`` event. Raises ``OSError`` if git can't read the commits."""
+    pushed = _read_push_range(repo.git_dir, push)
     created, deleted = push.before == ZERO_SHA, push.after == ZERO_SHA
-    cut = _message_limits(brought.entries)
+    limits = _message_limits(pushed.entries)
     commits = [
         _serialize_push_commit(
-            repo, entry, urls, distinct=entry.sha in brought.distinct_shas, limit=limit
+            repo, entry, urls, distinct=entry.sha in pushed.distinct_shas, limit=limit
         )
-        for entry, limit in reversed(list(zip(brought.entries, cut, strict=True)))
+        for entry, limit in reversed(list(zip(pushed.entries, limits, strict=True)))
     ]
-    head = brought.head and _serialize_push_commit(
+    head = pushed.head and _serialize_push_commit(
         repo,
-        brought.head,
+        pushed.head,
         urls,
-        distinct=brought.forced or brought.head.sha in brought.distinct_shas,
+        distinct=pushed.forced or pushed.head.sha in pushed.distinct_shas,
     )
-    base = (
-        next((name for name, sha in push.other_tips.items() if sha == push.after), None)
-        if created
-        else None
-    )
+    same_tips = (name for name, sha in push.other_tips.items() if sha == push.after)
+    base_ref = next(same_tips, None) if created else None
     return {
         "ref": push.ref,
         "before": push.before,
@@ -78,8 +85,8 @@ def build_push_payload(repo: BareRepository, push: PushDetails, urls: ForgeUrls)
         "sender": common_json.serialize_user(push.actor, urls),
         "created": created,
         "deleted": deleted,
-        "forced": brought.forced,
-        "base_ref": base,
+        "forced": pushed.forced,
+        "base_ref": base_ref,
         "compare": _compare_url(repo, push, urls),
         "commits": commits,
         "head_commit": head or None,
@@ -89,9 +96,10 @@ def build_push_payload(repo: BareRepository, push: PushDetails, urls: ForgeUrls)
 def build_comment_payload(
     repo: BareRepository, comment: JsonObject, sender: User, urls: ForgeUrls
 ) -> JsonObject:
-    """The payload of a ``commit_comment`` event; ``comment`` is the API's answer for it.
+    """Return the payload of a ``commit_comment`` event.
 
-    That of an ``issue_comment`` has the ``issue`` besides.
+    ``comment`` is the comment as the API shows it. The payload of an ``issue_comment`` also has the
+    ``issue``.
     """
     return {
         "action": "created",
@@ -104,7 +112,10 @@ def build_comment_payload(
 def build_check_run_payload(
     repo: BareRepository, check: JsonObject, sender: User, urls: ForgeUrls
 ) -> JsonObject:
-    """The payload of a click on a check run's Re-run button; ``check`` is the API's answer for it."""
+    """Return the payload of a click on a check run's Re-run button.
+
+    ``check`` is the check run as the API shows it.
+    """
     return {
         "action": "rerequested",
         "check_run": check,
@@ -114,7 +125,7 @@ def build_check_run_payload(
 
 
 def encode_payload(payload: JsonObject) -> bytes:
-    """The bytes that are signed and sent."""
+    """Return the bytes to sign and send."""
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -133,34 +144,37 @@ def _read_push_range(git_dir: Path, push: PushDetails) -> _PushRange:
         )
     revisions = [push.after, f"^{push.before}"]
     others = [other for other in others if other != revisions[1]]
-    with ThreadPoolExecutor(
-        1
-    ) as pool:  # the second process beside the first one, and only where it is needed
-        new = (
-            pool.submit(git_log.rev_list, git_dir, [*revisions, *others], _MAX_COUNT)
-            if others
-            else None
-        )
+    # The second process runs beside the first one, and only if it is needed.
+    with ThreadPoolExecutor(1) as pool:
+        new_shas = None
+        if others:
+            new_shas = pool.submit(git_log.rev_list, git_dir, [*revisions, *others], _MAX_COUNT)
         entries = git_log.read_git_log(git_dir, revisions, _MAX_COUNT)
-    distinct = new.result() if new is not None else _entry_shas(entries)
+    distinct = new_shas.result() if new_shas is not None else _entry_shas(entries)
     forced = _is_forced(git_dir, push, entries)
-    # Commits dropped and none added: GitHub shows the commit that the branch was moved back to, as if it were new.
-    return _PushRange(
-        entries[:PUSH_COMMITS_MAX], distinct, _read_head(git_dir, push.after, entries), forced
-    )
+    # If commits were dropped and none added, GitHub shows the commit that the branch was moved
+    # back to, as if it were new.
+    head = _read_head(git_dir, push.after, entries)
+    return _PushRange(entries[:PUSH_COMMITS_MAX], distinct, head, forced)
 
 
 def _is_forced(git_dir: Path, push: PushDetails, entries: Sequence[LogEntry]) -> bool:
-    """Whether the old tip was dropped: else it is a parent of something new, or lies below where the list was cut."""
+    """Return True if the old tip was dropped.
+
+    If it was not, it is a parent of a new commit, or lies below where the list was cut.
+    """
     if any(push.before in entry.parents for entry in entries):
         return False
-    return len(entries) <= PUSH_COMMITS_MAX or not git_log.is_ancestor(
-        git_dir, push.before, push.after
-    )
+    if len(entries) <= PUSH_COMMITS_MAX:
+        return True
+    return not git_log.is_ancestor(git_dir, push.before, push.after)
 
 
 def _read_head(git_dir: Path, sha: str, entries: Sequence[LogEntry] = ()) -> LogEntry | None:
-    """The commit itself; of an annotated tag the one that it points to; None for a tagged tree or blob."""
+    """Return the head commit: of an annotated tag the one that it points to.
+
+    None for a tagged tree or blob.
+    """
     listed = next((entry for entry in entries if entry.sha == sha), None)
     return listed or next(iter(git_log.read_git_log(git_dir, [sha], "--max-count=1")), None)
 
@@ -170,13 +184,12 @@ def _entry_shas(entries: Sequence[LogEntry]) -> frozenset[str]:
 
 
 def _message_limits(entries: Sequence[LogEntry]) -> list[int]:
-    """How many characters of each message fit."""
+    """Return how many characters of each message fit."""
     used, limits = 0, []
     for entry in entries:
         used += len(entry.message) * 4
-        limits.append(
-            git_log.MESSAGE_BYTES_MAX if used <= MESSAGES_BYTES_MAX else SHORT_MESSAGE_LENGTH
-        )
+        fits = used <= MESSAGES_BYTES_MAX
+        limits.append(git_log.MESSAGE_BYTES_MAX if fits else SHORT_MESSAGE_LENGTH)
     return limits
 
 
@@ -188,7 +201,10 @@ def _serialize_push_commit(
     distinct: bool,
     limit: int = git_log.MESSAGE_BYTES_MAX,
 ) -> JsonObject:
-    """One commit of a push. Which files it touched is left out, as GitHub leaves it out for Actions."""
+    """Return one commit of a push.
+
+    The changed files are left out, as GitHub leaves them out for Actions.
+    """
     return {
         "id": entry.sha,
         "tree_id": entry.tree,
@@ -205,8 +221,9 @@ def _serialize_push_commit(
 
 
 def _compare_url(repo: BareRepository, push: PushDetails, urls: ForgeUrls) -> str:
-    ends = push.after[:12] if push.before == ZERO_SHA else f"{push.before[:12]}...{push.after[:12]}"
-    return f"{urls.repo_page_url(repo.name)}/compare/{ends}"
+    before, after = push.before[:12], push.after[:12]
+    commits = after if push.before == ZERO_SHA else f"{before}...{after}"
+    return f"{urls.repo_page_url(repo.name)}/compare/{commits}"
 
 
 def _noreply_email(user: User) -> str:

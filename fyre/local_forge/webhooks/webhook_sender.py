@@ -1,4 +1,4 @@
-"""One signed POST to the receiver, over a connection that is kept."""
+"""Send one signed POST to the receiver, over a connection that is reused."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 DELIVERY_TIMEOUT = 10
-"""Seconds; GitHub waits as long."""
+"""Seconds; GitHub's timeout is the same."""
 
 RESPONSE_BYTES_MAX = 4096
-"""Bytes kept of what the receiver answers."""
+"""Bytes kept of the receiver's response."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of a POST. ``code`` is 0 when there was no answer, and ``text`` says why."""
+    """Result of a POST. ``status_code`` is 0 if there was no response, and ``reason`` says why."""
 
     status_code: int
     reason: str
@@ -28,26 +28,27 @@ class DeliveryResult:
 
 
 class WebhookSender:
-    """Posts to one address. Belongs to one thread."""
+    """Sends requests to one address. Belongs to one thread."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         self._connection: http.client.HTTPConnection | None = None
 
     def send_delivery(self, headers: Mapping[str, str], body: bytes) -> DeliveryResult:
-        """Send it; a kept connection that the receiver has closed meanwhile is made anew, once."""
-        began = time.monotonic()
-        kept = self._connection is not None
+        """Send a request.
+
+        Reconnects once if the receiver has closed the reused connection meanwhile.
+        """
+        started = time.monotonic()
+        reused = self._connection is not None
         try:
-            code, text, answer = self._exchange_http(headers, body)
+            status_code, reason, text = self._exchange_http(headers, body)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            if kept and isinstance(error, ConnectionError):
+            if reused and isinstance(error, ConnectionError):
                 return self.send_delivery(headers, body)
-            return DeliveryResult(
-                0, str(error) or type(error).__name__, "", time.monotonic() - began
-            )
-        return DeliveryResult(code, text, answer, time.monotonic() - began)
+            status_code, reason, text = 0, str(error) or type(error).__name__, ""
+        return DeliveryResult(status_code, reason, text, time.monotonic() - started)
 
     def close(self) -> None:
         """Close the connection."""
@@ -58,27 +59,23 @@ class WebhookSender:
 
     def _exchange_http(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str, str]:
         if self._connection is None:
-            kind = (
-                http.client.HTTPSConnection
-                if self._url.scheme == "https"
-                else http.client.HTTPConnection
-            )
-            self._connection = kind(
-                self._url.hostname or "127.0.0.1", self._url.port, timeout=DELIVERY_TIMEOUT
-            )
+            host, port = self._url.hostname or "127.0.0.1", self._url.port
+            https = self._url.scheme == "https"
+            connection = http.client.HTTPSConnection if https else http.client.HTTPConnection
+            self._connection = connection(host, port, timeout=DELIVERY_TIMEOUT)
         path = self._url.path + (f"?{self._url.query}" if self._url.query else "")
         self._connection.request("POST", path or "/", body, dict(headers))
         response = self._connection.getresponse()
-        answer = response.read(RESPONSE_BYTES_MAX)
-        if not response.isclosed():  # more than is kept: the rest is not worth reading
+        content = response.read(RESPONSE_BYTES_MAX)
+        if not response.isclosed():  # the rest is not kept, so don't read it
             self.close()
-        return response.status, response.reason, answer.decode(errors="replace")
+        return response.status, response.reason, content.decode(errors="replace")
 
 
 def delivery_headers(
     secret: bytes, event: str, guid: str, hook_id: int, body: bytes
 ) -> dict[str, str]:
-    """GitHub's headers of a delivery, signed."""
+    """Return GitHub's headers of a delivery, with its signature."""
     return {
         "Accept": "*/*",
         "Content-Type": "application/json",

@@ -1,7 +1,7 @@
 """GitHub's own descriptions, from npm.
 
-``npm install --prefix DIR`` with the package.json here, then
-``FYRE_NODE_MODULES=DIR/node_modules pytest tests/github``.
+``npm install --prefix DIR`` with this folder's package.json, then
+``FYRE_NODE_MODULES=DIR/node_modules pytest tests/contract/github``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.local_forge import Served
+from tests.support.local_forge import forge
+from tests.support.local_forge import pushed
+from tests.support.local_forge import receiver
 from tests.contract.github import cut
-from tests.support.local_forge import Served, forge, pushed, receiver
 from tests.support.waiting import until
 
 __all__ = ["forge", "pushed", "receiver"]
@@ -52,8 +55,9 @@ def description(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def proxy(forge: Served, modules: Path, description: Path, tmp_path: Path) -> Iterator[str]:
-    """The forge's API behind a proxy that answers 4xx and 5xx for whatever GitHub's description
-    forbids.
+    """Put the forge's API behind a proxy that validates it.
+
+    The proxy answers 4xx and 5xx for whatever GitHub's description forbids.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

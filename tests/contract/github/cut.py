@@ -1,8 +1,6 @@
-"""GitHub's OpenAPI description, cut down to the paths that Fyre uses.
+"""Cut GitHub's OpenAPI description down to the paths that Fyre uses.
 
-All of it takes a validator minutes to read.
-
-``python cut.py WHOLE.json CUT.json``
+A validator takes minutes to read all of it. ``python cut.py WHOLE.json CUT.json``
 """
 
 from __future__ import annotations

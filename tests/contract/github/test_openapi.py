@@ -12,7 +12,9 @@ from github import Auth, Github
 
 from fyre.github.client import GitHubClient as Adapter
 from fyre.runs.commit_status import CommitStatus
-from tests.support.local_forge import NAME, Receiver, Served
+from tests.support.local_forge import NAME
+from tests.support.local_forge import Receiver
+from tests.support.local_forge import Served
 
 pytestmark = pytest.mark.ci
 
@@ -21,9 +23,7 @@ Git = Callable[..., str]
 
 @pytest.fixture
 def ask(proxy: str) -> Callable[..., Any]:
-    """Ask through the proxy; fails where the description is violated, in the request or in the
-    answer.
-    """
+    """Send requests through the proxy; fail if a request or response violates the description."""
 
     def ask(method: str, path: str, **more: Any) -> requests.Response:
         answer = requests.request(

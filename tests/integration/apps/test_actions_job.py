@@ -19,7 +19,8 @@ from fyre.local_forge.api.rest import ApiError
 from fyre.local_forge.storage.notes import GitNotes
 from fyre.message import fyre_ids
 from tests.conftest import git
-from tests.support.person import NAME, Person
+from tests.support.person import NAME
+from tests.support.person import Person
 from tests.support.waiting import until
 
 

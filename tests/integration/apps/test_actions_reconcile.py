@@ -21,7 +21,9 @@ from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import RunRecord
-from tests.integration.apps.test_actions_job import Runner, pushed, runner
+from tests.integration.apps.test_actions_job import Runner
+from tests.integration.apps.test_actions_job import pushed
+from tests.integration.apps.test_actions_job import runner
 from tests.support.person import NAME
 from tests.support.waiting import until
 

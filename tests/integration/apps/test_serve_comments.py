@@ -13,7 +13,12 @@ from typing import Any
 import requests
 
 from tests.conftest import git
-from tests.integration.apps.test_serve import NAME, GitHub, Running, environment, github, start
+from tests.integration.apps.test_serve import NAME
+from tests.integration.apps.test_serve import GitHub
+from tests.integration.apps.test_serve import Running
+from tests.integration.apps.test_serve import environment
+from tests.integration.apps.test_serve import github
+from tests.integration.apps.test_serve import start
 from tests.support.waiting import until
 
 __all__ = ["github", "start"]

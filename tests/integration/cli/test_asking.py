@@ -12,7 +12,8 @@ from fyre.local_forge.api import commit_comment_api
 from fyre.local_forge.api.rest import ApiError, ApiRequest
 from fyre.local_forge.storage.notes import NoteRecord
 from fyre.workspace import remote
-from tests.support.person import Person, person
+from tests.support.person import Person
+from tests.support.person import person
 
 __all__ = ["person"]
 

@@ -13,7 +13,8 @@ import pytest
 from fyre.apps.up import FyreUp
 from fyre.cli.doctor import checks
 from fyre.cli.main import main
-from tests.support.person import Person, person
+from tests.support.person import Person
+from tests.support.person import person
 from tests.support.waiting import until
 
 __all__ = ["person"]  # a fixture

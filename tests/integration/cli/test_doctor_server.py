@@ -23,7 +23,8 @@ from fyre.cli.main import main
 from fyre.github import app_manifest
 from tests.conftest import git
 from tests.support import apps
-from tests.support.local_forge import Served, served
+from tests.support.local_forge import Served
+from tests.support.local_forge import served
 from tests.support.troubled import Front
 from tests.support.waiting import until
 

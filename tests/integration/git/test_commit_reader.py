@@ -1,4 +1,4 @@
-"""Commits are read from the objects themselves: exact bytes, the commit's own encoding, its parents."""
+"""Commits are read from the objects themselves: exact bytes, their own encoding, parents."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def store(repo: Path, message: bytes, *headers: str) -> str:
         *headers,
     ]
     raw = "\n".join(lines).encode() + b"\n\n" + message
-    done = subprocess.run(["git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally"], cwd=repo, input=raw,
-                          capture_output=True, check=True)  # fmt: skip
+    command = ["git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally"]
+    done = subprocess.run(command, cwd=repo, input=raw, capture_output=True, check=True)
     return done.stdout.decode().strip()
 
 

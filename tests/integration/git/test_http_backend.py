@@ -23,7 +23,7 @@ async def answer() -> bytes:
 
 
 def test_loops_of_several_threads_have_children_at_once() -> None:
-    """The relay has a loop of its own, and uvloop itself refuses to fork for two of them in the same instant."""
+    """The relay has a loop of its own, and uvloop refuses to fork for two loops at once."""
 
     async def many() -> list[bytes]:
         return await asyncio.gather(*[answer() for _ in range(10)])
@@ -72,8 +72,13 @@ def test_a_child_that_is_busy_ends_with_its_loop(
         said.append(message["type"])
 
     async def begun() -> None:
-        scope = {"type": "http", "method": "POST", "path": "/git-upload-pack", "query_string": b"",
-                 "headers": [(b"content-type", b"application/x-git-upload-pack-request")]}  # fmt: skip
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/git-upload-pack",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/x-git-upload-pack-request")],
+        }
         request = Request(scope, receive)
         exchange = http_backend.CgiRequest(request, send)
         task = asyncio.create_task(

@@ -11,7 +11,10 @@ import pytest
 import requests
 from github import Auth, Github
 
-from tests.support.local_forge import NAME, Receiver, Served, served
+from tests.support.local_forge import NAME
+from tests.support.local_forge import Receiver
+from tests.support.local_forge import Served
+from tests.support.local_forge import served
 
 Git = Callable[..., str]
 WHERE = f"/repos/{NAME}/commits"
@@ -21,7 +24,10 @@ WHERE = f"/repos/{NAME}/commits"
 def history(
     forge: Served, pushed: str, repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
-    """Five commits on ``main``, newest first; the last four were made at noon of the first days of 2026."""
+    """Make five commits on ``main`` and return them, newest first.
+
+    The last four were made at noon of the first days of 2026.
+    """
     found = [pushed]
     for day in range(1, 5):
         monkeypatch.setenv("GIT_COMMITTER_DATE", f"2026-01-0{day}T12:00:00Z")
@@ -107,9 +113,18 @@ def test_a_branch_that_is_no_text_stops_nobody(
 
 @pytest.mark.parametrize(
     "query",
-    ["before=9&after=9&per_page=0", "before=99999999999999999999", "after=-1", "ref=%00", "actor=%ed%a0%80", "ref=%ff",
-     "activity_type=x", "time_period=never", "direction=up"],
-)  # fmt: skip
+    [
+        "before=9&after=9&per_page=0",
+        "before=99999999999999999999",
+        "after=-1",
+        "ref=%00",
+        "actor=%ed%a0%80",
+        "ref=%ff",
+        "activity_type=x",
+        "time_period=never",
+        "direction=up",
+    ],
+)
 def test_senseless_questions_about_activity(forge: Served, pushed: str, query: str) -> None:
     assert forge.get(f"/repos/{NAME}/activity?{query}").status_code in (200, 422)
 

@@ -1,4 +1,4 @@
-"""The forge's memory: ids that only grow, old events that are forgotten, garbage that is collected."""
+"""The forge's database and repositories: ids only grow, old events go, garbage is collected."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.local_forge import NAME, Served
+from tests.support.local_forge import NAME
+from tests.support.local_forge import Served
 from tests.support.waiting import until
 
 Git = Callable[..., str]
@@ -162,7 +163,8 @@ def test_a_client_that_hangs_up_in_a_push_leaves_nothing(forge: Served, pushed: 
     with socket.create_connection((host, int(port))) as client:
         client.sendall(
             f"POST /{NAME}.git/git-receive-pack HTTP/1.1\r\nHost: {host}\r\n"
-            "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 5000000\r\n\r\n".encode()
+            "Content-Type: application/x-git-receive-pack-request\r\n"
+            "Content-Length: 5000000\r\n\r\n".encode()
         )
         client.sendall(
             b"0094"
@@ -193,7 +195,8 @@ def test_a_client_that_hangs_up_in_a_fetch_ends_the_child(
     with socket.create_connection((host, int(port))) as client:
         client.sendall(
             f"POST /{NAME}.git/git-upload-pack HTTP/1.1\r\nHost: {host}\r\n"
-            f"Content-Type: application/x-git-upload-pack-request\r\nContent-Length: {len(want)}\r\n\r\n".encode()
+            "Content-Type: application/x-git-upload-pack-request\r\n"
+            f"Content-Length: {len(want)}\r\n\r\n".encode()
             + want
         )
         assert client.recv(1000).startswith(b"HTTP/1.1 200")

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import requests
 
-from tests.support.local_forge import NAME, Served
+from tests.support.local_forge import NAME
+from tests.support.local_forge import Served
 
 Git = Callable[..., str]
 
-AUTHOR = "author Ada <ada@example.org> 1767323045 +0000\ncommitter Ada <ada@example.org> 1767323045 +0000\n"
+AUTHOR = (
+    "author Ada <ada@example.org> 1767323045 +0000\n"
+    "committer Ada <ada@example.org> 1767323045 +0000\n"
+)
 
 
 def fast_import(repo: Path, count: int) -> None:

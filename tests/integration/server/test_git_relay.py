@@ -20,7 +20,11 @@ from fyre.errors import TransientError
 from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import DeniedError, NotFoundError
 from fyre.runs.run import Repository
-from tests.support.relaying import NOW, Forge, Relayed, relaying, serve
+from tests.support.relaying import NOW
+from tests.support.relaying import Forge
+from tests.support.relaying import Relayed
+from tests.support.relaying import relaying
+from tests.support.relaying import serve
 from tests.support.waiting import until
 
 Git = Callable[..., str]
@@ -220,7 +224,8 @@ def test_a_client_that_stops_reading_or_writing_is_dropped(tmp_path: Path, large
         assert refs(relay, basic(relay.key())).status_code == 200
         until(lambda: not serving(tmp_path))
         with socket.create_connection(client.getpeername()) as slow:
-            head = f"Authorization: {basic(relay.key())['Authorization']}\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+            authorization = basic(relay.key())["Authorization"]
+            head = f"Authorization: {authorization}\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
             slow.sendall(f"POST /git/7.git/git-upload-pack HTTP/1.1\r\n{head}half".encode())
             assert b"200" not in slow.recv(100)
 

@@ -1,4 +1,4 @@
-"""Git LFS through the relay: objects come from the forge once, whoever asks, and only with a key."""
+"""Git LFS through the relay: an object comes from the forge once, and only with a token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from fyre.git.lfs import LfsObjectStore
 from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import NotFoundError
 from fyre.runs.run import Repository
-from tests.support.relaying import Forge, Relayed, relaying, serve
+from tests.support.relaying import Forge
+from tests.support.relaying import Relayed
+from tests.support.relaying import relaying
+from tests.support.relaying import serve
 
 DATA = b"weights" * 10_000
 OID = hashlib.sha256(DATA).hexdigest()

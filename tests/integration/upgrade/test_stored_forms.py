@@ -60,8 +60,10 @@ from fyre.stored_form import (
     as_texts,
     parse_json,
 )
-from tests.contract.engine import await_end, make_run
-from tests.support.person import Person, person
+from tests.contract.engine import await_end
+from tests.contract.engine import make_run
+from tests.support.person import Person
+from tests.support.person import person
 
 __all__ = ["person"]
 
@@ -449,7 +451,7 @@ def test_a_status_of_whomever_is_read_as_something(word: str, description: str) 
 def test_notes_are_read_line_by_line(lines: list[str]) -> None:
     for form in (STATUS_NOTE, COMMENT_NOTE, CHECK_NOTE, CONVERSATION_NOTE):
         content = "\n".join(lines).encode("utf-8", "surrogatepass")
-        for record in GitNotes("refs/notes/x", ObjectReader(), form)._records(content):
+        for record in GitNotes("refs/notes/x", ObjectReader(), form)._parse_records(content):
             form.decode(record)
 
 

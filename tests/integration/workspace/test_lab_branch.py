@@ -11,7 +11,8 @@ import pytest
 
 from fyre.cli import main
 from fyre.workspace import lab_branch
-from tests.integration.workspace.conftest import LAB, Git
+from tests.integration.workspace.conftest import LAB
+from tests.integration.workspace.conftest import Git
 
 
 def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run) -> None:

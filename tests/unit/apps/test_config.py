@@ -14,7 +14,8 @@ from fyre.apps.config import Config
 from fyre.apps.derived_keys import secrets_from_folder, secrets_from_key
 from fyre.cli.commands import serve
 from fyre.errors import UserError
-from tests.support.apps import pem, private_key
+from tests.support.apps import pem
+from tests.support.apps import private_key
 
 SECRET = "hunter2-and-longer"
 GOOD = {"url": "https://fyre.example.org"}

@@ -8,7 +8,8 @@ import pytest
 
 from fyre.runs.access import AuthFact
 from fyre.runs.policy import Policy
-from tests.unit.runs.test_plan import World, world
+from tests.unit.runs.test_plan import World
+from tests.unit.runs.test_plan import world
 
 __all__ = ["world"]  # a fixture
 
