@@ -40,7 +40,10 @@ def test_a_loop_that_starts_many(repo: Path, far: Path, git: Git) -> None:
 def test_two_machines_at_once(repo: Path, far: Path, git: Git, tmp_path: Path) -> None:
     places = [repo, tmp_path / "other"]
     git("clone", "-q", f"file://{far}", str(places[1]), cwd=tmp_path)
-    words = "from fyre.cli import main as cli; import sys; sys.exit(max(cli.main(['run', '-d', f'echo {n}']) for n in range(4)))"
+    words = (
+        "from fyre.cli import main as cli; import sys; "
+        "sys.exit(max(cli.main(['run', '-d', f'echo {n}']) for n in range(4)))"
+    )
     both = [
         subprocess.Popen([sys.executable, "-c", words], cwd=place, stdout=-1, stderr=-1)
         for place in places
