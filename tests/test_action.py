@@ -1,4 +1,4 @@
-"""The Action as a runner would run it: the published schemas, zizmor, each step with its own shell and variables."""
+"""The Action as a runner runs it: the published schemas, zizmor, each step with its own shell."""
 
 from __future__ import annotations
 

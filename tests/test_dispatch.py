@@ -1,4 +1,4 @@
-"""``fyre dispatch`` as a workflow's step runs it: the runner's variables and files, a real forge, no receiver."""
+"""``fyre dispatch`` as a workflow step: the runner's variables and files, a real forge."""
 
 from __future__ import annotations
 

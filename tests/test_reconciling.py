@@ -1,4 +1,4 @@
-"""A job that does not wait, and the scheduled one that reports: over an engine whose runs outlive both."""
+"""A job that does not wait, and the scheduled one that reports, with runs that outlive both."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def said(runner: Runner, sha: str) -> list[tuple[str, str]]:
 
 
 def ended(runner: Runner) -> None:
-    """Let the command end that waits for a file, and wait until its supervisor has written that down."""
+    """End the command that waits for a file, and wait until its supervisor has recorded that."""
     (runner.folder / "go").touch()
     told = [one / "outcome.json" for one in (runner.folder / "engine" / "runs").iterdir()]
     until(lambda: all(one.exists() and one.read_text() for one in told))
@@ -141,7 +141,9 @@ def test_what_another_job_that_waits_runs_on_a_cluster_is_not_said_to_be_lost(
 def test_what_ends_at_once_is_reported_by_its_own_job(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended_by_then = staticmethod(lambda records: not all(record.state.is_final for record in records))
+    ended_by_then = staticmethod(
+        lambda records: not all(record.state.is_final for record in records)
+    )
     monkeypatch.setattr(ActionsJob, "has_runs_to_await", ended_by_then)
     sha, (record,) = launched(runner, "Fyre-Run: exit 3")
     assert record.state == "failed"
@@ -162,7 +164,7 @@ def test_killed_after_the_post_nothing_is_posted_twice(
 
     with monkeypatch.context() as patched:
         patched.setattr(StatusReporter, "_save_note", killed)
-        patched.setattr(ActionsJob, "_is_finished", lambda work, _: work.reporter.write_queue.stopped)
+        patched.setattr(ActionsJob, "_is_finished", lambda job, _: job.reporter.write_queue.stopped)
         reconciled(runner, 2)
     assert said(runner, sha) == [("pending", "1"), ("success", "2")]
     assert len(reconciled(runner, 3)) == 1
@@ -178,7 +180,7 @@ def test_killed_before_the_post_nothing_is_lost(
 
     with monkeypatch.context() as patched:
         patched.setattr(StatusReporter, "_post_status", killed)
-        patched.setattr(ActionsJob, "_is_finished", lambda work, _: work.reporter.write_queue.stopped)
+        patched.setattr(ActionsJob, "_is_finished", lambda job, _: job.reporter.write_queue.stopped)
         reconciled(runner, 2)
     assert said(runner, sha) == [("pending", "1")]
     reconciled(runner, 3)
