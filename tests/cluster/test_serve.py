@@ -1,4 +1,4 @@
-"""``fyre serve`` with a cluster: a push to a forge elsewhere, its webhook, a Job under exactly its Role, a status."""
+"""``fyre serve`` with a cluster: push to a forge, webhook, Job under exactly its Role, status."""
 
 from __future__ import annotations
 

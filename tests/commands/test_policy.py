@@ -1,4 +1,4 @@
-"""``fyre policy explain``: what would be launched and where, or why not, with no forge and no cluster."""
+"""``fyre policy explain``: what is launched and where, or why not, without forge and cluster."""
 
 from __future__ import annotations
 
@@ -68,13 +68,17 @@ def test_what_is_launched_says_what_it_gets(explain: Explaining) -> None:
     assert out.splitlines() == [
         "run: python train.py",
         "  launch",
-        "  namespace runs · profile default · image python:3.12 · cpu=4 memory=2Gi · secrets wandb · timeout 2h",
+        (
+            "  namespace runs · profile default · image python:3.12 · cpu=4 memory=2Gi"
+            " · secrets wandb · timeout 2h"
+        ),
         "run-2: make",
         "  launch",
         "  namespace gpus · profile gpu · image train · timeout 2h",
     ]
     assert explain.json(*ADA)[0] == {
-        "name": "run", "command": "python train.py", "outcome": "launch", "reason": "", "namespace": "runs",
+        "name": "run", "command": "python train.py", "outcome": "launch", "reason": "",
+        "namespace": "runs",
         "profile": "default", "image": "python:3.12", "resources": {"cpu": "4", "memory": "2Gi"},
         "secrets": ["wandb"], "timeout": 7200, "retries": 0,
     }  # fmt: skip
@@ -105,7 +109,7 @@ def test_what_is_launched_says_what_it_gets(explain: Explaining) -> None:
         (
             (*ADA, "--ref", "fyre/ada"),
             "nothing",
-            "on a notebook's branch only commits with a Fyre-From launch",
+            "on a lab branch only commits with a Fyre-From launch",
         ),
     ],
 )
