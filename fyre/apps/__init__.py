@@ -1,1 +1,1 @@
-"""The ways Fyre is put together: `fyre up`, `fyre serve`, a replica, a workflow job, a local run."""
+"""Compositions of Fyre's parts: `fyre up`, `fyre serve`, a replica, a workflow job, a local run."""

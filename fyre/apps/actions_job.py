@@ -1,7 +1,7 @@
-"""``fyre dispatch``: the receiver without a receiver, for the length of one workflow job.
+"""``fyre dispatch``: do what a receiver does, for one event, inside a GitHub workflow job.
 
-The event comes from the file that the runner wrote, commits from a mirror that is fetched with the job's token; from
-there on it is the same plan, the same engines and the same ledger as anywhere.
+The event comes from the file that the runner wrote, commits from a mirror that is fetched with the
+job's token. The plan, the engines and the status reporter are the same as everywhere.
 """
 
 from __future__ import annotations
@@ -31,17 +31,20 @@ from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
 
 REPORT_TIMEOUT = 120.0
-"""Seconds without a status written after which it is given up, those left out in which a limit allows none."""
+"""Seconds without progress after which the job stops waiting for statuses to be posted.
+
+Time in which a rate limit allows no status does not count.
+"""
 
 _FAILED_STATES = ("failure", "error")
 
 ACTIONS_BOT = "github-actions[bot]"
-"""Whose a workflow's own token is; it may not ask who it is."""
+"""Login of a workflow's own token, which may not ask the API for its login."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowContext:
-    """What the runner tells a job, as it tells it: in the environment."""
+    """The facts that the runner gives a job in environment variables."""
 
     event_name: str
     event_file: Path
@@ -54,7 +57,7 @@ class WorkflowContext:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> WorkflowContext:
-        """Out of the runner's variables. Raises ``UserError`` that names the one that is missing."""
+        """Read the runner's variables; raise ``UserError`` with the name of a missing one."""
 
         def require_variable(name: str) -> str:
             if not env.get(name):
@@ -62,7 +65,7 @@ class WorkflowContext:
                 raise UserError(f"{name} is not set", hint=hint)
             return env[name]
 
-        server, repository = (
+        server_url, repository = (
             require_variable("GITHUB_SERVER_URL"),
             require_variable("GITHUB_REPOSITORY"),
         )
@@ -70,19 +73,19 @@ class WorkflowContext:
             event_name=require_variable("GITHUB_EVENT_NAME"),
             event_file=Path(require_variable("GITHUB_EVENT_PATH")),
             api_url=require_variable("GITHUB_API_URL"),
-            server_url=server,
-            run_url=f"{server}/{repository}/actions/runs/{env.get('GITHUB_RUN_ID', '')}",
+            server_url=server_url,
+            run_url=f"{server_url}/{repository}/actions/runs/{env.get('GITHUB_RUN_ID', '')}",
             token=require_variable("GITHUB_TOKEN"),
             login=env.get("FYRE_LOGIN") or ACTIONS_BOT,
             repository=repository,
         )
 
     def create_client(self) -> GitHubClient:
-        """The forge, as the job's token sees it."""
+        """Return a client of the forge that uses the job's token."""
         return GitHubClient(self.api_url, lambda: self.token, self.login)
 
     def read_event_file(self) -> webhook.Event:
-        """The event, parsed as a delivery is. Raises ``UserError``."""
+        """Return the event, parsed like a webhook delivery; raise ``UserError`` if it can't be."""
         try:
             return webhook.parse_event(
                 self.api_url, {"x-github-event": self.event_name}, self.event_file.read_bytes()
@@ -95,14 +98,21 @@ class WorkflowContext:
 
 @dataclass
 class ReportTimeout:
-    """How long statuses are waited for: as long as they become fewer, or the forge's limits allow none just now."""
+    """The time limit for statuses that are not posted yet.
+
+    It starts again whenever their number changes, and while the forge's limits allow no write.
+    """
 
     clock: Callable[[], float] = time.monotonic
     _last_pending: int = -1
     _progress_at: float = 0.0
 
     def is_expired(self, pending: int, next_write_at: float) -> bool:
-        """Whether it is, with so many statuses ``left`` and the next one allowed at ``next_at``, on the clock."""
+        """Return True if no progress was made for too long.
+
+        ``pending`` is the number of statuses that are left, ``next_write_at`` the time on the clock
+        at which the next write is allowed.
+        """
         now = self.clock()
         if pending != self._last_pending:
             self._last_pending, self._progress_at = pending, now
@@ -112,7 +122,11 @@ class ReportTimeout:
 
 @dataclass(frozen=True)
 class JobEngine:
-    """What runs the commands; ``kept``: whether nothing is left to be done for a run, its log included."""
+    """The engine that runs the commands.
+
+    ``is_archived`` takes a run key, and is True if nothing is left to do for that run, its log
+    included.
+    """
 
     engine: Engine
     is_archived: Callable[[str], bool]
@@ -120,28 +134,33 @@ class JobEngine:
 
 @dataclass
 class RecordingReporter(StatusReporter):
-    """A ledger in which what has no record leads to this job as well, and that remembers what it was told and said."""
+    """A status reporter that remembers each status that it was given or has read.
 
-    seen_statuses: dict[tuple[str, str], CommitStatus] = field(
-        default_factory=dict
-    )  # by SHA and context in lower case
+    A status without a run record links to this job as well.
+    """
+
+    # by SHA and context in lower case
+    seen_statuses: dict[tuple[str, str], CommitStatus] = field(default_factory=dict)
 
     def queue_status(self, repository: Repository, sha: str, status: CommitStatus) -> None:
-        """As any ledger does."""
-        ours = replace(status, target_url=self.page_url(""))
-        self.seen_statuses[sha, ours.context.lower()] = ours
-        super().queue_status(repository, sha, ours)
+        """Queue a status, with a link to this job."""
+        own_status = replace(status, target_url=self.page_url(""))
+        self.seen_statuses[sha, own_status.context.lower()] = own_status
+        super().queue_status(repository, sha, own_status)
 
     def read_statuses(self, repository: Repository, sha: str) -> Mapping[str, CommitStatus]:
-        """As any ledger does."""
-        found = super().read_statuses(repository, sha)
-        for context, one in found.items():
-            self.seen_statuses.setdefault((sha, context), one)
-        return found
+        """Return the statuses of a commit, and remember them."""
+        statuses = super().read_statuses(repository, sha)
+        for context, status in statuses.items():
+            self.seen_statuses.setdefault((sha, context), status)
+        return statuses
 
 
 class ActionsJob:
-    """One event, from hearing of it to the last status. It answers for what it launches; others' runs it lets be."""
+    """The work for one event, from reading it to posting the last status.
+
+    The job is responsible for the runs that it launches, and leaves the runs of other jobs alone.
+    """
 
     def __init__(
         self,
@@ -153,11 +172,16 @@ class ActionsJob:
         *,
         wait: bool = True,
     ) -> None:
-        """Without ``wait`` it is over as soon as every command has begun: until then the code has to be brought."""
+        """Without ``wait``, the job ends as soon as every command has started.
+
+        It can't end earlier, because it delivers the code until then.
+        """
         self.context, self.engine, self.wait = context, job_engine.engine, wait
         self._is_archived = job_engine.is_archived
         self._archived_before = {
-            one.run.key for one in self.engine.list_records() if self._is_archived(one.run.key)
+            record.run.key
+            for record in self.engine.list_records()
+            if self._is_archived(record.run.key)
         }
         self._commit_reader = FetchingCommitReader(mirrors)
         self._launch_tracker = LaunchTrackingEngine(self.engine)
@@ -167,7 +191,8 @@ class ActionsJob:
         self.reporter = RecordingReporter(
             forge, EngineView(self.engine, self.own_keys), index, self.status_url
         )
-        # Who waits for its runs to end knows those alone, also on a cluster; jobs that do not wait know each other's.
+        # A job that waits for its runs to end knows only those, also on a cluster. Jobs that do not
+        # wait know each other's runs.
         own_run_url = context.run_url if wait else None
         executor = Executor(
             forge,
@@ -179,37 +204,35 @@ class ActionsJob:
             own_run_url=own_run_url,
         )
         self.controller = Controller(executor)
-        self.error: UserError | TransientError | None = (
-            None  # what could not be done, to be said at the end
-        )
+        # what could not be done; it is raised at the end
+        self.error: UserError | TransientError | None = None
         self._report_timeout = ReportTimeout()
         self._changed = threading.Event()
         self.engine.subscribe(lambda _: self._changed.set())
 
-    def status_url(self, run_key: str) -> str:  # noqa: ARG002 - one that reports others' runs looks at it
-        """Where the status of a run leads: to this job."""
+    def status_url(self, run_key: str) -> str:  # noqa: ARG002 - `ReconcileJob` needs it
+        """Return the link of a run's status: this job."""
         return self.context.run_url
 
     def run(self, on_start: Callable[[RunRecord], None]) -> list[RunRecord]:
-        """Do what there is to do, and post it; the runs. ``started`` is told of each run, as it is there.
+        """Process the event, post the statuses, and return the records of the runs.
 
-        Raises ``UserError`` where the statuses can't be posted.
+        ``on_start`` is called once with each run's record, as soon as there is one.
+
+        Raises ``UserError`` if the statuses can't be posted.
         """
         self.reporter.start()
         try:
             try:
                 self.process_events()
-            except (
-                UserError,
-                TransientError,
-            ) as error:  # what was launched before it is waited for all the same
-                self.error = error
-            told: set[str] = set()
+            except (UserError, TransientError) as error:
+                self.error = error  # runs that were launched before it are still waited for
+            started_keys: set[str] = set()
             while True:
                 records = self.own_records()
                 for record in records:
-                    if record.run.key not in told:
-                        told.add(record.run.key)
+                    if record.run.key not in started_keys:
+                        started_keys.add(record.run.key)
                         on_start(record)
                 if self._is_finished(records):
                     return records
@@ -219,73 +242,77 @@ class ActionsJob:
             self.reporter.stop()
 
     def process_events(self) -> None:
-        """What the event asks for."""
+        """Do what the event requests."""
         self.controller.process_until_done(self.context.read_event_file())
 
     def own_records(self) -> list[RunRecord]:
-        """What it answers for, as it is now, oldest first."""
+        """Return the records of the runs that this job is responsible for, oldest first."""
         return sorted(
             EngineView(self.engine, self.own_keys).list_records(),
             key=lambda record: record.run.created_at,
         )
 
     def find_not_run(self) -> NotRun:
-        """What this job refused, and what its tries before this one did badly: run once more, a job finds all done.
+        """Return the failed requests that are not runs of this job.
 
-        Nothing is asked for it: a token has a thousand requests an hour, and what ran is reported without one left.
+        They are requests that it refused, and requests that failed in an earlier attempt of this
+        workflow job: a job that is run again finds everything done already.
+
+        No request to the API is made: a token has a thousand requests an hour, and runs must be
+        reported even if none is left.
         """
-        mine = {
+        own_contexts = {
             (sha, record.run.context.lower())
             for record in self.own_records()
             for sha in (record.run.sha, *record.carried)
         }
         return [
-            (sha, one.context.removeprefix("fyre/"), one.description)
-            for (sha, context), one in list(self.reporter.seen_statuses.items())
-            if one.target_url == self.context.run_url
-            and one.state in _FAILED_STATES
-            and (sha, context) not in mine
+            (sha, status.context.removeprefix("fyre/"), status.description)
+            for (sha, context), status in list(self.reporter.seen_statuses.items())
+            if status.target_url == self.context.run_url
+            and status.state in _FAILED_STATES
+            and (sha, context) not in own_contexts
         ]
 
     def records_to_print(self) -> list[RunRecord]:
-        """The ended runs whose logs are to be shown by this job: no other one has them, or none is known to."""
+        """Return ended runs whose logs this job prints: no other job is known to have them."""
         return [
-            one
-            for one in self.engine.list_records()
-            if one.state.is_final and one.run.key not in self._archived_before
+            record
+            for record in self.engine.list_records()
+            if record.state.is_final and record.run.key not in self._archived_before
         ]
 
     def close(self) -> None:
-        """End what watches and reads."""
+        """Close the engine and the commit reader."""
         self.engine.close()
         self._commit_reader.close()
 
     def has_runs_to_await(self, records: list[RunRecord]) -> bool:
-        """Whether there is something to be waited for before statuses are: that runs end, or that they begin."""
-        on_the_way = (record for record in records if not record.state.is_final)
-        return any(self.wait or record.state is not RunState.RUNNING for record in on_the_way)
+        """Return True if runs must still end or, in a job that does not wait, still start."""
+        pending = (record for record in records if not record.state.is_final)
+        return any(self.wait or record.state is not RunState.RUNNING for record in pending)
 
     def _is_finished(self, records: list[RunRecord]) -> bool:
         if self.has_runs_to_await(records):
             self._report_timeout = ReportTimeout()
             return False
-        unsaid = [record for record in records if self.reporter.has_unposted(record)]
-        unkept = [
+        unposted = [record for record in records if self.reporter.has_unposted(record)]
+        unarchived = [
             record
             for record in records
             if record.state.is_final and not self._is_archived(record.run.key)
         ]
-        left = len(unsaid) + len(unkept) + (not self.reporter.is_idle())
-        if left and not self._report_timeout.is_expired(
-            left, self.reporter.write_queue.budget.next_write_at()
+        pending = len(unposted) + len(unarchived) + (not self.reporter.is_idle())
+        if pending and not self._report_timeout.is_expired(
+            pending, self.reporter.write_queue.budget.next_write_at()
         ):
             return False
-        # That a run goes on may stay unsaid, where the forge's limits leave room for ends only.
-        some_said = len(unsaid) < max(1, len(records))
+        # A pending status may stay unposted where the forge's limits leave room only for results.
+        some_posted = len(unposted) < max(1, len(records))
         if (
             not self.reporter.is_idle()
-            or not some_said
-            or any(record.state.is_final for record in unsaid)
+            or not some_posted
+            or any(record.state.is_final for record in unposted)
         ):
             hint = "the job needs `permissions: {contents: read, statuses: write}`"
             raise UserError("the statuses can't be posted", hint=hint)
@@ -293,7 +320,7 @@ class ActionsJob:
 
 
 def create_local_engine(state: Path, mirrors: MirrorStore, jobs: int) -> JobEngine:
-    """The local engine, on the workflow's own machine."""
+    """Return the local engine, which runs commands on the workflow's own machine."""
     engine = LocalEngine(state / "engine", find_git_dir=mirrors.mirror_dir, jobs=jobs)
     return JobEngine(
         engine, lambda key: (record := engine.get_record(key)) is not None and record.state.is_final
@@ -301,14 +328,20 @@ def create_local_engine(state: Path, mirrors: MirrorStore, jobs: int) -> JobEngi
 
 
 def create_mirror_store(context: WorkflowContext, state: Path) -> MirrorStore:
-    """Where the commits come from."""
+    """Return the store of mirrors, from which commits are read."""
     return MirrorStore(
-        state / "mirrors", lambda r: f"{context.server_url}/{r.name}.git", lambda _: context.token
+        state / "mirrors",
+        lambda repository: f"{context.server_url}/{repository.name}.git",
+        lambda _: context.token,
     )
 
 
 def code_finder(mirrors: MirrorStore) -> Callable[[Run], Path]:
-    """Where a run's code is, other jobs' runs included: what is not to be had here, the job that launched it has."""
+    """Return a function that finds the repository with a run's code, for runs of other jobs, too.
+
+    It raises ``TransientError`` for code that this job can't get: the job that launched the run has
+    it.
+    """
 
     def find_code(run: Run) -> Path:
         try:

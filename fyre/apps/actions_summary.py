@@ -1,4 +1,4 @@
-"""What a workflow's job tells of its runs: the summary for people, the outputs for the steps after it. Pure."""
+"""Render what a workflow job reports: a summary for people, outputs for later steps. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fyre.reporter import markdown
 from fyre.runs.run import RunRecord
 
 NotRun = Sequence[tuple[str, str, str]]
-"""What was asked for and stands badly, but is no run of these: SHA, name and what the status says."""
+"""Failed requests that are no runs of the job: SHA, name and status description of each."""
 
 REPORTED_LATER_NOTE = (
-    "\nThis job does not wait for their ends: the scheduled workflow that runs `fyre dispatch --reconcile`"
-    " (action/reconcile.yml) posts them as statuses on the commits.\n"
+    "\nThis job does not wait for their ends: the scheduled workflow that runs"
+    " `fyre dispatch --reconcile` (action/reconcile.yml) posts them as statuses on the commits.\n"
 )
-"""What stands below the table where there are runs that go on."""
+"""Note below the table if there are runs that have not ended."""
 
 
 def render_summary(
@@ -24,17 +24,18 @@ def render_summary(
     empty_text: str,
     not_run: NotRun = (),
 ) -> str:
-    """The job's summary, in Markdown; what people wrote is in code spans that it can't leave. ``nothing`` is said where
-    there is nothing to tell.
+    """Return the job's summary in Markdown; ``empty_text`` if there is nothing to report.
+
+    Text that people wrote is in code spans, out of which it can't break.
     """
     rows = [
-        f"| {_state_icon(record)} | `{record.run.sha[:7]}` | {_code_span(record.run.name)} | {_code_span(record.run.spec.command)} "
-        f"| {_code_span(describe(record))} |"
+        f"| {_state_icon(record)} | `{record.run.sha[:7]}` | {_code_span(record.run.name)} "
+        f"| {_code_span(record.run.spec.command)} | {_code_span(describe(record))} |"
         for record in records
     ]
     rows += [
-        f"| ❌ | `{sha[:7]}` | {_code_span(name)} | | {_code_span(said)} |"
-        for sha, name, said in not_run
+        f"| ❌ | `{sha[:7]}` | {_code_span(name)} | | {_code_span(description)} |"
+        for sha, name, description in not_run
     ]
     if not rows:
         return f"{empty_text}\n"
@@ -47,22 +48,25 @@ def render_summary(
 
 
 def render_outputs(records: list[RunRecord], not_run: NotRun = ()) -> str:
-    """The step's outputs: all on one line each, as JSON has it."""
+    """Return the outputs of the workflow step, one line each; ``runs`` is JSON."""
     runs = [
         {
-            "sha": r.run.sha,
-            "name": r.run.name,
-            "key": r.run.key,
-            "state": str(r.state),
-            "exit_code": r.exit_code,
+            "sha": record.run.sha,
+            "name": record.run.name,
+            "key": record.run.key,
+            "state": str(record.state),
+            "exit_code": record.exit_code,
         }
-        for r in records
+        for record in records
     ]
     return f"runs={json.dumps(runs)}\noutcome={overall_outcome(records, not_run)}\n"
 
 
 def overall_outcome(records: list[RunRecord], not_run: NotRun = ()) -> str:
-    """In a word: none, failure as soon as one did badly, else pending while one goes on, else success."""
+    """Return the outcome of all runs: none, failure, pending or success.
+
+    It is failure as soon as one run failed, else pending until all have ended.
+    """
     if not_run or any(record.state.is_final and not _has_succeeded(record) for record in records):
         return "failure"
     if not all(record.state.is_final for record in records):

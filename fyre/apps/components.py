@@ -1,4 +1,4 @@
-"""What ``fyre up`` and ``fyre serve`` have in common: receiver, ledger and pages around an engine and a forge."""
+"""The parts that ``fyre up`` and ``fyre serve`` share: controller, reporter and run pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fyre.server.webhook_endpoint import WebhookEndpoint
 
 
 class Components:
-    """The parts, put together; none of them runs before ``receiver.start``."""
+    """The parts, connected; none of them runs before ``controller.start``."""
 
     def __init__(
         self,
@@ -26,15 +26,15 @@ class Components:
         commit_reader: CommitReader,
         engine: Engine,
         policy: Policy,
-        pages_url: Callable[[], str],  # of the pages, as browsers reach them
+        pages_url: Callable[[], str],  # base URL of the run pages for browsers
         pages_secret: bytes,
         webhook_secrets: Callable[[], Sequence[bytes]],
         with_check_runs: bool = False,
     ) -> None:
         index = RunIndex(engine)
         self.pages = RunPages(engine, pages_secret, pages_url)
-        beside = CheckRunReporter(forge, engine.read_log, policy) if with_check_runs else None
-        self.reporter = StatusReporter(forge, engine, index, self.pages.page_url, beside)
+        check_runs = CheckRunReporter(forge, engine.read_log, policy) if with_check_runs else None
+        self.reporter = StatusReporter(forge, engine, index, self.pages.page_url, check_runs)
         self.controller = Controller(
             Executor(forge, commit_reader, engine, index, self.reporter, policy)
         )

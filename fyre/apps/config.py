@@ -1,6 +1,7 @@
-"""What ``fyre serve`` is told: one YAML file, then the environment, then options; each goes before those before it.
+"""Configuration of ``fyre serve``: options override variables, variables the YAML file.
 
-All of it is checked once, here. An error says where the value was given, the key, the value and what is allowed.
+All of it is checked once, here. An error names the place where the value was given, the key, the
+value and what is allowed.
 """
 
 from __future__ import annotations
@@ -23,21 +24,29 @@ from fyre.runs import policy_file, yaml_document
 from fyre.runs.policy import Policy
 from fyre.runs.yaml_document import BadYamlError
 
-SECRET_VARIABLES = {"tokenFile": "FYRE_TOKEN", "appPrivateKeyFile": "FYRE_APP_PRIVATE_KEY",
-           "webhookSecretFile": "FYRE_WEBHOOK_SECRET", "keyFile": "FYRE_KEY"}  # fmt: skip
-"""Key of a file → environment variable that may hold the secret instead."""
+SECRET_VARIABLES = {
+    "tokenFile": "FYRE_TOKEN",
+    "appPrivateKeyFile": "FYRE_APP_PRIVATE_KEY",
+    "webhookSecretFile": "FYRE_WEBHOOK_SECRET",
+    "keyFile": "FYRE_KEY",
+}
+"""By the key of a secret's file: the environment variable that may hold the secret instead."""
 
-_SECRET_DESCRIPTIONS = {"tokenFile": "the forge's token", "appPrivateKeyFile": "the App's private key",
-         "webhookSecretFile": "the webhook's secret", "keyFile": "the key that receivers share"}  # fmt: skip
+_SECRET_DESCRIPTIONS = {
+    "tokenFile": "the forge's token",
+    "appPrivateKeyFile": "the App's private key",
+    "webhookSecretFile": "the webhook's secret",
+    "keyFile": "the key that receivers share",
+}
 _KUBERNETES_KEYS = ("kubeconfig", "context", "relay", "relayUrl", "logStore", "lease", "advertise")
 _KEY_MIN_LENGTH = 32  # characters
-_SWEEP_MIN_SECONDS = 10  # seconds; the forge is asked about each repository
+_SWEEP_MIN_SECONDS = 10  # each sweep asks the forge about every repository
 _TRUE_WORDS, _FALSE_WORDS = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it was said: ``fyre.yaml line 3``, ``FYRE_JOBS``, ``--jobs``, ``default``."""
+    """A value and its origin: ``fyre.yaml line 3``, ``FYRE_JOBS``, ``--jobs`` or ``default``."""
 
     value: Any
     origin: str
@@ -45,35 +54,41 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything, checked. Times are in seconds; exactly one of ``token`` and ``app_key`` is there."""
+    """The checked configuration.
+
+    Times are in seconds. Exactly one of ``token`` and ``app_key`` is set.
+    """
 
     settings: Mapping[str, Setting]
     policy: Policy
     token: Secret | None
     app_key: Secret | None
-    webhook_secret: Secret | None  # None where no webhook is taken
-    shared_key: Secret | None  # None where our own secrets are kept under the state
+    webhook_secret: Secret | None  # None: no webhooks are accepted
+    shared_key: Secret | None  # None: Fyre's own secrets are stored under ``state``
     sweep_every: float
     backfill: float
 
     def get(self, key: str) -> Any:  # noqa: ANN401 - as the schema types it
-        """The value of a key; None where it was not said and has no default."""
+        """Return the value of a key; None if it was not given and has no default."""
         return self.settings[key].value if key in self.settings else None
 
     @property
     def listen_address(self) -> tuple[str, int]:
-        """Host and port."""
+        """The host and the port to listen on."""
         host, _, port = self.get("listen").rpartition(":")
         return host.strip("[]"), int(port)
 
     @property
     def api_url(self) -> str:
-        """The base URL of the forge's REST API, as GitHub, its data residency and its Enterprise Server have it."""
+        """The base URL of the forge's REST API."""
         return str(self.get("api") or default_api_url(self.get("forge"))).rstrip("/")
 
 
 def default_api_url(forge_url: str) -> str:
-    """Where a forge has its REST API."""
+    """Return the usual URL of a forge's REST API.
+
+    It is that of GitHub, of GitHub with data residency, or of GitHub Enterprise Server.
+    """
     host = forge_url.partition("://")[2].lower()
     return (
         f"https://api.{host}"
@@ -84,43 +99,46 @@ def default_api_url(forge_url: str) -> str:
 
 @cache
 def load_schema() -> dict[str, Any]:
-    """The published JSON schema of the file."""
+    """Return the published JSON schema of the configuration file."""
     text = (resources.files("fyre") / "schemas" / "serve.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 
 def variable_name(key: str) -> str:
-    """The environment variable of a key. None of them is one that Kubernetes sets for a Service named fyre."""
+    """Return the environment variable of a key.
+
+    None of them is a variable that Kubernetes sets for a Service named fyre.
+    """
     return "FYRE_" + re.sub(r"(?=[A-Z])", "_", key).upper()
 
 
 def option_name(key: str) -> str:
-    """The option of a key."""
+    """Return the command-line option of a key."""
     return "--" + re.sub(r"(?=[A-Z])", "-", key).lower()
 
 
 def load_config(
     path: Path | None, environ: Mapping[str, str], options: Mapping[str, str]
 ) -> Config:
-    """Everything that was said, checked. Raises ``UserError``, in which no secret is shown."""
+    """Return the configuration from all sources; raise ``UserError``, which shows no secret."""
     try:
-        said = {
-            key: Setting(one["default"], "default")
-            for key, one in load_schema()["properties"].items()
-            if "default" in one
+        settings = {
+            key: Setting(schema_of_key["default"], "default")
+            for key, schema_of_key in load_schema()["properties"].items()
+            if "default" in schema_of_key
         }
-        said |= _settings_from_file(path) if path is not None else {}
-        said |= _settings_from_texts(
+        settings |= _settings_from_file(path) if path is not None else {}
+        settings |= _settings_from_texts(
             {
                 variable_name(key): (key, environ.get(variable_name(key), ""))
                 for key in load_schema()["properties"]
             }
         )
-        said |= _settings_from_texts(
+        settings |= _settings_from_texts(
             {option_name(key): (key, text) for key, text in options.items()}
         )
-        return _build_config(said, environ)
+        return _build_config(settings, environ)
     except UserError as error:
         raise UserError(
             credential_scan.mask_credentials(error.message),
@@ -141,14 +159,14 @@ def _settings_from_file(path: Path) -> dict[str, Setting]:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
-    except BadYamlError as error:  # the line is not quoted: what stands there may be a secret
+    except BadYamlError as error:  # the line is not quoted: there may be a secret in it
         key = f"{error.path_text}: " if error.path_text else ""
         raise UserError(
             f"{path} line {error.line}: {key}{error.message}", hint=error.hint
         ) from error
     texts = {key for key, value in document.values.items() if isinstance(value, str)}
     for key in texts:
-        if "\0" in document.values[key]:  # no path, no address and no argument of anything has one
+        if "\0" in document.values[key]:  # no path, address or argument can contain it
             raise UserError(
                 f"{path} line {document.line_numbers[key,]}: {key}: it has a NUL in it",
                 hint="take it out",
@@ -162,11 +180,11 @@ def _settings_from_file(path: Path) -> dict[str, Setting]:
     }
 
 
-def _settings_from_texts(given: Mapping[str, tuple[str, str]]) -> dict[str, Setting]:
-    """Values that came as text, by their origin; an empty one is none."""
+def _settings_from_texts(values: Mapping[str, tuple[str, str]]) -> dict[str, Setting]:
+    """Return settings for values that were given as text, by origin; empty ones are left out."""
     return {
         key: Setting(_parse_value(origin, key, text), origin)
-        for origin, (key, text) in given.items()
+        for origin, (key, text) in values.items()
         if text
     }
 
@@ -174,20 +192,20 @@ def _settings_from_texts(given: Mapping[str, tuple[str, str]]) -> dict[str, Sett
 def _parse_value(origin: str, key: str, text: str) -> Any:  # noqa: ANN401 - as the schema types it
     import jsonschema
 
-    of_key = load_schema()["properties"][key]
+    schema_of_key = load_schema()["properties"][key]
     value: Any = text
-    if of_key.get("type") == "integer" and re.fullmatch(r"[0-9]{1,18}", text):
+    if schema_of_key.get("type") == "integer" and re.fullmatch(r"[0-9]{1,18}", text):
         value = int(text)
-    elif of_key.get("type") == "boolean" and text.lower() in _TRUE_WORDS + _FALSE_WORDS:
+    elif schema_of_key.get("type") == "boolean" and text.lower() in _TRUE_WORDS + _FALSE_WORDS:
         value = text.lower() in _TRUE_WORDS
-    error = next(jsonschema.Draft202012Validator(of_key).iter_errors(value), None)
+    error = next(jsonschema.Draft202012Validator(schema_of_key).iter_errors(value), None)
     if error is not None:
-        raise _setting_error(key, Setting(text, origin), "is not taken")
+        raise _setting_error(key, Setting(text, origin), "is not a valid value")
     return value
 
 
 def _setting_error(key: str, setting: Setting, problem: str) -> UserError:
-    """The error for a value: ``FYRE_JOBS: jobs: 'many' is not taken``."""
+    """Return the error for a value, such as ``FYRE_JOBS: jobs: 'many' is not a valid value``."""
     return UserError(
         f"{setting.origin}: {key}: {setting.value!r} {problem}",
         hint=load_schema()["properties"][key]["description"],
@@ -231,45 +249,53 @@ def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
             settings["checks"],
             "needs a GitHub App: with a token no check run can be made",
         )
-    secret = _resolve_secret(settings, environ, "webhookSecretFile")
-    if secret is None and not settings["poll"].value:
-        hint = "webhookSecretFile or FYRE_WEBHOOK_SECRET; or poll: true, where no webhook is to be taken"
+    webhook_secret = _resolve_secret(settings, environ, "webhookSecretFile")
+    if webhook_secret is None and not settings["poll"].value:
+        hint = "webhookSecretFile or FYRE_WEBHOOK_SECRET; or poll: true, to accept no webhooks"
         raise UserError(
-            "there is no webhook secret, and unsigned deliveries are never taken", hint=hint
+            "there is no webhook secret, and unsigned deliveries are never accepted", hint=hint
         )
-    shared = _resolve_secret(settings, environ, "keyFile")
-    if shared is not None and len(shared.read_secret()) < _KEY_MIN_LENGTH:
+    shared_key = _resolve_secret(settings, environ, "keyFile")
+    if shared_key is not None and len(shared_key.read_secret()) < _KEY_MIN_LENGTH:
         raise UserError(
-            f"{shared.origin}: {shared.description} is shorter than {_KEY_MIN_LENGTH} characters",
+            f"{shared_key.origin}: {shared_key.description} is shorter than "
+            f"{_KEY_MIN_LENGTH} characters",
             hint="openssl rand -hex 32",
         )
-    _check_lease(settings, shared)
+    _check_lease(settings, shared_key)
     return Config(
         settings,
         policy,
         token,
         app_key,
-        None if settings["poll"].value else secret,
-        shared,
+        None if settings["poll"].value else webhook_secret,
+        shared_key,
         sweep_every,
         backfill,
     )
 
 
 def _check_lease(settings: Mapping[str, Setting], shared_key: Secret | None) -> None:
-    """What several receivers need, each of them."""
+    """Raise ``UserError`` if something is missing that each of several receivers needs."""
     if "lease" in settings and "advertise" not in settings:
         raise _setting_error(
-            "lease", settings["lease"], "needs advertise: the others hand on to whoever leads"
+            "lease", settings["lease"], "needs advertise: the other replicas connect to the leader"
         )
     if "lease" in settings and "logStore" not in settings:
-        hint = "a bucket's URL, or a folder on a volume that all have: logs on another's disk show no page"
+        hint = (
+            "a bucket's URL, or a folder on a shared volume: "
+            "run pages can't show logs on another replica's disk"
+        )
         raise UserError(
-            f"{settings['lease'].origin}: lease: receivers must share a logStore, and there is none",
+            f"{settings['lease'].origin}: lease: receivers must share a logStore, "
+            "and there is none",
             hint=hint,
         )
     if "lease" in settings and shared_key is None:
-        hint = "keyFile or FYRE_KEY: without it each receiver would take the others' runs for somebody else's"
+        hint = (
+            "keyFile or FYRE_KEY: without it each receiver would take the runs of the others "
+            "for somebody else's"
+        )
         raise UserError(
             f"{settings['lease'].origin}: lease: receivers must share a key, and there is none",
             hint=hint,
@@ -277,22 +303,20 @@ def _check_lease(settings: Mapping[str, Setting], shared_key: Secret | None) -> 
 
 
 def _check_engine(settings: Mapping[str, Setting]) -> None:
-    """What is said of the other engine would be passed over in silence, and so is refused."""
+    """Raise ``UserError`` for keys of the other engine: they would be ignored silently."""
     engine = settings["engine"].value
     for key in ("jobs",) if engine == "kubernetes" else _KUBERNETES_KEYS:
         if key in settings:
-            raise _setting_error(key, settings[key], f"is nothing for engine {engine}")
+            raise _setting_error(key, settings[key], f"has no effect with engine {engine}")
     if engine == "kubernetes" and "policy" not in settings:
         hint = f"{option_name('policy')} or {variable_name('policy')}: {_key_description('policy')}"
         raise UserError("policy is not set, and engine kubernetes needs one", hint=hint)
     if "relayUrl" in settings and "relay" not in settings:
-        raise _setting_error(
-            "relayUrl", settings["relayUrl"], "is of a relay, and relay is not set"
-        )
+        raise _setting_error("relayUrl", settings["relayUrl"], "needs relay, which is not set")
 
 
 def _check_checkout_image(settings: Mapping[str, Setting]) -> None:
-    """A name that is no image would fail each run, and not the start."""
+    """Raise ``UserError`` if the checkout image is no image: each run would fail later."""
     try:
         notation.parse_image(settings["checkoutImage"].value)
     except notation.BadValueError as error:
@@ -304,54 +328,59 @@ def _check_checkout_image(settings: Mapping[str, Setting]) -> None:
 def _resolve_credential(
     settings: Mapping[str, Setting], environ: Mapping[str, str]
 ) -> tuple[Secret | None, Secret | None]:
-    """The token, or the App's key."""
-    token, key = (
+    """Return the token or the App's private key; raise ``UserError`` unless there is just one."""
+    token, app_key = (
         _resolve_secret(settings, environ, "tokenFile"),
         _resolve_secret(settings, environ, "appPrivateKeyFile"),
     )
-    if token is None and key is None and "appId" not in settings:
+    if token is None and app_key is None and "appId" not in settings:
         hint = "tokenFile or FYRE_TOKEN; or appId and appPrivateKeyFile or FYRE_APP_PRIVATE_KEY"
         raise UserError("there is no credential for the forge", hint=hint)
-    if token is not None and (key is not None or "appId" in settings):
-        other = key.origin if key is not None else settings["appId"].origin
+    if token is not None and (app_key is not None or "appId" in settings):
+        other = app_key.origin if app_key is not None else settings["appId"].origin
         raise UserError(
             f"a token ({token.origin}) and an App ({other}) are two credentials",
             hint="give one of them",
         )
-    if token is None and key is None:
+    if token is None and app_key is None:
         raise _setting_error(
             "appId", settings["appId"], "needs appPrivateKeyFile or FYRE_APP_PRIVATE_KEY"
         )
-    if key is not None and "appId" not in settings:
+    if app_key is not None and "appId" not in settings:
         raise UserError(
-            f"appId is not set, and there is a private key ({key.origin})",
+            f"appId is not set, and there is a private key ({app_key.origin})",
             hint=_key_description("appId"),
         )
-    if key is not None:
-        create_app_auth(settings["appId"].value, key.read_secret())
+    if app_key is not None:
+        create_app_auth(settings["appId"].value, app_key.read_secret())
     if token is not None and len(token.read_secret().split()) != 1:
         raise UserError(
             f"{token.origin}: the forge's token has blanks in it",
             hint="one token, and nothing else",
         )
-    return token, key
+    return token, app_key
 
 
 def _resolve_secret(
     settings: Mapping[str, Setting], environ: Mapping[str, str], key: str
 ) -> Secret | None:
-    """The secret of a key: from the file that the environment or an option names, the environment, the file."""
-    direct, given = environ.get(SECRET_VARIABLES[key], ""), settings.get(key)
-    if direct and given is not None and given.origin.startswith(("FYRE_", "--")):
+    """Return the secret of a key, if it is given.
+
+    It is the variable for the secret, else the content of the file that the settings name. The
+    variable goes before a file that is named in the YAML file; beside a file that is named by a
+    variable or an option, it is an error.
+    """
+    value, setting = environ.get(SECRET_VARIABLES[key], ""), settings.get(key)
+    if value and setting is not None and setting.origin.startswith(("FYRE_", "--")):
         raise UserError(
-            f"{SECRET_VARIABLES[key]} and {given.origin} are two of {_SECRET_DESCRIPTIONS[key]}",
+            f"{SECRET_VARIABLES[key]} and {setting.origin} are two of {_SECRET_DESCRIPTIONS[key]}",
             hint="give one of them",
         )
-    if direct:
-        return Secret(_SECRET_DESCRIPTIONS[key], SECRET_VARIABLES[key], value=direct)
+    if value:
+        return Secret(_SECRET_DESCRIPTIONS[key], SECRET_VARIABLES[key], value=value)
     return (
-        Secret(_SECRET_DESCRIPTIONS[key], given.origin, path=Path(given.value))
-        if given is not None
+        Secret(_SECRET_DESCRIPTIONS[key], setting.origin, path=Path(setting.value))
+        if setting is not None
         else None
     )
 

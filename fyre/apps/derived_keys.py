@@ -1,6 +1,6 @@
-"""Secrets of our own making, which the addresses of pages and the keys of the relay are made with.
+"""Secrets that Fyre makes itself, for the addresses of run pages and the keys of the git relay.
 
-Each is kept in a file; or, where several receivers are to make the same, derived from one key that they share.
+Each is stored in a file, or is derived from one key that several receivers share.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from fyre.apps.secret_file import Secret
 from fyre.errors import UserError
 
 SecretSource = Callable[[str], bytes]
-"""The name of a secret → hex digits, the same at every start."""
+"""A function from the name of a secret to hex digits, which are the same at every start."""
 
 
 def read_or_create_secret(path: Path) -> bytes:
-    """Random hex digits, made on first use and kept for this user alone."""
-    if (
-        not path.exists() or not path.stat().st_size
-    ):  # a disk that was full when it was made: nothing is no secret
+    """Return random hex digits, made on first use in a file that only this user can read."""
+    # the file may be empty because the disk was full when it was made: that is no secret
+    if not path.exists() or not path.stat().st_size:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.new")
         draft.touch(mode=0o600)
@@ -32,22 +31,32 @@ def read_or_create_secret(path: Path) -> bytes:
 
 
 def secrets_from_folder(folder: Path) -> SecretSource:
-    """Each in a file of that folder."""
+    """Return a source that keeps each secret in a file of that folder."""
     return lambda name: read_or_create_secret(folder / name)
 
 
 def instance_name(secret_source: SecretSource) -> str:
-    """The name that a receiver's Jobs carry: no secret, and another one where the secrets are others."""
+    """Return the name that marks the Jobs of this installation.
+
+    It is not secret, and differs between installations with different secrets.
+
+    Raises ``UserError`` if the stored name is damaged.
+    """
     try:
         return f"fyre-{secret_source('instance')[:8].decode()}"
-    except (
-        UnicodeDecodeError
-    ) as error:  # going on under another name would have all runs of before taken for lost
-        hint = "the file `instance` in the state's folder: put it back as it was; its Jobs' names say how it began"
+    except UnicodeDecodeError as error:
+        # under another name, all earlier runs would be taken for lost
+        hint = (
+            "the file `instance` in the state's folder: put it back as it was; "
+            "its Jobs' names say how it began"
+        )
         raise UserError("the instance's name is not what Fyre wrote", hint=hint) from error
 
 
 def secrets_from_key(shared_key: Secret) -> SecretSource:
-    """Each an HMAC of its name; the key itself is used for nothing else."""
-    shared = shared_key.read_secret().encode()
-    return lambda name: hmac.new(shared, name.encode(), hashlib.sha256).hexdigest().encode()
+    """Return a source that makes each secret as an HMAC of its name.
+
+    The key itself is used for nothing else.
+    """
+    key = shared_key.read_secret().encode()
+    return lambda name: hmac.new(key, name.encode(), hashlib.sha256).hexdigest().encode()

@@ -1,4 +1,4 @@
-"""Putting the Kubernetes engine together: which cluster, under which policy, and how the code gets there."""
+"""Put the Kubernetes engine together: the cluster, the policy, and the way code gets to pods."""
 
 from __future__ import annotations
 
@@ -25,33 +25,29 @@ from fyre.runs.run import Run
 from fyre.server import http_server
 from fyre.server.git_relay import GitRelay
 
-_RIGHTS_RETRY_PAUSES = (
-    0.0,
-    0.5,
-    1.5,
-)  # seconds between two questions: an API server hears of a new Role a moment later
-_CHECKOUT_SECONDS = (
-    3600.0  # seconds that a checkout may still need its key after the longest wait in the queue
-)
+_RIGHTS_RETRY_PAUSES = (0.0, 0.5, 1.5)
+"""Seconds before each question: an API server knows of a new Role only a moment later."""
+
+_CHECKOUT_SECONDS = 3600.0
+"""Seconds for which a checkout may need its key after the longest wait in the queue."""
 
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Which cluster, and what of it."""
+    """The cluster to use, its policy, and the options of its runs."""
 
     policy: Policy
     kubeconfig: str | None = None
     context: str | None = None
-    checkout_image: str = ""  # "" for the run's own
-    relay: str | socket.socket = (
-        ""  # HOST:PORT to listen on for pods, or what does; "" streams the code in by exec
-    )
-    relay_url: str = ""  # where pods reach that; "" for http://HOST:PORT
-    log_store: str = ""  # URL of the logs; "" keeps them beside the other state
+    checkout_image: str = ""  # "": the image of the run
+    # HOST:PORT to listen on for pods, or a socket that listens; "": code is streamed in by exec
+    relay: str | socket.socket = ""
+    relay_url: str = ""  # address of the relay for pods; "": http://HOST:PORT
+    log_store: str = ""  # URL of the logs; "": in the state directory
 
 
 class KubernetesCluster:
-    """The engine, and the relay where there is one."""
+    """The engine, and the git relay if there is one."""
 
     def __init__(
         self,
@@ -59,14 +55,16 @@ class KubernetesCluster:
         state: Path,
         *,
         secret_source: SecretSource,
-        find_code: Callable[[Run], Path],  # a repository with that commit in it
+        find_code: Callable[[Run], Path],  # to a repository that has the commit
         git_dir_by_id: Callable[[int], Path | None],
-        lfs: LfsObjectStore | None = None,  # where objects come from that the mirrors lack
+        lfs: LfsObjectStore | None = None,  # for objects that the mirrors lack
     ) -> None:
-        """Raises ``UserError`` when the cluster can't be reached, or does not let us do what a run takes."""
-        if (
-            options.policy.profiles is None
-        ):  # nothing would be checked: neither images nor secrets nor caps
+        """Check the rights, and start the engine.
+
+        Raises ``UserError`` if the cluster can't be reached, or a right that runs need is missing.
+        """
+        # without profiles nothing would be checked: neither images nor secrets nor limits
+        if options.policy.profiles is None:
             raise UserError(
                 "a cluster needs a policy with profiles",
                 hint="deploy/policy.example.yaml shows one",
@@ -108,27 +106,30 @@ class KubernetesCluster:
             ) from error
 
     def check_access(self) -> None:
-        """Raises ``TryAgainError`` while the cluster can't be reached, ``UserError`` where it lets us start nothing."""
-        for space in self._namespaces:
-            if not self._api.has_permission(space, "batch", "jobs", "create"):
+        """Check that the cluster can be reached and lets Fyre create Jobs.
+
+        Raises ``TransientError`` while it can't be reached, ``UserError`` if the right is missing.
+        """
+        for namespace in self._namespaces:
+            if not self._api.has_permission(namespace, "batch", "jobs", "create"):
                 raise UserError(
-                    f"in namespace {space} we may not create jobs",
+                    f"in namespace {namespace} we may not create jobs",
                     hint="fyre manifests prints the Role",
                 )
 
     def start(self) -> None:
-        """Serve the relay."""
+        """Start the relay, if there is one."""
         if self._relay_server is not None:
             self._relay_server.start()
 
     def stop(self) -> None:
-        """End the relay; pods that fetch just then try again."""
+        """Stop the relay; pods that are fetching from it try again."""
         if self._relay_server is not None:
             self._relay_server.stop()
 
 
 class RelayServer:
-    """The relay on an address of its own: pods reach nothing else of ours."""
+    """The git relay on its own address, so that pods reach no other part of Fyre."""
 
     def __init__(
         self,
@@ -139,9 +140,11 @@ class RelayServer:
         url: str = "",
         lfs: LfsObjectStore | None = None,
     ) -> None:
-        """``door`` is HOST:PORT, or listens there already; pods see it so unless ``url`` says how they do.
+        """Listen on ``listen_on``: HOST:PORT, or a socket that listens already.
 
-        Raises ``UserError`` when it can't be listened on.
+        Pods use the same address, unless ``url`` is another one for them.
+
+        Raises ``UserError`` if the address can't be used.
         """
         self._socket = open_relay_socket(listen_on) if isinstance(listen_on, str) else listen_on
         host, port = self._socket.getsockname()[:2]
@@ -156,15 +159,15 @@ class RelayServer:
         )
 
     def newest_secret(self) -> bytes:
-        """What new keys are made with."""
+        """Return the secret with which new keys are made."""
         return self._secret
 
     def start(self) -> None:
-        """Serve in a thread."""
+        """Start the thread that serves."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread and close the socket."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join()
@@ -172,7 +175,7 @@ class RelayServer:
 
 
 def open_relay_socket(address: str) -> socket.socket:
-    """A socket that listens on HOST:PORT. Raises ``UserError`` when that can't be had."""
+    """Return a socket that listens on HOST:PORT; raise ``UserError`` if that is not possible."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(
@@ -183,28 +186,33 @@ def open_relay_socket(address: str) -> socket.socket:
     try:
         return socket.create_server((host, int(port)), family=family, backlog=512)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         hint = "--relay takes an address of this machine that pods reach, and a free port"
-        raise UserError(f"the relay can't listen on {address}: {why}", hint=hint) from error
+        raise UserError(f"the relay can't listen on {address}: {reason}", hint=hint) from error
 
 
 def check_cluster_rights(api: KubernetesClient, policy: Policy, *, exec_mode: bool) -> None:
-    """Ask the cluster for every right that a run takes. Raises ``UserError`` that names those which are missing."""
-    for space in policies.all_namespaces(policy):
-        role = rbac.build_role(space, secret_names=rbac.named_secrets(policy), exec_mode=exec_mode)
+    """Check that the cluster grants every right that a run needs.
+
+    Raises ``UserError`` with the names of the missing ones.
+    """
+    for namespace in policies.all_namespaces(policy):
+        role = rbac.build_role(
+            namespace, secret_names=rbac.named_secrets(policy), exec_mode=exec_mode
+        )
         missing = list(rbac.required_permissions(role))
         for pause in _RIGHTS_RETRY_PAUSES:
             time.sleep(pause)
-            missing = [right for right in missing if not api.has_permission(space, *right)]
+            missing = [right for right in missing if not api.has_permission(namespace, *right)]
             if not missing:
                 break
         if missing:
-            named = [
+            texts = [
                 f"{verb} {resource}{f' {name}' if name else ''}"
                 for _, resource, verb, name in missing
             ]
             raise UserError(
-                f"in namespace {space} we may not {', '.join(named)}",
-                hint=f"an admin applies what `fyre manifests --namespace {space}{' --exec' * exec_mode}` prints, "
-                "with the same --policy where there is one",
+                f"in namespace {namespace} we may not {', '.join(texts)}",
+                hint=f"an admin applies what `fyre manifests --namespace {namespace}"
+                f"{' --exec' * exec_mode}` prints, with the same --policy where there is one",
             )

@@ -1,6 +1,7 @@
-"""One run on this machine without a forge: a clean checkout, the local engine, its output as it comes.
+"""Run a command on this machine without a forge: a clean checkout, the local engine, live output.
 
-The rules are those of every run: the same variables, ``.fyre.yaml`` of that very commit, timeouts, retries.
+The rules are those of every run: the same variables, ``.fyre.yaml`` of the same commit, timeouts,
+retries.
 """
 
 from __future__ import annotations
@@ -31,53 +32,54 @@ from fyre.runs.state import RunState
 from fyre.workspace.snapshot import RepoPaths
 
 TIMEOUT_EXIT_CODE = 124
-"""The exit code that ``timeout`` of coreutils gives."""
+"""Exit code of a run that timed out, as ``timeout`` of coreutils has it."""
 
 
 class OutputSink(Protocol):
-    """Where output goes."""
+    """A destination of output."""
 
     def write(self, data: bytes, /) -> object:
-        """Take some bytes."""
+        """Write some bytes."""
 
     def flush(self) -> None:
-        """Show what was taken."""
+        """Show what was written."""
 
 
 class TextSink:
-    """Output for where only text is taken, as in a Jupyter notebook."""
+    """A destination that takes only text, as stdout in a Jupyter notebook."""
 
     def __init__(self, text: IO[str]) -> None:
         self._text = text
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def write(self, data: bytes) -> None:
-        """Take some bytes, which may end inside a character."""
+        """Write some bytes, which may end inside a character."""
         self._text.write(self._decoder.decode(data))
 
     def flush(self) -> None:
-        """Show what was taken."""
+        """Show what was written."""
         self._text.flush()
 
 
 def run_in_place(command: str, folder: Path) -> int:
-    """Run a shell command in a folder as it is; answers with its exit code, 128 + n for a signal."""
+    """Run a shell command in a folder, and return its exit code, 128 + n for a signal."""
     sys.stdout.flush()
-    # Without a buffer below it, stdout is no descriptor: a child's output would show up elsewhere, or nowhere.
-    into = None if hasattr(sys.stdout, "buffer") else subprocess.PIPE
-    words = ["/bin/sh", "-c", command]
+    # A stdout without a buffer is no descriptor: the output of a child process would go elsewhere,
+    # or nowhere.
+    output = None if hasattr(sys.stdout, "buffer") else subprocess.PIPE
+    argv = ["/bin/sh", "-c", command]
     with subprocess.Popen(
-        words, cwd=folder, stdout=into, stderr=into and subprocess.STDOUT, bufsize=0
+        argv, cwd=folder, stdout=output, stderr=output and subprocess.STDOUT, bufsize=0
     ) as process:
-        out = TextSink(sys.stdout)
+        sink = TextSink(sys.stdout)
         while process.stdout and (data := process.stdout.read(65536)):
-            out.write(data)
-            out.flush()
+            sink.write(data)
+            sink.flush()
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 def resolve_commit(repo_paths: RepoPaths, rev: str) -> str:
-    """The SHA of a revision. Raises ``UserError`` when it names no commit here: then nothing runs."""
+    """Return the SHA of a revision; raise ``UserError`` if it names no commit of this clone."""
     sha = git_command.git_output_or_none(
         "rev-parse",
         "--verify",
@@ -86,7 +88,7 @@ def resolve_commit(repo_paths: RepoPaths, rev: str) -> str:
         f"{rev}^{{commit}}",
         cwd=repo_paths.top,
     )
-    # git takes any full SHA for one that exists
+    # git rev-parse accepts any full SHA, also of a commit that does not exist
     if (
         not rev
         or not sha
@@ -107,11 +109,13 @@ def run_on_commit(
     keep_checkout: bool = False,
     sink: OutputSink | None = None,
 ) -> int:
-    """Run a command on a commit; answers with its exit code, 128 + n for a signal, 124 for a timeout.
+    """Run a command on a commit, and return its exit code.
 
-    Raises ``UserError`` when the command's own verdict is not known: no checkout, a failed setup.
+    It is 128 + n for a signal, and 124 for a timeout.
+
+    Raises ``UserError`` if the command has no exit code of its own: no checkout, a failed setup.
     """
-    wanted = _create_run(
+    new_run = _create_run(
         repo_paths,
         sha,
         name,
@@ -123,20 +127,25 @@ def run_on_commit(
     )
     try:
         record = _run_to_end(
-            engine, wanted, sink or getattr(sys.stdout, "buffer", None) or TextSink(sys.stdout)
+            engine, new_run, sink or getattr(sys.stdout, "buffer", None) or TextSink(sys.stdout)
         )
     finally:
         engine.close()
-        _wait_for_supervisor(state / "runs" / wanted.key / "lock")
+        _wait_for_supervisor(state / "runs" / new_run.key / "lock")
         if keep_checkout:
-            sys.stderr.write(f"fyre: the checkout is kept in {state / 'work' / wanted.key}\n")
+            sys.stderr.write(f"fyre: the checkout is kept in {state / 'work' / new_run.key}\n")
         else:
             _remove_state(state)
     return _record_exit_code(record)
 
 
 def create_checkout(repo_paths: RepoPaths, sha: str) -> Path:
-    """A clean checkout of a commit in a new folder, made as for a run; its objects are borrowed from the repository."""
+    """Return the path of a clean checkout of a commit in a new folder, made as for a run.
+
+    Its git objects are those of the repository.
+
+    Raises ``UserError`` if the checkout fails.
+    """
     from fyre.engines import segmented_log
     from fyre.engines.local import checkout as checkouts
     from fyre.engines.local import run_dir
@@ -161,32 +170,30 @@ def create_checkout(repo_paths: RepoPaths, sha: str) -> Path:
 
 
 def _wait_for_supervisor(lock_file: Path) -> None:
-    """Wait for the supervisor, which tells of the end and removes the checkout then.
+    """Wait until the supervisor, which reports the end and then removes the checkout, has ended.
 
-    Inside another run it would count as a process that the command left behind.
+    Inside another run, it would count as a process that the command left behind.
     """
-    with (
-        suppress(FileNotFoundError),
-        lock_file.open("rb") as file,
-    ):  # none where nothing was started
+    # there is no lock file if nothing was started
+    with suppress(FileNotFoundError), lock_file.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _load_defaults(repo_paths: RepoPaths, sha: str) -> repo_config.RunDefaults:
-    text = git_command.run_git(
+    show = git_command.run_git(
         "show", f"{sha}:{repo_config.CONFIG_PATH}", cwd=repo_paths.top, check=False
     )
-    if text.returncode:
+    if show.returncode:
         return repo_config.RunDefaults()
     try:
-        return repo_config.parse_repo_config(text.stdout.decode(errors="replace"))
+        return repo_config.parse_repo_config(show.stdout.decode(errors="replace"))
     except repo_config.RepoConfigError as error:
         raise UserError(str(error), hint=error.hint) from error
 
 
 def _create_run(repo_paths: RepoPaths, sha: str, name: str, spec: RunSpec) -> Run:
-    """The run of a commit that no forge was told of."""
-    said = git_command.git_output(
+    """Return a run for a commit, without a forge."""
+    output = git_command.git_output(
         "show",
         "-s",
         "--no-show-signature",
@@ -195,22 +202,25 @@ def _create_run(repo_paths: RepoPaths, sha: str, name: str, spec: RunSpec) -> Ru
         sha,
         cwd=repo_paths.top,
     )
-    head, _, message = said.partition("\n")
-    tree, parents = head.split(" ", 1)
+    header, _, message = output.partition("\n")
+    tree, parents = header.split(" ", 1)
     repository = Repository("", 0, repo_paths.top.name)
     key = run.run_key(repository, sha, spec.digest, 0, str(time.time_ns()))
     ref = (
         git_command.git_output_or_none("symbolic-ref", "--quiet", "HEAD", cwd=repo_paths.top) or ""
     )
-    who = os.environ.get("USER", "")
+    user = os.environ.get("USER", "")
     return Run(
-        key, repository, sha, tree, tuple(parents.split()), ref, who, name, spec, spec.digest,
+        key, repository, sha, tree, tuple(parents.split()), ref, user, name, spec, spec.digest,
         fyre_id=request.parse_message(message).fyre_id, created_at=time.time(),
     )  # fmt: skip
 
 
 def _run_to_end(engine: LocalEngine, new_run: Run, sink: OutputSink) -> RunRecord:
-    """Launch, copy the output, answer with the record; whatever stops us stops the run first."""
+    """Launch a run, copy its output, and return its record.
+
+    If this process is interrupted, the run is cancelled first.
+    """
     changed = threading.Event()
     engine.subscribe(lambda _: changed.set())
     try:
@@ -236,7 +246,7 @@ def _wait_for_end(engine: LocalEngine, run_key: str, changed: threading.Event) -
 
 
 def _record_exit_code(record: RunRecord) -> int:
-    """The exit code of a run that ended; says on stderr what is more to say."""
+    """Return the exit code of a run that ended, and print more about it to stderr."""
     if record.unsupported:
         sys.stderr.write(f"fyre: not honoured here: {', '.join(record.unsupported)}\n")
     if record.state is RunState.SUCCEEDED:
@@ -251,28 +261,30 @@ def _record_exit_code(record: RunRecord) -> int:
 
 @contextmanager
 def raise_on_signal() -> Iterator[None]:
-    """While inside, TERM and HUP raise ``SystemExit``, as Ctrl-C raises ``KeyboardInterrupt``."""
+    """Raise ``SystemExit`` on TERM and HUP inside the block, as Ctrl-C raises an exception."""
 
     def raise_system_exit(signal_number: int, _: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signal_number)
 
-    main = threading.current_thread() is threading.main_thread()  # only there can signals be taken
-    before = (
+    # only the main thread can handle signals
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    old_handlers = (
         {
             number: signal.signal(number, raise_system_exit)
             for number in (signal.SIGTERM, signal.SIGHUP)
         }
-        if main
+        if in_main_thread
         else {}
     )
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in old_handlers.items():
             signal.signal(number, handler)
 
 
 def _remove_state(state: Path) -> None:
     from fyre.engines.local import checkout as checkouts
 
-    checkouts.remove_tree(str(state))  # a command may have left directories that nobody can write
+    # a command may have left directories that nobody may write to, so this is no plain rmtree
+    checkouts.remove_tree(str(state))

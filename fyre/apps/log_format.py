@@ -1,7 +1,7 @@
-"""The server's own log: a constant message and its facts as key=value, or one JSON object a line.
+"""Formats of the server's own log: a constant message with key=value facts, or JSON lines.
 
-Facts are given as ``log.info("swept", extra={"repository": name})``. Nothing that looks like a credential is written,
-and no text that came from outside can make a line of its own.
+Facts are given as ``log.info("swept", extra={"repository": name})``. Nothing that looks like a
+credential is written, and text that came from outside can't make a line of its own.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 class TextFormatter(logging.Formatter):
-    """``WARNING fyre.reporter.status_reporter: the ledger waits status=502``; a traceback on lines of its own."""
+    """Text lines: ``INFO fyre.apps.serve: serving forge=https://github.com engine=local``.
+
+    A traceback follows on lines of its own.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback where there is one."""
+        """Return one line, and the traceback if there is one."""
         pairs = "".join(
             f" {key}={_quote_value(value)}" for key, value in extra_fields(record).items()
         )
@@ -37,36 +40,36 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object with ``time``, ``level``, ``logger``, ``message``, the facts, and ``exception`` where there is one."""
+    """JSON lines: ``time``, ``level``, ``logger``, ``message``, the facts, ``exception`` if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        said: dict[str, Any] = {
+        """Return one line."""
+        fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": credential_scan.mask_credentials(record.getMessage()),
         }
-        # Masked before it is JSON: its escapes would hide a credential's edges.
-        said |= {
+        # Masked before it is JSON, because JSON's escapes would hide where a credential ends.
+        fields |= {
             key: _mask_value(value)
             for key, value in extra_fields(record).items()
-            if key not in said
+            if key not in fields
         }
         if record.exc_info:
-            said["exception"] = credential_scan.mask_credentials(
+            fields["exception"] = credential_scan.mask_credentials(
                 self.formatException(record.exc_info)
             )
-        return json.dumps(said, ensure_ascii=False, default=str)
+        return json.dumps(fields, ensure_ascii=False, default=str)
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What was given with a message."""
+    """Return the facts that were given with a message."""
     return {key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES}
 
 
 def setup_logging(log_format: str, level: str, stream: IO[str] | None = None) -> None:
-    """Log to stderr as ``text`` or ``json``, from a level on; what libraries say, from warning on."""
+    """Log to stderr as ``text`` or ``json``, from ``level`` on; for libraries, from warning on."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -79,7 +82,7 @@ def _quote_value(value: object) -> str:
 
 
 def _escape_line(text: str) -> str:
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _mask_value(value: object) -> object:

@@ -1,7 +1,7 @@
-"""``fyre serve`` as one of several: all of them are doors, one of them leads, and plans and reports alone.
+"""``fyre serve`` as one of several replicas: all accept connections, only the leader plans.
 
-So no invariant needs a lock across machines. Nothing but the Lease says who leads, and whoever comes to lead derives
-what is to be done from the forge and the cluster, as after any restart.
+Only the leader reports, too, so no invariant needs a lock across machines. Only the Lease says who
+leads, and a new leader finds out what to do from the forge and the cluster, as after any restart.
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ log = logging.getLogger(__name__)
 
 
 class Replica:
-    """One receiver of several."""
+    """One receiver of several: a follower that proxies connections, or the leader."""
 
     def __init__(self, config: Config) -> None:
-        """Raises ``UserError`` when an address can't be had, or the cluster does not let us hold the lease."""
+        """Bind the addresses, and prepare the election.
+
+        Raises ``UserError`` if an address can't be used, or the cluster does not grant the Lease.
+        """
         if config.shared_key is None:
             raise RuntimeError("a checked configuration with a lease has a key")
-        # Read once: one that is replaced in its file while we stand by is another one than the Lease was compared with.
+        # The key is read once: if it were replaced in its file while this replica is a follower, it
+        # would no longer be the key that was compared with the Lease.
         key = Secret(
             config.shared_key.description,
             config.shared_key.origin,
@@ -53,16 +57,20 @@ class Replica:
         relay = config.get("relay")
         self._relay_socket = kubernetes_runtime.open_relay_socket(relay) if relay else None
         self._listen_sockets = [
-            door for door in (self.listen_socket, self._relay_socket) if door is not None
+            listening
+            for listening in (self.listen_socket, self._relay_socket)
+            if listening is not None
         ]
         self._addresses = [
-            f"{config.get('advertise')}:{door.getsockname()[1]}" for door in self._listen_sockets
+            f"{config.get('advertise')}:{listening.getsockname()[1]}"
+            for listening in self._listen_sockets
         ]
-        # The number: of two with the same name, as of hosts made from one image, each would take the lease for its own.
+        # The random part is needed because hosts made from one image may have the same name: each
+        # would take the Lease for its own.
         identity = " ".join([f"{socket.gethostname()}_{secrets.token_hex(4)}", *self._addresses])
         namespace, _, name = str(config.get("lease")).partition("/")
         self._stop_requested = False
-        self._stop_current: Callable[[], None] = lambda: None  # ends what is being done now
+        self._stop_current: Callable[[], None] = lambda: None  # stops the current role
         try:
             api = KubernetesClient(config.get("kubeconfig"), config.get("context"))
             self._election = Election(
@@ -74,9 +82,10 @@ class Replica:
             ) from error
 
     def serve(self) -> None:
-        """Be a door until it is this one's turn to lead, then lead; until interrupted."""
+        """Be a follower until this replica is elected, then lead; until interrupted."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        # C's handler, not Python's, and not the default: it acts before a thread of ours does, and in process 1 too.
+        # The handler is C's `_exit`, not a Python handler and not the default: it acts before any
+        # Python thread does, and also in process 1.
         libc = ctypes.CDLL(None)
         libc.signal(signal.SIGALRM, ctypes.cast(libc["_exit"], ctypes.c_void_p))
         try:
@@ -90,58 +99,66 @@ class Replica:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     async def _run_follower(self) -> None:
-        """Hand on until it is our turn, or we are told to stop."""
-        end, loop = asyncio.Event(), asyncio.get_running_loop()
-        self._stop_current = partial(_set_event, loop, end)
+        """Proxy connections to the leader until this replica is elected or must stop."""
+        end_event, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop_current = partial(_set_event, loop, end_event)
         if self._stop_requested:
             return
-        self._election.start(partial(_set_event, loop, end), _exit_at_once, _arm_watchdog)
+        self._election.start(partial(_set_event, loop, end_event), _exit_at_once, _arm_watchdog)
         log.info("stands by", extra={"url": self._config.get("url")})
         await LeaderProxy(
             self._listen_sockets, self._leader_addresses, self._election.block_reason
-        ).serve(end)
+        ).serve(end_event)
         self._stop_current = lambda: None
 
     def _run_leader(self) -> None:
-        served = FyreServe(self._config, self.listen_socket, self._relay_socket)
-        self._stop_current = served.stop
-        if self._stop_requested:  # while all of it was put together
-            served.stop()
-        served.serve()
+        fyre_serve = FyreServe(self._config, self.listen_socket, self._relay_socket)
+        self._stop_current = fyre_serve.stop
+        if self._stop_requested:  # while the parts were being put together
+            fyre_serve.stop()
+        fyre_serve.serve()
 
     def _on_sigterm(self, *_: object) -> None:
-        """Of the whole life, uvicorn's own time excepted: it raises the signal anew when it has stopped."""
+        """Handle SIGTERM.
+
+        While uvicorn serves, it handles the signal itself, and raises it again when it has stopped.
+        """
         self._stop_requested = True
         self._stop_current()
 
     def _leader_addresses(self) -> list[Address] | None:
-        """Where whoever leads is reached; nobody, where that is this one: its last life's lease, or a wrong name."""
+        """Return the addresses of the leader; None if there is no leader to proxy to.
+
+        A Lease with this replica's own addresses counts as none: it is from before a restart, or
+        ``advertise`` is wrong.
+        """
         _, *addresses = self._election.current_holder().split() or [""]
         if len(addresses) != len(self._listen_sockets) or addresses == self._addresses:
             return None
         split = [address.rpartition(":") for address in addresses]
         if not all(
             port.isdecimal() and len(port) <= 5 and int(port) < 65536 for _, _, port in split
-        ):  # a lease that is not of ours
-            return None
+        ):
+            return None  # no replica of Fyre wrote this Lease
         return [(host.strip("[]"), int(port)) for host, _, port in split]
 
 
 def _set_event(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    with suppress(
-        RuntimeError
-    ):  # closed: we were told to stop in the moment in which we came to lead
+    # the loop is closed if this replica must stop in the same moment in which it is elected
+    with suppress(RuntimeError):
         loop.call_soon_threadsafe(event.set)
 
 
 def _arm_watchdog(seconds: float) -> None:
-    """Have the kernel end us when that is over: who was stopped for long must not do one thing more when it goes on.
+    """Make the kernel end this process after some seconds, unless it is called again before.
 
-    Two seconds before, so that the next leader has not even begun; the election itself ends us earlier, and says why.
+    A process that was paused for long must not do anything more when it continues. The timer ends
+    two seconds early, so that the next leader has not started yet; the election itself ends the
+    process earlier, and logs why.
     """
     signal.setitimer(signal.ITIMER_REAL, max(seconds - 2, 0.001))
 
 
 def _exit_at_once() -> NoReturn:
-    """Whoever may no longer lead stops in this instant, as if killed: nothing of ours needs more to stay right."""
+    """Exit at once, as if killed, when the Lease is lost: nothing needs a clean end."""
     os._exit(1)

@@ -1,4 +1,4 @@
-"""``fyre serve``, put together: the receiver for a real forge, with mirrors of its repositories on this disk."""
+"""``fyre serve``: the receiver for a forge, with mirrors of its repositories on this disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ log = logging.getLogger(__name__)
 
 
 class FyreServe:
-    """``fyre serve``: all that it keeps is under ``state``; with a cluster, all of that can be had again but logs."""
+    """The parts of ``fyre serve``, put together.
+
+    All that it stores is under ``state``. With a cluster, all of it can be made again, except logs.
+    """
 
     def __init__(
         self,
@@ -47,9 +50,11 @@ class FyreServe:
         listen_socket: socket.socket | None = None,
         relay_socket: socket.socket | None = None,
     ) -> None:
-        """``door`` and ``relay_door`` listen already, where they are given.
+        """Lock the state, bind the address and build all parts.
 
-        Raises ``UserError`` when the address or the directory can't be had, or the cluster is no use.
+        ``listen_socket`` and ``relay_socket``, if given, listen already.
+
+        Raises ``UserError`` if the address, the directory or the cluster can't be used.
         """
         self.config, state = config, Path(config.get("state")).resolve()
         self._state_lock = _lock_state(state)
@@ -63,7 +68,9 @@ class FyreServe:
         )
         self.forge, token = _create_client(config)
         self.mirrors = MirrorStore(
-            state / "mirrors", lambda r: f"{config.get('forge')}/{r.name}.git", token
+            state / "mirrors",
+            lambda repository: f"{config.get('forge')}/{repository.name}.git",
+            token,
         )
         self.commit_reader = FetchingCommitReader(self.mirrors)
         self._lfs = LfsObjectStore(self.mirrors.find_remote)
@@ -89,21 +96,21 @@ class FyreServe:
 
     @property
     def listen_url(self) -> str:
-        """Where it listens."""
+        """The URL of the address on which it listens."""
         host, port = self.listen_socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def serve(self) -> None:
-        """Serve until interrupted; the runs go on, and the next ``fyre serve`` finds them."""
+        """Serve until interrupted; runs go on, and the next ``fyre serve`` finds them."""
         self._server.run(sockets=[self.listen_socket])
 
     def stop(self) -> None:
-        """Have ``serve`` return, from another thread."""
+        """Make ``serve`` return; may be called from another thread."""
         self._server.should_exit = True
 
     @contextmanager
     def background_threads(self) -> Iterator[None]:
-        """The threads that hear, plan, report and look after, while the server answers."""
+        """Run the threads that process events, report and check, while the server answers."""
         if self._cluster is not None:
             self._cluster.start()
         self.controller.start()
@@ -119,7 +126,7 @@ class FyreServe:
         try:
             yield
         finally:
-            self._health.stop()  # first of all: nobody is to be sent here any more
+            self._health.stop()  # first, so that no more traffic is sent to this process
             self.controller.stop()
             self.engine.close()
             if self._cluster is not None:
@@ -131,11 +138,11 @@ class FyreServe:
 
     def _build_app(self, parts: Components) -> Starlette:
         metrics = Metrics()
-        reach = {"forge": self._poll_forge} | (
+        connection_checks = {"forge": self._poll_forge} | (
             {"cluster": self._cluster.check_access} if self._cluster is not None else {}
         )
         self._requests_remaining: int | None = None
-        self._health = HealthMonitor(parts.controller, reach, metrics.render_text)
+        self._health = HealthMonitor(parts.controller, connection_checks, metrics.render_text)
         metrics.register_collector(
             StateCollector(
                 self.engine,
@@ -144,12 +151,12 @@ class FyreServe:
                 lambda: self._requests_remaining,
             )
         )
-        # A run's page is for who knows its address; the list of all would tell everybody.
-        pages = [route for route in parts.pages.routes() if route.path.startswith("/runs/")]
-        door: list[Route] = (
+        # A run's page is for people who know its address; the list would show it to everybody.
+        page_routes = [route for route in parts.pages.routes() if route.path.startswith("/runs/")]
+        webhook_routes: list[Route] = (
             parts.webhook_endpoint.routes() if self.config.webhook_secret is not None else []
         )
-        routes = [*self._health.routes(), *door, *pages]
+        routes = [*self._health.routes(), *webhook_routes, *page_routes]
         return Starlette(
             routes=routes, middleware=[Middleware(DeliveryMetricsMiddleware, metrics=metrics)]
         )
@@ -160,7 +167,7 @@ class FyreServe:
     def _create_engine(
         self, state: Path, relay_socket: socket.socket | None
     ) -> tuple[Engine, KubernetesCluster | None]:
-        """What runs the commands: this machine, or a cluster."""
+        """Return the engine for this machine or a cluster, and the cluster if there is one."""
         config, git_dir = self.config, self.mirrors.mirror_dir
         if config.get("engine") == "local":
             jobs = config.get("jobs") or os.cpu_count() or 2
@@ -169,7 +176,7 @@ class FyreServe:
             ), None
         from fyre.apps.kubernetes_runtime import ClusterOptions, KubernetesCluster
 
-        on = ClusterOptions(
+        options = ClusterOptions(
             config.policy,
             config.get("kubeconfig"),
             config.get("context"),
@@ -178,17 +185,26 @@ class FyreServe:
             config.get("relayUrl") or "",
             config.get("logStore") or "",
         )
-        under = state / "kubernetes"
-        own = self._secret_source if config.shared_key is not None else secrets_from_folder(under)
-        code, by_id = self.mirrors.mirror_for_run, self.mirrors.find_mirror
+        cluster_state = state / "kubernetes"
+        secret_source = (
+            self._secret_source
+            if config.shared_key is not None
+            else secrets_from_folder(cluster_state)
+        )
+        find_code, git_dir_by_id = self.mirrors.mirror_for_run, self.mirrors.find_mirror
         cluster = KubernetesCluster(
-            on, under, secret_source=own, find_code=code, git_dir_by_id=by_id, lfs=self._lfs
+            options,
+            cluster_state,
+            secret_source=secret_source,
+            find_code=find_code,
+            git_dir_by_id=git_dir_by_id,
+            lfs=self._lfs,
         )
         return cluster.engine, cluster
 
 
 def _create_client(config: Config) -> tuple[GitHubClient, Callable[[Repository], str]]:
-    """The forge, and what git fetches its repositories with."""
+    """Return a client of the forge, and a function for the token with which git fetches."""
     if config.app_key is not None:
         app = GitHubApp(config.api_url, config.get("appId"), config.app_key.read_secret)
         return GitHubAppClient(app), lambda repository: app.installation_token(
@@ -201,13 +217,14 @@ def _create_client(config: Config) -> tuple[GitHubClient, Callable[[Repository],
 
 
 def _lock_state(state: Path) -> int:
-    """The directory, as this process's alone: a descriptor to be kept open."""
+    """Lock the state directory for this process; return a descriptor that must stay open."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UserError(
-            f"state {state} can't be used: {error.strerror}", hint="state names a directory of ours"
+            f"state {state} can't be used: {error.strerror}",
+            hint="state must name a directory that Fyre may write",
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

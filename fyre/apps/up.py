@@ -1,4 +1,4 @@
-"""Which parts make the whole: the one place where adapters are chosen and put together."""
+"""``fyre up``: the local forge, the receiver and an engine, put together in one process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fyre.git.commit_reader import LocalCommitReader
 from fyre.github.client import GitHubClient
 from fyre.local_forge import trusted_hosts
 from fyre.local_forge.api import routes as forge_routes
-from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository
 from fyre.server import http_server
@@ -30,7 +30,7 @@ LOOPBACK_ADDRESS = "127.0.0.1"
 
 
 class FyreUp:
-    """``fyre up``: forge, receiver and engine in one process, on one port, all state under ``root``."""
+    """Forge, receiver and engine in one process, on one port, with all state under ``root``."""
 
     def __init__(
         self,
@@ -40,14 +40,18 @@ class FyreUp:
         jobs: int,
         *,
         keep_checkouts: bool = False,
-        cluster_options: ClusterOptions | None = None,  # a cluster instead of this machine
+        cluster_options: ClusterOptions | None = None,  # None: this machine
     ) -> None:
-        """Raises ``UserError`` when the port is taken, another ``fyre up`` uses the same root, or ``on`` is no use."""
+        """Bind the port and build all parts.
+
+        Raises ``UserError`` if the port is taken, another ``fyre up`` uses the same root, or the
+        cluster can't be used.
+        """
         self.listen_socket = http_server.bind_socket(host, port, "--port 0 takes a free one")
         self.url = f"http://{host}:{self.listen_socket.getsockname()[1]}"
         root = root.resolve()
         policy = cluster_options.policy if cluster_options is not None else Policy()
-        self.local_forge = EmbeddedForge(root, base_url=self.url)
+        self.local_forge = LocalForge(root, base_url=self.url)
         self.engine, self._cluster = self._create_engine(
             root, policy, jobs, cluster_options, keep_checkouts=keep_checkouts
         )
@@ -65,7 +69,7 @@ class FyreUp:
         self.controller = parts.controller
         self.controller.backfill = policy.history
         self.controller.replication_delay = 0.0  # the forge is this very process
-        # A page of another site can't reach us through a name of its own that it points at this machine.
+        # A page of another site can't reach Fyre through a host name that points at this machine.
         trusted = Middleware(
             trusted_hosts.TrustedHostsMiddleware, hosts=(host, *trusted_hosts.LOOPBACK_HOSTS)
         )
@@ -86,7 +90,7 @@ class FyreUp:
         *,
         keep_checkouts: bool,
     ) -> tuple[Engine, KubernetesCluster | None]:
-        """What runs the commands: this machine, or a cluster."""
+        """Return the engine for this machine or a cluster, and the cluster if there is one."""
         if cluster_options is None:
             local = LocalEngine(
                 root / "engine",
@@ -112,16 +116,16 @@ class FyreUp:
         return self.local_forge.repository_git_dir(repository.name)
 
     def serve(self) -> None:
-        """Serve until interrupted; the runs go on, and the next ``fyre up`` on this root finds them."""
+        """Serve until interrupted; runs go on, and the next ``fyre up`` on this root finds them."""
         self._server.run(sockets=[self.listen_socket])
 
     def stop(self) -> None:
-        """Have ``serve`` return, from another thread."""
+        """Make ``serve`` return; may be called from another thread."""
         self._server.should_exit = True
 
     @contextmanager
     def background_threads(self) -> Iterator[None]:
-        """The threads that hear, plan, report and deliver, while the server answers."""
+        """Run the threads that process events, report and deliver, while the server answers."""
         if self._cluster is not None:
             self._cluster.start()
         self.local_forge.start(f"{self.url}/webhook")
@@ -129,10 +133,11 @@ class FyreUp:
         try:
             yield
         finally:
-            self.local_forge.outbox.stop()  # what it would still deliver, it delivers after the next start
+            # webhooks that are left are delivered after the next start
+            self.local_forge.outbox.stop()
             self.controller.stop()
             self.engine.close()
-            self.local_forge.stop()  # the last: statuses were written to it until now
+            self.local_forge.stop()  # late, because statuses are written to it until now
             if self._cluster is not None:
                 self._cluster.stop()
             self.commit_reader.close()

@@ -1,4 +1,4 @@
-"""The words of ``fyre commit``: which are runs and what refines them, which are git's. Pure."""
+"""Parse the arguments of ``fyre commit``: runs, their options, and arguments for git. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,21 @@ _FYRE_FLAGS = (
     "--help",
 )
 _GIT_FLAGS = {"-a": "all", "--all": "all", "-e": "edit", "--edit": "edit", "--amend": "amend"}
-_GIT_MESSAGE_SOURCES = {"-m": "messages", "--message": "messages", "-F": "files", "--file": "files",
-                "-C": "reuse", "--reuse-message": "reuse", "-c": "reedit", "--reedit-message": "reedit"}  # fmt: skip
-_GIT_GENERATED_MESSAGE = ("-t", "--template", "--fixup", "--squash")  # git makes the message itself
+_GIT_MESSAGE_SOURCES = {
+    "-m": "messages",
+    "--message": "messages",
+    "-F": "files",
+    "--file": "files",
+    "-C": "reuse",
+    "--reuse-message": "reuse",
+    "-c": "reedit",
+    "--reedit-message": "reedit",
+}
+"""By option: the field of ``CommitArgs`` for its value."""
+
+_GIT_GENERATED_MESSAGE = ("-t", "--template", "--fixup", "--squash")
+"""Options with which git makes the message itself."""
+
 _GIT_OPTIONS_WITH_VALUE = (
     "--author",
     "--date",
@@ -32,28 +44,26 @@ _GIT_OPTIONS_WITH_VALUE = (
 )
 
 FYRE_OPTIONS = ("--run", *OPTION_TRAILERS, *_FYRE_FLAGS)
-"""The options that are ours."""
+"""The options of Fyre."""
 
 GIT_OPTIONS = (*_GIT_FLAGS, *_GIT_MESSAGE_SOURCES, *_GIT_OPTIONS_WITH_VALUE)
-"""The options of git's that we know."""
+"""The options of ``git commit`` that Fyre knows."""
 
 
 @dataclass(slots=True)
 class CommitArgs:
-    """The words, sorted. ``runs`` holds the trailers of each run in the order they were given."""
+    """The parsed arguments; ``runs`` holds the trailers of each run in the order given."""
 
     runs: list[list[tuple[str, str]]] = field(default_factory=list)
-    flags: set[str] = field(
-        default_factory=set
-    )  # of ours, without the dashes; and all, edit, amend
+    # Fyre's flags without the dashes; and all, edit, amend
+    flags: set[str] = field(default_factory=set)
     messages: list[str] = field(default_factory=list)  # each -m
     files: list[str] = field(default_factory=list)
     reuse: list[str] = field(default_factory=list)
     reedit: list[str] = field(default_factory=list)
-    git_args: list[str] = field(
-        default_factory=list
-    )  # for `git commit`, the sources of the message taken out
-    pathspecs: list[str] = field(default_factory=list)  # those of ``git`` that are pathspecs
+    # for `git commit`, without the sources of the message
+    git_args: list[str] = field(default_factory=list)
+    pathspecs: list[str] = field(default_factory=list)  # also in ``git_args``
     git_makes_message: bool = False  # git makes the message: --fixup, --squash, --template
 
     @property
@@ -63,27 +73,28 @@ class CommitArgs:
 
 
 def parse_commit_args(argv: list[str]) -> CommitArgs:
-    """Sort the words. Raises ``UserError`` with code 2 for those that can't be meant."""
-    line = CommitArgs()
+    """Parse the arguments; raise ``UserError`` with exit code 2 if they make no sense."""
+    args = CommitArgs()
     words = list(argv)
-    theirs = False  # after a `--` all words are git's, and after a second one all are pathspecs
+    # after a `--` all arguments are for git, and after a second one all are pathspecs
+    only_git_args = False
     while words:
         word = words.pop(0)
         if word == "--":
-            if theirs:
-                line.git_args += ["--", *words]
-                line.pathspecs += words
+            if only_git_args:
+                args.git_args += ["--", *words]
+                args.pathspecs += words
                 break
-            theirs = True
-        elif theirs or not _take_fyre_option(line, word, words):
-            _take_git_word(line, word, words)
-    if sum(map(bool, (line.messages, line.files, line.reuse, line.reedit))) > 1:
+            only_git_args = True
+        elif only_git_args or not _take_fyre_option(args, word, words):
+            _take_git_word(args, word, words)
+    if sum(map(bool, (args.messages, args.files, args.reuse, args.reedit))) > 1:
         raise _usage_error("only one of -m, -F, -C and -c can give the message", "keep one of them")
-    return line
+    return args
 
 
 def _take_fyre_option(args: CommitArgs, word: str, words: list[str]) -> bool:
-    """Take the word if it is an option of ours."""
+    """Add the argument if it is an option of Fyre; return False if it is none."""
     key, equals, value = word.partition("=")
     if key in ("--run", *OPTION_TRAILERS):
         value = value if equals else _pop_value(key, words)
@@ -104,7 +115,7 @@ def _take_fyre_option(args: CommitArgs, word: str, words: list[str]) -> bool:
 
 
 def _take_git_word(args: CommitArgs, word: str, words: list[str]) -> None:
-    """Take a word that is git's, keeping what decides the message."""
+    """Add an argument for git, and note options that decide the message."""
     if word.startswith("--"):
         key, equals, value = word.partition("=")
         words[:0] = (
@@ -119,16 +130,15 @@ def _take_git_word(args: CommitArgs, word: str, words: list[str]) -> None:
 
 
 def _take_short_options(args: CommitArgs, letters: str, words: list[str]) -> None:
-    """Take short options written together, as in ``-am MESSAGE``."""
+    """Add short options that are written together, as in ``-am MESSAGE``."""
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter in "mFCct":
-            words[:0] = (
-                [letters] if letters else []
-            )  # its value is the rest of the word, else the next word
+            # its value is the rest of the argument, else the next argument
+            words[:0] = [letters] if letters else []
             letters = ""
             _take_git_option(args, f"-{letter}", partial(_pop_value, f"-{letter}", words), "")
-        elif letter in "Su":  # their value, if any, is written to them
+        elif letter in "Su":  # their value, if any, follows in the same argument
             args.git_args.append(f"-{letter}{letters}")
             letters = ""
         else:
@@ -136,7 +146,10 @@ def _take_short_options(args: CommitArgs, letters: str, words: list[str]) -> Non
 
 
 def _take_git_option(args: CommitArgs, key: str, read_value: Callable[[], str], word: str) -> None:
-    """Take one of git's options; ``value`` fetches its value, ``word`` is what to pass on where it has none."""
+    """Add one of git's options.
+
+    ``read_value`` returns its value; ``word`` is the argument to pass on if it takes none.
+    """
     if key in _GIT_MESSAGE_SOURCES:
         getattr(args, _GIT_MESSAGE_SOURCES[key]).append(read_value())
     elif key in _GIT_OPTIONS_WITH_VALUE:

@@ -1,4 +1,4 @@
-"""What happens to an error that nobody foresaw: a report in a file, ready to be pasted, with no credential in it."""
+"""Write a report of an unexpected error to a file, ready to be pasted, without credentials."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CRASH_EXIT_CODE = 3
 
 
 def write_crash_report(error: BaseException, argv: Sequence[str]) -> int:
-    """Write the report, name it on stderr, answer with ``CODE``."""
-    last = traceback.format_exception_only(error)[-1].strip()
+    """Write the report, print its path to stderr, and return ``CRASH_EXIT_CODE``."""
+    error_line = traceback.format_exception_only(error)[-1].strip()
     print(
-        f"error: this is a bug in Fyre: {credential_scan.mask_credentials(last)[:300]}",
+        f"error: this is a bug in Fyre: {credential_scan.mask_credentials(error_line)[:300]}",
         file=sys.stderr,
     )
     try:
@@ -40,7 +40,10 @@ def write_crash_report(error: BaseException, argv: Sequence[str]) -> int:
 
 
 def format_crash_report(error: BaseException, argv: Sequence[str]) -> str:
-    """The report: versions, the command line and the traceback, with what looks like a credential masked."""
+    """Return the report: versions, the command line and the traceback.
+
+    Text that looks like a credential is masked.
+    """
     lines = [
         f"fyre {fyre.__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"$ fyre {shlex.join(argv)}",

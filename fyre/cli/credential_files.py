@@ -1,4 +1,7 @@
-"""Files for secrets that are told once: made sure of before they are asked for, and never lost afterwards."""
+"""Write secrets that are shown only once, such as an App's private key, to files.
+
+The folder is checked before the secrets are requested, and they are not lost afterwards.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,20 @@ from pathlib import Path
 from fyre.errors import UserError
 
 PROBE_BYTES = 64 * 1024
-"""Bytes that are asked of the disk beforehand: more than any key has."""
+"""Bytes that are written as a test beforehand: more than any key has."""
 
-_FALLBACK_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - each gets a folder that is ours alone
+# a private folder is made in each of them
+_FALLBACK_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
 
 
 class CredentialFiles:
-    """Files of these names in one folder, for this user alone; none that is there is ever overwritten."""
+    """Files in one folder that only this user can read; an existing file is never overwritten."""
 
     def __init__(self, folder: Path, file_names: Mapping[str, str]) -> None:
-        """``names``: what is kept → its file's name. Raises ``UserError`` where the folder does not take them."""
+        """Check the folder; ``file_names`` maps each kind of secret to the name of its file.
+
+        Raises ``UserError`` if a file exists already, or the folder can't be written.
+        """
         self.folder, self._file_names = folder.absolute(), dict(file_names)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -28,10 +35,10 @@ class CredentialFiles:
                 if (self.folder / name).is_symlink() or (self.folder / name).exists():
                     hint = "it may be the only copy of a key: move it away, or --out another folder"
                     raise UserError(f"{self.folder / name} is there already", hint=hint)
-            with tempfile.NamedTemporaryFile(dir=self.folder) as trial:  # has mode 0600
-                trial.write(bytes(PROBE_BYTES))
-                trial.flush()
-                os.fsync(trial.fileno())
+            with tempfile.NamedTemporaryFile(dir=self.folder) as test_file:  # has mode 0600
+                test_file.write(bytes(PROBE_BYTES))
+                test_file.flush()
+                os.fsync(test_file.fileno())
         except OSError as error:
             hint = "--out names a folder that you may write to"
             raise UserError(
@@ -39,17 +46,20 @@ class CredentialFiles:
             ) from error
 
     def write_secrets(self, secrets: Mapping[str, str]) -> dict[str, Path]:
-        """Write each; where that fails, all of them to the first private place that takes them.
+        """Write the secrets, and return the paths of their files.
 
-        Raises ``UserError`` where none does.
+        If that fails, all of them are written to a new private folder in the first place that has
+        room.
+
+        Raises ``UserError`` if there is no such place.
         """
         for folder in self._candidate_folders():
             written: dict[str, Path] = {}
             try:
-                for what, secret in secrets.items():
-                    path = folder / self._file_names[what]
+                for kind, secret in secrets.items():
+                    path = folder / self._file_names[kind]
                     _write_durably(path, secret)
-                    written[what] = path
+                    written[kind] = path
             except OSError:
                 with suppress(OSError):  # together or not at all
                     for path in written.values():
@@ -58,7 +68,10 @@ class CredentialFiles:
                         folder.rmdir()
             else:
                 return written
-        hint = "make a new private key and another webhook secret on the App's settings page: those are gone"
+        hint = (
+            "make a new private key and another webhook secret on the App's settings page: "
+            "those are gone"
+        )
         raise UserError("the App is there, and no disk takes its key", hint=hint)
 
     def _candidate_folders(self) -> Iterator[Path]:
@@ -75,7 +88,7 @@ class CredentialFiles:
 
 
 def _write_durably(path: Path, secret: str) -> None:
-    """The file, whole and on the disk, or an ``OSError`` and none."""
+    """Write the whole file to the disk, or raise ``OSError`` and leave no file."""
     descriptor = os.open(
         path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )

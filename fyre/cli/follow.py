@@ -1,7 +1,7 @@
-"""Following a run from the keyboard: its status on the SHA, its facts and its log from the receiver.
+"""Follow a run from the command line: its commit status, and its facts and log from the receiver.
 
-The status is the truth and is always there; the receiver's page (the status's ``target_url``) says more, and sooner,
-when it can be reached. No token is ever sent there: the address itself is the key.
+The status is always there and decides. The receiver's page (the status's ``target_url``) says more,
+and sooner, if it can be reached. No token is ever sent to it: the address itself is the key.
 """
 
 from __future__ import annotations
@@ -27,27 +27,30 @@ from fyre.workspace.remote import Remote
 
 CONTEXT_PREFIX = "fyre/"
 PAGE_TIMEOUT = 5
-"""Seconds to wait for the receiver's page."""
+"""Seconds to wait for the receiver's page to answer."""
 
 _POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
-"""Between two looks, on this machine or not."""
+"""Pauses between two polls; by True for a forge on this machine, False for others."""
 
 _TIMEOUT_EXIT_CODE = 124
-"""The exit code that ``timeout`` of coreutils gives."""
+"""Exit code of a run that timed out, as ``timeout`` of coreutils has it."""
 
 
 def repository_by_name(remote: Remote) -> Repository:
-    """The repository by name alone: reading and writing statuses needs no more, and costs no request."""
+    """Return the repository with nothing but its name.
+
+    That is enough to read and write statuses, and it costs no request.
+    """
     return Repository(remote.api_url, 0, remote.repository)
 
 
 def latest_statuses(forge: GitHubClient, repository: Repository, sha: str) -> list[PostedStatus]:
-    """The newest status of each run of a commit, oldest run first."""
-    found: dict[str, PostedStatus] = {}
+    """Return the newest status of each run of a commit, oldest run first."""
+    newest: dict[str, PostedStatus] = {}
     for posted in forge.list_statuses(repository, sha):
         if posted.status.context.lower().startswith(CONTEXT_PREFIX):
-            found.setdefault(posted.status.context.lower(), posted)
-    return sorted(found.values(), key=lambda posted: posted.created_at)
+            newest.setdefault(posted.status.context.lower(), posted)
+    return sorted(newest.values(), key=lambda posted: posted.created_at)
 
 
 def run_rows(
@@ -56,13 +59,16 @@ def run_rows(
     commits: list[tuple[str, str]],
     missing_shas: set[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """What is known of the runs of commits, given as (SHA, message): one row for each run, in the commits' order.
+    """Return a row of facts for each run of the commits, in the order of the commits.
 
-    A commit that the forge does not have goes into ``absent``; without that, ``NotFoundError`` is raised.
+    ``commits`` holds (SHA, message). A commit that the forge does not have is added to
+    ``missing_shas``; if that is None, ``NotFoundError`` is raised.
     """
     with ThreadPoolExecutor(max_workers=8) as pool:
-        each = pool.map(lambda pair: _commit_rows(forge, repository, pair, missing_shas), commits)
-        return [row for found in each for row in found]
+        rows_by_commit = pool.map(
+            lambda pair: _commit_rows(forge, repository, pair, missing_shas), commits
+        )
+        return [row for rows in rows_by_commit for row in rows]
 
 
 def _commit_rows(
@@ -72,44 +78,42 @@ def _commit_rows(
     missing_shas: set[str] | None,
 ) -> list[dict[str, Any]]:
     sha, message = commit
-    wants = request.parse_message(message)
+    run_request = request.parse_message(message)
     commands = {
         name.lower(): notation.replace_invalid_utf8(spec.command)
-        for name, spec in zip(wants.run_names, wants.runs, strict=True)
+        for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
     }
     try:
         return [
             _status_row(sha, posted, commands) for posted in latest_statuses(forge, repository, sha)
         ]
     except NotFoundError as error:
-        if missing_shas is None or isinstance(
-            error, NotVisibleError
-        ):  # the repository itself is not there
+        # NotVisibleError: the repository itself is not there
+        if missing_shas is None or isinstance(error, NotVisibleError):
             raise
         missing_shas.add(sha)
         return []
 
 
 def _status_row(sha: str, posted: PostedStatus, commands: dict[str, str]) -> dict[str, Any]:
-    said = posted.status
-    name = said.context.removeprefix(CONTEXT_PREFIX)
-    text = parse_status(said.state, said.description)
+    status = posted.status
+    name = status.context.removeprefix(CONTEXT_PREFIX)
+    text = parse_status(status.state, status.description)
     row = {
         "sha": sha,
         "name": name,
         "command": commands.get(name.lower(), ""),
         "state": str(text.state),
-        "description": said.description,
+        "description": status.description,
         "attempt": text.attempt,
         "started_at": None,
         "ended_at": None,
         "exit_code": 0 if text.state is RunState.SUCCEEDED else None,
-        "log_url": said.target_url,
+        "log_url": status.target_url,
     }
-    facts = _PAGE.decode_readable(fetch_run_facts(said.target_url))[0]
-    if (
-        text.state is RunState.CARRIED
-    ):  # the page tells of the SHA that ran; this one only shares its outcome
+    facts = _PAGE.decode_readable(fetch_run_facts(status.target_url))[0]
+    if text.state is RunState.CARRIED:
+        # the page is about the SHA that ran; this commit only shares its outcome
         facts = {
             key: value for key, value in facts.items() if key not in ("sha", "state", "description")
         }
@@ -119,23 +123,24 @@ def _status_row(sha: str, posted: PostedStatus, commands: dict[str, str]) -> dic
 
 
 def fetch_run_facts(url: str) -> dict[str, Any]:
-    """The facts on a run's page; empty when there is no such page or it can't be reached."""
+    """Return the facts on a run's page; {} if there is none, or it can't be reached."""
     import requests
 
     if not url.startswith(("http://", "https://")):
         return {}
     try:
-        answer = requests.get(url + ".json", timeout=PAGE_TIMEOUT)
-        facts = answer.json() if answer.ok else {}
+        response = requests.get(url + ".json", timeout=PAGE_TIMEOUT)
+        facts = response.json() if response.ok else {}
     except (requests.RequestException, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
 
 
 def follow_run(remote: Remote, sha: str, context: str, output: IO[bytes] | None = None) -> int:
-    """Wait for a run, stream its log, answer with the command's exit code (128 + n for a signal, 124 for a timeout).
+    """Wait for a run, stream its log, and return the command's exit code.
 
-    A run that was not launched, or whose outcome is not the command's, gives 1, with the reason on stderr.
+    It is 128 + n for a signal, and 124 for a timeout. It is 1, with the reason on stderr, for a run
+    that was not launched, or whose outcome is not the command's own.
     """
     output = output or sys.stdout.buffer
     forge, repository = remote.create_client(), repository_by_name(remote)
@@ -146,8 +151,11 @@ def follow_run(remote: Remote, sha: str, context: str, output: IO[bytes] | None 
 
 
 def exit_code_of_status(posted: PostedStatus) -> int:
-    """The exit code that a final status stands for; says the reason on stderr when it is not the command's own."""
-    text = _read_back(posted)
+    """Return the exit code for a final status.
+
+    If the command failed or has no exit code of its own, the reason is printed to stderr.
+    """
+    text = _parse_posted(posted)
     state, facts = text.state, _PAGE.decode_readable(fetch_run_facts(posted.status.target_url))[0]
     if state is RunState.CARRIED:
         state = facts.get(
@@ -181,12 +189,14 @@ _PAGE = StoredForm(
         StoredField("log_url", "log_url", as_text),
     ),
 )
-"""What a run's page says: a receiver of another version may have written it, and what we can't read of it is left out.
+"""The form of a run's page.
+
+A receiver of another version may have written it; what can't be read is left out.
 """
 
 
 def stream_log(url: str, output: IO[bytes]) -> None:
-    """Copy a run's log as it grows, until the run ends; says so when the page can't be reached."""
+    """Copy a run's log as it grows, until the run ends; print a note if it can't be reached."""
     if not url:
         return
     try:
@@ -198,18 +208,18 @@ def stream_log(url: str, output: IO[bytes]) -> None:
 
 
 def read_log_chunks(url: str, *, live: bool) -> Iterator[bytes]:
-    """A run's log in pieces. Raises ``UserError`` when it can't be had."""
+    """Yield a run's log in pieces; raise ``UserError`` if it can't be read."""
     import requests
 
     try:
         with requests.get(
             f"{url}/log", params={"follow": "1"} if live else {}, stream=True, timeout=(5, None)
-        ) as answer:
-            if not answer.ok:
+        ) as response:
+            if not response.ok:
                 raise UserError(
-                    f"the log is not there any more (HTTP {answer.status_code})", hint=url
+                    f"the log is not there any more (HTTP {response.status_code})", hint=url
                 )
-            yield from answer.iter_content(chunk_size=None)
+            yield from response.iter_content(chunk_size=None)
     except requests.RequestException as error:
         raise UserError(f"the log can't be reached ({type(error).__name__})", hint=url) from error
 
@@ -223,19 +233,21 @@ def wait_for_status(
     *,
     until_final: bool,
 ) -> PostedStatus:
-    """Look until a run has a status, or with ``until_final`` until it has ended."""
+    """Poll until a run has a status, or with ``until_final`` a final status; return that."""
     backoff = _POLL_INTERVALS[remote.is_local]
     pause = backoff.first
-    told = time.monotonic() + 20
-    trouble: set[str] = set()  # what was said of it
+    hint_at = time.monotonic() + 20
+    reported_errors: set[str] = set()
     while True:
-        found = _poll_statuses(forge, repository, sha, trouble)
-        moved = found.get(commit_status.MOVED_CONTEXT)
-        mine = found.get(context.lower()) or moved
-        if mine is not None and not (until_final and _read_back(mine).state in PENDING_STATES):
-            return mine
-        if mine is None and time.monotonic() > told:
-            told = float("inf")
+        statuses = _poll_statuses(forge, repository, sha, reported_errors)
+        moved_status = statuses.get(commit_status.MOVED_CONTEXT)
+        own_status = statuses.get(context.lower()) or moved_status
+        if own_status is not None and not (
+            until_final and _parse_posted(own_status).state in PENDING_STATES
+        ):
+            return own_status
+        if own_status is None and time.monotonic() > hint_at:
+            hint_at = float("inf")
             sys.stderr.write(
                 f"fyre: no status on {sha[:7]} yet; does a receiver hear of {repository.name}?\n"
             )
@@ -252,11 +264,11 @@ def _poll_statuses(
             for posted in latest_statuses(forge, repository, sha)
         }
     except TransientError as error:
-        if str(error) not in reported_errors:  # a forge that is away for an hour is told of once
+        if str(error) not in reported_errors:  # one line, even if the forge is away for an hour
             sys.stderr.write(f"fyre: {error}; trying again\n")
         reported_errors.add(str(error))
         return {}
 
 
-def _read_back(posted: PostedStatus) -> StatusText:
+def _parse_posted(posted: PostedStatus) -> StatusText:
     return parse_status(posted.status.state, posted.status.description)

@@ -1,7 +1,7 @@
-"""The Fyre that this one continues: its command line, which had options and no verbs, and its Python objects.
+"""Compatibility with the original Fyre: its command line without verbs, and its Python objects.
 
-Two things are done better than they were: a commit that can't be had runs nothing, and a person's own working tree
-is never switched to another commit: code at a commit runs in a clean checkout of its own.
+Two things are better than they were: nothing runs for a commit that can't be found, and a person's
+work tree is never switched to another commit. Code at a commit runs in a clean checkout of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fyre.workspace import remote, snapshot
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was asked for: the run of that name on that commit."""
+    """A requested run: its commit and its name."""
 
     sha: str
     name: str
@@ -32,20 +32,20 @@ class Batch:
     workspace_root: Path
 
     def status(self) -> dict[str, Any] | None:
-        """What is known of it: ``state``, ``exit_code``, ``log_url`` …; None as long as nobody has heard of it."""
+        """Return ``state``, ``exit_code``, ``log_url`` … of the run; None if it has no status."""
         from fyre.cli import follow
 
-        where = remote.resolve_remote(self.workspace_root, self.remote)
+        remote_info = remote.resolve_remote(self.workspace_root, self.remote)
         text = git_command.git_output(
             "show", "-s", "--no-show-signature", "--format=%B", self.sha, cwd=self.workspace_root
         )
         rows = follow.run_rows(
-            where.create_client(), follow.repository_by_name(where), [(self.sha, text)]
+            remote_info.create_client(), follow.repository_by_name(remote_info), [(self.sha, text)]
         )
         return next((row for row in rows if row["name"].lower() == self.name.lower()), None)
 
     def wait(self) -> int:
-        """Wait for its end, copy its output to stdout; answers with the command's exit code."""
+        """Wait for the run's end, copy its output to stdout, and return the exit code."""
         from fyre.cli import follow
 
         return follow.follow_run(
@@ -54,7 +54,7 @@ class Batch:
 
 
 class Job:
-    """A command that is about to run in batch; ``command`` may be changed before it does."""
+    """A command to run in batch; ``command`` may be changed before it does."""
 
     def __init__(
         self, command: str, workspace_root: Path, *, autocommit: bool, image: str | None = None
@@ -65,16 +65,15 @@ class Job:
         self.image = image
 
     def batch_run(self) -> Batch:
-        """Commit with a ``Fyre-Run`` trailer and push the branch: the run starts where the push is heard.
+        """Commit with a ``Fyre-Run`` trailer and push the branch, which starts the run.
 
-        Raises ``UserError``; a commit whose push failed is kept.
+        Raises ``UserError``; if only the push fails, the commit is kept.
         """
         from fyre.cli.commands import commit
 
         _reject_uncommitted(self.workspace_root, autocommit=self.autocommit)
-        command = re.sub(
-            r"\s*\\\n\s*", " ", self.command.strip()
-        )  # a line that goes on is one line, as in the shell
+        # a line that ends in a backslash goes on in the next one, as in the shell
+        command = re.sub(r"\s*\\\n\s*", " ", self.command.strip())
         words = ["--run", command, *(["--image", self.image] if self.image else []), "--push"]
         with contextlib.chdir(self.workspace_root):
             commit.main([*words, *(["--autocommit"] if self.autocommit else [])])
@@ -82,9 +81,11 @@ class Job:
 
 
 class Fyre:
-    """A command to run in batch, on the code as it is in ``workspace_root`` (default: the repository we are in).
+    """A command to run in batch, on the code in ``workspace_root``.
 
-    With ``autocommit`` a commit is minted of whatever changed; without it changed files are an error.
+    Its default is the current repository.
+
+    With ``autocommit``, all changes are committed; without it, changed files are an error.
     """
 
     def __init__(
@@ -93,18 +94,18 @@ class Fyre:
         self.command = command
         self.workspace_root = snapshot.locate_repo(workspace_root).top
         self.autocommit = autocommit
-        remote.bypass_proxy_for_loopback()  # in a notebook no command line of ours has seen to it
+        remote.bypass_proxy_for_loopback()  # a notebook does not go through `fyre.cli.main`
 
     def run(self) -> Batch:
-        """The same as ``batch_run``."""
+        """Do the same as ``batch_run``."""
         return self.batch_run()
 
     def batch_run(self) -> Batch:
-        """Commit, push, and have it run in batch."""
+        """Commit and push, so that the command runs in batch."""
         return self._make_job_object().batch_run()
 
     def _commit(self) -> str:
-        """Commit the code alone, without asking for a run; answers with the SHA that HEAD is at then."""
+        """Commit the code without requesting a run, and return the SHA of HEAD."""
         _reject_uncommitted(self.workspace_root, autocommit=self.autocommit)
         if (
             snapshot.read_status(snapshot.locate_repo(self.workspace_root)).changed
@@ -117,9 +118,10 @@ class Fyre:
         return git_command.git_output("rev-parse", "HEAD", cwd=self.workspace_root)
 
     def _fetch_latest_runtime_id(self) -> str | None:
-        """The image that ``.fyre.yaml`` names for this run, at the digest that would be used now.
+        """Return the image that ``.fyre.yaml`` names for this run, at its current digest.
 
-        As it is named where its registry does not say, with the reason on stderr; None where whoever runs it chooses.
+        If the registry does not give the digest, the image is returned as it is named, and the
+        reason is printed to stderr. None: no image is named, so the receiver chooses one.
         """
         from fyre.runs import repo_config
 
@@ -133,14 +135,15 @@ class Fyre:
         return _pin_to_digest(image) if image else None
 
     def _make_job_object(self) -> Job:
-        """The job, not yet asked for."""
+        """Return the job, which is not requested yet."""
         return Job(self.command, self.workspace_root, autocommit=self.autocommit)
 
 
 class FyreLocal:
-    """A command to run here. Without a ``commit`` it runs in ``workspace_root`` itself, on the code as it is there.
+    """A command to run on this machine.
 
-    With one it runs in a clean checkout of that commit: the working tree at ``workspace_root`` is left alone.
+    Without a ``commit``, it runs in ``workspace_root`` itself, on the code as it is. With one, it
+    runs in a clean checkout of that commit, and the work tree at ``workspace_root`` stays as it is.
     """
 
     def __init__(
@@ -151,15 +154,15 @@ class FyreLocal:
         self.workspace_root = Path(workspace_root) if workspace_root else snapshot.locate_repo().top
 
     def run(self) -> int:
-        """Run it to its end, its output on stdout; answers with its exit code, 128 + n for a signal."""
+        """Run the command, its output on stdout; return its exit code, 128 + n for a signal."""
         if not self.command.strip():
             raise UserError("the command is empty", hint='write one: echo "hello world"')
         if self.commit is None:
             return self._run_in_workspace()
-        where = snapshot.locate_repo(self.workspace_root)
-        sha = local_run.resolve_commit(where, self.commit)
+        repo_paths = snapshot.locate_repo(self.workspace_root)
+        sha = local_run.resolve_commit(repo_paths, self.commit)
         return local_run.run_on_commit(
-            where, sha, RunSpec(self.command, workdir=where.prefix.rstrip("/") or None)
+            repo_paths, sha, RunSpec(self.command, workdir=repo_paths.prefix.rstrip("/") or None)
         )
 
     def _run_in_workspace(self) -> int:
@@ -171,17 +174,20 @@ class FyreLocal:
         return local_run.run_in_place(self.command, self.workspace_root)
 
     def _checkout(self) -> Path:
-        """A clean checkout of the commit (default: HEAD) in a folder of its own, which is the caller's to remove."""
-        where = snapshot.locate_repo(self.workspace_root)
+        """Return a new clean checkout of the commit (default: HEAD).
+
+        The caller removes its folder.
+        """
+        repo_paths = snapshot.locate_repo(self.workspace_root)
         return local_run.create_checkout(
-            where, local_run.resolve_commit(where, self.commit or "HEAD")
+            repo_paths, local_run.resolve_commit(repo_paths, self.commit or "HEAD")
         )
 
 
 def main(argv: list[str]) -> int:
-    """One command line of the seed's; answers with the command's exit code. Raises ``UserError``."""
-    at = argv.index("--") if "--" in argv else len(argv)
-    options, words = _create_parser().parse_args(argv[:at]), argv[at + 1 :]
+    """Run a command line of the original Fyre, and return the exit code; raise ``UserError``."""
+    split_at = argv.index("--") if "--" in argv else len(argv)
+    options, words = _create_parser().parse_args(argv[:split_at]), argv[split_at + 1 :]
     if not words:
         raise UserError(
             "nothing to run", hint='say what after two dashes: -- echo "hello world"', exit_code=2
@@ -201,7 +207,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-_LEGACY_USAGE = "fyre --batch [--autocommit] -- CMD, or fyre [--local] [--workspace_root DIR] [--commit SHA] -- CMD"
+_LEGACY_USAGE = (
+    "fyre --batch [--autocommit] -- CMD, "
+    "or fyre [--local] [--workspace_root DIR] [--commit SHA] -- CMD"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -214,9 +223,7 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch", action="store_true", help="commit, push, and have it run in batch"
     )
-    parser.add_argument(
-        "--autocommit", action="store_true", help="mint a commit of whatever changed"
-    )
+    parser.add_argument("--autocommit", action="store_true", help="commit all changes first")
     parser.add_argument("--local", action="store_true", help="run it here")
     parser.add_argument("--commit", help="the commit to run it on, in a clean checkout")
     parser.add_argument(
@@ -226,7 +233,10 @@ def _create_parser() -> argparse.ArgumentParser:
 
 
 def _pin_to_digest(image: str) -> str:
-    """The image at what its tag means now; as it is where the registry can't be asked: a cluster may have it."""
+    """Return the image at the current digest of its tag.
+
+    If the registry can't be asked, the image is returned as it is: a cluster may have it.
+    """
     from fyre.cli import legacy_registry
     from fyre.message import image_reference
 
@@ -241,12 +251,15 @@ def _pin_to_digest(image: str) -> str:
 
 
 def _reject_uncommitted(root: Path, *, autocommit: bool) -> None:
-    """What runs is to be what the person sees. Raises ``UserError`` with the files that a commit would not hold."""
-    where = snapshot.locate_repo(root)
-    seen = snapshot.read_status(where)
-    changed = [path for letters, path in seen.changed if letters != "??"]
-    if autocommit or seen.unmerged:
-        snapshot.reject_unrepresentable(where, seen)
+    """Raise ``UserError`` if there are changes that a commit would not hold.
+
+    The code that runs must be the code that the person sees.
+    """
+    repo_paths = snapshot.locate_repo(root)
+    status = snapshot.read_status(repo_paths)
+    changed = [path for letters, path in status.changed if letters != "??"]
+    if autocommit or status.unmerged:
+        snapshot.reject_unrepresentable(repo_paths, status)
     elif changed:
         raise UserError(
             f"there are uncommitted changes: {snapshot.format_paths(changed)}",
@@ -255,7 +268,7 @@ def _reject_uncommitted(root: Path, *, autocommit: bool) -> None:
 
 
 def _batch_of_head(root: Path) -> Batch:
-    """The run that the commit we just made asks for."""
+    """Return the run that the new commit at HEAD requests."""
     sha, text = git_command.git_output(
         "log", "-1", "--no-show-signature", "--format=%H%n%B", cwd=root
     ).split("\n", 1)

@@ -1,7 +1,9 @@
-"""What a tag means now: the digest, asked of the image's registry by the OCI distribution API.
+"""Ask an image's registry for the current digest of a tag, by the OCI distribution API.
 
-https://github.com/opencontainers/distribution-spec and https://distribution.github.io/distribution/spec/auth/token/.
-Passwords and tokens travel in headers alone, and never over plain HTTP to another machine unless told.
+https://github.com/opencontainers/distribution-spec and
+https://distribution.github.io/distribution/spec/auth/token/.
+Passwords and tokens are sent only in headers, and over plain HTTP to another machine only if the
+caller allows it.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
     import requests
 
 REQUEST_TIMEOUT = 10
-"""Seconds for one request."""
+"""Time limit of one request, in seconds."""
 
 RegistryCredentials = tuple[str, str]
-"""User and password; a personal access token is a password."""
+"""User and password; a personal access token counts as a password."""
 
 _MANIFEST_MEDIA_TYPES = ", ".join([
     "application/vnd.oci.image.index.v1+json",
@@ -40,37 +42,44 @@ _DOCKER_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 def resolve_digest(
     image: str, *, credentials: RegistryCredentials | None = None, insecure: bool = False
 ) -> str:
-    """The digest (``sha256:…``) that a reference stands for now; no request where it names one itself.
+    """Return the current digest (``sha256:…``) of an image.
 
-    Plain HTTP is spoken with this machine, and with ``insecure`` with private addresses.
-    Raises ``UserError`` (no such image, not allowed, not a registry) or ``TryAgainError``.
+    A reference that has a digest costs no request. Plain HTTP is used for this machine, and with
+    ``insecure`` for private addresses.
+
+    Raises ``UserError`` (no such image, not allowed, not a registry) or ``TransientError``.
     """
-    wanted = image_reference.parse_reference(image)
-    if wanted.digest:
-        return wanted.digest
-    base = f"{_url_scheme(wanted.host, insecure=insecure)}://{_DOCKER_HUB_REGISTRY if wanted.host == image_reference.DOCKER_HUB else wanted.host}"
-    url = f"{base}/v2/{wanted.path}/manifests/{wanted.tag}"
-    answer = _send_request("HEAD", url, {"Accept": _MANIFEST_MEDIA_TYPES})
-    if answer.status_code == 401:
-        granted = _authorization_header(answer, wanted, credentials)
-        answer = _send_request("HEAD", url, {"Accept": _MANIFEST_MEDIA_TYPES} | granted)
-    return _digest_from_response(answer, image, wanted)
+    reference = image_reference.parse_reference(image)
+    if reference.digest:
+        return reference.digest
+    on_docker_hub = reference.host == image_reference.DOCKER_HUB
+    scheme = _url_scheme(reference.host, insecure=insecure)
+    host = _DOCKER_HUB_REGISTRY if on_docker_hub else reference.host
+    url = f"{scheme}://{host}/v2/{reference.path}/manifests/{reference.tag}"
+    response = _send_request("HEAD", url, {"Accept": _MANIFEST_MEDIA_TYPES})
+    if response.status_code == 401:
+        authorization = _authorization_header(response, reference, credentials)
+        response = _send_request("HEAD", url, {"Accept": _MANIFEST_MEDIA_TYPES} | authorization)
+    return _digest_from_response(response, image, reference)
 
 
 def read_docker_credentials(image: str) -> RegistryCredentials | None:
-    """What ``docker login`` wrote down for the image's registry: ``auths`` in config.json, no helper programs."""
-    place = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    """Return the credentials that ``docker login`` stored for the image's registry.
+
+    They are read from ``auths`` in config.json; helper programs are not used.
+    """
+    config_path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     host = image_reference.parse_reference(image).host
     try:
-        auths = json.loads(place.read_text(encoding="utf-8"))["auths"]
-        held = (
+        auths = json.loads(config_path.read_text(encoding="utf-8"))["auths"]
+        entry = (
             auths.get(host)
             or auths.get(f"https://{host}")
             or (auths[_DOCKER_HUB_CONFIG_KEY] if host == "docker.io" else {})
         )
-        user, _, password = base64.b64decode(held["auth"], validate=True).decode().partition(":")
+        user, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
-        return None  # there is none, or it is another program's to say what is wrong with it
+        return None  # there are none, or the file is broken, which is docker's to report
     return (user, password) if user and password else None
 
 
@@ -86,19 +95,20 @@ def _url_scheme(host: str, *, insecure: bool) -> str:
 def _send_request(
     method: str, url: str, headers: dict[str, str], **request_options: dict[str, str]
 ) -> requests.Response:
-    """One request. Raises ``UserError`` or ``TryAgainError`` where the registry does not come to an answer."""
+    """Send one request; raise ``UserError`` or ``TransientError`` if there is no answer."""
     import requests
 
     host = urlsplit(url).netloc
     try:
-        # An ``auth`` that adds nothing keeps requests from sending what ~/.netrc holds.
+        # An ``auth`` that adds nothing keeps requests from sending a password of ~/.netrc.
         return requests.request(
             method,
             url,
             headers=headers,
             timeout=REQUEST_TIMEOUT,
-            auth=lambda sent: sent,
-            **request_options,  # type: ignore[arg-type]  # mypy can't tell ``more`` from the other keywords
+            auth=lambda prepared: prepared,
+            # mypy can't tell ``request_options`` from the other keywords
+            **request_options,  # type: ignore[arg-type]
         )
     except requests.exceptions.SSLError as error:
         raise UserError(
@@ -115,21 +125,28 @@ def _send_request(
 def _authorization_header(
     response: requests.Response, reference: ImageReference, credentials: RegistryCredentials | None
 ) -> dict[str, str]:
-    """The header that answers a 401: a token from where the registry sends us, else user and password."""
+    """Return the header that answers a 401.
+
+    It holds a token from the server that the registry names, else user and password.
+    """
     scheme, _, challenge = response.headers.get("WWW-Authenticate", "").partition(" ")
     basic = _basic_auth_header(credentials) if credentials else {}
     if scheme.lower() != "bearer":
         return basic
     from requests.utils import parse_dict_header
 
-    told: dict[str, str | None] = parse_dict_header(challenge)  # type: ignore[no-untyped-call]  # requests' stubs leave it out
-    realm = told.get("realm") or ""
+    # requests' stubs leave this function out
+    parameters: dict[str, str | None] = parse_dict_header(challenge)  # type: ignore[no-untyped-call]
+    realm = parameters.get("realm") or ""
     if urlsplit(realm).scheme != "https" and urlsplit(response.url).scheme != "http":
         raise UserError(
             f"{reference.host} sends us for a token to {realm[:80] or 'nowhere'}",
             hint="that must be https",
         )
-    query = {"service": told.get("service") or "", "scope": f"repository:{reference.path}:pull"}
+    query = {
+        "service": parameters.get("service") or "",
+        "scope": f"repository:{reference.path}:pull",
+    }
     return _bearer_header(_send_request("GET", realm, basic, params=query), reference)
 
 
@@ -138,11 +155,14 @@ def _basic_auth_header(credentials: RegistryCredentials) -> dict[str, str]:
 
 
 def _bearer_header(response: requests.Response, reference: ImageReference) -> dict[str, str]:
-    """The header of a token; empty where there is none for us, and the registry's own answer says why."""
+    """Return the header with a token.
+
+    It is empty if no token is granted: then the registry's own answer says why.
+    """
     _raise_if_transient(response, reference)
     try:
-        said = response.json() if response.ok else {}
-        token = said.get("token") or said.get("access_token")
+        document = response.json() if response.ok else {}
+        token = document.get("token") or document.get("access_token")
     except (ValueError, AttributeError) as error:
         raise UserError(
             f"{reference.host} does not answer as a registry does: its token is none"
@@ -166,10 +186,10 @@ def _digest_from_response(
         )
     if response.status_code == 404:
         raise UserError(f"{reference.host} has no {image}", hint="look at the name and the tag")
-    found = image_reference.find_digest(response.headers.get("Docker-Content-Digest", ""))
-    if not response.ok or not found:
+    digest = image_reference.find_digest(response.headers.get("Docker-Content-Digest", ""))
+    if not response.ok or not digest:
         raise UserError(
             f"{reference.host} does not answer as a registry does (HTTP {response.status_code})",
             hint=image,
         )
-    return found
+    return digest

@@ -1,15 +1,18 @@
-"""``fyre VERB …``: finds the verb, loads nothing else, and turns whatever goes wrong into one line and an exit code.
+"""``fyre VERB …``: load and run one verb, and turn every error into one line and an exit code.
 
-The convention for a verb ``x``: a line in ``VERBS``, and a module ``fyre.cli.commands.x`` with ``def main(…) -> None``.
+A verb ``x`` has a line in ``VERBS``, and a module ``fyre.cli.commands.x`` with
+``def main(…) -> None``.
 
-* ``main`` carries typer's annotations (``name: Annotated[str, typer.Option("--name", help=…)] = ""``), one for each
-  option; its docstring is the help page; ``CONTEXT = {…}`` in the module becomes typer's ``context_settings``.
-* A verb in ``PLAIN`` is given its words as they are, ``main(argv: list[str])``, and never loads typer: for verbs whose
-  options mean something by their order, or for which 60 ms are too many.
-* A verb returns for success, raises ``UserError`` for what a person can mend, and ``SystemExit(n)`` to answer with
-  another code. Data goes to stdout, everything else to stderr.
+* ``main`` has typer's annotations, one for each option, such as
+  ``name: Annotated[str, typer.Option("--name", help=…)] = ""``. Its docstring is the help page.
+  ``CONTEXT = {…}`` in the module becomes typer's ``context_settings``.
+* A verb in ``RAW_ARGV_VERBS`` gets its arguments as they are, ``main(argv: list[str])``, and never
+  loads typer: for verbs with options whose order matters, or for which 60 ms are too many.
+* A verb returns on success, raises ``UserError`` for an error that a person can fix, and
+  ``SystemExit(n)`` for another exit code. Data goes to stdout, everything else to stderr.
 
-Exit codes: 0 done · 1 a user's error · 2 wrong usage · 3 a bug, with a report to paste · 130 interrupted.
+Exit codes: 0 done · 1 a user's error · 2 wrong usage · 3 a bug, with a report to paste ·
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,14 +44,14 @@ VERBS = {
     "policy": "explain what an admin's policy makes of a message",
     "app": "register a GitHub App for the receiver, with exactly the rights it needs",
     "manifests": "print the Role that Fyre needs in a namespace of a cluster",
-    "doctor": "find what keeps Fyre from working here, and how to mend it",
+    "doctor": "find what keeps Fyre from working here, and how to fix it",
     "init": "set up this repository: fetch rules, hooks, .fyre.yaml, a workflow",
     "version": "the version of Fyre and of what it stands on",
 }
 """Every verb and its line in ``fyre --help``."""
 
 RAW_ARGV_VERBS = frozenset({"commit", "serve"})
-"""The verbs that read their words themselves."""
+"""The verbs that parse their arguments themselves."""
 
 LEGACY_OPTIONS = (
     "--batch",
@@ -58,41 +61,39 @@ LEGACY_OPTIONS = (
     "--workspace_root",
     "--workspace-root",
 )
-"""A command line that begins with one of these is the seed's, which had options and no verbs."""
+"""Options of the original Fyre, which had no verbs: its command lines begin with one of them."""
 
 USAGE = "fyre VERB [OPTIONS] …"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; answers with the exit code and never raises."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one command line and return the exit code; never raise."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     if any(key.lower().endswith("_proxy") for key in os.environ):
         import_module("fyre.workspace.remote").bypass_proxy_for_loopback()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(
-            errors="replace"
-        )  # a terminal that is not UTF-8 is shown ? for what it has not
+        # a terminal that is not UTF-8 shows ? for characters that it does not have
+        sys.stdout.reconfigure(errors="replace")
     try:
-        code = run_verb(words)
-        sys.stdout.flush()  # a reader that went away is noticed here, not at exit
+        code = run_verb(arguments)
+        sys.stdout.flush()  # a closed pipe is noticed here, not at exit
     except (UserError, TransientError) as error:
         return _print_error(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 1
-        )  # so that Python's own flush at exit has somewhere to go
-        return 141  # what a shell reports for SIGPIPE
+        # Python flushes stdout again at exit, and that must not fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141  # as a shell reports SIGPIPE
     except SystemExit as exit_:
         return _system_exit_code(exit_)
-    except Exception as error:  # the one place where a bug becomes a report
-        return _report_crash(error, words)
+    except Exception as error:  # the only place where a bug becomes a report
+        return _report_crash(error, arguments)
     return code
 
 
 def run_verb(argv: list[str]) -> int:
-    """Do what the words say. Raises ``UserError``, and whatever a verb raises."""
+    """Run the verb that the arguments name; raise ``UserError`` and whatever the verb raises."""
     verb = argv[0] if argv else "--help"
     if verb.partition("=")[0] in LEGACY_OPTIONS:
         return _verb_exit_code(import_module("fyre.cli.legacy").main(argv))
@@ -111,7 +112,7 @@ def run_verb(argv: list[str]) -> int:
 def _run_with_typer(
     verb: str, verb_main: Callable[..., None], context_settings: dict[str, object], argv: list[str]
 ) -> int:
-    """Let typer read the words for one function."""
+    """Let typer parse the arguments for the ``main`` of one verb, and call it."""
     import typer
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -119,26 +120,27 @@ def _run_with_typer(
         verb_main
     )
     try:
-        answer = typer.main.get_command(app).main(
+        result = typer.main.get_command(app).main(
             argv, prog_name=f"fyre {verb}", standalone_mode=False
         )
-        return _verb_exit_code(answer)
+        return _verb_exit_code(result)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except typer.Exit as error:
         return error.exit_code
     except Exception as error:
-        # typer's own usage errors, known by their method: their class is click's or typer's own, version by version
+        # A usage error of typer's is recognised by its method, because its class differs between
+        # versions: it is click's or typer's own.
         if not hasattr(error, "format_message"):
             raise
-        said = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".")
         raise UserError(
-            said[:1].lower() + said[1:], hint=f"see `fyre {verb} --help`", exit_code=2
+            message[:1].lower() + message[1:], hint=f"see `fyre {verb} --help`", exit_code=2
         ) from error
 
 
 def _print_help(argv: list[str]) -> int:
-    """The list of verbs, or one verb's page: ``fyre help commit``."""
+    """Print the list of verbs, or one verb's help page for ``fyre help commit``."""
     if argv[:1] == ["help"] and len(argv) > 1:
         return run_verb([argv[1], "--help"])
     width = max(map(len, VERBS))
@@ -152,18 +154,18 @@ def _unknown_verb_error(verb: str) -> UserError:
     from difflib import get_close_matches
 
     close = get_close_matches(verb, VERBS, n=1)
-    what = "no such option" if verb.startswith("-") else "no such verb"
-    meant = f"did you mean `fyre {close[0]}`?" if close else "`fyre --help` lists the verbs"
-    return UserError(f"{what}: {verb[:60]}", hint=meant, exit_code=2)
+    problem = "no such option" if verb.startswith("-") else "no such verb"
+    hint = f"did you mean `fyre {close[0]}`?" if close else "`fyre --help` lists the verbs"
+    return UserError(f"{problem}: {verb[:60]}", hint=hint, exit_code=2)
 
 
 def _verb_exit_code(answer: object) -> int:
-    """A verb's answer as an exit code: None is success."""
+    """Return a verb's return value as an exit code; None is success."""
     return answer if isinstance(answer, int) else 0
 
 
 def _system_exit_code(exit_: SystemExit) -> int:
-    """The code of a ``SystemExit``, as Python itself would take it."""
+    """Return the exit code of a ``SystemExit``, as Python itself would."""
     if isinstance(exit_.code, str):
         print(exit_.code, file=sys.stderr)
         return 1
@@ -171,7 +173,7 @@ def _system_exit_code(exit_: SystemExit) -> int:
 
 
 def _print_error(error: UserError | TransientError) -> int:
-    """The error and its hint on stderr, a line each."""
+    """Print the error and its hint to stderr, a line each, and return its exit code."""
     if isinstance(error, TransientError):
         error = UserError(str(error), hint="try again in a moment")
     print(_colour_label("error:", "31"), error.message, file=sys.stderr)
@@ -181,7 +183,10 @@ def _print_error(error: UserError | TransientError) -> int:
 
 
 def _report_crash(error: Exception, argv: list[str]) -> int:
-    """A bug, unless it is a disk that takes nothing, which can happen to any line of ours."""
+    """Write a crash report, and return the exit code.
+
+    A full or read-only disk is no bug but a user's error: it can happen to any line of code.
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return _print_error(
             UserError(
@@ -195,7 +200,7 @@ def _report_crash(error: Exception, argv: list[str]) -> int:
 
 
 def _colour_label(label: str, colour: str) -> str:
-    """The word in colour where a person sees it and has not said NO_COLOR (no-color.org)."""
+    """Return the label in colour on a terminal, unless NO_COLOR is set (no-color.org)."""
     plain = (
         os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
     )

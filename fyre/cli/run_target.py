@@ -1,4 +1,4 @@
-"""Which run a verb means: a revision of this repository, a name, the forge behind a remote."""
+"""Find the commit and the runs that a verb is about: by revision, run name and remote."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True, slots=True)
 class CommitTarget:
-    """A commit and the forge that knows of its runs."""
+    """A commit, and the forge that has its statuses."""
 
     remote: Remote
     forge: GitHubClient
@@ -35,36 +35,46 @@ class CommitTarget:
     message: str
 
     def find_run_rows(self, run_name: str = "") -> list[dict[str, Any]]:
-        """Its runs, or the one of that name. Raises ``UserError`` when there is none."""
+        """Return rows for the commit's runs, or for the run of that name.
+
+        Raises ``UserError`` if there is none.
+        """
         try:
-            found = follow.run_rows(self.forge, self.repository, [(self.sha, self.message)])
+            rows = follow.run_rows(self.forge, self.repository, [(self.sha, self.message)])
         except NotFoundError as error:
             raise self.missing_commit_error() from error
-        named = [row for row in found if not run_name or row["name"].lower() == run_name.lower()]
-        if not named:
-            what = f"no run named {run_name!r}" if run_name and found else "no runs"
+        matching = [row for row in rows if not run_name or row["name"].lower() == run_name.lower()]
+        if not matching:
+            missing = f"no run named {run_name!r}" if run_name and rows else "no runs"
             raise UserError(
-                f"{self.sha[:7]} has {what}", hint=f"is it pushed? git push {self.remote.name}"
+                f"{self.sha[:7]} has {missing}", hint=f"is it pushed? git push {self.remote.name}"
             )
-        return named
+        return matching
 
     def missing_commit_error(self) -> UserError:
-        """What to say where the forge does not have the commit."""
-        what = f"{self.sha[:7]} is not in {self.repository.name} on {self.remote.host}"
-        return UserError(what, hint=f"push it: git push {self.remote.name}")
+        """Return the error for a commit that the forge does not have."""
+        message = f"{self.sha[:7]} is not in {self.repository.name} on {self.remote.host}"
+        return UserError(message, hint=f"push it: git push {self.remote.name}")
 
 
 def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
-    """The commit that a revision names here; a lab commit when none is given and the newest run was made there."""
+    """Return the commit that a revision names in this clone (default: HEAD), and its forge.
+
+    Raises ``UserError`` if there is no such commit or remote.
+    """
     worktree.require_repository()
-    found = git_command.git_output_or_none(
+    sha = git_command.git_output_or_none(
         "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev or 'HEAD'}^{{commit}}"
     )
-    if not found:
-        what = f"{rev!r} names no commit here" if rev else "there is no commit yet"
-        raise UserError(what, hint="git log --oneline --all")
-    where = remote.resolve_remote(name=remote_name or None)
-    message = git_command.git_output("log", "-1", "--format=%B", found)
+    if not sha:
+        problem = f"{rev!r} names no commit here" if rev else "there is no commit yet"
+        raise UserError(problem, hint="git log --oneline --all")
+    remote_info = remote.resolve_remote(name=remote_name or None)
+    message = git_command.git_output("log", "-1", "--format=%B", sha)
     return CommitTarget(
-        where, where.create_client(), follow.repository_by_name(where), found, message
+        remote_info,
+        remote_info.create_client(),
+        follow.repository_by_name(remote_info),
+        sha,
+        message,
     )

@@ -1,4 +1,4 @@
-"""Rows for people: columns as wide as they need to be, cut to the terminal, the state in its colour."""
+"""Print runs as a table: columns cut to the terminal's width, the state in colour."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def print_run_table(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def escape_unprintable(text: str) -> str:
-    """What a terminal only shows: a status may be anybody's who can push, and say what a terminal would obey."""
+    """Return the text with escapes for characters that a terminal would obey.
+
+    Anybody who can push may have written a status.
+    """
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 

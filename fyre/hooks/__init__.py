@@ -1,7 +1,8 @@
-"""Git's hooks: what a person hears while committing and pushing, long before anything reaches a forge.
+"""Git hooks that check messages and pushes before anything reaches a forge.
 
-They run at every commit, so each answers first whether there is anything of ours, with nothing loaded but Python
-itself; they need the standard library only, whatever environment they were installed from.
+They run at every commit, so each first checks, with nothing loaded but Python itself, whether Fyre
+is concerned at all. They need only the standard library, whatever environment they were installed
+from.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import sys
 from importlib import import_module
 
 HOOK_NAMES = ("commit-msg", "prepare-commit-msg", "pre-push")
-"""The hooks there are; the module of each has ``main(words) -> int``."""
+"""The names of the hooks; the module of each has ``main(argv) -> int``."""
 
 
 def run(argv: list[str]) -> int:
-    """Run the hook that the first word names; answers with its exit code."""
+    """Run the hook that the first argument names, and return its exit code."""
     if not argv or argv[0] not in HOOK_NAMES:
         print(f"usage: python -m fyre.hooks {'|'.join(HOOK_NAMES)} …", file=sys.stderr)
         return 2
@@ -25,12 +26,16 @@ def run(argv: list[str]) -> int:
 
 
 def git_output(*git_args: str) -> str:
-    """What git prints, "" where it fails. Loading subprocess would double the time of a hook."""
-    reading, writing = os.pipe()
-    actions = [(os.POSIX_SPAWN_DUP2, writing, 1), (os.POSIX_SPAWN_CLOSE, reading)]
+    """Return what git prints; "" if it fails.
+
+    ``subprocess`` is not used: loading it would double the time of a hook.
+    """
+    read_end, write_end = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, write_end, 1), (os.POSIX_SPAWN_CLOSE, read_end)]
     child = os.posix_spawnp("git", ["git", *git_args], os.environ, file_actions=actions)
-    os.close(writing)
-    with open(reading, encoding="utf-8", errors="surrogateescape") as pipe:  # noqa: PTH123 - a descriptor, no path
-        said = pipe.read()
+    os.close(write_end)
+    # a descriptor has no pathlib.Path
+    with open(read_end, encoding="utf-8", errors="surrogateescape") as pipe:  # noqa: PTH123
+        output = pipe.read()
     os.waitpid(child, 0)
-    return said.rstrip("\n")
+    return output.rstrip("\n")

@@ -1,4 +1,4 @@
-"""``python -m fyre.hooks commit-msg FILE``: what every stub comes down to."""
+"""Run a hook: ``python -m fyre.hooks commit-msg FILE``, as pre-commit does."""
 
 import sys
 

@@ -1,13 +1,14 @@
-"""commit-msg: hold back a message whose runs would not run, and mint the Fyre-Id of those that people wrote by hand."""
+"""commit-msg: reject a message with runs that can't run, and add a missing Fyre-Id."""
 
 from __future__ import annotations
 
 
 def main(argv: list[str]) -> int:
-    """Look at the message in the file ``words[0]``: 0 lets git commit, 1 does not."""
-    with open(argv[0], "rb") as file:  # noqa: PTH123 - pathlib costs more than all the rest of the hook
+    """Check the message in the file ``argv[0]``; return 0 to let git commit, 1 to stop it."""
+    # pathlib would cost more time than all the rest of the hook
+    with open(argv[0], "rb") as file:  # noqa: PTH123
         if b"fyre" not in file.read().lower():
-            return 0  # nothing of ours, nothing loaded
+            return 0  # no word of Fyre: nothing else is loaded
     from fyre.hooks import review
 
     return review.check_message_file(argv[0])

@@ -1,4 +1,4 @@
-"""pre-push: say what the push will start, and hold back what can't run."""
+"""pre-push: print the runs that the push will start, and reject those that can't run."""
 
 from __future__ import annotations
 
@@ -13,80 +13,88 @@ from fyre.message.request import RunRequest
 from fyre.runs.run import ZERO_SHA
 
 HISTORY_SECONDS = 7 * 86400
-"""Seconds: an older commit is launched by no push (the receiver's default), so nothing is said of it."""
+"""Age in seconds up to which a push launches a commit: the receiver's default.
+
+Nothing is printed about older commits.
+"""
 
 MAX_SHOWN_RUNS = 20
-"""Runs that are told one by one."""
+"""Number of runs that are printed one by one."""
 
 _LAB_REF_PREFIX = "refs/heads/fyre/"
 
 
 def main(argv: list[str]) -> int:
-    """Look at the commits that are new to the remote ``words[0]``: 0 lets git push, 1 does not."""
-    refs = [row.split() for row in _read_ref_lines() if len(row.split()) == 4]
-    # Deletions start nothing, nor do tags and whatever else is no branch.
-    news = [ref for ref in refs if set(ref[1]) != {"0"} and ref[2].startswith("refs/heads/")]
-    if not news:
+    """Check the commits that are new to the remote ``argv[0]``; return 0 to let git push."""
+    refs = [line.split() for line in _read_ref_lines() if len(line.split()) == 4]
+    # Only branches start runs: no deletions, no tags, no other refs.
+    pushed_refs = [ref for ref in refs if set(ref[1]) != {"0"} and ref[2].startswith("refs/heads/")]
+    if not pushed_refs:
         return 0
-    remote = (argv or [os.environ.get("PRE_COMMIT_REMOTE_NAME", "")])[0]
-    found = list(_requesting_commits(news, remote))
+    remote_name = (argv or [os.environ.get("PRE_COMMIT_REMOTE_NAME", "")])[0]
+    requests = list(_requesting_commits(pushed_refs, remote_name))
     runs = [
         f"fyre: {sha[:7]} {name}: {spec.command}"
-        for sha, one in found
-        if not one.problems
-        for name, spec in zip(one.run_names, one.runs, strict=True)
+        for sha, run_request in requests
+        if not run_request.problems
+        for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
     ]
-    more = [f"fyre: and {len(runs) - MAX_SHOWN_RUNS} more"] if len(runs) > MAX_SHOWN_RUNS else []
-    bad = [line for sha, one in found for line in _format_problems(sha, one)]
-    for line in bad or [*runs[:MAX_SHOWN_RUNS], *more]:
+    rest = [f"fyre: and {len(runs) - MAX_SHOWN_RUNS} more"] if len(runs) > MAX_SHOWN_RUNS else []
+    problems = [
+        line for sha, run_request in requests for line in _format_problems(sha, run_request)
+    ]
+    for line in problems or [*runs[:MAX_SHOWN_RUNS], *rest]:
         print(line.encode(errors="replace").decode(), file=sys.stderr)
-    return 1 if bad else 0
+    return 1 if problems else 0
 
 
 def _read_ref_lines() -> Iterable[str]:
-    """git's lines on stdin; pre-commit reads those itself and tells them one ref at a time by its environment."""
-    of = os.environ.get
-    local, there = of("PRE_COMMIT_LOCAL_BRANCH", ""), of("PRE_COMMIT_REMOTE_BRANCH", "")
-    if there:  # for a branch with all of history pre-commit names no commits
-        return [
-            " ".join(
-                (
-                    local,
-                    of("PRE_COMMIT_TO_REF") or local,
-                    there,
-                    of("PRE_COMMIT_FROM_REF") or ZERO_SHA,
-                )
-            )
-        ]
-    return sys.stdin
+    """Return the ref lines that git writes to stdin.
+
+    pre-commit reads stdin itself, and gives one ref at a time in environment variables.
+    """
+    local_branch = os.environ.get("PRE_COMMIT_LOCAL_BRANCH", "")
+    remote_branch = os.environ.get("PRE_COMMIT_REMOTE_BRANCH", "")
+    if not remote_branch:
+        return sys.stdin
+    # pre-commit names no commits for a branch that is pushed with all of its history
+    to_ref = os.environ.get("PRE_COMMIT_TO_REF") or local_branch
+    from_ref = os.environ.get("PRE_COMMIT_FROM_REF") or ZERO_SHA
+    return [f"{local_branch} {to_ref} {remote_branch} {from_ref}"]
 
 
 def _requesting_commits(
     refs: list[list[str]], remote_name: str
 ) -> Iterable[tuple[str, RunRequest]]:
-    """The new commits that ask for something, oldest first. One process, and git itself skips all other commits."""
+    """Yield the new commits that request runs, oldest first, with their requests.
+
+    It is one git process, and git itself skips all other commits.
+    """
     tips = {sha: name for _, sha, name, _ in refs}
-    known = [f"^{before}" for _, _, _, before in refs if set(before) != {"0"}]
-    # `=` after --remotes is a glob over refs/remotes; a remote without a name (a URL) has none there.
-    there = (
+    old_commits = [f"^{old_sha}" for _, _, _, old_sha in refs if set(old_sha) != {"0"}]
+    # --remotes=NAME is a glob over refs/remotes; a remote without a name (a URL) has no refs there.
+    published = (
         ["--not", f"--remotes={remote_name}", "--not"]
         if remote_name and "/" not in remote_name and ":" not in remote_name
         else []
     )
-    said = git_command.run_git("log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8", "--ignore-missing",
-                   "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%B",
-                   *there, *known, *tips, "--").stdout  # fmt: skip
-    for entry in said.decode(errors="surrogateescape").split("\0"):
-        head, _, text = entry.partition("\n")
-        sha, made, tip = (*head.split(" ", 2), "", "")[:3]
-        if not sha or float(made) < time.time() - HISTORY_SECONDS:
+    log_output = git_command.run_git(
+        "log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8",
+        "--ignore-missing", "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%B",
+        *published, *old_commits, *tips, "--",
+    ).stdout  # fmt: skip
+    for entry in log_output.decode(errors="surrogateescape").split("\0"):
+        header, _, text = entry.partition("\n")
+        sha, committed_at, tip = (*header.split(" ", 2), "", "")[:3]
+        if not sha or float(committed_at) < time.time() - HISTORY_SECONDS:
             continue
-        one = request.parse_message(text)
-        if one.fyre_from or not tips.get(tip, "").startswith(_LAB_REF_PREFIX):
-            yield sha, one
+        run_request = request.parse_message(text)
+        if run_request.fyre_from or not tips.get(tip, "").startswith(_LAB_REF_PREFIX):
+            yield sha, run_request
 
 
 def _format_problems(sha: str, run_request: RunRequest) -> Iterable[str]:
     for problem in run_request.problems:
         yield f"fyre: {sha[:7]} line {problem.line}: {problem.message}"
-        yield f"fyre:   hint: {problem.hint or 'mend its message'} (`git commit --amend`, `git rebase -i {sha[:7]}^`)"
+        hint = problem.hint or "fix its message"
+        yield f"fyre:   hint: {hint} (`git commit --amend`, `git rebase -i {sha[:7]}^`)"

@@ -1,7 +1,8 @@
-"""prepare-commit-msg: a message that is used again for other code asks anew, so it loses its Fyre-Id.
+"""prepare-commit-msg: remove the Fyre-Id of a message that is used again for other code.
 
-Only `--amend`, `-C` and `-c` are asked about: cherry-pick, rebase and the conclusion of either keep the id, and the
-receiver then says `fyre/moved` for it. The commit-msg hook mints the new one, after the editor.
+Such a commit is a new request. Only `--amend`, `-C` and `-c` are treated so: cherry-pick, rebase
+and their `--continue` keep the id, and the receiver then posts `fyre/moved`. The commit-msg hook
+adds the new id, after the editor.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ import os
 
 
 def main(argv: list[str]) -> int:
-    """Look at the file ``words[0]``, made from the source ``words[1]`` and the commit ``words[2]``; always 0."""
+    """Edit the message file ``argv[0]``; always return 0.
+
+    ``argv[1]`` is the source of the message, ``argv[2]`` the commit that it is taken from.
+    """
     source = (argv[1:2] or [os.environ.get("PRE_COMMIT_COMMIT_MSG_SOURCE", "")])[0]
     commit = (argv[2:3] or [os.environ.get("PRE_COMMIT_COMMIT_OBJECT_NAME", "")])[0]
     if source != "commit" or commit in ("", "CHERRY_PICK_HEAD"):
         return 0
-    with open(argv[0], "rb") as file:  # noqa: PTH123 - pathlib costs more than all the rest of the hook
+    # pathlib would cost more time than all the rest of the hook
+    with open(argv[0], "rb") as file:  # noqa: PTH123
         if b"fyre-id" not in file.read().lower():
             return 0
     from fyre import hooks
 
-    # git has put what is about to be committed into GIT_INDEX_FILE, whatever -a or pathspecs chose.
+    # GIT_INDEX_FILE holds what is about to be committed, also with -a or pathspecs.
     if hooks.git_output("write-tree") != hooks.git_output("rev-parse", f"{commit}^{{tree}}"):
         _drop_fyre_id(argv[0])
     return 0
@@ -31,10 +36,10 @@ def _drop_fyre_id(path: str) -> None:
     from fyre.message import compose, trailers
 
     draft = MessageDraft(path)
-    ids = [
+    id_trailers = [
         trailer for trailer in trailers.parse(draft.kept_text) if trailer.key.lower() == "fyre-id"
     ]
-    gone = {draft.find_line(trailer) for trailer in ids}
+    removed = {draft.find_line(trailer) for trailer in id_trailers}
     draft.write_lines(
-        [row for n, row in enumerate(compose.split_lines(draft.text)) if n not in gone]
+        [line for index, line in enumerate(compose.split_lines(draft.text)) if index not in removed]
     )

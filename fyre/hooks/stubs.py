@@ -1,4 +1,4 @@
-"""The hooks' stubs: a few lines of ``sh`` in the directory that git itself looks into, which call this very Fyre."""
+"""Hook stubs: a few lines of ``sh`` in git's hooks directory, which call this installed Fyre."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from fyre.errors import UserError
 from fyre.git import git_command
 
 STUB_MARK = "# Fyre's hook."
-"""The line by which a stub of ours is known."""
+"""The text that marks a hook as one of Fyre's stubs."""
 
 BACKUP_SUFFIX = ".before-fyre"
-"""What is added to the name of a hook that was there before: the stub runs it first."""
+"""Suffix that is added to the name of a hook of somebody else: the stub runs it first."""
 
-# -I -S: nothing of the person's environment, and no site-packages to search; the hooks need the standard library only.
+# -I -S: nothing of the person's environment is used, and no site-packages are searched; the hooks
+# need only the standard library.
 _STUB_TEMPLATE = """\
 #!/bin/sh
 {mark} `fyre init --hooks --remove` takes it away and puts back what was there before.
@@ -37,7 +38,10 @@ refs=$(cat)
 
 
 def stub_text(hook_name: str) -> str:
-    """The stub of one hook. pre-push gets its refs on stdin, and so must the hook that was there before."""
+    """Return the stub of one hook.
+
+    pre-push gets its refs on stdin, and the stub passes them on to the hook of somebody else, too.
+    """
     stdin = hook_name == "pre-push"
     return _STUB_TEMPLATE.format(
         mark=STUB_MARK,
@@ -51,48 +55,62 @@ def stub_text(hook_name: str) -> str:
 
 
 def hooks_directory() -> Path:
-    """Where git looks for hooks here, core.hooksPath and all. Raises ``UserError`` outside of a repository."""
+    """Return the directory in which git looks for hooks, core.hooksPath included.
+
+    Raises ``UserError`` outside of a repository.
+    """
     return Path(git_command.git_output("rev-parse", "--git-path", "hooks")).absolute()
 
 
 def are_hooks_installed() -> bool:
-    """Whether git runs hooks of ours here."""
+    """Return True if git runs all of Fyre's hooks in this repository."""
     return not missing_hooks()
 
 
 def missing_hooks() -> list[str]:
-    """Which of our hooks git does not run here."""
+    """Return the names of Fyre's hooks that git does not run in this repository."""
     return [name for name in hooks.HOOK_NAMES if not _is_fyre_stub(hooks_directory() / name)]
 
 
 def are_hooks_bypassed() -> bool:
-    """Whether there are hooks of ours where git would look without core.hooksPath."""
-    usual = Path(git_command.git_output("rev-parse", "--git-common-dir")).absolute() / "hooks"
-    return usual != hooks_directory() and any(
-        _is_fyre_stub(usual / name) for name in hooks.HOOK_NAMES
+    """Return True if core.hooksPath leads git past stubs in the usual hooks directory."""
+    usual_folder = (
+        Path(git_command.git_output("rev-parse", "--git-common-dir")).absolute() / "hooks"
+    )
+    return usual_folder != hooks_directory() and any(
+        _is_fyre_stub(usual_folder / name) for name in hooks.HOOK_NAMES
     )
 
 
 def missing_interpreter() -> str:
-    """The Python that a hook of ours calls and that is gone; "" where all is well."""
-    texts = [
+    """Return the Python that a stub calls and that no longer exists; "" if all exist."""
+    stub_texts = [
         (hooks_directory() / name).read_text()
         for name in hooks.HOOK_NAMES
         if _is_fyre_stub(hooks_directory() / name)
     ]
-    called = [shlex.split(line.partition("=")[2])[0] for text in texts for line in text.splitlines()
-              if line.startswith("python=")]  # fmt: skip
-    return next((python for python in called if not Path(python).exists()), "")
+    interpreters = [
+        shlex.split(line.partition("=")[2])[0]
+        for text in stub_texts
+        for line in text.splitlines()
+        if line.startswith("python=")
+    ]
+    return next((interpreter for interpreter in interpreters if not Path(interpreter).exists()), "")
 
 
 def install_stubs() -> list[Path]:
-    """Write the stubs; a hook that is there is kept and runs first. Answers with what is new. Raises ``UserError``."""
-    where = hooks_directory()
+    """Write the stubs, and return the paths of the new ones.
+
+    A hook of somebody else is kept, and the stub runs it first.
+
+    Raises ``UserError`` if the directory can't be written.
+    """
+    folder = hooks_directory()
     changed = []
     try:
-        where.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name in hooks.HOOK_NAMES:
-            path = where / name
+            path = folder / name
             if _is_fyre_stub(path) and path.read_text() == stub_text(name):
                 continue
             _preserve_existing(path)
@@ -100,24 +118,27 @@ def install_stubs() -> list[Path]:
             path.chmod(0o755)
             changed.append(path)
     except OSError as error:
-        raise _hooks_write_error(where, error) from error
+        raise _hooks_write_error(folder, error) from error
     return changed
 
 
 def remove_stubs() -> list[Path]:
-    """Take our stubs away and put back what was there before. Answers with what changed. Raises ``UserError``."""
-    where = hooks_directory()
+    """Remove the stubs, put back the hooks that they replaced, and return the changed paths.
+
+    Raises ``UserError`` if the directory can't be written.
+    """
+    folder = hooks_directory()
     changed = []
     try:
-        for path in (where / name for name in hooks.HOOK_NAMES):
+        for path in (folder / name for name in hooks.HOOK_NAMES):
             if _is_fyre_stub(path):
                 path.unlink()
-                before = path.with_name(path.name + BACKUP_SUFFIX)
-                if before.exists():
-                    before.rename(path)
+                backup = path.with_name(path.name + BACKUP_SUFFIX)
+                if backup.exists():
+                    backup.rename(path)
                 changed.append(path)
     except OSError as error:
-        raise _hooks_write_error(where, error) from error
+        raise _hooks_write_error(folder, error) from error
     return changed
 
 
@@ -126,16 +147,16 @@ def _is_fyre_stub(path: Path) -> bool:
 
 
 def _preserve_existing(path: Path) -> None:
-    """Move a hook that is not ours out of the way, to where the stub finds it."""
+    """Rename a hook of somebody else to the name under which the stub runs it."""
     if _is_fyre_stub(path) or not (path.exists() or path.is_symlink()):
         return
-    before = path.with_name(path.name + BACKUP_SUFFIX)
-    if before.exists():
+    backup = path.with_name(path.name + BACKUP_SUFFIX)
+    if backup.exists():
         raise UserError(
-            f"there are two hooks of others: {path} and {before.name}",
-            hint="keep one of them, and ask again",
+            f"there are two hooks of others: {path} and {backup.name}",
+            hint="keep one of them, and try again",
         )
-    path.rename(before)
+    path.rename(backup)
 
 
 def _hooks_write_error(folder: Path, error: OSError) -> UserError:

@@ -1,7 +1,8 @@
-"""The lab notebook: one branch a person, ``fyre/<user>``, and on it a snapshot of the working tree for every run.
+"""The lab branch: one branch per person, ``fyre/<user>``, with a snapshot of the work tree per run.
 
-First parents are the notebook, second parents the commits that the snapshots stand on. HEAD, index, branches, stash
-and files stay as they are; the tip of the notebook is remembered in ``refs/fyre/lab/<remote>/<user>``.
+The first parent of a snapshot is the snapshot before it, the second parent the commit that it was
+taken on. HEAD, index, branches, stash and files stay as they are. The last known tip of the branch
+is kept in ``refs/fyre/lab/<remote>/<user>``.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from fyre.workspace import publish_check, remote, snapshot
 from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
 
 MAX_PUSH_ATTEMPTS = 5
-"""Pushes before giving up on a race that others keep winning."""
+"""Number of pushes before giving up when others keep pushing to the branch first."""
 
 _BACKOFF = Backoff(0.2, 3.2, jitter=0.5)  # before the second push and each further one
 _MAX_LISTED_COMMITS = 10
-_LS_REMOTE_NO_MATCH = (
-    2  # what git-ls-remote(1) exits with when the remote answered, and has no such branch
-)
+_LS_REMOTE_NO_MATCH = 2
+"""Exit code of git-ls-remote(1) when the remote answered and has no such branch."""
+
 _FETCH_OPTIONS = (
     "--no-tags",
     "--no-recurse-submodules",
@@ -39,7 +40,7 @@ _FETCH_OPTIONS = (
     "--no-auto-maintenance",
     "--refmap=",
 )
-"""A fetch that brings one branch and changes no ref but the one it is told to."""
+"""Options of a fetch that brings one branch and changes only the ref that it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,20 @@ class LabBranch:
 
     @property
     def remote_ref(self) -> str:
-        """Its full name on the remote."""
+        """The full name of the branch on the remote."""
         return f"refs/heads/fyre/{self.user}"
 
     @property
     def tracking_ref(self) -> str:
-        """The ref here that remembers its tip."""
+        """The ref in this clone that keeps the last known tip of the branch."""
         return f"refs/fyre/lab/{self.remote_name}/{self.user}"
 
 
 def find_lab_branch(repo_paths: RepoPaths, remote_name: str = "") -> LabBranch:
-    """The person's notebook on that remote, or on the one that a push would go to. Raises ``UserError``."""
+    """Return the person's lab branch on that remote, or on the remote that a push would go to.
+
+    Raises ``UserError`` if there is no such remote, or no name for the person.
+    """
     if (
         remote_name
         and git_command.git_output_or_none("remote", "get-url", remote_name, cwd=repo_paths.top)
@@ -76,12 +80,15 @@ def find_lab_branch(repo_paths: RepoPaths, remote_name: str = "") -> LabBranch:
 
 
 def lab_user(repo_paths: RepoPaths) -> str:
-    """Whose notebook: ``fyre.user``, else the local part of ``user.email``. Raises ``UserError`` without either."""
-    own = git_command.git_output_or_none("config", "--get", "fyre.user", cwd=repo_paths.top)
+    """Return the name in the lab branch: ``fyre.user``, else the local part of ``user.email``.
+
+    Raises ``UserError`` if neither is set.
+    """
+    configured = git_command.git_output_or_none("config", "--get", "fyre.user", cwd=repo_paths.top)
     email = git_command.git_output_or_none(
         "config", "--get", "user.email", cwd=repo_paths.top
     ) or os.environ.get("GIT_AUTHOR_EMAIL", "")
-    name = sanitise_user(own or email.partition("@")[0])
+    name = sanitise_user(configured or email.partition("@")[0])
     if not name:
         raise UserError(
             "whose lab branch is it? neither fyre.user nor user.email is set",
@@ -91,36 +98,44 @@ def lab_user(repo_paths: RepoPaths) -> str:
 
 
 def sanitise_user(text: str) -> str:
-    """A name that a branch may have on any machine: lower case, no ``12345+`` of GitHub's private addresses."""
+    """Return a name that a branch may have on any machine.
+
+    It is in lower case and has no ``12345+`` of GitHub's private mail addresses.
+    """
     plain = re.sub(r"^\d+\+", "", text.lower())
     plain = re.sub(r"[^a-z0-9._-]+", "-", plain)
     return re.sub(r"\.{2,}", ".", plain).removesuffix(".lock").strip("-.")
 
 
 def compose_message(pairs: compose.TrailerPairs, note: str, head: str) -> str:
-    """The message of a snapshot. Raises ``UserError`` when the trailers do not say what was meant."""
+    """Return the commit message of a snapshot.
+
+    Raises ``UserError`` if its trailers would not be read back as they were given.
+    """
     commands = [value for key, value in pairs if key == "Fyre-Run"]
     text = compose.compose_subject(commands) + (f"\n\n{note.strip()}" if note.strip() else "")
-    whole = [*pairs, ("Fyre-Id", fyre_ids.new_fyre_id()), ("Fyre-From", head or ZERO_SHA)]
-    text = compose.add_trailers(text, whole)
+    all_pairs = [*pairs, ("Fyre-Id", fyre_ids.new_fyre_id()), ("Fyre-From", head or ZERO_SHA)]
+    text = compose.add_trailers(text, all_pairs)
     if note:
         from fyre.message import near_misses  # only messages that people wrote need it
 
         near_misses.reject_near_misses(text)
-    compose.verify_message(text, whole)
+    compose.verify_message(text, all_pairs)
     return text
 
 
 def list_publish_warnings(
     repo_paths: RepoPaths, status: WorktreeStatus, branch: LabBranch
 ) -> list[str]:
-    """What a push would make public that nobody may have meant to: a line each."""
-    bound = git_command.git_output_or_none(
+    """Return a line for each thing that a push would publish, perhaps by mistake."""
+    large_limit = git_command.git_output_or_none(
         "config", "--type=int", "--get", "fyre.large", cwd=repo_paths.top
     )
     return [
         *publish_check.find_suspect_files(
-            repo_paths.top, status.new_files, int(bound) if bound else publish_check.LARGE_BYTES
+            repo_paths.top,
+            status.new_files,
+            int(large_limit) if large_limit else publish_check.LARGE_BYTES,
         ),
         *_unpublished_commits(repo_paths, status, branch),
     ]
@@ -129,42 +144,59 @@ def list_publish_warnings(
 def _unpublished_commits(
     repo_paths: RepoPaths, status: WorktreeStatus, branch: LabBranch
 ) -> list[str]:
-    """The commits below the snapshot that are on no branch of the remote we know of, and not in the notebook."""
+    """Return a line for each commit below the snapshot that is not published yet.
+
+    Published means: on a known branch of the remote, or on the lab branch.
+    """
     if not status.head:
         return []
-    known = [branch.tracking_ref] if known_tip(repo_paths, branch) else []
-    said = git_command.git_output("log", "--no-show-signature", "--format=%h %s", status.head, "--not", f"--remotes={branch.remote_name}",
-                   *known, "--", cwd=repo_paths.top)  # fmt: skip
-    rows = [f"commit {row}" for row in said.encode(errors="replace").decode().splitlines()]
-    if rows:
+    tracking_refs = [branch.tracking_ref] if known_tip(repo_paths, branch) else []
+    log_output = git_command.git_output(
+        "log", "--no-show-signature", "--format=%h %s", status.head,
+        "--not", f"--remotes={branch.remote_name}", *tracking_refs, "--", cwd=repo_paths.top,
+    )  # fmt: skip
+    lines = [f"commit {line}" for line in log_output.encode(errors="replace").decode().splitlines()]
+    if lines:
         _reject_unpushed_moves(repo_paths, status, branch)
-    more = (
-        [f"and {len(rows) - _MAX_LISTED_COMMITS} commits more"]
-        if len(rows) > _MAX_LISTED_COMMITS
+    rest = (
+        [f"and {len(lines) - _MAX_LISTED_COMMITS} commits more"]
+        if len(lines) > _MAX_LISTED_COMMITS
         else []
     )
-    return [*(f"{row} is not published yet" for row in rows[:_MAX_LISTED_COMMITS]), *more]
+    return [*(f"{line} is not published yet" for line in lines[:_MAX_LISTED_COMMITS]), *rest]
 
 
 def _reject_unpushed_moves(
     repo_paths: RepoPaths, status: WorktreeStatus, branch: LabBranch
 ) -> None:
-    """Raise ``UserError`` over submodules that unpublished commits moved to where nobody else can fetch."""
-    said = git_command.git_output("log", "--format=", "--raw", "-z", "--no-renames", status.head, "--not", f"--remotes={branch.remote_name}",
-                   "--", cwd=repo_paths.top).split("\0")  # fmt: skip
-    moved = [path for change, path in pairwise(said) if change.lstrip("\n")[8:14] == "160000"]
-    snapshot.reject_unpushed_submodules(repo_paths, tuple(dict.fromkeys(moved)))
+    """Raise ``UserError`` if unpublished commits move a submodule to an unpushed commit.
+
+    Nobody else could fetch such a commit.
+    """
+    raw_changes = git_command.git_output(
+        "log", "--format=", "--raw", "-z", "--no-renames", status.head,
+        "--not", f"--remotes={branch.remote_name}", "--", cwd=repo_paths.top,
+    ).split("\0")  # fmt: skip
+    submodules = [
+        path for change, path in pairwise(raw_changes) if change.lstrip("\n")[8:14] == "160000"
+    ]
+    snapshot.reject_unpushed_submodules(repo_paths, tuple(dict.fromkeys(submodules)))
 
 
 def confirm_publish(
     publish_warnings: Sequence[str], branch: LabBranch, *, assume_yes: bool
 ) -> None:
-    """Have a person agree to what would be published. Raises ``UserError`` unless they do."""
+    """Ask the person to agree to what would be published.
+
+    Raises ``UserError`` if they do not agree, or if there is no terminal to ask on.
+    """
     if not publish_warnings or assume_yes:
         return
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UserError(f"this would be published on {branch.remote_name}: {'; '.join(publish_warnings)}",
-                        hint="--yes publishes it; .gitignore keeps files out")  # fmt: skip
+        raise UserError(
+            f"this would be published on {branch.remote_name}: {'; '.join(publish_warnings)}",
+            hint="--yes publishes it; .gitignore keeps files out",
+        )
     sys.stderr.write(
         f"This would be published on {branch.remote_name}:\n"
         + "".join(f"  {line}\n" for line in publish_warnings)
@@ -180,9 +212,12 @@ def confirm_publish(
 def push_snapshot(
     repo_paths: RepoPaths, status: WorktreeStatus, tree: str, text: str, branch: LabBranch
 ) -> str:
-    """Commit the tree on top of the notebook and push that alone; answers with the SHA. Raises ``UserError``.
+    """Commit the tree on top of the lab branch, push only that, and return the commit's SHA.
 
-    The tip is what we saw last; where somebody else has written since, the push fails, and is tried again on theirs.
+    The parent is the last known tip. If somebody else has pushed since, the push is rejected, and
+    is tried again on top of their commit.
+
+    Raises ``UserError`` if the snapshot can't be pushed.
     """
     sign = (
         git_command.git_output_or_none(
@@ -191,40 +226,45 @@ def push_snapshot(
         == "true"
     )
     with _push_lock(repo_paths):
-        below = known_tip(repo_paths, branch) or fetch_lab_branch(repo_paths, branch)
-        stood = 0
-        for number in range(MAX_PUSH_ATTEMPTS):
-            sha = snapshot.commit_tree(repo_paths, tree, (below, status.head), text, sign=sign)
-            refused, said = _push_commit(repo_paths, sha, below, branch)
-            if not refused:
+        tip = known_tip(repo_paths, branch) or fetch_lab_branch(repo_paths, branch)
+        unchanged_tips = 0
+        for attempt in range(MAX_PUSH_ATTEMPTS):
+            sha = snapshot.commit_tree(repo_paths, tree, (tip, status.head), text, sign=sign)
+            rejected, output = _push_commit(repo_paths, sha, tip, branch)
+            if not rejected:
                 git_command.run_git("update-ref", branch.tracking_ref, sha, cwd=repo_paths.top)
-                sys.stderr.write(said)
+                sys.stderr.write(output)
                 return sha
-            before, below = below, fetch_lab_branch(repo_paths, branch)
-            stood = stood + 1 if below == before else 0
-            if stood > 1:  # nobody else wrote: the remote itself does not want it
+            old_tip, tip = tip, fetch_lab_branch(repo_paths, branch)
+            unchanged_tips = unchanged_tips + 1 if tip == old_tip else 0
+            if (
+                unchanged_tips > 1
+            ):  # nobody else pushed: it is the remote itself that rejects the commit
                 break
-            time.sleep(_BACKOFF.with_jitter(_BACKOFF.nth(number)))
+            time.sleep(_BACKOFF.with_jitter(_BACKOFF.nth(attempt)))
     raise UserError(
-        f"the snapshot was not pushed: {_rejection_reason(said)}",
+        f"the snapshot was not pushed: {_rejection_reason(output)}",
         hint=f"try again; what was taken is commit {sha}",
     )
 
 
 @contextmanager
 def _push_lock(repo_paths: RepoPaths) -> Iterator[None]:
-    """Let the runs of one clone queue up, so that a loop which starts a hundred of them is no race at all."""
-    file = os.open(repo_paths.common_dir, os.O_RDONLY | os.O_CLOEXEC)
+    """Hold a lock so that pushes from one clone wait for each other.
+
+    A loop that starts a hundred runs then has no race with itself.
+    """
+    descriptor = os.open(repo_paths.common_dir, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # not every file system has locks; then the pushes race
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # some file systems have no locks; then the pushes race
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(file)
+        os.close(descriptor)
 
 
 def known_tip(repo_paths: RepoPaths, branch: LabBranch) -> str:
-    """The notebook's last page as we know it, "" when we know of none."""
+    """Return the last known tip of the lab branch; "" if none is known."""
     return (
         git_command.git_output_or_none(
             "rev-parse", "--verify", "--quiet", branch.tracking_ref, cwd=repo_paths.top
@@ -234,11 +274,11 @@ def known_tip(repo_paths: RepoPaths, branch: LabBranch) -> str:
 
 
 def fetch_lab_branch(repo_paths: RepoPaths, branch: LabBranch) -> str:
-    """The notebook's last page on the remote, its history fetched; "" where there is none, or none any more.
+    """Fetch the lab branch and return its tip; "" if the remote has no such branch (any more).
 
-    Never with a depth, which would make a whole clone shallow.
+    The fetch never has a depth, which would make a whole clone shallow.
     """
-    there = git_command.run_git(
+    ls_remote = git_command.run_git(
         "ls-remote",
         "--quiet",
         "--exit-code",
@@ -247,55 +287,64 @@ def fetch_lab_branch(repo_paths: RepoPaths, branch: LabBranch) -> str:
         cwd=repo_paths.top,
         check=False,
     )
-    if there.returncode == _LS_REMOTE_NO_MATCH:
+    if ls_remote.returncode == _LS_REMOTE_NO_MATCH:
         _forget_tip(repo_paths, branch)
-    elif not there.returncode:
-        words = (
+    elif not ls_remote.returncode:
+        options = (
             "--quiet",
             *_FETCH_OPTIONS,
             branch.remote_name,
             f"+{branch.remote_ref}:{branch.tracking_ref}",
         )
-        git_command.run_git("fetch", *words, cwd=repo_paths.top, check=False)
+        git_command.run_git("fetch", *options, cwd=repo_paths.top, check=False)
     return known_tip(repo_paths, branch)
 
 
 def _forget_tip(repo_paths: RepoPaths, branch: LabBranch) -> None:
-    """Let go of a notebook that the remote has no more: it may have been deleted for what was in it."""
-    if last := known_tip(repo_paths, branch):
-        git_command.run_git("update-ref", "-d", branch.tracking_ref, last, cwd=repo_paths.top)
+    """Delete the tracking ref of a lab branch that the remote no longer has.
+
+    It may have been deleted because of what was in it, so it must not be pushed again.
+    """
+    if old_tip := known_tip(repo_paths, branch):
+        git_command.run_git("update-ref", "-d", branch.tracking_ref, old_tip, cwd=repo_paths.top)
         sys.stderr.write(
-            f"fyre: {branch.remote_name} has no fyre/{branch.user} any more: a new one begins (it was {last})\n"
+            f"fyre: {branch.remote_name} has no fyre/{branch.user} any more: a new one begins "
+            f"(it was {old_tip})\n"
         )
 
 
 def _push_commit(
     repo_paths: RepoPaths, sha: str, expected_tip: str, branch: LabBranch
 ) -> tuple[bool, str]:
-    """Push the snapshot alone, hooks and all: whether that ref was refused, and what was said.
+    """Push only the snapshot, with hooks; return True if the ref was rejected, and git's output.
 
-    The lease holds it to what we know of the remote, so that pages which were deleted there, or which another
-    remote had under this name, are not published again.
-    Raises ``UserError`` when it came to no answer: a hook of ours said no, the remote can't be reached.
+    The lease (``--force-with-lease``) requires the tip that we know, so that snapshots which were
+    deleted on this remote, or which another remote had under this name, are not published again.
+
+    Raises ``UserError`` if the remote gave no answer about the ref: a hook in this clone rejected
+    the push, or the remote can't be reached.
     """
-    done = git_command.run_git("-c", f"remote.{branch.remote_name}.mirror=false", "push", "--quiet", "--porcelain", "--no-follow-tags",
-                   "--recurse-submodules=no", f"--force-with-lease={branch.remote_ref}:{expected_tip}", branch.remote_name,
-                   f"{sha}:{branch.remote_ref}", cwd=repo_paths.top, check=False)  # fmt: skip
-    said = done.stderr.decode(errors="replace")
-    refused = any(line.startswith(b"!\t") for line in done.stdout.splitlines())
-    if done.returncode and not refused:
-        sys.stderr.write(said)
+    push = git_command.run_git(
+        "-c", f"remote.{branch.remote_name}.mirror=false", "push", "--quiet", "--porcelain",
+        "--no-follow-tags", "--recurse-submodules=no",
+        f"--force-with-lease={branch.remote_ref}:{expected_tip}", branch.remote_name,
+        f"{sha}:{branch.remote_ref}", cwd=repo_paths.top, check=False,
+    )  # fmt: skip
+    output = push.stderr.decode(errors="replace")
+    rejected = any(line.startswith(b"!\t") for line in push.stdout.splitlines())
+    if push.returncode and not rejected:
+        sys.stderr.write(output)
         raise UserError(
             f"the snapshot was not pushed to {branch.remote_name}",
             hint=f"git push {branch.remote_name} {sha}:{branch.remote_ref}",
         )
-    return bool(done.returncode), said + done.stdout.decode(
-        errors="replace"
-    ) if done.returncode else said
+    if push.returncode:
+        return True, output + push.stdout.decode(errors="replace")
+    return False, output
 
 
 def _rejection_reason(output: str) -> str:
-    """Why the remote refused: its own words, else git's."""
+    """Return the reason of a rejected push: the remote's own words, else git's last line."""
     lines = [line.strip() for line in output.splitlines()]
     return next(
         (line.split("\t")[-1] for line in lines if line.startswith("!\t")),

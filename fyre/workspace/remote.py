@@ -1,7 +1,8 @@
-"""From a git remote to the forge behind it: which API, which repository, which token.
+"""Find the forge behind a git remote: its API, the repository and the person's token.
 
-A token goes to the host that it is meant for and to no other: GitHub's own variables to GitHub's own hosts, what
-git's credential helpers hold to the host that git asks about, ``FYRE_TOKEN`` to the remote that the person named.
+A token is sent only to the host that it is meant for: GitHub's own variables to GitHub's own hosts,
+the password of git's credential helpers to the host that git asks about, ``FYRE_TOKEN`` to the
+remote that the person named.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from fyre.github.client import GitHubClient
 
 _URL_PATTERN = re.compile(
-    r"(?P<scheme>https?|ssh|git)://(?:(?P<user>[^/@:]*)(?::(?P<password>[^/@]*))?@)?(?P<host>\[[^\]]+\]|[^/:]+)"
+    r"(?P<scheme>https?|ssh|git)://(?:(?P<user>[^/@:]*)(?::(?P<password>[^/@]*))?@)?"
+    r"(?P<host>\[[^\]]+\]|[^/:]+)"
     r"(?::(?P<port>\d+))?/(?P<path>.+?)(?:\.git)?/?"
 )
 _SCP_PATTERN = re.compile(
@@ -32,7 +34,10 @@ _LOOPBACK_HOSTS = ("localhost", "[::1]")
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A remote and its forge. ``repository`` is ``owner/repo``; ``api`` the base URL of the forge's REST API."""
+    """A git remote and the forge behind it.
+
+    ``repository`` is ``owner/repo``; ``api_url`` is the base URL of the forge's REST API.
+    """
 
     name: str
     host: str  # with the port, where one is given
@@ -42,46 +47,56 @@ class Remote:
 
     @property
     def is_local(self) -> bool:
-        """Whether the forge is on this machine."""
+        """Return True if the forge is on this machine."""
         return _is_loopback(self.host)
 
     def create_client(self) -> GitHubClient:
-        """The forge, seen with this person's token."""
+        """Return a client of the forge that uses this person's token."""
         from fyre.github.client import GitHubClient
 
-        return GitHubClient(
-            self.api_url, cache(lambda: lookup_token(self, os.environ))
-        )  # git's credential helpers are processes
+        # The token is cached: each question to git's credential helpers starts a process.
+        return GitHubClient(self.api_url, cache(lambda: lookup_token(self, os.environ)))
 
 
 def resolve_remote(cwd: str | Path | None = None, name: str | None = None) -> Remote:
-    """The remote of that name; without one the current branch's, else ``origin``, else the only one there is."""
-    chosen = name or default_remote_name(cwd)
-    url = git_command.git_output_or_none("remote", "get-url", "--push", chosen, cwd=cwd)
+    """Return the remote of that name, else the one that a plain ``git push`` would use.
+
+    Raises ``UserError`` if there is no such remote, or no forge behind it.
+    """
+    remote_name = name or default_remote_name(cwd)
+    url = git_command.git_output_or_none("remote", "get-url", "--push", remote_name, cwd=cwd)
     if not url:
-        raise UserError(f"there is no remote {chosen!r}", hint="git remote add origin URL")
+        raise UserError(f"there is no remote {remote_name!r}", hint="git remote add origin URL")
     api = (
         os.environ.get("FYRE_API")
         or git_command.git_output_or_none("config", "--get", "fyre.api", cwd=cwd)
         or ""
     )
-    return parse_remote_url(chosen, url, api)
+    return parse_remote_url(remote_name, url, api)
 
 
 def default_remote_name(cwd: str | Path | None = None) -> str:
-    """The remote that a plain ``git push`` would use. Raises ``UserError`` when there is none."""
+    """Return the name of the remote that a plain ``git push`` would use.
+
+    It is the current branch's remote, else ``origin``, else the only remote there is.
+
+    Raises ``UserError`` if there is none.
+    """
     branch = git_command.git_output_or_none("symbolic-ref", "--quiet", "--short", "HEAD", cwd=cwd)
     names = git_command.git_output("remote", cwd=cwd).split()
     pattern = r"^(branch\..*\.(pushremote|remote)|remote\.pushdefault)$"
-    said = git_command.git_output_or_none("config", "-z", "--get-regexp", pattern, cwd=cwd) or ""
-    own = dict(entry.partition("\n")[::2] for entry in said.split("\0"))
+    config_output = (
+        git_command.git_output_or_none("config", "-z", "--get-regexp", pattern, cwd=cwd) or ""
+    )
+    config = dict(entry.partition("\n")[::2] for entry in config_output.split("\0"))
+    # git looks at them in this order as well
     for key in (
         f"branch.{branch}.pushremote",
         "remote.pushdefault",
         f"branch.{branch}.remote",
-    ):  # git's own order
-        if own.get(key) in names:
-            return own[key]
+    ):
+        if config.get(key) in names:
+            return config[key]
     if "origin" in names:
         return "origin"
     if len(names) == 1:
@@ -95,19 +110,27 @@ def default_remote_name(cwd: str | Path | None = None) -> str:
 
 
 def bypass_proxy_for_loopback() -> None:
-    """Have nothing of ours, and no git, ask a proxy for this machine's own addresses: there it is another machine."""
+    """Set ``no_proxy`` so that neither Fyre nor git uses a proxy for this machine's own addresses.
+
+    For the proxy, ``localhost`` would be another machine.
+    """
     names = ("http_proxy", "https_proxy", "all_proxy")
     if not any(os.environ.get(name) or os.environ.get(name.upper()) for name in names):
         return
-    known = {key: os.environ.get(key, "") for key in ("no_proxy", "NO_PROXY")}
-    for key, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
-        given = [one.strip() for one in (known[key] or known[other]).split(",") if one.strip()]
-        if "*" not in given:
-            os.environ[key] = ",".join(dict.fromkeys((*given, "127.0.0.1", "localhost", "::1")))
+    values = {key: os.environ.get(key, "") for key in ("no_proxy", "NO_PROXY")}
+    for key, other_key in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
+        hosts = [
+            host.strip() for host in (values[key] or values[other_key]).split(",") if host.strip()
+        ]
+        if "*" not in hosts:
+            os.environ[key] = ",".join(dict.fromkeys((*hosts, "127.0.0.1", "localhost", "::1")))
 
 
 def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
-    """Take a remote's URL apart; ``api`` overrides the guess. Raises ``UserError`` when no forge can be behind it."""
+    """Parse a remote's URL; ``api``, if given, is used in place of the guessed API URL.
+
+    Raises ``UserError`` if no forge can be behind the URL.
+    """
     match = _URL_PATTERN.fullmatch(url) or _SCP_PATTERN.fullmatch(url)
     if match is None or url.startswith(("/", ".", "file:")):
         raise UserError(
@@ -127,18 +150,23 @@ def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
 
 
 def lookup_token(remote: Remote, environ: Mapping[str, str]) -> str:
-    """The token to show to that forge; "" when there is none. Never printed, never put into a URL."""
+    """Return the token for that forge; "" if there is none.
+
+    It is never printed and never put into a URL.
+    """
     if environ.get("FYRE_TOKEN"):
         return environ["FYRE_TOKEN"]
     if remote.password:
         return remote.password
     if remote.is_local:
-        return "local"  # the embedded forge trusts this machine's users and wants a name only
-    bare = remote.host.partition(":")[0]
-    names = ("GH_TOKEN", "GITHUB_TOKEN") if bare == "github.com" else ()
-    if bare == environ.get("GH_HOST", "").lower() and bare:
+        return "local"  # the local forge trusts this machine's users and needs only a name
+    host_name = remote.host.partition(":")[0]
+    names = ("GH_TOKEN", "GITHUB_TOKEN") if host_name == "github.com" else ()
+    if host_name == environ.get("GH_HOST", "").lower() and host_name:
         names = ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
-    return next((environ[key] for key in names if environ.get(key)), "") or _token_from_git(bare)
+    return next((environ[key] for key in names if environ.get(key)), "") or _token_from_git(
+        host_name
+    )
 
 
 def _guess_api_url(parts: Mapping[str, str | None], host: str) -> str:
@@ -147,21 +175,23 @@ def _guess_api_url(parts: Mapping[str, str | None], host: str) -> str:
     if _is_loopback(host) and parts.get("scheme") in ("http", "https"):
         return f"{parts['scheme']}://{host}/api"
     scheme = "http" if parts.get("scheme") == "http" else "https"
-    bare = host if parts.get("scheme") in ("http", "https") else host.partition(":")[0]
-    return f"{scheme}://{bare}/api/v3"  # GitHub Enterprise Server
+    host_name = host if parts.get("scheme") in ("http", "https") else host.partition(":")[0]
+    return f"{scheme}://{host_name}/api/v3"  # GitHub Enterprise Server
 
 
 def _is_loopback(host: str) -> bool:
-    bare = host if host.startswith("[") and host.endswith("]") else host.rpartition(":")[0] or host
-    return bare in _LOOPBACK_HOSTS or bool(re.fullmatch(r"127\.\d+\.\d+\.\d+", bare))
+    host_name = (
+        host if host.startswith("[") and host.endswith("]") else host.rpartition(":")[0] or host
+    )
+    return host_name in _LOOPBACK_HOSTS or bool(re.fullmatch(r"127\.\d+\.\d+\.\d+", host_name))
 
 
 def _token_from_git(host: str) -> str:
-    """What git's credential helpers hold for https://host, without ever asking the person."""
+    """Return the password of git's credential helpers for https://host; never ask the person."""
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
-    asked = f"protocol=https\nhost={host}\n\n".encode()
-    done = git_command.run_git("credential", "fill", stdin=asked, env=quiet, check=False)
+    query = f"protocol=https\nhost={host}\n\n".encode()
+    answer = git_command.run_git("credential", "fill", stdin=query, env=quiet, check=False)
     fields = dict(
-        line.partition("=")[::2] for line in done.stdout.decode(errors="replace").splitlines()
+        line.partition("=")[::2] for line in answer.stdout.decode(errors="replace").splitlines()
     )
     return fields.get("password", "")

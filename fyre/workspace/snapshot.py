@@ -1,6 +1,7 @@
-"""The working tree as it is, as a tree object: nothing of the person's is touched, not even the index's time stamps.
+"""Write the work tree as it is to a git tree object, without changing anything of the person's.
 
-What can't be kept in a tree is refused; what a person may not know of is noted.
+Not even the time stamps of the index change. What a tree can't hold is rejected; what a person may
+not expect is noted.
 """
 
 from __future__ import annotations
@@ -22,14 +23,21 @@ _GIT_SETTINGS = (
     "add.ignoreErrors=false",
     "advice.addEmbeddedRepo=false",
 )
-"""A split index would write its other half into the repository; no monitor learns of an index that is soon gone."""
+"""Settings of git for work on a copy of the index.
+
+A split index would write its other half into the repository, and a file system monitor must not
+learn of an index that is deleted soon.
+"""
 
 _MAX_SHOWN_PATHS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class RepoPaths:
-    """Where we stand. ``common`` holds the objects and the refs of all linked worktrees."""
+    """Paths of the repository around the current directory.
+
+    ``common_dir`` holds the objects and the refs of all linked work trees.
+    """
 
     top: Path
     git_dir: Path
@@ -40,66 +48,87 @@ class RepoPaths:
 
 @dataclass(frozen=True, slots=True)
 class WorktreeStatus:
-    """One ``git status``: what is not as it was committed. Paths are relative to the top."""
+    """The result of one ``git status``; paths are relative to the top of the work tree."""
 
     head: str  # SHA, "" on an unborn branch
-    changed: tuple[tuple[str, str], ...]  # git's two letters and the path; "??" for a new file
-    new_files: tuple[str, ...]  # files that git did not know the content of
+    changed: tuple[tuple[str, str], ...]  # git's two letters, and the path; "??": new
+    new_files: tuple[str, ...]  # files with content that git does not have yet
     unmerged: tuple[str, ...]
-    nested_repos: tuple[str, ...]  # repositories that git was not told of
-    moved_submodules: tuple[str, ...]  # that are not at the commit that HEAD names
-    dirty_submodules: tuple[str, ...]  # submodules with changes of their own
+    nested_repos: tuple[str, ...]  # repositories inside this one that are no submodules
+    moved_submodules: tuple[str, ...]  # at another commit than HEAD has
+    dirty_submodules: tuple[str, ...]  # with uncommitted changes inside them
 
 
 def locate_repo(cwd: str | Path | None = None) -> RepoPaths:
-    """The work tree around ``cwd``. Raises ``UserError`` where there is none."""
-    done = git_command.run_git("rev-parse", "--path-format=absolute", "--is-inside-work-tree", "--git-dir", "--git-common-dir",
-                   "--git-path", "index", "--show-toplevel", "--show-prefix", cwd=cwd, check=False)  # fmt: skip
-    inside, *rest = done.stdout.decode(errors="surrogateescape").split("\n")
-    if done.returncode and not inside:
-        raise worktree.no_repository_error(done.stderr)
-    if done.returncode or inside != "true":
+    """Return the paths of the repository around ``cwd``.
+
+    Raises ``UserError`` if there is no repository, or it has no work tree.
+    """
+    result = git_command.run_git(
+        "rev-parse", "--path-format=absolute", "--is-inside-work-tree", "--git-dir",
+        "--git-common-dir", "--git-path", "index", "--show-toplevel", "--show-prefix",
+        cwd=cwd, check=False,
+    )  # fmt: skip
+    inside, *rest = result.stdout.decode(errors="surrogateescape").split("\n")
+    if result.returncode and not inside:
+        raise worktree.no_repository_error(result.stderr)
+    if result.returncode or inside != "true":
         raise UserError("this repository has no work tree here", hint="go to a clone of it")
-    git_dir, common, index, top, prefix = rest[:5]
-    return RepoPaths(Path(top), Path(git_dir), Path(common), Path(index), prefix)
+    git_dir, common_dir, index_file, top, prefix = rest[:5]
+    return RepoPaths(Path(top), Path(git_dir), Path(common_dir), Path(index_file), prefix)
 
 
 def read_status(repo_paths: RepoPaths) -> WorktreeStatus:
-    """What is not as it was committed, without writing anything."""
+    """Return what differs from HEAD, without writing anything."""
     with _index_copy(repo_paths) as env:
-        said = _run_git(repo_paths, env, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z", "--no-renames",
-                    "--untracked-files=all")  # fmt: skip
+        output = _run_git(
+            repo_paths, env, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z",
+            "--no-renames", "--untracked-files=all",
+        )  # fmt: skip
         moved = _find_moved_submodules(repo_paths, env)
-    entries = said.split("\0")
+    entries = output.split("\0")
     head = next(
-        (e.removeprefix("# branch.oid ") for e in entries if e.startswith("# branch.oid ")),
+        (
+            entry.removeprefix("# branch.oid ")
+            for entry in entries
+            if entry.startswith("# branch.oid ")
+        ),
         "(initial)",
     )
     tracked = [
-        (f[1], f[2], f[-1]) for f in (e.split(" ", 8) for e in entries if e.startswith("1 "))
+        (fields[1], fields[2], fields[-1])
+        for fields in (entry.split(" ", 8) for entry in entries if entry.startswith("1 "))
     ]
-    strange = [e[2:] for e in entries if e.startswith("? ")]
-    subs = [(sub, path) for _, sub, path in tracked if sub[0] == "S"]
-    registered = _registered_submodules(repo_paths) if subs else frozenset()
+    untracked = [entry[2:] for entry in entries if entry.startswith("? ")]
+    submodules = [(sub, path) for _, sub, path in tracked if sub[0] == "S"]
+    registered = _registered_submodules(repo_paths) if submodules else frozenset()
     return WorktreeStatus(
         head="" if head.startswith("(") else head,
-        changed=(*((xy, path) for xy, _, path in tracked), *(("??", path) for path in strange)),
-        new_files=(*(path for xy, sub, path in tracked if xy == ".A" and sub[0] == "N"),
-             *(path for path in strange if not path.endswith("/"))),
-        unmerged=tuple(e.split(" ", 10)[10] for e in entries if e.startswith("u ")),
-        nested_repos=(*(path for _, path in subs if path not in registered),
-                *(path.rstrip("/") for path in strange if path.endswith("/"))),
-        moved_submodules=tuple(dict.fromkeys([*(path for _, path in subs if path in registered), *moved])),
-        dirty_submodules=tuple(path for sub, path in subs if path in registered and sub[2:] != ".."),
-    )  # fmt: skip
+        changed=(*((xy, path) for xy, _, path in tracked), *(("??", path) for path in untracked)),
+        new_files=(
+            *(path for xy, sub, path in tracked if xy == ".A" and sub[0] == "N"),
+            *(path for path in untracked if not path.endswith("/")),
+        ),
+        unmerged=tuple(entry.split(" ", 10)[10] for entry in entries if entry.startswith("u ")),
+        nested_repos=(
+            *(path for _, path in submodules if path not in registered),
+            *(path.rstrip("/") for path in untracked if path.endswith("/")),
+        ),
+        moved_submodules=tuple(
+            dict.fromkeys([*(path for _, path in submodules if path in registered), *moved])
+        ),
+        dirty_submodules=tuple(
+            path for sub, path in submodules if path in registered and sub[2:] != ".."
+        ),
+    )
 
 
 def reject_unrepresentable(repo_paths: RepoPaths, status: WorktreeStatus) -> None:
-    """Raise ``UserError`` over what no tree can hold."""
+    """Raise ``UserError`` if there is something that no tree object can hold."""
     if status.unmerged:
         raise UserError(
             f"not merged yet: {format_paths(status.unmerged)}",
-            hint="mend them and `git add` them first",
+            hint="fix them and `git add` them first",
         )
     reject_nested_repos(status)
     if status.dirty_submodules:
@@ -111,118 +140,138 @@ def reject_unrepresentable(repo_paths: RepoPaths, status: WorktreeStatus) -> Non
 
 
 def reject_nested_repos(status: WorktreeStatus) -> None:
-    """Raise ``UserError`` over repositories that `git add` would take for submodules, and nobody could fetch."""
+    """Raise ``UserError`` if there are repositories inside this one that are no submodules.
+
+    `git add` would add them as submodules that nobody could fetch.
+    """
     if status.nested_repos:
         raise UserError(
-            f"a repository inside this one would come without its content: {format_paths(status.nested_repos)}",
+            "a repository inside this one would come without its content: "
+            f"{format_paths(status.nested_repos)}",
             hint="make it known with `git submodule add`, or keep it out with .gitignore",
         )
 
 
 def reject_unpushed_submodules(repo_paths: RepoPaths, submodules: Sequence[str]) -> None:
-    """Raise ``UserError`` over submodules that are at commits which nobody else can fetch."""
-    there = [path for path in submodules if (repo_paths.top / path / ".git").exists()]
-    # Told where to look: in a hook, GIT_DIR names the repository around them.
-    words = ("--git-dir=.git", "log", "-1", "--format=%h", "HEAD", "--not", "--remotes", "--")
-    lost = [
+    """Raise ``UserError`` if a submodule is at a commit that nobody else can fetch."""
+    cloned = [path for path in submodules if (repo_paths.top / path / ".git").exists()]
+    # --git-dir is given because GIT_DIR, in a hook, names the repository around the submodule.
+    git_args = ("--git-dir=.git", "log", "-1", "--format=%h", "HEAD", "--not", "--remotes", "--")
+    unpushed = [
         path
-        for path in there
-        if git_command.git_output_or_none(*words, cwd=repo_paths.top / path) != ""
+        for path in cloned
+        if git_command.git_output_or_none(*git_args, cwd=repo_paths.top / path) != ""
     ]
-    if lost:
+    if unpushed:
         raise UserError(
-            f"a submodule is at a commit that is not pushed: {format_paths(lost)}",
-            hint=f"git -C {lost[0]} push, then again",
+            f"a submodule is at a commit that is not pushed: {format_paths(unpushed)}",
+            hint=f"git -C {unpushed[0]} push, then again",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTree:
-    """A tree object, and what the person may want to know of it."""
+    """A tree object, and notes about it for the person."""
 
     sha: str
     notes: tuple[str, ...]
 
 
 def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
-    """Write the working tree as a tree object: tracked changes, new files but for ignored ones, deletions, modes."""
+    """Write the work tree as a tree object.
+
+    It holds tracked changes, new files unless they are ignored, deletions and file modes.
+    """
     with _index_copy(repo_paths) as env:
         _run_git(repo_paths, env, "add", "--all", "--sparse")
         sha = _run_git(repo_paths, env, "write-tree")
-        listed = _run_git(repo_paths, env, "ls-files", "-v", "-z").split("\0")
-    overlooked = [entry[2:] for entry in listed if entry and entry[0] != "H"]
-    hidden = [path for path in overlooked if os.path.lexists(repo_paths.top / path)]
-    notes = ["kept as committed, because git was told to overlook it (assume-unchanged or skip-worktree): "
-             + format_paths(hidden)] if hidden else []  # fmt: skip
-    return SnapshotTree(sha, tuple(notes))
+        entries = _run_git(repo_paths, env, "ls-files", "-v", "-z").split("\0")
+    skipped_paths = [entry[2:] for entry in entries if entry and entry[0] != "H"]
+    hidden = [path for path in skipped_paths if os.path.lexists(repo_paths.top / path)]
+    if not hidden:
+        return SnapshotTree(sha, ())
+    note = (
+        "kept as committed, because git was told to overlook it "
+        f"(assume-unchanged or skip-worktree): {format_paths(hidden)}"
+    )
+    return SnapshotTree(sha, (note,))
 
 
 def commit_tree(
     repo_paths: RepoPaths, tree: str, parents: Sequence[str], text: str, *, sign: bool
 ) -> str:
-    """A commit of a tree, on no branch. Raises ``UserError`` with the words of git and of what it signs with."""
-    words = [word for parent in dict.fromkeys(parents) if parent for word in ("-p", parent)]
+    """Commit a tree, on no branch, and return the SHA.
+
+    Raises ``UserError`` with the output of git and of the program that signs.
+    """
+    parent_args = [word for parent in dict.fromkeys(parents) if parent for word in ("-p", parent)]
     try:
-        return git_command.git_output("-c", "i18n.commitEncoding=UTF-8", "commit-tree", "-S" if sign else "--no-gpg-sign", *words,
-                       tree, cwd=repo_paths.top, stdin=text.encode(errors="surrogateescape"))  # fmt: skip
+        return git_command.git_output(
+            "-c", "i18n.commitEncoding=UTF-8", "commit-tree", "-S" if sign else "--no-gpg-sign",
+            *parent_args, tree, cwd=repo_paths.top, stdin=text.encode(errors="surrogateescape"),
+        )  # fmt: skip
     except git_command.GitError as error:
-        said = [line.strip() for line in error.stderr.splitlines() if line.strip()]
-        told = next((line for line in said if line.startswith("*** ")), "; ".join(said))
+        lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+        reason = next((line for line in lines if line.startswith("*** ")), "; ".join(lines))
         hint = (
             "set user.name and user.email"
-            if "***" in told or "ident" in told
+            if "***" in reason or "ident" in reason
             else "is the key there? git commit -S"
         )
-        raise UserError(f"git made no commit: {told.strip('* ')}", hint=hint) from error
+        raise UserError(f"git made no commit: {reason.strip('* ')}", hint=hint) from error
 
 
 def format_paths(paths: Sequence[str]) -> str:
-    """The first paths, as text that can be printed."""
-    more = f" and {len(paths) - _MAX_SHOWN_PATHS} more" if len(paths) > _MAX_SHOWN_PATHS else ""
+    """Return the first of the paths as printable text, and the number of the others."""
+    rest = f" and {len(paths) - _MAX_SHOWN_PATHS} more" if len(paths) > _MAX_SHOWN_PATHS else ""
     return (
         ", ".join(path.encode(errors="replace").decode() for path in paths[:_MAX_SHOWN_PATHS])
-        + more
+        + rest
     )
 
 
 @contextmanager
 def _index_copy(repo_paths: RepoPaths) -> Iterator[dict[str, str]]:
-    """An environment in which git uses a copy of the index."""
+    """Yield an environment in which git uses a copy of the index."""
     with tempfile.TemporaryDirectory(prefix="fyre-") as folder:
         copy = Path(folder, "index")
         try:
             with repo_paths.index_file.open("rb") as file:
                 copy.write_bytes(file.read())
-                then = os.fstat(file.fileno())
-            # Git tells by the index's own time which files may have changed since without it showing.
-            os.utime(copy, ns=(then.st_atime_ns, then.st_mtime_ns))
+                stat = os.fstat(file.fileno())
+            # git compares file times with the index's own time to find files that may have changed
+            # without a sign of it, so the copy must have the same time.
+            os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         except FileNotFoundError:
-            pass  # nothing was ever added here
+            pass  # nothing has ever been added to this index
         yield {"GIT_INDEX_FILE": str(copy), "GIT_OPTIONAL_LOCKS": "0"}
 
 
-def _run_git(repo_paths: RepoPaths, env: dict[str, str], *words: str) -> str:
+def _run_git(repo_paths: RepoPaths, env: dict[str, str], *git_args: str) -> str:
     settings = [word for setting in _GIT_SETTINGS for word in ("-c", setting)]
-    return git_command.git_output(*settings, *words, cwd=repo_paths.top, env=env)
+    return git_command.git_output(*settings, *git_args, cwd=repo_paths.top, env=env)
 
 
 def _find_moved_submodules(repo_paths: RepoPaths, env: dict[str, str]) -> list[str]:
-    """The submodules at another commit than the index names, even if git is told to ignore that: it adds them so."""
+    """Return the submodules at another commit than the index has.
+
+    Those that git is told to ignore are among them: `git add` adds their new commit all the same.
+    """
     if not (repo_paths.top / ".gitmodules").exists():
         return []
-    said = _run_git(
+    raw_changes = _run_git(
         repo_paths, env, "diff-files", "--raw", "-z", "--ignore-submodules=dirty"
     ).split("\0")
     return [
         path
-        for change, path in zip(said[::2], said[1::2], strict=False)
+        for change, path in zip(raw_changes[::2], raw_changes[1::2], strict=False)
         if change[8:14] == "160000"
     ]
 
 
 def _registered_submodules(repo_paths: RepoPaths) -> frozenset[str]:
-    """The paths of all submodules that .gitmodules names."""
-    said = (
+    """Return the paths of all submodules in .gitmodules."""
+    config_output = (
         git_command.git_output_or_none(
             "config",
             "-z",
@@ -234,4 +283,4 @@ def _registered_submodules(repo_paths: RepoPaths) -> frozenset[str]:
         )
         or ""
     )
-    return frozenset(entry.partition("\n")[2] for entry in said.split("\0"))
+    return frozenset(entry.partition("\n")[2] for entry in config_output.split("\0"))

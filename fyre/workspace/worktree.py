@@ -1,4 +1,4 @@
-"""What stands between the person's files and the commit: one ``git status``, read."""
+"""Read ``git status`` for `fyre commit`: changed, new and unmerged files, branch and upstream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fyre.git import git_command
 
 @dataclass(slots=True)
 class Worktree:
-    """The branch and the files that are not as they were committed. Paths are relative to the top."""
+    """The branch, and the files that differ from HEAD; paths are relative to the top."""
 
     git_dir: Path
     head: str = ""  # SHA, "" on an unborn branch
@@ -21,13 +21,12 @@ class Worktree:
     unstaged: list[str] = field(default_factory=list)  # tracked, changed, and not (wholly) staged
     untracked: list[str] = field(default_factory=list)
     unmerged: list[str] = field(default_factory=list)
-    submodules: list[str] = field(
-        default_factory=list
-    )  # with changes of their own that no commit here can take
+    # with changes inside them that no commit of this repository can hold
+    submodules: list[str] = field(default_factory=list)
 
     @property
     def pending_message_file(self) -> Path | None:
-        """The message that git keeps for a merge, cherry-pick or revert which waits to be committed."""
+        """The file with git's message for an uncommitted merge, cherry-pick or revert, if any."""
         names = ("MERGE_MSG", "SQUASH_MSG")
         return next(
             (path for path in (self.git_dir / name for name in names) if path.is_file()), None
@@ -35,53 +34,59 @@ class Worktree:
 
 
 def require_repository() -> None:
-    """Raise ``UserError`` where git finds no repository, or takes none."""
-    done = git_command.run_git("rev-parse", "--git-dir", check=False)
-    if done.returncode:
-        raise no_repository_error(done.stderr)
+    """Raise ``UserError`` if git finds no repository, or refuses to use the one it finds."""
+    result = git_command.run_git("rev-parse", "--git-dir", check=False)
+    if result.returncode:
+        raise no_repository_error(result.stderr)
 
 
 def no_repository_error(stderr: bytes) -> UserError:
-    """Why git takes nothing here for a repository, and what it says itself to do, as where its owner is another."""
-    said = stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
-    mend = next((line.strip() for line in said if line.strip().startswith("git config ")), "")
+    """Return the error for a directory in which git finds or uses no repository.
+
+    The hint is the command that git itself suggests, as for a repository of another owner.
+    """
+    lines = stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
+    suggested = next((line.strip() for line in lines if line.strip().startswith("git config ")), "")
     return UserError(
-        said[0] if said else "not a git repository",
-        hint=mend or "`git init`, or go to a repository",
+        lines[0] if lines else "not a git repository",
+        hint=suggested or "`git init`, or go to a repository",
     )
 
 
 def read_worktree(*, exclude: tuple[str, ...] = ()) -> Worktree:
-    """The work tree we stand in, but for the pathspecs in ``exclude``. Raises ``UserError`` where there is none."""
-    done = git_command.run_git(
+    """Return the state of the current work tree, without the pathspecs in ``exclude``.
+
+    Raises ``UserError`` if there is no work tree.
+    """
+    result = git_command.run_git(
         "rev-parse", "--absolute-git-dir", "--is-inside-work-tree", check=False
     )
-    git_dir, _, inside = done.stdout.decode(errors="surrogateescape").strip().rpartition("\n")
-    if done.returncode:
-        raise no_repository_error(done.stderr)
+    git_dir, _, inside = result.stdout.decode(errors="surrogateescape").strip().rpartition("\n")
+    if result.returncode:
+        raise no_repository_error(result.stderr)
     if inside != "true":
         raise UserError("this repository has no work tree here", hint="commit in a clone of it")
-    specs = [":/", *(f":(exclude){path}" for path in exclude)] if exclude else []
+    pathspecs = [":/", *(f":(exclude){path}" for path in exclude)] if exclude else []
     status = git_command.run_git(
-        "status", "--porcelain=v2", "--branch", "-z", "--no-ahead-behind", "--", *specs
+        "status", "--porcelain=v2", "--branch", "-z", "--no-ahead-behind", "--", *pathspecs
     ).stdout
-    tree = Worktree(Path(git_dir))
-    words_ = iter(status.decode(errors="surrogateescape").split("\0"))
-    for entry in words_:
+    work_tree = Worktree(Path(git_dir))
+    entries = iter(status.decode(errors="surrogateescape").split("\0"))
+    for entry in entries:
         if entry[:1] == "2":
-            next(words_)  # a rename's old path follows it
-        _add_entry(tree, entry)
-    return tree
+            next(entries)  # the old path of the rename, which follows
+        _add_entry(work_tree, entry)
+    return work_tree
 
 
 def _add_entry(work_tree: Worktree, entry: str) -> None:
-    """Take one entry of ``git status --porcelain=v2``."""
+    """Add one entry of ``git status --porcelain=v2``."""
     kind = entry[:1]
     if kind == "#":
         _, key, value = (*entry.split(" ", 2), "")[:3]
-        known = {"branch.oid": "head", "branch.head": "branch", "branch.upstream": "upstream"}
-        if key in known:
-            setattr(work_tree, known[key], "" if value.startswith("(") else value)
+        attributes = {"branch.oid": "head", "branch.head": "branch", "branch.upstream": "upstream"}
+        if key in attributes:
+            setattr(work_tree, attributes[key], "" if value.startswith("(") else value)
     elif kind == "?":
         work_tree.untracked.append(entry[2:])
     elif kind == "u":
@@ -92,7 +97,10 @@ def _add_entry(work_tree: Worktree, entry: str) -> None:
 
 
 def _add_tracked(work_tree: Worktree, xy: str, submodule: str, path: str) -> None:
-    """Take a tracked file's two letters: how the index differs from HEAD, how the file from the index."""
+    """Add a tracked file by its two letters.
+
+    The first says how the index differs from HEAD, the second how the file differs from the index.
+    """
     if xy[0] != ".":
         work_tree.staged.append(path)
     if submodule[0] == "S" and submodule[2] == "M":

@@ -13,8 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.cluster import missing
+from tests.cluster.cluster import Cluster, missing
 
 
 def main() -> int:

@@ -19,15 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tests.cluster import build
-from tests.cluster import images
-from tests.cluster import settings
+from tests.cluster import build, images, settings
 from tests.cluster.certificates import Authority
-from tests.cluster.settings import ADDRESS
-from tests.cluster.settings import NODE
-from tests.cluster.settings import NODE_DEVICE
-from tests.cluster.settings import POD_DEVICE
-from tests.cluster.settings import Ports
+from tests.cluster.settings import ADDRESS, NODE, NODE_DEVICE, POD_DEVICE, Ports
 
 _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward",
             "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")  # fmt: skip

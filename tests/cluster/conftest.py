@@ -10,14 +10,9 @@ import pytest
 
 from fyre.apps.up import FyreUp
 from tests.cluster import access
-from tests.cluster.fixtures import admin
-from tests.cluster.fixtures import helm
-from tests.cluster.fixtures import namespace
-from tests.cluster.fixtures import program
-from tests.conftest import git
-from tests.conftest import one_at_a_time
-from tests.support.person import NAME
-from tests.support.person import Person
+from tests.cluster.fixtures import admin, helm, namespace, program
+from tests.conftest import git, one_at_a_time
+from tests.support.person import NAME, Person
 
 __all__ = ["admin", "helm", "namespace", "program"]  # fixtures
 

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import access
-from tests.cluster import build
-from tests.cluster import images
+from tests.cluster import access, build, images
 
 Helm = Callable[..., str]
 """Runs it on our chart with ``values``; what it says. Raises ``CalledProcessError``, whose ``stderr`` says why."""

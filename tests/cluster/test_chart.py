@@ -16,8 +16,7 @@ from fyre.apps import config as configs
 from fyre.engines.kubernetes import job_labels, leader_election, rbac
 from fyre.runs import policy_file
 from fyre.runs.policy import all_namespaces
-from tests.cluster import access
-from tests.cluster import images
+from tests.cluster import access, images
 from tests.cluster.fixtures import Helm
 from tests.support import apps
 

@@ -1,4 +1,7 @@
-"""What an admin types, on a real cluster: the Role as printed is enough, missing rights are named, leftovers found."""
+"""An admin's commands on a real cluster.
+
+The Role as printed is enough, missing rights are named, and leftovers are found.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from tests.cluster import access
 
 pytestmark = pytest.mark.cluster
 
-POLICY = "namespace: {}\nprofiles:\n  default: {{image: busybox, secrets: [token], allowSecrets: [other]}}\n"
+POLICY = (
+    "namespace: {}\nprofiles:\n"
+    "  default: {{image: busybox, secrets: [token], allowSecrets: [other]}}\n"
+)
 
 
 def fyre(*words: str) -> subprocess.CompletedProcess[str]:
@@ -41,8 +47,8 @@ def test_the_role_as_printed_is_all_that_fyre_up_asks_for(
         config = admin.kubeconfig(space, tmp_path, [])
         file = tmp_path / "policy.yaml"
         file.write_text(POLICY.format(space))
-        (account,) = [one.metadata.name for one in admin.core.list_namespaced_service_account(space).items
-                      if one.metadata.name != "default"]  # fmt: skip
+        accounts = admin.core.list_namespaced_service_account(space).items
+        (account,) = [one.metadata.name for one in accounts if one.metadata.name != "default"]
         profile = Profile(image="busybox", secrets=("token",), secrets_allowed=("other",))
         policy = Policy(namespace=space, profiles={"default": profile})
         api = KubernetesClient(str(config))
@@ -145,12 +151,12 @@ def test_the_doctor_finds_what_is_wrong_with_a_cluster(admin: access.Admin, tmp_
         nobody = admin.kubeconfig(space, tmp_path, [])
         good = f"namespace: {space}\nprofiles:\n  default: {{image: {access.IMAGE}}}\n"
         assert f"ok    profile default is good for {space}" in found(good)
-        assert f"mend  in namespace {space} we may not get jobs" in found(
+        assert f"fix   in namespace {space} we may not get jobs" in found(
             good, "--kubeconfig", str(nobody)
         )
         assert 'namespaces "nowhere" not found' in found(good.replace(space, "nowhere"))
         bad = good.replace("{image", "{nodeSelector: {'a b': c}, image")
-        assert "mend  profile default: the cluster refused it" in found(bad)
+        assert "fix   profile default: the cluster refused it" in found(bad)
         job = {"metadata": {"name": "left", "labels": {"app.kubernetes.io/managed-by": "fyre"}}}
         container = {"name": "run", "image": access.IMAGE, "command": ["true"]}
         job["spec"] = {
@@ -165,4 +171,4 @@ def test_the_doctor_finds_what_is_wrong_with_a_cluster(admin: access.Admin, tmp_
             "conditions": [{"type": kind, **failed} for kind in ("FailureTarget", "Failed")],
         }
         client.BatchV1Api(admin.api).patch_namespaced_job_status("left", space, {"status": ended})
-        assert f"mend  1 ended Jobs in {space} were never reported, left first" in found(good)
+        assert f"fix   1 ended Jobs in {space} were never reported, left first" in found(good)

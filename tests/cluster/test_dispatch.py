@@ -19,8 +19,7 @@ from fyre.engines.kubernetes import job_labels, rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from tests.cluster import access
 from tests.conftest import git
-from tests.support.local_forge import Served
-from tests.support.local_forge import served
+from tests.support.local_forge import Served, served
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster

@@ -18,14 +18,11 @@ import uvicorn
 
 from fyre.local_forge.api import routes
 from fyre.local_forge.forge import LocalForge
-from tests.cluster import access
-from tests.cluster import build
-from tests.cluster import images
+from tests.cluster import access, build, images
 from tests.cluster.conftest import RELAY_HOST
 from tests.cluster.fixtures import Helm
 from tests.conftest import git
-from tests.integration.apps.test_serve import NAME
-from tests.integration.apps.test_serve import GitHub
+from tests.integration.apps.test_serve import NAME, GitHub
 from tests.support.local_forge import Served
 from tests.support.waiting import until
 

@@ -1,4 +1,7 @@
-"""Several receivers on a real cluster: each is a door, one leads, and its death loses nothing and doubles nothing."""
+"""Several receivers on a real cluster: each is an endpoint, one leads.
+
+The leader's death loses nothing and doubles nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,8 @@ from fyre.engines.kubernetes.leader_election import (
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.conftest import git
-from tests.integration.apps.test_serve import NAME
-from tests.integration.apps.test_serve import GitHub
-from tests.support.local_forge import Served
-from tests.support.local_forge import served
+from tests.integration.apps.test_serve import NAME, GitHub
+from tests.support.local_forge import Served, served
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
@@ -69,7 +70,7 @@ class Replica:
 
 
 class Start(Protocol):
-    """Starts a receiver of that name, with the rest of its configuration as environment variables."""
+    """Starts a receiver of that name; the rest of its configuration is in variables."""
 
     def __call__(self, name: str, **env: str) -> Replica: ...
 
@@ -169,7 +170,7 @@ def test_a_leader_that_dies_loses_nothing(
 def test_a_leader_that_was_stopped_says_nothing_more_when_it_goes_on(
     start: Start, forge: Served, repo: Path, admin: access.Admin, namespace: str
 ) -> None:
-    """It ends before it does anything: what it knows is old, and pending would be said of what has ended."""
+    """It ends before it does anything: what it knows is old, so it would post old states."""
     first = start("first")
     until(lambda: first.leads)
     second = start("second")

@@ -1,4 +1,4 @@
-"""``fyre serve`` with a cluster: a push to a forge elsewhere, its webhook, a Job under exactly its Role, a status."""
+"""``fyre serve`` with a cluster: push to a forge, webhook, Job under exactly its Role, status."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from fyre.apps.serve import FyreServe
 from fyre.engines.kubernetes import rbac
 from tests.cluster import access
 from tests.conftest import git
-from tests.integration.apps.test_serve import NAME
-from tests.integration.apps.test_serve import GitHub
+from tests.integration.apps.test_serve import NAME, GitHub
 from tests.support.local_forge import served
 from tests.support.waiting import until
 

@@ -1,4 +1,4 @@
-"""The whole way on a real cluster: git push, webhook, Job, commit status, log; the code by exec and by the relay."""
+"""The whole way on a real cluster: push, webhook, Job, status, log; code by exec and by relay."""
 
 from __future__ import annotations
 

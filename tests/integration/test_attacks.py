@@ -13,10 +13,7 @@ import pytest
 import requests
 
 from tests.support import apps
-from tests.support.installed import Make
-from tests.support.installed import World
-from tests.support.installed import make
-from tests.support.installed import world
+from tests.support.installed import Make, World, make, world
 from tests.support.troubled import Asked
 from tests.support.waiting import until
 

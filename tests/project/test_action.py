@@ -1,4 +1,4 @@
-"""The Action as a runner would run it: the published schemas, zizmor, each step with its own shell and variables."""
+"""The Action as a runner runs it: the published schemas, zizmor, each step with its own shell."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import pytest
 import yaml
 
 from fyre.apps.actions_job import ACTIONS_BOT
-from tests.integration.apps.test_actions_job import Runner
-from tests.integration.apps.test_actions_job import pushed
-from tests.integration.apps.test_actions_job import runner
+from tests.integration.apps.test_actions_job import Runner, pushed, runner
 
 __all__ = ["runner"]  # a fixture
 

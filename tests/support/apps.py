@@ -1,6 +1,4 @@
-"""A small GitHub for Apps: it checks the JWT's signature, and hands out installation tokens for an
-hour.
-"""
+"""A small GitHub for Apps: it checks the JWT's signature, and gives installation tokens."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster import access
-from tests.cluster.fixtures import admin
-from tests.cluster.fixtures import namespace
+from tests.cluster.fixtures import admin, namespace
 from tests.contract.engine import make_commit
 
 __all__ = ["admin", "namespace"]  # fixtures

@@ -11,8 +11,7 @@ from kubernetes.client import ApiException
 
 from fyre.engines.protocol import Engine
 from fyre.runs.run import Run, RunRecord
-from tests.contract.engine import await_end
-from tests.contract.engine import make_run
+from tests.contract.engine import await_end, make_run
 
 if TYPE_CHECKING:
     from tests.cluster.access import Admin

@@ -8,8 +8,7 @@ from typing import Any
 
 import requests
 
-from tests.support.person import NAME
-from tests.support.person import Person
+from tests.support.person import NAME, Person
 
 ADA = "user:ada"
 

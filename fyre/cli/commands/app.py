@@ -1,4 +1,4 @@
-"""``fyre app manifest``: register a GitHub App with exactly the rights that a receiver needs, and keep its key."""
+"""``fyre app manifest``: register a GitHub App with the rights of a receiver, and save its key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from fyre.github.app_registration import AppRegistration
 
 CREDENTIAL_FILE_NAMES = {"key": "app.pem", "webhook secret": "webhook"}
-"""What is kept → its file, by the name that the chart's Secret has for it."""
+"""By kind of credential: the name of its file, as the chart's Secret names it."""
+
 SAVED_PAGE_NAME = "register.html"
 
 
@@ -36,17 +37,17 @@ def main(
     url: Annotated[
         str,
         typer.Option(
-            "--url", help="Where the forge reaches the receiver; none for one that polls."
+            "--url", help="Address of the receiver for the forge; none for a receiver that polls."
         ),
     ] = "",
     host: Annotated[
         str, typer.Option("--host", help="Or the address of an Enterprise Server.")
     ] = "github.com",
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where its key goes.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for its key.")] = Path(
         "fyre-app"
     ),
     name: Annotated[
-        str, typer.Option("--name", help="What to call it; it can be changed on the way.")
+        str, typer.Option("--name", help="Name of the App; it can be changed on the way.")
     ] = "",
     checks: Annotated[
         bool, typer.Option("--checks", help="For check runs beside the statuses.")
@@ -56,48 +57,53 @@ def main(
         bool, typer.Option("--browser/--no-browser", help="Open the page, or say what to do.")
     ] = True,
 ) -> None:
-    """Register a GitHub App for `fyre serve`, in a browser; keep its key and print the lines that name it.
+    """Register a GitHub App for `fyre serve` in a browser, save its key, print its configuration.
 
-    The key is shown once and never here: it goes to a file for you alone.
+    The key is shown once and never here: it goes to a file that only you can read.
     """
     if action != "manifest":
         raise UserError(
-            f"`fyre app {action[:40]}` is nothing", hint="fyre app manifest", exit_code=2
+            f"there is no `fyre app {action[:40]}`", hint="fyre app manifest", exit_code=2
         )
     from fyre.apps import config
     from fyre.cli.credential_files import CredentialFiles
     from fyre.github import app_manifest, app_registration
 
-    wanted = app_manifest.parse_options(host, org, url, name, checks=checks, teams=teams)
-    safe = CredentialFiles(out, CREDENTIAL_FILE_NAMES)  # before anything is asked of the forge
-    registration = app_registration.AppRegistration(wanted)
+    app_options = app_manifest.parse_options(host, org, url, name, checks=checks, teams=teams)
+    credential_files = CredentialFiles(
+        out, CREDENTIAL_FILE_NAMES
+    )  # before the forge is asked for anything
+    registration = app_registration.AppRegistration(app_options)
     with tempfile.TemporaryDirectory(
-        prefix="page-", dir=safe.folder, ignore_cleanup_errors=True
-    ) as place:
+        prefix="page-", dir=credential_files.folder, ignore_cleanup_errors=True
+    ) as folder:
         try:
-            _open_registration_page(registration, Path(place), browser=browser)
-            app = _exchange_code(registration, config.default_api_url(wanted.host))
-            kept = _save_credentials(registration, safe, app)
+            _open_registration_page(registration, Path(folder), browser=browser)
+            app = _exchange_code(registration, config.default_api_url(app_options.host))
+            paths = _save_credentials(registration, credential_files, app)
         finally:
             registration.close()
     sys.stdout.write(
         app_manifest.config_lines(
-            wanted, app, str(kept["key"]), str(kept.get("webhook secret", ""))
+            app_options, app, str(paths["key"]), str(paths.get("webhook secret", ""))
         )
     )
     _print_progress(
-        f"next: {app.html_url}/installations/new, where the repositories are chosen that it may see"
+        f"next: {app.html_url}/installations/new, to choose the repositories that it may see"
     )
 
 
 def _open_registration_page(
     registration: AppRegistration, page_folder: Path, *, browser: bool
 ) -> None:
-    """Have somebody look at the page; in a thread, since some browsers return when they are closed."""
+    """Open the page or print its address.
+
+    It is done in a thread, because some browsers return only when they are closed.
+    """
     _print_progress(f"the page to begin with: {registration.start_url}")
-    invite = _open_browser if browser else _print_manual_steps
+    show_page = _open_browser if browser else _print_manual_steps
     threading.Thread(
-        target=invite, args=(registration, page_folder), name="invitation", daemon=True
+        target=show_page, args=(registration, page_folder), name="invitation", daemon=True
     ).start()
 
 
@@ -107,18 +113,16 @@ def _open_browser(registration: AppRegistration, page_folder: Path) -> None:
 
 
 def _print_manual_steps(registration: AppRegistration, page_folder: Path) -> None:
-    """What to do where no browser can be opened; what is pasted is taken, until it is an answer."""
+    """Print the steps without a browser here, and read pasted lines until one is valid."""
     saved, port = page_folder / SAVED_PAGE_NAME, registration.base_url.rpartition(":")[2]
     with suppress(OSError):
         saved.touch(mode=0o600)
         saved.write_text(registration.form_page(), encoding="utf-8")
     _print_progress(
-        f"  open it here; or elsewhere with `kubectl port-forward POD {port}`, `ssh -L {port}:127.0.0.1:{port} HOST`;"
-    )
-    _print_progress(
-        f"  or copy {saved} to a machine with a browser, open it there, go on, and when the browser can't reach"
-    )
-    _print_progress(
+        f"  open it here; or elsewhere with `kubectl port-forward POD {port}`, "
+        f"`ssh -L {port}:127.0.0.1:{port} HOST`;\n"
+        f"  or copy {saved} to a machine with a browser, open it there, go on, "
+        "and when the browser can't reach\n"
         "  127.0.0.1, paste the address that it shows (or the code in it) here, and press Enter"
     )
     with suppress(ValueError, OSError):  # no stdin
@@ -126,7 +130,7 @@ def _print_manual_steps(registration: AppRegistration, page_folder: Path) -> Non
             if registration.accept_pasted(line):
                 return
             _print_progress(
-                "that is no answer to this question: paste the whole address, as the browser shows it"
+                "that is no answer to this question: paste the whole address that the browser shows"
             )
 
 
@@ -136,36 +140,37 @@ def _exchange_code(registration: AppRegistration, api_url: str) -> CreatedApp:
     try:
         return app_registration.exchange_code(api_url, registration.wait_for_code())
     except (UserError, TransientError) as error:
-        said = error.message if isinstance(error, UserError) else str(error)
-        registration.set_result("That did not work", f"<p>{html.escape(said)}</p>")
+        message = error.message if isinstance(error, UserError) else str(error)
+        registration.set_result("That did not work", f"<p>{html.escape(message)}</p>")
         raise
 
 
 def _save_credentials(
     registration: AppRegistration, credential_files: CredentialFiles, app: CreatedApp
 ) -> dict[str, Path]:
-    """Where its secrets are now."""
+    """Write the App's secrets to files, and return their paths."""
     secrets = {
         "key": app.private_key,
         **({"webhook secret": app.webhook_secret} if app.webhook_secret else {}),
     }
     try:
-        kept = credential_files.write_secrets(secrets)
+        paths = credential_files.write_secrets(secrets)
     except UserError as error:
         registration.set_result(
             "The App is there, its key is lost",
             f"<p>{html.escape(error.hint)}: {_install_link(app)}</p>",
         )
         raise UserError(f"{error.message} ({app.html_url})", hint=error.hint) from error
-    if kept["key"].parent != credential_files.folder:
+    if paths["key"].parent != credential_files.folder:
         _print_progress(
-            f"warning: {credential_files.folder} took no file any more; the key is in {kept['key'].parent}, for you alone"
+            f"warning: {credential_files.folder} can no longer be written; "
+            f"the key is in {paths['key'].parent}, for you alone"
         )
     registration.set_result(
         f"{app.slug} is registered",
         f"<p>Its key is on your machine. Next, install it: {_install_link(app)}</p>",
     )
-    return kept
+    return paths
 
 
 def _install_link(app: CreatedApp) -> str:

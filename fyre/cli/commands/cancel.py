@@ -1,4 +1,4 @@
-"""``fyre cancel``: end runs. A comment on the commit asks for it, so that it needs nothing but repository rights."""
+"""``fyre cancel``: cancel runs, by a comment on the commit, which needs only repository rights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fyre.runs.state import RunState
 
 def main(rev: RevArgument = "", *, name: NameOption = "", remote: RemoteOption = "") -> None:
     """Cancel the runs of a commit that have not ended, or the one of that name."""
-    found = run_target.resolve_target(rev, remote)
-    rows = found.find_run_rows(name)
+    commit_target = run_target.resolve_target(rev, remote)
+    rows = commit_target.find_run_rows(name)
     if all(RunState(row["state"]).is_final for row in rows):
-        ended = ", ".join(f"{row['name']} {row['state']}" for row in rows)
+        states = ", ".join(f"{row['name']} {row['state']}" for row in rows)
         raise UserError(
-            f"nothing to cancel: {ended}", hint="what has ended can only run again: fyre rerun"
+            f"nothing to cancel: {states}", hint="what has ended can only run again: fyre rerun"
         )
-    post_comment_command(found, "cancel", name)
+    post_comment_command(commit_target, "cancel", name)
 
 
 def post_comment_command(
     commit_target: run_target.CommitTarget, command: str, run_name: str
 ) -> None:
-    """Write the ``/fyre`` comment that the receiver obeys."""
+    """Post the ``/fyre`` comment that the receiver obeys."""
     text = f"/fyre {command} {run_name}".rstrip()
     try:
         commit_target.forge.create_commit_comment(commit_target.repository, commit_target.sha, text)

@@ -1,4 +1,4 @@
-"""``fyre check``: what a message asks for, and what is wrong with it, before anything runs."""
+"""``fyre check``: print what a message requests, and its errors, before anything runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG_FILE = ".fyre.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """Something to mend. ``where`` is ``message`` or the name of the file, ``line`` counts from 1."""
+    """An error to fix; ``where`` is ``message`` or the file's name, ``line`` counts from 1."""
 
     where: str
     line: int
@@ -45,9 +45,9 @@ def main(
     Exits with 1 when something is wrong. A file of the name wins over a revision of that name.
     """
     text, config = _read_message_and_config(source)
-    found = request.parse_message(text)
-    wrong = [
-        *diagnose_message(text, found),
+    run_request = request.parse_message(text)
+    diagnostics = [
+        *diagnose_message(text, run_request),
         *(diagnose_config(config) if config is not None else []),
     ]
     if as_json:
@@ -55,17 +55,24 @@ def main(
 
         print(
             json.dumps(
-                {"runs": _runs_to_dicts(found), "errors": [asdict(one) for one in wrong]}, indent=2
+                {
+                    "runs": _runs_to_dicts(run_request),
+                    "errors": [asdict(diagnostic) for diagnostic in diagnostics],
+                },
+                indent=2,
             )
         )
     else:
-        _print_diagnosis(text, found, wrong)
-    if wrong:
+        _print_diagnosis(text, run_request, diagnostics)
+    if diagnostics:
         raise SystemExit(1)
 
 
 def _read_message_and_config(source: str) -> tuple[str, str | None]:
-    """The message, and the text of the .fyre.yaml that goes with it. Raises ``UserError`` where there is none."""
+    """Return the message, and the text of the .fyre.yaml that goes with it, if any.
+
+    Raises ``UserError`` if there is no message.
+    """
     if source == "-":
         return _decode_bytes(sys.stdin.buffer.read()), _worktree_config()
     path = Path(source)
@@ -101,32 +108,33 @@ def _git_comment_char() -> str:
 
 
 def _worktree_config() -> str | None:
-    """The .fyre.yaml at the top of the work tree we stand in, if any."""
+    """Return the text of the .fyre.yaml at the top of the current work tree, if any."""
     top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
     path = Path(top or ".") / CONFIG_FILE
     return _decode_bytes(path.read_bytes()) if path.is_file() else None
 
 
 def diagnose_message(text: str, run_request: RunRequest) -> list[Diagnostic]:
-    """What is wrong with a message."""
-    alike = [
+    """Return the errors of a message."""
+    near_miss_diagnostics = [
         Diagnostic(
             "message",
-            one.line,
-            f"{one.text.strip()!r}: {one.reason}",
-            "`fyre check` shows it mended",
+            near_miss.line,
+            f"{near_miss.text.strip()!r}: {near_miss.reason}",
+            "`fyre check` shows it fixed",
         )
-        for one in near_misses.find_near_misses(text)
+        for near_miss in near_misses.find_near_misses(text)
     ]
     problems = [
-        Diagnostic("message", one.line, one.message, one.hint) for one in run_request.problems
+        Diagnostic("message", problem.line, problem.message, problem.hint)
+        for problem in run_request.problems
     ]
-    return sorted([*alike, *problems], key=lambda one: one.line)
+    return sorted([*near_miss_diagnostics, *problems], key=lambda diagnostic: diagnostic.line)
 
 
 def diagnose_config(text: str) -> list[Diagnostic]:
-    """What is wrong with a ``.fyre.yaml``."""
-    from fyre.runs import repo_config  # PyYAML and jsonschema, only where there is such a file
+    """Return the error of a ``.fyre.yaml``, if any."""
+    from fyre.runs import repo_config  # loads PyYAML and jsonschema: only if there is a file
 
     try:
         repo_config.parse_repo_config(text)
@@ -136,7 +144,7 @@ def diagnose_config(text: str) -> list[Diagnostic]:
 
 
 def _runs_to_dicts(run_request: RunRequest) -> list[dict[str, Any]]:
-    """Each run as plain data; what was not said is left out."""
+    """Return each run as plain data, without the values that were not given."""
     return [
         {
             "name": name,
@@ -150,34 +158,37 @@ def _runs_to_dicts(run_request: RunRequest) -> list[dict[str, Any]]:
 
 
 def _print_diagnosis(text: str, run_request: RunRequest, diagnostics: list[Diagnostic]) -> None:
-    """The runs on stdout, for people; what is wrong on stderr."""
+    """Print the runs to stdout, for people, and the errors to stderr."""
     for run in _runs_to_dicts(run_request):
         print(_escape_lines(f"{run.pop('name')}: {run.pop('command')}"))
         for key, value in run.items():
             print(_escape_lines(f"  {key}: {_format_value(key, value)}"))
-    for one in diagnostics:
-        print(_escape_lines(f"{one.where} line {one.line}: {one.message}"), file=sys.stderr)
-        if one.hint:
-            print(_escape_lines(f"  hint: {one.hint}"), file=sys.stderr)
-    mended = near_misses.fix_near_misses(text)
-    if mended != text and near_misses.find_near_misses(text):
-        print(_escape_lines(f"mended, the message reads:\n\n{mended}"), file=sys.stderr)
+    for diagnostic in diagnostics:
+        print(
+            _escape_lines(f"{diagnostic.where} line {diagnostic.line}: {diagnostic.message}"),
+            file=sys.stderr,
+        )
+        if diagnostic.hint:
+            print(_escape_lines(f"  hint: {diagnostic.hint}"), file=sys.stderr)
+    fixed_text = near_misses.fix_near_misses(text)
+    if fixed_text != text and near_misses.find_near_misses(text):
+        print(_escape_lines(f"fixed, the message reads:\n\n{fixed_text}"), file=sys.stderr)
     elif not run_request.runs and not diagnostics:
         print("nothing to run", file=sys.stderr)
 
 
-def _format_value(key: str, value: Any) -> str:  # noqa: ANN401 - whatever a Spec holds
+def _format_value(key: str, value: Any) -> str:  # noqa: ANN401 - any value of a run
     from fyre.message import notation
 
     if key == "timeout":
         return notation.format_duration(value)
     if isinstance(value, dict):
-        return " ".join(f"{name}={one}" for name, one in value.items())
+        return " ".join(f"{name}={item}" for name, item in value.items())
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _escape_lines(text: str) -> str:
-    """What any terminal can be given: no bytes that are not UTF-8, no control characters."""
+    """Return the text without invalid UTF-8 and without control characters, for any terminal."""
     return "\n".join(
         map(table.escape_unprintable, text.encode(errors="replace").decode().split("\n"))
     )

@@ -1,4 +1,4 @@
-"""``fyre commit``: a git commit whose message asks for runs."""
+"""``fyre commit``: make a git commit whose message requests runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fyre.workspace import worktree
 from fyre.workspace.worktree import Worktree
 
 _GIT_USAGE_EXIT_CODE = 129
-"""What git exits with where it does not take its words."""
+"""Exit code of git for arguments that it does not accept."""
 
 HELP_TEXT = """\
 Usage: fyre commit --run CMD [REFINEMENTS] [--run CMD …] [OPTIONS] [GIT COMMIT OPTIONS]
@@ -48,48 +48,48 @@ All other words are git commit's, and so are all words after `--`."""
 
 
 def main(argv: list[str]) -> int:
-    """Commit as the words say. Raises ``UserError``."""
-    line = commit_args.parse_commit_args(argv)
-    if "help" in line.flags:
+    """Commit as the arguments say; raise ``UserError``."""
+    args = commit_args.parse_commit_args(argv)
+    if "help" in args.flags:
         print(HELP_TEXT)
         return 0
-    if "allow-credential" not in line.flags:
+    if "allow-credential" not in args.flags:
         credential_scan.reject_credentials(
-            *(value for key, value in line.trailers if key in ("Fyre-Run", "Fyre-Env"))
+            *(value for key, value in args.trailers if key in ("Fyre-Run", "Fyre-Env"))
         )
-    tree = worktree.read_worktree(
-        exclude=tuple(path for path in line.pathspecs if not path.startswith(":"))
+    work_tree = worktree.read_worktree(
+        exclude=tuple(path for path in args.pathspecs if not path.startswith(":"))
     )
-    target = _push_command(tree) if "push" in line.flags else []
-    _reject_dirty_tree(line, tree)
-    pairs = [*line.trailers, ("Fyre-Id", fyre_ids.new_fyre_id())]
-    text, author = _build_message(line, tree)
+    push_command = _push_command(work_tree) if "push" in args.flags else []
+    _reject_dirty_tree(args, work_tree)
+    pairs = [*args.trailers, ("Fyre-Id", fyre_ids.new_fyre_id())]
+    text, author = _build_message(args, work_tree)
     text = compose.add_trailers(text, pairs)
-    if line.messages or line.files:
+    if args.messages or args.files:
         from fyre.message import near_misses  # only messages that people wrote need it
 
         near_misses.reject_near_misses(text)
-    wanted = compose.verify_message(text, pairs)
-    if not wanted.runs:
+    requested = compose.verify_message(text, pairs)
+    if not requested.runs:
         raise UserError(
             "nothing to run", hint='say what: fyre commit --run "python train.py"', exit_code=2
         )
-    if "dry-run" in line.flags:
-        _print_commit(line, "", text, wanted)
+    if "dry-run" in args.flags:
+        _print_commit(args, "", text, requested)
         return 0
-    sha, text = _run_git_commit(line, tree, [*line.git_args, *author], text, pairs)
-    found = request.parse_message(text)
-    _print_commit(line, sha, text, found)
-    _verify_commit(line, sha, wanted, found)
-    if target:
-        _push_branch(target)
+    sha, text = _run_git_commit(args, work_tree, [*args.git_args, *author], text, pairs)
+    committed = request.parse_message(text)
+    _print_commit(args, sha, text, committed)
+    _verify_commit(args, sha, requested, committed)
+    if push_command:
+        _push_branch(push_command)
     return 0
 
 
 def _build_message(args: CommitArgs, work_tree: Worktree) -> tuple[str, list[str]]:
-    """The message without our new trailers, and the words that keep a reused commit's author."""
+    """Return the message without the new trailers, and git options for a reused commit's author."""
     reused = (args.reuse or args.reedit or (["HEAD"] if "amend" in args.flags else []))[:1]
-    author: list[str] = []
+    author_options: list[str] = []
     if args.git_makes_message:
         return "", []
     if args.messages:
@@ -97,28 +97,33 @@ def _build_message(args: CommitArgs, work_tree: Worktree) -> tuple[str, list[str
     elif args.files:
         text = _read_message_file(args.files[0])
     elif reused:
-        who, when, text = git_command.git_output("log", "-1", "--encoding=UTF-8", "--no-show-signature", "--date=raw",
-                                  "--format=%an <%ae>%n%ad%n%B", reused[0], "--").split("\n", 2)  # fmt: skip
-        author = [f"--author={who}", f"--date={when}"] if args.reuse or args.reedit else []
+        author_name, author_date, text = git_command.git_output(
+            "log", "-1", "--encoding=UTF-8", "--no-show-signature", "--date=raw",
+            "--format=%an <%ae>%n%ad%n%B", reused[0], "--",
+        ).split("\n", 2)  # fmt: skip
+        author_options = (
+            [f"--author={author_name}", f"--date={author_date}"]
+            if args.reuse or args.reedit
+            else []
+        )
     elif pending := work_tree.pending_message_file:
         text = "".join(
-            row
-            for row in compose.split_lines(_read_message_file(str(pending)))
-            if not row.startswith("#")
+            line
+            for line in compose.split_lines(_read_message_file(str(pending)))
+            if not line.startswith("#")
         )
     else:
         text = ""
-    own = bool(
-        args.messages or args.files or not args.runs
-    )  # a reused message's runs give way to new ones
+    # the runs of a reused message give way to new ones
+    keeps_runs = bool(args.messages or args.files or not args.runs)
     text = compose.remove_trailers(
-        text, ("fyre-id", "fyre-from").__contains__ if own else _is_fyre_key
+        text, ("fyre-id", "fyre-from").__contains__ if keeps_runs else _is_fyre_key
     )
-    if not text.strip():  # trailers alone would be the subject, and no trailers
+    if not text.strip():  # without a subject, git would read the trailers as the subject
         text = compose.compose_subject(
             [value for key, value in args.trailers if key == "Fyre-Run"] or [""]
         )
-    return text, author
+    return text, author_options
 
 
 def _is_fyre_key(key: str) -> bool:
@@ -126,7 +131,7 @@ def _is_fyre_key(key: str) -> bool:
 
 
 def _read_message_file(path: str) -> str:
-    """A message from a file, or from stdin for ``-``."""
+    """Return a message from a file, or from stdin for ``-``."""
     try:
         raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
@@ -137,11 +142,14 @@ def _read_message_file(path: str) -> str:
 
 
 def _reject_dirty_tree(args: CommitArgs, work_tree: Worktree) -> None:
-    """What runs is to be what the person sees: raise ``UserError`` over changes that the commit would leave out."""
+    """Raise ``UserError`` if there are changes that the commit would leave out.
+
+    The code that runs must be the code that the person sees.
+    """
     if work_tree.unmerged:
         raise UserError(
             f"not merged yet: {_list_paths(work_tree.unmerged)}",
-            hint="mend them, `git add` them, and commit again",
+            hint="fix them, `git add` them, and commit again",
         )
     if work_tree.untracked and "autocommit" in args.flags:
         from fyre.workspace import snapshot  # only new files can hold a repository
@@ -160,13 +168,16 @@ def _reject_dirty_tree(args: CommitArgs, work_tree: Worktree) -> None:
             hint="take them along with -a, `git add` them, or leave them out with --allow-dirty",
         )
     if work_tree.untracked and "autocommit" not in args.flags:
-        print(f"note: new files stay out of the commit (--autocommit takes them): {_list_paths(work_tree.untracked)}",
-              file=sys.stderr)  # fmt: skip
+        paths = _list_paths(work_tree.untracked)
+        print(
+            f"note: new files stay out of the commit (--autocommit takes them): {paths}",
+            file=sys.stderr,
+        )
 
 
 def _list_paths(paths: list[str]) -> str:
-    more = f" and {len(paths) - 20} more" if len(paths) > 20 else ""
-    return ", ".join(path.encode(errors="replace").decode() for path in paths[:20]) + more
+    rest = f" and {len(paths) - 20} more" if len(paths) > 20 else ""
+    return ", ".join(path.encode(errors="replace").decode() for path in paths[:20]) + rest
 
 
 def _run_git_commit(
@@ -176,15 +187,18 @@ def _run_git_commit(
     text: str,
     pairs: list[tuple[str, str]],
 ) -> tuple[str, str]:
-    """Let git commit; answers with the new commit's SHA and message. Raises ``UserError`` with the message kept."""
+    """Run ``git commit``, and return the new commit's SHA and message.
+
+    Raises ``UserError`` if git makes no commit; then the message is kept in a file.
+    """
     if "autocommit" in args.flags:
         git_command.run_git("add", "--all", "--", ":/")
-    kept = work_tree.git_dir / "FYRE_EDITMSG"
+    message_file = work_tree.git_dir / "FYRE_EDITMSG"
     try:
-        kept.write_bytes(text.encode(errors="surrogateescape"))
+        message_file.write_bytes(text.encode(errors="surrogateescape"))
     except OSError as error:
         hint = "git writes there as well: is the disk full, or read-only?"
-        raise UserError(f"can't write {kept}: {error.strerror}", hint=hint) from error
+        raise UserError(f"can't write {message_file}: {error.strerror}", hint=hint) from error
     if args.git_makes_message:
         settings = [
             f"trailer.{key}"
@@ -193,20 +207,20 @@ def _run_git_commit(
         source = [f"--trailer={key}: {value}" for key, value in pairs]
     else:
         settings = ["i18n.commitEncoding=UTF-8"]
-        source = ["-F", str(kept), *(["--edit"] if args.reedit else [])]
-    before = [word for setting in settings for word in ("-c", setting)]
+        source = ["-F", str(message_file), *(["--edit"] if args.reedit else [])]
+    config_options = [word for setting in settings for word in ("-c", setting)]
     code = git_command.run_git_in_terminal(
-        *before, "commit", "--allow-empty", *source, *git_args, stdout=2
+        *config_options, "commit", "--allow-empty", *source, *git_args, stdout=2
     )
-    done = git_command.run_git(
+    log = git_command.run_git(
         "log", "-1", "--encoding=UTF-8", "--no-show-signature", "--format=%H%n%B", check=False
     )
-    sha, _, made = done.stdout.decode(errors="surrogateescape").partition("\n")
+    sha, _, message = log.stdout.decode(errors="surrogateescape").partition("\n")
     if code or sha == work_tree.head:
         retry = (
             ""
             if args.git_makes_message
-            else f"the message is kept: git commit --allow-empty -e -F {kept}"
+            else f"the message is kept: git commit --allow-empty -e -F {message_file}"
         )
         if code == _GIT_USAGE_EXIT_CODE:
             raise UserError(
@@ -215,29 +229,32 @@ def _run_git_commit(
                 exit_code=2,
             )
         raise UserError(f"git made no commit (exit {code})", hint=retry)
-    kept.unlink(missing_ok=True)
-    return sha, made.removesuffix("\n")
+    message_file.unlink(missing_ok=True)
+    return sha, message.removesuffix("\n")
 
 
 def _suggest_options(git_args: list[str]) -> str:
-    """Which options of ours some of git's words may be."""
+    """Return a hint with the Fyre options that unknown options for git may be meant to be."""
     from difflib import get_close_matches
 
-    odd = [
+    unknown = [
         key
         for key in (word.partition("=")[0] for word in git_args)
         if key[:2] == "--" and key not in commit_args.GIT_OPTIONS
     ]
-    close = [
-        (key, get_close_matches(key, commit_args.FYRE_OPTIONS, n=1, cutoff=0.7)) for key in odd
+    matches = [
+        (key, get_close_matches(key, commit_args.FYRE_OPTIONS, n=1, cutoff=0.7)) for key in unknown
     ]
-    return "; ".join(f"for {key}, did you mean {found[0]}?" for key, found in close if found)
+    return "; ".join(f"for {key}, did you mean {match[0]}?" for key, match in matches if match)
 
 
 def _verify_commit(
     args: CommitArgs, sha: str, requested: request.RunRequest, committed: request.RunRequest
 ) -> None:
-    """What was asked is what will run, whatever hooks and editors did. Raises ``UserError`` with the commit kept."""
+    """Check that the commit requests what was given, whatever hooks and editors did.
+
+    Raises ``UserError`` if it does not; the commit is kept.
+    """
     edited = "edit" in args.flags or bool(args.reedit) or args.git_makes_message
     for problem in committed.problems:
         raise UserError(
@@ -246,18 +263,18 @@ def _verify_commit(
     if (committed.runs, committed.fyre_id) != (requested.runs, requested.fyre_id) and not edited:
         raise UserError(
             f"{sha[:7]} is committed, but a hook changed what it asks for",
-            hint="see `fyre check`; `git commit --amend` mends the message",
+            hint="see `fyre check`; `git commit --amend` fixes the message",
         )
 
 
 def _print_commit(args: CommitArgs, sha: str, text: str, run_request: request.RunRequest) -> None:
-    """The SHA, or the message of a dry run, and a line for each run."""
+    """Print the SHA, or the message of a dry run, and a line for each run."""
     runs = [
         {"name": name, "command": spec.command}
         for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
     ]
     if "json" in args.flags:
-        import json  # only this form pays for it
+        import json  # only loaded for JSON
 
         print(
             json.dumps(
@@ -271,7 +288,10 @@ def _print_commit(args: CommitArgs, sha: str, text: str, run_request: request.Ru
 
 
 def _push_command(work_tree: Worktree) -> list[str]:
-    """The words after ``git push``. Raises ``UserError`` where there is nowhere to push to, before anything is done."""
+    """Return the ``push`` command for git.
+
+    Raises ``UserError`` if there is nowhere to push to, before anything is done.
+    """
     if not work_tree.branch:
         raise UserError(
             "--push needs a branch, and HEAD is detached",
@@ -279,7 +299,7 @@ def _push_command(work_tree: Worktree) -> list[str]:
         )
     if work_tree.upstream:
         return ["push"]
-    from fyre.workspace import remote  # only who pushes needs it
+    from fyre.workspace import remote  # only needed for a push
 
     return ["push", "-u", remote.default_remote_name(), work_tree.branch]
 

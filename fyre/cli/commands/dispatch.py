@@ -1,4 +1,4 @@
-"""``fyre dispatch``: what the event of a GitHub workflow asks for, run and reported by the workflow itself."""
+"""``fyre dispatch``: run and report what the event of a GitHub workflow requests."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def main(
         ),
     ] = "",
 ) -> None:
-    """Run what a push asks for, post the statuses, write the job's summary and outputs; exits 1 when a run did badly.
+    """Run what a push asks for, post the statuses, and write the job's summary and outputs.
 
-    Everything comes from the runner's own variables (GITHUB_EVENT_PATH, GITHUB_TOKEN …); see action/action.yml.
+    Exits with 1 when a run failed. Everything comes from the runner's own variables
+    (GITHUB_EVENT_PATH, GITHUB_TOKEN …); see action/action.yml.
     """
     from fyre.apps import actions_job, actions_summary
     from fyre.runs import policy as policies
@@ -70,51 +71,54 @@ def main(
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    later = reconcile or not wait
+    no_wait = reconcile or not wait
     _check_options(
         engine,
         policy,
         log_store,
-        no_wait_option="--reconcile" if reconcile else "--no-wait" if later else "",
+        no_wait_option="--reconcile" if reconcile else "--no-wait" if no_wait else "",
     )
-    allowed = policy_file.load_policy(policy) if policy is not None else Policy()
+    run_policy = policy_file.load_policy(policy) if policy is not None else Policy()
     if engine == "local":
-        allowed = policies.without_profiles(allowed)
-    flow = actions_job.WorkflowContext.from_environment(os.environ)
-    with tempfile.TemporaryDirectory(prefix="fyre-", dir=os.environ.get("RUNNER_TEMP")) as place:
-        state = Path(place)
-        clones = actions_job.create_mirror_store(flow, state)
+        run_policy = policies.without_profiles(run_policy)
+    workflow = actions_job.WorkflowContext.from_environment(os.environ)
+    with tempfile.TemporaryDirectory(prefix="fyre-", dir=os.environ.get("RUNNER_TEMP")) as folder:
+        state = Path(folder)
+        mirrors = actions_job.create_mirror_store(workflow, state)
         if engine == "local":
-            machine = actions_job.create_local_engine(state, clones, jobs)
+            job_engine = actions_job.create_local_engine(state, mirrors, jobs)
         else:
-            machine = _create_cluster_engine(
-                state, clones, allowed, log_store, shared_context=flow if later else None
+            job_engine = _create_cluster_engine(
+                state, mirrors, run_policy, log_store, shared_context=workflow if no_wait else None
             )
-        work = _create_job(flow, clones, machine, allowed, wait=wait, reconcile=reconcile)
+        job = _create_job(workflow, mirrors, job_engine, run_policy, wait=wait, reconcile=reconcile)
         try:
-            records = work.run(
+            records = job.run(
                 lambda record: _print_escaped(
                     f"{record.run.sha[:7]} {record.run.name}: {record.run.spec.command}"
                 )
             )
-            undone = [] if reconcile or work.error is not None else work.find_not_run()
-            nothing = (
+            not_run = [] if reconcile or job.error is not None else job.find_not_run()
+            empty_text = (
                 "No run has ended since." if reconcile else "No commit of this push asks for a run."
             )
-            _write_job_results(work, records, undone, nothing)
+            _write_job_results(job, records, not_run, empty_text)
         finally:
-            work.close()
-    if work.error is not None:
-        raise work.error
+            job.close()
+    if job.error is not None:
+        raise job.error
     raise SystemExit(
-        1 if actions_summary.overall_outcome(records, undone) == "failure" and not reconcile else 0
+        1 if actions_summary.overall_outcome(records, not_run) == "failure" and not reconcile else 0
     )
 
 
 def _check_options(
     engine: str, policy_path: Path | None, log_store: str, no_wait_option: str
 ) -> None:
-    """What does not go together. ``later``: the option that has another job report the ends; "" for none."""
+    """Raise ``UserError`` for options that do not go together.
+
+    ``no_wait_option`` is the option that leaves the results to another job; "" for none.
+    """
     if engine not in ("local", "kubernetes"):
         raise UserError(
             f"there is no engine {engine!r}",
@@ -164,25 +168,32 @@ def _create_cluster_engine(
     log_store: str,
     shared_context: WorkflowContext | None,
 ) -> JobEngine:
-    """The cluster; ``of`` whose repository the jobs of all workflows find each other's runs, None where none does."""
+    """Return the Kubernetes engine.
+
+    With a ``shared_context``, the jobs of all workflows of its repository find each other's runs.
+    """
     from fyre.apps.actions_job import JobEngine, code_finder
     from fyre.apps.derived_keys import secrets_from_folder
     from fyre.apps.kubernetes_runtime import ClusterOptions, KubernetesCluster
 
-    under, on = state / "kubernetes", ClusterOptions(policy, log_store=log_store)
-    own, code = (
-        (secrets_from_folder(under), mirrors.mirror_for_run)
+    cluster_state, options = state / "kubernetes", ClusterOptions(policy, log_store=log_store)
+    secret_source, find_code = (
+        (secrets_from_folder(cluster_state), mirrors.mirror_for_run)
         if shared_context is None
         else (_repository_secrets(shared_context), code_finder(mirrors))
     )
-    found = KubernetesCluster(
-        on, under, secret_source=own, find_code=code, git_dir_by_id=mirrors.find_mirror
+    engine = KubernetesCluster(
+        options,
+        cluster_state,
+        secret_source=secret_source,
+        find_code=find_code,
+        git_dir_by_id=mirrors.find_mirror,
     ).engine
-    return JobEngine(found, lambda key: _is_archived(found, key))
+    return JobEngine(engine, lambda key: _is_archived(engine, key))
 
 
 def _repository_secrets(context: WorkflowContext) -> SecretSource:
-    """Names that every job of a repository makes alike, however the repository is called by then."""
+    """Return a source of secrets that is the same in all jobs of a repository, even if renamed."""
     repository = context.create_client().get_repository(context.repository)
     return lambda name: (
         hashlib.sha256(f"{repository.forge} {repository.id} {name}".encode()).hexdigest().encode()
@@ -190,7 +201,10 @@ def _repository_secrets(context: WorkflowContext) -> SecretSource:
 
 
 def _is_archived(engine: KubernetesEngine, run_key: str) -> bool:
-    """Whether end and log are kept and the statuses posted: then the Job is given its time to live."""
+    """Return True if a run's end and log are stored and its statuses posted.
+
+    Then the Job gets its time to live.
+    """
     from fyre.engines.kubernetes import job_labels, pod_facts
 
     job = engine.object_cache.find_job(run_key)
@@ -204,7 +218,7 @@ def _is_archived(engine: KubernetesEngine, run_key: str) -> bool:
 def _write_job_results(
     job: ActionsJob, records: list[RunRecord], not_run: NotRun, empty_text: str
 ) -> None:
-    """Logs and outcomes to the step's own log, the summary and the outputs to the files that the runner named."""
+    """Print logs and outcomes to the step's log, and write the summary and output files."""
     from fyre.apps import actions_summary
     from fyre.runs import commit_status
 
@@ -216,15 +230,15 @@ def _write_job_results(
         _print_escaped(
             f"{_run_title(record)}: {commit_status.status_from_record(record).description}"
         )
-    for sha, name, said in not_run:
-        _print_escaped(f"{sha[:7]} {name}: {said}")
-    told = actions_summary.render_summary(
+    for sha, name, description in not_run:
+        _print_escaped(f"{sha[:7]} {name}: {description}")
+    summary = actions_summary.render_summary(
         records,
         lambda record: commit_status.status_from_record(record).description,
         empty_text,
         not_run,
     )
-    _append_to_file("GITHUB_STEP_SUMMARY", told)
+    _append_to_file("GITHUB_STEP_SUMMARY", summary)
     _append_to_file("GITHUB_OUTPUT", actions_summary.render_outputs(records, not_run))
 
 
@@ -233,7 +247,10 @@ def _run_title(record: RunRecord) -> str:
 
 
 def _print_raw_log(job: ActionsJob, record: RunRecord) -> None:
-    """A log, in which the runner must see no command of its own (``::set-env`` …): off until an unguessable word."""
+    """Print a log, in which the runner must not see workflow commands (``::set-env`` …).
+
+    They are switched off until a word that nobody can guess.
+    """
     word = secrets.token_hex(16)
     sys.stdout.write(f"::stop-commands::{word}\n")
     sys.stdout.flush()
@@ -245,7 +262,7 @@ def _print_raw_log(job: ActionsJob, record: RunRecord) -> None:
 
 
 def _print_escaped(line: str) -> None:
-    """A line that the runner takes for text, whatever stands in it."""
+    """Print a line that the runner takes for text, whatever is in it."""
     sys.stdout.write(
         " ".join(line.split()).replace("::", ":\u200b:").replace("##[", "##\u200b[") + "\n"
     )

@@ -1,4 +1,4 @@
-"""``fyre doctor``: what keeps Fyre from working here, each finding with its mend."""
+"""``fyre doctor``: find what keeps Fyre from working, and print how to fix it."""
 
 from __future__ import annotations
 
@@ -46,28 +46,31 @@ def main(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Look at git, this repository, its forge, and with --cluster at the cluster; 1 where something is to be mended.
+    """Look at git, this repository, its forge, and with --cluster at the cluster.
 
-    With --server, look at what `fyre serve` is told: configuration, policy, credential, webhook, relay, cluster.
+    With --server, look at what `fyre serve` uses: configuration, policy, credential, webhook,
+    relay, cluster. Exits with 1 when there is something to fix.
     """
     from fyre.cli.doctor import checks, server_checks
 
-    found = list(
+    findings = list(
         server_checks.check_server(config, os.environ) if server else checks.check_clone(remote)
     )
     if cluster:
-        found += checks.check_cluster(kubeconfig, context, policy, namespace, exec_mode=not relay)
+        findings += checks.check_cluster(
+            kubeconfig, context, policy, namespace, exec_mode=not relay
+        )
     if json_:
         json.dump(
-            [{**asdict(one), "well": one.is_ok} for one in found],
+            [{**asdict(finding), "well": finding.is_ok} for finding in findings],
             sys.stdout,
             indent=2,
             ensure_ascii=False,
         )
         sys.stdout.write("\n")
     else:
-        for one in found:
-            sys.stdout.write(f"{'ok  ' if one.is_ok else 'mend'}  {one.what}\n")
-            if not one.is_ok:
-                sys.stdout.write(f"      → {one.fix}\n")
-    raise SystemExit(0 if all(one.is_ok for one in found) else 1)
+        for finding in findings:
+            sys.stdout.write(f"{'ok  ' if finding.is_ok else 'fix '}  {finding.what}\n")
+            if not finding.is_ok:
+                sys.stdout.write(f"      → {finding.fix}\n")
+    raise SystemExit(0 if all(finding.is_ok for finding in findings) else 1)

@@ -1,4 +1,4 @@
-"""``fyre init``: what a clone needs once."""
+"""``fyre init``: set up a clone once: fetch rules, hooks, .fyre.yaml, a workflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fyre.workspace import remote as remotes
 from fyre.workspace import worktree
 
 LAB_EXCLUDE_REFSPEC = "^refs/heads/fyre/*"
-"""Keeps a plain `git fetch` from bringing everybody's lab notebooks along (git 2.29 and newer)."""
+"""Keeps a plain `git fetch` from fetching everybody's lab branches (git 2.29 and newer)."""
 
 CONFIG_TEMPLATE = """\
 # What every run of this repository begins with; a commit's own trailers override it.
@@ -35,7 +35,8 @@ on:
     branches: ["**"]
 permissions: {}
 concurrency:
-  group: fyre-${{ github.ref }}-${{ github.sha }} # one workflow a push: none waits for another, none is dropped
+  group: fyre-${{ github.ref }}-${{ github.sha }} # one workflow a push: \
+none waits for another, none is dropped
 jobs:
   fyre:
     name: Run what the commits ask for
@@ -68,7 +69,7 @@ def main(
         bool, typer.Option("--remove", help="With --hooks: take them away again.")
     ] = False,
 ) -> None:
-    """Set up this repository: what is fetched, the hooks, a first .fyre.yaml, a workflow. Safe to repeat."""
+    """Set up this repository: fetch rules, hooks, .fyre.yaml, a workflow. Safe to repeat."""
     if remove and not hooks:
         raise UserError(
             "--remove goes with --hooks", hint="fyre init --hooks --remove", exit_code=2
@@ -80,7 +81,8 @@ def main(
         _write_new_file(".fyre.yaml", CONFIG_TEMPLATE)
     if workflow and _write_new_file(".github/workflows/fyre.yml", WORKFLOW_TEMPLATE):
         _print_result(
-            "  put the Action's own repository in OWNER's place, at a commit's SHA, then commit and push it"
+            "  put the Action's own repository in OWNER's place, at a commit's SHA, "
+            "then commit and push it"
         )
     if not remove:
         _exclude_lab_branches()
@@ -101,7 +103,7 @@ def _update_hooks(*, remove: bool) -> None:
 
 
 def _write_new_file(name: str, text: str) -> bool:
-    """Write a file of the repository; False, and nothing done, where there is one."""
+    """Write a file of the repository; return False, and do nothing, if it exists."""
     top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
     if not top:
         raise UserError("this repository has no work tree here", hint="go to a clone of it")
@@ -121,7 +123,7 @@ def _write_new_file(name: str, text: str) -> bool:
 
 
 def _exclude_lab_branches() -> None:
-    """Add the negative refspec to the remote that notebooks are pushed to, else ``origin``."""
+    """Add the negative refspec to the remote that lab branches are pushed to, else ``origin``."""
     try:
         remote = remotes.default_remote_name()
     except UserError:
@@ -130,7 +132,8 @@ def _exclude_lab_branches() -> None:
     specs = (git_command.git_output_or_none("config", "--get-all", key) or "").splitlines()
     if not specs:
         _print_result(
-            f"no remote {remote!r} yet: ask again once there is one, so that lab branches are not fetched"
+            f"no remote {remote!r} yet: run `fyre init` again once there is one, "
+            "so that lab branches are not fetched"
         )
     elif LAB_EXCLUDE_REFSPEC not in specs:
         git_command.run_git("config", "--add", key, LAB_EXCLUDE_REFSPEC)

@@ -1,4 +1,4 @@
-"""``fyre log``: the runs of a branch or a range, newest first."""
+"""``fyre log``: print the runs of a branch or a range, newest first."""
 
 from __future__ import annotations
 
@@ -26,37 +26,34 @@ def main(
     remote: RemoteOption = "",
     json: JsonOption = False,
 ) -> None:
-    """The runs of a branch or a range of commits. Without RANGE: of HEAD and of your lab notebook."""
+    """Print the runs of a branch or a range. Without RANGE: of HEAD and of your lab branch."""
     worktree.require_repository()
-    where = remotes.resolve_remote(name=remote or None)
-    seen: dict[str, str] = {}
-    absent: set[str] = set()  # not pushed yet, or not there any more
-    for part in [range_] if range_ else _default_ranges(where.name):
-        seen |= dict(history.find_run_commits(part, limit))
+    remote_info = remotes.resolve_remote(name=remote or None)
+    messages: dict[str, str] = {}
+    missing_shas: set[str] = set()  # not pushed yet, or deleted
+    for revision_range in [range_] if range_ else _default_ranges(remote_info.name):
+        messages |= dict(history.find_run_commits(revision_range, limit))
     rows = follow.run_rows(
-        where.create_client(),
-        follow.repository_by_name(where),
-        list(seen.items())[: limit * 2],
-        absent,
+        remote_info.create_client(),
+        follow.repository_by_name(remote_info),
+        list(messages.items())[: limit * 2],
+        missing_shas,
     )
     table.print_run_table(rows, as_json=json)
-    if absent:
-        shas = ", ".join(sha[:7] for sha in seen if sha in absent)
+    if missing_shas:
+        shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
         sys.stderr.write(
-            f"fyre: not in {where.repository} on {where.host}: {shas} (git push {where.name})\n"
+            f"fyre: not in {remote_info.repository} on {remote_info.host}: {shas} "
+            f"(git push {remote_info.name})\n"
         )
 
 
 def _default_ranges(remote_name: str) -> list[str]:
-    """HEAD, and the lab notebooks of this remote that were written here."""
-    labs = git_command.git_output(
+    """Return HEAD, and the lab branches of this remote that this clone has pushed."""
+    lab_refs = git_command.git_output(
         "for-each-ref", "--format=%(refname)", f"refs/fyre/lab/{remote_name}/"
     ).split()
-    head = (
-        ["HEAD"]
-        if git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD")
-        else []
-    )
-    if not head and not labs:
+    has_head = git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD")
+    if not has_head and not lab_refs:
         raise UserError("there is no commit yet", hint="fyre commit --run 'echo hello'")
-    return labs + head
+    return [*lab_refs, "HEAD"] if has_head else lab_refs

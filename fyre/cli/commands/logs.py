@@ -1,4 +1,4 @@
-"""``fyre logs``: the output of a run."""
+"""``fyre logs``: print the output of a run."""
 
 from __future__ import annotations
 

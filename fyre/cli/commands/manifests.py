@@ -1,4 +1,4 @@
-"""``fyre manifests``: the rights that Fyre needs on a cluster, for an admin to read and apply."""
+"""``fyre manifests``: print the rights that Fyre needs on a cluster, for an admin to apply."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import KubernetesObject
 
-_NAMESPACE_PATTERN = re.compile(
-    r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-)  # RFC 1123, as Kubernetes has it
+# RFC 1123, as Kubernetes has it
+_NAMESPACE_PATTERN = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def main(
@@ -64,36 +63,39 @@ def main(
         typer.Option("--context", help="Of --delete: of the kubeconfig.", show_default=False),
     ] = None,
 ) -> None:
-    """Print a Role and a RoleBinding for each namespace, as YAML: `fyre manifests … | kubectl apply -f -`.
+    """Print a Role and a RoleBinding for each namespace, as YAML, for `| kubectl apply -f -`.
 
-    With --delete, what is to go when Fyre goes: `fyre manifests --delete … | kubectl delete -f -`.
+    With --delete, print what to remove when Fyre goes: `… | kubectl delete -f -`.
 
-    With --policy, the Role lets Fyre read the secrets that profiles name, to strike them out of logs.
+    With --policy, the Role lets Fyre read the secrets that profiles name, to strike them out of
+    logs.
     """
     import yaml
 
     from fyre.engines.kubernetes import rbac
 
-    allowed = Policy() if policy is None else _load_policy(policy)
-    spaces = [_validate_namespace(name) for name in namespace or policies.all_namespaces(allowed)]
+    run_policy = Policy() if policy is None else _load_policy(policy)
+    namespaces = [
+        _validate_namespace(name) for name in namespace or policies.all_namespaces(run_policy)
+    ]
     if delete:
         from fyre.engines.kubernetes.api_client import KubernetesClient
 
         cluster = KubernetesClient(kubeconfig, context)
-        left = [
-            thing
-            for space in spaces
-            for thing in rbac.cleanup_manifests(cluster.list_managed_objects(space))
+        leftovers = [
+            manifest
+            for each_namespace in namespaces
+            for manifest in rbac.cleanup_manifests(cluster.list_managed_objects(each_namespace))
         ]
-        print(yaml.safe_dump_all(left, sort_keys=False), end="")
+        print(yaml.safe_dump_all(leftovers, sort_keys=False), end="")
         return
-    found = rbac.build_manifests(
-        spaces,
+    manifests = rbac.build_manifests(
+        namespaces,
         subject=_rbac_subject(service_account, user),
-        secret_names=rbac.named_secrets(allowed),
+        secret_names=rbac.named_secrets(run_policy),
         exec_mode=exec_mode,
     )
-    print(yaml.safe_dump_all(found, sort_keys=False), end="")
+    print(yaml.safe_dump_all(manifests, sort_keys=False), end="")
 
 
 def _load_policy(path: Path) -> Policy:
@@ -107,18 +109,18 @@ def _rbac_subject(service_account: str, user: str) -> KubernetesObject:
 
     if service_account and user:
         raise UserError(
-            "--service-account and --user say two things", hint="give one of them", exit_code=2
+            "--service-account and --user exclude each other", hint="give one of them", exit_code=2
         )
     if user:
         return rbac.user_subject(user)
-    where, slash, name = (service_account or "fyre/fyre").partition("/")
+    account_namespace, slash, name = (service_account or "fyre/fyre").partition("/")
     if not slash or not name:
         raise UserError(
             f"{service_account!r} is not NAMESPACE/NAME",
             hint="--service-account fyre/fyre",
             exit_code=2,
         )
-    return rbac.service_account_subject(_validate_namespace(where), name)
+    return rbac.service_account_subject(_validate_namespace(account_namespace), name)
 
 
 def _validate_namespace(namespace: str) -> str:

@@ -1,4 +1,4 @@
-"""``fyre policy explain``: what the admin's policy makes of a message, with no forge and no cluster to ask."""
+"""``fyre policy explain``: explain what a policy makes of a message, without forge and cluster."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ _OPTIONS = {
     AuthFact.TEAM: "--team",
     AuthFact.SIGNATURE: "--verified or --unverified",
 }
-"""The option that says a fact. None says on which branches the commit is: it is its branch's tip."""
+"""The option for each fact.
+
+There is none for the branches that contain the commit: it is always the tip of its branch.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What would become of one run: the JSON that is printed.
+    """The fate of one run, as it is printed in JSON.
 
-    ``outcome`` is launch, refused, malformed, nothing (Fyre is silent), or depends (on what ``reason`` names).
+    ``outcome`` is launch, refused, malformed, nothing (Fyre is silent), or depends (on what
+    ``reason`` names).
     """
 
     name: str
@@ -96,7 +100,7 @@ def main(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Say what a message would launch, and where, or why not; a repository without runs is taken for granted.
+    """Say what a message would launch, and where, or why not, in a repository without other runs.
 
     Exits with 1 when anything would not be launched.
     """
@@ -111,17 +115,14 @@ def main(
     event = _commit_event(repo, ref, actor, _read_message(message), _read_defaults(config))
     explanations = explain_commit(event, facts, policy, time.time())
     _print_explanations(explanations, as_json=as_json)
-    if any(one.outcome != "launch" for one in explanations):
+    if any(explanation.outcome != "launch" for explanation in explanations):
         raise SystemExit(1)
 
 
 def explain_commit(
     event: CommitEvent, facts: AuthFacts, policy: Policy, now: float
 ) -> list[Explanation]:
-    """Explain what would become of each run of a commit that is new to Fyre.
-
-    It is the very code that decides it.
-    """
+    """Explain what would become of each run of a new commit, by the same code that decides it."""
     event, request = replace(event, commit=replace(event.commit, committed_at=now)), event.request
     requested = zip(request.run_names, request.runs, strict=True)
     runs = [plan.build_run(event, spec, name, policy, key="", now=now) for name, spec in requested]
@@ -136,12 +137,12 @@ def explain_commit(
 
 
 def _silence_reason(event: CommitEvent, policy: Policy) -> str:
-    """Return why Fyre would not even answer; "" when it would."""
+    """Return the reason why Fyre would not even answer; "" if it would."""
     name = event.repository.name
     if not policies.serves_repository(policy, name):
         return f"{name} is not among the policy's repositories: Fyre is silent there"
     if plan.is_lab_ancestor(event, policy):
-        return "on a notebook's branch only commits with a Fyre-From launch"
+        return "on a lab branch only commits with a Fyre-From launch"
     return ""
 
 
@@ -205,10 +206,10 @@ def _facts_from_options(
     if permission not in ("", *access.ROLES):
         hint = f"one of {', '.join(access.ROLES)}"
         raise UserError(f"{permission[:40]!r} is no permission", hint=hint, exit_code=2)
-    wanted = [one.lower() for one in policy.teams]
+    policy_teams = [team.lower() for team in policy.teams]
     return AuthFacts(
         role=permission or None,
-        team=None if teams is None else any(one.lower() in wanted for one in teams),
+        team=None if teams is None else any(team.lower() in policy_teams for team in teams),
         signature=None if verified is None else access.VALID if verified else "unverified",
     )
 
@@ -257,21 +258,23 @@ def _print_explanations(explanations: list[Explanation], *, as_json: bool) -> No
     if as_json:
         import json
 
-        print(json.dumps([asdict(one) for one in explanations], indent=2))
+        print(json.dumps([asdict(explanation) for explanation in explanations], indent=2))
         return
-    for answer in explanations:
+    for explanation in explanations:
         print(
-            f"{answer.name}: {' '.join(answer.command.split())}".encode(errors="replace").decode()
+            f"{explanation.name}: {' '.join(explanation.command.split())}".encode(
+                errors="replace"
+            ).decode()
         )
-        print(f"  {answer.outcome}{' · ' if answer.reason else ''}{answer.reason}")
-        if answer.outcome in ("launch", "depends"):
-            print(f"  {_format_placement(answer)}")
+        print(f"  {explanation.outcome}{' · ' if explanation.reason else ''}{explanation.reason}")
+        if explanation.outcome in ("launch", "depends"):
+            print(f"  {_format_placement(explanation)}")
     if not explanations:
         print("the message asks for no run", file=sys.stderr)
 
 
 def _format_placement(explanation: Explanation) -> str:
-    """Where it would run and what it would have, on a line."""
+    """Return one line: the namespace, profile, image and limits that the run would have."""
     parts = [
         f"namespace {explanation.namespace}",
         f"profile {explanation.profile}",

@@ -1,4 +1,4 @@
-"""``fyre rerun``: run again what ran, as a new attempt on the same commit."""
+"""``fyre rerun``: run a commit's runs again, as new attempts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def main(
     remote: RemoteOption = "",
     latest: LatestOption = False,
 ) -> None:
-    """Run the runs of a commit again, or the one of that name; also those that were refused or moved."""
-    found = run_target.resolve_target(rev, remote)
-    if not request.parse_message(
-        found.message
-    ).run_names:  # what it asks for runs again even where nothing was ever heard of it
-        found.find_run_rows(name)
-    cancel.post_comment_command(found, "rerun --latest" if latest else "rerun", name)
+    """Run the runs of a commit again, or the one of that name; also refused or moved ones."""
+    commit_target = run_target.resolve_target(rev, remote)
+    # runs that the message requests can be run again even if they have no status
+    if not request.parse_message(commit_target.message).run_names:
+        commit_target.find_run_rows(name)
+    cancel.post_comment_command(commit_target, "rerun --latest" if latest else "rerun", name)

@@ -1,4 +1,4 @@
-"""``fyre run``: a command on the working tree as it is, without touching HEAD, the index or the branch."""
+"""``fyre run``: run a command on the work tree as it is; HEAD, index and branch stay untouched."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from fyre.workspace import lab_branch, snapshot
 from fyre.workspace import remote as remotes
 from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
 
-CONTEXT = {
-    "allow_interspersed_args": False
-}  # the command's own options are its own, with or without a `--`
+# options after the first word of the command belong to the command, with or without a `--`
+CONTEXT = {"allow_interspersed_args": False}
 
 _CommandArgument = Annotated[
     list[str],
@@ -32,7 +31,7 @@ _SecretOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run: what is left when the command and its refinements are taken away."""
+    """The options of `fyre run`, apart from the command and the options that become trailers."""
 
     note: str = ""
     remote_name: str = ""
@@ -80,17 +79,28 @@ def main(
         bool, typer.Option("--allow-credential", help="Even if it seems to hold one.")
     ] = False,
 ) -> None:
-    """Run a command on the working tree as it is, uncommitted and new files included, and follow its output.
+    """Run a command on the working tree as it is, with all uncommitted files; follow its output.
 
-    A snapshot goes to your lab branch, fyre/USER, and nothing else changes. Exits with the command's own code.
+    A snapshot goes to your lab branch, fyre/USER, and nothing else changes. Exits with the
+    command's own code.
     """
-    one = {"--name": name, "--profile": profile, "--image": image, "--resources": resources, "--timeout": timeout,
-           "--retries": retries, "--workdir": workdir}  # fmt: skip
-    many = {"--env": env or [], "--secret": secret or []}
-    given = [*one.items(), *((key, value) for key, values in many.items() for value in values)]
+    single = {
+        "--name": name,
+        "--profile": profile,
+        "--image": image,
+        "--resources": resources,
+        "--timeout": timeout,
+        "--retries": retries,
+        "--workdir": workdir,
+    }
+    repeated = {"--env": env or [], "--secret": secret or []}
+    options_given = [
+        *single.items(),
+        *((key, value) for key, values in repeated.items() for value in values),
+    ]
     pairs = [
         ("Fyre-Run", compose.command_from_words(words)),
-        *((OPTION_TRAILERS[key], value) for key, value in given if value),
+        *((OPTION_TRAILERS[key], value) for key, value in options_given if value),
     ]
     options = RunOptions(note, remote, commit, yes, detach, as_json, dry_run, local, keep)
     _reject_option_conflicts(options)
@@ -103,13 +113,15 @@ def main(
 
 def _reject_option_conflicts(options: RunOptions) -> None:
     """Raise ``UserError`` for options that do not go together."""
-    for given, needed, name, other in (
+    for is_given, allowed, option, needed_option in (
         (options.rev, options.local, "--commit", "--local"),
         (options.keep_checkout, options.local, "--keep", "--local"),
         (options.as_json, options.detach, "--json", "--detach"),
     ):
-        if given and not needed:
-            raise UserError(f"{name} goes with {other}", hint="see `fyre run --help`", exit_code=2)
+        if is_given and not allowed:
+            raise UserError(
+                f"{option} goes with {needed_option}", hint="see `fyre run --help`", exit_code=2
+            )
     if options.local and (options.detach or options.remote_name):
         raise UserError(
             "--local runs here, and follows", hint="leave out --detach and --remote", exit_code=2
@@ -117,36 +129,36 @@ def _reject_option_conflicts(options: RunOptions) -> None:
 
 
 def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
-    """Snapshot, push, follow."""
-    where = snapshot.locate_repo()
-    book = lab_branch.find_lab_branch(where, options.remote_name)
-    forge = (
+    """Push a snapshot and follow its run; return the exit code."""
+    repo_paths = snapshot.locate_repo()
+    branch = lab_branch.find_lab_branch(repo_paths, options.remote_name)
+    remote_info = (
         None
         if options.detach or options.dry_run
-        else remotes.resolve_remote(where.top, book.remote_name)
+        else remotes.resolve_remote(repo_paths.top, branch.remote_name)
     )
-    seen = snapshot.read_status(where)
-    text = lab_branch.compose_message(pairs, options.note, seen.head)
-    wants = request.parse_message(text)
-    snapshot.reject_unrepresentable(where, seen)
-    doubts = lab_branch.list_publish_warnings(where, seen, book)
+    status = snapshot.read_status(repo_paths)
+    text = lab_branch.compose_message(pairs, options.note, status.head)
+    run_request = request.parse_message(text)
+    snapshot.reject_unrepresentable(repo_paths, status)
+    publish_warnings = lab_branch.list_publish_warnings(repo_paths, status, branch)
     if options.dry_run:
-        return _print_dry_run(seen, wants, doubts)
-    lab_branch.confirm_publish(doubts, book, assume_yes=options.assume_yes)
-    tree = snapshot.write_tree(where)
-    _print_notes(*tree.notes, *_workdir_hint(where, wants))
-    sha = lab_branch.push_snapshot(where, seen, tree.sha, text, book)
-    if forge is None:
-        _print_submission(sha, book, wants, as_json=options.as_json)
+        return _print_dry_run(status, run_request, publish_warnings)
+    lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
+    tree = snapshot.write_tree(repo_paths)
+    _print_notes(*tree.notes, *_workdir_hint(repo_paths, run_request))
+    sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
+    if remote_info is None:
+        _print_submission(sha, branch, run_request, as_json=options.as_json)
         return 0
-    _print_notes(f"{sha[:7]} on fyre/{book.user}: {wants.runs[0].command}")
-    return _follow_remote_run(forge, sha, wants.run_names[0])
+    _print_notes(f"{sha[:7]} on fyre/{branch.user}: {run_request.runs[0].command}")
+    return _follow_remote_run(remote_info, sha, run_request.run_names[0])
 
 
 def _follow_remote_run(remote_info: remotes.Remote, sha: str, run_name: str) -> int:
-    """The run's output and its exit code; Ctrl-C lets go of it."""
+    """Print the run's output and return its exit code; Ctrl-C ends that, but not the run."""
     try:
-        from fyre.cli import follow  # with all that speaks HTTP: not before the push
+        from fyre.cli import follow  # loads HTTP libraries: not before the push
 
         return follow.follow_run(remote_info, sha, f"fyre/{run_name}")
     except KeyboardInterrupt:
@@ -159,40 +171,47 @@ def _follow_remote_run(remote_info: remotes.Remote, sha: str, run_name: str) -> 
 
 
 def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
-    """Run on a clean checkout here: of a commit that is there, or of a snapshot that no ref will hold."""
+    """Run on a clean checkout on this machine, and return the exit code.
+
+    It is a checkout of the given commit, or of a snapshot that no ref holds.
+    """
     from fyre.apps import local_run
 
-    where = snapshot.locate_repo()
-    sha = local_run.resolve_commit(where, options.rev) if options.rev else ""
-    seen = None if sha else snapshot.read_status(where)
-    text = lab_branch.compose_message(pairs, options.note, seen.head if seen else "")
-    wants = request.parse_message(text)
-    if seen:
-        snapshot.reject_unrepresentable(where, seen)
+    repo_paths = snapshot.locate_repo()
+    sha = local_run.resolve_commit(repo_paths, options.rev) if options.rev else ""
+    status = None if sha else snapshot.read_status(repo_paths)
+    text = lab_branch.compose_message(pairs, options.note, status.head if status else "")
+    run_request = request.parse_message(text)
+    if status:
+        snapshot.reject_unrepresentable(repo_paths, status)
     if options.dry_run:
-        return _print_dry_run(seen, wants, [])
-    _print_notes(*_workdir_hint(where, wants))
-    if seen:
-        tree = snapshot.write_tree(where)
+        return _print_dry_run(status, run_request, [])
+    _print_notes(*_workdir_hint(repo_paths, run_request))
+    if status:
+        tree = snapshot.write_tree(repo_paths)
         _print_notes(*tree.notes)
-        sha = snapshot.commit_tree(where, tree.sha, (seen.head,), text, sign=False)
+        sha = snapshot.commit_tree(repo_paths, tree.sha, (status.head,), text, sign=False)
     return local_run.run_on_commit(
-        where, sha, wants.runs[0], name=wants.run_names[0], keep_checkout=options.keep_checkout
+        repo_paths,
+        sha,
+        run_request.runs[0],
+        name=run_request.run_names[0],
+        keep_checkout=options.keep_checkout,
     )
 
 
 def _workdir_hint(repo_paths: RepoPaths, run_request: RunRequest) -> list[str]:
-    """What to say to whoever stands below the top and may expect the command to run there."""
-    below = repo_paths.prefix.rstrip("/")
-    if not below or run_request.runs[0].workdir:
+    """Return a hint for a person below the top, who may expect the command to run there."""
+    subfolder = repo_paths.prefix.rstrip("/")
+    if not subfolder or run_request.runs[0].workdir:
         return []
-    return [f"the command runs at the repository's top; --workdir {below} runs it here"]
+    return [f"the command runs at the repository's top; --workdir {subfolder} runs it here"]
 
 
 def _print_dry_run(
     status: WorktreeStatus | None, run_request: RunRequest, publish_warnings: list[str]
 ) -> int:
-    """A dry run: what differs from HEAD, what would run, what would be asked about."""
+    """Print what differs from HEAD, what would run, and what would be asked; return 0."""
     for letters, path in status.changed if status else ():
         print(f"{letters.replace('.', ' ')} {snapshot.format_paths([path])}")
     print(f"{run_request.run_names[0]}: {run_request.runs[0].command}")
@@ -203,7 +222,7 @@ def _print_dry_run(
 def _print_submission(
     sha: str, branch: lab_branch.LabBranch, run_request: RunRequest, *, as_json: bool
 ) -> None:
-    """The SHA, for whoever follows it later."""
+    """Print the SHA, with which the run can be followed later."""
     if as_json:
         runs = [{"name": run_request.run_names[0], "command": run_request.runs[0].command}]
         print(

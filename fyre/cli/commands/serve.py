@@ -1,4 +1,4 @@
-"""``fyre serve``: the receiver for GitHub, as a service. Its options are the keys of its configuration."""
+"""``fyre serve``: run the receiver as a service; its options are the keys of its configuration."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Read what was said, check it, and serve until told to stop."""
+    """Read the configuration, check it, and serve until stopped."""
     from fyre.apps import config as configs
     from fyre.apps import log_format, serve
 
-    words = _parse_options(argv)
-    path, check = words.pop("config"), words.pop("check_config")
+    options = _parse_options(argv)
+    path, check = options.pop("config"), options.pop("check_config")
     config = configs.load_config(
-        path, os.environ, {key: text for key, text in words.items() if text is not None}
+        path, os.environ, {key: text for key, text in options.items() if text is not None}
     )
     if check:
         print(_format_config(config))
@@ -34,37 +34,40 @@ def main(argv: list[str]) -> int:
 
         Replica(config).serve()
         return 0
-    served = serve.FyreServe(config)
-    # uvicorn stops on it, and raises it anew when it has stopped: that it did is no failure.
+    fyre_serve = serve.FyreServe(config)
+    # uvicorn stops on SIGTERM, and raises it again when it has stopped: a stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    served.serve()
+    fyre_serve.serve()
     return 0
 
 
 def _parse_options(argv: list[str]) -> dict[str, Any]:
-    """The options, by their keys. Raises ``UserError``, which shows no value: it may be a secret."""
-    known, unknown = _build_parser().parse_known_args(argv)
+    """Return the options by their keys.
+
+    Raises ``UserError``, which shows no value, as that may be a secret.
+    """
+    options, unknown = _build_parser().parse_known_args(argv)
     if unknown:
         first = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
-        what = f"no such option: {first}" if first else "it takes options, and nothing else"
-        raise UserError(what, hint="see `fyre serve --help`", exit_code=2)
-    return vars(known)
+        problem = f"no such option: {first}" if first else "it takes options, and nothing else"
+        raise UserError(problem, hint="see `fyre serve --help`", exit_code=2)
+    return vars(options)
 
 
 def _format_config(config: Config) -> str:
-    """Each value with where it was said; of a secret, where it is."""
+    """Return each value with its origin; for a secret, only the origin."""
     from fyre.apps.config import SECRET_VARIABLES
 
     lines = [
-        f"{key}: {json.dumps(one.value)}  # {one.origin}" for key, one in config.settings.items()
+        f"{key}: {json.dumps(item.value)}  # {item.origin}" for key, item in config.settings.items()
     ]
-    held = (config.token, config.app_key, config.webhook_secret, config.shared_key)
+    secrets = (config.token, config.app_key, config.webhook_secret, config.shared_key)
     lines += [
-        f"# {one.description}: from {one.origin}"
-        for one in held
-        if one is not None and one.origin in SECRET_VARIABLES.values()
+        f"# {item.description}: from {item.origin}"
+        for item in secrets
+        if item is not None and item.origin in SECRET_VARIABLES.values()
     ]
-    return "\n".join([*lines, "# good"])
+    return "\n".join([*lines, "# configuration OK"])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,8 +78,8 @@ class _Parser(argparse.ArgumentParser):
 def _build_parser() -> argparse.ArgumentParser:
     from fyre.apps.config import load_schema, option_name, variable_name
 
-    known = load_schema()
-    parser = _Parser(prog="fyre serve", description=known["description"], allow_abbrev=False)
+    schema = load_schema()
+    parser = _Parser(prog="fyre serve", description=schema["description"], allow_abbrev=False)
     parser.add_argument(
         "--config",
         type=Path,
@@ -87,14 +90,15 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check-config", action="store_true", help="say what would be used and why, and end"
     )
-    for key, one in known["properties"].items():
-        told = f"{one['description']} [{variable_name(key)}{', ' + str(one['default']) if 'default' in one else ''}]"
+    for key, key_schema in schema["properties"].items():
+        default = f", {key_schema['default']}" if "default" in key_schema else ""
+        help_text = f"{key_schema['description']} [{variable_name(key)}{default}]"
         parser.add_argument(
-            option_name(key), dest=key, metavar=key.upper(), help=told.replace("%", "%%")
+            option_name(key), dest=key, metavar=key.upper(), help=help_text.replace("%", "%%")
         )
     return parser
 
 
 def _default_config_path() -> Path | None:
-    named = os.environ.get("FYRE_CONFIG")
-    return Path(named) if named else None
+    path = os.environ.get("FYRE_CONFIG")
+    return Path(path) if path else None

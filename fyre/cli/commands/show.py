@@ -1,4 +1,4 @@
-"""``fyre show``: all there is to know of a run."""
+"""``fyre show``: print all that is known about a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main(
     remote: RemoteOption = "",
     json: JsonOption = False,
 ) -> None:
-    """All that the ledger and the receiver know of the runs of a commit."""
+    """Print all that the commit statuses and the receiver know about the runs of a commit."""
     rows = [
         row | follow.fetch_run_facts(row["log_url"])
         for row in run_target.resolve_target(rev, remote).find_run_rows(name)

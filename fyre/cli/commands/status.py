@@ -1,4 +1,4 @@
-"""``fyre status``: the runs of a commit."""
+"""``fyre status``: print the runs of a commit."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from fyre.cli.run_target import JsonOption, RemoteOption, RevArgument
 
 
 def main(rev: RevArgument = "", *, remote: RemoteOption = "", json: JsonOption = False) -> None:
-    """The runs of a commit and how they stand. Without REV: of HEAD."""
+    """Print the runs of a commit and their states. Without REV: of HEAD."""
     table.print_run_table(run_target.resolve_target(rev, remote).find_run_rows(), as_json=json)

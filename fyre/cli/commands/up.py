@@ -1,4 +1,4 @@
-"""``fyre up``: forge, receiver and engine in one process on this machine."""
+"""``fyre up``: run a forge, the receiver and an engine in one process on this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import typer
 from fyre.errors import UserError
 
 DEFAULT_IMAGE = "python:3.12"
-"""What a run is given where nobody named an image."""
+"""Image of a run if neither the run nor the policy names one."""
 
 
 def main(
     *,
     root: Annotated[
-        Path | None, typer.Option("--root", help="Where all state lives.", show_default=False)
+        Path | None, typer.Option("--root", help="Folder of all state.", show_default=False)
     ] = None,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")
@@ -78,7 +78,7 @@ def main(
     ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
 ) -> None:
-    """A small forge and the receiver, here: push to it, and what the commits ask for runs, here or on a cluster."""
+    """Run a small forge and the receiver here: pushed commits run here or on a cluster."""
     from fyre.apps import up  # the heavy half of Fyre
 
     if engine not in ("local", "kubernetes"):
@@ -88,32 +88,34 @@ def main(
             exit_code=2,
         )
     if host not in (up.LOOPBACK_ADDRESS, "localhost"):
-        sys.stderr.write(f"warning: whoever reaches {host}:{port} can run commands here as you\n")
+        sys.stderr.write(
+            f"warning: anybody who reaches {host}:{port} can run commands here as you\n"
+        )
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
         level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    on = None
+    cluster_options = None
     if engine == "kubernetes":
         from fyre.apps.kubernetes_runtime import ClusterOptions
         from fyre.runs import policy_file
 
-        allowed = policy_file.policy_with_options(
+        run_policy = policy_file.policy_with_options(
             policy, namespace, image, default_image=DEFAULT_IMAGE
         )
-        on = ClusterOptions(allowed, kubeconfig, context, checkout_image, relay)
+        cluster_options = ClusterOptions(run_policy, kubeconfig, context, checkout_image, relay)
     up.FyreUp(
         _create_root(root or _default_state_root()),
         host,
         port,
         jobs,
         keep_checkouts=keep,
-        cluster_options=on,
+        cluster_options=cluster_options,
     ).serve()
 
 
 def _create_root(root: Path) -> Path:
-    """The folder of all state, there and ours to write to. Raises ``UserError``."""
+    """Create the folder of all state; raise ``UserError`` if it can't be written."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
@@ -125,7 +127,10 @@ def _create_root(root: Path) -> Path:
 
 
 def _default_state_root() -> Path:
-    """``$XDG_STATE_HOME/fyre``, as the XDG base directory specification has it. Raises ``UserError``."""
+    """Return ``$XDG_STATE_HOME/fyre``, with the default of the XDG base directory specification.
+
+    Raises ``UserError`` if the user has no home.
+    """
     try:
         return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fyre"
     except RuntimeError as error:  # a pod may run as a user that has no name

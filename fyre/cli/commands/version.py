@@ -1,4 +1,4 @@
-"""``fyre version``: what to say in a bug report."""
+"""``fyre version``: print the versions that belong in a bug report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False
 ) -> None:
     """Print the version of Fyre, and of the Python and git that it stands on."""
-    found = {
+    versions = {
         "fyre": fyre.__version__,
         "python": platform.python_version(),
         "git": (git_command.git_output_or_none("version") or "none").removeprefix("git version "),
@@ -23,6 +23,6 @@ def main(
     if as_json:
         import json
 
-        print(json.dumps(found))
+        print(json.dumps(versions))
     else:
-        print(" · ".join(f"{name} {version}" for name, version in found.items()))
+        print(" · ".join(f"{name} {version}" for name, version in versions.items()))

@@ -24,35 +24,38 @@ def main(
     remote: RemoteOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Wait until every run of a commit has ended; --exit-status gives the first code of theirs that is not 0."""
-    found = run_target.resolve_target(rev, remote)
-    wanted = request.parse_message(found.message).run_names or tuple(
-        row["name"] for row in found.find_run_rows()
+    """Wait until every run of a commit has ended.
+
+    With --exit-status, exits with the first exit code of a run that is not 0.
+    """
+    commit_target = run_target.resolve_target(rev, remote)
+    run_names = request.parse_message(commit_target.message).run_names or tuple(
+        row["name"] for row in commit_target.find_run_rows()
     )
-    names = [one for one in wanted if not name or one.lower() == name.lower()]
+    names = [run_name for run_name in run_names if not name or run_name.lower() == name.lower()]
     if not names:
         raise UserError(
-            f"{found.sha[:7]} asks for no run named {name!r}", hint=f"it has {', '.join(wanted)}"
+            f"{commit_target.sha[:7]} asks for no run named {name!r}",
+            hint=f"it has {', '.join(run_names)}",
         )
     codes = []
-    for one in names:
+    for run_name in names:
         try:
             last = follow.wait_for_status(
-                found.remote,
-                found.forge,
-                found.repository,
-                found.sha,
-                f"fyre/{one}",
+                commit_target.remote,
+                commit_target.forge,
+                commit_target.repository,
+                commit_target.sha,
+                f"fyre/{run_name}",
                 until_final=True,
             )
         except NotFoundError as error:
-            raise found.missing_commit_error() from error
+            raise commit_target.missing_commit_error() from error
         if not json:
-            sys.stdout.write(
-                f"{found.sha[:7]}  {one}  {table.escape_unprintable(last.status.description)}\n"
-            )
+            description = table.escape_unprintable(last.status.description)
+            sys.stdout.write(f"{commit_target.sha[:7]}  {run_name}  {description}\n")
             sys.stdout.flush()
         codes.append(follow.exit_code_of_status(last) if exit_status else 0)
     if json:
-        table.print_run_table(found.find_run_rows(name), as_json=True)
+        table.print_run_table(commit_target.find_run_rows(name), as_json=True)
     raise SystemExit(next((code for code in codes if code), 0))

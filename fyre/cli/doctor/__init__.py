@@ -1,1 +1,1 @@
-"""What `fyre doctor` looks at, and how each finding is fixed."""
+"""The checks of `fyre doctor`; each finding says how to fix it."""

@@ -1,4 +1,4 @@
-"""What keeps Fyre from working here, found by asking each part in turn; every finding comes with its mend."""
+"""Checks of git, a clone, its forge and a cluster; each finding says how to fix it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from fyre.workspace.remote import Remote
 
 MIN_GIT_VERSION = (2, 34)
+
 MAX_CLOCK_SKEW = 60.0
-"""Seconds between our clock and the forge's; ten minutes ahead, and what is committed is refused."""
+"""Seconds between this clock and the forge's.
+
+Commits that are made ten minutes in the future are refused.
+"""
 
 STALE_SECONDS = 3600.0
 """Seconds after which an ended run should have been reported."""
@@ -32,21 +36,21 @@ STALE_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. ``fix`` is empty where all is well."""
+    """The result of one check; ``fix`` is empty if all is well."""
 
     what: str
     fix: str = ""
 
     @property
     def is_ok(self) -> bool:
-        """Whether nothing has to be done."""
+        """Return True if there is nothing to fix."""
         return not self.fix
 
 
 def check_clone(remote_name: str = "") -> Iterator[Finding]:
-    """git, this repository, and the forge behind its remote."""
-    found = _check_git()
-    yield found
+    """Check git, this repository, and the forge behind its remote."""
+    finding = _check_git()
+    yield finding
     if shutil.which("git") is None:
         return
     yield from _check_identity()
@@ -59,12 +63,12 @@ def check_clone(remote_name: str = "") -> Iterator[Finding]:
     from fyre.workspace import remote
 
     try:
-        where = remote.resolve_remote(name=remote_name or None)
+        remote_info = remote.resolve_remote(name=remote_name or None)
     except UserError as error:
         yield Finding(error.message, error.hint)
         return
-    yield from _check_remote(where)
-    yield from _check_forge(where)
+    yield from _check_remote(remote_info)
+    yield from _check_forge(remote_info)
 
 
 def check_cluster(
@@ -75,7 +79,10 @@ def check_cluster(
     *,
     exec_mode: bool,
 ) -> Iterator[Finding]:
-    """A cluster: is it there, does it let us, would it take a Job of each profile, was anything left behind."""
+    """Check a cluster: can it be reached, are the rights there, does it accept each profile's Job.
+
+    Jobs that were left behind are found, too.
+    """
     from fyre.apps import kubernetes_runtime
     from fyre.engines.kubernetes.api_client import KubernetesClient
     from fyre.runs import policy as policies
@@ -89,9 +96,9 @@ def check_cluster(
         return
     try:
         kubernetes_runtime.check_cluster_rights(api, policy, exec_mode=exec_mode)
-        yield Finding(f"the cluster at {api.host} lets us do what a run takes")
-        for space in policies.all_namespaces(policy):
-            yield from _check_orphaned_jobs(api, space)
+        yield Finding(f"the cluster at {api.host} grants every right that a run needs")
+        for each_namespace in policies.all_namespaces(policy):
+            yield from _check_orphaned_jobs(api, each_namespace)
         for name in policy.profiles or {}:
             yield _check_profile(api, policy, name)
     except UserError as error:
@@ -104,14 +111,14 @@ def check_cluster(
 
 def _check_git() -> Finding:
     try:
-        said = git_command.git_output_or_none("version") or ""
+        version = git_command.git_output_or_none("version") or ""
     except UserError as error:
         return Finding(error.message, error.hint)
-    found = re.search(r"(\d+)\.(\d+)", said)
-    wanted = ".".join(map(str, MIN_GIT_VERSION))
-    if found is None or (int(found[1]), int(found[2])) < MIN_GIT_VERSION:
-        return Finding(f"git is {said or 'not there'}", f"install git {wanted} or newer")
-    return Finding(said)
+    match = re.search(r"(\d+)\.(\d+)", version)
+    needed = ".".join(map(str, MIN_GIT_VERSION))
+    if match is None or (int(match[1]), int(match[2])) < MIN_GIT_VERSION:
+        return Finding(f"git is {version or 'not there'}", f"install git {needed} or newer")
+    return Finding(version)
 
 
 def _check_identity() -> Iterator[Finding]:
@@ -121,37 +128,38 @@ def _check_identity() -> Iterator[Finding]:
 
 
 def _check_repository() -> Iterator[Finding]:
-    """The hooks, the files, the newest commit."""
+    """Check the hooks, .fyre.yaml and the newest commit."""
     from fyre.cli.commands import check
 
     yield _check_hooks()
     top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
     file = Path(top or ".") / check.CONFIG_FILE
     if file.is_file():
-        for wrong in check.diagnose_config(file.read_text(encoding="utf-8", errors="replace")):
+        for diagnostic in check.diagnose_config(file.read_text(encoding="utf-8", errors="replace")):
             yield Finding(
-                f"{check.CONFIG_FILE} line {wrong.line}: {wrong.message}",
-                wrong.hint or "mend that line",
+                f"{check.CONFIG_FILE} line {diagnostic.line}: {diagnostic.message}",
+                diagnostic.hint or "fix that line",
             )
     if git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD"):
         message = git_command.git_output("log", "-1", "--format=%B", "HEAD")
-        for wrong in check.diagnose_message(message, request.parse_message(message)):
+        for diagnostic in check.diagnose_message(message, request.parse_message(message)):
             yield Finding(
-                f"HEAD's message, line {wrong.line}: {wrong.message}",
-                wrong.hint or "git commit --amend",
+                f"HEAD's message, line {diagnostic.line}: {diagnostic.message}",
+                diagnostic.hint or "git commit --amend",
             )
 
 
 def _check_hooks() -> Finding:
-    """Our hooks: all of them, where git looks, with a Python that is there; or none, which is good as well."""
+    """Check that all hooks, or none, are where git looks, and that their Python exists."""
     from fyre import hooks
     from fyre.hooks import stubs
 
-    missing, gone = stubs.missing_hooks(), stubs.missing_interpreter()
+    missing, missing_python = stubs.missing_hooks(), stubs.missing_interpreter()
     path = git_command.git_output_or_none("config", "core.hooksPath")
-    if gone:
+    if missing_python:
         return Finding(
-            f"the hooks call {gone}, which is gone, and check nothing", "fyre init --hooks"
+            f"the hooks call {missing_python}, which is gone, and check nothing",
+            "fyre init --hooks",
         )
     if not missing:
         return Finding("the hooks are in place")
@@ -174,25 +182,25 @@ def _check_remote(remote_info: Remote) -> Iterator[Finding]:
     ).splitlines()
     if LAB_EXCLUDE_REFSPEC not in specs:
         yield Finding(
-            f"a fetch from {remote_info.name} brings everybody's lab notebooks along", "fyre init"
+            f"a fetch from {remote_info.name} fetches everybody's lab branches", "fyre init"
         )
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
-    done = git_command.run_git(
+    result = git_command.run_git(
         "ls-remote", "--quiet", remote_info.name, "HEAD", env=quiet, check=False
     )
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines() or [
+    if result.returncode:
+        lines = result.stderr.decode(errors="replace").strip().splitlines() or [
             "git ls-remote failed"
         ]
         yield Finding(
-            f"{remote_info.name} does not answer: {words[-1]}", f"git ls-remote {remote_info.name}"
+            f"{remote_info.name} does not answer: {lines[-1]}", f"git ls-remote {remote_info.name}"
         )
     else:
         yield Finding(f"{remote_info.name} is {remote_info.repository} on {remote_info.host}")
 
 
 def _check_forge(remote_info: Remote) -> Iterator[Finding]:
-    """The API behind the remote: token, repository, rights, clock."""
+    """Check the API behind the remote: token, repository, rights, clock."""
     import os
 
     from fyre.workspace import remote
@@ -205,9 +213,9 @@ def _check_forge(remote_info: Remote) -> Iterator[Finding]:
         return
     forge = remote_info.create_client()
     try:
-        me = forge.own_login()
+        login = forge.own_login()
         repository = forge.get_repository(remote_info.repository)
-        may = forge.get_permission(repository, me)
+        permission = forge.get_permission(repository, login)
     except (UserError, TransientError) as error:
         hint = (
             getattr(error, "hint", "")
@@ -215,10 +223,10 @@ def _check_forge(remote_info: Remote) -> Iterator[Finding]:
         )
         yield Finding(f"the forge does not let us look: {error}", hint)
         return
-    yield Finding(f"the forge knows you as {me}, with {may} permission")
-    if may not in ("admin", "maintain", "write"):
+    yield Finding(f"the forge knows you as {login}, with {permission} permission")
+    if permission not in ("admin", "maintain", "write"):
         yield Finding(
-            f"{me} may not push to {repository.name}", "ask whoever owns it for write permission"
+            f"{login} may not push to {repository.name}", "ask its owner for write permission"
         )
     yield from check_clock(remote_info.api_url)
     from fyre.cli.doctor import webhook_checks
@@ -228,33 +236,36 @@ def _check_forge(remote_info: Remote) -> Iterator[Finding]:
 
 
 def check_clock(api_url: str) -> Iterator[Finding]:
-    """Whether this clock is the forge's."""
+    """Check that this clock agrees with the forge's."""
     import requests
 
     try:
-        told = requests.head(api_url, timeout=10).headers.get("Date", "")
-        skew = time.time() - parsedate_to_datetime(told).timestamp()
+        date = requests.head(api_url, timeout=10).headers.get("Date", "")
+        skew = time.time() - parsedate_to_datetime(date).timestamp()
     except (requests.RequestException, ValueError, TypeError):
         return
     if abs(skew) > MAX_CLOCK_SKEW:
         side = "ahead of" if skew > 0 else "behind"
-        fix = "set the clock: what is made far ahead is refused"
+        fix = "set the clock: commits made far in the future are refused"
         yield Finding(f"this clock is {abs(skew):.0f} s {side} the forge's", fix)
 
 
 def _check_orphaned_jobs(api: KubernetesClient, namespace: str) -> Iterator[Finding]:
-    """Jobs that ended long ago and were never reported: their receiver is gone."""
+    """Find Jobs that ended long ago and were never reported: their receiver is gone."""
     from fyre.engines.kubernetes import job_labels, pod_facts
 
-    old = time.time() - STALE_SECONDS
+    oldest = time.time() - STALE_SECONDS
     forgotten = [
         job["metadata"]["name"]
         for job in api.list_managed_objects(namespace, kinds=("Job",))
         if job_labels.SETTLED_ANNOTATION not in pod_facts.get_annotations(job)
-        and (pod_facts.job_ended_at(job) or old) < old
+        and (pod_facts.job_ended_at(job) or oldest) < oldest
     ]
     if forgotten:
-        fix = f"start the Fyre that launched them, or see `fyre manifests --delete --namespace {namespace}`"
+        fix = (
+            "start the Fyre that launched them, "
+            f"or see `fyre manifests --delete --namespace {namespace}`"
+        )
         yield Finding(
             f"{len(forgotten)} ended Jobs in {namespace} were never reported, {forgotten[0]} first",
             fix,
@@ -262,22 +273,25 @@ def _check_orphaned_jobs(api: KubernetesClient, namespace: str) -> Iterator[Find
 
 
 def _check_profile(api: KubernetesClient, policy: Policy, profile_name: str) -> Finding:
-    """Whether the API server would take a Job of a profile, by a dry run."""
+    """Check, by a dry run, that the API server would accept a Job of a profile."""
     from fyre.engines.kubernetes import job_manifest
     from fyre.message.spec import RunSpec
     from fyre.runs import policy as policies
     from fyre.runs.run import Repository, Run
 
     profile = (policy.profiles or {})[profile_name]
-    run = Run("0" * 26, Repository("doctor", 0, "doctor/doctor"), "0" * 40, "", (), "", "doctor", "doctor",
-              RunSpec("true", image=profile.image or "busybox"), "")  # fmt: skip
-    space = policies.select_namespace(policy, "", profile)
-    place = job_manifest.JobContext("fyre-doctor", space, profile.checkout.image or "busybox")
+    repository = Repository("doctor", 0, "doctor/doctor")
+    spec = RunSpec("true", image=profile.image or "busybox")
+    run = Run("0" * 26, repository, "0" * 40, "", (), "", "doctor", "doctor", spec, "")
+    namespace = policies.select_namespace(policy, "", profile)
+    job_context = job_manifest.JobContext(
+        "fyre-doctor", namespace, profile.checkout.image or "busybox"
+    )
     try:
-        api.create_job(space, job_manifest.build_job(run, profile, place), dry_run=True)
+        api.create_job(namespace, job_manifest.build_job(run, profile, job_context), dry_run=True)
     except UserError as error:
         return Finding(
             f"profile {profile_name}: {error.message}",
-            "mend the policy, or the namespace that it names",
+            "fix the policy, or the namespace that it names",
         )
-    return Finding(f"profile {profile_name} is good for {space}")
+    return Finding(f"profile {profile_name} is good for {namespace}")

@@ -1,4 +1,4 @@
-"""What keeps a receiver from working: its configuration, credential, webhook, relay and cluster. Of ``fyre doctor``."""
+"""Checks of a receiver: its configuration, credential, webhook, relay and cluster."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from fyre.runs.run import Repository
 
 MAX_REPOSITORIES = 20
-"""Repositories that are looked at; their rights are mostly alike."""
+"""Number of repositories that are checked; their rights are mostly alike."""
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds for an answer."""
+"""Seconds to wait for an answer."""
 
 
 def check_server(config_path: Path | None, env: Mapping[str, str]) -> Iterator[Finding]:
-    """All that ``fyre serve`` would be told, and whether it could work with that."""
+    """Check all that ``fyre serve`` would use, and whether it could work with that."""
     from fyre.apps import config as configs
 
     try:
@@ -43,12 +43,17 @@ def check_server(config_path: Path | None, env: Mapping[str, str]) -> Iterator[F
     if config.get("relay"):
         yield _check_relay(config.get("relayUrl") or f"http://{config.get('relay')}")
     if config.get("engine") == "kubernetes":
-        where, file = (config.get("kubeconfig"), config.get("context")), Path(config.get("policy"))
-        yield from checks.check_cluster(*where, file, "", exec_mode=not config.get("relay"))
+        cluster, policy_path = (
+            (config.get("kubeconfig"), config.get("context")),
+            Path(config.get("policy")),
+        )
+        yield from checks.check_cluster(
+            *cluster, policy_path, "", exec_mode=not config.get("relay")
+        )
 
 
 def _with_forge_errors(findings: Iterator[Finding]) -> Iterator[Finding]:
-    """The findings, and as the last one why the forge let us look no further."""
+    """Yield the findings, and a last one if an error of the forge ends them."""
     try:
         yield from findings
     except (UserError, TransientError) as error:
@@ -57,12 +62,12 @@ def _with_forge_errors(findings: Iterator[Finding]) -> Iterator[Finding]:
 
 
 def _check_credential(config: Config) -> Iterator[Finding]:
-    """The credential, and what it may."""
+    """Check the credential and its rights."""
     from fyre.github.app_auth import GitHubApp, GitHubAppClient
     from fyre.github.client import GitHubClient
     from fyre.runs import policy as policies
 
-    hook = (
+    webhook_url = (
         f"{str(config.get('url')).rstrip('/')}/webhook" if config.webhook_secret is not None else ""
     )
     app: GitHubApp | None = None
@@ -74,95 +79,103 @@ def _check_credential(config: Config) -> Iterator[Finding]:
     yield Finding(f"the forge knows us as {forge.own_login()}")
     if app is not None:
         overrides = dict(config.policy.overrides).values()
-        teams = bool(config.policy.teams) or any(one.get("teams") for one in overrides)
-        yield from webhook_checks.check_app(app, hook, checks=config.get("checks"), teams=teams)
+        teams = bool(config.policy.teams) or any(item.get("teams") for item in overrides)
+        yield from webhook_checks.check_app(
+            app, webhook_url, checks=config.get("checks"), teams=teams
+        )
     served = [
-        one
-        for one in forge.list_repositories()
-        if policies.serves_repository(config.policy, one.name)
+        item
+        for item in forge.list_repositories()
+        if policies.serves_repository(config.policy, item.name)
     ]
     if not served:
-        fix = "install the App there, or let the token see one; the policy's `repositories` says which are served"
+        fix = (
+            "install the App there, or let the token see one; "
+            "the policy's `repositories` says which are served"
+        )
         yield Finding("we see no repository that the policy serves", fix)
     for repository in served[:MAX_REPOSITORIES]:
         yield from _check_repository_rights(forge, repository)
-        if app is None and hook:
-            yield from webhook_checks.check_repository_webhook(forge, repository, hook)
+        if app is None and webhook_url:
+            yield from webhook_checks.check_repository_webhook(forge, repository, webhook_url)
 
 
 def _check_repository_rights(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:
-    """Ask for what a run takes, so that nothing comes of it: GitHub has no other way to ask what a token may."""
+    """Try what a run needs, in a way that changes nothing.
+
+    GitHub has no other way to ask for the rights of a token.
+    """
     from fyre.github.errors import DeniedError, NotVisibleError
     from fyre.runs.commit_status import CommitStatus
 
     question = CommitStatus("fyre/doctor", "error", "may we?")
-    asks: tuple[tuple[str, Callable[[], object]], ...] = (
+    attempts: tuple[tuple[str, Callable[[], object]], ...] = (
         ("read the contents of", lambda: forge.get_commit(repository, repository.default_branch)),
+        # on a commit that no repository has
         (
             "write commit statuses in",
             lambda: forge.create_status(repository, ZERO_SHA, question),
-        ),  # on a commit that nobody has
+        ),
     )
     denied = False
-    for right, ask in asks:
+    for right, attempt in attempts:
         try:
-            ask()
+            attempt()
         except NotVisibleError:
             denied = right.startswith("write")
             fix = "give the token `Commit statuses: write`"
         except DeniedError as error:
-            denied, fix = (
-                True,
-                f"give it in the token's or the App's permissions ({error.message.partition(': ')[2]})",
-            )
+            denied, reason = True, error.message.partition(": ")[2]
+            fix = f"give it in the token's or the App's permissions ({reason})"
         except UserError:
             continue
         if denied:
             yield Finding(f"we may not {right} {repository.name}", fix)
     if not denied:
-        yield Finding(f"we may do in {repository.name} what a run takes")
+        yield Finding(f"in {repository.name} we may do all that a run needs")
 
 
 def _check_receiver(config: Config) -> Iterator[Finding]:
-    """Whether a receiver answers at ``url``, and is ready."""
+    """Check that a receiver answers at ``url``, and is ready."""
     import requests
 
     url = str(config.get("url")).rstrip("/")
     try:
-        told = requests.get(f"{url}/readyz", timeout=REQUEST_TIMEOUT).json()
-        wrong = (
-            {name: why for name, why in told.items() if why != "ok"} if "sweep" in told else None
+        readiness = requests.get(f"{url}/readyz", timeout=REQUEST_TIMEOUT).json()
+        problems = (
+            {name: reason for name, reason in readiness.items() if reason != "ok"}
+            if "sweep" in readiness
+            else None
         )
     except (requests.RequestException, ValueError, AttributeError, TypeError):
-        wrong = None
-    if wrong is None:
+        problems = None
+    if problems is None:
         yield _check_endpoint(url, takes_webhooks=config.webhook_secret is not None)
         return
-    for name, why in wrong.items():
+    for name, reason in problems.items():
         yield Finding(
-            f"the receiver at {url} is not ready: {name}: {why}", "its log says since when"
+            f"the receiver at {url} is not ready: {name}: {reason}", "its log says since when"
         )
-    if not wrong:
+    if not problems:
         yield Finding(f"the receiver at {url} is ready")
 
 
 def _check_endpoint(url: str, *, takes_webhooks: bool) -> Finding:
-    """Whether there is one behind an address that shows only what has to be reached from outside, as an Ingress may."""
+    """Check that there is a receiver behind an address that does not show ``/readyz``.
+
+    An Ingress may show only what must be reached from outside.
+    """
     import requests
 
     with suppress(requests.RequestException):
-        if (
-            takes_webhooks
-            and requests.post(f"{url}/webhook", data=b"{}", timeout=REQUEST_TIMEOUT).status_code
-            == 401
-        ):  # it is unsigned
-            return Finding(
-                f"the receiver at {url} answers, and whether it is ready is not shown there"
-            )
-        if (
-            not takes_webhooks
-            and requests.get(f"{url}/runs/", timeout=REQUEST_TIMEOUT).status_code == 404
-        ):
+        if takes_webhooks:
+            # the delivery is unsigned, so a receiver rejects it
+            response = requests.post(f"{url}/webhook", data=b"{}", timeout=REQUEST_TIMEOUT)
+            if response.status_code == 401:
+                return Finding(
+                    f"the receiver at {url} answers, and whether it is ready is not shown there"
+                )
+        elif requests.get(f"{url}/runs/", timeout=REQUEST_TIMEOUT).status_code == 404:
             return Finding(f"{url} answers, and whether a receiver is there is not shown")
     return Finding(
         f"no receiver answers at {url}", "is `fyre serve` running there, and url its address?"
@@ -170,7 +183,7 @@ def _check_endpoint(url: str, *, takes_webhooks: bool) -> Finding:
 
 
 def _check_relay(url: str) -> Finding:
-    """Whether the relay answers, as it does to who has no key."""
+    """Check that the relay answers, as it does to a request without a key."""
     import requests
 
     fix = "pods fetch their code there: is `fyre serve` running, relayUrl right, the port open?"

@@ -1,4 +1,4 @@
-"""Whether webhooks arrive: what the forge says of them, for a repository or for an App. Part of ``fyre doctor``."""
+"""Checks that webhooks arrive, by what the forge says of those of a repository or an App."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from fyre.runs.run import Repository
 
 ApiGetter = Callable[[str], Any]
-"""A path of the API → what it answers. Raises ``UserError`` and ``TryAgainError``."""
+"""A function from a path of the API to its answer.
+
+It raises ``UserError`` and ``TransientError``.
+"""
 
 _PERMISSION_LEVELS = ("none", "read", "write", "admin")
 
 _FIX_BY_STATUS_CODE = {
-    401: "the secret there and webhookSecretFile are two: put the same into both",
+    401: "the secret there and webhookSecretFile differ: put the same into both",
     404: "its address has to end in /webhook, and poll must not be set",
     413: "the delivery is larger than GitHub's own limit: the sweep finds the push",
 }
@@ -29,14 +32,19 @@ _FIX_BY_STATUS_CODE = {
 def check_repository_webhook(
     forge: GitHubClient, repository: Repository, url: str = ""
 ) -> Iterator[Finding]:
-    """The webhook of a repository that leads to ``url``, or to any Fyre; nothing where it is not shown to us."""
-    at = f"/repos/{repository.name}/hooks"
+    """Check the webhook of a repository that leads to ``url``, or to any Fyre if that is "".
+
+    Without a ``url``, there is no finding if the token may not see webhooks.
+    """
+    hooks_path = f"/repos/{repository.name}/hooks"
 
     def get_api_path(path: str) -> Any:  # noqa: ANN401 - what JSON holds
         return forge.get_json(f"the webhooks of {repository.name}", repository, path)
 
     try:
-        hooks = [one for one in get_api_path(f"{at}?per_page=100") if _leads_to(one, url)]
+        hooks = [
+            hook for hook in get_api_path(f"{hooks_path}?per_page=100") if _leads_to(hook, url)
+        ]
     except UserError as error:
         if url:
             yield Finding(
@@ -44,46 +52,51 @@ def check_repository_webhook(
             )
         return
     if not hooks and url:
-        fix = f"add one in its settings: {url}, application/json, the secret, pushes and comments; or set poll: true"
+        fix = (
+            f"add one in its settings: {url}, application/json, the secret, pushes and comments; "
+            "or set poll: true"
+        )
         yield Finding(f"{repository.name} has no webhook that leads to {url}", fix)
     for hook in hooks:
-        yield from _check_webhook(get_api_path, hook, f"{at}/{hook['id']}", repository.name)
+        yield from _check_webhook(get_api_path, hook, f"{hooks_path}/{hook['id']}", repository.name)
 
 
 def check_app(app: GitHubApp, url: str, *, checks: bool, teams: bool) -> Iterator[Finding]:
-    """The App's permissions and events, and its webhook, which is to lead to ``url``.
+    """Check the App's permissions and events, and its webhook, which must lead to ``url``.
 
-    ``checks``: whether check runs are wanted; ``teams``: whether the policy names any.
+    ``checks`` is True if check runs are wanted, ``teams`` if the policy names any.
     """
 
     def get_api_path(path: str) -> Any:  # noqa: ANN401 - what JSON holds
         return app.get_app_json("the App", path)
 
-    facts, settings = get_api_path("/app"), f"the App's settings on {app.url}"
-    held = facts.get("permissions") or {}
+    app_facts, settings = get_api_path("/app"), f"the App's settings on {app.url}"
+    granted = app_facts.get("permissions") or {}
     for name, level in app_manifest.app_permissions(checks=checks, teams=teams).items():
-        has = held.get(name, "none")
-        if has not in _PERMISSION_LEVELS[_PERMISSION_LEVELS.index(level) :]:
+        granted_level = granted.get(name, "none")
+        if granted_level not in _PERMISSION_LEVELS[_PERMISSION_LEVELS.index(level) :]:
             yield Finding(
-                f"the App has {name}: {has}, and needs {level}",
+                f"the App has {name}: {granted_level}, and needs {level}",
                 f"{settings}, and each owner accepts it",
             )
     if not url:
         return
-    for event in sorted(set(app_manifest.app_events(checks=checks)) - set(facts.get("events", ()))):
+    for event in sorted(
+        set(app_manifest.app_events(checks=checks)) - set(app_facts.get("events", ()))
+    ):
         yield Finding(f"the App does not hear of {event}", f"subscribe to it in {settings}")
-    leads = get_api_path("/app/hook/config").get("url") or "nowhere"
-    if leads != url:
+    hook_url = get_api_path("/app/hook/config").get("url") or "nowhere"
+    if hook_url != url:
         yield Finding(
-            f"the App's webhook leads to {leads}, and not to {url}",
-            f"mend it in {settings}, or mend url",
+            f"the App's webhook leads to {hook_url}, and not to {url}",
+            f"fix it in {settings}, or fix url",
         )
     yield _check_last_delivery(get_api_path("/app/hook/deliveries?per_page=30"), "the App")
 
 
 def _leads_to(hook: Any, url: str) -> bool:  # noqa: ANN401 - what JSON holds
-    leads = str((hook.get("config") or {}).get("url", ""))
-    return leads == url if url else leads.endswith("/webhook")
+    hook_url = str((hook.get("config") or {}).get("url", ""))
+    return hook_url == url if url else hook_url.endswith("/webhook")
 
 
 def _check_webhook(
@@ -98,7 +111,7 @@ def _check_webhook(
         )
     if not {"push", "*"} & set(hook["events"]):
         yield Finding(
-            f"the webhook of {repository_name} does not tell of pushes",
+            f"the webhook of {repository_name} does not send pushes",
             "tick Pushes in its settings",
         )
     if (hook.get("config") or {}).get("content_type") != "json":
@@ -110,7 +123,10 @@ def _check_webhook(
 
 
 def _check_last_delivery(deliveries: list[Any], hook_owner: str) -> Finding:
-    """What the newest delivery says; older failures are over, and the sweep has found what they were about."""
+    """Check the newest delivery.
+
+    Older failures are over: the sweep has found the pushes that they were about.
+    """
     if not deliveries:
         return Finding(f"no webhook of {hook_owner} was delivered yet")
     code, status = deliveries[0].get("status_code") or 0, str(deliveries[0].get("status", ""))[:100]

@@ -15,8 +15,7 @@ import pytest
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
-from tests.cluster import access
-from tests.cluster import images
+from tests.cluster import access, images
 from tests.support.fates import (
     delete_job,
     end,

@@ -13,9 +13,7 @@ from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access
-from tests.contract.engine import await_end
-from tests.contract.engine import await_state
-from tests.contract.engine import make_run
+from tests.contract.engine import await_end, await_state, make_run
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -20,14 +20,9 @@ from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access
-from tests.contract.engine import await_state
-from tests.contract.engine import make_run
+from tests.contract.engine import await_state, make_run
 from tests.support import waiting
-from tests.support.fates import end
-from tests.support.fates import launched
-from tests.support.fates import pods_of
-from tests.support.fates import until
-from tests.support.fates import until_log
+from tests.support.fates import end, launched, pods_of, until, until_log
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine

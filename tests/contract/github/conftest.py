@@ -17,11 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.local_forge import Served
-from tests.support.local_forge import forge
-from tests.support.local_forge import pushed
-from tests.support.local_forge import receiver
 from tests.contract.github import cut
+from tests.support.local_forge import Served, forge, pushed, receiver
 from tests.support.waiting import until
 
 __all__ = ["forge", "pushed", "receiver"]

@@ -12,9 +12,7 @@ from github import Auth, Github
 
 from fyre.github.client import GitHubClient as Adapter
 from fyre.runs.commit_status import CommitStatus
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Receiver
-from tests.support.local_forge import Served
+from tests.support.local_forge import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
 

@@ -15,9 +15,7 @@ import requests
 from fyre.controller.comment_poller import CommentPoller
 from fyre.github import discussions
 from fyre.github.client import GitHubClient as Adapter
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Receiver
-from tests.support.local_forge import Served
+from tests.support.local_forge import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
 

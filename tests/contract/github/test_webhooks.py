@@ -10,9 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Receiver
-from tests.support.local_forge import Served
+from tests.support.local_forge import NAME, Receiver, Served
 
 pytestmark = pytest.mark.ci
 

@@ -6,10 +6,8 @@ import json
 import subprocess
 import sys
 
-from tests.integration.apps.test_actions_job import Runner
-from tests.integration.apps.test_actions_job import runner
-from tests.support.talking import opened
-from tests.support.talking import talk
+from tests.integration.apps.test_actions_job import Runner, runner
+from tests.support.talking import opened, talk
 
 __all__ = ["runner"]
 

@@ -1,4 +1,4 @@
-"""``fyre dispatch`` as a workflow's step runs it: the runner's variables and files, a real forge, no receiver."""
+"""``fyre dispatch`` as a workflow step: the runner's variables and files, a real forge."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from fyre.local_forge.api.rest import ApiError
 from fyre.local_forge.storage.notes import GitNotes
 from fyre.message import fyre_ids
 from tests.conftest import git
-from tests.support.person import NAME
-from tests.support.person import Person
+from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
 

@@ -1,4 +1,4 @@
-"""A job that does not wait, and the scheduled one that reports: over an engine whose runs outlive both."""
+"""A job that does not wait, and the scheduled one that reports, with runs that outlive both."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import RunRecord
-from tests.integration.apps.test_actions_job import Runner
-from tests.integration.apps.test_actions_job import pushed
-from tests.integration.apps.test_actions_job import runner
+from tests.integration.apps.test_actions_job import Runner, pushed, runner
 from tests.support.person import NAME
 from tests.support.waiting import until
 
@@ -83,7 +81,7 @@ def said(runner: Runner, sha: str) -> list[tuple[str, str]]:
 
 
 def ended(runner: Runner) -> None:
-    """Let the command end that waits for a file, and wait until its supervisor has written that down."""
+    """End the command that waits for a file, and wait until its supervisor has recorded that."""
     (runner.folder / "go").touch()
     told = [one / "outcome.json" for one in (runner.folder / "engine" / "runs").iterdir()]
     until(lambda: all(one.exists() and one.read_text() for one in told))
@@ -166,9 +164,7 @@ def test_killed_after_the_post_nothing_is_posted_twice(
 
     with monkeypatch.context() as patched:
         patched.setattr(StatusReporter, "_save_note", killed)
-        patched.setattr(
-            ActionsJob, "_is_finished", lambda work, _: work.reporter.write_queue.stopped
-        )
+        patched.setattr(ActionsJob, "_is_finished", lambda job, _: job.reporter.write_queue.stopped)
         reconciled(runner, 2)
     assert said(runner, sha) == [("pending", "1"), ("success", "2")]
     assert len(reconciled(runner, 3)) == 1
@@ -184,9 +180,7 @@ def test_killed_before_the_post_nothing_is_lost(
 
     with monkeypatch.context() as patched:
         patched.setattr(StatusReporter, "_post_status", killed)
-        patched.setattr(
-            ActionsJob, "_is_finished", lambda work, _: work.reporter.write_queue.stopped
-        )
+        patched.setattr(ActionsJob, "_is_finished", lambda job, _: job.reporter.write_queue.stopped)
         reconciled(runner, 2)
     assert said(runner, sha) == [("pending", "1")]
     reconciled(runner, 3)

@@ -1,4 +1,4 @@
-"""Commands in comments to a whole ``fyre serve``: killed, without any webhook, and with code that only a fork has."""
+"""Comment commands to a whole ``fyre serve``: killed, without webhooks, with a fork's code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from typing import Any
 import requests
 
 from tests.conftest import git
-from tests.integration.apps.test_serve import NAME
-from tests.integration.apps.test_serve import GitHub
-from tests.integration.apps.test_serve import Running
-from tests.integration.apps.test_serve import environment
-from tests.integration.apps.test_serve import github
-from tests.integration.apps.test_serve import start
+from tests.integration.apps.test_serve import NAME, GitHub, Running, environment, github, start
 from tests.support.waiting import until
 
 __all__ = ["github", "start"]

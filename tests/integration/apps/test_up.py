@@ -77,7 +77,8 @@ def test_a_server_killed_in_the_middle_of_a_push_leaves_no_process_behind(tmp_pa
             f"http://127.0.0.1:{port}/a/b.git/info/refs?service=git-receive-pack"
         ).raise_for_status()
         with socket.create_connection(("127.0.0.1", port)) as push:
-            head = "POST /a/b.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
+            head = "POST /a/b.git/git-receive-pack HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            head += "Content-Length: 1000000\r\n"
             head += "Content-Type: application/x-git-receive-pack-request\r\n\r\n"
             push.sendall(head.encode() + b"00ff" + b"0" * 100)  # a line that has not ended yet
             try:

@@ -1,6 +1,4 @@
-"""``fyre app manifest`` as a person meets it: real processes, a browser of a few lines, and a
-forge's two pages.
-"""
+"""``fyre app manifest`` as people use it: real processes, a small browser, a forge's two pages."""
 
 from __future__ import annotations
 
@@ -69,14 +67,9 @@ class GitHub:
             return 404, {"message": "Not Found"}
         page = f"{self.base}/apps/fyre-lab"
         app = {
-            "id": 4711,
-            "slug": "fyre-lab",
-            "html_url": page,
-            "pem": self.pem,
-            "webhook_secret": "w" * 40,
-            "client_id": "Iv1.1",
-            "client_secret": "c" * 40,
-        }
+            "id": 4711, "slug": "fyre-lab", "html_url": page, "pem": self.pem,
+            "webhook_secret": "w" * 40, "client_id": "Iv1.1", "client_secret": "c" * 40,
+        }  # fmt: skip
         return self.status, {**app, **self.answer}
 
 
@@ -182,14 +175,9 @@ def test_an_app_is_registered_and_its_key_kept(github: GitHub, tmp_path: Path) -
     ((path, _, manifest),) = github.registered
     assert path == "/organizations/acme/settings/apps/new"
     assert manifest["default_permissions"] == {
-        "contents": "read",
-        "metadata": "read",
-        "statuses": "write",
-        "pull_requests": "write",
-        "issues": "read",
-        "checks": "write",
-        "members": "read",
-    }
+        "contents": "read", "metadata": "read", "statuses": "write", "pull_requests": "write",
+        "issues": "read", "checks": "write", "members": "read",
+    }  # fmt: skip
     assert manifest["default_events"] == ["push", "commit_comment", "issue_comment", "check_run"]
     assert manifest["hook_attributes"] == {
         "url": "https://fyre.example.org/webhook",

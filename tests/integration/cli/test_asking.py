@@ -1,4 +1,4 @@
-"""The verbs that ask and follow: status, log, show, logs, watch, cancel, rerun, against a real ``fyre up``."""
+"""Verbs that ask and follow, against a real ``fyre up``: status, log, show, logs, watch, …"""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from fyre.local_forge.api import commit_comment_api
 from fyre.local_forge.api.rest import ApiError, ApiRequest
 from fyre.local_forge.storage.notes import NoteRecord
 from fyre.workspace import remote
-from tests.support.person import Person
-from tests.support.person import person
+from tests.support.person import Person, person
 
 __all__ = ["person"]
 
@@ -136,7 +135,8 @@ def test_logs_of_several_runs_wants_a_name(
 
 @pytest.mark.parametrize(
     ("command", "trailers", "code"),
-    [("exit 7", (), 7), ("true", (), 0), ("kill -9 $$", (), 137), ("sleep 9", ("Fyre-Timeout: 1s",), 124),
+    [("exit 7", (), 7), ("true", (), 0), ("kill -9 $$", (), 137),
+     ("sleep 9", ("Fyre-Timeout: 1s",), 124),
      ("true", ("Fyre-Workdir: nope",), 1), ("true", ("Fyre-Tiemout: 1s",), 1)],
 )  # fmt: skip
 def test_watch_gives_the_runs_own_code(

@@ -23,7 +23,10 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict]:
 
 
 def test_the_runs_of_a_commit(repo: Path, git, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "Train\n\nFyre-Run: one\nFyre-Timeout: 90m\nFyre-Resources: cpu=4\nFyre-Env: A=b c\nFyre-Run: two\nFyre-Name: x"
+    text = (
+        "Train\n\nFyre-Run: one\nFyre-Timeout: 90m\nFyre-Resources: cpu=4\n"
+        "Fyre-Env: A=b c\nFyre-Run: two\nFyre-Name: x"
+    )
     git("commit", "-q", "--allow-empty", "-m", text, cwd=repo)
     git("commit", "-q", "--allow-empty", "-m", "Nothing", cwd=repo)
     code, found = answer(capsys, "HEAD~")
@@ -64,8 +67,7 @@ def test_a_lookalike_is_an_error_and_shown_mended(capsys: pytest.CaptureFixture[
     assert [error["line"] for error in found["errors"]] == [3]
     main.main(["check", "msg"])
     assert (
-        "mended, the message reads:\n\nTrain\n\nprose\n\nFyre-Run: true\n"
-        in capsys.readouterr().err
+        "fixed, the message reads:\n\nTrain\n\nprose\n\nFyre-Run: true\n" in capsys.readouterr().err
     )
 
 

@@ -235,7 +235,7 @@ def test_a_merge_that_waits_keeps_its_message(repo: Path, git: Git, read) -> Non
 
 
 def test_an_empty_message_is_as_none(read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Else the trailers would be the subject, which git takes for no trailers: a commit that never runs."""
+    """Else git would take the trailers for the subject, and the commit would never run."""
     (tmp_path / "empty").write_text("\n\n")
     for given in (["-m", ""], ["-F", str(tmp_path / "empty")]):
         assert main.main(["commit", "--run", "true", *given]) == 0
@@ -460,7 +460,10 @@ def test_names_with_spaces_and_renames_are_read(
 
 def test_it_starts_four_git_processes_and_loads_nothing_heavy(repo: Path, tmp_path: Path) -> None:
     log = tmp_path / "trace"
-    code = "import sys; from fyre.cli import main as cli; c = cli.main(['commit', '--run', 'true']); print(*sys.modules); sys.exit(c)"
+    code = (
+        "import sys; from fyre.cli import main as cli; c = cli.main(['commit', '--run', 'true']); "
+        "print(*sys.modules); sys.exit(c)"
+    )
     env = {**os.environ, "GIT_TRACE2_EVENT": str(log)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
@@ -480,6 +483,7 @@ def test_it_starts_four_git_processes_and_loads_nothing_heavy(repo: Path, tmp_pa
     assert not heavy & {name.partition(".")[0] for name in done.stdout.split()}
     starts = [json.loads(row) for row in log.read_text().splitlines() if '"event":"start"' in row]
     ours = [row["argv"] for row in starts if "/" not in row["sid"]]
-    assert [next(word for word in argv[1:] if word in ("rev-parse", "status", "commit", "log")) for argv in ours] == [
+    verbs = ("rev-parse", "status", "commit", "log")
+    assert [next(word for word in argv[1:] if word in verbs) for argv in ours] == [
         "rev-parse", "status", "commit", "log"
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""``fyre doctor``: nothing wrong is said of what is well, and each thing broken on purpose is found with its mend."""
+"""``fyre doctor``: what is well gives no error; what is broken on purpose is found, with a fix."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 from fyre.apps.up import FyreUp
 from fyre.cli.doctor import checks
 from fyre.cli.main import main
-from tests.support.person import Person
-from tests.support.person import person
+from tests.support.person import Person, person
 from tests.support.waiting import until
 
 __all__ = ["person"]  # a fixture
@@ -113,9 +112,7 @@ def test_a_bad_file_and_a_bad_message(well: Person, capsys: pytest.CaptureFixtur
 
 def test_everybodys_notebooks(well: Person, capsys: pytest.CaptureFixture[str]) -> None:
     well.git("config", "--unset-all", "remote.origin.fetch", r"\^refs/heads/fyre")
-    assert wrong(capsys) == {
-        "a fetch from origin brings everybody's lab notebooks along": "fyre init"
-    }
+    assert wrong(capsys) == {"a fetch from origin fetches everybody's lab branches": "fyre init"}
 
 
 def test_a_clock_that_is_off(

@@ -1,4 +1,4 @@
-"""``fyre doctor --server``: each thing that keeps a receiver from working, broken on purpose, with its mend."""
+"""``fyre doctor --server``: each part of a receiver, broken on purpose, is found with its fix."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from fyre.cli.main import main
 from fyre.github import app_manifest
 from tests.conftest import git
 from tests.support import apps
-from tests.support.local_forge import Served
-from tests.support.local_forge import served
+from tests.support.local_forge import Served, served
 from tests.support.troubled import Front
 from tests.support.waiting import until
 
@@ -62,8 +61,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with served(root / "forge", front=front) as forge:
         door = socket.create_server(("127.0.0.1", 0))
         env = {
-            "FYRE_URL": f"http://127.0.0.1:{door.getsockname()[1]}", "FYRE_STATE": str(root / "state"),
-            "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api", "FYRE_TOKEN": forge.forge.service_token,
+            "FYRE_URL": f"http://127.0.0.1:{door.getsockname()[1]}",
+            "FYRE_STATE": str(root / "state"), "FYRE_FORGE": forge.base,
+            "FYRE_API": f"{forge.base}/api", "FYRE_TOKEN": forge.forge.service_token,
             "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
         }  # fmt: skip
         serve = FyreServe(configs.load_config(None, env, {}), door)
@@ -191,7 +191,7 @@ def test_a_webhook_that_leads_elsewhere_and_a_receiver_that_is_not_there(found: 
 
 
 class Ingress(BaseHTTPRequestHandler):
-    """As the chart's: the webhook's door is open, and nothing is shown of the cluster's own pages."""
+    """As the chart's: only the webhook's endpoint is open, not the cluster's own pages."""
 
     behind = ""
 
@@ -272,10 +272,11 @@ def test_an_app_without_a_permission_an_event_its_webhook_or_its_key(
         "https://elsewhere/webhook",
         [{"status_code": 0, "status": "timed out"}],
     )
+    own_url = f"{env['FYRE_URL']}/webhook"
     assert [*found(env)] == [
         "the App has statuses: read, and needs write",
         "the App does not hear of push",
-        f"the App's webhook leads to https://elsewhere/webhook, and not to {env['FYRE_URL']}/webhook",
+        f"the App's webhook leads to https://elsewhere/webhook, and not to {own_url}",
         "the newest webhook of the App failed: no answer timed out",
     ]
     other = apps.pem(apps.private_key(1))

@@ -221,7 +221,10 @@ def test_a_workspace_below_the_top(
 
 
 def test_the_package_is_light_until_it_is_asked() -> None:
-    code = "import sys, fyre; print('fyre.cli.legacy' in sys.modules, *(hasattr(fyre, n) for n in ('Fyre', 'FyreLocal', 'No')))"
+    code = (
+        "import sys, fyre; print('fyre.cli.legacy' in sys.modules, "
+        "*(hasattr(fyre, n) for n in ('Fyre', 'FyreLocal', 'No')))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False True True False\n"
     assert set(fyre.__all__) == {"Fyre", "FyreLocal", "__version__"}

@@ -105,7 +105,7 @@ Serve = Callable[[Callable[[str, str], Answer]], tuple[str, Seen]]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """A server whose answers a test writes: (path, Authorization) → answer. Its host, and what it saw."""
+    """A server whose answers a test writes: (path, Authorization) → answer."""
     servers = []
 
     def start(answer: Callable[[str, str], Answer]) -> tuple[str, Seen]:
@@ -232,8 +232,9 @@ def test_nobody_there(
 
 @pytest.mark.parametrize(
     ("host", "insecure", "scheme"),
-    [("localhost:5000", False, "http"), ("127.0.0.1", False, "http"), ("10.0.0.9:5000", False, "https"),
-     ("10.0.0.9:5000", True, "http"), ("8.8.8.8", True, "https"), ("ghcr.io", True, "https")],
+    [("localhost:5000", False, "http"), ("127.0.0.1", False, "http"),
+     ("10.0.0.9:5000", False, "https"), ("10.0.0.9:5000", True, "http"),
+     ("8.8.8.8", True, "https"), ("ghcr.io", True, "https")],
 )  # fmt: skip
 def test_plain_http_stays_near(host: str, insecure: bool, scheme: str) -> None:
     assert legacy_registry._url_scheme(host, insecure=insecure) == scheme
@@ -241,8 +242,9 @@ def test_plain_http_stays_near(host: str, insecure: bool, scheme: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"auths": []}', '{"auths": {"docker.io": {}}}', '{"auths": {"docker.io": {"auth": "%"}}}',
-     '{"auths": {"docker.io": {"auth": "YWRh"}}}', '{"auths": {"docker.io": 3}}'],
+    ["", "[]", "{}", '{"auths": []}', '{"auths": {"docker.io": {}}}',
+     '{"auths": {"docker.io": {"auth": "%"}}}', '{"auths": {"docker.io": {"auth": "YWRh"}}}',
+     '{"auths": {"docker.io": 3}}'],
 )  # fmt: skip
 def test_no_credentials_are_no_error(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -29,7 +29,10 @@ HEAVY = {
 
 def loaded(*words: str, cwd: Path) -> set[str]:
     """The top-level modules that a command line loads."""
-    code = "import sys; from fyre.cli import main as cli; cli.main(sys.argv[1:]); print('\\nLOADED', *sys.modules)"
+    code = (
+        "import sys; from fyre.cli import main as cli; cli.main(sys.argv[1:]); "
+        "print('\\nLOADED', *sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=True
     )

@@ -264,7 +264,10 @@ def test_here_from_a_shallow_clone_and_a_linked_work_tree(
 def test_here_whoever_stops_us_stops_the_run(
     repo: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    script = f"echo $$; trap 'echo stopped > {tmp_path}/stopped; exit' TERM; while :; do sleep 0.05; done"
+    script = (
+        f"echo $$; trap 'echo stopped > {tmp_path}/stopped; exit' TERM; "
+        "while :; do sleep 0.05; done"
+    )
     with subprocess.Popen(
         [*FYRE, "run", "--local", script], cwd=repo, stdout=subprocess.PIPE, text=True
     ) as process:

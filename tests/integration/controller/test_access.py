@@ -18,8 +18,7 @@ from fyre.local_forge.api import commit_api, repository_api, routes
 from fyre.local_forge.api.rest import NOT_FOUND, ApiError, ApiRequest, ApiResponse
 from fyre.runs.policy import Policy
 from tests.integration.controller.test_denials import answered
-from tests.support.person import NAME
-from tests.support.person import Person
+from tests.support.person import NAME, Person
 
 _RIGHTS = ("pull", "triage", "push", "maintain", "admin")
 _OF_ROLE = {"none": 0, "read": 1, "triage": 2, "write": 3, "maintain": 4, "admin": 5}

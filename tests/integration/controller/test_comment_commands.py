@@ -18,13 +18,9 @@ from fyre.github.client import Comment, GitHubClient
 from fyre.github.errors import DeniedError
 from fyre.github.webhook import CommentEvent
 from fyre.reporter.status_reporter import StatusReporter
-from tests.conftest import git
-from tests.conftest import one_at_a_time
-from tests.support.person import NAME
-from tests.support.person import Person
-from tests.support.talking import ran
-from tests.support.talking import redeliver
-from tests.support.talking import until
+from tests.conftest import git, one_at_a_time
+from tests.support.person import NAME, Person
+from tests.support.talking import ran, redeliver, until
 
 QUIET = (
     "> /fyre cancel", "```\n/fyre cancel\n```", "    /fyre cancel", "<!--\n/fyre cancel\n-->", "see /fyre cancel",

@@ -20,9 +20,7 @@ from fyre.local_forge.api import commit_comment_api, issue_comment_api, routes
 from fyre.local_forge.api.rest import ApiError, ApiRequest, ApiResponse
 from fyre.runs.run import Repository
 from tests.conftest import git
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Served
-from tests.support.local_forge import served
+from tests.support.local_forge import NAME, Served, served
 
 WHERE = f"/repos/{NAME}"
 _LISTS = {

@@ -22,14 +22,8 @@ from fyre.controller.loop import Controller
 from fyre.github.errors import DeniedError
 from fyre.github.webhook import PushEvent
 from fyre.message import fyre_ids
-from tests.support.installed import PAUSES
-from tests.support.installed import Lab
-from tests.support.installed import Make
-from tests.support.installed import World
-from tests.support.installed import make
-from tests.support.installed import world
-from tests.support.troubled import Asked
-from tests.support.troubled import Said
+from tests.support.installed import PAUSES, Lab, Make, World, make, world
+from tests.support.troubled import Asked, Said
 from tests.support.waiting import until
 
 __all__ = ["make", "world"]  # fixtures

@@ -13,8 +13,7 @@ from fyre.cli import main
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 from fyre.runs.run import RunRecord
-from tests.support.person import NAME
-from tests.support.person import Person
+from tests.support.person import NAME, Person
 
 FIRST, SECOND = "sha256:" + "9f3c1a2b" * 8, "sha256:" + "0123abcd" * 8
 HUB = "docker.io/library/python"

@@ -14,8 +14,7 @@ from fyre.apps.up import FyreUp
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository
 from tests.conftest import git
-from tests.support.person import NAME
-from tests.support.person import Person
+from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
 NO_SUCH = "`/fyre dance` is not a command: write `/fyre run`, `/fyre rerun`, `/fyre cancel`, `/fyre status`, `/fyre approve`"

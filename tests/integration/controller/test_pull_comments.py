@@ -17,15 +17,8 @@ from fyre.github.errors import NotFoundError
 from fyre.github.webhook import RerequestEvent
 from fyre.runs.policy import Policy
 from tests.conftest import git
-from tests.support.person import NAME
-from tests.support.person import Person
-from tests.support.talking import answer
-from tests.support.talking import opened
-from tests.support.talking import ran
-from tests.support.talking import redeliver
-from tests.support.talking import say
-from tests.support.talking import talk
-from tests.support.talking import until
+from tests.support.person import NAME, Person
+from tests.support.talking import answer, opened, ran, redeliver, say, talk, until
 
 FORK = "mallory/lab"
 CLOSED = Policy(overrides=((FORK, {"refs": ()}),))

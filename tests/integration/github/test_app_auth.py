@@ -18,11 +18,7 @@ from fyre.github.errors import DeniedError
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 from tests.support import apps
-from tests.support.apps import APP_ID
-from tests.support.apps import HOUR
-from tests.support.apps import GitHub
-from tests.support.apps import pem
-from tests.support.apps import private_key
+from tests.support.apps import APP_ID, HOUR, GitHub, pem, private_key
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ import pytest
 from fyre.errors import TransientError
 from fyre.github import permissions
 from fyre.github.errors import DeniedError, NotFoundError
-from tests.integration.github.test_client import SHA
-from tests.integration.github.test_client import Broken
-from tests.integration.github.test_client import broken
+from tests.integration.github.test_client import SHA, Broken, broken
 
 __all__ = ["broken"]  # a fixture
 

@@ -22,7 +22,7 @@ def hooked(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def attempt(repo: Path) -> Commit:
-    """``attempt(*git words, editor=…)``: git as it is, whatever it answers; the editor is a shell command."""
+    """``attempt(*git_args, editor=…)``: git, whatever it answers; the editor is a shell command."""
 
     def run(*words: str, editor: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         full = {**os.environ, **({"GIT_EDITOR": editor} if editor else {}), **env}

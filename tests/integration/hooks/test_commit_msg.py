@@ -16,7 +16,10 @@ def body(repo: Path, git) -> str:
 def test_a_message_without_anything_of_ours_passes_and_loads_nothing(tmp_path: Path) -> None:
     import sys
 
-    code = "import sys; from fyre import hooks; c = hooks.run(sys.argv[1:]); print(*sys.modules); sys.exit(c)"
+    code = (
+        "import sys; from fyre import hooks; c = hooks.run(sys.argv[1:]); "
+        "print(*sys.modules); sys.exit(c)"
+    )
     (tmp_path / "msg").write_text("Plain\n\nSigned-off-by: A <a@b.c>\n")
     done = subprocess.run([sys.executable, "-I", "-c", code, "commit-msg", str(tmp_path / "msg")],
                           capture_output=True, text=True, check=True)  # fmt: skip
@@ -74,7 +77,7 @@ def test_what_would_not_run_is_not_committed(
 
 def test_the_mended_text_that_it_prints_commits(hooked: Path, git, attempt) -> None:
     done = attempt("commit", "--allow-empty", "-m", "Train\n\nFyre-Run: true\n\nand prose\n")
-    _, _, rest = done.stderr.partition("mended, it reads:\n\n")
+    _, _, rest = done.stderr.partition("fixed, it reads:\n\n")
     mended = "".join(row[4:] + "\n" for row in rest.partition("\nyour message")[0].splitlines())
     assert attempt("commit", "--allow-empty", "-m", mended).returncode == 0
     assert [spec.command for spec in request.parse_message(body(hooked, git)).runs] == ["true"]

@@ -1,4 +1,4 @@
-"""The hooks through the real pre-commit, with the environment we stand in: building one needs the network."""
+"""The hooks through the real pre-commit, in this environment: building one needs the network."""
 
 from __future__ import annotations
 

@@ -15,9 +15,7 @@ import pytest
 from fyre.engines.kubernetes import code_bundle
 from fyre.github.errors import NotFoundError
 from tests.support import shells
-from tests.support.relaying import NOW
-from tests.support.relaying import Relayed
-from tests.support.relaying import relaying
+from tests.support.relaying import NOW, Relayed, relaying
 from tests.support.waiting import until
 
 SCRIPT = Path(__file__).parents[3] / "fyre/engines/kubernetes/checkout.sh"

@@ -10,8 +10,7 @@ import pytest
 from fyre.engines.local import LocalEngine
 from fyre.runs.state import RunState
 from tests.conftest import git
-from tests.contract.engine import await_end
-from tests.contract.engine import make_run
+from tests.contract.engine import await_end, make_run
 
 
 def go(repo: Path, tmp_path: Path, command: str, sha: str = "HEAD") -> tuple[RunState, str]:

@@ -17,10 +17,7 @@ from fyre.engines import exit_status
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.runs.state import RunState
-from tests.contract.engine import EngineContract
-from tests.contract.engine import await_end
-from tests.contract.engine import await_state
-from tests.contract.engine import make_run
+from tests.contract.engine import EngineContract, await_end, await_state, make_run
 
 Make = Callable[..., LocalEngine]
 

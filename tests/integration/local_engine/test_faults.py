@@ -17,11 +17,8 @@ from fyre.engines.local.run_dir import RunDirectory
 from fyre.errors import TransientError
 from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
-from tests.contract.engine import await_end
-from tests.contract.engine import await_state
-from tests.contract.engine import make_run
-from tests.integration.local_engine.test_engine import Make
-from tests.integration.local_engine.test_engine import make
+from tests.contract.engine import await_end, await_state, make_run
+from tests.integration.local_engine.test_engine import Make, make
 
 __all__ = ["make"]  # fixtures
 

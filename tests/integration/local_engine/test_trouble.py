@@ -16,13 +16,8 @@ import pytest
 from fyre.engines.local import LocalEngine, checkout
 from fyre.runs.run import Run
 from fyre.runs.state import RunState
-from tests.contract.engine import await_end
-from tests.contract.engine import await_state
-from tests.contract.engine import make_run
-from tests.integration.local_engine.test_engine import Make
-from tests.integration.local_engine.test_engine import alive
-from tests.integration.local_engine.test_engine import engine
-from tests.integration.local_engine.test_engine import make
+from tests.contract.engine import await_end, await_state, make_run
+from tests.integration.local_engine.test_engine import Make, alive, engine, make
 
 __all__ = ["engine", "make"]  # fixtures
 

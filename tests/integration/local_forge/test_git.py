@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Served
+from tests.support.local_forge import NAME, Served
 from tests.support.waiting import until
 
 Git = Callable[..., str]

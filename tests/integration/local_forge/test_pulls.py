@@ -10,10 +10,7 @@ import pytest
 
 from fyre.local_forge.api import pull_api
 from fyre.local_forge.webhooks import webhook_delivery
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Receiver
-from tests.support.local_forge import Served
-from tests.support.local_forge import served
+from tests.support.local_forge import NAME, Receiver, Served, served
 
 Git = Callable[..., str]
 WHERE = f"/repos/{NAME}"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import requests
 
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Served
+from tests.support.local_forge import NAME, Served
 
 Git = Callable[..., str]
 

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 from github import Auth, Github, GithubException
 
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Receiver
-from tests.support.local_forge import Served
-from tests.support.local_forge import served
+from tests.support.local_forge import NAME, Receiver, Served, served
 
 Git = Callable[..., str]
 

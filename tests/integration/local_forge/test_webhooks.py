@@ -10,10 +10,7 @@ import pytest
 
 from fyre.local_forge.webhooks import webhook_delivery
 from fyre.runs.run import ZERO_SHA
-from tests.support.local_forge import NAME
-from tests.support.local_forge import Receiver
-from tests.support.local_forge import Served
-from tests.support.local_forge import served
+from tests.support.local_forge import NAME, Receiver, Served, served
 from tests.support.waiting import until
 
 Git = Callable[..., str]

@@ -26,8 +26,7 @@ from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
 from tests.support import apps
-from tests.support.person import Person
-from tests.support.person import person
+from tests.support.person import Person, person
 from tests.support.waiting import until
 
 __all__ = ["person"]  # a fixture

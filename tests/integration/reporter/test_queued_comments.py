@@ -18,8 +18,7 @@ from tests.integration.reporter.test_status_reporter import (
     ends,
     low_person,
 )
-from tests.support.person import Person
-from tests.support.person import person
+from tests.support.person import Person, person
 from tests.support.waiting import until
 
 __all__ = ["ceiled", "low_person", "person"]

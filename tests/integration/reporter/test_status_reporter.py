@@ -23,8 +23,7 @@ from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Repository, RunRecord
-from tests.support.person import Person
-from tests.support.person import person
+from tests.support.person import Person, person
 from tests.support.waiting import until
 
 __all__ = ["person"]

@@ -20,11 +20,7 @@ from fyre.errors import TransientError
 from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import DeniedError, NotFoundError
 from fyre.runs.run import Repository
-from tests.support.relaying import NOW
-from tests.support.relaying import Forge
-from tests.support.relaying import Relayed
-from tests.support.relaying import relaying
-from tests.support.relaying import serve
+from tests.support.relaying import NOW, Forge, Relayed, relaying, serve
 from tests.support.waiting import until
 
 Git = Callable[..., str]

@@ -23,10 +23,7 @@ from fyre.git.lfs import LfsObjectStore
 from fyre.git.mirror_store import MirrorStore
 from fyre.github.errors import NotFoundError
 from fyre.runs.run import Repository
-from tests.support.relaying import Forge
-from tests.support.relaying import Relayed
-from tests.support.relaying import relaying
-from tests.support.relaying import serve
+from tests.support.relaying import Forge, Relayed, relaying, serve
 
 DATA = b"weights" * 10_000
 OID = hashlib.sha256(DATA).hexdigest()

@@ -60,10 +60,8 @@ from fyre.stored_form import (
     as_texts,
     parse_json,
 )
-from tests.contract.engine import await_end
-from tests.contract.engine import make_run
-from tests.support.person import Person
-from tests.support.person import person
+from tests.contract.engine import await_end, make_run
+from tests.support.person import Person, person
 
 __all__ = ["person"]
 

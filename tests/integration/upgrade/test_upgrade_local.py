@@ -19,8 +19,7 @@ import requests
 
 from fyre.message import fyre_ids
 from tests.conftest import git
-from tests.support.old_version import ROOT
-from tests.support.old_version import unpack_old_version
+from tests.support.old_version import ROOT, unpack_old_version
 
 NAME = "ada/lab"
 

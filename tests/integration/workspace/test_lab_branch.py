@@ -11,8 +11,7 @@ import pytest
 
 from fyre.cli import main
 from fyre.workspace import lab_branch
-from tests.integration.workspace.conftest import LAB
-from tests.integration.workspace.conftest import Git
+from tests.integration.workspace.conftest import LAB, Git
 
 
 def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run) -> None:
@@ -41,7 +40,10 @@ def test_a_loop_that_starts_many(repo: Path, far: Path, git: Git) -> None:
 def test_two_machines_at_once(repo: Path, far: Path, git: Git, tmp_path: Path) -> None:
     places = [repo, tmp_path / "other"]
     git("clone", "-q", f"file://{far}", str(places[1]), cwd=tmp_path)
-    words = "from fyre.cli import main as cli; import sys; sys.exit(max(cli.main(['run', '-d', f'echo {n}']) for n in range(4)))"
+    words = (
+        "from fyre.cli import main as cli; import sys; "
+        "sys.exit(max(cli.main(['run', '-d', f'echo {n}']) for n in range(4)))"
+    )
     both = [
         subprocess.Popen([sys.executable, "-c", words], cwd=place, stdout=-1, stderr=-1)
         for place in places

@@ -9,9 +9,7 @@ import pytest
 from fyre.cli import main
 from fyre.message import fyre_ids, request
 from fyre.runs.run import ZERO_SHA
-from tests.integration.workspace.conftest import LAB
-from tests.integration.workspace.conftest import Git
-from tests.integration.workspace.conftest import files_of
+from tests.integration.workspace.conftest import LAB, Git, files_of
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What ``fyre serve`` is told: the file, then the environment, then options; and every mistake in its own words."""
+"""Configuration of ``fyre serve``: file, environment, options; and an error for every mistake."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from fyre.apps.config import Config
 from fyre.apps.derived_keys import secrets_from_folder, secrets_from_key
 from fyre.cli.commands import serve
 from fyre.errors import UserError
-from tests.support.apps import pem
-from tests.support.apps import private_key
+from tests.support.apps import pem, private_key
 
 SECRET = "hunter2-and-longer"
 GOOD = {"url": "https://fyre.example.org"}
@@ -142,10 +141,10 @@ BAD_FILES = [
         "backfill: '8d' is longer than the policy's history, 7d",
         "at most the policy's history",
     ),
-    ("kubeconfig: /k\n", "kubeconfig: '/k' is nothing for engine local", "of the cluster"),
+    ("kubeconfig: /k\n", "kubeconfig: '/k' has no effect with engine local", "of the cluster"),
     (
         "engine: kubernetes\njobs: 2\n",
-        "line 2: jobs: 2 is nothing for engine kubernetes",
+        "line 2: jobs: 2 has no effect with engine kubernetes",
         "local engine",
     ),
     (
@@ -194,14 +193,14 @@ def test_a_mistake_in_the_file_names_line_key_value_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"FYRE_JOBS": "many"}, "FYRE_JOBS: jobs: 'many' is not taken"),
-        ({"FYRE_JOBS": "0"}, "FYRE_JOBS: jobs: '0' is not taken"),
-        ({"FYRE_POLL": "maybe"}, "FYRE_POLL: poll: 'maybe' is not taken"),
-        ({"FYRE_URL": "ftp://x"}, "FYRE_URL: url: 'ftp://x' is not taken"),
+        ({"FYRE_JOBS": "many"}, "FYRE_JOBS: jobs: 'many' is not a valid value"),
+        ({"FYRE_JOBS": "0"}, "FYRE_JOBS: jobs: '0' is not a valid value"),
+        ({"FYRE_POLL": "maybe"}, "FYRE_POLL: poll: 'maybe' is not a valid value"),
+        ({"FYRE_URL": "ftp://x"}, "FYRE_URL: url: 'ftp://x' is not a valid value"),
         ({"FYRE_BACKFILL": "8d"}, "FYRE_BACKFILL: backfill: '8d' is longer"),
         (
             {"FYRE_RELAY_URL": "http://x"},
-            "FYRE_RELAY_URL: relayUrl: 'http://x' is nothing for engine local",
+            "FYRE_RELAY_URL: relayUrl: 'http://x' has no effect with engine local",
         ),
         ({"FYRE_TOKEN": ""}, "there is no credential for the forge"),
         ({"FYRE_TOKEN": "two words"}, "FYRE_TOKEN: the forge's token has blanks in it"),
@@ -213,7 +212,7 @@ def test_a_mistake_in_the_file_names_line_key_value_and_what_is_allowed(
         ({"FYRE_TOKEN_FILE": "/t"}, "FYRE_TOKEN and FYRE_TOKEN_FILE are two of the forge's token"),
         (
             {"FYRE_WEBHOOK_SECRET": ""},
-            "there is no webhook secret, and unsigned deliveries are never taken",
+            "there is no webhook secret, and unsigned deliveries are never accepted",
         ),
         (
             {"FYRE_APP_PRIVATE_KEY": SECRET},
@@ -237,11 +236,11 @@ def test_a_mistake_in_the_environment_names_the_variable(
 
 
 def test_a_mistake_in_an_option_names_it(tmp_path: Path) -> None:
-    assert refused(tmp_path, **GOOD, jobs="x")[0] == "--jobs: jobs: 'x' is not taken"
+    assert refused(tmp_path, **GOOD, jobs="x")[0] == "--jobs: jobs: 'x' is not a valid value"
     assert refused(tmp_path)[0] == "url is not set"
     assert (
         refused(tmp_path, **GOOD, logFormat="xml")[0]
-        == "--log-format: logFormat: 'xml' is not taken"
+        == "--log-format: logFormat: 'xml' is not a valid value"
     )
 
 
@@ -301,15 +300,18 @@ def test_check_config_says_what_would_be_used_and_no_secret(
     assert f'url: "https://fyre.example.org"  # {tmp_path}/fyre.yaml line 1\n' in said
     assert "jobs: 3  # --jobs\n" in said
     assert "# the webhook's secret: from FYRE_WEBHOOK_SECRET\n" in said
-    assert said.endswith("# good\n")
+    assert said.endswith("# configuration OK\n")
     assert not [secret for secret in ENV.values() if secret in said]
     shown = yaml.safe_load(said)
     jsonschema.validate(json.loads(json.dumps(shown)), configs.load_schema())
 
 
 def test_unknown_options_are_wrong_usage() -> None:
-    for words, says in ((["--token", SECRET], "no such option: --token"), ([f"--token={SECRET}"], "option: --token"),
-                        ([SECRET], "it takes options, and nothing else")):  # fmt: skip
+    for words, says in (
+        (["--token", SECRET], "no such option: --token"),
+        ([f"--token={SECRET}"], "option: --token"),
+        ([SECRET], "it takes options, and nothing else"),
+    ):
         with pytest.raises(UserError, match=says) as caught:
             serve.main(words)
         assert caught.value.exit_code == 2
@@ -337,7 +339,7 @@ def test_several_receivers_share_key_and_logs_and_know_where_each_other_is(
     assert "needs advertise" in refused(tmp_path, ON_CLUSTER)[0]
     message, hint = refused(tmp_path, ON_CLUSTER + "advertise: 10.0.0.7\n")
     assert message == "fyre.yaml line 4: lease: receivers must share a logStore, and there is none"
-    assert "a folder on a volume that all have" in hint
+    assert "a folder on a shared volume" in hint
     text = ON_CLUSTER + "logStore: /mnt/logs\n"
     message, hint = refused(tmp_path, text + "advertise: 10.0.0.7\n")
     assert "receivers must share a key" in message
@@ -349,8 +351,8 @@ def test_several_receivers_share_key_and_logs_and_know_where_each_other_is(
     assert (config.get("lease"), config.get("advertise")) == ("fyre/fyre", "10.0.0.7")
     for address in ("fd00::7", "[fd00::7]"):  # as a pod's status has it, and as URLs do
         assert load(tmp_path, text, {**env, "FYRE_ADVERTISE": address}).get("advertise") == address
-    assert "is nothing for engine local" in refused(tmp_path, **GOOD, lease="fyre/fyre")[0]
-    assert "is not taken" in refused(tmp_path, **GOOD, lease="fyre")[0]
+    assert "has no effect with engine local" in refused(tmp_path, **GOOD, lease="fyre/fyre")[0]
+    assert "is not a valid value" in refused(tmp_path, **GOOD, lease="fyre")[0]
 
 
 def test_a_secret_of_our_own_is_never_empty(tmp_path: Path) -> None:

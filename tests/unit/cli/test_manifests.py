@@ -68,7 +68,7 @@ def test_without_a_word_it_is_the_service_account_of_an_installed_fyre(
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--user", "ada", "--service-account", "a/b"], 2, "say two things"),
+        (["--user", "ada", "--service-account", "a/b"], 2, "exclude each other"),
         (["--service-account", "fyre"], 2, "'fyre' is not NAMESPACE/NAME"),
         (["--service-account", "A B/c"], 2, "'A B' is not a namespace"),
         (["--namespace", "a: {}"], 2, "'a: {}' is not a namespace"),

@@ -1,6 +1,4 @@
-"""``fyre policy explain``: what would be launched and where, or why not, with no forge and no
-cluster.
-"""
+"""``fyre policy explain``: what is launched and where, or why not, without forge and cluster."""
 
 from __future__ import annotations
 
@@ -79,18 +77,11 @@ def test_what_is_launched_says_what_it_gets(explain: Explaining) -> None:
         "  namespace gpus · profile gpu · image train · timeout 2h",
     ]
     assert explain.json(*ADA)[0] == {
-        "name": "run",
-        "command": "python train.py",
-        "outcome": "launch",
-        "reason": "",
+        "name": "run", "command": "python train.py", "outcome": "launch", "reason": "",
         "namespace": "runs",
-        "profile": "default",
-        "image": "python:3.12",
-        "resources": {"cpu": "4", "memory": "2Gi"},
-        "secrets": ["wandb"],
-        "timeout": 7200,
-        "retries": 0,
-    }
+        "profile": "default", "image": "python:3.12", "resources": {"cpu": "4", "memory": "2Gi"},
+        "secrets": ["wandb"], "timeout": 7200, "retries": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -118,7 +109,7 @@ def test_what_is_launched_says_what_it_gets(explain: Explaining) -> None:
         (
             (*ADA, "--ref", "fyre/ada"),
             "nothing",
-            "on a notebook's branch only commits with a Fyre-From launch",
+            "on a lab branch only commits with a Fyre-From launch",
         ),
     ],
 )

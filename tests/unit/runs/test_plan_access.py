@@ -8,8 +8,7 @@ import pytest
 
 from fyre.runs.access import AuthFact
 from fyre.runs.policy import Policy
-from tests.unit.runs.test_plan import World
-from tests.unit.runs.test_plan import world
+from tests.unit.runs.test_plan import World, world
 
 __all__ = ["world"]  # a fixture
 

@@ -8,8 +8,7 @@ import pytest
 
 from fyre.engines.kubernetes.code_delivery import ASSUMED_RUN_SECONDS, RelayDelivery
 from fyre.git import access_token
-from tests.contract.engine import REPOSITORY
-from tests.contract.engine import make_run
+from tests.contract.engine import REPOSITORY, make_run
 
 LIFE = 3600.0
 DAY = 86400
