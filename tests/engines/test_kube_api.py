@@ -15,9 +15,9 @@ import pytest
 import yaml
 from kubernetes.client import ApiException
 
-from fyre.engines.kubernetes.api_client import (
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import (
     AlreadyExists,
-    KubernetesClient,
     MissingPermissionError,
     ObjectNotFound,
     translate_api_error,

@@ -23,6 +23,7 @@ from pydantic import ValidationError  # what the client library checks with
 from websocket import WebSocketException
 
 from fyre.engines.kubernetes import job_labels, pod_facts
+from fyre.engines.kubernetes.api_errors import ObjectNotFound, translate_api_error
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import TransientError, UserError
 
@@ -56,18 +57,6 @@ _KUBECONFIG_ERRORS = (
     KeyError,
 )
 """What the library raises of a kubeconfig that is none: it looks into whatever the file holds."""
-
-
-class AlreadyExists(Exception):  # noqa: N818 - an answer, not an error
-    """There is an object of that name already."""
-
-
-class ObjectNotFound(Exception):  # noqa: N818 - an answer, not an error
-    """There is no such object (any more)."""
-
-
-class MissingPermissionError(TransientError):
-    """We lack a right: passes when an admin gives it, and not before."""
 
 
 class KubernetesClient:
@@ -323,59 +312,6 @@ def _first_invalid_field(error: ValidationError) -> str:
     """The first field that does not fit; the outermost name is the argument's number."""
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"
-
-
-def translate_api_error(error: ApiException) -> Exception:
-    """What a refusal means for us."""
-    message, reason = _parse_status(error)
-    match error.status:
-        case 404 if reason == "NotFound" and not message.startswith('namespaces "'):
-            return ObjectNotFound(message)
-        case 404 if reason == "NotFound":
-            hint = "an admin creates the namespace, and in it the Role that `fyre manifests` prints"
-            return UserError(message, hint=hint)
-        case 409 if reason == "AlreadyExists":
-            return AlreadyExists(message)
-        case 400 | 403 | 422 if not _is_transient_denial(message):
-            return UserError(f"the cluster refused it: {message}")
-        case _:
-            kind = MissingPermissionError if _MISSING_PERMISSION.search(message) else TransientError
-            return kind(_explain_status(error.status, message))
-
-
-_MISSING_PERMISSION = re.compile(
-    r'cannot (\w+) resource "(\S+)"(?: in API group "\S*")?(?: in the namespace "(\S+)")?'
-)
-
-
-def _is_transient_denial(message: str) -> bool:
-    return (
-        bool(_MISSING_PERMISSION.search(message))
-        or "being terminated" in message
-        or "exceeded quota" in message
-    )
-
-
-def _explain_status(status: int, message: str) -> str:
-    missing = _MISSING_PERMISSION.search(message)
-    if missing:
-        verb, resource, namespace = missing.groups()
-        where = f" in namespace {namespace}" if namespace else ""
-        return f"the cluster does not let us {verb} {resource}{where}: `fyre manifests` prints the Role that does"
-    if status == 401:
-        return "the cluster does not take our credentials: have they expired?"
-    if not status:  # the library's way to say that there was no answer: TLS
-        return f"the API server can't be reached: {message}"
-    return message if status == 403 else f"the API server answered {status}: {message}"
-
-
-def _parse_status(error: ApiException) -> tuple[str, str]:
-    """The message and the reason of a ``Status``; whatever else came, cut short."""
-    try:
-        status = json.loads(error.body or "")
-        return pod_facts.to_one_line(str(status["message"])), str(status.get("reason", ""))
-    except (TypeError, ValueError, KeyError):
-        return pod_facts.to_one_line(str(error.reason or "no reason given"))[:200], ""
 
 
 def _root_cause(error: BaseException) -> str:

@@ -6,24 +6,26 @@ how it ended. So a receiver that is started anew, here or elsewhere, knows what 
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from fyre.engines.kubernetes import job_labels, job_manifest, pending_monitor, pod_facts, run_status
-from fyre.engines.kubernetes.api_client import (
-    AlreadyExists,
-    KubernetesClient,
-    MissingPermissionError,
-    ObjectNotFound,
+from fyre.engines.kubernetes import (
+    job_labels,
+    job_manifest,
+    pending_monitor,
+    pod_facts,
+    pod_secrets,
+    run_status,
 )
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import CodeDelivery
+from fyre.engines.kubernetes.container_log import ContainerLog
 from fyre.engines.kubernetes.informer import Informer
-from fyre.engines.kubernetes.log_collector import ContainerLog, LogCollector
+from fyre.engines.kubernetes.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
@@ -282,7 +284,9 @@ class KubernetesEngine:
                 has_run_ended=over,
                 complete=silent,
             )
-            self.log_collector.start_following(key, source, partial(self._secret_values, pod))
+            self.log_collector.start_following(
+                key, source, partial(pod_secrets.read_secret_values, self.cluster, pod)
+            )
         elif pod_facts.is_checkout_running(pod) and pod_facts.DELETED_MARK not in pod:
             self.work.submit(about["uid"], partial(self._deliver_to_pod, record.run, about))
 
@@ -305,24 +309,6 @@ class KubernetesEngine:
             self.terminate_run(
                 run.key, {job_labels.GIVEN_UP_ANNOTATION: f"checkout failed: {error.message}"}
             )
-
-    def _secret_values(self, pod: KubeObject) -> list[bytes]:
-        """The values of a pod's secrets as they were when it began. Raises ``DeniedError``, ``TryAgainError``."""
-        began = pod_facts.command_started_at(pod) or time.time()
-        values: list[bytes] = []
-        for name in pod["spec"].get(pod_facts.ENV_SECRETS_KEY, []):
-            try:
-                found, changed_at = self.cluster.get_secret(pod["metadata"]["namespace"], name)
-            except ObjectNotFound as error:  # the command began with a value of it
-                raise MissingPermissionError(
-                    f"secret {name} is gone, so its values can't be struck out"
-                ) from error
-            if changed_at > began + 1:  # whole seconds
-                raise MissingPermissionError(
-                    f"secret {name} was changed meanwhile, so its values can't be struck out"
-                )
-            values += [base64.b64decode(value) for value in found.values()]
-        return values
 
     def _finalize_run(self, key: str) -> None:
         """An ended run: keep its log, then write its end on the Job; from then on its pods may go."""

@@ -17,7 +17,8 @@ from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from fyre.engines.kubernetes import job_labels
-from fyre.engines.kubernetes.api_client import KubernetesClient, translate_api_error
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import translate_api_error
 from fyre.errors import TransientError, UserError
 
 log = logging.getLogger(__name__)
