@@ -1,7 +1,8 @@
 """Refusals of the API server, as exceptions of ours.
 
-``TransientError`` is for what may pass by itself or by an admin's hand: the server is away or busy, a namespace is
-being deleted, a right is missing. ``UserError`` is for what the same request meets every time.
+``TransientError`` is for what may pass by itself or by an admin's hand: the server is away or busy,
+a namespace is being deleted, a right is missing. ``UserError`` is for what the same request meets
+every time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fyre.errors import TransientError, UserError
 
 
 class AlreadyExists(Exception):  # noqa: N818 - an answer, not an error
-    """There is an object of that name already."""
+    """There is already an object of that name."""
 
 
 class ObjectNotFound(Exception):  # noqa: N818 - an answer, not an error
@@ -24,11 +25,11 @@ class ObjectNotFound(Exception):  # noqa: N818 - an answer, not an error
 
 
 class MissingPermissionError(TransientError):
-    """We lack a right: passes when an admin gives it, and not before."""
+    """A right is missing: this passes when an admin grants it, and not before."""
 
 
 def translate_api_error(error: ApiException) -> Exception:
-    """What a refusal means for us."""
+    """Return the exception that a refusal means for us."""
     message, reason = _parse_status(error)
     match error.status:
         case 404 if reason == "NotFound" and not message.startswith('namespaces "'):
@@ -62,17 +63,20 @@ def _explain_status(status: int, message: str) -> str:
     missing = _MISSING_PERMISSION.search(message)
     if missing:
         verb, resource, namespace = missing.groups()
-        where = f" in namespace {namespace}" if namespace else ""
-        return f"the cluster does not let us {verb} {resource}{where}: `fyre manifests` prints the Role that does"
+        place = f" in namespace {namespace}" if namespace else ""
+        return (
+            f"the cluster does not let us {verb} {resource}{place}: "
+            "`fyre manifests` prints the Role that does"
+        )
     if status == 401:
         return "the cluster does not take our credentials: have they expired?"
-    if not status:  # the library's way to say that there was no answer: TLS
+    if not status:  # with 0 the library says that there was no answer: TLS
         return f"the API server can't be reached: {message}"
     return message if status == 403 else f"the API server answered {status}: {message}"
 
 
 def _parse_status(error: ApiException) -> tuple[str, str]:
-    """The message and the reason of a ``Status``; whatever else came, cut short."""
+    """Return the message and the reason of a ``Status``; of any other body a short text."""
     try:
         status = json.loads(error.body or "")
         return pod_facts.to_one_line(str(status["message"])), str(status.get("reason", ""))
