@@ -55,7 +55,7 @@ def test_copies_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     known = ObjectCache()
     assert known.upsert_job(job("copy")) == ""
     assert known.upsert_pod(pod("copy"), deleted=False) == ""
-    assert "left alone" in caplog.text
+    assert "left out" in caplog.text
     assert known.list_records() == []
 
 

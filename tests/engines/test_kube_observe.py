@@ -185,7 +185,7 @@ ENDINGS = [
     ("no-code", BEFORE, job(), [pod(phase="Failed", message="who knows")], RunState.ERROR,
      "its pod ended without an exit code: who knows"),
     ("no-pod", BEFORE, job(failed(message="Job was\nactive longer")), [], RunState.ERROR,
-     "no pod of it is left to ask: Job was active longer"),
+     "no pod is left to inspect: Job was active longer"),
     ("cancelled", BEFORE, job(failed(), cancelled_by="ada"), [pod(ended(143))], RunState.CANCELLED, ""),
     ("cancelled-queued", BEFORE, job(failed(), cancelled_by="ada"), [], RunState.CANCELLED, ""),
     ("cancelled-too-late", BEFORE, job(cancelled_by="ada"), [pod(ended(0))], RunState.SUCCEEDED, ""),

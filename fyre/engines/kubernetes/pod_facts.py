@@ -123,6 +123,11 @@ def has_checkout_failed(pod: KubeObject) -> bool:
     return bool(terminated_state(pod, job_labels.CHECKOUT_CONTAINER).get("exitCode"))
 
 
+def waits_for_code(pod: KubeObject) -> bool:
+    """Return True if code can be streamed into the checkout of this pod now."""
+    return is_checkout_running(pod) and DELETED_MARK not in pod
+
+
 def is_checkout_running(pod: KubeObject) -> bool:
     """Whether the init container is running, and code can be streamed into it."""
     statuses = pod.get("status", {}).get("initContainerStatuses") or []
