@@ -59,14 +59,14 @@ class LogStore:
         """Return True if a log of this run is stored."""
         return bool(self._filesystem.exists(self._file_path(key)))
 
-    def prune_logs(self, before: float) -> None:
-        """Delete the logs that were stored before a time, in seconds since the epoch.
+    def prune_logs(self, oldest: float) -> None:
+        """Delete the logs that were stored before ``oldest``, in seconds since the epoch.
 
         A file system that knows no times keeps them.
         """
         for path in self._filesystem.ls(self._root, detail=False):
             try:
-                if self._filesystem.modified(path).timestamp() < before:
+                if self._filesystem.modified(path).timestamp() < oldest:
                     self._filesystem.rm_file(path)
             except (FileNotFoundError, NotImplementedError):
                 continue

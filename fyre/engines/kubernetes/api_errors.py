@@ -63,9 +63,9 @@ def _explain_status(status: int, message: str) -> str:
     missing = _MISSING_PERMISSION.search(message)
     if missing:
         verb, resource, namespace = missing.groups()
-        place = f" in namespace {namespace}" if namespace else ""
+        location = f" in namespace {namespace}" if namespace else ""
         return (
-            f"the cluster does not let us {verb} {resource}{place}: "
+            f"the cluster does not let us {verb} {resource}{location}: "
             "`fyre manifests` prints the Role that does"
         )
     if status == 401:

@@ -225,9 +225,8 @@ class KubernetesEngine:
         if event == "DELETED":
             if self.object_cache.is_same_job(job):
                 self._on_job_deleted(job["metadata"]["labels"][job_labels.KEY_LABEL])
-        elif not self.object_cache.is_current_job(
-            job
-        ):  # else the answer to our own request came first
+        # If this version is known, the answer to our own request came first.
+        elif not self.object_cache.is_current_job(job):
             self._reconcile_if_synced(self.object_cache.upsert_job(job))
 
     def _on_pod_event(self, event: str, pod: KubeObject) -> None:

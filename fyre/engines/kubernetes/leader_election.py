@@ -142,8 +142,8 @@ class Election:
         The library gives up only between two tries, and by the wall clock: too late where answers
         are slow.
         """
-        while (left := self._lock.renewed_at + RENEW_DEADLINE - time.monotonic()) > 0:
-            if self._finished.wait(left):
+        while (seconds_left := self._lock.renewed_at + RENEW_DEADLINE - time.monotonic()) > 0:
+            if self._finished.wait(seconds_left):
                 return
         self._stop_leading()
 

@@ -131,9 +131,9 @@ class LogCollector:
         """Return True if output of a run is being read."""
         return bool(self._live_threads(key))
 
-    def prune_archive(self, before: float) -> None:
+    def prune_archive(self, oldest: float) -> None:
         """Delete the logs that were archived before a time."""
-        self._store.prune_logs(before)
+        self._store.prune_logs(oldest)
 
     def close(self) -> None:
         """Stop reading; the next start goes on where this one stopped."""

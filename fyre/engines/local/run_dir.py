@@ -45,7 +45,7 @@ from fyre.stored_form import (
 )
 
 UNSUPPORTED_FIELDS = ("image", "resources", "secrets", "profile")
-"""What a plain process on this machine can't be given."""
+"""Requests that a plain process on this machine can't be given."""
 
 PROGRESS_FORM = StoredForm(
     "progress.json",
@@ -316,7 +316,7 @@ def _try_lock(path: Path) -> Iterator[int | None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             holder = None
-            file.truncate(0)  # a dead supervisor's pid may be anybody's by now
+            file.truncate(0)  # a dead supervisor's pid may be another process's by now
         except BlockingIOError:
             file.seek(0)
             pid = file.read(32)
