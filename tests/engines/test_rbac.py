@@ -1,4 +1,6 @@
-"""What Fyre may do in a namespace: golden files for people to read, and a real API server that agrees."""
+"""What Fyre may do in a namespace: golden files for people to read, and a real API server that
+agrees.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    """Written anew by ``python -m tests.engines.test_rbac``, and read by a person before it is committed."""
+    """Written anew by ``python -m tests.engines.test_rbac``, and read by a person before it is
+    committed.
+    """
     assert rbac.build_manifests(**CASES[name]) == list(
         yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text())
     )
@@ -109,14 +113,20 @@ def test_the_api_server_gives_what_is_printed_and_no_more(
         )
         admin.rbac.create_namespaced_role(space, role)
         admin.rbac.create_namespaced_role_binding(space, binding)
-        # In its own time: the API server's authorizer hears of a Role, and of a binding, by a watch like anybody's.
+        # In its own time: the API server's authorizer hears of a Role, and of a binding, by a watch
+        # like anybody's.
         until(
             lambda: all(
                 api.has_permission(space, *right) for right in rbac.required_permissions(role)
             )
         )
-        beyond = [("", "secrets", "get", "other"), ("", "secrets", "list", ""), ("batch", "jobs", "delete", ""),
-                  ("", "pods", "create", ""), ("", "pods", "delete", "")]  # fmt: skip
+        beyond = [
+            ("", "secrets", "get", "other"),
+            ("", "secrets", "list", ""),
+            ("batch", "jobs", "delete", ""),
+            ("", "pods", "create", ""),
+            ("", "pods", "delete", ""),
+        ]
         assert [right for right in beyond if api.has_permission(space, *right)] == []
         assert api.has_permission(space, "", "pods/exec", "create") == exec_mode
         assert not api.has_permission("default", "batch", "jobs", "get")
