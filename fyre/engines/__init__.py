@@ -1,1 +1,1 @@
-"""Where commands run: this machine or Kubernetes, behind one protocol."""
+"""Engines run the commands: on this machine or on Kubernetes, behind one protocol."""

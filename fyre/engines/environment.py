@@ -1,4 +1,4 @@
-"""What every command finds in its environment, on any engine. Pure."""
+"""The environment variables that every command gets, on any engine. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fyre.runs.run import Run
 
 
 def run_environment(run: Run) -> dict[str, str]:
-    """The variables that every command finds, on any engine."""
+    """Return the environment variables that every command gets, on any engine."""
     return {
         "CI": "true",
         "FYRE_SHA": run.sha,

@@ -1,4 +1,4 @@
-"""What the end of a process means, in words. Standard library only: the supervisor loads it."""
+"""Exit codes of processes, in words. Standard library only: the supervisor loads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 
 def classify_exit(code: int) -> dict[str, Any]:
-    """What an exit code means: 0 is success; a shell reports a command's signal as 128 + n."""
+    """Return the state, code or signal, and reason of an exit code, as an outcome has them.
+
+    0 is success; a negative code is a signal, and so is 128 + n, with which a shell reports the
+    signal that ended a command.
+    """
     if code == 0:
         return {"state": "succeeded", "exit_code": 0}
     if code < 0:
@@ -19,16 +23,20 @@ def classify_exit(code: int) -> dict[str, Any]:
 
 
 def describe_exit(code: int) -> str:
-    """An ending for people: ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``."""
+    """Return an exit code in words.
+
+    For example ``exit 1``, ``killed by SIGSEGV (11)``, ``exit 137 (SIGKILL, out of memory?)``.
+    """
     number = -code if code < 0 else code - 128
     name = _signal_name(number)
-    perhaps = ", out of memory?" if name == "SIGKILL" else ""
+    guess = ", out of memory?" if name == "SIGKILL" else ""
     if code < 0:
-        return f"killed by {name or 'signal'} ({number}){perhaps}"
-    return f"exit {code} ({name}{perhaps})" if name else f"exit {code}"
+        return f"killed by {name or 'signal'} ({number}){guess}"
+    return f"exit {code} ({name}{guess})" if name else f"exit {code}"
 
 
 def _signal_name(number: int) -> str:
+    """Return the name of a signal, "" where there is no such signal."""
     try:
         return signal.Signals(number).name
     except ValueError:

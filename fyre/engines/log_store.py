@@ -1,4 +1,7 @@
-"""Logs for good: one compressed file a run, in a folder or at any URL that fsspec knows (``s3://``, ``gs://`` …)."""
+"""The archive of logs: one compressed file per run.
+
+It is a folder, or any URL that fsspec knows (``s3://``, ``gs://`` …).
+"""
 
 from __future__ import annotations
 
@@ -13,38 +16,39 @@ _CHUNK_SIZE = 256 * 1024
 
 
 class LogStore:
-    """Files by the run's key. Thread-safe, as fsspec's file systems are."""
+    """Compressed log files, named by the run's key. Thread-safe, as fsspec's file systems are."""
 
     def __init__(self, url: str) -> None:
-        """``url`` is a folder's path or URL; credentials come the way that its file system takes them.
+        """Open a folder's path or URL; its file system finds the credentials in its usual way.
 
-        Raises ``UserError`` where there is no such kind of storage, or its package is not installed.
+        Raises ``UserError`` where there is no such kind of storage, or its package is not
+        installed.
         """
-        kind = url.partition("://")[0]  # the rest may hold a credential
+        scheme = url.partition("://")[0]  # the rest may hold a credential
         try:
             self._filesystem, self._root = fsspec.url_to_fs(url)
         except ImportError as error:
             hint = "that package beside Fyre, in its image by --build-arg PACKAGES=…"
-            raise UserError(f"logs can't be kept at {kind}://: {error}", hint=hint) from error
+            raise UserError(f"logs can't be kept at {scheme}://: {error}", hint=hint) from error
         except ValueError as error:
             raise UserError(
-                f"logs can't be kept at {kind}://", hint="a folder, s3://, gs:// …"
+                f"logs can't be kept at {scheme}://", hint="a folder, s3://, gs:// …"
             ) from error
         self._filesystem.makedirs(self._root, exist_ok=True)
 
     def put_log(self, key: str, chunks: Iterable[bytes]) -> None:
-        """Keep a log, whole or not at all; an earlier one of the same run is replaced."""
+        """Store a log, whole or not at all; replace an earlier one of the same run."""
         draft = self._file_path(key) + ".new"
         with (
             self._filesystem.open(draft, "wb") as file,
-            zstandard.ZstdCompressor().stream_writer(file) as packed,
+            zstandard.ZstdCompressor().stream_writer(file) as compressor,
         ):
-            for piece in chunks:
-                packed.write(piece)
+            for chunk in chunks:
+                compressor.write(chunk)
         self._filesystem.mv(draft, self._file_path(key))
 
     def get_log(self, key: str) -> Iterator[bytes] | None:
-        """A kept log in pieces, or None."""
+        """Return a stored log in chunks, or None."""
         try:
             file = self._filesystem.open(self._file_path(key), "rb")
         except FileNotFoundError:
@@ -52,14 +56,17 @@ class LogStore:
         return _decompressed_chunks(file)
 
     def has_log(self, key: str) -> bool:
-        """Whether a log is kept."""
+        """Return True if a log of this run is stored."""
         return bool(self._filesystem.exists(self._file_path(key)))
 
-    def prune_logs(self, before: float) -> None:
-        """Drop what was kept before a time, in seconds since the epoch, where the file system knows times."""
+    def prune_logs(self, oldest: float) -> None:
+        """Delete the logs that were stored before ``oldest``, in seconds since the epoch.
+
+        A file system that knows no times keeps them.
+        """
         for path in self._filesystem.ls(self._root, detail=False):
             try:
-                if self._filesystem.modified(path).timestamp() < before:
+                if self._filesystem.modified(path).timestamp() < oldest:
                     self._filesystem.rm_file(path)
             except (FileNotFoundError, NotImplementedError):
                 continue
@@ -68,7 +75,8 @@ class LogStore:
         return f"{self._root}/{key}.zst"
 
 
-def _decompressed_chunks(file) -> Iterator[bytes]:  # type: ignore[no-untyped-def]  # noqa: ANN001 - any file system's own kind
-    with file, zstandard.ZstdDecompressor().stream_reader(file) as packed:
-        while piece := packed.read(_CHUNK_SIZE):
-            yield piece
+# A file has the type of its own file system.
+def _decompressed_chunks(file) -> Iterator[bytes]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    with file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
+        while chunk := reader.read(_CHUNK_SIZE):
+            yield chunk

@@ -1,5 +1,7 @@
-"""An engine over mirrors that may be evicted: a run's commit is fetched and pinned before it is launched, and its pin
-goes when the run has ended. Whoever launches, a push, a comment or a rerun, comes through here.
+"""An engine whose runs' commits are pinned in mirrors that may be evicted.
+
+A run's commit is fetched and pinned before the launch, and its pin is released when the run has
+ended. All launches go through this engine: those of a push, of a comment and of a rerun.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _BACKOFF = Backoff(0.5, 30.0)  # before a fetch that failed is tried again
 
 
 class PinningEngine(EngineWrapper):
-    """The engine, with its runs' commits held in the mirrors. What it knows is the engine's own."""
+    """The engine, with the commits of its runs pinned in the mirrors; all records are the engine's
+    own.
+    """
 
     def __init__(self, engine: Engine, mirrors: MirrorStore) -> None:
         super().__init__(engine)
@@ -33,25 +37,23 @@ class PinningEngine(EngineWrapper):
             target=self._repin_unfinished, name="pins of before", daemon=True
         )
         engine.subscribe(self._check_changed_run)
-        for (
-            repository_id,
-            key,
-        ) in mirrors.list_pins():  # of runs that ended, or never began, while nobody was here
+        # Release the pins of runs that ended, or never began, while no server was running.
+        for repository_id, key in mirrors.list_pins():
             if self._is_final(key):
                 mirrors.unpin_run(Repository("", repository_id, ""), key)
         self._release_thread.start()
         self._repin_thread.start()
 
     def launch(self, run: Run) -> bool:
-        """As the engine does, once the commit is here. Raises also what fetching it raises."""
+        """Fetch and pin the commit, then launch the run. Raises also what fetching raises."""
         self._mirrors.mirror_for_run(run)
         try:
             return super().launch(run)
-        finally:  # refused, or launched before and over: nobody else would let its pin go
+        finally:  # where it was refused, or has run before, nothing else would release its pin
             self._release_if_final(run.repository, run.key)
 
     def close(self) -> None:
-        """Stop watching, then see to what has ended until now."""
+        """Stop watching, then release the pins of the runs that have ended until now."""
         self._closed.set()
         super().close()
         self._repin_thread.join()
@@ -64,7 +66,10 @@ class PinningEngine(EngineWrapper):
             self._release_if_final(record.run.repository, key)
 
     def _release_if_final(self, repository: Repository, key: str) -> None:
-        """Let the pin of a run that is over go; not here: a mirror that is being fetched would hold the engine up."""
+        """Queue the release of a run's pin if the run has ended.
+
+        A background thread releases it: doing it now could block the engine behind a fetch.
+        """
         if self._is_final(key):
             self._release_queue.put((repository, key))
 
@@ -73,11 +78,10 @@ class PinningEngine(EngineWrapper):
         return record is None or record.state.is_final
 
     def _repin_unfinished(self) -> None:
-        """Fetch what pods may still ask for: this disk may be another one than that of who launched them."""
-        waiting, pause = (
-            [record.run for record in self._engine.list_records() if not record.state.is_final],
-            _BACKOFF.first,
-        )
+        """Fetch what pods may still ask for: this disk may be another than that of the launch."""
+        records = self._engine.list_records()
+        waiting = [record.run for record in records if not record.state.is_final]
+        pause = _BACKOFF.first
         while waiting:
             waiting = [
                 run for run in waiting if not self._closed.is_set() and not self._pin_commit(run)
@@ -86,24 +90,27 @@ class PinningEngine(EngineWrapper):
             pause = _BACKOFF.after(pause)
 
     def _pin_commit(self, run: Run) -> bool:
-        """Pin it; False where that has to be tried again."""
+        """Fetch and pin the commit of a run; return False if that has to be tried again."""
         if self._is_final(run.key):
             return True
         try:
             self._mirrors.mirror_for_run(run)
         except TransientError as error:
-            log.warning("fetched later", extra={"run": run.key, "why": str(error)})
+            log.warning(
+                "the commit is fetched again later", extra={"run": run.key, "why": str(error)}
+            )
             return False
-        except UserError as error:  # the checkout will say so
-            log.warning("it can't be fetched", extra={"run": run.key, "why": str(error)})
+        except UserError as error:  # the checkout will report it
+            log.warning("the commit can't be fetched", extra={"run": run.key, "why": str(error)})
         self._release_if_final(run.repository, run.key)
         return True
 
     def _release_loop(self) -> None:
-        while (over := self._release_queue.get()) is not None:
+        while (pin := self._release_queue.get()) is not None:
+            repository, key = pin
             try:
-                if self._is_final(over[1]):  # else it was launched after all, at the second try
-                    self._mirrors.unpin_run(*over)
+                if self._is_final(key):  # else it was launched after all, at the second try
+                    self._mirrors.unpin_run(repository, key)
             except Exception:
-                # A pin that stays costs disk until the next start; the runs after this one have pins too.
-                log.exception("a pin stays", extra={"run": over[1]})
+                # A pin that stays costs disk until the next start, and the next runs have pins too.
+                log.exception("a pin could not be released", extra={"run": key})

@@ -1,4 +1,4 @@
-"""Runs by the commit and by the Fyre-Id they were launched for, so that nobody walks all records for one commit."""
+"""An index of runs by commit and by Fyre-Id, so that nobody walks all records for one commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from fyre.runs.run import Run, RunRecord
 
 
 class RunIndex:
-    """An index over an engine's records; what the engine forgets drops out by itself. Thread-safe."""
+    """An index over an engine's records. Thread-safe.
+
+    What the engine forgets drops out of the index by itself.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -22,18 +25,18 @@ class RunIndex:
         engine.subscribe(self._add_changed_run)
 
     def add_run(self, run: Run) -> None:
-        """Know a run from now on, without waiting for the engine to say so."""
+        """Index a run now, without waiting until the engine reports it."""
         with self._lock:
             self._keys_by_sha[run.sha][run.key] = None
             if run.fyre_id:
                 self._keys_by_fyre_id[run.fyre_id][run.key] = None
 
     def find_by_sha(self, repository_id: int, sha: str) -> tuple[RunRecord, ...]:
-        """The runs launched for this very SHA."""
+        """Return the runs that were launched for exactly this SHA."""
         return self._find_records(self._keys_by_sha, sha, repository_id)
 
     def find_by_fyre_id(self, repository_id: int, fyre_id: str) -> tuple[RunRecord, ...]:
-        """The runs launched under this Fyre-Id, whatever their SHA."""
+        """Return the runs that were launched under this Fyre-Id, whatever their SHA."""
         return self._find_records(self._keys_by_fyre_id, fyre_id, repository_id) if fyre_id else ()
 
     def _find_records(
@@ -42,11 +45,17 @@ class RunIndex:
         with self._lock:
             keys = tuple(keys_by_name.get(name, ()))
         records = [self._engine.get_record(key) for key in keys]
-        gone = {key for key, record in zip(keys, records, strict=True) if record is None}
-        if gone:
+        forgotten = {key for key, record in zip(keys, records, strict=True) if record is None}
+        if forgotten:
             with self._lock:
-                keys_by_name[name] = {key: None for key in keys_by_name[name] if key not in gone}
-        return tuple(r for r in records if r is not None and r.run.repository.id == repository_id)
+                keys_by_name[name] = {
+                    key: None for key in keys_by_name[name] if key not in forgotten
+                }
+        return tuple(
+            record
+            for record in records
+            if record is not None and record.run.repository.id == repository_id
+        )
 
     def _add_changed_run(self, key: str) -> None:
         record = self._engine.get_record(key)

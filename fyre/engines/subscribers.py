@@ -1,4 +1,4 @@
-"""Who wants to hear of an engine's changes."""
+"""The callbacks that are called when a record of an engine changes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ log = logging.getLogger(__name__)
 
 
 class Subscribers:
-    """Called in the order they came, in the thread that tells."""
+    """Callbacks, called in the order they were added, in the thread that notifies."""
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[str], None]] = []
 
     def add_callback(self, on_change: Callable[[str], None]) -> None:
-        """Have ``changed(key)`` called from now on."""
+        """Have ``on_change(key)`` called from now on."""
         self._callbacks.append(on_change)
 
     def notify_all(self, key: str) -> None:
-        """A record may have changed."""
-        for changed in list(self._callbacks):
+        """Call all callbacks: a record may have changed."""
+        for on_change in list(self._callbacks):
             try:
-                changed(key)
-            except Exception:  # theirs to mend; the others are told, and the runs watched
+                on_change(key)
+            except Exception:
+                # A bug of that subscriber: the others are still notified, and the runs watched.
                 log.exception("a subscriber failed on %s", key)

@@ -1,7 +1,7 @@
-"""Engines around an engine: as it is, but for what each changes.
+"""Engine decorators: they forward every call, and a subclass overrides what it changes.
 
-Two are for a process that answers for some of its runs only: those of other workflow jobs are on the same cluster,
-under the same name.
+Two are for a process that answers for some of its runs only: those of other workflow jobs are on
+the same cluster, under the same name.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from fyre.runs.run import Run, RunRecord
 
 
 class EngineWrapper:
-    """The engine as it is; a subclass changes what it has to."""
+    """Forwards every call to the engine; a subclass overrides what it changes."""
 
     def __init__(self, engine: Engine) -> None:
         self.name = engine.name
         self._engine = engine
 
     def launch(self, run: Run) -> bool:
-        """As the engine does."""
+        """Launch a run on the engine."""
         return self._engine.launch(run)
 
     def cancel(self, key: str, requested_by: str) -> bool:
-        """As the engine does."""
+        """Cancel a run on the engine."""
         return self._engine.cancel(key, requested_by)
 
     def list_records(self) -> Collection[RunRecord]:
-        """As the engine has them."""
+        """Return the engine's records."""
         return self._engine.list_records()
 
     def get_record(self, key: str) -> RunRecord | None:
-        """As the engine has it."""
+        """Return the engine's record of one run."""
         return self._engine.get_record(key)
 
     def annotate(
@@ -43,39 +43,40 @@ class EngineWrapper:
         carried: tuple[str, ...] | None = None,
         end_posted: bool = False,
     ) -> None:
-        """As the engine does."""
+        """Store notes on the engine's record."""
         self._engine.annotate(key, reported=reported, carried=carried, end_posted=end_posted)
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
-        """As the engine has it."""
+        """Yield the log that the engine has."""
         return self._engine.read_log(key, follow=follow)
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
-        """As the engine does."""
+        """Subscribe to the engine's changes."""
         self._engine.subscribe(on_change)
 
     def close(self) -> None:
-        """As the engine does."""
+        """Close the engine."""
         self._engine.close()
 
 
 class LaunchTrackingEngine(EngineWrapper):
-    """Remembers what was launched through it, or made to stand for a further commit; what it finds launched is somebody
-    else's."""
+    """Remembers the runs that were launched, or given a further commit, through it.
+
+    A run that turns out to be launched already is somebody else's.
+    """
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.launched_keys: dict[str, None] = {}  # in their order
+        self.launched_keys: dict[str, None] = {}  # in the order of the launches
         self._attempted_keys: set[str] = set()
 
     def launch(self, run: Run) -> bool:
-        """As the engine does."""
-        again = (
-            run.key in self._attempted_keys
-        )  # the try before had no answer, and may have been what launched it
+        """Launch a run, and remember its key if this launched it."""
+        # An earlier attempt had no answer, and may have been the one that launched it.
+        attempted_before = run.key in self._attempted_keys
         self._attempted_keys.add(run.key)
         new = super().launch(run)
-        if new or again:
+        if new or attempted_before:
             self.launched_keys[run.key] = None
         return new
 
@@ -87,24 +88,24 @@ class LaunchTrackingEngine(EngineWrapper):
         carried: tuple[str, ...] | None = None,
         end_posted: bool = False,
     ) -> None:
-        """As the engine does."""
+        """Store notes, and remember the key if the run now stands for further commits."""
         super().annotate(key, reported=reported, carried=carried, end_posted=end_posted)
         if carried is not None:
             self.launched_keys[key] = None
 
 
 class EngineView(EngineWrapper):
-    """Nothing but the runs whose keys are among ``mine``, which may grow."""
+    """Shows only the runs whose keys are among ``keys``, which may grow."""
 
     def __init__(self, engine: Engine, keys: Collection[str]) -> None:
         super().__init__(engine)
         self._keys = keys
 
     def list_records(self) -> Collection[RunRecord]:
-        """Those."""
-        found = (self._engine.get_record(key) for key in tuple(self._keys))
-        return [record for record in found if record is not None]
+        """Return the records of those runs."""
+        records = (self._engine.get_record(key) for key in tuple(self._keys))
+        return [record for record in records if record is not None]
 
     def get_record(self, key: str) -> RunRecord | None:
-        """One of those."""
+        """Return the record of one of those runs, or None."""
         return self._engine.get_record(key) if key in self._keys else None

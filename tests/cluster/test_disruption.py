@@ -67,4 +67,4 @@ def test_an_api_server_that_was_away_costs_nothing(
     for sha in shas:
         assert [one["state"] for one in person.statuses(sha)].count("success") == 1
     assert len(person.up.engine.list_records()) == 4
-    assert caplog.text.count("no news for now") <= 4, caplog.text
+    assert caplog.text.count("the watch failed") <= 4, caplog.text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fyre.engines.kubernetes.api_client import AlreadyExists, KubernetesClient
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import AlreadyExists
 from fyre.errors import UserError
 from tests.cluster import access
 from tests.unit.engines.kubernetes import test_job_manifest as manifests

@@ -216,7 +216,7 @@ def test_a_leader_whose_lease_is_taken_ends_at_once(
     taken = {"spec": {"holderIdentity": "another 127.0.0.1:1"}}
     admin.leases.patch_namespaced_lease("fyre", namespace, taken)
     assert replica.process.wait(20) == 1
-    assert "leads no more" in replica.log.read_text()
+    assert "lost leadership" in replica.log.read_text()
 
 
 def test_without_the_right_to_a_lease_it_says_which(

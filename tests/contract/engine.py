@@ -1,4 +1,6 @@
-"""What every engine must do, as tests: an engine's own test module subclasses ``EngineContract``."""
+"""What every engine must do, as tests: an engine's own test module subclasses
+``EngineContract``.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,21 @@ def make_run(sha: str, command: str, key: str = "", **spec: object) -> Run:
     own = (
         key or f"{os.getpid():010x}{next(_numbers):016x}"
     )  # test processes side by side never share one
-    return Run(own, REPOSITORY, sha, "t" * 40, (), "refs/heads/main", "ada", "train", RunSpec(command, **spec), "d",
-               fyre_id="01JD0000000000000000000000", attempt=2, created_at=time.time())  # fmt: skip
+    return Run(
+        own,
+        REPOSITORY,
+        sha,
+        "t" * 40,
+        (),
+        "refs/heads/main",
+        "ada",
+        "train",
+        RunSpec(command, **spec),
+        "d",
+        fyre_id="01JD0000000000000000000000",
+        attempt=2,
+        created_at=time.time(),
+    )
 
 
 def await_end(engine: Engine, key: str, seconds: float = 60.0) -> RunRecord:
@@ -51,7 +66,9 @@ def await_state(engine: Engine, key: str, state: RunState) -> None:
 
 
 class EngineContract:
-    """Needs the fixtures ``engine`` and ``sha``: an engine, and a commit that holds ``README`` with "hello"."""
+    """Needs the fixtures ``engine`` and ``sha``: an engine, and a commit that holds ``README``
+    with "hello".
+    """
 
     def go(self, engine: Engine, sha: str, command: str, **spec: object) -> tuple[RunRecord, str]:
         """Run a command to its end: its record and its output."""

@@ -1,4 +1,6 @@
-"""Fixtures of the engines' tests: a commit to run, and where there is a cluster, an engine on it."""
+"""Fixtures of the engines' tests: a commit to run, and where there is a cluster, an engine on
+it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def sha(repo: Path) -> str:
 def on_cluster(
     admin: access.Admin, namespace: str, repo: Path, tmp_path: Path
 ) -> Iterator[MakeOnCluster]:
-    """Makes engines that stream the code in, as ``fyre up`` on a laptop does, under exactly the Role it asks for."""
+    """Makes engines that stream the code in, as ``fyre up`` on a laptop does, under exactly the
+    Role it asks for.
+    """
     from dataclasses import replace
 
     from fyre.engines.kubernetes import KubernetesEngine, rbac

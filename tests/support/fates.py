@@ -1,4 +1,6 @@
-"""What the tests of a run's fate on a cluster share: launching it, waiting for it, and what an admin does to it."""
+"""What the tests of a run's fate on a cluster share: launching it, waiting for it, and what an
+admin does to it.
+"""
 
 from __future__ import annotations
 

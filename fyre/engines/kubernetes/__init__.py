@@ -1,3 +1,3 @@
-"""Runs as Kubernetes Jobs. The client library is loaded only here."""
+"""The Kubernetes engine: runs as Jobs. Only this package loads the client library."""
 
 from fyre.engines.kubernetes.engine import KubernetesEngine as KubernetesEngine

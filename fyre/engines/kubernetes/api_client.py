@@ -1,8 +1,6 @@
-"""The API server: the few requests that Fyre makes, plain dicts in and out, and its refusals in our words.
+"""The API server's client: the few requests that Fyre makes, with plain dicts in and out.
 
-The client library is loaded here and nowhere else. ``TryAgainError`` is what may pass by itself or by an admin's hand
-(the server is away or busy, a namespace is going, a right is missing); ``UserError`` is what the same request meets
-for ever.
+Refusals become the exceptions of ``api_errors``.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from pydantic import ValidationError  # what the client library checks with
 from websocket import WebSocketException
 
 from fyre.engines.kubernetes import job_labels, pod_facts
+from fyre.engines.kubernetes.api_errors import ObjectNotFound, translate_api_error
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import TransientError, UserError
 
@@ -30,7 +29,10 @@ REQUEST_TIMEOUT = (5.0, 30.0)
 """Seconds to connect, and between two bytes of an answer."""
 
 FOLLOW_TIMEOUT = (5.0, 3600.0)
-"""The same for a log that is followed: a command may be silent for long; keepalives notice a dead connection."""
+"""The same for a log that is followed.
+
+A command may be silent for long; keepalives notice a dead connection.
+"""
 
 EXEC_TIMEOUT = 300.0
 """Seconds that a streamed checkout may take."""
@@ -38,13 +40,19 @@ EXEC_TIMEOUT = 300.0
 _MAX_CONNECTIONS = 256  # kept open: each log that is followed holds one
 
 _NO_EXIT_CODE_ERRORS = (ValueError, TypeError, LookupError, yaml.YAMLError)
-"""What the library raises of a command without an exit code: an error of containerd's, or nothing, in its place."""
+"""Errors of the library for a command without an exit code.
+
+In its place is an error of containerd's, or nothing.
+"""
 
 _NO_LOG_MESSAGE = re.compile(
     rb"unable to retrieve container logs for [a-z-]+://[0-9a-f]{64}"
     rb"|failed to (try resolving symlinks in path|open log file) \"[^\"\n]+\.log\": [^\n]+"
 )
-"""All that a kubelet says where it has no log: GetContainerLogs of kuberuntime_container.go, ReadLogs of cri-client."""
+"""All texts of a kubelet that has no log.
+
+They are from GetContainerLogs in kuberuntime_container.go, and from ReadLogs in cri-client.
+"""
 
 _KUBECONFIG_ERRORS = (
     config.ConfigException,
@@ -55,26 +63,17 @@ _KUBECONFIG_ERRORS = (
     AttributeError,
     KeyError,
 )
-"""What the library raises of a kubeconfig that is none: it looks into whatever the file holds."""
-
-
-class AlreadyExists(Exception):  # noqa: N818 - an answer, not an error
-    """There is an object of that name already."""
-
-
-class ObjectNotFound(Exception):  # noqa: N818 - an answer, not an error
-    """There is no such object (any more)."""
-
-
-class MissingPermissionError(TransientError):
-    """We lack a right: passes when an admin gives it, and not before."""
+"""Errors of the library for a kubeconfig that is none: it looks into whatever the file holds."""
 
 
 class KubernetesClient:
-    """One cluster, as one user. Thread-safe."""
+    """A client of one cluster, with the rights of one user. Thread-safe."""
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
-        """Read a kubeconfig (``KUBECONFIG``, ``~/.kube/config``), else be a pod. Raises ``UserError``."""
+        """Read a kubeconfig (``KUBECONFIG``, ``~/.kube/config``), else use the pod's own account.
+
+        Raises ``UserError``.
+        """
         settings = client.Configuration()
         load: Any = config  # it comes without types
         try:
@@ -88,18 +87,17 @@ class KubernetesClient:
                 raise _kubeconfig_error(error, kubeconfig) from inside
         settings.keep_alive = True
         settings.connection_pool_maxsize = _MAX_CONNECTIONS
-        settings.retries = urllib3.Retry(
-            0
-        )  # what is asked again, and when, is decided where it is known what for
+        # The callers decide what is requested again, and when: they know what it is for.
+        settings.retries = urllib3.Retry(0)
         self.host: str = settings.host
         self.api_client = client.ApiClient(settings)
-        # Any: their types want models, and plain dicts cost a tenth (first use of a model: 240 ms).
+        # Any: the typed API takes models; plain dicts cost a tenth (first use of a model: 240 ms).
         self._batch_api: Any = client.BatchV1Api(self.api_client)
         self._core_api: Any = client.CoreV1Api(self.api_client)
         self._authorization_api: Any = client.AuthorizationV1Api(self.api_client)
 
     def create_job(self, namespace: str, job: KubeObject, *, dry_run: bool = False) -> KubeObject:
-        """Create a Job. Raises ``Taken``."""
+        """Create a Job. Raises ``AlreadyExists``."""
         more = {"dry_run": "All"} if dry_run else {}
         return request_object(
             lambda: self._batch_api.create_namespaced_job(
@@ -108,58 +106,62 @@ class KubernetesClient:
         )
 
     def get_job(self, namespace: str, name: str) -> KubeObject:
-        """One Job. Raises ``Gone``."""
+        """Return a Job. Raises ``ObjectNotFound``."""
         return request_object(
             lambda: self._batch_api.read_namespaced_job(name, namespace, **RAW_RESPONSE)
         )
 
     def patch_job(self, namespace: str, name: str, patch: KubeObject) -> KubeObject:
-        """Merge into a Job. Raises ``Gone``."""
+        """Merge a patch into a Job. Raises ``ObjectNotFound``."""
         return request_object(
             lambda: self._batch_api.patch_namespaced_job(name, namespace, patch, **RAW_RESPONSE)
         )
 
     def list_pods(self, namespace: str, selector: str) -> list[KubeObject]:
-        """Some pods as they are at this moment."""
-        found = request_object(
+        """Return the selected pods as they are at this moment."""
+        pods = request_object(
             lambda: self._core_api.list_namespaced_pod(
                 namespace, label_selector=selector, **RAW_RESPONSE
             )
         )
-        return [pod_facts.strip_unused(pod) for pod in found["items"]]
+        return [pod_facts.strip_unused(pod) for pod in pods["items"]]
 
     def list_events(self, namespace: str, uid: str) -> list[KubeObject]:
-        """What is told of an object, oldest first."""
+        """Return the events of an object, oldest first."""
         selector = f"involvedObject.uid={uid}"
-        found = request_object(
+        events = request_object(
             lambda: self._core_api.list_namespaced_event(
                 namespace, field_selector=selector, **RAW_RESPONSE
             )
         )
         return sorted(
-            found["items"], key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or ""
+            events["items"],
+            key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "",
         )
 
     def get_secret(self, namespace: str, name: str) -> tuple[dict[str, str], float]:
-        """A secret's values, base64 as they are kept, and when it was last changed. Raises ``Gone``."""
-        found = request_object(
+        """Return a secret's values, base64 as they are stored, and the time of its last change.
+
+        The time is in seconds since the epoch. Raises ``ObjectNotFound``.
+        """
+        secret = request_object(
             lambda: self._core_api.read_namespaced_secret(name, namespace, **RAW_RESPONSE)
         )
-        about = found["metadata"]
+        metadata = secret["metadata"]
         times = [
-            about.get("creationTimestamp"),
-            *(entry.get("time") for entry in about.get("managedFields") or []),
+            metadata.get("creationTimestamp"),
+            *(entry.get("time") for entry in metadata.get("managedFields") or []),
         ]
-        return dict(found.get("data") or {}), max(
-            filter(None, map(pod_facts.parse_time, times)), default=0.0
-        )
+        changed_at = max(filter(None, map(pod_facts.parse_time, times)), default=0.0)
+        return dict(secret.get("data") or {}), changed_at
 
     def stream_container_log(
         self, namespace: str, pod: str, container: str, *, follow: bool
     ) -> Iterator[bytes]:
-        """A container's output. Raises ``Gone``, and ``TryAgainError`` when it breaks off or has not begun.
+        """Yield a container's output.
 
-        A kubelet that has no such log (any more) may say so in its place, as an answer that is well (200).
+        Raises ``ObjectNotFound``, and ``TransientError`` when the log breaks off or has not begun.
+        A kubelet that has no such log (any more) may say so in its place, with status 200.
         """
         timeout = FOLLOW_TIMEOUT if follow else REQUEST_TIMEOUT
         raw = {**RAW_RESPONSE, "_request_timeout": timeout}
@@ -169,21 +171,19 @@ class KubernetesClient:
             )
         )
         try:
-            pieces = answer.stream(amt=65536, decode_content=False)
-            first = next(pieces, b"")
-            if not (
-                first or "Transfer-Encoding" in answer.headers or "Content-Length" in answer.headers
-            ):
-                raise TransientError(
-                    "the log broke off in the answer's head"
-                )  # which is taken for an empty answer
+            chunks = answer.stream(amt=65536, decode_content=False)
+            first = next(chunks, b"")
+            has_body = "Transfer-Encoding" in answer.headers or "Content-Length" in answer.headers
+            if not first and not has_body:
+                # The library takes a head that was cut short for an empty answer.
+                raise TransientError("the log broke off in the answer's head")
             if _NO_LOG_MESSAGE.fullmatch(first):
-                following = next(pieces, None)
-                if following is None:
+                second = next(chunks, None)
+                if second is None:
                     raise ObjectNotFound(first.decode(errors="replace"))
-                first += following
+                first += second
             yield first
-            yield from pieces
+            yield from chunks
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise TransientError(f"the log broke off: {error}") from error
         finally:
@@ -192,24 +192,33 @@ class KubernetesClient:
     def exec_in_container(
         self, namespace: str, pod: str, container: str, command: list[str], stdin: Iterator[bytes]
     ) -> tuple[int, str]:
-        """Run a command in a container and feed it: its exit code, and the end of what it said."""
-        head = next(
-            stdin, b""
-        )  # made first: what can't be had is known before anybody waits for it
+        """Run a command in a container and feed it; return its exit code and the end of its
+        output.
+        """
+        # Made first: an input that can't be had is known before anybody waits for it.
+        head = next(stdin, b"")
         try:
-            # A client of its own: the library turns the one it is given into a websocket's for the time of the call.
-            told = stream.stream(
-                client.CoreV1Api(client.ApiClient(self.api_client.configuration)).connect_get_namespaced_pod_exec,
-                pod, namespace, container=container, command=command, stdin=True, stdout=True, stderr=True,
-                binary=True, _preload_content=False,
-            )  # fmt: skip
-            told.sock.settimeout(
-                EXEC_TIMEOUT
-            )  # else a connection that is no more would be written to for ever
+            # A client of its own: during the call the library makes it one of websockets.
+            core_api = client.CoreV1Api(client.ApiClient(self.api_client.configuration))
+            exec_stream = stream.stream(
+                core_api.connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                container=container,
+                command=command,
+                stdin=True,
+                stdout=True,
+                stderr=True,
+                binary=True,
+                _preload_content=False,
+            )
+            # Without a timeout a connection that is gone would be written to for ever.
+            exec_stream.sock.settimeout(EXEC_TIMEOUT)
             try:
-                return _feed_stdin(told, chain([head], stdin))
+                return _feed_stdin(exec_stream, chain([head], stdin))
             finally:
-                told.sock.shutdown()  # its own close() leaves the socket open where the server was first
+                # Its own close() leaves the socket open where the server closed first.
+                exec_stream.sock.shutdown()
         except ApiException as error:
             raise translate_api_error(error) from error
         except (WebSocketException, OSError, *_NO_EXIT_CODE_ERRORS) as error:
@@ -220,18 +229,22 @@ class KubernetesClient:
     def has_permission(
         self, namespace: str, group: str, resource: str, verb: str, name: str = ""
     ) -> bool:
-        """Whether we have a right, by SelfSubjectAccessReview."""
-        resource, _, sub = resource.partition("/")
-        asked = {
+        """Return True if we have a right, by SelfSubjectAccessReview."""
+        resource, _, subresource = resource.partition("/")
+        attributes = {
             "namespace": namespace,
             "group": group,
             "resource": resource,
-            "subresource": sub,
+            "subresource": subresource,
             "verb": verb,
             "name": name,
         }
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-                  "spec": {"resourceAttributes": {key: value for key, value in asked.items() if value}}}  # fmt: skip
+        given_attributes = {key: value for key, value in attributes.items() if value}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": given_attributes},
+        }
         answer = request_object(
             lambda: self._authorization_api.create_self_subject_access_review(
                 review, **RAW_RESPONSE
@@ -242,10 +255,10 @@ class KubernetesClient:
     def list_managed_objects(
         self, namespace: str, kinds: Collection[str] = ("Job", "RoleBinding", "Role")
     ) -> list[KubeObject]:
-        """Everything of Fyre's in a namespace, whichever instance's."""
+        """Return all objects of Fyre's in a namespace, whichever instance's."""
         rbac: Any = client.RbacAuthorizationV1Api(self.api_client)
         role = "rbac.authorization.k8s.io/v1"
-        found: list[KubeObject] = []
+        objects: list[KubeObject] = []
         for lister, kind, version in (
             (self._batch_api.list_namespaced_job, "Job", "batch/v1"),
             (rbac.list_namespaced_role_binding, "RoleBinding", role),
@@ -253,20 +266,19 @@ class KubernetesClient:
         ):
             if kind not in kinds:
                 continue
-            listed = request_object(
-                partial(
-                    lister, namespace, label_selector=job_labels.MANAGED_SELECTOR, **RAW_RESPONSE
-                )
+            selector = job_labels.MANAGED_SELECTOR
+            page = request_object(
+                partial(lister, namespace, label_selector=selector, **RAW_RESPONSE)
             )
-            found += [{"apiVersion": version, "kind": kind, **thing} for thing in listed["items"]]
-        return found
+            objects += [{"apiVersion": version, "kind": kind, **obj} for obj in page["items"]]
+        return objects
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the connections that are kept open."""
         self.api_client.rest_client.close()
 
     def list_function(self, kind: str) -> Callable[..., Any]:
-        """The list-or-watch function of Jobs or pods, for the library's informer."""
+        """Return the list-or-watch function of Jobs or pods, for the library's informer."""
         listers: dict[str, Callable[..., Any]] = {
             "jobs": self._batch_api.list_namespaced_job,
             "pods": self._core_api.list_namespaced_pod,
@@ -274,16 +286,19 @@ class KubernetesClient:
         return listers[kind]
 
 
-def _feed_stdin(exec_stream: Any, stdin: Iterator[bytes]) -> tuple[int, str]:  # noqa: ANN401 - it comes without types
-    """Give a command its input; its exit code, and the end of what it said."""
-    for piece in stdin:
-        exec_stream.write_stdin(piece)
+def _feed_stdin(
+    exec_stream: Any,  # noqa: ANN401 - the library has no types
+    stdin: Iterator[bytes],
+) -> tuple[int, str]:
+    """Give a command its input; return its exit code and the end of its output."""
+    for chunk in stdin:
+        exec_stream.write_stdin(chunk)
     exec_stream.run_forever(timeout=EXEC_TIMEOUT)
-    said = (exec_stream.read_stdout(timeout=0) or b"") + (exec_stream.read_stderr(timeout=0) or b"")
+    stdout = exec_stream.read_stdout(timeout=0) or b""
+    stderr = exec_stream.read_stderr(timeout=0) or b""
+    output = pod_facts.to_one_line((stdout + stderr).decode(errors="replace"))
     code = exec_stream.returncode
-    return (1 if code is None else code), pod_facts.to_one_line(said.decode(errors="replace"))[
-        -200:
-    ]
+    return (1 if code is None else code), output[-200:]
 
 
 RAW_RESPONSE: dict[str, Any] = {"_preload_content": False, "_request_timeout": REQUEST_TIMEOUT}
@@ -291,17 +306,14 @@ RAW_RESPONSE: dict[str, Any] = {"_preload_content": False, "_request_timeout": R
 
 
 def request_object(send: Callable[[], Any]) -> KubeObject:
-    """The object that a request is answered with; refusals as exceptions of ours."""
+    """Send a request and return the object in the answer; raise refusals as exceptions of ours."""
     answer = _send_request(send)
     try:
-        found: KubeObject = json.loads(answer.data)
-    except (
-        urllib3.exceptions.HTTPError,
-        OSError,
-        ValueError,
-    ) as error:  # ValueError: no JSON, or half of it
+        obj: KubeObject = json.loads(answer.data)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        # ValueError: no JSON, or half of it.
         raise TransientError(f"the API server's answer broke off: {error}") from error
-    return found
+    return obj
 
 
 def _send_request(send: Callable[[], Any]) -> Any:  # noqa: ANN401 - urllib3's response
@@ -309,85 +321,33 @@ def _send_request(send: Callable[[], Any]) -> Any:  # noqa: ANN401 - urllib3's r
         return send()
     except ApiException as error:
         raise translate_api_error(error) from error
-    except (
-        ValidationError
-    ) as error:  # the library holds an object against its models before it asks
+    except ValidationError as error:  # the library checks objects before it sends them
         raise UserError(
-            f"that is no object of Kubernetes: {_first_invalid_field(error)}"
+            f"this is no valid Kubernetes object: {_first_invalid_field(error)}"
         ) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise TransientError(f"the API server can't be reached: {_root_cause(error)}") from error
 
 
 def _first_invalid_field(error: ValidationError) -> str:
-    """The first field that does not fit; the outermost name is the argument's number."""
+    """Return the first field that does not fit.
+
+    Its outermost name is the number of an argument, and left out.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"
 
 
-def translate_api_error(error: ApiException) -> Exception:
-    """What a refusal means for us."""
-    message, reason = _parse_status(error)
-    match error.status:
-        case 404 if reason == "NotFound" and not message.startswith('namespaces "'):
-            return ObjectNotFound(message)
-        case 404 if reason == "NotFound":
-            hint = "an admin creates the namespace, and in it the Role that `fyre manifests` prints"
-            return UserError(message, hint=hint)
-        case 409 if reason == "AlreadyExists":
-            return AlreadyExists(message)
-        case 400 | 403 | 422 if not _is_transient_denial(message):
-            return UserError(f"the cluster refused it: {message}")
-        case _:
-            kind = MissingPermissionError if _MISSING_PERMISSION.search(message) else TransientError
-            return kind(_explain_status(error.status, message))
-
-
-_MISSING_PERMISSION = re.compile(
-    r'cannot (\w+) resource "(\S+)"(?: in API group "\S*")?(?: in the namespace "(\S+)")?'
-)
-
-
-def _is_transient_denial(message: str) -> bool:
-    return (
-        bool(_MISSING_PERMISSION.search(message))
-        or "being terminated" in message
-        or "exceeded quota" in message
-    )
-
-
-def _explain_status(status: int, message: str) -> str:
-    missing = _MISSING_PERMISSION.search(message)
-    if missing:
-        verb, resource, namespace = missing.groups()
-        where = f" in namespace {namespace}" if namespace else ""
-        return f"the cluster does not let us {verb} {resource}{where}: `fyre manifests` prints the Role that does"
-    if status == 401:
-        return "the cluster does not take our credentials: have they expired?"
-    if not status:  # the library's way to say that there was no answer: TLS
-        return f"the API server can't be reached: {message}"
-    return message if status == 403 else f"the API server answered {status}: {message}"
-
-
-def _parse_status(error: ApiException) -> tuple[str, str]:
-    """The message and the reason of a ``Status``; whatever else came, cut short."""
-    try:
-        status = json.loads(error.body or "")
-        return pod_facts.to_one_line(str(status["message"])), str(status.get("reason", ""))
-    except (TypeError, ValueError, KeyError):
-        return pod_facts.to_one_line(str(error.reason or "no reason given"))[:200], ""
-
-
 def _root_cause(error: BaseException) -> str:
-    """The innermost words: urllib3 wraps a refused connection three times."""
+    """Return the innermost message: urllib3 wraps a refused connection three times."""
     reason = getattr(error, "reason", None)
     return _root_cause(reason) if isinstance(reason, BaseException) else str(error)
 
 
 def _kubeconfig_error(error: BaseException, path: str | None) -> UserError:
-    why = pod_facts.to_one_line(str(error)) or "there is none"
-    where = path or os.environ.get("KUBECONFIG", "~/.kube/config")
+    reason = pod_facts.to_one_line(str(error)) or "there is no kubeconfig"
+    tried_path = path or os.environ.get("KUBECONFIG", "~/.kube/config")
     return UserError(
-        f"no cluster: {why} ({where})",
+        f"no cluster: {reason} ({tried_path})",
         hint="set KUBECONFIG, or check `kubectl config current-context`",
     )

@@ -1,25 +1,32 @@
 #!/bin/sh
-# Checks out exactly one commit: the init container's part of a run. Needs a POSIX sh, git >= 2.20 and what every
-# image has (cat cut head mkdir mktemp mv rm sed sleep tail); no root, no writable disk but FYRE_TOP and HOME.
+# Checks out exactly one commit: the init container's part of a run. Needs a POSIX sh, git >= 2.20
+# and what every image has (cat cut head mkdir mktemp mv rm sed sleep tail); no root, no writable
+# disk but FYRE_TOP and HOME.
 #
 #   FYRE_SHA             the commit, 40 or 64 hex digits
-#   FYRE_TOP             where: an existing directory, empty or left by this script
-#   FYRE_URL             the repository at the relay, no key in it; empty: a pack is streamed to `checkout.sh receive`
-#   FYRE_KEY             the relay's key; read from the environment by the credential helper, written nowhere
-#   FYRE_ORIGIN          remote.origin.url for whoever looks later, and for relative submodule URLs; may be empty
+#   FYRE_TOP             the existing directory for it, empty or left by this script
+#   FYRE_URL             the repository at the relay, without a key in it; empty: a pack is streamed
+#                        to `checkout.sh receive`
+#   FYRE_KEY             the relay's key; read from the environment by the credential helper,
+#                        written nowhere
+#   FYRE_ORIGIN          remote.origin.url, for people who look at the checkout later, and for
+#                        relative submodule URLs; may be empty
 #   FYRE_DEPTH           commits of history, 1 by default, 0 for all
 #   FYRE_SUBMODULES      "" none, 1 the direct ones, "recursive"
-#   FYRE_SUBMODULE_URLS  lines "THEIR_URL RELAY_URL": where submodules are fetched from instead
+#   FYRE_SUBMODULE_URLS  lines "THEIR_URL RELAY_URL": submodules are fetched from RELAY_URL
 #   FYRE_LFS             1: files of Git LFS, not their pointers; needs git-lfs in the image
 #   FYRE_SPARSE          lines: directories; only these are checked out (cone mode, git >= 2.25)
-#   FYRE_NET_TRIES       fetches before giving up, 7 by default; FYRE_NET_PAUSE seconds after the first, doubling, 1
-#   FYRE_WAIT            seconds to wait for a pack, or for a relay that is busy fetching (503), 600 by default
-#   FYRE_MESSAGE         file for the one line that says why it failed, /dev/termination-log by default
+#   FYRE_NET_TRIES       fetches before giving up, 7 by default
+#   FYRE_NET_PAUSE       seconds after the first fetch, 1 by default; doubles each time
+#   FYRE_WAIT            seconds to wait for a pack, or for a relay that is busy fetching (503),
+#                        600 by default
+#   FYRE_MESSAGE         file for the line that says why it failed, /dev/termination-log by default
 #
 # Exit codes: 0 done; 90 this will never work; 91 it may work later.
 #
-# What stays: .git without remote credentials, HEAD detached at the commit, everything writable for every user, and
-# .git/fyre/gitconfig: the main container's GIT_CONFIG_SYSTEM, as git distrusts a repository of another user's.
+# It leaves .git without remote credentials, HEAD detached at the commit, everything writable for
+# every user, and .git/fyre/gitconfig: the main container's GIT_CONFIG_SYSTEM, because git distrusts
+# a repository of another user.
 set -u
 umask 0 # the main container may run as any user
 
@@ -35,7 +42,7 @@ fail() {
 	exit "$1"
 }
 
-# Nothing that comes in from outside needs quoting in a config file or can be an option, once these have passed.
+# After these checks no input from outside needs quoting in a config file, or can be an option.
 check() {
 	case $sha in *[!0-9a-f]* | '') fail 90 'not a commit SHA' ;; esac
 	[ ${#sha} = 40 ] || [ ${#sha} = 64 ] || fail 90 'not a commit SHA'
@@ -55,7 +62,7 @@ plain() {
 	case $1 in -* | *[!A-Za-z0-9:/._~%@+-]*) return 1 ;; esac
 }
 
-# A home of our own, with the whole configuration that our git sees; removed at the end. The key is not in it.
+# Create a home with all the configuration that git sees; removed at the end. The key is not in it.
 make_home() {
 	home=$(mktemp -d "${HOME:-/tmp}/.fyre.XXXXXX") || fail 91 "HOME is not writable: ${HOME:-/tmp}"
 	trap 'rm -rf "$home"' EXIT
@@ -112,7 +119,8 @@ configuration() {
 	fi
 }
 
-# run COMMAND...: with $input as its stdin; 1 where it fails; what it said on stderr is in $home/said, and $why is the line that matters.
+# run COMMAND...: with $input as its stdin; 1 where it fails. Its stderr is in $home/said, and $why is
+# the line that matters.
 run() {
 	"$@" <"${input:-/dev/null}" 2>"$home/said" &
 	child=$!
@@ -124,7 +132,7 @@ run() {
 	return 1
 }
 
-# The directory empty, then a repository without a commit, laid out by hand: nothing of a template's.
+# Empty the directory, then write a repository without a commit, with nothing from a template.
 lay_out() {
 	if [ -d .git/fyre ]; then # this container was started before, in the same pod
 		rm -rf ./* ./.[!.]* ./..?* || fail 90 "FYRE_TOP can't be emptied of what was there before: $top"
@@ -146,7 +154,7 @@ lay_out() {
 	printf '[include]\n\tpath = /etc/gitconfig\n[safe]\n\tdirectory = *\n' >.git/fyre/gitconfig
 }
 
-# Ends where the server's answer, or ours, will be the same next time.
+# End if the answer, the server's or git's own, will be the same next time.
 judge() {
 	said=$(cat "$home/said")
 	case $said in
@@ -159,7 +167,7 @@ judge() {
 	esac
 }
 
-# again WHAT COMMAND...: run it until it works, with pauses, as long as only the network is to blame.
+# again WHAT COMMAND...: run it until it works, with pauses, while only the network is to blame.
 again() {
 	what=$1 try=1 rest=$pause waited=0
 	shift
@@ -186,7 +194,8 @@ fetch() {
 	rm -f .git/FETCH_HEAD
 }
 
-# Process $1's start, in the kernel's ticks: a process 1 that was started again is not the one before.
+# Set $start to the start of process $1, in the kernel's ticks: a process 1 that was started again is
+# another process.
 started() {
 	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || stat=''
 	# shellcheck disable=SC2086 # split into fields, after the name in parentheses, which may hold anything
@@ -205,7 +214,7 @@ await_pack() {
 	done
 }
 
-# The other end of await_pack, in a process that exec started: LENGTH, shallow commits, the pack.
+# The other end of await_pack, in a process that exec started: reads LENGTH, shallow commits, pack.
 receive() {
 	left=$((patience * 10)) start=none
 	until [ -e .git/fyre/waiting ] && read -r pid at <.git/fyre/waiting && started "$pid" && [ "$start" = "$at" ]; do
@@ -220,7 +229,7 @@ receive() {
 		head -c "$length" >/dev/null
 		return
 	fi
-	# A stream of exec has no end that we would see: head knows it by the length.
+	# The end of a stream of exec can't be seen: head stops at the length.
 	head -c "$length" | git index-pack --stdin >/dev/null 2>"$home/said" || {
 		cat "$home/said" >&2
 		fail 91 'the pack did not arrive whole'

@@ -1,4 +1,7 @@
-"""The sending side of ``checkout.sh receive``: a commit as a stream that a pod without a way to the relay can take."""
+"""The sending side of ``checkout.sh receive``: a commit as a stream.
+
+It is for a pod without a way to the relay.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ CHUNK_SIZE = 1 << 16
 
 
 def pack_commit(git_dir: Path, sha: str) -> Iterator[bytes]:
-    """The pack's length, a line, the commits whose parents it leaves out, a line, and the pack, at depth 1.
+    """Yield the pack's length, a line, the commits whose parents it omits, a line, and the pack.
 
-    The length comes first because a stream of ``kubectl exec`` has no end that the other side would see, so the pack
-    lies in a temporary file until it is sent. Raises ``NotFoundError`` before the first byte.
+    The pack has depth 1. The length comes first because a stream of ``kubectl exec`` has no end
+    that the other side would see, so the pack lies in a temporary file until it is sent. Raises
+    ``NotFoundError`` before the first byte.
     """
     repository = ("--git-dir", str(git_dir))
-    found = git_command.run_git(
+    revision = git_command.run_git(
         *repository,
         "rev-list",
         "--parents",
@@ -30,13 +34,13 @@ def pack_commit(git_dir: Path, sha: str) -> Iterator[bytes]:
         env=git_command.clean_env(),
         check=False,
     )
-    commit, *parents = found.stdout.decode().split() or [""]
-    if found.returncode or commit != sha:
+    commit, *parents = revision.stdout.decode().split() or [""]
+    if revision.returncode or commit != sha:
         raise NotFoundError(
             f"commit {sha[:12]}: not in {git_dir.name}", hint="was it force-pushed away?"
         )
     with tempfile.TemporaryFile() as spool:
-        # As upload-pack asks for it: the commit is taken for one without parents.
+        # As upload-pack does it: the commit counts as one without parents.
         argv = [
             "git",
             *repository,
@@ -47,18 +51,18 @@ def pack_commit(git_dir: Path, sha: str) -> Iterator[bytes]:
             "--quiet",
             "--delta-base-offset",
         ]
-        wanted = f"--shallow {sha}\n{sha}\n".encode()
-        done = subprocess.run(
+        revisions = f"--shallow {sha}\n{sha}\n".encode()
+        process = subprocess.run(
             argv,
-            input=wanted,
+            input=revisions,
             stdout=spool,
             stderr=subprocess.PIPE,
             env=git_command.clean_env(),
             check=False,
         )
-        if done.returncode:
+        if process.returncode:
             raise git_command.GitError(
-                argv[3:], done.returncode, done.stderr.decode(errors="replace")
+                argv[3:], process.returncode, process.stderr.decode(errors="replace")
             )
         yield f"{spool.tell()}\n{sha if parents else ''}\n".encode()
         spool.seek(0)

@@ -1,6 +1,7 @@
 # What the command's container runs: sh -c THIS fyre COMMAND [SETUP]...
-# Checks the working directory, runs the setup commands, then becomes the command. Needs a POSIX sh; sleep for timeouts.
-# A variable of any other name may be the run's own, and is in the environment: to assign to it would change it there.
+# Checks the working directory, runs the setup commands, then becomes the command. Needs a POSIX sh;
+# sleep for timeouts. All variables begin with FYRE_: one of another name may be the run's own, and
+# to assign to it would change it in the command's environment.
 exec 2>&1 # one pipe, so that the log has both outputs in the order they were written
 FYRE_TOLD=/dev/termination-log
 
@@ -9,10 +10,12 @@ not_started() {
 	exit 113
 }
 
-# Ends everything in the pod after the timeout, and says so; a pod's own deadline would count the image's pull as well.
+# End everything in the pod after the timeout, and say so; a pod's own deadline would also count the
+# pull of the image.
 watch() {
 	[ -n "$FYRE_TIMEOUT" ] || return 0
-	# A command may signal its own group, before the watcher has drawn a breath: it is born deaf.
+	# A command may signal its own group before the watcher has done anything: so the watcher ignores
+	# signals from its start.
 	trap '' TERM HUP INT QUIT USR1 USR2 ALRM
 	(
 		sleep "$FYRE_TIMEOUT" || exit

@@ -1,29 +1,32 @@
-"""The Kubernetes engine: each run a Job, which is also its record; what is known of it is read off Job and pods.
+"""The Kubernetes engine: each run a Job, which is also its record.
 
-Nothing is stored here but logs: labels and annotations say whose a Job is, what was reported, who cancelled it and
-how it ended. So a receiver that is started anew, here or elsewhere, knows what the one before it knew.
+What is known of a run is read off its Job and pods. Nothing is stored by the engine but logs:
+labels and annotations say whose a Job is, what was reported, who cancelled it and how it ended. So
+a receiver that is started again, on this machine or another, knows what the one before it knew.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from fyre.engines.kubernetes import job_labels, job_manifest, pending_monitor, pod_facts, run_status
-from fyre.engines.kubernetes.api_client import (
-    AlreadyExists,
-    KubernetesClient,
-    MissingPermissionError,
-    ObjectNotFound,
+from fyre.engines.kubernetes import (
+    job_labels,
+    job_manifest,
+    pending_monitor,
+    pod_facts,
+    pod_secrets,
+    run_status,
 )
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import CodeDelivery
+from fyre.engines.kubernetes.container_log import ContainerLog
 from fyre.engines.kubernetes.informer import Informer
-from fyre.engines.kubernetes.log_collector import ContainerLog, LogCollector
+from fyre.engines.kubernetes.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
@@ -35,11 +38,11 @@ from fyre.runs.policy import Policy
 from fyre.runs.run import Run, RunRecord
 
 _SYNC_TIMEOUT = 60.0  # seconds for the first list
-_LOG_READ_TIMEOUT = 5.0  # seconds for the rest of a log, before somebody else has a turn
+_LOG_READ_TIMEOUT = 5.0  # seconds for the rest of a log, before other work gets its turn
 
 _END_NOW_SPEC = {"activeDeadlineSeconds": 1}
 _END_SUSPENDED_SPEC = {"activeDeadlineSeconds": 1, "parallelism": 0}
-"""For a Job that is suspended: a queue may yet let it in, and the deadline is asleep until then."""
+"""For a suspended Job: a queue may yet start it, and the deadline does not count until then."""
 
 
 class KubernetesEngine:
@@ -55,47 +58,51 @@ class KubernetesEngine:
         policy: Policy,
         delivery: CodeDelivery,
         instance: str = "fyre",
-        checkout_image: str = "",  # "" for the run's own
-        log_store_url: str = "",  # URL of the logs; "" for a folder in ``state``
-        log_max_bytes: int = 64 * 1024 * 1024,  # bytes a try
+        checkout_image: str = "",  # "" for the run's own image
+        log_store_url: str = "",  # of the log archive; "" for a directory in ``state``
+        log_max_bytes: int = 64 * 1024 * 1024,  # of each try
     ) -> None:
-        """List what there is, and watch it. Raises ``UserError`` or ``TryAgainError`` when that can't be done."""
+        """List the Jobs and pods, and watch them.
+
+        Raises ``UserError`` or ``TransientError`` when that can't be done.
+        """
         self.cluster, self.policy, self.instance = cluster, policy, instance
         self.object_cache = ObjectCache()
-        self.log_collector = LogCollector(
-            cluster, state / "live", LogStore(log_store_url or str(state / "logs")), log_max_bytes
-        )
+        log_store = LogStore(log_store_url or str(state / "logs"))
+        self.log_collector = LogCollector(cluster, state / "live", log_store, log_max_bytes)
         self._delivery, self._checkout_image = delivery, checkout_image
         self._delivered_pods: set[str] = set()  # uids of pods that have their code
         self._subscribers = Subscribers()
         self.work = WorkQueue()
         self._closed = threading.Event()
         self._informers = [
-            Informer(cluster, kind, space, job_labels.instance_selector(instance), changed)
-            for space in policies.all_namespaces(policy)
-            for kind, changed in (("jobs", self._on_job_event), ("pods", self._on_pod_event))
+            Informer(cluster, kind, namespace, job_labels.instance_selector(instance), on_event)
+            for namespace in policies.all_namespaces(policy)
+            for kind, on_event in (("jobs", self._on_job_event), ("pods", self._on_pod_event))
         ]
         self._start_informers()
 
     def launch(self, run: Run) -> bool:
-        """Create the Job. False when there is one of that key."""
+        """Create the Job. Return False if there is one of that key."""
         if self.get_record(run.key) is not None:
             return False
         profile = policies.select_profile(self.policy, run.spec)
         namespace = policies.select_namespace(self.policy, run.repository.name, profile)
-        place = job_manifest.JobContext(
+        context = job_manifest.JobContext(
             self.instance, namespace, self._checkout_image, **self._delivery.checkout_source(run)
         )
+        manifest = job_manifest.build_job(run, profile, context)
         try:
-            self.object_cache.upsert_job(
-                self.cluster.create_job(namespace, job_manifest.build_job(run, profile, place))
-            )
+            self.object_cache.upsert_job(self.cluster.create_job(namespace, manifest))
         except AlreadyExists:
             return self._check_existing_job(run, namespace)
         return True
 
     def cancel(self, key: str, requested_by: str) -> bool:
-        """Have Kubernetes end it, by a deadline of one second; never a delete, which would forget the run."""
+        """Have Kubernetes end the run, by a deadline of one second.
+
+        It is never deleted: that would forget the run.
+        """
         record = self.get_record(key)
         if record is None or record.state.is_final:
             return False
@@ -104,7 +111,7 @@ class KubernetesEngine:
         return self.terminate_run(key, {job_labels.CANCELLED_BY_ANNOTATION: requested_by})
 
     def terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
-        """End a run, and note in the same request why."""
+        """End a run, and annotate its Job with the reason in the same request."""
         job = self.object_cache.find_job(key)
         if job is None:
             return False
@@ -114,11 +121,11 @@ class KubernetesEngine:
         )
 
     def list_records(self) -> Collection[RunRecord]:
-        """All runs whose Jobs are there."""
+        """Return all runs that have a Job."""
         return self.object_cache.list_records()
 
     def get_record(self, key: str) -> RunRecord | None:
-        """One run."""
+        """Return one run."""
         return self.object_cache.get_record(key)
 
     def annotate(
@@ -129,31 +136,35 @@ class KubernetesEngine:
         carried: tuple[str, ...] | None = None,
         end_posted: bool = False,
     ) -> None:
-        """Keep notes on the Job; once ``settled``, and its log kept, it may be collected after ``history``."""
-        told: dict[str, str] = {}
+        """Store notes on the Job.
+
+        Once ``end_posted``, and its log archived, the Job may be collected after ``history``.
+        """
+        added: dict[str, str] = {}
         if reported is not None:
-            told[job_labels.REPORTED_ANNOTATION] = reported
+            added[job_labels.REPORTED_ANNOTATION] = reported
         if carried is not None:
-            told[job_labels.CARRIED_ANNOTATION] = json.dumps(carried)
-        known = self._job_annotations(key)
-        if end_posted and job_labels.SETTLED_ANNOTATION not in known:
-            told[job_labels.SETTLED_ANNOTATION] = "true"
-        if told and not self._patch_run_job(key, self._annotation_patch(told, {**known, **told})):
-            given = {"reported": reported, "carried": carried}
+            added[job_labels.CARRIED_ANNOTATION] = json.dumps(carried)
+        present = self._job_annotations(key)
+        if end_posted and job_labels.SETTLED_ANNOTATION not in present:
+            added[job_labels.SETTLED_ANNOTATION] = "true"
+        patch = self._annotation_patch(added, {**present, **added})
+        if added and not self._patch_run_job(key, patch):
+            notes = {"reported": reported, "carried": carried}
             self.object_cache.update_record(
-                key, **{name: value for name, value in given.items() if value is not None}
+                key, **{name: value for name, value in notes.items() if value is not None}
             )
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
-        """The output of all tries; of a run that has ended, all of it."""
+        """Yield the output of all tries; of a run that has ended, all of it."""
         record = self.get_record(key)
         if record is None:
             raise UserError("there is no such run")
-        growing = partial(self._is_log_growing, key) if follow or record.state.is_final else None
-        return self.log_collector.read_log(key, (record.run.spec.retries or 0) + 1, growing)
+        is_growing = partial(self._is_log_growing, key) if follow or record.state.is_final else None
+        return self.log_collector.read_log(key, (record.run.spec.retries or 0) + 1, is_growing)
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
-        """Have ``changed(key)`` called on every change of a record."""
+        """Have ``on_change(key)`` called on every change of a record."""
         self._subscribers.add_callback(on_change)
 
     def close(self) -> None:
@@ -161,61 +172,52 @@ class KubernetesEngine:
         if self._closed.is_set():
             return
         self._closed.set()
-        for watch in self._informers:
-            watch.stop()
+        for informer in self._informers:
+            informer.stop()
         self.log_collector.close()
         self.work.close()
         self.cluster.close()
 
     def reconcile_run(self, key: str) -> None:
-        """Find out anew what is known of a run, tell it, and do what follows from it."""
-        seen = self.object_cache.refresh_record(key)
-        if seen is None:
+        """Derive the record of a run anew, report a change, and do what follows from it."""
+        refreshed = self.object_cache.refresh_record(key)
+        if refreshed is None:
             return
-        before, record, job, found = seen
-        if record != before:
+        previous, record, job, run_pods = refreshed
+        if record != previous:
             self._subscribers.notify_all(key)
-        if job_labels.OUTCOME_ANNOTATION in pod_facts.get_annotations(
-            job
-        ):  # its log is kept, its end written down
-            if (
-                job_labels.SETTLED_ANNOTATION in pod_facts.get_annotations(job)
-                and "ttlSecondsAfterFinished" not in job["spec"]
-            ):
-                # The marks were written at the same time, and neither request knew of the other's.
-                self.work.submit(
-                    f"{key} is done",
-                    partial(
-                        self._patch_run_job,
-                        key,
-                        self._annotation_patch({}, pod_facts.get_annotations(job)),
-                    ),
-                )
+        annotations = pod_facts.get_annotations(job)
+        if job_labels.OUTCOME_ANNOTATION in annotations:  # log archived, and end written down
+            has_ttl = "ttlSecondsAfterFinished" in job["spec"]
+            if job_labels.SETTLED_ANNOTATION in annotations and not has_ttl:
+                # Both marks were written at the same time, and neither request knew of the other.
+                patch = self._annotation_patch({}, annotations)
+                self.work.submit(f"{key} is done", partial(self._patch_run_job, key, patch))
             return
-        for pod in found:
+        for pod in run_pods:
             self._follow_log_or_deliver_code(record, pod)
         if record.state.is_final:
             self.work.submit(key, partial(self._finalize_run, key))
         elif self.object_cache.needs_pod_refresh(key):
-            self.work.submit(
-                f"pods of {key}", partial(self._refresh_pods, key, job["metadata"]["namespace"])
-            )
+            namespace = job["metadata"]["namespace"]
+            self.work.submit(f"pods of {key}", partial(self._refresh_pods, key, namespace))
 
     def _start_informers(self) -> None:
-        for watch in self._informers:
-            watch.start()
-        for watch in self._informers:
-            if not watch.synced.wait(_SYNC_TIMEOUT):
+        for informer in self._informers:
+            informer.start()
+        for informer in self._informers:
+            if not informer.synced.wait(_SYNC_TIMEOUT):
                 self.close()
                 raise TransientError(
-                    f"the API server at {self.cluster.host} gave no list within {_SYNC_TIMEOUT:.0f} s"
+                    f"the API server at {self.cluster.host} "
+                    f"gave no list within {_SYNC_TIMEOUT:.0f} s"
                 )
         for record in self.list_records():
             self.reconcile_run(record.run.key)
         threading.Thread(
             target=pending_monitor.run_monitor,
             args=(self, self._closed),
-            name="kubernetes tending",
+            name="kubernetes pending monitor",
             daemon=True,
         ).start()
 
@@ -223,78 +225,87 @@ class KubernetesEngine:
         if event == "DELETED":
             if self.object_cache.is_same_job(job):
                 self._on_job_deleted(job["metadata"]["labels"][job_labels.KEY_LABEL])
-        elif not self.object_cache.is_current_job(job):  # our own request's answer was first
+        # If this version is known, the answer to our own request came first.
+        elif not self.object_cache.is_current_job(job):
             self._reconcile_if_synced(self.object_cache.upsert_job(job))
 
     def _on_pod_event(self, event: str, pod: KubeObject) -> None:
         self._reconcile_if_synced(self.object_cache.upsert_pod(pod, deleted=event == "DELETED"))
 
     def _reconcile_if_synced(self, key: str) -> None:
-        """Until all was listed there is nothing to conclude: the pods of a Job may be in the next answer."""
-        if all(watch.synced.is_set() for watch in self._informers):
+        """Reconcile a run once everything was listed.
+
+        Before that nothing can be concluded: the pods of a Job may be in the next answer.
+        """
+        if all(informer.synced.is_set() for informer in self._informers):
             self.reconcile_run(key)
 
     def _on_job_deleted(self, key: str) -> None:
-        """A Job is gone. Where its end was not written yet, it is told, and what there is of its log is kept."""
+        """Handle a deleted Job.
+
+        If its end was not written down yet, it is reported, and what there is of its log is
+        archived.
+        """
         if self.object_cache.remove_job(key):
             self._subscribers.notify_all(key)
             self.work.submit(key, partial(self._finalize_run, key))
 
     def _check_existing_job(self, run: Run, namespace: str) -> bool:
-        """There is a Job of that name: the run's own, or one that is going."""
+        """Take over the Job of that name if it is this run's; return False.
+
+        Raises ``TransientError`` while it is being deleted, ``UserError`` if it is not this run's.
+        """
         try:
             job = self.cluster.get_job(namespace, job_labels.job_name(self.instance, run.key))
         except ObjectNotFound as error:
-            raise TransientError("its Job was there and is gone again") from error
+            raise TransientError("its Job existed and is gone again") from error
         if job["metadata"].get("deletionTimestamp"):
             raise TransientError("an earlier Job of this run is being deleted")
         if not self.object_cache.upsert_job(job):
-            raise UserError(f"Job {job['metadata']['name']} is there and is not this run's")
+            raise UserError(f"Job {job['metadata']['name']} exists and is not this run's")
         return False
 
     def _refresh_pods(self, key: str, namespace: str) -> None:
-        """A Job has ended, and by what is known of its pods it has not: their watch may be behind, or broken."""
+        """List the pods of a Job that has ended, although its known pods have not.
+
+        Their watch may be behind, or broken.
+        """
         selector = f"{job_labels.instance_selector(self.instance)},{job_labels.KEY_LABEL}={key}"
         self.object_cache.replace_pods(key, self.cluster.list_pods(namespace, selector))
         self.reconcile_run(key)
 
     def _follow_log_or_deliver_code(self, record: RunRecord, pod: KubeObject) -> None:
-        """Read the log of what runs or ran; bring the code to who waits for it."""
-        key, about = record.run.key, pod["metadata"]
+        """Follow the log of a container that runs or ran; deliver code to a checkout that waits."""
+        key, metadata = record.run.key, pod["metadata"]
         if pod_facts.has_log_output(pod):
             container = (
                 job_labels.CHECKOUT_CONTAINER
                 if pod_facts.has_checkout_failed(pod)
                 else job_labels.COMMAND_CONTAINER
             )
-            folder = f"{about['creationTimestamp']}-{about['uid']}"
-            ended = partial(self._has_pod_ended, key, about["uid"])
-            silent = container == job_labels.COMMAND_CONTAINER and not pod_facts.has_started(
-                pod
-            )  # it could not be started
-            over = partial(self._has_run_ended, key)
+            is_command = container == job_labels.COMMAND_CONTAINER
             source = ContainerLog(
-                about["namespace"],
-                about["name"],
+                metadata["namespace"],
+                metadata["name"],
                 container,
-                folder,
-                ended,
-                has_run_ended=over,
-                complete=silent,
+                f"{metadata['creationTimestamp']}-{metadata['uid']}",
+                partial(self._has_pod_ended, key, metadata["uid"]),
+                has_run_ended=partial(self._has_run_ended, key),
+                # A command that could not be started has no output.
+                complete=is_command and not pod_facts.has_started(pod),
             )
-            self.log_collector.start_following(key, source, partial(self._secret_values, pod))
-        elif pod_facts.is_checkout_running(pod) and pod_facts.DELETED_MARK not in pod:
-            self.work.submit(about["uid"], partial(self._deliver_to_pod, record.run, about))
+            self.log_collector.start_following(
+                key, source, partial(pod_secrets.read_secret_values, self.cluster, pod)
+            )
+        elif pod_facts.waits_for_code(pod):
+            self.work.submit(metadata["uid"], partial(self._deliver_to_pod, record.run, metadata))
 
     def _deliver_to_pod(self, run: Run, pod_metadata: KubeObject) -> None:
-        """Bring the code to a pod, unless it has gone on meanwhile."""
+        """Deliver the code to a pod, unless the pod has gone on meanwhile."""
         pod = self.object_cache.find_pod(run.key, pod_metadata["uid"])
-        if (
-            pod is None
-            or not pod_facts.is_checkout_running(pod)
-            or pod_facts.DELETED_MARK in pod
-            or pod_metadata["uid"] in self._delivered_pods
-        ):
+        if pod is None or not pod_facts.waits_for_code(pod):
+            return
+        if pod_metadata["uid"] in self._delivered_pods:
             return
         try:
             self._delivery.deliver_code(run, pod_metadata["namespace"], pod_metadata["name"])
@@ -306,49 +317,35 @@ class KubernetesEngine:
                 run.key, {job_labels.GIVEN_UP_ANNOTATION: f"checkout failed: {error.message}"}
             )
 
-    def _secret_values(self, pod: KubeObject) -> list[bytes]:
-        """The values of a pod's secrets as they were when it began. Raises ``DeniedError``, ``TryAgainError``."""
-        began = pod_facts.command_started_at(pod) or time.time()
-        values: list[bytes] = []
-        for name in pod["spec"].get(pod_facts.ENV_SECRETS_KEY, []):
-            try:
-                found, changed_at = self.cluster.get_secret(pod["metadata"]["namespace"], name)
-            except ObjectNotFound as error:  # the command began with a value of it
-                raise MissingPermissionError(
-                    f"secret {name} is gone, so its values can't be struck out"
-                ) from error
-            if changed_at > began + 1:  # whole seconds
-                raise MissingPermissionError(
-                    f"secret {name} was changed meanwhile, so its values can't be struck out"
-                )
-            values += [base64.b64decode(value) for value in found.values()]
-        return values
-
     def _finalize_run(self, key: str) -> None:
-        """An ended run: keep its log, then write its end on the Job; from then on its pods may go."""
-        record, known = self.get_record(key), self._job_annotations(key)
-        if record is None or job_labels.OUTCOME_ANNOTATION in known:
+        """Archive the log of an ended run, then write its end on the Job.
+
+        From then on its pods may go.
+        """
+        record = self.get_record(key)
+        if record is None or job_labels.OUTCOME_ANNOTATION in self._job_annotations(key):
             return
         is_read = self.log_collector.wait_until_read(key, _LOG_READ_TIMEOUT)
-        if (
-            self._closed.is_set()
-        ):  # which ended the reading: whoever comes next reads on, and keeps all of it
+        # Closing ended the reading: the next engine reads on, and archives all of it.
+        if self._closed.is_set():
             return
         if not is_read:
             raise TransientError(f"the log of {key} is still being read")
         self.log_collector.archive_log(key, self.read_log(key))
-        told = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
-        patch = self._annotation_patch(told, {**self._job_annotations(key), **told})
-        if (
-            (self.object_cache.find_job(key) or {}).get("spec", {}).get("suspend")
-        ):  # no queue may start it once more
+        outcome = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
+        patch = self._annotation_patch(outcome, {**self._job_annotations(key), **outcome})
+        # No queue may start a suspended Job again.
+        if (self.object_cache.find_job(key) or {}).get("spec", {}).get("suspend"):
             patch["spec"] = {**patch.get("spec", {}), **_END_SUSPENDED_SPEC}
         self._patch_run_job(key, patch)
 
     def _annotation_patch(
         self, new_annotations: dict[str, str], all_annotations: dict[str, str]
     ) -> KubeObject:
-        """The patch that writes these annotations; a Job that will have both marks may be collected in time."""
+        """Return the patch that writes these annotations.
+
+        A Job that will have both marks may be collected in time.
+        """
         patch: KubeObject = {"metadata": {"annotations": new_annotations}}
         if (
             job_labels.OUTCOME_ANNOTATION in all_annotations
@@ -358,14 +355,13 @@ class KubernetesEngine:
         return patch
 
     def _patch_run_job(self, key: str, patch: KubeObject) -> bool:
-        """Change the Job of a run; False when it is gone."""
+        """Change the Job of a run; return False if it is gone."""
         job = self.object_cache.find_job(key)
         if job is None:
             return False
+        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
         try:
-            self.object_cache.upsert_job(
-                self.cluster.patch_job(job["metadata"]["namespace"], job["metadata"]["name"], patch)
-            )
+            self.object_cache.upsert_job(self.cluster.patch_job(namespace, name, patch))
         except ObjectNotFound:
             self._on_job_deleted(key)
             return False

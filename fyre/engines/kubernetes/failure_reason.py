@@ -1,4 +1,4 @@
-"""The verdict on a pod that ended badly, in the words of who ended it. Pure."""
+"""The reason why a pod ended badly, in the words of what ended it. Pure."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
 from fyre.runs.status_text import TIMED_OUT
 
+NO_REASON = "Kubernetes gives no reason"
+
 
 def explain_failure(
     record: RunRecord, job: KubeObject, pod: KubeObject | None, *, has_begun: bool = False
 ) -> RunRecord:
-    """How the run ended, by its last pod; None where the Job failed and no pod is left.
+    """Return the record with the state and the reason of a failure, by the run's last pod.
 
-    ``began``: its command was seen to run, whatever the pod says now.
+    ``pod`` is None if the Job failed and no pod is left. ``has_begun``: the command was seen to
+    run, whatever the pod says now.
     """
     failed = pod_facts.to_one_line(pod_facts.get_condition(job, "Failed").get("message", ""))
     if pod is None:
         return replace(
             record,
             state=RunState.ERROR,
-            reason=f"no pod of it is left to ask: {failed or 'nobody says why'}",
+            reason=f"no pod is left to inspect: {failed or NO_REASON}",
         )
     has_begun = has_begun or pod_facts.has_started(pod)
     if pod_facts.has_timed_out(pod, record.run.spec.timeout):
-        if not has_begun:  # an image that is pulled for longer than manifests.START, say
+        if not has_begun:  # pulling the image took longer than MAX_START_SECONDS, perhaps
             return replace(
                 record,
                 state=RunState.ERROR,
@@ -39,36 +42,34 @@ def explain_failure(
             )
         text = f"{TIMED_OUT}{notation.format_duration(record.run.spec.timeout or 0)}"
         return replace(record, state=RunState.FAILED, reason=text)
-    why = _disruption_reason(pod, job, has_begun=has_begun) or _start_failure(record, pod)
-    if not why and not pod_facts.terminated_state(pod):
-        said = pod_facts.to_one_line(pod["status"].get("message", "")) or failed
-        why = f"its pod ended without an exit code: {said or 'nobody says why'}"
-    return (
-        replace(record, state=RunState.ERROR, reason=why)
-        if why
-        else _exit_code_failure(record, pod_facts.terminated_state(pod))
-    )
+    reason = _disruption_reason(pod, job, has_begun=has_begun) or _start_failure(record, pod)
+    if not reason and not pod_facts.terminated_state(pod):
+        message = pod_facts.to_one_line(pod["status"].get("message", "")) or failed
+        reason = f"its pod ended without an exit code: {message or NO_REASON}"
+    if reason:
+        return replace(record, state=RunState.ERROR, reason=reason)
+    return _exit_code_failure(record, pod_facts.terminated_state(pod))
 
 
 def _start_failure(record: RunRecord, pod: KubeObject) -> str:
-    """Why the command was not started; empty when it was."""
-    checkout, command = (
-        pod_facts.terminated_state(pod, job_labels.CHECKOUT_CONTAINER),
-        pod_facts.terminated_state(pod),
-    )
+    """Return why the command was not started; "" if it was."""
+    checkout = pod_facts.terminated_state(pod, job_labels.CHECKOUT_CONTAINER)
     if checkout.get("exitCode"):
-        told = pod_facts.to_one_line(checkout.get("message", "")) or exit_status.describe_exit(
-            checkout["exitCode"]
-        )
-        return told if "checked out" in told else f"checkout failed: {told}"
-    told = pod_facts.to_one_line(command.get("message", ""))
+        message = pod_facts.to_one_line(checkout.get("message", ""))
+        message = message or exit_status.describe_exit(checkout["exitCode"])
+        return message if "checked out" in message else f"checkout failed: {message}"
+    command = pod_facts.terminated_state(pod)
+    message = pod_facts.to_one_line(command.get("message", ""))
     if command.get("reason") in ("StartError", "ContainerCannotRun"):
-        return f"the container can't be started: {pod_facts.shorten_error_chain(told)}"
-    return told if _is_wrapper_message(record.run.spec, told, command.get("exitCode")) else ""
+        return f"the container can't be started: {pod_facts.shorten_error_chain(message)}"
+    return message if _is_wrapper_message(record.run.spec, message, command.get("exitCode")) else ""
 
 
 def _is_wrapper_message(spec: RunSpec, message: str, exit_code: int | None) -> bool:
-    """Whether ``command.sh`` would say that of this run: the command can write there too, and a status is public."""
+    """Return True if ``command.sh`` would say that of this run.
+
+    The command can write a message too, and a status is public.
+    """
     if message == f"setup failed: {TIMED_OUT}{notation.format_duration(spec.timeout or 0)}":
         return bool(spec.setup)
     if exit_code != job_labels.EXIT_NOT_STARTED:
@@ -80,24 +81,23 @@ def _is_wrapper_message(spec: RunSpec, message: str, exit_code: int | None) -> b
         workdir + "leads out of the checkout",
     ):
         return True
-    found = re.fullmatch(r"setup failed: `(.*)` exit \d+", message)
-    return found is not None and any(
-        pod_facts.to_one_line(setup).startswith(found[1].rstrip("\ufffd ")) for setup in spec.setup
-    )
+    match = re.fullmatch(r"setup failed: `(.*)` exit \d+", message)
+    if match is None:
+        return False
+    setup_start = match[1].rstrip("\ufffd ")
+    return any(pod_facts.to_one_line(setup).startswith(setup_start) for setup in spec.setup)
 
 
 def _disruption_reason(pod: KubeObject, job: KubeObject, *, has_begun: bool) -> str:
-    """Who ended the pod, where that was not the command's doing; empty when it was."""
-    disruption, said = (
-        pod_facts.get_condition(pod, "DisruptionTarget"),
-        pod_facts.to_one_line(pod["status"].get("message", "")),
-    )
+    """Return what ended the pod, if that was not the command's doing; else ""."""
+    disruption = pod_facts.get_condition(pod, "DisruptionTarget")
     when = "" if has_begun else " before the command started"
     if pod["status"].get("reason") == "Evicted":
-        return f"evicted{when}: {said}"
+        message = pod_facts.to_one_line(pod["status"].get("message", ""))
+        return f"evicted{when}: {message}"
     if disruption.get("status") == "True":
-        what = _DISRUPTION_WORDS.get(disruption.get("reason", ""), "disrupted")
-        return f"{what}{when}: {pod_facts.to_one_line(disruption.get('message', ''))}"
+        word = _DISRUPTION_WORDS.get(disruption.get("reason", ""), "disrupted")
+        return f"{word}{when}: {pod_facts.to_one_line(disruption.get('message', ''))}"
     if pod_facts.deletion_requested_at(pod) is not None and pod_facts.ended_after_deletion(pod):
         return _deletion_reason(job) + when
     if pod_facts.terminated_state(pod).get("reason") == "ContainerStatusUnknown":
@@ -108,9 +108,8 @@ def _disruption_reason(pod: KubeObject, job: KubeObject, *, has_begun: bool) -> 
 def _deletion_reason(job: KubeObject) -> str:
     if job["spec"].get("suspend"):
         return "its Job was suspended"
-    target = pod_facts.get_condition(
-        job, "FailureTarget"
-    )  # a deadline of the Job's that is not of our making
+    # A deadline of the Job that Fyre did not set.
+    target = pod_facts.get_condition(job, "FailureTarget")
     if target.get("reason") == "DeadlineExceeded":
         return f"ended by its Job: {pod_facts.to_one_line(target.get('message', ''))}"
     return "its pod was deleted"
@@ -138,5 +137,5 @@ def _exit_code_failure(record: RunRecord, terminated: KubeObject) -> RunRecord:
         state=RunState.FAILED,
         exit_code=code,
         signal=verdict.get("signal"),
-        reason=verdict["reason"].replace(", out of memory?", ""),  # that would have been said
+        reason=verdict["reason"].replace(", out of memory?", ""),  # Kubernetes would have said that
     )

@@ -1,9 +1,10 @@
-"""Jobs and pods as they change, by the library's informer: listed in pages, trimmed, and asked for without haste.
+"""Jobs and pods as they change: listed in pages, then watched, by the library's informer.
 
-The informer resumes after a lost watch and lists anew after 410; it would also ask hundreds of times a second while
-the API server is away (seen with 37.0), so the pace is kept here, in the function that it lists and watches with.
-That function says nothing of a return type: with one, the library makes JSON of each object once more and parses it
-again. Without one it leaves it to us to remember how far the watch has come.
+The library resumes after a lost watch and lists again after 410. It would also send hundreds of
+requests a second while the API server is away (seen with 37.0), so the pace is kept in the function
+that it lists and watches with. That function declares no return type: with one, the library would
+make JSON of each object again and parse it. Without one, it leaves it to us to remember how far the
+watch has come.
 """
 
 from __future__ import annotations
@@ -30,16 +31,28 @@ PAGE_SIZE = 500
 """Objects in one answer: an API server holds a whole page in memory, and so do we."""
 
 WATCH_TIMEOUT = 290
-"""Seconds after which a watch is ended by the server and begun again, so that a dead one is not believed for ever."""
+"""Seconds after which the server ends a watch and it is begun again.
 
-_BACKOFF = Backoff(0.2, 10.0)  # between two requests: the first pause as long as none fails
+So a dead connection is not trusted for ever.
+"""
+
+_BACKOFF = Backoff(0.2, 10.0)  # between two requests; the first pause while none fails
 
 
 class Informer:
-    """The objects of one kind in one namespace; ``changed(event, object)`` is called for each, one at a time."""
+    """The objects of one kind in one namespace.
 
-    def __init__(self, cluster: api_client.KubernetesClient, kind: str, namespace: str, selector: str,
-                 on_event: Callable[[str, KubeObject], None]) -> None:  # fmt: skip
+    ``on_event(event, object)`` is called for each change, one at a time.
+    """
+
+    def __init__(
+        self,
+        cluster: api_client.KubernetesClient,
+        kind: str,
+        namespace: str,
+        selector: str,
+        on_event: Callable[[str, KubeObject], None],
+    ) -> None:
         self._list_function = cluster.list_function(kind)
         self._description = f"{kind} in {namespace}"
         self.synced = threading.Event()
@@ -49,8 +62,8 @@ class Informer:
         self._resource_version = ""  # of the last event of this watch; "" right after a list
         self._watching = False
         self._response: Any = None
-        shared: Any = informer.SharedInformer  # it comes without types
-        self._shared_informer = shared(
+        make_informer: Any = informer.SharedInformer  # the library has no types
+        self._shared_informer = make_informer(
             self._list_or_watch, namespace=namespace, label_selector=selector
         )
         for event in (informer.ADDED, informer.MODIFIED, informer.DELETED, informer.BOOKMARK):
@@ -60,23 +73,22 @@ class Informer:
                 event, partial(_dispatch_event, on_event, event)
             )
         self._shared_informer.add_event_handler(informer.ERROR, self._on_error)
-        logging.getLogger("kubernetes.informer").setLevel(
-            logging.CRITICAL
-        )  # a traceback a try; we say it once
+        # The library logs a traceback for each try; ``_on_error`` logs it once.
+        logging.getLogger("kubernetes.informer").setLevel(logging.CRITICAL)
 
     def start(self) -> None:
-        """List, then watch, in a thread of its own; ``synced`` is set once the list was handed on."""
+        """List, then watch, in a thread; ``synced`` is set once the whole list was handed on."""
         self._shared_informer.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        _shut_down_connection(
-            self._response
-        )  # the informer overlooks one that comes while it is being stopped, and waits for its end
+        # The library overlooks an answer that comes while it is being stopped, and would wait for
+        # its end.
+        _shut_down_connection(self._response)
         self._shared_informer.stop()
 
-    def _list_or_watch(  # what the informer hands on, and wants to have
+    def _list_or_watch(  # the parameters are the library's
         self,
         *,
         watch: bool = False,
@@ -84,7 +96,7 @@ class Informer:
         _preload_content: bool = True,
         **query: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        """What the informer calls for both."""
+        """List or watch, as the library asks."""
         self._pace_requests()
         if self._stopped.is_set():
             raise _StoppedError
@@ -93,7 +105,7 @@ class Informer:
             return self._list_pages(query)
         self._watching = True
         self.synced.set()
-        answer = self._list_function(
+        response = self._list_function(
             watch=True,
             resource_version=self._resource_version or resource_version,
             allow_watch_bookmarks=True,
@@ -105,37 +117,37 @@ class Informer:
             ),
             **query,
         )
-        self._response = answer
+        self._response = response
         if self._stopped.is_set():
-            _shut_down_connection(answer)
+            _shut_down_connection(response)
         if self._failures:
-            log.warning("%s: watched again", self._description)
+            log.warning("%s: the watch works again", self._description)
             self._failures = 0
-        return answer
+        return response
 
-    def _list_pages(self, query: dict[str, Any]) -> Any:  # noqa: ANN401 - like the library's list objects
+    def _list_pages(self, query: dict[str, Any]) -> Any:  # noqa: ANN401 - the library's list
+        """List all objects, page by page."""
         items: list[KubeObject] = []
-        more = ""
+        continue_token = ""
         while True:
             page = api_client.request_object(
                 partial(
                     self._list_function,
                     limit=PAGE_SIZE,
-                    _continue=more or None,
+                    _continue=continue_token or None,
                     **api_client.RAW_RESPONSE,
                     **query,
                 )
             )
             items += map(pod_facts.strip_unused, page["items"])
-            more = page["metadata"].get("continue", "")
-            if not more:
+            continue_token = page["metadata"].get("continue", "")
+            if not continue_token:
                 version = page["metadata"]["resourceVersion"]
-                return SimpleNamespace(
-                    items=items, metadata=SimpleNamespace(resource_version=version)
-                )
+                metadata = SimpleNamespace(resource_version=version)
+                return SimpleNamespace(items=items, metadata=metadata)
 
     def _remember_version(self, obj: KubeObject) -> None:
-        """How far the watch has come; what is handed on from a list says nothing about that."""
+        """Remember how far the watch has come; objects of a list say nothing about that."""
         if self._watching:
             self._resource_version = obj["metadata"]["resourceVersion"]
 
@@ -146,23 +158,22 @@ class Informer:
         self._requested_at = time.monotonic()
 
     def _on_error(self, error: object) -> None:
-        """The informer tries again by itself; that is said once."""
+        """Log the first of several failures; the library tries again by itself."""
         self._failures += 1
         if self._failures == 1 and not self._stopped.is_set():
-            log.warning(
-                "%s: no news for now: %s", self._description, " ".join(str(error).split())[:200]
-            )
+            message = " ".join(str(error).split())[:200]
+            log.warning("%s: the watch failed, tried again: %s", self._description, message)
 
 
 class _StoppedError(Exception):
-    """Nothing more is asked."""
+    """Raised instead of a further request."""
 
 
 def _shut_down_connection(response: Any) -> None:  # noqa: ANN401 - urllib3's response
-    """Have whoever reads it come to its end; closing would wait for them."""
+    """Make the reader of a response come to its end; closing would wait for the reader."""
     connection = getattr(response, "connection", None)
     if connection is not None and connection.sock is not None:
-        with suppress(OSError):  # it is at its end already
+        with suppress(OSError):  # it has ended already
             connection.sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -172,5 +183,7 @@ def _dispatch_event(
     try:
         on_event(event, pod_facts.strip_unused(obj))
     except Exception:
-        # One object that nobody can read must not keep the news of the others away; the informer would not say so.
-        log.exception("what became of %s was not understood", obj.get("metadata", {}).get("name"))
+        # One object that can't be read must not stop the events of the others; and the library
+        # would not report the error.
+        name = obj.get("metadata", {}).get("name")
+        log.exception("the event of %s could not be handled", name)

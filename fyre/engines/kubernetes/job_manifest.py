@@ -1,7 +1,8 @@
-"""From a run and its profile to the Job that runs it: one pure function, plain dicts.
+"""A run and its profile as the Job that runs it: one pure function, plain dicts.
 
-The Job's name is made of the run's key, so that creating it twice is "already launched". What Kubernetes would expand
-(``$(VAR)`` in arguments and values) is escaped; whatever a person wrote reaches a process as an argument or a variable.
+The Job's name is made of the run's key, so that creating it twice means "already launched". What
+Kubernetes would expand (``$(VAR)`` in arguments and values) is escaped; whatever a person wrote
+reaches a process as an argument or a variable.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from fyre.engines.environment import run_environment
 from fyre.engines.kubernetes import job_labels
+from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import UserError
 from fyre.message import notation
 from fyre.message.spec import RunSpec
@@ -22,35 +23,41 @@ from fyre.runs import run as runs
 from fyre.runs.profiles import Profile
 from fyre.runs.run import Run
 
-KubeObject = dict[str, Any]
-"""A Kubernetes object as plain data."""
-
 MAX_START_SECONDS = 3600
-"""Seconds between a pod's start and the command's: images of many gigabytes. The pod's own deadline is this and the
-timeout; the exact one is kept inside, by ``command.sh``, so that neither a pull nor the checkout counts."""
+"""Seconds between a pod's start and the command's: images may have many gigabytes.
+
+The pod's own deadline is this and the timeout. ``command.sh`` enforces the exact timeout inside the
+pod, so that neither a pull nor the checkout counts.
+"""
 
 MAX_RUN_ANNOTATION_BYTES = 256 * 1024 - 16 * 1024
-"""Bytes of the run's own annotation: Kubernetes takes 256 KiB in all (k8s.io/apimachinery validation), the ledger's
-notes need some."""
+"""Bytes of the run's own annotation.
+
+Kubernetes takes 256 KiB in all (k8s.io/apimachinery validation), and the notes of the status
+reporter need some.
+"""
 
 DEFAULT_USER_ID = 1000
-"""Who runs where neither the profile nor the image says: restricted Pod Security asks for somebody who is not root."""
+"""The user of the command if neither the profile nor the image names one.
+
+Restricted Pod Security demands a user who is not root.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """Where a run goes, beside what its profile says."""
+    """All that a Job needs beside the run and its profile."""
 
-    instance: str  # which Fyre's
+    instance: str
     namespace: str
     checkout_image: str
     relay_url: str = ""  # of the repository; "" where the code is streamed in by exec
     relay_key: str = ""
-    origin_url: str = ""  # remote.origin.url for whoever looks later
+    origin_url: str = ""  # remote.origin.url, for people who look at the checkout
 
 
 def build_job(run: Run, profile: Profile, context: JobContext) -> KubeObject:
-    """The Job of a run. Raises ``UserError`` when it can't be one."""
+    """Return the Job of a run. Raises ``UserError`` when it can't be one."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -75,7 +82,7 @@ def build_job(run: Run, profile: Profile, context: JobContext) -> KubeObject:
 
 
 def run_labels(run: Run, instance: str) -> dict[str, str]:
-    """What a Job and its pods can be found by."""
+    """Return the labels by which a Job and its pods can be found."""
     return {
         **job_labels.MANAGED_LABELS,
         job_labels.INSTANCE_LABEL: instance,
@@ -87,12 +94,15 @@ def run_labels(run: Run, instance: str) -> dict[str, str]:
 
 
 def escape_expansion(text: str) -> str:
-    """The text as Kubernetes must be given it to hand it on unchanged: it expands ``$(VAR)`` and takes ``$$`` for $."""
+    """Return the text escaped, so that Kubernetes hands it on unchanged.
+
+    Kubernetes expands ``$(VAR)`` and takes ``$$`` for ``$``.
+    """
     return text.replace("$", "$$")
 
 
 def choose_image(run: Run, profile: Profile) -> str:
-    """The image that the command runs in. Raises ``UserError`` when nobody named one."""
+    """Return the image that the command runs in. Raises ``UserError`` when nobody named one."""
     image = run.spec.image or profile.image
     if not image:
         raise UserError(
@@ -107,42 +117,36 @@ def _run_annotation(run: Run) -> str:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise UserError(
-            "it holds bytes that are no UTF-8, which a Job can't hold",
+            "the run holds bytes that are no UTF-8, which a Job can't hold",
             hint="commit a script, and run that",
         ) from error
     if size > MAX_RUN_ANNOTATION_BYTES:
         raise UserError(
-            f"command and environment take {size:,} bytes, a Job holds at most {MAX_RUN_ANNOTATION_BYTES:,}",
+            f"command and environment take {size:,} bytes, "
+            f"a Job holds at most {MAX_RUN_ANNOTATION_BYTES:,}",
             hint="commit a script, and run that",
         )
     return text
 
 
 def _pod_failure_rules() -> list[KubeObject]:
-    """What a failed pod means: a command that ran counts against its retries, one that never started does not."""
+    """Return what a failed pod means for the Job.
+
+    A command that ran counts against its retries; one that never started does not.
+    """
     return [
-        {
-            "action": "FailJob",
-            "onExitCodes": _exit_code_rule(
-                job_labels.CHECKOUT_CONTAINER, "In", job_labels.EXIT_NO_CHECKOUT
-            ),
-        },
-        {
-            "action": "FailJob",
-            "onExitCodes": _exit_code_rule(
-                job_labels.COMMAND_CONTAINER, "In", job_labels.EXIT_NOT_STARTED
-            ),
-        },
-        {
-            "action": "Count",
-            "onExitCodes": _exit_code_rule(job_labels.COMMAND_CONTAINER, "NotIn", 0),
-        },
+        _exit_code_rule(
+            "FailJob", job_labels.CHECKOUT_CONTAINER, "In", job_labels.EXIT_NO_CHECKOUT
+        ),
+        _exit_code_rule("FailJob", job_labels.COMMAND_CONTAINER, "In", job_labels.EXIT_NOT_STARTED),
+        _exit_code_rule("Count", job_labels.COMMAND_CONTAINER, "NotIn", 0),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
 
 
-def _exit_code_rule(container: str, operator: str, code: int) -> KubeObject:
-    return {"containerName": container, "operator": operator, "values": [code]}
+def _exit_code_rule(action: str, container: str, operator: str, code: int) -> KubeObject:
+    exit_codes = {"containerName": container, "operator": operator, "values": [code]}
+    return {"action": action, "onExitCodes": exit_codes}
 
 
 def _queue_label(profile: Profile) -> dict[str, str]:
@@ -150,7 +154,7 @@ def _queue_label(profile: Profile) -> dict[str, str]:
 
 
 def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
-    """The pod's spec; keys whose value is empty are left out."""
+    """Return the pod's spec; keys whose value is empty are left out."""
     spec: KubeObject = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": profile.termination_grace_seconds,
@@ -158,7 +162,8 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
         "automountServiceAccountToken": bool(profile.service_account),
         "serviceAccountName": profile.service_account,
         "enableServiceLinks": False,
-        # The command is not process 1: signals work on it as anywhere, orphans are reaped, and all end with it.
+        # So the command is not process 1: signals work on it as anywhere, orphans are reaped, and
+        # all processes end with the pod.
         "shareProcessNamespace": True,
         "nodeSelector": dict(profile.node_selector),
         "affinity": profile.affinity,
@@ -189,37 +194,40 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
 
 
 def _pod_deadline(spec: RunSpec) -> int | None:
-    """Seconds for the pod; each command of the setup has the same timeout. Kubernetes takes 31 bits."""
-    return (
-        min(spec.timeout * (1 + len(spec.setup)) + MAX_START_SECONDS, 2**31 - 1)
-        if spec.timeout
-        else None
-    )
+    """Return the seconds for the pod.
+
+    Each command of the setup has the same timeout. Kubernetes takes 31 bits.
+    """
+    if not spec.timeout:
+        return None
+    return min(spec.timeout * (1 + len(spec.setup)) + MAX_START_SECONDS, 2**31 - 1)
 
 
 def _checkout_container(run: Run, profile: Profile, context: JobContext) -> KubeObject:
-    """The init container: it alone holds the key to the code, and is gone when the command starts."""
-    how = profile.checkout
-    told = {
+    """Return the init container.
+
+    It alone holds the key to the code, and is gone when the command starts.
+    """
+    options = profile.checkout
+    variables = {
         "HOME": "/tmp",  # noqa: S108 - a volume of its own
         "FYRE_SHA": run.sha,
         "FYRE_TOP": job_labels.WORK_DIR,
         "FYRE_URL": context.relay_url,
         "FYRE_KEY": context.relay_key,
         "FYRE_ORIGIN": context.origin_url,
-        "FYRE_DEPTH": str(how.depth),
-        "FYRE_SUBMODULES": how.submodules,
-        "FYRE_LFS": "1" if how.lfs else "",
-        "FYRE_SPARSE": "\n".join(how.sparse),
+        "FYRE_DEPTH": str(options.depth),
+        "FYRE_SUBMODULES": options.submodules,
+        "FYRE_LFS": "1" if options.lfs else "",
+        "FYRE_SPARSE": "\n".join(options.sparse),
     }
-    small = {"cpu": "100m", "memory": "128Mi"}
     return {
         "name": job_labels.CHECKOUT_CONTAINER,
-        "image": how.image or context.checkout_image or choose_image(run, profile),
+        "image": options.image or context.checkout_image or choose_image(run, profile),
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", escape_expansion(load_script("checkout.sh")), "checkout"],
-        "env": _env_entries(told.items()),
-        "resources": {"requests": small},
+        "env": _env_entries(variables.items()),
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
         "securityContext": _restricted_security() | {"readOnlyRootFilesystem": True},
         "volumeMounts": [
             {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
@@ -229,28 +237,40 @@ def _checkout_container(run: Run, profile: Profile, context: JobContext) -> Kube
 
 
 def _command_container(run: Run, profile: Profile) -> KubeObject:
-    """The container of the user's image; it needs nothing but ``sh``."""
+    """Return the container of the user's image; it needs nothing but ``sh``."""
     spec = run.spec
-    timeout = str(spec.timeout) if spec.timeout else ""
-    told = {
+    wrapper_variables = {
         "FYRE_TOP": job_labels.WORK_DIR,
         "FYRE_WORKDIR": spec.workdir or ".",
-        "FYRE_TIMEOUT": timeout,
+        "FYRE_TIMEOUT": str(spec.timeout) if spec.timeout else "",
         "FYRE_TIMEOUT_TEXT": notation.format_duration(spec.timeout or 0),
         "FYRE_GRACE": str(profile.termination_grace_seconds),
     }
-    own = {**_HOME_VARIABLES, **dict(profile.env), **run_environment(run), **dict(spec.env), **told}
+    variables = {
+        **_HOME_VARIABLES,
+        **dict(profile.env),
+        **run_environment(run),
+        **dict(spec.env),
+        **wrapper_variables,
+    }
     secrets = dict.fromkeys((*profile.secrets, *spec.secrets))
     image = choose_image(run, profile)
+    requested = {**dict(profile.resources), **dict(spec.resources)}
+    script = escape_expansion(load_script("command.sh"))
     container: KubeObject = {
         "name": job_labels.COMMAND_CONTAINER,
         "image": image,
         "imagePullPolicy": "Always" if _has_moving_tag(image) else "IfNotPresent",
-        "command": ["sh", "-c", escape_expansion(load_script("command.sh")), "fyre", escape_expansion(spec.command),
-                    *(escape_expansion(setup) for setup in spec.setup)],
-        "env": _env_entries(own.items()),
+        "command": [
+            "sh",
+            "-c",
+            script,
+            "fyre",
+            *map(escape_expansion, (spec.command, *spec.setup)),
+        ],
+        "env": _env_entries(variables.items()),
         "envFrom": [{"secretRef": {"name": name}} for name in secrets],
-        "resources": _resource_requirements({**dict(profile.resources), **dict(spec.resources)}, burst=profile.burst),
+        "resources": _resource_requirements(requested, burst=profile.burst),
         "securityContext": _restricted_security() | dict(profile.container_security_context),
         "volumeMounts": [
             {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
@@ -258,14 +278,15 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
             *profile.volume_mounts,
         ],
         "terminationMessagePolicy": "File",
-    }  # fmt: skip
+    }
     return {key: value for key, value in container.items() if value not in ({}, [])}
 
 
 _HOME_VARIABLES = {
     "HOME": job_labels.HOME_DIR,
-    # The checkout may belong to another user than the command's: git asks to be told that this is meant.
-    # By a file for git 2.32 to 2.37, which hears of it no other way; by variables for a git that knows no such file.
+    # The checkout may belong to another user than the command's: git must be told that this is
+    # intended. The file is for git 2.32 to 2.37, which reads it nowhere else; the variables are
+    # for a git that knows no such file.
     "GIT_CONFIG_SYSTEM": f"{job_labels.WORK_DIR}/.git/fyre/gitconfig",
     "GIT_CONFIG_COUNT": "1",
     "GIT_CONFIG_KEY_0": "safe.directory",
@@ -274,7 +295,7 @@ _HOME_VARIABLES = {
 
 
 def _has_moving_tag(image: str) -> bool:
-    """Whether the same words may mean another image tomorrow, as ``latest`` does."""
+    """Return True if the same name may mean another image tomorrow, as ``latest`` does."""
     return "@" not in image and image.rpartition("/")[2].partition(":")[2] in ("", "latest")
 
 
@@ -283,12 +304,14 @@ def _restricted_security() -> KubeObject:
 
 
 def _resource_requirements(requested: Mapping[str, str], *, burst: bool) -> KubeObject:
-    """Requests and limits are the same, unless the profile lets a run use what happens to be free."""
+    """Return requests and limits.
+
+    They are the same, unless the profile lets a run use what happens to be free.
+    """
     if not requested:
         return {}
-    extended = {
-        name: quantity for name, quantity in requested.items() if "/" in name
-    }  # can't be more than requested
+    # The limit of an extended resource can't be more than its request.
+    extended = {name: quantity for name, quantity in requested.items() if "/" in name}
     return {"requests": dict(requested), "limits": extended if burst else dict(requested)}
 
 
@@ -298,7 +321,7 @@ def _env_entries(pairs: Iterable[tuple[str, str]]) -> list[KubeObject]:
 
 @cache
 def load_script(name: str) -> str:
-    """A script of ours without its comments: it is part of every Job."""
+    """Return a script without its comments: it is part of every Job."""
     text = (resources.files("fyre.engines.kubernetes") / name).read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return "\n".join(line for line in lines if line.strip()) + "\n"

@@ -1,4 +1,4 @@
-"""Which of several receivers leads: a Lease, by the client library's leader election."""
+"""Leader election among receivers: a Lease, by the client library's leader election."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from fyre.engines.kubernetes import job_labels
-from fyre.engines.kubernetes.api_client import KubernetesClient, translate_api_error
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import translate_api_error
 from fyre.errors import TransientError, UserError
 
 log = logging.getLogger(__name__)
 
 LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD = 15, 10, 2
-"""Seconds that a lease holds unrenewed; until its holder gives up renewing it; between two tries. As upstream's."""
+"""Seconds: a lease holds unrenewed · its holder tries to renew it · between two tries.
 
-_REQUEST_TIMEOUT = (2.0, 3.0)  # seconds; an answer that comes after the lease has run out is none
-
-LEASE_VERBS = ("get", "create", "update")
-"""What it takes, of leases, in the receiver's own namespace."""
-
-INSTANCE_ANNOTATION = job_labels.FYRE_PREFIX + "instance"
-"""The Lease's annotation: whose runs its holder leads. Who has another key is another instance, and would report those
-runs as lost. It is written with the holder's name, in one request, and stays when nobody leads: the runs do too.
+These are the defaults of the library.
 """
 
-_IDENTITY_PATTERN = re.compile(
-    r"\S+( \S+:[0-9]+)+"
-)  # a name and addresses; no other product's holder has those
+_REQUEST_TIMEOUT = (2.0, 3.0)  # seconds; an answer after the end of the lease is of no use
+
+LEASE_VERBS = ("get", "create", "update")
+"""The rights on leases that this takes, in the receiver's own namespace."""
+
+INSTANCE_ANNOTATION = job_labels.FYRE_PREFIX + "instance"
+"""The Lease's annotation that names the instance whose runs its holder leads.
+
+A receiver with another key is another instance, and would report those runs as lost. It is written
+with the holder's name, in one request, and stays when nobody leads: the runs do too.
+"""
+
+_IDENTITY_PATTERN = re.compile(r"\S+( \S+:[0-9]+)+")
+"""A name and addresses, which holders of other products do not have."""
 
 
 class Election:
@@ -46,9 +51,10 @@ class Election:
     def __init__(
         self, cluster: KubernetesClient, namespace: str, name: str, identity: str, instance: str
     ) -> None:
-        """Of those who lead the runs of ``instance``, as its Jobs say it.
+        """Create a candidate among those that lead the runs of ``instance``, as its Jobs name it.
 
-        Raises ``UserError`` where the right to hold that Lease is missing, ``TryAgainError`` without an answer.
+        Raises ``UserError`` if the right to hold that Lease is missing, ``TransientError`` without
+        an answer.
         """
         missing = [
             verb
@@ -56,7 +62,10 @@ class Election:
             if not cluster.has_permission(namespace, "coordination.k8s.io", "leases", verb)
         ]
         if missing:
-            hint = "an admin gives the receiver get, create and update of leases in its own namespace; the chart does"
+            hint = (
+                "an admin gives the receiver get, create and update of leases in its own "
+                "namespace; the chart does"
+            )
             raise UserError(
                 f"in namespace {namespace} we may not {', '.join(missing)} leases", hint=hint
             )
@@ -65,7 +74,7 @@ class Election:
         self._on_started_leading: Callable[[], None] = lambda: None
         self._on_stopped_leading: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
-        logging.getLogger("leaderelection").setLevel(logging.WARNING)  # it has a line for each try
+        logging.getLogger("leaderelection").setLevel(logging.WARNING)  # it logs each try
 
     def start(
         self,
@@ -73,10 +82,12 @@ class Election:
         on_stopped_leading: Callable[[], None],
         on_renewed: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Run for it in a thread: ``begun`` is called when this one leads, ``lost`` when it does no more.
+        """Run for leader in a thread.
 
-        ``lost`` must end at once all that only a leader may do: five seconds later another one may lead. ``kept`` is
-        told, each time that the lease is made or kept ours, for how many seconds from now on it surely is.
+        ``on_started_leading`` is called when this candidate leads. ``on_stopped_leading`` is called
+        when it leads no more, and must end at once all that only a leader may do: five seconds
+        later another one may lead. ``on_renewed`` is called each time that the lease is won or
+        renewed, with the seconds from now on for which it surely is ours.
         """
         self._on_started_leading, self._on_stopped_leading = on_started_leading, on_stopped_leading
         self._lock.on_taken, self._lock.on_renewed = self._stop_leading, on_renewed
@@ -86,77 +97,84 @@ class Election:
         self._thread.start()
 
     def current_holder(self) -> str:
-        """Who leads, as far as is known; "" for nobody."""
+        """Return the identity of the leader, as far as is known; "" for nobody."""
         return self._lock.holder
 
     def block_reason(self) -> str:
-        """Why this one may not lead however long it waits, and what to do; "" where it may."""
+        """Return why this candidate may not lead however long it waits, and what to do; "" if it
+        may.
+        """
         return self._lock.block_reason
 
     def resign(self) -> None:
-        """Be a candidate no more, by one's own will; another may lead at once. Takes two seconds."""
+        """Stop being a candidate, on purpose; another may lead at once. Takes two seconds."""
         self._finished.set()
         self._lock.released = True
-        if self._thread is not None:  # first: what it asks for just now may make the lease ours
+        if self._thread is not None:  # first: its request under way may make the lease ours
             self._thread.join(RENEW_DEADLINE)
         self._lock.release_lease()
 
     def _run_election(self) -> None:
-        made: Any = electionconfig.Config  # it comes without types, as all of it
-        elected: Any = leaderelection.LeaderElection
+        make_config: Any = electionconfig.Config  # this library has no types
+        make_election: Any = leaderelection.LeaderElection
+        config = make_config(
+            self._lock,
+            LEASE_DURATION,
+            RENEW_DEADLINE,
+            RETRY_PERIOD,
+            self._start_leading,
+            self._stop_leading,
+        )
         with suppress(_ElectionEndedError):
-            elected(
-                made(
-                    self._lock,
-                    LEASE_DURATION,
-                    RENEW_DEADLINE,
-                    RETRY_PERIOD,
-                    self._start_leading,
-                    self._stop_leading,
-                )
-            ).run()
+            make_election(config).run()
 
     def _start_leading(self) -> None:
         if self._finished.is_set():
             return
-        log.info("leads", extra={"lease": self._lock.name})
+        log.info("became leader", extra={"lease": self._lock.name})
         self._leading.set()
         self._on_started_leading()
         self._enforce_deadline()
 
     def _enforce_deadline(self) -> None:
-        """The library gives up only between two tries, by the wall clock: too late where answers are slow."""
-        while (left := self._lock.renewed_at + RENEW_DEADLINE - time.monotonic()) > 0:
-            if self._finished.wait(left):
+        """Stop leading in time.
+
+        The library gives up only between two tries, and by the wall clock: too late where answers
+        are slow.
+        """
+        while (seconds_left := self._lock.renewed_at + RENEW_DEADLINE - time.monotonic()) > 0:
+            if self._finished.wait(seconds_left):
                 return
         self._stop_leading()
 
     def _stop_leading(self) -> None:
         if self._leading.is_set() and not self._finished.is_set():
             self._finished.set()
-            log.error("leads no more: the lease could not be renewed, or is another's")
+            log.error("lost leadership: the lease could not be renewed, or is another's")
             self._on_stopped_leading()
 
 
 class _ElectionEndedError(Exception):
-    """The way out of the library's loop."""
+    """Raised to leave the library's loop."""
 
 
 class _LeaseApi:
-    """The library's API, each request of which has an end; whose runs a Lease is about is read and written along."""
+    """The library's API, with a time limit for each request.
 
-    def __init__(self, coordination_api: Any, instance: str) -> None:  # noqa: ANN401 - it comes without types
+    It also reads and writes which instance's runs a Lease is about.
+    """
+
+    def __init__(self, coordination_api: Any, instance: str) -> None:  # noqa: ANN401 - no types
         self._coordination_api, self._instance = coordination_api, instance
-        self.last_read_instance = (
-            ""  # whose runs the Lease was about when it was read last; "" where it did not say
-        )
+        # The instance that the Lease named when it was read last; "" where it named none.
+        self.last_read_instance = ""
 
     def read_namespaced_lease(self, name: str, namespace: str) -> Any:  # noqa: ANN401 - as above
-        found = self._coordination_api.read_namespaced_lease(
+        lease = self._coordination_api.read_namespaced_lease(
             name, namespace, _request_timeout=_REQUEST_TIMEOUT
         )
-        self.last_read_instance = (found.metadata.annotations or {}).get(INSTANCE_ANNOTATION, "")
-        return found
+        self.last_read_instance = (lease.metadata.annotations or {}).get(INSTANCE_ANNOTATION, "")
+        return lease
 
     def create_namespaced_lease(self, namespace: str, body: Any) -> Any:  # noqa: ANN401 - as above
         return self._write_lease(
@@ -164,7 +182,10 @@ class _LeaseApi:
         )
 
     def replace_namespaced_lease(self, name: str, namespace: str, body: Any) -> Any:  # noqa: ANN401 - as above
-        """Refused by the server when the Lease has changed since it was read, its annotations included."""
+        """Replace the Lease.
+
+        The server refuses that when the Lease, annotations included, has changed since it was read.
+        """
         return self._write_lease(
             self._coordination_api.replace_namespaced_lease,
             name,
@@ -185,71 +206,69 @@ class _LeaseApi:
         except ApiException as error:
             if error.status == HTTPStatus.CONFLICT:  # another was first
                 raise
-            raise TransientError(
-                str(translate_api_error(error))
-            ) from error  # else the library would keep it to itself
+            # The library would not report any other exception.
+            raise TransientError(str(translate_api_error(error))) from error
 
 
 class _LeaseLock:
-    """The library's lock, to which whatever goes wrong is a round that failed and no end of the election.
+    """The library's lock, for which every error is a failed round and no end of the election.
 
-    Another's lease runs out when this process has seen no change of it for so long, whatever the wall clocks say, and
-    when it is deleted too: its holder is still at work.
+    Another's lease runs out when this process has seen no change of it for its duration, whatever
+    the wall clocks say. That also holds for a lease that was deleted: its holder is still at work.
     """
 
     def __init__(
         self, cluster: KubernetesClient, name: str, namespace: str, identity: str, instance: str
     ) -> None:
-        made: Any = LeaseLock
-        self.name, self.namespace, self.identity, self._instance = (
-            name,
-            namespace,
-            identity,
-            instance,
+        make_lock: Any = LeaseLock
+        self.name, self.namespace, self.identity = name, namespace, identity
+        self._instance = instance
+        self._library_lock = make_lock(name, namespace, identity)
+        coordination_api = client.CoordinationV1Api(
+            client.ApiClient(cluster.api_client.configuration)
         )
-        self._library_lock = made(name, namespace, identity)
-        self._lease_api = _LeaseApi(
-            client.CoordinationV1Api(client.ApiClient(cluster.api_client.configuration)), instance
-        )
+        self._lease_api = _LeaseApi(coordination_api, instance)
         self._library_lock.api_instance = self._lease_api
-        self.on_taken: Callable[[], None] = lambda: None  # called when it is seen to be another's
-        self.on_renewed: Callable[[float], None] = lambda _: (
-            None
-        )  # called when it is ours for so many seconds
+        # Called when the lease turns out to be another's.
+        self.on_taken: Callable[[], None] = lambda: None
+        # Called with the seconds for which the lease is ours.
+        self.on_renewed: Callable[[float], None] = lambda _: None
         self.holder = self.block_reason = ""
-        self.renewed_at = 0.0  # monotonic: when we asked for what made, or keeps, it ours
+        self.renewed_at = 0.0  # monotonic: the time of the request that made, or keeps, it ours
         self.released = False
         self._last_seen: dict[str, Any] = {}
         self._taken_until = 0.0  # monotonic
         self._last_warning = ""
 
     def get(self, name: str, namespace: str) -> tuple[bool, Any]:
-        """What stands there, or why that can't be known."""
+        """Return the record of the lease, or why it can't be known."""
         if self.released:
             raise _ElectionEndedError
-        there, found = self._read_lease(name, namespace)
-        if there and self.holder != self.identity and time.monotonic() >= self._taken_until:
-            found.holder_identity = (
-                None  # else the library would ask the wall clock, which may have been set back
-            )
-        return there, found
+        exists, answer = self._read_lease(name, namespace)
+        if exists and self.holder != self.identity and time.monotonic() >= self._taken_until:
+            # Else the library would go by the wall clock, which may have been set back.
+            answer.holder_identity = None
+        return exists, answer
 
     def _read_lease(self, name: str, namespace: str) -> tuple[bool, Any]:
+        """Return True and the library's record, or False and its exception."""
         try:
-            there, found = self._library_lock.get(name, namespace)
+            exists, answer = self._library_lock.get(name, namespace)
         except Exception as error:
-            # Not only the server answers, but what stands before it too, and the library trips over what is no Lease:
-            # without this thread nobody would lead, or a leader never hear that it does no more.
-            there, found = False, ApiException(reason=f"{type(error).__name__}: {error}")
-        if there:
-            self._observe_record(found)
-        elif found.status == HTTPStatus.NOT_FOUND:
+            # Proxies before the server answer too, and the library fails on what is no Lease.
+            # If this thread ended, nobody would lead, or a leader would never learn that it
+            # leads no more.
+            exists, answer = False, ApiException(reason=f"{type(error).__name__}: {error}")
+        if exists:
+            self._observe_record(answer)
+        elif answer.status == HTTPStatus.NOT_FOUND:
             self.block_reason = ""
         else:
-            self._warn_once(str(found.reason))
-        return there, found
+            self._warn_once(str(answer.reason))
+        return exists, answer
 
-    def _observe_record(self, election_record: Any) -> None:  # noqa: ANN401 - the library's record, without types
+    def _observe_record(self, election_record: Any) -> None:  # noqa: ANN401 - as above
+        """Note who holds the lease, and until when it counts as theirs."""
         self.holder = election_record.holder_identity or ""
         self.block_reason = self._find_block_reason()
         if self.holder in {"", self.identity}:
@@ -263,37 +282,44 @@ class _LeaseLock:
             self.on_taken()
 
     def _find_block_reason(self) -> str:
-        theirs, where = self._lease_api.last_read_instance, f"{self.namespace}/{self.name}"
-        if theirs not in {"", self._instance}:
-            mend = f"kubectl --namespace {self.namespace} annotate lease {self.name} {INSTANCE_ANNOTATION}-"
-            return (
-                f"{where} is of {theirs}, and our key makes us {self._instance}, who must not lead, since it does not "
-                f"know their runs: give this receiver their key; for a new key stop all receivers, then `{mend}`"
+        lease, lease_instance = f"{self.namespace}/{self.name}", self._lease_api.last_read_instance
+        if lease_instance not in {"", self._instance}:
+            fix = (
+                f"kubectl --namespace {self.namespace} annotate lease {self.name} "
+                f"{INSTANCE_ANNOTATION}-"
             )
-        if theirs or not self.holder or _IDENTITY_PATTERN.fullmatch(self.holder):
+            return (
+                f"{lease} is of {lease_instance}, and our key makes us {self._instance}, who must "
+                "not lead, since it does not know their runs: give this receiver their key; "
+                f"for a new key stop all receivers, then `{fix}`"
+            )
+        if lease_instance or not self.holder or _IDENTITY_PATTERN.fullmatch(self.holder):
             return ""
-        return f"{where} is another product's, held by {self.holder!r}: let `lease` name one that is Fyre's alone"
+        return (
+            f"{lease} is another product's, held by {self.holder!r}: "
+            "let `lease` name one that is Fyre's alone"
+        )
 
     def create(self, name: str, namespace: str, election_record: object) -> bool:
-        """Whether it is ours now."""
+        """Create the Lease; return True if it is ours now."""
         return self._try_write(self._library_lock.create, name, namespace, election_record)
 
     def update(self, name: str, namespace: str, updated_record: object) -> bool:
-        """Whether it is (still) ours."""
+        """Update the Lease; return True if it is (still) ours."""
         return not (self.released or self.block_reason) and self._try_write(
             self._library_lock.update, name, namespace, updated_record
         )
 
     def release_lease(self) -> None:
-        """Leave it to the first who asks."""
-        there, record = self._read_lease(self.name, self.namespace)
-        if there and record.holder_identity == self.identity:
+        """Leave the lease to the first candidate that asks."""
+        exists, record = self._read_lease(self.name, self.namespace)
+        if exists and record.holder_identity == self.identity:
             record.holder_identity = None
             self._try_write(self._library_lock.update, self.name, self.namespace, record)
 
     def _try_write(self, write: Callable[..., bool], *arguments: object) -> bool:
-        asked_at = time.monotonic()
-        if asked_at < self._taken_until:
+        requested_at = time.monotonic()
+        if requested_at < self._taken_until:
             return False
         try:
             done = write(*arguments)
@@ -306,12 +332,12 @@ class _LeaseLock:
         if done:
             self._warn_once("")
         if done and not self.released:
-            self.renewed_at = asked_at
-            self.on_renewed(asked_at + LEASE_DURATION - time.monotonic())
+            self.renewed_at = requested_at
+            self.on_renewed(requested_at + LEASE_DURATION - time.monotonic())
         return done
 
     def _warn_once(self, warning: str) -> None:
-        """Each trouble once, not at each try; "" for none."""
+        """Log a warning once, not at each try; "" is for no warning."""
         if warning and warning != self._last_warning:
             log.warning("the lease: %s", warning)
         self._last_warning = warning

@@ -1,4 +1,7 @@
-"""What is known of each run: its Job, its pods, and the record that they add up to. One lock around all of it."""
+"""A cache of each run's Job and pods, and of the record that is derived from them.
+
+One lock guards all of it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ JOB_DELETED_REASON = "its Job was deleted"
 
 
 class ObjectCache:
-    """Jobs and pods as they were last heard of, by the run's key. Thread-safe."""
+    """Jobs and pods as they were reported last, by the run's key. Thread-safe."""
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()
@@ -30,25 +33,27 @@ class ObjectCache:
         self._pods: dict[str, dict[str, KubeObject]] = {}
         self._records: dict[str, RunRecord] = {}
         self._event_hints: dict[str, str] = {}
-        self._confirmed_keys: set[str] = (
-            set()
-        )  # ended Jobs whose pods are known as they were after the end
+        # Keys of ended Jobs whose pods are known as they were after the end.
+        self._confirmed_keys: set[str] = set()
 
     def upsert_job(self, job: KubeObject) -> str:
-        """Know a Job, unless a newer state of it is known; its run's key, or "" where it is none of ours."""
+        """Store a Job, unless a newer version of it is known.
+
+        Return its run's key, "" if it is not a Job of ours.
+        """
         job = pod_facts.strip_unused(job)
         with self._mutex:
             run = None
-            if not self._is_known_job(job):  # read once: a Job is heard of many times
+            if not self._is_known_job(job):  # parsed once: a Job is reported many times
                 try:
                     run = _parse_run(job)
                 except UnreadableError as error:
-                    why = f"it carries our labels and no run that can be read, so it is left alone: {error}"
-                    warn_once(f"Job {job['metadata']['name']}", why)
+                    reason = f"it has our labels, but no run that can be read: {error}"
+                    warn_once(f"Job {job['metadata']['name']}", reason)
                     return ""
             key: str = job["metadata"]["labels"][job_labels.KEY_LABEL]
-            known = self._jobs.get(key)
-            if known is not None and _resource_version(known) > _resource_version(job):
+            cached = self._jobs.get(key)
+            if cached is not None and _resource_version(cached) > _resource_version(job):
                 return key
             if key not in self._records and run is not None:
                 self._records[key] = RunRecord(run)
@@ -57,22 +62,24 @@ class ObjectCache:
         return key
 
     def is_current_job(self, job: KubeObject) -> bool:
-        """Whether this very state of a Job is known."""
-        known = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
-        return known is not None and _resource_version(known) == _resource_version(job)
+        """Return True if exactly this version of a Job is known."""
+        cached = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
+        return cached is not None and _resource_version(cached) == _resource_version(job)
 
     def is_same_job(self, job: KubeObject) -> bool:
-        """Whether that is the very object that is known: no copy under its labels, and none that it replaced."""
-        known = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
-        return known is not None and known["metadata"]["uid"] == job["metadata"]["uid"]
+        """Return True if this is the very object that is known.
+
+        It is neither a copy with the same labels nor one that was replaced.
+        """
+        cached = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
+        return cached is not None and cached["metadata"]["uid"] == job["metadata"]["uid"]
 
     def upsert_pod(self, pod: KubeObject, *, deleted: bool) -> str:
-        """Know a pod; what a deleted one said last still counts. Its run's key."""
-        about = pod["metadata"]
-        key: str = about["labels"].get(job_labels.KEY_LABEL, "")
-        if about["labels"].get("batch.kubernetes.io/job-name") != _expected_job_name(
-            about["labels"]
-        ):
+        """Store a pod, and return its run's key; the last state of a deleted pod still counts."""
+        uid, pod_labels = pod["metadata"]["uid"], pod["metadata"]["labels"]
+        key: str = pod_labels.get(job_labels.KEY_LABEL, "")
+        job_name = pod_labels.get("batch.kubernetes.io/job-name")
+        if job_name != _expected_job_name(pod_labels):
             return ""  # a copy that somebody made
         if deleted:
             pod[pod_facts.DELETED_MARK] = True
@@ -80,25 +87,27 @@ class ObjectCache:
             if deleted and key not in self._jobs:
                 self._pods.pop(key, None)
             else:
-                known = self._pods.setdefault(key, {})
-                before = known.get(about["uid"])
-                if deleted or before is None or _resource_version(before) <= _resource_version(pod):
-                    known[about["uid"]] = pod
+                cached_pods = self._pods.setdefault(key, {})
+                cached = cached_pods.get(uid)
+                if deleted or cached is None or _resource_version(cached) <= _resource_version(pod):
+                    cached_pods[uid] = pod
         return key
 
     def needs_pod_refresh(self, key: str) -> bool:
-        """Whether a Job has ended, and what is known of its pods may be from before: they have a watch of their own."""
+        """Return True if a Job has ended, and its known pods may be from before the end.
+
+        Jobs and pods have watches of their own.
+        """
         with self._mutex:
             return key not in self._confirmed_keys and pod_facts.is_job_finished(
                 self._jobs.get(key, {})
             )
 
     def replace_pods(self, key: str, current_pods: list[KubeObject]) -> None:
-        """Know the pods of an ended Job as they are; those which are not among them are gone."""
+        """Store the pods of an ended Job as they are; all others of it are gone."""
         with self._mutex:
-            for uid in self._pods.get(key, {}).keys() - {
-                pod["metadata"]["uid"] for pod in current_pods
-            }:
+            current_uids = {pod["metadata"]["uid"] for pod in current_pods}
+            for uid in self._pods.get(key, {}).keys() - current_uids:
                 self._pods[key][uid][pod_facts.DELETED_MARK] = True
             for pod in current_pods:
                 self.upsert_pod(pod, deleted=False)
@@ -106,7 +115,10 @@ class ObjectCache:
                 self._confirmed_keys.add(key)
 
     def remove_job(self, key: str) -> bool:
-        """A Job is gone: forgotten where all was said about it; else its end is still to be told, and this is True."""
+        """Remove a Job; return True if its end is still to be reported.
+
+        If everything was reported, its record is forgotten too.
+        """
         with self._mutex:
             job, record = self._jobs.pop(key, None), self._records.get(key)
             self._pods.pop(key, None)
@@ -126,36 +138,39 @@ class ObjectCache:
     def refresh_record(
         self, key: str
     ) -> tuple[RunRecord, RunRecord, KubeObject, list[KubeObject]] | None:
-        """The record before, and now, with the Job and the pods it was read off; None when there is no Job."""
+        """Return the record before and now, with the Job and the pods it is derived from.
+
+        Return None if there is no Job.
+        """
         with self._mutex:
-            job, before = self._jobs.get(key), self._records.get(key)
-            if job is None or before is None:
+            job, previous = self._jobs.get(key), self._records.get(key)
+            if job is None or previous is None:
                 return None
-            found = list(self._pods.get(key, {}).values())
-            thing = pod_facts.without_end_conditions(job) if self.needs_pod_refresh(key) else job
-            now = self._records[key] = run_status.derive_record(
-                before, thing, found, self._event_hints.get(key, "")
-            )
-        return before, now, job, found
+            run_pods = list(self._pods.get(key, {}).values())
+            seen_job = pod_facts.without_end_conditions(job) if self.needs_pod_refresh(key) else job
+            event_hint = self._event_hints.get(key, "")
+            record = run_status.derive_record(previous, seen_job, run_pods, event_hint)
+            self._records[key] = record
+        return previous, record, job, run_pods
 
     def _is_known_job(self, job: KubeObject) -> bool:
-        """Whether it is a Job that was read before, even though its run's annotation may be broken now."""
-        known = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
-        return known is not None and known["metadata"]["name"] == job["metadata"]["name"]
+        """Return True if this Job was read before, even though its annotation may be broken now."""
+        cached = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
+        return cached is not None and cached["metadata"]["name"] == job["metadata"]["name"]
 
     def set_event_hint(self, key: str, text: str) -> bool:
-        """Know what events say of a run; False when that is nothing new."""
+        """Store what events say of a run; return False if that is nothing new."""
         with self._mutex:
-            new = self._event_hints.get(key, "") != text
+            has_changed = self._event_hints.get(key, "") != text
             self._event_hints[key] = text
-        return new
+        return has_changed
 
     def get_event_hint(self, key: str) -> str:
-        """What events said of a run."""
+        """Return what events said of a run."""
         with self._mutex:
             return self._event_hints.get(key, "")
 
-    def update_record(self, key: str, **fields: Any) -> None:  # noqa: ANN401 - fields of Record
+    def update_record(self, key: str, **fields: Any) -> None:  # noqa: ANN401 - fields of RunRecord
         """Put notes into a record whose Job is gone."""
         with self._mutex:
             if key in self._records:
@@ -164,38 +179,38 @@ class ObjectCache:
     def forget_ended_before(self, end_time: float) -> None:
         """Drop the records without a Job that ended before a time: nothing else would."""
         with self._mutex:
-            old = [
-                k
-                for k, r in self._records.items()
-                if k not in self._jobs and (r.ended_at or end_time) < end_time
+            expired = [
+                key
+                for key, record in self._records.items()
+                if key not in self._jobs and (record.ended_at or end_time) < end_time
             ]
-            for key in old:
+            for key in expired:
                 del self._records[key]
             for key in self._event_hints.keys() - self._records.keys():
                 del self._event_hints[key]
 
     def list_records(self) -> list[RunRecord]:
-        """All of them."""
+        """Return all records."""
         with self._mutex:
             return list(self._records.values())
 
     def get_record(self, key: str) -> RunRecord | None:
-        """One run's."""
+        """Return one run's record."""
         with self._mutex:
             return self._records.get(key)
 
     def find_job(self, key: str) -> KubeObject | None:
-        """One run's Job."""
+        """Return one run's Job."""
         with self._mutex:
             return self._jobs.get(key)
 
     def find_pod(self, key: str, uid: str) -> KubeObject | None:
-        """One pod of a run."""
+        """Return one pod of a run."""
         with self._mutex:
             return self._pods.get(key, {}).get(uid)
 
     def list_unfinished(self) -> list[tuple[RunRecord, KubeObject, list[KubeObject]]]:
-        """The runs whose command has not ended, with their Jobs and pods."""
+        """Return the runs whose command has not ended, with their Jobs and pods."""
         with self._mutex:
             return [
                 (record, self._jobs[key], list(self._pods.get(key, {}).values()))
@@ -212,10 +227,10 @@ def _expected_job_name(object_labels: dict[str, str]) -> str:
 
 
 def _parse_run(job: KubeObject) -> Run:
-    """The run that a Job is for. Raises ``UnreadableError``, also where it is a copy."""
-    about, labels = job["metadata"], job["metadata"].get("labels") or {}
-    if about["name"] != _expected_job_name(labels):
-        raise UnreadableError("its name is another's, as that of a copy")
+    """Return the run that a Job is for. Raises ``UnreadableError``, also if the Job is a copy."""
+    labels = job["metadata"].get("labels") or {}
+    if job["metadata"]["name"] != _expected_job_name(labels):
+        raise UnreadableError("its name does not fit its labels, so it is a copy")
     run = runs.from_json(
         parse_json(pod_facts.get_annotations(job).get(job_labels.RUN_ANNOTATION, ""))
     )
@@ -225,27 +240,30 @@ def _parse_run(job: KubeObject) -> Run:
 
 
 def _drop_redundant_annotations(job: KubeObject) -> None:
-    """Let go of what is in the record by now, and of notes that somebody made unreadable."""
-    notes = pod_facts.get_annotations(job)
-    notes[job_labels.RUN_ANNOTATION] = ""  # there are thousands
-    for name, read in _READERS.items():
+    """Drop annotations that are in the record by now, and those that somebody made unreadable."""
+    annotations = pod_facts.get_annotations(job)
+    annotations[job_labels.RUN_ANNOTATION] = ""  # there are thousands of Jobs
+    for name, parse in _PARSERS.items():
         try:
-            if name in notes:
-                read(notes[name])
+            if name in annotations:
+                parse(annotations[name])
         except UnreadableError as error:
             warn_once(
                 f"Job {job['metadata']['name']}: annotation {name}",
                 f"it is not what Fyre wrote: {error}",
             )
-            del notes[name]
+            del annotations[name]
 
 
-_READERS: dict[str, Callable[[str], object]] = {
+_PARSERS: dict[str, Callable[[str], object]] = {
     job_labels.OUTCOME_ANNOTATION: run_status.parse_outcome,
     job_labels.CARRIED_ANNOTATION: run_status.parse_sha_list,
 }
 
 
 def _resource_version(obj: KubeObject) -> int:
-    """Comparable since Kubernetes 1.35 by contract, and before by how etcd counts."""
+    """Return the version as a number, to be compared.
+
+    That is allowed by contract since Kubernetes 1.35, and before by the way etcd counts.
+    """
     return int(obj["metadata"].get("resourceVersion") or 0)

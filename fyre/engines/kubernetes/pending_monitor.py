@@ -1,4 +1,8 @@
-"""Runs that wait: why, in the words of events where pods can't say, and for how long that is put up with."""
+"""A monitor of runs that wait or take too long.
+
+It takes the reason of a wait from pod conditions or events, and ends a run that exceeds the queue
+limit, the grace of an image, or its timeout.
+"""
 
 from __future__ import annotations
 
@@ -21,80 +25,74 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVENTS_INTERVAL = 10.0
-"""Seconds between two questions for the events of one run; the first is asked after half of that."""
-
+"""Seconds between two requests for the events of a run; the first comes after half of that."""
 
 SCAN_INTERVAL = 1.0
-"""Seconds between two looks at all that waits."""
+"""Seconds between two scans of all runs that wait."""
 
 OVERDUE_SECONDS = 120.0
-"""Seconds past its timeout after which a command is ended from outside: longer than any grace should be."""
+"""Seconds past its timeout after which a command is ended from outside.
+
+That is longer than any grace period should be.
+"""
 
 _CLEAN_INTERVAL, _PRUNE_INTERVAL = 60.0, 3600.0
 
 
 def run_monitor(engine: KubernetesEngine, stopped: threading.Event) -> None:
-    """Look at all that waits, again and again, until ``closed``."""
-    tender = PendingMonitor(engine)
+    """Scan all waiting runs, again and again, until ``stopped``."""
+    monitor = PendingMonitor(engine)
     while not stopped.wait(SCAN_INTERVAL):
         try:
-            tender.scan_pending()
+            monitor.scan_pending()
         except Exception:
-            # One look that fails must not be the last.
-            log.exception("what waits could not be looked at")
+            # A scan that fails must not be the last one.
+            log.exception("the waiting runs could not be scanned")
 
 
 class PendingMonitor:
-    """Remembers since when a run is in trouble; that begins anew with the receiver."""
+    """Remembers since when runs are stuck; that begins anew with the receiver."""
 
     def __init__(self, engine: KubernetesEngine) -> None:
         self._engine = engine
         self._stuck_since: dict[str, float] = {}
         self._events_read_at: dict[str, float] = {}
-        self._running_since: dict[
-            str, tuple[str, float]
-        ] = {}  # the pod, and since when it was seen to run
+        # The uid of the pod, and since when it was seen to run.
+        self._running_since: dict[str, tuple[str, float]] = {}
         self._next_clean_at = self._next_prune_at = 0.0
 
     def scan_pending(self) -> None:
-        """Once through all that has not ended."""
+        """Check each run that has not ended."""
         self._engine.work.run_due()
         waiting = self._engine.object_cache.list_unfinished()
         keys = {record.run.key for record, _, _ in waiting}
         self._schedule_cleanup(keys)
-        for gone in (
-            self._stuck_since.keys() | self._events_read_at.keys() | self._running_since.keys()
-        ) - keys:
-            self._stuck_since.pop(gone, None)
-            self._events_read_at.pop(gone, None)
-            self._running_since.pop(gone, None)
-        for record, job, found in waiting:
+        for times in (self._stuck_since, self._events_read_at, self._running_since):
+            for ended_key in times.keys() - keys:
+                del times[ended_key]
+        for record, job, run_pods in waiting:
             try:
-                self._check_run(record, job, found)
+                self._check_run(record, job, run_pods)
             except (TransientError, UserError) as error:
                 log.warning("%s: %s", record.run.key, error)
 
     def _schedule_cleanup(self, unfinished_keys: set[str]) -> None:
-        """Have the logs looked after, elsewhere: a store may take minutes to say that it is away."""
+        """Have old logs removed, by the work queue: an archive may take minutes to fail."""
         if time.monotonic() >= self._next_clean_at:
             self._next_clean_at = time.monotonic() + _CLEAN_INTERVAL
+            remove_files = self._engine.log_collector.remove_archived_files
             self._engine.work.submit(
-                "clean",
-                partial(
-                    self._engine.log_collector.remove_archived_files,
-                    _CLEAN_INTERVAL,
-                    unfinished_keys,
-                ),
+                "clean", partial(remove_files, _CLEAN_INTERVAL, unfinished_keys)
             )
         if time.monotonic() >= self._next_prune_at:
             self._next_prune_at = time.monotonic() + _PRUNE_INTERVAL
-            before = time.time() - self._engine.policy.history
-            self._engine.object_cache.forget_ended_before(before)
-            self._engine.work.submit(
-                "prune", partial(self._engine.log_collector.prune_archive, before)
-            )
+            oldest = time.time() - self._engine.policy.history
+            self._engine.object_cache.forget_ended_before(oldest)
+            prune_archive = self._engine.log_collector.prune_archive
+            self._engine.work.submit("prune", partial(prune_archive, oldest))
 
     def _check_run(self, record: RunRecord, job: KubeObject, run_pods: list[KubeObject]) -> None:
+        """End a run that has waited too long."""
         key, now = record.run.key, time.time()
         if record.cancelled_by or job_labels.GIVEN_UP_ANNOTATION in pod_facts.get_annotations(job):
             return
@@ -111,50 +109,46 @@ class PendingMonitor:
                 self._engine.terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: stuck.reason})
             return
         self._stuck_since.pop(key, None)
-        since = max(
-            [record.run.created_at, *filter(None, map(pod_facts.command_ended_at, run_pods))]
-        )  # of the try before
+        earlier_ends = filter(None, map(pod_facts.command_ended_at, run_pods))
+        since = max([record.run.created_at, *earlier_ends])
         if now - since > self._engine.policy.queue_limit:
             waited = notation.format_duration(now - since)
-            self._engine.terminate_run(
-                key,
-                {
-                    job_labels.GIVEN_UP_ANNOTATION: f"gave up after {waited} in the queue: {record.reason}"
-                },
-            )
+            reason = f"gave up after {waited} in the queue: {record.reason}"
+            self._engine.terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
     def _enforce_timeout(self, record: RunRecord, pod_uid: str) -> None:
-        """End what is far past its timeout: a command can kill the watcher that shares its container.
+        """End a run far past its timeout: a command can kill the watcher that shares its container.
 
-        By our own clock alone: the node's may be another, and the pod has a deadline of its own.
+        This goes by our own clock alone: the node's may differ, and the pod has a deadline of its
+        own.
         """
         key, timeout = record.run.key, record.run.spec.timeout
         if self._running_since.get(key, ("", 0.0))[0] != pod_uid:
             self._running_since[key] = pod_uid, time.monotonic()
         # The container begins with the setup, and each command of that has the same timeout.
-        most = (timeout or 0) * (1 + len(record.run.spec.setup)) + OVERDUE_SECONDS
-        if timeout and time.monotonic() - self._running_since[key][1] > most:
-            self._engine.terminate_run(
-                key,
-                {job_labels.GIVEN_UP_ANNOTATION: f"{TIMED_OUT}{notation.format_duration(timeout)}"},
-            )
+        longest = (timeout or 0) * (1 + len(record.run.spec.setup)) + OVERDUE_SECONDS
+        if timeout and time.monotonic() - self._running_since[key][1] > longest:
+            reason = f"{TIMED_OUT}{notation.format_duration(timeout)}"
+            self._engine.terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
     def _reason_from_events(
         self, record: RunRecord, job: KubeObject, run_pods: list[KubeObject]
     ) -> run_status.StuckReason | None:
-        """What events say of a Job without a pod, or of a pod without a container."""
+        """Return what events say of a Job without a pod, or of a pod without a container."""
         key, now = record.run.key, time.time()
-        living = pod_facts.nonterminal_pods(run_pods)
-        if living and not run_status.is_creating_containers(living):
+        pods = pod_facts.nonterminal_pods(run_pods)
+        if pods and not run_status.is_creating_containers(pods):
             self._update_hint(key, "")
             return None
         if now - self._events_read_at.setdefault(key, now - EVENTS_INTERVAL / 2) >= EVENTS_INTERVAL:
             self._events_read_at[key] = now
-            about = (living[-1] if living else job)["metadata"]
-            events = self._engine.cluster.list_events(about["namespace"], about["uid"])
-            past = ("FailedScheduling",) if living else ()  # it has its node by now
+            metadata = (pods[-1] if pods else job)["metadata"]
+            events = self._engine.cluster.list_events(metadata["namespace"], metadata["uid"])
+            outdated = ("FailedScheduling",) if pods else ()  # the pod has its node by now
             warnings = [
-                e for e in events if e.get("type") == "Warning" and e.get("reason") not in past
+                event
+                for event in events
+                if event.get("type") == "Warning" and event.get("reason") not in outdated
             ]
             self._update_hint(key, _event_message(warnings[-1]) if warnings else "")
         hint = self._engine.object_cache.get_event_hint(key)
@@ -166,19 +160,24 @@ class PendingMonitor:
 
 
 def _event_message(event: KubeObject) -> str:
-    """An event's message from where it begins to say why: pods' own names say nothing to anybody."""
+    """Return an event's message from where it begins to say why.
+
+    The names of pods before that mean nothing to anybody.
+    """
     message = pod_facts.to_one_line(event.get("message", ""))
-    for begin in ("is forbidden: ", "denied the request: "):
-        _, found, rest = message.partition(begin)
-        if found:
+    for introduction in ("is forbidden: ", "denied the request: "):
+        _, separator, rest = message.partition(introduction)
+        if separator:
             return rest
     return f"{event.get('reason', '')}: {pod_facts.shorten_error_chain(message)}"
 
 
 def _is_transient(hint: str) -> bool:
-    """Return True if it may pass without anybody's changing something.
+    """Return True if it may pass without a change by anybody.
 
-    Quotas do, even one that is named "denied-to-others", and so may what is not refused.
+    Quotas do, even one that is named "denied-to-others", and so may everything that is not refused.
     """
-    return "exceeded quota" in hint or not ("violates" in hint or "denied" in hint or "forbidden" in hint
-                                            or hint.startswith("FailedMount"))  # fmt: skip
+    if "exceeded quota" in hint:
+        return True
+    is_refused = "violates" in hint or "denied" in hint or "forbidden" in hint
+    return not (is_refused or hint.startswith("FailedMount"))

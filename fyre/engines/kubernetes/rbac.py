@@ -1,4 +1,7 @@
-"""What Fyre may do in a namespace: one Role and its binding, with what is needed and no more. Pure."""
+"""The rights of Fyre in a namespace: one Role and its binding, with what is needed and no more.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,14 @@ def build_manifests(
     secret_names: Collection[str],
     exec_mode: bool,
 ) -> list[KubeObject]:
-    """A Role and a RoleBinding in each namespace; ``subject`` is who Fyre is (``account`` or ``user``)."""
+    """Return a Role and a RoleBinding for each namespace.
+
+    ``subject`` is the account of Fyre: see ``service_account_subject`` and ``user_subject``.
+    """
     return [
-        thing
+        manifest
         for namespace in dict.fromkeys(namespaces)
-        for thing in (
+        for manifest in (
             build_role(namespace, secret_names=secret_names, exec_mode=exec_mode),
             build_role_binding(namespace, subject),
         )
@@ -31,17 +37,20 @@ def build_manifests(
 
 
 def service_account_subject(namespace: str, name: str) -> KubeObject:
-    """The subject that a service account is."""
+    """Return the subject of a service account."""
     return {"kind": "ServiceAccount", "namespace": namespace, "name": name}
 
 
 def user_subject(name: str) -> KubeObject:
-    """The subject that a person is, by the name that the API server knows."""
+    """Return the subject of a person, by the name that the API server knows."""
     return {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}
 
 
 def build_role(namespace: str, *, secret_names: Collection[str], exec_mode: bool) -> KubeObject:
-    """The Role. Secrets are read, to strike them out of logs, and only those that a profile names."""
+    """Return the Role.
+
+    Only secrets that a profile names are read, to strike them out of logs.
+    """
     rules = [
         _policy_rule("batch", "jobs", "get", "list", "watch", "create", "patch"),
         _policy_rule("", "pods", "get", "list", "watch"),
@@ -52,7 +61,7 @@ def build_role(namespace: str, *, secret_names: Collection[str], exec_mode: bool
         rules.append(
             _policy_rule("", "secrets", "get") | {"resourceNames": sorted(set(secret_names))}
         )
-    if exec_mode:  # from outside the cluster the code is streamed in; pods can't come and fetch it
+    if exec_mode:  # a receiver outside the cluster streams the code in: pods can't reach it
         rules.append(_policy_rule("", "pods/exec", "create", "get"))
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -67,7 +76,7 @@ def build_role(namespace: str, *, secret_names: Collection[str], exec_mode: bool
 
 
 def build_role_binding(namespace: str, subject: KubernetesObject) -> KubeObject:
-    """Gives the Role to somebody."""
+    """Return the RoleBinding that gives the Role to a subject."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -82,14 +91,20 @@ def build_role_binding(namespace: str, subject: KubernetesObject) -> KubeObject:
 
 
 def named_secrets(policy: Policy) -> frozenset[str]:
-    """The secrets that runs of this policy may be given by name; a glob can't be put into a Role."""
+    """Return the secrets that runs of this policy may be given by name.
+
+    A glob can't be put into a Role.
+    """
     profiles = (policy.profiles or {}).values()
-    named = {name for profile in profiles for name in (*profile.secrets, *profile.secrets_allowed)}
-    return frozenset(name for name in named if not set(name) & set("*?["))
+    names = {name for profile in profiles for name in (*profile.secrets, *profile.secrets_allowed)}
+    return frozenset(name for name in names if not set(name) & set("*?["))
 
 
 def required_permissions(role: KubeObject) -> Iterator[tuple[str, str, str, str]]:
-    """Group, resource, verb and name of each single right of a Role, to be asked for one by one."""
+    """Yield group, resource, verb and name of each single right of a Role.
+
+    Each of them can be asked for by itself.
+    """
     for rule in role["rules"]:
         for resource in rule["resources"]:
             for verb in rule["verbs"]:
@@ -98,14 +113,16 @@ def required_permissions(role: KubeObject) -> Iterator[tuple[str, str, str, str]
 
 
 def cleanup_manifests(objects: Iterable[KubeObject]) -> Iterator[KubeObject]:
-    """Just enough of objects of ours for `kubectl delete -f`, with a word on each Job's run."""
-    for thing in objects:
-        about = thing["metadata"]
+    """Yield just enough of our objects for ``kubectl delete -f``, with the labels that name their
+    run.
+    """
+    for obj in objects:
+        metadata = obj["metadata"]
         yield {
-            "apiVersion": thing["apiVersion"],
-            "kind": thing["kind"],
+            "apiVersion": obj["apiVersion"],
+            "kind": obj["kind"],
             "metadata": {
-                key: about[key] for key in ("name", "namespace", "labels") if key in about
+                key: metadata[key] for key in ("name", "namespace", "labels") if key in metadata
             },
         }
 

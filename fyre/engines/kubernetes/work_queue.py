@@ -28,10 +28,10 @@ class _Work(NamedTuple):
 
 
 class WorkQueue:
-    """One piece of work of a name at a time, tried again until it is done. Thread-safe.
+    """Runs one piece of work of a name at a time, and again until it is done. Thread-safe.
 
-    What waits for its next try holds no worker: sixteen runs in trouble must not keep all others
-    waiting.
+    Work that waits for its next try holds no worker: sixteen runs in trouble must not keep all
+    others waiting.
     """
 
     def __init__(self) -> None:
@@ -42,26 +42,28 @@ class WorkQueue:
         self._closed = False
 
     def submit(self, name: str, call: Callable[[], object]) -> None:
-        """Have it done soon; do nothing where work of that name is under way or waits."""
+        """Run it soon; do nothing if work of that name is being done or waits."""
         with self._mutex:
             if name not in self._names and not self._closed:
                 self._names.add(name)
                 self._workers.submit(self._do, _Work(name, call))
 
     def run_due(self) -> None:
-        """Have done what is due to be tried again; to be called every now and then."""
+        """Run the work whose next try is due; to be called every now and then."""
         with self._mutex:
             if not self._closed:
                 for work in self._waiting.pop_due(time.monotonic()):
                     self._workers.submit(self._do, work)
 
     def is_idle(self) -> bool:
-        """Return True if no work is under way or waits."""
+        """Return True if no work is being done or waits."""
         with self._mutex:
             return not self._names
 
     def close(self) -> None:
-        """Finish what is under way, leave what waits: it is found again at the next start."""
+        """Finish the work that is being done, and drop what waits: the next start finds it
+        again.
+        """
         with self._mutex:
             self._closed = True
         self._workers.shutdown(wait=True, cancel_futures=True)
@@ -77,7 +79,7 @@ class WorkQueue:
                 self._waiting.push(work.name, work._replace(pause=pause), due)
             return
         except Exception:
-            # Trouble with one run is that run's; the others have their turns.
-            log.exception("%s met a bug", work.name)
+            # An error with one run must not stop the others.
+            log.exception("unexpected error in %s", work.name)
         with self._mutex:
             self._names.discard(work.name)

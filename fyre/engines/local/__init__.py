@@ -1,4 +1,4 @@
-"""Runs as process groups on this machine, each under a supervisor that outlives the server."""
+"""The local engine: runs as process groups, each under a supervisor that outlives the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["LocalEngine"]
 
 
 def __getattr__(name: str) -> type[LocalEngine]:
-    """The engine, once asked for: the spawner of supervisors is in this package, and starts without it."""
+    """Import the engine when it is first asked for.
+
+    The fork server of supervisors is in this package too, and starts without it.
+    """
     if name != "LocalEngine":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from fyre.engines.local.engine import LocalEngine

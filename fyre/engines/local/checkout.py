@@ -14,37 +14,39 @@ from fyre.engines.segmented_log import SegmentedLogWriter
 
 
 class CheckoutError(Exception):
-    """The code can't be had: ``args[0]`` says why."""
+    """The code can't be checked out; ``args[0]`` says why."""
 
 
 def create_checkout(job: dict[str, Any], work_dir: str, log: SegmentedLogWriter) -> None:
-    """A clean checkout of exactly the SHA: the repository laid out by hand, its objects borrowed, one git process.
+    """Check out exactly the SHA: a repository written by hand that borrows its objects, one git
+    process.
 
-    Submodules are not fetched, LFS files stay pointers. There is no ref to pin the SHA: the bare repository's reflogs
-    never expire, so gc takes only what a deleted branch held alone; gone before its turn came, that is an error that
-    names it. (A ref would have to be written and removed through git, two processes a run.) Raises ``CheckoutError``.
+    Submodules are not fetched, LFS files stay pointers. No ref pins the SHA: the bare repository's
+    reflogs never expire, so gc takes only what a deleted branch alone held; if that is gone before
+    the run's turn comes, the error names it. (A ref would have to be written and removed through
+    git, two processes per run.) Raises ``CheckoutError``.
     """
-    dot = os.path.join(work_dir, ".git")
-    _init_repository(dot, job["sha"], job["git_dir"])
-    status, said = _reset_files(work_dir, job)
-    with open(os.path.join(dot, "HEAD"), encoding="utf-8") as file:
+    dot_git = os.path.join(work_dir, ".git")
+    _init_repository(dot_git, job["sha"], job["git_dir"])
+    status, output = _reset_files(work_dir, job)
+    with open(os.path.join(dot_git, "HEAD"), encoding="utf-8") as file:
         head = file.read().strip()
     if status or head != job["sha"]:
-        log.write(said)
-        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        log.write(output)
+        lines = output.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
 
 
 def _init_repository(dot_git: str, sha: str, git_dir: str) -> None:
-    """A repository whose HEAD is that commit, and whose objects are the other's."""
+    """Write a repository whose HEAD is that commit and whose objects are those of ``git_dir``."""
     os.makedirs(os.path.join(dot_git, "objects", "info"))
     os.mkdir(os.path.join(dot_git, "refs"))
-    wide = len(sha) == 64
+    is_sha256 = len(sha) == 64
     files = {
         "HEAD": sha + "\n",
         "objects/info/alternates": os.path.join(git_dir, "objects") + "\n",
         "config": "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\thooksPath = /dev/null\n"
-        + ("[extensions]\n\tobjectFormat = sha256\n" if wide else ""),
+        + ("[extensions]\n\tobjectFormat = sha256\n" if is_sha256 else ""),
     }
     for name, text in files.items():
         with open(os.path.join(dot_git, name), "w", encoding="utf-8") as file:
@@ -55,27 +57,30 @@ def _init_repository(dot_git: str, sha: str, git_dir: str) -> None:
 
 
 def _reset_files(work_dir: str, job: dict[str, Any]) -> tuple[int, bytes]:
-    """The files of that commit, by git: its status, and the beginning of what it said."""
+    """Write the files of the commit with git.
+
+    Return git's exit status and the beginning of its output.
+    """
     argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
     try:
         pid, pipe = processes.start_process(argv, work_dir, {**os.environ, **job["git_env"]})
     except processes.StartError as error:
         raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {error}") from error
-    said = b""
+    output = b""
     try:
         while data := os.read(pipe, 65536):
-            said += data[: 10_000 - len(said)]
-    except BaseException:  # a cancel: a checkout may hang on a dead disk
+            output += data[: 10_000 - len(output)]
+    except BaseException:  # a cancel, for example: a checkout may hang on a dead disk
         processes.kill_process_group(pid, signal.SIGKILL)
         raise
     finally:
         os.close(pipe)
         _, status = os.waitpid(pid, 0)
-    return status, said
+    return status, output
 
 
 def remove_tree(path: str) -> None:
-    """Remove a tree, whatever its permissions: a command may have made directories that nobody can write."""
+    """Remove a tree, whatever its permissions: a command may have made unwritable directories."""
 
     with contextlib.suppress(RecursionError):  # Python 3.11 goes down a deep tree by calling itself
         shutil.rmtree(path, ignore_errors=True)
@@ -87,12 +92,11 @@ def remove_tree(path: str) -> None:
 
 
 def _chmod_directories(path: str) -> None:
-    """Give ourselves every directory of a tree, each before it is listed; links are not followed."""
+    """Make every directory of a tree accessible, before it is listed; follow no links."""
     todo = [path]
     while todo:
-        place = todo.pop()
-        with contextlib.suppress(OSError):  # another user's, or gone this instant
-            os.chmod(place, stat.S_IRWXU)
-            todo += [
-                entry.path for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False)
-            ]
+        directory = todo.pop()
+        with contextlib.suppress(OSError):  # another user's, or deleted this instant
+            os.chmod(directory, stat.S_IRWXU)
+            entries = os.scandir(directory)
+            todo += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -1,7 +1,8 @@
-"""The local engine: each run a supervised process group on this machine, each record a folder on disk.
+"""The local engine: each run a supervised process group, each record a directory on disk.
 
-One watcher thread starts supervisors while there is room and hears of their changes through a pipe each; a pipe's
-end means that the supervisor is gone. Those of a server that died are found by their locks and looked at in turn.
+One watcher thread starts supervisors while there is room, and hears of their changes through one
+pipe each; the end of a pipe means that the supervisor is gone. Supervisors of a server that died
+are found by their locks, and checked in turn.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from fyre.runs.state import RunState
 log = logging.getLogger(__name__)
 
 DAY = 86400.0
-_ADOPTED_POLL_INTERVAL = 0.1  # seconds between two looks at supervisors that another server started
+_ADOPTED_POLL_INTERVAL = 0.1  # seconds between two checks of another server's supervisors
 _PRUNE_INTERVAL = 3600.0
-_MAX_EARLY_DEATHS = (
-    5  # of supervisors before they start the command, after which the run is an error
-)
-_ERROR_PAUSE = 1.0  # seconds until the watcher goes on after the machine refused it something
+_MAX_EARLY_DEATHS = 5
+"""Deaths of a run's supervisors before they start the command, after which it is an error."""
+
+_ERROR_PAUSE = 1.0  # seconds until the watcher goes on after an error of the machine
 
 
 class LocalEngine:
-    """Runs commands on this machine. Thread-safe; one at a time on a ``state`` folder."""
+    """Runs commands on this machine. Thread-safe; only one at a time uses a ``state`` directory."""
 
     name = "local"
 
@@ -53,22 +54,23 @@ class LocalEngine:
         log_max_bytes: int = 64 * 1024 * 1024,  # bytes, half of them for the head
         keep_checkouts: bool = False,
     ) -> None:
-        """Find what an earlier engine left, and go on with it. Raises ``UserError`` when another one is at work."""
+        """Take over what an earlier engine left. Raises ``UserError`` while another one is
+        running.
+        """
         self._runs_dir, self._work_dir = state / "runs", state / "work"
-        for folder in (self._runs_dir, self._work_dir):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (self._runs_dir, self._work_dir):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._state_lock = state_dir.lock_state(state / "lock")
         self._find_git_dir, self._jobs, self._history = find_git_dir, jobs, history
         self._job_settings = {"grace": grace, "log_cap": log_max_bytes, "keep": keep_checkouts}
         self._mutex = threading.RLock()
         self._records: dict[str, RunRecord] = {}
         self._queue: dict[str, None] = {}
-        self._adopted: dict[
-            str, None
-        ] = {}  # watched by their locks: of a server before, or just gone
+        # Watched by their locks: supervisors of an earlier server, and those that just ended.
+        self._adopted: dict[str, None] = {}
         self._early_deaths: Counter[str] = Counter()
         self._pause_until = 0.0
-        self._changed_keys: deque[str] = deque()  # keys that changed in a caller's thread
+        self._changed_keys: deque[str] = deque()  # changed in a caller's thread
         self._subscribers = Subscribers()
         self._supervisor_events = SupervisorEvents()
         self._fork_client = ForkServerClient()
@@ -78,7 +80,7 @@ class LocalEngine:
         self._thread.start()
 
     def launch(self, run: Run) -> bool:
-        """Write the run down and queue it. False when its key is known."""
+        """Write the run down and queue it. Return False if its key is known."""
         job = run_dir.build_supervisor_job(
             run, self._find_git_dir(run.repository), self._work_dir / run.key, **self._job_settings
         )
@@ -86,53 +88,50 @@ class LocalEngine:
             if run.key in self._records:
                 return False
             with state_dir.disk_errors_as_transient():
-                folder = RunDirectory.create_for_run(self._runs_dir, run, job)
-            if folder is None:
+                directory = RunDirectory.create_for_run(self._runs_dir, run, job)
+            if directory is None:
                 return False
-            self._records[run.key] = folder.read_record()
+            self._records[run.key] = directory.read_record()
             self._queue[run.key] = None
         self._supervisor_events.wake_up()
         return True
 
     def cancel(self, key: str, requested_by: str) -> bool:
-        """End a run that has not ended; it is written down first, so that even a crash does not forget it."""
+        """End a run that has not ended; write that down first, so that a crash can't forget it."""
         with self._mutex:
             record = self._records.get(key)
             if record is None or record.state.is_final:
                 return False
-            folder = self._run_directory(key)
+            directory = self._run_directory(key)
             with state_dir.disk_errors_as_transient():
-                folder.request_cancel(requested_by)
-            if key in self._queue and folder.conclude_without_supervisor(time.time()):
+                directory.request_cancel(requested_by)
+            if key in self._queue and directory.conclude_without_supervisor(time.time()):
                 del self._queue[key]
-                self._adopted[key] = (
-                    None  # as a rule it has ended; else a supervisor of a server before us came first
-                )
+                # Usually it has ended; else an earlier server's supervisor was faster.
+                self._adopted[key] = None
                 self._reload_record(key)
             else:
-                folder.signal_supervisor()
+                directory.signal_supervisor()
         self._changed_keys.append(key)
         self._supervisor_events.wake_up()
         return True
 
     def list_records(self) -> Collection[RunRecord]:
-        """All runs that are remembered."""
+        """Return all runs that are remembered."""
         with self._mutex:
-            places = {key: number for number, key in enumerate(self._queue)}
+            positions = {key: position for position, key in enumerate(self._queue)}
             return [
-                self._with_queue_position(record, places.get(key))
+                self._with_queue_position(record, positions.get(key))
                 for key, record in self._records.items()
             ]
 
     def get_record(self, key: str) -> RunRecord | None:
-        """One run."""
+        """Return one run, with its place in the queue."""
         with self._mutex:
             record = self._records.get(key)
             if record is None or key not in self._queue:
                 return record
-            return self._with_queue_position(
-                record, next(number for number, other in enumerate(self._queue) if other == key)
-            )
+            return self._with_queue_position(record, list(self._queue).index(key))
 
     def annotate(
         self,
@@ -140,19 +139,22 @@ class LocalEngine:
         *,
         reported: str | None = None,
         carried: tuple[str, ...] | None = None,
-        end_posted: bool = False,  # noqa: ARG002 - a record here is forgotten by its age alone
+        end_posted: bool = False,  # noqa: ARG002 - this engine forgets records by age alone
     ) -> None:
-        """Keep a note of the ledger's."""
+        """Store notes of the status reporter."""
         notes = {"reported": reported, "carried": carried}
-        given = {name: value for name, value in notes.items() if value is not None}
+        changed_notes = {name: value for name, value in notes.items() if value is not None}
         with self._mutex:
             if key in self._records:
                 with state_dir.disk_errors_as_transient():
-                    self._run_directory(key).write_notes(**given)
-                self._records[key] = replace(self._records[key], **given)  # type: ignore[arg-type] # names and types are Record's
+                    self._run_directory(key).write_notes(**changed_notes)
+                # The names and types are those of ``RunRecord``.
+                self._records[key] = replace(self._records[key], **changed_notes)  # type: ignore[arg-type]
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
-        """The output; with ``follow`` until the run ends, and b"" now and then while it is silent."""
+        """Yield the output; with ``follow`` until the run ends, and b"" now and then while it is
+        silent.
+        """
         if self.get_record(key) is None:
             raise UserError("there is no such run")
         return segmented_log.read_segments(
@@ -161,7 +163,7 @@ class LocalEngine:
         )
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
-        """Have ``changed(key)`` called on every change of a record."""
+        """Have ``on_change(key)`` called on every change of a record."""
         self._subscribers.add_callback(on_change)
 
     def close(self) -> None:
@@ -176,27 +178,25 @@ class LocalEngine:
         os.close(self._state_lock)
 
     def _recover_runs(self) -> None:
-        """Take over what is on disk: ended runs, living supervisors, what was never started, what is lost."""
+        """Take over the runs on disk: ended, supervised, never started and lost ones."""
         now = time.time()
-        for folder, run in state_dir.load_runs(self._runs_dir):
+        for directory, run in state_dir.load_runs(self._runs_dir):
             key = run.key
-            may_start = not folder.conclude_without_supervisor(now)
-            self._records[key] = folder.updated_record(RunRecord(run))
+            may_start = not directory.conclude_without_supervisor(now)
+            self._records[key] = directory.updated_record(RunRecord(run))
             if may_start:
                 self._queue[key] = None
                 self._reload_record(key)
-            elif not self._records[key].state.is_final:  # as it was read: it may have ended since
+            elif not self._records[key].state.is_final:  # when it was read: it may have ended since
                 self._adopted[key] = None
-                self._supervisor_events.watch_process(folder.supervisor_pid() or 0)
+                self._supervisor_events.watch_process(directory.supervisor_pid() or 0)
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
-        for left in self._work_dir.iterdir():
-            # What can't be read may be a later version's, and still running.
-            if (
-                self._run_directory(left.name).has_outcome()
-                or not (self._runs_dir / left.name).exists()
-            ):
-                self._clean_up_run(left.name)
+        for checkout_dir in self._work_dir.iterdir():
+            key = checkout_dir.name
+            # A run that can't be read may be a later version's, and still running.
+            if self._run_directory(key).has_outcome() or not (self._runs_dir / key).exists():
+                self._clean_up_run(key)
         processes.kill_processes_of_runs(
             [key for key, record in self._records.items() if record.reason == LOST_REASON]
         )
@@ -207,14 +207,13 @@ class LocalEngine:
         while not self._closed:
             try:
                 self._do_due_work()
-            except (
-                Exception
-            ):  # trouble with one run must not end the watching of all; what is due is still due
+            except Exception:
+                # An error with one run must not end the watching of all; what is due stays due.
                 log.exception("the local engine goes on in %s s", _ERROR_PAUSE)
                 time.sleep(_ERROR_PAUSE)
 
     def _do_due_work(self) -> None:
-        """Look once at what is due."""
+        """Do once all that is due: start, listen, check, prune."""
         self._start_queued()
         soon = self._adopted or self._pause_until > time.monotonic()
         self._handle_events(_ADOPTED_POLL_INTERVAL if soon else 60.0)
@@ -230,10 +229,8 @@ class LocalEngine:
         """Start queued runs while there is room."""
         while not self._closed and time.monotonic() >= self._pause_until:
             with self._mutex:
-                if (
-                    not self._queue
-                    or len(self._supervisor_events) + len(self._adopted) >= self._jobs
-                ):
+                occupied = len(self._supervisor_events) + len(self._adopted)
+                if not self._queue or occupied >= self._jobs:
                     return
                 key = next(iter(self._queue))
                 pipe = self._fork_client.fork_supervisor(self._runs_dir / key)
@@ -243,39 +240,44 @@ class LocalEngine:
             self._subscribers.notify_all(key)
 
     def _handle_events(self, seconds: float) -> None:
-        """Wait for news. Who is gone is noted first, whatever happens next: that is heard but once."""
-        heard = self._supervisor_events.wait_for_events(seconds)
-        self._adopted.update((key, None) for key, gone in heard if gone)
-        for key, gone in heard:
-            if not gone:
+        """Wait for events of supervisors.
+
+        The supervisors that ended are noted first, whatever happens next: each end is reported once
+        only.
+        """
+        events = self._supervisor_events.wait_for_events(seconds)
+        self._adopted.update((key, None) for key, has_ended in events if has_ended)
+        for key, has_ended in events:
+            if not has_ended:
                 self._reload_record(key)
                 self._subscribers.notify_all(key)
 
     def _check_adopted(self, key: str) -> None:
-        before, folder = self._records[key], self._run_directory(key)
-        with (
-            self._mutex
-        ):  # who looks at a lock holds it for a moment, and must not be taken for a supervisor
-            alive = folder.supervisor_pid() is not None
-            if (
-                alive and folder.cancelled_by()
-            ):  # asked for, and perhaps not done when the server died
-                folder.signal_supervisor()
+        """Check a run that is watched by its lock alone."""
+        previous, directory = self._records[key], self._run_directory(key)
+        # Whoever tests a lock holds it for a moment, and must not be taken for a supervisor.
+        with self._mutex:
+            alive = directory.supervisor_pid() is not None
+            # A cancel may have been requested, but not carried out, when the server died.
+            if alive and directory.cancelled_by():
+                directory.signal_supervisor()
         if not alive:
             self._on_supervisor_exit(key)
         self._reload_record(key)
-        if self._records[key] != before:
+        if self._records[key] != previous:
             self._subscribers.notify_all(key)
 
     def _on_supervisor_exit(self, key: str) -> None:
-        """A supervisor is gone. Usually it wrote an outcome; else the run is lost, cancelled, or was never started."""
-        folder = self._run_directory(key)
+        """Handle the end of a supervisor.
+
+        Usually it wrote an outcome; else the run is lost, cancelled, or was never started.
+        """
+        directory = self._run_directory(key)
         with self._mutex:
-            if not folder.conclude_without_supervisor(time.time()):
-                self._requeue_run(key, folder)
-            if (
-                not folder.has_outcome()
-            ):  # to be started; or one that a server before us had just forked holds the lock
+            if not directory.conclude_without_supervisor(time.time()):
+                self._requeue_run(key, directory)
+            # It is to be started, or a supervisor that an earlier server forked holds the lock.
+            if not directory.has_outcome():
                 return
         self._clean_up_run(key)
         with self._mutex:
@@ -283,28 +285,33 @@ class LocalEngine:
             del self._early_deaths[key]
 
     def _requeue_run(self, key: str, directory: RunDirectory) -> None:
-        """Queue a run whose supervisor died too early; after a pause, since what killed it may last."""
-        room = directory.has_disk_space()
-        self._early_deaths[key] += room  # a full disk is waited for, however long
+        """Queue a run again whose supervisor died too early.
+
+        It waits for a pause, since what killed the supervisor may last.
+        """
+        has_space = directory.has_disk_space()
+        self._early_deaths[key] += has_space  # a full disk is waited for, however long
         if self._early_deaths[key] >= _MAX_EARLY_DEATHS:
             reason = (
                 f"its supervisor died {_MAX_EARLY_DEATHS} times before it could start the command"
             )
             directory.write_outcome(time.time(), RunState.ERROR, reason)
             return
-        log.warning("the supervisor of %s died before it started the command: once more", key)
+        log.warning(
+            "the supervisor of %s died before it started the command: it is started again", key
+        )
         self._pause_until = time.monotonic() + (
-            0.01 * 4.0 ** self._early_deaths[key] if room else _ERROR_PAUSE
+            0.01 * 4.0 ** self._early_deaths[key] if has_space else _ERROR_PAUSE
         )
         self._queue[key] = None
         del self._adopted[key]
 
     def _clean_up_run(self, key: str) -> None:
-        """End and remove what is left of a run that has ended, where its supervisor could not."""
-        left = not self._job_settings["keep"] and (self._work_dir / key).exists()
-        if left or self._run_directory(key).is_lost():
+        """End and remove what is left of an ended run, where its supervisor could not."""
+        has_checkout = not self._job_settings["keep"] and (self._work_dir / key).exists()
+        if has_checkout or self._run_directory(key).is_lost():
             processes.kill_processes_of_runs([key])
-        if left:
+        if has_checkout:
             checkout.remove_tree(str(self._work_dir / key))
 
     def _reload_record(self, key: str) -> None:
@@ -315,13 +322,13 @@ class LocalEngine:
                 self._records[key] = replace(self._records[key], state=RunState.QUEUED)
 
     def _prune_history(self) -> None:
-        """Forget runs that ended longer ago than ``history``."""
-        before = time.time() - self._history
+        """Delete the runs that ended longer ago than ``history``."""
+        oldest = time.time() - self._history
         with self._mutex:
-            old = [
-                key for key, record in self._records.items() if (record.ended_at or before) < before
+            expired = [
+                key for key, record in self._records.items() if (record.ended_at or oldest) < oldest
             ]
-            for key in old:
+            for key in expired:
                 state_dir.delete_run(self._runs_dir / key)
                 del self._records[key]
 

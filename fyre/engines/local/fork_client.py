@@ -1,4 +1,7 @@
-"""The server's side of the forker: starts it, has supervisors forked by it, and starts it anew when it is gone."""
+"""The server's side of the fork server.
+
+It starts the fork server, asks it to fork supervisors, and starts it again when it has died.
+"""
 
 from __future__ import annotations
 
@@ -26,35 +29,46 @@ _RUNNER_FILE_VARIABLES = {
     "GITHUB_STATE",
     "GITHUB_STEP_SUMMARY",
 }
-"""Files in which a workflow's runner takes a step's commands: what a run prints is none, and what it writes neither."""
+"""Files in which a workflow's runner takes the commands of a step.
 
-_START_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import fork_server; fork_server.main()"
+Neither what a run prints nor what it writes may be such a command.
+"""
+
+_START_CODE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from fyre.engines.local import fork_server; fork_server.main()"
+)
 
 
 class ForkServerClient:
-    """The server's side: a spawner process that is started anew when it is gone. Used by one thread at a time."""
+    """A fork server process that is started again when it has died. Used by one thread at a
+    time.
+    """
 
     def __init__(self) -> None:
-        """Started now, so that the first run does not wait for it."""
+        """Start the process now, so that the first run does not wait for it."""
         self.process, self._connection = _start_fork_server()
 
     def fork_supervisor(self, directory: Path) -> int:
-        """Have a supervisor forked for a run; answers with the end to read of the pipe on which it tells of changes."""
-        read, write = processes.create_wake_pipe()
+        """Have a supervisor forked for a run.
+
+        Return the end to read of the pipe on which the supervisor reports changes.
+        """
+        read_end, write_end = processes.create_wake_pipe()
         try:
             for _ in range(2):
                 try:
-                    socket.send_fds(self._connection, [str(directory).encode()], [write])
+                    socket.send_fds(self._connection, [str(directory).encode()], [write_end])
                     break
-                except OSError:  # it was killed; the next one does
+                except OSError:  # it was killed; a new one does it
                     self.close()
                     self.process, self._connection = _start_fork_server()
         except BaseException:
-            os.close(read)
+            os.close(read_end)
             raise
         finally:
-            os.close(write)  # where both failed, the pipe ends here, and the run is queued again
-        return read
+            os.close(write_end)  # where both failed, the pipe ends now, and the run is queued again
+        return read_end
 
     def close(self) -> None:
         """End the process; supervisors that it forked go on."""
@@ -63,31 +77,36 @@ class ForkServerClient:
 
 
 def _start_fork_server() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A process in a session of its own, with an environment that holds no forge's credentials."""
-    ours, theirs = socket.socketpair(
-        socket.AF_UNIX, socket.SOCK_STREAM
-    )  # each message ends where its pipe comes
+    """Start the process in its own session, with an environment without credentials of a forge."""
+    # Also in a stream, each message ends where the pipe that comes with it does.
+    connection, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     env = {name: value for name, value in os.environ.items() if not _is_private_variable(name)}
     command = [sys.executable, "-I", "-S", "-c", _START_CODE, str(Path(fyre.__file__).parents[1])]
-    with theirs:
+    with server_end:
         process = subprocess.Popen(
             command,
-            stdin=theirs.fileno(),
+            stdin=server_end.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
             env=env,
         )
-    return process, ours
+    return process, connection
 
 
 def _is_private_variable(name: str) -> bool:
-    """Whether a variable of the server's is none of a command's business: a forge's or Fyre's credential, git's own, or
-    a way to command a workflow.
+    """Return True if a command must not see this variable of the server.
+
+    That is a credential of a forge or of Fyre, a variable of git's own, or a way to command a
+    workflow.
 
     ``GIT_*`` may point git at another repository (in a hook) or hold a credential (``GIT_ASKPASS``,
-    ``GIT_CONFIG_VALUE_0``); everything else is the user's environment and stays.
+    ``GIT_CONFIG_VALUE_0``). All other variables are the user's environment and stay.
     """
-    ours = name.startswith(("FYRE_", "ACTIONS_")) and name.endswith(
+    is_secret = name.startswith(("FYRE_", "ACTIONS_")) and name.endswith(
         ("_TOKEN", "_SECRET", "_PASSWORD", "_KEY")
     )
-    return ours or name in _CREDENTIAL_VARIABLES | _RUNNER_FILE_VARIABLES or name.startswith("GIT_")
+    return (
+        is_secret
+        or name in _CREDENTIAL_VARIABLES | _RUNNER_FILE_VARIABLES
+        or name.startswith("GIT_")
+    )

@@ -1,4 +1,4 @@
-"""Starting, ending and judging processes, for a supervisor that is one itself."""
+"""Starting, ending and reaping processes, for a supervisor that is a process itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from collections.abc import Collection
 from typing import NoReturn
 
 _MAX_PASSES = 10
-"""Times that leftovers are looked for: one may start another while we look."""
+"""Times that leftovers are searched for: one may start another during the search."""
 
 
 def create_wake_pipe() -> tuple[int, int]:
-    """A pipe that blocks nobody. Descriptors are not inherited anyway; macOS has no ``pipe2``."""
+    """Create a pipe that blocks nobody.
+
+    Descriptors are not inherited anyway; macOS has no ``pipe2``.
+    """
     pipe = os.pipe()
     for end in pipe:
         os.set_blocking(end, False)
@@ -22,77 +25,88 @@ def create_wake_pipe() -> tuple[int, int]:
 
 
 class StartError(Exception):
-    """The kernel refused to start a program, so nothing of it ran: ``args[0]`` says why."""
+    """The kernel refused to start a program, so nothing of it ran; ``args[0]`` says why."""
 
 
 def start_process(argv: list[str], directory: str, env: dict[str, str]) -> tuple[int, int]:
-    """Start a process in a session of its own, both outputs into one pipe: its pid and the pipe's end to read.
+    """Start a process in its own session, with both outputs in one pipe.
 
-    Raises ``StartError``, where a shell's exit code could be taken for the command's.
+    Return its pid and the pipe's end to read. Raises ``StartError``: a shell's exit code for that
+    could be taken for the command's.
     """
-    read, write = os.pipe()
-    trouble, report = os.pipe()  # closed by the program's start
+    read_end, write_end = os.pipe()
+    error_read, error_write = os.pipe()  # closed by the program's start
     pid = os.fork()
     if pid == 0:
-        _exec_program(argv, directory, env, write, report)
-    os.close(write)
-    os.close(report)
-    number = b"0"  # until it has started: a cancel may come now
+        _exec_program(argv, directory, env, write_end, error_write)
+    os.close(write_end)
+    os.close(error_write)
+    error_number = b"0"  # until it has started: a cancel may come at any time
     try:
-        number = os.read(trouble, 16)
+        error_number = os.read(error_read, 16)
     finally:
-        os.close(trouble)
-        if number:
-            os.close(read)
+        os.close(error_read)
+        if error_number:
+            os.close(read_end)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    if number:
-        raise StartError(f"{argv[0]} can't be started: {os.strerror(int(number))}")
-    return pid, read
+    if error_number:
+        raise StartError(f"{argv[0]} can't be started: {os.strerror(int(error_number))}")
+    return pid, read_end
 
 
 def _exec_program(
     argv: list[str], directory: str, env: dict[str, str], output: int, error_pipe: int
 ) -> NoReturn:
-    """In the child: turn into the program, or report the number of the error."""
-    number = errno.EINVAL  # a NUL somewhere
+    """Become the program, in the child; or report the number of the error."""
+    error_number = errno.EINVAL  # a NUL somewhere
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for ours in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
-            signal.signal(ours, signal.SIG_DFL)  # Python ignores some, and what is ignored stays so
+        # Python ignores some of these, and what is ignored stays ignored in the program.
+        for signal_number in (
+            signal.SIGTERM,
+            signal.SIGCHLD,
+            signal.SIGPIPE,
+            signal.SIGINT,
+            signal.SIGXFSZ,
+        ):
+            signal.signal(signal_number, signal.SIG_DFL)
         os.chdir(directory)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.execvpe(argv[0], argv, env)  # noqa: S606 - that is what we are for
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - to start a program is the task
     except OSError as error:
-        number = error.errno or number
+        error_number = error.errno or error_number
     finally:
-        os.write(error_pipe, str(number).encode())
+        os.write(error_pipe, str(error_number).encode())
         os._exit(127)
 
 
 def reap_exit_code(pid: int) -> int | None:
-    """The exit code of that child if it has ended: negative for a signal. Orphans that we inherited go unremarked."""
+    """Return the exit code of that child if it has ended: negative for a signal.
+
+    Orphans that were inherited are reaped without a word.
+    """
     while True:
         try:
-            done, status = os.waitpid(-1, os.WNOHANG)
+            ended_pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return None
-        if done == pid:
+        if ended_pid == pid:
             return os.waitstatus_to_exitcode(status)
-        if not done:
+        if not ended_pid:
             return None
 
 
 def child_pids() -> list[int]:
-    """The processes whose parent we are; the orphans of the command become that."""
-    me = os.getpid()
+    """Return the children of this process; the command's orphans become its children."""
+    own_pid = os.getpid()
     try:
-        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as file:
+        with open(f"/proc/{own_pid}/task/{own_pid}/children", encoding="ascii") as file:
             return [int(pid) for pid in file.read().split()]
-    except OSError:  # not Linux: what left the group is not found
+    except OSError:  # not Linux: processes that left the group are not found
         return []
 
 
@@ -103,25 +117,25 @@ def kill_process_group(pid: int, signal_number: int) -> None:
 
 
 def kill_processes_of_runs(keys: Collection[str]) -> None:
-    """Kill what lost runs left behind: a supervisor that was killed can't do it any more. Linux only."""
-    marks = {f"FYRE_KEY={key}".encode() for key in keys}
-    if not marks or not os.path.isdir("/proc"):
+    """Kill what lost runs left behind: a supervisor that was killed can't do that. Linux only."""
+    markers = {f"FYRE_KEY={key}".encode() for key in keys}
+    if not markers or not os.path.isdir("/proc"):
         return
     for _ in range(_MAX_PASSES):
-        found = [
-            int(name)
-            for name in os.listdir("/proc")
-            if name.isdigit() and _has_run_marker(name, marks)
-        ]
-        if not found:
+        names = [name for name in os.listdir("/proc") if name.isdigit()]
+        pids = [int(name) for name in names if _has_run_marker(name, markers)]
+        if not pids:
             return
-        for pid in found:
+        for pid in pids:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def _has_run_marker(pid: str, markers: set[bytes]) -> bool:
-    """Whether a process was started by one of those runs; one that has ended has no environment any more."""
+    """Return True if a process was started by one of those runs.
+
+    A process that has ended has no environment any more.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return not markers.isdisjoint(file.read().split(b"\0"))

@@ -1,8 +1,9 @@
-"""A run on disk: its folder, what is in it, and what that means. No processes here.
+"""A run on disk: its directory, the files in it, and what they mean. No processes.
 
-``run.json`` what was launched · ``job.json`` what the supervisor is to do · ``lock`` held while it lives, with its pid
-· ``progress.json`` what it is doing · ``started`` it is about to start the command · ``cancel`` who wants it ended ·
-``outcome.json`` how it ended · ``notes.json`` the ledger's notes · ``log.N`` the output.
+``run.json`` what was launched · ``job.json`` what the supervisor is to do · ``lock`` held while it
+lives, with its pid · ``progress.json`` what it is doing · ``started`` it is about to start the
+command · ``cancel`` who wants it ended · ``outcome.json`` how it ended · ``notes.json`` the status
+reporter's notes · ``log.N`` the output.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from fyre.stored_form import (
 )
 
 UNSUPPORTED_FIELDS = ("image", "resources", "secrets", "profile")
-"""What a plain process on this machine can't be given."""
+"""Requests that a plain process on this machine can't be given."""
 
 PROGRESS_FORM = StoredForm(
     "progress.json",
@@ -54,14 +55,14 @@ PROGRESS_FORM = StoredForm(
         StoredField("started_at", "started_at", or_null(as_moment)),
     ),
 )
-"""The stored names of what a supervisor is doing; no truth hangs on it."""
+"""The stored names of what a supervisor is doing; no decision depends on them."""
 
 
 NOTES_FORM = StoredForm(
     "notes.json",
     (StoredField("reported", "reported", as_text), StoredField("carried", "carried", as_texts)),
 )
-"""The stored names of the ledger's notes."""
+"""The stored names of the status reporter's notes."""
 
 JOB_FORM = StoredForm(
     "job.json",
@@ -82,21 +83,24 @@ JOB_FORM = StoredForm(
         StoredField("keep", "keep", as_boolean),
     ),
 )
-"""The stored names of what a supervisor is to do: one version writes it at the launch, another may start it."""
+"""The stored names of what a supervisor is to do.
+
+One version writes them at the launch, and another may start the run.
+"""
 
 CANCEL_FORM = StoredForm("cancel", (StoredField("by", "by", as_text),))
-"""The stored name of who wants a run ended."""
+"""The stored name of the person who wants a run ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """The folder of one run."""
+    """The directory of one run."""
 
     path: Path
 
     @classmethod
     def create_for_run(cls, parent: Path, run: Run, job: dict[str, Any]) -> RunDirectory | None:
-        """Write a run down, all of it or nothing; None when its key is known."""
+        """Write a run down, all of it or nothing. Return None when its key is known."""
         draft, final = parent / f".new-{run.key}-{os.getpid()}", parent / run.key
         if final.exists():
             return None
@@ -105,7 +109,7 @@ class RunDirectory:
         (draft / "run.json").write_text(json.dumps(runs.to_json(run)))
         (draft / "job.json").write_text(json.dumps(job))
         try:
-            draft.rename(final)  # fails on a folder that is there: the same key twice is one run
+            draft.rename(final)  # fails if the directory exists: the same key twice is one run
         except OSError as error:
             shutil.rmtree(draft)
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
@@ -114,7 +118,7 @@ class RunDirectory:
         return cls(final)
 
     def read_run(self) -> Run:
-        """What was launched. Raises ``UnreadableError``."""
+        """Return the run that was launched. Raises ``UnreadableError``."""
         try:
             run = runs.from_json(parse_json((self.path / "run.json").read_bytes()))
         except FileNotFoundError as error:
@@ -124,11 +128,11 @@ class RunDirectory:
         return run
 
     def read_record(self) -> RunRecord:
-        """What the folder says of the run."""
+        """Return the record of the run, as the files say."""
         return self.updated_record(RunRecord(self.read_run()))
 
     def updated_record(self, record: RunRecord) -> RunRecord:
-        """The same record brought up to date with what its supervisor wrote."""
+        """Return the record brought up to date with what its supervisor wrote."""
         spec = record.run.spec
         fresh = RunRecord(
             record.run,
@@ -139,35 +143,44 @@ class RunDirectory:
         return replace(fresh, **(self._outcome() or self._progress()))
 
     def write_notes(self, **notes: Any) -> None:  # noqa: ANN401 - what JSON holds
-        """Replace notes of the ledger's, keeping the others; what this version can't read it writes anew."""
+        """Replace notes of the status reporter, and keep the others.
+
+        Notes that this version can't read are written anew.
+        """
         try:
-            before = NOTES_FORM.members(self._read_json("notes.json"))
+            stored_notes = NOTES_FORM.members(self._read_json("notes.json"))
         except UnreadableError:
-            before = {}
-        self._write_json("notes.json", before | notes)
+            stored_notes = {}
+        self._write_json("notes.json", stored_notes | notes)
 
     def request_cancel(self, requested_by: str) -> None:
-        """Write down who wants it ended, before anything is done about it; the first to ask is remembered."""
+        """Write down who wants the run ended, before anything is done about it.
+
+        The first who asks is remembered.
+        """
         if not self.cancelled_by():
             self._write_json("cancel", {"by": requested_by})
 
     def cancelled_by(self) -> str:
-        """Who wants it ended, if anybody does."""
-        by: str = CANCEL_FORM.decode_readable(self._read_json("cancel"))[0].get("by", "")
-        return by
+        """Return who wants the run ended, "" for nobody."""
+        requested_by: str = CANCEL_FORM.decode_readable(self._read_json("cancel"))[0].get("by", "")
+        return requested_by
 
     def has_outcome(self) -> bool:
-        """Whether there is an outcome."""
+        """Return True if there is an outcome."""
         return (self.path / "outcome.json").exists()
 
     def is_torn(self) -> bool:
-        """Whether a power loss took what was to be run, and it was not started."""
+        """Return True if a power loss took what was to be run before it was started."""
         if self.has_outcome() or (self.path / "started").exists():
             return False
         return self._is_torn("run.json") or self._is_torn("job.json")
 
     def has_disk_space(self) -> bool:
-        """Whether the disk has room for what a run needs to begin; a supervisor that finds none just dies."""
+        """Return True if the disk has room for what a run needs to begin.
+
+        A supervisor that finds none just dies.
+        """
         try:
             self._write_json("room", {"": " " * 8192})
             (self.path / "room").unlink()
@@ -176,78 +189,89 @@ class RunDirectory:
         return True
 
     def is_lost(self) -> bool:
-        """Whether its supervisor died while the command may have been running."""
+        """Return True if its supervisor died while the command may have been running."""
         return str((self._outcome() or {}).get("reason", "")).startswith(LOST_PREFIX)
 
     def log_path(self) -> str:
-        """Where the log's segments begin."""
+        """Return the path that the names of the log's segments begin with."""
         return str(self.path / "log")
 
     def supervisor_pid(self) -> int | None:
-        """The pid of the living supervisor: the kernel knows by the lock, whatever became of pids since."""
+        """Return the pid of the living supervisor, None if there is none.
+
+        The kernel knows by the lock, whatever has become of the pid since.
+        """
         with _try_lock(self.path / "lock") as holder:
             return holder
 
     def signal_supervisor(self) -> None:
-        """Have the supervisor look whether its run is cancelled."""
+        """Have the supervisor check whether its run is cancelled."""
         pid = self.supervisor_pid()
         if pid:
             with suppress(ProcessLookupError):
                 os.kill(pid, SIGTERM)
 
     def conclude_without_supervisor(self, now: float) -> bool:
-        """Give an outcome to a run without a supervisor: cancelled, lost or not to be read; False when it may still be
-        started."""
+        """Give an outcome to a run without a supervisor; return False if it may still be started.
+
+        The outcome is cancelled, lost, or an error where its job can't be read.
+        """
         if self.has_outcome():
             return True
-        with _try_lock(self.path / "lock") as holder:  # nobody starts it while we look
+        with _try_lock(self.path / "lock") as holder:  # nobody starts it meanwhile
             if holder is not None or self.has_outcome():
                 return True
             if (self.path / "started").exists():
                 self.write_outcome(now, RunState.ERROR, LOST_REASON)
             elif self.cancelled_by():
                 self.write_outcome(now, RunState.CANCELLED)
-            elif why := self._job_trouble():
-                self.write_outcome(now, RunState.ERROR, why)
+            elif problem := self._find_job_problem():
+                self.write_outcome(now, RunState.ERROR, problem)
             return self.has_outcome()
 
     def write_outcome(self, now: float, state: RunState, reason: str = "") -> None:
         """Write the outcome of a run that has no supervisor to do it."""
-        told = {"tries": 0, "started_at": None, **self._read_json("progress.json")}
-        self._write_json(
-            "outcome.json", {**told, "ended_at": now, "state": state, "reason": reason}
-        )
+        progress = {"tries": 0, "started_at": None, **self._read_json("progress.json")}
+        outcome = {**progress, "ended_at": now, "state": state, "reason": reason}
+        self._write_json("outcome.json", outcome)
 
     def _outcome(self) -> dict[str, Any] | None:
-        """How it ended, as fields of its record; None while it has not. Where that can't be read, that is how."""
+        """Return the end of the run as fields of its record; None while it has not ended.
+
+        If the outcome can't be read, that is the outcome.
+        """
         if not self.has_outcome():
             return None
         try:
             return OUTCOME_FORM.decode(self._read_json("outcome.json"))
-        except (
-            UnreadableError
-        ) as error:  # of a later version, say: it knows, and tells where it is back
+        except UnreadableError as error:
+            # Of a later version, for example: it can read this, and shows it once it is back.
             warn_once(f"{self.path}/outcome.json", str(error))
             return {"state": RunState.ERROR, "reason": f"how it ended can't be read: {error}"}
 
     def _progress(self) -> dict[str, Any]:
-        """What it is doing, as fields of its record; of a word that a later version has for it, what it comes to."""
-        said = self._read_json("progress.json")
-        found = PROGRESS_FORM.decode_readable(said)[0]
-        if said and "state" not in found:
-            found["state"] = (
-                RunState.RUNNING if found.get("started_at") is not None else RunState.STARTING
-            )
-        return found
+        """Return what the run is doing, as fields of its record.
+
+        A state that only a later version knows is shown as the nearest one that this version knows.
+        """
+        stored = self._read_json("progress.json")
+        progress = PROGRESS_FORM.decode_readable(stored)[0]
+        if stored and "state" not in progress:
+            has_started = progress.get("started_at") is not None
+            progress["state"] = RunState.RUNNING if has_started else RunState.STARTING
+        return progress
 
     def _read_notes(self) -> dict[str, Any]:
-        notes, wrong = NOTES_FORM.decode_readable(self._read_json("notes.json"))
-        for why in wrong:
-            warn_once(f"{self.path}/notes.json", why)
+        notes, problems = NOTES_FORM.decode_readable(self._read_json("notes.json"))
+        for problem in problems:
+            warn_once(f"{self.path}/notes.json", problem)
         return notes
 
-    def _job_trouble(self) -> str:
-        """Why no supervisor can read what it is to do; "" where it can. What was cut short is seen to elsewhere."""
+    def _find_job_problem(self) -> str:
+        """Return why no supervisor can read its job; "" if it can be read.
+
+        A file that was cut short is handled elsewhere: see ``is_torn``.
+        """
         try:
             JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
         except OSError:
@@ -257,7 +281,10 @@ class RunDirectory:
         return ""
 
     def _is_torn(self, name: str) -> bool:
-        """Whether a file is not there, or was cut short; what is whole and says nothing to us is another's."""
+        """Return True if a file is missing or was cut short.
+
+        A file that is whole and can't be understood is another version's.
+        """
         try:
             parse_json((self.path / name).read_bytes())
         except (FileNotFoundError, NotADirectoryError, UnreadableError):
@@ -266,15 +293,12 @@ class RunDirectory:
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
-            with open(f"{self.path}/{name}", "rb") as file:  # noqa: PTH123 - 20,000 of them at a start
-                found = parse_json(file.read())
-        except (
-            FileNotFoundError,
-            NotADirectoryError,
-            UnreadableError,
-        ):  # not there yet, or cut short by a power loss
+            with open(f"{self.path}/{name}", "rb") as file:  # noqa: PTH123 - 20,000 at a start
+                content = parse_json(file.read())
+        except (FileNotFoundError, NotADirectoryError, UnreadableError):
+            # Not written yet, or cut short by a power loss.
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
         draft = self.path / f"{name}.{os.getpid()}"
@@ -284,16 +308,19 @@ class RunDirectory:
 
 @contextmanager
 def _try_lock(path: Path) -> Iterator[int | None]:
-    """Hold the lock and yield None; or yield the pid of the supervisor that holds it, 0 until it has written it."""
+    """Hold the lock and yield None; or yield the pid of the supervisor that holds it.
+
+    The pid is 0 until the supervisor has written it.
+    """
     with path.open("a+", encoding="ascii", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             holder = None
-            file.truncate(0)  # a dead supervisor's pid may be anybody's by now
+            file.truncate(0)  # a dead supervisor's pid may be another process's by now
         except BlockingIOError:
             file.seek(0)
-            said = file.read(32)
-            holder = int(said) if said.isdecimal() else 0
+            pid = file.read(32)
+            holder = int(pid) if pid.isdecimal() else 0
         yield holder
 
 
@@ -301,9 +328,9 @@ def build_supervisor_job(
     run: Run,
     git_dir: Path,
     work_dir: Path,
-    **settings: Any,  # noqa: ANN401
+    **settings: Any,  # noqa: ANN401 - numbers and flags
 ) -> dict[str, Any]:
-    """What the supervisor is told: plain data."""
+    """Return what the supervisor is to do, as plain data."""
     spec = run.spec
     return {
         "sha": run.sha,

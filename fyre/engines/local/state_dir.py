@@ -1,4 +1,4 @@
-"""The engine's folder of state: who may use it, what is found in it, and how a run is forgotten."""
+"""The engine's state directory: its lock, the runs in it, and their deletion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def lock_state(path: Path) -> int:
-    """Hold the state for this process alone; the kernel lets go when it ends, however it ends. Raises ``UserError``."""
+    """Hold the state for this process alone; the kernel releases it however the process ends.
+
+    Raises ``UserError`` if another process holds it.
+    """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,44 +39,50 @@ def lock_state(path: Path) -> int:
 
 
 def load_runs(parent: Path) -> Iterator[tuple[RunDirectory, Run]]:
-    """Every run that is written down. What a crash left half written or half removed is swept on the way."""
+    """Yield every run that is written down.
+
+    What a crash left half written or half removed is deleted on the way.
+    """
     for path in sorted(parent.iterdir()):
-        folder = RunDirectory(path)
+        directory = RunDirectory(path)
         if path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True)
-        elif folder.is_torn():
+        elif directory.is_torn():
             log.warning(
                 "%s was cut short before it started: forgotten, so that it can be launched again",
                 path.name,
             )
             delete_run(path)
-        elif (run := _load_run(folder)) is not None:
-            yield folder, run
+        elif (run := _load_run(directory)) is not None:
+            yield directory, run
 
 
 @contextmanager
 def disk_errors_as_transient() -> Iterator[None]:
-    """What the disk refuses now it may take later. Raises ``TryAgainError``."""
+    """Raise ``TransientError`` for an error of the disk: what it refuses now it may take later."""
     try:
         yield
     except OSError as error:
-        raise TransientError(f"it can't be written down: {error.strerror}") from error
+        raise TransientError(f"the run can't be written to disk: {error.strerror}") from error
 
 
 def delete_run(path: Path) -> None:
-    """Remove a run; renamed first, so that a crash halfway leaves nothing that looks as if it had never started."""
-    gone = path.with_name(f".gone-{path.name}")
-    shutil.rmtree(gone, ignore_errors=True)
-    path.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    """Remove a run.
+
+    It is renamed first, so that a crash halfway leaves nothing that looks as if it had never
+    started.
+    """
+    trash = path.with_name(f".gone-{path.name}")
+    shutil.rmtree(trash, ignore_errors=True)
+    path.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def _load_run(directory: RunDirectory) -> Run | None:
     try:
         return directory.read_run()
-    except (
-        UnreadableError
-    ) as error:  # of another version, or torn after it started: left where it is
+    except UnreadableError as error:
+        # Of another version, or torn after it started: it is left where it is.
         log.warning(
             "%s can't be read; its run is not shown, and never started again: %s",
             directory.path,

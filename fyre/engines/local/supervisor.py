@@ -1,8 +1,9 @@
-"""The supervisor of one run: a process of its own that outlives the server, and writes down all that happens.
+"""The supervisor of one run: a process that outlives the server and writes down what happens.
 
-It is forked from the spawner, takes the run's lock, checks out the SHA, marks on disk that the command is about to
-start, runs it, ends whatever it leaves behind, and writes the outcome. Whoever finds the lock free afterwards knows:
-an outcome, it ended; a mark and no outcome, it is lost; no mark, it never started.
+It is forked from the fork server, takes the run's lock, checks out the SHA, marks on disk that the
+command is about to start, runs it, ends whatever it leaves behind, and writes the outcome. Whoever
+finds the lock free afterwards knows: with an outcome, the run ended; with a mark and no outcome, it
+is lost; without a mark, it never started.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from fyre.engines.segmented_log import SegmentedLogWriter
 
 LOST_REASON = "lost: its supervisor died; the command may have run"
 _TIMED_OUT = "timed out after "
-"""Both begin as ``status_text`` has it, which this does not load: a supervisor is forked in a millisecond."""
+"""Both begin as in ``status_text``.
+
+The supervisor does not load that module: it is forked in a millisecond.
+"""
 
 _JOB_DEFAULTS: dict[str, Any] = {
     "setup": [],
@@ -40,20 +44,25 @@ _JOB_DEFAULTS: dict[str, Any] = {
 _RESERVED_BYTES = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFTOVER_GRACE = 2.0  # seconds for what the command left behind to end after TERM
-_LEFTOVER_LIMIT = (
-    30.0  # seconds after which what even KILL can't end (another user's, a dead disk's) is let be
-)
-_MAX_PIPE_READS = (
-    32  # more than a pipe ever holds: somebody out of reach who goes on writing must not hold us up
-)
+_LEFTOVER_LIMIT = 30.0
+"""Seconds after which processes that even KILL can't end are left alone.
+
+They are another user's, or wait for a dead disk.
+"""
+
+_MAX_PIPE_READS = 32
+"""Reads of a pipe after the end: more than it ever holds.
+
+A process out of reach that goes on writing must not hold the supervisor up.
+"""
 
 
 class RunEnded(Exception):  # noqa: N818 - an ending, not an error
-    """The run is over: ``args[0]`` holds what the outcome says."""
+    """The run has ended; ``args[0]`` is the outcome."""
 
 
 class Supervisor:
-    """One run from its checkout to its outcome. ``folder`` holds its record."""
+    """One run from its checkout to its outcome. ``directory`` holds its record."""
 
     def __init__(self, directory: str, notify_pipe: int) -> None:
         self.directory = directory
@@ -63,16 +72,18 @@ class Supervisor:
         self.tries = 0
         self.started_at: float | None = None
         with open(os.path.join(directory, "job.json"), encoding="utf-8") as file:
-            # The server has looked at it: ``records.JOB_FORM``. What a version before or after left out is as it was.
+            # The server has checked it (``run_dir.JOB_FORM``). What another version left out has
+            # its default.
             self.job: dict[str, Any] = {**_JOB_DEFAULTS, **json.load(file)}
         self.work_dir = self.job["work"]
-        self.env = {
-            **os.environ,
-            **self.job["env"],
-        }  # the server's own was filtered before it came here
+        # The server's own environment was filtered before it came here.
+        self.env = {**os.environ, **self.job["env"]}
 
     def run(self) -> None:
-        """Do all of it, once: whoever comes second finds the lock held, or what the first wrote."""
+        """Run it to its end, once.
+
+        A second supervisor finds the lock held, or what the first one wrote.
+        """
         lock = os.open(self._path_in_run("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,7 +116,10 @@ class Supervisor:
             checkout.remove_tree(self.work_dir)
 
     def _run_with_retries(self) -> None:
-        """Start the command, and again after a failure as often as ``Fyre-Retries`` says. Raises ``Ended``."""
+        """Start the command, and again after a failure as often as ``Fyre-Retries`` says.
+
+        Raises ``RunEnded``.
+        """
         for number in range(1, self.job["retries"] + 2):
             self.tries = number
             if number > 1:
@@ -113,35 +127,33 @@ class Supervisor:
             try:
                 self._run_try()
             except RunEnded as ended:
-                if (
-                    ended.args[0]["state"] != "failed"
-                    or number > self.job["retries"]
-                    or self.cancelled
-                ):
+                is_last = number > self.job["retries"] or self.cancelled
+                if is_last or ended.args[0]["state"] != "failed":
                     raise
 
     def _run_try(self) -> None:
         self._write_progress("starting")
         self._raise_if_cancelled()
-        if self.tries == 1 and os.path.exists(
-            self.work_dir
-        ):  # a supervisor before us died over its checkout
+        # A supervisor before this one died during its checkout.
+        if self.tries == 1 and os.path.exists(self.work_dir):
             processes.kill_processes_of_runs([self.job["env"]["FYRE_KEY"]])
         checkout.remove_tree(self.work_dir)
         self._check_out_commit()
-        folder = self._resolve_workdir()
+        workdir = self._resolve_workdir()
         self._write_started_marker()
         for command in self.job["setup"]:
-            self._run_setup_command(
-                command, self.work_dir
-            )  # it sets the repository up, whatever part of it runs
+            # Setup prepares the whole repository, whatever part of it the command runs in.
+            self._run_setup_command(command, self.work_dir)
         self.started_at = self.started_at or time.time()
         self._write_progress("running")
-        code = self._run_command(self.job["command"], folder)
+        code = self._run_command(self.job["command"], workdir)
         raise RunEnded(exit_status.classify_exit(code))
 
     def _check_out_commit(self) -> None:
-        """The one part that waits without ``select``: a cancel ends it by an exception out of the signal's handler."""
+        """Check out the commit: the only part that waits without ``select``.
+
+        A cancel ends it by an exception out of the signal's handler.
+        """
         self.interruptible = True
         try:
             self._raise_if_cancelled()
@@ -150,30 +162,36 @@ class Supervisor:
             self.interruptible = False
 
     def _run_setup_command(self, command: str, directory: str) -> None:
-        """Run a command of ``.fyre.yaml``; whatever its bad end, it says nothing of the run's own command."""
+        """Run a setup command of ``.fyre.yaml``.
+
+        However it fails, that is an error and says nothing of the run's own command.
+        """
         try:
             code = self._run_command(command, directory)
-            how = exit_status.describe_exit(code) if code else ""
+            ending = exit_status.describe_exit(code) if code else ""
         except RunEnded as ended:
             if ended.args[0]["state"] != "failed":
                 raise
-            how = ended.args[0]["reason"]
-        if how:
+            ending = ended.args[0]["reason"]
+        if ending:
             short = " ".join(command.split())[:60]
-            raise RunEnded({"state": "error", "reason": f"setup failed: `{short}` {how}"})
+            raise RunEnded({"state": "error", "reason": f"setup failed: `{short}` {ending}"})
 
     def _resolve_workdir(self) -> str:
-        """Where the command runs; it must be a directory that is truly inside the checkout."""
-        folder = os.path.realpath(os.path.join(self.work_dir, self.job["workdir"] or "."))
+        """Return the directory that the command runs in: one that is truly inside the checkout."""
+        workdir = os.path.realpath(os.path.join(self.work_dir, self.job["workdir"] or "."))
         root = os.path.realpath(self.work_dir)
-        if folder != root and not folder.startswith(root + os.sep):
+        if workdir != root and not workdir.startswith(root + os.sep):
             raise checkout.CheckoutError(f"workdir {self.job['workdir']} leads out of the checkout")
-        if not os.path.isdir(folder):
+        if not os.path.isdir(workdir):
             raise checkout.CheckoutError(f"workdir {self.job['workdir']} is not in this commit")
-        return folder
+        return workdir
 
     def _run_command(self, command: str, directory: str) -> int:
-        """Run one shell command to its end; answers as ``os.waitstatus_to_exitcode``. Raises ``Ended``."""
+        """Run one shell command to its end.
+
+        Return its exit code as ``os.waitstatus_to_exitcode`` does. Raises ``RunEnded``.
+        """
         self._raise_if_cancelled()
         pid, pipe = processes.start_process(["/bin/sh", "-c", command], directory, self.env)
         deadline = time.monotonic() + self.job["timeout"] if self.job["timeout"] else None
@@ -189,23 +207,25 @@ class Supervisor:
             elif kill_at is not None and now >= kill_at:
                 processes.kill_process_group(pid, signal.SIGKILL)
                 kill_at = float("inf")
-            due = kill_at if kill_at is not None else deadline
+            wake_at = kill_at if kill_at is not None else deadline
             pipe = self._copy_output(
-                pipe, None if due in (None, float("inf")) else max(0.0, due - now)
+                pipe, None if wake_at in (None, float("inf")) else max(0.0, wake_at - now)
             )
             code = processes.reap_exit_code(pid)
-        ended = self._kill_leftovers(pid, pipe)
-        if ended and kill_at is None:
-            self._log_note(
-                f"ended {ended} process{'es' if ended > 1 else ''} that the command left behind"
-            )
+        killed = self._kill_leftovers(pid, pipe)
+        if killed and kill_at is None:
+            plural = "es" if killed > 1 else ""
+            self._log_note(f"ended {killed} process{plural} that the command left behind")
         self._raise_if_cancelled()
         if timed_out:
             raise RunEnded({"state": "failed", "reason": f"{_TIMED_OUT}{self.job['timeout_text']}"})
         return code
 
     def _copy_output(self, pipe: int, max_wait: float | None) -> int:
-        """Wait for output, a signal or the time; copy what came into the log. Answers -1 once the pipe is closed."""
+        """Wait for output, a signal or the time, and copy the output into the log.
+
+        Return the pipe, -1 once it is closed.
+        """
         watched = [self.wake_pipe] if pipe < 0 else [pipe, self.wake_pipe]
         ready, _, _ = select.select(watched, [], [], max_wait)
         if self.wake_pipe in ready:
@@ -219,23 +239,23 @@ class Supervisor:
         return pipe
 
     def _kill_leftovers(self, pid: int, pipe: int) -> int:
-        """End what the command left running, read what is left in the pipe; answers how many had to be ended."""
-        processes.reap_exit_code(-1)  # what ended by itself was not left behind
+        """End what the command left running, and read what is left in the pipe.
+
+        Return how many processes had to be ended.
+        """
+        processes.reap_exit_code(-1)  # what ended by itself is no leftover
         processes.kill_process_group(pid, signal.SIGTERM)
-        seen: set[int] = set()
-        since = time.monotonic()
-        while (left := processes.child_pids()) and (
-            spent := time.monotonic() - since
-        ) < _LEFTOVER_LIMIT:
-            how = (
-                signal.SIGTERM
-                if spent < min(_LEFTOVER_GRACE, self.job["grace"])
-                else signal.SIGKILL
-            )
-            for child in left:
+        leftovers: set[int] = set()
+        grace = min(_LEFTOVER_GRACE, self.job["grace"])
+        begin = time.monotonic()
+        while pids := processes.child_pids():
+            elapsed = time.monotonic() - begin
+            if elapsed >= _LEFTOVER_LIMIT:
+                break
+            for pid_left in pids:
                 with contextlib.suppress(OSError):  # it has ended, or is another user's
-                    os.kill(child, how)
-            seen.update(left)
+                    os.kill(pid_left, signal.SIGTERM if elapsed < grace else signal.SIGKILL)
+            leftovers.update(pids)
             pipe = self._copy_output(pipe, 0.02)
             processes.reap_exit_code(-1)
         for _ in range(_MAX_PIPE_READS):
@@ -243,9 +263,9 @@ class Supervisor:
                 pipe = self._copy_output(pipe, 0)
         if pipe >= 0:
             os.close(pipe)
-        if sys.platform != "linux":  # no children to see there: at least the group ends
+        if sys.platform != "linux":  # children can't be listed there: at least the group ends
             processes.kill_process_group(pid, signal.SIGKILL)
-        return len(seen)
+        return len(leftovers)
 
     def _raise_if_cancelled(self) -> None:
         if self.cancelled or os.path.exists(self._path_in_run("cancel")):
@@ -253,9 +273,11 @@ class Supervisor:
             raise RunEnded({"state": "cancelled"})
 
     def _install_signal_handlers(self) -> None:
-        """Wake ``select`` for a child's end and for a cancel; be the parent of what the command orphans."""
-        self.wake_pipe, wake = processes.create_wake_pipe()
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        """Wake ``select`` when a child ends and on a cancel; become the parent of the command's
+        orphans.
+        """
+        self.wake_pipe, wake_write = processes.create_wake_pipe()
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._on_sigterm)
         if sys.platform == "linux":
@@ -264,14 +286,14 @@ class Supervisor:
     def _on_sigterm(self, *_: object) -> None:
         self.cancelled = self.cancelled or os.path.exists(self._path_in_run("cancel"))
         if self.cancelled and self.interruptible:
-            self.interruptible = False  # once is enough, what cleans up is let be
+            self.interruptible = False  # raise once only: the clean-up must not be interrupted
             self._raise_if_cancelled()
 
     def _log_note(self, text: str) -> None:
         self.log.write(f"[fyre: {text}]\n".encode())
 
     def _write_progress(self, state: str) -> None:
-        """What the server shows meanwhile; not needed to know the truth."""
+        """Write what the server shows meanwhile; no decision depends on it."""
         with contextlib.suppress(OSError):
             _replace_json_file(
                 self._path_in_run("progress.json"),
@@ -280,7 +302,9 @@ class Supervisor:
         self._notify_server()
 
     def _write_started_marker(self) -> None:
-        """From here on the command counts as started; on disk before it is, with what says which run it was."""
+        """Mark the command as started, on disk before it starts, with what says which run it
+        was.
+        """
         for name in ("run.json", "job.json", "started"):
             file = os.open(self._path_in_run(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.fsync(file)
@@ -293,14 +317,11 @@ class Supervisor:
             file.write(b" " * _RESERVED_BYTES)
 
     def _finish_run(self, outcome: dict[str, Any]) -> None:
-        """The outcome, into the space that was set aside for it, then visible at once."""
-        told = {
-            "tries": self.tries,
-            "started_at": self.started_at,
-            "ended_at": time.time(),
-            **outcome,
-        }
-        text = json.dumps(told).encode()
+        """Write the outcome into the space that was set aside for it, and make it visible at
+        once.
+        """
+        times = {"started_at": self.started_at, "ended_at": time.time()}
+        text = json.dumps({"tries": self.tries, **times, **outcome}).encode()
         file = os.open(self._path_in_run("reserve"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.write(file, text + b" " * max(0, _RESERVED_BYTES - len(text)))
         os.fsync(file)
@@ -310,7 +331,7 @@ class Supervisor:
         self._notify_server()
 
     def _notify_server(self) -> None:
-        """Tell the server, if there still is one."""
+        """Notify the server of a change, if there still is one."""
         with contextlib.suppress(OSError):
             os.write(self.notify_pipe, b".")
 
@@ -325,6 +346,6 @@ def _replace_json_file(path: str, data: dict[str, Any]) -> None:
 
 
 def _fsync_directory(path: str) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    os.fsync(folder)
-    os.close(folder)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,7 +1,9 @@
-"""How runs end, and what keeps them from beginning, on a real cluster: each row of the fault matrix of pods.
+"""How runs end, and what keeps them from beginning, on a real cluster: each row of the fault matrix
+of pods.
 
-Rows that truly need more nodes than one, and are not shown here: a node that is lost (its pods' deletion by the taint
-manager or the pod collector), and a node that comes back without knowing how a command ended.
+Rows that truly need more nodes than one, and are not shown here: a node that is lost (its pods'
+deletion by the taint manager or the pod collector), and a node that comes back without knowing how
+a command ended.
 """
 
 from __future__ import annotations
@@ -228,7 +230,9 @@ def test_evicted_before_it_began_it_is_begun_again_and_runs_once(
 def test_evicted_when_all_but_the_command_was_done(
     patient: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
 ) -> None:
-    """The kubelet then gives the container an exit code, which a Job can't tell from a command's own."""
+    """The kubelet then gives the container an exit code, which a Job can't tell from a command's
+    own.
+    """
     run = launched(patient, sha, "echo on", secrets=("never",))
     until(patient, run, lambda r: "never" in r.reason)
     evict(admin, namespace, pods_of(admin, namespace, run)[0].metadata.name)

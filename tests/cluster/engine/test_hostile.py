@@ -46,8 +46,9 @@ def ended(
 def test_the_end_of_a_log_that_grew_faster_than_it_was_read(
     engine: KubernetesEngine, sha: str, admin: access.Admin, namespace: str
 ) -> None:
-    """All that the kubelet has of it, or a line that says that something is missing. Debian's containerd 1.6 itself may
-    drop the last 64 kB or so that a command writes at its end: no file of the node's has them then.
+    """All that the kubelet has of it, or a line that says that something is missing. Debian's
+    containerd 1.6 itself may drop the last 64 kB or so that a command writes at its end: no file
+    of the node's has them then.
     """
     run = make_run(sha, "seq 1 4000000; echo THE-END")
     assert engine.launch(run)
@@ -145,7 +146,9 @@ def test_a_job_with_notes_that_nobody_can_read_stops_nothing(
 def test_secrets_are_struck_out_that_the_policy_no_longer_gives(
     on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
 ) -> None:
-    """A run goes on while the admin takes a secret from its profile, and the receiver is started anew."""
+    """A run goes on while the admin takes a secret from its profile, and the receiver is started
+    anew.
+    """
     name = "taken-from-the-profile"
     admin.core.create_namespaced_secret(
         namespace, {"metadata": {"name": name}, "stringData": {"TOK": SECRET}}
@@ -202,7 +205,9 @@ def test_a_copy_of_its_job_that_somebody_deletes_takes_no_run_along(
 def test_an_ended_job_is_collected_in_time_whichever_mark_came_first(
     engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
 ) -> None:
-    """The ledger's mark and the log's may be written in the same moment: then neither request gave it its TTL."""
+    """The ledger's mark and the log's may be written in the same moment: then neither request
+    gave it its TTL.
+    """
 
     def ttl() -> int | None:
         found: int | None = admin.batch.read_namespaced_job(

@@ -1,4 +1,6 @@
-"""What the cluster and its admin do to runs, and what a person may ask for that can't be: on a real cluster."""
+"""What the cluster and its admin do to runs, and what a person may ask for that can't be: on a
+real cluster.
+"""
 
 from __future__ import annotations
 
@@ -178,10 +180,16 @@ def test_a_job_that_is_still_going(
     run = make_run(sha, "echo on")
     name = f"fyre-{run.key}"
     container = {"name": "c", "image": access.IMAGE}
-    admin.batch.create_namespaced_job(namespace, {
-        "metadata": {"name": name, "finalizers": ["fyre.test/hold"]},
-        "spec": {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
-    })  # fmt: skip
+    admin.batch.create_namespaced_job(
+        namespace,
+        {
+            "metadata": {"name": name, "finalizers": ["fyre.test/hold"]},
+            "spec": {
+                "suspend": True,
+                "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+            },
+        },
+    )
     with pytest.raises(UserError, match="is not this run's"):
         engine.launch(run)
     admin.batch.delete_namespaced_job(name, namespace, propagation_policy="Foreground")
@@ -508,8 +516,10 @@ def test_an_expired_certificate(admin: access.Admin, tmp_path: Path) -> None:
     Authority(tmp_path, key, x509.load_pem_x509_certificate(known.read_bytes())).issue(
         "old", "bob", days=-1
     )
-    shown = {kind: base64.b64encode((tmp_path / f"old.{end}").read_bytes()).decode()
-             for kind, end in (("client-certificate-data", "crt"), ("client-key-data", "key"))}  # fmt: skip
+    shown = {
+        kind: base64.b64encode((tmp_path / f"old.{end}").read_bytes()).decode()
+        for kind, end in (("client-certificate-data", "crt"), ("client-key-data", "key"))
+    }
     time.sleep(1.1)  # until it is over: it can't be issued for less than a second
     with raises(TransientError, "does not take our credentials", "expired"):
         KubernetesClient(str(admin.write_kubeconfig(tmp_path / "config", shown))).get_job(

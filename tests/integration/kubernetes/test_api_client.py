@@ -1,4 +1,6 @@
-"""What the API server refuses, in our words: the answers are those of a real one, over real HTTP."""
+"""What the API server refuses, in our words: the answers are those of a real one, over real
+HTTP.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ import pytest
 import yaml
 from kubernetes.client import ApiException
 
-from fyre.engines.kubernetes.api_client import (
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import (
     AlreadyExists,
-    KubernetesClient,
     MissingPermissionError,
     ObjectNotFound,
     translate_api_error,
@@ -48,44 +50,130 @@ RBAC = forbidden(
 RBAC_POD = forbidden(
     f'pods "{NAME}"', 'User "fyre" cannot get resource "pods/log" ' + IN_LAB.format("")
 )
-QUOTA = "exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch=1, limited: count/jobs.batch=1"
+QUOTA = (
+    "exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch=1, "
+    "limited: count/jobs.batch=1"
+)
 GOING = "unable to create new content in namespace lab because it is being terminated"
-WEBHOOK = 'admission webhook "validate.example" denied the request: images must come from registry.example'
-LONG = f'Job.batch "{NAME}" is invalid: metadata.labels: Invalid value: "xxx": must be no more than 63 characters'
+WEBHOOK = (
+    'admission webhook "validate.example" denied the request: '
+    "images must come from registry.example"
+)
+LONG = (
+    f'Job.batch "{NAME}" is invalid: metadata.labels: Invalid value: "xxx": '
+    "must be no more than 63 characters"
+)
 BUSY = "Too many requests, please try again later."
 LOG = "/var/log/pods/lab_p_7930fcce/run/0.log"
 MODIFIED = f'Operation cannot be fulfilled on jobs.batch "{NAME}": the object has been modified'
 
 REFUSALS = [
-    ("rbac", 403, RBAC, MissingPermissionError,
-     "the cluster does not let us create jobs in namespace lab: `fyre manifests` prints the Role that does"),
-    ("rbac-pod", 403, RBAC_POD, MissingPermissionError,
-     "the cluster does not let us get pods/log in namespace lab: `fyre manifests` prints the Role that does"),
+    (
+        "rbac",
+        403,
+        RBAC,
+        MissingPermissionError,
+        (
+            "the cluster does not let us create jobs in namespace lab: "
+            "`fyre manifests` prints the Role that does"
+        ),
+    ),
+    (
+        "rbac-pod",
+        403,
+        RBAC_POD,
+        MissingPermissionError,
+        (
+            "the cluster does not let us get pods/log in namespace lab: "
+            "`fyre manifests` prints the Role that does"
+        ),
+    ),
     ("quota", 403, forbidden("pods", QUOTA), TransientError, f"pods is forbidden: {QUOTA}"),
     ("terminating", 403, forbidden("jobs", GOING), TransientError, f"jobs is forbidden: {GOING}"),
-    ("webhook", 403, status(403, "Forbidden", WEBHOOK), UserError, f"the cluster refused it: {WEBHOOK}"),
-    ("webhook-400", 400, status(400, "BadRequest", WEBHOOK), UserError, f"the cluster refused it: {WEBHOOK}"),
+    (
+        "webhook",
+        403,
+        status(403, "Forbidden", WEBHOOK),
+        UserError,
+        f"the cluster refused it: {WEBHOOK}",
+    ),
+    (
+        "webhook-400",
+        400,
+        status(400, "BadRequest", WEBHOOK),
+        UserError,
+        f"the cluster refused it: {WEBHOOK}",
+    ),
     ("invalid", 422, status(422, "Invalid", LONG), UserError, f"the cluster refused it: {LONG}"),
-    ("no-namespace", 404, status(404, "NotFound", 'namespaces "lab" not found'), UserError,
-     'namespaces "lab" not found'),
-    ("no-job", 404, status(404, "NotFound", f'jobs.batch "{NAME}" not found'), ObjectNotFound, f'jobs.batch "{NAME}" not found'),
-    ("no-such-path", 404, "404 page not found\n", TransientError, "the API server answered 404: Not Found"),
-    ("exists", 409, status(409, "AlreadyExists", f'jobs.batch "{NAME}" already exists'), AlreadyExists,
-     f'jobs.batch "{NAME}" already exists'),
-    ("conflict", 409, status(409, "Conflict", MODIFIED), TransientError, f"the API server answered 409: {MODIFIED}"),
-    ("expired", 410, status(410, "Expired", "too old resource version: 1 (2)"), TransientError,
-     "the API server answered 410: too old resource version: 1 (2)"),
-    ("busy", 429, status(429, "TooManyRequests", BUSY), TransientError, f"the API server answered 429: {BUSY}"),
-    ("etcd", 500, status(500, "InternalError", "etcdserver: request timed out"), TransientError,
-     "the API server answered 500: etcdserver: request timed out"),
-    ("stranger", 401, status(401, "Unauthorized", "Unauthorized"), TransientError,
-     "the cluster does not take our credentials: have they expired?"),
+    (
+        "no-namespace",
+        404,
+        status(404, "NotFound", 'namespaces "lab" not found'),
+        UserError,
+        'namespaces "lab" not found',
+    ),
+    (
+        "no-job",
+        404,
+        status(404, "NotFound", f'jobs.batch "{NAME}" not found'),
+        ObjectNotFound,
+        f'jobs.batch "{NAME}" not found',
+    ),
+    (
+        "no-such-path",
+        404,
+        "404 page not found\n",
+        TransientError,
+        "the API server answered 404: Not Found",
+    ),
+    (
+        "exists",
+        409,
+        status(409, "AlreadyExists", f'jobs.batch "{NAME}" already exists'),
+        AlreadyExists,
+        f'jobs.batch "{NAME}" already exists',
+    ),
+    (
+        "conflict",
+        409,
+        status(409, "Conflict", MODIFIED),
+        TransientError,
+        f"the API server answered 409: {MODIFIED}",
+    ),
+    (
+        "expired",
+        410,
+        status(410, "Expired", "too old resource version: 1 (2)"),
+        TransientError,
+        "the API server answered 410: too old resource version: 1 (2)",
+    ),
+    (
+        "busy",
+        429,
+        status(429, "TooManyRequests", BUSY),
+        TransientError,
+        f"the API server answered 429: {BUSY}",
+    ),
+    (
+        "etcd",
+        500,
+        status(500, "InternalError", "etcdserver: request timed out"),
+        TransientError,
+        "the API server answered 500: etcdserver: request timed out",
+    ),
+    (
+        "stranger",
+        401,
+        status(401, "Unauthorized", "Unauthorized"),
+        TransientError,
+        "the cluster does not take our credentials: have they expired?",
+    ),
     ("proxy", 502, HTML, TransientError, "the API server answered 502: Bad Gateway"),
     ("nothing", 503, "", TransientError, "the API server answered 503: Service Unavailable"),
     ("list", 500, "[]", TransientError, "the API server answered 500: Internal Server Error"),
     ("null", 500, "null", TransientError, "the API server answered 500: Internal Server Error"),
     ("lines", 500, status(500, "", "a\n  b"), TransientError, "the API server answered 500: a b"),
-]  # fmt: skip
+]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -134,10 +222,13 @@ def server() -> Iterator[Server]:
 
 def written(path: Path, url: str) -> str:
     told = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": url}}], "users": [{"name": "u", "user": {"token": "t"}}],
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-    }  # fmt: skip
+    }
     path.write_text(yaml.safe_dump(told))
     return str(path)
 
@@ -318,9 +409,14 @@ CLOSE = b"\x88\x00"
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"[]", b"{: nothing like yaml", b'{"status": "Failure", "message": "error dialing backend: EOF"}',
-     b'{"status": "Failure", "details": {"causes": [{"message": "no code"}]}}'],
-)  # fmt: skip
+    [
+        b"",
+        b"[]",
+        b"{: nothing like yaml",
+        b'{"status": "Failure", "message": "error dialing backend: EOF"}',
+        b'{"status": "Failure", "details": {"causes": [{"message": "no code"}]}}',
+    ],
+)
 def test_a_command_that_ends_without_an_exit_code_is_tried_again(
     tmp_path: Path, said: bytes
 ) -> None:

@@ -75,7 +75,9 @@ def shell(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def repository(repo: Path, tmp_path: Path, git: Git) -> Path:
-    """Two commits, directories, as ``7.git`` on the relay; the second commit is the one to check out."""
+    """Two commits, directories, as ``7.git`` on the relay; the second commit is the one to check
+    out.
+    """
     for name in ("a/b/one", "a/two", "c/d/three", "é/four", "run.sh"):
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
         (repo / name).write_text(f"{name}\n")
@@ -400,7 +402,9 @@ def stream(sha: str, repository: Path, tmp_path: Path) -> bytes:
 
 
 def send(pod: Pod, data: bytes, *, close: bool = True) -> int:
-    """`checkout.sh receive` with that as its stdin; its end comes only after it is done unless ``close`` is set."""
+    """`checkout.sh receive` with that as its stdin; its end comes only after it is done unless
+    ``close`` is set.
+    """
     receiver = pod.start("receive", stdin=subprocess.PIPE)
     assert receiver.stdin is not None
     receiver.stdin.write(data)

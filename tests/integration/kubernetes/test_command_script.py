@@ -1,7 +1,8 @@
 """The script around the command, by real shells: where it starts, what it says, how it ends.
 
-Two things of a pod are replaced: the file for its last words, and "every process of the pod" by "every process of this
-test's own session", since outside of a pod it would be every process of the user.
+Two things of a pod are replaced: the file for its last words, and "every process of the pod" by
+"every process of this test's own session", since outside of a pod it would be every process of the
+user.
 """
 
 from __future__ import annotations
@@ -53,14 +54,24 @@ class Container:
     def run(self, command: str, /, *setup: str, text: str = "", **env: str) -> tuple[int, str]:
         """Its exit code, or the negative number of a signal; and its log."""
         known = {
-            "PATH": f"{self.place}/bin:{os.environ['PATH']}", "FYRE_TOP": f"{self.place}/top", "FYRE_WORKDIR": ".",
-            "FYRE_TIMEOUT": "", "FYRE_TIMEOUT_TEXT": "0s", "FYRE_GRACE": "1", "FYRE_TEST_TOLD": f"{self.place}/told",
-        }  # fmt: skip
+            "PATH": f"{self.place}/bin:{os.environ['PATH']}",
+            "FYRE_TOP": f"{self.place}/top",
+            "FYRE_WORKDIR": ".",
+            "FYRE_TIMEOUT": "",
+            "FYRE_TIMEOUT_TEXT": "0s",
+            "FYRE_GRACE": "1",
+            "FYRE_TEST_TOLD": f"{self.place}/told",
+        }
         with (self.place / "log").open("w+b") as log:
             process = subprocess.Popen(
-                ["sh", "-c", text or script(), "fyre", command, *setup], env=known | env, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/",
-            )  # fmt: skip
+                ["sh", "-c", text or script(), "fyre", command, *setup],
+                env=known | env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd="/",
+            )
             self.group = process.pid
             code = process.wait(30)
             log.seek(0)
@@ -97,7 +108,9 @@ def test_endings(container: Container, command: str, code: int) -> None:
 
 
 def test_no_variable_of_the_scripts_is_one_that_a_run_may_have(container: Container) -> None:
-    """What is assigned to a variable of the environment is in that of the command too: a run's own was overwritten."""
+    """What is assigned to a variable of the environment is in that of the command too: a run's
+    own was overwritten.
+    """
     assigned = set(re.findall(r"(?m)^\s*(?:for )?(\w+)(?:=|; do)", script()))
     assert len(assigned) >= 5
     assert {name for name in assigned if not name.startswith("FYRE_")} == set()
@@ -205,7 +218,9 @@ def test_a_command_may_end_politely_after_its_timeout(container: Container) -> N
 def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(
     container: Container, name: str
 ) -> None:
-    """The watcher of a busy machine, which gets to its first command when the user's has already signalled all."""
+    """The watcher of a busy machine, which gets to its first command when the user's has already
+    signalled all.
+    """
     assert script().count("\n\t(\n") == 1
     slow = script().replace("\n\t(\n", "\n\t(\n\t\tsleep 0.2\n")
     code, _ = container.run(

@@ -1,4 +1,6 @@
-"""Who leads, against a server that keeps one Lease over real HTTP, and answers as badly as it is told to."""
+"""Who leads, against a server that keeps one Lease over real HTTP, and answers as badly as it is
+told to.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,12 @@ from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.leader_election import Election
 from tests.support.waiting import until
 
-THEIRS = {"holderIdentity": "another 127.0.0.1:1", "leaseDurationSeconds": 15,
-          "acquireTime": "2026-01-02T03:04:05.000001Z", "renewTime": "2026-01-02T03:04:05.000001Z"}  # fmt: skip
+THEIRS = {
+    "holderIdentity": "another 127.0.0.1:1",
+    "leaseDurationSeconds": 15,
+    "acquireTime": "2026-01-02T03:04:05.000001Z",
+    "renewTime": "2026-01-02T03:04:05.000001Z",
+}
 LONG = 30  # seconds; far more than anything here takes
 
 
@@ -156,9 +162,14 @@ def made(
     for name, seconds in {"LEASE_DURATION": 3, "RENEW_DEADLINE": 2, "RETRY_PERIOD": 1}.items():
         monkeypatch.setattr(leader_election, name, seconds)
     monkeypatch.setattr(leaderelection, "time", Hasty)
-    told = {"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-            "users": [{"name": "u", "user": {}}]}  # fmt: skip
+    told = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [
+            {"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
+        ],
+        "users": [{"name": "u", "user": {}}],
+    }
     (tmp_path / "config").write_text(yaml.safe_dump(told))
     with ExitStack() as over:
 
@@ -202,7 +213,9 @@ def test_a_lease_is_taken_kept_and_left_whatever_was_answered_before(
 def test_who_gets_no_answer_leads_no_more_in_time(
     server: Server, candidate: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without waiting for the answer: it may be hours, where it comes byte by byte or a name is looked up."""
+    """Without waiting for the answer: it may be hours, where it comes byte by byte or a name is
+    looked up.
+    """
     monkeypatch.setattr(leader_election, "_REQUEST_TIMEOUT", (LONG, LONG))
     candidate.start()
     assert candidate.leads.wait(LONG)
@@ -213,7 +226,9 @@ def test_who_gets_no_answer_leads_no_more_in_time(
 def test_another_s_lease_is_theirs_until_it_was_not_renewed_for_long_here(
     server: Server, candidate: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it is deleted, which does not end its holder, and where this machine's clock is set forward."""
+    """Also where it is deleted, which does not end its holder, and where this machine's clock is
+    set forward.
+    """
     server.spec = THEIRS
     candidate.start()
     until(lambda: server.said)
@@ -266,7 +281,9 @@ def test_of_two_with_other_keys_the_first_leads_and_the_other_does_not_before_an
 def test_whoever_leads_says_whose_runs_and_ends_where_they_are_said_to_be_another_s(
     server: Server, candidate: Candidate
 ) -> None:
-    """Also on a Lease that does not say it: it was made before they did, or an admin took it away too early."""
+    """Also on a Lease that does not say it: it was made before they did, or an admin took it
+    away too early.
+    """
     server.spec = {**THEIRS, "holderIdentity": None}
     server.annotate(other="stays")
     candidate.start()

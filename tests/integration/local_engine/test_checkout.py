@@ -1,4 +1,6 @@
-"""A checkout is that SHA and nothing else: no config of anybody's, no hook, no filter, no branch."""
+"""A checkout is that SHA and nothing else: no config of anybody's, no hook, no filter, no
+branch.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def test_it_is_a_repository_with_its_history_and_a_detached_head(
     repo: Path, tmp_path: Path
 ) -> None:
     commit(repo, more="more\n")
-    command = "git log --format=%s; git status --porcelain; git rev-parse --abbrev-ref HEAD; git for-each-ref"
+    command = (
+        "git log --format=%s; git status --porcelain; "
+        "git rev-parse --abbrev-ref HEAD; git for-each-ref"
+    )
     assert go(repo, tmp_path, command) == (RunState.SUCCEEDED, "More\nFirst\nHEAD\n")
 
 

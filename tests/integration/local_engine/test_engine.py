@@ -67,8 +67,12 @@ def alive(pid: int) -> bool:
 def test_daemons_end_with_the_command(
     engine: LocalEngine, sha: str, tmp_path: Path, how: str
 ) -> None:
-    run = make_run(sha, f"{how} sleep 0.2; pgrep -f 'sleep 100' -s 0 > /dev/null; ps -eo pid,args | grep '[s]leep 100'",
-                   env=(("PIDS", str(tmp_path)),))  # fmt: skip
+    run = make_run(
+        sha,
+        f"{how} sleep 0.2; pgrep -f 'sleep 100' -s 0 > /dev/null; "
+        "ps -eo pid,args | grep '[s]leep 100'",
+        env=(("PIDS", str(tmp_path)),),
+    )
     engine.launch(run)
     record = await_end(engine, run.key)
     log = b"".join(engine.read_log(run.key)).decode()
@@ -222,7 +226,8 @@ from tests.contract.engine import make_run
 state, git_dir, sha, out, jobs = sys.argv[1:]
 engine = LocalEngine(Path(state), find_git_dir=lambda _: Path(git_dir), jobs=int(jobs), grace=0.5)
 for n in range(6):
-    engine.launch(make_run(sha, f"echo {n} >> {out}; sleep 0.3; echo done {n} >> {out}", key=f"{n:026x}"))
+    command = f"echo {n} >> {out}; sleep 0.3; echo done {n} >> {out}"
+    engine.launch(make_run(sha, command, key=f"{n:026x}"))
     print("launched", flush=True)
 time.sleep(60)
 """
@@ -282,7 +287,10 @@ def test_a_supervisor_killed_while_the_command_runs_is_lost_and_never_started_ag
 
 
 def test_what_forks_supervisors_starts_with_the_server_and_loads_only_what_they_need() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from fyre.engines.local import fork_server; print(*sys.modules)"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from fyre.engines.local import fork_server; print(*sys.modules)"
+    )
     words = [sys.executable, "-I", "-S", "-c", code, str(Path(fyre.__file__).parents[1])]
     loaded = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
     heavy = {
@@ -375,8 +383,8 @@ def test_a_machine_without_git_says_so(
     record = await_end(engine, run.key)
     assert record.state is RunState.ERROR
     assert (
-        record.reason
-        == f"commit {sha[:12]} can't be checked out: git can't be started: No such file or directory"
+        record.reason == f"commit {sha[:12]} can't be checked out: "
+        "git can't be started: No such file or directory"
     )
 
 

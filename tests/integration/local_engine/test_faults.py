@@ -1,4 +1,6 @@
-"""The local engine when the machine fails it: killed halfway, a full disk, no more descriptors, a power loss."""
+"""The local engine when the machine fails it: killed halfway, a full disk, no more descriptors,
+a power loss.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The local engine when what it stands on fails: its disk, its subscribers, its supervisors, its own earlier self."""
+"""The local engine when what it stands on fails: its disk, its subscribers, its supervisors, its
+own earlier self.
+"""
 
 from __future__ import annotations
 
@@ -179,7 +181,9 @@ def test_a_tree_that_nobody_may_read_is_removed(tmp_path: Path) -> None:
 
 
 def as_nobody(top: Path) -> None:
-    """Root may do anything, so that it proves nothing: remove the tree as somebody who owns it and is not root."""
+    """Root may do anything, so that it proves nothing: remove the tree as somebody who owns it
+    and is not root.
+    """
     for path in (top.parent, top, top / "a", top / "a" / "b", top / "a" / "b" / "file"):
         os.chown(path, 65534, 65534)
     with pytest.MonkeyPatch.context() as patch:
@@ -202,7 +206,9 @@ exec sleep 100
 def hanging(
     make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[LocalEngine, Run]]:
-    """A run whose first checkout hangs, as on a disk that does not answer; once it has ended, nothing is left of it."""
+    """A run whose first checkout hangs, as on a disk that does not answer; once it has ended,
+    nothing is left of it.
+    """
     git, once = shutil.which("git"), tmp_path / "once"
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "git").write_text(SLOW_GIT.format(once=once, git=git))

@@ -1,4 +1,6 @@
-"""Kept logs: put, read again, replaced, dropped when they are old; in a folder and where fsspec has no folders."""
+"""Kept logs: put, read again, replaced, dropped when they are old; in a folder and where fsspec
+has no folders.
+"""
 
 from __future__ import annotations
 

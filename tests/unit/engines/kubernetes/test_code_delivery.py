@@ -1,4 +1,6 @@
-"""How long the key is good that a pod fetches its code with: as long as a try of its run may begin."""
+"""How long the key is good that a pod fetches its code with: as long as a try of its run may
+begin.
+"""
 
 from __future__ import annotations
 

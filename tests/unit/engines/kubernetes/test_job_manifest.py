@@ -1,8 +1,9 @@
 """From a run and its profile to a Job: by golden files, and by what a container is truly given.
 
-Golden files hold Jobs whole, but for the two scripts, which have tests of their own. After a change that is meant:
-``python -m tests.unit.engines.kubernetes.test_job_manifest`` writes them anew, and the diff says what it means for every Job.
-``tests/cluster/test_manifests.py`` has a real API server judge the same files.
+Golden files hold Jobs whole, but for the two scripts, which have tests of their own. After a change
+that is meant: ``python -m tests.unit.engines.kubernetes.test_job_manifest`` writes them anew, and the diff says
+what it means for every Job. ``tests/cluster/test_manifests.py`` has a real API server judge the
+same files.
 """
 
 from __future__ import annotations
@@ -28,10 +29,19 @@ GOLDEN = Path(__file__).parent / "golden"
 SCRIPTS = ("checkout.sh", "command.sh")
 
 RUN = Run(
-    "0123456789abcdef0123456789", Repository("https://forge.example/api/v3", 4711, "ada/lab"), "a" * 40, "b" * 40,
-    ("c" * 40,), "refs/heads/main", "ada", "train", RunSpec("python train.py"), "d" * 16,
-    fyre_id="01JD0000000000000000000000", created_at=1767323045.0,
-)  # fmt: skip
+    "0123456789abcdef0123456789",
+    Repository("https://forge.example/api/v3", 4711, "ada/lab"),
+    "a" * 40,
+    "b" * 40,
+    ("c" * 40,),
+    "refs/heads/main",
+    "ada",
+    "train",
+    RunSpec("python train.py"),
+    "d" * 16,
+    fyre_id="01JD0000000000000000000000",
+    created_at=1767323045.0,
+)
 FULL = replace(
     RUN,
     attempt=2,
@@ -133,7 +143,9 @@ def test_jobs_are_as_in_the_golden_files(name: str) -> None:
 
 
 def expand(text: str, variables: dict[str, str]) -> str:
-    """What Kubernetes makes of it (k8s.io/kubernetes third_party/forked/golang/expansion), byte by byte as there."""
+    """What Kubernetes makes of it (k8s.io/kubernetes third_party/forked/golang/expansion), byte
+    by byte as there.
+    """
     data, out, at = text.encode(), b"", 0
     while at < len(data):
         following = data[at + 1 : at + 2]
@@ -173,11 +185,24 @@ def test_the_expander_is_kubernetes_own() -> None:
     """The cases of expand_test.go."""
     known = {"VAR_A": "A", "VAR_B": "B", "VAR_REF": "$(VAR_A)", "VAR_EMPTY": ""}
     for text, expected in {
-        "$(VAR_A)": "A", "___$(VAR_B)___": "___B___", "$(VAR_A)$(VAR_B)": "AB", "$(VAR_A)$": "A$",
-        "$$(VAR_A)": "$(VAR_A)", "$$$(VAR_A)": "$A", "$$$$(VAR_A)": "$$(VAR_A)", "$(VAR_REF)": "$(VAR_A)",
-        "foo$(VAR_EMPTY)bar": "foobar", "$VAR_A": "$VAR_A", "$((VAR_A)": "$((VAR_A)", "$": "$", "$$": "$",
-        "$(VAR_A": "$(VAR_A", "$(missing)": "$(missing)", "$()": "$()", "\\$(VAR_A)": "\\A",
-    }.items():  # fmt: skip
+        "$(VAR_A)": "A",
+        "___$(VAR_B)___": "___B___",
+        "$(VAR_A)$(VAR_B)": "AB",
+        "$(VAR_A)$": "A$",
+        "$$(VAR_A)": "$(VAR_A)",
+        "$$$(VAR_A)": "$A",
+        "$$$$(VAR_A)": "$$(VAR_A)",
+        "$(VAR_REF)": "$(VAR_A)",
+        "foo$(VAR_EMPTY)bar": "foobar",
+        "$VAR_A": "$VAR_A",
+        "$((VAR_A)": "$((VAR_A)",
+        "$": "$",
+        "$$": "$",
+        "$(VAR_A": "$(VAR_A",
+        "$(missing)": "$(missing)",
+        "$()": "$()",
+        "\\$(VAR_A)": "\\A",
+    }.items():
         assert expand(text, known) == expected, text
 
 
@@ -258,11 +283,15 @@ def test_no_image_is_refused() -> None:
 @pytest.mark.parametrize(
     ("image", "policy"),
     [
-        ("python", "Always"), ("python:latest", "Always"), ("localhost:5000/lab/python", "Always"),
-        ("python:3.12", "IfNotPresent"), ("localhost:5000/python:3.12", "IfNotPresent"),
-        (f"python@sha256:{'a' * 64}", "IfNotPresent"), (f"python:latest@sha256:{'a' * 64}", "IfNotPresent"),
+        ("python", "Always"),
+        ("python:latest", "Always"),
+        ("localhost:5000/lab/python", "Always"),
+        ("python:3.12", "IfNotPresent"),
+        ("localhost:5000/python:3.12", "IfNotPresent"),
+        (f"python@sha256:{'a' * 64}", "IfNotPresent"),
+        (f"python:latest@sha256:{'a' * 64}", "IfNotPresent"),
     ],
-)  # fmt: skip
+)
 def test_an_image_that_moves_is_pulled_anew(image: str, policy: str) -> None:
     job = job_manifest.build_job(
         replace(RUN, spec=RunSpec("c", image=image)), Profile(image="other"), PLACE
@@ -327,9 +356,12 @@ def test_who_asks_for_nothing_is_given_nothing() -> None:
     ],
 )
 def test_the_pods_own_deadline_is_past_all_timeouts(spec: RunSpec, seconds: int) -> None:
-    assert job_manifest.build_job(replace(RUN, spec=spec), Profile(image="i"), PLACE)["spec"]["template"]["spec"][
-        "activeDeadlineSeconds"
-    ] == seconds  # fmt: skip
+    assert (
+        job_manifest.build_job(replace(RUN, spec=spec), Profile(image="i"), PLACE)["spec"][
+            "template"
+        ]["spec"]["activeDeadlineSeconds"]
+        == seconds
+    )
 
 
 def test_scripts_go_without_their_comments() -> None:

@@ -1,4 +1,6 @@
-"""Logs that are read anew after every lost connection: nothing twice, nothing missed, and what was rotated is said."""
+"""Logs that are read anew after every lost connection: nothing twice, nothing missed, and what
+was rotated is said.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fyre.engines import segmented_log
-from fyre.engines.kubernetes.api_client import MissingPermissionError, ObjectNotFound
-from fyre.engines.kubernetes.log_collector import ContainerLog, LogCollector
+from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
+from fyre.engines.kubernetes.container_log import ContainerLog
+from fyre.engines.kubernetes.log_collector import LogCollector
 from fyre.engines.kubernetes.log_resume import HEAD_BYTES, LOST_MARKER, find_missing, skip_known
 from fyre.engines.log_store import LogStore
 from fyre.errors import TransientError
@@ -65,7 +68,9 @@ def test_a_log_that_is_gone_says_nothing() -> None:
 
 
 class Cluster:
-    """Where a container's output is read from: one answer for each connection, each of them broken off but the last."""
+    """Where a container's output is read from: one answer for each connection, each of them
+    broken off but the last.
+    """
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
@@ -123,7 +128,9 @@ def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
 
 
 def test_a_kept_log_is_whole_for_who_was_reading_it(tmp_path: Path) -> None:
-    """Of a run that took long: what it was made of goes a while after the log was kept, not after the run began."""
+    """Of a run that took long: what it was made of goes a while after the log was kept, not
+    after the run began.
+    """
     logs, text = read(tmp_path, Cluster(b"%09d\n" * 100), secrets=[], cap=400)
     os.utime(tmp_path / "live" / "key", (1e9, 1e9))
     reader = logs.read_log("key", 1, None)
@@ -196,13 +203,15 @@ def test_a_disk_that_has_no_room_for_a_folder_is_tried_again(tmp_path: Path) -> 
 def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ended: bool
 ) -> None:
-    """A kubelet whose certificate the API server does not take: each log is refused, for as long as that lasts."""
+    """A kubelet whose certificate the API server does not take: each log is refused, for as long
+    as that lasts.
+    """
 
     class Refusing:
         def stream_container_log(self, *_: str, follow: bool) -> bytes:
             raise TransientError("the API server answered 500: remote error: tls: internal error")
 
-    monkeypatch.setattr("fyre.engines.kubernetes.log_collector._GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("fyre.engines.kubernetes.container_log._GIVE_UP_AFTER", 0.1)
     logs = LogCollector(Refusing(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
     logs.start_following(
         "key",
@@ -260,7 +269,9 @@ def test_tries_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_half_a_log_says_that_it_is_one(tmp_path: Path) -> None:
-    """What this receiver had read when another came to lead, which has kept the whole of it somewhere else."""
+    """What this receiver had read when another came to lead, which has kept the whole of it
+    somewhere else.
+    """
     logs, text = read(tmp_path, Cluster(b"all of it\n"), secrets=[])
     assert b"".join(logs.read_log("key", 1, lambda: False)) == text
     (tmp_path / "live" / "key" / "1-uid.run" / "done").unlink()
@@ -306,7 +317,9 @@ def test_a_newest_file_that_is_empty_says_once_that_something_may_be_lost() -> N
 
 
 def test_a_log_rotated_at_its_end_is_read_to_its_end_once(tmp_path: Path) -> None:
-    """The kubelet gives a file that begins otherwise, however often it is asked: that was an endless loop."""
+    """The kubelet gives a file that begins otherwise, however often it is asked: that was an
+    endless loop.
+    """
 
     class Rotated:
         def stream_container_log(

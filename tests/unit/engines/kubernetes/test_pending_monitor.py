@@ -1,4 +1,6 @@
-"""What waits, or runs for too long, is looked at again and again: the part of the engine that does it, on its own."""
+"""What waits, or runs for too long, is looked at again and again: the part of the engine that
+does it, on its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The Role that an admin applies: what it holds, and that the engine's own questions ask for all of it."""
+"""The Role that an admin applies: what it holds, and that the engine's own questions ask for all
+of it.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def test_a_role_and_its_binding_in_each_namespace() -> None:
     assert not [thing for thing in made if thing["kind"].startswith("Cluster")]
     for role, binding in zip(made[::2], made[1::2], strict=True):
         assert binding["roleRef"] == {
-            "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"],
-        }  # fmt: skip
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "Role",
+            "name": role["metadata"]["name"],
+        }
         assert binding["subjects"] == [SUBJECT]
         assert role["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "fyre"

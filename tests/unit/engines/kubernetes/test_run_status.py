@@ -82,8 +82,14 @@ def running(container: str = job_labels.COMMAND_CONTAINER) -> Object:
     return {"name": container, "image": "python:3.12", "imageID": "sha256:1", "state": state}
 
 
-def pod(*statuses: Object, number: int = 1, phase: str = "Running", conditions: tuple[Object, ...] = (SCHEDULED,),
-        gone_at: str = "", **status: object) -> Object:  # fmt: skip
+def pod(
+    *statuses: Object,
+    number: int = 1,
+    phase: str = "Running",
+    conditions: tuple[Object, ...] = (SCHEDULED,),
+    gone_at: str = "",
+    **status: object,
+) -> Object:
     meta: Object = {"name": f"p{number}", "uid": f"u{number}", "creationTimestamp": at(number)}
     if gone_at:
         meta |= {"deletionTimestamp": gone_at, "deletionGracePeriodSeconds": 0}
@@ -115,21 +121,62 @@ EVICTED = {"reason": "Evicted", "message": "The node was low on\nresource: memor
 PENDING = [
     ("new", job(), [], RunState.QUEUED, ""),
     ("suspended", job(spec={"suspend": True}), [], RunState.QUEUED, "suspended"),
-    ("kueue", job(spec={"suspend": True}, labels={"kueue.x-k8s.io/queue-name": "gpus"}), [], RunState.QUEUED,
-     "waiting in queue gpus"),
-    ("unschedulable", job(), [pod(phase="Pending", conditions=({"type": "PodScheduled", "status": "False",
-     "message": "0/3 nodes are available:\n 3 Insufficient cpu."},))], RunState.QUEUED,
-     "unschedulable: 0/3 nodes are available: 3 Insufficient cpu."),
-    ("pull", job(), [pod(waiting("ImagePullBackOff", "Back-off pulling image"), phase="Pending")], RunState.STARTING,
-     "image python:3.12 can't be had: Back-off pulling image"),
-    ("image-name", job(), [pod(waiting("InvalidImageName"), phase="Pending")], RunState.STARTING,
-     "image python:3.12 can't be had: InvalidImageName"),
-    ("config", job(), [pod(CLEAN, waiting("CreateContainerConfigError", 'secret "wandb" not found'))], RunState.STARTING,
-     'secret "wandb" not found'),
-    ("checkout", job(), [pod(running(job_labels.CHECKOUT_CONTAINER), CREATING)], RunState.STARTING, "checking out"),
+    (
+        "kueue",
+        job(spec={"suspend": True}, labels={"kueue.x-k8s.io/queue-name": "gpus"}),
+        [],
+        RunState.QUEUED,
+        "waiting in queue gpus",
+    ),
+    (
+        "unschedulable",
+        job(),
+        [
+            pod(
+                phase="Pending",
+                conditions=(
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "message": "0/3 nodes are available:\n 3 Insufficient cpu.",
+                    },
+                ),
+            )
+        ],
+        RunState.QUEUED,
+        "unschedulable: 0/3 nodes are available: 3 Insufficient cpu.",
+    ),
+    (
+        "pull",
+        job(),
+        [pod(waiting("ImagePullBackOff", "Back-off pulling image"), phase="Pending")],
+        RunState.STARTING,
+        "image python:3.12 can't be had: Back-off pulling image",
+    ),
+    (
+        "image-name",
+        job(),
+        [pod(waiting("InvalidImageName"), phase="Pending")],
+        RunState.STARTING,
+        "image python:3.12 can't be had: InvalidImageName",
+    ),
+    (
+        "config",
+        job(),
+        [pod(CLEAN, waiting("CreateContainerConfigError", 'secret "wandb" not found'))],
+        RunState.STARTING,
+        'secret "wandb" not found',
+    ),
+    (
+        "checkout",
+        job(),
+        [pod(running(job_labels.CHECKOUT_CONTAINER), CREATING)],
+        RunState.STARTING,
+        "checking out",
+    ),
     ("pulling", job(), [pod(CLEAN, CREATING)], RunState.STARTING, ""),
     ("running", job(), [pod(CLEAN, running())], RunState.RUNNING, ""),
-]  # fmt: skip
+]
 
 ENDINGS = [
     ("done", BEFORE, job(), [pod(CLEAN, ended(0))], RunState.SUCCEEDED, ""),
@@ -138,61 +185,276 @@ ENDINGS = [
     ("not-found", BEFORE, job(), [pod(ended(127))], RunState.FAILED, "exit 127: command not found"),
     ("signal", BEFORE, job(), [pod(ended(139))], RunState.FAILED, "exit 139 (SIGSEGV)"),
     ("killed", BEFORE, job(), [pod(ended(137))], RunState.FAILED, "exit 137 (SIGKILL)"),
-    ("oom", LIMITED, job(), [pod(ended(137, reason="OOMKilled"))], RunState.FAILED,
-     "out of memory (limit 1Gi): exit 137 (SIGKILL)"),
-    ("timeout", LIMITED, job(), [pod(ended(143, message="timed out after 20s"))], RunState.FAILED,
-     "timed out after 20s"),
-    ("polite", LIMITED, job(), [pod(ended(0, message="timed out after 20s"))], RunState.FAILED,
-     "timed out after 20s"),
-    ("deadline", LIMITED, job(), [pod(ended(137), phase="Failed", reason="DeadlineExceeded")], RunState.FAILED,
-     "timed out after 20s"),
-    ("deadline-early", LIMITED, job(), [pod(CLEAN, CREATING, phase="Failed", reason="DeadlineExceeded")], RunState.ERROR,
-     "its pod's deadline came before the command started"),
-    ("deadline-unknown", LIMITED, job(), [pod(CLEAN, ended(137, reason="ContainerStatusUnknown", startedAt=None),
-     phase="Failed", reason="DeadlineExceeded")], RunState.ERROR, "its pod's deadline came before the command started"),
-    ("deadline-forgot", replace(LIMITED, tries=1), job(), [pod(CLEAN, ended(137, reason="ContainerStatusUnknown",
-     startedAt=None), phase="Failed", reason="DeadlineExceeded")], RunState.FAILED, "timed out after 20s"),
-    ("setup", SET_UP, job(), [pod(ended(113, message="setup failed: `make  all` exit 2"))], RunState.ERROR,
-     "setup failed: `make all` exit 2"),
-    ("workdir", SET_UP, job(), [pod(ended(113, message="workdir there is not in this commit"))], RunState.ERROR,
-     "workdir there is not in this commit"),
-    # What a command writes into the termination message is not believed, and not repeated: it may hold a secret.
-    ("own-words", SET_UP, job(), [pod(ended(113, message="setup failed: `x TOKEN` exit 2"))], RunState.FAILED, ""),
-    ("own-words-5", BEFORE, job(), [pod(ended(5, message="setup failed: nothing TOKEN"))], RunState.FAILED, ""),
-    ("own-timeout", LIMITED, job(), [pod(ended(0, message="timed out after 20s") | {"state": {"terminated": {
-        "exitCode": 0, "startedAt": at(5), "finishedAt": at(6), "message": "timed out after 20s"}}})],
-     RunState.SUCCEEDED, ""),
-    ("evicted-unknown", replace(LIMITED, tries=1), job(), [pod(ended(137, reason="ContainerStatusUnknown",
-        startedAt=None), phase="Failed", reason="Evicted", message="full")], RunState.ERROR, "evicted: full"),
-    ("evicted-forgot", replace(LIMITED, tries=1), job(failed("BackoffLimitExceeded")), [pod(waiting(
-        "ContainerCreating"), phase="Failed", reason="Evicted", message="full")], RunState.ERROR, "evicted: full"),
-    ("overdue", LIMITED, job(failed("DeadlineExceeded"), given_up="timed out after 20s"), [], RunState.FAILED,
-     "timed out after 20s"),
+    (
+        "oom",
+        LIMITED,
+        job(),
+        [pod(ended(137, reason="OOMKilled"))],
+        RunState.FAILED,
+        "out of memory (limit 1Gi): exit 137 (SIGKILL)",
+    ),
+    (
+        "timeout",
+        LIMITED,
+        job(),
+        [pod(ended(143, message="timed out after 20s"))],
+        RunState.FAILED,
+        "timed out after 20s",
+    ),
+    (
+        "polite",
+        LIMITED,
+        job(),
+        [pod(ended(0, message="timed out after 20s"))],
+        RunState.FAILED,
+        "timed out after 20s",
+    ),
+    (
+        "deadline",
+        LIMITED,
+        job(),
+        [pod(ended(137), phase="Failed", reason="DeadlineExceeded")],
+        RunState.FAILED,
+        "timed out after 20s",
+    ),
+    (
+        "deadline-early",
+        LIMITED,
+        job(),
+        [pod(CLEAN, CREATING, phase="Failed", reason="DeadlineExceeded")],
+        RunState.ERROR,
+        "its pod's deadline came before the command started",
+    ),
+    (
+        "deadline-unknown",
+        LIMITED,
+        job(),
+        [
+            pod(
+                CLEAN,
+                ended(137, reason="ContainerStatusUnknown", startedAt=None),
+                phase="Failed",
+                reason="DeadlineExceeded",
+            )
+        ],
+        RunState.ERROR,
+        "its pod's deadline came before the command started",
+    ),
+    (
+        "deadline-forgot",
+        replace(LIMITED, tries=1),
+        job(),
+        [
+            pod(
+                CLEAN,
+                ended(137, reason="ContainerStatusUnknown", startedAt=None),
+                phase="Failed",
+                reason="DeadlineExceeded",
+            )
+        ],
+        RunState.FAILED,
+        "timed out after 20s",
+    ),
+    (
+        "setup",
+        SET_UP,
+        job(),
+        [pod(ended(113, message="setup failed: `make  all` exit 2"))],
+        RunState.ERROR,
+        "setup failed: `make all` exit 2",
+    ),
+    (
+        "workdir",
+        SET_UP,
+        job(),
+        [pod(ended(113, message="workdir there is not in this commit"))],
+        RunState.ERROR,
+        "workdir there is not in this commit",
+    ),
+    # What a command writes into the termination message is not believed, and not repeated: it may
+    # hold a secret.
+    (
+        "own-words",
+        SET_UP,
+        job(),
+        [pod(ended(113, message="setup failed: `x TOKEN` exit 2"))],
+        RunState.FAILED,
+        "",
+    ),
+    (
+        "own-words-5",
+        BEFORE,
+        job(),
+        [pod(ended(5, message="setup failed: nothing TOKEN"))],
+        RunState.FAILED,
+        "",
+    ),
+    (
+        "own-timeout",
+        LIMITED,
+        job(),
+        [
+            pod(
+                ended(0, message="timed out after 20s")
+                | {
+                    "state": {
+                        "terminated": {
+                            "exitCode": 0,
+                            "startedAt": at(5),
+                            "finishedAt": at(6),
+                            "message": "timed out after 20s",
+                        }
+                    }
+                }
+            )
+        ],
+        RunState.SUCCEEDED,
+        "",
+    ),
+    (
+        "evicted-unknown",
+        replace(LIMITED, tries=1),
+        job(),
+        [
+            pod(
+                ended(137, reason="ContainerStatusUnknown", startedAt=None),
+                phase="Failed",
+                reason="Evicted",
+                message="full",
+            )
+        ],
+        RunState.ERROR,
+        "evicted: full",
+    ),
+    (
+        "evicted-forgot",
+        replace(LIMITED, tries=1),
+        job(failed("BackoffLimitExceeded")),
+        [pod(waiting("ContainerCreating"), phase="Failed", reason="Evicted", message="full")],
+        RunState.ERROR,
+        "evicted: full",
+    ),
+    (
+        "overdue",
+        LIMITED,
+        job(failed("DeadlineExceeded"), given_up="timed out after 20s"),
+        [],
+        RunState.FAILED,
+        "timed out after 20s",
+    ),
     ("own-113", BEFORE, job(), [pod(ended(113))], RunState.FAILED, ""),
-    ("no-start", BEFORE, job(), [pod(ended(128, reason="StartError", message='exec: "sh": not found'))], RunState.ERROR,
-     'the container can\'t be started: exec: "sh": not found'),
-    ("checkout", RETRIED, job(), [pod(ended(90, job_labels.CHECKOUT_CONTAINER, message="no such commit"), CREATING, phase="Failed")],
-     RunState.ERROR, "checkout failed: no such commit"),
-    ("checkout-code", BEFORE, job(failed()), [pod(ended(1, job_labels.CHECKOUT_CONTAINER), CREATING, phase="Failed")], RunState.ERROR,
-     "checkout failed: exit 1"),
-    ("evicted", BEFORE, job(), [pod(ended(137), phase="Failed", **EVICTED)], RunState.ERROR,
-     "evicted: The node was low on resource: memory."),
-    ("preempted", BEFORE, job(), [pod(ended(137), phase="Failed",
-     conditions=({**DISRUPTED, "reason": "PreemptionByScheduler"},))], RunState.ERROR, "preempted: m"),
-    ("lost", BEFORE, job(), [pod(ended(137, reason="ContainerStatusUnknown"), phase="Failed")], RunState.ERROR,
-     "lost: the node no longer knows how the command ended"),
-    ("deleted", BEFORE, job(), [pod(ended(143), gone_at=at(20))], RunState.ERROR, "its pod was deleted"),
-    ("no-code", BEFORE, job(), [pod(phase="Failed", message="who knows")], RunState.ERROR,
-     "its pod ended without an exit code: who knows"),
-    ("no-pod", BEFORE, job(failed(message="Job was\nactive longer")), [], RunState.ERROR,
-     "no pod of it is left to ask: Job was active longer"),
-    ("cancelled", BEFORE, job(failed(), cancelled_by="ada"), [pod(ended(143))], RunState.CANCELLED, ""),
+    (
+        "no-start",
+        BEFORE,
+        job(),
+        [pod(ended(128, reason="StartError", message='exec: "sh": not found'))],
+        RunState.ERROR,
+        'the container can\'t be started: exec: "sh": not found',
+    ),
+    (
+        "checkout",
+        RETRIED,
+        job(),
+        [
+            pod(
+                ended(90, job_labels.CHECKOUT_CONTAINER, message="no such commit"),
+                CREATING,
+                phase="Failed",
+            )
+        ],
+        RunState.ERROR,
+        "checkout failed: no such commit",
+    ),
+    (
+        "checkout-code",
+        BEFORE,
+        job(failed()),
+        [pod(ended(1, job_labels.CHECKOUT_CONTAINER), CREATING, phase="Failed")],
+        RunState.ERROR,
+        "checkout failed: exit 1",
+    ),
+    (
+        "evicted",
+        BEFORE,
+        job(),
+        [pod(ended(137), phase="Failed", **EVICTED)],
+        RunState.ERROR,
+        "evicted: The node was low on resource: memory.",
+    ),
+    (
+        "preempted",
+        BEFORE,
+        job(),
+        [
+            pod(
+                ended(137),
+                phase="Failed",
+                conditions=({**DISRUPTED, "reason": "PreemptionByScheduler"},),
+            )
+        ],
+        RunState.ERROR,
+        "preempted: m",
+    ),
+    (
+        "lost",
+        BEFORE,
+        job(),
+        [pod(ended(137, reason="ContainerStatusUnknown"), phase="Failed")],
+        RunState.ERROR,
+        "lost: the node no longer knows how the command ended",
+    ),
+    (
+        "deleted",
+        BEFORE,
+        job(),
+        [pod(ended(143), gone_at=at(20))],
+        RunState.ERROR,
+        "its pod was deleted",
+    ),
+    (
+        "no-code",
+        BEFORE,
+        job(),
+        [pod(phase="Failed", message="who knows")],
+        RunState.ERROR,
+        "its pod ended without an exit code: who knows",
+    ),
+    (
+        "no-pod",
+        BEFORE,
+        job(failed(message="Job was\nactive longer")),
+        [],
+        RunState.ERROR,
+        "no pod is left to inspect: Job was active longer",
+    ),
+    (
+        "cancelled",
+        BEFORE,
+        job(failed(), cancelled_by="ada"),
+        [pod(ended(143))],
+        RunState.CANCELLED,
+        "",
+    ),
     ("cancelled-queued", BEFORE, job(failed(), cancelled_by="ada"), [], RunState.CANCELLED, ""),
-    ("cancelled-too-late", BEFORE, job(cancelled_by="ada"), [pod(ended(0))], RunState.SUCCEEDED, ""),
-    ("given-up", BEFORE, job(failed(), given_up="image x can't be had"), [], RunState.ERROR, "image x can't be had"),
+    (
+        "cancelled-too-late",
+        BEFORE,
+        job(cancelled_by="ada"),
+        [pod(ended(0))],
+        RunState.SUCCEEDED,
+        "",
+    ),
+    (
+        "given-up",
+        BEFORE,
+        job(failed(), given_up="image x can't be had"),
+        [],
+        RunState.ERROR,
+        "image x can't be had",
+    ),
     ("retried", RETRIED, job(), [pod(ended(1)), pod(ended(0), number=2)], RunState.SUCCEEDED, ""),
     ("twice", RETRIED, job(), [pod(ended(1)), pod(ended(2), number=2)], RunState.FAILED, ""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", PENDING, ids=[case[0] for case in PENDING])
@@ -317,17 +579,28 @@ def conditions(*kinds: str) -> st.SearchStrategy[list[Object] | None]:
 
 PODS = st.builds(
     lambda number, gone, status, marked: {
-        "metadata": {"name": f"p{number}", "uid": f"u{number}", "creationTimestamp": at(number),
-                     **({"deletionTimestamp": gone} if gone else {})},
-        "spec": {}, "status": status, **({pod_facts.DELETED_MARK: True} if marked else {}),
+        "metadata": {
+            "name": f"p{number}",
+            "uid": f"u{number}",
+            "creationTimestamp": at(number),
+            **({"deletionTimestamp": gone} if gone else {}),
+        },
+        "spec": {},
+        "status": status,
+        **({pod_facts.DELETED_MARK: True} if marked else {}),
     },
-    st.integers(0, 9), TIMES,
-    some(phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]), message=TEXTS,
-         reason=st.sampled_from(["Evicted", "DeadlineExceeded"]),
-         conditions=conditions("PodScheduled", DISRUPTED["type"]),
-         initContainerStatuses=statuses(job_labels.CHECKOUT_CONTAINER), containerStatuses=statuses(job_labels.COMMAND_CONTAINER)),
+    st.integers(0, 9),
+    TIMES,
+    some(
+        phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
+        message=TEXTS,
+        reason=st.sampled_from(["Evicted", "DeadlineExceeded"]),
+        conditions=conditions("PodScheduled", DISRUPTED["type"]),
+        initContainerStatuses=statuses(job_labels.CHECKOUT_CONTAINER),
+        containerStatuses=statuses(job_labels.COMMAND_CONTAINER),
+    ),
     st.booleans(),
-)  # fmt: skip
+)
 JOBS = st.builds(
     lambda status, spec, notes: {
         "metadata": {"annotations": notes},

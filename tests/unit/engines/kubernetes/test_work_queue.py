@@ -69,7 +69,7 @@ def test_a_bug_ends_its_own_chore_alone(work: WorkQueue, caplog: pytest.LogCaptu
     assert met.wait(30)
     work.submit("two", done.set)
     assert done.wait(30)
-    until(lambda: "one met a bug" in caplog.text)
+    until(lambda: "unexpected error in one" in caplog.text)
 
 
 def test_nothing_is_begun_once_it_is_closed(work: WorkQueue) -> None:

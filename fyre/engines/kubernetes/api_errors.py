@@ -1,0 +1,84 @@
+"""Refusals of the API server, as exceptions of ours.
+
+``TransientError`` is for what may pass by itself or by an admin's hand: the server is away or busy,
+a namespace is being deleted, a right is missing. ``UserError`` is for what the same request meets
+every time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from kubernetes.client import ApiException
+
+from fyre.engines.kubernetes import pod_facts
+from fyre.errors import TransientError, UserError
+
+
+class AlreadyExists(Exception):  # noqa: N818 - an answer, not an error
+    """There is already an object of that name."""
+
+
+class ObjectNotFound(Exception):  # noqa: N818 - an answer, not an error
+    """There is no such object (any more)."""
+
+
+class MissingPermissionError(TransientError):
+    """A right is missing: this passes when an admin grants it, and not before."""
+
+
+def translate_api_error(error: ApiException) -> Exception:
+    """Return the exception that a refusal means for us."""
+    message, reason = _parse_status(error)
+    match error.status:
+        case 404 if reason == "NotFound" and not message.startswith('namespaces "'):
+            return ObjectNotFound(message)
+        case 404 if reason == "NotFound":
+            hint = "an admin creates the namespace, and in it the Role that `fyre manifests` prints"
+            return UserError(message, hint=hint)
+        case 409 if reason == "AlreadyExists":
+            return AlreadyExists(message)
+        case 400 | 403 | 422 if not _is_transient_denial(message):
+            return UserError(f"the cluster refused it: {message}")
+        case _:
+            kind = MissingPermissionError if _MISSING_PERMISSION.search(message) else TransientError
+            return kind(_explain_status(error.status, message))
+
+
+_MISSING_PERMISSION = re.compile(
+    r'cannot (\w+) resource "(\S+)"(?: in API group "\S*")?(?: in the namespace "(\S+)")?'
+)
+
+
+def _is_transient_denial(message: str) -> bool:
+    return (
+        bool(_MISSING_PERMISSION.search(message))
+        or "being terminated" in message
+        or "exceeded quota" in message
+    )
+
+
+def _explain_status(status: int, message: str) -> str:
+    missing = _MISSING_PERMISSION.search(message)
+    if missing:
+        verb, resource, namespace = missing.groups()
+        location = f" in namespace {namespace}" if namespace else ""
+        return (
+            f"the cluster does not let us {verb} {resource}{location}: "
+            "`fyre manifests` prints the Role that does"
+        )
+    if status == 401:
+        return "the cluster does not take our credentials: have they expired?"
+    if not status:  # with 0 the library says that there was no answer: TLS
+        return f"the API server can't be reached: {message}"
+    return message if status == 403 else f"the API server answered {status}: {message}"
+
+
+def _parse_status(error: ApiException) -> tuple[str, str]:
+    """Return the message and the reason of a ``Status``; of any other body a short text."""
+    try:
+        status = json.loads(error.body or "")
+        return pod_facts.to_one_line(str(status["message"])), str(status.get("reason", ""))
+    except (TypeError, ValueError, KeyError):
+        return pod_facts.to_one_line(str(error.reason or "no reason given"))[:200], ""

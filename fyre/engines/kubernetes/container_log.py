@@ -1,0 +1,222 @@
+"""The output of one container: read from its start, however often the connection breaks.
+
+It is copied into files of ours, since the kubelet keeps only the last 10 MB.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from fyre.backoff import Backoff
+from fyre.engines import segmented_log
+from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
+from fyre.engines.kubernetes.log_redaction import Redactor
+from fyre.engines.kubernetes.log_resume import (
+    HEAD_BYTES,
+    LOST_MARKER,
+    TAIL_BYTES,
+    find_missing,
+    skip_known,
+)
+from fyre.engines.segmented_log import SegmentedLogWriter
+from fyre.errors import TransientError, UserError
+
+log = logging.getLogger(__name__)
+
+_BACKOFF = Backoff(0.2, 5.0)  # between two tries to read a log
+_GIVE_UP_AFTER = 600.0
+"""Seconds after the end of a container, or of its run, for which its log is requested in vain."""
+
+_MIN_ROTATION_SIZE = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
+_STABLE_CHECK_INTERVAL = 1.0  # seconds between two reads of the end of a log
+
+
+class ContainerLog:
+    """The output of one container: its source, and whether more will come.
+
+    ``has_run_ended`` may be true before ``has_container_ended``: a node that is gone never reports
+    the end of its containers. ``complete``: it was read to an end, or there is nothing to read; if
+    it is not complete, what can't be read any more was lost.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        directory: str,
+        has_container_ended: Callable[[], bool],
+        *,
+        has_run_ended: Callable[[], bool] = lambda: False,
+        complete: bool = False,
+    ) -> None:
+        self.namespace, self.pod, self.container = namespace, pod, container
+        self.complete = complete
+        self.directory = f"{directory}.{container}"  # its name under the run's: sorts by the try
+        self.has_container_ended = has_container_ended  # as the watch says
+        self.has_run_ended = has_run_ended
+
+
+class ContainerLogReader:
+    """Copies the output of one container into a directory, with secrets struck out."""
+
+    def __init__(
+        self,
+        cluster: KubernetesClient,
+        source: ContainerLog,
+        directory: Path,
+        *,
+        max_bytes: int,
+        stopped: threading.Event,
+    ) -> None:
+        self._cluster, self._source, self._directory = cluster, source, directory
+        self._max_bytes, self._stopped = max_bytes, stopped
+        self._path = str(directory / "log")
+
+    def read_to_end(self, get_secrets: Callable[[], list[bytes]]) -> bool:
+        """Read until there is no more; return False if the end was not reached.
+
+        That is where the reading was stopped, or the cluster does not give the rest.
+        """
+        # Nothing is read before it is known what to hide.
+        get_secret_values = cache(lambda: tuple(get_secrets()))
+        pause, ended_at = _BACKOFF.first, 0.0
+        while not self._stopped.is_set():
+            if self._read_once(get_secret_values):
+                return not self._stopped.is_set()
+            if self._source.has_container_ended() or self._source.has_run_ended():
+                ended_at = ended_at or time.monotonic()
+                if time.monotonic() - ended_at > _GIVE_UP_AFTER:
+                    log.warning(
+                        "the log of %s can't be read: the rest of it is lost", self._source.pod
+                    )
+                    return False
+            self._stopped.wait(pause)
+            pause = _BACKOFF.after(pause)
+        return False
+
+    def _read_once(self, get_secret_values: Callable[[], tuple[bytes, ...]]) -> bool:
+        """Read what was not read yet; return True if there will be no more."""
+        pod = self._source.pod
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return self._copy_new_output(get_secret_values())
+        except OSError as error:
+            # The disk, which somebody may repair: the cluster has the log until then.
+            log.warning("the log of %s can't be written: %s", pod, error.strerror)
+        except MissingPermissionError as error:
+            # A secret that can't be read: it is never shown, even where the log is lost with it.
+            if self._source.has_container_ended():
+                self._append_note(f"[fyre: this log can't be shown: {error}]\n".encode())
+                return True
+        except (ObjectNotFound, UserError) as error:  # there is no log, or it has not begun yet
+            log.info("the log of %s: %s", pod, error)
+            has_ended = self._source.has_container_ended()
+            if has_ended and isinstance(error, ObjectNotFound) and not self._source.complete:
+                self._append_note(LOST_MARKER)
+            return has_ended
+        except TransientError as error:
+            log.info("the log of %s: %s", pod, error)
+        return False
+
+    def _open_writer(self) -> SegmentedLogWriter:
+        return segmented_log.SegmentedLogWriter(self._path, self._max_bytes)
+
+    def _append_note(self, note: bytes) -> None:
+        writer = self._open_writer()
+        writer.write(note)
+        writer.close()
+
+    def _copy_new_output(self, secret_values: tuple[bytes, ...]) -> bool:
+        """Append what was not read yet; return True if that was the rest of it."""
+        # Asked once what came has come to an end.
+        has_ended = cache(self._source.has_container_ended)
+        head, known_length = b"", 0
+        writer = self._open_writer()
+        try:
+            if writer.bytes_written:  # a connection broke, or this server is another one
+                head, known_length = self._resume_log(writer, secret_values)
+            chunks = self._redacted_chunks(Redactor(secret_values), has_ended)
+            for chunk in skip_known(chunks, head, known_length):
+                _write_or_raise(writer, chunk)
+            self._source.complete = True
+            if has_ended() and writer.bytes_written > _MIN_ROTATION_SIZE:
+                self._append_until_stable(writer, secret_values)
+        finally:
+            writer.close()
+        return has_ended()
+
+    def _append_until_stable(
+        self, writer: SegmentedLogWriter, secret_values: tuple[bytes, ...]
+    ) -> None:
+        """Read until two reads give the same, and append what is missing.
+
+        A follower may be left behind in a rotated file, and what fills a pipe when the container
+        ends comes into the file a moment after the end is reported.
+        """
+        previous, current = None, self._current_log(secret_values)
+        while current != previous and not self._stopped.wait(_STABLE_CHECK_INTERVAL):
+            previous, current = current, self._current_log(secret_values)
+        self._append_missing(writer, current)
+
+    def _resume_log(
+        self, writer: SegmentedLogWriter, secret_values: tuple[bytes, ...]
+    ) -> tuple[bytes, int]:
+        """Append what the log now holds beyond what was kept; return its head and its length."""
+        current = self._current_log(secret_values)
+        self._append_missing(writer, current)
+        return current[:HEAD_BYTES], len(current)
+
+    def _current_log(self, secret_values: tuple[bytes, ...]) -> bytes:
+        """Return what the kubelet gives at this moment: its newest file, some 10 MB at most."""
+        redactor = Redactor(secret_values)
+        chunks = self._stream_output(follow=False)
+        rest_is_known = self._source.has_container_ended
+        return b"".join(map(redactor.feed, chunks)) + (redactor.flush() if rest_is_known() else b"")
+
+    def _append_missing(self, writer: SegmentedLogWriter, current: bytes) -> None:
+        tail = segmented_log.read_tail(self._path, TAIL_BYTES)
+        head = _first_bytes(self._directory)
+        _write_or_raise(writer, find_missing(current, head, writer.bytes_written, tail))
+
+    def _redacted_chunks(
+        self, redactor: Redactor, has_ended: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        for chunk in self._stream_output(follow=not self._source.has_container_ended()):
+            if self._stopped.is_set():
+                return
+            yield redactor.feed(chunk)
+        if has_ended():  # else it may be the beginning of a secret, whose end is still to come
+            yield redactor.flush()
+
+    def _stream_output(self, *, follow: bool) -> Iterator[bytes]:
+        source = self._source
+        return self._cluster.stream_container_log(
+            source.namespace, source.pod, source.container, follow=follow
+        )
+
+
+def _write_or_raise(writer: SegmentedLogWriter, data: bytes) -> None:
+    """Write data; raise ``OSError`` if the disk is full.
+
+    What follows must not be taken for what is missing.
+    """
+    writer.write(data)
+    if writer.bytes_lost:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _first_bytes(directory: Path) -> bytes:
+    try:
+        with (directory / "log.0").open("rb") as first_segment:
+            return first_segment.read(HEAD_BYTES)
+    except FileNotFoundError:
+        return b""
