@@ -41,7 +41,7 @@ def checked(person: Person) -> Person:
     """A forge that takes check runs of ours, and a policy that shows two lines of a log."""
     executor = person.up.controller.executor
     policy = replace(executor.policy, log_tail=2)
-    executor.ledger.check_runs = CheckRunReporter(executor.forge, executor.engine.read_log, policy)
+    executor.reporter.check_runs = CheckRunReporter(executor.forge, executor.engine.read_log, policy)
     return person
 
 
@@ -86,7 +86,7 @@ def test_the_end_of_a_run_has_a_check_run_beside_its_status(checked: Person) -> 
 
 
 def test_of_a_log_nothing_is_shown_unless_the_policy_says_so(checked: Person) -> None:
-    book = checked.up.controller.executor.ledger
+    book = checked.up.controller.executor.reporter
     assert book.check_runs is not None
     book.check_runs.policy = replace(book.check_runs.policy, log_tail=0)
     assert check(checked, checked.run("echo secret"))["output"]["text"] is None
@@ -128,7 +128,7 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
     check(checked, sha)
     until(lambda: noted(checked, sha))
     (record,) = checked.up.engine.list_records()
-    book = checked.up.controller.executor.ledger
+    book = checked.up.controller.executor.reporter
     book.stop()
     checked.up.engine.annotate(record.run.key, reported=json.dumps({sha: "succeeded"}))
     again = StatusReporter(book.forge, book.engine, book.index, book.page_url, book.check_runs)
@@ -143,7 +143,7 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
 def test_where_the_app_may_not_the_statuses_go_on(
     checked: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book = checked.up.controller.executor.ledger
+    book = checked.up.controller.executor.reporter
     assert book.check_runs is not None
     book.check_runs.forge = type(book.forge)(book.forge.url, lambda: "user:ada")
     shas = [checked.run("true"), checked.run("exit 1")]

@@ -23,7 +23,7 @@ def test_answers_and_ends_keep_the_ceilings_together(
     low_person: tuple[Person, RateLimitMiddleware],
 ) -> None:
     person, ceiled = low_person
-    book = person.up.controller.executor.ledger
+    book = person.up.controller.executor.reporter
     book.write_queue.budget = WriteBudget(SMALL, is_limited=True)
     (repository,) = book.forge.list_repositories()
     sha = person.git("rev-parse", "main")
@@ -41,7 +41,7 @@ def test_answers_and_ends_keep_the_ceilings_together(
 def test_what_may_pass_is_said_later_and_what_may_not_never(
     person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, tries = person.up.controller.executor.ledger, []
+    book, tries = person.up.controller.executor.reporter, []
 
     def fails(error: Exception, times: int) -> Callable[[], None]:
         def write() -> None:

@@ -86,7 +86,7 @@ class Executor:
     commit_reader: CommitReader
     engine: Engine
     index: RunIndex
-    ledger: StatusReporter
+    reporter: StatusReporter
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
     own_run_url: str | None = None
@@ -162,7 +162,7 @@ class Executor:
                 case Decision(actions):
                     return actions
                 case StatusesNeeded():
-                    posted = self.ledger.read_statuses(repository, sha)
+                    posted = self.reporter.read_statuses(repository, sha)
                     observed = replace(observed, own_statuses=posted)
                 case FactNeeded(fact):
                     facts = self.fetch_fact(event, fact, observed.facts)
@@ -270,24 +270,24 @@ class Executor:
             case ReuseOutcome(key, sha):
                 self._reuse_outcome(repository, key, sha)
             case PostStatus(sha, wanted):
-                self.ledger.queue_status(repository, sha, wanted)
+                self.reporter.queue_status(repository, sha, wanted)
 
     def _launch(self, repository: Repository, run: Run) -> None:
-        self.ledger.drop_status(repository, run.sha, run.context)
+        self.reporter.drop_status(repository, run.sha, run.context)
         try:
             self.engine.launch(run)
         except NEEDS_OPERATOR as error:
             raise TransientError(error.message) from error
         except UserError as error:
             refused = commit_status.malformed_status(run.context, error.message)
-            self.ledger.queue_status(repository, run.sha, refused)
+            self.reporter.queue_status(repository, run.sha, refused)
         else:
             self.index.add_run(run)
-            self.ledger.on_record_change(run.key)
+            self.reporter.on_record_change(run.key)
 
     def _reuse_outcome(self, repository: Repository, key: str, sha: str) -> None:
         record = self.engine.get_record(key)
         if record is not None:
-            self.ledger.drop_status(repository, sha, record.run.context)
+            self.reporter.drop_status(repository, sha, record.run.context)
             self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
-            self.ledger.on_record_change(key)
+            self.reporter.on_record_change(key)

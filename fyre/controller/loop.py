@@ -89,7 +89,7 @@ class Controller:
 
     def start(self) -> None:
         """Sweep once, then listen; the sweep heals whatever was lost while nobody listened."""
-        self.executor.ledger.start()
+        self.executor.reporter.start()
         self.enqueue_event(SweepEvent())
         self._thread = threading.Thread(target=self._run_loop, name="receiver", daemon=True)
         self._thread.start()
@@ -100,7 +100,7 @@ class Controller:
         self._events.put(None)
         if self._thread is not None:
             self._thread.join()
-        self.executor.ledger.stop()
+        self.executor.reporter.stop()
 
     def is_alive(self) -> bool:
         """Whether the loop runs."""
@@ -272,7 +272,7 @@ class Controller:
             poisoned = commit_status.malformed_status(
                 "fyre/run", "it can't be read; the log of Fyre says more"
             )
-            self.executor.ledger.queue_status(push.repository, sha, poisoned)
+            self.executor.reporter.queue_status(push.repository, sha, poisoned)
             return None
 
     def _may_still_appear(self, item: RetryItem, error: Exception) -> bool:
@@ -314,7 +314,7 @@ class Controller:
             # Quarantine per commit: say so on the SHA and go on with the others.
             log.exception("commit %s met a bug", sha)
             for name in commit_event.request.run_names:
-                self.executor.ledger.queue_status(
+                self.executor.reporter.queue_status(
                     repository,
                     sha,
                     commit_status.malformed_status(
@@ -327,7 +327,7 @@ class Controller:
         """A SHA that can't be had: say so where it was pushed, if that is still possible."""
         log.warning("%s", error)
         if sha == push.after:
-            self.executor.ledger.queue_status(
+            self.executor.reporter.queue_status(
                 push.repository, sha, commit_status.malformed_status("fyre/run", str(error))
             )
 

@@ -141,7 +141,7 @@ def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(retry_queue, "RETRY", Backoff(0.05, 0.2))
     monkeypatch.setattr(retry_queue, "MENDED", Backoff(0.05, 0.2))
     monkeypatch.setattr(rate_limit, "BARE", 0.1)
-    turns = world.serve.controller.executor.ledger.write_queue
+    turns = world.serve.controller.executor.reporter.write_queue
     turns._initial_budget = WriteBudget(FAST)
     for lane in turns._account_queues.values():  # one for each account
         lane.budget = WriteBudget(FAST)

@@ -294,7 +294,7 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(
     monkeypatch.setattr("fyre.reporter.status_reporter.BACKOFF", Backoff(0.01, 60.0))
     monkeypatch.setattr(discussions, "post_reply", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: len(tries) == 2 and person.up.controller.executor.ledger.is_idle())
+    until(lambda: len(tries) == 2 and person.up.controller.executor.reporter.is_idle())
     assert person.comments(sha)[1:] == ["nothing to show here."]
 
 
@@ -313,9 +313,9 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
 
     def reading(forge: GitHubClient, said: CommentEvent) -> list[Comment]:
         found = thread(forge, said)
-        if executor.ledger.queued_comment_bodies(known):  # when it is delivered again
+        if executor.reporter.queued_comment_bodies(known):  # when it is delivered again
             read.set()
-            until(lambda: not executor.ledger.queued_comment_bodies(known))
+            until(lambda: not executor.reporter.queued_comment_bodies(known))
         return found
 
     def saying(forge: GitHubClient, said: CommentEvent, body: str) -> None:
@@ -325,7 +325,7 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
     monkeypatch.setattr(discussions, "list_thread", reading)
     monkeypatch.setattr(discussions, "post_reply", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: executor.ledger.queued_comment_bodies(known))
+    until(lambda: executor.reporter.queued_comment_bodies(known))
     redeliver(person)
     person.settled()
     assert len(person.comments(sha)) == 2

@@ -187,7 +187,7 @@ def test_only_our_own_statuses_count(person: Person) -> None:
         token="user:eve",
     )
     repository = Repository(person.up.controller.executor.forge.url, 1, NAME)
-    assert person.up.controller.executor.ledger.read_statuses(repository, sha) == {}
+    assert person.up.controller.executor.reporter.read_statuses(repository, sha) == {}
     person.push()
     person.settled()
     assert (sha, "true") in person.ran()

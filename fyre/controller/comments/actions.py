@@ -95,7 +95,7 @@ class LaunchingCommand(CommentCommand):
         if not records:
             return "not launched: the commit's status says why."
         lines = [
-            f"- [`{record.run.name}`]({executor.ledger.page_url(record.run.key)})"
+            f"- [`{record.run.name}`]({executor.reporter.page_url(record.run.key)})"
             + (f", attempt {record.run.attempt}" if record.run.attempt > 1 else "")
             for record in records[: replies.TABLE_ROWS_MAX]
         ]
@@ -144,7 +144,7 @@ class RunCommand(LaunchingCommand):
 
         None of them may be given another meaning.
         """
-        statuses = self._executor.ledger.read_statuses(target.repository, target.sha)
+        statuses = self._executor.reporter.read_statuses(target.repository, target.sha)
         posted = (context.removeprefix("fyre/") for context in statuses)
         launched = (record.run.name for record in self._runs_on_commit(target))
         names = (*launched, *event.request.run_names, *posted)
@@ -185,7 +185,7 @@ class StatusCommand(CommentCommand):
 
     def execute(self, target: TargetedCommand) -> str:
         """List them as the forge has them, and what engines know better."""
-        ledger, name = self._executor.ledger, target.command.run_name
+        ledger, name = self._executor.reporter, target.command.run_name
         known = dict(ledger.read_statuses(target.repository, target.sha))
         for record in sorted(self._runs_on_commit(target), key=by_attempt):
             carried = record.run.sha != target.sha

@@ -104,7 +104,7 @@ class CommentCommands:
     def _own_bodies(self, comment: CommentEvent) -> list[str]:
         """Return what we said where a comment stands, and what is still to be said anywhere."""
         # First: what is said in between is in the thread, and not in neither.
-        waiting = self._executor.ledger.queued_comment_bodies(comment.repository)
+        waiting = self._executor.reporter.queued_comment_bodies(comment.repository)
         return waiting + _own_comments(self._executor.forge, comment)
 
     def _execute(self, comment: CommentEvent) -> str:
@@ -129,7 +129,7 @@ class CommentCommands:
         log.info("answered %s in %s of %s: %s", comment.actor, name, repository.name, text)
         body = replies.render_reply(comment, text, is_refusal=refused)
         writer = _ReplyWriter(self._executor.forge, comment, body)
-        self._executor.ledger.queue_comment(UnpostedComment(repository, name, body, writer.write))
+        self._executor.reporter.queue_comment(UnpostedComment(repository, name, body, writer.write))
 
 
 def _own_comments(forge: GitHubClient, comment: CommentEvent) -> list[str]:

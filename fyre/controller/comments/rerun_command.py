@@ -110,7 +110,7 @@ class RerunCommand(LaunchingCommand):
         launched = {record.run.name.lower() for record in self._runs_on_commit(target)}
         if not launched.issuperset(name.lower() for name in event.request.run_names):
             return
-        if commit_status.MOVED_CONTEXT in self._executor.ledger.read_statuses(repository, sha):
+        if commit_status.MOVED_CONTEXT in self._executor.reporter.read_statuses(repository, sha):
             reason = f"run here by {target.trigger.actor}"
             answered = CommitStatus(commit_status.MOVED_CONTEXT, "success", reason)
             self._executor.execute(repository, PostStatus(sha, answered))
