@@ -149,7 +149,7 @@ def nothing_to_do(up: up_app.FyreUp) -> bool:
     heard = bool(receiver._cursors) and not receiver._events.qsize() and not receiver._retries
     waits = (
         any(any(lane.waiting.values()) for lane in ledger.write_queue._account_queues.values())
-        or ledger._queued_statuses
+        or not ledger.is_idle()
     )
     return heard and not (waits or outbox._busy_repos) and up.engine.work.is_idle()  # type: ignore[attr-defined]
 

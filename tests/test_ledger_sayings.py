@@ -59,5 +59,5 @@ def test_what_may_pass_is_said_later_and_what_may_not_never(
     assert set(book.queued_comment_bodies(repository)) <= {"one", "two"}
     until(book.is_idle)
     assert sorted(tries) == ["not now", "not now", "you may not"]
-    assert "not said: you may not" in caplog.text
+    assert "comment not posted: you may not" in caplog.text
     assert book.queued_comment_bodies(repository) == []
