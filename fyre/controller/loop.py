@@ -244,7 +244,7 @@ class Controller:
         """Plan the pushes to a repository that are not processed; a failed one is swept again."""
         cursor = self._cursors.get(repository.id, SweepCursor())
         since = max(cursor.since, self._sweep_start())
-        listed = self.executor.forge.list_ref_updates(repository, since, cursor.tag)
+        listed = self.executor.forge.list_ref_updates(repository, since, cursor.etag)
         new = [update for update in listed.updates if update not in cursor.done]
         failed = [update for update in new if not self._process_ref_update(repository, update)]
         self._cursors[repository.id] = cursor.advance(listed, failed)

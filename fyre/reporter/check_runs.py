@@ -104,7 +104,7 @@ def last_lines(chunks: Iterator[bytes], line_count: int) -> str:
 
 @dataclass
 class CheckRunReporter:
-    """Write check runs for ``StatusReporter``, which decides when, and remembers which it wrote."""
+    """The writer of check runs. ``StatusReporter`` decides when, and notes which were written."""
 
     forge: GitHubClient
     read_log: Callable[[str], Iterator[bytes]]  # of a run, by its key

@@ -58,7 +58,7 @@ next to nothing."""
 
 @dataclass
 class StatusReporter:
-    """Read and write the commit statuses of one GitHub.
+    """The reader and the one writer of the commit statuses of one GitHub.
 
     ``write_queue`` paces the writes; no read waits for them.
     """
