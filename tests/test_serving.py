@@ -341,11 +341,11 @@ def test_it_is_not_ready_while_the_forge_is_away_and_says_why(tmp_path: Path) ->
     server = Running(FyreServe(configs.load_config(None, env, {})))
     try:
         said = until(
-            lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one
+            lambda: (one := server.get("/readyz").json())["forge"] != "not checked yet" and one
         )
         assert server.get("/readyz").status_code == 503
         assert "can't be reached" in said["forge"]
-        assert said["sweep"] == "the first one is not over"
+        assert said["sweep"] == "initial sweep not finished"
         assert server.get("/healthz").status_code == 200
         assert 'fyre_ready{check="sweep"} 0.0' in server.get("/metrics").text
     finally:
@@ -356,8 +356,8 @@ def test_an_address_that_is_no_api_is_never_ready(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
     server = start(FYRE_API=f"{github.forge.base}/nothing")
-    said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one)
-    assert said["sweep"] == "the first one is not over"
+    said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not checked yet" and one)
+    assert said["sweep"] == "initial sweep not finished"
 
 
 @pytest.fixture
