@@ -1,4 +1,4 @@
-"""The ledger against a real forge: what is owed is derived, said once, and said again only where it is in doubt."""
+"""The status reporter against a real forge: each status is derived, and posted once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_nothing_is_owed_once_the_end_is_posted(person: Person) -> None:
 
 @contextmanager
 def crashed_before_the_note(person: Person, sha: str) -> Iterator[None]:
-    """No ledger, and a record that owes its end; afterwards a new ledger, until that is confirmed."""
+    """Stop the reporter, and leave a record its final status to post; then a new one posts it."""
     done, book = confirmed(person, sha), person.up.controller.executor.reporter
     book.stop()
     person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "pending"}))
@@ -112,7 +112,7 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
 
     monkeypatch.setattr(forge, "create_status", sometimes)
     monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.01, 0.02))
-    monkeypatch.setattr(status_reporter, "MENDED", Backoff(0.01, 0.02))
+    monkeypatch.setattr(status_reporter, "OPERATOR_BACKOFF", Backoff(0.01, 0.02))
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
     assert len(failures) == 3
@@ -211,8 +211,9 @@ def test_reads_do_not_wait_for_a_writer_that_does(person: Person) -> None:
     assert book.read_statuses(repository, other) == {}
 
 
-def test_a_full_context_is_given_up_with_a_line(person: Person, monkeypatch: pytest.MonkeyPatch,
-                                                caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+def test_a_full_context_is_given_up_with_a_line(
+    person: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(status_api, "STATUSES_PER_CONTEXT_MAX", 1)
     sha = person.run("sleep 0.2")
     record = confirmed(person, sha)

@@ -47,7 +47,7 @@ CommentJson = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Cursor:
-    """How far the comments of a repository are known."""
+    """The point up to which the comments of a repository are known."""
 
     pulls_since: str = ""
     """For pull requests: the moment since which comments were requested."""

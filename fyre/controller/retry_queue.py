@@ -17,10 +17,10 @@ from fyre.github.webhook import PushEvent
 
 log = logging.getLogger(__name__)
 
-RETRY = Backoff(0.5, 60.0)
+RETRY_BACKOFF = Backoff(0.5, 60.0)
 """Pauses before an event that failed is tried again."""
 
-MENDED = Backoff(0.5, 600.0)
+OPERATOR_BACKOFF = Backoff(0.5, 600.0)
 """The same where somebody has to fix something first."""
 
 RETRY_PERIOD = 24 * 3600.0
@@ -87,7 +87,7 @@ class RetryQueue:
             self.last_dropped = error
             return
         log.log(logging.DEBUG if failed.pause else logging.WARNING, "tried again later: %s", error)
-        pause = (RETRY if is_transient else MENDED).after(failed.pause)
+        pause = (RETRY_BACKOFF if is_transient else OPERATOR_BACKOFF).after(failed.pause)
         due = now + max(pause, _rate_limit_delay(error))
         self._waiting.push(failed.ident, replace(failed, pause=pause, since=since), due)
 

@@ -1,4 +1,4 @@
-"""Remember how far a repository is swept, so that nothing is planned twice."""
+"""Remember what is swept, so that nothing is planned twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROCESSED_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class SweepCursor:
-    """How far a repository is swept.
+    """The point up to which a repository is swept.
 
     Everything before ``since`` (seconds since the epoch) is done, and ``done`` after it.
     """

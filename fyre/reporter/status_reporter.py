@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 BACKOFF = Backoff(1.0, 60.0)
 """How long a repository is left alone after a failure that may pass."""
 
-MENDED = Backoff(1.0, 600.0)
+OPERATOR_BACKOFF = Backoff(1.0, 600.0)
 """The same where somebody has to fix something first: a repository that stays broken should cost
 next to nothing."""
 
@@ -204,7 +204,7 @@ class StatusReporter:
             seconds = self.write_queue.budget.next_write_at() - self.write_queue.clock()
             log.warning("status writes wait %.0f s: %s", seconds, error)
             return
-        backoff = MENDED if isinstance(error, NEEDS_OPERATOR) else BACKOFF
+        backoff = OPERATOR_BACKOFF if isinstance(error, NEEDS_OPERATOR) else BACKOFF
         self.write_queue.back_off(repository_id, backoff)
         if not isinstance(error, TransientError | UserError):
             log.error("unexpected error in the status reporter", exc_info=error)
@@ -270,14 +270,14 @@ class StatusReporter:
             return
         unposted = self._without_posted(unposted_statuses(record, self.page_url(record.run.key)))
         owned = [status for status in unposted if self._owns_context(record, status.sha)]
-        wanted = [status for status in owned if not should_skip_pending(status, record)]
-        if record.state.is_final and len(owned) < len(unposted) and not wanted:
+        to_post = [status for status in owned if not should_skip_pending(status, record)]
+        if record.state.is_final and len(owned) < len(unposted) and not to_post:
             # Another run owns the other contexts: this one has nothing left to post.
             self.engine.annotate(record.run.key, end_posted=True)
-        if len(wanted) > 1:
+        if len(to_post) > 1:
             self.on_record_change(run_key)
-        if wanted:
-            self._post_once(wanted[0])
+        if to_post:
+            self._post_once(to_post[0])
 
     def _owns_context(self, record: RunRecord, sha: str) -> bool:
         """Return True if this run's status is the one to show on a SHA.

@@ -170,8 +170,8 @@ class WriteQueue:
                     return self._pop_from(queue, priority, now)
                 if deadline <= now:
                     break
-                until = min(due, deadline)
-                self.wait(self.changed, None if until == math.inf else max(until - now, 0.001))
+                wake_at = min(due, deadline)
+                self.wait(self.changed, None if wake_at == math.inf else max(wake_at - now, 0.001))
         return None
 
     def back_off(self, repository_id: int, backoff: Backoff) -> None:

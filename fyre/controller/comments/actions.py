@@ -164,16 +164,16 @@ class CancelCommand(CommentCommand):
     def execute(self, target: TargetedCommand) -> str:
         """Cancel the runs that existed when the comment was written."""
         name, trigger = target.command.run_name, target.trigger
-        until = trigger.at + CLOCK_SKEW
-        meant = [
+        latest_start = trigger.at + CLOCK_SKEW
+        selected = [
             record
             for record in self._runs_on_commit(target)
-            if name_matches(record.run.name, name) and record.run.created_at <= until
+            if name_matches(record.run.name, name) and record.run.created_at <= latest_start
         ]
-        unfinished = [record for record in meant if not record.state.is_final]
+        unfinished = [record for record in selected if not record.state.is_final]
         for record in unfinished:
             self._executor.engine.cancel(record.run.key, trigger.actor)
-        cancelled = unfinished or [record for record in meant if record.cancelled_by]
+        cancelled = unfinished or [record for record in selected if record.cancelled_by]
         if not cancelled:
             return render_nothing("cancel", name)
         return f"cancelled: {', '.join(f'`{record.run.name}`' for record in cancelled)}."
