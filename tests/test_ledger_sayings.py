@@ -1,4 +1,4 @@
-"""What is no status has its turn with the statuses: answers to comments keep a forge's ceilings as well."""
+"""Replies to comments wait in one queue with the statuses, and keep the rate limits as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole ``fyre serve``, with the embedded forge alone as its GitHub: its REST API, its webhooks, its git."""
+"""A whole ``fyre serve``, with the local forge as its GitHub: its REST API, webhooks and git."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_push_is_told_of_before_the_forge_has_it_everywhere(
 def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
-    """As where a branch is merged: that its commits stand below the tip, nobody can say without the tip."""
+    """As for a merged branch: only its head tells that its commits are below that head."""
     server = start()
     server.ready()
     receiver, before = server.serve.controller, git("rev-parse", "HEAD", cwd=github.repo)
@@ -356,7 +356,9 @@ def test_an_address_that_is_no_api_is_never_ready(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
     server = start(FYRE_API=f"{github.forge.base}/nothing")
-    said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not checked yet" and one)
+    said = until(
+        lambda: (one := server.get("/readyz").json())["forge"] != "not checked yet" and one
+    )
     assert said["sweep"] == "initial sweep not finished"
 
 

@@ -1,4 +1,4 @@
-"""Commands in comments to a whole ``fyre serve``: killed, without any webhook, and with code that only a fork has."""
+"""Comment commands to a whole ``fyre serve``: killed, without webhooks, and with code of a fork."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def test_what_nobody_mends_is_given_up_after_a_day(
     assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
     assert pauses[-1] == most
     assert RETRY_PERIOD == 24 * 3600
-    assert RETRY_PERIOD <= time.now - 1000.0 < RETRY_PERIOD + most  # the last try is the first one after a day
+    # The last try is the first one after a day.
+    assert RETRY_PERIOD <= time.now - 1000.0 < RETRY_PERIOD + most
     assert time.queue.last_dropped is error
     warnings = [
         record.getMessage() for record in caplog.records if record.levelno == logging.WARNING

@@ -23,8 +23,8 @@ from tests.receiver.conftest import NAME, Person
 from tests.receiver.talking import ran, redeliver, until
 
 QUIET = (
-    "> /fyre cancel", "```\n/fyre cancel\n```", "    /fyre cancel", "<!--\n/fyre cancel\n-->", "see /fyre cancel",
-    "wörds 🎉 " * 6_000,
+    "> /fyre cancel", "```\n/fyre cancel\n```", "    /fyre cancel", "<!--\n/fyre cancel\n-->",
+    "see /fyre cancel", "wörds 🎉 " * 6_000,
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ TAKEN = "is taken on this commit: choose another name."
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
-    """Starts a whole ``fyre up`` again and again, on the same root and the same port: the same forge."""
+    """Start a whole ``fyre up`` again and again, on the same root and port: the same forge."""
     ports = [0]
 
     def make() -> FyreUp:
@@ -206,7 +206,7 @@ def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_ag
     person.comment(sha, "/fyre rerun run")
     until(lambda: len(ran(person, sha)) == 3, person.ran)
     until(lambda: len(person.comments(sha)) == 8, lambda: person.comments(sha))
-    # The cancel is not given a second time to what was launched after it, by no restart and no redelivery.
+    # No restart and no redelivery gives the cancel a second time to what was launched after it.
     person.up = start()
     redeliver(person)
     person.settled()

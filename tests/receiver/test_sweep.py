@@ -1,4 +1,4 @@
-"""What a sweep asks again, and what it need not: a real forge that counts requests as GitHub does."""
+"""The requests of a sweep, against a real forge that counts requests as GitHub does."""
 
 from __future__ import annotations
 
