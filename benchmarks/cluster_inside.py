@@ -145,11 +145,11 @@ def await_idle(notes: Notebook) -> None:
 
 def nothing_to_do(up: up_app.FyreUp) -> bool:
     """Whether the first sweep is over, every delivery is taken, and neither the ledger nor the engine has work."""
-    receiver, ledger, outbox = up.controller, up.controller.executor.ledger, up.local_forge.outbox
+    receiver, ledger, outbox = up.controller, up.controller.executor.reporter, up.local_forge.outbox
     heard = bool(receiver._cursors) and not receiver._events.qsize() and not receiver._retries
     waits = (
         any(any(lane.waiting.values()) for lane in ledger.write_queue._account_queues.values())
-        or ledger._queued_statuses
+        or not ledger.is_idle()
     )
     return heard and not (waits or outbox._busy_repos) and up.engine.work.is_idle()  # type: ignore[attr-defined]
 

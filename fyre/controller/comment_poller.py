@@ -1,8 +1,8 @@
-"""Commands that no delivery told of: what was said in a repository lately, asked of the forge itself.
+"""Poll GitHub for ``/fyre`` comments whose webhook never arrived.
 
-GitHub lists comments of pull requests since a moment, and comments of commits by number alone, the oldest first: of
-those the last page is asked for, and the ones below it until one is known. Every request is conditional, so that a
-repository where nobody says anything costs nothing.
+GitHub lists comments of pull requests since a moment, and comments of commits by page number alone,
+the oldest first: of those the last page is requested, and the ones below it until one is known.
+Every request is conditional, so that a repository where nobody comments costs nothing.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ COMMENTS_PER_PAGE = 100
 """Comments of a full page: the most that GitHub gives."""
 
 EDIT_TOLERANCE = 2.0
-"""Seconds between a comment's two times from which on it was edited: what it said at first, nobody knows."""
+"""Seconds between a comment's two times above which it was edited: nobody can tell what it said at
+first."""
 
 LISTING_DELAY = 60.0
-"""Seconds that a comment may come to the forge's list after a newer one."""
+"""Seconds by which a comment may appear in GitHub's list after a newer one."""
 
 HANDLED_MAX = 10_000
-"""Commands that are known to be dealt with; whether older ones are, the forge is asked."""
+"""Commands that are remembered as handled; for older ones GitHub is asked."""
 
 _PULL_URL = re.compile(r"/pull/(\d+)#")
 _LAST_PAGE_LINK = re.compile(r'[?&]page=(\d+)[^>]*>; rel="last"')
@@ -46,19 +47,24 @@ CommentJson = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Cursor:
-    """How far a repository was listened to."""
+    """The point up to which the comments of a repository are known."""
 
-    pulls_since: str = ""  # of pull requests: the moment that was asked for
-    pulls_etag: str = ""  # of the answer to that
-    last_page: int = 0  # of commits: the number of the last page; 0 before the first look
-    page_states: Mapping[int, tuple[str, int]] = field(
-        default_factory=dict
-    )  # number → the answer's tag, how many are on it
+    pulls_since: str = ""
+    """For pull requests: the moment since which comments were requested."""
+
+    pulls_etag: str = ""
+    """The ETag of the response to that."""
+
+    last_page: int = 0
+    """For commits: the number of the last page; 0 before the first request."""
+
+    page_states: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    """For commits: the ETag of each page by its number, and the number of comments on it."""
 
 
 @dataclass
 class CommentPoller:
-    """What was said in each repository. Belongs to one thread."""
+    """The search for unanswered commands in comments of repositories. Belongs to one thread."""
 
     forge: GitHubClient
     _cursors: dict[int, _Cursor] = field(default_factory=dict)  # by the repository's id
@@ -67,102 +73,99 @@ class CommentPoller:
     )
 
     def mark_handled(self, comment: CommentEvent) -> None:
-        """Not to be told of again."""
+        """Remember that a comment is handled, so that it is not returned again."""
         self._handled[comment.repository.id, replies.comment_key(comment)] = None
 
     def poll_commands(self, repository: Repository, since: float) -> list[CommentEvent]:
-        """Commands that nobody has answered, given since a time in seconds since the epoch; the oldest first.
+        """Return the unanswered commands since a time in seconds since the epoch, oldest first.
 
-        Raises ``TryAgainError``; what the forge does not show, such as pull requests to a token without that right,
-        holds no commands.
+        What GitHub does not show, such as pull requests to a token without that right, holds no
+        commands. Raises ``TransientError``.
         """
-        known = self._cursors.get(repository.id, _Cursor())
-        found: list[CommentJson] = []
+        cursor = self._cursors.get(repository.id, _Cursor())
+        entries: list[CommentJson] = []
         with translate_errors(f"the comments of {repository.name}"):
-            for listing in (self._poll_commit_comments, self._poll_pull_comments):
+            for poll in (self._poll_commit_comments, self._poll_pull_comments):
                 try:
-                    entries, known = listing(repository, known, since)
-                    found += entries
+                    new_entries, cursor = poll(repository, cursor, since)
+                    entries += new_entries
                 except UserError as error:
                     log.info("comments of %s are not swept: %s", repository.name, error)
-            said = [
-                _to_comment_event(repository, entry) for entry in found if not _was_edited(entry)
+            comments = [
+                _to_comment_event(repository, entry) for entry in entries if not _was_edited(entry)
             ]
-        answered = replies.answered_comments(
-            one.body for one in said if self.forge.is_own_login(one.actor)
+        own_bodies = (
+            comment.body for comment in comments if self.forge.is_own_login(comment.actor)
         )
-        self._cursors[repository.id] = (
-            known  # not before all was asked: what is known is never told again
-        )
-        new = (
-            one
-            for one in said
-            if one.created_at >= since
-            and not one.is_bot
-            and replies.comment_key(one) not in answered
-        )
-        return sorted(
-            (one for one in new if self._is_new_command(one)),
-            key=lambda one: (one.created_at, one.comment_id),
-        )
+        answered = replies.answered_comments(own_bodies)
+        # Not before all was requested: what the cursor has passed is never returned again.
+        self._cursors[repository.id] = cursor
+        commands = [
+            comment
+            for comment in comments
+            if comment.created_at >= since
+            and not comment.is_bot
+            and replies.comment_key(comment) not in answered
+            and self._is_new_command(comment)
+        ]
+        return sorted(commands, key=lambda command: (command.created_at, command.comment_id))
 
     def _is_new_command(self, comment: CommentEvent) -> bool:
-        return (
-            comment.repository.id,
-            replies.comment_key(comment),
-        ) not in self._handled and command_parser.is_command(comment.body)
+        key = comment.repository.id, replies.comment_key(comment)
+        return key not in self._handled and command_parser.is_command(comment.body)
 
     def _poll_pull_comments(
         self, repository: Repository, cursor: _Cursor, since: float
     ) -> tuple[list[CommentJson], _Cursor]:
-        """Comments of pull requests that came or changed since the newest that is known."""
-        asked = cursor.pulls_since or discussions.format_api_time(since)
-        path = (
-            f"/repos/{repository.name}/issues/comments?since={asked}&per_page={COMMENTS_PER_PAGE}"
-        )
-        what = f"the comments of {repository.name}"
-        answer = self.forge.get_json_if_changed(what, repository, path, cursor.pulls_etag)
-        if answer is None:
+        """Return the comments of pull requests that came or changed since the newest known one."""
+        asked_since = cursor.pulls_since or discussions.format_api_time(since)
+        query = f"since={asked_since}&per_page={COMMENTS_PER_PAGE}"
+        path = f"/repos/{repository.name}/issues/comments?{query}"
+        subject = f"the comments of {repository.name}"
+        response = self.forge.get_json_if_changed(subject, repository, path, cursor.pulls_etag)
+        if response is None:
             return [], cursor
-        tag, headers, found = answer
-        full = (
-            len(found) >= COMMENTS_PER_PAGE
-        )  # the oldest come first: it stays the same while more are said after it
+        etag, headers, entries = response
+        # The oldest come first: a full page stays the same while more comments come after it.
+        is_full = len(entries) >= COMMENTS_PER_PAGE
         if 'rel="next"' in headers.get("link", ""):
-            found = self.forge.get_all_entries(what, repository, path)
-        newest = max((_to_epoch_seconds(entry["updated_at"]) for entry in found), default=0.0)
-        since_now = max(
-            asked, discussions.format_api_time(newest - LISTING_DELAY)
-        )  # such texts sort as the moments do
-        keeps = since_now == asked and not full  # a tag is of one moment, and of one page
-        listened = replace(cursor, pulls_since=since_now, pulls_etag=tag if keeps else "")
-        return [entry for entry in found if _PULL_URL.search(entry["html_url"])], listened
+            entries = self.forge.get_all_entries(subject, repository, path)
+        newest = max((_to_epoch_seconds(entry["updated_at"]) for entry in entries), default=0.0)
+        # These texts sort as the moments do.
+        next_since = max(asked_since, discussions.format_api_time(newest - LISTING_DELAY))
+        keeps_etag = next_since == asked_since and not is_full  # it is of one moment and one page
+        moved = replace(cursor, pulls_since=next_since, pulls_etag=etag if keeps_etag else "")
+        return [entry for entry in entries if _PULL_URL.search(entry["html_url"])], moved
 
     def _poll_commit_comments(
         self, repository: Repository, cursor: _Cursor, since: float
     ) -> tuple[list[CommentJson], _Cursor]:
-        """Comments of commits on the last page and after it, and below it until something known is met."""
-        look = _PageScan(self.forge, repository, dict(cursor.page_states))
-        first = last = cursor.last_page or look.fetch_page(1)
-        look.fetch_page(first)
-        while look.page_states[last][1] >= COMMENTS_PER_PAGE:
+        """Return the comments of commits on changed pages.
+
+        These are the last known page and those after it, and the ones below it until something
+        known is met.
+        """
+        scan = _PageScan(self.forge, repository, dict(cursor.page_states))
+        first = last = cursor.last_page or scan.fetch_page(1)
+        scan.fetch_page(first)
+        while scan.page_states[last][1] >= COMMENTS_PER_PAGE:
             last += 1
-            look.fetch_page(last)
+            scan.fetch_page(last)
         below = first
-        while below > 1 and _has_older_pages(
-            look.page_states[below][1], look.changed_pages[below], since
-        ):
+        while below > 1 and scan.may_continue_below(below, since):
             below -= 1
-            look.fetch_page(below)
-        pages = {number: look.page_states[number] for number in look.changed_pages}
-        return [entry for page in look.changed_pages.values() for entry in page], replace(
-            cursor, last_page=last, page_states=pages
-        )
+            scan.fetch_page(below)
+        page_states = {number: scan.page_states[number] for number in scan.changed_pages}
+        entries = [entry for page in scan.changed_pages.values() for entry in page]
+        return entries, replace(cursor, last_page=last, page_states=page_states)
 
 
 @dataclass
 class _PageScan:
-    """One look at the pages of commit comments. ``found`` is what is on those that have changed."""
+    """One scan of the pages of commit comments.
+
+    ``changed_pages`` has the pages that were fetched: empty where one has not changed.
+    """
 
     forge: GitHubClient
     repository: Repository
@@ -170,35 +173,42 @@ class _PageScan:
     changed_pages: dict[int, list[CommentJson]] = field(default_factory=dict)
 
     def fetch_page(self, page_number: int) -> int:
-        """Look at a page, once; the number of the last one, as far as that one says."""
+        """Fetch a page once; return the number of the last page, as far as this one says."""
         if page_number in self.changed_pages:
             return page_number
         name = self.repository.name
         path = f"/repos/{name}/comments?per_page={COMMENTS_PER_PAGE}&page={page_number}"
-        answer = self.forge.get_json_if_changed(
-            f"the comments of {name}",
-            self.repository,
-            path,
-            self.page_states.get(page_number, ("", 0))[0],
+        known_etag, _ = self.page_states.get(page_number, ("", 0))
+        response = self.forge.get_json_if_changed(
+            f"the comments of {name}", self.repository, path, known_etag
         )
-        self.changed_pages[page_number] = answer[2] if answer is not None else []
-        if answer is None:
+        if response is None:
+            self.changed_pages[page_number] = []
             return page_number
-        self.page_states[page_number] = answer[0], len(answer[2])
-        last = _LAST_PAGE_LINK.search(answer[1].get("link", ""))
+        etag, headers, entries = response
+        self.changed_pages[page_number] = entries
+        self.page_states[page_number] = etag, len(entries)
+        last = _LAST_PAGE_LINK.search(headers.get("link", ""))
         return int(last[1]) if last else page_number
 
+    def may_continue_below(self, page_number: int, since: float) -> bool:
+        """Return True if there may be something new on the page below.
 
-def _has_older_pages(page_size: int, new_comments: list[CommentJson], since: float) -> bool:
-    """Whether there may be something new below a page: comments that were deleted above move the others up."""
-    return not page_size or (
-        bool(new_comments)
-        and all(_to_epoch_seconds(entry["created_at"]) >= since for entry in new_comments)
-    )
+        Comments that were deleted above move the others up.
+        """
+        size, comments = self.page_states[page_number][1], self.changed_pages[page_number]
+        if not size:
+            return True
+        return bool(comments) and all(
+            _to_epoch_seconds(comment["created_at"]) >= since for comment in comments
+        )
 
 
 def _to_comment_event(repository: Repository, entry: CommentJson) -> CommentEvent:
-    """A comment of a listing, as a delivery would have told it; who wrote it is who sent it."""
+    """Return a comment of a listing as a webhook would have reported it.
+
+    Its author is its sender.
+    """
     user, pull = entry.get("user") or {}, _PULL_URL.search(entry["html_url"])
     return CommentEvent(
         repository=repository,
@@ -213,10 +223,8 @@ def _to_comment_event(repository: Repository, entry: CommentJson) -> CommentEven
 
 
 def _was_edited(entry: CommentJson) -> bool:
-    return (
-        _to_epoch_seconds(entry["updated_at"]) - _to_epoch_seconds(entry["created_at"])
-        > EDIT_TOLERANCE
-    )
+    created_at, updated_at = entry["created_at"], entry["updated_at"]
+    return _to_epoch_seconds(updated_at) - _to_epoch_seconds(created_at) > EDIT_TOLERANCE
 
 
 def _to_epoch_seconds(timestamp: str) -> float:

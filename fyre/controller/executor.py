@@ -1,4 +1,4 @@
-"""Execute the plan: read commits, find out the facts that the policy needs, carry actions out.
+"""Execute the plan: read commits, fetch the facts that the policy needs, carry out actions.
 
 Nothing is decided here: ``fyre.runs.plan`` and ``fyre.runs.access`` decide.
 """
@@ -41,11 +41,11 @@ from fyre.runs.run import Commit, Repository, Run, RunRecord
 from fyre.runs.trigger import Trigger
 
 FACT_TTL = 60.0
-"""Seconds that the forge's word on a person or a signature holds: so long a right that was taken
-away still counts."""
+"""Seconds for which GitHub's answer about a person or a signature is kept: a right that was taken
+away still counts for so long."""
 
 ANCESTORS_MAX = 10_000
-"""Commits below a branch's tip among which one of its push is looked for; a push lists no more."""
+"""Commits below the head of a branch among which a pushed one is looked for; no push has more."""
 
 
 class CommitReader(Protocol):
@@ -60,7 +60,7 @@ class CommitReader(Protocol):
         ...
 
     def list_ancestors(self, repository: Repository, head_sha: str, limit: int) -> list[str]:
-        """Return the newest so many SHAs below and with a commit, oldest first.
+        """Return the newest ``limit`` SHAs of a commit and its ancestors, oldest first.
 
         Raises ``NotFoundError``.
         """
@@ -71,7 +71,7 @@ class CommitReader(Protocol):
         ...
 
     def pull_head(self, repository: Repository, pull_number: int) -> str:
-        """Return the SHA of a pull request's head, once all that it stands on can be read.
+        """Return the SHA of a pull request's head, once it and its ancestors can be read.
 
         Raises ``NotFoundError``.
         """
@@ -80,22 +80,21 @@ class CommitReader(Protocol):
 
 @dataclass
 class Executor:
-    """The adapters, put together. Belongs to one thread."""
+    """Everything that the plan's questions and actions need. Belongs to one thread."""
 
     forge: GitHubClient
     commit_reader: CommitReader
     engine: Engine
     index: RunIndex
-    ledger: StatusReporter
+    reporter: StatusReporter
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], float] = time.time
     own_run_url: str | None = None
-    """Where the statuses lead that this engine answers for; None: all of them are."""
+    """The target URL of the statuses that this engine reports; None if it reports all of them."""
 
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
-    _ancestors: TTLCache = field(
-        default_factory=lambda: TTLCache(FACT_TTL, 4)
-    )  # SHAs by the thousand
+    _ancestors: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 4))
+    """Few, as each holds SHAs by the thousand."""
 
     def read_request(
         self,
@@ -103,7 +102,7 @@ class Executor:
         sha: str,
         trigger: Trigger,
     ) -> CommitEvent | None:
-        """Read a commit and what its message requests; None when that is nothing."""
+        """Read a commit and what its message requests; return None if that is nothing."""
         commit = self.commit_reader.read_commit(repository, sha)
         request = message_request.parse_message(commit.message)
         if not (request.runs or request.problems):
@@ -114,7 +113,7 @@ class Executor:
     def read_event(self, repository: Repository, sha: str, trigger: Trigger) -> CommitEvent:
         """Read a commit, and what its message requests, if anything.
 
-        Raises ``NotFoundError``, ``TryAgainError``.
+        Raises ``NotFoundError``, ``TransientError``.
         """
         event = self.read_request(repository, sha, trigger)
         if event is not None:
@@ -136,9 +135,9 @@ class Executor:
             return error
 
     def runs_on_commit(self, repository: Repository, sha: str) -> tuple[RunRecord, ...]:
-        """Return the runs of a SHA: those of another commit whose outcome it shares, its own."""
+        """Return the runs of a SHA: those whose outcome it shares, then its own."""
         request = RunRequest()
-        with suppress(NotFoundError):  # a fork's, of which nothing ran
+        with suppress(NotFoundError):  # a commit of a fork of which nothing ran
             request = message_request.parse_message(
                 self.commit_reader.read_commit(repository, sha).message
             )
@@ -147,9 +146,9 @@ class Executor:
         return (*shared, *self.index.find_by_sha(repository.id, sha))
 
     def decide(self, event: CommitEvent) -> tuple[Action, ...]:
-        """Return what the plan wants done about a commit, once it was told all that it asks for.
+        """Return what the plan wants done about a commit, after answering all of its questions.
 
-        Raises ``TryAgainError``.
+        Raises ``TransientError``.
         """
         repository, sha = event.repository, event.commit.sha
         observed = ObservedState(
@@ -162,7 +161,7 @@ class Executor:
                 case Decision(actions):
                     return actions
                 case StatusesNeeded():
-                    posted = self.ledger.read_statuses(repository, sha)
+                    posted = self.reporter.read_statuses(repository, sha)
                     observed = replace(observed, own_statuses=posted)
                 case FactNeeded(fact):
                     facts = self.fetch_fact(event, fact, observed.facts)
@@ -171,33 +170,37 @@ class Executor:
     def authorize_run(self, run: Run, event: CommitEvent) -> Allowed | Denied:
         """Return what the policy says of a run that a comment asks for.
 
-        Raises ``TryAgainError``.
+        Raises ``TransientError``.
         """
         facts = AuthFacts()
         while True:
             match plan.authorize_run(run, event, facts, self.policy):
                 case FactNeeded(fact):
                     facts = self.fetch_fact(event, fact, facts)
-                case answer:
-                    return answer
+                case verdict:
+                    return verdict
 
     def check_quota(self, repository: Repository, requested: int) -> Allowed | Denied:
-        """Return what the caps of a repository say of so many runs more."""
+        """Return what the quotas of a repository say of so many additional runs."""
         policy = policies.for_repository(self.policy, repository.name)
-        counted = policy.runs_at_once is not None or policy.runs_per_day is not None
-        usage = self._usage(repository) if counted else Usage()
+        has_quota = policy.runs_at_once is not None or policy.runs_per_day is not None
+        usage = self._usage(repository) if has_quota else Usage()
         return access.check_quota(policy, requested, usage)
 
     def _usage(self, repository: Repository) -> Usage:
-        """Count anew each time: a counter that is kept is one that drifts."""
-        records = [r for r in self.engine.list_records() if r.run.repository.id == repository.id]
+        """Count the runs of a repository each time: a counter that is kept would drift."""
+        records = [
+            record
+            for record in self.engine.list_records()
+            if record.run.repository.id == repository.id
+        ]
         today = sum(record.run.created_at > self.clock() - DAY for record in records)
         return Usage(sum(not record.state.is_final for record in records), today)
 
     def fetch_fact(self, event: CommitEvent, fact: AuthFact, facts: AuthFacts) -> AuthFacts:
-        """Return the facts with one more of them; what the forge will not say is a fact as well.
+        """Return the facts with one more of them; a refusal of GitHub to say is a fact as well.
 
-        Raises ``TryAgainError``.
+        Raises ``TransientError``.
         """
         try:
             match fact:
@@ -210,7 +213,7 @@ class Executor:
                 case AuthFact.BRANCH:
                     return replace(facts, branch=self._is_on_branch(event))
         except UnauthenticatedError as error:
-            # It says nothing of who pushed: somebody mends our credential.
+            # It says nothing of who pushed: somebody has to fix our credential.
             raise TransientError(error.message) from error
         except UserError as error:
             return replace(facts, denied=error.message)
@@ -234,17 +237,18 @@ class Executor:
         return self._facts.get((AuthFact.SIGNATURE, repository.id, sha), ask)
 
     def _is_on_branch(self, event: CommitEvent) -> bool:
-        """Return True if a commit stands where its trigger says.
+        """Return True if a commit is on the branch that its trigger needs.
 
-        That is below its push's tip, or on its branch where that tip was taken back since. The
-        commit of a comment stands on a branch that may launch, now or when it was launched there.
+        For a push that is below the pushed head, or on the branch if that head was taken back
+        since. For a comment it is any branch that may launch, now or when the commit was launched
+        there.
         """
         if event.trigger.ref:
             return self._is_on_ref(event.repository, event.commit.sha, event.trigger)
         repository, sha = event.repository, event.commit.sha
         policy = policies.for_repository(self.policy, repository.name)
-        launched = (record.run.ref for record in self.index.find_by_sha(repository.id, sha))
-        if any(access.may_launch(policy, ref) for ref in launched):
+        launched_refs = (record.run.ref for record in self.index.find_by_sha(repository.id, sha))
+        if any(access.may_launch(policy, ref) for ref in launched_refs):
             return True
         branches = self.commit_reader.branches_containing(repository, sha)
         return any(access.may_launch(policy, ref) for ref in branches)
@@ -263,31 +267,31 @@ class Executor:
             return trigger.ref in self.commit_reader.branches_containing(repository, sha)
 
     def execute(self, repository: Repository, action: Action) -> None:
-        """Carry out one action. Raises ``TryAgainError`` when it may work later."""
+        """Carry out one action. Raises ``TransientError`` if it may work later."""
         match action:
             case Launch(run):
                 self._launch(repository, run)
             case ReuseOutcome(key, sha):
                 self._reuse_outcome(repository, key, sha)
-            case PostStatus(sha, wanted):
-                self.ledger.queue_status(repository, sha, wanted)
+            case PostStatus(sha, status):
+                self.reporter.queue_status(repository, sha, status)
 
     def _launch(self, repository: Repository, run: Run) -> None:
-        self.ledger.drop_status(repository, run.sha, run.context)
+        self.reporter.drop_status(repository, run.sha, run.context)
         try:
             self.engine.launch(run)
         except NEEDS_OPERATOR as error:
             raise TransientError(error.message) from error
         except UserError as error:
-            refused = commit_status.malformed_status(run.context, error.message)
-            self.ledger.queue_status(repository, run.sha, refused)
+            status = commit_status.malformed_status(run.context, error.message)
+            self.reporter.queue_status(repository, run.sha, status)
         else:
             self.index.add_run(run)
-            self.ledger.on_record_change(run.key)
+            self.reporter.on_record_change(run.key)
 
     def _reuse_outcome(self, repository: Repository, key: str, sha: str) -> None:
         record = self.engine.get_record(key)
         if record is not None:
-            self.ledger.drop_status(repository, sha, record.run.context)
+            self.reporter.drop_status(repository, sha, record.run.context)
             self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
-            self.ledger.on_record_change(key)
+            self.reporter.on_record_change(key)

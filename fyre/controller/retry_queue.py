@@ -1,4 +1,4 @@
-"""The queue of events to try again: pauses double, and after a day an event is given up."""
+"""Queue events to try again: pauses double, and after a day an event is given up."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ from fyre.github.webhook import PushEvent
 
 log = logging.getLogger(__name__)
 
-RETRY = Backoff(0.5, 60.0)
-"""Pauses before something that failed is tried again."""
+RETRY_BACKOFF = Backoff(0.5, 60.0)
+"""Pauses before an event that failed is tried again."""
 
-MENDED = Backoff(0.5, 600.0)
-"""The same where somebody has to mend something first."""
+OPERATOR_BACKOFF = Backoff(0.5, 600.0)
+"""The same where somebody has to fix something first."""
 
-LASTS = 24 * 3600.0
-"""Seconds after which an event is given up; a start later than that would not look for it either."""
+RETRY_PERIOD = 24 * 3600.0
+"""Seconds after which an event is given up; the sweep of a later start would not look for it
+either."""
 
 FAILURES = (TransientError, *NEEDS_OPERATOR)
-"""Errors that pass, or that somebody can mend."""
+"""Errors that pass, or that somebody can fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryItem:
-    """An event to be processed. ``shas`` are what is left of a push; None for all that it has."""
+    """An event to be processed."""
 
     event: Hashable
-    at: float = 0.0  # seconds since the epoch: when that was, or was told of
-    shas: tuple[str, ...] | None = None
+    at: float = 0.0  # seconds since the epoch: when it happened, or was reported
+    shas: tuple[str, ...] | None = None  # the commits of a push that are left; None for all
     pause: float = 0.0  # seconds that were waited before this try; 0 before the first
     since: float = math.nan  # on the clock: when it failed first
 
     @property
     def ident(self) -> Hashable:
-        """The event's identity: for a push the same whether a webhook or a sweep told of it.
+        """The event's identity: for a push the same whether a webhook or a sweep reported it.
 
-        Somebody else's push of the same commits is another one: they may do more.
+        The same push by somebody else is another one: that person may be allowed more.
         """
-        one = self.event
-        if not isinstance(one, PushEvent):
-            return one
-        return (one.repository.id, one.ref, one.before, one.after, one.actor)
+        event = self.event
+        if not isinstance(event, PushEvent):
+            return event
+        return (event.repository.id, event.ref, event.before, event.after, event.actor)
 
 
 @dataclass
 class RetryQueue:
-    """What failed and waits for its next try. Belongs to one thread."""
+    """The events that failed and wait for their next try. Belongs to one thread."""
 
     clock: Callable[[], float] = time.monotonic
-    max_age_operator: float = LASTS  # seconds to wait for somebody to mend something
+    max_age_operator: float = RETRY_PERIOD  # seconds to wait for somebody to fix something
     last_dropped: Exception | None = None  # why an event was given up, the last time
     _waiting: DelayQueue[RetryItem] = field(default_factory=DelayQueue)
 
@@ -66,37 +67,37 @@ class RetryQueue:
 
     @property
     def next_due(self) -> float:
-        """When the next one is due, on the clock; infinity where none waits."""
+        """The time at which the next event is due, on the clock; infinity where none waits."""
         return self._waiting.next_due
 
     def pop(self) -> RetryItem:
-        """Remove and return the next one, due or not."""
+        """Remove and return the next event, due or not."""
         return self._waiting.pop()
 
     def push(self, failed: RetryItem, error: Exception) -> None:
-        """Have something tried again, unless it waits already, or has failed for too long.
+        """Add an event to be tried again, unless it waits already or has failed for too long.
 
-        It is logged once as a warning, and each further time for debugging.
+        Its first failure is logged as a warning, each further one for debugging.
         """
         now = self.clock()
         since = now if math.isnan(failed.since) else failed.since
-        passes = isinstance(error, TransientError)
-        if now - since >= (LASTS if passes else self.max_age_operator):
+        is_transient = isinstance(error, TransientError)
+        if now - since >= (RETRY_PERIOD if is_transient else self.max_age_operator):
             log.warning("given up after %.0f h: %s", (now - since) / 3600, error)
             self.last_dropped = error
             return
         log.log(logging.DEBUG if failed.pause else logging.WARNING, "tried again later: %s", error)
-        pause = (RETRY if passes else MENDED).after(failed.pause)
+        pause = (RETRY_BACKOFF if is_transient else OPERATOR_BACKOFF).after(failed.pause)
         due = now + max(pause, _rate_limit_delay(error))
         self._waiting.push(failed.ident, replace(failed, pause=pause, since=since), due)
 
 
 def _rate_limit_delay(error: Exception) -> float:
-    """Return the seconds for which asking again would only make things worse."""
+    """Return the seconds for which another request would only make things worse."""
     if not isinstance(error, RateLimitError):
         return 0.0
-    told = error.headers
-    seconds = told.retry_after
-    if seconds is None and told.remaining == 0:
-        seconds = told.reset_after
+    headers = error.headers
+    seconds = headers.retry_after
+    if seconds is None and headers.remaining == 0:
+        seconds = headers.reset_after
     return min(rate_limit.DEFAULT_WAIT if seconds is None else seconds, rate_limit.WAIT_MAX)

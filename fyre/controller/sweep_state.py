@@ -1,4 +1,4 @@
-"""How far a repository is swept: which of the forge's answers need not be planned again."""
+"""Remember what is swept, so that nothing is planned twice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from cachetools import FIFOCache
 
 from fyre.github.client import RefUpdate, RefUpdates
 
-LATE = 60.0
-"""Seconds that an update may come to the forge's list after a newer one."""
+LISTING_DELAY = 60.0
+"""Seconds by which an update may appear in GitHub's list after a newer one."""
 
 PROCESSED_MAX = 10_000
 """Pushes that are remembered: more than come between two sweeps."""
@@ -18,35 +18,39 @@ PROCESSED_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class SweepCursor:
-    """Everything before ``since`` (seconds since the epoch) is dealt with, and ``done`` after it."""
+    """The point up to which a repository is swept.
+
+    Everything before ``since`` (seconds since the epoch) is done, and ``done`` after it.
+    """
 
     since: float = 0.0
     done: frozenset[RefUpdate] = frozenset()
-    tag: str = ""  # of an answer of which nothing is left to do: only that one may be a 304
+    etag: str = ""  # of a response of which nothing is left to do: only that may become a 304
 
-    def advance(self, seen: RefUpdates, failed: Collection[RefUpdate]) -> SweepCursor:
-        """Return the cursor after an answer, of which ``failed`` is to be planned again. Pure.
+    def advance(self, listed: RefUpdates, failed: Collection[RefUpdate]) -> SweepCursor:
+        """Return the cursor after a response, of which ``failed`` is to be planned again. Pure.
 
-        What was done lately is remembered: more may come of that time, and of the newest second in
-        any case.
+        Recent updates that are done are remembered, since more of that time may come, and of the
+        newest second in any case.
         """
-        if not seen.updates:
-            return SweepCursor(self.since, self.done, seen.etag)
-        since = max(self.since, max(one.timestamp for one in seen.updates) - LATE)
-        since = min(since, *(one.timestamp for one in failed)) if failed else since
-        done = frozenset(one for one in seen.updates if one.timestamp >= since) - frozenset(failed)
-        return SweepCursor(since, done, "" if failed else seen.etag)
+        if not listed.updates:
+            return SweepCursor(self.since, self.done, listed.etag)
+        newest = max(update.timestamp for update in listed.updates)
+        since = max(self.since, newest - LISTING_DELAY)
+        since = min(since, *(update.timestamp for update in failed)) if failed else since
+        recent = frozenset(update for update in listed.updates if update.timestamp >= since)
+        return SweepCursor(since, recent - frozenset(failed), "" if failed else listed.etag)
 
 
 class ProcessedPushes:
-    """The newest pushes that were dealt with to the end: a sweep need not ask about them again."""
+    """The newest pushes that were processed to the end, so that a sweep can skip them."""
 
-    def __init__(self, most: int = PROCESSED_MAX) -> None:
-        self._known: FIFOCache[Hashable, None] = FIFOCache(most)
+    def __init__(self, maxsize: int = PROCESSED_MAX) -> None:
+        self._idents: FIFOCache[Hashable, None] = FIFOCache(maxsize)
 
     def __contains__(self, ident: Hashable) -> bool:
-        return ident in self._known
+        return ident in self._idents
 
     def mark(self, ident: Hashable) -> None:
-        """Remember one more; the oldest is forgotten where there are too many."""
-        self._known[ident] = None
+        """Remember one more push, and forget the oldest where there are too many."""
+        self._idents[ident] = None

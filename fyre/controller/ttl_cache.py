@@ -1,4 +1,4 @@
-"""Answers of the forge that hold for a while, so that it is not asked twice."""
+"""Cache answers of GitHub for a while, so that it is not asked twice."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class TTLCache:
-    """At most ``maxsize`` answers, each for ``ttl`` seconds; an error is no answer. Not thread-safe.
+    """At most ``maxsize`` answers, each for ``ttl`` seconds. Not thread-safe.
 
-    Where there is no room, the answer that was not used for longest goes first.
+    An error is not cached. Where there is no room, the least recently used answer goes first.
     """
 
     def __init__(
@@ -26,9 +26,9 @@ class TTLCache:
         return len(self._cache)
 
     def get(self, key: Hashable, ask: Callable[[], T]) -> T:
-        """Return the answer that is kept, else what ``ask`` returns. Raises what ``ask`` raises."""
+        """Return the cached answer, else the one of ``ask``. Raises what ``ask`` raises."""
         try:
-            kept: T = self._cache[key]
+            answer: T = self._cache[key]
         except KeyError:
-            kept = self._cache[key] = ask()
-        return kept
+            answer = self._cache[key] = ask()
+        return answer

@@ -1,4 +1,4 @@
-"""What the ledger owes: derived from records, and from the note in each that says what was posted of it. Pure."""
+"""Derive what is still to be posted from run records and their notes of what was. Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ from fyre.runs.state import PENDING_STATES
 log = logging.getLogger(__name__)
 
 CONTEXT_NEARLY_FULL = 900
-"""Statuses of one commit and context from which on only ends are posted, with a warning: GitHub takes 1,000."""
+"""Statuses of one commit and context from which on only final states are posted, with a warning:
+GitHub accepts 1,000."""
 
 CHECK_RUN = "check run"
-"""Under this a note says for which end a check run was made; it is a turn's third part as well."""
+"""The key in a note under which it says for which end a check run was made; also the third part of
+a check run's write id."""
 
 COMMENT = "saying"
-"""The third part of the turn of what is no status."""
+"""The third part of a comment's write id."""
 
 PENDING_WORD = "pending"
-"""What a note says of every state that is not final."""
+"""The word in a note for every state that is not final."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpostedStatus:
-    """One status to write. ``key`` names the record that is told of it; "" where no engine keeps one."""
+    """One status to post.
+
+    ``run_key`` names the record in which it is noted; "" where no engine keeps one.
+    """
 
     repository: Repository
     sha: str
@@ -40,16 +45,19 @@ class UnpostedStatus:
 
 @dataclass(frozen=True, slots=True)
 class UnpostedComment:
-    """What is no status and has its turn as well, such as an answer to a comment. ``write`` is one request."""
+    """A comment to post, such as a reply. ``send`` posts it with one request."""
 
     repository: Repository
-    in_reply_to: str  # what it is about, once in a repository
+    in_reply_to: str  # the key of the comment that it answers; one in a repository
     body: str
     send: Callable[[], object]
 
 
 def unposted_statuses(record: RunRecord, page_url: str) -> list[UnpostedStatus]:
-    """What a record still owes the ledger, on its own SHA and on those that share its outcome. Pure."""
+    """Return the statuses of a run that are still to be posted.
+
+    They stand on the run's own SHA and on those that share its outcome. Pure.
+    """
     word = state_word_of(record)
     note = posted_states(record.reported)
     return [
@@ -66,17 +74,20 @@ def unposted_statuses(record: RunRecord, page_url: str) -> list[UnpostedStatus]:
 
 
 def state_word_of(record: RunRecord) -> str:
-    """What a note says of a record's state."""
+    """Return the word that a note uses for a record's state."""
     return PENDING_WORD if record.state in PENDING_STATES else str(record.state)
 
 
 def should_skip_pending(unposted: UnpostedStatus, record: RunRecord | None) -> bool:
-    """Whether a status that is not final is left out, as its context fills up: each attempt posts two at most."""
-    crowded = record is not None and record.run.attempt * 2 >= CONTEXT_NEARLY_FULL
-    if crowded:
+    """Return True for a pending status whose context is close to GitHub's limit of 1,000.
+
+    Each attempt posts two statuses at most, so the attempt's number says how full it is.
+    """
+    is_nearly_full = record is not None and record.run.attempt * 2 >= CONTEXT_NEARLY_FULL
+    if is_nearly_full:
         log.warning(
-            "%s on %s may soon be full: 1,000 statuses are taken",
+            "%s on %s may soon be full: GitHub accepts 1,000 statuses",
             unposted.status.context,
             unposted.sha,
         )
-    return crowded and unposted.state_word == PENDING_WORD
+    return is_nearly_full and unposted.state_word == PENDING_WORD

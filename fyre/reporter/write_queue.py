@@ -1,8 +1,9 @@
-"""Whose status is written next, and when: ended runs first, then what no engine remembers, then what still goes on.
+"""Priority queue of writes: final states, then writes without a run record, then pending states.
 
-A state that is not final gives way: it may not take the room that the ends of the runs which go on will need within
-the longest window. So under pressure it is never written, and no end waits for it. A repository that fails rests
-alone; the others are written meanwhile. Ceilings are those of an account: each has a lane of its own.
+A pending state gives way: it may not take the room that the final states of unfinished runs will
+need within the longest window of the rate limit. So under pressure it is never posted, and no final
+state waits for it. A repository whose writes fail waits alone; the others are written meanwhile.
+Rate limits are those of an account: each account has a queue of its own.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from fyre.backoff import Backoff
 from fyre.github.rate_limit import WriteBudget
 
 WriteId = str | tuple[int, str, str]
-"""What is to be written: a record's key, or the repository, SHA and context of a status without a record."""
+"""The identity of a write: a run key for a record's status; for a status without a record the
+repository's id, the SHA and the context."""
 
-_RECHECK_INTERVAL = 60.0  # seconds after which what has no room is looked at again: the runs that go on grow old without a word
-
+_RECHECK_INTERVAL = 60.0
+"""Seconds after which a write without room is looked at again: by then unfinished runs are older,
+and have fewer final states reserved."""
 
 _INITIAL_BUDGET = WriteBudget()
 
 
 class Priority(IntEnum):
-    """What goes first."""
+    """The order of writes; the lowest goes first."""
 
     FINAL = 0
     UNRECORDED = 1
@@ -47,54 +50,58 @@ Backoffs = dict[int, RepositoryPause]
 
 
 class AccountQueue:
-    """What waits to be written for one account, at its own pace."""
+    """The writes that wait for one account, within its own budget."""
 
     def __init__(self, budget: WriteBudget) -> None:
-        self.budget, self.last_turn = budget, 0  # served: the number of its last turn
-        self.waiting: dict[Priority, dict[WriteId, int]] = {rank: {} for rank in Priority}
-        self.unfinished: dict[WriteId, float] = {}  # runs that go on, and since when that is known
+        self.budget = budget
+        self.last_turn = 0  # the number of its last turn
+        self.waiting: dict[Priority, dict[WriteId, int]] = {priority: {} for priority in Priority}
+        """The repository's id of each write that waits, in the order in which they came."""
+
+        self.unfinished: dict[WriteId, float] = {}
+        """Runs that have not ended, and since when that is known, on the clock."""
 
     def select_priority(self, now: float, backoffs: Backoffs) -> tuple[Priority | None, float]:
-        """Which rank has the next turn, and when; or when to look again."""
-        again = min(
-            (rest.until for rest in backoffs.values() if rest.until > now), default=math.inf
-        )
-        for rank in (Priority.FINAL, Priority.UNRECORDED):
-            if self.first_ready(rank, now, backoffs) is not None:
-                return rank, self.budget.next_write_at()
+        """Return the priority that is next, and when; or None, and when to look again."""
+        wakes = (pause.until for pause in backoffs.values() if pause.until > now)
+        next_wake = min(wakes, default=math.inf)
+        for priority in (Priority.FINAL, Priority.UNRECORDED):
+            if self.first_ready(priority, now, backoffs) is not None:
+                return priority, self.budget.next_write_at()
         if self.first_ready(Priority.OPTIONAL, now, backoffs) is None:
-            return None, again
-        at = self.budget.next_write_at(reserve=self._expected_final_writes(now))
-        return (
-            (Priority.OPTIONAL, at)
-            if at <= now
-            else (None, min(at, again, now + _RECHECK_INTERVAL))
-        )
+            return None, next_wake
+        write_at = self.budget.next_write_at(reserve=self._expected_final_writes(now))
+        if write_at <= now:
+            return Priority.OPTIONAL, write_at
+        return None, min(write_at, next_wake, now + _RECHECK_INTERVAL)
 
     def first_ready(self, priority: Priority, now: float, backoffs: Backoffs) -> WriteId | None:
-        """The one of a rank that waits longest, where its repository does not rest."""
-        return next(
-            (
-                i
-                for i, repository in self.waiting[priority].items()
-                if not _is_backing_off(backoffs, repository, now)
-            ),
-            None,
-        )
+        """Return the write of a priority that waits longest and whose repository is not paused."""
+        for write_id, repository_id in self.waiting[priority].items():
+            if not _is_backing_off(backoffs, repository_id, now):
+                return write_id
+        return None
 
     def discard_run(self, write_id: WriteId) -> None:
-        """A run does not go on any more."""
+        """Forget that a run is unfinished, and what waits to say so."""
         self.unfinished.pop(write_id, None)
         self.waiting[Priority.OPTIONAL].pop(write_id, None)
 
     def _expected_final_writes(self, now: float) -> int:
-        """Runs whose ends may be due within the longest window: one that is older than that is in no hurry."""
+        """Count the runs whose end may be due within the longest window of the rate limit.
+
+        One that is older than that window is in no hurry.
+        """
         since = now - self.budget.limits.windows[-1][1]
-        return sum(at > since for at in self.unfinished.values()) if self.budget.is_limited else 0
+        started = self.unfinished.values()
+        return sum(at > since for at in started) if self.budget.is_limited else 0
 
 
 class WriteQueue:
-    """What waits to be written. Thread-safe but for ``pace`` and ``next``, which are the writer's."""
+    """The writes that wait.
+
+    Thread-safe but for ``budget`` and ``pop``, which belong to the writing thread.
+    """
 
     def __init__(
         self,
@@ -102,7 +109,7 @@ class WriteQueue:
         wait: Callable[[threading.Condition, float | None], object] = threading.Condition.wait,
         budget: WriteBudget = _INITIAL_BUDGET,
     ) -> None:
-        """``pace`` is what each account begins with."""
+        """Create a queue in which each account begins with ``budget``."""
         self.clock, self.wait, self.stopped = clock, wait, False
         self.changed = threading.Condition()
         self._initial_budget, self._current_queue = budget, AccountQueue(budget)
@@ -113,92 +120,102 @@ class WriteQueue:
 
     @property
     def budget(self) -> WriteBudget:
-        """Of the account whose turn it is, or was last."""
+        """The budget of the account whose turn it is, or was last."""
         return self._current_queue.budget
 
     @budget.setter
-    def budget(self, pace: WriteBudget) -> None:
-        self._current_queue.budget = pace
+    def budget(self, budget: WriteBudget) -> None:
+        self._current_queue.budget = budget
 
     def push(
         self, priority: Priority, write_id: WriteId, repository_id: int, account: str | None = None
     ) -> None:
-        """Have something written; it keeps its place when it waits already. ``account``: None as before."""
+        """Add a write; one that waits already keeps its place.
+
+        ``account`` is None for the account that the repository had before.
+        """
         with self.changed:
             if account is not None:
                 self._accounts[repository_id] = account
-            whose = self._accounts.get(repository_id, "")
-            if whose not in self._account_queues:
-                self._account_queues[whose] = AccountQueue(self._initial_budget)
-            lane = self._account_queues[whose]
+            queue = self._queue_of(self._accounts.get(repository_id, ""))
             if priority is Priority.FINAL:
-                lane.discard_run(write_id)
+                queue.discard_run(write_id)
             elif priority is Priority.OPTIONAL:
-                lane.unfinished.setdefault(write_id, self.clock())
-            lane.waiting[priority].setdefault(write_id, repository_id)
+                queue.unfinished.setdefault(write_id, self.clock())
+            queue.waiting[priority].setdefault(write_id, repository_id)
             self.changed.notify_all()
 
     def discard_run(self, write_id: WriteId) -> None:
-        """A run does not go on any more."""
+        """Forget that a run is unfinished, and what waits to say so."""
         with self.changed:
-            for lane in self._account_queues.values():
-                lane.discard_run(write_id)
+            for queue in self._account_queues.values():
+                queue.discard_run(write_id)
 
     def stop(self) -> None:
-        """Have ``next`` return None from now on."""
+        """Have ``pop`` return None from now on."""
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
 
     def pop(self, deadline: float = math.inf) -> tuple[WriteId, int] | None:
-        """What is to be written now and its repository, once there is something; None when ``due`` or stopped."""
+        """Wait for a write that may be made now, and return it with its repository's id.
+
+        None at ``deadline``, on the clock, or once stopped.
+        """
         with self.changed:
             while not self.stopped:
                 now = self.clock()
-                lane, rank, at = self._select_queue(now)
-                if rank is not None and at <= now:
-                    return self._pop_from(lane, rank, now)
+                queue, priority, due = self._select_queue(now)
+                if priority is not None and due <= now:
+                    return self._pop_from(queue, priority, now)
                 if deadline <= now:
                     break
-                until = min(at, deadline)
-                self.wait(self.changed, None if until == math.inf else max(until - now, 0.001))
+                wake_at = min(due, deadline)
+                self.wait(self.changed, None if wake_at == math.inf else max(wake_at - now, 0.001))
         return None
 
     def back_off(self, repository_id: int, backoff: Backoff) -> None:
         """Leave a repository alone for a while: longer than the time before."""
         before = self._backoffs.get(repository_id)
-        pause = backoff.after(0.0 if before is None else before.delay)
-        self._backoffs[repository_id] = RepositoryPause(self.clock() + pause, pause)
+        delay = backoff.after(0.0 if before is None else before.delay)
+        self._backoffs[repository_id] = RepositoryPause(self.clock() + delay, delay)
 
     def reset_backoff(self, repository_id: int) -> None:
-        """A repository answers again."""
+        """Forget the failures of a repository, as it answers again."""
         self._backoffs.pop(repository_id, None)
 
+    def _queue_of(self, account: str) -> AccountQueue:
+        if account not in self._account_queues:
+            self._account_queues[account] = AccountQueue(self._initial_budget)
+        return self._account_queues[account]
+
     def _select_queue(self, now: float) -> tuple[AccountQueue, Priority | None, float]:
-        """Whose turn comes first: of those that may write now the end of a run, else whoever had none for longest."""
-        found = [
-            (lane, *lane.select_priority(now, self._backoffs))
-            for lane in self._account_queues.values()
+        """Return the account whose turn is next, the priority in it, and when that is due.
+
+        Among those that may write now a final state goes first, else whoever had no turn for
+        longest.
+        """
+        candidates = [
+            (queue, *queue.select_priority(now, self._backoffs))
+            for queue in self._account_queues.values()
         ]
-        return min(
-            found,
-            key=lambda one: (
-                max(one[2], now),
-                len(Priority) if one[1] is None else one[1],
-                one[0].last_turn,
-            ),
-        )
+
+        def by_turn(candidate: tuple[AccountQueue, Priority | None, float]) -> tuple[float, ...]:
+            queue, priority, due = candidate
+            return max(due, now), len(Priority) if priority is None else priority, queue.last_turn
+
+        return min(candidates, key=by_turn)
 
     def _pop_from(
         self, account_queue: AccountQueue, priority: Priority, now: float
     ) -> tuple[WriteId, int]:
-        ident = account_queue.first_ready(priority, now, self._backoffs)
-        assert ident is not None, "it was chosen just now"  # noqa: S101 - for the type checker
+        write_id = account_queue.first_ready(priority, now, self._backoffs)
+        assert write_id is not None, "it was selected just now"  # noqa: S101 - for the type checker
         self._turn_count += 1
         self._current_queue, account_queue.last_turn = account_queue, self._turn_count
-        return ident, account_queue.waiting[priority].pop(ident)
+        return write_id, account_queue.waiting[priority].pop(write_id)
 
 
 def _is_backing_off(backoffs: Backoffs, repository_id: int, now: float) -> bool:
-    rest = backoffs.get(repository_id)
-    return rest is not None and rest.until > now
+    pause = backoffs.get(repository_id)
+    return pause is not None and pause.until > now

@@ -1,1 +1,1 @@
-"""What answers over HTTP: webhooks, pages of runs, git for pods, health and metrics."""
+"""Serve HTTP: webhooks, pages of runs, git for pods, health and metrics."""

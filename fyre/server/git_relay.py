@@ -1,7 +1,8 @@
-"""The git relay: pods fetch their code here with a key of their own, and never see a credential of the forge.
+"""Serve git fetches to pods: each has a key of its own, and never sees a GitHub credential.
 
-Reads only, by smart HTTP (protocols v0 and v2), any SHA of a repository at any depth. Who waits for a place, or sends
-its request slowly, holds no process; who stops reading loses its own.
+It is read only, by smart HTTP (protocols v0 and v2), for any SHA of a repository at any depth. A
+client that waits for a slot, or sends its request slowly, holds no process; one that stops reading
+loses its process.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from fyre.server import lfs_endpoint
 log = logging.getLogger(__name__)
 
 BODY_MAX = 16 * 1024 * 1024
-"""Bytes of a request: wants and haves, so megabytes mean tens of thousands of commits to compare."""
+"""Bytes of a request. It holds wants and haves, so megabytes mean tens of thousands of commits to
+compare."""
 
 _SERVED_REQUESTS = {("GET", "info/refs", "git-upload-pack"), ("POST", "git-upload-pack", "")}
 _GIT_SETTINGS = {
-    "uploadpack.allowAnySHA1InWant": "true",  # a run's SHA may be no branch's any more; the key is the permission
+    # A run's SHA may be on no branch any more; the key is the permission.
+    "uploadpack.allowAnySHA1InWant": "true",
     "uploadpack.allowFilter": "true",
     "transfer.hideRefs": "refs/fyre/",  # our pins carry the keys of other people's runs
     "http.receivepack": "false",
@@ -40,9 +43,11 @@ _GIT_SETTINGS = {
 
 @dataclass
 class GitRelay:
-    """The ASGI application. ``git_dir`` finds a repository on this disk by its id; None where there is none.
+    """The ASGI application.
 
-    ``places`` are served at once; ``stall`` is in seconds: so long may a client neither send nor read.
+    ``find_git_dir`` finds a repository on this disk by its id; None where there is none.
+    ``max_concurrent`` clients are served at once. ``idle_timeout`` is in seconds: for so long a
+    client may neither send nor read.
     """
 
     secrets: Callable[[], Sequence[bytes]]
@@ -57,44 +62,45 @@ class GitRelay:
         self._slots = asyncio.Semaphore(self.max_concurrent)
 
     def routes(self) -> list[Route]:
-        """``/git/{repository id}.git/…``."""
+        """Return the route ``/git/{repository id}.git/…``."""
         return [Route("/git/{repository}.git/{service:path}", self)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request of a git client: 401 without a key of ours, 404 for what the key is not for."""
+        """Serve a request: 401 without a valid key, 404 for a repository outside the key."""
         request = Request(scope, receive)
         try:
-            answer = await self._serve_git(request, send)
-            if answer is not None:
-                await answer(scope, receive, self._with_send_timeout(send))
+            response = await self._serve_git(request, send)
+            if response is not None:
+                await response(scope, receive, self._with_send_timeout(send))
         except TimeoutError:  # the server drops the connection
             log.warning("%s: the client stalled for %.0f s", request.url.path, self.idle_timeout)
 
     async def _serve_git(self, request: Request, send: Send) -> Response | None:
-        """Serve it, or say what to answer instead."""
-        grant = access_token.verify_access_token(
+        """Serve a request, or return the response to send instead."""
+        claims = access_token.verify_access_token(
             self.secrets(), _basic_auth_password(request), self.clock()
         )
-        if grant is None:
+        if claims is None:
             return _text_response(
                 401, "a relay key is needed", {"WWW-Authenticate": 'Basic realm="fyre relay"'}
             )
         service = request.path_params["service"]
-        repository = _parse_repository_id(request.path_params["repository"])
-        offered = self._is_offered(request.method, service, request.query_params.get("service", ""))
-        if repository not in grant.repository_ids or not offered:
+        repository_id = _parse_repository_id(request.path_params["repository"])
+        service_query = request.query_params.get("service", "")
+        is_offered = self._is_offered(request.method, service, service_query)
+        if repository_id not in claims.repository_ids or not is_offered:
             return _text_response(404, "no such repository for this key")
-        git_dir = await run_in_threadpool(self.find_git_dir, repository)
-        if (
-            git_dir is None
-        ):  # it was here when the run was launched: another disk, on which it is being fetched
+        git_dir = await run_in_threadpool(self.find_git_dir, repository_id)
+        if git_dir is None:
+            # It was present when the run was launched: this is another disk, which is still
+            # fetching it.
             return _text_response(503, "the mirror is not here yet")
         body = await self._receive_body(request)
         if body is None:
             return _text_response(413, f"the request is larger than {BODY_MAX} bytes")
         if self.lfs is not None and service.startswith(lfs_endpoint.LFS_OBJECTS_PREFIX):
             return await lfs_endpoint.handle_lfs_request(
-                self.lfs, request, body, repository, git_dir
+                self.lfs, request, body, repository_id, git_dir
             )
         request = Request(request.scope, _replay_body(body, request.receive))
         environment = http_backend.cgi_environment(
@@ -110,7 +116,10 @@ class GitRelay:
         )
 
     async def _receive_body(self, request: Request) -> bytes | None:
-        """The whole request, before it takes a place; None where it is too large or its client is gone."""
+        """Return the whole body, before the request takes a slot.
+
+        None if it is too large or its client is gone.
+        """
         body, more = bytearray(), True
         while more and len(body) <= BODY_MAX:
             async with asyncio.timeout(self.idle_timeout):
@@ -130,7 +139,7 @@ class GitRelay:
 
 
 def _basic_auth_password(request: Request) -> str:
-    """The password of Basic authentication; the user's name is anything. Empty where there is none."""
+    """Return the password of Basic authentication, with any user name; empty if there is none."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return ""
@@ -145,11 +154,11 @@ def _parse_repository_id(text: str) -> int:
 
 
 def _replay_body(body: bytes, receive: Receive) -> Receive:
-    """A body that has been read, then whatever comes after it."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    """Return a channel that repeats a body that was read, then whatever comes after it."""
+    replayed: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     def next_message() -> Awaitable[Message]:
-        return _return_message(first.pop()) if first else receive()
+        return _return_message(replayed.pop()) if replayed else receive()
 
     return next_message
 
@@ -159,7 +168,7 @@ async def _return_message(message: Message) -> Message:
 
 
 def _git_config_env(git_dir: Path) -> dict[str, str]:
-    """The settings as the environment carries them: whatever the repository's own configuration says."""
+    """Return git's settings as environment variables, which go before the repository's own."""
     settings = {**_GIT_SETTINGS, "safe.directory": str(git_dir)}
     pairs = {"GIT_CONFIG_COUNT": str(len(settings))}
     for number, (key, value) in enumerate(settings.items()):

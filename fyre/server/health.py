@@ -1,4 +1,4 @@
-"""Whether the server lives, whether it can do its work, and its figures: ``/healthz``, ``/readyz``, ``/metrics``."""
+"""Answer ``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from fyre.errors import TransientError, UserError
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 15.0
-"""Seconds between two questions whether forge and cluster can be reached."""
+"""Seconds between two checks that GitHub and the cluster can be reached."""
 
 
 @dataclass
 class HealthMonitor:
-    """What is known of it now. ``reach`` names those that can be out of reach, each with a question that raises
-    ``TryAgainError`` or ``UserError`` while it is.
+    """The latest results of the health checks, and a thread that repeats them.
+
+    ``dependency_checks`` has a check for each service that can be out of reach; it raises
+    ``TransientError`` or ``UserError`` while it is.
     """
 
     controller: Controller
@@ -35,7 +37,7 @@ class HealthMonitor:
     _thread: threading.Thread | None = None
 
     def routes(self) -> list[Route]:
-        """Where they are."""
+        """Return the routes of the three endpoints."""
         return [
             Route("/healthz", self.serve_healthz),
             Route("/readyz", self.serve_readyz),
@@ -43,48 +45,49 @@ class HealthMonitor:
         ]
 
     def start(self) -> None:
-        """Begin to ask."""
-        self._check_errors = dict.fromkeys(self.dependency_checks, "not asked yet")
+        """Start the thread that runs the checks."""
+        self._check_errors = dict.fromkeys(self.dependency_checks, "not checked yet")
         self._thread = threading.Thread(target=self._check_loop, name="health", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Not ready from now on."""
-        self._stopping.set()  # its thread is not waited for: it may be asking somebody who does not answer
+        """Report not ready from now on.
+
+        The thread is not waited for: it may be asking a service that does not answer.
+        """
+        self._stopping.set()
 
     def check_results(self) -> dict[str, str]:
-        """Every check, and why it fails; "" where it does not."""
+        """Return for each check why it fails; "" if it does not."""
+        is_running = self._thread is not None and not self._stopping.is_set()
         return {
-            "running": ""
-            if self._thread is not None and not self._stopping.is_set()
-            else "starting or stopping",
-            "sweep": "" if self.controller.last_sweep_at else "the first one is not over",
+            "running": "" if is_running else "starting or stopping",
+            "sweep": "" if self.controller.last_sweep_at else "initial sweep not finished",
             **self._check_errors,
         }
 
     def serve_healthz(self, _: Request) -> Response:
-        """200 while the receiver's loop runs, which is to be started anew where it does not."""
+        """Answer 200 while the controller's loop runs; else the process is to be restarted."""
         if self.controller.is_alive() or self._thread is None or self._stopping.is_set():
             return PlainTextResponse("ok\n")
-        return PlainTextResponse("the receiver's loop has ended\n", status_code=503)
+        return PlainTextResponse("the controller's loop has ended\n", status_code=503)
 
     def serve_readyz(self, _: Request) -> Response:
-        """200 when every check is good, else 503; what is wrong is in it."""
-        wrong = self.check_results()
-        return JSONResponse(
-            {name: why or "ok" for name, why in wrong.items()}, 503 if any(wrong.values()) else 200
-        )
+        """Answer 200 if every check is good, else 503, with the result of each as JSON."""
+        results = self.check_results()
+        status_code = 503 if any(results.values()) else 200
+        return JSONResponse({name: reason or "ok" for name, reason in results.items()}, status_code)
 
     def serve_metrics(self, _: Request) -> Response:
-        """Everything that Prometheus wants to know."""
+        """Answer with all metrics in Prometheus' text format."""
         return Response(
             self.render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
     def _check_loop(self) -> None:
         while not self._stopping.is_set():
-            for name, ask in self.dependency_checks.items():
-                self._record_result(name, _run_check(ask))
+            for name, check in self.dependency_checks.items():
+                self._record_result(name, _run_check(check))
             self._stopping.wait(self.interval)
 
     def _record_result(self, name: str, reason: str) -> None:
@@ -97,12 +100,13 @@ class HealthMonitor:
 
 
 def _run_check(check: Callable[[], object]) -> str:
+    """Run a check; return why it fails, "" if it does not."""
     try:
         check()
     except (TransientError, UserError) as error:
         return str(error)
     except Exception as error:
-        # A bug in a check must not end the checks; it is told instead of an answer.
-        log.exception("a check met a bug")
+        # A bug in a check must not end the checks; it is their result instead.
+        log.exception("unexpected error in a health check")
         return f"a bug: {type(error).__name__}"
     return ""

@@ -1,4 +1,4 @@
-"""An HTTP server of ours: its socket, its readiness, and the threads that live as long as it answers."""
+"""Run an HTTP server: its socket, its ready line, and threads that live as long as it answers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from fyre.errors import UserError
 
 REQUEST_HEAD_MAX = 64 * 1024
-"""Bytes of a request that are not its body: its head, or what trails after it; read in whole pieces, so a bit more."""
+"""Bytes of a request outside its body: its head, or trailers after it. Data is read in whole
+chunks, so it may be a bit more."""
 
 
 class HeaderLimitedProtocol(HttpToolsProtocol):
-    """uvicorn's own, that keeps whatever a visitor says before its request has a body, or after: here it is bounded."""
+    """uvicorn's protocol with a limit on the head of a request.
 
-    _head_bytes = 0  # bytes since a head was whole or a piece of a body came
-    _progressed = False
+    uvicorn itself keeps whatever a client sends before the body of a request, or after it.
+    """
+
+    _head_bytes = 0  # since a head was complete or a chunk of a body came
+    _progressed = False  # True if the last bytes completed a head or belonged to a body
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes from the wire; who sends too many that lead nowhere is turned away."""
+        """Handle bytes from the client; answer 400 to too many that complete nothing."""
         self._progressed = False
         super().data_received(data)
         self._head_bytes = 0 if self._progressed else self._head_bytes + len(data)
@@ -33,23 +37,26 @@ class HeaderLimitedProtocol(HttpToolsProtocol):
             self.send_400_response("The head of the request is too large.")
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Handle the beginning of a request."""
         super().on_message_begin()
         self._progressed = True
 
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
+        """Handle a complete head."""
         super().on_headers_complete()
         self._progressed = True
 
     def on_body(self, body: bytes) -> None:
-        """A piece of its body."""
+        """Handle a chunk of a body."""
         super().on_body(body)
         self._progressed = True
 
 
 def uvicorn_config(app: ASGIApp, shutdown_timeout: int | None = None) -> uvicorn.Config:
-    """How each server of ours is set up; ``patience`` is in seconds: for the requests that go on when it stops."""
+    """Return the configuration that all of our servers share.
+
+    ``shutdown_timeout`` is in seconds: for requests that are unfinished when the server stops.
+    """
     return uvicorn.Config(
         app,
         http=HeaderLimitedProtocol,
@@ -61,17 +68,20 @@ def uvicorn_config(app: ASGIApp, shutdown_timeout: int | None = None) -> uvicorn
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, that says when it is ready; ``threads`` are entered then, as they may talk to it."""
+    """uvicorn that prints a line when it is ready.
+
+    ``background_threads`` are entered at that moment, as they may send requests to it.
+    """
 
     def __init__(
         self, app: ASGIApp, url: str, background_threads: AbstractContextManager[None]
     ) -> None:
-        """``url`` is what the ready line names."""
+        """Serve ``app``; ``url`` is printed in the ready line."""
         super().__init__(uvicorn_config(app, shutdown_timeout=1))
         self._url, self._background_threads = url, background_threads
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then the threads, then the line that scripts wait for."""
+        """Start the server, then the threads, then print the line that scripts wait for."""
         await super().startup(sockets=sockets)
         self._background_threads.__enter__()
         sys.stderr.write(f"ready {self._url}\n")
@@ -84,10 +94,13 @@ class HttpServer(uvicorn.Server):
 
 
 def bind_socket(host: str, port: int, hint: str) -> socket.socket:
-    """A listening socket. Raises ``UserError`` with that hint when the address can't be had."""
+    """Return a listening socket.
+
+    Raises ``UserError`` with that hint if the address can't be used.
+    """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise UserError(f"port {port} on {host} can't be had: {why}", hint=hint) from error
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise UserError(f"port {port} on {host} can't be had: {reason}", hint=hint) from error

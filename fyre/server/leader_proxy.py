@@ -1,7 +1,7 @@
-"""A receiver that does not lead: every connection is handed on to the one that does, so that there is one planner.
+"""Forward every connection of a follower to the leader, so that there is one controller.
 
-Bytes are carried, not requests: webhooks, pages, logs that grow and git's packs are all the same to it. While nobody
-leads, a connection waits; GitHub gives a delivery ten seconds.
+Bytes are forwarded, not requests: webhooks, pages, growing logs and git packs all look the same.
+While there is no leader, a connection waits; GitHub gives a delivery ten seconds.
 """
 
 from __future__ import annotations
@@ -17,25 +17,35 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 LEADER_WAIT = 8.0
-"""Seconds that a connection waits for somebody to lead; what is lost then is found by the next leader's first sweep."""
+"""Seconds that a connection waits for a leader; a delivery that is lost then is found by the next
+leader's first sweep."""
 
-_LEADER_POLL_INTERVAL = 0.2  # seconds between two looks at who leads
+_LEADER_POLL_INTERVAL = 0.2  # seconds between two looks for the leader
 _CONNECT_TIMEOUT = 2.0  # seconds: the address may be of a node that is gone
 _CHUNK_SIZE = 65536
-_HEALTHZ_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\nConnection: close\r\n\r\n# standby\n"
-"""A comment, as Prometheus' text format has them."""
+_HEALTHZ_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n"
+    b"Connection: close\r\n\r\n# standby\n"
+)
+"""Its body is a comment in Prometheus' text format, as it answers ``/metrics`` too."""
 
-_OWN_REQUESTS = (b"GET /healthz ", b"GET /metrics ")  # asked of each receiver, not of whoever leads
-_READYZ_REQUEST = b"GET /readyz "  # answered by whoever leads, except by one who never will
-_FIRST_BYTES_TIMEOUT = 30.0  # seconds that a visitor may take to say something
-_CLOSE_TIMEOUT = 2.0  # seconds that one whom the leader has answered may take to end
-_CONNECTIONS_MAX = 400  # connections handed on at once, two descriptors each: of 1,024 in all, where nobody has raised that
+_OWN_REQUESTS = (b"GET /healthz ", b"GET /metrics ")
+"""The beginnings of requests that each replica answers for itself."""
+
+_READYZ_REQUEST = b"GET /readyz "
+"""The beginning of a request that the leader answers, except for a replica that can never lead."""
+
+_FIRST_BYTES_TIMEOUT = 30.0  # seconds that a client may take to send something
+_CLOSE_TIMEOUT = 2.0  # seconds that a client may take to end after the leader's response
+_CONNECTIONS_MAX = 400
+"""Connections that are forwarded at once. Each has two descriptors, of 1,024 in all where nobody
+has raised that limit."""
 
 Address = tuple[str, int]
 
 
 class LeaderProxy:
-    """Carries connections from each of ``doors`` to the address of the same number at whoever leads."""
+    """A TCP proxy from each listening socket to the leader's address of the same number."""
 
     def __init__(
         self,
@@ -43,22 +53,24 @@ class LeaderProxy:
         find_leader: Callable[[], Sequence[Address] | None],
         block_reason: Callable[[], str] = lambda: "",
     ) -> None:
-        """The first of the doors speaks HTTP, and says itself that this process lives; also that it is not ready,
-        where there is a ``refusal``: why it can't come to lead. ``leader``: None is nobody.
+        """Forward from these sockets to the addresses of ``find_leader``; None where nobody leads.
+
+        The first socket speaks HTTP. On it this process answers itself that it lives, and that it
+        is not ready if ``block_reason`` returns why it can never lead.
         """
-        self._listen_sockets, self._find_leader, self._block_reason = (
-            listen_sockets,
-            find_leader,
-            block_reason,
-        )
+        self._listen_sockets = listen_sockets
+        self._find_leader, self._block_reason = find_leader, block_reason
         self._connections: set[asyncio.Task[None]] = set()
         self._proxied_count = 0
 
     async def serve(self, stop_event: asyncio.Event) -> None:
-        """Carry until then; the doors stay open, and who still waits at one is served by whoever listens next."""
+        """Forward connections until the event is set.
+
+        The sockets stay open: whoever listens on them next serves the connections that still wait.
+        """
         servers = [
-            await asyncio.start_server(self._connection_handler(number), sock=door.dup())
-            for number, door in enumerate(self._listen_sockets)
+            await asyncio.start_server(self._connection_handler(number), sock=listen_socket.dup())
+            for number, listen_socket in enumerate(self._listen_sockets)
         ]
         await stop_event.wait()
         for server in servers:
@@ -83,29 +95,29 @@ class LeaderProxy:
         self, socket_number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            async with asyncio.timeout(
-                _FIRST_BYTES_TIMEOUT
-            ):  # wait_for, before 3.12, may forget that the task was cancelled
-                first = await _read_first_bytes(reader)
-            if socket_number == 0 and first.startswith(_OWN_REQUESTS):
-                writer.write(_HEALTHZ_RESPONSE)
-            elif (
-                socket_number == 0
-                and first.startswith(_READYZ_REQUEST)
-                and (why := self._block_reason())
-            ):
-                writer.write(_not_ready_response(why))
-            elif first:
-                await self._proxy_connection(socket_number, first, reader, writer)
+            # Not wait_for, which before Python 3.12 may forget that the task was cancelled.
+            async with asyncio.timeout(_FIRST_BYTES_TIMEOUT):
+                first_bytes = await _read_first_bytes(reader)
+            own_response = self._own_response(first_bytes) if socket_number == 0 else b""
+            if own_response:
+                writer.write(own_response)
+            elif first_bytes:
+                await self._proxy_connection(socket_number, first_bytes, reader, writer)
             writer.close()
-            await writer.wait_closed()  # who reads slowly may still hear the end
+            await writer.wait_closed()  # a slow reader may still receive the end
         except OSError as error:
-            log.info(
-                "a connection could not be handed on",
-                extra={"why": str(error) or "it took too long"},
-            )
+            reason = str(error) or "it took too long"
+            log.info("a connection could not be forwarded", extra={"why": reason})
         finally:
             writer.transport.abort()
+
+    def _own_response(self, first_bytes: bytes) -> bytes:
+        """Return what this replica answers for itself; empty for what the leader answers."""
+        if first_bytes.startswith(_OWN_REQUESTS):
+            return _HEALTHZ_RESPONSE
+        if first_bytes.startswith(_READYZ_REQUEST) and (reason := self._block_reason()):
+            return _not_ready_response(reason)
+        return b""
 
     async def _proxy_connection(
         self,
@@ -114,19 +126,19 @@ class LeaderProxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        if (
-            self._proxied_count >= _CONNECTIONS_MAX
-        ):  # a flood; or a circle, where what is said to be the leader's address is a Service's
-            raise OSError(f"{_CONNECTIONS_MAX} others are being handed on")
+        if self._proxied_count >= _CONNECTIONS_MAX:
+            # A flood; or a circle, where the leader's address is in fact that of a Service.
+            raise OSError(f"{_CONNECTIONS_MAX} others are being forwarded")
         self._proxied_count += 1
         try:
             async with asyncio.timeout(LEADER_WAIT):
-                there, back = await self._connect_leader(socket_number)
+                leader_reader, leader_writer = await self._connect_leader(socket_number)
             try:
-                back.write(first_bytes)
-                await _relay_both_ways(_copy_stream(reader, back), _copy_stream(there, writer))
+                leader_writer.write(first_bytes)
+                to_leader = _copy_stream(reader, leader_writer)
+                await _relay_both_ways(to_leader, _copy_stream(leader_reader, writer))
             finally:
-                back.transport.abort()
+                leader_writer.transport.abort()
         finally:
             self._proxied_count -= 1
 
@@ -134,51 +146,59 @@ class LeaderProxy:
         self, socket_number: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while True:
-            leader = self._find_leader()
-            if leader is not None:
+            addresses = self._find_leader()
+            if addresses is not None:
                 with suppress(OSError, ValueError):  # ValueError: a name that can be no host's
                     async with asyncio.timeout(_CONNECT_TIMEOUT):
-                        return await asyncio.open_connection(*leader[socket_number])
+                        return await asyncio.open_connection(*addresses[socket_number])
             await asyncio.sleep(_LEADER_POLL_INTERVAL)
 
 
 def _not_ready_response(reason: str) -> bytes:
-    """As ``receiver/health`` says it."""
-    told = json.dumps({"lease": reason})
-    head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(told)}\r\n\r\n{told}".encode()
+    """Return a response in the form of ``/readyz`` in ``fyre.server.health``."""
+    body = json.dumps({"lease": reason})
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return f"{head}{body}".encode()
 
 
 async def _read_first_bytes(reader: asyncio.StreamReader) -> bytes:
-    """What a visitor says first: enough of it to know whom it is for."""
-    first = b""
-    while any(own.startswith(first) for own in (*_OWN_REQUESTS, _READYZ_REQUEST)) and (
-        piece := await reader.read(_CHUNK_SIZE)
+    """Read enough of a connection to know if this replica answers it."""
+    first_bytes = b""
+    beginnings = (*_OWN_REQUESTS, _READYZ_REQUEST)
+    while any(beginning.startswith(first_bytes) for beginning in beginnings) and (
+        chunk := await reader.read(_CHUNK_SIZE)
     ):
-        first += piece
-    return first
+        first_bytes += chunk
+    return first_bytes
 
 
 async def _relay_both_ways(
     to_leader: Coroutine[Any, Any, None], to_client: Coroutine[Any, Any, None]
 ) -> None:
-    """Until both ways have ended; soon, where one failed or the leader has ended: it hears no more."""
+    """Copy in both directions until both have ended.
+
+    If sending to the leader fails, or the leader ends, the other direction has two seconds more:
+    the leader reads nothing any more.
+    """
     loop = asyncio.get_running_loop()
-    ways = [loop.create_task(to_leader), loop.create_task(to_client)]
+    directions = [loop.create_task(to_leader), loop.create_task(to_client)]
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        ends = ways[1].done() or ways[0].exception() is not None
-        await asyncio.wait(ways, timeout=_CLOSE_TIMEOUT if ends else None)
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        is_ending = directions[1].done() or directions[0].exception() is not None
+        await asyncio.wait(directions, timeout=_CLOSE_TIMEOUT if is_ending else None)
     finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
+        for direction in directions:
+            direction.cancel()
+        await asyncio.gather(*directions, return_exceptions=True)
 
 
 async def _copy_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """To the end; then the other side hears of the end, and may still answer."""
-    while piece := await reader.read(_CHUNK_SIZE):
-        writer.write(piece)
+    """Copy to the end, then close this direction alone: the other side may still answer."""
+    while chunk := await reader.read(_CHUNK_SIZE):
+        writer.write(chunk)
         await writer.drain()
     if writer.can_write_eof():
         writer.write_eof()

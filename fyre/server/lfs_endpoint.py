@@ -1,4 +1,4 @@
-"""The relay's two answers to a git-lfs client: where objects are, and an object."""
+"""Answer the two requests of a git-lfs client: the addresses of objects, and one object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LFS_OBJECTS_PREFIX = "info/lfs/objects/"
 
 
 def is_lfs_request(method: str, service: str) -> bool:
-    """Whether that is one of the two."""
+    """Return True for one of the two requests that are answered."""
     return (
         service.startswith(LFS_OBJECTS_PREFIX)
         and (method == "POST") == (service == LFS_OBJECTS_PREFIX + "batch")
@@ -27,14 +27,19 @@ def is_lfs_request(method: str, service: str) -> bool:
 async def handle_lfs_request(
     store: lfs.LfsObjectStore, request: Request, body: bytes, repository_id: int, git_dir: Path
 ) -> Response:
-    """Answer a request that is already let in: 404 where the forge has no such object, 502 while it can't be asked."""
+    """Answer a request that is authorized already.
+
+    404 if GitHub has no such object, 502 while GitHub can't be asked, 422 for a malformed request.
+    """
     name = request.path_params["service"].removeprefix(LFS_OBJECTS_PREFIX)
     try:
         if name == "batch":
             return await _handle_batch(store, request, body, repository_id, git_dir)
         size = request.query_params.get("size", "")
-        wanted = lfs.parse_object(name, int(size) if size.isdecimal() and len(size) < 20 else None)
-        path = await store.ensure_object(repository_id, git_dir, wanted)
+        lfs_object = lfs.parse_object(
+            name, int(size) if size.isdecimal() and len(size) < 20 else None
+        )
+        path = await store.ensure_object(repository_id, git_dir, lfs_object)
     except ValueError as error:
         return _error_response(422, str(error))
     except NotFoundError as error:
@@ -47,16 +52,16 @@ async def handle_lfs_request(
 async def _handle_batch(
     store: lfs.LfsObjectStore, request: Request, body: bytes, repository_id: int, git_dir: Path
 ) -> Response:
-    asked = lfs.parse_batch(body)
-    failed = await store.find_missing(repository_id, git_dir, asked)
-    base = str(request.url.replace(query="")).removesuffix("batch")
-    objects = [
-        _error_entry(one, failed[one.oid])
-        if one.oid in failed
-        else _download_entry(one, base, request.headers["authorization"])
-        for one in asked
+    lfs_objects = lfs.parse_batch(body)
+    missing = await store.find_missing(repository_id, git_dir, lfs_objects)
+    base_url = str(request.url.replace(query="")).removesuffix("batch")
+    entries = [
+        _error_entry(lfs_object, missing[lfs_object.oid])
+        if lfs_object.oid in missing
+        else _download_entry(lfs_object, base_url, request.headers["authorization"])
+        for lfs_object in lfs_objects
     ]
-    return _lfs_response(200, {"transfer": "basic", "objects": objects})
+    return _lfs_response(200, {"transfer": "basic", "objects": entries})
 
 
 def _download_entry(lfs_object: lfs.LfsObject, base_url: str, authorization: str) -> dict[str, Any]:

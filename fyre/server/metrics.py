@@ -1,4 +1,7 @@
-"""The server's figures, for Prometheus: what is there is counted when it is asked for, what happens as it happens."""
+"""Export metrics for Prometheus.
+
+Deliveries are counted as they happen; runs and queues are counted when Prometheus asks.
+"""
 
 from __future__ import annotations
 
@@ -24,47 +27,40 @@ from fyre.reporter.pending_writes import unposted_statuses
 from fyre.runs.state import RunState
 
 COUNTED_EVENTS = ("push", "commit_comment", "issue_comment", "ping")
-"""The events that are counted by name; who sends others chooses their names."""
+"""The events that are counted by name. Whoever sends others could choose any name, so they are
+counted together."""
 
-_DURATION_BUCKETS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.1,
-    1.0,
-    10.0,
-)  # seconds; GitHub waits for ten
+_DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0)
+"""In seconds; GitHub waits for ten."""
 
 
 class Metrics:
-    """One registry a server: nothing is global."""
+    """The metrics of one server, in a registry of its own: nothing is global."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        told = ("event", "code")
+        labels = ("event", "code")
         self._deliveries = Counter(
-            "fyre_deliveries", "Webhook deliveries answered", told, registry=self._registry
+            "fyre_deliveries", "Webhook deliveries answered", labels, registry=self._registry
         )
         self._delivery_seconds = Histogram(
             "fyre_delivery_seconds",
-            "From a delivery's head to its answer",
+            "Time from a delivery's head to its response",
             registry=self._registry,
             buckets=_DURATION_BUCKETS,
         )
 
     def register_collector(self, collector: StateCollector) -> None:
-        """Count what is there, too."""
+        """Export the metrics of a collector, too."""
         self._registry.register(collector)
 
     def render_text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def count_delivery(self, event: str, status_code: int, seconds: float) -> None:
-        """A delivery was answered."""
+        """Count a delivery that was answered in so many seconds."""
         self._deliveries.labels(
             event if event in COUNTED_EVENTS else "other", str(status_code)
         ).inc()
@@ -73,55 +69,62 @@ class Metrics:
 
 @dataclass(eq=False)  # the registry keeps it in a dict
 class StateCollector(Collector):
-    """What is there now. ``wrong`` is every check of readiness and why it fails."""
+    """The metrics of the current state.
+
+    ``check_results`` returns for each readiness check why it fails; "" if it does not.
+    """
 
     engine: Engine
     controller: Controller
     check_results: Callable[[], dict[str, str]]
-    requests_remaining: Callable[[], int | None]  # requests; None where nobody knows
+    requests_remaining: Callable[[], int | None]  # None where that is not known
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges."""
+        """Yield the gauges."""
         records = list(self.engine.list_records())
         states = Tally(str(record.state) for record in records)
         runs = GaugeMetricFamily("fyre_runs", "Runs that the engine remembers", labels=["state"])
         for state in RunState:
             runs.add_metric([str(state)], states[str(state)])
         yield runs
-        ready = GaugeMetricFamily(
-            "fyre_ready", "1 where a check of readiness is good", labels=["check"]
-        )
-        for check, why in self.check_results().items():
-            ready.add_metric([check], not why)
+        ready = GaugeMetricFamily("fyre_ready", "1 if a readiness check is good", labels=["check"])
+        for check, reason in self.check_results().items():
+            ready.add_metric([check], not reason)
         yield ready
-        debts = sum(len(unposted_statuses(record, "")) for record in records)
+        unposted = sum(len(unposted_statuses(record, "")) for record in records)
         yield GaugeMetricFamily(
-            "fyre_statuses_owed", "Statuses of runs that are not posted yet", debts
+            "fyre_statuses_owed", "Statuses of runs that are not posted yet", unposted
         )
         yield GaugeMetricFamily(
-            "fyre_events_waiting", "Events that wait for the plan", self.controller.queue_length()
+            "fyre_events_waiting",
+            "Events that wait to be processed",
+            self.controller.queue_length(),
         )
         yield GaugeMetricFamily(
-            "fyre_last_sweep_timestamp_seconds", "The end of it", self.controller.last_sweep_at
+            "fyre_last_sweep_timestamp_seconds",
+            "Unix time at which the last sweep finished",
+            self.controller.last_sweep_at,
         )
-        if (left := self.requests_remaining()) is not None:
+        if (remaining := self.requests_remaining()) is not None:
             yield GaugeMetricFamily(
-                "fyre_forge_requests_remaining", "Of the primary limit, when last asked", left
+                "fyre_forge_requests_remaining",
+                "Requests left in GitHub's primary rate limit at the last response",
+                remaining,
             )
 
 
 class DeliveryMetricsMiddleware:
-    """ASGI middleware: counts what ``/webhook`` answers."""
+    """ASGI middleware that counts the responses of ``/webhook``."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Serve a request, and count it if it is a delivery."""
         if scope["type"] != "http" or scope["path"] != "/webhook":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        started = time.perf_counter()
         event = next(
             (
                 value.decode("latin-1")
@@ -133,7 +136,9 @@ class DeliveryMetricsMiddleware:
 
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._metrics.count_delivery(event, message["status"], time.perf_counter() - began)
+                self._metrics.count_delivery(
+                    event, message["status"], time.perf_counter() - started
+                )
             await send(message)
 
         await self._app(scope, receive, count_and_send)

@@ -1,6 +1,7 @@
-"""The address of a run's page: its key and a mark that only this receiver can make, so that nobody guesses one.
+"""Make and check the token in the address of a run's page, so that nobody can guess an address.
 
-Who can read the repository reads the link in its statuses, and so the log; nobody else does.
+It is the run's key and a MAC that only this installation can make. Whoever can read the repository
+reads the link in its statuses, and so the log; nobody else does.
 """
 
 from __future__ import annotations
@@ -9,19 +10,17 @@ import hmac
 
 
 def run_token(secret: bytes, run_key: str) -> str:
-    """The part of the address that names the run."""
-    return (
-        f"{run_key}-{hmac.new(secret, run_key.encode(errors='replace'), 'sha256').hexdigest()[:24]}"
-    )
+    """Return the part of the address that names the run."""
+    mac = hmac.new(secret, run_key.encode(errors="replace"), "sha256").hexdigest()
+    return f"{run_key}-{mac[:24]}"
 
 
 def run_key_from_token(secret: bytes, page_token: str) -> str | None:
-    """The run that an address names, or None when this receiver did not make it; takes the same time either way."""
-    key = page_token.partition("-")[0]
-    return (
-        key
-        if hmac.compare_digest(
-            run_token(secret, key).encode(errors="replace"), page_token.encode(errors="replace")
-        )
-        else None
-    )
+    """Return the key of the run that an address names; None if this installation did not make it.
+
+    It takes the same time either way.
+    """
+    run_key = page_token.partition("-")[0]
+    expected = run_token(secret, run_key).encode(errors="replace")
+    is_genuine = hmac.compare_digest(expected, page_token.encode(errors="replace"))
+    return run_key if is_genuine else None

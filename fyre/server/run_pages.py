@@ -1,4 +1,4 @@
-"""The two plain pages and what scripts read: the list of runs, and a run with its log, live."""
+"""Serve the list of runs, and a run with its live log: as pages, and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from fyre.runs.run import RunRecord
 from fyre.server import run_links
 
 RUNS_LISTED_MAX = 200
-"""Runs on the first page."""
+"""Runs on the list page."""
 
 LOG_FOLLOWERS_MAX = 100
-"""Logs that are followed at once; each holds a thread now and then."""
+"""Logs that can be followed at once; each uses a thread now and then."""
 
 _TEMPLATES = Environment(loader=PackageLoader("fyre.server"), autoescape=select_autoescape())
 
 
 @dataclass(frozen=True)
 class RunPages:
-    """The pages of one receiver. ``base`` answers with the address that they are served at."""
+    """The pages of one installation. ``base_url`` returns the address at which they are served."""
 
     engine: Engine
     secret: bytes
@@ -45,7 +45,10 @@ class RunPages:
     log_followers: set[Request] = field(default_factory=set)
 
     def routes(self) -> list[Route]:
-        """Where they are: ``/``, ``/runs.json``, ``/runs/TOKEN``, ``/runs/TOKEN.json``, ``/runs/TOKEN/log``."""
+        """Return the routes.
+
+        They are ``/``, ``/runs.json``, ``/runs/TOKEN``, ``/runs/TOKEN.json``, ``/runs/TOKEN/log``.
+        """
         return [
             Route("/", self.list_page),
             Route("/runs.json", self.list_json),
@@ -55,66 +58,67 @@ class RunPages:
         ]
 
     def page_url(self, run_key: str) -> str:
-        """A run's page: the ``target_url`` of its status."""
+        """Return the address of a run's page: the ``target_url`` of its status."""
         return f"{self.base_url()}/runs/{run_links.run_token(self.secret, run_key)}"
 
     async def list_page(self, _: Request) -> Response:
-        """The newest runs."""
-        records = sorted(self.engine.list_records(), key=_creation_time, reverse=True)
+        """Serve the newest runs as a page."""
+        records = self._newest_records()
         runs = [self._template_values(record) for record in records[:RUNS_LISTED_MAX]]
         return _render_page("runs.html", runs=runs, more=max(0, len(records) - RUNS_LISTED_MAX))
 
     async def list_json(self, _: Request) -> Response:
-        """The newest runs, for scripts."""
-        records = sorted(self.engine.list_records(), key=_creation_time, reverse=True)
-        return JSONResponse([self.describe_run(record) for record in records[:RUNS_LISTED_MAX]])
+        """Serve the newest runs as JSON, for scripts."""
+        records = self._newest_records()[:RUNS_LISTED_MAX]
+        return JSONResponse([self.describe_run(record) for record in records])
 
     async def run_page(self, request: Request) -> Response:
-        """A run and its log, live."""
-        record = self._requested_record(request)
-        return _render_page("run.html", run=self._template_values(record)) if record else _NOT_FOUND
-
-    async def run_json(self, request: Request) -> Response:
-        """A run, for scripts and the command line."""
-        record = self._requested_record(request)
-        return (
-            JSONResponse(self.describe_run(record), headers=_NO_STORE_HEADERS)
-            if record
-            else _NOT_FOUND
-        )
-
-    async def run_log(self, request: Request) -> Response:
-        """The log as plain text; with ``?follow=1`` until the run ends."""
+        """Serve a run and its live log as a page."""
         record = self._requested_record(request)
         if record is None:
             return _NOT_FOUND
-        live = request.query_params.get("follow") == "1"
-        if live and len(self.log_followers) >= LOG_FOLLOWERS_MAX:
+        return _render_page("run.html", run=self._template_values(record))
+
+    async def run_json(self, request: Request) -> Response:
+        """Serve a run as JSON, for scripts and the command line."""
+        record = self._requested_record(request)
+        if record is None:
+            return _NOT_FOUND
+        return JSONResponse(self.describe_run(record), headers=_NO_STORE_HEADERS)
+
+    async def run_log(self, request: Request) -> Response:
+        """Serve the log as plain text; with ``?follow=1`` until the run ends."""
+        record = self._requested_record(request)
+        if record is None:
+            return _NOT_FOUND
+        follow = request.query_params.get("follow") == "1"
+        if follow and len(self.log_followers) >= LOG_FOLLOWERS_MAX:
             return PlainTextResponse(
-                "too many follow logs here; ask without ?follow=1\n", status_code=503
+                "too many logs are being followed; ask without ?follow=1\n", status_code=503
             )
-        chunks = self._stream_log(request, self.engine.read_log(record.run.key, follow=live))
+        chunks = self._stream_log(request, self.engine.read_log(record.run.key, follow=follow))
         return StreamingResponse(
             chunks, media_type="text/plain; charset=utf-8", headers=_NO_STORE_HEADERS
         )
 
     async def _stream_log(self, request: Request, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-        """The pieces, each read in a thread, until they end or nobody listens."""
-        own = CapacityLimiter(
-            1
-        )  # a silent follower must not hold one of the threads that answer everybody else
+        """Yield the chunks, each read in a thread, until they end or the client is gone."""
+        # Threads of its own: a silent log must not hold one of those that serve everybody else.
+        limiter = CapacityLimiter(1)
         self.log_followers.add(request)
         try:
-            while (piece := await to_thread.run_sync(next, chunks, None, limiter=own)) is not None:
+            while (
+                chunk := await to_thread.run_sync(next, chunks, None, limiter=limiter)
+            ) is not None:
                 if await request.is_disconnected():
                     break
-                if piece:
-                    yield piece
+                if chunk:
+                    yield chunk
         finally:
             self.log_followers.discard(request)
 
     def describe_run(self, record: RunRecord) -> dict[str, Any]:
-        """What is told of a run; times in ISO 8601, UTC."""
+        """Return the public facts of a run; times in ISO 8601, UTC."""
         run = record.run
         return {
             "sha": run.sha,
@@ -138,23 +142,27 @@ class RunPages:
         }
 
     def _template_values(self, record: RunRecord) -> dict[str, Any]:
-        return {
-            **self.describe_run(record),
-            "created": (_format_timestamp(record.run.created_at) or "")[:16].replace("T", " "),
-        }
+        created = (_format_timestamp(record.run.created_at) or "")[:16].replace("T", " ")
+        return {**self.describe_run(record), "created": created}
+
+    def _newest_records(self) -> list[RunRecord]:
+        return sorted(self.engine.list_records(), key=_creation_time, reverse=True)
 
     def _requested_record(self, request: Request) -> RunRecord | None:
-        key = run_links.run_key_from_token(self.secret, request.path_params["token"])
-        return self.engine.get_record(key) if key else None
+        run_key = run_links.run_key_from_token(self.secret, request.path_params["token"])
+        return self.engine.get_record(run_key) if run_key else None
 
 
 _NOT_FOUND = PlainTextResponse("not found\n", status_code=404)
 _NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - what a template takes
+def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - a template takes all
     nonce = os.urandom(12).hex()
-    policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    policy = (
+        "default-src 'none'; connect-src 'self'; "
+        f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    )
     headers = {
         **_NO_STORE_HEADERS,
         "Content-Security-Policy": policy,
@@ -170,8 +178,6 @@ def _creation_time(record: RunRecord) -> float:
 
 
 def _format_timestamp(timestamp: float | None) -> str | None:
-    return (
-        None
-        if timestamp is None
-        else datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
-    )
+    if timestamp is None:
+        return None
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")

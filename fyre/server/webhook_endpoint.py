@@ -1,4 +1,7 @@
-"""The webhook's door: cap the body, verify it, parse it, hand it on, answer. Milliseconds, and nothing is run here."""
+"""Serve ``/webhook``: limit the body, verify it, parse it, queue the event, answer.
+
+It takes milliseconds; no event is processed here.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WebhookEndpoint:
-    """Where deliveries come in. ``hear`` takes the event and must not block."""
+    """The endpoint for deliveries. ``enqueue_event`` takes the event and must not block."""
 
     forge_url: str
     secrets: Callable[[], Sequence[bytes]]
     enqueue_event: Callable[[webhook.Event], None]
 
     def routes(self) -> list[Route]:
-        """``POST /webhook``."""
+        """Return the route ``POST /webhook``."""
         return [Route("/webhook", self.receive_delivery, methods=["POST"])]
 
     async def receive_delivery(self, request: Request) -> Response:
-        """One delivery: 202 when it was understood, 401 unsigned, 413 too large, 400 malformed."""
+        """Answer a delivery: 202 if it was understood.
+
+        401 if it is not signed, 413 if it is too large, 400 if it is malformed.
+        """
         try:
             body = await _read_body(request)
             if body is None:
@@ -49,7 +55,7 @@ class WebhookEndpoint:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """The body, or None as soon as it is known to be too large."""
+    """Return the body, or None as soon as it is known to be too large."""
     declared = request.headers.get("content-length", "0")
     if not declared.isdigit() or int(declared) > webhook.BODY_MAX:
         return None

@@ -1,4 +1,4 @@
-"""A ``fyre serve`` that is installed as an App on two accounts of a GitHub that makes trouble, and people who push."""
+"""A ``fyre serve`` as an App on two accounts of a GitHub in trouble, and people who push."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.troubled import Front
 from tests.support.waiting import until
 
 _numbers = count()
-PAUSES = status_reporter.MENDED
+PAUSES = status_reporter.OPERATOR_BACKOFF
 URL = "https://fyre.example.org"
 FAST = RateLimits(0.0, ((1000, 1.0),))
 
@@ -95,10 +95,11 @@ class Lab:
         ).raise_for_status()
 
     def final(self, sha: str) -> str:
-        found: list[str] = []
-        until(lambda: found.extend(one["description"] for one in self.statuses(sha) if one["state"] != "pending")
-              or found)  # fmt: skip
-        return found[0]
+        def descriptions() -> list[str]:
+            statuses = self.statuses(sha)
+            return [one["description"] for one in statuses if one["state"] != "pending"]
+
+        return until(descriptions)[0]
 
 
 Make = Callable[..., Lab]
@@ -114,20 +115,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     with served(root / "forge", front=front) as forge:
         fronts[0].github.installed = {"ada": 11, "acme": 22}
-        fronts[
-            0
-        ].github.skew = -3400.0  # tokens live for so short that each request takes a new one
+        # Tokens live for so short that each request takes a new one.
+        fronts[0].github.skew = -3400.0
         serve = FyreServe(configs.load_config(None, {
             "FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": URL, "FYRE_STATE": str(root / "state"),
-            "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api", "FYRE_APP_ID": str(apps.APP_ID),
-            "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key()), "FYRE_JOBS": "4",
+            "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api",
+            "FYRE_APP_ID": str(apps.APP_ID), "FYRE_JOBS": "4",
+            "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key()),
             "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
         }, {}))  # fmt: skip
         thread = threading.Thread(target=serve.serve)
         thread.start()
         forge.forge.start(f"{serve.listen_url}/webhook")
-        yield World(fronts[0], serve, forge.base, [forge.forge.service_token, forge.forge.webhook_secret],
-                    root / "state" / "mirrors")  # fmt: skip
+        secrets = [forge.forge.service_token, forge.forge.webhook_secret]
+        yield World(fronts[0], serve, forge.base, secrets, root / "state" / "mirrors")
         serve.stop()
         thread.join(30)
         assert not thread.is_alive()
@@ -135,13 +136,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Makes repositories, each with one commit; what waits to be tried again does not wait for long."""
+    """Make repositories, each with one commit; retries do not wait for long."""
     monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.05, 0.2))
-    monkeypatch.setattr(status_reporter, "MENDED", Backoff(0.05, 0.2))
-    monkeypatch.setattr(retry_queue, "RETRY", Backoff(0.05, 0.2))
-    monkeypatch.setattr(retry_queue, "MENDED", Backoff(0.05, 0.2))
+    monkeypatch.setattr(status_reporter, "OPERATOR_BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(retry_queue, "RETRY_BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(retry_queue, "OPERATOR_BACKOFF", Backoff(0.05, 0.2))
     monkeypatch.setattr(rate_limit, "DEFAULT_WAIT", 0.1)
-    turns = world.serve.controller.executor.ledger.write_queue
+    turns = world.serve.controller.executor.reporter.write_queue
     turns._initial_budget = WriteBudget(FAST)
     for lane in turns._account_queues.values():  # one for each account
         lane.budget = WriteBudget(FAST)

@@ -1,4 +1,4 @@
-"""A person with a clone of a repository on a real ``fyre up``, and what the forge says of its commits."""
+"""A person with a clone of a repository on a real ``fyre up``, and the statuses of its commits."""
 
 from __future__ import annotations
 

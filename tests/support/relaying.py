@@ -46,7 +46,7 @@ def serve(app: ASGIApp) -> Iterator[str]:
 
 @dataclass
 class Forge:
-    """Serves every repository under a directory to clients with the token; keeps the requests."""
+    """Serves every repository under a directory to who knows the token; records the requests."""
 
     root: Path
     token: str = "forge-token"
@@ -89,10 +89,7 @@ class Forge:
         await http_backend.CgiRequest(request, send).run(environment)
 
     async def _lfs(self, request: Request) -> Response:
-        """Respond with links that have a header of their own, like those of a forge's other host.
-
-        The objects are files in ``lfs``.
-        """
+        """Answer links with a header of their own, as to another host; ``lfs`` has the objects."""
         objects = []
         for one in (await request.json())["objects"]:
             link = {"href": f"{request.base_url}lfs/{one['oid']}", "header": {"X-Link": "good"}}

@@ -1,4 +1,4 @@
-"""What tests of comments have in common: pull requests, what is said in them, and waiting for answers."""
+"""Shared by tests of comments: pull requests, comments in them, and waiting for replies."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""GitHub as an App meets it, troubles included: the embedded forge behind installation tokens and whatever a test
-puts in the way. A renamed repository is redirected as GitHub does it; who has no token sees nothing.
+"""GitHub as an App meets it, troubles included.
+
+It is the local forge behind installation tokens and whatever a test puts in the way. A renamed
+repository is redirected as GitHub does it; who has no token sees nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ Trouble = Callable[[Asked], Said | None]
 
 
 class Front:
-    """The ASGI application in front of the forge. People say who they are (``user:ada``) and are let through."""
+    """The ASGI application in front of the forge. People name themselves, as ``user:ada``."""
 
     def __init__(self, app: ASGIApp, forge: LocalForge) -> None:
         self._app, self._forge = app, forge

@@ -1,6 +1,7 @@
-"""Act on the runs of a commit for a comment: run, cancel, status. Each says what it has done.
+"""Act on the runs of a commit for a comment: run, cancel, status.
 
-The comment's id is the attempt's identity, so whoever does it again finds it done.
+Each command returns a reply that says what it has done. The comment's id is the attempt's identity,
+so a command that is executed again finds it done.
 """
 
 from __future__ import annotations
@@ -24,78 +25,80 @@ from fyre.runs.repo_config import RepoConfigError
 from fyre.runs.run import Run, RunRecord
 
 CLOCK_SKEW = 60.0
-"""Seconds that our clock may be ahead of the forge's: what was launched later after a comment is
-not meant."""
+"""Seconds that our clock may be ahead of GitHub's: a run that was launched later than that after a
+comment is not meant."""
 
 
 class CommentCommand(ABC):
-    """One verb of ``/fyre``: how its words are read, and what it does to a commit's runs.
+    """One verb of ``/fyre``: it parses its arguments and acts on a commit's runs.
 
     To add one, subclass this and put the class into ``fyre.controller.comments.handler.COMMANDS``.
     """
 
     verb: ClassVar[str]
     arguments: ClassVar[str]
-    """What stands after the verb, as the README shows it."""
+    """The text after the verb, as the README shows it."""
 
     help: ClassVar[str]
-    """What it does, as the README says it."""
+    """One line on what it does, as the README says it."""
 
     launches: ClassVar[bool] = False
-    """True if it has code run: of a fork only what was approved by its whole SHA."""
+    """True if it runs code: of a fork only a commit that was approved by its whole SHA."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
     @classmethod
     def parse(cls, text: str) -> Command:
-        """Read what stands after the verb: the name of a run, unless a subclass reads more.
+        """Parse the text after the verb: the name of a run, unless a subclass parses more.
 
-        Raises ``units.BadValueError``.
+        Raises ``notation.BadValueError``.
         """
         return command_parser.parse_selection(cls.verb, text)
 
     @abstractmethod
     def execute(self, target: TargetedCommand) -> str:
-        """Carry it out, and return the answer. Raises ``NotFoundError``, ``TryAgainError``."""
+        """Carry it out and return the reply. Raises ``NotFoundError``, ``TransientError``."""
 
     def _runs_on_commit(self, target: TargetedCommand) -> tuple[RunRecord, ...]:
         return self._executor.runs_on_commit(target.repository, target.sha)
 
 
 class LaunchingCommand(CommentCommand):
-    """A command that has code run."""
+    """A command that runs code."""
 
     launches = True
 
     def _read_commit(self, target: TargetedCommand) -> CommitEvent:
         return self._executor.read_event(target.repository, target.sha, target.trigger)
 
-    def _denials(self, event: CommitEvent, wanted: Sequence[Run]) -> str:
-        """Return what the policy has against any of these runs; "" when nothing.
+    def _denials(self, event: CommitEvent, requested: Sequence[Run]) -> str:
+        """Return why the policy denies any of these runs; "" if it denies none.
 
-        A comment gets no further than a push.
+        A comment is allowed no more than a push.
         """
         denied = []
-        for run in wanted:
+        for run in requested:
             match self._executor.authorize_run(run, event):
                 case Denied() as denial:
                     denied.append(f"`{run.name}` is refused: {denial.text}")
                 case Allowed():
                     pass
-        if denied or not wanted:
+        if denied or not requested:
             return "; ".join(denied)
-        quota = self._executor.check_quota(event.repository, len(wanted))
+        quota = self._executor.check_quota(event.repository, len(requested))
         return f"refused: {quota.text}" if isinstance(quota, Denied) else ""
 
     def _render_launched(self, keys: Iterable[str]) -> str:
-        """List what was launched; what an engine would not take says so in its status."""
+        """List the launched runs; one that the engine refused says so in its status."""
         executor = self._executor
-        records = [one for one in map(executor.engine.get_record, keys) if one is not None]
+        records = [
+            record for key in keys if (record := executor.engine.get_record(key)) is not None
+        ]
         if not records:
             return "not launched: the commit's status says why."
         lines = [
-            f"- [`{record.run.name}`]({executor.ledger.page_url(record.run.key)})"
+            f"- [`{record.run.name}`]({executor.reporter.page_url(record.run.key)})"
             + (f", attempt {record.run.attempt}" if record.run.attempt > 1 else "")
             for record in records[: replies.TABLE_ROWS_MAX]
         ]
@@ -103,7 +106,7 @@ class LaunchingCommand(CommentCommand):
 
 
 class RunCommand(LaunchingCommand):
-    """Launch a command that stands in no commit."""
+    """Launch a command that no commit message requests."""
 
     verb = "run"
     arguments = "[--name N --profile P --timeout 2h --env K=V … --] COMMAND"
@@ -111,11 +114,11 @@ class RunCommand(LaunchingCommand):
 
     @classmethod
     def parse(cls, text: str) -> Command:
-        """Read options and command."""
+        """Parse options and command."""
         return command_parser.parse_run(text)
 
     def execute(self, target: TargetedCommand) -> str:
-        """Launch it, unless this comment has launched it already."""
+        """Launch the command, unless this comment has launched it already."""
         event = self._read_commit(target)
         if isinstance(event.defaults, RepoConfigError):
             return f"not launched: {markdown.code_span(str(event.defaults))}"
@@ -128,11 +131,11 @@ class RunCommand(LaunchingCommand):
         return self._render_launched([key])
 
     def _launch(self, target: TargetedCommand, event: CommitEvent, spec: RunSpec, key: str) -> str:
-        """Launch it; return why not, or ""."""
-        taken, executor = self._used_names(target, event), self._executor
-        if spec.name.lower() in taken:
+        """Launch the command; return why not, or ""."""
+        used_names, executor = self._used_names(target, event), self._executor
+        if spec.name.lower() in used_names:
             return f"`{spec.name}` is taken on this commit: choose another name."
-        name = assign_names((*taken, spec.name))[-1]
+        name = assign_names((*used_names, spec.name))[-1]
         run = build_run(event, spec, name, executor.policy, key=key, now=executor.clock())
         refusal = self._denials(event, [run])
         if not refusal:
@@ -140,11 +143,11 @@ class RunCommand(LaunchingCommand):
         return refusal
 
     def _used_names(self, target: TargetedCommand, event: CommitEvent) -> tuple[str, ...]:
-        """Return the names, in lower case, that have an outcome on this commit, or are to have one.
+        """Return the run names, in lower case, that have or will have an outcome on this commit.
 
-        None of them may be given another meaning.
+        None of them may get another meaning.
         """
-        statuses = self._executor.ledger.read_statuses(target.repository, target.sha)
+        statuses = self._executor.reporter.read_statuses(target.repository, target.sha)
         posted = (context.removeprefix("fyre/") for context in statuses)
         launched = (record.run.name for record in self._runs_on_commit(target))
         names = (*launched, *event.request.run_names, *posted)
@@ -152,28 +155,28 @@ class RunCommand(LaunchingCommand):
 
 
 class CancelCommand(CommentCommand):
-    """End what has not ended on a commit: all of it, or the run of that name."""
+    """Cancel the unfinished runs of a commit: all of them, or the one of that name."""
 
     verb = "cancel"
     arguments = "[NAME]"
     help = "ends what has not ended"
 
     def execute(self, target: TargetedCommand) -> str:
-        """Cancel the runs that there were when the comment was written."""
+        """Cancel the runs that existed when the comment was written."""
         name, trigger = target.command.run_name, target.trigger
-        until = trigger.at + CLOCK_SKEW
-        meant = [
+        latest_start = trigger.at + CLOCK_SKEW
+        selected = [
             record
             for record in self._runs_on_commit(target)
-            if name_matches(record.run.name, name) and record.run.created_at <= until
+            if name_matches(record.run.name, name) and record.run.created_at <= latest_start
         ]
-        unfinished = [record for record in meant if not record.state.is_final]
+        unfinished = [record for record in selected if not record.state.is_final]
         for record in unfinished:
             self._executor.engine.cancel(record.run.key, trigger.actor)
-        ended = unfinished or [record for record in meant if record.cancelled_by]
-        if not ended:
+        cancelled = unfinished or [record for record in selected if record.cancelled_by]
+        if not cancelled:
             return render_nothing("cancel", name)
-        return f"cancelled: {', '.join(f'`{record.run.name}`' for record in ended)}."
+        return f"cancelled: {', '.join(f'`{record.run.name}`' for record in cancelled)}."
 
 
 class StatusCommand(CommentCommand):
@@ -184,41 +187,41 @@ class StatusCommand(CommentCommand):
     help = "lists runs, outcomes and links"
 
     def execute(self, target: TargetedCommand) -> str:
-        """List them as the forge has them, and what engines know better."""
-        ledger, name = self._executor.ledger, target.command.run_name
-        known = dict(ledger.read_statuses(target.repository, target.sha))
+        """List the statuses that are posted, with what the engine knows better."""
+        reporter, name = self._executor.reporter, target.command.run_name
+        statuses = dict(reporter.read_statuses(target.repository, target.sha))
         for record in sorted(self._runs_on_commit(target), key=by_attempt):
             carried = record.run.sha != target.sha
             current = commit_status.status_from_record(
-                record, ledger.page_url(record.run.key), carried=carried
+                record, reporter.page_url(record.run.key), carried=carried
             )
-            known[current.context.lower()] = current
+            statuses[current.context.lower()] = current
         selected = {
-            context: one
-            for context, one in sorted(known.items())
-            if name_matches(one.context.removeprefix("fyre/"), name)
+            context: status
+            for context, status in sorted(statuses.items())
+            if name_matches(status.context.removeprefix("fyre/"), name)
         }
         return replies.render_status_table(selected) if selected else render_nothing("show", name)
 
 
 def render_nothing(verb: str, name: str) -> str:
-    """Return the answer where a command meets nothing."""
+    """Return the reply where a command finds no run."""
     return f"nothing to {verb} here{f' is named {name}' if name else ''}."
 
 
-def run_key_for(target: TargetedCommand, what: str) -> str:
-    """Return the key of this comment's run: delivered again it has the same.
+def run_key_for(target: TargetedCommand, content: str) -> str:
+    """Return the key of this comment's run, the same however often the comment is delivered.
 
-    It is made of what makes it this comment, and of nothing that the comment changes.
+    It is made of what identifies the comment, and of nothing that the comment changes.
     """
-    return runs.run_key(target.repository, target.sha, what, 0, target.trigger.id)
+    return runs.run_key(target.repository, target.sha, content, 0, target.trigger.id)
 
 
-def name_matches(name: str, wanted: str) -> bool:
-    """Return True if a run is meant: by its name, or because none was named."""
-    return not wanted or name.lower() == wanted.lower()
+def name_matches(name: str, selected: str) -> bool:
+    """Return True if a run is selected: by its name, or because none was named."""
+    return not selected or name.lower() == selected.lower()
 
 
 def by_attempt(record: RunRecord) -> int:
-    """Return the key to sort by."""
+    """Return the attempt's number, to sort records by it."""
     return record.run.attempt

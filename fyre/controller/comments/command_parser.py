@@ -1,4 +1,4 @@
-"""``/fyre …`` in a comment: from its text to a command. Pure."""
+"""Parse ``/fyre …`` in the text of a comment. Pure."""
 
 from __future__ import annotations
 
@@ -17,42 +17,47 @@ COMMIT_OPTION = "--commit"
 LATEST_OPTION = "--latest"
 
 _COMMAND_LINE = re.compile(r"/fyre(?:[ \t]+(?P<rest>.*))?", re.DOTALL)
-_LINE_END = re.compile(r"\r\n?|\n")  # Markdown's; a command may hold what else Python takes for one
+_LINE_END = re.compile(r"\r\n?|\n")  # Markdown's; Python's other line ends may be in a command
 _CODE_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
 _BLOCK_QUOTE = re.compile(r" {0,3}>[ \t>]*(?P<text>.*)", re.DOTALL)
-_PLAIN_TEXT = re.compile(r"(?!.*www\.)[\w '\".,:=…-]{0,200}")  # to Markdown, too
+_PLAIN_TEXT = re.compile(r"(?!.*www\.)[\w '\".,:=…-]{0,200}")  # Markdown shows it as it is
 _COMMIT_SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a comment asks for."""
+    """The command of a comment."""
 
     verb: str
-    run_name: str = ""  # of the run that is meant; "" for all
-    spec: RunSpec | None = None  # run: what to run
-    latest_image: bool = False  # rerun: the image as it was asked for, not the digest that ran
-    commit: str = ""  # a SHA or its beginning, where the comment names one
+    run_name: str = ""  # of the selected run; "" for all
+    spec: RunSpec | None = None  # of the verb run: what to run
+    latest_image: bool = False  # of rerun: the image as it was requested, not the digest that ran
+    commit: str = ""  # a SHA or its beginning, if the comment names one
 
 
 def is_command(body: str) -> bool:
-    """Whether a comment holds a command, one that can't be understood included; linear, since anybody may write one."""
+    """Return True if a comment holds a command, even one that can't be understood.
+
+    It takes linear time, since anybody may write a comment.
+    """
     return _find_command(body) is not None
 
 
 def parse_command(body: str, parsers: Mapping[str, Callable[[str], Command]]) -> Command | None:
     """Return the command of a comment: its first line that begins with ``/fyre``, or None.
 
-    What is quoted, indented, in a code block or in an HTML comment is talk. ``parsers`` reads what
-    stands after each verb. Raises ``units.BadValueError`` for a command that can't be understood.
+    A line that is quoted, indented, in a code block or in an HTML comment is no command.
+    ``parsers`` has for each verb the parser of the text after it.
+
+    Raises ``notation.BadValueError`` for a command that can't be understood.
     """
-    found = _find_command(body)
-    if found is None:
+    match = _find_command(body)
+    if match is None:
         return None
-    verb, text = _split_word(found["rest"] or "")
+    verb, text = _split_word(match["rest"] or "")
     if verb not in parsers:
-        written = _quote_code(f"/fyre {verb}".strip())
-        raise notation.BadValueError(f"{written} is not a command", _list_verbs(parsers))
+        command = _quote_code(f"/fyre {verb}".strip())
+        raise notation.BadValueError(f"{command} is not a command", _list_verbs(parsers))
     return parsers[verb](text)
 
 
@@ -63,38 +68,40 @@ def _find_command(body: str) -> re.Match[str] | None:
 
 
 def _visible_lines(body: str) -> Iterator[str]:
-    """The lines that are neither in a fenced code block nor in an HTML comment, which nobody sees, nor in a quote,
-    which goes on to a blank line, as where a mail program has broken a line of it.
+    """Yield the lines outside fenced code blocks, HTML comments (which nobody sees) and quotes.
+
+    A quote continues to a blank line, as where a mail program has broken a line of it.
     """
-    fence, hidden, quoted = "", False, False
+    fence, in_html_comment, in_quote = "", False, False
     for line in _LINE_END.split(body):
         if fence:
-            mark = _CODE_FENCE.fullmatch(line)
-            if mark and mark["fence"].startswith(fence) and not mark["info"].strip():
+            match = _CODE_FENCE.fullmatch(line)
+            if match and match["fence"].startswith(fence) and not match["info"].strip():
                 fence = ""
-        elif hidden:
-            hidden = "-->" not in line or _opens_html_comment(line)
-        elif (mark := _CODE_FENCE.fullmatch(line)) and not (
-            mark["fence"][0] == "`" and "`" in mark["info"]
+        elif in_html_comment:
+            in_html_comment = "-->" not in line or _opens_html_comment(line)
+        elif (match := _CODE_FENCE.fullmatch(line)) and not (
+            match["fence"][0] == "`" and "`" in match["info"]
         ):
-            fence, quoted = mark["fence"], False
+            fence, in_quote = match["fence"], False
         else:
-            mark = _BLOCK_QUOTE.fullmatch(line)
-            quoted = bool(mark["text"]) if mark else quoted and not line.isspace() and line != ""
-            if not quoted:
+            match = _BLOCK_QUOTE.fullmatch(line)
+            is_blank = line.isspace() or line == ""
+            in_quote = bool(match["text"]) if match else in_quote and not is_blank
+            if not in_quote:
                 yield line
-            hidden = _opens_html_comment(line)
+            in_html_comment = _opens_html_comment(line)
 
 
 def _opens_html_comment(line: str) -> bool:
-    """Whether an HTML comment begins in a line that does not end in it."""
+    """Return True if an HTML comment begins in a line and does not end in it."""
     return line.rfind("<!--") > line.rfind("-->")
 
 
 def parse_run(text: str) -> Command:
-    """Read ``[--name NAME] [--timeout 2h] … [--] COMMAND``.
+    """Parse ``[--name NAME] [--timeout 2h] … [--] COMMAND``.
 
-    The options are those of ``fyre commit --run``, the rest is verbatim.
+    The options are those of ``fyre commit --run``; the command is taken verbatim.
     """
     trailers, commit = [], ""
     while text.startswith("--"):
@@ -114,23 +121,23 @@ def parse_run(text: str) -> Command:
         raise notation.BadValueError(
             "`/fyre run` needs a command", "write `/fyre run python train.py`"
         )
-    wanted = request.request_from_trailers([Trailer("Fyre-Run", text), *trailers])
-    if wanted.problems:
-        raise notation.BadValueError(
-            _option_message(wanted.problems[0].message), _escape_error(wanted.problems[0].hint)
-        )
-    return Command("run", wanted.runs[0].name, wanted.runs[0], commit=commit)
+    run_request = request.request_from_trailers([Trailer("Fyre-Run", text), *trailers])
+    if run_request.problems:
+        problem = run_request.problems[0]
+        raise notation.BadValueError(_option_message(problem.message), _escape_error(problem.hint))
+    spec = run_request.runs[0]
+    return Command("run", spec.name, spec, commit=commit)
 
 
 def parse_selection(verb: str, text: str, *, latest: bool = False) -> Command:
-    """Read ``[NAME] [--commit SHA]``, and ``[--latest]`` where the verb takes it."""
+    """Parse ``[NAME] [--commit SHA]``, and ``[--latest]`` if ``latest`` is true."""
     words = _read_words(verb, text, (COMMIT_OPTION, LATEST_OPTION) if latest else (COMMIT_OPTION,))
     name = _parse_name(" ".join(words.names)) if words.names else ""
     return Command(verb, name, latest_image=words.latest, commit=words.commit)
 
 
 def parse_approval(text: str) -> Command:
-    """Read ``SHA``, or ``[NAME] --commit SHA``."""
+    """Parse ``SHA``, or ``[NAME] --commit SHA``."""
     words = _read_words("approve", text, (COMMIT_OPTION,))
     if not words.commit:
         return Command("approve", commit=_parse_sha(" ".join(words.names)))
@@ -140,13 +147,15 @@ def parse_approval(text: str) -> Command:
 
 @dataclass
 class _Words:
+    """The words after a verb, sorted."""
+
     names: list[str] = field(default_factory=list)
     latest: bool = False
     commit: str = ""
 
 
 def _read_words(verb: str, text: str, options: tuple[str, ...]) -> _Words:
-    """Sort words into options and names."""
+    """Sort the words of a text into options and names."""
     words = _Words()
     while text:
         word, text = _split_word(text)
@@ -164,8 +173,8 @@ def _read_words(verb: str, text: str, options: tuple[str, ...]) -> _Words:
 
 
 def _split_word(text: str) -> tuple[str, str]:
-    """The first word, quoted as in a shell or not, and what follows it as it stands."""
-    stream = StringIO(text, newline="")  # nothing is translated: the rest is verbatim
+    """Return the first word, quoted as in a shell or not, and the text after it, verbatim."""
+    stream = StringIO(text, newline="")  # no line end is translated: the rest is verbatim
     lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
     try:
@@ -199,29 +208,21 @@ def _parse_sha(text: str) -> str:
 
 
 def _unknown_option(name: str, verb: str, options: tuple[str, ...]) -> notation.BadValueError:
-    close = get_close_matches(name, options, n=1)
-    instead = (
-        f"did you mean `{close[0]}`?" if close else f"the options are `{'`, `'.join(options)}`"
+    matches = get_close_matches(name, options, n=1)
+    hint = (
+        f"did you mean `{matches[0]}`?" if matches else f"the options are `{'`, `'.join(options)}`"
     )
-    hint = f"{instead} A command that begins so stands after `--`" if verb == "run" else instead
+    if verb == "run":
+        hint += " A command that begins so stands after `--`"
     return notation.BadValueError(f"{_quote_code(name)} is not an option of `/fyre {verb}`", hint)
 
 
 def _option_message(message: str) -> str:
-    """A problem of a trailer, as one of the option that stood for it."""
-    option = next(
-        (
-            option
-            for option, key in request.OPTION_TRAILERS.items()
-            if message.startswith(f"{key}:")
-        ),
-        "",
-    )
-    return (
-        f"`{option}`: {_escape_error(message.partition(': ')[2])}"
-        if option
-        else _escape_error(message)
-    )
+    """Return a trailer's error message as one of the option that stands for the trailer."""
+    for option, key in request.OPTION_TRAILERS.items():
+        if message.startswith(f"{key}:"):
+            return f"`{option}`: {_escape_error(message.partition(': ')[2])}"
+    return _escape_error(message)
 
 
 def _list_verbs(verbs: Iterable[str]) -> str:
@@ -229,11 +230,17 @@ def _list_verbs(verbs: Iterable[str]) -> str:
 
 
 def _escape_error(message: str) -> str:
-    """What is wrong, which may quote somebody: as it is, or where it would mention, link or show anything, as code."""
+    """Return an error message, which may quote somebody, so that Markdown changes nothing in it.
+
+    It is code where it would mention somebody, link or format anything.
+    """
     return message if _PLAIN_TEXT.fullmatch(message) else _quote_code(message, 200)
 
 
 def _quote_code(text: str, max_length: int = 60) -> str:
-    """What somebody wrote, in a code span that it can't leave: nobody is mentioned, no link is made."""
+    """Return what somebody wrote in a code span that it can't leave.
+
+    It mentions nobody and links nothing.
+    """
     line = " ".join(notation.replace_invalid_utf8(text).replace("`", "'").split())
     return f"`{line if len(line) <= max_length else line[: max_length - 3] + '…'}`"

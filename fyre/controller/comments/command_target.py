@@ -1,4 +1,4 @@
-"""Find the commit that a comment command is about, and by what right a fork's code runs."""
+"""Find the commit that a comment command is about, and check the approval of a fork's code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fyre.runs.run import Repository
 from fyre.runs.trigger import Trigger, TriggerKind
 
 SHA_DIGITS = (40, 64)
-"""How many digits a whole SHA has: SHA-1, SHA-256."""
+"""The numbers of digits of a whole SHA: SHA-1, SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetedCommand:
-    """A command, the commit that it is about, and who gave it."""
+    """A command, the commit that it is about, and its trigger."""
 
     repository: Repository
     sha: str
@@ -31,9 +31,9 @@ class TargetedCommand:
 
 @dataclass(frozen=True, slots=True)
 class NoTarget:
-    """No commit is meant; ``answer`` says why."""
+    """No commit can be selected; ``reply`` says why."""
 
-    answer: str
+    reply: str
 
 
 def comment_trigger(comment: CommentEvent, *, ref: str = "", head_sha: str = "") -> Trigger:
@@ -46,7 +46,7 @@ def comment_trigger(comment: CommentEvent, *, ref: str = "", head_sha: str = "")
 
 
 class TargetResolver:
-    """Find the commit that a command means."""
+    """The search for the commit that a command is about."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -58,7 +58,7 @@ class TargetResolver:
         *,
         launches: bool,
     ) -> TargetedCommand | NoTarget:
-        """Find the commit that is meant; ``launches`` says that the command has code run.
+        """Return the command with its commit; ``launches`` says that the command runs code.
 
         Raises ``NotFoundError``.
         """
@@ -87,10 +87,10 @@ class TargetResolver:
         command: Command,
         pull: PullRequest,
     ) -> TargetedCommand | NoTarget:
-        """Let a fork's commit run where the policy lets forks, for who has said which one in full.
+        """Return a fork's commit if the policy allows forks and the command has the whole SHA.
 
-        In full, because the author makes two commits whose SHAs begin alike within seconds, has one
-        of them read, and pushes the other.
+        The whole SHA, because an author could make two commits whose SHAs begin alike within
+        seconds, have one of them read, and push the other.
         """
         repository = comment.repository
         if not policies.for_repository(self._executor.policy, repository.name).approved_forks:
@@ -103,32 +103,29 @@ class TargetResolver:
         return TargetedCommand(repository, command.commit, command, trigger)
 
     def _last_approved(self, comment: CommentEvent) -> str:
-        """Return the SHA of a fork's pull request that ran last; "" where none did."""
-        ref, all_runs = (
-            _pull_ref(comment),
-            (one.run for one in self._executor.engine.list_records()),
-        )
-        repository_id = comment.repository.id
-        ran = [run for run in all_runs if run.ref == ref and run.repository.id == repository_id]
-        return max(ran, key=lambda run: run.created_at).sha if ran else ""
+        """Return the SHA of a fork's pull request that was launched last; "" if none was."""
+        ref, repository_id = _pull_ref(comment), comment.repository.id
+        all_runs = (record.run for record in self._executor.engine.list_records())
+        launched = [
+            run for run in all_runs if run.ref == ref and run.repository.id == repository_id
+        ]
+        return max(launched, key=lambda run: run.created_at).sha if launched else ""
 
-    def _expand_sha(self, repository: Repository, beginning: str) -> str:
-        """Return the SHA that begins so.
+    def _expand_sha(self, repository: Repository, prefix: str) -> str:
+        """Return the SHA that begins with ``prefix``.
 
         Raises ``NotFoundError``, also for a branch that happens to have such a name.
         """
-        sha = self._executor.forge.get_commit(repository, beginning).sha
-        if not sha.startswith(beginning):
-            raise NotFoundError(f"commit {beginning} of {repository.name}: not found")
+        sha = self._executor.forge.get_commit(repository, prefix).sha
+        if not sha.startswith(prefix):
+            raise NotFoundError(f"commit {prefix} of {repository.name}: not found")
         return sha
 
 
 def _ask_for_sha(command: Command, pull: PullRequest) -> str:
-    """Return the answer that shows the line to write."""
-    run, approve = (
-        f"/fyre run {COMMIT_OPTION} {pull.head_sha} -- …",
-        f"/fyre approve {pull.head_sha}",
-    )
+    """Return the reply that shows the line to write."""
+    run = f"/fyre run {COMMIT_OPTION} {pull.head_sha} -- …"
+    approve = f"/fyre approve {pull.head_sha}"
     line = run if command.verb == "run" else approve
     return (
         "this pull request comes from a fork: say which commit you have read, by its whole SHA. "

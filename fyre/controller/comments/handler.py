@@ -1,7 +1,7 @@
-"""Handle commands in comments: who may give them, and the one answer that each of them gets.
+"""Handle commands in comments: check that their author may give them, execute them, reply once.
 
-What was answered is done: an answer of ours names its comment, so that a redelivered or swept
-comment does nothing a second time. A crash before the answer has the command carried out again,
+A command that has a reply is done: our reply names its comment, so that a redelivered or swept
+comment does nothing a second time. After a crash before the reply the command is executed again,
 which is harmless: runs are keyed by the comment's id, and to cancel twice is to cancel once.
 """
 
@@ -34,11 +34,11 @@ from fyre.reporter.pending_writes import UnpostedComment
 log = logging.getLogger(__name__)
 
 MAY_WRITE = ("admin", "maintain", "write")
-"""The permissions, in GitHub's words, with which somebody may give commands."""
+"""The permissions, in GitHub's words, that allow somebody to give commands."""
 
 REFUSAL_TTL = 3600.0
-"""Seconds for which somebody whose comment was refused hears no more in that repository: who floods
-it with comments costs a request for each, and takes no status its turn."""
+"""Seconds for which somebody whose comment was refused gets no further reply in that repository: a
+flood of comments costs a request for each, and delays no status."""
 
 COMMANDS: Mapping[str, type[CommentCommand]] = {
     command.verb: command
@@ -50,13 +50,13 @@ COMMANDS: Mapping[str, type[CommentCommand]] = {
         ApproveCommand,
     )
 }
-"""Every command there is, by its verb, in the order in which they are listed."""
+"""All commands by their verb, in the order in which they are listed."""
 
 
 def parse_command(body: str) -> Command | None:
-    """Return the command of a comment, None where there is none.
+    """Return the command of a comment, None if it holds none.
 
-    Raises ``units.BadValueError`` for a command that can't be understood.
+    Raises ``notation.BadValueError`` for a command that can't be understood.
     """
     return command_parser.parse_command(
         body, {verb: command.parse for verb, command in COMMANDS.items()}
@@ -64,57 +64,58 @@ def parse_command(body: str) -> Command | None:
 
 
 class CommentCommands:
-    """Obey ``/fyre …`` in comments, those of whoever may write. Belongs to one thread."""
+    """The handler of ``/fyre …`` in comments by people who may write. Belongs to one thread."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._targets = TargetResolver(executor)
         self._commands = {verb: command(executor) for verb, command in COMMANDS.items()}
-        self._refused = TTLCache(REFUSAL_TTL, 10_000)  # whose comments, in which repository
+        self._refused = TTLCache(REFUSAL_TTL, 10_000)  # by the repository's id and the login
 
     def handle(self, comment: CommentEvent) -> None:
-        """Do what a comment asks for, and answer. Raises ``TryAgainError``."""
+        """Execute the command of a comment, and reply. Raises ``TransientError``."""
         if comment.is_bot or not comment.actor or not command_parser.is_command(comment.body):
             return
         executor, repository, actor = self._executor, comment.repository, comment.actor
         if executor.clock() - comment.created_at > executor.policy.history:
-            # Engines have forgotten by now what it may have launched.
+            # Engines may have forgotten by now what it has launched.
             log.info("%s of %s is too old", replies.comment_key(comment), repository.name)
             return
         if executor.forge.is_own_login(actor) and replies.is_reply(comment.body):
             return
         if executor.forge.get_permission(repository, actor) not in MAY_WRITE:
             self._refused.get((repository.id, actor.lower()), partial(self._refuse, comment))
-        elif replies.comment_key(comment) not in replies.answered_comments(
-            self._own_bodies(comment)
-        ):
+            return
+        answered = replies.answered_comments(self._own_bodies(comment))
+        if replies.comment_key(comment) not in answered:
             self._reply(comment, self._execute(comment))
 
     def _refuse(self, comment: CommentEvent) -> None:
-        """Tell a stranger, once in a thread.
+        """Reply to somebody without write permission, once in a thread.
 
-        Whoever asks for it in a hundred threads is told in one.
+        Whoever comments in a hundred threads gets a reply in one of them.
         """
         bodies = self._own_bodies(comment)
-        told = comment.actor.lower() in replies.refused_logins(bodies)
-        if replies.comment_key(comment) not in replies.answered_comments(bodies) and not told:
+        is_answered = replies.comment_key(comment) in replies.answered_comments(bodies)
+        was_refused = comment.actor.lower() in replies.refused_logins(bodies)
+        if not is_answered and not was_refused:
             refusal = f"`/fyre` needs write permission on {comment.repository.name}."
             self._reply(comment, refusal, refused=True)
 
     def _own_bodies(self, comment: CommentEvent) -> list[str]:
-        """Return what we said where a comment stands, and what is still to be said anywhere."""
-        # First: what is said in between is in the thread, and not in neither.
-        waiting = self._executor.ledger.queued_comment_bodies(comment.repository)
-        return waiting + _own_comments(self._executor.forge, comment)
+        """Return our comments in the thread of a comment, and those still queued for any thread."""
+        # The queue first: one that is posted in between is then in both, not in neither.
+        queued = self._executor.reporter.queued_comment_bodies(comment.repository)
+        return queued + _own_comments(self._executor.forge, comment)
 
     def _execute(self, comment: CommentEvent) -> str:
-        """Carry the command out; return the answer."""
+        """Execute the command; return the reply."""
         try:
             command = parse_command(comment.body) or Command("")
             handler = self._commands[command.verb]
             target = self._targets.resolve(comment, command, launches=handler.launches)
             if isinstance(target, NoTarget):
-                return target.answer
+                return target.reply
             text = handler.execute(target)
         except notation.BadValueError as error:
             return f"{error.args[0]}: {error.hint}"
@@ -125,21 +126,21 @@ class CommentCommands:
         return replies.with_sha(target.sha, text) if comment.pull_number else text
 
     def _reply(self, comment: CommentEvent, text: str, *, refused: bool = False) -> None:
-        repository, name = comment.repository, replies.comment_key(comment)
-        log.info("answered %s in %s of %s: %s", comment.actor, name, repository.name, text)
+        repository, key = comment.repository, replies.comment_key(comment)
+        log.info("answered %s in %s of %s: %s", comment.actor, key, repository.name, text)
         body = replies.render_reply(comment, text, is_refusal=refused)
         writer = _ReplyWriter(self._executor.forge, comment, body)
-        self._executor.ledger.queue_comment(UnpostedComment(repository, name, body, writer.write))
+        self._executor.reporter.queue_comment(UnpostedComment(repository, key, body, writer.write))
 
 
 def _own_comments(forge: GitHubClient, comment: CommentEvent) -> list[str]:
     thread = discussions.list_thread(forge, comment)
-    return [one.body for one in thread if forge.is_own_login(one.author)]
+    return [posted.body for posted in thread if forge.is_own_login(posted.author)]
 
 
 @dataclass
 class _ReplyWriter:
-    """Write a reply once: after a try that failed, look first whether it came through."""
+    """A reply that is written once: after a failed try it is first looked for in the thread."""
 
     forge: GitHubClient
     comment: CommentEvent

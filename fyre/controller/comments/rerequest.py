@@ -1,4 +1,4 @@
-"""Obey the Re-run buttons of check runs: ``/fyre rerun [NAME]``, given by a click."""
+"""Handle clicks on the Re-run button of a check run, like ``/fyre rerun [NAME]``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 
 
 class RerunButton:
-    """Obey clicks, those of whoever may write."""
+    """The handler of clicks by people who may write."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._rerun = RerunCommand(executor)
 
     def handle(self, click: RerequestEvent) -> None:
-        """Run it once more; once, however often the click is delivered. Raises ``TryAgainError``.
+        """Rerun the run once, however often the click is delivered. Raises ``TransientError``.
 
-        An attempt has a check run of its own, so a click on that is another rerun.
+        A new attempt has a check run of its own, so a click on that is another rerun.
         """
         repository, actor = click.repository, click.actor
         facts = {
@@ -43,14 +43,14 @@ class RerunButton:
             Command(RerunCommand.verb, click.run_name),
             click_trigger(click, self._executor.clock()),
         )
-        answer = self._rerun.execute(target)
-        log.info("a check run was asked for again", extra={**facts, "answer": answer})
+        reply = self._rerun.execute(target)
+        log.info("a check run was rerequested", extra={**facts, "answer": reply})
 
 
 def click_trigger(click: RerequestEvent, at: float) -> Trigger:
     """Build the trigger of a click.
 
-    Its ``id`` is hashed into keys of runs, so its form never changes: that of a comment with a
-    number that none has, since there is none below zero.
+    Its ``id`` is hashed into keys of runs, so its form never changes: that of a comment, with a
+    number below zero, which no comment has.
     """
     return Trigger(TriggerKind.RERUN, click.actor, at=at, id=f"comment {-click.click_id}")

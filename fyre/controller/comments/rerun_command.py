@@ -1,4 +1,4 @@
-"""Run again what ran: the next attempt, on the image that ran before or on the latest."""
+"""Run again: launch the next attempts, on the image that ran before or on the latest."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from fyre.runs.run import Run, RunRecord
 
 
 class RerunCommand(LaunchingCommand):
-    """Launch again what ran or was asked for on a commit: all of it, or the run of that name.
+    """Launch again what ran or was requested on a commit: all of it, or the run of that name.
 
-    The policy judges the image as it was asked for: what an allowed tag led to may run again.
+    The policy judges the image as it was requested: the digest of an allowed tag may run again.
     """
 
     verb = "rerun"
@@ -33,11 +33,11 @@ class RerunCommand(LaunchingCommand):
     help = "runs again what ran or was asked for"
 
     first_attempt: ClassVar[int] = 2
-    """The number of an attempt at what has not run on this commit."""
+    """The attempt number of a run that has not run on this commit."""
 
     @classmethod
     def parse(cls, text: str) -> Command:
-        """Read the name of a run, and the image that is to be taken."""
+        """Parse the name of a run, and the option for the latest image."""
         return command_parser.parse_selection(cls.verb, text, latest=True)
 
     def execute(self, target: TargetedCommand) -> str:
@@ -49,11 +49,12 @@ class RerunCommand(LaunchingCommand):
         records = sorted(self._runs_on_commit(target), key=by_attempt)
         newest = _by_name(records)
         candidates = self._next_attempts(target, event, records)
-        meant = [run for run in candidates if name_matches(run.name, target.command.run_name)]
-        if not meant:
+        selected = [run for run in candidates if name_matches(run.name, target.command.run_name)]
+        if not selected:
             return actions.render_nothing("rerun", target.command.run_name)
-        launched = self._executor.engine.get_record  # else it is this comment's already
-        missing = [run for run in meant if launched(run.key) is None]
+        # A run that has a record was launched by this comment already.
+        get_record = self._executor.engine.get_record
+        missing = [run for run in selected if get_record(run.key) is None]
         refusal = self._denials(event, missing) or _still_running(missing, newest)
         if refusal:
             return refusal
@@ -64,7 +65,7 @@ class RerunCommand(LaunchingCommand):
             )
             self._executor.execute(target.repository, Launch(pinned))
         self._clear_moved_status(target, event)
-        return self._render_launched([run.key for run in meant])
+        return self._render_launched([run.key for run in selected])
 
     def _next_attempts(
         self,
@@ -72,7 +73,7 @@ class RerunCommand(LaunchingCommand):
         event: CommitEvent,
         records: Sequence[RunRecord],
     ) -> Iterable[Run]:
-        """Yield a next attempt of each run of this commit; ``records`` is what ran, by attempt."""
+        """Yield the next attempt of each run of this commit; ``records`` are sorted by attempt."""
         newest, executor = _by_name(records), self._executor
         for name, spec in _specs(target, event, records).items():
             before = newest.get(name.lower())
@@ -87,14 +88,14 @@ class RerunCommand(LaunchingCommand):
             )
 
     def _pin_image(self, run: Run, before: RunRecord) -> Run:
-        """Return the run on the digest that ran before.
+        """Return the run with the digest that ran before.
 
-        It is as asked where that digest can't be pulled again.
+        It is unchanged where that digest can't be pulled again.
         """
         profile_image = policies.select_profile(self._executor.policy, run.spec).image
         if not (run.spec.image or profile_image):
             return run
-        # The profile may name another tag today, so that a digest of then is shown without one.
+        # The profile may name another tag today, so the digest of that time is shown without a tag.
         image = run.spec.image or image_reference.parse_reference(profile_image).repository
         pinned = image_reference.pin_to_run_digest(
             image, before.image_id or before.run.spec.image or ""
@@ -102,22 +103,22 @@ class RerunCommand(LaunchingCommand):
         return replace(run, spec=replace(run.spec, image=pinned)) if pinned != image else run
 
     def _clear_moved_status(self, target: TargetedCommand, event: CommitEvent) -> None:
-        """Take the red of ``fyre/moved`` away, once all that the commit asks for runs.
+        """Turn ``fyre/moved`` green once everything that the commit requests runs.
 
-        A rerun on a moved commit is what that status asked for.
+        A rerun on a moved commit is what that status asks for.
         """
         repository, sha = target.repository, target.sha
         launched = {record.run.name.lower() for record in self._runs_on_commit(target)}
         if not launched.issuperset(name.lower() for name in event.request.run_names):
             return
-        if commit_status.MOVED_CONTEXT in self._executor.ledger.read_statuses(repository, sha):
+        if commit_status.MOVED_CONTEXT in self._executor.reporter.read_statuses(repository, sha):
             reason = f"run here by {target.trigger.actor}"
-            answered = CommitStatus(commit_status.MOVED_CONTEXT, "success", reason)
-            self._executor.execute(repository, PostStatus(sha, answered))
+            cleared = CommitStatus(commit_status.MOVED_CONTEXT, "success", reason)
+            self._executor.execute(repository, PostStatus(sha, cleared))
 
 
 class ApproveCommand(RerunCommand):
-    """Run what one commit of a fork's pull request asks for."""
+    """Run what one commit of a fork's pull request requests."""
 
     verb = "approve"
     arguments = "SHA"
@@ -129,12 +130,12 @@ class ApproveCommand(RerunCommand):
 
     @classmethod
     def parse(cls, text: str) -> Command:
-        """Read the SHA."""
+        """Parse the SHA."""
         return command_parser.parse_approval(text)
 
 
 def _request_problem(event: CommitEvent) -> str:
-    """Return what is wrong with the message or with ``.fyre.yaml``; "" when nothing is."""
+    """Return what is wrong with the message or with ``.fyre.yaml``; "" if nothing is."""
     if event.request.problems:
         problem = event.request.problems[0]
         return f"line {problem.line}: {problem.message}"
@@ -142,7 +143,7 @@ def _request_problem(event: CommitEvent) -> str:
 
 
 def _by_name(records: Iterable[RunRecord]) -> dict[str, RunRecord]:
-    """Return the last of these records by its run's name in lower case."""
+    """Return the last of these records of each run name, in lower case."""
     return {record.run.name.lower(): record for record in records}
 
 
@@ -151,26 +152,28 @@ def _specs(
     event: CommitEvent,
     records: Sequence[RunRecord],
 ) -> dict[str, RunSpec]:
-    """Return what is to run, by name: as the message asks for it, with the defaults of today.
+    """Return what is to run, by name: as the message requests it, with the defaults of today.
 
-    That of a command in a comment is taken from its record. What was launched after this comment is
-    not meant.
+    What a comment requested is taken from its record. What was launched after this comment is
+    left out.
     """
-    request, until = event.request, target.trigger.at + actions.CLOCK_SKEW
+    request, latest_start = event.request, target.trigger.at + actions.CLOCK_SKEW
     requested = zip(request.run_names, request.runs, strict=True)
-    own = [] if _is_unapproved_fork(target, records) else list(requested)
-    as_written = {name.lower(): spec for name, spec in own}
+    in_message = [] if _is_unapproved_fork(target, records) else list(requested)
+    as_written = {name.lower(): spec for name, spec in in_message}
     newest, first = _by_name(records), _by_name(reversed(records))
-    meant = (one.run for name, one in newest.items() if first[name].run.created_at <= until)
-    specs = {run.name: as_written.get(run.name.lower(), run.spec) for run in meant}
-    return specs | {name: spec for name, spec in own if name.lower() not in newest}
+    launched = (
+        record.run for name, record in newest.items() if first[name].run.created_at <= latest_start
+    )
+    specs = {run.name: as_written.get(run.name.lower(), run.spec) for run in launched}
+    return specs | {name: spec for name, spec in in_message if name.lower() not in newest}
 
 
 def _is_unapproved_fork(target: TargetedCommand, records: Sequence[RunRecord]) -> bool:
     """Return True if the commit is a fork's and this is no approval.
 
-    What else ran on it, such as a command of the approver's own, does not have what the fork asks
-    for run.
+    Other runs on it, such as a command of the approver's own, do not make what the fork requests
+    run.
     """
     refs = [record.run.ref for record in records]
     by_fork = any(ref.startswith("refs/pull/") for ref in refs)
@@ -179,18 +182,21 @@ def _is_unapproved_fork(target: TargetedCommand, records: Sequence[RunRecord]) -
 
 
 def _requested_image(event: CommitEvent, name: str, records: Sequence[RunRecord]) -> str | None:
-    """Return the image that was asked for: by the message, else by a first attempt's comment.
+    """Return the image that was requested: by the message, else by a first attempt's comment.
 
     It is never the digest that an earlier rerun pinned.
     """
-    first = (one.run.spec.image for one in records if name_matches(one.run.name, name))
+    launched = (record.run.spec.image for record in records if name_matches(record.run.name, name))
     requested = zip(event.request.run_names, event.request.runs, strict=True)
-    written = (spec.image for other, spec in requested if name_matches(other, name))
-    return next(written, next(first, None))
+    in_message = (spec.image for other, spec in requested if name_matches(other, name))
+    return next(in_message, next(launched, None))
 
 
 def _still_running(runs: Iterable[Run], newest: Mapping[str, RunRecord]) -> str:
-    """Return which of these is on still, or "": one attempt has the say at a time."""
+    """Return the reply that names a run whose last attempt has not ended; "" if all have.
+
+    One attempt owns the status at a time.
+    """
     for run in runs:
         before = newest.get(run.name.lower())
         if before is not None and not before.state.is_final:

@@ -1,4 +1,4 @@
-"""A whole ``fyre serve``, with the local forge as its GitHub: REST API, webhooks, git."""
+"""A whole ``fyre serve``, with the local forge as its GitHub: its REST API, webhooks and git."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ import requests
 from fyre.apps import config as configs
 from fyre.apps import log_format
 from fyre.apps.serve import FyreServe
-from fyre.controller.loop import UNREADABLE_MAX, SweepEvent
+from fyre.controller.loop import SweepEvent
+from fyre.controller.push_processor import UNREADABLE_MAX
 from fyre.errors import UserError
 from fyre.git.git_command import git_output as git_out
 from fyre.git.mirror_store import MirrorStore
@@ -154,7 +155,7 @@ def test_a_push_is_told_of_before_the_forge_has_it_everywhere(
 def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
-    """As for a merged branch: without the tip, nobody knows that its commits are below the tip."""
+    """As for a merged branch: only its head tells that its commits are below that head."""
     server = start()
     server.ready()
     receiver, before = server.serve.controller, git("rev-parse", "HEAD", cwd=github.repo)
@@ -340,11 +341,11 @@ def test_it_is_not_ready_while_the_forge_is_away_and_says_why(tmp_path: Path) ->
     server = Running(FyreServe(configs.load_config(None, env, {})))
     try:
         said = until(
-            lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one
+            lambda: (one := server.get("/readyz").json())["forge"] != "not checked yet" and one
         )
         assert server.get("/readyz").status_code == 503
         assert "can't be reached" in said["forge"]
-        assert said["sweep"] == "the first one is not over"
+        assert said["sweep"] == "initial sweep not finished"
         assert server.get("/healthz").status_code == 200
         assert 'fyre_ready{check="sweep"} 0.0' in server.get("/metrics").text
     finally:
@@ -355,8 +356,10 @@ def test_an_address_that_is_no_api_is_never_ready(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
     server = start(FYRE_API=f"{github.forge.base}/nothing")
-    said = until(lambda: (one := server.get("/readyz").json())["forge"] != "not asked yet" and one)
-    assert said["sweep"] == "the first one is not over"
+    said = until(
+        lambda: (one := server.get("/readyz").json())["forge"] != "not checked yet" and one
+    )
+    assert said["sweep"] == "initial sweep not finished"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Comment commands to a whole ``fyre serve``: killed, without webhooks, with a fork's code."""
+"""Comment commands to a whole ``fyre serve``: killed, without webhooks, and with code of a fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may launch, through a real ``fyre up``: attacks by push and by comment, and what the forge is asked meanwhile."""
+"""Access through a real ``fyre up``: attacks by push and by comment, and the requests they cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_ROLE = {"none": 0, "read": 1, "triage": 2, "write": 3, "maintain": 4, "admin
 
 @dataclass
 class People:
-    """What the forge knows of people and signatures here; in itself it takes everybody for an admin."""
+    """People and signatures as this forge knows them; by itself it takes everybody for an admin."""
 
     roles: dict[str, str] = field(default_factory=lambda: {"ada": "write"})
     team: tuple[str, ...] = ()
@@ -144,7 +144,8 @@ def test_a_commenter_is_held_to_the_policy_as_well(people: People, person: Perso
     assert said(person, sha).startswith("exit 0")
     person.comment(sha, "/fyre rerun")
     assert answered(person, sha, 2) == (
-        "`run` is refused: ada has write permission, maintain is needed · ask an admin of the repository"
+        "`run` is refused: ada has write permission, maintain is needed"
+        " · ask an admin of the repository"
     )
     people.roles["cy"], people.denied = "admin", True
     person.comment(sha, "/fyre rerun", token="user:cy")

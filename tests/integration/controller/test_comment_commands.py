@@ -23,8 +23,8 @@ from tests.support.person import NAME, Person
 from tests.support.talking import ran, redeliver, until
 
 QUIET = (
-    "> /fyre cancel", "```\n/fyre cancel\n```", "    /fyre cancel", "<!--\n/fyre cancel\n-->", "see /fyre cancel",
-    "wörds 🎉 " * 6_000,
+    "> /fyre cancel", "```\n/fyre cancel\n```", "    /fyre cancel", "<!--\n/fyre cancel\n-->",
+    "see /fyre cancel", "wörds 🎉 " * 6_000,
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ TAKEN = "is taken on this commit: choose another name."
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
-    """Starts a whole ``fyre up`` again and again, on the same root and the same port: the same forge."""
+    """Start a whole ``fyre up`` again and again, on the same root and port: the same forge."""
     ports = [0]
 
     def make() -> FyreUp:
@@ -206,7 +206,7 @@ def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_ag
     person.comment(sha, "/fyre rerun run")
     until(lambda: len(ran(person, sha)) == 3, person.ran)
     until(lambda: len(person.comments(sha)) == 8, lambda: person.comments(sha))
-    # The cancel is not given a second time to what was launched after it, by no restart and no redelivery.
+    # No restart and no redelivery gives the cancel a second time to what was launched after it.
     person.up = start()
     redeliver(person)
     person.settled()
@@ -294,7 +294,7 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(
     monkeypatch.setattr("fyre.reporter.status_reporter.BACKOFF", Backoff(0.01, 60.0))
     monkeypatch.setattr(discussions, "post_reply", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: len(tries) == 2 and person.up.controller.executor.ledger.is_idle())
+    until(lambda: len(tries) == 2 and person.up.controller.executor.reporter.is_idle())
     assert person.comments(sha)[1:] == ["nothing to show here."]
 
 
@@ -313,9 +313,9 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
 
     def reading(forge: GitHubClient, said: CommentEvent) -> list[Comment]:
         found = thread(forge, said)
-        if executor.ledger.queued_comment_bodies(known):  # when it is delivered again
+        if executor.reporter.queued_comment_bodies(known):  # when it is delivered again
             read.set()
-            until(lambda: not executor.ledger.queued_comment_bodies(known))
+            until(lambda: not executor.reporter.queued_comment_bodies(known))
         return found
 
     def saying(forge: GitHubClient, said: CommentEvent, body: str) -> None:
@@ -325,7 +325,7 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
     monkeypatch.setattr(discussions, "list_thread", reading)
     monkeypatch.setattr(discussions, "post_reply", saying)
     person.comment(sha, "/fyre status")
-    until(lambda: executor.ledger.queued_comment_bodies(known))
+    until(lambda: executor.reporter.queued_comment_bodies(known))
     redeliver(person)
     person.settled()
     assert len(person.comments(sha)) == 2

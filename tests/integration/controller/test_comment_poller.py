@@ -1,4 +1,4 @@
-"""Commands that no delivery told of: which comments are asked for, what that costs, and which are none."""
+"""Commands that no webhook reported: the comments that are listed, and the requests that costs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Each trouble that GitHub can make, against a whole ``fyre serve``: one clear line, and nothing is lost.
+"""Each trouble that GitHub can make, against a whole ``fyre serve``.
 
-In each story one run ends and another is pushed while the trouble lasts. Other repositories don't notice; when the
-trouble ends, both runs have their final status, and each command ran once.
+There is one clear line, and nothing is lost. In each story one run ends and another is pushed
+while the trouble lasts. Other repositories don't notice; when the trouble ends, both runs have
+their final status, and each command ran once.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ OF_THE_APP = (
 def test_trouble_that_ends(
     world: World, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, troubles: Troubles
 ) -> None:
-    """A run ends, and where reads are refused too another is pushed, while one trouble follows the other."""
+    """A run ends, and another is pushed if reads are refused too, during each trouble."""
     lab, gate = kept(world, make, "ada"), tmp_path / "gate"
     shas = [lab.run(f"until test -e {gate}; do sleep 0.02; done; echo >> {tmp_path}/ran")]
     until(lambda: lab.statuses(shas[0]))
@@ -170,7 +171,8 @@ def test_a_repository_that_is_renamed_or_transferred_while_a_run_is_on(
         assert all(
             lab.final(sha).startswith("exit 0") for lab, sha in zip(labs[:2], shas[:2], strict=True)
         )
-        world.sweep()  # who is transferred leaves the token that knew it: the list of the other account has it
+        # A transferred repository leaves the token that knew it: the other account lists it.
+        world.sweep()
         assert moved.final(shas[2]).startswith("exit 0")
         assert renamed.final(renamed.run(f"echo >> {ran}")).startswith("exit 0")
         world.sweep(anew=True)

@@ -23,7 +23,7 @@ Registry = dict[str, str]
 
 @pytest.fixture
 def kubelet(person: Person, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """The imageID that a machine with images gives for each image that is asked of it: runs are real, images are not.
+    """The imageID that a machine with images gives for each image; runs are real, images are not.
 
     What is pulled is remembered with the run, as Kubernetes does; a digest is its own answer.
     """

@@ -17,7 +17,10 @@ from tests.conftest import git
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
-NO_SUCH = "`/fyre dance` is not a command: write `/fyre run`, `/fyre rerun`, `/fyre cancel`, `/fyre status`, `/fyre approve`"
+NO_SUCH = (
+    "`/fyre dance` is not a command: write `/fyre run`, `/fyre rerun`, `/fyre cancel`, "
+    "`/fyre status`, `/fyre approve`"
+)
 
 
 def test_a_commit_written_by_hand_runs(person: Person) -> None:
@@ -66,10 +69,16 @@ def test_a_command_that_is_no_utf8_runs_as_its_bytes_and_is_shown_as_well_as_can
     person: Person,
 ) -> None:
     tree, now = person.git("rev-parse", "HEAD^{tree}"), int(time.time())
-    raw = f"tree {tree}\nparent {person.git('rev-parse', 'HEAD')}\nauthor A <a@example.org> {now} +0000\n"
-    raw += f"committer A <a@example.org> {now} +0000\n\nS\n\nFyre-Run: printf caf\udce9 | od -An -tx1\n"
-    made = subprocess.run(["git", "hash-object", "-t", "commit", "-w", "--stdin"], cwd=person.repo, check=True,
-                          input=raw.encode(errors="surrogateescape"), capture_output=True)  # fmt: skip
+    raw = f"tree {tree}\nparent {person.git('rev-parse', 'HEAD')}\n"
+    raw += f"author A <a@example.org> {now} +0000\ncommitter A <a@example.org> {now} +0000\n\n"
+    raw += "S\n\nFyre-Run: printf caf\udce9 | od -An -tx1\n"
+    made = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin"],
+        cwd=person.repo,
+        check=True,
+        input=raw.encode(errors="surrogateescape"),
+        capture_output=True,
+    )
     sha = made.stdout.decode().strip()
     person.push(f"{sha}:refs/heads/main")
     status = person.final(sha)
@@ -187,7 +196,7 @@ def test_only_our_own_statuses_count(person: Person) -> None:
         token="user:eve",
     )
     repository = Repository(person.up.controller.executor.forge.url, 1, NAME)
-    assert person.up.controller.executor.ledger.read_statuses(repository, sha) == {}
+    assert person.up.controller.executor.reporter.read_statuses(repository, sha) == {}
     person.push()
     person.settled()
     assert (sha, "true") in person.ran()
@@ -214,7 +223,8 @@ def test_every_commit_of_a_push_that_the_webhook_cuts_is_looked_at(person: Perso
     stream = f"reset refs/heads/main\nfrom {base}\n\n"
     for number in range(2060):
         message = f"C {number}\n" + (f"\nFyre-Run: echo {number}\n" if number in (0, 2059) else "")
-        stream += f"commit refs/heads/main\ncommitter A <a@example.org> {now} +0000\ndata {len(message)}\n{message}\n"
+        stream += f"commit refs/heads/main\ncommitter A <a@example.org> {now} +0000\n"
+        stream += f"data {len(message)}\n{message}\n"
     git("fast-import", "--quiet", cwd=person.repo, stdin=stream)
     person.push()
     oldest = person.git("rev-list", "--reverse", f"{base}..main").split()[0]
@@ -232,7 +242,7 @@ def test_a_branch_is_compared_with_the_default_one(person: Person) -> None:
 def test_a_new_branch_launches_what_another_branch_had_and_the_default_one_has_not(
     person: Person,
 ) -> None:
-    """Its push lists the commits that the repository did not have; those below them are found by comparing it."""
+    """Its push lists the commits new to the repository; a comparison finds the others."""
     person.up.controller.executor.policy = Policy(refs=("main", "release/*"))
     person.git("checkout", "-q", "-b", "topic")
     had = person.commit("Fyre-Run: true")

@@ -171,7 +171,7 @@ def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(
     assert f"/fyre run --commit {read} -- …" in answer(person, pull, "/fyre run true")
     assert f"/fyre approve {read}" in answer(person, pull, "/fyre rerun")
     assert ran(person, read) == []
-    # The race: what was read is approved, and something else is pushed before anybody hears of that.
+    # The race: what was read is approved, and something else is pushed before that is known.
     worse = attacker.push("echo pwned", onto=read)
     assert answer(person, pull, f"/fyre approve {read}").startswith(
         f"On {read}:\n\nlaunched:\n\n- [`run`]("

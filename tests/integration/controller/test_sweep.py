@@ -1,4 +1,4 @@
-"""What a sweep asks again, and what it need not: a real forge that counts requests as GitHub does."""
+"""The requests of a sweep, against a real forge that counts requests as GitHub does."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def entry(at: float, after: str) -> RefUpdate:
 def test_what_is_dealt_with_is_not_heard_again_and_more_of_that_time_may_come() -> None:
     a, late, b, c = entry(100, "a"), entry(199, "d"), entry(200, "b"), entry(200, "c")
     until_then = SweepCursor().advance(RefUpdates((a, b), "one"), [])
-    assert until_then == SweepCursor(200 - sweep_state.LATE, frozenset({b}), "one")
+    assert until_then == SweepCursor(200 - sweep_state.LISTING_DELAY, frozenset({b}), "one")
     assert until_then.since <= late.timestamp
     assert until_then.advance(RefUpdates((), "one"), []) == until_then
     assert until_then.advance(RefUpdates((late, b, c), "two"), []).done == {late, b, c}
@@ -250,7 +250,7 @@ def test_what_failed_and_nothing_else_is_to_be_planned_again() -> None:
     until_then = SweepCursor().advance(RefUpdates((a, b, c), "one"), [b])
     assert until_then == SweepCursor(200, frozenset({c}), "")
     assert until_then.advance(RefUpdates((b, c), "one"), []) == SweepCursor(
-        300 - sweep_state.LATE, frozenset({c}), "one"
+        300 - sweep_state.LISTING_DELAY, frozenset({c}), "one"
     )
 
 

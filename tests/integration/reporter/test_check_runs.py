@@ -1,4 +1,4 @@
-"""Check runs beside the statuses, and their Re-run button: over a whole receiver and a forge that has both."""
+"""Check runs and their Re-run button, over a whole receiver and a forge that has both."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ from tests.support.waiting import until
 
 __all__ = ["person"]  # a fixture
 
-RUN = Run("k" * 26, Repository("https://api.github.com", 1, "ada/lab"), "a" * 40, "t", (), "refs/heads/main", "ada",
-          "run", RunSpec("echo hello"), "d", created_at=1000.0)  # fmt: skip
+REPOSITORY = Repository("https://api.github.com", 1, "ada/lab")
+RUN = Run("k" * 26, REPOSITORY, "a" * 40, "t", (), "refs/heads/main", "ada", "run",
+          RunSpec("echo hello"), "d", created_at=1000.0)  # fmt: skip
 DONE = RunRecord(RUN, RunState.SUCCEEDED, started_at=1001.0, ended_at=1063.0, exit_code=0)
 
 
@@ -41,7 +42,8 @@ def checked(person: Person) -> Person:
     """A forge that takes check runs of ours, and a policy that shows two lines of a log."""
     executor = person.up.controller.executor
     policy = replace(executor.policy, log_tail=2)
-    executor.ledger.check_runs = CheckRunReporter(executor.forge, executor.engine.read_log, policy)
+    check_runs = CheckRunReporter(executor.forge, executor.engine.read_log, policy)
+    executor.reporter.check_runs = check_runs
     return person
 
 
@@ -86,7 +88,7 @@ def test_the_end_of_a_run_has_a_check_run_beside_its_status(checked: Person) -> 
 
 
 def test_of_a_log_nothing_is_shown_unless_the_policy_says_so(checked: Person) -> None:
-    book = checked.up.controller.executor.ledger
+    book = checked.up.controller.executor.reporter
     assert book.check_runs is not None
     book.check_runs.policy = replace(book.check_runs.policy, log_tail=0)
     assert check(checked, checked.run("echo secret"))["output"]["text"] is None
@@ -128,7 +130,7 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
     check(checked, sha)
     until(lambda: noted(checked, sha))
     (record,) = checked.up.engine.list_records()
-    book = checked.up.controller.executor.ledger
+    book = checked.up.controller.executor.reporter
     book.stop()
     checked.up.engine.annotate(record.run.key, reported=json.dumps({sha: "succeeded"}))
     again = StatusReporter(book.forge, book.engine, book.index, book.page_url, book.check_runs)
@@ -143,7 +145,7 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
 def test_where_the_app_may_not_the_statuses_go_on(
     checked: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book = checked.up.controller.executor.ledger
+    book = checked.up.controller.executor.reporter
     assert book.check_runs is not None
     book.check_runs.forge = type(book.forge)(book.forge.url, lambda: "user:ada")
     shas = [checked.run("true"), checked.run("exit 1")]
@@ -238,8 +240,13 @@ def test_the_button_of_all_reruns_all_and_a_redelivery_nothing(checked: Person) 
     sha = checked.run("true", "Fyre-Run: echo two", "Fyre-Name: two")
     check(checked, sha, 2)
     told = {**checked.api(""), "full_name": "ada/lab"}
-    body = json.dumps({"action": "rerequested", "check_suite": {"id": 7, "head_sha": sha},
-                       "sender": {"login": "ada", "type": "User"}, "repository": told}).encode()  # fmt: skip
+    delivery = {
+        "action": "rerequested",
+        "check_suite": {"id": 7, "head_sha": sha},
+        "sender": {"login": "ada", "type": "User"},
+        "repository": told,
+    }
+    body = json.dumps(delivery).encode()
     secret = checked.up.local_forge.webhook_secret.encode()
 
     def deliver(guid: str) -> None:

@@ -1,4 +1,4 @@
-"""What is no status has its turn with the statuses: answers to comments keep a forge's ceilings as well."""
+"""Replies to comments wait in one queue with the statuses, and keep the rate limits as well."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_answers_and_ends_keep_the_ceilings_together(
     low_person: tuple[Person, RateLimitMiddleware],
 ) -> None:
     person, ceiled = low_person
-    book = person.up.controller.executor.ledger
+    book = person.up.controller.executor.reporter
     book.write_queue.budget = WriteBudget(SMALL, is_limited=True)
     (repository,) = book.forge.list_repositories()
     sha = person.git("rev-parse", "main")
@@ -47,7 +47,7 @@ def test_answers_and_ends_keep_the_ceilings_together(
 def test_what_may_pass_is_said_later_and_what_may_not_never(
     person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, tries = person.up.controller.executor.ledger, []
+    book, tries = person.up.controller.executor.reporter, []
 
     def fails(error: Exception, times: int) -> Callable[[], None]:
         def write() -> None:
@@ -65,5 +65,5 @@ def test_what_may_pass_is_said_later_and_what_may_not_never(
     assert set(book.queued_comment_bodies(repository)) <= {"one", "two"}
     until(book.is_idle)
     assert sorted(tries) == ["not now", "not now", "you may not"]
-    assert "not said: you may not" in caplog.text
+    assert "comment not posted: you may not" in caplog.text
     assert book.queued_comment_bodies(repository) == []

@@ -1,4 +1,4 @@
-"""The ledger against a real forge: what is owed is derived, said once, and said again only where it is in doubt."""
+"""The status reporter against a real forge: each status is derived, and posted once."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_nothing_is_owed_once_the_end_is_posted(person: Person) -> None:
 
 @contextmanager
 def crashed_before_the_note(person: Person, sha: str) -> Iterator[None]:
-    """No ledger, and a record that owes its end; afterwards a new ledger, until that is confirmed."""
-    done, book = confirmed(person, sha), person.up.controller.executor.ledger
+    """Stop the reporter, and leave a record its final status to post; then a new one posts it."""
+    done, book = confirmed(person, sha), person.up.controller.executor.reporter
     book.stop()
     person.up.engine.annotate(done.run.key, reported=json.dumps({sha: "pending"}))
     yield
@@ -112,24 +112,23 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
 
     monkeypatch.setattr(forge, "create_status", sometimes)
     monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.01, 0.02))
-    monkeypatch.setattr(status_reporter, "MENDED", Backoff(0.01, 0.02))
+    monkeypatch.setattr(status_reporter, "OPERATOR_BACKOFF", Backoff(0.01, 0.02))
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
     assert len(failures) == 3
 
 
 def test_a_status_that_is_never_taken_does_not_keep_the_others_waiting(person: Person) -> None:
-    gone = record_of_nothing(person.up.controller.executor.ledger)
+    record_of_nothing(person.up.controller.executor.reporter)
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
-    assert gone not in person.up.controller.executor.ledger._queued_statuses
+    assert person.up.controller.executor.reporter.is_idle()
 
 
-def record_of_nothing(book: StatusReporter) -> tuple[int, str, str]:
+def record_of_nothing(book: StatusReporter) -> None:
     """Want a status on a commit that does not exist."""
     (repository,) = book.forge.list_repositories()
     book.queue_status(repository, "f" * 40, CommitStatus("fyre/run", "error", "gone"))
-    return repository.id, "f" * 40, "fyre/run"
 
 
 @pytest.fixture
@@ -172,7 +171,7 @@ def test_below_ceilings_every_end_is_told_and_nothing_refused(
     low_person: tuple[Person, RateLimitMiddleware],
 ) -> None:
     person, ceiled = low_person
-    person.up.controller.executor.ledger.write_queue.budget = WriteBudget(SMALL)
+    person.up.controller.executor.reporter.write_queue.budget = WriteBudget(SMALL)
     ends(person, 18)
     assert ceiled.refusals_by_path.total() == 0
     assert ceiled.accepted_writes < 2 * 18
@@ -188,7 +187,7 @@ def test_what_a_ceiling_refused_is_told_later(
 ) -> None:
     person, ceiled = low_person
     monkeypatch.setattr(rate_limit, "DEFAULT_WAIT", 0.2)
-    person.up.controller.executor.ledger.write_queue.budget = WriteBudget(SMALL)
+    person.up.controller.executor.reporter.write_queue.budget = WriteBudget(SMALL)
     ceiled.recent_writes.append(
         time.time() + 3600
     )  # somebody else's, for which there is no room for long
@@ -196,11 +195,11 @@ def test_what_a_ceiling_refused_is_told_later(
     until(lambda: ceiled.refusals_by_path)
     ceiled.recent_writes.clear()
     assert person.final(sha)["state"] == "success"
-    assert "the ledger waits" in caplog.text
+    assert "status writes wait" in caplog.text
 
 
 def test_reads_do_not_wait_for_a_writer_that_does(person: Person) -> None:
-    book = person.up.controller.executor.ledger
+    book = person.up.controller.executor.reporter
     sha = person.run("true")
     confirmed(person, sha)
     book.write_queue.budget = WriteBudget(
@@ -212,8 +211,9 @@ def test_reads_do_not_wait_for_a_writer_that_does(person: Person) -> None:
     assert book.read_statuses(repository, other) == {}
 
 
-def test_a_full_context_is_given_up_with_a_line(person: Person, monkeypatch: pytest.MonkeyPatch,
-                                                caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+def test_a_full_context_is_given_up_with_a_line(
+    person: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(status_api, "STATUSES_PER_CONTEXT_MAX", 1)
     sha = person.run("sleep 0.2")
     record = confirmed(person, sha)
@@ -243,7 +243,7 @@ def test_it_is_said_before_the_requests_of_the_hour_are_used_up(
     low_person: tuple[Person, RateLimitMiddleware], caplog: pytest.LogCaptureFixture
 ) -> None:
     person, ceiled = low_person
-    book = person.up.controller.executor.ledger
+    book = person.up.controller.executor.reporter
     (repository,) = book.forge.list_repositories()
     with suppress(UserError, TransientError):
         while ceiled._used_requests < 9:
@@ -257,7 +257,7 @@ def test_it_is_said_before_the_requests_of_the_hour_are_used_up(
 
 def test_no_refusal_is_written_over_the_end_of_what_ran_after_it(person: Person) -> None:
     executor = person.up.controller.executor
-    executor.policy, book = Policy(refs=("main",)), executor.ledger
+    executor.policy, book = Policy(refs=("main",)), executor.reporter
     book.write_queue.budget = WriteBudget(
         is_limited=True, closed_until=book.write_queue.clock() + 3600
     )

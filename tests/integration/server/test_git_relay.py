@@ -220,8 +220,8 @@ def test_a_client_that_stops_reading_or_writing_is_dropped(tmp_path: Path, large
         assert refs(relay, basic(relay.key())).status_code == 200
         until(lambda: not serving(tmp_path))
         with socket.create_connection(client.getpeername()) as slow:
-            authorization = basic(relay.key())["Authorization"]
-            head = f"Authorization: {authorization}\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+            key = basic(relay.key())["Authorization"]
+            head = f"Authorization: {key}\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
             slow.sendall(f"POST /git/7.git/git-upload-pack HTTP/1.1\r\n{head}half".encode())
             assert b"200" not in slow.recv(100)
 

@@ -1,4 +1,4 @@
-"""Connections to a receiver that does not lead: to whom they go, and that nothing is lost on the way."""
+"""Connections to a follower: they go to the leader, and nothing is lost on the way."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_who_reads_nothing_is_let_go_when_it_stops(replica: Replica) -> None:
 def test_it_stops_at_once_while_many_wait_for_a_leader_that_is_gone(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also who is refused there in the very moment: none of them may forget that it was told to end."""
+    """Also those refused at that very moment: none may forget that it was told to end."""
     monkeypatch.setattr(leader_proxy, "_LEADER_POLL_INTERVAL", 0.001)
     replica.leader = [("127.0.0.1", 1)] * 2
     visitors = [visit(replica) for _ in range(100)]

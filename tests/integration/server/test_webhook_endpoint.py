@@ -1,4 +1,4 @@
-"""What the receiver's HTTP side lets in and shows: signatures, sizes, and links that nobody can guess."""
+"""The HTTP side of the receiver: signatures, sizes, and links that nobody can guess."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def test_a_signed_body_that_makes_no_sense_is_a_bad_request(up: FyreUp, body: by
 
 def test_a_body_that_says_it_is_too_large_is_never_read(up: FyreUp) -> None:
     with socket.create_connection(("127.0.0.1", int(up.url.rpartition(":")[2]))) as connection:
-        head = f"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {webhook.BODY_MAX + 1}\r\n\r\n"
+        length = f"Content-Length: {webhook.BODY_MAX + 1}"
+        head = f"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n\r\n"
         connection.sendall(head.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 

@@ -239,7 +239,7 @@ def test_a_receiver_starts_whatever_its_notes_say_and_looks_up_what_was_posted(
 ) -> None:
     sha = person.run("true")
     person.final(sha)
-    book = person.up.controller.executor.ledger
+    book = person.up.controller.executor.reporter
     (record,) = person.up.engine.list_records()
     book.stop()
     before = person.statuses(sha)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fyre.controller.retry_queue import LASTS, RetryItem, RetryQueue
+from fyre.controller.retry_queue import RETRY_PERIOD, RetryItem, RetryQueue
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError, RateLimitError
 from fyre.github.rate_limit import DEFAULT_WAIT, WAIT_MAX, RateLimitHeaders
@@ -47,8 +47,9 @@ def test_what_nobody_mends_is_given_up_after_a_day(
     pauses = list(time.failures(RetryItem("sweep"), error))
     assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
     assert pauses[-1] == most
-    assert LASTS == 24 * 3600
-    assert LASTS <= time.now - 1000.0 < LASTS + most  # the last try is the first one after a day
+    assert RETRY_PERIOD == 24 * 3600
+    # The last try is the first one after a day.
+    assert RETRY_PERIOD <= time.now - 1000.0 < RETRY_PERIOD + most
     assert time.queue.last_dropped is error
     warnings = [
         record.getMessage() for record in caplog.records if record.levelno == logging.WARNING

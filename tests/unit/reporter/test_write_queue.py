@@ -1,4 +1,4 @@
-"""Whose turn it is: ends first, what goes on only where ends leave room; nobody waits for a repository that fails."""
+"""The order of writes: final states first; nobody waits for a repository that fails."""
 
 from __future__ import annotations
 

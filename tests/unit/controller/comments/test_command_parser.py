@@ -113,26 +113,30 @@ def test_a_command_to_run_is_verbatim(text: str, command: str) -> None:
 
 
 def test_options_are_those_of_fyre_commit() -> None:
-    line = "/fyre run --name big --profile=gpu --timeout 2h --resources 'cpu=4 memory=16Gi' --env A='b  c' --env D= "
-    line += f"--retries 2 --secret hf --workdir sub --image python:3.12 --commit {SHA} -- python x.py --name y"
+    line = "/fyre run --name big --profile=gpu --timeout 2h --resources 'cpu=4 memory=16Gi' "
+    line += "--env A='b  c' --env D= --retries 2 --secret hf --workdir sub --image python:3.12 "
+    line += f"--commit {SHA} -- python x.py --name y"
     command = parse_command(line)
     assert command is not None
     assert (command.run_name, command.commit) == ("big", SHA)
     assert command.spec == RunSpec(
-        "python x.py --name y", "big", "gpu", "python:3.12", (("cpu", "4"), ("memory", "16Gi")), 7200, 2,
-        (("A", "b  c"), ("D", "")), ("hf",), "sub",
+        "python x.py --name y", "big", "gpu", "python:3.12",
+        (("cpu", "4"), ("memory", "16Gi")), 7200, 2, (("A", "b  c"), ("D", "")), ("hf",), "sub",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        "", "fine", "> /fyre run x", "see /fyre run", "    /fyre run x", "\t/fyre cancel", "/fyreworks", "`/fyre run`",
-        "> quoted\n> /fyre cancel", "```\n/fyre cancel\n```", "```sh\n/fyre cancel", "   ~~~\n/fyre cancel\n  ~~~",
-        "````\n```\n/fyre cancel\n````", "```\n/fyre cancel\n~~~\n/fyre cancel", "```\n``` x\n/fyre cancel",
-        "<!-- see\n/fyre cancel\n-->", "a <!-- b\n/fyre cancel", "\ufeff/fyre cancel", "- /fyre cancel", "/Fyre cancel",
+        "", "fine", "> /fyre run x", "see /fyre run", "    /fyre run x", "\t/fyre cancel",
+        "/fyreworks", "`/fyre run`", "> quoted\n> /fyre cancel", "```\n/fyre cancel\n```",
+        "```sh\n/fyre cancel", "   ~~~\n/fyre cancel\n  ~~~", "````\n```\n/fyre cancel\n````",
+        "```\n/fyre cancel\n~~~\n/fyre cancel", "```\n``` x\n/fyre cancel",
+        "<!-- see\n/fyre cancel\n-->", "a <!-- b\n/fyre cancel", "\ufeff/fyre cancel",
+        "- /fyre cancel", "/Fyre cancel",
         "line\u2028/fyre cancel", "x" * 60_000, "`" * 60_000, "<!--" * 15_000, "```\n" * 15_001,
-        "<!--\n--> <!--\n/fyre cancel\n-->", "> somebody wrote that\n/fyre cancel helps", ">> a\r\nb\r\n/fyre cancel",
+        "<!--\n--> <!--\n/fyre cancel\n-->", "> somebody wrote that\n/fyre cancel helps",
+        ">> a\r\nb\r\n/fyre cancel",
     ],
 )  # fmt: skip
 def test_talk_is_no_command(body: str) -> None:

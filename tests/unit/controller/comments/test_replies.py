@@ -1,4 +1,4 @@
-"""What is answered: nobody can have us say that another comment was answered, mention anybody, or make a link."""
+"""Replies: nobody can make us mark another comment as answered, mention anybody, or link."""
 
 from __future__ import annotations
 

@@ -1,0 +1,168 @@
+"""Process the commits of a push: read them, keep the push under its cap, plan and execute."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fyre.controller.executor import Executor
+from fyre.controller.retry_queue import FAILURES
+from fyre.errors import TransientError
+from fyre.github.errors import NotFoundError
+from fyre.github.webhook import PushEvent
+from fyre.runs import commit_status, plan
+from fyre.runs.access import Allowed, Denied
+from fyre.runs.plan import CommitEvent
+from fyre.runs.trigger import Trigger, TriggerKind
+
+log = logging.getLogger(__name__)
+
+HISTORY_MAX = 10_000
+"""Commits that are looked at where a push can be compared with nothing; GitHub's compare API lists
+as many."""
+
+UNREADABLE_MAX = 3
+"""Commits of a push that can't be read before the rest is left alone. Where they may be readable
+later, the rest waits with them, and no other push waits until all of them have failed. Where they
+are gone, the commits on top of them are gone as well, and each would cost a fetch."""
+
+
+class PushProcessor:
+    """The processing of pushes, one at a time; a commit that fails never stops the others.
+
+    ``may_still_appear`` returns True if an error, of a push of that time, may only mean that GitHub
+    has not copied the commit to all of its servers yet.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        is_stopping: Callable[[], bool],
+        may_still_appear: Callable[[Exception, float], bool],
+    ) -> None:
+        self._executor = executor
+        self._is_stopping, self._may_still_appear = is_stopping, may_still_appear
+
+    def list_shas(self, push: PushEvent) -> tuple[str, ...]:
+        """Return every commit that a push brought to its branch, oldest first.
+
+        It does not matter whether another branch had it. A payload lists all of them, unless it was
+        cut; a new branch is compared with the default one. What the default branch has is not
+        requested by whoever begins a branch at it: somebody may have pushed it who may not launch.
+        """
+        if push.shas and not push.is_truncated and not push.is_new_branch:
+            return push.shas
+        base = push.repository.default_branch if push.is_new_branch else push.before
+        is_first_push = push.ref == f"refs/heads/{base}"  # there is nothing to compare it with
+        try:
+            if is_first_push:
+                listed = self._list_history(push)
+            else:
+                listed = self._executor.forge.commits_between(push.repository, base, push.after)
+        except NotFoundError:  # no default branch yet, or a base that is gone
+            listed = self._list_history(push)
+        return tuple(dict.fromkeys((*push.shas, *listed)))
+
+    def _list_history(self, push: PushEvent) -> list[str]:
+        reader = self._executor.commit_reader
+        return reader.list_ancestors(push.repository, push.after, HISTORY_MAX)
+
+    def process(
+        self, push: PushEvent, shas: Sequence[str], pushed_at: float
+    ) -> dict[str, Exception]:
+        """Plan and execute these commits; return those to be tried again, each with its error."""
+        events, failed = self._read_commits(push, shas, pushed_at)
+        if self._is_stopping():  # before anything is launched: half a push could pass under the cap
+            return {}
+        for event in self._enforce_cap(events):
+            error = None if self._is_stopping() else self._process_commit(event)
+            if error is not None:
+                failed[event.commit.sha] = error
+        return failed
+
+    def _read_commits(
+        self, push: PushEvent, shas: Sequence[str], pushed_at: float
+    ) -> tuple[list[CommitEvent], dict[str, Exception]]:
+        """Return what these commits request, and the errors of those that may be readable later."""
+        events, failed, gone = list[CommitEvent](), dict[str, Exception](), 0
+        for number, sha in enumerate(shas):
+            if self._is_stopping() or gone >= UNREADABLE_MAX:
+                break
+            if len(failed) >= UNREADABLE_MAX:
+                return events, failed | dict.fromkeys(shas[number:], next(iter(failed.values())))
+            match self._read_commit(push, sha, pushed_at):
+                case CommitEvent() as event:
+                    events.append(event)
+                case None:
+                    pass
+                case error if isinstance(error, FAILURES):
+                    failed[sha] = error
+                case error if self._may_still_appear(error, pushed_at):
+                    # And with it the branch that the other commits stand on.
+                    return [], dict.fromkeys(shas, TransientError(str(error)))
+                case error:
+                    gone += 1
+                    self._report_unreadable(
+                        push, push.after if gone >= UNREADABLE_MAX else sha, error
+                    )
+        return events, failed
+
+    def _read_commit(
+        self, push: PushEvent, sha: str, pushed_at: float
+    ) -> CommitEvent | Exception | None:
+        """Return what a commit of a push requests, None for nothing, or why it can't be read."""
+        trigger = Trigger(TriggerKind.PUSH, push.actor, push.ref, push.after, pushed_at)
+        try:
+            return self._executor.read_request(push.repository, sha, trigger)
+        except (*FAILURES, NotFoundError) as error:
+            return error
+        except Exception:
+            # Quarantine: a commit that nobody can read must not stop the rest of its push.
+            log.exception("unexpected error while reading commit %s", sha)
+            self._post_error(push, sha, "it can't be read; the log of Fyre says more")
+            return None
+
+    def _enforce_cap(self, events: list[CommitEvent]) -> list[CommitEvent]:
+        """Refuse a push over its cap as a whole: nobody wants a random half of it."""
+        executor, now = self._executor, self._executor.clock()
+        new = [
+            event
+            for event in events
+            if now - event.commit.committed_at <= executor.policy.history
+            and not executor.index.find_by_sha(event.repository.id, event.commit.sha)
+            and not plan.is_lab_ancestor(event, executor.policy)
+        ]
+        requested = sum(len(event.request.runs) for event in new)
+        quota = executor.check_quota(new[0].repository, requested) if requested else Allowed()
+        if isinstance(quota, Denied):
+            return [replace(event, quota=quota) for event in events]
+        return events
+
+    def _process_commit(self, event: CommitEvent) -> Exception | None:
+        """Plan one commit and execute the plan; return the error if it has to be tried again."""
+        repository, sha = event.repository, event.commit.sha
+        try:
+            for action in self._executor.decide(event):
+                self._executor.execute(repository, action)
+        except FAILURES as error:
+            return error
+        except Exception:
+            # Quarantine: say so on the SHA and go on with the other commits.
+            log.exception("unexpected error while processing commit %s", sha)
+            for name in event.request.run_names:
+                status = commit_status.malformed_status(
+                    f"fyre/{name}", "a bug in Fyre; its log says more"
+                )
+                self._executor.reporter.queue_status(repository, sha, status)
+        return None
+
+    def _report_unreadable(self, push: PushEvent, sha: str, error: Exception) -> None:
+        """Say that a SHA can't be read on the commit that was pushed, if it is that one."""
+        log.warning("%s", error)
+        if sha == push.after:
+            self._post_error(push, sha, str(error))
+
+    def _post_error(self, push: PushEvent, sha: str, reason: str) -> None:
+        status = commit_status.malformed_status("fyre/run", reason)
+        self._executor.reporter.queue_status(push.repository, sha, status)

@@ -1,0 +1,96 @@
+"""Keep the statuses and comments that wait to be written and that no run record can bring back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fyre.reporter.pending_writes import COMMENT, UnpostedComment, UnpostedStatus
+from fyre.runs.commit_status import CommitStatus
+from fyre.runs.run import Repository
+
+UnrecordedId = tuple[int, str, str]
+"""The repository's id, then a SHA and a context in lower case, or the key of the comment to answer
+and ``COMMENT``."""
+
+
+class UnrecordedWrites:
+    """Statuses without a run and replies to comments; forgotten when the process stops.
+
+    Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._statuses: dict[UnrecordedId, UnpostedStatus] = {}
+        self._comments: dict[UnrecordedId, UnpostedComment] = {}
+        self._lock = threading.Lock()
+
+    def add_status(self, repository: Repository, sha: str, status: CommitStatus) -> UnrecordedId:
+        """Keep a status in place of the one that waits for the same context."""
+        write_id = _status_id(repository, sha, status.context)
+        with self._lock:
+            self._statuses[write_id] = UnpostedStatus(repository, sha, status)
+        return write_id
+
+    def drop_status(self, repository: Repository, sha: str, context: str) -> None:
+        """Forget the status of a context, if one waits."""
+        with self._lock:
+            self._statuses.pop(_status_id(repository, sha, context), None)
+
+    def add_comment(self, comment: UnpostedComment) -> UnrecordedId:
+        """Keep a comment in place of the one that waits for the same purpose."""
+        write_id = comment.repository.id, comment.in_reply_to, COMMENT
+        with self._lock:
+            self._comments[write_id] = comment
+        return write_id
+
+    def is_empty(self) -> bool:
+        """Return True if nothing waits."""
+        with self._lock:
+            return not self._statuses and not self._comments
+
+    def statuses_on(self, repository: Repository, sha: str) -> dict[str, CommitStatus]:
+        """Return the statuses that wait for a SHA, by context in lower case."""
+        with self._lock:
+            return {
+                context: unposted.status
+                for (repository_id, status_sha, context), unposted in self._statuses.items()
+                if (repository_id, status_sha) == (repository.id, sha)
+            }
+
+    def comment_bodies(self, repository: Repository) -> list[str]:
+        """Return the texts of the comments that wait in a repository."""
+        with self._lock:
+            comments = list(self._comments.values())
+        return [comment.body for comment in comments if comment.repository.id == repository.id]
+
+    @contextmanager
+    def take_status(self, write_id: UnrecordedId) -> Iterator[UnpostedStatus | None]:
+        """Lend the status to be posted, and forget it unless posting it raises.
+
+        None where none waits: it was replaced while it was posted, and the later one was posted
+        too; or a run owns its context by now. One that replaces it meanwhile is kept.
+        """
+        with self._lock:
+            status = self._statuses.get(write_id)
+        yield status
+        with self._lock:
+            if status is not None and self._statuses.get(write_id) is status:
+                del self._statuses[write_id]
+
+    @contextmanager
+    def take_comment(self, write_id: UnrecordedId) -> Iterator[UnpostedComment | None]:
+        """Lend the comment to be sent, and forget it unless sending it raises.
+
+        None where none waits.
+        """
+        with self._lock:
+            comment = self._comments.get(write_id)
+        yield comment
+        with self._lock:
+            self._comments.pop(write_id, None)
+
+
+def _status_id(repository: Repository, sha: str, context: str) -> UnrecordedId:
+    return repository.id, sha, context.lower()
