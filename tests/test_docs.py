@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 GENERATOR = DOCS / "site/generate.py"
 RECORDS = sorted((DOCS / "explanation/adr").glob("[0-9]*.md"))
 WRITTEN = [
-    # root documents
+    *sorted(ROOT.glob("*.md")),
     *(page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "reference"),
 ]
 PROSE_WIDTH_MAX = 100  # characters
