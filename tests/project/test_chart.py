@@ -69,3 +69,11 @@ def test_the_image_is_built_of_what_is_not_ignored_and_of_one_exact_base() -> No
         "${BASE}",
     ]
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", dockerfile, re.MULTILINE)
+
+
+def test_every_template_that_is_included_is_defined() -> None:
+    text = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+    included = set(re.findall(r'(?:include|template) "([^"]+)"', text))
+    defined = set(re.findall(r'define "([^"]+)"', text))
+    assert included
+    assert included - defined == set()
