@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fyre.apps.actions_job import ActionsJob, JobEngine, WorkflowContext
     from fyre.apps.actions_summary import NotRun
     from fyre.apps.derived_keys import SecretSource
-    from fyre.engines.kubernetes import KubernetesEngine
     from fyre.git.mirror_store import MirrorStore
     from fyre.runs.policy import Policy
     from fyre.runs.run import RunRecord
@@ -189,7 +188,7 @@ def _create_cluster_engine(
         find_code=find_code,
         git_dir_by_id=mirrors.find_mirror,
     ).engine
-    return JobEngine(engine, lambda key: _is_archived(engine, key))
+    return JobEngine(engine, engine.is_archived)
 
 
 def _repository_secrets(context: WorkflowContext) -> SecretSource:
@@ -197,21 +196,6 @@ def _repository_secrets(context: WorkflowContext) -> SecretSource:
     repository = context.create_client().get_repository(context.repository)
     return lambda name: (
         hashlib.sha256(f"{repository.forge} {repository.id} {name}".encode()).hexdigest().encode()
-    )
-
-
-def _is_archived(engine: KubernetesEngine, run_key: str) -> bool:
-    """Return True if a run's end and log are stored and its statuses posted.
-
-    Then the Job gets its time to live.
-    """
-    from fyre.engines.kubernetes import job_labels, pod_facts
-
-    job = engine.object_cache.find_job(run_key)
-    return (
-        job is None
-        or {job_labels.OUTCOME_ANNOTATION, job_labels.SETTLED_ANNOTATION}
-        <= pod_facts.get_annotations(job).keys()
     )
 
 
