@@ -151,7 +151,7 @@ def nothing_to_do(up: up_app.FyreUp) -> bool:
         any(any(lane.waiting.values()) for lane in ledger.write_queue._account_queues.values())
         or not ledger.is_idle()
     )
-    return heard and not (waits or outbox._busy_repos) and up.engine.work.is_idle()  # type: ignore[attr-defined]
+    return heard and not (waits or outbox._busy_repos) and up.engine._work.is_idle()  # type: ignore[attr-defined]
 
 
 def main() -> None:

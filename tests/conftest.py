@@ -160,9 +160,11 @@ def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], FyreUp
 def start_up(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
     """Starts a whole ``fyre up`` in threads of the test, on the same root each time; the one before is stopped."""
     from fyre.apps.up import FyreUp
+    from fyre.engines.factory import EngineOptions
 
+    four = EngineOptions(jobs=4)
     with one_at_a_time() as start:
-        yield lambda: start(lambda: FyreUp(tmp_path / "state", "127.0.0.1", 0, jobs=4))
+        yield lambda: start(lambda: FyreUp(tmp_path / "state", "127.0.0.1", 0, options=four))
 
 
 @pytest.fixture

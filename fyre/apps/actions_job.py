@@ -15,8 +15,7 @@ from pathlib import Path
 from fyre.apps.actions_summary import NotRun
 from fyre.controller.executor import Executor
 from fyre.controller.loop import Controller
-from fyre.engines.local import LocalEngine
-from fyre.engines.protocol import Engine
+from fyre.engines.factory import EngineRuntime
 from fyre.engines.run_index import RunIndex
 from fyre.engines.wrappers import EngineView, LaunchTrackingEngine
 from fyre.errors import TransientError, UserError
@@ -120,18 +119,6 @@ class ReportTimeout:
         return now - self._progress_at > REPORT_TIMEOUT
 
 
-@dataclass(frozen=True)
-class JobEngine:
-    """The engine that runs the commands.
-
-    ``is_archived`` takes a run key, and is True if nothing is left to do for that run, its log
-    included.
-    """
-
-    engine: Engine
-    is_archived: Callable[[str], bool]
-
-
 @dataclass
 class RecordingReporter(StatusReporter):
     """A status reporter that remembers each status that it was given or has read.
@@ -166,7 +153,7 @@ class ActionsJob:
         self,
         context: WorkflowContext,
         mirrors: MirrorStore,
-        job_engine: JobEngine,
+        runtime: EngineRuntime,
         policy: Policy,
         forge: GitHubClient | None = None,
         *,
@@ -176,8 +163,8 @@ class ActionsJob:
 
         It can't end earlier, because it delivers the code until then.
         """
-        self.context, self.engine, self.wait = context, job_engine.engine, wait
-        self._is_archived = job_engine.is_archived
+        self.context, self.engine, self.wait = context, runtime.engine, wait
+        self._is_archived = runtime.is_archived
         self._archived_before = {
             record.run.key
             for record in self.engine.list_records()
@@ -317,14 +304,6 @@ class ActionsJob:
             hint = "the job needs `permissions: {contents: read, statuses: write}`"
             raise UserError("the statuses can't be posted", hint=hint)
         return True
-
-
-def create_local_engine(state: Path, mirrors: MirrorStore, jobs: int) -> JobEngine:
-    """Return the local engine, which runs commands on the workflow's own machine."""
-    engine = LocalEngine(state / "engine", find_git_dir=mirrors.mirror_dir, jobs=jobs)
-    return JobEngine(
-        engine, lambda key: (record := engine.get_record(key)) is not None and record.state.is_final
-    )
 
 
 def create_mirror_store(context: WorkflowContext, state: Path) -> MirrorStore:

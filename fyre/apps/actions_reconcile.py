@@ -11,8 +11,9 @@ import re
 import time
 from collections.abc import Callable
 
-from fyre.apps.actions_job import ActionsJob, JobEngine, WorkflowContext
+from fyre.apps.actions_job import ActionsJob, WorkflowContext
 from fyre.controller.loop import SweepEvent
+from fyre.engines.factory import EngineRuntime
 from fyre.git import git_command
 from fyre.git.mirror_store import MirrorStore
 from fyre.github.client import GitHubClient
@@ -72,12 +73,12 @@ class ReconcileJob(ActionsJob):
     """One pass over all runs of a repository that were launched without waiting."""
 
     def __init__(
-        self, context: WorkflowContext, mirrors: MirrorStore, job_engine: JobEngine, policy: Policy
+        self, context: WorkflowContext, mirrors: MirrorStore, runtime: EngineRuntime, policy: Policy
     ) -> None:
         super().__init__(
             context,
             mirrors,
-            job_engine,
+            runtime,
             policy,
             SingleRepositoryClient(context, mirrors),
             wait=False,
@@ -88,7 +89,7 @@ class ReconcileJob(ActionsJob):
         unfinished = [
             record
             for record in ended
-            if not job_engine.is_archived(record.run.key) or self.reporter.has_unposted(record)
+            if not runtime.is_archived(record.run.key) or self.reporter.has_unposted(record)
         ]
         self._due_keys = {record.run.key: None for record in unfinished}
         self.own_keys.update(self._due_keys)

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from fyre.apps.engine_registry import engine_names, find_engine
 from fyre.apps.secret_file import Secret
 from fyre.errors import UserError
 from fyre.github.app_auth import create_app_auth
@@ -38,7 +39,18 @@ _SECRET_DESCRIPTIONS = {
     "webhookSecretFile": "the webhook's secret",
     "keyFile": "the key that receivers share",
 }
-_KUBERNETES_KEYS = ("kubeconfig", "context", "relay", "relayUrl", "logStore", "lease", "advertise")
+_KEY_CAPABILITIES = {
+    "jobs": "slots",
+    "kubeconfig": "cluster",
+    "context": "cluster",
+    "relay": "relay",
+    "relayUrl": "relay",
+    "logStore": "log_store",
+    "lease": "cluster",
+    "advertise": "cluster",
+}
+"""By a key that not every engine honours: the capability that it needs."""
+
 _KEY_MIN_LENGTH = 32  # characters
 _SWEEP_MIN_SECONDS = 10  # each sweep asks the forge about every repository
 _TRUE_WORDS, _FALSE_WORDS = ("true", "yes", "1"), ("false", "no", "0")
@@ -105,6 +117,13 @@ def load_schema() -> dict[str, Any]:
     return loaded
 
 
+def _installed_schema() -> dict[str, Any]:
+    """Return the schema with the engines of installed packages, which the published one lacks."""
+    schema = load_schema()
+    engine = {**schema["properties"]["engine"], "enum": engine_names()}
+    return {**schema, "properties": {**schema["properties"], "engine": engine}}
+
+
 def variable_name(key: str) -> str:
     """Return the environment variable of a key.
 
@@ -152,7 +171,7 @@ def _settings_from_file(path: Path) -> dict[str, Setting]:
         document = yaml_document.read_document(path.read_text(encoding="utf-8"))
         if document is None:
             return {}
-        document.validate_schema(load_schema())
+        document.validate_schema(_installed_schema())
     except OSError as error:
         raise UserError(
             f"the configuration can't be read: {path}: {error.strerror}", hint="--config FILE"
@@ -192,7 +211,8 @@ def _settings_from_texts(values: Mapping[str, tuple[str, str]]) -> dict[str, Set
 def _parse_value(origin: str, key: str, text: str) -> Any:  # noqa: ANN401 - as the schema types it
     import jsonschema
 
-    schema_of_key = load_schema()["properties"][key]
+    schema = _installed_schema() if key == "engine" else load_schema()
+    schema_of_key = schema["properties"][key]
     value: Any = text
     if schema_of_key.get("type") == "integer" and re.fullmatch(r"[0-9]{1,18}", text):
         value = int(text)
@@ -228,7 +248,7 @@ def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
         if "policy" in settings
         else Policy()
     )
-    if settings["engine"].value == "local":
+    if not find_engine(settings["engine"].value).capabilities.profiles:
         policy = policies.without_profiles(policy)
     sweep_every, backfill = (
         _parse_seconds(settings, "sweepEvery"),
@@ -303,14 +323,15 @@ def _check_lease(settings: Mapping[str, Setting], shared_key: Secret | None) -> 
 
 
 def _check_engine(settings: Mapping[str, Setting]) -> None:
-    """Raise ``UserError`` for keys of the other engine: they would be ignored silently."""
+    """Raise ``UserError`` for keys of other engines: they would be ignored silently."""
     engine = settings["engine"].value
-    for key in ("jobs",) if engine == "kubernetes" else _KUBERNETES_KEYS:
-        if key in settings:
+    capabilities = find_engine(engine).capabilities
+    for key, capability in _KEY_CAPABILITIES.items():
+        if key in settings and not getattr(capabilities, capability):
             raise _setting_error(key, settings[key], f"has no effect with engine {engine}")
-    if engine == "kubernetes" and "policy" not in settings:
+    if capabilities.profiles and "policy" not in settings:
         hint = f"{option_name('policy')} or {variable_name('policy')}: {_key_description('policy')}"
-        raise UserError("policy is not set, and engine kubernetes needs one", hint=hint)
+        raise UserError(f"policy is not set, and engine {engine} needs one", hint=hint)
     if "relayUrl" in settings and "relay" not in settings:
         raise _setting_error("relayUrl", settings["relayUrl"], "needs relay, which is not set")
 

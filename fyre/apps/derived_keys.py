@@ -8,14 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 from fyre.apps.secret_file import Secret
+from fyre.engines.factory import SecretSource
 from fyre.errors import UserError
-
-SecretSource = Callable[[str], bytes]
-"""A function from the name of a secret to hex digits, which are the same at every start."""
 
 
 def read_or_create_secret(path: Path) -> bytes:

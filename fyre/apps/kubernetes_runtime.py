@@ -6,14 +6,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 
-from fyre.apps.derived_keys import SecretSource, instance_name
+from fyre.apps.derived_keys import instance_name, secrets_from_folder
+from fyre.engines.factory import EngineContext, EngineRuntime
 from fyre.engines.kubernetes import KubernetesEngine, rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.code_delivery import ExecDelivery, RelayDelivery
@@ -21,7 +21,6 @@ from fyre.errors import TransientError, UserError
 from fyre.git.lfs import LfsObjectStore
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
-from fyre.runs.run import Run
 from fyre.server import http_server
 from fyre.server.git_relay import GitRelay
 
@@ -32,69 +31,48 @@ _CHECKOUT_SECONDS = 3600.0
 """Seconds for which a checkout may need its key after the longest wait in the queue."""
 
 
-@dataclass(frozen=True)
-class ClusterOptions:
-    """The cluster to use, its policy, and the options of its runs."""
-
-    policy: Policy
-    kubeconfig: str | None = None
-    context: str | None = None
-    checkout_image: str = ""  # "": the image of the run
-    # HOST:PORT to listen on for pods, or a socket that listens; "": code is streamed in by exec
-    relay: str | socket.socket = ""
-    relay_url: str = ""  # address of the relay for pods; "": http://HOST:PORT
-    log_store: str = ""  # URL of the logs; "": in the state directory
-
-
-class KubernetesCluster:
+class KubernetesCluster(EngineRuntime):
     """The engine, and the git relay if there is one."""
 
-    def __init__(
-        self,
-        options: ClusterOptions,
-        state: Path,
-        *,
-        secret_source: SecretSource,
-        find_code: Callable[[Run], Path],  # to a repository that has the commit
-        git_dir_by_id: Callable[[int], Path | None],
-        lfs: LfsObjectStore | None = None,  # for objects that the mirrors lack
-    ) -> None:
+    def __init__(self, context: EngineContext) -> None:
         """Check the rights, and start the engine.
 
         Raises ``UserError`` if the cluster can't be reached, or a right that runs need is missing.
         """
+        policy, options, state = context.policy, context.options, context.root / "kubernetes"
         # without profiles nothing would be checked: neither images nor secrets nor limits
-        if options.policy.profiles is None:
+        if policy.profiles is None:
             raise UserError(
                 "a cluster needs a policy with profiles",
                 hint="deploy/policy.example.yaml shows one",
             )
+        secret_source = context.secret_source or secrets_from_folder(state)
         api = KubernetesClient(options.kubeconfig, options.context)
-        self._api, self._namespaces = api, policies.all_namespaces(options.policy)
+        self._api, self._namespaces = api, policies.all_namespaces(policy)
         self._relay_server: RelayServer | None = None
         try:
-            check_cluster_rights(api, options.policy, exec_mode=not options.relay)
+            check_cluster_rights(api, policy, exec_mode=not options.relay)
             if options.relay:
                 self._relay_server = RelayServer(
                     options.relay,
                     secret_source("relay.secret"),
-                    git_dir_by_id,
+                    context.find_git_dir_by_id,
                     url=options.relay_url,
-                    lfs=lfs,
+                    lfs=context.lfs,
                 )
             delivery = (
                 RelayDelivery(
                     self._relay_server.url,
                     self._relay_server.newest_secret,
-                    options.policy.queue_limit + _CHECKOUT_SECONDS,
+                    policy.queue_limit + _CHECKOUT_SECONDS,
                 )
                 if self._relay_server
-                else ExecDelivery(api, find_code)
+                else ExecDelivery(api, context.find_code)
             )
-            self.engine = KubernetesEngine(
+            engine = KubernetesEngine(
                 api,
                 state,
-                policy=options.policy,
+                policy=policy,
                 delivery=delivery,
                 instance=instance_name(secret_source),
                 checkout_image=options.checkout_image,
@@ -104,6 +82,16 @@ class KubernetesCluster:
             raise UserError(
                 str(error), hint="check `kubectl get jobs` with the same kubeconfig"
             ) from error
+        super().__init__(engine)
+        self._has_archived = engine.is_archived
+
+    def is_archived(self, key: str) -> bool:
+        """Return True if the run's end and log are stored, and its statuses posted."""
+        return self._has_archived(key)
+
+    def connection_checks(self) -> Mapping[str, Callable[[], None]]:
+        """Return the check of the cluster."""
+        return {"cluster": self.check_access}
 
     def check_access(self) -> None:
         """Check that the cluster can be reached and lets Fyre create Jobs.

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,9 +17,9 @@ from starlette.routing import Route
 from fyre.apps.components import Components
 from fyre.apps.config import Config
 from fyre.apps.derived_keys import secrets_from_folder, secrets_from_key
-from fyre.engines.local import LocalEngine
+from fyre.apps.engine_registry import find_engine
+from fyre.engines.factory import EngineContext, EngineOptions, EngineRuntime
 from fyre.engines.pinning import PinningEngine
-from fyre.engines.protocol import Engine
 from fyre.errors import UserError
 from fyre.git.fetching_reader import FetchingCommitReader
 from fyre.git.lfs import LfsObjectStore
@@ -31,9 +30,6 @@ from fyre.runs.run import Repository
 from fyre.server import http_server
 from fyre.server.health import HealthMonitor
 from fyre.server.metrics import DeliveryMetricsMiddleware, Metrics, StateCollector
-
-if TYPE_CHECKING:
-    from fyre.apps.kubernetes_runtime import KubernetesCluster
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +70,8 @@ class FyreServe:
         )
         self.commit_reader = FetchingCommitReader(self.mirrors)
         self._lfs = LfsObjectStore(self.mirrors.find_remote)
-        engine, self._cluster = self._create_engine(state, relay_socket)
-        self.engine = PinningEngine(engine, self.mirrors)
+        self._runtime = self._create_engine(state, relay_socket)
+        self.engine = PinningEngine(self._runtime.engine, self.mirrors)
         parts = Components(
             forge=self.forge,
             commit_reader=self.commit_reader,
@@ -111,8 +107,7 @@ class FyreServe:
     @contextmanager
     def background_threads(self) -> Iterator[None]:
         """Run the threads that process events, report and check, while the server answers."""
-        if self._cluster is not None:
-            self._cluster.start()
+        self._runtime.start()
         self.controller.start()
         self._health.start()
         log.info(
@@ -129,8 +124,7 @@ class FyreServe:
             self._health.stop()  # first, so that no more traffic is sent to this process
             self.controller.stop()
             self.engine.close()
-            if self._cluster is not None:
-                self._cluster.stop()
+            self._runtime.stop()
             self._lfs.close()
             self.commit_reader.close()
             os.close(self._state_lock)
@@ -138,9 +132,7 @@ class FyreServe:
 
     def _build_app(self, parts: Components) -> Starlette:
         metrics = Metrics()
-        connection_checks = {"forge": self._poll_forge} | (
-            {"cluster": self._cluster.check_access} if self._cluster is not None else {}
-        )
+        connection_checks = {"forge": self._poll_forge, **self._runtime.connection_checks()}
         self._requests_remaining: int | None = None
         self._health = HealthMonitor(parts.controller, connection_checks, metrics.render_text)
         metrics.register_collector(
@@ -164,43 +156,29 @@ class FyreServe:
     def _poll_forge(self) -> None:
         self._requests_remaining = self.forge.remaining_requests()
 
-    def _create_engine(
-        self, state: Path, relay_socket: socket.socket | None
-    ) -> tuple[Engine, KubernetesCluster | None]:
-        """Return the engine for this machine or a cluster, and the cluster if there is one."""
-        config, git_dir = self.config, self.mirrors.mirror_dir
-        if config.get("engine") == "local":
-            jobs = config.get("jobs") or os.cpu_count() or 2
-            return LocalEngine(
-                state / "engine", find_git_dir=git_dir, jobs=jobs, history=config.policy.history
-            ), None
-        from fyre.apps.kubernetes_runtime import ClusterOptions, KubernetesCluster
-
-        options = ClusterOptions(
-            config.policy,
-            config.get("kubeconfig"),
-            config.get("context"),
-            config.get("checkoutImage"),
-            relay_socket or config.get("relay") or "",
-            config.get("relayUrl") or "",
-            config.get("logStore") or "",
+    def _create_engine(self, state: Path, relay_socket: socket.socket | None) -> EngineRuntime:
+        config = self.config
+        options = EngineOptions(
+            jobs=config.get("jobs") or os.cpu_count() or 2,
+            kubeconfig=config.get("kubeconfig"),
+            context=config.get("context"),
+            checkout_image=config.get("checkoutImage"),
+            relay=relay_socket or config.get("relay") or "",
+            relay_url=config.get("relayUrl") or "",
+            log_store=config.get("logStore") or "",
         )
-        cluster_state = state / "kubernetes"
-        secret_source = (
-            self._secret_source
-            if config.shared_key is not None
-            else secrets_from_folder(cluster_state)
+        return find_engine(config.get("engine")).create(
+            EngineContext(
+                state,
+                config.policy,
+                find_git_dir=self.mirrors.mirror_dir,
+                find_code=self.mirrors.mirror_for_run,
+                find_git_dir_by_id=self.mirrors.find_mirror,
+                options=options,
+                secret_source=self._secret_source if config.shared_key is not None else None,
+                lfs=self._lfs,
+            )
         )
-        find_code, git_dir_by_id = self.mirrors.mirror_for_run, self.mirrors.find_mirror
-        cluster = KubernetesCluster(
-            options,
-            cluster_state,
-            secret_source=secret_source,
-            find_code=find_code,
-            git_dir_by_id=git_dir_by_id,
-            lfs=self._lfs,
-        )
-        return cluster.engine, cluster
 
 
 def _create_client(config: Config) -> tuple[GitHubClient, Callable[[Repository], str]]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from fyre.apps.components import Components
-from fyre.apps.derived_keys import read_or_create_secret, secrets_from_folder
-from fyre.engines.local import LocalEngine
-from fyre.engines.protocol import Engine
+from fyre.apps.derived_keys import read_or_create_secret
+from fyre.apps.engine_registry import find_engine
+from fyre.engines.factory import EngineContext, EngineOptions
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.github.client import GitHubClient
 from fyre.local_forge import trusted_hosts
@@ -22,9 +21,6 @@ from fyre.local_forge.forge import LocalForge
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository
 from fyre.server import http_server
-
-if TYPE_CHECKING:
-    from fyre.apps.kubernetes_runtime import ClusterOptions, KubernetesCluster
 
 LOOPBACK_ADDRESS = "127.0.0.1"
 
@@ -37,24 +33,32 @@ class FyreUp:
         root: Path,
         host: str,
         port: int,
-        jobs: int,
         *,
-        keep_checkouts: bool = False,
-        cluster_options: ClusterOptions | None = None,  # None: this machine
+        engine: str = "local",
+        policy: Policy | None = None,
+        options: EngineOptions | None = None,
     ) -> None:
         """Bind the port and build all parts.
 
         Raises ``UserError`` if the port is taken, another ``fyre up`` uses the same root, or the
-        cluster can't be used.
+        engine can't be used.
         """
+        factory, policy = find_engine(engine), policy or Policy()
         self.listen_socket = http_server.bind_socket(host, port, "--port 0 takes a free one")
         self.url = f"http://{host}:{self.listen_socket.getsockname()[1]}"
         root = root.resolve()
-        policy = cluster_options.policy if cluster_options is not None else Policy()
         self.local_forge = LocalForge(root, base_url=self.url)
-        self.engine, self._cluster = self._create_engine(
-            root, policy, jobs, cluster_options, keep_checkouts=keep_checkouts
+        self._runtime = factory.create(
+            EngineContext(
+                root,
+                policy,
+                find_git_dir=self._find_git_dir,
+                find_code=lambda run: self._find_git_dir(run.repository),
+                find_git_dir_by_id=self.local_forge.repositories.find_git_dir,
+                options=options or EngineOptions(),
+            )
         )
+        self.engine = self._runtime.engine
         self.commit_reader = LocalCommitReader(self._find_git_dir)
         forge = GitHubClient(f"{self.url}/api", lambda: self.local_forge.service_token)
         parts = Components(
@@ -81,37 +85,6 @@ class FyreUp:
         app = Starlette(routes=routes, middleware=[trusted])
         self._server = http_server.HttpServer(app, self.url, self.background_threads())
 
-    def _create_engine(
-        self,
-        root: Path,
-        policy: Policy,
-        jobs: int,
-        cluster_options: ClusterOptions | None,
-        *,
-        keep_checkouts: bool,
-    ) -> tuple[Engine, KubernetesCluster | None]:
-        """Return the engine for this machine or a cluster, and the cluster if there is one."""
-        if cluster_options is None:
-            local = LocalEngine(
-                root / "engine",
-                find_git_dir=self._find_git_dir,
-                jobs=jobs,
-                history=policy.history,
-                keep_checkouts=keep_checkouts,
-            )
-            return local, None
-        from fyre.apps.kubernetes_runtime import KubernetesCluster
-
-        state = root / "kubernetes"
-        cluster = KubernetesCluster(
-            cluster_options,
-            state,
-            secret_source=secrets_from_folder(state),
-            find_code=lambda run: self._find_git_dir(run.repository),
-            git_dir_by_id=self.local_forge.repositories.find_git_dir,
-        )
-        return cluster.engine, cluster
-
     def _find_git_dir(self, repository: Repository) -> Path:
         return self.local_forge.repository_git_dir(repository.name)
 
@@ -126,8 +99,7 @@ class FyreUp:
     @contextmanager
     def background_threads(self) -> Iterator[None]:
         """Run the threads that process events, report and deliver, while the server answers."""
-        if self._cluster is not None:
-            self._cluster.start()
+        self._runtime.start()
         self.local_forge.start(f"{self.url}/webhook")
         self.controller.start()
         try:
@@ -138,6 +110,5 @@ class FyreUp:
             self.controller.stop()
             self.engine.close()
             self.local_forge.stop()  # late, because statuses are written to it until now
-            if self._cluster is not None:
-                self._cluster.stop()
+            self._runtime.stop()
             self.commit_reader.close()

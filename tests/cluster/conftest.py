@@ -37,7 +37,7 @@ def start_up(
     admin: access.Admin, namespace: str, tmp_path: Path
 ) -> Iterator[Callable[..., FyreUp]]:
     """Starts ``fyre up`` on the cluster, under exactly the Role it asks for; the one before is stopped."""
-    from fyre.apps.kubernetes_runtime import ClusterOptions
+    from fyre.engines.factory import EngineOptions
     from fyre.engines.kubernetes import rbac
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile
@@ -49,10 +49,10 @@ def start_up(
         )
         role = rbac.build_role(namespace, secret_names=(), exec_mode=not relay)
         config = admin.kubeconfig(namespace, tmp_path, role["rules"])
-        on = ClusterOptions(
-            policy, kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay
+        options = EngineOptions(kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay)
+        return FyreUp(
+            tmp_path / "state", "127.0.0.1", 0, engine="kubernetes", policy=policy, options=options
         )
-        return FyreUp(tmp_path / "state", "127.0.0.1", 0, jobs=1, cluster_options=on)
 
     with one_at_a_time(60) as start:
         yield lambda relay="": start(lambda: make(relay))

@@ -16,10 +16,10 @@ import typer
 from fyre.errors import UserError
 
 if TYPE_CHECKING:
-    from fyre.apps.actions_job import ActionsJob, JobEngine, WorkflowContext
+    from fyre.apps.actions_job import ActionsJob, WorkflowContext
     from fyre.apps.actions_summary import NotRun
-    from fyre.apps.derived_keys import SecretSource
-    from fyre.engines.kubernetes import KubernetesEngine
+    from fyre.engines.capabilities import Capabilities
+    from fyre.engines.factory import EngineContext, EngineOptions, EngineRuntime, SecretSource
     from fyre.git.mirror_store import MirrorStore
     from fyre.runs.policy import Policy
     from fyre.runs.run import RunRecord
@@ -64,6 +64,8 @@ def main(
     (GITHUB_EVENT_PATH, GITHUB_TOKEN …); see action/action.yml.
     """
     from fyre.apps import actions_job, actions_summary
+    from fyre.apps.engine_registry import find_engine
+    from fyre.engines.factory import EngineOptions
     from fyre.runs import policy as policies
     from fyre.runs import policy_file
     from fyre.runs.policy import Policy
@@ -72,26 +74,28 @@ def main(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     no_wait = reconcile or not wait
+    factory = find_engine(engine)
     _check_options(
-        engine,
+        factory.capabilities,
         policy,
         log_store,
         no_wait_option="--reconcile" if reconcile else "--no-wait" if no_wait else "",
     )
     run_policy = policy_file.load_policy(policy) if policy is not None else Policy()
-    if engine == "local":
+    if not factory.capabilities.profiles:
         run_policy = policies.without_profiles(run_policy)
     workflow = actions_job.WorkflowContext.from_environment(os.environ)
     with tempfile.TemporaryDirectory(prefix="fyre-", dir=os.environ.get("RUNNER_TEMP")) as folder:
         state = Path(folder)
         mirrors = actions_job.create_mirror_store(workflow, state)
-        if engine == "local":
-            job_engine = actions_job.create_local_engine(state, mirrors, jobs)
-        else:
-            job_engine = _create_cluster_engine(
-                state, mirrors, run_policy, log_store, shared_context=workflow if no_wait else None
+        options = EngineOptions(jobs=jobs, log_store=log_store)
+        runtime = factory.create(
+            _engine_context(
+                state, mirrors, run_policy, options, shared_context=workflow if no_wait else None
             )
-        job = _create_job(workflow, mirrors, job_engine, run_policy, wait=wait, reconcile=reconcile)
+        )
+        job = _create_job(workflow, mirrors, runtime, run_policy, wait=wait, reconcile=reconcile)
+        runtime.start()
         try:
             records = job.run(
                 lambda record: _print_escaped(
@@ -105,6 +109,7 @@ def main(
             _write_job_results(job, records, not_run, empty_text)
         finally:
             job.close()
+            runtime.stop()
     if job.error is not None:
         raise job.error
     raise SystemExit(
@@ -113,28 +118,22 @@ def main(
 
 
 def _check_options(
-    engine: str, policy_path: Path | None, log_store: str, no_wait_option: str
+    capabilities: Capabilities, policy_path: Path | None, log_store: str, no_wait_option: str
 ) -> None:
     """Raise ``UserError`` for options that do not go together.
 
     ``no_wait_option`` is the option that leaves the results to another job; "" for none.
     """
-    if engine not in ("local", "kubernetes"):
-        raise UserError(
-            f"there is no engine {engine!r}",
-            hint="--engine local or --engine kubernetes",
-            exit_code=2,
-        )
-    if engine == "local" and no_wait_option:
+    if no_wait_option and not capabilities.remote:
         hint = "--engine kubernetes; or wait: a command on this machine ends with this job"
         raise UserError(f"{no_wait_option} needs engine kubernetes", hint=hint, exit_code=2)
-    if engine == "local" and log_store:
+    if log_store and not capabilities.log_store:
         raise UserError(
             "--log-store is for engine kubernetes",
             hint="the log of this step has them",
             exit_code=2,
         )
-    if engine == "kubernetes" and policy_path is None:
+    if capabilities.profiles and policy_path is None:
         raise UserError(
             "a cluster needs a policy",
             hint="--policy FILE, as deploy/policy.example.yaml",
@@ -145,7 +144,7 @@ def _check_options(
 def _create_job(
     context: WorkflowContext,
     mirrors: MirrorStore,
-    job_engine: JobEngine,
+    runtime: EngineRuntime,
     policy: Policy,
     *,
     wait: bool,
@@ -155,41 +154,35 @@ def _create_job(
     from fyre.apps.actions_reconcile import ReconcileJob
 
     return (
-        ReconcileJob(context, mirrors, job_engine, policy)
+        ReconcileJob(context, mirrors, runtime, policy)
         if reconcile
-        else ActionsJob(context, mirrors, job_engine, policy, wait=wait)
+        else ActionsJob(context, mirrors, runtime, policy, wait=wait)
     )
 
 
-def _create_cluster_engine(
+def _engine_context(
     state: Path,
     mirrors: MirrorStore,
     policy: Policy,
-    log_store: str,
+    options: EngineOptions,
     shared_context: WorkflowContext | None,
-) -> JobEngine:
-    """Return the Kubernetes engine.
+) -> EngineContext:
+    """Return what the engine is made with.
 
     With a ``shared_context``, the jobs of all workflows of its repository find each other's runs.
     """
-    from fyre.apps.actions_job import JobEngine, code_finder
-    from fyre.apps.derived_keys import secrets_from_folder
-    from fyre.apps.kubernetes_runtime import ClusterOptions, KubernetesCluster
+    from fyre.apps.actions_job import code_finder
+    from fyre.engines.factory import EngineContext
 
-    cluster_state, options = state / "kubernetes", ClusterOptions(policy, log_store=log_store)
-    secret_source, find_code = (
-        (secrets_from_folder(cluster_state), mirrors.mirror_for_run)
-        if shared_context is None
-        else (_repository_secrets(shared_context), code_finder(mirrors))
+    return EngineContext(
+        state,
+        policy,
+        find_git_dir=mirrors.mirror_dir,
+        find_code=mirrors.mirror_for_run if shared_context is None else code_finder(mirrors),
+        find_git_dir_by_id=mirrors.find_mirror,
+        options=options,
+        secret_source=None if shared_context is None else _repository_secrets(shared_context),
     )
-    engine = KubernetesCluster(
-        options,
-        cluster_state,
-        secret_source=secret_source,
-        find_code=find_code,
-        git_dir_by_id=mirrors.find_mirror,
-    ).engine
-    return JobEngine(engine, lambda key: _is_archived(engine, key))
 
 
 def _repository_secrets(context: WorkflowContext) -> SecretSource:
@@ -197,21 +190,6 @@ def _repository_secrets(context: WorkflowContext) -> SecretSource:
     repository = context.create_client().get_repository(context.repository)
     return lambda name: (
         hashlib.sha256(f"{repository.forge} {repository.id} {name}".encode()).hexdigest().encode()
-    )
-
-
-def _is_archived(engine: KubernetesEngine, run_key: str) -> bool:
-    """Return True if a run's end and log are stored and its statuses posted.
-
-    Then the Job gets its time to live.
-    """
-    from fyre.engines.kubernetes import job_labels, pod_facts
-
-    job = engine.object_cache.find_job(run_key)
-    return (
-        job is None
-        or {job_labels.OUTCOME_ANNOTATION, job_labels.SETTLED_ANNOTATION}
-        <= pod_facts.get_annotations(job).keys()
     )
 
 

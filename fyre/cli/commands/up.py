@@ -80,13 +80,10 @@ def main(
 ) -> None:
     """Run a small forge and the receiver here: pushed commits run here or on a cluster."""
     from fyre.apps import up  # the heavy half of Fyre
+    from fyre.apps.engine_registry import find_engine
+    from fyre.engines.factory import EngineOptions
 
-    if engine not in ("local", "kubernetes"):
-        raise UserError(
-            f"there is no engine {engine!r}",
-            hint="--engine local or --engine kubernetes",
-            exit_code=2,
-        )
+    capabilities = find_engine(engine).capabilities
     if host not in (up.LOOPBACK_ADDRESS, "localhost"):
         sys.stderr.write(
             f"warning: anybody who reaches {host}:{port} can run commands here as you\n"
@@ -95,22 +92,27 @@ def main(
     logging.basicConfig(
         level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    cluster_options = None
-    if engine == "kubernetes":
-        from fyre.apps.kubernetes_runtime import ClusterOptions
+    run_policy = None
+    if capabilities.profiles:
         from fyre.runs import policy_file
 
         run_policy = policy_file.policy_with_options(
             policy, namespace, image, default_image=DEFAULT_IMAGE
         )
-        cluster_options = ClusterOptions(run_policy, kubeconfig, context, checkout_image, relay)
     up.FyreUp(
         _create_root(root or _default_state_root()),
         host,
         port,
-        jobs,
-        keep_checkouts=keep,
-        cluster_options=cluster_options,
+        engine=engine,
+        policy=run_policy,
+        options=EngineOptions(
+            jobs=jobs,
+            keep_checkouts=keep,
+            kubeconfig=kubeconfig,
+            context=context,
+            checkout_image=checkout_image,
+            relay=relay,
+        ),
     ).serve()
 
 

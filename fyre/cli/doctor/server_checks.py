@@ -28,6 +28,7 @@ REQUEST_TIMEOUT = 10.0
 def check_server(config_path: Path | None, env: Mapping[str, str]) -> Iterator[Finding]:
     """Check all that ``fyre serve`` would use, and whether it could work with that."""
     from fyre.apps import config as configs
+    from fyre.apps.engine_registry import find_engine
 
     try:
         config = configs.load_config(config_path, env, {})
@@ -42,7 +43,7 @@ def check_server(config_path: Path | None, env: Mapping[str, str]) -> Iterator[F
     yield from _check_receiver(config)
     if config.get("relay"):
         yield _check_relay(config.get("relayUrl") or f"http://{config.get('relay')}")
-    if config.get("engine") == "kubernetes":
+    if find_engine(config.get("engine")).capabilities.cluster and config.get("policy"):
         cluster, policy_path = (
             (config.get("kubeconfig"), config.get("context")),
             Path(config.get("policy")),

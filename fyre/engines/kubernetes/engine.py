@@ -28,6 +28,7 @@ from fyre.engines.kubernetes.container_log import ContainerLog
 from fyre.engines.kubernetes.informer import Informer
 from fyre.engines.kubernetes.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.engines.kubernetes.pending_monitor import PendingMonitor
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
 from fyre.engines.log_store import LogStore
@@ -66,14 +67,14 @@ class KubernetesEngine:
 
         Raises ``UserError`` or ``TransientError`` when that can't be done.
         """
-        self.cluster, self.policy, self.instance = cluster, policy, instance
-        self.object_cache = ObjectCache()
+        self._cluster, self._policy, self._instance = cluster, policy, instance
+        self._object_cache = ObjectCache()
         log_store = LogStore(log_store_url or str(state / "logs"))
-        self.log_collector = LogCollector(cluster, state / "live", log_store, log_max_bytes)
+        self._log_collector = LogCollector(cluster, state / "live", log_store, log_max_bytes)
         self._delivery, self._checkout_image = delivery, checkout_image
         self._delivered_pods: set[str] = set()  # uids of pods that have their code
         self._subscribers = Subscribers()
-        self.work = WorkQueue()
+        self._work = WorkQueue()
         self._closed = threading.Event()
         self._informers = [
             Informer(cluster, kind, namespace, job_labels.instance_selector(instance), on_event)
@@ -86,14 +87,14 @@ class KubernetesEngine:
         """Create the Job. Return False if there is one of that key."""
         if self.get_record(run.key) is not None:
             return False
-        profile = policies.select_profile(self.policy, run.spec)
-        namespace = policies.select_namespace(self.policy, run.repository.name, profile)
+        profile = policies.select_profile(self._policy, run.spec)
+        namespace = policies.select_namespace(self._policy, run.repository.name, profile)
         context = job_manifest.JobContext(
-            self.instance, namespace, self._checkout_image, **self._delivery.checkout_source(run)
+            self._instance, namespace, self._checkout_image, **self._delivery.checkout_source(run)
         )
         manifest = job_manifest.build_job(run, profile, context)
         try:
-            self.object_cache.upsert_job(self.cluster.create_job(namespace, manifest))
+            self._object_cache.upsert_job(self._cluster.create_job(namespace, manifest))
         except AlreadyExists:
             return self._check_existing_job(run, namespace)
         return True
@@ -108,11 +109,11 @@ class KubernetesEngine:
             return False
         if record.cancelled_by:
             return True
-        return self.terminate_run(key, {job_labels.CANCELLED_BY_ANNOTATION: requested_by})
+        return self._terminate_run(key, {job_labels.CANCELLED_BY_ANNOTATION: requested_by})
 
-    def terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
+    def _terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
         """End a run, and annotate its Job with the reason in the same request."""
-        job = self.object_cache.find_job(key)
+        job = self._object_cache.find_job(key)
         if job is None:
             return False
         spec = _END_SUSPENDED_SPEC if job["spec"].get("suspend") else _END_NOW_SPEC
@@ -122,11 +123,11 @@ class KubernetesEngine:
 
     def list_records(self) -> Collection[RunRecord]:
         """Return all runs that have a Job."""
-        return self.object_cache.list_records()
+        return self._object_cache.list_records()
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return one run."""
-        return self.object_cache.get_record(key)
+        return self._object_cache.get_record(key)
 
     def annotate(
         self,
@@ -148,10 +149,10 @@ class KubernetesEngine:
         present = self._job_annotations(key)
         if end_posted and job_labels.SETTLED_ANNOTATION not in present:
             added[job_labels.SETTLED_ANNOTATION] = "true"
-        patch = self._annotation_patch(added, {**present, **added})
+        patch = job_manifest.annotation_patch(added, {**present, **added}, self._policy.history)
         if added and not self._patch_run_job(key, patch):
             notes = {"reported": reported, "carried": carried}
-            self.object_cache.update_record(
+            self._object_cache.update_record(
                 key, **{name: value for name, value in notes.items() if value is not None}
             )
 
@@ -161,7 +162,15 @@ class KubernetesEngine:
         if record is None:
             raise UserError("there is no such run")
         is_growing = partial(self._is_log_growing, key) if follow or record.state.is_final else None
-        return self.log_collector.read_log(key, (record.run.spec.retries or 0) + 1, is_growing)
+        return self._log_collector.read_log(key, (record.run.spec.retries or 0) + 1, is_growing)
+
+    def is_archived(self, key: str) -> bool:
+        """Return True if a run's end and log are stored and its statuses posted.
+
+        Then the Job gets its time to live. A run whose Job is gone has nothing left to store.
+        """
+        job = self._object_cache.find_job(key)
+        return job is None or pod_facts.get_annotations(job).keys() >= job_labels.END_MARKS
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Have ``on_change(key)`` called on every change of a record."""
@@ -174,13 +183,13 @@ class KubernetesEngine:
         self._closed.set()
         for informer in self._informers:
             informer.stop()
-        self.log_collector.close()
-        self.work.close()
-        self.cluster.close()
+        self._log_collector.close()
+        self._work.close()
+        self._cluster.close()
 
-    def reconcile_run(self, key: str) -> None:
+    def _reconcile_run(self, key: str) -> None:
         """Derive the record of a run anew, report a change, and do what follows from it."""
-        refreshed = self.object_cache.refresh_record(key)
+        refreshed = self._object_cache.refresh_record(key)
         if refreshed is None:
             return
         previous, record, job, run_pods = refreshed
@@ -191,16 +200,16 @@ class KubernetesEngine:
             has_ttl = "ttlSecondsAfterFinished" in job["spec"]
             if job_labels.SETTLED_ANNOTATION in annotations and not has_ttl:
                 # Both marks were written at the same time, and neither request knew of the other.
-                patch = self._annotation_patch({}, annotations)
-                self.work.submit(f"{key} is done", partial(self._patch_run_job, key, patch))
+                patch = job_manifest.annotation_patch({}, annotations, self._policy.history)
+                self._work.submit(f"{key} is done", partial(self._patch_run_job, key, patch))
             return
         for pod in run_pods:
             self._follow_log_or_deliver_code(record, pod)
         if record.state.is_final:
-            self.work.submit(key, partial(self._finalize_run, key))
-        elif self.object_cache.needs_pod_refresh(key):
+            self._work.submit(key, partial(self._finalize_run, key))
+        elif self._object_cache.needs_pod_refresh(key):
             namespace = job["metadata"]["namespace"]
-            self.work.submit(f"pods of {key}", partial(self._refresh_pods, key, namespace))
+            self._work.submit(f"pods of {key}", partial(self._refresh_pods, key, namespace))
 
     def _start_informers(self) -> None:
         for informer in self._informers:
@@ -209,28 +218,39 @@ class KubernetesEngine:
             if not informer.synced.wait(_SYNC_TIMEOUT):
                 self.close()
                 raise TransientError(
-                    f"the API server at {self.cluster.host} "
+                    f"the API server at {self._cluster.host} "
                     f"gave no list within {_SYNC_TIMEOUT:.0f} s"
                 )
         for record in self.list_records():
-            self.reconcile_run(record.run.key)
+            self._reconcile_run(record.run.key)
         threading.Thread(
             target=pending_monitor.run_monitor,
-            args=(self, self._closed),
+            args=(self._create_monitor(), self._closed),
             name="kubernetes pending monitor",
             daemon=True,
         ).start()
 
+    def _create_monitor(self) -> PendingMonitor:
+        return PendingMonitor(
+            self._object_cache,
+            self._work,
+            self._log_collector,
+            self._policy,
+            list_events=self._cluster.list_events,
+            terminate_run=self._terminate_run,
+            reconcile_run=self._reconcile_run,
+        )
+
     def _on_job_event(self, event: str, job: KubeObject) -> None:
         if event == "DELETED":
-            if self.object_cache.is_same_job(job):
+            if self._object_cache.is_same_job(job):
                 self._on_job_deleted(job["metadata"]["labels"][job_labels.KEY_LABEL])
         # If this version is known, the answer to our own request came first.
-        elif not self.object_cache.is_current_job(job):
-            self._reconcile_if_synced(self.object_cache.upsert_job(job))
+        elif not self._object_cache.is_current_job(job):
+            self._reconcile_if_synced(self._object_cache.upsert_job(job))
 
     def _on_pod_event(self, event: str, pod: KubeObject) -> None:
-        self._reconcile_if_synced(self.object_cache.upsert_pod(pod, deleted=event == "DELETED"))
+        self._reconcile_if_synced(self._object_cache.upsert_pod(pod, deleted=event == "DELETED"))
 
     def _reconcile_if_synced(self, key: str) -> None:
         """Reconcile a run once everything was listed.
@@ -238,7 +258,7 @@ class KubernetesEngine:
         Before that nothing can be concluded: the pods of a Job may be in the next answer.
         """
         if all(informer.synced.is_set() for informer in self._informers):
-            self.reconcile_run(key)
+            self._reconcile_run(key)
 
     def _on_job_deleted(self, key: str) -> None:
         """Handle a deleted Job.
@@ -246,9 +266,9 @@ class KubernetesEngine:
         If its end was not written down yet, it is reported, and what there is of its log is
         archived.
         """
-        if self.object_cache.remove_job(key):
+        if self._object_cache.remove_job(key):
             self._subscribers.notify_all(key)
-            self.work.submit(key, partial(self._finalize_run, key))
+            self._work.submit(key, partial(self._finalize_run, key))
 
     def _check_existing_job(self, run: Run, namespace: str) -> bool:
         """Take over the Job of that name if it is this run's; return False.
@@ -256,12 +276,12 @@ class KubernetesEngine:
         Raises ``TransientError`` while it is being deleted, ``UserError`` if it is not this run's.
         """
         try:
-            job = self.cluster.get_job(namespace, job_labels.job_name(self.instance, run.key))
+            job = self._cluster.get_job(namespace, job_labels.job_name(self._instance, run.key))
         except ObjectNotFound as error:
             raise TransientError("its Job existed and is gone again") from error
         if job["metadata"].get("deletionTimestamp"):
             raise TransientError("an earlier Job of this run is being deleted")
-        if not self.object_cache.upsert_job(job):
+        if not self._object_cache.upsert_job(job):
             raise UserError(f"Job {job['metadata']['name']} exists and is not this run's")
         return False
 
@@ -270,9 +290,9 @@ class KubernetesEngine:
 
         Their watch may be behind, or broken.
         """
-        selector = f"{job_labels.instance_selector(self.instance)},{job_labels.KEY_LABEL}={key}"
-        self.object_cache.replace_pods(key, self.cluster.list_pods(namespace, selector))
-        self.reconcile_run(key)
+        selector = f"{job_labels.instance_selector(self._instance)},{job_labels.KEY_LABEL}={key}"
+        self._object_cache.replace_pods(key, self._cluster.list_pods(namespace, selector))
+        self._reconcile_run(key)
 
     def _follow_log_or_deliver_code(self, record: RunRecord, pod: KubeObject) -> None:
         """Follow the log of a container that runs or ran; deliver code to a checkout that waits."""
@@ -294,15 +314,15 @@ class KubernetesEngine:
                 # A command that could not be started has no output.
                 complete=is_command and not pod_facts.has_started(pod),
             )
-            self.log_collector.start_following(
-                key, source, partial(pod_secrets.read_secret_values, self.cluster, pod)
+            self._log_collector.start_following(
+                key, source, partial(pod_secrets.read_secret_values, self._cluster, pod)
             )
         elif pod_facts.waits_for_code(pod):
-            self.work.submit(metadata["uid"], partial(self._deliver_to_pod, record.run, metadata))
+            self._work.submit(metadata["uid"], partial(self._deliver_to_pod, record.run, metadata))
 
     def _deliver_to_pod(self, run: Run, pod_metadata: KubeObject) -> None:
         """Deliver the code to a pod, unless the pod has gone on meanwhile."""
-        pod = self.object_cache.find_pod(run.key, pod_metadata["uid"])
+        pod = self._object_cache.find_pod(run.key, pod_metadata["uid"])
         if pod is None or not pod_facts.waits_for_code(pod):
             return
         if pod_metadata["uid"] in self._delivered_pods:
@@ -313,7 +333,7 @@ class KubernetesEngine:
         except ObjectNotFound:
             return
         except UserError as error:
-            self.terminate_run(
+            self._terminate_run(
                 run.key, {job_labels.GIVEN_UP_ANNOTATION: f"checkout failed: {error.message}"}
             )
 
@@ -325,55 +345,41 @@ class KubernetesEngine:
         record = self.get_record(key)
         if record is None or job_labels.OUTCOME_ANNOTATION in self._job_annotations(key):
             return
-        is_read = self.log_collector.wait_until_read(key, _LOG_READ_TIMEOUT)
+        is_read = self._log_collector.wait_until_read(key, _LOG_READ_TIMEOUT)
         # Closing ended the reading: the next engine reads on, and archives all of it.
         if self._closed.is_set():
             return
         if not is_read:
             raise TransientError(f"the log of {key} is still being read")
-        self.log_collector.archive_log(key, self.read_log(key))
+        self._log_collector.archive_log(key, self.read_log(key))
         outcome = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
-        patch = self._annotation_patch(outcome, {**self._job_annotations(key), **outcome})
+        all_annotations = {**self._job_annotations(key), **outcome}
+        patch = job_manifest.annotation_patch(outcome, all_annotations, self._policy.history)
         # No queue may start a suspended Job again.
-        if (self.object_cache.find_job(key) or {}).get("spec", {}).get("suspend"):
+        if (self._object_cache.find_job(key) or {}).get("spec", {}).get("suspend"):
             patch["spec"] = {**patch.get("spec", {}), **_END_SUSPENDED_SPEC}
         self._patch_run_job(key, patch)
 
-    def _annotation_patch(
-        self, new_annotations: dict[str, str], all_annotations: dict[str, str]
-    ) -> KubeObject:
-        """Return the patch that writes these annotations.
-
-        A Job that will have both marks may be collected in time.
-        """
-        patch: KubeObject = {"metadata": {"annotations": new_annotations}}
-        if (
-            job_labels.OUTCOME_ANNOTATION in all_annotations
-            and job_labels.SETTLED_ANNOTATION in all_annotations
-        ):
-            patch["spec"] = {"ttlSecondsAfterFinished": int(self.policy.history)}
-        return patch
-
     def _patch_run_job(self, key: str, patch: KubeObject) -> bool:
         """Change the Job of a run; return False if it is gone."""
-        job = self.object_cache.find_job(key)
+        job = self._object_cache.find_job(key)
         if job is None:
             return False
         namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
         try:
-            self.object_cache.upsert_job(self.cluster.patch_job(namespace, name, patch))
+            self._object_cache.upsert_job(self._cluster.patch_job(namespace, name, patch))
         except ObjectNotFound:
             self._on_job_deleted(key)
             return False
-        self.reconcile_run(key)
+        self._reconcile_run(key)
         return True
 
     def _job_annotations(self, key: str) -> dict[str, str]:
-        job = self.object_cache.find_job(key)
+        job = self._object_cache.find_job(key)
         return pod_facts.get_annotations(job) if job is not None else {}
 
     def _has_pod_ended(self, key: str, uid: str) -> bool:
-        pod = self.object_cache.find_pod(key, uid)
+        pod = self._object_cache.find_pod(key, uid)
         return pod is None or pod_facts.has_finished(pod)
 
     def _has_run_ended(self, key: str) -> bool:
@@ -384,4 +390,4 @@ class KubernetesEngine:
         record = self.get_record(key)
         if record is None or self._closed.is_set():
             return False
-        return not record.state.is_final or self.log_collector.is_reading(key)
+        return not record.state.is_final or self._log_collector.is_reading(key)

@@ -25,6 +25,9 @@ REPORTED_ANNOTATION, CARRIED_ANNOTATION = FYRE_PREFIX + "reported", FYRE_PREFIX 
 SETTLED_ANNOTATION = FYRE_PREFIX + "settled"
 """The final status was posted; once the log is archived as well, the Job may be collected."""
 
+END_MARKS = {OUTCOME_ANNOTATION, SETTLED_ANNOTATION}
+"""A Job with both is done with: it gets its time to live."""
+
 CANCELLED_BY_ANNOTATION, GIVEN_UP_ANNOTATION = (
     FYRE_PREFIX + "cancelled-by",
     FYRE_PREFIX + "given-up",

@@ -1,4 +1,4 @@
-"""A run and its profile as the Job that runs it: one pure function, plain dicts.
+"""A run and its profile as the Job that runs it: pure functions, plain dicts.
 
 The Job's name is made of the run's key, so that creating it twice means "already launched". What
 Kubernetes would expand (``$(VAR)`` in arguments and values) is escaped; whatever a person wrote
@@ -325,3 +325,16 @@ def load_script(name: str) -> str:
     text = (resources.files("fyre.engines.kubernetes") / name).read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return "\n".join(line for line in lines if line.strip()) + "\n"
+
+
+def annotation_patch(
+    new_annotations: Mapping[str, str], all_annotations: Mapping[str, str], history: float
+) -> KubeObject:
+    """Return the patch that writes these annotations on a Job.
+
+    A Job that will have both marks of its end may be collected after ``history`` seconds.
+    """
+    patch: KubeObject = {"metadata": {"annotations": dict(new_annotations)}}
+    if all_annotations.keys() >= job_labels.END_MARKS:
+        patch["spec"] = {"ttlSecondsAfterFinished": int(history)}
+    return patch

@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from fyre.engines.kubernetes import job_labels, pod_facts, run_status
+from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
+from fyre.engines.kubernetes.work_queue import WorkQueue
 from fyre.errors import TransientError, UserError
 from fyre.message import notation
+from fyre.runs.policy import Policy
 from fyre.runs.run import RunRecord
 from fyre.runs.status_text import TIMED_OUT
-
-if TYPE_CHECKING:
-    from fyre.engines.kubernetes.engine import KubernetesEngine
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,8 @@ That is longer than any grace period should be.
 _CLEAN_INTERVAL, _PRUNE_INTERVAL = 60.0, 3600.0
 
 
-def run_monitor(engine: KubernetesEngine, stopped: threading.Event) -> None:
+def run_monitor(monitor: PendingMonitor, stopped: threading.Event) -> None:
     """Scan all waiting runs, again and again, until ``stopped``."""
-    monitor = PendingMonitor(engine)
     while not stopped.wait(SCAN_INTERVAL):
         try:
             monitor.scan_pending()
@@ -53,8 +53,22 @@ def run_monitor(engine: KubernetesEngine, stopped: threading.Event) -> None:
 class PendingMonitor:
     """Remembers since when runs are stuck; that begins anew with the receiver."""
 
-    def __init__(self, engine: KubernetesEngine) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        object_cache: ObjectCache,
+        work: WorkQueue,
+        log_collector: LogCollector,
+        policy: Policy,
+        *,
+        list_events: Callable[[str, str], list[KubeObject]],  # of a namespace and an object's uid
+        # Ends the run of a key, and annotates its Job with the reason.
+        terminate_run: Callable[[str, dict[str, str]], object],
+        reconcile_run: Callable[[str], object],  # derives the record of a key anew
+    ) -> None:
+        self._object_cache, self._work = object_cache, work
+        self._log_collector, self._policy = log_collector, policy
+        self._list_events = list_events
+        self._terminate_run, self._reconcile_run = terminate_run, reconcile_run
         self._stuck_since: dict[str, float] = {}
         self._events_read_at: dict[str, float] = {}
         # The uid of the pod, and since when it was seen to run.
@@ -63,8 +77,8 @@ class PendingMonitor:
 
     def scan_pending(self) -> None:
         """Check each run that has not ended."""
-        self._engine.work.run_due()
-        waiting = self._engine.object_cache.list_unfinished()
+        self._work.run_due()
+        waiting = self._object_cache.list_unfinished()
         keys = {record.run.key for record, _, _ in waiting}
         self._schedule_cleanup(keys)
         for times in (self._stuck_since, self._events_read_at, self._running_since):
@@ -80,16 +94,14 @@ class PendingMonitor:
         """Have old logs removed, by the work queue: an archive may take minutes to fail."""
         if time.monotonic() >= self._next_clean_at:
             self._next_clean_at = time.monotonic() + _CLEAN_INTERVAL
-            remove_files = self._engine.log_collector.remove_archived_files
-            self._engine.work.submit(
-                "clean", partial(remove_files, _CLEAN_INTERVAL, unfinished_keys)
-            )
+            remove_files = self._log_collector.remove_archived_files
+            self._work.submit("clean", partial(remove_files, _CLEAN_INTERVAL, unfinished_keys))
         if time.monotonic() >= self._next_prune_at:
             self._next_prune_at = time.monotonic() + _PRUNE_INTERVAL
-            oldest = time.time() - self._engine.policy.history
-            self._engine.object_cache.forget_ended_before(oldest)
-            prune_archive = self._engine.log_collector.prune_archive
-            self._engine.work.submit("prune", partial(prune_archive, oldest))
+            oldest = time.time() - self._policy.history
+            self._object_cache.forget_ended_before(oldest)
+            prune_archive = self._log_collector.prune_archive
+            self._work.submit("prune", partial(prune_archive, oldest))
 
     def _check_run(self, record: RunRecord, job: KubeObject, run_pods: list[KubeObject]) -> None:
         """End a run that has waited too long."""
@@ -105,16 +117,16 @@ class PendingMonitor:
             stuck = self._reason_from_events(record, job, run_pods)
         if stuck is not None and stuck.permanent:
             since = self._stuck_since.setdefault(key, now)
-            if now - since >= self._engine.policy.image_grace:
-                self._engine.terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: stuck.reason})
+            if now - since >= self._policy.image_grace:
+                self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: stuck.reason})
             return
         self._stuck_since.pop(key, None)
         earlier_ends = filter(None, map(pod_facts.command_ended_at, run_pods))
         since = max([record.run.created_at, *earlier_ends])
-        if now - since > self._engine.policy.queue_limit:
+        if now - since > self._policy.queue_limit:
             waited = notation.format_duration(now - since)
             reason = f"gave up after {waited} in the queue: {record.reason}"
-            self._engine.terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
+            self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
     def _enforce_timeout(self, record: RunRecord, pod_uid: str) -> None:
         """End a run far past its timeout: a command can kill the watcher that shares its container.
@@ -129,7 +141,7 @@ class PendingMonitor:
         longest = (timeout or 0) * (1 + len(record.run.spec.setup)) + OVERDUE_SECONDS
         if timeout and time.monotonic() - self._running_since[key][1] > longest:
             reason = f"{TIMED_OUT}{notation.format_duration(timeout)}"
-            self._engine.terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
+            self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
     def _reason_from_events(
         self, record: RunRecord, job: KubeObject, run_pods: list[KubeObject]
@@ -143,7 +155,7 @@ class PendingMonitor:
         if now - self._events_read_at.setdefault(key, now - EVENTS_INTERVAL / 2) >= EVENTS_INTERVAL:
             self._events_read_at[key] = now
             metadata = (pods[-1] if pods else job)["metadata"]
-            events = self._engine.cluster.list_events(metadata["namespace"], metadata["uid"])
+            events = self._list_events(metadata["namespace"], metadata["uid"])
             outdated = ("FailedScheduling",) if pods else ()  # the pod has its node by now
             warnings = [
                 event
@@ -151,12 +163,12 @@ class PendingMonitor:
                 if event.get("type") == "Warning" and event.get("reason") not in outdated
             ]
             self._update_hint(key, _event_message(warnings[-1]) if warnings else "")
-        hint = self._engine.object_cache.get_event_hint(key)
+        hint = self._object_cache.get_event_hint(key)
         return run_status.StuckReason(hint, permanent=not _is_transient(hint)) if hint else None
 
     def _update_hint(self, key: str, hint: str) -> None:
-        if self._engine.object_cache.set_event_hint(key, hint):
-            self._engine.reconcile_run(key)
+        if self._object_cache.set_event_hint(key, hint):
+            self._reconcile_run(key)
 
 
 def _event_message(event: KubeObject) -> str:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fyre
 from fyre.engines.local import processes
 
 _CREDENTIAL_VARIABLES = {
@@ -22,6 +21,9 @@ _CREDENTIAL_VARIABLES = {
     "GITHUB_PAT",
     "GITLAB_TOKEN",
 }
+_IMPORT_ROOT = Path(__file__).parents[3]
+"""The folder from which this package was imported; the fork server imports it from there too."""
+
 _RUNNER_FILE_VARIABLES = {
     "GITHUB_ENV",
     "GITHUB_OUTPUT",
@@ -81,7 +83,7 @@ def _start_fork_server() -> tuple[subprocess.Popen[bytes], socket.socket]:
     # Also in a stream, each message ends where the pipe that comes with it does.
     connection, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     env = {name: value for name, value in os.environ.items() if not _is_private_variable(name)}
-    command = [sys.executable, "-I", "-S", "-c", _START_CODE, str(Path(fyre.__file__).parents[1])]
+    command = [sys.executable, "-I", "-S", "-c", _START_CODE, str(_IMPORT_ROOT)]
     with server_end:
         process = subprocess.Popen(
             command,

@@ -21,6 +21,7 @@ from signal import SIGTERM
 from typing import Any
 
 from fyre.engines.environment import run_environment
+from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
 from fyre.engines.local.supervisor import LOST_REASON
 from fyre.message import notation
 from fyre.runs import run as runs
@@ -43,9 +44,6 @@ from fyre.stored_form import (
     parse_json,
     warn_once,
 )
-
-UNSUPPORTED_FIELDS = ("image", "resources", "secrets", "profile")
-"""Requests that a plain process on this machine can't be given."""
 
 PROGRESS_FORM = StoredForm(
     "progress.json",
@@ -133,11 +131,10 @@ class RunDirectory:
 
     def updated_record(self, record: RunRecord) -> RunRecord:
         """Return the record brought up to date with what its supervisor wrote."""
-        spec = record.run.spec
         fresh = RunRecord(
             record.run,
             cancelled_by=self.cancelled_by(),
-            unsupported=tuple(name for name in UNSUPPORTED_FIELDS if getattr(spec, name)),
+            unsupported=LOCAL_CAPABILITIES.unsupported_fields(record.run.spec),
             **self._read_notes(),
         )
         return replace(fresh, **(self._outcome() or self._progress()))

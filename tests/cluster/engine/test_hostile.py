@@ -223,4 +223,4 @@ def test_an_ended_job_is_collected_in_time_whichever_mark_came_first(
     admin.batch.patch_namespaced_job(
         f"fyre-{run.key}", namespace, {"spec": {"ttlSecondsAfterFinished": None}}
     )
-    assert until(ttl) == int(engine.policy.history)
+    assert until(ttl) == int(engine._policy.history)

@@ -439,8 +439,8 @@ def test_the_engine_is_closed_while_it_reads_the_log_of_what_has_ended(
 ) -> None:
     """Half a log is not kept as if it were all; the next engine reads on."""
     ask, close, halfway, closing = (
-        engine.cluster.stream_container_log,
-        engine.log_collector.close,
+        engine._cluster.stream_container_log,
+        engine._log_collector.close,
         threading.Event(),
         threading.Event(),
     )
@@ -452,8 +452,8 @@ def test_the_engine_is_closed_while_it_reads_the_log_of_what_has_ended(
             closing.wait(60)
             yield piece[4:]
 
-    monkeypatch.setattr(engine.cluster, "stream_container_log", slowly)
-    monkeypatch.setattr(engine.log_collector, "close", lambda: (close(), closing.set()))
+    monkeypatch.setattr(engine._cluster, "stream_container_log", slowly)
+    monkeypatch.setattr(engine._log_collector, "close", lambda: (close(), closing.set()))
     run = launched(engine, sha, "echo one; echo two")
     await_state(engine, run.key, RunState.SUCCEEDED)
     assert halfway.wait(60)

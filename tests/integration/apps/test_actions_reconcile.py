@@ -11,8 +11,9 @@ import pytest
 import requests
 
 from fyre.apps import actions_job, actions_reconcile, actions_summary
-from fyre.apps.actions_job import ActionsJob, JobEngine, ReportTimeout, WorkflowContext
+from fyre.apps.actions_job import ActionsJob, ReportTimeout, WorkflowContext
 from fyre.apps.actions_reconcile import ReconcileJob
+from fyre.engines.factory import EngineRuntime
 from fyre.engines.local import LocalEngine
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError
@@ -33,6 +34,17 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions_reconcile, "SETTLE_SECONDS", 0.0)
 
 
+class UntilPosted(EngineRuntime):
+    """An engine whose runs are done with once their end is posted, as those of a cluster."""
+
+    def is_archived(self, key: str) -> bool:
+        record = self.engine.get_record(key)
+        return (
+            record is not None
+            and posted_states(record.reported).get(record.run.sha) == record.state
+        )
+
+
 @contextmanager
 def job(
     runner: Runner, number: int, make: Callable[..., ActionsJob], event: Path
@@ -42,14 +54,7 @@ def job(
     clones = actions_job.create_mirror_store(flow, runner.folder / f"job-{number}")
     engine = LocalEngine(runner.folder / "engine", find_git_dir=clones.mirror_dir, jobs=2)
 
-    def kept(key: str) -> bool:
-        record = engine.get_record(key)
-        return (
-            record is not None
-            and posted_states(record.reported).get(record.run.sha) == record.state
-        )
-
-    work = make(flow, clones, JobEngine(engine, kept), Policy())
+    work = make(flow, clones, UntilPosted(engine), Policy())
     try:
         yield work
     finally:

@@ -12,6 +12,7 @@ import pytest
 from fyre.apps.up import FyreUp
 from fyre.backoff import Backoff
 from fyre.controller.comments import actions
+from fyre.engines.factory import EngineOptions
 from fyre.errors import TransientError
 from fyre.github import discussions
 from fyre.github.client import Comment, GitHubClient
@@ -37,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
     ports = [0]
 
     def make() -> FyreUp:
-        up = FyreUp(tmp_path / "state", "127.0.0.1", ports[-1], jobs=4)
+        up = FyreUp(tmp_path / "state", "127.0.0.1", ports[-1], options=EngineOptions(jobs=4))
         ports.append(up.listen_socket.getsockname()[1])
         return up
 

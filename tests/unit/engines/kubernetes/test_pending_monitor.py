@@ -39,7 +39,7 @@ RUN = make_run(
 
 @dataclass
 class Engine:
-    """What of the engine a tender asks for."""
+    """The parts of an engine that the monitor is given."""
 
     log_collector: LogCollector
     object_cache: ObjectCache = field(default_factory=ObjectCache)
@@ -50,6 +50,17 @@ class Engine:
     def terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
         self.ended[key] = reason_annotations
         return True
+
+    def monitor(self) -> PendingMonitor:
+        return PendingMonitor(
+            self.object_cache,
+            self.work,
+            self.log_collector,
+            self.policy,
+            list_events=lambda *_: [],
+            terminate_run=self.terminate_run,
+            reconcile_run=lambda _: None,
+        )
 
 
 @pytest.fixture
@@ -103,14 +114,14 @@ def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - 
     ends: bool,
 ) -> None:
     running(engine, ahead, timeout)
-    tender = PendingMonitor(engine)  # type: ignore[arg-type] # all it asks
-    tender.scan_pending()
+    monitor = engine.monitor()
+    monitor.scan_pending()
     assert engine.ended == {}
     later = time.monotonic() + seconds
     monkeypatch.setattr(
         pending_monitor, "time", SimpleNamespace(monotonic=lambda: later, time=time.time)
     )
-    tender.scan_pending()
+    monitor.scan_pending()
     assert engine.ended == (
         {RUN.key: {job_labels.GIVEN_UP_ANNOTATION: "timed out after 10m 00s"}} if ends else {}
     )
@@ -123,7 +134,7 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
     (tmp_path / "live" / "old").mkdir()
     os.utime(tmp_path / "live" / "old", (0, 0))
     monkeypatch.setattr(LogStore, "has_log", lambda *_: (asked.set(), answer.wait(60))[1])
-    looking = threading.Thread(target=PendingMonitor(engine).scan_pending)  # type: ignore[arg-type] # all it asks
+    looking = threading.Thread(target=engine.monitor().scan_pending)
     looking.start()
     try:
         assert asked.wait(30)

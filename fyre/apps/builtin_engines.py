@@ -1,0 +1,46 @@
+"""The two engines of Fyre itself, as ``pyproject.toml`` names them in ``fyre.engines``."""
+
+from __future__ import annotations
+
+from fyre.engines.capabilities import Capabilities
+from fyre.engines.factory import EngineContext, EngineFactory, EngineRuntime
+from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
+
+
+def _create_local(context: EngineContext) -> EngineRuntime:
+    from fyre.engines.local import LocalEngine
+
+    return EngineRuntime(
+        LocalEngine(
+            context.root / "engine",
+            find_git_dir=context.find_git_dir,
+            jobs=context.options.jobs,
+            history=context.policy.history,
+            keep_checkouts=context.options.keep_checkouts,
+        )
+    )
+
+
+def _create_kubernetes(context: EngineContext) -> EngineRuntime:
+    from fyre.apps.kubernetes_runtime import KubernetesCluster  # loads the client library
+
+    return KubernetesCluster(context)
+
+
+LOCAL = EngineFactory(LOCAL_CAPABILITIES, _create_local)
+"""Commands as processes on this machine."""
+
+KUBERNETES = EngineFactory(
+    Capabilities(
+        images=True,
+        resources=True,
+        secrets=True,
+        profiles=True,
+        remote=True,
+        cluster=True,
+        relay=True,
+        log_store=True,
+    ),
+    _create_kubernetes,
+)
+"""Commands as Jobs of a cluster."""

@@ -1,0 +1,32 @@
+"""What an engine can do: asked wherever a decision depends on the engine, never its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fyre.message.spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do for a run, and which options it has. It can't what it does not say."""
+
+    images: bool = False  # a run gets the image that it names
+    resources: bool = False  # … the processors, memory and devices
+    secrets: bool = False  # … the secrets of the cluster
+    profiles: bool = False  # … a profile of the policy: without a policy there are none
+    slots: bool = False  # runs at most ``jobs`` commands at once, and queues the others
+    remote: bool = False  # runs elsewhere: runs go on when this machine is gone
+    cluster: bool = False  # is reached by a kubeconfig; several receivers can share it, by a lease
+    relay: bool = False  # commands can fetch their code from the git relay
+    log_store: bool = False  # archives logs in a folder or under a URL
+
+    def unsupported_fields(self, spec: RunSpec) -> tuple[str, ...]:
+        """Return the requests of a spec that the engine ignores, as a status names them."""
+        supported = {
+            "image": self.images,
+            "resources": self.resources,
+            "secrets": self.secrets,
+            "profile": self.profiles,
+        }
+        return tuple(name for name, can in supported.items() if getattr(spec, name) and not can)

@@ -1,0 +1,88 @@
+"""The interface of a kind of engine: what it can do, and how one is made.
+
+A package adds a kind of engine by an entry point of the group ``fyre.engines``, which names an
+``EngineFactory``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fyre.engines.capabilities import Capabilities
+from fyre.engines.protocol import Engine
+from fyre.git.lfs import LfsObjectStore
+from fyre.runs.policy import Policy
+from fyre.runs.run import Repository, Run
+
+SecretSource = Callable[[str], bytes]
+"""A function from the name of a secret to hex digits, which are the same at every start."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """The options of the command line and the configuration; an engine reads those it has."""
+
+    jobs: int = 1  # commands that run at once
+    keep_checkouts: bool = False
+    kubeconfig: str | None = None
+    context: str | None = None  # of the kubeconfig
+    checkout_image: str = ""  # "": the image of the run
+    # HOST:PORT to listen on for pods, or a socket that listens; "": code is streamed in by exec
+    relay: str | socket.socket = ""
+    relay_url: str = ""  # address of the relay for pods; "": http://HOST:PORT
+    log_store: str = ""  # URL of the logs; "": in the state directory
+
+
+@dataclass(frozen=True)
+class EngineContext:
+    """All that an engine can be made with."""
+
+    root: Path  # an engine stores what it has in one directory below
+    policy: Policy
+    find_git_dir: Callable[[Repository], Path]
+    find_code: Callable[[Run], Path]  # to a repository that has the commit
+    find_git_dir_by_id: Callable[[int], Path | None]
+    options: EngineOptions = field(default_factory=EngineOptions)
+    secret_source: SecretSource | None = None  # None: secrets are stored with the engine's state
+    lfs: LfsObjectStore | None = None  # for objects that the repositories lack
+
+
+class EngineRuntime:
+    """An engine, and what runs beside it in this process; a subclass adds its own parts."""
+
+    engine: Engine
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def start(self) -> None:
+        """Start what runs beside the engine. The engine itself runs from the beginning."""
+
+    def stop(self) -> None:
+        """Stop what runs beside the engine, which was closed before."""
+
+    def connection_checks(self) -> Mapping[str, Callable[[], None]]:
+        """Return what ``/readyz`` checks, by name.
+
+        Each raises ``TransientError`` or ``UserError`` while the engine can't be used.
+        """
+        return {}
+
+    def is_archived(self, key: str) -> bool:
+        """Return True if nothing is left to do for a run, its log included."""
+        record = self.engine.get_record(key)
+        return record is not None and record.state.is_final
+
+
+@dataclass(frozen=True)
+class EngineFactory:
+    """A kind of engine: what it can do, and a function that makes one.
+
+    ``create`` raises ``UserError`` if the engine can't be used.
+    """
+
+    capabilities: Capabilities
+    create: Callable[[EngineContext], EngineRuntime]

@@ -1,0 +1,214 @@
+"""Engines that other packages add, found by the metadata of a distribution."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from fyre.apps import config as configs
+from fyre.apps import engine_registry
+from fyre.apps.up import FyreUp
+from fyre.cli import main
+from fyre.engines.capabilities import Capabilities
+from fyre.engines.factory import EngineOptions
+from fyre.errors import UserError
+from fyre.message.spec import RunSpec
+from tests.conftest import git, one_at_a_time
+from tests.support.person import NAME, Person
+
+ROOT = Path(__file__).parents[3]
+
+MODULE = '''\
+"""An engine of another package: this machine, and a note of each launch."""
+
+from fyre.engines.capabilities import Capabilities
+from fyre.engines.factory import EngineFactory, EngineRuntime
+from fyre.engines.local import LocalEngine
+
+
+class NotingEngine(LocalEngine):
+    name = "noting"
+
+    def __init__(self, root, context):
+        self.notes = root / "notes"
+        super().__init__(root, find_git_dir=context.find_git_dir, jobs=context.options.jobs)
+
+    def launch(self, run):
+        with self.notes.open("a") as file:
+            file.write(f"{run.spec.command}\\n")
+        return super().launch(run)
+
+
+class NotingRuntime(EngineRuntime):
+    def start(self):
+        self.engine.notes.write_text("started\\n")
+
+    def stop(self):
+        with self.engine.notes.open("a") as file:
+            file.write("stopped\\n")
+
+
+def create(context):
+    return NotingRuntime(NotingEngine(context.root / "noting", context))
+
+
+FACTORY = EngineFactory(Capabilities(slots=True), create)
+NO_FACTORY = "just a text"
+'''
+ENTRY_POINTS = """\
+[fyre.engines]
+noting = noting_engine:FACTORY
+text = noting_engine:NO_FACTORY
+broken = noting_engine.missing:FACTORY
+local = noting_engine:NO_FACTORY
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages, with the distribution in it."""
+    site = tmp_path / "site"
+    metadata = site / "noting_engine-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "noting_engine.py").write_text(MODULE)
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: noting-engine\nVersion: 1.0\nRequires-Dist: fyre\n"
+    )
+    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(str(site))
+    importlib.invalidate_caches()
+    monkeypatch.delitem(sys.modules, "noting_engine", raising=False)
+    return site
+
+
+def test_the_engine_of_another_package_runs_what_is_pushed(
+    site: Path, tmp_path: Path, repo: Path
+) -> None:
+    root = tmp_path / "state"
+    options = EngineOptions(jobs=1)
+    with one_at_a_time() as start:
+        up = start(lambda: FyreUp(root, "127.0.0.1", 0, engine="noting", options=options))
+        git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
+        person = Person(up, repo)
+        status = person.final(person.run("echo from elsewhere"))
+        assert (status["state"], person.log(status)) == ("success", "from elsewhere\n")
+        assert up.engine.name == "noting"
+    notes = (root / "noting" / "notes").read_text().splitlines()
+    assert notes == ["started", "echo from elsewhere", "stopped"]
+
+
+def test_the_command_line_knows_it(site: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fyre", "up", "--engine", "noting", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(ROOT)))}
+    with subprocess.Popen(
+        [*command, "--root", str(tmp_path / "state")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as server:
+        assert server.stderr is not None
+        assert server.stderr.readline().startswith("ready http://127.0.0.1:")
+        server.terminate()
+    assert (tmp_path / "state" / "noting" / "notes").exists()
+
+
+def test_the_configuration_of_a_receiver_knows_it(site: Path, tmp_path: Path) -> None:
+    environment = {
+        "FYRE_URL": "https://fyre.example",
+        "FYRE_TOKEN": "token",
+        "FYRE_POLL": "true",
+        "FYRE_STATE": str(tmp_path),
+    }
+    config = configs.load_config(None, environment, {"engine": "noting", "jobs": "2"})
+    assert (config.get("engine"), config.get("jobs")) == ("noting", 2)
+    with pytest.raises(UserError) as refused:
+        configs.load_config(None, environment, {"engine": "noting", "relay": "10.0.0.1:80"})
+    assert refused.value.message == "--relay: relay: '10.0.0.1:80' has no effect with engine noting"
+    assert "noting" not in configs.load_schema()["properties"]["engine"]["enum"]
+
+
+@pytest.mark.parametrize("command", ["up", "dispatch"])
+def test_an_unknown_engine_is_refused_with_those_that_there_are(
+    command: str, capfd: pytest.CaptureFixture[str], site_or_none: list[str]
+) -> None:
+    assert main.main([command, "--engine", "slurm"]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        "error: there is no engine 'slurm'",
+        "hint: " + " or ".join(f"--engine {name}" for name in site_or_none),
+    ]
+
+
+@pytest.fixture(params=["alone", "with another package"])
+def site_or_none(request: pytest.FixtureRequest) -> list[str]:
+    """The names of the engines, without and with the distribution."""
+    if request.param == "alone":
+        return ["local", "kubernetes"]
+    request.getfixturevalue("site")
+    return ["local", "kubernetes", "broken", "noting", "text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("broken", "engine 'broken' can't be loaded: ModuleNotFoundError: "),
+        ("text", "engine 'text' can't be used: noting_engine:NO_FACTORY is no EngineFactory"),
+    ],
+)
+def test_an_engine_that_is_broken_is_said_in_a_line(site: Path, name: str, problem: str) -> None:
+    with pytest.raises(UserError) as refused:
+        engine_registry.find_engine(name)
+    assert refused.value.message.startswith(problem)
+    assert refused.value.hint == (
+        "the package noting-engine provides it: is it made for this version of Fyre?"
+    )
+
+
+def test_no_package_replaces_an_engine_of_fyre(site: Path) -> None:
+    assert engine_registry.find_engine("local").capabilities == Capabilities(slots=True)
+
+
+def test_the_project_declares_the_engines_that_the_registry_knows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][engine_registry.GROUP] == engine_registry.BUILTIN_ENGINES
+    schema = configs.load_schema()["properties"]["engine"]
+    assert schema["enum"] == list(engine_registry.BUILTIN_ENGINES)
+
+
+def test_every_key_of_the_configuration_needs_a_capability_that_there_is() -> None:
+    known = {field.name for field in fields(Capabilities)}
+    assert set(configs._KEY_CAPABILITIES.values()) <= known
+    assert set(configs._KEY_CAPABILITIES) <= set(configs.load_schema()["properties"])
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "ignored"),
+    [
+        (Capabilities(), ("image", "resources", "secrets", "profile")),
+        (Capabilities(images=True, secrets=True), ("resources", "profile")),
+        (Capabilities(images=True, resources=True, secrets=True, profiles=True), ()),
+    ],
+)
+def test_what_an_engine_ignores_follows_from_what_it_can_do(
+    capabilities: Capabilities, ignored: tuple[str, ...]
+) -> None:
+    spec = RunSpec("make", image="ruby", resources=(("cpu", "1"),), secrets=("key",), profile="gpu")
+    assert capabilities.unsupported_fields(spec) == ignored
+    assert capabilities.unsupported_fields(RunSpec("make")) == ()
+
+
+def test_a_local_engine_starts_without_a_look_at_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unasked(**_: object) -> None:
+        pytest.fail("installed packages are scanned for an engine of Fyre's own")
+
+    monkeypatch.setattr(engine_registry, "entry_points", unasked)
+    for name in engine_registry.BUILTIN_ENGINES:
+        assert engine_registry.find_engine(name).capabilities.slots is (name == "local")
