@@ -12,7 +12,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fyre.apps import local_run
 from fyre.errors import TransientError, UserError
@@ -20,6 +20,9 @@ from fyre.git import git_command
 from fyre.message import compose, credential_scan, request
 from fyre.message.spec import RunSpec
 from fyre.workspace import remote, snapshot
+
+if TYPE_CHECKING:
+    from fyre.client.run_client import RunClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +36,26 @@ class Batch:
 
     def status(self) -> dict[str, Any] | None:
         """Return ``state``, ``exit_code``, ``log_url`` … of the run; None if it has no status."""
-        from fyre.cli import follow
-
-        remote_info = remote.resolve_remote(self.workspace_root, self.remote)
         text = git_command.git_output(
             "show", "-s", "--no-show-signature", "--format=%B", self.sha, cwd=self.workspace_root
         )
-        rows = follow.run_rows(
-            remote_info.create_client(), follow.repository_by_name(remote_info), [(self.sha, text)]
-        )
-        return next((row for row in rows if row["name"].lower() == self.name.lower()), None)
+        runs = self._create_client().list_runs([(self.sha, text)])
+        return next((run.to_json() for run in runs if run.name.lower() == self.name.lower()), None)
 
     def wait(self) -> int:
         """Wait for the run's end, copy its output to stdout, and return the exit code."""
         from fyre.cli import follow
 
-        return follow.follow_run(
-            remote.resolve_remote(self.workspace_root, self.remote), self.sha, f"fyre/{self.name}"
+        # in a notebook, stdout takes only text
+        output: local_run.OutputSink = getattr(sys.stdout, "buffer", None) or local_run.TextSink(
+            sys.stdout
         )
+        return follow.print_run(self._create_client(), self.sha, self.name, output)
+
+    def _create_client(self) -> RunClient:
+        from fyre.client.run_client import RunClient
+
+        return RunClient.from_remote(remote.resolve_remote(self.workspace_root, self.remote))
 
 
 class Job:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fyre.cli import follow
+from fyre.client.run_client import RunClient, RunSummary
 from fyre.errors import UserError
 from fyre.git import git_command
-from fyre.github.client import GitHubClient
 from fyre.github.errors import NotFoundError
-from fyre.runs.run import Repository
 from fyre.workspace import remote, worktree
-from fyre.workspace.remote import Remote
 
 RevArgument = Annotated[
     str, typer.Argument(help="A commit: a SHA, a branch, a tag.", show_default=False)
@@ -26,35 +23,35 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True, slots=True)
 class CommitTarget:
-    """A commit, and the forge that has its statuses."""
+    """A commit, and the client of the repository that has its statuses."""
 
-    remote: Remote
-    forge: GitHubClient
-    repository: Repository
+    client: RunClient
     sha: str
     message: str
 
-    def find_run_rows(self, run_name: str = "") -> list[dict[str, Any]]:
-        """Return rows for the commit's runs, or for the run of that name.
+    def find_runs(self, run_name: str = "") -> list[RunSummary]:
+        """Return the commit's runs, or the run of that name.
 
         Raises ``UserError`` if there is none.
         """
         try:
-            rows = follow.run_rows(self.forge, self.repository, [(self.sha, self.message)])
+            runs = self.client.list_runs([(self.sha, self.message)])
         except NotFoundError as error:
             raise self.missing_commit_error() from error
-        matching = [row for row in rows if not run_name or row["name"].lower() == run_name.lower()]
+        matching = [run for run in runs if not run_name or run.name.lower() == run_name.lower()]
         if not matching:
-            missing = f"no run named {run_name!r}" if run_name and rows else "no runs"
+            missing = f"no run named {run_name!r}" if run_name and runs else "no runs"
             raise UserError(
-                f"{self.sha[:7]} has {missing}", hint=f"is it pushed? git push {self.remote.name}"
+                f"{self.sha[:7]} has {missing}",
+                hint=f"is it pushed? git push {self.client.remote.name}",
             )
         return matching
 
     def missing_commit_error(self) -> UserError:
         """Return the error for a commit that the forge does not have."""
-        message = f"{self.sha[:7]} is not in {self.repository.name} on {self.remote.host}"
-        return UserError(message, hint=f"push it: git push {self.remote.name}")
+        remote_info = self.client.remote
+        message = f"{self.sha[:7]} is not in {remote_info.repository} on {remote_info.host}"
+        return UserError(message, hint=f"push it: git push {remote_info.name}")
 
 
 def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
@@ -71,10 +68,4 @@ def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
         raise UserError(problem, hint="git log --oneline --all")
     remote_info = remote.resolve_remote(name=remote_name or None)
     message = git_command.git_output("log", "-1", "--format=%B", sha)
-    return CommitTarget(
-        remote_info,
-        remote_info.create_client(),
-        follow.repository_by_name(remote_info),
-        sha,
-        message,
-    )
+    return CommitTarget(RunClient.from_remote(remote_info), sha, message)

@@ -7,7 +7,10 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `fyre check` needs nothing of it
+    from fyre.client.run_client import RunSummary
 
 _STATE_COLOURS = {
     "succeeded": "32",
@@ -19,13 +22,13 @@ _STATE_COLOURS = {
 _COLUMNS = ("sha", "state", "name", "description", "command")
 
 
-def print_run_table(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def print_run_table(runs: Sequence[RunSummary], *, as_json: bool) -> None:
     """Print runs, as a table or as a JSON list with every field."""
     if as_json:
-        json.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
+        json.dump([run.to_json() for run in runs], sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    cells = [[_format_cell(row, column) for column in _COLUMNS] for row in rows]
+    cells = [[_format_cell(run, column) for column in _COLUMNS] for run in runs]
     widths = [max((len(line[n]) for line in cells), default=0) for n in range(len(_COLUMNS))]
     total = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     for line in cells:
@@ -43,8 +46,8 @@ def escape_unprintable(text: str) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
-def _format_cell(row: dict[str, Any], column: str) -> str:
-    text = str(row[column])
+def _format_cell(run: RunSummary, column: str) -> str:
+    text = str(getattr(run, column))
     return text[:7] if column == "sha" else escape_unprintable(" ".join(text.split()))
 
 

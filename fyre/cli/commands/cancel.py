@@ -8,15 +8,14 @@ from fyre.cli import run_target
 from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
 from fyre.errors import UserError
 from fyre.github.errors import NotFoundError, NotVisibleError
-from fyre.runs.state import RunState
 
 
 def main(rev: RevArgument = "", *, name: NameOption = "", remote: RemoteOption = "") -> None:
     """Cancel the runs of a commit that have not ended, or the one of that name."""
     commit_target = run_target.resolve_target(rev, remote)
-    rows = commit_target.find_run_rows(name)
-    if all(RunState(row["state"]).is_final for row in rows):
-        states = ", ".join(f"{row['name']} {row['state']}" for row in rows)
+    runs = commit_target.find_runs(name)
+    if all(run.state.is_final for run in runs):
+        states = ", ".join(f"{run.name} {run.state}" for run in runs)
         raise UserError(
             f"nothing to cancel: {states}", hint="what has ended can only run again: fyre rerun"
         )
@@ -29,7 +28,8 @@ def post_comment_command(
     """Post the ``/fyre`` comment that the receiver obeys."""
     text = f"/fyre {command} {run_name}".rstrip()
     try:
-        commit_target.forge.create_commit_comment(commit_target.repository, commit_target.sha, text)
+        client = commit_target.client
+        client.forge.create_commit_comment(client.repository, commit_target.sha, text)
     except NotVisibleError:  # to a token that may read but not write, GitHub says no more than that
         raise
     except NotFoundError as error:

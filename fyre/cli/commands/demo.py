@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from fyre.apps import local_run
-from fyre.cli import follow
+from fyre.client.run_client import RunClient
 from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.workspace import remote
@@ -66,10 +66,8 @@ def _assert_success(repository: Path) -> None:
     sha = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
     ).stdout
-    remote_info = remote.resolve_remote(repository)
-    (posted,) = follow.latest_statuses(
-        remote_info.create_client(), follow.repository_by_name(remote_info), sha.strip()
-    )
+    client = RunClient.from_remote(remote.resolve_remote(repository))
+    (posted,) = client.latest_statuses(sha.strip())
     if posted.status.state != "success":
         raise UserError(
             f"the status on {sha[:7]} is {posted.status.state}: {posted.status.description}"

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fyre.cli import follow, table
+from fyre.cli import table
 from fyre.cli.run_target import JsonOption, RemoteOption
+from fyre.client.run_client import RunClient
 from fyre.errors import UserError
 from fyre.git import git_command, history
 from fyre.workspace import remote as remotes
@@ -33,13 +34,10 @@ def main(
     missing_shas: set[str] = set()  # not pushed yet, or deleted
     for revision_range in [range_] if range_ else _default_ranges(remote_info.name):
         messages |= dict(history.find_run_commits(revision_range, limit))
-    rows = follow.run_rows(
-        remote_info.create_client(),
-        follow.repository_by_name(remote_info),
-        list(messages.items())[: limit * 2],
-        missing_shas,
+    runs = RunClient.from_remote(remote_info).list_runs(
+        list(messages.items())[: limit * 2], missing_shas
     )
-    table.print_run_table(rows, as_json=json)
+    table.print_run_table(runs, as_json=json)
     if missing_shas:
         shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
         sys.stderr.write(

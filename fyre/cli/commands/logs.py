@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fyre.cli import follow, run_target
+from fyre.cli import run_target
 from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
+from fyre.client import run_page
 from fyre.errors import UserError
 
 
@@ -22,14 +23,12 @@ def main(
     remote: RemoteOption = "",
 ) -> None:
     """Print the output of a commit's run, as it came."""
-    rows = run_target.resolve_target(rev, remote).find_run_rows(name)
-    if len(rows) > 1:
-        names = ", ".join(row["name"] for row in rows)
-        raise UserError(
-            f"there are several runs: {names}", hint=f"fyre logs --name {rows[0]['name']}"
-        )
-    if not rows[0]["log_url"]:
-        raise UserError(f"this run has no log: {rows[0]['description']}")
-    for chunk in follow.read_log_chunks(rows[0]["log_url"], live=follow_on):
-        sys.stdout.buffer.write(chunk)
+    runs = run_target.resolve_target(rev, remote).find_runs(name)
+    if len(runs) > 1:
+        names = ", ".join(run.name for run in runs)
+        raise UserError(f"there are several runs: {names}", hint=f"fyre logs --name {runs[0].name}")
+    if not runs[0].log_url:
+        raise UserError(f"this run has no log: {runs[0].description}")
+    for chunk in run_page.read_log(runs[0].log_url, live=follow_on):
+        sys.stdout.buffer.write(chunk.data)
         sys.stdout.buffer.flush()

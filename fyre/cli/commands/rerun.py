@@ -27,5 +27,5 @@ def main(
     commit_target = run_target.resolve_target(rev, remote)
     # runs that the message requests can be run again even if they have no status
     if not request.parse_message(commit_target.message).run_names:
-        commit_target.find_run_rows(name)
+        commit_target.find_runs(name)
     cancel.post_comment_command(commit_target, "rerun --latest" if latest else "rerun", name)

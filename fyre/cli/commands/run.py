@@ -159,8 +159,9 @@ def _follow_remote_run(remote_info: remotes.Remote, sha: str, run_name: str) -> 
     """Print the run's output and return its exit code; Ctrl-C ends that, but not the run."""
     try:
         from fyre.cli import follow  # loads HTTP libraries: not before the push
+        from fyre.client.run_client import RunClient
 
-        return follow.follow_run(remote_info, sha, f"fyre/{run_name}")
+        return follow.print_run(RunClient.from_remote(remote_info), sha, run_name)
     except KeyboardInterrupt:
         _print_notes(
             "the run goes on",

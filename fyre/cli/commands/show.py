@@ -5,8 +5,9 @@ from __future__ import annotations
 import json as json_
 import sys
 
-from fyre.cli import follow, run_target, table
+from fyre.cli import run_target, table
 from fyre.cli.run_target import JsonOption, NameOption, RemoteOption, RevArgument
+from fyre.client import run_page
 
 
 def main(
@@ -18,8 +19,8 @@ def main(
 ) -> None:
     """Print all that the commit statuses and the receiver know about the runs of a commit."""
     rows = [
-        row | follow.fetch_run_facts(row["log_url"])
-        for row in run_target.resolve_target(rev, remote).find_run_rows(name)
+        run.to_json() | run_page.fetch_page(run.log_url)
+        for run in run_target.resolve_target(rev, remote).find_runs(name)
     ]
     if json:
         json_.dump(rows, sys.stdout, indent=2, ensure_ascii=False)

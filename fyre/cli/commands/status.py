@@ -8,4 +8,4 @@ from fyre.cli.run_target import JsonOption, RemoteOption, RevArgument
 
 def main(rev: RevArgument = "", *, remote: RemoteOption = "", json: JsonOption = False) -> None:
     """Print the runs of a commit and their states. Without REV: of HEAD."""
-    table.print_run_table(run_target.resolve_target(rev, remote).find_run_rows(), as_json=json)
+    table.print_run_table(run_target.resolve_target(rev, remote).find_runs(), as_json=json)

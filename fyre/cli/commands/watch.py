@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from fyre.cli import follow, run_target, table
-from fyre.cli.run_target import JsonOption, NameOption, RemoteOption, RevArgument
+from fyre.cli.run_target import (
+    CommitTarget,
+    JsonOption,
+    NameOption,
+    RemoteOption,
+    RevArgument,
+)
+from fyre.client.events import RunEnded, StatusChanged
+from fyre.client.follow import follow_run
 from fyre.errors import UserError
 from fyre.github.errors import NotFoundError
 from fyre.message import request
@@ -30,7 +38,7 @@ def main(
     """
     commit_target = run_target.resolve_target(rev, remote)
     run_names = request.parse_message(commit_target.message).run_names or tuple(
-        row["name"] for row in commit_target.find_run_rows()
+        run.name for run in commit_target.find_runs()
     )
     names = [run_name for run_name in run_names if not name or run_name.lower() == name.lower()]
     if not names:
@@ -41,21 +49,30 @@ def main(
     codes = []
     for run_name in names:
         try:
-            last = follow.wait_for_status(
-                commit_target.remote,
-                commit_target.forge,
-                commit_target.repository,
-                commit_target.sha,
-                f"fyre/{run_name}",
-                until_final=True,
+            codes.append(
+                _watch_run(commit_target, run_name, exit_status=exit_status, prints_end=not json)
             )
         except NotFoundError as error:
             raise commit_target.missing_commit_error() from error
-        if not json:
-            description = table.escape_unprintable(last.status.description)
-            sys.stdout.write(f"{commit_target.sha[:7]}  {run_name}  {description}\n")
-            sys.stdout.flush()
-        codes.append(follow.exit_code_of_status(last) if exit_status else 0)
     if json:
-        table.print_run_table(commit_target.find_run_rows(name), as_json=True)
+        table.print_run_table(commit_target.find_runs(name), as_json=True)
     raise SystemExit(next((code for code in codes if code), 0))
+
+
+def _watch_run(
+    commit_target: CommitTarget, run_name: str, *, exit_status: bool, prints_end: bool
+) -> int:
+    """Wait for the end of a run; return its exit code with ``exit_status``, else 0."""
+    sha = commit_target.sha
+    for event in follow_run(commit_target.client, sha, run_name, with_log=False):
+        follow.print_notice(event)
+        if isinstance(event, StatusChanged) and event.is_final:
+            if prints_end:
+                description = table.escape_unprintable(event.posted.status.description)
+                sys.stdout.write(f"{sha[:7]}  {run_name}  {description}\n")
+                sys.stdout.flush()
+            if not exit_status:  # the status says it all: the run's page is not asked
+                return 0
+        elif isinstance(event, RunEnded):
+            return event.outcome.exit_code
+    return 0

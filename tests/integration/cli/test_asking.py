@@ -7,7 +7,11 @@ import time
 
 import pytest
 
-from fyre.cli import follow, main
+from fyre.cli import follow as cli_follow
+from fyre.cli import main
+from fyre.client import follow as client_follow
+from fyre.client.events import StatusMissing
+from fyre.client.run_client import RunClient
 from fyre.local_forge.api import commit_comment_api
 from fyre.local_forge.api.rest import ApiError, ApiRequest
 from fyre.local_forge.storage.notes import NoteRecord
@@ -218,19 +222,21 @@ def test_a_status_tells_a_terminal_nothing(
 
 
 def test_a_forge_that_is_away_for_long_is_told_of_once(
-    person: Person, capfd: pytest.CaptureFixture[str]
+    person: Person, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sha = person.run("true")
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
-    where, trouble = remote.resolve_remote(person.repo), set[str]()
-    for _ in range(2):
-        assert (
-            follow._poll_statuses(
-                where.create_client(), follow.repository_by_name(where), sha, trouble
-            )
-            == {}
-        )
-    assert capfd.readouterr().err.count("trying again") == 1
+    client = RunClient.from_remote(remote.resolve_remote(person.repo))
+    monkeypatch.setattr(client_follow, "STATUS_MISSING_AFTER", 2.0)  # several polls are made before
+    for event in client_follow.follow_run(client, sha, "run"):
+        cli_follow.print_notice(event)
+        if isinstance(event, StatusMissing):
+            break
+    reason = f"the statuses of {sha} in ada/lab: the forge can't be reached (ConnectionError)"
+    assert capfd.readouterr().err.splitlines() == [
+        f"fyre: {reason}; trying again",
+        f"fyre: no status on {sha[:7]} yet; does a receiver hear of ada/lab?",
+    ]
 
 
 @pytest.mark.parametrize("verb", ["status", "log", "show", "logs", "watch", "cancel", "rerun"])

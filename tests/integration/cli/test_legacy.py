@@ -292,3 +292,7 @@ def test_the_whole_walk(
     capfd.readouterr()
     assert again.wait() == 0
     assert capfd.readouterr().out == "new\n"
+    with monkeypatch.context() as notebook:
+        notebook.setattr(sys, "stdout", io.StringIO())  # as in Jupyter: no descriptor, text only
+        assert again.wait() == 0
+        assert sys.stdout.getvalue() == "new\n"

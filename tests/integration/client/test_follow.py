@@ -1,0 +1,247 @@
+"""The events of runs on a real ``fyre up``, as a notebook or a page would get them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from fyre.client import follow, run_page
+from fyre.client.events import (
+    FollowEvent,
+    ForgeInterrupted,
+    LogChunk,
+    LogInterrupted,
+    RunEnded,
+    StatusChanged,
+    StatusMissing,
+)
+from fyre.client.follow import follow_run
+from fyre.client.run_client import RunClient
+from fyre.errors import UserError
+from fyre.github.errors import NotFoundError
+from fyre.runs.state import RunState
+from fyre.workspace import remote
+from tests.support.person import Person, person
+from tests.support.waiting import until
+
+__all__ = ["person"]
+
+
+@pytest.fixture
+def client(person: Person) -> RunClient:
+    return RunClient.from_remote(remote.resolve_remote(person.repo))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """The client prints nothing, whatever happens."""
+    yield
+    out, err = capfd.readouterr()
+    lines = [line for line in err.splitlines() if not line.startswith("ready ")]  # `fyre up`'s own
+    assert (out, lines) == ("", [])
+
+
+def kinds(events: list[FollowEvent]) -> list[type[FollowEvent]]:
+    """The kinds of the events, each once in a row."""
+    found: list[type[FollowEvent]] = []
+    for event in events:
+        if found[-1:] != [type(event)]:
+            found.append(type(event))
+    return found
+
+
+def log(events: list[FollowEvent]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, LogChunk))
+
+
+def states(events: list[FollowEvent]) -> list[RunState]:
+    return [event.text.state for event in events if isinstance(event, StatusChanged)]
+
+
+def outcome(events: list[FollowEvent]) -> tuple[RunState, int]:
+    assert isinstance(events[-1], RunEnded)
+    return events[-1].outcome.state, events[-1].outcome.exit_code
+
+
+def test_a_run_that_succeeds(person: Person, client: RunClient) -> None:
+    sha = person.run("echo one; sleep 0.5; echo two")
+    events = list(follow_run(client, sha, "run"))
+    assert kinds(events) == [StatusChanged, LogChunk, StatusChanged, RunEnded]
+    assert not events[0].is_final  # type: ignore[union-attr]
+    assert states(events)[-1] is RunState.SUCCEEDED
+    assert log(events) == b"one\ntwo\n"
+    assert outcome(events) == (RunState.SUCCEEDED, 0)
+
+
+def test_a_run_that_fails(person: Person, client: RunClient) -> None:
+    sha = person.run("echo one; sleep 0.5; exit 3", "Fyre-Name: train")
+    events = list(follow_run(client, sha, "TRAIN"))
+    assert kinds(events) == [StatusChanged, LogChunk, StatusChanged, RunEnded]
+    assert states(events)[-1] is RunState.FAILED
+    assert outcome(events) == (RunState.FAILED, 3)
+
+
+def test_a_run_that_is_cancelled(person: Person, client: RunClient) -> None:
+    sha = person.run("echo one; sleep 60")
+    events: list[FollowEvent] = []
+    for event in follow_run(client, sha, "run"):
+        events.append(event)
+        if isinstance(event, LogChunk):
+            person.comment(sha, "/fyre cancel")
+    assert kinds(events) == [StatusChanged, LogChunk, StatusChanged, RunEnded]
+    assert outcome(events) == (RunState.CANCELLED, 1)
+    assert events[-1].outcome.description.startswith("cancelled by ")  # type: ignore[union-attr]
+
+
+def test_a_run_that_is_refused_has_no_log(person: Person, client: RunClient) -> None:
+    sha = person.run("true", "Fyre-Tiemout: 1s")
+    events = list(follow_run(client, sha, "run"))
+    assert kinds(events) == [StatusChanged, RunEnded]
+    assert outcome(events) == (RunState.ERROR, 1)
+
+
+def test_a_run_that_has_ended_tells_its_log_and_its_end(person: Person, client: RunClient) -> None:
+    sha = person.run("printf 'a\\000\\377\\n'; kill -9 $$")
+    person.final(sha)
+    events = list(follow_run(client, sha, "run"))
+    assert kinds(events) == [StatusChanged, LogChunk, RunEnded]
+    assert log(events) == b"a\0\xff\n"
+    assert outcome(events) == (RunState.FAILED, 137)
+
+
+def test_without_the_log_each_change_of_the_status_is_an_event(
+    person: Person, client: RunClient
+) -> None:
+    sha = person.run("echo one; sleep 1.5")
+    events = list(follow_run(client, sha, "run", with_log=False))
+    assert kinds(events) == [StatusChanged, RunEnded]
+    assert states(events)[-1] is RunState.SUCCEEDED
+    assert len(states(events)) == len(set(states(events))) >= 2
+
+
+def test_a_log_is_followed_from_the_middle(person: Person, client: RunClient) -> None:
+    sha = person.run("echo one; echo two; sleep 1; echo three")
+    until(lambda: b"two" in log(_read_so_far(client, sha)))
+    events = list(follow_run(client, sha, "run", log_offset=len("one\ntw")))
+    chunks = [event for event in events if isinstance(event, LogChunk)]
+    assert (chunks[0].offset, log(events)) == (6, b"o\nthree\n")
+    assert [chunk.offset for chunk in chunks[1:]] == [chunk.end_offset for chunk in chunks[:-1]]
+    assert kinds(events) == [StatusChanged, LogChunk, StatusChanged, RunEnded]
+
+
+def _read_so_far(client: RunClient, sha: str) -> list[FollowEvent]:
+    urls = [posted.status.target_url for posted in client.latest_statuses(sha)]
+    return [chunk for url in urls for chunk in run_page.read_log(url, live=False)]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_log_is_read_from_an_offset(person: Person, *, live: bool) -> None:
+    sha = person.run("printf 0123456789")
+    url = person.final(sha)["target_url"]
+    for offset in (0, 4, 9):
+        chunks = list(run_page.read_log(url, live=live, offset=offset))
+        assert (chunks[0].offset, log([*chunks])) == (offset, b"0123456789"[offset:])
+    for offset in (10, 11):
+        assert list(run_page.read_log(url, live=live, offset=offset)) == []
+
+
+@contextmanager
+def page_that_breaks_off(pieces: list[bytes]) -> Iterator[str]:
+    """The address of a page whose log breaks off after these pieces; without any it is gone."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            is_log = self.path.startswith("/run/log") and pieces
+            self.send_response(200 if is_log else 404)
+            self.send_header(*(("Transfer-Encoding", "chunked") if is_log else _EMPTY))
+            self.end_headers()
+            for piece in pieces if is_log else []:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/run"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+_EMPTY = ("Content-Length", "0")
+
+
+def post_status(person: Person, sha: str, state: str, description: str, url: str) -> None:
+    status = {"context": "fyre/run", "state": state, "description": description}
+    person.api(f"/statuses/{sha}", **status, target_url=url)
+
+
+def test_a_log_that_breaks_off_may_be_resumed_and_the_end_is_still_told(
+    person: Person, client: RunClient
+) -> None:
+    sha = person.commit()
+    person.push()
+    events: list[FollowEvent] = []
+    with page_that_breaks_off([b"one\n", b"two\n"]) as url:
+        post_status(person, sha, "pending", "running", url)
+        for event in follow_run(client, sha, "run", log_offset=2):
+            events.append(event)
+            if isinstance(event, LogInterrupted):
+                post_status(person, sha, "failure", "exit 3 · 1s", url)
+    assert kinds(events) == [StatusChanged, LogChunk, LogInterrupted, StatusChanged, RunEnded]
+    assert log(events) == b"e\ntwo\n"
+    interruption = next(event for event in events if isinstance(event, LogInterrupted))
+    assert interruption == LogInterrupted(
+        "the log can't be reached (ChunkedEncodingError)", len("one\ntwo\n")
+    )
+    assert outcome(events) == (RunState.FAILED, 3)
+
+
+def test_a_log_that_is_gone_leaves_the_status(person: Person, client: RunClient) -> None:
+    sha = person.commit()
+    person.push()
+    with page_that_breaks_off([]) as url:
+        post_status(person, sha, "success", "exit 0 · 1s", url)
+        assert list(follow_run(client, sha, "run"))[1:-1] == [
+            LogInterrupted("the log is not there any more (HTTP 404)", 0)
+        ]
+        with pytest.raises(UserError, match="HTTP 404"):
+            list(run_page.read_log(url, live=False))
+
+
+def test_a_forge_that_is_away_is_told_of_once_and_asked_again(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    monkeypatch.setattr(follow, "STATUS_MISSING_AFTER", 1.0)  # several polls are made before
+    person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
+    events = follow_run(RunClient.from_remote(remote.resolve_remote(person.repo)), sha, "run")
+    assert next(events) == ForgeInterrupted(
+        f"the statuses of {sha} in ada/lab: the forge can't be reached (ConnectionError)"
+    )
+    assert next(events) == StatusMissing(sha, "ada/lab")
+
+
+def test_a_commit_that_nobody_hears_of_has_no_status(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = person.commit(subject="Nothing is asked for")
+    person.push()
+    monkeypatch.setattr(follow, "STATUS_MISSING_AFTER", 0.0)
+    assert next(follow_run(client, sha, "run")) == StatusMissing(sha, "ada/lab")
+
+
+def test_a_commit_that_is_not_pushed_is_an_error(person: Person, client: RunClient) -> None:
+    with pytest.raises(NotFoundError):
+        list(follow_run(client, person.commit("Fyre-Run: true"), "run"))
