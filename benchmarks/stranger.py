@@ -57,8 +57,8 @@ BEHAVIOURS = [
     Behaviour(".fyre.yaml is validated", "repo config yaml", "runs/repo_config"),
     Behaviour(
         "statuses that are still to be posted",
-        "reporter pending status writes",
-        "reporter/pending_writes",
+        "reporter pending status",
+        "reporter/unposted_statuses",
     ),
     Behaviour("the main reconcile loop", "controller reconcile loop", "controller/loop"),
     Behaviour("events are retried with backoff", "retry queue", "controller/retry_queue"),
@@ -118,7 +118,7 @@ BEHAVIOURS = [
     Behaviour(
         "a run is followed, and its exit code returned",
         "watch follow tail exit",
-        "cli/follow cli/commands/watch",
+        "client/follow cli/follow cli/commands/watch",
     ),
     Behaviour(
         "an App's installation token is signed for, kept and renewed",
@@ -157,13 +157,13 @@ def _index(path: Path) -> tuple[set[str], set[str]]:
 def _words(text: str) -> set[str]:
     """Split names at capitals, underscores and slashes; plurals count as their singular."""
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", text)
-    return {part.lower().removesuffix("s") for part in parts}
+    return {re.sub("(?<=s)es$|(?<![su])s$", "", part.lower()) for part in parts}
 
 
 def _missed(
     behaviour: Behaviour, index: Mapping[str, tuple[set[str], set[str]]]
 ) -> list[str] | None:
-    """Return the files that match best where the right one is not among two at most, else None."""
+    """Return the files that match best if the right one is not among them, or two others are."""
     wanted = _words(behaviour.words)
     scores = {
         module: 2 * len(wanted & path) + len(wanted & names)

@@ -19,7 +19,7 @@ from fyre.apps.engine_registry import engine_names, find_engine
 from fyre.apps.secret_file import Secret
 from fyre.errors import UserError
 from fyre.github.app_auth import create_app_auth
-from fyre.message import credential_scan, notation
+from fyre.message import credential_scan, value_parsers
 from fyre.runs import policy as policies
 from fyre.runs import policy_file, yaml_document
 from fyre.runs.policy import Policy
@@ -339,8 +339,8 @@ def _check_engine(settings: Mapping[str, Setting]) -> None:
 def _check_checkout_image(settings: Mapping[str, Setting]) -> None:
     """Raise ``UserError`` if the checkout image is no image: each run would fail later."""
     try:
-        notation.parse_image(settings["checkoutImage"].value)
-    except notation.BadValueError as error:
+        value_parsers.parse_image(settings["checkoutImage"].value)
+    except value_parsers.BadValueError as error:
         raise _setting_error(
             "checkoutImage", settings["checkoutImage"], "is not an image"
         ) from error
@@ -408,15 +408,15 @@ def _resolve_secret(
 
 def _parse_seconds(settings: Mapping[str, Setting], key: str) -> float:
     try:
-        return float(notation.parse_duration(settings[key].value))
-    except notation.BadValueError as error:
+        return float(value_parsers.parse_duration(settings[key].value))
+    except value_parsers.BadValueError as error:
         raise UserError(
             f"{settings[key].origin}: {key}: {error.args[0]}", hint=error.hint
         ) from error
 
 
 def _format_seconds(seconds: float) -> str:
-    return notation.format_exact_duration(int(seconds))
+    return value_parsers.format_exact_duration(int(seconds))
 
 
 def _key_description(key: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from fyre.client import run_page
 from fyre.github.client import GitHubClient, PostedStatus
 from fyre.github.errors import NotFoundError, NotVisibleError
-from fyre.message import notation, request
+from fyre.message import request, value_parsers
 from fyre.runs.run import Repository
 from fyre.runs.state import RunState
 from fyre.runs.status_text import parse_status
@@ -98,7 +98,7 @@ class RunClient:
         sha, message = commit
         run_request = request.parse_message(message)
         commands = {
-            name.lower(): notation.replace_invalid_utf8(spec.command)
+            name.lower(): value_parsers.replace_invalid_utf8(spec.command)
             for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
         }
         try:

@@ -18,7 +18,7 @@ from cachetools import FIFOCache
 
 from fyre.controller.comments import command_parser, replies
 from fyre.errors import UserError
-from fyre.github import discussions
+from fyre.github import comment_threads
 from fyre.github.client import GitHubClient
 from fyre.github.errors import translate_errors
 from fyre.github.webhook import CommentEvent
@@ -118,7 +118,7 @@ class CommentPoller:
         self, repository: Repository, cursor: _Cursor, since: float
     ) -> tuple[list[CommentJson], _Cursor]:
         """Return the comments of pull requests that came or changed since the newest known one."""
-        asked_since = cursor.pulls_since or discussions.format_api_time(since)
+        asked_since = cursor.pulls_since or comment_threads.format_api_time(since)
         query = f"since={asked_since}&per_page={COMMENTS_PER_PAGE}"
         path = f"/repos/{repository.name}/issues/comments?{query}"
         subject = f"the comments of {repository.name}"
@@ -132,7 +132,7 @@ class CommentPoller:
             entries = self.forge.get_all_entries(subject, repository, path)
         newest = max((_to_epoch_seconds(entry["updated_at"]) for entry in entries), default=0.0)
         # These texts sort as the moments do.
-        next_since = max(asked_since, discussions.format_api_time(newest - LISTING_DELAY))
+        next_since = max(asked_since, comment_threads.format_api_time(newest - LISTING_DELAY))
         keeps_etag = next_since == asked_since and not is_full  # it is of one moment and one page
         moved = replace(cursor, pulls_since=next_since, pulls_etag=etag if keeps_etag else "")
         return [entry for entry in entries if _PULL_URL.search(entry["html_url"])], moved

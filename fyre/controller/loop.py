@@ -24,13 +24,7 @@ from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
 from fyre.errors import TransientError, UserError
 from fyre.github.client import RefUpdate
 from fyre.github.errors import NotFoundError, RateLimitError
-from fyre.github.webhook import (
-    BRANCH_PREFIX,
-    CommentEvent,
-    IgnoredEvent,
-    PushEvent,
-    RerequestEvent,
-)
+from fyre.github.webhook import BRANCH_PREFIX, CommentEvent, IgnoredEvent, PushEvent, RerequestEvent
 from fyre.runs import policy as policies
 from fyre.runs.run import ZERO_SHA, Repository
 

@@ -30,7 +30,7 @@ from fyre.github.errors import (
     translate_errors,
 )
 from fyre.github.etag_cache import ETagCache
-from fyre.github.session import connect_github, connection_settings
+from fyre.github.pygithub_session import connect_github, connection_settings
 from fyre.runs.run import Repository
 
 if TYPE_CHECKING:

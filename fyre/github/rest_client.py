@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fyre.github import etag_cache, session
+from fyre.github import etag_cache, pygithub_session
 from fyre.github.errors import NotFoundError, translate_errors
 from fyre.runs.run import Repository
 
@@ -101,6 +101,6 @@ class RestClient:
         """
         del name
         if not hasattr(self._local, "connection"):
-            self._local.connection = session.connect_github(self.url, self._token)
+            self._local.connection = pygithub_session.connect_github(self.url, self._token)
         connection: Github = self._local.connection
         return connection

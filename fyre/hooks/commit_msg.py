@@ -9,6 +9,6 @@ def main(argv: list[str]) -> int:
     with open(argv[0], "rb") as file:  # noqa: PTH123
         if b"fyre" not in file.read().lower():
             return 0  # no word of Fyre: nothing else is loaded
-    from fyre.hooks import review
+    from fyre.hooks import message_check
 
-    return review.check_message_file(argv[0])
+    return message_check.check_message_file(argv[0])

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
 
 def _drop_fyre_id(path: str) -> None:
-    from fyre.hooks.draft import MessageDraft
+    from fyre.hooks.message_file import MessageDraft
     from fyre.message import compose, trailers
 
     draft = MessageDraft(path)

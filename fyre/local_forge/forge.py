@@ -14,14 +14,14 @@ from fyre.local_forge.api.check_run_json import CHECK_RUNS_REF
 from fyre.local_forge.api.commit_comment_json import COMMIT_COMMENTS_REF
 from fyre.local_forge.api.pull_json import ISSUE_COMMENTS_REF
 from fyre.local_forge.database import ForgeDatabase
-from fyre.local_forge.storage.notes import GitNotes
-from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
-from fyre.local_forge.storage.stored_notes import (
+from fyre.local_forge.storage.git_notes import GitNotes
+from fyre.local_forge.storage.note_forms import (
     CHECK_NOTE,
     COMMENT_NOTE,
     CONVERSATION_NOTE,
     STATUS_NOTE,
 )
+from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
 from fyre.local_forge.webhooks.outbox import Outbox
 
 STATUSES_REF = "refs/notes/fyre/statuses"

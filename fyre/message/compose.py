@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fyre.errors import UserError
-from fyre.message import notation, request, trailers
+from fyre.message import request, trailers, value_parsers
 
 TrailerPairs = Sequence[tuple[str, str]]
 """Trailers to be written: (key, value) pairs in their order."""
@@ -91,7 +91,7 @@ def verify_message(text: str, pairs: TrailerPairs) -> request.RunRequest:
         if (
             len(actual) < -number
             or actual[number] != (key, value)
-            or notation.replace_invalid_utf8(value) != value
+            or value_parsers.replace_invalid_utf8(value) != value
         ):
             raise _unwritable_error(key, value)
     return run_request

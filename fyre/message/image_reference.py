@@ -33,7 +33,7 @@ class ImageReference:
 def parse_reference(text: str) -> ImageReference:
     """Return the parts of a reference.
 
-    It is one that ``notation.parse_image`` accepts, or that a kubelet reports with a digest.
+    It is one that ``value_parsers.parse_image`` accepts, or that a kubelet reports with a digest.
     """
     name, _, digest = text.partition("@")
     first_part, slash, rest = name.partition("/")

@@ -12,23 +12,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fyre.message import fyre_ids, notation, trailers
+from fyre.message import fyre_ids, trailers, value_parsers
 from fyre.message.spec import RunSpec
 from fyre.message.trailers import Trailer
 
 # Trailer key in lower case → (field of RunSpec, parser); each may be given once for a run.
 _SINGLE_KEYS = {
-    "fyre-name": ("name", notation.parse_run_name),
-    "fyre-profile": ("profile", notation.parse_profile_name),
-    "fyre-image": ("image", notation.parse_image),
-    "fyre-resources": ("resources", notation.parse_resources),
-    "fyre-timeout": ("timeout", notation.parse_duration),
-    "fyre-retries": ("retries", notation.parse_retries),
-    "fyre-workdir": ("workdir", notation.parse_workdir),
+    "fyre-name": ("name", value_parsers.parse_run_name),
+    "fyre-profile": ("profile", value_parsers.parse_profile_name),
+    "fyre-image": ("image", value_parsers.parse_image),
+    "fyre-resources": ("resources", value_parsers.parse_resources),
+    "fyre-timeout": ("timeout", value_parsers.parse_duration),
+    "fyre-retries": ("retries", value_parsers.parse_retries),
+    "fyre-workdir": ("workdir", value_parsers.parse_workdir),
 }
 _REPEATED_KEYS = {
-    "fyre-env": ("env", notation.parse_env_entry),
-    "fyre-secret": ("secrets", notation.parse_secret_name),
+    "fyre-env": ("env", value_parsers.parse_env_entry),
+    "fyre-secret": ("secrets", value_parsers.parse_secret_name),
 }
 _RESERVED_KEYS = frozenset({"fyre-input", "fyre-output", "fyre-matrix", "fyre-needs", "fyre-nodes"})
 TRAILER_KEYS = (
@@ -170,14 +170,14 @@ class _RequestParser:
             if key == "fyre-run":
                 self.lines.append(trailer.line)
                 self.runs.append({"command": trailer.value})
-                notation.parse_command(trailer.value)
+                value_parsers.parse_command(trailer.value)
             elif key in _SINGLE_KEYS or key in _REPEATED_KEYS:
                 self._refine_run(key, trailer)
             elif key in ("fyre-id", "fyre-from"):
                 self._read_commit_trailer(key, trailer)
             else:
                 raise _unknown_key_error(trailer)
-        except notation.BadValueError as error:
+        except value_parsers.BadValueError as error:
             run_index = len(self.runs) - 1 if self.runs else None
             prefix = "" if key == "fyre-run" or key not in _KNOWN_KEYS else f"{trailer.key}: "
             self.problems.append(
@@ -187,7 +187,7 @@ class _RequestParser:
     def _refine_run(self, key: str, trailer: Trailer) -> None:
         """Set what a trailer says of the last run."""
         if not self.runs:
-            raise notation.BadValueError(
+            raise value_parsers.BadValueError(
                 f"{trailer.key} stands before any Fyre-Run",
                 "move it below the Fyre-Run that it refines",
             )
@@ -195,7 +195,7 @@ class _RequestParser:
         if key in _SINGLE_KEYS:
             name, parse = _SINGLE_KEYS[key]
             if name in run:
-                raise notation.BadValueError("given twice for one run", "keep one of them")
+                raise value_parsers.BadValueError("given twice for one run", "keep one of them")
             run[name] = None  # so that a second one is "twice", even if the first is invalid
             run[name] = parse(trailer.value)
         else:
@@ -205,14 +205,14 @@ class _RequestParser:
     def _read_commit_trailer(self, key: str, trailer: Trailer) -> None:
         """Set what a trailer says of the commit."""
         if key in self.commit:
-            raise notation.BadValueError("given twice", "keep one of them: a commit has one")
+            raise value_parsers.BadValueError("given twice", "keep one of them: a commit has one")
         self.commit[key] = ""
         if key == "fyre-id" and not fyre_ids.is_valid_fyre_id(trailer.value):
-            raise notation.BadValueError(
+            raise value_parsers.BadValueError(
                 f"{trailer.value[:40]!r} is not an id", "delete the line: a new one is minted"
             )
         if key == "fyre-from" and not _is_full_sha(trailer.value):
-            raise notation.BadValueError(
+            raise value_parsers.BadValueError(
                 f"{trailer.value[:60]!r} is not a full SHA", "delete the line: `fyre run` writes it"
             )
         self.commit[key] = trailer.value
@@ -261,10 +261,10 @@ class _RequestParser:
 _KNOWN_KEYS = frozenset(key.lower() for key in TRAILER_KEYS)
 
 
-def _unknown_key_error(trailer: Trailer) -> notation.BadValueError:
+def _unknown_key_error(trailer: Trailer) -> value_parsers.BadValueError:
     """Return the error for a key that is not ours: not supported yet, misspelt, or made up."""
     if trailer.key.lower() in _RESERVED_KEYS:
-        return notation.BadValueError(f"{trailer.key} is not supported yet", "delete the line")
+        return value_parsers.BadValueError(f"{trailer.key} is not supported yet", "delete the line")
     from difflib import get_close_matches  # imported only if there is an error
 
     by_lower = {key.lower(): key for key in TRAILER_KEYS}
@@ -274,7 +274,7 @@ def _unknown_key_error(trailer: Trailer) -> notation.BadValueError:
         if close
         else f"the keys are {', '.join(TRAILER_KEYS)}"
     )
-    return notation.BadValueError(f"unknown trailer {trailer.key[:60]}", hint)
+    return value_parsers.BadValueError(f"unknown trailer {trailer.key[:60]}", hint)
 
 
 def _is_full_sha(text: str) -> bool:

@@ -21,7 +21,7 @@ from fyre.errors import UserError
 from fyre.github.client import GitHubClient
 from fyre.github.errors import translate_errors
 from fyre.github.rate_limit import RateLimitHeaders
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs import policy as policies
 from fyre.runs.policy import DAY, Policy
@@ -49,10 +49,10 @@ def check_run_body(record: RunRecord, page_url: str, log_tail: str = "") -> dict
     duration = (
         ""
         if record.ended_at is None
-        else notation.format_duration(max(0.0, record.ended_at - _start_time(record)))
+        else value_parsers.format_duration(max(0.0, record.ended_at - _start_time(record)))
     )
     rows = [
-        ("command", _format_code(notation.replace_invalid_utf8(record.run.spec.command))),
+        ("command", _format_code(value_parsers.replace_invalid_utf8(record.run.spec.command))),
         ("commit", f"`{record.run.sha}`"),
         ("outcome", _format_code(description)),
         *([("took", duration)] if duration else []),

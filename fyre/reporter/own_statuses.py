@@ -7,7 +7,7 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 from fyre.github.client import GitHubClient
-from fyre.reporter.pending_writes import CONTEXT_NEARLY_FULL
+from fyre.reporter.unposted_statuses import CONTEXT_NEARLY_FULL
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fyre.engines.protocol import Engine
-from fyre.reporter.pending_writes import (
+from fyre.reporter.unposted_statuses import (
     PENDING_WORD,
     UnpostedStatus,
     state_word_of,

@@ -30,7 +30,8 @@ from fyre.github.errors import (
 from fyre.github.rate_limit import RateLimitHeaders
 from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.own_statuses import is_of_same_run, read_own_statuses
-from fyre.reporter.pending_writes import (
+from fyre.reporter.posted_notes import PostedNotes, is_final_word, warn_if_unreadable
+from fyre.reporter.unposted_statuses import (
     CHECK_RUN,
     COMMENT,
     UnpostedComment,
@@ -39,7 +40,6 @@ from fyre.reporter.pending_writes import (
     state_word_of,
     unposted_statuses,
 )
-from fyre.reporter.posted_notes import PostedNotes, is_final_word, warn_if_unreadable
 from fyre.reporter.unrecorded_writes import UnrecordedId, UnrecordedWrites
 from fyre.reporter.write_queue import Priority, WriteId, WriteQueue
 from fyre.runs.commit_status import CommitStatus

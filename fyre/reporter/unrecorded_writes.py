@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fyre.reporter.pending_writes import COMMENT, UnpostedComment, UnpostedStatus
+from fyre.reporter.unposted_statuses import COMMENT, UnpostedComment, UnpostedStatus
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 

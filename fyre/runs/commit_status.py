@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-from fyre.message import image_reference, notation
+from fyre.message import image_reference, value_parsers
 from fyre.runs import state
 from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
@@ -161,7 +161,7 @@ def _duration_text(record: RunRecord) -> str:
     """Return how long the run took; "" while that is not known."""
     if record.started_at is None or record.ended_at is None:
         return ""
-    return notation.format_duration(max(0.0, record.ended_at - record.started_at))
+    return value_parsers.format_duration(max(0.0, record.ended_at - record.started_at))
 
 
 def _detail_texts(record: RunRecord) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
-from fyre.message import fyre_ids, notation
+from fyre.message import fyre_ids, value_parsers
 from fyre.message.request import RunRequest
 from fyre.message.spec import RunSpec
 from fyre.runs import access, commit_status, repo_config, state
@@ -178,11 +178,11 @@ def authorize_push(
     committed_at = event.commit.committed_at
     minted_at = fyre_ids.fyre_id_time(run.fyre_id) if run.fyre_id else None
     if minted_at is not None and minted_at > now + policy.max_clock_skew:
-        ahead = notation.format_duration(minted_at - now)
+        ahead = value_parsers.format_duration(minted_at - now)
         return Denied(f"made {ahead} in the future: set the clock, amend, push again")
     made_at = committed_at if minted_at is None else min(minted_at, committed_at)
     if now - made_at > policy.history:
-        days = notation.format_duration(now - made_at).split(" ")[0].replace("d", " days")
+        days = value_parsers.format_duration(now - made_at).split(" ")[0].replace("d", " days")
         return Denied(f"made {days} ago", "/fyre rerun")
     return authorize_run(run, event, facts, policy)
 

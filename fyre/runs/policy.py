@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from fyre.message import image_reference, notation
+from fyre.message import image_reference, value_parsers
 from fyre.message.spec import RunSpec
 from fyre.runs.profiles import Profile
 
@@ -185,8 +185,8 @@ def find_violation(policy: Policy, spec: RunSpec) -> str:
 def _all_violations(policy: Policy, spec: RunSpec) -> Iterator[str]:
     """Yield every reason why this may not run."""
     if policy.timeout_max is not None and (spec.timeout or 0) > policy.timeout_max:
-        requested = notation.format_exact_duration(spec.timeout or 0)
-        longest = notation.format_exact_duration(policy.timeout_max)
+        requested = value_parsers.format_exact_duration(spec.timeout or 0)
+        longest = value_parsers.format_exact_duration(policy.timeout_max)
         yield f"asks for a timeout of {requested}, at most {longest}"
     if policy.retries_max is not None and (spec.retries or 0) > policy.retries_max:
         yield f"asks for {spec.retries} retries, at most {policy.retries_max}"
@@ -262,6 +262,6 @@ def _resource_violations(policy: Policy, requested: tuple[tuple[str, str], ...])
 def _exceeds_cap(quantity: str, cap: str) -> bool:
     """Return True if the quantity is more than the cap, or can't be compared with it."""
     try:
-        return notation.parse_quantity(quantity) > notation.parse_quantity(cap)
-    except notation.BadValueError:
+        return value_parsers.parse_quantity(quantity) > value_parsers.parse_quantity(cap)
+    except value_parsers.BadValueError:
         return True

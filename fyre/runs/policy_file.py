@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fyre.errors import UserError
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.runs import yaml_document
 from fyre.runs.policy import DAY, Policy
 from fyre.runs.profiles import CheckoutOptions, Profile
@@ -112,7 +112,7 @@ def _read_bounds(
     fields = _read_durations(document, path, _TIMEOUT_KEYS)
     merged = {**common, **fields}
     if (merged.get("timeout_default") or 0) > (merged.get("timeout_max") or float("inf")):
-        longest = f"at most {notation.format_exact_duration(merged['timeout_max'])}"
+        longest = f"at most {value_parsers.format_exact_duration(merged['timeout_max'])}"
         raise document.error_at((*path, "timeoutDefault"), "it is longer than timeoutMax", longest)
     fields |= {field: int(values[key]) for key, field in _NUMBER_KEYS.items() if key in values}
     fields |= {field: tuple(texts[key]) for key, field in _LIST_KEYS.items() if key in texts}
@@ -128,7 +128,7 @@ def _read_durations(
     """Return the durations among these keys, in seconds, by field."""
     texts = _value_at(document.texts, path)
     return {
-        field: document.parse_at((*path, key), notation.parse_duration, texts[key])
+        field: document.parse_at((*path, key), value_parsers.parse_duration, texts[key])
         for key, field in keys.items()
         if key in texts
     }
@@ -163,7 +163,7 @@ _PLAIN_KEYS = {
 def _read_profile(document: YamlDocument, name: str) -> Profile:
     """Return the profile of that name. Raises ``BadYamlError``."""
     path: DocumentPath = ("profiles", name)
-    document.parse_at(path, notation.parse_profile_name, name)
+    document.parse_at(path, value_parsers.parse_profile_name, name)
     texts, values = document.texts["profiles"][name], document.values["profiles"][name]
     _check_mounts(document, path, texts)
     fields: dict[str, Any] = {
@@ -178,12 +178,14 @@ def _read_profile(document: YamlDocument, name: str) -> Profile:
         field: tuple(texts[key]) for key, field in _PROFILE_LIST_KEYS.items() if key in texts
     }
     if "image" in texts:
-        document.parse_at((*path, "image"), notation.parse_image, texts["image"])
+        document.parse_at((*path, "image"), value_parsers.parse_image, texts["image"])
     return Profile(
         name=name,
-        resources=_read_pairs(document, (*path, "resources"), notation.parse_resource),
+        resources=_read_pairs(document, (*path, "resources"), value_parsers.parse_resource),
         env=_read_pairs(
-            document, (*path, "env"), lambda key, value: notation.parse_env_entry(f"{key}={value}")
+            document,
+            (*path, "env"),
+            lambda key, value: value_parsers.parse_env_entry(f"{key}={value}"),
         ),
         burst=values.get("burst", False),
         checkout=_read_checkout(document, (*path, "checkout"), values.get("checkout", {})),
@@ -223,7 +225,7 @@ def _read_checkout(
     """Return a profile's options for the checkout. Raises ``BadYamlError``."""
     image = values.get("image", "")
     if image:
-        document.parse_at((*path, "image"), notation.parse_image, image)
+        document.parse_at((*path, "image"), value_parsers.parse_image, image)
     return CheckoutOptions(
         image=image,
         depth=int(values.get("depth", 1)),
@@ -247,9 +249,9 @@ def _read_pairs(
 
 def _parse_cap(key: str, quantity: str) -> tuple[str, str]:
     """Return a cap; zero, which nobody can request, is allowed too."""
-    if notation.parse_quantity(quantity) == 0:
-        return notation.parse_resource(key, "1")[0], quantity
-    return notation.parse_resource(key, quantity)
+    if value_parsers.parse_quantity(quantity) == 0:
+        return value_parsers.parse_resource(key, "1")[0], quantity
+    return value_parsers.parse_resource(key, quantity)
 
 
 def _check_mounts(document: YamlDocument, path: DocumentPath, texts: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from functools import cache, lru_cache, partial
 from importlib import resources
 from typing import Any
 
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.message.spec import RunSpec
 from fyre.runs import yaml_document
 from fyre.runs.yaml_document import BadYamlError, DocumentPath, YamlDocument
@@ -67,7 +67,7 @@ def parse_repo_config(text: str) -> RunDefaults:
         raise RepoConfigError(error.line, error.message, error.hint, text) from error
     data = document.texts
     by_name = tuple(
-        (notation.parse_run_name(key), _read_spec(value))
+        (value_parsers.parse_run_name(key), _read_spec(value))
         for key, value in (data.get("names") or {}).items()
     )
     return RunDefaults(_read_spec(data), by_name)
@@ -117,10 +117,10 @@ def _check_document(document: YamlDocument) -> None:
     document.validate_schema(repo_config_schema())
     _check_values(document, document.texts, ())
     for name, level in (document.texts.get("names") or {}).items():
-        document.parse_at(("names", name), notation.parse_run_name, name)
+        document.parse_at(("names", name), value_parsers.parse_run_name, name)
         _check_values(document, level, ("names", name))
     for index, command in enumerate(document.texts.get("setup") or []):
-        document.parse_at(("setup", index), notation.parse_command, command)
+        document.parse_at(("setup", index), value_parsers.parse_command, command)
 
 
 def _check_values(document: YamlDocument, data: Mapping[str, Any], path: DocumentPath) -> None:
@@ -129,24 +129,24 @@ def _check_values(document: YamlDocument, data: Mapping[str, Any], path: Documen
         if data.get(key) is not None:
             document.parse_at((*path, key), parse, data[key])
     for index, secret in enumerate(data.get("secrets") or []):
-        document.parse_at((*path, "secrets", index), notation.parse_secret_name, secret)
+        document.parse_at((*path, "secrets", index), value_parsers.parse_secret_name, secret)
     for key, value in (data.get("env") or {}).items():
-        document.parse_at((*path, "env", key), notation.parse_env_entry, f"{key}={value}")
+        document.parse_at((*path, "env", key), value_parsers.parse_env_entry, f"{key}={value}")
     if isinstance(data.get("resources"), dict):
         for key, value in data["resources"].items():
             document.parse_at(
-                (*path, "resources", key), partial(notation.parse_resource, key), value
+                (*path, "resources", key), partial(value_parsers.parse_resource, key), value
             )
     elif data.get("resources") is not None:
-        document.parse_at((*path, "resources"), notation.parse_resources, data["resources"])
+        document.parse_at((*path, "resources"), value_parsers.parse_resources, data["resources"])
 
 
 _VALUE_PARSERS: dict[str, Callable[[str], object]] = {
-    "image": notation.parse_image,
-    "profile": notation.parse_profile_name,
-    "timeout": notation.parse_duration,
-    "retries": notation.parse_retries,
-    "workdir": notation.parse_workdir,
+    "image": value_parsers.parse_image,
+    "profile": value_parsers.parse_profile_name,
+    "timeout": value_parsers.parse_duration,
+    "retries": value_parsers.parse_retries,
+    "workdir": value_parsers.parse_workdir,
 }
 
 
@@ -157,7 +157,7 @@ def _read_spec(data: Mapping[str, Any]) -> RunSpec:
     }
     resources = data.get("resources") or ()
     pairs = (
-        notation.parse_resources(resources)
+        value_parsers.parse_resources(resources)
         if isinstance(resources, str)
         else tuple(dict(resources).items())
     )

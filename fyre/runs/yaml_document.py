@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fyre.message import notation
+from fyre.message import value_parsers
 
 if TYPE_CHECKING:
     from yaml.events import Event
@@ -73,11 +73,11 @@ class YamlDocument:
     def parse_at(self, path: DocumentPath, parse: Callable[[str], T], text: str) -> T:
         """Return the value at a path, parsed in its own notation.
 
-        The parsers are those of ``fyre.message.notation``. Raises ``BadYamlError``.
+        The parsers are those of ``fyre.message.value_parsers``. Raises ``BadYamlError``.
         """
         try:
             return parse(text)
-        except notation.BadValueError as error:
+        except value_parsers.BadValueError as error:
             raise self.error_at(path, error.args[0], error.hint) from error
 
     def validate_schema(self, schema: Mapping[str, Any]) -> None:

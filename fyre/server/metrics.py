@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fyre.controller.loop import Controller
 from fyre.engines.protocol import Engine
-from fyre.reporter.pending_writes import unposted_statuses
+from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs.state import RunState
 
 COUNTED_EVENTS = ("push", "commit_comment", "issue_comment", "ping")

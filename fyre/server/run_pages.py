@@ -21,7 +21,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from fyre.engines.protocol import Engine
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs.run import RunRecord
 from fyre.server import run_links
@@ -123,7 +123,7 @@ class RunPages:
         return {
             "sha": run.sha,
             "name": run.name,
-            "command": notation.replace_invalid_utf8(run.spec.command),
+            "command": value_parsers.replace_invalid_utf8(run.spec.command),
             "state": str(record.state),
             "description": commit_status.status_from_record(record).description,
             "attempt": run.attempt,

@@ -18,7 +18,7 @@ from fyre.engines.local import run_dir
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.message import spec
 from fyre.message.spec import RunSpec
-from fyre.reporter.pending_writes import unposted_statuses
+from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs import run, status_text
 from fyre.runs.run import Repository
 from fyre.runs.state import RunState

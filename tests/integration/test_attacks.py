@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from tests.support import apps
-from tests.support.installed import Make, World, make, world
-from tests.support.troubled import Asked
+from tests.support.forge_troubles import Asked
+from tests.support.serve_fixture import Make, World, make, world
 from tests.support.waiting import until
 
 __all__ = ["make", "world"]  # fixtures

@@ -178,10 +178,10 @@ def _print_diagnosis(text: str, run_request: RunRequest, diagnostics: list[Diagn
 
 
 def _format_value(key: str, value: Any) -> str:  # noqa: ANN401 - any value of a run
-    from fyre.message import notation
+    from fyre.message import value_parsers
 
     if key == "timeout":
-        return notation.format_duration(value)
+        return value_parsers.format_duration(value)
     if isinstance(value, dict):
         return " ".join(f"{name}={item}" for name, item in value.items())
     return " ".join(value) if isinstance(value, tuple) else str(value)

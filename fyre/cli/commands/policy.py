@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from fyre.errors import UserError
-from fyre.message import notation
 from fyre.message import request as message_request
+from fyre.message import value_parsers
 from fyre.runs import access, plan, policy_file, repo_config
 from fyre.runs import policy as policies
 from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
@@ -281,7 +281,7 @@ def _format_placement(explanation: Explanation) -> str:
         f"image {explanation.image}" if explanation.image else "",
         " ".join(f"{key}={quantity}" for key, quantity in explanation.resources.items()),
         f"secrets {', '.join(explanation.secrets)}" if explanation.secrets else "",
-        f"timeout {notation.format_exact_duration(explanation.timeout)}"
+        f"timeout {value_parsers.format_exact_duration(explanation.timeout)}"
         if explanation.timeout
         else "",
         f"retries {explanation.retries}" if explanation.retries else "",

@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from fyre.cli import follow, run_target, table
-from fyre.cli.run_target import (
-    CommitTarget,
-    JsonOption,
-    NameOption,
-    RemoteOption,
-    RevArgument,
-)
+from fyre.cli.run_target import CommitTarget, JsonOption, NameOption, RemoteOption, RevArgument
 from fyre.client.events import RunEnded, StatusChanged
 from fyre.client.follow import follow_run
 from fyre.errors import UserError

@@ -7,11 +7,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fyre.cli.doctor.finding import Finding
 from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.message import request
@@ -32,19 +32,6 @@ Commits that are made ten minutes in the future are refused.
 
 STALE_SECONDS = 3600.0
 """Seconds after which an ended run should have been reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check; ``fix`` is empty if all is well."""
-
-    what: str
-    fix: str = ""
-
-    @property
-    def is_ok(self) -> bool:
-        """Return True if there is nothing to fix."""
-        return not self.fix
 
 
 def check_clone(remote_name: str = "") -> Iterator[Finding]:

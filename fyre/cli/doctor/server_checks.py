@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fyre.cli.doctor import checks, webhook_checks
-from fyre.cli.doctor.checks import Finding
+from fyre.cli.doctor.finding import Finding
 from fyre.errors import TransientError, UserError
 from fyre.runs.run import ZERO_SHA
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fyre.cli.doctor.checks import Finding
+from fyre.cli.doctor.finding import Finding
 from fyre.errors import UserError
 from fyre.github import app_manifest
 

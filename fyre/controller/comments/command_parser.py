@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import StringIO
 
-from fyre.message import notation, request
+from fyre.message import request, value_parsers
 from fyre.message.spec import RunSpec
 from fyre.message.trailers import Trailer
 
@@ -49,7 +49,7 @@ def parse_command(body: str, parsers: Mapping[str, Callable[[str], Command]]) ->
     A line that is quoted, indented, in a code block or in an HTML comment is no command.
     ``parsers`` has for each verb the parser of the text after it.
 
-    Raises ``notation.BadValueError`` for a command that can't be understood.
+    Raises ``value_parsers.BadValueError`` for a command that can't be understood.
     """
     match = _find_command(body)
     if match is None:
@@ -57,7 +57,7 @@ def parse_command(body: str, parsers: Mapping[str, Callable[[str], Command]]) ->
     verb, text = _split_word(match["rest"] or "")
     if verb not in parsers:
         command = _quote_code(f"/fyre {verb}".strip())
-        raise notation.BadValueError(f"{command} is not a command", _list_verbs(parsers))
+        raise value_parsers.BadValueError(f"{command} is not a command", _list_verbs(parsers))
     return parsers[verb](text)
 
 
@@ -118,13 +118,15 @@ def parse_run(text: str) -> Command:
         else:
             trailers.append(Trailer(request.OPTION_TRAILERS[key], value))
     if not text:
-        raise notation.BadValueError(
+        raise value_parsers.BadValueError(
             "`/fyre run` needs a command", "write `/fyre run python train.py`"
         )
     run_request = request.request_from_trailers([Trailer("Fyre-Run", text), *trailers])
     if run_request.problems:
         problem = run_request.problems[0]
-        raise notation.BadValueError(_option_message(problem.message), _escape_error(problem.hint))
+        raise value_parsers.BadValueError(
+            _option_message(problem.message), _escape_error(problem.hint)
+        )
     spec = run_request.runs[0]
     return Command("run", spec.name, spec, commit=commit)
 
@@ -180,7 +182,7 @@ def _split_word(text: str) -> tuple[str, str]:
     try:
         word = lexer.get_token()
     except ValueError as error:
-        raise notation.BadValueError(
+        raise value_parsers.BadValueError(
             f"{_quote_code(text)} has a quote that does not end", "end it, or escape it"
         ) from error
     return word or "", stream.read().strip(" \t")
@@ -188,33 +190,35 @@ def _split_word(text: str) -> tuple[str, str]:
 
 def _take_value(option: str, text: str) -> tuple[str, str]:
     if not text:
-        raise notation.BadValueError(f"`{option}` needs a value", f"write `{option} VALUE`")
+        raise value_parsers.BadValueError(f"`{option}` needs a value", f"write `{option} VALUE`")
     return _split_word(text)
 
 
 def _parse_name(text: str) -> str:
     try:
-        return notation.parse_run_name(text)
-    except notation.BadValueError as error:
-        raise notation.BadValueError(_escape_error(error.args[0]), error.hint) from error
+        return value_parsers.parse_run_name(text)
+    except value_parsers.BadValueError as error:
+        raise value_parsers.BadValueError(_escape_error(error.args[0]), error.hint) from error
 
 
 def _parse_sha(text: str) -> str:
     if not _COMMIT_SHA.fullmatch(text.lower()):
-        raise notation.BadValueError(
+        raise value_parsers.BadValueError(
             f"{_quote_code(text)} is not a commit's SHA", "write 7 digits of it at least"
         )
     return text.lower()
 
 
-def _unknown_option(name: str, verb: str, options: tuple[str, ...]) -> notation.BadValueError:
+def _unknown_option(name: str, verb: str, options: tuple[str, ...]) -> value_parsers.BadValueError:
     matches = get_close_matches(name, options, n=1)
     hint = (
         f"did you mean `{matches[0]}`?" if matches else f"the options are `{'`, `'.join(options)}`"
     )
     if verb == "run":
         hint += " A command that begins so stands after `--`"
-    return notation.BadValueError(f"{_quote_code(name)} is not an option of `/fyre {verb}`", hint)
+    return value_parsers.BadValueError(
+        f"{_quote_code(name)} is not an option of `/fyre {verb}`", hint
+    )
 
 
 def _option_message(message: str) -> str:
@@ -242,5 +246,5 @@ def _quote_code(text: str, max_length: int = 60) -> str:
 
     It mentions nobody and links nothing.
     """
-    line = " ".join(notation.replace_invalid_utf8(text).replace("`", "'").split())
+    line = " ".join(value_parsers.replace_invalid_utf8(text).replace("`", "'").split())
     return f"`{line if len(line) <= max_length else line[: max_length - 3] + '…'}`"

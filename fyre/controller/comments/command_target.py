@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fyre.controller.comments.command_parser import COMMIT_OPTION, Command
 from fyre.controller.executor import Executor
-from fyre.github import discussions
-from fyre.github.discussions import PullRequest
+from fyre.github import comment_threads
+from fyre.github.comment_threads import PullRequest
 from fyre.github.errors import NotFoundError
 from fyre.github.webhook import CommentEvent
 from fyre.runs import policy as policies
@@ -67,7 +67,7 @@ class TargetResolver:
                 return NoTarget(f"{command.commit} is another commit: comment there.")
             return self._target(comment, command, comment.sha)
         forge = self._executor.forge
-        pull = discussions.get_pull_request(forge, comment.repository, comment.pull_number)
+        pull = comment_threads.get_pull_request(forge, comment.repository, comment.pull_number)
         if pull.is_fork and launches:
             return self._resolve_fork(comment, command, pull)
         if command.commit:
@@ -75,7 +75,7 @@ class TargetResolver:
         elif pull.is_fork:
             sha = self._last_approved(comment) or pull.head_sha
         else:
-            sha = discussions.head_sha_at(forge, comment.repository, pull, comment.created_at)
+            sha = comment_threads.head_sha_at(forge, comment.repository, pull, comment.created_at)
         return self._target(comment, command, sha)
 
     def _target(self, comment: CommentEvent, command: Command, sha: str) -> TargetedCommand:

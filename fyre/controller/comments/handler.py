@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from functools import partial
 
 from fyre.controller.comments import command_parser, replies
-from fyre.controller.comments.actions import (
+from fyre.controller.comments.command_parser import Command
+from fyre.controller.comments.command_target import NoTarget, TargetResolver
+from fyre.controller.comments.commands import (
     CancelCommand,
     CommentCommand,
     RunCommand,
     StatusCommand,
 )
-from fyre.controller.comments.command_parser import Command
-from fyre.controller.comments.command_target import NoTarget, TargetResolver
 from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
 from fyre.controller.executor import Executor
 from fyre.controller.ttl_cache import TTLCache
-from fyre.github import discussions
+from fyre.github import comment_threads
 from fyre.github.client import GitHubClient
 from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.github.webhook import CommentEvent
-from fyre.message import notation
-from fyre.reporter.pending_writes import UnpostedComment
+from fyre.message import value_parsers
+from fyre.reporter.unposted_statuses import UnpostedComment
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ COMMANDS: Mapping[str, type[CommentCommand]] = {
 def parse_command(body: str) -> Command | None:
     """Return the command of a comment, None if it holds none.
 
-    Raises ``notation.BadValueError`` for a command that can't be understood.
+    Raises ``value_parsers.BadValueError`` for a command that can't be understood.
     """
     return command_parser.parse_command(
         body, {verb: command.parse for verb, command in COMMANDS.items()}
@@ -117,7 +117,7 @@ class CommentCommands:
             if isinstance(target, NoTarget):
                 return target.reply
             text = handler.execute(target)
-        except notation.BadValueError as error:
+        except value_parsers.BadValueError as error:
             return f"{error.args[0]}: {error.hint}"
         except NotVisibleError:
             raise
@@ -134,7 +134,7 @@ class CommentCommands:
 
 
 def _own_comments(forge: GitHubClient, comment: CommentEvent) -> list[str]:
-    thread = discussions.list_thread(forge, comment)
+    thread = comment_threads.list_thread(forge, comment)
     return [posted.body for posted in thread if forge.is_own_login(posted.author)]
 
 
@@ -151,7 +151,7 @@ class _ReplyWriter:
         if self.tried and self._is_written():
             return
         self.tried = True
-        discussions.post_reply(self.forge, self.comment, self.body)
+        comment_threads.post_reply(self.forge, self.comment, self.body)
 
     def _is_written(self) -> bool:
         answered = replies.answered_comments(_own_comments(self.forge, self.comment))

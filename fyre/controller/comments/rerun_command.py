@@ -6,10 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from fyre.controller.comments import actions, command_parser
-from fyre.controller.comments.actions import LaunchingCommand, by_attempt, name_matches, run_key_for
+from fyre.controller.comments import command_parser, commands
 from fyre.controller.comments.command_parser import LATEST_OPTION, Command
 from fyre.controller.comments.command_target import TargetedCommand
+from fyre.controller.comments.commands import (
+    LaunchingCommand,
+    by_attempt,
+    name_matches,
+    run_key_for,
+)
 from fyre.github.webhook import BRANCH_PREFIX
 from fyre.message import image_reference
 from fyre.message.spec import RunSpec
@@ -51,7 +56,7 @@ class RerunCommand(LaunchingCommand):
         candidates = self._next_attempts(target, event, records)
         selected = [run for run in candidates if name_matches(run.name, target.command.run_name)]
         if not selected:
-            return actions.render_nothing("rerun", target.command.run_name)
+            return commands.render_nothing("rerun", target.command.run_name)
         # A run that has a record was launched by this comment already.
         get_record = self._executor.engine.get_record
         missing = [run for run in selected if get_record(run.key) is None]
@@ -157,7 +162,7 @@ def _specs(
     What a comment requested is taken from its record. What was launched after this comment is
     left out.
     """
-    request, latest_start = event.request, target.trigger.at + actions.CLOCK_SKEW
+    request, latest_start = event.request, target.trigger.at + commands.CLOCK_SKEW
     requested = zip(request.run_names, request.runs, strict=True)
     in_message = [] if _is_unapproved_fork(target, records) else list(requested)
     as_written = {name.lower(): spec for name, spec in in_message}

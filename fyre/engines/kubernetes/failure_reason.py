@@ -8,7 +8,7 @@ from dataclasses import replace
 from fyre.engines import exit_status
 from fyre.engines.kubernetes import job_labels, pod_facts
 from fyre.engines.kubernetes.pod_facts import KubeObject
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.message.spec import RunSpec
 from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
@@ -40,7 +40,7 @@ def explain_failure(
                 state=RunState.ERROR,
                 reason="its pod's deadline came before the command started",
             )
-        text = f"{TIMED_OUT}{notation.format_duration(record.run.spec.timeout or 0)}"
+        text = f"{TIMED_OUT}{value_parsers.format_duration(record.run.spec.timeout or 0)}"
         return replace(record, state=RunState.FAILED, reason=text)
     reason = _disruption_reason(pod, job, has_begun=has_begun) or _start_failure(record, pod)
     if not reason and not pod_facts.terminated_state(pod):
@@ -70,7 +70,7 @@ def _is_wrapper_message(spec: RunSpec, message: str, exit_code: int | None) -> b
 
     The command can write a message too, and a status is public.
     """
-    if message == f"setup failed: {TIMED_OUT}{notation.format_duration(spec.timeout or 0)}":
+    if message == f"setup failed: {TIMED_OUT}{value_parsers.format_duration(spec.timeout or 0)}":
         return bool(spec.setup)
     if exit_code != job_labels.EXIT_NOT_STARTED:
         return False

@@ -17,7 +17,7 @@ from fyre.engines.environment import run_environment
 from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import UserError
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.message.spec import RunSpec
 from fyre.runs import run as runs
 from fyre.runs.profiles import Profile
@@ -243,7 +243,7 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
         "FYRE_TOP": job_labels.WORK_DIR,
         "FYRE_WORKDIR": spec.workdir or ".",
         "FYRE_TIMEOUT": str(spec.timeout) if spec.timeout else "",
-        "FYRE_TIMEOUT_TEXT": notation.format_duration(spec.timeout or 0),
+        "FYRE_TIMEOUT_TEXT": value_parsers.format_duration(spec.timeout or 0),
         "FYRE_GRACE": str(profile.termination_grace_seconds),
     }
     variables = {

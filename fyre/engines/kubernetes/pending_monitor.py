@@ -18,7 +18,7 @@ from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
 from fyre.errors import TransientError, UserError
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.runs.policy import Policy
 from fyre.runs.run import RunRecord
 from fyre.runs.status_text import TIMED_OUT
@@ -124,7 +124,7 @@ class PendingMonitor:
         earlier_ends = filter(None, map(pod_facts.command_ended_at, run_pods))
         since = max([record.run.created_at, *earlier_ends])
         if now - since > self._policy.queue_limit:
-            waited = notation.format_duration(now - since)
+            waited = value_parsers.format_duration(now - since)
             reason = f"gave up after {waited} in the queue: {record.reason}"
             self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
@@ -140,7 +140,7 @@ class PendingMonitor:
         # The container begins with the setup, and each command of that has the same timeout.
         longest = (timeout or 0) * (1 + len(record.run.spec.setup)) + OVERDUE_SECONDS
         if timeout and time.monotonic() - self._running_since[key][1] > longest:
-            reason = f"{TIMED_OUT}{notation.format_duration(timeout)}"
+            reason = f"{TIMED_OUT}{value_parsers.format_duration(timeout)}"
             self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
     def _reason_from_events(

@@ -23,7 +23,7 @@ from typing import Any
 from fyre.engines.environment import run_environment
 from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
 from fyre.engines.local.supervisor import LOST_REASON
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.runs import run as runs
 from fyre.runs.run import OUTCOME_FORM, Run, RunRecord
 from fyre.runs.state import PENDING_STATES, RunState
@@ -337,7 +337,7 @@ def build_supervisor_job(
         "setup": spec.setup,
         "workdir": spec.workdir,
         "timeout": spec.timeout,
-        "timeout_text": notation.format_duration(spec.timeout or 0),
+        "timeout_text": value_parsers.format_duration(spec.timeout or 0),
         "retries": spec.retries or 0,
         "env": {**run_environment(run), **dict(spec.env)},
         "git_env": {**_GIT_ENV, "FYRE_KEY": run.key},

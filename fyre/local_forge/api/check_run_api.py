@@ -16,7 +16,7 @@ from fyre.local_forge.api.rest import (
     ApiResponse,
     unprocessable_field,
 )
-from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.git_notes import NoteRecord
 from fyre.local_forge.webhooks import webhook_delivery
 
 OUTPUT_LENGTH_MAX = 65_535

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fyre.local_forge.api import common_json
 from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.git_notes import NoteRecord
 from fyre.local_forge.storage.repository_store import BareRepository
 
 CHECK_RUNS_REF = "refs/notes/fyre/checks"

@@ -12,8 +12,8 @@ from fyre.local_forge.api import common_json, pull_api, pull_json
 from fyre.local_forge.api.commit_comment_api import COMMENT_LENGTH_MAX
 from fyre.local_forge.api.common_json import JsonObject
 from fyre.local_forge.api.rest import ApiRequest, ApiResponse, unprocessable_field
-from fyre.local_forge.storage.notes import NoteRecord
-from fyre.local_forge.storage.stored_notes import pull_to_json
+from fyre.local_forge.storage.git_notes import NoteRecord
+from fyre.local_forge.storage.note_forms import pull_to_json
 from fyre.local_forge.webhooks import webhook_delivery
 
 

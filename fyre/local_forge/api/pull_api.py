@@ -25,8 +25,8 @@ from fyre.local_forge.api.rest import (
 from fyre.local_forge.auth import User
 from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.storage import git_log, loose_objects
+from fyre.local_forge.storage.note_forms import pull_from_json, pull_to_json
 from fyre.local_forge.storage.repository_store import BareRepository
-from fyre.local_forge.storage.stored_notes import pull_from_json, pull_to_json
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 _PULLS_REF = "refs/fyre/pulls"  # hidden from pushes, like everything below refs/fyre

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fyre.local_forge.api import common_json
 from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.git_notes import NoteRecord
 from fyre.local_forge.storage.repository_store import BareRepository
 
 ISSUE_COMMENTS_REF = "refs/notes/fyre/conversations"

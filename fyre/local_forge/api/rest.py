@@ -19,7 +19,7 @@ from fyre.local_forge import auth
 from fyre.local_forge.api.common_json import ForgeUrls
 from fyre.local_forge.auth import User
 from fyre.local_forge.forge import LocalForge
-from fyre.local_forge.storage.notes import RefLockedError
+from fyre.local_forge.storage.git_notes import RefLockedError
 from fyre.local_forge.storage.repository_store import BareRepository
 
 log = logging.getLogger(__name__)

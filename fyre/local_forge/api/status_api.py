@@ -9,7 +9,7 @@ from fyre.local_forge.api import commit_api, common_json
 from fyre.local_forge.api.common_json import JsonObject
 from fyre.local_forge.api.rest import ApiError, ApiRequest, ApiResponse, unprocessable_field
 from fyre.local_forge.auth import User
-from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.git_notes import NoteRecord
 from fyre.local_forge.storage.repository_store import BareRepository
 
 STATES = ("error", "failure", "pending", "success")

@@ -21,14 +21,14 @@ from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.api.pull_json import ISSUE_COMMENTS_REF
 from fyre.local_forge.auth import User
 from fyre.local_forge.database import DELIVERIES_KEPT, DELIVERY_COLUMNS, ForgeDatabase
-from fyre.local_forge.storage.notes import GitNotes, NoteRecord
-from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
-from fyre.local_forge.storage.stored_notes import (
+from fyre.local_forge.storage.git_notes import GitNotes, NoteRecord
+from fyre.local_forge.storage.note_forms import (
     CHECK_NOTE,
     COMMENT_NOTE,
     CONVERSATION_NOTE,
     pull_from_json,
 )
+from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
 from fyre.local_forge.webhooks import webhook_payloads, webhook_sender
 from fyre.local_forge.webhooks.webhook_payloads import BRANCH_PREFIX, PushDetails
 from fyre.local_forge.webhooks.webhook_sender import DeliveryResult, WebhookSender

@@ -18,7 +18,7 @@ from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access, images
-from tests.support.fates import (
+from tests.support.run_endings import (
     delete_job,
     end,
     evict,

@@ -24,7 +24,7 @@ from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.contract.engine import await_state, make_run
 from tests.support import waiting
-from tests.support.fates import end, launched, pods_of, until, until_log
+from tests.support.run_endings import end, launched, pods_of, until, until_log
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.contract.github import cut
+from tests.contract.github import openapi_subset as cut
 from tests.support.local_forge import Served, forge, pushed, receiver
 from tests.support.waiting import until
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from fyre.controller.comment_poller import CommentPoller
-from fyre.github import discussions
+from fyre.github import comment_threads
 from fyre.github.client import GitHubClient as Adapter
 from tests.support.local_forge import NAME, Receiver, Served
 
@@ -57,16 +57,19 @@ def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fix
     found = adapter.get_repository(NAME)
     said, *_ = CommentPoller(adapter).poll_commands(found, 0)
     assert (said.pull_number, said.actor, said.body) == (1, "ada", "/fyre status")
-    pull = discussions.get_pull_request(adapter, found, 1)
+    pull = comment_threads.get_pull_request(adapter, found, 1)
     assert (pull.branch, pull.is_fork) == ("refs/heads/patch", True)
     assert (
-        discussions.head_sha_at(
+        comment_threads.head_sha_at(
             adapter, found, replace(pull, branch="refs/heads/main"), said.created_at
         )
         == pull.head_sha
     )
-    discussions.post_reply(adapter, said, "heard")
-    assert [one.body for one in discussions.list_thread(adapter, said)] == ["/fyre status", "heard"]
+    comment_threads.post_reply(adapter, said, "heard")
+    assert [one.body for one in comment_threads.list_thread(adapter, said)] == [
+        "/fyre status",
+        "heard",
+    ]
     told, _ = receiver.wait(2, "issue_comment")
     whole = json.loads((modules / "@octokit/webhooks-schemas/schema.json").read_bytes())
     schema = {"definitions": whole["definitions"], "$ref": "#/definitions/issue_comment$created"}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tests.integration.apps.test_actions_job import Runner, runner
-from tests.support.talking import opened, talk
+from tests.support.comment_helpers import opened, talk
 
 __all__ = ["runner"]
 

@@ -16,7 +16,7 @@ import pytest
 from fyre.apps import actions_summary
 from fyre.apps.up import FyreUp
 from fyre.local_forge.api.rest import ApiError
-from fyre.local_forge.storage.notes import GitNotes
+from fyre.local_forge.storage.git_notes import GitNotes
 from fyre.message import fyre_ids
 from tests.conftest import git
 from tests.support.person import NAME, Person

@@ -17,8 +17,8 @@ from fyre.engines.factory import EngineRuntime
 from fyre.engines.local import LocalEngine
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError
-from fyre.reporter.pending_writes import UnpostedStatus
 from fyre.reporter.status_reporter import StatusReporter
+from fyre.reporter.unposted_statuses import UnpostedStatus
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import RunRecord

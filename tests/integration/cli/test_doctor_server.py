@@ -23,8 +23,8 @@ from fyre.cli.main import main
 from fyre.github import app_manifest
 from tests.conftest import git
 from tests.support import apps
+from tests.support.forge_troubles import Front
 from tests.support.local_forge import Served, served
-from tests.support.troubled import Front
 from tests.support.waiting import until
 
 NAME = "ada/lab"

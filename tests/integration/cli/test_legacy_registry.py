@@ -16,7 +16,7 @@ import pytest
 from fyre import Fyre
 from fyre.cli import legacy_registry
 from fyre.errors import TransientError, UserError
-from tests.support import registering
+from tests.support import registry_server as registering
 
 LOGIN = ("ada", "s3cret:with colon")
 HASHED = "$2y$05$abcdefghijklmnopqrstuuOb/B27OpVc3Bt3QXIepIr2DUn/DCZNi"  # bcrypt

@@ -11,17 +11,17 @@ import pytest
 
 from fyre.apps.up import FyreUp
 from fyre.backoff import Backoff
-from fyre.controller.comments import actions
+from fyre.controller.comments import commands
 from fyre.engines.factory import EngineOptions
 from fyre.errors import TransientError
-from fyre.github import discussions
+from fyre.github import comment_threads
 from fyre.github.client import Comment, GitHubClient
 from fyre.github.errors import DeniedError
 from fyre.github.webhook import CommentEvent
 from fyre.reporter.status_reporter import StatusReporter
 from tests.conftest import git, one_at_a_time
+from tests.support.comment_helpers import ran, redeliver, until
 from tests.support.person import NAME, Person
-from tests.support.talking import ran, redeliver, until
 
 QUIET = (
     "> /fyre cancel", "```\n/fyre cancel\n```", "    /fyre cancel", "<!--\n/fyre cancel\n-->",
@@ -170,13 +170,13 @@ def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other
     person.push()
     forge, thread, read, role = (
         person.up.controller.executor.forge,
-        discussions.list_thread,
+        comment_threads.list_thread,
         list[str](),
         {"ada": "write"},
     )
     monkeypatch.setattr(forge, "get_permission", lambda _, login: role.get(login, "read"))
     monkeypatch.setattr(
-        discussions, "list_thread", lambda at, said: read.append(said.sha) or thread(at, said)
+        comment_threads, "list_thread", lambda at, said: read.append(said.sha) or thread(at, said)
     )
     for sha in shas:
         person.comment(sha, "/fyre run echo pwned", token="user:eve")
@@ -226,8 +226,8 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     def denied(*_: object) -> None:
         raise DeniedError("Resource not accessible by integration")
 
-    monkeypatch.setattr(discussions, "post_reply", denied)
-    monkeypatch.setattr(actions, "CLOCK_SKEW", 0.0)
+    monkeypatch.setattr(comment_threads, "post_reply", denied)
+    monkeypatch.setattr(commands, "CLOCK_SKEW", 0.0)
     person = joined(start(), repo)
     sha = person.run("sleep 60")
     until(person.ran)
@@ -280,7 +280,7 @@ def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
 def test_an_answer_whose_post_was_not_answered_is_given_once(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sha, tries, posted = person.commit(), list[str](), discussions.post_reply
+    sha, tries, posted = person.commit(), list[str](), comment_threads.post_reply
     person.push()
 
     def saying(forge: GitHubClient, said: CommentEvent, body: str) -> None:
@@ -293,7 +293,7 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(
             )  # the first time on its way there, then on its way back
 
     monkeypatch.setattr("fyre.reporter.status_reporter.BACKOFF", Backoff(0.01, 60.0))
-    monkeypatch.setattr(discussions, "post_reply", saying)
+    monkeypatch.setattr(comment_threads, "post_reply", saying)
     person.comment(sha, "/fyre status")
     until(lambda: len(tries) == 2 and person.up.controller.executor.reporter.is_idle())
     assert person.comments(sha)[1:] == ["nothing to show here."]
@@ -307,10 +307,10 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
     executor = person.up.controller.executor
     (known,), posted, read = (
         executor.forge.list_repositories(),
-        discussions.post_reply,
+        comment_threads.post_reply,
         threading.Event(),
     )
-    thread = discussions.list_thread
+    thread = comment_threads.list_thread
 
     def reading(forge: GitHubClient, said: CommentEvent) -> list[Comment]:
         found = thread(forge, said)
@@ -323,8 +323,8 @@ def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
         assert read.wait(30)
         posted(forge, said, body)
 
-    monkeypatch.setattr(discussions, "list_thread", reading)
-    monkeypatch.setattr(discussions, "post_reply", saying)
+    monkeypatch.setattr(comment_threads, "list_thread", reading)
+    monkeypatch.setattr(comment_threads, "post_reply", saying)
     person.comment(sha, "/fyre status")
     until(lambda: executor.reporter.queued_comment_bodies(known))
     redeliver(person)

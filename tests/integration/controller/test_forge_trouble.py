@@ -23,8 +23,8 @@ from fyre.controller.loop import Controller
 from fyre.github.errors import DeniedError
 from fyre.github.webhook import PushEvent
 from fyre.message import fyre_ids
-from tests.support.installed import PAUSES, Lab, Make, World, make, world
-from tests.support.troubled import Asked, Said
+from tests.support.forge_troubles import Asked, Said
+from tests.support.serve_fixture import PAUSES, Lab, Make, World, make, world
 from tests.support.waiting import until
 
 __all__ = ["make", "world"]  # fixtures

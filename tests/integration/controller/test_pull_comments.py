@@ -17,8 +17,8 @@ from fyre.github.errors import NotFoundError
 from fyre.github.webhook import RerequestEvent
 from fyre.runs.policy import Policy
 from tests.conftest import git
+from tests.support.comment_helpers import answer, opened, ran, redeliver, say, talk, until
 from tests.support.person import NAME, Person
-from tests.support.talking import answer, opened, ran, redeliver, say, talk, until
 
 FORK = "mallory/lab"
 CLOSED = Policy(overrides=((FORK, {"refs": ()}),))

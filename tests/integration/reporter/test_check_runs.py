@@ -19,7 +19,7 @@ from fyre.errors import UserError
 from fyre.github import webhook
 from fyre.github.webhook import IgnoredEvent, PayloadError, RerequestEvent
 from fyre.message.spec import RunSpec
-from fyre.reporter import check_runs, pending_writes
+from fyre.reporter import check_runs, unposted_statuses
 from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.posted_states import posted_states
@@ -63,7 +63,7 @@ def check(person: Person, sha: str, count: int = 1) -> dict[str, Any]:
 def noted(person: Person, sha: str) -> bool:
     """Whether every run of a commit knows of its check run."""
     records = [one for one in person.up.engine.list_records() if one.run.sha == sha]
-    return all(pending_writes.CHECK_RUN in posted_states(one.reported) for one in records)
+    return all(unposted_statuses.CHECK_RUN in posted_states(one.reported) for one in records)
 
 
 def click(person: Person, number: int, who: str = "user:ada") -> None:

@@ -10,7 +10,7 @@ import pytest
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError
 from fyre.github.rate_limit import WriteBudget
-from fyre.reporter.pending_writes import UnpostedComment
+from fyre.reporter.unposted_statuses import UnpostedComment
 from tests.integration.reporter.test_status_reporter import (
     SMALL,
     RateLimitMiddleware,

@@ -17,7 +17,7 @@ from fyre.github.errors import DeniedError
 from fyre.github.rate_limit import RateLimitHeaders, RateLimits, WriteBudget
 from fyre.local_forge.api import status_api
 from fyre.local_forge.rate_limits import RateLimitMiddleware
-from fyre.reporter import pending_writes, status_reporter
+from fyre.reporter import status_reporter, unposted_statuses
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
@@ -45,7 +45,7 @@ def confirmed(person: Person, sha: str) -> RunRecord:
 
 def test_nothing_is_owed_once_the_end_is_posted(person: Person) -> None:
     sha = person.run("true")
-    assert pending_writes.unposted_statuses(confirmed(person, sha), "http://page") == []
+    assert unposted_statuses.unposted_statuses(confirmed(person, sha), "http://page") == []
 
 
 @contextmanager
@@ -218,7 +218,7 @@ def test_a_full_context_is_given_up_with_a_line(
     sha = person.run("sleep 0.2")
     record = confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["pending"]
-    assert pending_writes.unposted_statuses(record, "") == []
+    assert unposted_statuses.unposted_statuses(record, "") == []
     assert (
         f"given up: posting fyre/run on {sha} of ada/lab: the forge takes no more than 1,000"
         in caplog.text
@@ -227,7 +227,7 @@ def test_a_full_context_is_given_up_with_a_line(
 
 def test_it_is_said_before_a_context_is_full(person: Person, monkeypatch: pytest.MonkeyPatch,
                                              caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
-    monkeypatch.setattr(pending_writes, "CONTEXT_NEARLY_FULL", 2)
+    monkeypatch.setattr(unposted_statuses, "CONTEXT_NEARLY_FULL", 2)
     sha = person.run("sleep 0.2")
     confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["success"], (

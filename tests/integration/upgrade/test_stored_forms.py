@@ -33,9 +33,8 @@ from fyre.git.mirror_store import MirrorStore
 from fyre.local_forge.api.pull_api import find_pull_request as find_pull
 from fyre.local_forge.api.rest import ApiError
 from fyre.local_forge.database import ForgeDatabase
-from fyre.local_forge.storage.notes import GitNotes
-from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
-from fyre.local_forge.storage.stored_notes import (
+from fyre.local_forge.storage.git_notes import GitNotes
+from fyre.local_forge.storage.note_forms import (
     CHECK_NOTE,
     COMMENT_NOTE,
     CONVERSATION_NOTE,
@@ -43,9 +42,10 @@ from fyre.local_forge.storage.stored_notes import (
     pull_from_json,
     pull_to_json,
 )
+from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
 from fyre.message import spec
 from fyre.message.spec import RunSpec
-from fyre.reporter import pending_writes, status_reporter
+from fyre.reporter import status_reporter, unposted_statuses
 from fyre.runs import commit_status, posted_states, run
 from fyre.runs.run import Run, RunRecord
 from fyre.runs.state import RunState
@@ -213,7 +213,7 @@ def test_a_job_with_whatever_annotations_stops_nobody(
     seen = known.refresh_record(key)
     assert (seen is None) == (not key)
     if seen is not None:
-        for debt in pending_writes.unposted_statuses(seen[1], "http://page"):
+        for debt in unposted_statuses.unposted_statuses(seen[1], "http://page"):
             assert len(debt.status.description) <= commit_status.DESCRIPTION_MAX
 
 
@@ -221,7 +221,7 @@ def test_a_job_with_whatever_annotations_stops_nobody(
 def test_a_note_of_what_was_posted_that_is_not_ours_counts_as_nothing(text: str) -> None:
     assert posted_states.posted_states(text) == {}
     assert [
-        debt.sha for debt in pending_writes.unposted_statuses(RunRecord(RUN, reported=text), "")
+        debt.sha for debt in unposted_statuses.unposted_statuses(RunRecord(RUN, reported=text), "")
     ] == [RUN.sha]
     written = posted_states.with_posted_state(text, RUN.sha, "failed")
     assert json.loads(written) == {RUN.sha: "failed"}
@@ -306,7 +306,7 @@ def test_a_run_s_folder_with_whatever_in_it_stops_nobody(
             each.conclude_without_supervisor(5.0)
             record = each.updated_record(RunRecord(read))
             assert isinstance(record.state, RunState)
-            assert isinstance(pending_writes.unposted_statuses(record, ""), list)
+            assert isinstance(unposted_statuses.unposted_statuses(record, ""), list)
             assert isinstance(each.cancelled_by(), str)
             each.write_notes(carried=("b",))
             assert each.read_record().carried == ("b",)

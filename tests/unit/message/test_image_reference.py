@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.message import image_reference, notation
+from fyre.message import image_reference, value_parsers
 from fyre.message.image_reference import ImageReference
 
 DIGEST = "sha256:" + "9f3c1a2b" * 8
@@ -44,11 +44,11 @@ TAGS = st.one_of(st.just(""), st.from_regex(r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}"
 
 @given(HOSTS, st.lists(WORD, min_size=1, max_size=3), TAGS)
 def test_what_is_read_can_be_written_and_read_again(host: str, words: list[str], tag: str) -> None:
-    image = notation.parse_image(host + "/".join(words) + tag)
+    image = value_parsers.parse_image(host + "/".join(words) + tag)
     read = image_reference.parse_reference(image)
     assert image_reference.parse_reference(f"{read.repository}:{read.tag}") == read
     held = image_reference.pin_to_run_digest(image, f"{read.repository}@{DIGEST}")
-    assert held == notation.parse_image(f"{image}@{DIGEST}")
+    assert held == value_parsers.parse_image(f"{image}@{DIGEST}")
     assert image_reference.parse_reference(held).repository == read.repository
     assert image_reference.pin_to_run_digest(held, f"{read.repository}@{OTHER}") == held
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.message import notation
+from fyre.message import value_parsers
 from fyre.message.spec import RunSpec
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
@@ -123,7 +123,8 @@ def test_an_engine_without_profiles_bounds_only_what_it_honours() -> None:
 def test_no_glob_of_images_reaches_across_a_host(glob: str, image: str, *, fits: bool) -> None:
     policy = replace(POLICY, images=(glob,))
     assert (
-        policies.find_violation(policy, RunSpec("make", image=notation.parse_image(image))) == ""
+        policies.find_violation(policy, RunSpec("make", image=value_parsers.parse_image(image)))
+        == ""
     ) == fits
 
 
@@ -207,7 +208,7 @@ SUFFIXES = st.sampled_from(["", "m", *"kMGTPE", *(f"{letter}i" for letter in "KM
 def test_quantities_compare_as_kubernetes_own_client_compares_them(one: str, other: str) -> None:
     from kubernetes.utils.quantity import parse_quantity
 
-    assert (notation.parse_quantity(one) > notation.parse_quantity(other)) == (
+    assert (value_parsers.parse_quantity(one) > value_parsers.parse_quantity(other)) == (
         parse_quantity(one) > parse_quantity(other)
     )
 

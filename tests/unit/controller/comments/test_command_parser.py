@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.controller.comments import command_parser
-from fyre.controller.comments.actions import run_key_for
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand, comment_trigger
+from fyre.controller.comments.commands import run_key_for
 from fyre.controller.comments.handler import COMMANDS, parse_command
 from fyre.controller.comments.rerequest import click_trigger
 from fyre.github.webhook import CommentEvent, RerequestEvent
-from fyre.message.notation import BadValueError
 from fyre.message.spec import RunSpec
+from fyre.message.value_parsers import BadValueError
 from fyre.runs.run import Repository
 
 REPOSITORY = Repository("https://api.github.com", 1, "ada/lab")

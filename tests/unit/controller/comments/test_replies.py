@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fyre.controller.comments import replies
 from fyre.controller.comments.handler import parse_command
 from fyre.github.webhook import CommentEvent
-from fyre.message.notation import BadValueError
+from fyre.message.value_parsers import BadValueError
 from fyre.reporter import markdown
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository

@@ -52,7 +52,7 @@ class CommentCommand(ABC):
     def parse(cls, text: str) -> Command:
         """Parse the text after the verb: the name of a run, unless a subclass parses more.
 
-        Raises ``notation.BadValueError``.
+        Raises ``value_parsers.BadValueError``.
         """
         return command_parser.parse_selection(cls.verb, text)
 

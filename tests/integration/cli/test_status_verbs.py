@@ -14,7 +14,7 @@ from fyre.client.events import StatusMissing
 from fyre.client.run_client import RunClient
 from fyre.local_forge.api import commit_comment_api
 from fyre.local_forge.api.rest import ApiError, ApiRequest
-from fyre.local_forge.storage.notes import NoteRecord
+from fyre.local_forge.storage.git_notes import NoteRecord
 from fyre.workspace import remote
 from tests.support.person import Person, person
 

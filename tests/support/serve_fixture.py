@@ -22,8 +22,8 @@ from fyre.github.rate_limit import RateLimits, WriteBudget
 from fyre.reporter import status_reporter
 from tests.conftest import git
 from tests.support import apps
+from tests.support.forge_troubles import Front
 from tests.support.local_forge import served
-from tests.support.troubled import Front
 from tests.support.waiting import until
 
 _numbers = count()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from fyre.hooks.draft import MessageDraft
+from fyre.hooks.message_file import MessageDraft
 from fyre.message import compose, fyre_ids, near_misses, request, trailers
 from fyre.message.request import RunRequest
 
