@@ -11,32 +11,37 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.lib import up_fixture
 
 TESTS = f"{shlex.quote(sys.executable)} -m pytest -n 4"
 
 
 def main(command: str) -> None:
     """Clone, commit, push, wait, read back."""
-    with place.server() as (server, folder):
+    with up_fixture.server() as (server, folder):
         clone = folder / "fyre"
-        place.git("clone", "-q", str(place.ROOT), str(clone), cwd=folder)
+        up_fixture.git("clone", "-q", str(up_fixture.ROOT), str(clone), cwd=folder)
         (clone / ".fyre.yaml").write_text(
             "timeout: 20m\n"
         )  # the environment is this one: nothing to set up
-        place.git("add", ".fyre.yaml", cwd=clone)
-        place.git(
+        up_fixture.git("add", ".fyre.yaml", cwd=clone)
+        up_fixture.git(
             "commit",
             "-q",
             "-m",
             f"Test Fyre on Fyre\n\nFyre-Run: {command}\nFyre-Name: test\n",
             cwd=clone,
         )
-        sha = place.git("rev-parse", "HEAD", cwd=clone)
+        sha = up_fixture.git("rev-parse", "HEAD", cwd=clone)
         begun = time.perf_counter()
-        place.git("push", "-q", f"{server.url}/fyre/fyre.git", "HEAD:refs/heads/main", cwd=clone)
+        up_fixture.git(
+            "push", "-q", f"{server.url}/fyre/fyre.git", "HEAD:refs/heads/main", cwd=clone
+        )
         combined = wait(server, sha)
         seconds = time.perf_counter() - begun
         status = combined["statuses"][0]
@@ -64,7 +69,7 @@ def main(command: str) -> None:
     sys.exit(not result["state_by_curl"] == result["state_by_pygithub"] == "success")
 
 
-def wait(server: place.Server, sha: str) -> dict[str, Any]:
+def wait(server: up_fixture.Server, sha: str) -> dict[str, Any]:
     """The combined status once it is final."""
     while True:
         found: dict[str, Any] = server.get(f"/repos/fyre/fyre/commits/{sha}/status")
@@ -73,7 +78,7 @@ def wait(server: place.Server, sha: str) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def by_pygithub(server: place.Server, sha: str) -> str:
+def by_pygithub(server: up_fixture.Server, sha: str) -> str:
     """The same through the library that everybody uses for GitHub."""
     from github import Auth, Github
 

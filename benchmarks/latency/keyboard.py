@@ -1,6 +1,6 @@
 """What Fyre costs at the keyboard: the commit-msg hook against bare Python, ``fyre commit`` against importing typer.
 
-Medians over interleaved rounds, in milliseconds; ``python benchmarks/keyboard.py [ROUNDS]`` prints one JSON object.
+Medians over interleaved rounds, in milliseconds; ``python benchmarks/latency/keyboard.py [ROUNDS]`` prints one JSON object.
 """
 
 from __future__ import annotations

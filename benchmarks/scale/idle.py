@@ -5,7 +5,7 @@ GitHub App, whose installation token is renewed within the hour, and whose own s
 GitHub, an answer's tag holds for one token alone, so a renewal is followed by whole answers: they are told apart. At
 the end one of the repositories is pushed to, and that is found.
 
-``python benchmarks/idle.py [REPOSITORIES] [SWEEPS]`` prints JSON; exits 1 if anything else was counted, or not found.
+``python benchmarks/scale/idle.py [REPOSITORIES] [SWEEPS]`` prints JSON; exits 1 if anything else was counted, or not found.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import place
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-sys.path.insert(0, str(place.ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import up_fixture
 from fyre.controller.executor import Executor
 from fyre.controller.loop import Controller, SweepEvent
 from fyre.engines.local import LocalEngine
@@ -211,8 +211,8 @@ def receiver(folder: Path, on: Served, forge: GitHubClient) -> Iterator[Controll
 
 def push(on: Served, path: Path, number: int, message: str) -> None:
     """A commit of its own in one of the repositories."""
-    place.commits(path, [message])
-    place.git("push", "-q", "--force", f"{on.url}/{OWNER}/r{number:03}.git", "main", cwd=path)
+    up_fixture.commits(path, [message])
+    up_fixture.git("push", "-q", "--force", f"{on.url}/{OWNER}/r{number:03}.git", "main", cwd=path)
 
 
 def scene(
@@ -220,10 +220,10 @@ def scene(
 ) -> dict[str, Any]:
     """The first pass, an hour, a push."""
     with served(folder) as on, receiver(folder, on, forge_of(on)) as sweeper:
-        path = place.repository(folder, "work", files=1)
-        base = place.git("rev-parse", "main", cwd=path)
+        path = up_fixture.repository(folder, "work", files=1)
+        base = up_fixture.git("rev-parse", "main", cwd=path)
         for number in range(repositories):
-            place.git("reset", "--quiet", "--hard", base, cwd=path)
+            up_fixture.git("reset", "--quiet", "--hard", base, cwd=path)
             push(on, path, number, "Change\n\nFyre-Run: true\n" if number < RUNS else "Change\n")
         first = counted(on, lambda: first_pass(sweeper))
         engine = sweeper.executor.engine
@@ -298,7 +298,7 @@ def main(repositories: int, sweeps: int) -> None:
         "simulated_minutes": sweeps * EVERY / 60,
     }
     for name, forge_of in {"token": with_token, "app": as_app}.items():
-        with place.folder() as folder:
+        with up_fixture.folder() as folder:
             report[name] = scene(folder, repositories, sweeps, forge_of)
     print(json.dumps(report, indent=2))
     sys.exit(

@@ -1,7 +1,7 @@
 """From a process's end to the status that says so, beside a bare watcher of pods and Jobs in the same run.
 
 The command writes the time as its last act; the watcher is another process, so that neither waits for the other.
-``python benchmarks/cluster_exit.py [RUNS]`` prints JSON. The kubelet and the Job controller take the greater part.
+``python benchmarks/latency/cluster_exit.py [RUNS]`` prints JSON. The kubelet and the Job controller take the greater part.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cluster
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import cluster, up_fixture
 
 if TYPE_CHECKING:
     from tests.cluster.access import Admin
@@ -69,9 +70,9 @@ def main(runs: int) -> None:
     with cluster.namespace() as (admin, namespace):
         relay = cluster.relay()
         with cluster.server(namespace, relay) as (server, folder, seen):
-            path = place.repository(folder, "exits", files=10)
-            place.git("remote", "add", "origin", f"{server.url}/bench/exits.git", cwd=path)
-            place.git("push", "-q", "origin", "main", cwd=path)
+            path = up_fixture.repository(folder, "exits", files=10)
+            up_fixture.git("remote", "add", "origin", f"{server.url}/bench/exits.git", cwd=path)
+            up_fixture.git("push", "-q", "origin", "main", cwd=path)
             watcher = Watcher(admin, namespace)
             ends = dict(one(server, path, watcher) for _ in range(runs + 1))
             ends.pop(next(iter(ends)))  # the first one pays for what is loaded once
@@ -79,10 +80,10 @@ def main(runs: int) -> None:
     report(ends, noted, watcher, relay)
 
 
-def one(server: place.Server, path: Path, watcher: Watcher) -> tuple[str, int]:
+def one(server: up_fixture.Server, path: Path, watcher: Watcher) -> tuple[str, int]:
     """A run, and when its process ended."""
-    sha = place.commits(path, [f"End\n\nFyre-Run: {COMMAND}\n"])[0]
-    place.git("push", "-q", "origin", "main", cwd=path)
+    sha = up_fixture.commits(path, [f"End\n\nFyre-Run: {COMMAND}\n"])[0]
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         combined = server.get(f"/repos/bench/exits/commits/{sha}/status")

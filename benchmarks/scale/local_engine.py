@@ -1,6 +1,6 @@
 """What the local engine costs: runs of ``echo`` against a bare loop of clone, checkout, spawn and removal.
 
-``python benchmarks/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the seconds of both over rounds
+``python benchmarks/scale/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the seconds of both over rounds
 that take turns, CPU seconds a run (what the kernel counts for ended children and theirs), and the ratio.
 """
 
@@ -10,19 +10,17 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import place
-from burst import LOOP
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import bare_loop, up_fixture
 from fyre.engines.local import LocalEngine
 from fyre.message.spec import RunSpec
 from fyre.runs.run import Repository, Run
@@ -77,13 +75,8 @@ def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> floa
 def loop(git_dir: Path, sha: str, count: int, jobs: int) -> float:
     """Seconds of what a person would write, so many at a time."""
 
-    def one(_: int) -> int:
-        argv = ["sh", "-c", LOOP, "loop", str(git_dir), sha, COMMAND]
-        return subprocess.run(argv, stdout=subprocess.DEVNULL, check=False).returncode
-
     begun = time.perf_counter()
-    with ThreadPoolExecutor(jobs) as pool:
-        assert set(pool.map(one, range(count))) == {0}
+    assert set(bare_loop.run_commands(git_dir, [(sha, COMMAND)] * count, jobs)) == {0}
     return time.perf_counter() - begun
 
 
@@ -116,10 +109,10 @@ def main(count: int, jobs: int, rounds: int) -> None:
     """Take turns, so that a busy machine is busy for both."""
     with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        os.environ.update(place.isolated(folder), TMPDIR=name)
-        path = place.repository(folder, "lab")
-        sha, git_dir = place.git("rev-parse", "HEAD", cwd=path), folder / "lab.git"
-        place.git("clone", "-q", "--bare", str(path), str(git_dir), cwd=folder)
+        os.environ.update(up_fixture.isolated(folder), TMPDIR=name)
+        path = up_fixture.repository(folder, "lab")
+        sha, git_dir = up_fixture.git("rev-parse", "HEAD", cwd=path), folder / "lab.git"
+        up_fixture.git("clone", "-q", "--bare", str(path), str(git_dir), cwd=folder)
         ours, bare = [], []
         for number in range(rounds):
             bare.append(measured(lambda: loop(git_dir, sha, count, jobs)))

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEADERS = {"Authorization": "token benchmark"}
 FYRE = (sys.executable, "-m", "fyre")
 

@@ -1,6 +1,6 @@
 """``fyre``, with clocks and counters: it writes down what came in, what went out, and when there was nothing to do.
 
-``python benchmarks/cluster_inside.py up …`` is ``fyre up …`` that appends JSON lines to the file FYRE_BENCH_SEEN:
+``python benchmarks/lib/instrumented_fyre.py up …`` is ``fyre up …`` that appends JSON lines to the file FYRE_BENCH_SEEN:
 ``event`` (a pod's command has terminated, as the watch says), ``post`` (a status leaves), ``idle`` (for the first
 time nothing was left to do; the requests made so far) and ``requests`` (all of them, when it is ended). Times are
 nanoseconds since the epoch.
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import urllib3
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from fyre.apps import up as up_app
 from fyre.cli import main as cli_main

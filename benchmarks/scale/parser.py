@@ -1,6 +1,6 @@
 """The trailer parser against git: agreement over generated messages, speed, and whether time is linear in length.
 
-``python benchmarks/parser.py [--messages N] [--seed N]`` prints JSON.
+``python benchmarks/scale/parser.py [--messages N] [--seed N]`` prints JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from fyre.message import trailers
 from tests.support import trailers_generator

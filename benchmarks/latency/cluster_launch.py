@@ -1,6 +1,6 @@
 """From a webhook to the Job that the API server has accepted, beside bare POSTs of the same Job, in the same run.
 
-``python benchmarks/cluster_launch.py [ROUNDS] [DELIVERIES]`` prints JSON. Ours: a signed delivery over HTTP, Door,
+``python benchmarks/latency/cluster_launch.py [ROUNDS] [DELIVERIES]`` prints JSON. Ours: a signed delivery over HTTP, Door,
 plan, engine, from the moment its sender begins to send. Bare: the client library's ``create_namespaced_job`` with the
 finished object, a kept connection and an answer that is not parsed, one thread, as the receiver has one.
 
@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import cluster
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import cluster, up_fixture
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.github.client import GitHubClient, PostedStatus, RefUpdates
@@ -257,12 +257,12 @@ def main(rounds: int, deliveries: int, repeats: int = 9) -> None:
         cluster.namespace() as (_, namespace),
         tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder,
     ):
-        os.environ.update(place.isolated(Path(folder)))
-        path = place.repository(Path(folder), "launch", files=10)
+        os.environ.update(up_fixture.isolated(Path(folder)))
+        path = up_fixture.repository(Path(folder), "launch", files=10)
         messages = [
             f"Launch {n}\n\nFyre-Run: echo {n}\n" for n in range(rounds + 2 + repeats * deliveries)
         ]
-        shas = place.commits(path, messages)
+        shas = up_fixture.commits(path, messages)
         with receiver(namespace, path / ".git", Path(folder) / "state") as ours:
             bare = Bare(namespace)
             fyre, floor = latency(ours, bare, shas[: rounds + 2])

@@ -6,7 +6,7 @@ bytes and as JSON, signed before or after; signatures; headers; and requests tha
 the seed. Real HTTP over kept connections. The receiver serves one repository, and none that the mutations name: what
 it hears of others it forgets. Before and after, that one is pushed to, and its run must end.
 
-``python benchmarks/mutated.py [DELIVERIES] [SEED]`` prints JSON; exits 1 at a 5xx, an accepted forgery, a genuine
+``python benchmarks/faults/mutated.py [DELIVERIES] [SEED]`` prints JSON; exits 1 at a 5xx, an accepted forgery, a genuine
 delivery that is taken for a forged one, or when the receiver does not answer any more.
 """
 
@@ -24,10 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import place
-import serving
-from fuzzer import Fuzzer, Request
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import serve_fixture, up_fixture
+from benchmarks.lib.fuzzer import Fuzzer, Request
 from fyre.local_forge.forge import LocalForge as EmbeddedForge
 
 SERVED, FUZZED = "bench/served", "bench/fuzzed"
@@ -98,14 +98,14 @@ def no_http(address: tuple[str, int], rng: random.Random, body: bytes) -> int:
 
 def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
     """What the forge delivered of a repository's life, and what GitHub did."""
-    path = place.repository(folder, "fuzzed", files=3)
+    path = up_fixture.repository(folder, "fuzzed", files=3)
     url = f"{on.base_url}/{FUZZED}.git"
-    shas = place.commits(path, [f"Change {n}\n\nFyre-Run: true\n" for n in range(20)])
-    place.git("push", "-q", url, f"{shas[5]}:refs/heads/main", cwd=path)
-    place.git(
+    shas = up_fixture.commits(path, [f"Change {n}\n\nFyre-Run: true\n" for n in range(20)])
+    up_fixture.git("push", "-q", url, f"{shas[5]}:refs/heads/main", cwd=path)
+    up_fixture.git(
         "push", "-q", url, f"{shas[19]}:refs/heads/main", f"{shas[3]}:refs/heads/dev", cwd=path
     )
-    place.git(
+    up_fixture.git(
         "push",
         "-q",
         "--force",
@@ -115,13 +115,13 @@ def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
         ":dev",
         cwd=path,
     )
-    serving.ask(on, f"/repos/{FUZZED}/commits/{shas[2]}/comments", {"body": "/fyre rerun"})
-    hook = serving.ask(on, f"/repos/{FUZZED}/hooks")[0]["id"]
+    serve_fixture.ask(on, f"/repos/{FUZZED}/commits/{shas[2]}/comments", {"body": "/fyre rerun"})
+    hook = serve_fixture.ask(on, f"/repos/{FUZZED}/hooks")[0]["id"]
     where = f"/repos/{FUZZED}/hooks/{hook}/deliveries"
-    while len(listed := serving.ask(on, where)) < 7:
+    while len(listed := serve_fixture.ask(on, where)) < 7:
         time.sleep(0.1)
     found = [
-        (one["event"], serving.ask(on, f"{where}/{one['id']}")["request"]["payload"])
+        (one["event"], serve_fixture.ask(on, f"{where}/{one['id']}")["request"]["payload"])
         for one in listed
     ]
     modules = os.environ.get("FYRE_NODE_MODULES")
@@ -146,11 +146,11 @@ def memory_mb(pid: int) -> float:
 
 def works(on: EmbeddedForge, folder: Path, path: Path, name: str) -> bool:
     """Whether a push still becomes a run that ends well."""
-    (sha,) = place.commits(path, [f"{name}\n\nFyre-Run: true\n"])
-    place.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
+    (sha,) = up_fixture.commits(path, [f"{name}\n\nFyre-Run: true\n"])
+    up_fixture.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if serving.ask(on, f"/repos/{SERVED}/commits/{sha}/status")["state"] == "success":
+        if serve_fixture.ask(on, f"/repos/{SERVED}/commits/{sha}/status")["state"] == "success":
             return True
         time.sleep(0.1)
     sys.stderr.write((folder / "serve.log").read_text()[-3000:])
@@ -187,13 +187,13 @@ def bombard(url: str, fuzzer: Fuzzer, tally: Tally, count: int, seed: int) -> No
 
 def main(count: int, seed: int) -> None:
     """A push, the deliveries, a push."""
-    with place.folder() as folder:
+    with up_fixture.folder() as folder:
         policy = folder / "policy.yaml"
         policy.write_text(f"repositories: [{SERVED}]\nprofiles: {{default: {{image: none}}}}\n")
         more = {"FYRE_POLICY": str(policy), "FYRE_LOG_LEVEL": "error"}
-        with serving.forge(folder) as on, serving.serve(folder, on, more) as (url, pid):
+        with serve_fixture.forge(folder) as on, serve_fixture.serve(folder, on, more) as (url, pid):
             on.start(f"{url}/webhook")
-            path = place.repository(folder, "served", files=3)
+            path = up_fixture.repository(folder, "served", files=3)
             worked = [works(on, folder, path, "Before")]
             bodies = recorded(on, folder)
             fuzzer, tally = Fuzzer(bodies, on.webhook_secret.encode(), seed), Tally()

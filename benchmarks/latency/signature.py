@@ -8,7 +8,7 @@ the same uvicorn, which reads the body and answers 200. ``door`` is a repository
 in the same process on the same core. Where it may, all of it runs with real-time priority, so that the figure is of
 the receiver and not of what else the machine does; ``priority`` says so.
 
-``python benchmarks/signature.py [SECONDS] [ROUNDS]`` prints JSON; exits 1 when anything but a 2xx is answered.
+``python benchmarks/latency/signature.py [SECONDS] [ROUNDS]`` prints JSON; exits 1 when anything but a 2xx is answered.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import place
-import serving
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import serve_fixture, up_fixture
 from fyre.local_forge.forge import LocalForge as EmbeddedForge
 
 RATE, SIZE = 200, 20_000
@@ -127,15 +127,17 @@ def floor(core: int) -> Iterator[tuple[int, int]]:
 
 def payload(on: EmbeddedForge, folder: Path) -> dict[str, Any]:
     """A push of twenty commits to the served repository, as the forge delivered it, made as long as it has to be."""
-    path = place.repository(folder, "served", files=3)
-    place.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
-    place.commits(path, [f"Change {n}\n\n{'Why it is so. ' * 14}\n" for n in range(20)])
-    place.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
-    (hook,) = serving.ask(on, f"/repos/{SERVED}/hooks")
+    path = up_fixture.repository(folder, "served", files=3)
+    up_fixture.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
+    up_fixture.commits(path, [f"Change {n}\n\n{'Why it is so. ' * 14}\n" for n in range(20)])
+    up_fixture.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
+    (hook,) = serve_fixture.ask(on, f"/repos/{SERVED}/hooks")
     where = f"/repos/{SERVED}/hooks/{hook['id']}/deliveries"
-    while len(listed := serving.ask(on, where)) < 2:
+    while len(listed := serve_fixture.ask(on, where)) < 2:
         time.sleep(0.1)
-    found: dict[str, Any] = serving.ask(on, f"{where}/{listed[0]['id']}")["request"]["payload"]
+    found: dict[str, Any] = serve_fixture.ask(on, f"{where}/{listed[0]['id']}")["request"][
+        "payload"
+    ]
     for commit in found["commits"]:
         commit["modified"] = []
     found["pusher"]["name"] = "x" * max(0, SIZE - len(json.dumps(found)))
@@ -195,14 +197,14 @@ def main(seconds: float, rounds: int) -> None:
     if not others:
         print(json.dumps({"left_out": "two cores are needed: one is the sender's"}))
         return
-    with place.folder() as folder:
+    with up_fixture.folder() as folder:
         policy = folder / "policy.yaml"
         policy.write_text(f"repositories: [{SERVED}]\nprofiles: {{default: {{image: none}}}}\n")
         more = {"FYRE_POLICY": str(policy), "FYRE_LOG_LEVEL": "error"}
         pinned = ("taskset", "-c", str(others[0]))
         with (
-            serving.forge(folder) as on,
-            serving.serve(folder, on, more, pinned) as (url, ours),
+            serve_fixture.forge(folder) as on,
+            serve_fixture.serve(folder, on, more, pinned) as (url, ours),
             floor(others[0]) as (bare, theirs),
         ):
             on.start(f"{url}/webhook")

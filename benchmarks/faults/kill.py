@@ -1,7 +1,7 @@
 """kill -9 of the server at random moments during pushes: nothing lost, nothing run twice, nothing left pending.
 
 Each round pushes some commits, each with a run that appends its SHA to a file as its very first act; the server is
-killed at a random moment from the start of the push on, and started again. ``python benchmarks/kill.py [KILLS]
+killed at a random moment from the start of the push on, and started again. ``python benchmarks/faults/kill.py [KILLS]
 [SEED]`` prints JSON and exits 1 if any promise was broken.
 """
 
@@ -16,7 +16,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import up_fixture
 
 PER_PUSH = 8
 
@@ -24,16 +26,16 @@ PER_PUSH = 8
 def main(kills: int, seed: int) -> None:
     """So many rounds, then the count."""
     rng = random.Random(seed)
-    with place.server() as (server, folder):
-        path = place.repository(folder, "kill", files=30)
+    with up_fixture.server() as (server, folder):
+        path = up_fixture.repository(folder, "kill", files=30)
         started = folder / "started"
         started.touch()
-        place.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
-        place.git("push", "-q", "origin", "main", cwd=path)
+        up_fixture.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         shas: list[str] = []
         moments = []
         for number in range(kills):
-            shas += place.commits(path, [message(started, number, n) for n in range(PER_PUSH)])
+            shas += up_fixture.commits(path, [message(started, number, n) for n in range(PER_PUSH)])
             moments.append(one_round(server, path, rng.uniform(0, 0.8)))
         final = {sha: wait(server, sha) for sha in shas}
         statuses = {
@@ -65,7 +67,7 @@ def message(started: Path, number: int, n: int) -> str:
     return f"Round {number}.{n}\n\nFyre-Run: echo $FYRE_SHA >> {started}; sleep 0.05\n"
 
 
-def one_round(server: place.Server, path: Path, after: float) -> float:
+def one_round(server: up_fixture.Server, path: Path, after: float) -> float:
     """Push, kill at that moment, start again; a push that the kill cut short is repeated, as a person would."""
     push = subprocess.Popen(
         ["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL
@@ -74,11 +76,11 @@ def one_round(server: place.Server, path: Path, after: float) -> float:
     server.stop(signal.SIGKILL)
     push.wait()
     server.start()
-    place.git("push", "-q", "origin", "main", cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
     return after
 
 
-def wait(server: place.Server, sha: str, seconds: float = 120) -> str:
+def wait(server: up_fixture.Server, sha: str, seconds: float = 120) -> str:
     """The combined state once it is final."""
     deadline = time.monotonic() + seconds
     while True:

@@ -1,23 +1,20 @@
 """One push of 500 commits, a run each, against the bare loop of checkout and spawn at the same concurrency.
 
-``python benchmarks/burst.py [COMMITS] [JOBS]`` prints JSON: seconds of both, the ratio, the server's memory, and
+``python benchmarks/scale/burst.py [COMMITS] [JOBS]`` prints JSON: seconds of both, the ratio, the server's memory, and
 whether every SHA ended with the right status.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-LOOP = """work=$(mktemp -d) && git clone -q --shared --no-checkout "$1" "$work/w" && cd "$work/w" &&
-git checkout -q "$2" && sh -c "$3"; code=$?; cd / && rm -rf "$work"; exit $code"""
+from benchmarks.lib import bare_loop, up_fixture
 
 
 def command(number: int) -> str:
@@ -27,17 +24,17 @@ def command(number: int) -> str:
 
 def main(count: int, jobs: int) -> None:
     """Push, wait for every status, then run the loop."""
-    with place.server(jobs) as (server, folder):
-        path = place.repository(folder, "burst")
-        place.git("remote", "add", "origin", f"{server.url}/bench/burst.git", cwd=path)
-        place.git("push", "-q", "origin", "main", cwd=path)
+    with up_fixture.server(jobs) as (server, folder):
+        path = up_fixture.repository(folder, "burst")
+        up_fixture.git("remote", "add", "origin", f"{server.url}/bench/burst.git", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         time.sleep(1)
-        shas = place.commits(
+        shas = up_fixture.commits(
             path, [f"Change {n}\n\nFyre-Run: {command(n)}\n" for n in range(count)]
         )
         before = server.memory_mb()
         begun = time.perf_counter()
-        place.git("push", "-q", "origin", "main", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         states = wait(server, shas)
         fyre = time.perf_counter() - begun
         right = sum(
@@ -45,8 +42,10 @@ def main(count: int, jobs: int) -> None:
         )
         memory = server.memory_mb()
         begun = time.perf_counter()
-        bare_loop(next(server.root.rglob("burst.git")), shas, jobs)
+        commands = [(sha, command(n)) for n, sha in enumerate(shas)]
+        codes = bare_loop.run_commands(next(server.root.rglob("burst.git")), commands, jobs)
         loop = time.perf_counter() - begun
+    assert codes == [3 if n % 10 == 0 else 0 for n in range(count)], codes[:20]
     print(json.dumps({
         "commits": count,
         "jobs": jobs,
@@ -63,7 +62,7 @@ def main(count: int, jobs: int) -> None:
     sys.exit(right != count)
 
 
-def wait(server: place.Server, shas: list[str]) -> list[str]:
+def wait(server: up_fixture.Server, shas: list[str]) -> list[str]:
     """The final combined state of every SHA; the last one is looked at first, for as long as it is not final."""
     states: dict[str, str] = {}
     for sha in reversed(shas):
@@ -72,19 +71,6 @@ def wait(server: place.Server, shas: list[str]) -> list[str]:
             if states[sha] == "pending":
                 time.sleep(0.2)
     return [states[sha] for sha in shas]
-
-
-def bare_loop(git_dir: Path, shas: list[str], jobs: int) -> None:
-    """What a person would write: clone --shared, checkout, sh -c, rm, so many at a time."""
-
-    def one(pair: tuple[int, str]) -> int:
-        number, sha = pair
-        return subprocess.run(["sh", "-c", LOOP, "loop", str(git_dir), sha, command(number)],
-                              stdout=subprocess.DEVNULL, check=False).returncode  # fmt: skip
-
-    with ThreadPoolExecutor(jobs) as pool:
-        codes = list(pool.map(one, enumerate(shas)))
-    assert codes == [3 if n % 10 == 0 else 0 for n in range(len(shas))], codes[:20]
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-sys.path.insert(0, str(place.ROOT))
-
+from benchmarks.lib import up_fixture
 from fyre.git.mirror_store import MirrorStore
 from fyre.runs.run import Repository
 from tests.support import relaying
 
-SCRIPT = place.ROOT / "fyre/engines/kubernetes/checkout.sh"
+SCRIPT = up_fixture.ROOT / "fyre/engines/kubernetes/checkout.sh"
 FILES, ROUNDS, PODS, AT_ONCE = 2000, 15, 100, 4
 REPOSITORY = Repository("http://forge", 7, "ada/engine")
 
@@ -70,10 +69,10 @@ def main() -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder:
         root = Path(folder)
-        os.environ.update(place.isolated(root))
-        repo = place.repository(root, "engine", FILES)
-        sha = place.git("rev-parse", "HEAD", cwd=repo)
-        place.git("clone", "-q", "--bare", str(repo), str(root / "forge/engine.git"), cwd=root)
+        os.environ.update(up_fixture.isolated(root))
+        repo = up_fixture.repository(root, "engine", FILES)
+        sha = up_fixture.git("rev-parse", "HEAD", cwd=repo)
+        up_fixture.git("clone", "-q", "--bare", str(repo), str(root / "forge/engine.git"), cwd=root)
         forge = relaying.Forge(root / "forge")
         with relaying.serve(forge.app()) as url, relaying.relaying(root / "mirrors") as relay:
             clones = MirrorStore(

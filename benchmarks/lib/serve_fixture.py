@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import place
 import uvicorn
 
+from benchmarks.lib import up_fixture
 from fyre.local_forge.api import routes
 from fyre.local_forge.forge import LocalForge as EmbeddedForge
 from fyre.server import http_server
@@ -57,10 +57,10 @@ def serve(
         "FYRE_WEBHOOK_SECRET": on.webhook_secret,
         "FYRE_JOBS": "2",
     }
-    command, env = [*before, *place.FYRE, "serve"], os.environ | env | dict(more)
+    command, env = [*before, *up_fixture.FYRE, "serve"], os.environ | env | dict(more)
     with (
         (folder / "serve.log").open("w") as log,
-        subprocess.Popen(command, env=env, stderr=log, cwd=place.ROOT) as process,
+        subprocess.Popen(command, env=env, stderr=log, cwd=up_fixture.ROOT) as process,
     ):
         while not (
             ready := re.search(r"^ready (\S+)$", (folder / "serve.log").read_text(), re.MULTILINE)
@@ -77,6 +77,6 @@ def serve(
 def ask(on: EmbeddedForge, path: str, data: object = None) -> Any:  # noqa: ANN401 - what JSON holds
     """What the forge's API answers, to a POST where there is data."""
     body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(f"{on.base_url}/api{path}", body, place.HEADERS)
+    request = urllib.request.Request(f"{on.base_url}/api{path}", body, up_fixture.HEADERS)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)

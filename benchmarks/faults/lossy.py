@@ -6,7 +6,7 @@ on twice, 20 % are kept back until others have passed them. A push is one update
 asks for a run; one ``git push`` updates many branches, and the forge tells of each by itself, as GitHub does.
 
 Each run appends its SHA to a file as its first act: that file says what was lost and what ran twice. The delay is from
-a push to its launch, as the engine wrote it down. ``python benchmarks/lossy.py [PUSHES] [SEED]`` prints JSON; exits 1
+a push to its launch, as the engine wrote it down. ``python benchmarks/faults/lossy.py [PUSHES] [SEED]`` prints JSON; exits 1
 if a run is lost or twice, or a status wrong.
 """
 
@@ -26,9 +26,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
-import place
-import serving
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import serve_fixture, up_fixture
 from fyre.github.client import GitHubClient
 from fyre.local_forge.forge import LocalForge as EmbeddedForge
 from fyre.runs import run
@@ -157,15 +157,15 @@ def proxy(target: str, seed: int) -> Iterator[Proxy]:
 
 def histories(path: Path, started: Path, rounds: int) -> list[list[str]]:
     """A commit for each round and branch, each on the one before: SHAs by branch."""
-    base = place.git("rev-parse", "main", cwd=path)
+    base = up_fixture.git("rev-parse", "main", cwd=path)
     found = []
     for branch in range(BRANCHES):
-        place.git("reset", "--quiet", "--hard", base, cwd=path)
+        up_fixture.git("reset", "--quiet", "--hard", base, cwd=path)
         messages = [
             f"{path.name} {branch}.{n}\n\nFyre-Run: echo $FYRE_SHA >> {started}\n"
             for n in range(rounds)
         ]
-        found.append(place.commits(path, messages))
+        found.append(up_fixture.commits(path, messages))
     return found
 
 
@@ -176,14 +176,14 @@ def push(
     rounds = count // (REPOSITORIES * BRANCHES)
     work = {}
     for number in range(REPOSITORIES):
-        path = place.repository(folder, f"lossy{number}", files=10)
-        place.git("remote", "add", "origin", f"{base}/bench/{path.name}.git", cwd=path)
-        place.git("push", "-q", "origin", "main", cwd=path)
+        path = up_fixture.repository(folder, f"lossy{number}", files=10)
+        up_fixture.git("remote", "add", "origin", f"{base}/bench/{path.name}.git", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         work[path] = histories(path, started, rounds)
     for n in range(rounds):
         for path, shas in work.items():
             refs = [f"{branch[n]}:refs/heads/b{b}" for b, branch in enumerate(shas)]
-            place.git("push", "-q", "origin", *refs, cwd=path)
+            up_fixture.git("push", "-q", "origin", *refs, cwd=path)
             while len(between.handed_on() - set(started.read_text().split())) > BACKLOG:
                 time.sleep(0.05)
     return {
@@ -223,9 +223,9 @@ def main(count: int, seed: int) -> None:
     """Push, wait, count."""
     often = {"FYRE_SWEEP_EVERY": f"{SWEEP:.0f}s"}
     with (
-        place.folder() as folder,
-        serving.forge(folder) as on,
-        serving.serve(folder, on, often) as (url, _),
+        up_fixture.folder() as folder,
+        serve_fixture.forge(folder) as on,
+        serve_fixture.serve(folder, on, often) as (url, _),
         proxy(url, seed) as between,
     ):
         started = folder / "started"

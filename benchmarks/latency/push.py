@@ -1,7 +1,7 @@
 """From the push to the first byte of the command's output, against a bare post-receive hook behind the same server.
 
 The floor: a hook of six lines of shell in a repository of the same forge that checks the pushed commit out and runs
-the same command. ``python benchmarks/push.py [ROUNDS]`` prints JSON; medians over interleaved rounds.
+the same command. ``python benchmarks/latency/push.py [ROUNDS]`` prints JSON; medians over interleaved rounds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import up_fixture
 
 COMMAND = "date +%s%N; echo done"
 HOOK = """#!/bin/sh
@@ -27,12 +29,12 @@ done
 
 def main(rounds: int) -> None:
     """Push to both in turn, and print."""
-    with place.server() as (server, folder):
+    with up_fixture.server() as (server, folder):
         out = folder / "hook.out"
-        ours, bare = place.repository(folder, "ours"), place.repository(folder, "bare")
+        ours, bare = up_fixture.repository(folder, "ours"), up_fixture.repository(folder, "bare")
         for name, path in (("ours", ours), ("bare", bare)):
-            place.git("remote", "add", "origin", f"{server.url}/bench/{name}.git", cwd=path)
-            place.git("push", "-q", "origin", "main", cwd=path)
+            up_fixture.git("remote", "add", "origin", f"{server.url}/bench/{name}.git", cwd=path)
+            up_fixture.git("push", "-q", "origin", "main", cwd=path)
         hook = next((server.root).rglob("bare.git")) / "hooks" / "post-receive"
         hook.parent.mkdir(exist_ok=True)
         hook.write_text(HOOK.format(command=COMMAND, out=out))
@@ -51,12 +53,12 @@ def main(rounds: int) -> None:
 
 def one(path: Path, message: str) -> str:
     """One commit, pushed; committing is not what is measured, but both pay for it alike."""
-    place.git("commit", "-q", "--allow-empty", "-m", message, cwd=path)
-    place.git("push", "-q", "origin", "main", cwd=path)
-    return place.git("rev-parse", "HEAD", cwd=path)
+    up_fixture.git("commit", "-q", "--allow-empty", "-m", message, cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
+    return up_fixture.git("rev-parse", "HEAD", cwd=path)
 
 
-def first_byte(server: place.Server, sha: str) -> int:
+def first_byte(server: up_fixture.Server, sha: str) -> int:
     """The time that the command itself printed first."""
     import urllib.request
 

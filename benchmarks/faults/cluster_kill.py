@@ -2,7 +2,7 @@
 
 Each round pushes some commits, each with a run; the server is killed at a random moment from the start of the push on,
 and started again. Starts are counted twice over: pods whose command was started, as a watcher of its own saw them and
-as they lie there at the end, and the line that each command prints, in its log. ``python benchmarks/cluster_kill.py
+as they lie there at the end, and the line that each command prints, in its log. ``python benchmarks/faults/cluster_kill.py
 [KILLS] [RUNS] [SEED]`` prints JSON and exits 1 if a promise was broken.
 """
 
@@ -23,8 +23,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cluster
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import cluster, up_fixture
 
 if TYPE_CHECKING:
     from tests.cluster.access import Admin
@@ -73,18 +74,18 @@ def _was_started(pod: dict[str, Any]) -> bool:
 def main(kills: int, runs: int, seed: int) -> None:
     """So many rounds, then the count."""
     rng = random.Random(seed)
-    with cluster.namespace() as (admin, namespace), place.folder() as folder:
-        server = place.Server(folder / "state", 2, cluster.options(namespace, cluster.relay()))
+    with cluster.namespace() as (admin, namespace), up_fixture.folder() as folder:
+        server = up_fixture.Server(folder / "state", 2, cluster.options(namespace, cluster.relay()))
         with server.running():
-            path = place.repository(folder, "kill", files=10)
-            place.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
-            place.git("push", "-q", "origin", "main", cwd=path)
+            path = up_fixture.repository(folder, "kill", files=10)
+            up_fixture.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
+            up_fixture.git("push", "-q", "origin", "main", cwd=path)
             starts = Starts(admin, namespace)
             shas: list[str] = []
             moments: list[float] = []
             for number in range(kills):
                 some = math.ceil((runs - len(shas)) / (kills - number))
-                shas += place.commits(
+                shas += up_fixture.commits(
                     path, [f"Round {number}.{n}\n\nFyre-Run: {COMMAND}\n" for n in range(some)]
                 )
                 moments.append(one_round(server, path, rng.uniform(0, LATEST)))
@@ -111,7 +112,7 @@ def main(kills: int, runs: int, seed: int) -> None:
 COMMAND = "echo started $FYRE_SHA; sleep 0.2"
 
 
-def one_round(server: place.Server, path: Path, after: float) -> float:
+def one_round(server: up_fixture.Server, path: Path, after: float) -> float:
     """Push, kill at that moment, start again; a push that the kill cut short is repeated, as a person would."""
     push = subprocess.Popen(
         ["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL
@@ -121,11 +122,11 @@ def one_round(server: place.Server, path: Path, after: float) -> float:
     server.stop(signal.SIGKILL)
     push.wait()
     server.start()
-    place.git("push", "-q", "origin", "main", cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
     return killed
 
 
-def wait(server: place.Server, sha: str, seconds: float = 300) -> dict[str, Any]:
+def wait(server: up_fixture.Server, sha: str, seconds: float = 300) -> dict[str, Any]:
     """The combined status once it is final."""
     deadline = time.monotonic() + seconds
     while True:

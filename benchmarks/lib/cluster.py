@@ -14,14 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import place
-
-sys.path.insert(0, str(place.ROOT))
+from benchmarks.lib import up_fixture
 
 if TYPE_CHECKING:
     from tests.cluster.access import Admin
 
-INSIDE = (sys.executable, str(Path(__file__).with_name("cluster_inside.py")))
+INSTRUMENTED_FYRE = (sys.executable, str(Path(__file__).with_name("instrumented_fyre.py")))
 """``fyre``, with clocks and counters."""
 
 RELAY_HOST = "10.99.0.1"
@@ -81,12 +79,12 @@ def relay() -> str:
 @contextmanager
 def server(
     namespace: str, relay: str
-) -> Iterator[tuple[place.Server, Path, Callable[[], list[dict[str, Any]]]]]:
+) -> Iterator[tuple[up_fixture.Server, Path, Callable[[], list[dict[str, Any]]]]]:
     """A ``fyre up`` on the cluster, its folder, and what it has written down so far."""
-    with place.folder() as folder:
+    with up_fixture.folder() as folder:
         seen = folder / "seen.jsonl"
         os.environ["FYRE_BENCH_SEEN"] = str(seen)
-        one = place.Server(folder / "state", 2, options(namespace, relay), INSIDE)
+        one = up_fixture.Server(folder / "state", 2, options(namespace, relay), INSTRUMENTED_FYRE)
         with one.running():
             yield one, folder, lambda: [json.loads(line) for line in seen.read_text().splitlines()]
 

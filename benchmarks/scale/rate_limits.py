@@ -5,7 +5,7 @@ is time: it passes only while the ledger waits, and 0.3 s with each POST. Three 
 were made within the hour before (by somebody else, or by us before a restart); the same, where refusals do not say for
 how long. The floor is a writer who knows the ceilings and writes nothing but ends, in the order in which they come.
 
-``python benchmarks/ceilings.py [RUNS]`` prints JSON; all times but ``real_seconds`` are simulated seconds.
+``python benchmarks/scale/rate_limits.py [RUNS]`` prints JSON; all times but ``real_seconds`` are simulated seconds.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import place
 import uvicorn
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import up_fixture
 from fyre.controller.executor import Executor
 from fyre.controller.loop import Controller, SweepEvent
 from fyre.engines.run_index import RunIndex
@@ -43,7 +45,7 @@ from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
 
-NAME = "bench/ceilings"
+NAME = "bench/rate-limits"
 LATENCY = 0.3
 LASTS = (10.0, 300.0)  # seconds of a run, evenly spread
 
@@ -192,11 +194,13 @@ def scene(folder: Path, count: int, before: int, *, says_when: bool) -> dict[str
         ceiled.recent_writes.extend(
             clock.now - 3590 + 3500 * n / max(before, 1) for n in range(before)
         )
-        path = place.repository(folder, "work", files=1)
-        place.git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=path)
-        place.git("push", "-q", "origin", "main", cwd=path)
-        shas = place.commits(path, [f"Change\n\nFyre-Run: exit {n % 10}\n" for n in range(count)])
-        place.git("push", "-q", "origin", "main", cwd=path)
+        path = up_fixture.repository(folder, "work", files=1)
+        up_fixture.git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
+        shas = up_fixture.commits(
+            path, [f"Change\n\nFyre-Run: exit {n % 10}\n" for n in range(count)]
+        )
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         forge, engine = Timed(base + "/api", embedded.service_token, clock), Cluster(clock)
         turns = WriteQueue(clock=clock.read, wait=clock.wait, budget=WriteBudget(GITHUB_LIMITS))
         index, mirrors = (
@@ -264,7 +268,7 @@ def main(count: int) -> None:
     }
     report: dict[str, Any] = {"runs": count, "run_seconds": LASTS}
     for name, (before, says_when) in scenes.items():
-        with place.folder() as folder:
+        with up_fixture.folder() as folder:
             report[name] = scene(folder, count, before, says_when=says_when)
     print(json.dumps(report, indent=2))
     sys.exit(any(report[name]["right_statuses"] != count for name in scenes))

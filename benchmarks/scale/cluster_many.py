@@ -3,7 +3,7 @@
 The Jobs are those of commits that lie in the forge, as Fyre leaves them: ended, reported, settled; no controller
 minds them (``managedBy``), and some have their pods. The start is counted from the process's own, over the first
 sweep and the redelivery of every push, until there is nothing to do. Then some real runs, for the requests that each
-of them takes. ``python benchmarks/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
+of them takes. ``python benchmarks/scale/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cluster
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import cluster, up_fixture
 from fyre.engines.kubernetes import job_labels, job_manifest, run_status
 from fyre.engines.kubernetes.api_client import RAW_RESPONSE
 from fyre.git.commit_reader import LocalCommitReader
@@ -47,18 +47,18 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
     forge = LocalForge(folder / "state", base_url=url)
     bare = forge.repositories.get_or_create(NAME)
     forge.stop()
-    path = place.repository(folder, "many", files=10)
+    path = up_fixture.repository(folder, "many", files=10)
     repository = Repository(f"{url}/api", bare.id, NAME)
     mirrors = LocalCommitReader(lambda _: bare.git_dir)
-    place.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
-    place.git("push", "-q", "origin", "main", cwd=path)
+    up_fixture.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
     policy = Policy(profiles={"default": Profile(image=image)})
     for first in range(0, count, PER_PUSH):
         numbers = range(first, min(first + PER_PUSH, count))
-        shas = place.commits(
+        shas = up_fixture.commits(
             path, [f"Change {n}\n\nFyre-Run: python train.py --seed {n}\n" for n in numbers]
         )
-        place.git("push", "-q", "origin", "main", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         for sha in shas:
             commit = mirrors.read_commit(repository, sha)
             trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", sha)
@@ -156,7 +156,7 @@ def _container(name: str, terminated: dict[str, Any]) -> dict[str, Any]:
 
 def main(jobs: int, pods: int, more: int) -> None:
     """Make them, start, then run some more."""
-    with cluster.namespace() as (admin, namespace), place.folder() as folder:
+    with cluster.namespace() as (admin, namespace), up_fixture.folder() as folder:
         from tests.cluster.access import IMAGE
 
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -172,8 +172,8 @@ def main(jobs: int, pods: int, more: int) -> None:
             list(hands.map(maker.pod, bodies[:pods]))
         os.environ["FYRE_BENCH_SEEN"] = str(folder / "seen.jsonl")
         relay = cluster.relay()
-        server = place.Server(
-            folder / "state", 2, cluster.options(namespace, relay), cluster.INSIDE
+        server = up_fixture.Server(
+            folder / "state", 2, cluster.options(namespace, relay), cluster.INSTRUMENTED_FYRE
         )
         server.port = port
         began = time.time_ns()
@@ -202,12 +202,12 @@ def noted(folder: Path, what: str, seconds: float) -> dict[str, Any]:
     raise RuntimeError(f"no {what} within {seconds} s")
 
 
-def run_some(server: place.Server, folder: Path, count: int) -> None:
+def run_some(server: up_fixture.Server, folder: Path, count: int) -> None:
     """Real runs, one push after the other, each until its status is final and its Job needs nothing any more."""
     path = folder / "many"
     for number in range(count):
-        (sha,) = place.commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
-        place.git("push", "-q", f"{server.url}/{NAME}.git", "main", cwd=path)
+        (sha,) = up_fixture.commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
+        up_fixture.git("push", "-q", f"{server.url}/{NAME}.git", "main", cwd=path)
         while server.get(f"/repos/{NAME}/commits/{sha}/status")["state"] == "pending":
             time.sleep(0.1)
     time.sleep(3)
