@@ -1,16 +1,21 @@
-"""From a webhook to the Job that the API server has accepted, beside bare POSTs of the same Job, in the same run.
+"""From a webhook to the Job that the API server has accepted, beside bare POSTs of the same Job.
 
-``python benchmarks/latency/cluster_launch.py [ROUNDS] [DELIVERIES]`` prints JSON. Ours: a signed delivery over HTTP, Door,
-plan, engine, from the moment its sender begins to send. Bare: the client library's ``create_namespaced_job`` with the
-finished object, a kept connection and an answer that is not parsed, one thread, as the receiver has one.
+``python benchmarks/latency/cluster_launch.py [ROUNDS] [DELIVERIES] [--against CHECKOUT]`` prints JSON.
+Fyre: a signed delivery over HTTP, webhook endpoint, plan, engine, from the moment its sender begins to
+send. Bare: the client library's ``create_namespaced_job`` with the finished object, a kept connection
+and a response that is not parsed, in one thread, as the controller has one.
 
-What is cached or left out: the forge answers from memory (no status on the SHA, every POST taken); commits are read
-from a bare repository on this disk. What is not left out: the ledger's notes on each Job and the watches run beside.
-The Jobs are suspended, so that no container takes part.
+Cached or left out: the forge responds from memory (no status on the SHA, every POST taken); commits are
+read from a bare repository on this disk. Not left out: the reporter's notes on each Job and the watches
+run beside. The Jobs are suspended, so that no container takes part.
+
+``--against`` runs this benchmark of another checkout in turn with this one, each on its own code, and
+prints both and the ratio: the internals that it drives have other names in other versions.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import hmac
 import http.client
@@ -19,6 +24,7 @@ import multiprocessing
 import os
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -28,10 +34,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.lib import cluster, up_fixture
+from benchmarks.lib import cluster, up_fixture, versions
+from benchmarks.lib.versions import Version
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.github.client import GitHubClient, PostedStatus, RefUpdates
@@ -295,8 +303,51 @@ def report(fyre: list[float], floor: list[float], pairs: list[tuple[float, float
     }, indent=2))  # fmt: skip
 
 
-if __name__ == "__main__":
-    main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 200,
-        int(sys.argv[2]) if len(sys.argv) > 2 else 100,
+def compare(rounds: int, deliveries: int, against: Path) -> None:
+    """Run this benchmark of both versions in turn, three times each; print medians and ratios."""
+    compared = versions.select_versions(against)
+    reports: dict[str, list[dict[str, Any]]] = {version.name: [] for version in compared}
+    for number in range(3):
+        for version in versions.in_turn(compared, number):
+            reports[version.name].append(run_benchmark(version, rounds, deliveries))
+    latencies = {
+        name: [one["webhook_to_job_ms"]["p50"] for one in found] for name, found in reports.items()
+    }
+    rates = {
+        name: [statistics.median(one["deliveries_a_second"]) for one in found]
+        for name, found in reports.items()
+    }
+    print(json.dumps({
+        "rounds": rounds,
+        "repeats": 3,
+        "webhook_to_job_p50_ms": {k: round(statistics.median(v), 1) for k, v in latencies.items()},
+        "deliveries_a_second": {k: round(statistics.median(v), 1) for k, v in rates.items()},
+        "latency_fyre_over_against": versions.median_ratio(latencies["fyre"], latencies["against"]),
+        "rate_fyre_over_against": versions.median_ratio(rates["fyre"], rates["against"]),
+    }, indent=2))  # fmt: skip
+
+
+def run_benchmark(version: Version, rounds: int, deliveries: int) -> dict[str, Any]:
+    """Run a version's own ``cluster_launch.py``; return what it prints."""
+    (script,) = (version.source / "benchmarks").rglob("cluster_launch.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(rounds), str(deliveries)],
+        cwd=version.source,
+        env=os.environ | version.environment,
+        stdout=subprocess.PIPE,
+        check=True,
     )
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("rounds", type=int, nargs="?", default=200)
+    arguments.add_argument("deliveries", type=int, nargs="?", default=100)
+    versions.add_option(arguments)
+    options = vars(arguments.parse_args())
+    if options["against"]:
+        compare(**options)
+    else:
+        main(options["rounds"], options["deliveries"])

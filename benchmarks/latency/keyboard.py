@@ -1,10 +1,14 @@
-"""What Fyre costs at the keyboard: the commit-msg hook against bare Python, ``fyre commit`` against importing typer.
+"""The cost of Fyre at the keyboard: its commit-msg hook and ``fyre commit``.
 
-Medians over interleaved rounds, in milliseconds; ``python benchmarks/latency/keyboard.py [ROUNDS]`` prints one JSON object.
+The hook is measured against bare Python, ``fyre commit`` against importing typer; medians over rounds
+that take turns, in milliseconds. ``python benchmarks/latency/keyboard.py [ROUNDS] [--against CHECKOUT]``
+prints JSON. With ``--against``, another version of Fyre takes its turn in each round, and
+``fyre_over_against`` holds the ratios to it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -15,80 +19,147 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROUNDS = 25
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import versions
+from benchmarks.lib.versions import CURRENT, Version
+
+GIT_COMMIT = "git commit, hooks off"
+KINDS = HOOK, HOOK_NO_RUN, COMMIT, COMMIT_WITH_HOOKS = (
+    "commit-msg hook",
+    "commit-msg hook, nothing asked",
+    "fyre commit, hooks off",
+    "fyre commit, hooks on",
+)
 RUN = "Train\n\nWhy it is done.\n\nFyre-Run: python train.py\nFyre-Name: train\nFyre-Timeout: 2h\n"
 
 
-def main(rounds: int) -> dict[str, object]:
-    """Measure everything in one run."""
-    with tempfile.TemporaryDirectory() as home:
-        config = Path(home) / "gitconfig"
-        config.write_text("[user]\n name = Ada\n email = ada@example.org\n[gc]\n auto = 0\n")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        env = kept | {"HOME": home, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": str(config)}
-        median = medians(contenders(Path(home), env), rounds)
-    floor, typer = median["python -c pass"], median["python -c 'import typer'"]
-    over = {
-        kind: median[f"fyre commit, {kind}"] - median["git commit, hooks off"]
-        for kind in ("hooks off", "hooks on")
+def main(rounds: int, against: Path | None) -> None:
+    """Measure everything in one run, and print."""
+    compared = versions.select_versions(against)
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        env = create_environment(home)
+        commands = floor_commands(home, env)
+        for version in compared:
+            commands |= version_commands(home, env, version)
+        times = measure(commands, rounds)
+    figures: dict[str, object] = {"rounds": rounds, **report(times, CURRENT.name)}
+    if against is not None:
+        figures["against"] = report(times, "against")
+        figures["fyre_over_against"] = {
+            kind: versions.median_ratio(times[f"fyre: {kind}"], times[f"against: {kind}"])
+            for kind in KINDS
+        }
+    print(json.dumps(figures, indent=2))
+
+
+def create_environment(home: Path) -> dict[str, str]:
+    """Return variables for a git that reads no configuration but its own."""
+    config = home / "gitconfig"
+    config.write_text("[user]\n name = Ada\n email = ada@example.org\n[gc]\n auto = 0\n")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return kept | {
+        "HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(config),
     }
+
+
+def timed(
+    argv: list[str],
+    cwd: Path,
+    env: dict[str, str],
+    before: Callable[[], object] = lambda: None,
+) -> Callable[[], float]:
+    """Return a function that runs a command once, and returns the milliseconds that it took.
+
+    What is done ``before`` it is not counted.
+    """
+
+    def run_once() -> float:
+        before()
+        start = time.perf_counter()
+        subprocess.run(argv, cwd=cwd, env=env, check=True, capture_output=True)
+        return (time.perf_counter() - start) * 1000
+
+    return run_once
+
+
+def create_repository(path: Path, env: dict[str, str]) -> Path:
+    """Create a repository with one commit."""
+    timed(["git", "init", "-q", str(path)], path.parent, env)()
+    timed(["git", "commit", "-q", "--allow-empty", "-m", "First"], path, env)()
+    return path
+
+
+def floor_commands(home: Path, env: dict[str, str]) -> dict[str, Callable[[], float]]:
+    """Return what Fyre is compared with: bare Python, importing typer, ``git commit``."""
+    bare = create_repository(home / "bare", env)
     return {
-        "rounds": rounds,
-        "milliseconds": {name: round(value, 1) for name, value in median.items()},
-        "commit_msg_hook_over_python": round(median["commit-msg hook"] / floor, 2),
-        "commit_msg_hook_over_python_target": 4,
-        "commit_msg_hook_nothing_asked_over_python": round(
-            median["commit-msg hook, nothing asked"] / floor, 2
-        ),
-        "fyre_commit_minus_git_over_typer": round(over["hooks off"] / typer, 2),
-        "fyre_commit_minus_git_over_typer_target": 1.5,
-        "fyre_commit_with_hooks_minus_git_over_typer": round(over["hooks on"] / typer, 2),
+        "python -c pass": timed([sys.executable, "-c", "pass"], home, env),
+        "python -c 'import typer'": timed([sys.executable, "-c", "import typer"], home, env),
+        GIT_COMMIT: timed(["git", "commit", "--allow-empty", "-m", "Run: true"], bare, env),
     }
 
 
-def contenders(home: Path, env: dict[str, str]) -> dict[str, Callable[[], float]]:
-    """What is measured, by name; each call is one round."""
-
-    def do(
-        words: list[str], cwd: Path = home, before: Callable[[], object] | None = None
-    ) -> Callable[[], float]:
-        def once() -> float:
-            if before:
-                before()
-            start = time.perf_counter()
-            subprocess.run(words, cwd=cwd, env=env, check=True, capture_output=True)
-            return (time.perf_counter() - start) * 1000
-
-        return once
-
-    fyre = str(Path(sys.executable).with_name("fyre"))
-    plain, hooked, bare = home / "plain", home / "hooked", home / "bare"
-    for repo in (plain, hooked, bare):
-        do(["git", "init", "-q", str(repo)])()
-        do(["git", "commit", "-q", "--allow-empty", "-m", "First"], repo)()
-    do([fyre, "init", "--hooks"], hooked)()
-    message = home / "COMMIT_EDITMSG"
+def version_commands(
+    home: Path, env: dict[str, str], version: Version
+) -> dict[str, Callable[[], float]]:
+    """Return the hook and ``fyre commit`` of one version, each under its name and kind."""
+    env = env | version.environment
+    fyre = str(version.write_console_script(home))
+    plain = create_repository(home / f"{version.name}-plain", env)
+    hooked = create_repository(home / f"{version.name}-hooked", env)
+    timed([fyre, "init", "--hooks"], hooked, env)()
+    message = home / f"{version.name}-COMMIT_EDITMSG"
     hook = [str(hooked / ".git/hooks/commit-msg"), str(message)]
     commit = [fyre, "commit", "--run", "true"]
+    commands = (
+        timed(hook, home, env, lambda: message.write_text(RUN)),
+        timed(hook, home, env, lambda: message.write_text("Plain\n")),
+        timed(commit, plain, env),
+        timed(commit, hooked, env),
+    )
     return {
-        "python -c pass": do([sys.executable, "-c", "pass"]),
-        "python -c 'import typer'": do([sys.executable, "-c", "import typer"]),
-        "commit-msg hook": do(hook, before=lambda: message.write_text(RUN)),
-        "commit-msg hook, nothing asked": do(hook, before=lambda: message.write_text("Plain\n")),
-        "git commit, hooks off": do(["git", "commit", "--allow-empty", "-m", "Run: true"], bare),
-        "fyre commit, hooks off": do(commit, plain),
-        "fyre commit, hooks on": do(commit, hooked),
+        f"{version.name}: {kind}": command for kind, command in zip(KINDS, commands, strict=True)
     }
 
 
-def medians(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median of each, one call of each a round, so that a slow moment of the machine hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, once in contenders.items():
-            times[name].append(once())
-    return {name: statistics.median(each) for name, each in times.items()}
+def measure(commands: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Run each command once a round, so that a slow moment of the machine hits all alike.
+
+    Every other round goes backwards, so that none always comes after the same one.
+    """
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(rounds):
+        for name in list(commands)[:: 1 if number % 2 == 0 else -1]:
+            times[name].append(commands[name]())
+    return times
+
+
+def report(times: dict[str, list[float]], version: str) -> dict[str, object]:
+    """Return the medians of one version, and its ratios to the floors."""
+    median = {
+        name.removeprefix(f"{version}: "): statistics.median(values)
+        for name, values in times.items()
+        if ": " not in name or name.startswith(f"{version}: ")
+    }
+    python, typer = median["python -c pass"], median["python -c 'import typer'"]
+    added = {kind: median[kind] - median[GIT_COMMIT] for kind in (COMMIT, COMMIT_WITH_HOOKS)}
+    return {
+        "milliseconds": {name: round(value, 1) for name, value in median.items()},
+        "commit_msg_hook_over_python": round(median[HOOK] / python, 2),
+        "commit_msg_hook_over_python_target": 4,
+        "commit_msg_hook_nothing_asked_over_python": round(median[HOOK_NO_RUN] / python, 2),
+        "fyre_commit_minus_git_over_typer": round(added[COMMIT] / typer, 2),
+        "fyre_commit_minus_git_over_typer_target": 1.5,
+        "fyre_commit_with_hooks_minus_git_over_typer": round(added[COMMIT_WITH_HOOKS] / typer, 2),
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if sys.argv[1:] else ROUNDS), indent=2))
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("rounds", type=int, nargs="?", default=25)
+    versions.add_option(arguments)
+    main(**vars(arguments.parse_args()))

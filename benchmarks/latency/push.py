@@ -1,20 +1,26 @@
 """From the push to the first byte of the command's output, against a bare post-receive hook behind the same server.
 
 The floor: a hook of six lines of shell in a repository of the same forge that checks the pushed commit out and runs
-the same command. ``python benchmarks/latency/push.py [ROUNDS]`` prints JSON; medians over interleaved rounds.
+the same command. ``python benchmarks/latency/push.py [ROUNDS] [--against CHECKOUT]`` prints
+JSON: medians over rounds that take turns. With ``--against``, another version of Fyre takes its turn
+in each round, and ``fyre_over_against`` is the ratio to it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
 import time
+import urllib.request
+from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.lib import up_fixture
+from benchmarks.lib import up_fixture, versions
 
 COMMAND = "date +%s%N; echo done"
 HOOK = """#!/bin/sh
@@ -27,41 +33,63 @@ done
 """
 
 
-def main(rounds: int) -> None:
-    """Push to both in turn, and print."""
-    with up_fixture.server() as (server, folder):
-        out = folder / "hook.out"
-        ours, bare = up_fixture.repository(folder, "ours"), up_fixture.repository(folder, "bare")
-        for name, path in (("ours", ours), ("bare", bare)):
-            up_fixture.git("remote", "add", "origin", f"{server.url}/bench/{name}.git", cwd=path)
-            up_fixture.git("push", "-q", "origin", "main", cwd=path)
-        hook = next((server.root).rglob("bare.git")) / "hooks" / "post-receive"
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text(HOOK.format(command=COMMAND, out=out))
-        hook.chmod(0o755)
-        fyre, floor, push = [], [], []
+Milliseconds = dict[str, list[float]]
+
+
+def main(rounds: int, against: Path | None) -> None:
+    """Push to the hook and to every version in turn, and print."""
+    compared = versions.select_versions(against)
+    with up_fixture.folder() as folder, ExitStack() as stack:
+        servers = {
+            version: stack.enter_context(up_fixture.run_server(folder, 2, version))
+            for version in compared
+        }
+        first = servers[versions.CURRENT]
+        clones = {
+            version: create_clone(folder, version.name, server)
+            for version, server in servers.items()
+        }
+        bare, output = create_clone(folder, "bare", first), folder / "hook.out"
+        install_hook(next(first.root.rglob("bare.git")), output)
+        times: Milliseconds = defaultdict(list)
         for number in range(rounds + 2):
             begun = time.time_ns()
-            one(bare, f"Change {number}\n")
-            push.append(time.time_ns() - begun)
-            floor.append(int(out.read_text().split()[0]) - begun)
-            begun = time.time_ns()
-            sha = one(ours, f"Change {number}\n\nFyre-Run: {COMMAND}\n")
-            fyre.append(first_byte(server, sha) - begun)
-        report(fyre[2:], floor[2:], push[2:])
+            commit_and_push(bare, f"Change {number}\n")
+            times["whole_push"].append((time.time_ns() - begun) / 1e6)
+            times["hook"].append((int(output.read_text().split()[0]) - begun) / 1e6)
+            for version in versions.in_turn(compared, number):
+                begun = time.time_ns()
+                sha = commit_and_push(clones[version], f"Change {number}\n\nFyre-Run: {COMMAND}\n")
+                first_output = wait_for_first_output(servers[version], sha)
+                times[version.name].append((first_output - begun) / 1e6)
+    print(json.dumps(report({name: values[2:] for name, values in times.items()}), indent=2))
 
 
-def one(path: Path, message: str) -> str:
-    """One commit, pushed; committing is not what is measured, but both pay for it alike."""
+def create_clone(folder: Path, name: str, server: up_fixture.Server) -> Path:
+    """Create a repository with a remote on the server, and push its first commit."""
+    path = up_fixture.repository(folder, f"{name}-clone")
+    up_fixture.git("remote", "add", "origin", f"{server.url}/bench/{name}.git", cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
+    return path
+
+
+def install_hook(git_dir: Path, output: Path) -> None:
+    """Install the bare post-receive hook in the server's repository."""
+    hook = git_dir / "hooks" / "post-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK.format(command=COMMAND, out=output))
+    hook.chmod(0o755)
+
+
+def commit_and_push(path: Path, message: str) -> str:
+    """Make one commit and push it; return its SHA. Both sides pay alike for making it."""
     up_fixture.git("commit", "-q", "--allow-empty", "-m", message, cwd=path)
     up_fixture.git("push", "-q", "origin", "main", cwd=path)
     return up_fixture.git("rev-parse", "HEAD", cwd=path)
 
 
-def first_byte(server: up_fixture.Server, sha: str) -> int:
-    """The time that the command itself printed first."""
-    import urllib.request
-
+def wait_for_first_output(server: up_fixture.Server, sha: str) -> int:
+    """Return the time that the command itself printed first, in nanoseconds since the epoch."""
     while True:
         for run in server.runs():
             if run["sha"] == sha and run["ended_at"]:
@@ -70,18 +98,27 @@ def first_byte(server: up_fixture.Server, sha: str) -> int:
         time.sleep(0.01)
 
 
-def report(fyre: list[int], floor: list[int], push: list[int]) -> None:
-    """Milliseconds and the ratio, round by round."""
-    ratios = [a / b for a, b in zip(fyre, floor, strict=True)]
-    print(json.dumps({
-        "rounds": len(fyre),
-        "fyre_push_to_first_byte_ms": round(statistics.median(fyre) / 1e6, 1),
-        "post_receive_hook_push_to_first_byte_ms": round(statistics.median(floor) / 1e6, 1),
-        "post_receive_hook_whole_push_ms": round(statistics.median(push) / 1e6, 1),
-        "ratio": round(statistics.median(ratios), 2),
+def report(times: Milliseconds) -> dict[str, object]:
+    """Return the medians, and the median of the rounds' own ratios."""
+    median = {name: round(statistics.median(values), 1) for name, values in times.items()}
+    figures = {
+        "rounds": len(times["fyre"]),
+        "fyre_push_to_first_byte_ms": median["fyre"],
+        "post_receive_hook_push_to_first_byte_ms": median["hook"],
+        "post_receive_hook_whole_push_ms": median["whole_push"],
+        "ratio": versions.median_ratio(times["fyre"], times["hook"]),
         "ratio_target": 2,
-    }, indent=2))  # fmt: skip
+    }
+    if "against" not in times:
+        return figures
+    return figures | {
+        "against_push_to_first_byte_ms": median["against"],
+        "fyre_over_against": versions.median_ratio(times["fyre"], times["against"]),
+    }
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("rounds", type=int, nargs="?", default=15)
+    versions.add_option(arguments)
+    main(**vars(arguments.parse_args()))

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from benchmarks.lib.versions import CURRENT, Version
+
 HEADERS = {"Authorization": "token benchmark"}
 FYRE = (sys.executable, "-m", "fyre")
 
@@ -25,10 +26,16 @@ class Server:
     """A ``fyre up`` as a process of its own; it can be killed and started again on the same root and port."""
 
     def __init__(
-        self, root: Path, jobs: int = 2, options: Sequence[str] = (), program: Sequence[str] = FYRE
+        self,
+        root: Path,
+        jobs: int = 2,
+        options: Sequence[str] = (),
+        program: Sequence[str] = FYRE,
+        *,
+        version: Version = CURRENT,
     ) -> None:
         self.root, self.jobs, self.port = root, jobs, 0
-        self.options, self.program = options, program
+        self.options, self.program, self.version = options, program, version
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
 
@@ -46,7 +53,10 @@ class Server:
             *self.options,
         ]
         errors = (self.root.parent / "server.log").open("a")
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        env, cwd = os.environ | self.version.environment, self.version.source
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd
+        )
         assert self.process.stderr is not None
         for line in self.process.stderr:
             if match := re.fullmatch(r"ready (http://[^:]+:(\d+))\n", line):
@@ -94,12 +104,19 @@ class Server:
 
 
 @contextmanager
-def server(jobs: int = 2) -> Iterator[tuple[Server, Path]]:
-    """A running server and the folder that it and the benchmark keep everything in."""
-    with folder() as where:
-        one = Server(where / "state", jobs)
-        with one.running():
-            yield one, where
+def server(jobs: int = 2, version: Version = CURRENT) -> Iterator[tuple[Server, Path]]:
+    """Run a server; yield it and the folder that it and the benchmark keep everything in."""
+    with folder() as place, run_server(place, jobs, version) as running:
+        yield running, place
+
+
+@contextmanager
+def run_server(place: Path, jobs: int, version: Version) -> Iterator[Server]:
+    """Run a server of a version, in a folder of its own below the benchmark's."""
+    running = Server(place / version.name / "state", jobs, version=version)
+    running.root.mkdir(parents=True)
+    with running.running():
+        yield running
 
 
 @contextmanager
