@@ -1,9 +1,11 @@
-"""kill -9 of ``fyre up --engine kubernetes`` at random moments: nothing lost, nothing run twice, nothing left pending.
+"""kill -9 of ``fyre up --engine kubernetes`` at random moments: nothing lost, nothing run twice,
+nothing left pending.
 
-Each round pushes some commits, each with a run; the server is killed at a random moment from the start of the push on,
-and started again. Starts are counted twice over: pods whose command was started, as a watcher of its own saw them and
-as they lie there at the end, and the line that each command prints, in its log. ``python benchmarks/faults/cluster_kill.py
-[KILLS] [RUNS] [SEED]`` prints JSON and exits 1 if a promise was broken.
+Each round pushes some commits, each with a run; the server is killed at a random moment from the
+start of the push on, and started again. Starts are counted twice over: pods whose command was
+started, as a watcher of its own saw them and as they lie there at the end, and the line that each
+command prints, in its log. ``python benchmarks/faults/cluster_kill.py [KILLS] [RUNS] [SEED]``
+prints JSON and exits 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -74,10 +76,12 @@ def _was_started(pod: dict[str, Any]) -> bool:
 def main(kills: int, runs: int, seed: int) -> None:
     """So many rounds, then the count."""
     rng = random.Random(seed)
-    with cluster.namespace() as (admin, namespace), up_fixture.folder() as folder:
-        server = up_fixture.Server(folder / "state", 2, cluster.options(namespace, cluster.relay()))
+    with cluster.create_namespace() as (admin, namespace), up_fixture.temporary_folder() as folder:
+        server = up_fixture.Server(
+            folder / "state", 2, cluster.up_options(namespace, cluster.relay_address())
+        )
         with server.running():
-            path = up_fixture.repository(folder, "kill", files=10)
+            path = up_fixture.create_repository(folder, "kill", files=10)
             up_fixture.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
             up_fixture.git("push", "-q", "origin", "main", cwd=path)
             starts = Starts(admin, namespace)
@@ -85,7 +89,7 @@ def main(kills: int, runs: int, seed: int) -> None:
             moments: list[float] = []
             for number in range(kills):
                 some = math.ceil((runs - len(shas)) / (kills - number))
-                shas += up_fixture.commits(
+                shas += up_fixture.create_commits(
                     path, [f"Round {number}.{n}\n\nFyre-Run: {COMMAND}\n" for n in range(some)]
                 )
                 moments.append(one_round(server, path, rng.uniform(0, LATEST)))
@@ -147,9 +151,11 @@ def printed(final: dict[str, Any]) -> int:
 def doubled_statuses(
     statuses: dict[str, list[dict[str, Any]]], moments: list[float]
 ) -> list[tuple[str, bool]]:
-    """Statuses that say what the one before them said: the state, and whether a kill came just after the first one.
+    """Statuses that say what the one before them said: the state, and whether a kill came just
+    after the first one.
 
-    The forge's times are whole seconds, so from that second to two seconds later counts as just after.
+    The forge's times are whole seconds, so from that second to two seconds later counts as just
+    after.
     """
     found = []
     for posted in statuses.values():

@@ -1,8 +1,10 @@
-"""kill -9 of the server at random moments during pushes: nothing lost, nothing run twice, nothing left pending.
+"""kill -9 of the server at random moments during pushes: nothing lost, nothing run twice, nothing
+left pending.
 
-Each round pushes some commits, each with a run that appends its SHA to a file as its very first act; the server is
-killed at a random moment from the start of the push on, and started again. ``python benchmarks/faults/kill.py [KILLS]
-[SEED]`` prints JSON and exits 1 if any promise was broken.
+Each round pushes some commits, each with a run that appends its SHA to a file as its very first
+act; the server is killed at a random moment from the start of the push on, and started again.
+``python benchmarks/faults/kill.py [KILLS] [SEED]`` prints JSON and exits 1 if any promise was
+broken.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ PER_PUSH = 8
 def main(kills: int, seed: int) -> None:
     """So many rounds, then the count."""
     rng = random.Random(seed)
-    with up_fixture.server() as (server, folder):
-        path = up_fixture.repository(folder, "kill", files=30)
+    with up_fixture.run_up() as (server, folder):
+        path = up_fixture.create_repository(folder, "kill", files=30)
         started = folder / "started"
         started.touch()
         up_fixture.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
@@ -35,7 +37,9 @@ def main(kills: int, seed: int) -> None:
         shas: list[str] = []
         moments = []
         for number in range(kills):
-            shas += up_fixture.commits(path, [message(started, number, n) for n in range(PER_PUSH)])
+            shas += up_fixture.create_commits(
+                path, [message(started, number, n) for n in range(PER_PUSH)]
+            )
             moments.append(one_round(server, path, rng.uniform(0, 0.8)))
         final = {sha: wait(server, sha) for sha in shas}
         statuses = {

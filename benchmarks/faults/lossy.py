@@ -1,13 +1,16 @@
-"""1,000 pushes through a proxy that loses, repeats and reorders webhooks: no run is lost, and none runs twice.
+"""1,000 pushes through a proxy that loses, repeats and reorders webhooks: no run is lost, and none
+runs twice.
 
-The embedded forge in one process; ``fyre serve`` with the local engine in another, sweeping every 10 s, the least that
-it allows; between them a real HTTP proxy. 30 % of the deliveries are answered 202 and never handed on, 20 % are handed
-on twice, 20 % are kept back until others have passed them. A push is one update of a branch with one new commit that
-asks for a run; one ``git push`` updates many branches, and the forge tells of each by itself, as GitHub does.
+The embedded forge in one process; ``fyre serve`` with the local engine in another, sweeping every
+10 s, the least that it allows; between them a real HTTP proxy. 30 % of the deliveries are answered
+202 and never handed on, 20 % are handed on twice, 20 % are kept back until others have passed
+them. A push is one update of a branch with one new commit that asks for a run; one ``git push``
+updates many branches, and the forge tells of each by itself, as GitHub does.
 
-Each run appends its SHA to a file as its first act: that file says what was lost and what ran twice. The delay is from
-a push to its launch, as the engine wrote it down. ``python benchmarks/faults/lossy.py [PUSHES] [SEED]`` prints JSON; exits 1
-if a run is lost or twice, or a status wrong.
+Each run appends its SHA to a file as its first act: that file says what was lost and what ran
+twice. The delay is from a push to its launch, as the engine wrote it down. ``python
+benchmarks/faults/lossy.py [PUSHES] [SEED]`` prints JSON; exits 1 if a run is lost or twice, or a
+status wrong.
 """
 
 from __future__ import annotations
@@ -165,7 +168,7 @@ def histories(path: Path, started: Path, rounds: int) -> list[list[str]]:
             f"{path.name} {branch}.{n}\n\nFyre-Run: echo $FYRE_SHA >> {started}\n"
             for n in range(rounds)
         ]
-        found.append(up_fixture.commits(path, messages))
+        found.append(up_fixture.create_commits(path, messages))
     return found
 
 
@@ -176,7 +179,7 @@ def push(
     rounds = count // (REPOSITORIES * BRANCHES)
     work = {}
     for number in range(REPOSITORIES):
-        path = up_fixture.repository(folder, f"lossy{number}", files=10)
+        path = up_fixture.create_repository(folder, f"lossy{number}", files=10)
         up_fixture.git("remote", "add", "origin", f"{base}/bench/{path.name}.git", cwd=path)
         up_fixture.git("push", "-q", "origin", "main", cwd=path)
         work[path] = histories(path, started, rounds)
@@ -223,9 +226,9 @@ def main(count: int, seed: int) -> None:
     """Push, wait, count."""
     often = {"FYRE_SWEEP_EVERY": f"{SWEEP:.0f}s"}
     with (
-        up_fixture.folder() as folder,
-        serve_fixture.forge(folder) as on,
-        serve_fixture.serve(folder, on, often) as (url, _),
+        up_fixture.temporary_folder() as folder,
+        serve_fixture.run_forge(folder) as on,
+        serve_fixture.run_serve(folder, on, often) as (url, _),
         proxy(url, seed) as between,
     ):
         started = folder / "started"

@@ -1,13 +1,16 @@
-"""100,000 mutated deliveries against a running ``fyre serve``: no 5xx, no forgery accepted, memory flat, still alive.
+"""100,000 mutated deliveries against a running ``fyre serve``: no 5xx, no forgery accepted, memory
+flat, still alive.
 
-What is mutated: deliveries of the embedded forge's (a branch born, moved, forced, deleted, a tag, a comment), and,
-where ``FYRE_NODE_MODULES`` has @octokit/webhooks-examples, GitHub's recorded payloads of every event. How: bodies as
-bytes and as JSON, signed before or after; signatures; headers; and requests that are no HTTP. All of it follows from
-the seed. Real HTTP over kept connections. The receiver serves one repository, and none that the mutations name: what
-it hears of others it forgets. Before and after, that one is pushed to, and its run must end.
+What is mutated: deliveries of the embedded forge's (a branch born, moved, forced, deleted, a tag,
+a comment), and, where ``FYRE_NODE_MODULES`` has @octokit/webhooks-examples, GitHub's recorded
+payloads of every event. How: bodies as bytes and as JSON, signed before or after; signatures;
+headers; and requests that are no HTTP. All of it follows from the seed. Real HTTP over kept
+connections. The receiver serves one repository, and none that the mutations name: what it hears of
+others it forgets. Before and after, that one is pushed to, and its run must end.
 
-``python benchmarks/faults/mutated.py [DELIVERIES] [SEED]`` prints JSON; exits 1 at a 5xx, an accepted forgery, a genuine
-delivery that is taken for a forged one, or when the receiver does not answer any more.
+``python benchmarks/faults/mutated.py [DELIVERIES] [SEED]`` prints JSON; exits 1 at a 5xx, an
+accepted forgery, a genuine delivery that is taken for a forged one, or when the receiver does not
+answer any more.
 """
 
 from __future__ import annotations
@@ -98,9 +101,9 @@ def no_http(address: tuple[str, int], rng: random.Random, body: bytes) -> int:
 
 def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
     """What the forge delivered of a repository's life, and what GitHub did."""
-    path = up_fixture.repository(folder, "fuzzed", files=3)
+    path = up_fixture.create_repository(folder, "fuzzed", files=3)
     url = f"{on.base_url}/{FUZZED}.git"
-    shas = up_fixture.commits(path, [f"Change {n}\n\nFyre-Run: true\n" for n in range(20)])
+    shas = up_fixture.create_commits(path, [f"Change {n}\n\nFyre-Run: true\n" for n in range(20)])
     up_fixture.git("push", "-q", url, f"{shas[5]}:refs/heads/main", cwd=path)
     up_fixture.git(
         "push", "-q", url, f"{shas[19]}:refs/heads/main", f"{shas[3]}:refs/heads/dev", cwd=path
@@ -115,13 +118,15 @@ def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
         ":dev",
         cwd=path,
     )
-    serve_fixture.ask(on, f"/repos/{FUZZED}/commits/{shas[2]}/comments", {"body": "/fyre rerun"})
-    hook = serve_fixture.ask(on, f"/repos/{FUZZED}/hooks")[0]["id"]
+    serve_fixture.request_json(
+        on, f"/repos/{FUZZED}/commits/{shas[2]}/comments", {"body": "/fyre rerun"}
+    )
+    hook = serve_fixture.request_json(on, f"/repos/{FUZZED}/hooks")[0]["id"]
     where = f"/repos/{FUZZED}/hooks/{hook}/deliveries"
-    while len(listed := serve_fixture.ask(on, where)) < 7:
+    while len(listed := serve_fixture.request_json(on, where)) < 7:
         time.sleep(0.1)
     found = [
-        (one["event"], serve_fixture.ask(on, f"{where}/{one['id']}")["request"]["payload"])
+        (one["event"], serve_fixture.request_json(on, f"{where}/{one['id']}")["request"]["payload"])
         for one in listed
     ]
     modules = os.environ.get("FYRE_NODE_MODULES")
@@ -146,11 +151,14 @@ def memory_mb(pid: int) -> float:
 
 def works(on: EmbeddedForge, folder: Path, path: Path, name: str) -> bool:
     """Whether a push still becomes a run that ends well."""
-    (sha,) = up_fixture.commits(path, [f"{name}\n\nFyre-Run: true\n"])
+    (sha,) = up_fixture.create_commits(path, [f"{name}\n\nFyre-Run: true\n"])
     up_fixture.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if serve_fixture.ask(on, f"/repos/{SERVED}/commits/{sha}/status")["state"] == "success":
+        if (
+            serve_fixture.request_json(on, f"/repos/{SERVED}/commits/{sha}/status")["state"]
+            == "success"
+        ):
             return True
         time.sleep(0.1)
     sys.stderr.write((folder / "serve.log").read_text()[-3000:])
@@ -180,20 +188,23 @@ def bombard(url: str, fuzzer: Fuzzer, tally: Tally, count: int, seed: int) -> No
     sender = Sender(address)
     for _ in range(count // 100):
         for _ in range(99):
-            one = fuzzer.next()
+            one = fuzzer.next_request()
             tally.add(one.kind, sender.send(one), genuine=one.genuine)
         tally.add("no_http", no_http(address, rng, one.raw[-500:]), genuine=False)
 
 
 def main(count: int, seed: int) -> None:
     """A push, the deliveries, a push."""
-    with up_fixture.folder() as folder:
+    with up_fixture.temporary_folder() as folder:
         policy = folder / "policy.yaml"
         policy.write_text(f"repositories: [{SERVED}]\nprofiles: {{default: {{image: none}}}}\n")
         more = {"FYRE_POLICY": str(policy), "FYRE_LOG_LEVEL": "error"}
-        with serve_fixture.forge(folder) as on, serve_fixture.serve(folder, on, more) as (url, pid):
+        with (
+            serve_fixture.run_forge(folder) as on,
+            serve_fixture.run_serve(folder, on, more) as (url, pid),
+        ):
             on.start(f"{url}/webhook")
-            path = up_fixture.repository(folder, "served", files=3)
+            path = up_fixture.create_repository(folder, "served", files=3)
             worked = [works(on, folder, path, "Before")]
             bodies = recorded(on, folder)
             fuzzer, tally = Fuzzer(bodies, on.webhook_secret.encode(), seed), Tally()

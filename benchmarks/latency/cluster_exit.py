@@ -1,7 +1,8 @@
-"""From a process's end to the status that says so, beside a bare watcher of pods and Jobs in the same run.
+"""From a process's end to the status that reports it, beside a bare watcher of pods and Jobs.
 
-The command writes the time as its last act; the watcher is another process, so that neither waits for the other.
-``python benchmarks/latency/cluster_exit.py [RUNS]`` prints JSON. The kubelet and the Job controller take the greater part.
+The command prints the time as its last act; the watcher is another process, so that neither waits
+for the other. ``python benchmarks/latency/cluster_exit.py [RUNS]`` prints JSON. The kubelet and
+the Job controller take the greater part.
 """
 
 from __future__ import annotations
@@ -27,34 +28,37 @@ COMMAND = "sleep 0.2; date +%s%N"
 
 
 class Watcher:
-    """When the API server first said that a run's container had terminated, and that its Job was complete."""
+    """Records when the API server first reported a container's end, and a Job's completion.
+
+    Both are by commit, in nanoseconds since the epoch.
+    """
 
     def __init__(self, admin: Admin, namespace: str) -> None:
         self.pods: dict[str, int] = {}
         self.jobs: dict[str, int] = {}
-        for lists, said, into in (
+        for list_objects, has_ended, times in (
             (admin.core.list_namespaced_pod, _terminated, self.pods),
             (admin.batch.list_namespaced_job, _complete, self.jobs),
         ):
             threading.Thread(
-                target=self._watch, args=(lists, namespace, said, into), daemon=True
+                target=self._watch, args=(list_objects, namespace, has_ended, times), daemon=True
             ).start()
 
     def _watch(
         self,
-        lists: Callable[..., object],
+        list_objects: Callable[..., object],
         namespace: str,
-        said: Callable[[Any], bool],
-        into: dict[str, int],
+        has_ended: Callable[[Any], bool],
+        times: dict[str, int],
     ) -> None:
         from kubernetes import watch
 
         while True:
             with suppress(Exception):  # the namespace goes, at the end
-                for event in watch.Watch().stream(lists, namespace):
+                for event in watch.Watch().stream(list_objects, namespace):
                     sha = event["raw_object"]["metadata"]["labels"].get("fyre.dev/sha", "")
-                    if said(event["raw_object"]):
-                        into.setdefault(sha, time.time_ns())
+                    if has_ended(event["raw_object"]):
+                        times.setdefault(sha, time.time_ns())
 
 
 def _terminated(pod: dict[str, Any]) -> bool:
@@ -66,23 +70,23 @@ def _complete(job: dict[str, Any]) -> bool:
 
 
 def main(runs: int) -> None:
-    """One run at a time, each watched to its end; then the times side by side."""
-    with cluster.namespace() as (admin, namespace):
-        relay = cluster.relay()
-        with cluster.server(namespace, relay) as (server, folder, seen):
-            path = up_fixture.repository(folder, "exits", files=10)
+    """Run one command at a time and watch each to its end; then compare the times."""
+    with cluster.create_namespace() as (admin, namespace):
+        relay = cluster.relay_address()
+        with cluster.run_server(namespace, relay) as (server, folder, seen):
+            path = up_fixture.create_repository(folder, "exits", files=10)
             up_fixture.git("remote", "add", "origin", f"{server.url}/bench/exits.git", cwd=path)
             up_fixture.git("push", "-q", "origin", "main", cwd=path)
             watcher = Watcher(admin, namespace)
-            ends = dict(one(server, path, watcher) for _ in range(runs + 1))
+            ends = dict(run_once(server, path, watcher) for _ in range(runs + 1))
             ends.pop(next(iter(ends)))  # the first one pays for what is loaded once
-            noted = seen()
-    report(ends, noted, watcher, relay)
+            records = seen()
+    report(ends, records, watcher, relay)
 
 
-def one(server: up_fixture.Server, path: Path, watcher: Watcher) -> tuple[str, int]:
-    """A run, and when its process ended."""
-    sha = up_fixture.commits(path, [f"End\n\nFyre-Run: {COMMAND}\n"])[0]
+def run_once(server: up_fixture.Server, path: Path, watcher: Watcher) -> tuple[str, int]:
+    """Push one run and wait for its end; return its SHA and the time when its process ended."""
+    sha = up_fixture.create_commits(path, [f"End\n\nFyre-Run: {COMMAND}\n"])[0]
     up_fixture.git("push", "-q", "origin", "main", cwd=path)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -96,26 +100,28 @@ def one(server: up_fixture.Server, path: Path, watcher: Watcher) -> tuple[str, i
     raise RuntimeError(f"{sha} did not end: {combined}")
 
 
-def report(ends: dict[str, int], noted: list[dict[str, Any]], watcher: Watcher, relay: str) -> None:
-    """Milliseconds."""
-    heard = {line["sha"]: line["at"] for line in noted if line["what"] == "event"}
+def report(
+    ends: dict[str, int], records: list[dict[str, Any]], watcher: Watcher, relay: str
+) -> None:
+    """Print the times between the steps, in milliseconds."""
+    pod_events = {line["sha"]: line["at"] for line in records if line["what"] == "event"}
     posted = {
-        line["sha"]: line["at"] for line in noted if line["what"] == "post"
+        line["sha"]: line["at"] for line in records if line["what"] == "post"
     }  # the last one: the final state
 
-    def after(there: dict[str, int], since: dict[str, int]) -> list[float]:
-        return [(there[sha] - since[sha]) / 1e6 for sha in ends]
+    def after(times: dict[str, int], since: dict[str, int]) -> list[float]:
+        return [(times[sha] - since[sha]) / 1e6 for sha in ends]
 
-    event_to_post = after(posted, heard)
+    event_to_post = after(posted, pod_events)
     print(json.dumps({
         "runs": len(ends),
         "code_comes_by": "relay" if relay else "exec",
-        "pod_event_to_post_ms": cluster.spread(event_to_post),
+        "pod_event_to_post_ms": cluster.p50_and_p99(event_to_post),
         "pod_event_to_post_p50_ms_target": 50,
-        "exit_to_post_ms": cluster.spread(after(posted, ends)),
-        "exit_to_our_pod_event_ms": cluster.spread(after(heard, ends)),
-        "exit_to_bare_watchers_pod_event_ms": cluster.spread(after(watcher.pods, ends)),
-        "exit_to_bare_watchers_job_complete_ms": cluster.spread(after(watcher.jobs, ends)),
+        "exit_to_post_ms": cluster.p50_and_p99(after(posted, ends)),
+        "exit_to_our_pod_event_ms": cluster.p50_and_p99(after(pod_events, ends)),
+        "exit_to_bare_watchers_pod_event_ms": cluster.p50_and_p99(after(watcher.pods, ends)),
+        "exit_to_bare_watchers_job_complete_ms": cluster.p50_and_p99(after(watcher.jobs, ends)),
     }, indent=2))  # fmt: skip
 
 

@@ -1,16 +1,16 @@
 """From a webhook to the Job that the API server has accepted, beside bare POSTs of the same Job.
 
-``python benchmarks/latency/cluster_launch.py [ROUNDS] [DELIVERIES] [--against CHECKOUT]`` prints JSON.
-Fyre: a signed delivery over HTTP, webhook endpoint, plan, engine, from the moment its sender begins to
-send. Bare: the client library's ``create_namespaced_job`` with the finished object, a kept connection
-and a response that is not parsed, in one thread, as the controller has one.
+``python benchmarks/latency/cluster_launch.py [ROUNDS] [DELIVERIES] [--against CHECKOUT]`` prints
+JSON. Fyre: a signed delivery over HTTP, webhook endpoint, plan, engine, from the moment its sender
+begins to send. Bare: the client library's ``create_namespaced_job`` with the finished object, a
+kept connection and a response that is not parsed, in one thread, as the controller has one.
 
-Cached or left out: the forge responds from memory (no status on the SHA, every POST taken); commits are
-read from a bare repository on this disk. Not left out: the reporter's notes on each Job and the watches
-run beside. The Jobs are suspended, so that no container takes part.
+Cached or left out: the forge responds from memory (no status on the SHA, every POST taken);
+commits are read from a bare repository on this disk. Not left out: the reporter's notes on each
+Job and the watches run beside. The Jobs are suspended, so that no container takes part.
 
-``--against`` runs this benchmark of another checkout in turn with this one, each on its own code, and
-prints both and the ratio: the internals that it drives have other names in other versions.
+``--against`` runs this benchmark of another checkout in turn with this one, each on its own code,
+and prints both and the ratio: the internals that it drives have other names in other versions.
 """
 
 from __future__ import annotations
@@ -50,40 +50,43 @@ from fyre.runs.run import Repository
 SECRET = b"benchmark"
 REPOSITORY = Repository("http://forge/api", 7, "bench/launch")
 REST = 0.2
-"""Seconds between two measurements of the latency: the ledger's notes on the Job before are through by then."""
+"""Seconds between two measurements: the reporter's notes on the Job before are written by then."""
 
 
-class Suspending(KubernetesClient):
-    """The API, with every Job suspended; ``line`` is told when it was accepted, and of the first one what it was."""
+class SuspendingClient(KubernetesClient):
+    """Suspends every Job that it creates.
 
-    def __init__(self, kubeconfig: str, line: Connection) -> None:
+    Sends the time at which each was accepted through ``pipe``, with the first Job itself.
+    """
+
+    def __init__(self, kubeconfig: str, pipe: Connection) -> None:
         super().__init__(kubeconfig)
-        self._line = line
-        self._shown = False
+        self._pipe = pipe
+        self._sent = False
 
     def create_job(self, namespace: str, job: KubeObject, *, dry_run: bool = False) -> KubeObject:
-        """Create, and tell."""
+        """Create a suspended Job, and send the time."""
         job["spec"]["suspend"] = True
-        given = None if self._shown else copy.deepcopy(job)
+        given = None if self._sent else copy.deepcopy(job)
         made = super().create_job(namespace, job, dry_run=dry_run)
-        self._line.send((time.monotonic_ns(), given))
-        self._shown = True
+        self._pipe.send((time.monotonic_ns(), given))
+        self._sent = True
         return made
 
 
-class Quiet(GitHubClient):
-    """A forge that answers at once: nothing is known of any commit, and every status is taken."""
+class InstantForge(GitHubClient):
+    """A forge that responds at once: no status on any commit, and every POST accepted."""
 
     def own_login(self) -> str:
-        """Us."""
+        """Return Fyre's own login."""
         return "fyre"
 
     def list_repositories(self) -> list[Repository]:
-        """The one."""
+        """Return the one repository."""
         return [REPOSITORY]
 
-    def list_statuses(self, repository: Repository, sha: str) -> list[PostedStatus]:  # noqa: ARG002 - the forge's
-        """None."""
+    def list_statuses(self, repository: Repository, sha: str) -> list[PostedStatus]:  # noqa: ARG002
+        """Return no status."""
         return []
 
     def create_status(
@@ -92,16 +95,26 @@ class Quiet(GitHubClient):
         sha: str,  # noqa: ARG002
         status: CommitStatus,  # noqa: ARG002
     ) -> RateLimitHeaders:
-        """Nothing is kept, and no limit told of."""
+        """Keep nothing, and report no rate limit."""
         return RateLimitHeaders()
 
-    def list_ref_updates(self, repository: Repository, since: float, etag: str = "") -> RefUpdates:  # noqa: ARG002 - the forge's
-        """None."""
+    def list_ref_updates(
+        self,
+        repository: Repository,  # noqa: ARG002
+        since: float,  # noqa: ARG002
+        etag: str = "",
+    ) -> RefUpdates:
+        """Return no update."""
         return RefUpdates((), etag)
 
 
-def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state: str) -> None:
-    """The other process: the receiver on the cluster. It says its port, then when each Job was accepted."""
+def run_controller(
+    pipe: Connection, kubeconfig: str, namespace: str, git_dir: str, state: str
+) -> None:
+    """Run the controller on the cluster, in a process of its own.
+
+    It sends its port, then the time at which each Job was accepted.
+    """
     import uvicorn
     from starlette.applications import Starlette
 
@@ -117,21 +130,21 @@ def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state
     from fyre.server.webhook_endpoint import WebhookEndpoint
 
     policy = Policy(namespace=namespace, profiles={"default": Profile(image="example.org/image:1")})
-    api = Suspending(kubeconfig, line)
+    api = SuspendingClient(kubeconfig, pipe)
     delivery = RelayDelivery("http://10.0.0.1:8021", lambda: SECRET, 3600)
     engine = KubernetesEngine(
         api, Path(state), policy=policy, delivery=delivery, checkout_image="example.org/git:1"
     )
-    forge, index = Quiet(REPOSITORY.forge, lambda: ""), RunIndex(engine)
+    forge, index = InstantForge(REPOSITORY.forge, lambda: ""), RunIndex(engine)
     ledger = StatusReporter(forge, engine, index, lambda key: f"http://pages/{key}")
-    receiver = Controller(
+    controller = Controller(
         Executor(forge, LocalCommitReader(lambda _: Path(git_dir)), engine, index, ledger, policy)
     )
-    receiver.start()
-    door = WebhookEndpoint(forge.url, lambda: [SECRET], receiver.enqueue_event)
+    controller.start()
+    endpoint = WebhookEndpoint(forge.url, lambda: [SECRET], controller.enqueue_event)
     listening = socket.create_server(("127.0.0.1", 0))
-    line.send(listening.getsockname()[1])
-    app = Starlette(routes=list(door.routes()))
+    pipe.send(listening.getsockname()[1])
+    app = Starlette(routes=list(endpoint.routes()))
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -141,21 +154,21 @@ def serve(line: Connection, kubeconfig: str, namespace: str, git_dir: str, state
         timeout_keep_alive=600,
     )
     threading.Thread(target=uvicorn.Server(config).run, args=([listening],), daemon=True).start()
-    line.recv()  # until we are told to end
-    receiver.stop()
+    pipe.recv()  # until the other process sends the end
+    controller.stop()
     engine.close()
 
 
 @dataclass
-class Ours:
-    """The receiver as its driver sees it."""
+class ControllerProcess:
+    """The controller's process: send it deliveries, and receive the times of its Jobs."""
 
-    line: Connection
+    pipe: Connection
     sender: http.client.HTTPConnection
     job: KubeObject = field(default_factory=dict)  # the first one, as it was sent
 
     def deliver(self, sha: str) -> int:
-        """Send one delivery; when sending began."""
+        """Send one delivery; return the time when sending began, in nanoseconds."""
         body = payload(sha)
         signature = "sha256=" + hmac.new(SECRET, body, "sha256").hexdigest()
         headers = {
@@ -170,32 +183,32 @@ class Ours:
         assert answer.status == 202, answer.status
         return began
 
-    def accepted(self, count: int = 1) -> int:
-        """When the last of the next so many was accepted."""
+    def wait_for_jobs(self, count: int = 1) -> int:
+        """Wait for so many Jobs; return the time when the last was accepted, in nanoseconds."""
         for _ in range(count):
-            at, job = self.line.recv()
+            at, job = self.pipe.recv()
             self.job = job or self.job
         return int(at)
 
 
 @contextmanager
-def receiver(namespace: str, git_dir: Path, state: Path) -> Iterator[Ours]:
-    """A receiver of its own process."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+def start_controller(namespace: str, git_dir: Path, state: Path) -> Iterator[ControllerProcess]:
+    """Run a controller in a process of its own."""
+    own_end, other_end = multiprocessing.get_context("spawn").Pipe()
     kubeconfig = os.environ["FYRE_TEST_KUBECONFIG"]
-    arguments = (theirs, kubeconfig, namespace, str(git_dir), str(state))
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments)
+    arguments = (other_end, kubeconfig, namespace, str(git_dir), str(state))
+    process = multiprocessing.get_context("spawn").Process(target=run_controller, args=arguments)
     process.start()
     try:
-        yield Ours(ours, http.client.HTTPConnection("127.0.0.1", ours.recv()))
+        yield ControllerProcess(own_end, http.client.HTTPConnection("127.0.0.1", own_end.recv()))
     finally:
-        ours.send("end")
+        own_end.send("end")
         process.join(30)
         process.kill()
 
 
 def payload(sha: str) -> bytes:
-    """A push of one commit, as far as it is read."""
+    """Return the payload of a push of one commit, as far as it is read."""
     told = {"id": REPOSITORY.id, "full_name": REPOSITORY.name, "default_branch": "main"}
     return json.dumps({
         "ref": "refs/heads/main", "before": "1" * 40, "after": sha, "deleted": False, "commits": [{"id": sha}],
@@ -203,16 +216,19 @@ def payload(sha: str) -> bytes:
     }).encode()  # fmt: skip
 
 
-class Bare:
-    """The floor: the same Job under another name and another instance, so that our watches don't hear of it."""
+class BareClient:
+    """The floor: creates the same Job under another name and another instance.
+
+    The controller's watches do not select that instance.
+    """
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._api = KubernetesClient(os.environ["FYRE_TEST_KUBECONFIG"])
         self._number = 0
 
-    def body(self, job: KubeObject) -> KubeObject:
-        """The next Job like that one."""
+    def copy_job(self, job: KubeObject) -> KubeObject:
+        """Return a copy of that Job under the next name."""
         self._number += 1
         other = copy.deepcopy(job)
         other["metadata"]["name"] = f"bare-{self._number}"
@@ -224,77 +240,84 @@ class Bare:
         return other
 
     def post(self, body: KubeObject) -> float:
-        """Seconds that the POST took."""
+        """Create the Job; return the seconds that the POST took."""
         began = time.monotonic_ns()
         self._api.create_job(self._namespace, body)
         return (time.monotonic_ns() - began) / 1e9
 
 
-def latency(ours: Ours, bare: Bare, shas: list[str]) -> tuple[list[float], list[float]]:
-    """Milliseconds of both, in turn."""
-    fyre, floor = [], []
+def latency(
+    fyre: ControllerProcess, bare: BareClient, shas: list[str]
+) -> tuple[list[float], list[float]]:
+    """Return the milliseconds of both, measured in turn."""
+    webhook_to_job, floor = [], []
     for sha in shas:
-        began = ours.deliver(sha)
-        fyre.append((ours.accepted() - began) / 1e6)
+        began = fyre.deliver(sha)
+        webhook_to_job.append((fyre.wait_for_jobs() - began) / 1e6)
         time.sleep(REST)
-        floor.append(bare.post(bare.body(ours.job)) * 1e3)
+        floor.append(bare.post(bare.copy_job(fyre.job)) * 1e3)
         time.sleep(REST)
-    return fyre[2:], floor[2:]
+    return webhook_to_job[2:], floor[2:]
 
 
-def rates(ours: Ours, bare: Bare, shas: list[str]) -> tuple[float, float]:
-    """Jobs a second of both: deliveries sent without waiting for their Jobs, and POSTs one after the other."""
-    began = ours.deliver(shas[0])
-    sender = threading.Thread(target=lambda: [ours.deliver(sha) for sha in shas[1:]])
+def rates(fyre: ControllerProcess, bare: BareClient, shas: list[str]) -> tuple[float, float]:
+    """Return the Jobs a second of both.
+
+    Deliveries are sent without waiting for their Jobs, and POSTs one after the other.
+    """
+    began = fyre.deliver(shas[0])
+    sender = threading.Thread(target=lambda: [fyre.deliver(sha) for sha in shas[1:]])
     sender.start()
-    fyre = len(shas) / ((ours.accepted(len(shas)) - began) / 1e9)
+    fyre_rate = len(shas) / ((fyre.wait_for_jobs(len(shas)) - began) / 1e9)
     sender.join()
-    time.sleep(len(shas) / 40)  # for the ledger and the controllers to come to rest
-    bodies = [bare.body(ours.job) for _ in shas]
+    time.sleep(len(shas) / 40)  # for the reporter and the cluster to become idle
+    bodies = [bare.copy_job(fyre.job) for _ in shas]
     began = time.monotonic_ns()
     for body in bodies:
         bare.post(body)
-    floor = len(shas) / ((time.monotonic_ns() - began) / 1e9)
+    bare_rate = len(shas) / ((time.monotonic_ns() - began) / 1e9)
     time.sleep(len(shas) / 80)
-    return fyre, floor
+    return fyre_rate, bare_rate
 
 
 def main(rounds: int, deliveries: int, repeats: int = 9) -> None:
-    """Latency first, then the rate."""
+    """Measure the latency first, then the rate."""
     with (
-        cluster.namespace() as (_, namespace),
+        cluster.create_namespace() as (_, namespace),
         tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder,
     ):
-        os.environ.update(up_fixture.isolated(Path(folder)))
-        path = up_fixture.repository(Path(folder), "launch", files=10)
+        os.environ.update(up_fixture.isolated_git(Path(folder)))
+        path = up_fixture.create_repository(Path(folder), "launch", files=10)
         messages = [
             f"Launch {n}\n\nFyre-Run: echo {n}\n" for n in range(rounds + 2 + repeats * deliveries)
         ]
-        shas = up_fixture.commits(path, messages)
-        with receiver(namespace, path / ".git", Path(folder) / "state") as ours:
-            bare = Bare(namespace)
-            fyre, floor = latency(ours, bare, shas[: rounds + 2])
+        shas = up_fixture.create_commits(path, messages)
+        with start_controller(namespace, path / ".git", Path(folder) / "state") as process:
+            bare = BareClient(namespace)
+            fyre, floor = latency(process, bare, shas[: rounds + 2])
             rest = shas[rounds + 2 :]
-            pairs = [rates(ours, bare, rest[n * deliveries :][:deliveries]) for n in range(repeats)]
+            pairs = [
+                rates(process, bare, rest[n * deliveries :][:deliveries]) for n in range(repeats)
+            ]
     report(fyre, floor, pairs)
 
 
 def report(fyre: list[float], floor: list[float], pairs: list[tuple[float, float]]) -> None:
-    """Both, and their ratios."""
+    """Print the figures of both, and their ratios."""
     ratio = {
         share: cluster.percentile(fyre, share) / cluster.percentile(floor, share)
         for share in (0.5, 0.99)
     }
-    rate = statistics.median(ours / bare for ours, bare in pairs)
+    rate = statistics.median(fyre_rate / bare_rate for fyre_rate, bare_rate in pairs)
     print(json.dumps({
         "rounds": len(fyre),
-        "webhook_to_job_ms": cluster.spread(fyre),
-        "bare_post_ms": cluster.spread(floor),
+        "webhook_to_job_ms": cluster.p50_and_p99(fyre),
+        "bare_post_ms": cluster.p50_and_p99(floor),
         "ratio_p50": round(ratio[0.5], 2),
         "ratio_p50_target": 3,
         "ratio_p99": round(ratio[0.99], 2),
         "ratio_p99_target": 4,
-        "deliveries_a_second": [round(ours, 1) for ours, _ in pairs],
+        "deliveries_a_second": [round(fyre_rate, 1) for fyre_rate, _ in pairs],
         "bare_posts_a_second": [round(bare, 1) for _, bare in pairs],
         "rate_ratio": round(rate, 2),
         "rate_ratio_target": 0.6,
@@ -335,8 +358,10 @@ def run_benchmark(version: Version, rounds: int, deliveries: int) -> dict[str, A
         cwd=version.source,
         env=os.environ | version.environment,
         stdout=subprocess.PIPE,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        sys.exit(done.returncode)  # it has said why
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
 

@@ -1,9 +1,9 @@
 """The cost of Fyre at the keyboard: its commit-msg hook and ``fyre commit``.
 
-The hook is measured against bare Python, ``fyre commit`` against importing typer; medians over rounds
-that take turns, in milliseconds. ``python benchmarks/latency/keyboard.py [ROUNDS] [--against CHECKOUT]``
-prints JSON. With ``--against``, another version of Fyre takes its turn in each round, and
-``fyre_over_against`` holds the ratios to it.
+The hook is measured against bare Python, ``fyre commit`` against importing typer; medians over
+rounds that take turns, in milliseconds. ``python benchmarks/latency/keyboard.py [ROUNDS]
+[--against CHECKOUT]`` prints JSON. With ``--against``, another version of Fyre takes its turn in
+each round, and ``fyre_over_against`` holds the ratios to it.
 """
 
 from __future__ import annotations

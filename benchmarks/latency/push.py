@@ -1,9 +1,9 @@
-"""From the push to the first byte of the command's output, against a bare post-receive hook behind the same server.
+"""From the push to the first byte of the command's output, against a bare post-receive hook.
 
-The floor: a hook of six lines of shell in a repository of the same forge that checks the pushed commit out and runs
-the same command. ``python benchmarks/latency/push.py [ROUNDS] [--against CHECKOUT]`` prints
-JSON: medians over rounds that take turns. With ``--against``, another version of Fyre takes its turn
-in each round, and ``fyre_over_against`` is the ratio to it.
+The floor: a hook of six lines of shell in a repository of the same forge that checks the pushed
+commit out and runs the same command. ``python benchmarks/latency/push.py [ROUNDS] [--against
+CHECKOUT]`` prints JSON: medians over rounds that take turns. With ``--against``, another version
+of Fyre takes its turn in each round, and ``fyre_over_against`` is the ratio to it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Milliseconds = dict[str, list[float]]
 def main(rounds: int, against: Path | None) -> None:
     """Push to the hook and to every version in turn, and print."""
     compared = versions.select_versions(against)
-    with up_fixture.folder() as folder, ExitStack() as stack:
+    with up_fixture.temporary_folder() as folder, ExitStack() as stack:
         servers = {
-            version: stack.enter_context(up_fixture.run_server(folder, 2, version))
+            version: stack.enter_context(up_fixture.run_up_in(folder, 2, version))
             for version in compared
         }
         first = servers[versions.CURRENT]
@@ -67,7 +67,7 @@ def main(rounds: int, against: Path | None) -> None:
 
 def create_clone(folder: Path, name: str, server: up_fixture.Server) -> Path:
     """Create a repository with a remote on the server, and push its first commit."""
-    path = up_fixture.repository(folder, f"{name}-clone")
+    path = up_fixture.create_repository(folder, f"{name}-clone")
     up_fixture.git("remote", "add", "origin", f"{server.url}/bench/{name}.git", cwd=path)
     up_fixture.git("push", "-q", "origin", "main", cwd=path)
     return path

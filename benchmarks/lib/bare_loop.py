@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-SCRIPT = """work=$(mktemp -d) && git clone -q --shared --no-checkout "$1" "$work/w" && cd "$work/w" &&
-git checkout -q "$2" && sh -c "$3"; code=$?; cd / && rm -rf "$work"; exit $code"""
+SCRIPT = """work=$(mktemp -d) && git clone -q --shared --no-checkout "$1" "$work/w" &&
+cd "$work/w" && git checkout -q "$2" && sh -c "$3"; code=$?; cd / && rm -rf "$work"; exit $code"""
 
 
 def run_commands(git_dir: Path, commands: Sequence[tuple[str, str]], jobs: int) -> list[int]:

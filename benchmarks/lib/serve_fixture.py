@@ -1,4 +1,4 @@
-"""What some benchmarks share: an embedded forge in a thread of theirs, and a ``fyre serve`` beside it."""
+"""Run the local forge in a thread of a benchmark, and a ``fyre serve`` beside it."""
 
 from __future__ import annotations
 
@@ -16,51 +16,53 @@ from typing import Any
 
 import uvicorn
 
-from benchmarks.lib import up_fixture
+from benchmarks.lib import up_fixture, versions
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge
 from fyre.server import http_server
 
 
 @contextmanager
-def forge(folder: Path) -> Iterator[EmbeddedForge]:
-    """The embedded forge in a thread; its ``base_url`` is where."""
+def run_forge(folder: Path) -> Iterator[LocalForge]:
+    """Run the local forge in a thread; it serves at its ``base_url``."""
     listening = http_server.bind_socket("127.0.0.1", 0, "")
-    found = EmbeddedForge(
-        folder / "state", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}"
-    )
+    forge = LocalForge(folder / "state", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
     server = uvicorn.Server(
-        uvicorn.Config(routes.create_forge_app(found), lifespan="off", log_level="warning")
+        uvicorn.Config(routes.create_forge_app(forge), lifespan="off", log_level="warning")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        yield found
+        yield forge
     finally:
-        found.stop()
+        forge.stop()
         server.should_exit = True
         thread.join()
 
 
 @contextmanager
-def serve(
-    folder: Path, on: EmbeddedForge, more: Mapping[str, str], before: Sequence[str] = ()
+def run_serve(
+    folder: Path, forge: LocalForge, settings: Mapping[str, str], wrapper: Sequence[str] = ()
 ) -> Iterator[tuple[str, int]]:
-    """A ``fyre serve``; its URL and its process. ``before`` is a command that runs it."""
+    """Run a ``fyre serve`` for a forge; yield its URL and its process id.
+
+    ``settings`` are further environment variables; ``wrapper`` is a command that runs it, such as
+    ``taskset``.
+    """
     env = {
         "FYRE_LISTEN": "127.0.0.1:0",
         "FYRE_URL": "http://fyre.example.org",
         "FYRE_STATE": str(folder / "serve"),
-        "FYRE_FORGE": str(on.base_url),
-        "FYRE_API": f"{on.base_url}/api",
-        "FYRE_TOKEN": on.service_token,
-        "FYRE_WEBHOOK_SECRET": on.webhook_secret,
+        "FYRE_FORGE": str(forge.base_url),
+        "FYRE_API": f"{forge.base_url}/api",
+        "FYRE_TOKEN": forge.service_token,
+        "FYRE_WEBHOOK_SECRET": forge.webhook_secret,
         "FYRE_JOBS": "2",
     }
-    command, env = [*before, *up_fixture.FYRE, "serve"], os.environ | env | dict(more)
+    command, env = [*wrapper, *up_fixture.FYRE, "serve"], os.environ | env | dict(settings)
     with (
         (folder / "serve.log").open("w") as log,
-        subprocess.Popen(command, env=env, stderr=log, cwd=up_fixture.ROOT) as process,
+        subprocess.Popen(command, env=env, stderr=log, cwd=versions.ROOT) as process,
     ):
         while not (
             ready := re.search(r"^ready (\S+)$", (folder / "serve.log").read_text(), re.MULTILINE)
@@ -74,9 +76,11 @@ def serve(
             process.terminate()
 
 
-def ask(on: EmbeddedForge, path: str, data: object = None) -> Any:  # noqa: ANN401 - what JSON holds
-    """What the forge's API answers, to a POST where there is data."""
+def request_json(  # JSON holds anything
+    forge: LocalForge, path: str, data: object = None
+) -> Any:  # noqa: ANN401
+    """Return the response of the forge's API to a GET, or to a POST if there is data."""
     body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(f"{on.base_url}/api{path}", body, up_fixture.HEADERS)
+    request = urllib.request.Request(f"{forge.base_url}/api{path}", body, up_fixture.HEADERS)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)

@@ -1,9 +1,10 @@
 """One push of 500 commits, a run each, against the bare loop of checkout and spawn.
 
-Both run as many commands at a time. ``python benchmarks/scale/burst.py [COMMITS] [JOBS] [--rounds N]
-[--against CHECKOUT]`` prints JSON: seconds of both, the ratio, the server's memory, and if every SHA
-ended with the right status. With ``--against``, another version of Fyre takes its turn in each round,
-and ``fyre_over_against`` is the ratio of their seconds. Figures of several rounds are medians.
+Both run as many commands at a time. ``python benchmarks/scale/burst.py [COMMITS] [JOBS] [--rounds
+N] [--against CHECKOUT]`` prints JSON: seconds of both, the ratio, the server's memory, and if
+every SHA ended with the right status. With ``--against``, another version of Fyre takes its turn
+in each round, and ``fyre_over_against`` is the ratio of their seconds. Figures of several rounds
+are medians.
 """
 
 from __future__ import annotations
@@ -72,13 +73,13 @@ def main(commits: int, jobs: int, rounds: int, against: Path | None) -> None:
 
 def measure(version: Version, count: int, jobs: int) -> Burst:
     """Push to a server of its own, wait for every status, then run the loop."""
-    with up_fixture.server(jobs, version) as (server, folder):
-        path = up_fixture.repository(folder, "burst")
+    with up_fixture.run_up(jobs, version) as (server, folder):
+        path = up_fixture.create_repository(folder, "burst")
         up_fixture.git("remote", "add", "origin", f"{server.url}/bench/burst.git", cwd=path)
         up_fixture.git("push", "-q", "origin", "main", cwd=path)
         time.sleep(1)
         messages = [f"Change {n}\n\nFyre-Run: {command(n)}\n" for n in range(count)]
-        shas = up_fixture.commits(path, messages)
+        shas = up_fixture.create_commits(path, messages)
         memory_before = server.memory_mb()
         begun = time.perf_counter()
         up_fixture.git("push", "-q", "origin", "main", cwd=path)

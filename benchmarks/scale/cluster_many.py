@@ -1,9 +1,11 @@
-"""Thousands of finished runs in a namespace: how long the receiver starts, on how much memory, with which requests.
+"""Thousands of finished runs in a namespace: how long the receiver starts, on how much memory,
+with which requests.
 
-The Jobs are those of commits that lie in the forge, as Fyre leaves them: ended, reported, settled; no controller
-minds them (``managedBy``), and some have their pods. The start is counted from the process's own, over the first
-sweep and the redelivery of every push, until there is nothing to do. Then some real runs, for the requests that each
-of them takes. ``python benchmarks/scale/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
+The Jobs are those of commits that lie in the forge, as Fyre leaves them: ended, reported, settled;
+no controller minds them (``managedBy``), and some have their pods. The start is counted from the
+process's own, over the first sweep and the redelivery of every push, until there is nothing to do.
+Then some real runs, for the requests that each of them takes. ``python
+benchmarks/scale/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
     forge = LocalForge(folder / "state", base_url=url)
     bare = forge.repositories.get_or_create(NAME)
     forge.stop()
-    path = up_fixture.repository(folder, "many", files=10)
+    path = up_fixture.create_repository(folder, "many", files=10)
     repository = Repository(f"{url}/api", bare.id, NAME)
     mirrors = LocalCommitReader(lambda _: bare.git_dir)
     up_fixture.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
@@ -55,7 +57,7 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
     policy = Policy(profiles={"default": Profile(image=image)})
     for first in range(0, count, PER_PUSH):
         numbers = range(first, min(first + PER_PUSH, count))
-        shas = up_fixture.commits(
+        shas = up_fixture.create_commits(
             path, [f"Change {n}\n\nFyre-Run: python train.py --seed {n}\n" for n in numbers]
         )
         up_fixture.git("push", "-q", "origin", "main", cwd=path)
@@ -156,7 +158,7 @@ def _container(name: str, terminated: dict[str, Any]) -> dict[str, Any]:
 
 def main(jobs: int, pods: int, more: int) -> None:
     """Make them, start, then run some more."""
-    with cluster.namespace() as (admin, namespace), up_fixture.folder() as folder:
+    with cluster.create_namespace() as (admin, namespace), up_fixture.temporary_folder() as folder:
         from tests.cluster.access import IMAGE
 
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -171,9 +173,9 @@ def main(jobs: int, pods: int, more: int) -> None:
             list(hands.map(maker.job, bodies))
             list(hands.map(maker.pod, bodies[:pods]))
         os.environ["FYRE_BENCH_SEEN"] = str(folder / "seen.jsonl")
-        relay = cluster.relay()
+        relay = cluster.relay_address()
         server = up_fixture.Server(
-            folder / "state", 2, cluster.options(namespace, relay), cluster.INSTRUMENTED_FYRE
+            folder / "state", 2, cluster.up_options(namespace, relay), cluster.INSTRUMENTED_FYRE
         )
         server.port = port
         began = time.time_ns()
@@ -206,7 +208,7 @@ def run_some(server: up_fixture.Server, folder: Path, count: int) -> None:
     """Real runs, one push after the other, each until its status is final and its Job needs nothing any more."""
     path = folder / "many"
     for number in range(count):
-        (sha,) = up_fixture.commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
+        (sha,) = up_fixture.create_commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
         up_fixture.git("push", "-q", f"{server.url}/{NAME}.git", "main", cwd=path)
         while server.get(f"/repos/{NAME}/commits/{sha}/status")["state"] == "pending":
             time.sleep(0.1)

@@ -1,11 +1,14 @@
-"""What it costs to sweep 100 repositories for an hour in which nothing is pushed, as GitHub counts: a 304 is free.
+"""What it costs to sweep 100 repositories for an hour in which nothing is pushed, as GitHub
+counts: a 304 is free.
 
-Forge, git, receiver and HTTP are the real ones; time is simulated, a sweep a minute. Two scenes: with one token; as a
-GitHub App, whose installation token is renewed within the hour, and whose own signatures hold for minutes. As on
-GitHub, an answer's tag holds for one token alone, so a renewal is followed by whole answers: they are told apart. At
-the end one of the repositories is pushed to, and that is found.
+Forge, git, receiver and HTTP are the real ones; time is simulated, a sweep a minute. Two scenes:
+with one token; as a GitHub App, whose installation token is renewed within the hour, and whose own
+signatures hold for minutes. As on GitHub, an answer's tag holds for one token alone, so a renewal
+is followed by whole answers: they are told apart. At the end one of the repositories is pushed to,
+and that is found.
 
-``python benchmarks/scale/idle.py [REPOSITORIES] [SWEEPS]`` prints JSON; exits 1 if anything else was counted, or not found.
+``python benchmarks/scale/idle.py [REPOSITORIES] [SWEEPS]`` prints JSON; exits 1 if anything else
+was counted, or not found.
 """
 
 from __future__ import annotations
@@ -211,7 +214,7 @@ def receiver(folder: Path, on: Served, forge: GitHubClient) -> Iterator[Controll
 
 def push(on: Served, path: Path, number: int, message: str) -> None:
     """A commit of its own in one of the repositories."""
-    up_fixture.commits(path, [message])
+    up_fixture.create_commits(path, [message])
     up_fixture.git("push", "-q", "--force", f"{on.url}/{OWNER}/r{number:03}.git", "main", cwd=path)
 
 
@@ -220,7 +223,7 @@ def scene(
 ) -> dict[str, Any]:
     """The first pass, an hour, a push."""
     with served(folder) as on, receiver(folder, on, forge_of(on)) as sweeper:
-        path = up_fixture.repository(folder, "work", files=1)
+        path = up_fixture.create_repository(folder, "work", files=1)
         base = up_fixture.git("rev-parse", "main", cwd=path)
         for number in range(repositories):
             up_fixture.git("reset", "--quiet", "--hard", base, cwd=path)
@@ -253,8 +256,8 @@ def scene(
 
 
 def first_pass(sweeper: Controller) -> None:
-    """Sweep, have the runs end and their statuses posted, and look again: the embedded forge dates a repository's last
-    push by its statuses, too.
+    """Sweep, have the runs end and their statuses posted, and look again: the embedded forge dates
+    a repository's last push by its statuses, too.
     """
     sweeper.process_until_done(SweepEvent())
     while not all(
@@ -298,7 +301,7 @@ def main(repositories: int, sweeps: int) -> None:
         "simulated_minutes": sweeps * EVERY / 60,
     }
     for name, forge_of in {"token": with_token, "app": as_app}.items():
-        with up_fixture.folder() as folder:
+        with up_fixture.temporary_folder() as folder:
             report[name] = scene(folder, repositories, sweeps, forge_of)
     print(json.dumps(report, indent=2))
     sys.exit(

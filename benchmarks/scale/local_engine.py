@@ -1,7 +1,9 @@
-"""What the local engine costs: runs of ``echo`` against a bare loop of clone, checkout, spawn and removal.
+"""What the local engine costs: runs of ``echo`` against a bare loop of clone, checkout, spawn and
+removal.
 
-``python benchmarks/scale/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the seconds of both over rounds
-that take turns, CPU seconds a run (what the kernel counts for ended children and theirs), and the ratio.
+``python benchmarks/scale/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the
+seconds of both over rounds that take turns, CPU seconds a run (what the kernel counts for ended
+children and theirs), and the ratio.
 """
 
 from __future__ import annotations
@@ -109,8 +111,8 @@ def main(count: int, jobs: int, rounds: int) -> None:
     """Take turns, so that a busy machine is busy for both."""
     with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        os.environ.update(up_fixture.isolated(folder), TMPDIR=name)
-        path = up_fixture.repository(folder, "lab")
+        os.environ.update(up_fixture.isolated_git(folder), TMPDIR=name)
+        path = up_fixture.create_repository(folder, "lab")
         sha, git_dir = up_fixture.git("rev-parse", "HEAD", cwd=path), folder / "lab.git"
         up_fixture.git("clone", "-q", "--bare", str(path), str(git_dir), cwd=folder)
         ours, bare = [], []

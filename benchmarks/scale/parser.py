@@ -1,4 +1,5 @@
-"""The trailer parser against git: agreement over generated messages, speed, and whether time is linear in length.
+"""The trailer parser against git: agreement over generated messages, speed, and whether time is
+linear in length.
 
 ``python benchmarks/scale/parser.py [--messages N] [--seed N]`` prints JSON.
 """

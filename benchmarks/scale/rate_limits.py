@@ -1,11 +1,14 @@
-"""500 runs in one push under GitHub's ceilings: right statuses, writes a run, how far the ledger lags, what is refused.
+"""500 runs in one push under GitHub's ceilings: right statuses, writes a run, how far the ledger
+lags, what is refused.
 
-Forge, push, receiver, ledger and HTTP are the real ones. The cluster is simulated (every run starts at once), and so
-is time: it passes only while the ledger waits, and 0.3 s with each POST. Three scenes: nobody else writes; 300 writes
-were made within the hour before (by somebody else, or by us before a restart); the same, where refusals do not say for
-how long. The floor is a writer who knows the ceilings and writes nothing but ends, in the order in which they come.
+Forge, push, receiver, ledger and HTTP are the real ones. The cluster is simulated (every run
+starts at once), and so is time: it passes only while the ledger waits, and 0.3 s with each POST.
+Three scenes: nobody else writes; 300 writes were made within the hour before (by somebody else, or
+by us before a restart); the same, where refusals do not say for how long. The floor is a writer
+who knows the ceilings and writes nothing but ends, in the order in which they come.
 
-``python benchmarks/scale/rate_limits.py [RUNS]`` prints JSON; all times but ``real_seconds`` are simulated seconds.
+``python benchmarks/scale/rate_limits.py [RUNS]`` prints JSON; all times but ``real_seconds`` are
+simulated seconds.
 """
 
 from __future__ import annotations
@@ -194,10 +197,10 @@ def scene(folder: Path, count: int, before: int, *, says_when: bool) -> dict[str
         ceiled.recent_writes.extend(
             clock.now - 3590 + 3500 * n / max(before, 1) for n in range(before)
         )
-        path = up_fixture.repository(folder, "work", files=1)
+        path = up_fixture.create_repository(folder, "work", files=1)
         up_fixture.git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=path)
         up_fixture.git("push", "-q", "origin", "main", cwd=path)
-        shas = up_fixture.commits(
+        shas = up_fixture.create_commits(
             path, [f"Change\n\nFyre-Run: exit {n % 10}\n" for n in range(count)]
         )
         up_fixture.git("push", "-q", "origin", "main", cwd=path)
@@ -268,7 +271,7 @@ def main(count: int) -> None:
     }
     report: dict[str, Any] = {"runs": count, "run_seconds": LASTS}
     for name, (before, says_when) in scenes.items():
-        with up_fixture.folder() as folder:
+        with up_fixture.temporary_folder() as folder:
             report[name] = scene(folder, count, before, says_when=says_when)
     print(json.dumps(report, indent=2))
     sys.exit(any(report[name]["right_statuses"] != count for name in scenes))
