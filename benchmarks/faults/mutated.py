@@ -1,16 +1,15 @@
-"""100,000 mutated deliveries against a running ``fyre serve``: no 5xx, no forgery accepted, memory
-flat, still alive.
+"""100,000 mutated deliveries against a ``fyre serve``: no 5xx, no forgery accepted, memory flat.
 
-What is mutated: deliveries of the embedded forge's (a branch born, moved, forced, deleted, a tag,
-a comment), and, where ``FYRE_NODE_MODULES`` has @octokit/webhooks-examples, GitHub's recorded
-payloads of every event. How: bodies as bytes and as JSON, signed before or after; signatures;
-headers; and requests that are no HTTP. All of it follows from the seed. Real HTTP over kept
-connections. The receiver serves one repository, and none that the mutations name: what it hears of
-others it forgets. Before and after, that one is pushed to, and its run must end.
+Mutated are deliveries of the local forge (a branch created, moved, forced, deleted, a tag, a
+comment) and, where ``FYRE_NODE_MODULES`` has @octokit/webhooks-examples, GitHub's recorded
+payloads of every event: bodies as bytes and as JSON, signed before or after; signatures; headers;
+and requests that are not HTTP. All of it follows from the seed. Real HTTP over kept connections.
+The server serves one repository, and none that the mutations name: it forgets events of others.
+Before and after, that one is pushed to, and its run must end.
 
 ``python benchmarks/faults/mutated.py [DELIVERIES] [SEED]`` prints JSON; exits 1 at a 5xx, an
-accepted forgery, a genuine delivery that is taken for a forged one, or when the receiver does not
-answer any more.
+accepted forgery, a genuine delivery that is refused as forged, or if the server does not respond
+any more.
 """
 
 from __future__ import annotations
@@ -31,31 +30,31 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib import serve_fixture, up_fixture
 from benchmarks.lib.fuzzer import Fuzzer, Request
-from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge
 
 SERVED, FUZZED = "bench/served", "bench/fuzzed"
 WRONG = ("5xx", "forgery_accepted", "genuine_refused_as_forged", "not_answered")
-WARM = 0.1  # of the deliveries: memory is looked at after those
+WARM = 0.1  # of the deliveries: memory is measured after those
 
 
 class Sender:
-    """A kept connection; one that was closed is opened again."""
+    """Sends requests over a kept connection; opens it again if it was closed."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._socket: socket.socket | None = None
         self._file: Any = None
 
-    def send(self, one: Request) -> int:
-        """The code that it was answered; 0 where a new connection was closed instead."""
-        for _ in range(2):  # a kept one may be closed after an answer
+    def send(self, request: Request) -> int:
+        """Send a request; return the HTTP status, or 0 if a new connection was closed instead."""
+        for _ in range(2):  # a kept one may be closed after a response
             fresh = self._socket is None
             if self._socket is None:
                 self._socket = socket.create_connection(self._address, timeout=30)
                 self._file = self._socket.makefile("rb")
             with suppress(OSError):
-                self._socket.sendall(one.raw)
-            code = answer(self._file)
+                self._socket.sendall(request.raw)
+            code = read_status(self._file)
             if code:
                 return code
             self._socket.close()
@@ -65,8 +64,8 @@ class Sender:
         return 0
 
 
-def answer(file: Any) -> int:  # noqa: ANN401 - a socket's file
-    """The code of the next answer; 0 when there is none."""
+def read_status(file: Any) -> int:  # noqa: ANN401 - a socket's file
+    """Read the next response; return its HTTP status, or 0 if there is none."""
     with suppress(OSError):
         code, length = 0, 0
         while (line := file.readline()) not in (b"\r\n", b""):
@@ -75,34 +74,42 @@ def answer(file: Any) -> int:  # noqa: ANN401 - a socket's file
             elif line.lower().startswith(b"content-length:"):
                 length = int(line[15:])
         file.read(length)
-        return answer(file) if code == 100 else code
+        return read_status(file) if code == 100 else code
     return 0
 
 
-def no_http(address: tuple[str, int], rng: random.Random, body: bytes) -> int:
-    """A request that is none, or ends early, on a connection of its own; what was answered, 0 for nothing."""
+def send_no_http(address: tuple[str, int], rng: random.Random, body: bytes) -> int:
+    """Send bytes that are not HTTP, or end early, on a connection of their own.
+
+    Return the HTTP status of the response, or 0 if there is none.
+    """
     start = b"POST /webhook HTTP/1.1\r\nHost: receiver\r\n"
     sent = rng.choice([
-        rng.randbytes(300), b"\r\n" * 50, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.randbytes(200),
+        rng.randbytes(300), b"\r\n" * 50,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.randbytes(200),
         start + b"Content-Length: 999999999999\r\n\r\n", start + b"Content-Length: -1\r\n\r\n",
         start + b"Content-Length: x\r\n\r\n", start + b"Content-Length: 5000\r\n\r\n" + body[:100],
-        start + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", start + b"Bad Header: x\r\n\r\n",
-        start + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", start + b"X: " + b"a" * 100_000 + b"\r\n\r\n",
+        start + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        start + b"Bad Header: x\r\n\r\n",
+        start + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        start + b"X: " + b"a" * 100_000 + b"\r\n\r\n",
         start + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
-        b"GET /webhook HTTP/1.1\r\nHost: receiver\r\n\r\n", b"POST /webhook/../x HTTP/1.1\r\nHost: receiver\r\n\r\n",
-        b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: receiver\r\n\r\n", b"POST /webhook HTTP/9.9\r\n\r\n",
+        b"GET /webhook HTTP/1.1\r\nHost: receiver\r\n\r\n",
+        b"POST /webhook/../x HTTP/1.1\r\nHost: receiver\r\n\r\n",
+        b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: receiver\r\n\r\n",
+        b"POST /webhook HTTP/9.9\r\n\r\n",
     ])  # fmt: skip
     with suppress(OSError), socket.create_connection(address, timeout=30) as one:
         one.sendall(sent)
         one.shutdown(socket.SHUT_WR)
-        return answer(one.makefile("rb"))
+        return read_status(one.makefile("rb"))
     return 0
 
 
-def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
-    """What the forge delivered of a repository's life, and what GitHub did."""
+def recorded_payloads(forge: LocalForge, folder: Path) -> list[tuple[str, bytes]]:
+    """Return the event and body of deliveries of the local forge, and of GitHub's examples."""
     path = up_fixture.create_repository(folder, "fuzzed", files=3)
-    url = f"{on.base_url}/{FUZZED}.git"
+    url = f"{forge.base_url}/{FUZZED}.git"
     shas = up_fixture.create_commits(path, [f"Change {n}\n\nFyre-Run: true\n" for n in range(20)])
     up_fixture.git("push", "-q", url, f"{shas[5]}:refs/heads/main", cwd=path)
     up_fixture.git(
@@ -119,14 +126,17 @@ def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
         cwd=path,
     )
     serve_fixture.request_json(
-        on, f"/repos/{FUZZED}/commits/{shas[2]}/comments", {"body": "/fyre rerun"}
+        forge, f"/repos/{FUZZED}/commits/{shas[2]}/comments", {"body": "/fyre rerun"}
     )
-    hook = serve_fixture.request_json(on, f"/repos/{FUZZED}/hooks")[0]["id"]
+    hook = serve_fixture.request_json(forge, f"/repos/{FUZZED}/hooks")[0]["id"]
     where = f"/repos/{FUZZED}/hooks/{hook}/deliveries"
-    while len(listed := serve_fixture.request_json(on, where)) < 7:
+    while len(listed := serve_fixture.request_json(forge, where)) < 7:
         time.sleep(0.1)
     found = [
-        (one["event"], serve_fixture.request_json(on, f"{where}/{one['id']}")["request"]["payload"])
+        (
+            one["event"],
+            serve_fixture.request_json(forge, f"{where}/{one['id']}")["request"]["payload"],
+        )
         for one in listed
     ]
     modules = os.environ.get("FYRE_NODE_MODULES")
@@ -138,25 +148,25 @@ def recorded(on: EmbeddedForge, folder: Path) -> list[tuple[str, bytes]]:
             for body in one["examples"]
         ]
         pushes = [one for one in of_github if one[0] in {"push", "commit_comment"}]
-        found += of_github + pushes * (
-            len(of_github) // len(pushes)
-        )  # as often as all others together
+        # pushes as often as all others together
+        found += of_github + pushes * (len(of_github) // len(pushes))
     return [(event, json.dumps(body).encode()) for event, body in found]
 
 
 def memory_mb(pid: int) -> float:
-    """What a process holds now."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024  # type: ignore[index]
+    """Return the resident memory of a process, in megabytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
-def works(on: EmbeddedForge, folder: Path, path: Path, name: str) -> bool:
-    """Whether a push still becomes a run that ends well."""
+def push_and_run(forge: LocalForge, folder: Path, path: Path, name: str) -> bool:
+    """Push a commit; return True if its run succeeds within a minute."""
     (sha,) = up_fixture.create_commits(path, [f"{name}\n\nFyre-Run: true\n"])
-    up_fixture.git("push", "-q", f"{on.base_url}/{SERVED}.git", "main", cwd=path)
+    up_fixture.git("push", "-q", f"{forge.base_url}/{SERVED}.git", "main", cwd=path)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if (
-            serve_fixture.request_json(on, f"/repos/{SERVED}/commits/{sha}/status")["state"]
+            serve_fixture.request_json(forge, f"/repos/{SERVED}/commits/{sha}/status")["state"]
             == "success"
         ):
             return True
@@ -166,14 +176,14 @@ def works(on: EmbeddedForge, folder: Path, path: Path, name: str) -> bool:
 
 
 class Tally:
-    """Answers by kind, and what must not be."""
+    """Counts responses by kind of request, and those that must not be."""
 
     def __init__(self) -> None:
         self.codes: dict[str, Counter[str]] = {}
         self.wrong: Counter[str] = Counter()
 
     def add(self, kind: str, code: int, *, genuine: bool) -> None:
-        """One answer; of what is no HTTP, no answer is one too."""
+        """Count one response; for bytes that are not HTTP, none at all is right too."""
         self.codes.setdefault(kind, Counter())[str(code)] += 1
         self.wrong["5xx"] += code >= 500
         self.wrong["forgery_accepted"] += not genuine and 200 <= code < 300
@@ -181,8 +191,8 @@ class Tally:
         self.wrong["not_answered"] += code == 0 and kind != "no_http"
 
 
-def bombard(url: str, fuzzer: Fuzzer, tally: Tally, count: int, seed: int) -> None:
-    """So many deliveries over one kept connection, and one of a hundred over one of its own."""
+def send_mutations(url: str, fuzzer: Fuzzer, tally: Tally, count: int, seed: int) -> None:
+    """Send so many deliveries over one kept connection, one in a hundred over one of its own."""
     host, _, port = url.removeprefix("http://").partition(":")
     address, rng = (host, int(port)), random.Random(seed)
     sender = Sender(address)
@@ -190,38 +200,44 @@ def bombard(url: str, fuzzer: Fuzzer, tally: Tally, count: int, seed: int) -> No
         for _ in range(99):
             one = fuzzer.next_request()
             tally.add(one.kind, sender.send(one), genuine=one.genuine)
-        tally.add("no_http", no_http(address, rng, one.raw[-500:]), genuine=False)
+        tally.add("no_http", send_no_http(address, rng, one.raw[-500:]), genuine=False)
 
 
 def main(count: int, seed: int) -> None:
-    """A push, the deliveries, a push."""
+    """Push, send the deliveries, push again, and print."""
     with up_fixture.temporary_folder() as folder:
         policy = folder / "policy.yaml"
         policy.write_text(f"repositories: [{SERVED}]\nprofiles: {{default: {{image: none}}}}\n")
         more = {"FYRE_POLICY": str(policy), "FYRE_LOG_LEVEL": "error"}
         with (
-            serve_fixture.run_forge(folder) as on,
-            serve_fixture.run_serve(folder, on, more) as (url, pid),
+            serve_fixture.run_forge(folder) as forge,
+            serve_fixture.run_serve(folder, forge, more) as (url, pid),
         ):
-            on.start(f"{url}/webhook")
+            forge.start(f"{url}/webhook")
             path = up_fixture.create_repository(folder, "served", files=3)
-            worked = [works(on, folder, path, "Before")]
-            bodies = recorded(on, folder)
-            fuzzer, tally = Fuzzer(bodies, on.webhook_secret.encode(), seed), Tally()
+            worked = [push_and_run(forge, folder, path, "Before")]
+            bodies = recorded_payloads(forge, folder)
+            fuzzer, tally = Fuzzer(bodies, forge.webhook_secret.encode(), seed), Tally()
             begun = time.monotonic()
-            bombard(url, fuzzer, tally, int(count * WARM), seed)
+            send_mutations(url, fuzzer, tally, int(count * WARM), seed)
             warm = memory_mb(pid)
-            bombard(url, fuzzer, tally, count - int(count * WARM), seed + 1)
+            send_mutations(url, fuzzer, tally, count - int(count * WARM), seed + 1)
             seconds = time.monotonic() - begun
             end = memory_mb(pid)
-            worked.append(works(on, folder, path, "After"))
+            worked.append(push_and_run(forge, folder, path, "After"))
     print(json.dumps({
         "deliveries": count,
         "seed": seed,
         "recorded_payloads": len(bodies),
         **{name: tally.wrong[name] for name in WRONG},
-        "answers": {kind: dict(sorted(codes.items())) for kind, codes in sorted(tally.codes.items())},
-        "memory_mb": {"after_a_tenth": round(warm, 1), "at_the_end": round(end, 1), "ratio": round(end / warm, 3)},
+        "answers": {
+            kind: dict(sorted(codes.items())) for kind, codes in sorted(tally.codes.items())
+        },
+        "memory_mb": {
+            "after_a_tenth": round(warm, 1),
+            "at_the_end": round(end, 1),
+            "ratio": round(end / warm, 3),
+        },
         "a_push_before_and_after_runs": worked,
         "deliveries_a_second": round(count / seconds),
         "seconds": round(seconds, 1),

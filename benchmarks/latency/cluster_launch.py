@@ -211,8 +211,8 @@ def payload(sha: str) -> bytes:
     """Return the payload of a push of one commit, as far as it is read."""
     told = {"id": REPOSITORY.id, "full_name": REPOSITORY.name, "default_branch": "main"}
     return json.dumps({
-        "ref": "refs/heads/main", "before": "1" * 40, "after": sha, "deleted": False, "commits": [{"id": sha}],
-        "sender": {"login": "ada"}, "repository": told,
+        "ref": "refs/heads/main", "before": "1" * 40, "after": sha, "deleted": False,
+        "commits": [{"id": sha}], "sender": {"login": "ada"}, "repository": told,
     }).encode()  # fmt: skip
 
 
@@ -322,7 +322,8 @@ def report(fyre: list[float], floor: list[float], pairs: list[tuple[float, float
         "rate_ratio": round(rate, 2),
         "rate_ratio_target": 0.6,
         "threads": 1,
-        "left_out": "the forge answers from memory; commits are read from this disk; Jobs are suspended",
+        "left_out": "the forge responds from memory; commits are read from this disk; "
+        "Jobs are suspended",
     }, indent=2))  # fmt: skip
 
 
