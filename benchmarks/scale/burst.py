@@ -45,7 +45,7 @@ class Burst:
 
 
 def exit_code(number: int) -> int:
-    """Return the exit code of a run: every tenth fails, so that "the right status" has a meaning."""
+    """Return the exit code of a run: every tenth fails, so that statuses can be wrong."""
     return 3 if number % 10 == 0 else 0
 
 

@@ -1,10 +1,9 @@
-"""Thousands of finished runs in a namespace: how long the receiver starts, on how much memory,
-with which requests.
+"""Thousands of finished runs in a namespace: time of a start, memory, requests.
 
-The Jobs are those of commits that lie in the forge, as Fyre leaves them: ended, reported, settled;
-no controller minds them (``managedBy``), and some have their pods. The start is counted from the
-process's own, over the first sweep and the redelivery of every push, until there is nothing to do.
-Then some real runs, for the requests that each of them takes. ``python
+The Jobs are those of commits that are in the forge, as Fyre leaves them: ended, reported, settled;
+no controller of Kubernetes handles them (``managedBy``), and some have their pods. The start is
+counted from the process's own, over the first sweep and the redelivery of every push, until there
+is nothing to do. Then some real runs, for the requests that each of them takes. ``python
 benchmarks/scale/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
 """
 
@@ -44,8 +43,8 @@ NAME, PER_PUSH, AT_ONCE = "bench/many", 500, 4
 INSTANCE = secrets.token_hex(4)
 
 
-def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
-    """Commits in the forge, pushed by the file system, and the run that each of them asks for."""
+def create_runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
+    """Create commits in the forge, through the file system; yield the run that each requests."""
     forge = LocalForge(folder / "state", base_url=url)
     bare = forge.repositories.get_or_create(NAME)
     forge.stop()
@@ -75,8 +74,8 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
     mirrors.close()
 
 
-def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
-    """The Job as Fyre leaves it."""
+def build_finished_job(run: Run, namespace: str, image: str) -> dict[str, Any]:
+    """Return the Job of a finished run as Fyre leaves it."""
     spot = job_manifest.JobContext(
         f"fyre-{INSTANCE}", namespace, image, "http://10.0.0.1:8021/git/1.git", "k" * 80
     )
@@ -99,8 +98,8 @@ def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
     return body
 
 
-class Maker:
-    """Makes them, as the cluster's admin."""
+class ObjectCreator:
+    """Creates finished Jobs and pods, as the cluster's admin."""
 
     def __init__(self, admin: Admin, namespace: str) -> None:
         self._batch, self._core, self._namespace = admin.batch, admin.core, namespace
@@ -127,16 +126,16 @@ class Maker:
             "containerStatuses": [_container(job_labels.COMMAND_CONTAINER, ran)],
         }}  # fmt: skip
 
-    def job(self, body: dict[str, Any]) -> None:
-        """One that is complete."""
+    def create_job(self, body: dict[str, Any]) -> None:
+        """Create a Job that is complete."""
         self._batch.create_namespaced_job(self._namespace, body, **RAW_RESPONSE)
         self._batch.patch_namespaced_job_status(
             body["metadata"]["name"], self._namespace, self._job_status, **RAW_RESPONSE
         )
 
-    def pod(self, of: dict[str, Any]) -> None:
-        """The pod of a Job, ended; no scheduler minds it."""
-        name, template = of["metadata"]["name"] + "-abcde", of["spec"]["template"]
+    def create_pod(self, job: dict[str, Any]) -> None:
+        """Create the ended pod of a Job; no scheduler handles it."""
+        name, template = job["metadata"]["name"] + "-abcde", job["spec"]["template"]
         spec = {**template["spec"], "schedulerName": "nobody"}
         body = {"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": spec}
         self._core.create_namespaced_pod(self._namespace, body, **RAW_RESPONSE)
@@ -157,7 +156,7 @@ def _container(name: str, terminated: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(jobs: int, pods: int, more: int) -> None:
-    """Make them, start, then run some more."""
+    """Create the Jobs, start Fyre, then run some more."""
     with cluster.create_namespace() as (admin, namespace), up_fixture.temporary_folder() as folder:
         from tests.cluster.access import IMAGE
 
@@ -166,12 +165,13 @@ def main(jobs: int, pods: int, more: int) -> None:
         (folder / "state/kubernetes").mkdir(parents=True)
         (folder / "state/kubernetes/instance").write_text(INSTANCE + "0" * 56)
         bodies = [
-            job(r, namespace, IMAGE) for r in runs(folder, f"http://127.0.0.1:{port}", jobs, IMAGE)
+            build_finished_job(r, namespace, IMAGE)
+            for r in create_runs(folder, f"http://127.0.0.1:{port}", jobs, IMAGE)
         ]
-        maker = Maker(admin, namespace)
-        with ThreadPoolExecutor(AT_ONCE) as hands:
-            list(hands.map(maker.job, bodies))
-            list(hands.map(maker.pod, bodies[:pods]))
+        creator = ObjectCreator(admin, namespace)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(creator.create_job, bodies))
+            list(pool.map(creator.create_pod, bodies[:pods]))
         os.environ["FYRE_BENCH_SEEN"] = str(folder / "seen.jsonl")
         relay = cluster.relay_address()
         server = up_fixture.Server(
@@ -180,21 +180,21 @@ def main(jobs: int, pods: int, more: int) -> None:
         server.port = port
         began = time.time_ns()
         with server.running():
-            idle = noted(folder, "idle", 180)
+            idle = wait_for_record(folder, "idle", 180)
             run_some(server, folder, more)
             server.stop(signal.SIGINT)
-        whole = noted(folder, "requests", 10)
+        whole = wait_for_record(folder, "requests", 10)
     report(
         began,
         idle,
         {"jobs": jobs, "pods": pods},
-        per_run(idle["requests"], whole["requests"], more),
+        requests_per_run(idle["requests"], whole["requests"], more),
         relay,
     )
 
 
-def noted(folder: Path, what: str, seconds: float) -> dict[str, Any]:
-    """The first line of that kind that is written down."""
+def wait_for_record(folder: Path, what: str, seconds: float) -> dict[str, Any]:
+    """Return the first record of that kind; raise RuntimeError after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for line in (folder / "seen.jsonl").read_text().splitlines():
@@ -205,7 +205,7 @@ def noted(folder: Path, what: str, seconds: float) -> dict[str, Any]:
 
 
 def run_some(server: up_fixture.Server, folder: Path, count: int) -> None:
-    """Real runs, one push after the other, each until its status is final and its Job needs nothing any more."""
+    """Run some commands, each until its status is final; then wait for the last Job."""
     path = folder / "many"
     for number in range(count):
         (sha,) = up_fixture.create_commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
@@ -215,8 +215,8 @@ def run_some(server: up_fixture.Server, folder: Path, count: int) -> None:
     time.sleep(3)
 
 
-def per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[str, float]:
-    """Requests that each of the runs took, by what they ask for."""
+def requests_per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[str, float]:
+    """Return the requests that each of the runs took, by verb and resource."""
     return {
         what: round((after[what] - before.get(what, 0)) / count, 2)
         for what in sorted(after)
@@ -227,7 +227,7 @@ def per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[s
 def report(
     began: int, idle: dict[str, Any], there: dict[str, int], each: dict[str, float], relay: str
 ) -> None:
-    """The figures."""
+    """Print the figures."""
     seconds = (idle["since"] - began) / 1e9
     print(json.dumps({
         **there,

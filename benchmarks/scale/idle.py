@@ -1,14 +1,13 @@
-"""What it costs to sweep 100 repositories for an hour in which nothing is pushed, as GitHub
-counts: a 304 is free.
+"""The requests of a sweep over 100 repositories for an hour without a push, as GitHub counts them.
 
-Forge, git, receiver and HTTP are the real ones; time is simulated, a sweep a minute. Two scenes:
-with one token; as a GitHub App, whose installation token is renewed within the hour, and whose own
-signatures hold for minutes. As on GitHub, an answer's tag holds for one token alone, so a renewal
-is followed by whole answers: they are told apart. At the end one of the repositories is pushed to,
-and that is found.
+A 304 is free. Forge, git, controller and HTTP are the real ones; time is simulated, a sweep a
+minute. Two scenes: with one token; as a GitHub App, whose installation token is renewed within the
+hour, and whose own signatures are valid for minutes. As on GitHub, an ETag holds for one token
+alone, so a renewal is followed by whole responses: they are counted apart. At the end one of the
+repositories is pushed to, and that is found.
 
 ``python benchmarks/scale/idle.py [REPOSITORIES] [SWEEPS]`` prints JSON; exits 1 if anything else
-was counted, or not found.
+was counted, or the push was not found.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from fyre.github.app_auth import GitHubApp, GitHubAppClient
 from fyre.github.client import GitHubClient
 from fyre.github.rate_limit import RateLimits
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.rate_limits import RateLimitMiddleware
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.server import http_server
@@ -52,18 +51,21 @@ RUNS = 5  # repositories that have a commit with a run; the others have one with
 
 @dataclass
 class Clock:
-    """Time that passes when it is told to."""
+    """Simulated time that the benchmark moves."""
 
     now: float = field(default_factory=time.time)
 
     def __call__(self) -> float:
-        """Seconds since the epoch, as things are simulated."""
+        """Return the simulated seconds since the epoch."""
         return self.now
 
 
 @dataclass
-class Counted:
-    """Requests as GitHub counts them; ``renewed`` are those that a new token asked, and were answered as before."""
+class RequestCounts:
+    """Requests as GitHub counts them.
+
+    ``renewed`` are those that a new token made, and whose response was as before.
+    """
 
     free: int = 0
     asked: int = 0
@@ -72,29 +74,28 @@ class Counted:
     posted: int = 0  # statuses
 
 
-class Books:
-    """In front of everything: who asked what with which token, and whether it was free."""
+class CountingMiddleware:
+    """In front of everything: counts requests by token, free ones apart."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self.now = Counted()
-        self._known: dict[
-            tuple[str, str], set[str]
-        ] = {}  # a question and its answer → tokens that were given it
+        self.now = RequestCounts()
+        # a request and its response → the tokens that have had it
+        self._known: dict[tuple[str, str], set[str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Write down what is answered."""
+        """Count the response."""
         if scope["type"] != "http" or not scope["path"].startswith("/api/"):
             await self._app(scope, receive, send)
             return
         status, body = 0, b""
 
-        async def heard(message: Message) -> None:
+        async def send_and_count(message: Message) -> None:
             nonlocal status, body
             status, body = message.get("status", status), body + message.get("body", b"")
             await send(message)
 
-        await self._app(scope, receive, heard)
+        await self._app(scope, receive, send_and_count)
         token = dict(scope["headers"]).get(b"authorization", b"").decode()
         self._count(
             scope["method"],
@@ -122,70 +123,74 @@ class Books:
             tokens.add(token)
 
 
-class Apps:
-    """In front of the forge: what GitHub has for Apps, and the embedded forge has not."""
+class AppMiddleware:
+    """In front of the forge: the endpoints for Apps that the local forge does not have."""
 
-    def __init__(self, app: ASGIApp, forge: EmbeddedForge) -> None:
+    def __init__(self, app: ASGIApp, forge: LocalForge) -> None:
         self._app, self._forge = app, forge
         self.github = apps.GitHub(installed={OWNER: 11}, repositories={OWNER: []})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer in the forge's place, or have it answer."""
+        """Respond to requests about Apps, and pass all others to the forge."""
         parts = scope.get("path", "").removeprefix("/api/").split("/")
         if parts[0] not in ("app", "installation"):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         authorization = headers.get(b"authorization", b"").decode()
-        code, said = self.github.answer(scope["method"], "/" + "/".join(parts), authorization, None)
+        code, data = self.github.answer(scope["method"], "/" + "/".join(parts), authorization, None)
         if parts == ["installation", "repositories"] and code == 200:
-            said["repositories"] = [
+            data["repositories"] = [
                 apps.repository(one.name) | {"id": one.id} for one in self._forge.repositories
             ]
             page = int(
                 dict(pair.split("=") for pair in scope["query_string"].decode().split("&"))["page"]
             )
-            said["repositories"] = said["repositories"][(page - 1) * 100 : page * 100]
-        body = json.dumps(said).encode()
+            data["repositories"] = data["repositories"][(page - 1) * 100 : page * 100]
+        body = json.dumps(data).encode()
         tag = f'"{hashlib.sha256(authorization.encode() + body).hexdigest()}"'.encode()
         same = headers.get(b"if-none-match") == tag
-        told = [(b"content-type", b"application/json"), (b"etag", tag)]
+        response_headers = [(b"content-type", b"application/json"), (b"etag", tag)]
         await send(
-            {"type": "http.response.start", "status": 304 if same else code, "headers": told}
+            {
+                "type": "http.response.start",
+                "status": 304 if same else code,
+                "headers": response_headers,
+            }
         )
         await send({"type": "http.response.body", "body": b"" if same else body})
 
 
 @dataclass
-class Served:
-    """The forge, what stands in front of it, and the time."""
+class ServedForge:
+    """The forge, the middleware in front of it, and the time."""
 
-    forge: EmbeddedForge
+    forge: LocalForge
     url: str
-    books: Books
-    ceiled: RateLimitMiddleware
-    apps: Apps
+    counting: CountingMiddleware
+    limited: RateLimitMiddleware
+    apps: AppMiddleware
     clock: Clock
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """All of it, in a thread."""
+def serve_forge(folder: Path) -> Iterator[ServedForge]:
+    """Serve all of it in a thread."""
     listening, clock = http_server.bind_socket("127.0.0.1", 0, ""), Clock()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    forge = EmbeddedForge(folder / "state", base_url=url)
-    front = Apps(routes.create_forge_app(forge), forge)
-    ceiled = RateLimitMiddleware(
+    forge = LocalForge(folder / "state", base_url=url)
+    front = AppMiddleware(routes.create_forge_app(forge), forge)
+    limited = RateLimitMiddleware(
         front, clock, write_limits=RateLimits(windows=((10**6, 3600.0),), min_interval=0.0)
     )
-    books = Books(ceiled)
+    counting = CountingMiddleware(limited)
     server = uvicorn.Server(
-        uvicorn.Config(books, lifespan="off", log_level="warning", date_header=False)
+        uvicorn.Config(counting, lifespan="off", log_level="warning", date_header=False)
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        yield Served(forge, url, books, ceiled, front, clock)
+        yield ServedForge(forge, url, counting, limited, front, clock)
     finally:
         server.should_exit = True
         thread.join()
@@ -193,54 +198,62 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 @contextmanager
-def receiver(folder: Path, on: Served, forge: GitHubClient) -> Iterator[Controller]:
-    """The real one with the local engine, whose sweeps are called for."""
+def run_controller(folder: Path, served: ServedForge, forge: GitHubClient) -> Iterator[Controller]:
+    """Create the real controller with the local engine; the benchmark calls its sweeps."""
     engine = LocalEngine(
-        folder / "engine", find_git_dir=lambda r: on.forge.repository_git_dir(r.name), jobs=2
+        folder / "engine", find_git_dir=lambda r: served.forge.repository_git_dir(r.name), jobs=2
     )
     index, mirrors = (
         RunIndex(engine),
-        LocalCommitReader(lambda r: on.forge.repository_git_dir(r.name)),
+        LocalCommitReader(lambda r: served.forge.repository_git_dir(r.name)),
     )
-    ledger = StatusReporter(forge, engine, index, lambda key: f"{on.url}/{key}")
+    ledger = StatusReporter(forge, engine, index, lambda key: f"{served.url}/{key}")
     ledger.start()
     try:
-        yield Controller(Executor(forge, mirrors, engine, index, ledger, clock=on.clock))
+        yield Controller(Executor(forge, mirrors, engine, index, ledger, clock=served.clock))
     finally:
         ledger.stop()
         engine.close()
         mirrors.close()
 
 
-def push(on: Served, path: Path, number: int, message: str) -> None:
-    """A commit of its own in one of the repositories."""
+def push(served: ServedForge, path: Path, number: int, message: str) -> None:
+    """Push a commit of its own to one of the repositories."""
     up_fixture.create_commits(path, [message])
-    up_fixture.git("push", "-q", "--force", f"{on.url}/{OWNER}/r{number:03}.git", "main", cwd=path)
+    up_fixture.git(
+        "push", "-q", "--force", f"{served.url}/{OWNER}/r{number:03}.git", "main", cwd=path
+    )
 
 
-def scene(
-    folder: Path, repositories: int, sweeps: int, forge_of: Callable[[Served], GitHubClient]
+def run_scene(
+    folder: Path, repositories: int, sweeps: int, forge_of: Callable[[ServedForge], GitHubClient]
 ) -> dict[str, Any]:
-    """The first pass, an hour, a push."""
-    with served(folder) as on, receiver(folder, on, forge_of(on)) as sweeper:
+    """Count the first sweeps, an hour, and a push."""
+    with (
+        serve_forge(folder) as served,
+        run_controller(folder, served, forge_of(served)) as controller,
+    ):
         path = up_fixture.create_repository(folder, "work", files=1)
         base = up_fixture.git("rev-parse", "main", cwd=path)
         for number in range(repositories):
             up_fixture.git("reset", "--quiet", "--hard", base, cwd=path)
-            push(on, path, number, "Change\n\nFyre-Run: true\n" if number < RUNS else "Change\n")
-        first = counted(on, lambda: first_pass(sweeper))
-        engine = sweeper.executor.engine
+            push(
+                served, path, number, "Change\n\nFyre-Run: true\n" if number < RUNS else "Change\n"
+            )
+        first = count_requests(served, lambda: first_pass(controller))
+        engine = controller.executor.engine
         posted = len(engine.list_records())
         begun = time.perf_counter()
-        before = on.ceiled.counted_requests
-        hour = counted(on, lambda: [tick(on, sweeper) for _ in range(sweeps)])
-        if on.ceiled.counted_requests - before != hour.asked + hour.renewed + hour.minted:
+        before = served.limited.counted_requests
+        hour = count_requests(served, lambda: [tick(served, controller) for _ in range(sweeps)])
+        if served.limited.counted_requests - before != hour.asked + hour.renewed + hour.minted:
             raise RuntimeError(
-                f"the ceilings count {on.ceiled.counted_requests - before}, and here it is {hour}"
+                f"the rate limits count {served.limited.counted_requests - before}, "
+                f"the middleware {hour}"
             )
         seconds = time.perf_counter() - begun
-        push(on, path, repositories - 1, "Change\n\nFyre-Run: true\n")
-        after = counted(on, lambda: tick(on, sweeper))
+        push(served, path, repositories - 1, "Change\n\nFyre-Run: true\n")
+        after = count_requests(served, lambda: tick(served, controller))
         found = len(engine.list_records()) - posted
     return {
         "first_pass": first.asked + first.renewed + first.minted + first.posted,
@@ -255,46 +268,49 @@ def scene(
     }
 
 
-def first_pass(sweeper: Controller) -> None:
-    """Sweep, have the runs end and their statuses posted, and look again: the embedded forge dates
-    a repository's last push by its statuses, too.
+def first_pass(controller: Controller) -> None:
+    """Sweep, wait until the statuses of all runs are posted, and sweep again.
+
+    The local forge dates a repository's last push by its statuses, too.
     """
-    sweeper.process_until_done(SweepEvent())
+    controller.process_until_done(SweepEvent())
     while not all(
-        "succeeded" in record.reported for record in sweeper.executor.engine.list_records()
+        "succeeded" in record.reported for record in controller.executor.engine.list_records()
     ):
         time.sleep(0.05)
-    sweeper.process_until_done(SweepEvent())
+    controller.process_until_done(SweepEvent())
 
 
-def tick(on: Served, sweeper: Controller) -> None:
-    """A minute passes, then a sweep."""
-    on.clock.now += EVERY
-    on.apps.github.skew += EVERY
-    sweeper.process_until_done(SweepEvent())
+def tick(served: ServedForge, controller: Controller) -> None:
+    """Let a minute pass, then sweep."""
+    served.clock.now += EVERY
+    served.apps.github.skew += EVERY
+    controller.process_until_done(SweepEvent())
 
 
-def counted(on: Served, do: Callable[[], object]) -> Counted:
-    """What was asked meanwhile."""
-    on.books.now = Counted()
-    do()
-    return on.books.now
+def count_requests(served: ServedForge, action: Callable[[], object]) -> RequestCounts:
+    """Return the requests that a function makes."""
+    served.counting.now = RequestCounts()
+    action()
+    return served.counting.now
 
 
-def with_token(on: Served) -> GitHubClient:
-    """One token for all."""
-    return GitHubClient(on.url + "/api", lambda: on.forge.service_token)
+def with_token(served: ServedForge) -> GitHubClient:
+    """Return a client with one token."""
+    return GitHubClient(served.url + "/api", lambda: served.forge.service_token)
 
 
-def as_app(on: Served) -> GitHubClient:
-    """A GitHub App, installed once."""
+def as_app(served: ServedForge) -> GitHubClient:
+    """Return the client of a GitHub App that is installed once."""
     return GitHubAppClient(
-        GitHubApp(on.url + "/api", apps.APP_ID, lambda: apps.pem(apps.private_key()), on.clock)
+        GitHubApp(
+            served.url + "/api", apps.APP_ID, lambda: apps.pem(apps.private_key()), served.clock
+        )
     )
 
 
 def main(repositories: int, sweeps: int) -> None:
-    """Both scenes."""
+    """Run both scenes, and print."""
     report: dict[str, Any] = {
         "repositories": repositories,
         "sweeps": sweeps,
@@ -302,7 +318,7 @@ def main(repositories: int, sweeps: int) -> None:
     }
     for name, forge_of in {"token": with_token, "app": as_app}.items():
         with up_fixture.temporary_folder() as folder:
-            report[name] = scene(folder, repositories, sweeps, forge_of)
+            report[name] = run_scene(folder, repositories, sweeps, forge_of)
     print(json.dumps(report, indent=2))
     sys.exit(
         any(

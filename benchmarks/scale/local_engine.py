@@ -1,9 +1,8 @@
-"""What the local engine costs: runs of ``echo`` against a bare loop of clone, checkout, spawn and
-removal.
+"""The cost of the local engine: runs of ``echo`` against a bare loop of clone, checkout and spawn.
 
 ``python benchmarks/scale/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the
-seconds of both over rounds that take turns, CPU seconds a run (what the kernel counts for ended
-children and theirs), and the ratio.
+seconds of both over rounds that take turns, CPU seconds a run (as the kernel counts them for ended
+children and their children), and the ratio.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from fyre.runs.state import RunState
 COMMAND = "echo hello"
 
 
-def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> float:
-    """Seconds from the first launch to the last end, records and logs and fsyncs included."""
+def run_engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> float:
+    """Return the seconds from the first launch to the last end, with records, logs and fsyncs."""
     one = LocalEngine(folder, find_git_dir=lambda _: git_dir, jobs=jobs)
     repository = Repository("http://127.0.0.1/api", 1, "bench/lab")
     runs = [
@@ -74,22 +73,22 @@ def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> floa
     return seconds
 
 
-def loop(git_dir: Path, sha: str, count: int, jobs: int) -> float:
-    """Seconds of what a person would write, so many at a time."""
+def run_loop(git_dir: Path, sha: str, count: int, jobs: int) -> float:
+    """Return the seconds of the bare loop, so many commands at a time."""
 
     begun = time.perf_counter()
     assert set(bare_loop.run_commands(git_dir, [(sha, COMMAND)] * count, jobs)) == {0}
     return time.perf_counter() - begun
 
 
-def measured(what: Callable[[], float]) -> tuple[float, float]:
-    """Seconds by the clock, and of CPU of a process of its own and all that it starts."""
+def measure(work: Callable[[], float]) -> tuple[float, float]:
+    """Do the work in a process of its own; return its seconds, and CPU seconds with children."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
         with suppress(BaseException):  # the exit code tells the parent
-            seconds = what()
+            seconds = work()
             both = [
                 resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
             ]
@@ -108,7 +107,7 @@ def measured(what: Callable[[], float]) -> tuple[float, float]:
 
 
 def main(count: int, jobs: int, rounds: int) -> None:
-    """Take turns, so that a busy machine is busy for both."""
+    """Measure in turn, so that a busy machine is busy for both, and print."""
     with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         os.environ.update(up_fixture.isolated_git(folder), TMPDIR=name)
@@ -117,16 +116,16 @@ def main(count: int, jobs: int, rounds: int) -> None:
         up_fixture.git("clone", "-q", "--bare", str(path), str(git_dir), cwd=folder)
         ours, bare = [], []
         for number in range(rounds):
-            bare.append(measured(lambda: loop(git_dir, sha, count, jobs)))
+            bare.append(measure(lambda: run_loop(git_dir, sha, count, jobs)))
             state = folder / f"state{number}"
-            ours.append(measured(lambda state=state: engine(state, git_dir, sha, count, jobs)))
+            ours.append(measure(lambda state=state: run_engine(state, git_dir, sha, count, jobs)))
     print(json.dumps(report(ours, bare, count, jobs), indent=2))
 
 
 def report(
     ours: list[tuple[float, float]], bare: list[tuple[float, float]], count: int, jobs: int
 ) -> dict[str, object]:
-    """Medians, and the median of the rounds' own ratios."""
+    """Return the medians, and the median of the rounds' own ratios."""
     return {
         "runs": count,
         "jobs": jobs,
