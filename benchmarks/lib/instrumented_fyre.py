@@ -150,15 +150,15 @@ def is_idle(up: up_app.FyreUp) -> bool:
     The work is that of the controller, the reporter, the forge's outbox and the engine.
     """
     controller, outbox = up.controller, up.local_forge.outbox
-    ledger = controller.executor.ledger
+    reporter = controller.executor.reporter
     processed = (
         bool(controller._cursors) and not controller._events.qsize() and not controller._retries
     )
     waits = (
-        any(any(lane.waiting.values()) for lane in ledger.write_queue._account_queues.values())
-        or not ledger.is_idle()
+        any(any(lane.waiting.values()) for lane in reporter.write_queue._account_queues.values())
+        or not reporter.is_idle()
     )
-    engine_idle = up.engine.work.is_idle()  # type: ignore[attr-defined]
+    engine_idle = up.engine._work.is_idle()  # type: ignore[attr-defined]
     return processed and not (waits or outbox._busy_repos) and engine_idle
 
 
