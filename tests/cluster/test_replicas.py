@@ -203,7 +203,7 @@ def test_who_is_told_to_stop_while_it_comes_to_lead_stops(
     start: Start, admin: access.Admin, namespace: str
 ) -> None:
     replica = start("only")
-    until(lambda: "leads lease=fyre" in replica.log.read_text())
+    until(lambda: "became leader lease=fyre" in replica.log.read_text())
     assert replica.end(signal.SIGTERM) == 0
     assert admin.leases.read_namespaced_lease("fyre", namespace).spec.holder_identity is None
 

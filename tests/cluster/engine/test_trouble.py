@@ -292,7 +292,7 @@ def test_a_log_of_thirty_megabytes(engine: KubernetesEngine, sha: str) -> None:
 def test_a_log_beyond_its_bounds_has_its_head_and_its_tail(
     on_cluster: MakeOnCluster, sha: str, tmp_path: Path
 ) -> None:
-    engine = on_cluster(log_cap=100_000, store=str(tmp_path / "kept"))
+    engine = on_cluster(log_max_bytes=100_000, log_store_url=str(tmp_path / "kept"))
     run = launched(engine, sha, "python3 -c 'for i in range(20000): print(str(i).zfill(99))'")
     end(engine, run)  # whoever follows a log may see what is not kept of it
     waiting.until((tmp_path / "kept" / f"{run.key}.zst").exists)
