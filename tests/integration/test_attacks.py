@@ -1,4 +1,7 @@
-"""Attacks seen elsewhere, tried against a whole ``fyre serve``; SECURITY.md says which rule each of them meets."""
+"""Try attacks seen elsewhere against a whole ``fyre serve``.
+
+SECURITY.md names the rule that each of them meets.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def thief() -> Iterator[tuple[str, list[str]]]:
-    """Somebody's server, who asks for a password; its address and the credentials that it was sent."""
+    """Run a server that asks for a password; yield its address and the credentials it received."""
     stolen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,8 +70,12 @@ def test_names_and_texts_that_would_be_commands_stay_texts(
     lab.git("add", "-A")
     lab.git("config", "user.name", f"$({bad})")
     lab.git("checkout", "-q", "-b", evil.replace("/", "//").replace("//", "/"))
-    sha = lab.commit(f"::set-output name=x::y ##vso[task.setvariable]$({bad})", "", 'Fyre-Run: printf "%s" "$FYRE_REF"',
-                     "Fyre-Env: X=$(touch pwned)`touch pwned`")  # fmt: skip
+    sha = lab.commit(
+        f"::set-output name=x::y ##vso[task.setvariable]$({bad})",
+        "",
+        'Fyre-Run: printf "%s" "$FYRE_REF"',
+        "Fyre-Env: X=$(touch pwned)`touch pwned`",
+    )
     lab.git("push", "-q", "origin", "HEAD")
     assert lab.final(sha).startswith("exit 0")
     assert lab.log(sha) == f"refs/heads/{evil}"
@@ -139,8 +146,10 @@ def test_no_credential_goes_where_a_redirect_or_a_link_leads(
 
 def test_a_run_finds_no_credential_and_no_log_goes_to_the_forge(world: World, make: Make) -> None:
     lab = make()
-    sha = lab.run("env; git config --list; cat .git/config .git/FETCH_HEAD; git remote -v; cat /proc/$$/environ;"
-                  " echo hunter2-in-a-log; exit 3")  # fmt: skip
+    sha = lab.run(
+        "env; git config --list; cat .git/config .git/FETCH_HEAD; git remote -v; "
+        "cat /proc/$$/environ; echo hunter2-in-a-log; exit 3"
+    )
     assert lab.final(sha).startswith("exit 3 · ")
     log = lab.log(sha)
     assert f"FYRE_SHA={sha}" in log
