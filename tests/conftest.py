@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# A script's `&` and nohup make this process ignore these signals. Every child would inherit that, and
-# some children are to be stopped by such a signal. A handler is not inherited; this process goes on.
+# A script's `&` and nohup make this process ignore these signals. Every child would inherit that,
+# and some children are to be stopped by such a signal. A handler is not inherited; this process
+# goes on.
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)

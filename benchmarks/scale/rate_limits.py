@@ -87,7 +87,7 @@ class Clock:
 
 
 class SimulatedCluster:
-    """An engine with room for all: a run starts at once, seconds a while, and every tenth fails."""
+    """An engine with room for all: a run starts at once, lasts a while, and every tenth fails."""
 
     name = "simulated"
 

@@ -1,6 +1,7 @@
-"""``python -m tests.cluster [KUBECONFIG]``: a cluster until it is interrupted; says ``ready`` when pods can run.
+"""Run a cluster until the process is interrupted: ``python -m tests.cluster [KUBECONFIG]``.
 
-``kill -USR1`` (the pid is in ``KUBECONFIG.pid``) kills the API server with KILL, and starts it again 3 seconds later.
+It prints ``ready`` when pods can run. ``kill -USR1`` (the pid is in ``KUBECONFIG.pid``) kills the
+API server with KILL, and starts it again 3 seconds later.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The cluster that the tests run on: ours, or any other that ``FYRE_TEST_KUBECONFIG`` names.
+"""The cluster that the tests run on: their own, or any other that ``FYRE_TEST_KUBECONFIG`` names.
 
-FYRE_TEST_KUBECONFIG   a kubeconfig of somebody who may make namespaces
-FYRE_TEST_IMAGE        an image with sh, git and Python; FYRE_TEST_SMALL_IMAGE one with hardly more than sh
+FYRE_TEST_KUBECONFIG   a kubeconfig of somebody who may create namespaces
+FYRE_TEST_IMAGE        an image with sh, git and Python
+FYRE_TEST_SMALL_IMAGE  an image with hardly more than sh
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from tests.support.waiting import until
 KUBECONFIG = os.environ.get("FYRE_TEST_KUBECONFIG", "")
 IMAGE = os.environ.get("FYRE_TEST_IMAGE", images.GIT)
 SMALL = os.environ.get("FYRE_TEST_SMALL_IMAGE", images.SMALL)
-WHY_NOT = "needs a cluster: FYRE_TEST_KUBECONFIG, or `python -m tests.cluster KUBECONFIG` as root on Debian"
+WHY_NOT = (
+    "needs a cluster: FYRE_TEST_KUBECONFIG, "
+    "or `python -m tests.cluster KUBECONFIG` as root on Debian"
+)
 
 _numbers = itertools.count()
 
@@ -44,7 +48,7 @@ class Admin:
 
     @contextmanager
     def namespace(self, *, enforce: str = "restricted") -> Iterator[str]:
-        """A namespace of its own, with Pod Security enforced; gone afterwards, as far as anybody waits for it."""
+        """Create a namespace with Pod Security enforced; delete it at the end, without a wait."""
         name = f"fyre-test-{os.getpid()}-{next(_numbers)}"
         labels = {"pod-security.kubernetes.io/enforce": enforce}
         self.core.create_namespace({"metadata": {"name": name, "labels": labels}})
@@ -55,7 +59,7 @@ class Admin:
             self.core.delete_namespace(name)
 
     def kubeconfig(self, namespace: str, folder: Path, rules: list[dict[str, object]]) -> Path:
-        """A kubeconfig of a new service account that may do exactly what the rules say, in that namespace."""
+        """Write a kubeconfig of a new service account with exactly these rules in a namespace."""
         account = f"user-{next(_numbers)}"
         self.core.create_namespaced_service_account(namespace, {"metadata": {"name": account}})
         self.rbac.create_namespaced_role(namespace, {"metadata": {"name": account}, "rules": rules})
@@ -69,7 +73,7 @@ class Admin:
         ).status.token
         written = self.write_kubeconfig(folder / f"{account}.kubeconfig", {"token": token})
         api = KubernetesClient(str(written))
-        # The API server's authorizer hears of a Role, and of a binding, in its own time: by a watch like anybody's.
+        # The API server's authorizer learns of a Role, and of a binding, later: by a watch.
         until(
             lambda: all(
                 api.has_permission(namespace, *right)

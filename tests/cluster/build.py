@@ -1,4 +1,4 @@
-"""The binary of the cluster: built once for each version of its sources, and kept in the user's cache."""
+"""Build the cluster's binary once for each version of its sources, and keep it in a cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def cache() -> Path:
 
 
 def binary() -> Path:
-    """The programs of Kubernetes in one file; some minutes on the first call, with Go 1.26 or newer."""
+    """Return the programs of Kubernetes in one file.
+
+    The first call takes some minutes, and needs Go 1.26 or newer.
+    """
     texts = [(SOURCES / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")]
     built = cache() / f"node-{hashlib.sha256(b''.join(texts)).hexdigest()[:16]}"
     if not built.exists():

@@ -23,8 +23,15 @@ from tests.cluster import build, images, settings
 from tests.cluster.certificates import Authority
 from tests.cluster.settings import ADDRESS, NODE, NODE_DEVICE, POD_DEVICE, Ports
 
-_SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward",
-            "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")  # fmt: skip
+_SYSCTLS = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "net/ipv4/ip_forward",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
 _PACKAGES = ("containerd", "runc", "ctr", "debootstrap", "ip", "nft", "gcc", "go", "busybox")
 
 
@@ -37,7 +44,7 @@ def missing() -> list[str]:
 
 
 class Cluster:
-    """A cluster of one node; all it writes is under ``home``, which must not have a long name (sockets)."""
+    """A cluster of one node; it writes under ``home`` alone, whose name must be short (sockets)."""
 
     def __init__(self, home: Path) -> None:
         self.home, self.keys = home, home / "keys"

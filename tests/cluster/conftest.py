@@ -36,8 +36,11 @@ def relay(request: pytest.FixtureRequest) -> str:
 def start_up(
     admin: access.Admin, namespace: str, tmp_path: Path
 ) -> Iterator[Callable[..., FyreUp]]:
-    """Starts ``fyre up`` on the cluster, under exactly the Role it asks for; the one before is stopped."""
-    from fyre.engines.factory import EngineOptions
+    """Return a function that starts ``fyre up`` on the cluster, and stops the one before.
+
+    It has exactly the rights of the Role that Fyre asks for.
+    """
+    from fyre.apps.kubernetes_runtime import ClusterOptions
     from fyre.engines.kubernetes import rbac
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile

@@ -14,7 +14,10 @@ import pytest
 from tests.cluster import access, build, images
 
 Helm = Callable[..., str]
-"""Runs it on our chart with ``values``; what it says. Raises ``CalledProcessError``, whose ``stderr`` says why."""
+"""Runs Helm on Fyre's chart with ``values``; returns what it prints.
+
+Raises ``CalledProcessError``, whose ``stderr`` holds the reason.
+"""
 
 
 @pytest.fixture(scope="session")

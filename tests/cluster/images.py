@@ -1,4 +1,4 @@
-"""The few images that the tests run, made on this machine: a folder becomes a docker-archive; no registry."""
+"""Build the few images that the tests run: a folder becomes a docker-archive; no registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 SERVER = "fyre.test/fyre"
 """What deploy/Dockerfile makes of this repository; the tag says of which state of it."""
 
-_BASE = "fyre.test/base:1"  # what the Dockerfile stands on here: Debian's own Python, where no registry is
+# the base image of the Dockerfile in the tests: Debian's own Python, as there is no registry
+_BASE = "fyre.test/base:1"
 _BUILT_OF = (".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "fyre", "pyproject.toml")
 
 PAUSE, SMALL, GIT = "fyre.test/pause:1", "fyre.test/small:1", "fyre.test/git:1"
@@ -28,14 +29,16 @@ _PAUSE_C = """
 #include <unistd.h>
 static void end(int number) { (void)number; _exit(0); }
 static void reap(int number) { (void)number; while (waitpid(-1, 0, WNOHANG) > 0) {} }
-int main(void) { signal(SIGINT, end); signal(SIGTERM, end); signal(SIGCHLD, reap); for (;;) pause(); }
+int main(void) {
+  signal(SIGINT, end); signal(SIGTERM, end); signal(SIGCHLD, reap); for (;;) pause();
+}
 """
 
 
 def make_all(cache: Path) -> list[Path]:
-    """The archives of all images, made where the cache does not hold them.
+    """Return the archives of all images; build those that the cache does not hold.
 
-    The receiver's is made here only if it never was, which takes minutes; later states of it are their test's affair.
+    The server's is built only if it never was, which takes minutes; its test builds later states.
     """
     makers = {PAUSE: _pause, SMALL: _small, GIT: _git}
     made = [_cached(cache, name, make) for name, make in makers.items()]
@@ -45,7 +48,10 @@ def make_all(cache: Path) -> list[Path]:
 
 
 def server(cache: Path) -> tuple[str, Path]:
-    """The image of the receiver and its archive, made by buildah where the cache does not hold this state of it."""
+    """Return the image of the server and its archive.
+
+    buildah builds it if the cache does not hold this state of the repository.
+    """
     with (cache / "server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         image = f"{SERVER}:{_state()}"
@@ -55,8 +61,8 @@ def server(cache: Path) -> tuple[str, Path]:
                 old.unlink()
             _base(cache)
             dockerfile = ROOT / "deploy" / "Dockerfile"
-            _buildah(cache, "build", "--quiet", "--layers", "--pull-never", f"--build-arg=BASE={_BASE}",
-                     f"--file={dockerfile}", f"--tag={image}", ROOT)  # fmt: skip
+            flags = ("--quiet", "--layers", "--pull-never", f"--build-arg=BASE={_BASE}")
+            _buildah(cache, "build", *flags, f"--file={dockerfile}", f"--tag={image}", ROOT)
             draft = archive.with_suffix(".new")
             draft.unlink(missing_ok=True)  # of a build that was killed: buildah adds to no archive
             _buildah(cache, "push", "--quiet", image, f"docker-archive:{draft}:{image}")
@@ -87,7 +93,7 @@ def _base(cache: Path) -> None:
     container = _buildah(cache, "from", "--pull-never", image).strip()
     install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv"
     _buildah(cache, "run", container, "--", "sh", "-c", f"{install} && rm -rf /var/lib/apt/lists/*")
-    # Whom this machine trusts the image's builder trusts too: there may be a proxy between it and the registries.
+    # The build trusts the certificates of this machine: there may be a proxy before registries.
     _buildah(
         cache, "copy", "--quiet", container, "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/"
     )
@@ -95,13 +101,19 @@ def _base(cache: Path) -> None:
 
 
 def _buildah(cache: Path, *words: str | Path) -> str:
-    """What it says; it keeps its layers in the cache, and needs neither a daemon nor namespaces of its own."""
+    """Run buildah and return what it prints.
+
+    It keeps its layers in the cache, and needs neither a daemon nor namespaces of its own.
+    """
     store = (f"--root={cache}/buildah", f"--runroot={cache}/buildah-run")
     done = subprocess.run(
         ["buildah", *store, *words],
-        env={**os.environ, "BUILDAH_ISOLATION": "chroot"}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        env={**os.environ, "BUILDAH_ISOLATION": "chroot"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, (
         f"buildah {words[0]}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     )
@@ -145,10 +157,12 @@ def _small(root: Path) -> list[str]:
 
 
 def _git(root: Path) -> list[str]:
+    packages = "git,ca-certificates,python3-minimal,procps"
     subprocess.run(
-        ["debootstrap", "--variant=minbase", "--include=git,ca-certificates,python3-minimal,procps", "bookworm", root],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", root],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     for waste in (
         "var/cache/apt",
         "var/lib/apt/lists",

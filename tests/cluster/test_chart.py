@@ -104,7 +104,8 @@ def test_it_is_clean(helm: Helm, name: str) -> None:
 
 POLICIES = {
     "example": (images.ROOT / "deploy" / "policy.example.yaml").read_text(),
-    "small": "profiles: {a: {secrets: [b, a], allowSecrets: ['x*']}, c: {}, d: {secrets: [a], namespace: other}}",
+    "small": "profiles: {a: {secrets: [b, a], allowSecrets: ['x*']}, c: {}, "
+    "d: {secrets: [a], namespace: other}}",
     "empty": "",
 }
 

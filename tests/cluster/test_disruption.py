@@ -1,4 +1,7 @@
-"""The API server goes away and comes back. Nobody else can use the cluster meanwhile, so these run by themselves."""
+"""The API server goes away and comes back.
+
+Nobody else can use the cluster meanwhile, so these run by themselves.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fyre as the chart installs it, from the image that the Dockerfile makes: a push becomes a Job, and a status."""
+"""Fyre as the chart installs it, from the Dockerfile's image: a push becomes a Job and a status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real API server says of the Jobs of the golden files: every field is known, every value is valid."""
+"""A real API server accepts the Jobs of the golden files: known fields and valid values."""
 
 from __future__ import annotations
 

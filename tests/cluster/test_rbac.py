@@ -36,14 +36,19 @@ def test_the_api_server_gives_what_is_printed_and_no_more(
         )
         admin.rbac.create_namespaced_role(space, role)
         admin.rbac.create_namespaced_role_binding(space, binding)
-        # In its own time: the API server's authorizer hears of a Role, and of a binding, by a watch like anybody's.
+        # The API server's authorizer learns of a Role, and of a binding, later: by a watch.
         until(
             lambda: all(
                 api.has_permission(space, *right) for right in rbac.required_permissions(role)
             )
         )
-        beyond = [("", "secrets", "get", "other"), ("", "secrets", "list", ""), ("batch", "jobs", "delete", ""),
-                  ("", "pods", "create", ""), ("", "pods", "delete", "")]  # fmt: skip
+        beyond = [
+            ("", "secrets", "get", "other"),
+            ("", "secrets", "list", ""),
+            ("batch", "jobs", "delete", ""),
+            ("", "pods", "create", ""),
+            ("", "pods", "delete", ""),
+        ]
         assert [right for right in beyond if api.has_permission(space, *right)] == []
         assert api.has_permission(space, "", "pods/exec", "create") == exec_mode
         assert not api.has_permission("default", "batch", "jobs", "get")

@@ -1,6 +1,6 @@
-"""What Fyre 0.1 stored is read for ever, and what is written with nothing new in it is what 0.1 wrote, byte for byte.
+"""Read what Fyre 0.1 stored; write what has nothing new in it as 0.1 did, byte for byte.
 
-``make_v0_1.py`` says how the files were made. None of them may be changed: a later version has a folder of its own.
+``make_v0_1.py`` made the files. None of them may be changed: a later version has its own folder.
 """
 
 from __future__ import annotations

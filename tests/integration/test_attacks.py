@@ -1,4 +1,7 @@
-"""Attacks seen elsewhere, tried against a whole ``fyre serve``; SECURITY.md has their rules."""
+"""Try attacks seen elsewhere against a whole ``fyre serve``.
+
+SECURITY.md names the rule that each of them meets.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def thief() -> Iterator[tuple[str, list[str]]]:
-    """Somebody's server that asks for a password; its address and the credentials it was sent."""
+    """Run a server that asks for a password; yield its address and the credentials it received."""
     stolen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,7 @@
-"""What can be said of the image and the chart without building either; the rest is in tests/cluster/test_chart.py."""
+"""Check the image and the chart without building either.
+
+The rest is in tests/cluster/test_chart.py.
+"""
 
 from __future__ import annotations
 

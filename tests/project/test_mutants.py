@@ -1,4 +1,4 @@
-"""The mutation command: what it changes, which tests it takes, and that a test which asserts nothing is found out."""
+"""The mutation command: its changes, its choice of tests, and that an empty test is found out."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def project(tmp_path: Path) -> Path:
         "def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return a - b\n"
     )
     (tmp_path / "tests/test_sums.py").write_text(
-        "from fyre import sums\n\n\ndef test_add():\n    assert sums.add(2, 3) == 5\n    sums.sub(2, 3)\n"
+        "from fyre import sums\n\n\n"
+        "def test_add():\n    assert sums.add(2, 3) == 5\n    sums.sub(2, 3)\n"
     )
     (tmp_path / "tests/mutants.py").write_bytes((ROOT / "tests/mutants.py").read_bytes())
     for words in (

@@ -1,4 +1,4 @@
-"""Take Fyre as it was when version 0.1's stored forms were fixed out of this repository's history."""
+"""Extract Fyre as it was when version 0.1's stored forms were fixed, from this history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print the commands of README's ``## Quick start``, one a line: .ci/run types them word for word."""
+"""Print the commands of README's ``## Quick start``, one a line; .ci/run runs them unchanged."""
 
 from __future__ import annotations
 

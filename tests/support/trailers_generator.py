@@ -176,7 +176,7 @@ def _pairs(entry: str) -> list[tuple[str, str]]:
 
 
 def by_interpret_trailers(text: str) -> list[str]:
-    """Return the lines of ``git interpret-trailers --parse --no-divider``, with no configuration."""
+    """Return the lines of ``git interpret-trailers --parse --no-divider``, unconfigured."""
     command = ["git", "interpret-trailers", "--parse", "--no-divider"]
     env = {**os.environ, **EMPTY_CONFIG}
     done = subprocess.run(command, input=text.encode(), check=True, env=env, capture_output=True)

@@ -1,4 +1,4 @@
-"""What today's Fyre stores is read by 0.1 as it is meant: a rollback, or a rolling upgrade, loses no run."""
+"""Version 0.1 reads what today's Fyre stores: a rollback, or a rolling upgrade, loses no run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ PLACE = job_manifest.JobContext("fyre-0a1b2c3d", "lab", "alpine/git:2.45")
 LIMITS = (("cpu", "4"), ("memory", "16Gi"))
 FULL = RunSpec("python train.py é\U0001f525", "train", "gpu", "ghcr.io/ada/lab:1", LIMITS, 3600, 2,
             (("SEED", "1"), ("NAME", "é")), ("wandb",), "experiments", ("make deps",))  # fmt: skip
-RUN = Run("0123456789abcdef0123456789", Repository("https://api.github.com", 7, "ada/lab", "trunk"), SHA, "c3" * 20,
-          (OTHER,), "refs/heads/main", "ada", "train", FULL, FULL.digest, "01HZXW4Q8N0123456789ABCDEF", 2,
-          1767323045.25)  # fmt: skip
-PLAIN = replace(RUN, key="fedcba9876543210fedcba9876", spec=RunSpec("make"), digest=RunSpec("make").digest, fyre_id="",
-                attempt=1, actor="", parents=())  # fmt: skip
+REPOSITORY = Repository("https://api.github.com", 7, "ada/lab", "trunk")
+RUN = Run("0123456789abcdef0123456789", REPOSITORY, SHA, "c3" * 20,
+          (OTHER,), "refs/heads/main", "ada", "train", FULL, FULL.digest,
+          "01HZXW4Q8N0123456789ABCDEF", 2, 1767323045.25)  # fmt: skip
+PLAIN = replace(RUN, key="fedcba9876543210fedcba9876", spec=RunSpec("make"),
+                digest=RunSpec("make").digest, fyre_id="", attempt=1, actor="",
+                parents=())  # fmt: skip
 ENDED = RunRecord(
     RUN,
     RunState.FAILED,
@@ -140,7 +142,7 @@ def test_local_runs_at_each_stage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("carried", [False, True])
 def test_statuses(carried: bool, tmp_path: Path) -> None:
-    """0.1 takes `carried from` for what it is wherever it stands, also of what is pending: that it never reads so."""
+    """0.1 reads `carried from` in every place, also of a pending status, which it never wrote."""
     reasons = [
         "",
         "timed out after 2h 00m",

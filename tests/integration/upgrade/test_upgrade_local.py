@@ -1,4 +1,7 @@
-"""From 0.1 to today's Fyre and back, on one machine, with runs that wait, run and have ended: none lost, none twice."""
+"""Upgrade from 0.1 to today's Fyre and back, with runs that wait, run and have ended.
+
+None is lost and none runs twice.
+"""
 
 from __future__ import annotations
 
@@ -65,15 +68,16 @@ class Story:
     )  # of each commit that asks for a run, by its SHA
 
     def push(self, command: str = "true", *, gate: str = "") -> str:
-        """Push a commit whose run writes down that it starts, and waits for a file where one is named."""
+        """Push a commit whose run records its start, and waits for the file ``gate``, if any."""
         wait = f"while [ ! -e {self.starts.parent}/{gate} ]; do sleep 0.05; done; " if gate else ""
-        message = f"Work\n\nFyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}\nFyre-Id: {fyre_ids.new_fyre_id()}\n"
+        trailer = f"Fyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}"
+        message = f"Work\n\n{trailer}\nFyre-Id: {fyre_ids.new_fyre_id()}\n"
         sha = self._commit(message, tree="HEAD^{tree}", parent="HEAD")
         self.messages[sha] = message
         return sha
 
     def push_again(self, sha: str, *, other_code: bool) -> str:
-        """Push the same message as another commit: at another time on the same code, or on other code."""
+        """Push the same message as another commit, later: on the same code or on other code."""
         tree, parent = f"{sha}^{{tree}}", f"{sha}^"
         if other_code:
             (self.path / "README").write_text(f"other {sha}\n")
@@ -133,7 +137,7 @@ class Pushed:
 
 
 def push_all(story: Story, version: str, free: int) -> Pushed:
-    """Runs that have ended, then as many as there are places ``free`` that run, then two that wait."""
+    """Push runs that end, then as many as there are ``free`` places, then two that wait."""
     good, bad = story.push("true"), story.push("exit 3")
     story.await_status(good, "fyre/run", begins="exit 0")
     story.await_status(bad, "fyre/run", begins="exit 3")
@@ -148,7 +152,10 @@ def push_all(story: Story, version: str, free: int) -> Pushed:
 
 
 def check_all(story: Story, pushed: Pushed) -> None:
-    """The other version's runs are known, and what is asked for again is carried or moved, as it was decided there."""
+    """Check that the other version's runs are known, and that repeated ones are carried or moved.
+
+    Each as the other version decided it.
+    """
     assert (story.state(pushed.good), story.state(pushed.bad)) == ("succeeded", "failed")
     assert [story.state(sha) for sha in pushed.running] == ["running"] * len(pushed.running)
     assert [story.state(sha) for sha in pushed.waiting] == ["queued"] * len(pushed.waiting)

@@ -136,10 +136,20 @@ def test_other_events_start_nothing_and_are_not_parsed(event: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"null", b'{"ref": 1}', b"\xff\xfe", b"[" * 100_000, json.dumps(PUSH)[:-40].encode(),
-     json.dumps(PUSH | {"repository": {"id": float("inf"), "full_name": "a/b"}}).encode(),
-     json.dumps(PUSH | {"commits": [{"id": "$(reboot)"}]}).encode(), json.dumps(PUSH | {"repository": None}).encode()],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"ref": 1}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        json.dumps(PUSH)[:-40].encode(),
+        json.dumps(PUSH | {"repository": {"id": float("inf"), "full_name": "a/b"}}).encode(),
+        json.dumps(PUSH | {"commits": [{"id": "$(reboot)"}]}).encode(),
+        json.dumps(PUSH | {"repository": None}).encode(),
+    ],
+)
 def test_a_signed_body_of_the_wrong_shape_is_malformed_and_nothing_worse(body: bytes) -> None:
     with pytest.raises(PayloadError):
         webhook.parse_event("", {"x-github-event": "push"}, body)

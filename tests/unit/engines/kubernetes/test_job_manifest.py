@@ -1,9 +1,9 @@
 """From a run and its profile to a Job: by golden files, and by what a container is truly given.
 
-Golden files hold Jobs whole, but for the two scripts, which have tests of their own. After a change
-that is meant: ``python -m tests.unit.engines.kubernetes.test_job_manifest`` writes them anew, and the diff says
-what it means for every Job. ``tests/cluster/test_manifests.py`` has a real API server judge the
-same files.
+Golden files hold Jobs whole, but for the two scripts, which have tests of their own. After a
+change that is meant: ``python -m tests.unit.engines.kubernetes.test_job_manifest`` writes them
+anew, and the diff says what it means for every Job. ``tests/cluster/test_manifests.py`` has a real
+API server judge the same files.
 """
 
 from __future__ import annotations

@@ -34,8 +34,10 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    """Written anew by ``python -m tests.unit.engines.kubernetes.test_rbac_manifests``, and read by a person before it is
-    committed.
+    """Compare with the golden file.
+
+    ``python -m tests.unit.engines.kubernetes.test_rbac_manifests`` writes it anew, and a person
+    reads it before it is committed.
     """
     assert rbac.build_manifests(**CASES[name]) == list(
         yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text())
