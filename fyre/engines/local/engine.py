@@ -198,7 +198,7 @@ class LocalEngine:
             if self._run_directory(key).has_outcome() or not (self._runs_dir / key).exists():
                 self._clean_up_run(key)
         processes.kill_processes_of_runs(
-            [key for key, record in self._records.items() if record.reason == LOST_REASON]
+            [key for key, record in self._records.items() if self._is_lost(record)]
         )
         self._prune_history()
 
@@ -336,6 +336,12 @@ class LocalEngine:
         if position is None:
             return record
         return replace(record, reason=f"waiting for a free slot, {position} ahead")
+
+    def _is_lost(self, record: RunRecord) -> bool:
+        """Return True if a run is lost; files are read only where the record can't tell."""
+        if record.is_outcome_unreadable:
+            return self._run_directory(record.run.key).is_lost()
+        return record.reason == LOST_REASON
 
     def _is_log_complete(self, key: str) -> bool:
         record = self._records.get(key)

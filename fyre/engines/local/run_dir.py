@@ -189,8 +189,12 @@ class RunDirectory:
         return True
 
     def is_lost(self) -> bool:
-        """Return True if its supervisor died while the command may have been running."""
-        return str((self._outcome() or {}).get("reason", "")).startswith(LOST_PREFIX)
+        """Return True if its supervisor died while the command may have been running.
+
+        Of an outcome that can't be read as a whole, the reason may still say so.
+        """
+        outcome, _ = OUTCOME_FORM.decode_readable(self._read_json("outcome.json"))
+        return str(outcome.get("reason", "")).startswith(LOST_PREFIX)
 
     def log_path(self) -> str:
         """Return the path that the names of the log's segments begin with."""
@@ -230,24 +234,34 @@ class RunDirectory:
             return self.has_outcome()
 
     def write_outcome(self, now: float, state: RunState, reason: str = "") -> None:
-        """Write the outcome of a run that has no supervisor to do it."""
-        progress = {"tries": 0, "started_at": None, **self._read_json("progress.json")}
-        outcome = {**progress, "ended_at": now, "state": state, "reason": reason}
+        """Write the outcome of a run that has no supervisor to do it.
+
+        Of its progress only what can be read is taken, so that the outcome can be read too.
+        """
+        progress, _ = PROGRESS_FORM.decode_readable(self._read_json("progress.json"))
+        outcome = {
+            "tries": progress.get("tries", 0),
+            "started_at": progress.get("started_at"),
+            "ended_at": now,
+            "state": state,
+            "reason": reason,
+        }
         self._write_json("outcome.json", outcome)
 
     def _outcome(self) -> dict[str, Any] | None:
         """Return the end of the run as fields of its record; None while it has not ended.
 
-        If the outcome can't be read, that is the outcome.
+        If the outcome can't be read, that is the outcome, and it ended when the file was written:
+        a run without an end would never be deleted.
         """
         if not self.has_outcome():
             return None
-        try:
-            return OUTCOME_FORM.decode(self._read_json("outcome.json"))
-        except UnreadableError as error:
-            # Of a later version, for example: it can read this, and shows it once it is back.
-            warn_once(f"{self.path}/outcome.json", str(error))
-            return {"state": RunState.ERROR, "reason": f"how it ended can't be read: {error}"}
+        outcome = runs.outcome_from_json(self._read_json("outcome.json"))
+        if outcome["is_outcome_unreadable"]:
+            warn_once(f"{self.path}/outcome.json", outcome["reason"])
+            if outcome.get("ended_at") is None:
+                outcome["ended_at"] = (self.path / "outcome.json").stat().st_mtime
+        return outcome
 
     def _progress(self) -> dict[str, Any]:
         """Return what the run is doing, as fields of its record.
