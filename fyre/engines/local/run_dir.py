@@ -218,7 +218,8 @@ class RunDirectory:
     def conclude_without_supervisor(self, now: float) -> bool:
         """Give an outcome to a run without a supervisor; return False if it may still be started.
 
-        The outcome is cancelled, lost, or an error where its job can't be read.
+        The outcome is cancelled, lost, or an error where its job is damaged. A job in another
+        version's form gets none, since that version can start it: see ``job_problem``.
         """
         if self.has_outcome():
             return True
@@ -229,9 +230,22 @@ class RunDirectory:
                 self.write_outcome(now, RunState.ERROR, LOST_REASON)
             elif self.cancelled_by():
                 self.write_outcome(now, RunState.CANCELLED)
-            elif problem := self._find_job_problem():
+            elif (problem := self.job_problem()) and self._is_torn("job.json"):
                 self.write_outcome(now, RunState.ERROR, problem)
             return self.has_outcome()
+
+    def job_problem(self) -> str:
+        """Return why no supervisor of this version can read its job; "" if it can be read.
+
+        A missing file is handled elsewhere: see ``is_torn``.
+        """
+        try:
+            JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
+        except OSError:
+            return ""
+        except UnreadableError as error:
+            return f"not started, what it is to do can't be read: {error}"
+        return ""
 
     def write_outcome(self, now: float, state: RunState, reason: str = "") -> None:
         """Write the outcome of a run that has no supervisor to do it.
@@ -280,19 +294,6 @@ class RunDirectory:
         for problem in problems:
             warn_once(f"{self.path}/notes.json", problem)
         return notes
-
-    def _find_job_problem(self) -> str:
-        """Return why no supervisor can read its job; "" if it can be read.
-
-        A file that was cut short is handled elsewhere: see ``is_torn``.
-        """
-        try:
-            JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
-        except OSError:
-            return ""
-        except UnreadableError as error:
-            return f"not started, what it is to do can't be read: {error}"
-        return ""
 
     def _is_torn(self, name: str) -> bool:
         """Return True if a file is missing or was cut short.
