@@ -191,6 +191,13 @@ def as_integer(value: object) -> int:
     return value
 
 
+def as_signed_integer(value: object) -> int:
+    """Return an integer of either sign and any size, such as an API accepts from its callers."""
+    if type(value) is not int:
+        raise UnreadableError(f"{value!r:.40} is not an integer")
+    return value
+
+
 def as_number(value: object) -> float:
     """Return a number that is not negative, as it is: an integer stays one."""
     if type(value) not in (int, float) or not 0 <= value <= MOMENT_MAX:  # type: ignore[operator] # it is a number

@@ -116,9 +116,11 @@ class CheckRunReporter:
     def applies_to(self, record: RunRecord) -> bool:
         """Return True if a run gets a check run: it has ended, and not long ago.
 
-        So a new setting does not report old runs.
+        So a new setting does not report old runs. If the outcome can't be read, the version that
+        wrote it makes the check run.
         """
-        return record.state.is_final and self.clock() - (record.ended_at or 0.0) < DAY
+        is_recent = self.clock() - (record.ended_at or 0.0) < DAY
+        return record.state.is_final and is_recent and not record.is_outcome_unreadable
 
     def already_exists(self, record: RunRecord) -> bool:
         """Return True if GitHub has a check run of ours for this very run."""

@@ -69,8 +69,19 @@ def unposted_statuses(record: RunRecord, page_url: str) -> list[UnpostedStatus]:
             word,
         )
         for sha in (record.run.sha, *record.carried)
-        if note.get(sha) != word
+        if not _is_noted(record, note.get(sha, ""))
     ]
+
+
+def _is_noted(record: RunRecord, noted_word: str) -> bool:
+    """Return True if nothing is left to post where a note says this word, "" for nothing.
+
+    Where the outcome can't be read, any end that was posted stands: a version that could read the
+    outcome has posted it.
+    """
+    if record.is_outcome_unreadable and noted_word not in ("", PENDING_WORD):
+        return True
+    return noted_word == state_word_of(record)
 
 
 def state_word_of(record: RunRecord) -> str:

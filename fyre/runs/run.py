@@ -18,6 +18,7 @@ from fyre.stored_form import (
     StoredField,
     StoredForm,
     UnknownFields,
+    UnreadableError,
     as_integer,
     as_moment,
     as_text,
@@ -104,6 +105,8 @@ class RunRecord:
     image_id: str = ""  # the digest that ran, if the engine has images
     reported: str = ""  # the states that were posted, as ``posted_states`` reads them
     carried: tuple[str, ...] = ()  # SHAs with the same tree and trailers, which share the outcome
+    # True if there is an outcome that this version can't read, so that ``state`` is an error.
+    is_outcome_unreadable: bool = False
 
 
 def run_key(
@@ -186,6 +189,28 @@ OUTCOME_FORM = StoredForm(
 )
 """The stored names of how a run ended: ``outcome.json`` of the local engine, the annotation
 ``fyre.dev/outcome``."""
+
+
+_READABLE_PARTS = ("tries", "started_at", "ended_at")
+"""What is kept of an outcome that can't be read as a whole: the rest would explain another end."""
+
+
+def outcome_from_json(data: object) -> dict[str, Any]:
+    """Return a stored outcome as fields of a record; never raises.
+
+    One that can't be read, as a later version's, is shown as an error that says so, with its tries
+    and times as far as they can be read. It stays as it is stored: the other version reads it.
+    """
+    try:
+        return OUTCOME_FORM.decode(data) | {"is_outcome_unreadable": False}
+    except UnreadableError as error:
+        readable, _ = OUTCOME_FORM.decode_readable(data)
+        return {
+            "state": RunState.ERROR,
+            "reason": f"how it ended can't be read: {error}",
+            "is_outcome_unreadable": True,
+            **{name: readable[name] for name in _READABLE_PARTS if name in readable},
+        }
 
 
 def to_json(run: Run) -> dict[str, Any]:

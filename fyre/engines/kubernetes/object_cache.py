@@ -147,7 +147,9 @@ class ObjectCache:
             if job is None or previous is None:
                 return None
             run_pods = list(self._pods.get(key, {}).values())
-            seen_job = pod_facts.without_end_conditions(job) if self.needs_pod_refresh(key) else job
+            has_outcome = job_labels.OUTCOME_ANNOTATION in pod_facts.get_annotations(job)
+            is_end_uncertain = not has_outcome and self.needs_pod_refresh(key)
+            seen_job = pod_facts.without_end_conditions(job) if is_end_uncertain else job
             event_hint = self._event_hints.get(key, "")
             record = run_status.derive_record(previous, seen_job, run_pods, event_hint)
             self._records[key] = record
@@ -240,7 +242,10 @@ def _parse_run(job: KubeObject) -> Run:
 
 
 def _drop_redundant_annotations(job: KubeObject) -> None:
-    """Drop annotations that are in the record by now, and those that somebody made unreadable."""
+    """Drop annotations that are in the record by now, and a list of SHAs that can't be read.
+
+    An outcome stays: one that can't be read may be a later version's, and is never written over.
+    """
     annotations = pod_facts.get_annotations(job)
     annotations[job_labels.RUN_ANNOTATION] = ""  # there are thousands of Jobs
     for name, parse in _PARSERS.items():
@@ -252,7 +257,8 @@ def _drop_redundant_annotations(job: KubeObject) -> None:
                 f"Job {job['metadata']['name']}: annotation {name}",
                 f"it is not what Fyre wrote: {error}",
             )
-            del annotations[name]
+            if name != job_labels.OUTCOME_ANNOTATION:
+                del annotations[name]
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {

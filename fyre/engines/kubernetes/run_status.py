@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fyre.engines.kubernetes import failure_reason, job_labels, pod_facts
 from fyre.engines.kubernetes.pod_facts import KubeObject
-from fyre.runs.run import OUTCOME_FORM, RunRecord
+from fyre.runs.run import OUTCOME_FORM, RunRecord, outcome_from_json
 from fyre.runs.state import RunState
 from fyre.runs.status_text import TIMED_OUT
-from fyre.stored_form import as_texts, parse_json
+from fyre.stored_form import UnreadableError, as_texts, parse_json
 
 IMAGE_WAIT_REASONS = frozenset(
     {
@@ -60,8 +61,10 @@ def derive_record(
     record = _with_annotations(previous, job)
     outcome = pod_facts.get_annotations(job).get(job_labels.OUTCOME_ANNOTATION)
     if outcome is not None:
-        return replace(record, **parse_outcome(outcome))
-    if previous.state.is_final:
+        return _with_outcome(record, outcome, job)
+    if previous.is_outcome_unreadable:  # somebody has removed it: the run's end is not known yet
+        record = _with_annotations(RunRecord(previous.run), job)
+    elif previous.state.is_final:
         return record  # what has ended stays ended, whatever becomes of its pods
     tries = sorted(
         run_pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"])
@@ -135,6 +138,24 @@ def _with_annotations(previous: RunRecord, job: KubeObject) -> RunRecord:
         carried=parse_sha_list(job_annotations.get(job_labels.CARRIED_ANNOTATION, "[]")),
         cancelled_by=job_annotations.get(job_labels.CANCELLED_BY_ANNOTATION, ""),
     )
+
+
+def _with_outcome(record: RunRecord, text: str, job: KubeObject) -> RunRecord:
+    """Return the record with the outcome that is stored on its Job.
+
+    One that can't be read is an error that says so, unless the end was known before: whatever the
+    Job and its pods say by now is less than what was written down.
+    """
+    data = None
+    with suppress(UnreadableError):
+        data = parse_json(text)
+    outcome = outcome_from_json(data)
+    if not outcome["is_outcome_unreadable"]:
+        return replace(record, **outcome)
+    if record.state.is_final and not record.is_outcome_unreadable:
+        return record
+    unreadable = replace(record, **outcome)
+    return unreadable if unreadable.ended_at is not None else _with_end_time(unreadable, job, None)
 
 
 def _with_progress(record: RunRecord, run_pods: list[KubeObject]) -> RunRecord:

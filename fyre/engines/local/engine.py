@@ -26,6 +26,7 @@ from fyre.engines.subscribers import Subscribers
 from fyre.errors import UserError
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
+from fyre.stored_form import warn_once
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class LocalEngine:
         # Watched by their locks: supervisors of an earlier server, and those that just ended.
         self._adopted: dict[str, None] = {}
         self._early_deaths: Counter[str] = Counter()
+        # Why runs are not started that another version may start. That is not written down.
+        self._job_problems: dict[str, str] = {}
         self._pause_until = 0.0
         self._changed_keys: deque[str] = deque()  # changed in a caller's thread
         self._subscribers = Subscribers()
@@ -184,7 +187,9 @@ class LocalEngine:
             key = run.key
             may_start = not directory.conclude_without_supervisor(now)
             self._records[key] = directory.updated_record(RunRecord(run))
-            if may_start:
+            if may_start and self._has_job_problem(key):
+                self._reload_record(key)
+            elif may_start:
                 self._queue[key] = None
                 self._reload_record(key)
             elif not self._records[key].state.is_final:  # when it was read: it may have ended since
@@ -198,7 +203,7 @@ class LocalEngine:
             if self._run_directory(key).has_outcome() or not (self._runs_dir / key).exists():
                 self._clean_up_run(key)
         processes.kill_processes_of_runs(
-            [key for key, record in self._records.items() if record.reason == LOST_REASON]
+            [key for key, record in self._records.items() if self._is_lost(record)]
         )
         self._prune_history()
 
@@ -275,6 +280,9 @@ class LocalEngine:
         directory = self._run_directory(key)
         with self._mutex:
             if not directory.conclude_without_supervisor(time.time()):
+                if self._has_job_problem(key):
+                    del self._adopted[key]
+                    return
                 self._requeue_run(key, directory)
             # It is to be started, or a supervisor that an earlier server forked holds the lock.
             if not directory.has_outcome():
@@ -316,10 +324,25 @@ class LocalEngine:
 
     def _reload_record(self, key: str) -> None:
         with self._mutex:
-            if key not in self._queue:
-                self._records[key] = self._run_directory(key).updated_record(self._records[key])
-            else:
+            if key in self._queue:
                 self._records[key] = replace(self._records[key], state=RunState.QUEUED)
+                return
+            record = self._run_directory(key).updated_record(self._records[key])
+            if key in self._job_problems:
+                problem = self._job_problems[key]
+                record = replace(record, state=RunState.ERROR, reason=problem)
+            self._records[key] = record
+
+    def _has_job_problem(self, key: str) -> bool:
+        """Return True if this version can't start a run, and remember why.
+
+        It counts as ended with an error, and is left where it is: another version may start it.
+        """
+        problem = self._run_directory(key).job_problem()
+        if problem:
+            warn_once(str(self._runs_dir / key), problem)
+            self._job_problems[key] = problem
+        return bool(problem)
 
     def _prune_history(self) -> None:
         """Delete the runs that ended longer ago than ``history``."""
@@ -336,6 +359,12 @@ class LocalEngine:
         if position is None:
             return record
         return replace(record, reason=f"waiting for a free slot, {position} ahead")
+
+    def _is_lost(self, record: RunRecord) -> bool:
+        """Return True if a run is lost; files are read only where the record can't tell."""
+        if record.is_outcome_unreadable:
+            return self._run_directory(record.run.key).is_lost()
+        return record.reason == LOST_REASON
 
     def _is_log_complete(self, key: str) -> bool:
         record = self._records.get(key)

@@ -186,8 +186,12 @@ class RunDirectory:
         return True
 
     def is_lost(self) -> bool:
-        """Return True if its supervisor died while the command may have been running."""
-        return str((self._outcome() or {}).get("reason", "")).startswith(LOST_PREFIX)
+        """Return True if its supervisor died while the command may have been running.
+
+        Of an outcome that can't be read as a whole, the reason may still say so.
+        """
+        outcome, _ = OUTCOME_FORM.decode_readable(self._read_json("outcome.json"))
+        return str(outcome.get("reason", "")).startswith(LOST_PREFIX)
 
     def log_path(self) -> str:
         """Return the path that the names of the log's segments begin with."""
@@ -211,7 +215,8 @@ class RunDirectory:
     def conclude_without_supervisor(self, now: float) -> bool:
         """Give an outcome to a run without a supervisor; return False if it may still be started.
 
-        The outcome is cancelled, lost, or an error where its job can't be read.
+        The outcome is cancelled, lost, or an error where its job is damaged. A job in another
+        version's form gets none, since that version can start it: see ``job_problem``.
         """
         if self.has_outcome():
             return True
@@ -222,29 +227,52 @@ class RunDirectory:
                 self.write_outcome(now, RunState.ERROR, LOST_REASON)
             elif self.cancelled_by():
                 self.write_outcome(now, RunState.CANCELLED)
-            elif problem := self._find_job_problem():
+            elif (problem := self.job_problem()) and self._is_torn("job.json"):
                 self.write_outcome(now, RunState.ERROR, problem)
             return self.has_outcome()
 
+    def job_problem(self) -> str:
+        """Return why no supervisor of this version can read its job; "" if it can be read.
+
+        A missing file is handled elsewhere: see ``is_torn``.
+        """
+        try:
+            JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
+        except OSError:
+            return ""
+        except UnreadableError as error:
+            return f"not started, what it is to do can't be read: {error}"
+        return ""
+
     def write_outcome(self, now: float, state: RunState, reason: str = "") -> None:
-        """Write the outcome of a run that has no supervisor to do it."""
-        progress = {"tries": 0, "started_at": None, **self._read_json("progress.json")}
-        outcome = {**progress, "ended_at": now, "state": state, "reason": reason}
+        """Write the outcome of a run that has no supervisor to do it.
+
+        Of its progress only what can be read is taken, so that the outcome can be read too.
+        """
+        progress, _ = PROGRESS_FORM.decode_readable(self._read_json("progress.json"))
+        outcome = {
+            "tries": progress.get("tries", 0),
+            "started_at": progress.get("started_at"),
+            "ended_at": now,
+            "state": state,
+            "reason": reason,
+        }
         self._write_json("outcome.json", outcome)
 
     def _outcome(self) -> dict[str, Any] | None:
         """Return the end of the run as fields of its record; None while it has not ended.
 
-        If the outcome can't be read, that is the outcome.
+        If the outcome can't be read, that is the outcome, and it ended when the file was written:
+        a run without an end would never be deleted.
         """
         if not self.has_outcome():
             return None
-        try:
-            return OUTCOME_FORM.decode(self._read_json("outcome.json"))
-        except UnreadableError as error:
-            # Of a later version, for example: it can read this, and shows it once it is back.
-            warn_once(f"{self.path}/outcome.json", str(error))
-            return {"state": RunState.ERROR, "reason": f"how it ended can't be read: {error}"}
+        outcome = runs.outcome_from_json(self._read_json("outcome.json"))
+        if outcome["is_outcome_unreadable"]:
+            warn_once(f"{self.path}/outcome.json", outcome["reason"])
+            if outcome.get("ended_at") is None:
+                outcome["ended_at"] = (self.path / "outcome.json").stat().st_mtime
+        return outcome
 
     def _progress(self) -> dict[str, Any]:
         """Return what the run is doing, as fields of its record.
@@ -263,19 +291,6 @@ class RunDirectory:
         for problem in problems:
             warn_once(f"{self.path}/notes.json", problem)
         return notes
-
-    def _find_job_problem(self) -> str:
-        """Return why no supervisor can read its job; "" if it can be read.
-
-        A file that was cut short is handled elsewhere: see ``is_torn``.
-        """
-        try:
-            JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
-        except OSError:
-            return ""
-        except UnreadableError as error:
-            return f"not started, what it is to do can't be read: {error}"
-        return ""
 
     def _is_torn(self, name: str) -> bool:
         """Return True if a file is missing or was cut short.

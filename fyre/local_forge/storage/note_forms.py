@@ -15,6 +15,7 @@ from fyre.stored_form import (
     StoredForm,
     UnreadableError,
     as_integer,
+    as_signed_integer,
     as_text,
     or_null,
 )
@@ -50,8 +51,8 @@ COMMENT_NOTE = StoredForm(
         _field("user"),
         _field("body"),
         _field("path", or_null(as_text)),
-        _field("position", or_null(as_integer)),
-        _field("line", or_null(as_integer)),
+        _field("position", or_null(as_signed_integer)),  # the API takes any integer for both
+        _field("line", or_null(as_signed_integer)),
         _field("created_at"),
     ),
 )

@@ -140,7 +140,12 @@ def test_a_job_with_notes_that_nobody_can_read_stops_nothing(
     admin.batch.patch_namespaced_job(f"fyre-{run.key}", namespace, bad)
     engine = on_cluster()
     record = await_end(engine, run.key)
-    assert (record.state, record.exit_code) == (RunState.FAILED, 6)
+    assert (record.state, record.is_outcome_unreadable) == (RunState.ERROR, True)
+    other = make_run(sha, "true")
+    engine.launch(other)
+    assert await_end(engine, other.key).state is RunState.SUCCEEDED
+    found = admin.batch.read_namespaced_job(f"fyre-{run.key}", namespace)
+    assert found.metadata.annotations["fyre.dev/outcome"] == '{"state": "garbage"}'
 
 
 def test_secrets_are_struck_out_that_the_policy_no_longer_gives(

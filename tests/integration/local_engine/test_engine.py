@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -264,16 +265,21 @@ def test_a_server_killed_at_any_moment_loses_nothing_and_starts_nothing_twice(
     assert sorted(out.read_text().splitlines()) == expected
 
 
+@pytest.mark.parametrize("members", [{}, {"tries": "x"}, {"version": 2}], ids=str)
 def test_a_supervisor_killed_while_the_command_runs_is_lost_and_never_started_again(
-    make: Make, sha: str, tmp_path: Path
+    make: Make, sha: str, tmp_path: Path, members: dict[str, object]
 ) -> None:
+    """Also where its progress can't be read."""
     engine = make()
     run = make_run(sha, f"echo $$ >> {tmp_path}/pids; sleep 100", retries=3)
     engine.launch(run)
     await_state(engine, run.key, RunState.RUNNING)
     while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
         time.sleep(0.01)
-    os.kill(int((tmp_path / "state" / "runs" / run.key / "lock").read_text()), signal.SIGKILL)
+    folder = tmp_path / "state" / "runs" / run.key
+    progress = json.loads((folder / "progress.json").read_bytes())
+    (folder / "progress.json").write_text(json.dumps(progress | members))
+    os.kill(int((folder / "lock").read_text()), signal.SIGKILL)
     record = await_end(engine, run.key)
     assert (record.state, record.reason.startswith("lost:")) == (RunState.ERROR, True)
     (pid,) = (tmp_path / "pids").read_text().split()

@@ -5,17 +5,19 @@ own earlier self.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import LocalEngine, checkout
+from fyre.engines.local import LocalEngine, checkout, run_dir
 from fyre.runs.run import Run
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, await_state, make_run
@@ -91,6 +93,42 @@ def test_a_run_whose_job_can_not_be_read_is_an_error_at_once(
     record = await_end(engine, second.key)
     assert (record.state, record.tries) == (RunState.ERROR, 0)
     assert record.reason == "not started, what it is to do can't be read: no JSON (JSONDecodeError)"
+
+
+def test_a_run_whose_job_is_of_another_version_is_left_for_that_version(
+    make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error as long as this version serves, found in the queue and at a start; the version that
+    queued it starts it.
+    """
+    engine = make(jobs=1)
+    first, second = waiting_behind_another(engine, sha, f"echo ran >> {tmp_path}/out")
+    folder = tmp_path / "state" / "runs" / second.key
+    job = json.loads((folder / "job.json").read_bytes()) | {"version": 2}
+    (folder / "job.json").write_text(json.dumps(job | {"env": None}))  # no supervisor takes it
+    engine.cancel(first.key, "bob")
+    queued = await_end(engine, second.key)
+    (folder / "job.json").write_text(json.dumps(job))
+    before = files_of(folder)
+    engine = make(history=0.0)
+    found = engine.get_record(second.key)
+    assert found is not None
+    for record in (queued, found):
+        assert (record.state, record.tries) == (RunState.ERROR, 0)
+        assert record.reason.startswith("not started, what it is to do can't be read: job.json has")
+    assert not engine.cancel(second.key, "bob")
+    assert engine.launch(second) is False
+    engine.close()
+    assert files_of(folder) == before
+    assert not (folder / "outcome.json").exists()
+    monkeypatch.setattr(run_dir, "JOB_FORM", replace(run_dir.JOB_FORM, version=2))
+    record = await_end(make(), second.key)
+    assert (record.state, record.tries) == (RunState.SUCCEEDED, 1)
+    assert (tmp_path / "out").read_text() == "ran\n"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_a_cancel_waits_for_a_supervisor_that_came_first(

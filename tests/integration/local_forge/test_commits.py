@@ -135,3 +135,18 @@ def test_a_clone_finds_its_branch_though_nobody_delivers(
         git("push", "-q", forge.git(), "main:trunk", cwd=repo)
         git("clone", "-q", forge.git(), str(tmp_path / "clone"), cwd=tmp_path)
         assert (tmp_path / "clone/README").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize("number", [-1, 0, -(2**63), 2**53, 10**100])
+@pytest.mark.parametrize("name", ["line", "position"])
+def test_a_comment_at_any_line_is_kept_and_delivered(
+    forge: Served, receiver: Receiver, pushed: str, name: str, number: int
+) -> None:
+    body = {"body": "here", "path": "README", name: number}
+    posted = forge.post(f"{WHERE}/{pushed}/comments", body)
+    assert (posted.status_code, posted.json()[name]) == (201, number)
+    for listed in (f"{WHERE}/{pushed}/comments", f"/repos/{NAME}/comments"):
+        assert forge.get(listed).json() == [posted.json()]
+    assert forge.get(f"/repos/{NAME}/comments/{posted.json()['id']}").json() == posted.json()
+    (delivery,) = receiver.wait(1, "commit_comment")
+    assert delivery.data["comment"] == posted.json()

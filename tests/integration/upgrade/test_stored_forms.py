@@ -56,6 +56,7 @@ from fyre.stored_form import (
     StoredForm,
     UnreadableError,
     as_integer,
+    as_signed_integer,
     as_text,
     as_texts,
     parse_json,
@@ -587,6 +588,13 @@ def test_json_is_read_or_refused(text: str | bytes) -> None:
 def test_an_integer_is_one(value: object) -> None:
     with pytest.raises(UnreadableError):
         as_integer(value)
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "1", None])
+def test_a_signed_integer_is_one(value: object) -> None:
+    assert [as_signed_integer(number) for number in (-1, 2**53)] == [-1, 2**53]
+    with pytest.raises(UnreadableError):
+        as_signed_integer(value)
 
 
 def test_two_specs_that_0_1_could_write_differ_as_they_did() -> None:

@@ -140,17 +140,22 @@ def test_a_pods_secrets_are_those_that_its_command_has() -> None:
 
 
 @pytest.mark.parametrize(
-    "notes",
-    [{"outcome": '{"state": "garbage"}'}, {"outcome": "{"}, {"carried": "7"}, {"carried": "{"}],
+    ("notes", "state"),
+    [
+        ({"outcome": '{"state": "garbage"}'}, RunState.ERROR),
+        ({"outcome": "{"}, RunState.ERROR),
+        ({"carried": "7"}, RunState.QUEUED),
+        ({"carried": "{"}, RunState.QUEUED),
+    ],
 )
 def test_notes_that_nobody_can_read_are_not_believed(
-    notes: dict[str, str], caplog: pytest.LogCaptureFixture
+    notes: dict[str, str], state: RunState, caplog: pytest.LogCaptureFixture
 ) -> None:
     known = ObjectCache()
     assert known.upsert_job(job(**notes)) == RUN.key
     seen = known.refresh_record(RUN.key)
     assert seen is not None
-    assert seen[1].state is RunState.QUEUED
+    assert seen[1].state is state
     assert "is not what Fyre wrote" in caplog.text
 
 
