@@ -40,7 +40,6 @@ def start_up(
 
     It has exactly the rights of the Role that Fyre asks for.
     """
-    from fyre.apps.kubernetes_runtime import ClusterOptions
     from fyre.engines.kubernetes import rbac
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile
