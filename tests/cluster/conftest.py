@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fyre.apps.up import FyreUp
+from fyre.engines.factory import EngineOptions
 from tests.cluster import access
 from tests.cluster.fixtures import admin, helm, namespace, program
 from tests.conftest import git, one_at_a_time
