@@ -1,7 +1,8 @@
-"""Fyre on Fyre: this repository pushed to a ``fyre up`` with a run of its own test command.
+"""Fyre on Fyre: push this repository to a ``fyre up``, with a run of its own test command.
 
-The status is read back with plain curl and with PyGithub. ``python benchmarks/dogfood.py [COMMAND]`` prints JSON and
-exits 1 unless the status is success; the interpreter that runs this runs the tests, so it needs ``.[test]``.
+The status is read back with plain curl and with PyGithub. ``python benchmarks/dogfood.py
+[COMMAND]`` prints JSON and exits 1 unless the status is success; the interpreter that runs this
+runs the tests, so it needs ``.[test]``.
 """
 
 from __future__ import annotations
@@ -11,33 +12,38 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.lib import up_fixture, versions
 
 TESTS = f"{shlex.quote(sys.executable)} -m pytest -n 4"
 
 
 def main(command: str) -> None:
-    """Clone, commit, push, wait, read back."""
-    with place.server() as (server, folder):
+    """Clone, commit, push, wait, read the status back."""
+    with up_fixture.run_up() as (server, folder):
         clone = folder / "fyre"
-        place.git("clone", "-q", str(place.ROOT), str(clone), cwd=folder)
+        up_fixture.git("clone", "-q", str(versions.ROOT), str(clone), cwd=folder)
         (clone / ".fyre.yaml").write_text(
             "timeout: 20m\n"
         )  # the environment is this one: nothing to set up
-        place.git("add", ".fyre.yaml", cwd=clone)
-        place.git(
+        up_fixture.git("add", ".fyre.yaml", cwd=clone)
+        up_fixture.git(
             "commit",
             "-q",
             "-m",
             f"Test Fyre on Fyre\n\nFyre-Run: {command}\nFyre-Name: test\n",
             cwd=clone,
         )
-        sha = place.git("rev-parse", "HEAD", cwd=clone)
+        sha = up_fixture.git("rev-parse", "HEAD", cwd=clone)
         begun = time.perf_counter()
-        place.git("push", "-q", f"{server.url}/fyre/fyre.git", "HEAD:refs/heads/main", cwd=clone)
-        combined = wait(server, sha)
+        up_fixture.git(
+            "push", "-q", f"{server.url}/fyre/fyre.git", "HEAD:refs/heads/main", cwd=clone
+        )
+        combined = wait_for_status(server, sha)
         seconds = time.perf_counter() - begun
         status = combined["statuses"][0]
         curl = ["curl", "-sf", f"{server.url}/api/repos/fyre/fyre/commits/{sha}/status"]
@@ -64,8 +70,8 @@ def main(command: str) -> None:
     sys.exit(not result["state_by_curl"] == result["state_by_pygithub"] == "success")
 
 
-def wait(server: place.Server, sha: str) -> dict[str, Any]:
-    """The combined status once it is final."""
+def wait_for_status(server: up_fixture.Server, sha: str) -> dict[str, Any]:
+    """Return the combined status once it is final."""
     while True:
         found: dict[str, Any] = server.get(f"/repos/fyre/fyre/commits/{sha}/status")
         if found["state"] != "pending":
@@ -73,8 +79,8 @@ def wait(server: place.Server, sha: str) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def by_pygithub(server: place.Server, sha: str) -> str:
-    """The same through the library that everybody uses for GitHub."""
+def by_pygithub(server: up_fixture.Server, sha: str) -> str:
+    """Return the state that PyGithub reads."""
     from github import Auth, Github
 
     hub = Github(auth=Auth.Token("reader"), base_url=f"{server.url}/api")

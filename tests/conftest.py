@@ -1,4 +1,4 @@
-"""What every test stands on: a git that knows nothing of the machine it runs on."""
+"""Isolate every test: a git that reads no configuration of the machine it runs on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ import pytest
 if TYPE_CHECKING:
     from fyre.apps.up import FyreUp
 
-# Whatever the machine's habit: without its bytecode each of the many processes that the tests start compiles all of
-# Fyre anew, and each run of the tests rewrites every assertion again.
+# Even if the machine turns bytecode off: without it each of the many processes that the tests start
+# compiles all of Fyre again, and each run of the tests rewrites every assertion again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# What a script's `&` and nohup have us ignore, every child of ours would ignore too, and some are to be stopped by it:
-# a handler is not inherited. We ourselves go on.
+# A script's `&` and nohup make this process ignore these signals. Every child would inherit that, and
+# some children are to be stopped by such a signal. A handler is not inherited; this process goes on.
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
@@ -55,19 +55,19 @@ GITCONFIG = """\
 
 
 def pytest_collection() -> None:
-    """What is loaded now stays: nothing of it is garbage."""
+    """Stop the garbage collector while modules are loaded: they all stay."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """The collector need never look at what was loaded."""
+    """Let the garbage collector ignore all that was loaded."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(autouse=True)
 def isolated_git(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own for each test: no system or personal git config, no inherited GIT_*, nobody to ask."""
+    """Give each test a home of its own: no git configuration, no inherited GIT_*, no prompt."""
     home = tmp_path_factory.mktemp("home")
     config = home / "gitconfig"
     config.write_text(GITCONFIG)
@@ -78,7 +78,7 @@ def isolated_git(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(config),
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_EDITOR": "false",  # whoever opens an editor in a test fails at once instead of hanging
+        "GIT_EDITOR": "false",  # an editor fails at once instead of waiting
         "LC_ALL": "C.UTF-8",
     }.items():
         monkeypatch.setenv(name, value)
@@ -87,14 +87,17 @@ def isolated_git(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture
 def fixed_dates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same author and committer date for every commit, so that SHAs repeat."""
+    """Set the same author and committer date for every commit, so that SHAs repeat."""
     monkeypatch.setenv("GIT_AUTHOR_DATE", "2026-01-02T03:04:05+0000")
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-01-02T03:04:05+0000")
 
 
 @pytest.fixture
 def repo(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one commit on ``main`` that holds ``README``: a copy of one that is made once for each date."""
+    """Create a repository with one commit on ``main`` that holds ``README``.
+
+    It is a copy of one that is made once for each date.
+    """
     dated = os.environ.get("GIT_COMMITTER_DATE", "")
     if dated not in _first:
         _first[dated] = _with_a_commit(tmp_path_factory.mktemp("first") / "repo")
@@ -118,7 +121,7 @@ def _with_a_commit(path: Path) -> Path:
 
 
 def git(*args: str, cwd: Path, stdin: str | None = None) -> str:
-    """What git prints; fails the test with git's words when git fails."""
+    """Run git and return what it prints; fail the test with git's message if git fails."""
     done = subprocess.run(
         ["git", *args], cwd=cwd, input=stdin, capture_output=True, text=True, check=False
     )
@@ -128,13 +131,16 @@ def git(*args: str, cwd: Path, stdin: str | None = None) -> str:
 
 @pytest.fixture(name="git")
 def git_fixture() -> Callable[..., str]:
-    """``git(*args, cwd=…)``: what git prints, or a failed test."""
+    """Return ``git(*args, cwd=…)``, which runs git."""
     return git
 
 
 @contextmanager
 def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], FyreUp]], FyreUp]]:
-    """Makes servers and serves them in threads of the test; the one before is stopped first, the last at the end."""
+    """Yield a function that runs a server in a thread of the test, and stops the one before.
+
+    The last one is stopped at the end.
+    """
     running: list[tuple[FyreUp, threading.Thread]] = []
 
     def stop() -> None:
@@ -158,7 +164,10 @@ def one_at_a_time(seconds: float = 30) -> Iterator[Callable[[Callable[[], FyreUp
 
 @pytest.fixture
 def start_up(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
-    """Starts a whole ``fyre up`` in threads of the test, on the same root each time; the one before is stopped."""
+    """Return a function that runs a ``fyre up`` in threads of the test, on the same root each time.
+
+    The one before is stopped.
+    """
     from fyre.apps.up import FyreUp
     from fyre.engines.factory import EngineOptions
 
@@ -169,5 +178,5 @@ def start_up(tmp_path: Path) -> Iterator[Callable[[], FyreUp]]:
 
 @pytest.fixture
 def up(start_up: Callable[[], FyreUp]) -> FyreUp:
-    """A running ``fyre up``."""
+    """Run a ``fyre up``."""
     return start_up()

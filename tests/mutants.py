@@ -3,8 +3,9 @@
     python tests/mutants.py fyre/github/rate_limit.py --most 20     # mutations of these files
     python tests/mutants.py --since origin/main          # of the lines that changed since then
 
-Works in a temporary copy, one mutant after another, with the test files that import the mutated module; prints JSON.
-A survivor is a line that could be wrong without a test that fails, or a change that makes no difference.
+Works in a temporary copy, one mutant after another, with the test files that import the mutated
+module; prints JSON. A survivor is a line that could be wrong without a test that fails, or a change
+that makes no difference.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 TESTS = 3
-"""Test files for one module, where nobody says how many.
+"""Test files for one module, by default.
 
 Those named after it first, then those that import the fewest other modules."""
 
 _FLIPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
 _SWAPPED: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Add: ast.Sub, ast.Sub: ast.Add,
+    ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
 }  # fmt: skip
 _OTHER = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
@@ -66,7 +69,10 @@ class Mutant(NamedTuple):
 
 
 class _Finder(ast.NodeVisitor):
-    """Collects every mutation of one file. Annotations, f-strings, docstrings and logging are left alone."""
+    """Collects every mutation of one file.
+
+    Annotations, f-strings, docstrings and logging stay as they are.
+    """
 
     def __init__(self, file: str, source: bytes) -> None:
         self.file, self.found = file, list[Mutant]()
@@ -180,7 +186,10 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
 
 
 def nearest_tests(root: Path, file: str, most: int = TESTS) -> list[str]:
-    """Return the test files that import a module, those named after it first; else those of its folder."""
+    """Return the test files that import a module, those named after it first.
+
+    If there are none, return the tests of its folder.
+    """
     module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     ranked = []
     for path in sorted((root / "tests").rglob("test_*.py")):
@@ -190,7 +199,7 @@ def nearest_tests(root: Path, file: str, most: int = TESTS) -> list[str]:
         named = path.stem.removeprefix("test_") == module.rpartition(".")[2]
         if named or module in imported:
             ranked.append((not named, len(imported), str(path.relative_to(root))))
-    if not ranked:  # nobody names it: the tests of the modules beside it
+    if not ranked:  # none imports it: take the tests of the modules beside it
         folder = root / "tests" / Path(file).parent.relative_to("fyre")
         return [str(path.relative_to(root)) for path in sorted(folder.glob("test_*.py"))][:most]
     return [path for *_, path in sorted(ranked)[:most]]
@@ -228,7 +237,10 @@ class Tree:
                 shutil.copy(root / name, place / name, follow_symlinks=False)
 
     def judge(self, mutant: Mutant, tests: list[str]) -> str:
-        """Return "caught", "survived", "timeout", or "untested" where no test passes without the mutant."""
+        """Return "caught", "survived", "timeout", or "untested".
+
+        "untested": no test passes even without the mutant.
+        """
         seconds = self._baseline(tuple(tests))
         if seconds is None:
             return "untested"
@@ -250,7 +262,7 @@ class Tree:
 
     def _run(self, tests: list[str], seconds: float) -> int | None:
         """Run test files; return pytest's exit code, None after so many seconds."""
-        # Nothing compiled is kept: Python tells two versions of a file apart by its size and second alone.
+        # No bytecode: Python tells two versions of a file apart by its size and second alone.
         env = {**os.environ, "PYTHONPATH": str(self.place), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
         process = subprocess.Popen(
@@ -273,7 +285,7 @@ class Tree:
 
 
 def main() -> None:
-    """Judge some mutants, and print what became of them."""
+    """Judge some mutants, and print the verdicts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="*", help="files under fyre/; all of their lines")
     parser.add_argument("--since", metavar="REVISION", help="only lines that are new since then")
@@ -288,18 +300,19 @@ def main() -> None:
         default=600.0,
         help="after which no other one begins (default: 600)",
     )
-    told = parser.parse_args()
-    if not told.files and not told.since:
+    options = parser.parse_args()
+    if not options.files and not options.since:
         parser.error("name files, or a revision with --since")
-    files = [str(Path(name).resolve().relative_to(ROOT)) for name in told.files]
-    lines = changed_lines(ROOT, told.since) if told.since else None
+    files = [str(Path(name).resolve().relative_to(ROOT)) for name in options.files]
+    lines = changed_lines(ROOT, options.since) if options.since else None
     names = files or sorted(lines or ())
     found = [one for name in names for one in mutants(name, (ROOT / name).read_bytes())
              if lines is None or one.line in lines.get(name, ())]  # fmt: skip
-    chosen = random.Random(told.seed).sample(found, min(told.most, len(found)))
+    chosen = random.Random(options.seed).sample(found, min(options.most, len(found)))
     print(
         json.dumps(
-            _judged(chosen, told.tests, told.seconds) | {"possible": len(found), "seed": told.seed},
+            _judged(chosen, options.tests, options.seconds)
+            | {"possible": len(found), "seed": options.seed},
             indent=2,
         )
     )

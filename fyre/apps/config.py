@@ -6,24 +6,28 @@ value and what is allowed.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fyre.apps.engine_registry import engine_names, find_engine
+from fyre.apps.config_sources import (
+    Setting,
+    load_schema,
+    option_name,
+    setting_error,
+    settings_from_file,
+    settings_from_texts,
+    variable_name,
+)
+from fyre.apps.engine_registry import find_engine
 from fyre.apps.secret_file import Secret
 from fyre.errors import UserError
 from fyre.github.app_auth import create_app_auth
 from fyre.message import credential_scan, value_parsers
 from fyre.runs import policy as policies
-from fyre.runs import policy_file, yaml_document
+from fyre.runs import policy_file
 from fyre.runs.policy import Policy
-from fyre.runs.yaml_document import BadYamlError
 
 SECRET_VARIABLES = {
     "tokenFile": "FYRE_TOKEN",
@@ -53,15 +57,6 @@ _KEY_CAPABILITIES = {
 
 _KEY_MIN_LENGTH = 32  # characters
 _SWEEP_MIN_SECONDS = 10  # each sweep asks the forge about every repository
-_TRUE_WORDS, _FALSE_WORDS = ("true", "yes", "1"), ("false", "no", "0")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A value and its origin: ``fyre.yaml line 3``, ``FYRE_JOBS``, ``--jobs`` or ``default``."""
-
-    value: Any
-    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,34 +104,6 @@ def default_api_url(forge_url: str) -> str:
     )
 
 
-@cache
-def load_schema() -> dict[str, Any]:
-    """Return the published JSON schema of the configuration file."""
-    text = (resources.files("fyre") / "schemas" / "serve.schema.json").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
-
-
-def _installed_schema() -> dict[str, Any]:
-    """Return the schema with the engines of installed packages, which the published one lacks."""
-    schema = load_schema()
-    engine = {**schema["properties"]["engine"], "enum": engine_names()}
-    return {**schema, "properties": {**schema["properties"], "engine": engine}}
-
-
-def variable_name(key: str) -> str:
-    """Return the environment variable of a key.
-
-    None of them is a variable that Kubernetes sets for a Service named fyre.
-    """
-    return "FYRE_" + re.sub(r"(?=[A-Z])", "_", key).upper()
-
-
-def option_name(key: str) -> str:
-    """Return the command-line option of a key."""
-    return "--" + re.sub(r"(?=[A-Z])", "-", key).lower()
-
-
 def load_config(
     path: Path | None, environ: Mapping[str, str], options: Mapping[str, str]
 ) -> Config:
@@ -147,14 +114,14 @@ def load_config(
             for key, schema_of_key in load_schema()["properties"].items()
             if "default" in schema_of_key
         }
-        settings |= _settings_from_file(path) if path is not None else {}
-        settings |= _settings_from_texts(
+        settings |= settings_from_file(path) if path is not None else {}
+        settings |= settings_from_texts(
             {
                 variable_name(key): (key, environ.get(variable_name(key), ""))
                 for key in load_schema()["properties"]
             }
         )
-        settings |= _settings_from_texts(
+        settings |= settings_from_texts(
             {option_name(key): (key, text) for key, text in options.items()}
         )
         return _build_config(settings, environ)
@@ -166,72 +133,6 @@ def load_config(
         ) from error.__cause__
 
 
-def _settings_from_file(path: Path) -> dict[str, Setting]:
-    try:
-        document = yaml_document.read_document(path.read_text(encoding="utf-8"))
-        if document is None:
-            return {}
-        document.validate_schema(_installed_schema())
-    except OSError as error:
-        raise UserError(
-            f"the configuration can't be read: {path}: {error.strerror}", hint="--config FILE"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
-    except BadYamlError as error:  # the line is not quoted: there may be a secret in it
-        key = f"{error.path_text}: " if error.path_text else ""
-        raise UserError(
-            f"{path} line {error.line}: {key}{error.message}", hint=error.hint
-        ) from error
-    texts = {key for key, value in document.values.items() if isinstance(value, str)}
-    for key in texts:
-        if "\0" in document.values[key]:  # no path, address or argument can contain it
-            raise UserError(
-                f"{path} line {document.line_numbers[key,]}: {key}: it has a NUL in it",
-                hint="take it out",
-            )
-    return {
-        key: Setting(
-            document.texts[key] if key in texts else value,
-            f"{path} line {document.line_numbers[key,]}",
-        )
-        for key, value in document.values.items()
-    }
-
-
-def _settings_from_texts(values: Mapping[str, tuple[str, str]]) -> dict[str, Setting]:
-    """Return settings for values that were given as text, by origin; empty ones are left out."""
-    return {
-        key: Setting(_parse_value(origin, key, text), origin)
-        for origin, (key, text) in values.items()
-        if text
-    }
-
-
-def _parse_value(origin: str, key: str, text: str) -> Any:  # noqa: ANN401 - as the schema types it
-    import jsonschema
-
-    schema = _installed_schema() if key == "engine" else load_schema()
-    schema_of_key = schema["properties"][key]
-    value: Any = text
-    if schema_of_key.get("type") == "integer" and re.fullmatch(r"[0-9]{1,18}", text):
-        value = int(text)
-    elif schema_of_key.get("type") == "boolean" and text.lower() in _TRUE_WORDS + _FALSE_WORDS:
-        value = text.lower() in _TRUE_WORDS
-    error = next(jsonschema.Draft202012Validator(schema_of_key).iter_errors(value), None)
-    if error is not None:
-        raise _setting_error(key, Setting(text, origin), "is not a valid value")
-    return value
-
-
-def _setting_error(key: str, setting: Setting, problem: str) -> UserError:
-    """Return the error for a value, such as ``FYRE_JOBS: jobs: 'many' is not a valid value``."""
-    return UserError(
-        f"{setting.origin}: {key}: {setting.value!r} {problem}",
-        hint=load_schema()["properties"][key]["description"],
-    )
-
-
 def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -> Config:
     if "url" not in settings:
         raise UserError(
@@ -240,7 +141,7 @@ def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
         )
     for key in ("listen", "relay"):
         if key in settings and int(settings[key].value.rpartition(":")[2]) > 65535:
-            raise _setting_error(key, settings[key], "has no such port: the last one is 65535")
+            raise setting_error(key, settings[key], "has no such port: the last one is 65535")
     _check_engine(settings)
     _check_checkout_image(settings)
     policy = (
@@ -255,16 +156,16 @@ def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
         _parse_seconds(settings, "backfill"),
     )
     if sweep_every < _SWEEP_MIN_SECONDS:
-        raise _setting_error("sweepEvery", settings["sweepEvery"], "is too often")
+        raise setting_error("sweepEvery", settings["sweepEvery"], "is too often")
     if backfill > policy.history:
-        raise _setting_error(
+        raise setting_error(
             "backfill",
             settings["backfill"],
             f"is longer than the policy's history, {_format_seconds(policy.history)}",
         )
     token, app_key = _resolve_credential(settings, environ)
     if settings["checks"].value and app_key is None:
-        raise _setting_error(
+        raise setting_error(
             "checks",
             settings["checks"],
             "needs a GitHub App: with a token no check run can be made",
@@ -298,7 +199,7 @@ def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
 def _check_lease(settings: Mapping[str, Setting], shared_key: Secret | None) -> None:
     """Raise ``UserError`` if something is missing that each of several receivers needs."""
     if "lease" in settings and "advertise" not in settings:
-        raise _setting_error(
+        raise setting_error(
             "lease", settings["lease"], "needs advertise: the other replicas connect to the leader"
         )
     if "lease" in settings and "logStore" not in settings:
@@ -328,12 +229,12 @@ def _check_engine(settings: Mapping[str, Setting]) -> None:
     capabilities = find_engine(engine).capabilities
     for key, capability in _KEY_CAPABILITIES.items():
         if key in settings and not getattr(capabilities, capability):
-            raise _setting_error(key, settings[key], f"has no effect with engine {engine}")
+            raise setting_error(key, settings[key], f"has no effect with engine {engine}")
     if capabilities.profiles and "policy" not in settings:
         hint = f"{option_name('policy')} or {variable_name('policy')}: {_key_description('policy')}"
         raise UserError(f"policy is not set, and engine {engine} needs one", hint=hint)
     if "relayUrl" in settings and "relay" not in settings:
-        raise _setting_error("relayUrl", settings["relayUrl"], "needs relay, which is not set")
+        raise setting_error("relayUrl", settings["relayUrl"], "needs relay, which is not set")
 
 
 def _check_checkout_image(settings: Mapping[str, Setting]) -> None:
@@ -341,7 +242,7 @@ def _check_checkout_image(settings: Mapping[str, Setting]) -> None:
     try:
         value_parsers.parse_image(settings["checkoutImage"].value)
     except value_parsers.BadValueError as error:
-        raise _setting_error(
+        raise setting_error(
             "checkoutImage", settings["checkoutImage"], "is not an image"
         ) from error
 
@@ -364,7 +265,7 @@ def _resolve_credential(
             hint="give one of them",
         )
     if token is None and app_key is None:
-        raise _setting_error(
+        raise setting_error(
             "appId", settings["appId"], "needs appPrivateKeyFile or FYRE_APP_PRIVATE_KEY"
         )
     if app_key is not None and "appId" not in settings:

@@ -77,7 +77,7 @@ class StatusMissing:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How a run ended.
+    """The end of a run.
 
     ``exit_code`` is the command's own: 128 + n for a signal, 124 for a timeout. It is 1 for a run
     that was not launched, or whose outcome is not the command's own.

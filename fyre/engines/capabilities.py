@@ -1,4 +1,4 @@
-"""What an engine can do: asked wherever a decision depends on the engine, never its name."""
+"""The capabilities of an engine: asked where a decision depends on the engine, never its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fyre.message.spec import RunSpec
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do for a run, and which options it has. It can't what it does not say."""
+    """The abilities of an engine, and the options it has; what is not declared it can't do."""
 
     images: bool = False  # a run gets the image that it names
     resources: bool = False  # … the processors, memory and devices

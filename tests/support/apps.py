@@ -1,4 +1,4 @@
-"""A small GitHub for Apps: it checks the JWT's signature, and gives installation tokens."""
+"""A small GitHub for Apps: checks the JWT's signature, and creates installation tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pem(key: Any) -> str:
 
 @dataclass
 class GitHub:
-    """The part of GitHub that an App needs. Two accounts; what it is asked is written down."""
+    """The part of GitHub that an App needs, with two accounts; keeps every request."""
 
     url: str = ""
     slug: str = "fyre-acme"
@@ -48,9 +48,8 @@ class GitHub:
     )
     suspended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
-    odd: dict[str, Any] = field(
-        default_factory=dict
-    )  # accounts that are no person's and no organisation's
+    # accounts that are neither a person's nor an organisation's
+    odd: dict[str, Any] = field(default_factory=dict)
     permissions: dict[str, str] = field(default_factory=lambda: dict(app_manifest.BASE_PERMISSIONS))
     events: tuple[str, ...] = app_manifest.BASE_EVENTS
     hook: str = ""  # where its webhook leads
@@ -114,7 +113,7 @@ class GitHub:
         return (200, {"id": number}) if number else (404, {"message": "Not Found"})
 
     def own(self, path: str) -> Any:
-        """The App as it sees itself."""
+        """Return the App's own data, webhook configuration or deliveries."""
         about = {
             "id": APP_ID,
             "slug": self.slug,
@@ -132,9 +131,8 @@ class GitHub:
             return 404, {"message": "Not Found"}
         if account in self.suspended:
             return 403, {"message": "This installation has been suspended"}
-        token = (
-            f"ghs_{APP_ID}_{jwt.encode({'n': len(self.minted)}, 'k' * 32)}" + "x" * 500
-        )  # GitHub's new, long form
+        # GitHub's new, long form
+        token = f"ghs_{APP_ID}_{jwt.encode({'n': len(self.minted)}, 'k' * 32)}" + "x" * 500
         self.tokens[token] = account
         until = datetime.fromtimestamp(time.time() + self.skew + HOUR, UTC)
         self.minted.append({"installation": installation})
@@ -153,7 +151,7 @@ def repository(name: str) -> dict[str, Any]:
 
 @contextmanager
 def github() -> Iterator[GitHub]:
-    """Serve one, until the block ends."""
+    """Serve a GitHub until the block ends."""
     state = GitHub()
 
     class Handler(BaseHTTPRequestHandler):

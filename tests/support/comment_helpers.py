@@ -1,4 +1,4 @@
-"""Shared by tests of comments: pull requests, comments in them, and waiting for replies."""
+"""Open pull requests, comment on them, and wait for Fyre's replies."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def say(person: Person, pull: int, body: str, token: str = ADA) -> int:
 
 
 def talk(person: Person, pull: int) -> list[str]:
-    """What is said in a pull request, as people see it."""
+    """Return the comments on a pull request, as people see them."""
     said = person.api(f"/issues/{pull}/comments?per_page=100")
     return [one["body"].partition("\n\n<!-- fyre: ")[0] for one in said]
 
 
 def answer(person: Person, pull: int, body: str, token: str = ADA) -> str:
-    """Say something, and wait for what is answered."""
+    """Comment, wait for the reply, and return it."""
     before = len(talk(person, pull))
     say(person, pull, body, token)
     until(lambda: len(talk(person, pull)) > before + 1, lambda: talk(person, pull))
@@ -43,7 +43,7 @@ def answer(person: Person, pull: int, body: str, token: str = ADA) -> str:
 
 
 def redeliver(person: Person) -> None:
-    """Have every delivery sent again."""
+    """Redeliver every delivery of the webhook."""
     hook = person.api("/hooks")[0]["id"]
     where = f"{person.up.url}/api/repos/{NAME}/hooks/{hook}/deliveries"
     for delivery in person.api(f"/hooks/{hook}/deliveries?per_page=100"):

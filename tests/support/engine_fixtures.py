@@ -1,6 +1,4 @@
-"""Fixtures of the engines' tests: a commit to run, and where there is a cluster, an engine on
-it.
-"""
+"""Fixtures of the engines' tests: a commit to run, and an engine on the cluster."""
 
 from __future__ import annotations
 
@@ -31,8 +29,9 @@ def sha(repo: Path) -> str:
 def on_cluster(
     admin: access.Admin, namespace: str, repo: Path, tmp_path: Path
 ) -> Iterator[MakeOnCluster]:
-    """Makes engines that stream the code in, as ``fyre up`` on a laptop does, under exactly the
-    Role it asks for.
+    """Create engines that stream the code in, as ``fyre up`` on a laptop does.
+
+    They have exactly the rights of the Role that Fyre asks for.
     """
     from dataclasses import replace
 

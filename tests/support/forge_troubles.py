@@ -1,7 +1,7 @@
-"""GitHub as an App meets it, troubles included.
+"""GitHub as an App meets it, with faults: the local forge behind installation tokens.
 
-It is the local forge behind installation tokens and whatever a test puts in the way. A renamed
-repository is redirected as GitHub does it; who has no token sees nothing.
+A test adds troubles that respond in the forge's place. A renamed repository is redirected as GitHub
+does it; a request without a token sees nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Asked:
     query: str = ""  # with its question mark
 
     def of(self, name: str) -> bool:
-        """Whether it is about that repository."""
+        """Return True if the request is about that repository."""
         return (
             self.path.startswith((f"/repos/{name}/", f"/{name}.git/"))
             or self.path == f"/repos/{name}"
@@ -45,7 +45,10 @@ Trouble = Callable[[Asked], Said | None]
 
 
 class Front:
-    """The ASGI application in front of the forge. People name themselves, as ``user:ada``."""
+    """The ASGI application in front of the forge.
+
+    A person's token (``user:ada``) passes straight to the forge.
+    """
 
     def __init__(self, app: ASGIApp, forge: LocalForge) -> None:
         self._app, self._forge = app, forge
@@ -56,7 +59,7 @@ class Front:
 
     @contextmanager
     def trouble(self, trouble: Trouble) -> Iterator[None]:
-        """Have requests meet a trouble, until the block ends."""
+        """Let requests meet a trouble until the block ends."""
         self.met.clear()
         self.troubles.append(trouble)
         try:
@@ -74,7 +77,7 @@ class Front:
         self.renamed[old] = bare.id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer in the forge's place, or have it answer."""
+        """Respond in the forge's place, or pass the request to it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -100,7 +103,7 @@ class Front:
         return None
 
     def _answer(self, asked: Asked) -> Said | None:
-        """What the forge itself knows nothing of: Apps, tokens, names of before."""
+        """Respond to what the forge does not know: Apps, tokens, former names."""
         parts = asked.path.strip("/").split("/")
         if parts[0] == "app" or parts[-1] == "installation":
             return self.github.answer(asked.method, asked.path, f"Bearer {asked.token}", None)
@@ -123,7 +126,7 @@ class Front:
         return None if name.partition("/")[0] == account else (404, {"message": "Not Found"})
 
     def _name(self, parts: list[str]) -> str:
-        """The repository that a path is of."""
+        """Return the name of the repository in a path."""
         if parts[0] == "repositories":
             return next(
                 (bare.name for bare in self._forge.repositories if str(bare.id) == parts[1]), ""
@@ -131,7 +134,7 @@ class Front:
         return "/".join(parts[1:3] if parts[0] == "repos" else parts[:2]).removesuffix(".git")
 
     def _elsewhere(self, asked: Asked, name: str) -> Said:
-        """GitHub's redirect: 301, and 307 for what is not read."""
+        """Return GitHub's redirect: 301 for a GET, 307 for anything else."""
         number = self.renamed[name]
         base = self._forge.base_url
         if asked.git:

@@ -1,4 +1,4 @@
-"""A `fyre up` for tests that need the whole of it."""
+"""Run a `fyre up` for tests that need the whole program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def up(root: Path) -> Iterator[str]:
-    """Its address, for as long as it serves."""
+    """Run it until the block ends; yield its address."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "FYRE_"))}
     env |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(root.parent)}
     words = [sys.executable, "-m", "fyre", "up", "--root", str(root), "--port", "0"]

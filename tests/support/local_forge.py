@@ -1,4 +1,4 @@
-"""A forge behind a real server on a port of its own, and a receiver that catches its webhooks."""
+"""Serve the local forge on a port of its own, and receive its webhooks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Delivery:
 
 @dataclass
 class Receiver:
-    """Takes deliveries; while ``codes`` has entries it answers with those first."""
+    """Receives deliveries; while ``codes`` has entries, it responds with those first."""
 
     url: str = ""
     codes: list[int] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Receiver:
     refused: list[Delivery] = field(default_factory=list)
 
     def wait(self, count: int, event: str = "push") -> list[Delivery]:
-        """The deliveries of an event, once there are so many; fails after a long while."""
+        """Return the deliveries of an event, once there are so many; fail after a minute."""
         until(lambda: len(self.of(event)) >= count)
         return self.of(event)
 
@@ -87,7 +87,7 @@ def receiver() -> Iterator[Receiver]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A forge that is stopped in the middle of a delivery is what some tests are about."""
+            """Ignore it: some tests stop a forge in the middle of a delivery."""
 
     server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(
@@ -103,7 +103,7 @@ def receiver() -> Iterator[Receiver]:
 
 @dataclass
 class Served:
-    """A forge that is being served at ``base``."""
+    """A forge that is served at ``base``."""
 
     forge: LocalForge
     base: str
@@ -130,7 +130,7 @@ _ending: list[threading.Thread] = []
 
 @pytest.fixture(autouse=True, scope="session")
 def _all_servers_end() -> Iterator[None]:
-    """Servers take a tenth of a second to end: they may do so while the next test runs."""
+    """Wait for all servers at the end: each may end while the next test runs."""
     yield
     for thread in _ending:
         thread.join()
@@ -170,14 +170,14 @@ def served(
 
 @pytest.fixture
 def forge(tmp_path: Path, receiver: Receiver) -> Iterator[Served]:
-    """A forge that tells the receiver."""
+    """Serve a forge that sends its webhooks to the receiver."""
     with served(tmp_path / "forge", receiver) as found:
         yield found
 
 
 @pytest.fixture
 def pushed(forge: Served, repo: Path, git: Callable[..., str]) -> str:
-    """The repository's first commit, pushed by ada as ``ada/engine``; its SHA."""
+    """Push the repository's first commit by ada, as ``ada/engine``; return its SHA."""
     git("remote", "add", "origin", forge.git(), cwd=repo)
     git("config", "http.extraHeader", "Authorization: token user:ada", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)

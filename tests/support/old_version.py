@@ -1,4 +1,4 @@
-"""Fyre as it was at 0.1's freeze of what is stored, taken out of this repository's history, to run beside today's."""
+"""Take Fyre as it was when version 0.1's stored forms were fixed out of this repository's history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def unpack_old_version(where: Path) -> Path:
-    """The folder that holds its package; skips the test where the history is not there."""
+    """Extract the old package; return its folder. Skip the test if the history is missing."""
     command = ["git", "archive", "--format=tar", COMMIT, "fyre"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
@@ -24,7 +24,8 @@ def unpack_old_version(where: Path) -> Path:
         pytest.skip("needs git, for Fyre as it was before")
     if done.returncode:
         pytest.skip(
-            f"needs commit {COMMIT}, which this clone's history does not have: git fetch --unshallow"
+            f"needs commit {COMMIT}, which this clone's history does not have: "
+            "git fetch --unshallow"
         )
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(where, filter="data")

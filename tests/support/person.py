@@ -1,4 +1,4 @@
-"""A person with a clone of a repository on a real ``fyre up``, and the statuses of its commits."""
+"""A person with a clone of a repository on a real ``fyre up``, who reads the forge's API."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Person:
         files: dict[str, str] | None = None,
         mint: bool = False,
     ) -> str:
-        """A commit by hand; its SHA."""
+        """Commit by hand; return the SHA."""
         for path, text in (files or {}).items():
             (self.repo / path).write_text(text)
             self.git("add", path)
@@ -46,13 +46,13 @@ class Person:
         self.git("push", "-q", "origin", *(refs or ("main",)))
 
     def run(self, command: str, *trailers: str, **options: Any) -> str:
-        """Commit and push one run."""
+        """Commit and push one run; return the SHA."""
         sha = self.commit(f"Fyre-Run: {command}", *trailers, **options)
         self.push()
         return sha
 
     def api(self, path: str, **json: Any) -> Any:
-        """GET, or POST with what is given, as somebody who may."""
+        """GET, or POST if there is data, as somebody who is allowed to."""
         headers = {"Authorization": f"token {json.pop('token', 'user:ada')}"}
         url = f"{self.up.url}/api/repos/{NAME}{path}"
         answer = (
@@ -64,11 +64,11 @@ class Person:
         return answer.json()
 
     def statuses(self, sha: str) -> list[dict[str, Any]]:
-        """All statuses of a commit, oldest first."""
+        """Return all statuses of a commit, oldest first."""
         return self.api(f"/commits/{sha}/statuses?per_page=100")[::-1]
 
     def final(self, sha: str, context: str = "fyre/run", attempt: str = "") -> dict[str, Any]:
-        """The newest status of a context, once it is not pending (and names that attempt)."""
+        """Return the newest status of a context, once it is final (and names that attempt)."""
         deadline = time.monotonic() + 30
         while True:
             mine = [one for one in self.statuses(sha) if one["context"] == context]
@@ -81,7 +81,7 @@ class Person:
         return int(self.api(f"/commits/{sha}/comments", body=body, token=token)["id"])
 
     def comments(self, sha: str) -> list[str]:
-        """What is said of a commit, as people see it."""
+        """Return the comments on a commit, as people see them."""
         return [
             one["body"].partition("\n\n<!-- fyre: ")[0]
             for one in self.api(f"/commits/{sha}/comments")
@@ -91,12 +91,12 @@ class Person:
         return requests.get(status["target_url"] + "/log").text
 
     def settled(self) -> None:
-        """Wait until everything that was heard has been dealt with."""
+        """Wait until every event so far is processed."""
         sha = self.run("true", "Fyre-Name: settled")
         self.final(sha, "fyre/settled")
 
     def ran(self) -> list[tuple[str, str]]:
-        """(SHA, command) of every run that the engine knows."""
+        """Return the SHA and command of every run that the engine knows."""
         return [
             (record.run.sha, record.run.spec.command) for record in self.up.engine.list_records()
         ]

@@ -1,6 +1,4 @@
-"""A real image registry (Debian's docker-registry) on this machine, with a small image pushed into
-it.
-"""
+"""Run a real image registry (Debian's docker-registry), and push a small image to it."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ PROGRAM = "docker-registry"
 
 @contextmanager
 def registry(root: Path, **auth: Any) -> Iterator[str]:
-    """Its host and port, for as long as it serves."""
+    """Run the registry until the block ends; yield its host and port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{free.getsockname()[1]}"
@@ -44,7 +42,7 @@ def registry(root: Path, **auth: Any) -> Iterator[str]:
 def push(
     host: str, name: str, tag: str, content: bytes, login: tuple[str, str] | None = None
 ) -> str:
-    """Push an image of one layer; the digest of its manifest."""
+    """Push an image of one layer; return the digest of its manifest."""
     config, layer = json.dumps({"architecture": "amd64", "os": "linux"}).encode(), content
     with requests.Session() as session:
         session.auth = login

@@ -1,4 +1,4 @@
-"""A relay, and a forge that it fetches from, behind real servers of their own."""
+"""Serve a relay, and a forge that it fetches from, each on a real server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = 1_000_000.0
 
 @contextmanager
 def serve(app: ASGIApp) -> Iterator[str]:
-    """The address at which it answers, for as long as the block lasts."""
+    """Serve an application until the block ends; yield its address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     config = uvicorn.Config(
         app, http="httptools", lifespan="off", access_log=False, log_config=None
@@ -51,7 +51,7 @@ class Forge:
     root: Path
     token: str = "forge-token"
     asked: list[str] = field(default_factory=list)
-    broken: int = 0  # so many requests more are answered with 503
+    broken: int = 0  # the next requests that get a 503
 
     def app(self) -> Starlette:
         return Starlette(
@@ -63,7 +63,7 @@ class Forge:
 
     @property
     def fetches(self) -> int:
-        """How many times refs were asked for by somebody let in: once a fetch."""
+        """Return the number of accepted requests for refs: one for each fetch."""
         return sum(path.endswith("info/refs") for path in self.asked)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +111,7 @@ class Relayed:
 
     url: str
     root: Path
-    broken: list[int] = field(default_factory=list)  # codes to answer the next requests with
+    broken: list[int] = field(default_factory=list)  # HTTP statuses of the next responses
 
     def repository(self, number: int = 7) -> str:
         return f"{self.url}/git/{number}.git"
@@ -128,7 +128,7 @@ class Relayed:
 def relaying(
     root: Path, places: int = 32, stall: float = 120.0, lfs: LfsObjectStore | None = None
 ) -> Iterator[Relayed]:
-    """A relay whose clock stands at ``NOW``."""
+    """Serve a relay whose clock always shows ``NOW``."""
     relayed = Relayed("", root)
     relay = GitRelay(lambda: [SECRET], relayed.find, places, stall, lfs, clock=lambda: NOW)
     app = Starlette(routes=relay.routes())

@@ -1,6 +1,4 @@
-"""What the tests of a run's fate on a cluster share: launching it, waiting for it, and what an
-admin does to it.
-"""
+"""Launch a run on a cluster, wait for it, and do to it what an admin does."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def launched(engine: Engine, sha: str, command: str, **spec: object) -> Run:
-    """A run that is on its way."""
+    """Launch a run and return it."""
     run = make_run(sha, command, **spec)
     assert engine.launch(run)
     return run
@@ -29,7 +27,7 @@ def launched(engine: Engine, sha: str, command: str, **spec: object) -> Run:
 def until(
     engine: Engine, run: Run, accept: Callable[[RunRecord], bool], seconds: float = 60.0
 ) -> RunRecord:
-    """The record of a run as soon as it is as wanted; a hang fails the test."""
+    """Return the record of a run as soon as it is accepted; fail the test after so many seconds."""
     deadline = time.monotonic() + seconds
     while (record := engine.get_record(run.key)) is None or not accept(record):
         assert time.monotonic() < deadline, f"still {record}"
@@ -38,7 +36,7 @@ def until(
 
 
 def until_log(engine: Engine, run: Run, part: str) -> None:
-    """Wait until the log so far holds that."""
+    """Wait until the log contains that text."""
     deadline = time.monotonic() + 60
     while part.encode() not in b"".join(engine.read_log(run.key)):
         assert time.monotonic() < deadline, engine.get_record(run.key)
@@ -46,13 +44,13 @@ def until_log(engine: Engine, run: Run, part: str) -> None:
 
 
 def end(engine: Engine, run: Run) -> tuple[RunRecord, str]:
-    """How it ended, and its log."""
+    """Wait for the end of a run; return its record and its log."""
     record = await_end(engine, run.key, 90)
     return record, b"".join(engine.read_log(run.key)).decode(errors="replace")
 
 
 def pods_of(admin: Admin, namespace: str, run: Run, count: int = 1) -> list[Any]:
-    """Its pods, oldest first, as soon as there are so many."""
+    """Return the pods of a run, oldest first, as soon as there are so many."""
     deadline = time.monotonic() + 60
     selector = f"fyre.dev/key={run.key}"
     while (
@@ -65,20 +63,20 @@ def pods_of(admin: Admin, namespace: str, run: Run, count: int = 1) -> list[Any]
 
 
 def evict(admin: Admin, namespace: str, name: str) -> None:
-    """What `kubectl drain` does."""
+    """Evict a pod, as `kubectl drain` does."""
     admin.core.create_namespaced_pod_eviction(
         name, namespace, {"metadata": {"name": name, "namespace": namespace}}
     )
 
 
 def delete_job(admin: Admin, namespace: str, run: Run, how: str = "Background") -> None:
-    """What `kubectl delete job` does."""
+    """Delete a run's Job, as `kubectl delete job` does."""
     admin.batch.delete_namespaced_job(f"fyre-{run.key}", namespace, propagation_policy=how)
 
 
 @contextmanager
 def on_the_node(admin: Admin, resource: str, amount: int) -> Iterator[None]:
-    """A device that no node has, as a device plugin would announce it, on the first node."""
+    """Announce a device that no node has on the first node, as a device plugin would."""
     node = admin.core.list_node().items[0].metadata.name
     path = resource.replace("/", "~1")
     where = [f"/status/{kind}/{path}" for kind in ("capacity", "allocatable")]

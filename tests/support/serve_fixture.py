@@ -1,4 +1,4 @@
-"""A ``fyre serve`` as an App on two accounts of a GitHub in trouble, and people who push."""
+"""Run a ``fyre serve`` that is installed as an App on two accounts of a GitHub with faults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class World:
     labs: dict[str, Lab] = field(default_factory=dict)
 
     def sweep(self, *, anew: bool = False) -> None:
-        """Have it sweep; ``anew`` as after a start."""
+        """Sweep; with ``anew`` as after a start."""
         if anew:
             self.serve.controller._cursors.clear()
         self.serve.controller.enqueue_event(SweepEvent())
@@ -67,7 +67,7 @@ class Lab:
         return sha
 
     def rename(self, name: str) -> None:
-        """Give it another name or owner, here as there."""
+        """Give the repository another name or owner, on GitHub and in the clone's remote."""
         self.world.front.rename(self.name, name)
         self.name = name
         self.git("remote", "set-url", "origin", f"{self.world.base}/{name}.git")
@@ -84,7 +84,7 @@ class Lab:
         return self.git("rev-parse", "HEAD")
 
     def log(self, sha: str) -> str:
-        """What the run printed, read where its status leads."""
+        """Return what the run printed, read at the link of its status."""
         page = self.statuses(sha)[0]["target_url"].removeprefix(URL)
         return requests.get(f"{self.world.serve.listen_url}{page}/log").text
 
@@ -95,11 +95,15 @@ class Lab:
         ).raise_for_status()
 
     def final(self, sha: str) -> str:
-        def descriptions() -> list[str]:
-            statuses = self.statuses(sha)
-            return [one["description"] for one in statuses if one["state"] != "pending"]
+        found: list[str] = []
 
-        return until(descriptions)[0]
+        def read_final() -> list[str]:
+            statuses = self.statuses(sha)
+            found.extend(one["description"] for one in statuses if one["state"] != "pending")
+            return found
+
+        until(read_final)
+        return found[0]
 
 
 Make = Callable[..., Lab]
@@ -115,13 +119,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     with served(root / "forge", front=front) as forge:
         fronts[0].github.installed = {"ada": 11, "acme": 22}
-        # Tokens live for so short that each request takes a new one.
+        # tokens expire so soon that each request takes a new one
         fronts[0].github.skew = -3400.0
         serve = FyreServe(configs.load_config(None, {
             "FYRE_LISTEN": "127.0.0.1:0", "FYRE_URL": URL, "FYRE_STATE": str(root / "state"),
             "FYRE_FORGE": forge.base, "FYRE_API": f"{forge.base}/api",
-            "FYRE_APP_ID": str(apps.APP_ID), "FYRE_JOBS": "4",
-            "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key()),
+            "FYRE_APP_ID": str(apps.APP_ID),
+            "FYRE_APP_PRIVATE_KEY": apps.pem(apps.private_key()), "FYRE_JOBS": "4",
             "FYRE_WEBHOOK_SECRET": forge.forge.webhook_secret,
         }, {}))  # fmt: skip
         thread = threading.Thread(target=serve.serve)
@@ -136,7 +140,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Make repositories, each with one commit; retries do not wait for long."""
+    """Create repositories, each with one commit, with short waits before a retry."""
     monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.05, 0.2))
     monkeypatch.setattr(status_reporter, "OPERATOR_BACKOFF", Backoff(0.05, 0.2))
     monkeypatch.setattr(retry_queue, "RETRY_BACKOFF", Backoff(0.05, 0.2))

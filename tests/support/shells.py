@@ -1,4 +1,4 @@
-"""The shells that a script of ours is run with; one that is missing is a skip with its reason."""
+"""The shells to run a script with; a missing one is a skip with its reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def params(*names: str) -> list[object]:
-    """Return a parameter for ``sh``, whatever that is on this machine, and one for each further shell."""
+    """Return a parameter for ``sh`` of this machine, and one for each further shell."""
     return ["sh", *(pytest.param(name, marks=_skips(name)) for name in names)]
 
 

@@ -1,6 +1,4 @@
-"""Commit messages that try to be misread, for the differential test and the benchmark of the
-parser.
-"""
+"""Generate commit messages that are easy to misread, to compare the parser with git."""
 
 from __future__ import annotations
 
@@ -96,14 +94,14 @@ _SHREDS = [
 
 
 def messages(count: int, seed: int) -> Iterator[str]:
-    """So many messages; the same seed gives the same ones."""
+    """Yield so many messages; the same seed gives the same ones."""
     rng = random.Random(seed)
     for _ in range(count):
         yield _message(rng)
 
 
 def _message(rng: random.Random) -> str:
-    if rng.random() < 0.15:  # no lines at all in mind: whatever falls beside whatever
+    if rng.random() < 0.15:  # no lines at all: random parts side by side
         return rng.choice(["S\n\n", "S\n\n", "", "\n"]) + "".join(
             rng.choices(_SHREDS, k=rng.randrange(1, 16))
         )
@@ -126,8 +124,9 @@ def _message(rng: random.Random) -> str:
 
 
 def for_log(text: str) -> str:
-    """The message without blank lines at its beginning, which ``git log`` skips and
-    ``interpret-trailers`` does not.
+    """Return the message without blank lines at its beginning.
+
+    ``git log`` skips them and ``interpret-trailers`` does not.
     """
     lines = text.split("\n")
     while lines and not lines[0].partition("\0")[0].strip(" \t\r"):
@@ -136,12 +135,12 @@ def for_log(text: str) -> str:
 
 
 def for_interpret_trailers(text: str) -> str:
-    """The message with a line feed at its end, which only newer ``interpret-trailers`` add."""
+    """Return the message with a line feed at its end: only newer ``interpret-trailers`` add it."""
     return text.partition("\0")[0].removesuffix("\n") + "\n"
 
 
 def by_git_log(where: Path, texts: Sequence[str]) -> list[list[tuple[str, str]]]:
-    """What git sees in each message once it is a commit: one fast-import, one ``git log``."""
+    """Return the trailers of each message as a commit: one fast-import, one ``git log``."""
     env = {**os.environ, **EMPTY_CONFIG}
     subprocess.run(["git", "init", "-q", "--bare", str(where)], check=True, env=env)
     stream = bytearray()
@@ -177,7 +176,7 @@ def _pairs(entry: str) -> list[tuple[str, str]]:
 
 
 def by_interpret_trailers(text: str) -> list[str]:
-    """The lines of ``git interpret-trailers --parse --no-divider`` under an empty configuration."""
+    """Return the lines of ``git interpret-trailers --parse --no-divider``, with no configuration."""
     command = ["git", "interpret-trailers", "--parse", "--no-divider"]
     env = {**os.environ, **EMPTY_CONFIG}
     done = subprocess.run(command, input=text.encode(), check=True, env=env, capture_output=True)

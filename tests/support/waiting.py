@@ -1,4 +1,4 @@
-"""How tests wait: for something that will happen, looked at again and again, on a machine that may be busy."""
+"""Wait for something that will happen, by asking again and again: the machine may be busy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def until(ask: Callable[[], T], seconds: float = 60) -> T:
-    """The first answer that is true."""
+    """Return the first true result; fail the test after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := ask()):
-        assert time.monotonic() < deadline, "it does not come"
+        assert time.monotonic() < deadline, f"still {found!r} after {seconds} s"
         time.sleep(0.01)
     return found

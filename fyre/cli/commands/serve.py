@@ -76,7 +76,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    from fyre.apps.config import load_schema, option_name, variable_name
+    from fyre.apps.config_sources import load_schema, option_name, variable_name
 
     schema = load_schema()
     parser = _Parser(prog="fyre serve", description=schema["description"], allow_abbrev=False)

@@ -1,4 +1,4 @@
-"""What the local engine can do: a plain process on this machine is given nothing but its code."""
+"""The capabilities of the local engine: a plain process here is given nothing but its code."""
 
 from __future__ import annotations
 

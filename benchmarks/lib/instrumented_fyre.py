@@ -1,11 +1,11 @@
-"""``fyre``, with clocks and counters: it writes down what came in, what went out, and when there was nothing to do.
+"""A ``fyre`` with clocks and counters: it records events, posts, requests, its first idle moment.
 
-``python benchmarks/cluster_inside.py up …`` is ``fyre up …`` that appends JSON lines to the file FYRE_BENCH_SEEN:
-``event`` (a pod's command has terminated, as the watch says), ``post`` (a status leaves), ``idle`` (for the first
-time nothing was left to do; the requests made so far) and ``requests`` (all of them, when it is ended). Times are
-nanoseconds since the epoch.
+``python benchmarks/lib/instrumented_fyre.py up …`` is ``fyre up …`` that appends JSON lines to the
+file FYRE_BENCH_SEEN: ``event`` (a pod's command has terminated, as the watch reports it), ``post``
+(a status is sent), ``idle`` (for the first time nothing was left to do; the requests made so far)
+and ``requests`` (all of them, when it is ended). Times are nanoseconds since the epoch.
 """
-# ruff: noqa: ANN401, SLF001 - it puts itself around what others wrote, and looks where nobody is meant to look
+# ruff: noqa: ANN401, SLF001 - it wraps functions of others, and reads private attributes
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import urllib3
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from fyre.apps import up as up_app
 from fyre.cli import main as cli_main
@@ -35,8 +35,8 @@ _PATH = re.compile(
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 
 
-class Notebook:
-    """Where it is written."""
+class Recorder:
+    """Appends the records to the file, and counts requests."""
 
     cluster = ""  # HOST:PORT of the API server
 
@@ -46,29 +46,29 @@ class Notebook:
         self._lock = threading.Lock()
         self._terminated: set[str] = set()
 
-    def write(self, what: str, **more: object) -> None:
-        """A line."""
+    def write(self, kind: str, **fields: object) -> None:
+        """Append a record of that kind."""
         with self._lock:
-            self._file.write(json.dumps({"what": what, "at": time.time_ns(), **more}) + "\n")
+            self._file.write(json.dumps({"what": kind, "at": time.time_ns(), **fields}) + "\n")
 
-    def pod(self, pod: dict[str, Any]) -> None:
-        """What the watch says of a pod: its end is written down, once."""
+    def record_pod(self, pod: dict[str, Any]) -> None:
+        """Record the end of a pod, once, of what the watch reports."""
         uid = pod["metadata"]["uid"]
         if uid not in self._terminated and pod_facts.terminated_state(pod):
             self._terminated.add(uid)
             self.write("event", sha=pod["metadata"]["labels"]["fyre.dev/sha"])
 
-    def request(self, host: str, method: str, url: str) -> None:
-        """A request that leaves: a status's is written down, the API server's are counted."""
+    def record_request(self, host: str, method: str, url: str) -> None:
+        """Record a request that posts a status; count one to the API server."""
         if method == "POST" and "/statuses/" in url:
             self.write("post", sha=url.rpartition("/")[2])
         if host == self.cluster:
             with self._lock:
-                self.requests[named(method, url)] += 1
+                self.requests[verb_and_resource(method, url)] += 1
 
 
-def named(method: str, url: str) -> str:
-    """A request as RBAC names it: verb and resource."""
+def verb_and_resource(method: str, url: str) -> str:
+    """Return a request as RBAC names it."""
     parts = urlsplit(url)
     found = _PATH.match(parts.path)
     resource, name, sub = found.groups() if found else (parts.path, None, None)
@@ -79,8 +79,8 @@ def named(method: str, url: str) -> str:
     return f"{verb} {resource}{f'/{sub}' if sub else ''}"
 
 
-def watch_over(notes: Notebook) -> None:
-    """Put the clocks in: around what the engine's watch hands on, and around every request that leaves."""
+def wrap_requests_and_watches(recorder: Recorder) -> None:
+    """Wrap the handler of the engine's watch, and every function that sends a request."""
     pod_changed, urlopen = KubernetesEngine._on_pod_event, urllib3.HTTPConnectionPool.urlopen
     execute, begin = (
         api_client.KubernetesClient.exec_in_container,
@@ -88,23 +88,23 @@ def watch_over(notes: Notebook) -> None:
     )
 
     def changed(self: KubernetesEngine, event: str, pod: dict[str, Any]) -> None:
-        notes.pod(pod)
+        recorder.record_pod(pod)
         pod_changed(self, event, pod)
 
     def opened(
         self: urllib3.HTTPConnectionPool, method: str, url: str, *args: Any, **more: Any
     ) -> Any:
-        notes.request(f"{self.host}:{self.port}", method, url)
+        recorder.record_request(f"{self.host}:{self.port}", method, url)
         return urlopen(self, method, url, *args, **more)
 
     def executed(*args: Any) -> tuple[int, str]:
-        with notes._lock:
-            notes.requests["create pods/exec"] += 1
+        with recorder._lock:
+            recorder.requests["create pods/exec"] += 1
         return execute(*args)
 
     def begun(self: api_client.KubernetesClient, *args: Any) -> None:
         begin(self, *args)
-        notes.cluster = urlsplit(self.host).netloc
+        recorder.cluster = urlsplit(self.host).netloc
 
     for kind, name, better in (
         (KubernetesEngine, "_on_pod_event", changed),
@@ -115,8 +115,8 @@ def watch_over(notes: Notebook) -> None:
         setattr(kind, name, better)
 
 
-def await_idle(notes: Notebook) -> None:
-    """Have the first moment written down at which nothing was left to do, by looking into every part."""
+def record_first_idle(recorder: Recorder) -> None:
+    """Record the first moment at which nothing is left to do, by looking into every part."""
     start = up_app.FyreUp.__init__
 
     def started(self: up_app.FyreUp, *args: Any, **more: Any) -> None:
@@ -126,16 +126,17 @@ def await_idle(notes: Notebook) -> None:
     def wait(up: up_app.FyreUp) -> None:
         quiet_since = 0.0
         while not quiet_since or time.monotonic() - quiet_since < 1:
-            if not nothing_to_do(up):
+            if not is_idle(up):
                 quiet_since = 0.0
             elif not quiet_since:
                 quiet_since, at = time.monotonic(), time.time_ns()
             time.sleep(0.02)
-        memory = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
-        notes.write(
+        status = Path("/proc/self/status").read_text()
+        memory = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+        recorder.write(
             "idle",
             since=at,
-            requests=dict(notes.requests),
+            requests=dict(recorder.requests),
             memory_mb=memory,
             known=len(up.engine.list_records()),
         )
@@ -143,26 +144,33 @@ def await_idle(notes: Notebook) -> None:
     setattr(up_app.FyreUp, "__init__", started)  # noqa: B010 - a method is replaced on purpose
 
 
-def nothing_to_do(up: up_app.FyreUp) -> bool:
-    """Whether the first sweep is over, every delivery is taken, and neither the ledger nor the engine has work."""
-    receiver, ledger, outbox = up.controller, up.controller.executor.reporter, up.local_forge.outbox
-    heard = bool(receiver._cursors) and not receiver._events.qsize() and not receiver._retries
-    waits = (
-        any(any(lane.waiting.values()) for lane in ledger.write_queue._account_queues.values())
-        or not ledger.is_idle()
+def is_idle(up: up_app.FyreUp) -> bool:
+    """Return True if the first sweep is over, every delivery is processed, and no work is left.
+
+    The work is that of the controller, the reporter, the forge's outbox and the engine.
+    """
+    controller, outbox = up.controller, up.local_forge.outbox
+    reporter = controller.executor.reporter
+    processed = (
+        bool(controller._cursors) and not controller._events.qsize() and not controller._retries
     )
-    return heard and not (waits or outbox._busy_repos) and up.engine._work.is_idle()  # type: ignore[attr-defined]
+    waits = (
+        any(any(lane.waiting.values()) for lane in reporter.write_queue._account_queues.values())
+        or not reporter.is_idle()
+    )
+    engine_idle = up.engine._work.is_idle()  # type: ignore[attr-defined]
+    return processed and not (waits or outbox._busy_repos) and engine_idle
 
 
 def main() -> None:
-    """The command line's own, watched."""
-    notes = Notebook(os.environ["FYRE_BENCH_SEEN"])
-    watch_over(notes)
-    await_idle(notes)
+    """Run the command line, with its clocks and counters."""
+    recorder = Recorder(os.environ["FYRE_BENCH_SEEN"])
+    wrap_requests_and_watches(recorder)
+    record_first_idle(recorder)
     try:
         cli_main.main()
     finally:
-        notes.write("requests", requests=dict(notes.requests))
+        recorder.write("requests", requests=dict(recorder.requests))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Thousands of finished runs in a namespace: how long the receiver starts, on how much memory, with which requests.
+"""Thousands of finished runs in a namespace: time of a start, memory, requests.
 
-The Jobs are those of commits that lie in the forge, as Fyre leaves them: ended, reported, settled; no controller
-minds them (``managedBy``), and some have their pods. The start is counted from the process's own, over the first
-sweep and the redelivery of every push, until there is nothing to do. Then some real runs, for the requests that each
-of them takes. ``python benchmarks/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
+The Jobs are those of commits that are in the forge, as Fyre leaves them: ended, reported, settled;
+no controller of Kubernetes handles them (``managedBy``), and some have their pods. The start is
+counted from the process's own, over the first sweep and the redelivery of every push, until there
+is nothing to do. Then some real runs, for the requests that each of them takes. ``python
+benchmarks/scale/cluster_many.py [JOBS] [PODS] [RUNS]`` prints JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cluster
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import cluster, up_fixture
 from fyre.engines.kubernetes import job_labels, job_manifest, run_status
 from fyre.engines.kubernetes.api_client import RAW_RESPONSE
 from fyre.git.commit_reader import LocalCommitReader
@@ -42,23 +43,23 @@ NAME, PER_PUSH, AT_ONCE = "bench/many", 500, 4
 INSTANCE = secrets.token_hex(4)
 
 
-def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
-    """Commits in the forge, pushed by the file system, and the run that each of them asks for."""
+def create_runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
+    """Create commits in the forge, through the file system; yield the run that each requests."""
     forge = LocalForge(folder / "state", base_url=url)
     bare = forge.repositories.get_or_create(NAME)
     forge.stop()
-    path = place.repository(folder, "many", files=10)
+    path = up_fixture.create_repository(folder, "many", files=10)
     repository = Repository(f"{url}/api", bare.id, NAME)
     mirrors = LocalCommitReader(lambda _: bare.git_dir)
-    place.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
-    place.git("push", "-q", "origin", "main", cwd=path)
+    up_fixture.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
     policy = Policy(profiles={"default": Profile(image=image)})
     for first in range(0, count, PER_PUSH):
         numbers = range(first, min(first + PER_PUSH, count))
-        shas = place.commits(
+        shas = up_fixture.create_commits(
             path, [f"Change {n}\n\nFyre-Run: python train.py --seed {n}\n" for n in numbers]
         )
-        place.git("push", "-q", "origin", "main", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         for sha in shas:
             commit = mirrors.read_commit(repository, sha)
             trigger = Trigger(TriggerKind.PUSH, "ada", "refs/heads/main", sha)
@@ -73,8 +74,8 @@ def runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]:
     mirrors.close()
 
 
-def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
-    """The Job as Fyre leaves it."""
+def build_finished_job(run: Run, namespace: str, image: str) -> dict[str, Any]:
+    """Return the Job of a finished run as Fyre leaves it."""
     spot = job_manifest.JobContext(
         f"fyre-{INSTANCE}", namespace, image, "http://10.0.0.1:8021/git/1.git", "k" * 80
     )
@@ -97,8 +98,8 @@ def job(run: Run, namespace: str, image: str) -> dict[str, Any]:
     return body
 
 
-class Maker:
-    """Makes them, as the cluster's admin."""
+class ObjectCreator:
+    """Creates finished Jobs and pods, as the cluster's admin."""
 
     def __init__(self, admin: Admin, namespace: str) -> None:
         self._batch, self._core, self._namespace = admin.batch, admin.core, namespace
@@ -125,16 +126,16 @@ class Maker:
             "containerStatuses": [_container(job_labels.COMMAND_CONTAINER, ran)],
         }}  # fmt: skip
 
-    def job(self, body: dict[str, Any]) -> None:
-        """One that is complete."""
+    def create_job(self, body: dict[str, Any]) -> None:
+        """Create a Job that is complete."""
         self._batch.create_namespaced_job(self._namespace, body, **RAW_RESPONSE)
         self._batch.patch_namespaced_job_status(
             body["metadata"]["name"], self._namespace, self._job_status, **RAW_RESPONSE
         )
 
-    def pod(self, of: dict[str, Any]) -> None:
-        """The pod of a Job, ended; no scheduler minds it."""
-        name, template = of["metadata"]["name"] + "-abcde", of["spec"]["template"]
+    def create_pod(self, job: dict[str, Any]) -> None:
+        """Create the ended pod of a Job; no scheduler handles it."""
+        name, template = job["metadata"]["name"] + "-abcde", job["spec"]["template"]
         spec = {**template["spec"], "schedulerName": "nobody"}
         body = {"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": spec}
         self._core.create_namespaced_pod(self._namespace, body, **RAW_RESPONSE)
@@ -155,8 +156,8 @@ def _container(name: str, terminated: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(jobs: int, pods: int, more: int) -> None:
-    """Make them, start, then run some more."""
-    with cluster.namespace() as (admin, namespace), place.folder() as folder:
+    """Create the Jobs, start Fyre, then run some more."""
+    with cluster.create_namespace() as (admin, namespace), up_fixture.temporary_folder() as folder:
         from tests.cluster.access import IMAGE
 
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -164,35 +165,36 @@ def main(jobs: int, pods: int, more: int) -> None:
         (folder / "state/kubernetes").mkdir(parents=True)
         (folder / "state/kubernetes/instance").write_text(INSTANCE + "0" * 56)
         bodies = [
-            job(r, namespace, IMAGE) for r in runs(folder, f"http://127.0.0.1:{port}", jobs, IMAGE)
+            build_finished_job(r, namespace, IMAGE)
+            for r in create_runs(folder, f"http://127.0.0.1:{port}", jobs, IMAGE)
         ]
-        maker = Maker(admin, namespace)
-        with ThreadPoolExecutor(AT_ONCE) as hands:
-            list(hands.map(maker.job, bodies))
-            list(hands.map(maker.pod, bodies[:pods]))
+        creator = ObjectCreator(admin, namespace)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(creator.create_job, bodies))
+            list(pool.map(creator.create_pod, bodies[:pods]))
         os.environ["FYRE_BENCH_SEEN"] = str(folder / "seen.jsonl")
-        relay = cluster.relay()
-        server = place.Server(
-            folder / "state", 2, cluster.options(namespace, relay), cluster.INSIDE
+        relay = cluster.relay_address()
+        server = up_fixture.Server(
+            folder / "state", 2, cluster.up_options(namespace, relay), cluster.INSTRUMENTED_FYRE
         )
         server.port = port
         began = time.time_ns()
         with server.running():
-            idle = noted(folder, "idle", 180)
+            idle = wait_for_record(folder, "idle", 180)
             run_some(server, folder, more)
             server.stop(signal.SIGINT)
-        whole = noted(folder, "requests", 10)
+        whole = wait_for_record(folder, "requests", 10)
     report(
         began,
         idle,
         {"jobs": jobs, "pods": pods},
-        per_run(idle["requests"], whole["requests"], more),
+        requests_per_run(idle["requests"], whole["requests"], more),
         relay,
     )
 
 
-def noted(folder: Path, what: str, seconds: float) -> dict[str, Any]:
-    """The first line of that kind that is written down."""
+def wait_for_record(folder: Path, what: str, seconds: float) -> dict[str, Any]:
+    """Return the first record of that kind; raise RuntimeError after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for line in (folder / "seen.jsonl").read_text().splitlines():
@@ -202,19 +204,19 @@ def noted(folder: Path, what: str, seconds: float) -> dict[str, Any]:
     raise RuntimeError(f"no {what} within {seconds} s")
 
 
-def run_some(server: place.Server, folder: Path, count: int) -> None:
-    """Real runs, one push after the other, each until its status is final and its Job needs nothing any more."""
+def run_some(server: up_fixture.Server, folder: Path, count: int) -> None:
+    """Run some commands, each until its status is final; then wait for the last Job."""
     path = folder / "many"
     for number in range(count):
-        (sha,) = place.commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
-        place.git("push", "-q", f"{server.url}/{NAME}.git", "main", cwd=path)
+        (sha,) = up_fixture.create_commits(path, [f"More\n\nFyre-Run: echo {number}; sleep 0.5\n"])
+        up_fixture.git("push", "-q", f"{server.url}/{NAME}.git", "main", cwd=path)
         while server.get(f"/repos/{NAME}/commits/{sha}/status")["state"] == "pending":
             time.sleep(0.1)
     time.sleep(3)
 
 
-def per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[str, float]:
-    """Requests that each of the runs took, by what they ask for."""
+def requests_per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[str, float]:
+    """Return the requests that each of the runs took, by verb and resource."""
     return {
         what: round((after[what] - before.get(what, 0)) / count, 2)
         for what in sorted(after)
@@ -225,7 +227,7 @@ def per_run(before: dict[str, int], after: dict[str, int], count: int) -> dict[s
 def report(
     began: int, idle: dict[str, Any], there: dict[str, int], each: dict[str, float], relay: str
 ) -> None:
-    """The figures."""
+    """Print the figures."""
     seconds = (idle["since"] - began) / 1e9
     print(json.dumps({
         **there,

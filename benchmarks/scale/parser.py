@@ -1,6 +1,7 @@
-"""The trailer parser against git: agreement over generated messages, speed, and whether time is linear in length.
+"""The trailer parser against git: agreement over generated messages, speed, and whether time is
+linear in length.
 
-``python benchmarks/parser.py [--messages N] [--seed N]`` prints JSON.
+``python benchmarks/scale/parser.py [--messages N] [--seed N]`` prints JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from fyre.message import trailers
 from tests.support import trailers_generator
@@ -50,7 +51,7 @@ N = 250_000
 
 
 def seconds(work: Callable[[], object], runs: int = 7) -> float:
-    """The median of several runs."""
+    """Return the median of several runs."""
     times = []
     for _ in range(runs):
         begun = time.perf_counter()
@@ -59,18 +60,18 @@ def seconds(work: Callable[[], object], runs: int = 7) -> float:
     return statistics.median(times)
 
 
-def ours(text: str) -> list[tuple[str, str]]:
-    """What the parser answers, in git's words."""
+def parse_with_fyre(text: str) -> list[tuple[str, str]]:
+    """Return the trailers that Fyre's parser finds, as key and value."""
     return [(t.key, t.value) for t in trailers.parse(text)]
 
 
 def against_git_log(texts: list[str]) -> dict[str, object]:
-    """Every message as a commit, read back by one ``git log``."""
+    """Compare with git: every message as a commit, read back by one ``git log``."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         seen = trailers_generator.by_git_log(Path(folder) / "git", texts)
         took = time.perf_counter() - begun
-    wrong = [text for text, git in zip(texts, seen, strict=True) if ours(text) != git]
+    wrong = [text for text, git in zip(texts, seen, strict=True) if parse_with_fyre(text) != git]
     return {
         "messages": len(texts),
         "with_trailers": sum(map(bool, seen)),
@@ -81,10 +82,14 @@ def against_git_log(texts: list[str]) -> dict[str, object]:
 
 
 def against_interpret_trailers(texts: list[str]) -> dict[str, object]:
-    """A process for each message of a sample."""
+    """Compare with ``git interpret-trailers``: a process for each message of a sample."""
     sample = [trailers_generator.for_interpret_trailers(text) for text in texts]
-    wrong = [text for text in sample
-             if [f"{k}: {v}" for k, v in ours(text)] != trailers_generator.by_interpret_trailers(text)]  # fmt: skip
+    wrong = [
+        text
+        for text in sample
+        if [f"{key}: {value}" for key, value in parse_with_fyre(text)]
+        != trailers_generator.by_interpret_trailers(text)
+    ]
     return {
         "messages": len(sample),
         "disagreements": len(wrong),
@@ -93,7 +98,7 @@ def against_interpret_trailers(texts: list[str]) -> dict[str, object]:
 
 
 def speed() -> dict[str, float]:
-    """Typical messages a second on one core, and how many processes of git that replaces."""
+    """Return typical messages a second on one core, of the parser and of git's process."""
     one = seconds(lambda: trailers_generator.by_interpret_trailers(TYPICAL), 15)
     typical = seconds(lambda: [trailers.parse(TYPICAL) for _ in range(5000)]) / 5000
     return {
@@ -104,7 +109,7 @@ def speed() -> dict[str, float]:
 
 
 def linearity() -> dict[str, dict[str, object]]:
-    """Seconds for n, 2n, 4n and 8n characters of each shape; a ratio of 8 is linear."""
+    """Return the seconds for n, 2n, 4n and 8n characters of each shape; a ratio of 8 is linear."""
     found: dict[str, dict[str, object]] = {}
     for shape, make in SHAPES.items():
         texts = [make(N * times) for times in (1, 2, 4, 8)]
@@ -131,7 +136,7 @@ def main() -> None:
         "against_interpret_trailers": interpreted,
         **speed(),
         f"time_for_{N}_characters_and_2_4_8_times_that": linearity(),
-        "git": subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2],
+        "git": subprocess.check_output(["git", "--version"], text=True).split()[2],
         "python": platform.python_version(),
     }, indent=2))  # fmt: skip
     sys.exit(bool(log["disagreements"] or interpreted["disagreements"]))

@@ -1,6 +1,7 @@
-"""The pod's checkout beside bare git on the same relay, and what a hundred pods of one push cost the forge.
+"""The pod's checkout beside bare git on the same relay, and the fetches that a hundred pods cost.
 
-The floor has its credential as a header from the start; the script is asked for one, as a helper is.
+The floor has its credential as a header from the start; the script is asked for one, as a
+credential helper is. ``python benchmarks/latency/checkout.py`` prints JSON.
 """
 
 from __future__ import annotations
@@ -17,21 +18,20 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-sys.path.insert(0, str(place.ROOT))
-
+from benchmarks.lib import up_fixture, versions
 from fyre.git.mirror_store import MirrorStore
 from fyre.runs.run import Repository
 from tests.support import relaying
 
-SCRIPT = place.ROOT / "fyre/engines/kubernetes/checkout.sh"
+SCRIPT = versions.ROOT / "fyre/engines/kubernetes/checkout.sh"
 FILES, ROUNDS, PODS, AT_ONCE = 2000, 15, 100, 4
 REPOSITORY = Repository("http://forge", 7, "ada/engine")
 
 
-def script(relay: relaying.Relayed, sha: str, pod: Path) -> None:
-    """The script, start to end."""
+def run_script(relay: relaying.Relayed, sha: str, pod: Path) -> None:
+    """Run the pod's script from start to end."""
     (pod / "top").mkdir(parents=True)
     env = {
         "PATH": os.environ["PATH"],
@@ -47,8 +47,8 @@ def script(relay: relaying.Relayed, sha: str, pod: Path) -> None:
     subprocess.run(["sh", str(SCRIPT)], env=env, check=True)
 
 
-def bare_git(relay: relaying.Relayed, sha: str, pod: Path) -> None:
-    """The three commands that somebody would type."""
+def run_bare_git(relay: relaying.Relayed, sha: str, pod: Path) -> None:
+    """Run the three commands that a person would type."""
     pod.mkdir(parents=True)
     header = "Authorization: Basic " + base64.b64encode(f"fyre:{relay.key()}".encode()).decode()
     lines = f"""git init -q top && cd top
@@ -58,7 +58,7 @@ git -c advice.detachedHead=false checkout -q {sha}"""
 
 
 def seconds(checkout: object, *args: object) -> float:
-    """How long it takes; what it makes is removed outside the measurement."""
+    """Return how long a checkout takes; its directory is removed outside the measurement."""
     began = time.perf_counter()
     checkout(*args)  # type: ignore[operator] # one of the two above
     taken = time.perf_counter() - began
@@ -67,13 +67,13 @@ def seconds(checkout: object, *args: object) -> float:
 
 
 def main() -> None:
-    """Print the figures."""
+    """Measure both and print the figures."""
     with tempfile.TemporaryDirectory(prefix="fyre-bench-") as folder:
         root = Path(folder)
-        os.environ.update(place.isolated(root))
-        repo = place.repository(root, "engine", FILES)
-        sha = place.git("rev-parse", "HEAD", cwd=repo)
-        place.git("clone", "-q", "--bare", str(repo), str(root / "forge/engine.git"), cwd=root)
+        os.environ.update(up_fixture.isolated_git(root))
+        repo = up_fixture.create_repository(root, "engine", FILES)
+        sha = up_fixture.git("rev-parse", "HEAD", cwd=repo)
+        up_fixture.git("clone", "-q", "--bare", str(repo), str(root / "forge/engine.git"), cwd=root)
         forge = relaying.Forge(root / "forge")
         with relaying.serve(forge.app()) as url, relaying.relaying(root / "mirrors") as relay:
             clones = MirrorStore(
@@ -82,7 +82,7 @@ def main() -> None:
 
             def one(number: int) -> float:
                 clones.ensure_commit(REPOSITORY, sha, f"run-{number}")
-                return seconds(script, relay, sha, root / f"pod-{number}")
+                return seconds(run_script, relay, sha, root / f"pod-{number}")
 
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 together = list(pool.map(one, range(PODS)))
@@ -91,8 +91,8 @@ def main() -> None:
             for number in range(
                 ROUNDS
             ):  # in turns, so that what else the machine does falls on both
-                taken["script"].append(seconds(script, relay, sha, root / f"script-{number}"))
-                taken["bare_git"].append(seconds(bare_git, relay, sha, root / f"bare-{number}"))
+                taken["script"].append(seconds(run_script, relay, sha, root / f"script-{number}"))
+                taken["bare_git"].append(seconds(run_bare_git, relay, sha, root / f"bare-{number}"))
     ours, floor = (statistics.median(taken[name]) for name in ("script", "bare_git"))
     ratio = statistics.median(
         a / b for a, b in zip(taken["script"], taken["bare_git"], strict=True)

@@ -1,13 +1,16 @@
-"""1,000 pushes through a proxy that loses, repeats and reorders webhooks: no run is lost, and none runs twice.
+"""1,000 pushes through a proxy that loses, repeats and reorders webhooks: none is lost or run
+twice.
 
-The embedded forge in one process; ``fyre serve`` with the local engine in another, sweeping every 10 s, the least that
-it allows; between them a real HTTP proxy. 30 % of the deliveries are answered 202 and never handed on, 20 % are handed
-on twice, 20 % are kept back until others have passed them. A push is one update of a branch with one new commit that
-asks for a run; one ``git push`` updates many branches, and the forge tells of each by itself, as GitHub does.
+The local forge in one process; ``fyre serve`` with the local engine in another, with a sweep every
+10 s, the least that it allows; between them a real HTTP proxy. 30 % of the deliveries get a 202
+and are never forwarded, 20 % are forwarded twice, 20 % are held back until others have passed
+them. A push is one update of a branch with one new commit that requests a run; one ``git push``
+updates many branches, and the forge delivers each by itself, as GitHub does.
 
-Each run appends its SHA to a file as its first act: that file says what was lost and what ran twice. The delay is from
-a push to its launch, as the engine wrote it down. ``python benchmarks/lossy.py [PUSHES] [SEED]`` prints JSON; exits 1
-if a run is lost or twice, or a status wrong.
+Each run appends its SHA to a file as its first act: that file shows what was lost and what ran
+twice. The delay is from a push to its launch, as the engine recorded it. ``python
+benchmarks/faults/lossy.py [PUSHES] [SEED]`` prints JSON; exits 1 if a run is lost or started
+twice, or a status is wrong.
 """
 
 from __future__ import annotations
@@ -26,22 +29,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
-import place
-import serving
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import serve_fixture, up_fixture
 from fyre.github.client import GitHubClient
-from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge
 from fyre.runs import run
 
 REPOSITORIES, BRANCHES = 5, 20
 SWEEP = 10.0
 FATES = {"dropped": 0.3, "duplicated": 0.2, "reordered": 0.2}
-BACKLOG = 25  # runs that may be on their way when more is pushed: a receiver that is behind would hide the rest
-PASSED = 5  # deliveries that go before one that is kept back, or a second
+# runs that may be waiting when more is pushed: a server that is behind would hide the rest
+BACKLOG = 25
+PASSED = 5  # deliveries that go before one that is held back, at most for a second
 
 
 class Delivery(NamedTuple):
-    """What the forge posted."""
+    """A webhook as the forge posted it."""
 
     path: str
     headers: dict[str, str]
@@ -49,33 +53,29 @@ class Delivery(NamedTuple):
 
     @property
     def sha(self) -> str:
-        """Of the push; "" for anything else."""
+        """Return the SHA of a push; "" for any other event."""
         data = json.loads(self.body)
         return str(data.get("after") or "")
 
 
 class Proxy(ThreadingHTTPServer):
-    """Hands deliveries on, or not, or twice, or late."""
+    """Forwards deliveries, or not, or twice, or late."""
 
     daemon_threads = True
 
     def __init__(self, target: str, seed: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self._host, self._rng, self._mutex = (
-            target.removeprefix("http://"),
-            random.Random(seed),
-            threading.Lock(),
-        )
-        self._kept: list[
-            tuple[int, float, Delivery]
-        ] = []  # until how many have passed, and when at the latest
+        self._host = target.removeprefix("http://")
+        self._rng, self._mutex = random.Random(seed), threading.Lock()
+        # the number of deliveries to wait for, the latest time, the delivery
+        self._held: list[tuple[int, float, Delivery]] = []
         self._passed = 0
-        self.fates: dict[str, str] = {}  # SHA → what became of its delivery
-        self.at: dict[str, float] = {}  # SHA → when the forge told of it
+        self.fates: dict[str, str] = {}  # SHA → the fate of its delivery
+        self.at: dict[str, float] = {}  # SHA → the time of its delivery
         self.codes: Counter[int] = Counter()
 
     def take(self, one: Delivery) -> int:
-        """Decide its fate; the code that the forge is answered."""
+        """Decide the fate of a delivery; return the HTTP status for the forge."""
         with self._mutex:
             drawn, fate = self._rng.random(), "straight"
             for name, share in FATES.items():
@@ -85,28 +85,28 @@ class Proxy(ThreadingHTTPServer):
             self.fates[one.sha], self.at[one.sha] = fate, time.time()
             self._passed += 1
             if fate == "reordered":
-                self._kept.append((self._passed + PASSED, time.monotonic() + 1, one))
+                self._held.append((self._passed + PASSED, time.monotonic() + 1, one))
         code = 202 if fate in ("dropped", "reordered") else self.forward(one)
         if fate == "duplicated":
             self.forward(one)
         return code
 
-    def handed_on(self) -> set[str]:
-        """SHAs of the pushes that the receiver hears of, sooner or later."""
+    def delivered_shas(self) -> set[str]:
+        """Return the SHAs of the pushes that are forwarded, sooner or later."""
         with self._mutex:
             return {sha for sha, fate in self.fates.items() if fate != "dropped" and sha}
 
     def release(self) -> None:
-        """Hand on what was kept back for long enough."""
+        """Forward what was held back for long enough."""
         with self._mutex:
             now = time.monotonic()
-            due = [entry for entry in self._kept if self._passed >= entry[0] or now >= entry[1]]
-            self._kept = [entry for entry in self._kept if entry not in due]
+            due = [entry for entry in self._held if self._passed >= entry[0] or now >= entry[1]]
+            self._held = [entry for entry in self._held if entry not in due]
         for entry in due:
             self.forward(entry[2])
 
     def forward(self, one: Delivery) -> int:
-        """Hand it on; what the receiver answers."""
+        """Forward a delivery; return the HTTP status of the response."""
         connection = http.client.HTTPConnection(self._host, timeout=30)
         connection.request("POST", one.path, one.body, one.headers)
         code = connection.getresponse().status
@@ -117,13 +117,13 @@ class Proxy(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One delivery."""
+    """Receives the deliveries of the forge."""
 
     protocol_version = "HTTP/1.1"
     server: Proxy
 
     def do_POST(self) -> None:
-        """Take it."""
+        """Pass the delivery to the proxy."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         code = self.server.take(Delivery(self.path, dict(self.headers), body))
         self.send_response(code)
@@ -131,12 +131,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager
-def proxy(target: str, seed: int) -> Iterator[Proxy]:
-    """The proxy in a thread, and what it keeps back."""
+def run_proxy(target: str, seed: int) -> Iterator[Proxy]:
+    """Run the proxy in a thread, and a thread that forwards what it holds back."""
     with Proxy(target, seed) as found:
         threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True).start()
         ended = threading.Event()
@@ -155,36 +155,36 @@ def proxy(target: str, seed: int) -> Iterator[Proxy]:
             found.shutdown()
 
 
-def histories(path: Path, started: Path, rounds: int) -> list[list[str]]:
-    """A commit for each round and branch, each on the one before: SHAs by branch."""
-    base = place.git("rev-parse", "main", cwd=path)
+def create_histories(path: Path, started: Path, rounds: int) -> list[list[str]]:
+    """Create a commit for each round and branch, each on the one before; return SHAs by branch."""
+    base = up_fixture.git("rev-parse", "main", cwd=path)
     found = []
     for branch in range(BRANCHES):
-        place.git("reset", "--quiet", "--hard", base, cwd=path)
+        up_fixture.git("reset", "--quiet", "--hard", base, cwd=path)
         messages = [
             f"{path.name} {branch}.{n}\n\nFyre-Run: echo $FYRE_SHA >> {started}\n"
             for n in range(rounds)
         ]
-        found.append(place.commits(path, messages))
+        found.append(up_fixture.create_commits(path, messages))
     return found
 
 
-def push(
-    folder: Path, base: str, started: Path, count: int, between: Proxy
+def push_all(
+    folder: Path, base: str, started: Path, count: int, proxy: Proxy
 ) -> dict[str, list[str]]:
-    """Everything, round by round, no faster than runs start; repository → its SHAs."""
+    """Push round by round, no faster than runs start; return the SHAs of each repository."""
     rounds = count // (REPOSITORIES * BRANCHES)
     work = {}
     for number in range(REPOSITORIES):
-        path = place.repository(folder, f"lossy{number}", files=10)
-        place.git("remote", "add", "origin", f"{base}/bench/{path.name}.git", cwd=path)
-        place.git("push", "-q", "origin", "main", cwd=path)
-        work[path] = histories(path, started, rounds)
+        path = up_fixture.create_repository(folder, f"lossy{number}", files=10)
+        up_fixture.git("remote", "add", "origin", f"{base}/bench/{path.name}.git", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
+        work[path] = create_histories(path, started, rounds)
     for n in range(rounds):
         for path, shas in work.items():
             refs = [f"{branch[n]}:refs/heads/b{b}" for b, branch in enumerate(shas)]
-            place.git("push", "-q", "origin", *refs, cwd=path)
-            while len(between.handed_on() - set(started.read_text().split())) > BACKLOG:
+            up_fixture.git("push", "-q", "origin", *refs, cwd=path)
+            while len(proxy.delivered_shas() - set(started.read_text().split())) > BACKLOG:
                 time.sleep(0.05)
     return {
         f"bench/{path.name}": [sha for branch in shas for sha in branch]
@@ -192,24 +192,27 @@ def push(
     }
 
 
-def wait(started: Path, count: int, seconds: float) -> None:
-    """Until so many runs have started, or for so long that nothing more will come; then for two sweeps more."""
+def wait_for_starts(started: Path, count: int, seconds: float) -> None:
+    """Wait for so many starts, or so many seconds; then for two sweeps more."""
     deadline = time.monotonic() + seconds
     while len(started.read_text().split()) < count and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(2 * SWEEP)
 
 
-def launched(folder: Path) -> dict[str, float]:
-    """SHA → when the engine wrote its run down."""
+def launch_times(folder: Path) -> dict[str, float]:
+    """Return the time at which the engine recorded each commit's run."""
     files = (folder / "serve" / "engine").rglob("run.json")
     found = [(run.from_json(json.loads(file.read_bytes())), file.stat().st_mtime) for file in files]
     return {one.sha: at for one, at in found}
 
 
-def statuses(on: EmbeddedForge, pushed: dict[str, list[str]]) -> Counter[str]:
-    """The words of every commit's statuses, all of them: ``success``, or what else there is."""
-    reader, found = GitHubClient(f"{on.base_url}/api", lambda: on.service_token), Counter[str]()
+def final_states(forge: LocalForge, pushed: dict[str, list[str]]) -> Counter[str]:
+    """Count the final states of every commit, all of them: ``success``, if all went well."""
+    reader, found = (
+        GitHubClient(f"{forge.base_url}/api", lambda: forge.service_token),
+        Counter[str](),
+    )
     repositories = {one.name: one for one in reader.list_repositories()}
     for name, shas in pushed.items():
         for sha in shas:
@@ -223,33 +226,33 @@ def main(count: int, seed: int) -> None:
     """Push, wait, count."""
     often = {"FYRE_SWEEP_EVERY": f"{SWEEP:.0f}s"}
     with (
-        place.folder() as folder,
-        serving.forge(folder) as on,
-        serving.serve(folder, on, often) as (url, _),
-        proxy(url, seed) as between,
+        up_fixture.temporary_folder() as folder,
+        serve_fixture.run_forge(folder) as forge,
+        serve_fixture.run_serve(folder, forge, often) as (url, _),
+        run_proxy(url, seed) as proxy,
     ):
         started = folder / "started"
         started.touch()
-        on.start(f"http://127.0.0.1:{between.server_port}/webhook")
+        forge.start(f"http://127.0.0.1:{proxy.server_port}/webhook")
         begun = time.monotonic()
-        pushed = push(folder, str(on.base_url), started, count, between)
+        pushed = push_all(folder, str(forge.base_url), started, count, proxy)
         pushing = time.monotonic() - begun
         shas = [sha for of_one in pushed.values() for sha in of_one]
-        wait(started, len(shas), 200)
-        times, at = Counter(started.read_text().split()), launched(folder)
-        ends = statuses(on, pushed)
+        wait_for_starts(started, len(shas), 200)
+        times, at = Counter(started.read_text().split()), launch_times(folder)
+        ends = final_states(forge, pushed)
         seconds = time.monotonic() - begun
     result = {
         "pushes": len(shas),
         "repositories": len(pushed),
         "seed": seed,
-        "fates": Counter(between.fates[sha] for sha in shas),
-        "answered": {str(code): number for code, number in sorted(between.codes.items())},
+        "fates": Counter(proxy.fates[sha] for sha in shas),
+        "answered": {str(code): number for code, number in sorted(proxy.codes.items())},
         "lost": sum(not times[sha] for sha in shas),
         "twice": sum(times[sha] > 1 for sha in shas),
         "final_statuses": ends,
         "sweep_seconds": SWEEP,
-        "delay_over_sweep": {fate: delays(between, at, fate) for fate in ("straight", "dropped")},
+        "delay_over_sweep": {fate: delays(proxy, at, fate) for fate in ("straight", "dropped")},
         "pushing_seconds": round(pushing, 1),
         "real_seconds": round(seconds, 1),
     }
@@ -257,12 +260,12 @@ def main(count: int, seed: int) -> None:
     sys.exit(bool(result["lost"] or result["twice"] or set(ends) != {"success"}))
 
 
-def delays(between: Proxy, at: dict[str, float], fate: str) -> dict[str, float]:
-    """From the forge's word of a push to its launch, over the time between two sweeps."""
+def delays(proxy: Proxy, at: dict[str, float], fate: str) -> dict[str, float]:
+    """Return the delays from a push's delivery to its launch, over the time between two sweeps."""
     found = [
         (at[sha] - told) / SWEEP
-        for sha, told in between.at.items()
-        if between.fates[sha] == fate and sha in at
+        for sha, told in proxy.at.items()
+        if proxy.fates[sha] == fate and sha in at
     ]
     return {"median": round(statistics.median(found), 2), "worst": round(max(found), 2)}
 

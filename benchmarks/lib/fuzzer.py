@@ -1,4 +1,4 @@
-"""Deliveries that are not quite GitHub's: bodies, signatures and headers changed, all as a seed has it."""
+"""Mutate webhook deliveries: bodies, signatures and headers, all decided by a seed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 2**63, 2**4000, 1e308, float("inf"), float("nan"), "", "0" * 40, "f" * 40, "\x00", "\ud800",
-    "refs/heads/" + "x" * 5000, "../../etc/passwd", "bench/fuzzed", "é" * 300, [], {}, [[]], {"id": None}, "main",
+    None, True, 0, -1, 2**63, 2**4000, 1e308, float("inf"), float("nan"),
+    "", "0" * 40, "f" * 40, "\x00", "\ud800",
+    "refs/heads/" + "x" * 5000, "../../etc/passwd", "bench/fuzzed", "é" * 300,
+    [], {}, [[]], {"id": None}, "main",
 )  # fmt: skip
 
 
 class Request(NamedTuple):
-    """One delivery. ``genuine`` says whether its signature is that of its body."""
+    """One delivery. ``genuine`` is True if its signature is that of its body."""
 
     kind: str
     raw: bytes
@@ -24,7 +26,7 @@ class Request(NamedTuple):
 
 
 class Fuzzer:
-    """Deliveries without end, from recorded ones and a seed."""
+    """Makes deliveries without end, from recorded ones and a seed."""
 
     def __init__(self, recorded: list[tuple[str, bytes]], secret: bytes, seed: int) -> None:
         self._recorded, self._secret, self._random = recorded, secret, random.Random(seed)
@@ -33,35 +35,37 @@ class Fuzzer:
             self.odd_json_signed, self.odd_bytes_signed, self.other_event,
         ]  # fmt: skip
 
-    def next(self) -> Request:
-        """Another one."""
+    def next_request(self) -> Request:
+        """Return another delivery, of any kind."""
         return self._random.choice(self._kinds)()
 
     def odd_headers(self) -> Request:
-        """A genuine one with headers that GitHub does not send."""
+        """Return a genuine delivery with headers that GitHub does not send."""
         event, body = self._one()
         headers = [*self._headers(event, body), *self._odd_headers()]
         self._random.shuffle(headers)
         return self._request("odd_headers", headers, body, genuine=True)
 
     def changed_after_signing(self) -> Request:
-        """Somebody on the way."""
+        """Return a delivery that somebody changed on the way."""
         event, body = self._one()
-        changed = self._bytes(body)
+        changed = self._change_bytes(body)
         return self._request(
             "changed_after_signing", self._headers(event, body), changed, genuine=changed == body
         )
 
     def odd_signature(self) -> Request:
-        """Somebody who guesses."""
+        """Return a delivery of somebody who guesses the signature."""
         event, body = self._one()
         right = self._sign(body)
         given = self._random.choice([
-            lambda: self._bytes(right), lambda: right[:-1], lambda: right + b"0", right.upper,
-            lambda: right.removeprefix(b"sha256="), lambda: b"sha256=", lambda: b"sha1=" + right[7:47], lambda: b"",
+            lambda: self._change_bytes(right), lambda: right[:-1], lambda: right + b"0",
+            right.upper, lambda: right.removeprefix(b"sha256="), lambda: b"sha256=",
+            lambda: b"sha1=" + right[7:47], lambda: b"",
             lambda: b"sha256=" + hmac.new(b"secret", body, "sha256").hexdigest().encode(),
             lambda: b"sha256=" + hmac.new(b"", body, "sha256").hexdigest().encode(),
-            lambda: self._sign(body + b" "), lambda: b"\xff" * 71, lambda: right * 100, lambda: b"sha256=" + b"0" * 64,
+            lambda: self._sign(body + b" "), lambda: b"\xff" * 71, lambda: right * 100,
+            lambda: b"sha256=" + b"0" * 64,
             lambda: b"sha512=" + hmac.new(self._secret, body, "sha512").hexdigest().encode(),
         ])()  # fmt: skip
         given = given.translate(None, b"\r\n\x00")
@@ -70,7 +74,7 @@ class Fuzzer:
         return self._request("odd_signature", headers, body, genuine=given.strip() == right)
 
     def no_signature(self) -> Request:
-        """None at all, or the old one of SHA-1 alone."""
+        """Return a delivery without a signature, or with the old one of SHA-1 alone."""
         event, body = self._one()
         headers = [one for one in self._headers(event, body) if one[0] != b"X-Hub-Signature-256"]
         old = b"sha1=" + hmac.new(self._secret, body, "sha1").hexdigest().encode()
@@ -78,22 +82,23 @@ class Fuzzer:
         return self._request("no_signature", headers, body, genuine=False)
 
     def odd_json_signed(self) -> Request:
-        """Signed, and not what GitHub sends."""
+        """Return a signed delivery with JSON that GitHub does not send."""
         event, body = self._one()
         data = json.loads(body)
         for _ in range(self._random.randint(1, 4)):
-            self._change(data)
+            self._change_json(data)
         changed = json.dumps(data).encode()
         return self._request(
             "odd_json_signed", self._headers(event, changed), changed, genuine=True
         )
 
     def odd_bytes_signed(self) -> Request:
-        """Signed, and hardly JSON."""
+        """Return a signed delivery with bytes that are hardly JSON."""
         event, body = self._one()
         changed = self._random.choice([
-            lambda: self._bytes(body), lambda: b"", lambda: b"[" * 100_000, lambda: b'{"a":' * 20_000, lambda: b"null",
-            lambda: b"\xef\xbb\xbf" + body, lambda: body.decode().encode("utf-16"), lambda: b"payload=" + body,
+            lambda: self._change_bytes(body), lambda: b"", lambda: b"[" * 100_000,
+            lambda: b'{"a":' * 20_000, lambda: b"null", lambda: b"\xef\xbb\xbf" + body,
+            lambda: body.decode().encode("utf-16"), lambda: b"payload=" + body,
             lambda: b"9" * 5000, lambda: body * 2,
         ])()  # fmt: skip
         return self._request(
@@ -101,7 +106,7 @@ class Fuzzer:
         )
 
     def other_event(self) -> Request:
-        """A genuine body under the name of another event."""
+        """Return a genuine body under the name of another event."""
         _, body = self._one()
         name = self._random.choice(
             ["push", "commit_comment", "ping", "PUSH", "push ", "x" * 8000, "", "issue_comment"]
@@ -117,8 +122,9 @@ class Fuzzer:
     def _headers(self, event: str, body: bytes) -> list[tuple[bytes, bytes]]:
         guid = f"{self._random.getrandbits(128):032x}".encode()
         return [
-            (b"Host", b"receiver"), (b"Content-Type", b"application/json"), (b"X-GitHub-Event", event.encode()),
-            (b"X-GitHub-Delivery", guid), (b"X-Hub-Signature-256", self._sign(body)),
+            (b"Host", b"receiver"), (b"Content-Type", b"application/json"),
+            (b"X-GitHub-Event", event.encode()), (b"X-GitHub-Delivery", guid),
+            (b"X-Hub-Signature-256", self._sign(body)),
         ]  # fmt: skip
 
     def _odd_headers(self) -> list[tuple[bytes, bytes]]:
@@ -127,10 +133,12 @@ class Fuzzer:
         )
         return [
             self._random.choice([
-                (b"X-" + b"a" * self._random.randint(1, 2000), value), (b"X-GitHub-Delivery", value),
-                (b"Content-Type", value), (b"Content-Encoding", b"gzip"), (b"Expect", b"100-continue"),
-                (b"Accept", b"*/*"), (b"Cookie", value), (b"Authorization", value), (b"X-Forwarded-For", value),
-                (b"X-HTTP-Method-Override", b"GET"), (b"Range", b"bytes=0-"), (b"If-None-Match", b"*"),
+                (b"X-" + b"a" * self._random.randint(1, 2000), value),
+                (b"X-GitHub-Delivery", value), (b"Content-Type", value),
+                (b"Content-Encoding", b"gzip"), (b"Expect", b"100-continue"), (b"Accept", b"*/*"),
+                (b"Cookie", value), (b"Authorization", value), (b"X-Forwarded-For", value),
+                (b"X-HTTP-Method-Override", b"GET"), (b"Range", b"bytes=0-"),
+                (b"If-None-Match", b"*"),
             ])
             for _ in range(self._random.randint(1, 5))
         ]  # fmt: skip
@@ -153,18 +161,18 @@ class Fuzzer:
             kind, b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body]), genuine
         )
 
-    def _bytes(self, body: bytes) -> bytes:
-        """A few bytes of it changed, lost or repeated."""
+    def _change_bytes(self, body: bytes) -> bytes:
+        """Return the bytes with a few of them changed, lost or repeated."""
         at, other = sorted(self._random.choices(range(len(body) + 1), k=2))
         few = self._random.randbytes(self._random.randint(1, 8))
         return self._random.choice([
-            body[:at] + few[:1] + body[at + 1 :], body[:at], body[:at] + body[other:], body[:other] + body[at:],
-            body[:at] + few + body[at:],
+            body[:at] + few[:1] + body[at + 1 :], body[:at], body[:at] + body[other:],
+            body[:other] + body[at:], body[:at] + few + body[at:],
         ])  # fmt: skip
 
-    def _change(self, data: Any) -> None:  # noqa: ANN401 - what JSON holds
-        """Put something odd somewhere, mostly where it is looked at."""
-        looked_at = (
+    def _change_json(self, data: Any) -> None:  # noqa: ANN401 - what JSON holds
+        """Put something odd somewhere, mostly in a field that the receiver reads."""
+        fields_read = (
             "ref",
             "before",
             "after",
@@ -179,7 +187,7 @@ class Fuzzer:
         while True:
             keys = list(where) if isinstance(where, dict) else list(range(len(where)))
             if where is data and self._random.random() < 0.7:
-                keys = [key for key in keys if key in looked_at] or keys
+                keys = [key for key in keys if key in fields_read] or keys
             if not keys:
                 return
             key = self._random.choice(keys)

@@ -1,11 +1,14 @@
-"""500 runs in one push under GitHub's ceilings: right statuses, writes a run, how far the ledger lags, what is refused.
+"""500 runs in one push under GitHub's rate limits: right statuses, writes a run, delay, refusals.
 
-Forge, push, receiver, ledger and HTTP are the real ones. The cluster is simulated (every run starts at once), and so
-is time: it passes only while the ledger waits, and 0.3 s with each POST. Three scenes: nobody else writes; 300 writes
-were made within the hour before (by somebody else, or by us before a restart); the same, where refusals do not say for
-how long. The floor is a writer who knows the ceilings and writes nothing but ends, in the order in which they come.
+Forge, push, controller, status reporter and HTTP are the real ones. The cluster is simulated
+(every run starts at once), and so is time: it passes only while the reporter waits, and 0.3 s with
+each POST. Three scenes: nobody else writes; 300 writes were made within the hour before (by
+somebody else, or by Fyre before a restart); the same, where refusals do not tell for how long. The
+floor is a writer who knows the limits and writes nothing but ends, in the order in which they
+come.
 
-``python benchmarks/ceilings.py [RUNS]`` prints JSON; all times but ``real_seconds`` are simulated seconds.
+``python benchmarks/scale/rate_limits.py [RUNS]`` prints JSON; all times but ``real_seconds`` are
+simulated seconds.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import place
 import uvicorn
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import up_fixture
 from fyre.controller.executor import Executor
 from fyre.controller.loop import Controller, SweepEvent
 from fyre.engines.run_index import RunIndex
@@ -35,7 +40,7 @@ from fyre.git.commit_reader import LocalCommitReader
 from fyre.github import client as forges
 from fyre.github.rate_limit import GITHUB_LIMITS, RateLimitHeaders, WriteBudget
 from fyre.local_forge.api import routes
-from fyre.local_forge.forge import LocalForge as EmbeddedForge
+from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.rate_limits import RateLimitMiddleware
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.reporter.write_queue import WriteQueue
@@ -43,13 +48,13 @@ from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
 
-NAME = "bench/ceilings"
+NAME = "bench/rate-limits"
 LATENCY = 0.3
-LASTS = (10.0, 300.0)  # seconds of a run, evenly spread
+DURATIONS = (10.0, 300.0)  # seconds of a run, evenly spread
 
 
 class Clock:
-    """Time that passes only when somebody waits; what falls due meanwhile is done on the way."""
+    """Simulated time that passes only when somebody waits; what is due meanwhile is done."""
 
     def __init__(self) -> None:
         self.now, self.held = time.time(), True
@@ -57,15 +62,15 @@ class Clock:
         self._numbers = itertools.count()
 
     def read(self) -> float:
-        """Seconds since the epoch, as things are simulated."""
+        """Return the simulated seconds since the epoch."""
         return self.now
 
-    def at(self, when: float, do: Callable[[], None]) -> None:
-        """Have something done at that time."""
-        heapq.heappush(self._due, (when, next(self._numbers), do))
+    def call_at(self, when: float, action: Callable[[], None]) -> None:
+        """Call something at that time."""
+        heapq.heappush(self._due, (when, next(self._numbers), action))
 
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
-        """Let time pass up to the next event; none passes while it is held, or where nothing is due."""
+        """Let time pass up to the next event; none passes while held, or if nothing is due."""
         if self.held or (seconds is None and not self._due):
             condition.wait(0.01)
             return
@@ -73,16 +78,16 @@ class Clock:
         self.pass_until(min([until, *(due[0] for due in self._due[:1])]))
 
     def pass_until(self, until: float) -> None:
-        """Let time pass."""
+        """Let time pass, and call what is due."""
         while self._due and self._due[0][0] <= until:
-            when, _, do = heapq.heappop(self._due)
+            when, _, action = heapq.heappop(self._due)
             self.now = max(self.now, when)
-            do()
+            action()
         self.now = max(self.now, until)
 
 
-class Cluster:
-    """An engine with room for all: a run starts at once, and ends when its time has come; every tenth fails."""
+class SimulatedCluster:
+    """An engine with room for all: a run starts at once, seconds a while, and every tenth fails."""
 
     name = "simulated"
 
@@ -92,12 +97,12 @@ class Cluster:
         self._subscribers: list[Callable[[str], None]] = []
 
     def launch(self, run: Run) -> bool:
-        """It runs at once."""
+        """Start a run at once."""
         if run.key in self._known:
             return False
-        lasts = self._random.uniform(*LASTS)
+        seconds = self._random.uniform(*DURATIONS)
         self._known[run.key] = RunRecord(run, RunState.RUNNING, tries=1, started_at=self._clock.now)
-        self._clock.at(self._clock.now + lasts, lambda: self._end(run.key))
+        self._clock.call_at(self._clock.now + seconds, lambda: self._end(run.key))
         return True
 
     def _end(self, key: str) -> None:
@@ -110,16 +115,22 @@ class Cluster:
             changed(key)
 
     def list_records(self) -> Collection[RunRecord]:
-        """All of them."""
+        """Return all records."""
         return list(self._known.values())
 
     def get_record(self, key: str) -> RunRecord | None:
-        """One of them."""
+        """Return one record."""
         return self._known.get(key)
 
-    def annotate(self, key: str, *, reported: str | None = None, carried: tuple[str, ...] | None = None,
-                 end_posted: bool = False) -> None:  # fmt: skip
-        """Keep a note."""
+    def annotate(
+        self,
+        key: str,
+        *,
+        reported: str | None = None,
+        carried: tuple[str, ...] | None = None,
+        end_posted: bool = False,
+    ) -> None:
+        """Store the annotations."""
         del end_posted
         given = {"reported": reported, "carried": carried}
         self._known[key] = replace(
@@ -127,84 +138,91 @@ class Cluster:
         )  # type: ignore[arg-type]
 
     def cancel(self, key: str, requested_by: str) -> bool:
-        """Not here."""
-        raise NotImplementedError(f"nobody ({requested_by}) cancels {key} here")
+        """Raise NotImplementedError: the benchmark does not need it."""
+        raise NotImplementedError(f"{requested_by} cancels {key}")
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
-        """Not here."""
-        raise NotImplementedError(f"{key} has no log to follow ({follow})")
+        """Raise NotImplementedError: the benchmark does not need it."""
+        raise NotImplementedError(f"{key} has no log (follow: {follow})")
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
-        """Tell of every end."""
+        """Call a function at every end."""
         self._subscribers.append(on_change)
 
     def close(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
 
-class Timed(forges.GitHubClient):
-    """The forge, and when it took which status."""
+class TimedClient(forges.GitHubClient):
+    """Records the time at which each status was created."""
 
     def __init__(self, url: str, token: str, clock: Clock) -> None:
         super().__init__(url, lambda: token)
-        self._clock, self.took = clock, list[tuple[str, str, float]]()
+        self._clock, self.created = clock, list[tuple[str, str, float]]()
 
     def create_status(
         self, repository: Repository, sha: str, status: CommitStatus
     ) -> RateLimitHeaders:
-        """One POST takes its time."""
-        told = super().create_status(repository, sha, status)
-        self.took.append((sha, status.state, self._clock.now))
+        """Create a status; let the time of one POST pass."""
+        headers = super().create_status(repository, sha, status)
+        self.created.append((sha, status.state, self._clock.now))
         self._clock.pass_until(self._clock.now + LATENCY)
-        return told
+        return headers
 
 
 @contextmanager
-def served(
+def serve_forge(
     root: Path,
     clock: Clock,
-    says_when: bool,  # noqa: FBT001
-) -> Iterator[tuple[EmbeddedForge, str, RateLimitMiddleware]]:
-    """The embedded forge below its ceilings."""
+    tells_when: bool,  # noqa: FBT001
+) -> Iterator[tuple[LocalForge, str, RateLimitMiddleware]]:
+    """Serve the local forge behind the rate limits."""
     listener = socket.create_server(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    forge = EmbeddedForge(root, base_url=base)
-    ceiled = RateLimitMiddleware(
-        routes.create_forge_app(forge), clock.read, send_retry_after=says_when
+    forge = LocalForge(root, base_url=base)
+    limited = RateLimitMiddleware(
+        routes.create_forge_app(forge), clock.read, send_retry_after=tells_when
     )
     server = uvicorn.Server(
-        uvicorn.Config(ceiled, lifespan="off", log_level="warning", date_header=False)
+        uvicorn.Config(limited, lifespan="off", log_level="warning", date_header=False)
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        yield forge, base, ceiled
+        yield forge, base, limited
     finally:
         server.should_exit = True
         thread.join()
         forge.stop()
 
 
-def scene(folder: Path, count: int, before: int, *, says_when: bool) -> dict[str, Any]:
-    """Push, launch, let time pass, and look at what the forge has."""
+def run_scene(folder: Path, count: int, before: int, *, tells_when: bool) -> dict[str, Any]:
+    """Push, launch, let time pass, and read the statuses from the forge."""
     clock, begun = Clock(), time.perf_counter()
-    with served(folder / "state", clock, says_when) as (embedded, base, ceiled):
-        ceiled.recent_writes.extend(
+    with serve_forge(folder / "state", clock, tells_when) as (embedded, base, limited):
+        limited.recent_writes.extend(
             clock.now - 3590 + 3500 * n / max(before, 1) for n in range(before)
         )
-        path = place.repository(folder, "work", files=1)
-        place.git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=path)
-        place.git("push", "-q", "origin", "main", cwd=path)
-        shas = place.commits(path, [f"Change\n\nFyre-Run: exit {n % 10}\n" for n in range(count)])
-        place.git("push", "-q", "origin", "main", cwd=path)
-        forge, engine = Timed(base + "/api", embedded.service_token, clock), Cluster(clock)
-        turns = WriteQueue(clock=clock.read, wait=clock.wait, budget=WriteBudget(GITHUB_LIMITS))
+        path = up_fixture.create_repository(folder, "work", files=1)
+        up_fixture.git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
+        shas = up_fixture.create_commits(
+            path, [f"Change\n\nFyre-Run: exit {n % 10}\n" for n in range(count)]
+        )
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
+        forge, engine = (
+            TimedClient(base + "/api", embedded.service_token, clock),
+            SimulatedCluster(clock),
+        )
+        write_queue = WriteQueue(
+            clock=clock.read, wait=clock.wait, budget=WriteBudget(GITHUB_LIMITS)
+        )
         index, mirrors = (
             RunIndex(engine),
             LocalCommitReader(lambda r: embedded.repository_git_dir(r.name)),
         )
         ledger = StatusReporter(
-            forge, engine, index, lambda key: f"{base}/{key}", write_queue=turns
+            forge, engine, index, lambda key: f"{base}/{key}", write_queue=write_queue
         )
         ledger.start()
         receiver = Controller(Executor(forge, mirrors, engine, index, ledger))
@@ -217,26 +235,29 @@ def scene(folder: Path, count: int, before: int, *, says_when: bool) -> dict[str
         ledger.stop()
         mirrors.close()
         (repository,) = forge.list_repositories()
-        right = sum(forge.list_statuses(repository, sha)[0].status.state == ("success" if n % 10 else "failure")
-                    for n, sha in enumerate(shas))  # fmt: skip
+        right = sum(
+            forge.list_statuses(repository, sha)[0].status.state
+            == ("success" if n % 10 else "failure")
+            for n, sha in enumerate(shas)
+        )
     ended = {record.run.sha: record.ended_at or 0.0 for record in engine.list_records()}
-    lags = [at - ended[sha] for sha, state, at in forge.took if state != "pending"]
+    lags = [at - ended[sha] for sha, state, at in forge.created if state != "pending"]
     return {
         "right_statuses": right,
-        "writes": len(forge.took),
-        "writes_per_run": len(forge.took) / count,
-        "refused": ceiled.refusals_by_path.total(),
-        "refused_most_for_one_status": max(ceiled.refusals_by_path.values(), default=0),
+        "writes": len(forge.created),
+        "writes_per_run": len(forge.created) / count,
+        "refused": limited.refusals_by_path.total(),
+        "refused_most_for_one_status": max(limited.refusals_by_path.values(), default=0),
         "lag": spread(lags),
-        "floor_lag": spread(floor(sorted(ended.values()), before, start)),
+        "floor_lag": spread(floor_lags(sorted(ended.values()), before, start)),
         "last_end_after": round(max(ended.values()) - start),
-        "last_status_after": round(forge.took[-1][2] - start),
+        "last_status_after": round(forge.created[-1][2] - start),
         "real_seconds": round(time.perf_counter() - begun, 1),
     }
 
 
-def floor(ends: list[float], before: int, start: float) -> list[float]:
-    """The lags of a writer who knows every ceiling, and what others wrote before."""
+def floor_lags(ends: list[float], before: int, start: float) -> list[float]:
+    """Return the delays of a writer who knows every limit, and the writes of others before."""
     sent, lags = [start - 3590 + 3500 * n / max(before, 1) for n in range(before)], []
     for end in ends:
         room = [sent[-limit] + span for limit, span in GITHUB_LIMITS.windows if len(sent) >= limit]
@@ -246,7 +267,7 @@ def floor(ends: list[float], before: int, start: float) -> list[float]:
 
 
 def spread(values: list[float]) -> dict[str, int]:
-    """Median, 95th percentile and most, in whole seconds."""
+    """Return the median, the 95th percentile and the maximum, in whole seconds."""
     cut = statistics.quantiles(values, n=20)
     return {
         "median": round(statistics.median(values)),
@@ -256,16 +277,16 @@ def spread(values: list[float]) -> dict[str, int]:
 
 
 def main(count: int) -> None:
-    """The three scenes."""
+    """Run the three scenes, and print."""
     scenes = {
         "alone": (0, True),
         "300_writes_before": (300, True),
         "300_before_and_refusals_are_bare": (300, False),
     }
-    report: dict[str, Any] = {"runs": count, "run_seconds": LASTS}
-    for name, (before, says_when) in scenes.items():
-        with place.folder() as folder:
-            report[name] = scene(folder, count, before, says_when=says_when)
+    report: dict[str, Any] = {"runs": count, "run_seconds": DURATIONS}
+    for name, (before, tells_when) in scenes.items():
+        with up_fixture.temporary_folder() as folder:
+            report[name] = run_scene(folder, count, before, tells_when=tells_when)
     print(json.dumps(report, indent=2))
     sys.exit(any(report[name]["right_statuses"] != count for name in scenes))
 

@@ -1,8 +1,9 @@
-"""kill -9 of the server at random moments during pushes: nothing lost, nothing run twice, nothing left pending.
+"""kill -9 of the server at random moments during pushes: nothing lost, run twice or left pending.
 
-Each round pushes some commits, each with a run that appends its SHA to a file as its very first act; the server is
-killed at a random moment from the start of the push on, and started again. ``python benchmarks/kill.py [KILLS]
-[SEED]`` prints JSON and exits 1 if any promise was broken.
+Each round pushes some commits, each with a run that appends its SHA to a file as its very first
+act; the server is killed at a random moment from the start of the push on, and started again.
+``python benchmarks/faults/kill.py [KILLS] [SEED]`` prints JSON and exits 1 if a promise was
+broken.
 """
 
 from __future__ import annotations
@@ -16,26 +17,30 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import up_fixture
 
 PER_PUSH = 8
 
 
 def main(kills: int, seed: int) -> None:
-    """So many rounds, then the count."""
+    """Push and kill so many times, then count."""
     rng = random.Random(seed)
-    with place.server() as (server, folder):
-        path = place.repository(folder, "kill", files=30)
+    with up_fixture.run_up() as (server, folder):
+        path = up_fixture.create_repository(folder, "kill", files=30)
         started = folder / "started"
         started.touch()
-        place.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
-        place.git("push", "-q", "origin", "main", cwd=path)
+        up_fixture.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
+        up_fixture.git("push", "-q", "origin", "main", cwd=path)
         shas: list[str] = []
         moments = []
         for number in range(kills):
-            shas += place.commits(path, [message(started, number, n) for n in range(PER_PUSH)])
-            moments.append(one_round(server, path, rng.uniform(0, 0.8)))
-        final = {sha: wait(server, sha) for sha in shas}
+            shas += up_fixture.create_commits(
+                path, [commit_message(started, number, n) for n in range(PER_PUSH)]
+            )
+            moments.append(push_and_kill(server, path, rng.uniform(0, 0.8)))
+        final = {sha: wait_for_state(server, sha) for sha in shas}
         statuses = {
             sha: server.get(f"/repos/bench/kill/statuses/{sha}?per_page=100") for sha in shas
         }
@@ -60,13 +65,16 @@ def main(kills: int, seed: int) -> None:
     sys.exit(bool(lost or twice or result["left_pending"] or set(final.values()) != {"success"}))
 
 
-def message(started: Path, number: int, n: int) -> str:
-    """A run that says at once that it was started, and then takes a moment."""
+def commit_message(started: Path, number: int, n: int) -> str:
+    """Return a message whose run records at once that it was started, and then takes a moment."""
     return f"Round {number}.{n}\n\nFyre-Run: echo $FYRE_SHA >> {started}; sleep 0.05\n"
 
 
-def one_round(server: place.Server, path: Path, after: float) -> float:
-    """Push, kill at that moment, start again; a push that the kill cut short is repeated, as a person would."""
+def push_and_kill(server: up_fixture.Server, path: Path, after: float) -> float:
+    """Push, kill after so many seconds, start again.
+
+    Repeat a push that the kill cut short, as a person would.
+    """
     push = subprocess.Popen(
         ["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL
     )
@@ -74,12 +82,12 @@ def one_round(server: place.Server, path: Path, after: float) -> float:
     server.stop(signal.SIGKILL)
     push.wait()
     server.start()
-    place.git("push", "-q", "origin", "main", cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
     return after
 
 
-def wait(server: place.Server, sha: str, seconds: float = 120) -> str:
-    """The combined state once it is final."""
+def wait_for_state(server: up_fixture.Server, sha: str, seconds: float = 120) -> str:
+    """Return the combined state once it is final, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         combined = server.get(f"/repos/bench/kill/commits/{sha}/status")

@@ -1,7 +1,8 @@
-"""What the local engine costs: runs of ``echo`` against a bare loop of clone, checkout, spawn and removal.
+"""The cost of the local engine: runs of ``echo`` against a bare loop of clone, checkout and spawn.
 
-``python benchmarks/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the seconds of both over rounds
-that take turns, CPU seconds a run (what the kernel counts for ended children and theirs), and the ratio.
+``python benchmarks/scale/local_engine.py [RUNS] [JOBS] [ROUNDS]`` prints JSON: medians of the
+seconds of both over rounds that take turns, CPU seconds a run (as the kernel counts them for ended
+children and their children), and the ratio.
 """
 
 from __future__ import annotations
@@ -10,19 +11,17 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import place
-from burst import LOOP
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.lib import bare_loop, up_fixture
 from fyre.engines.local import LocalEngine
 from fyre.message.spec import RunSpec
 from fyre.runs.run import Repository, Run
@@ -31,8 +30,8 @@ from fyre.runs.state import RunState
 COMMAND = "echo hello"
 
 
-def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> float:
-    """Seconds from the first launch to the last end, records and logs and fsyncs included."""
+def run_engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> float:
+    """Return the seconds from the first launch to the last end, with records, logs and fsyncs."""
     one = LocalEngine(folder, find_git_dir=lambda _: git_dir, jobs=jobs)
     repository = Repository("http://127.0.0.1/api", 1, "bench/lab")
     runs = [
@@ -74,27 +73,22 @@ def engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> floa
     return seconds
 
 
-def loop(git_dir: Path, sha: str, count: int, jobs: int) -> float:
-    """Seconds of what a person would write, so many at a time."""
-
-    def one(_: int) -> int:
-        argv = ["sh", "-c", LOOP, "loop", str(git_dir), sha, COMMAND]
-        return subprocess.run(argv, stdout=subprocess.DEVNULL, check=False).returncode
+def run_loop(git_dir: Path, sha: str, count: int, jobs: int) -> float:
+    """Return the seconds of the bare loop, so many commands at a time."""
 
     begun = time.perf_counter()
-    with ThreadPoolExecutor(jobs) as pool:
-        assert set(pool.map(one, range(count))) == {0}
+    assert set(bare_loop.run_commands(git_dir, [(sha, COMMAND)] * count, jobs)) == {0}
     return time.perf_counter() - begun
 
 
-def measured(what: Callable[[], float]) -> tuple[float, float]:
-    """Seconds by the clock, and of CPU of a process of its own and all that it starts."""
+def measure(work: Callable[[], float]) -> tuple[float, float]:
+    """Do the work in a process of its own; return its seconds, and CPU seconds with children."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
         with suppress(BaseException):  # the exit code tells the parent
-            seconds = what()
+            seconds = work()
             both = [
                 resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
             ]
@@ -113,25 +107,25 @@ def measured(what: Callable[[], float]) -> tuple[float, float]:
 
 
 def main(count: int, jobs: int, rounds: int) -> None:
-    """Take turns, so that a busy machine is busy for both."""
+    """Measure in turn, so that a busy machine is busy for both, and print."""
     with tempfile.TemporaryDirectory(prefix="fyre-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        os.environ.update(place.isolated(folder), TMPDIR=name)
-        path = place.repository(folder, "lab")
-        sha, git_dir = place.git("rev-parse", "HEAD", cwd=path), folder / "lab.git"
-        place.git("clone", "-q", "--bare", str(path), str(git_dir), cwd=folder)
+        os.environ.update(up_fixture.isolated_git(folder), TMPDIR=name)
+        path = up_fixture.create_repository(folder, "lab")
+        sha, git_dir = up_fixture.git("rev-parse", "HEAD", cwd=path), folder / "lab.git"
+        up_fixture.git("clone", "-q", "--bare", str(path), str(git_dir), cwd=folder)
         ours, bare = [], []
         for number in range(rounds):
-            bare.append(measured(lambda: loop(git_dir, sha, count, jobs)))
+            bare.append(measure(lambda: run_loop(git_dir, sha, count, jobs)))
             state = folder / f"state{number}"
-            ours.append(measured(lambda state=state: engine(state, git_dir, sha, count, jobs)))
+            ours.append(measure(lambda state=state: run_engine(state, git_dir, sha, count, jobs)))
     print(json.dumps(report(ours, bare, count, jobs), indent=2))
 
 
 def report(
     ours: list[tuple[float, float]], bare: list[tuple[float, float]], count: int, jobs: int
 ) -> dict[str, object]:
-    """Medians, and the median of the rounds' own ratios."""
+    """Return the medians, and the median of the rounds' own ratios."""
     return {
         "runs": count,
         "jobs": jobs,

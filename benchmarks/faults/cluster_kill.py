@@ -1,9 +1,11 @@
-"""kill -9 of ``fyre up --engine kubernetes`` at random moments: nothing lost, nothing run twice, nothing left pending.
+"""kill -9 of ``fyre up --engine kubernetes`` at random moments.
 
-Each round pushes some commits, each with a run; the server is killed at a random moment from the start of the push on,
-and started again. Starts are counted twice over: pods whose command was started, as a watcher of its own saw them and
-as they lie there at the end, and the line that each command prints, in its log. ``python benchmarks/cluster_kill.py
-[KILLS] [RUNS] [SEED]`` prints JSON and exits 1 if a promise was broken.
+Nothing may be lost, run twice or left pending. Each round pushes some commits, each with a run;
+the server is killed at a random moment from the start of the push on, and started again. Starts
+are counted in two ways: pods whose command was started, as a watcher of its own saw them and as
+they are at the end, and the line that each command prints, in its log. ``python
+benchmarks/faults/cluster_kill.py [KILLS] [RUNS] [SEED]`` prints JSON and exits 1 if a promise was
+broken.
 """
 
 from __future__ import annotations
@@ -23,46 +25,49 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cluster
-import place
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lib import cluster, up_fixture
 
 if TYPE_CHECKING:
     from tests.cluster.access import Admin
 
 LATEST = 8.0
-"""Seconds after the push began at which the server is killed at the latest: most of a push's runs have ended then."""
+"""The latest moment of a kill, in seconds after the push began: most runs have ended then."""
 
 
 class Starts:
-    """The pods whose command was started, by commit, and every Job that there ever was, by commit."""
+    """Records the pods whose command was started, and every Job that ever existed, by commit."""
 
     def __init__(self, admin: Admin, namespace: str) -> None:
         self.pods: defaultdict[str, set[str]] = defaultdict(set)
         self.jobs: defaultdict[str, set[str]] = defaultdict(set)
         self._admin, self._namespace = admin, namespace
-        for lists, into, counts in (
+        for list_objects, found, counts in (
             (admin.core.list_namespaced_pod, self.pods, _was_started),
             (admin.batch.list_namespaced_job, self.jobs, lambda _: True),
         ):
-            threading.Thread(target=self._watch, args=(lists, into, counts), daemon=True).start()
+            threading.Thread(
+                target=self._watch, args=(list_objects, found, counts), daemon=True
+            ).start()
 
-    def _watch(self, lists: Any, into: dict[str, set[str]], counts: Any) -> None:  # noqa: ANN401 - two kinds of each
+    def _watch(self, list_objects: Any, found: dict[str, set[str]], counts: Any) -> None:  # noqa: ANN401
         from kubernetes import watch
 
         while True:
             with suppress(Exception):  # the namespace goes, at the end
-                for event in watch.Watch().stream(lists, self._namespace):
-                    self._count(event["raw_object"], into, counts)
+                for event in watch.Watch().stream(list_objects, self._namespace):
+                    self._count(event["raw_object"], found, counts)
 
-    def look(self) -> None:
-        """Count what lies there now."""
+    def count_pods(self) -> None:
+        """Count the pods that exist now."""
         api = self._admin.api.sanitize_for_serialization
         for pod in self._admin.core.list_namespaced_pod(self._namespace).items:
             self._count(api(pod), self.pods, _was_started)
 
-    def _count(self, thing: dict[str, Any], into: dict[str, set[str]], counts: Any) -> None:  # noqa: ANN401
-        if counts(thing):
-            into[thing["metadata"]["labels"]["fyre.dev/sha"]].add(thing["metadata"]["uid"])
+    def _count(self, item: dict[str, Any], found: dict[str, set[str]], counts: Any) -> None:  # noqa: ANN401
+        if counts(item):
+            found[item["metadata"]["labels"]["fyre.dev/sha"]].add(item["metadata"]["uid"])
 
 
 def _was_started(pod: dict[str, Any]) -> bool:
@@ -71,39 +76,41 @@ def _was_started(pod: dict[str, Any]) -> bool:
 
 
 def main(kills: int, runs: int, seed: int) -> None:
-    """So many rounds, then the count."""
+    """Push and kill so many times, then count."""
     rng = random.Random(seed)
-    with cluster.namespace() as (admin, namespace), place.folder() as folder:
-        server = place.Server(folder / "state", 2, cluster.options(namespace, cluster.relay()))
+    with cluster.create_namespace() as (admin, namespace), up_fixture.temporary_folder() as folder:
+        server = up_fixture.Server(
+            folder / "state", 2, cluster.up_options(namespace, cluster.relay_address())
+        )
         with server.running():
-            path = place.repository(folder, "kill", files=10)
-            place.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
-            place.git("push", "-q", "origin", "main", cwd=path)
+            path = up_fixture.create_repository(folder, "kill", files=10)
+            up_fixture.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
+            up_fixture.git("push", "-q", "origin", "main", cwd=path)
             starts = Starts(admin, namespace)
             shas: list[str] = []
             moments: list[float] = []
             for number in range(kills):
                 some = math.ceil((runs - len(shas)) / (kills - number))
-                shas += place.commits(
+                shas += up_fixture.create_commits(
                     path, [f"Round {number}.{n}\n\nFyre-Run: {COMMAND}\n" for n in range(some)]
                 )
-                moments.append(one_round(server, path, rng.uniform(0, LATEST)))
-            final = {sha: wait(server, sha) for sha in shas}
+                moments.append(push_and_kill(server, path, rng.uniform(0, LATEST)))
+            final = {sha: wait_for_status(server, sha) for sha in shas}
             statuses = {
                 sha: server.get(f"/repos/bench/kill/commits/{sha}/statuses?per_page=100")
                 for sha in shas
             }
-            lines = {sha: printed(final[sha]) for sha in shas}
-            starts.look()
+            lines = {sha: count_starts(final[sha]) for sha in shas}
+            starts.count_pods()
         log = (folder / "server.log").read_text()
-    told = {
+    figures = {
         "kills": kills,
         "seed": seed,
         "runs": len(shas),
         "bugs_in_the_servers_log": log.count("Traceback"),
     }
     broken = report(
-        told, starts, final=final, doubled=doubled_statuses(statuses, moments), lines=lines
+        figures, starts, final=final, repeated=repeated_statuses(statuses, moments), lines=lines
     )
     sys.exit(broken)
 
@@ -111,8 +118,11 @@ def main(kills: int, runs: int, seed: int) -> None:
 COMMAND = "echo started $FYRE_SHA; sleep 0.2"
 
 
-def one_round(server: place.Server, path: Path, after: float) -> float:
-    """Push, kill at that moment, start again; a push that the kill cut short is repeated, as a person would."""
+def push_and_kill(server: up_fixture.Server, path: Path, after: float) -> float:
+    """Push, kill after so many seconds, start again; return the time of the kill.
+
+    Repeat a push that the kill cut short, as a person would.
+    """
     push = subprocess.Popen(
         ["git", "push", "-q", "origin", "main"], cwd=path, stderr=subprocess.DEVNULL
     )
@@ -121,12 +131,12 @@ def one_round(server: place.Server, path: Path, after: float) -> float:
     server.stop(signal.SIGKILL)
     push.wait()
     server.start()
-    place.git("push", "-q", "origin", "main", cwd=path)
+    up_fixture.git("push", "-q", "origin", "main", cwd=path)
     return killed
 
 
-def wait(server: place.Server, sha: str, seconds: float = 300) -> dict[str, Any]:
-    """The combined status once it is final."""
+def wait_for_status(server: up_fixture.Server, sha: str, seconds: float = 300) -> dict[str, Any]:
+    """Return the combined status once it is final, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         combined: dict[str, Any] = server.get(f"/repos/bench/kill/commits/{sha}/status")
@@ -135,20 +145,21 @@ def wait(server: place.Server, sha: str, seconds: float = 300) -> dict[str, Any]
         time.sleep(0.2)
 
 
-def printed(final: dict[str, Any]) -> int:
-    """How often its log says that the command was started."""
+def count_starts(final: dict[str, Any]) -> int:
+    """Return how often the log of a run has the line that its command prints first."""
     if not final["statuses"]:
         return 0
     with urllib.request.urlopen(final["statuses"][0]["target_url"] + "/log", timeout=30) as answer:
         return int(answer.read().decode().splitlines().count(f"started {final['sha']}"))
 
 
-def doubled_statuses(
+def repeated_statuses(
     statuses: dict[str, list[dict[str, Any]]], moments: list[float]
 ) -> list[tuple[str, bool]]:
-    """Statuses that say what the one before them said: the state, and whether a kill came just after the first one.
+    """Return the state of each status that repeats the one before it, and if a kill explains it.
 
-    The forge's times are whole seconds, so from that second to two seconds later counts as just after.
+    A kill just after the first one does. The forge's times are whole seconds, so from that second
+    to two seconds later counts as just after.
     """
     found = []
     for posted in statuses.values():
@@ -162,14 +173,14 @@ def doubled_statuses(
 
 
 def report(
-    told: dict[str, int],
+    figures: dict[str, int],
     starts: Starts,
     *,
     final: dict[str, dict[str, Any]],
-    doubled: list[tuple[str, bool]],
+    repeated: list[tuple[str, bool]],
     lines: dict[str, int],
 ) -> bool:
-    """What was promised, counted; whether any of it was broken."""
+    """Print the counts; return True if a promise was broken."""
     lost = [sha for sha in final if not starts.pods[sha]]
     twice = [
         sha
@@ -177,15 +188,15 @@ def report(
         if len(starts.pods[sha]) > 1 or len(starts.jobs[sha]) > 1 or lines[sha] > 1
     ]
     states = Counter(str(one["state"]) for one in final.values())
-    unexplained = sum(not beside_a_kill for _, beside_a_kill in doubled)
+    unexplained = sum(not beside_a_kill for _, beside_a_kill in repeated)
     print(json.dumps({
-        **told,
+        **figures,
         "runs_lost": len(lost),
         "runs_started_twice": len(twice),
         "left_pending": states["pending"],
         "states": states,
         "logs_without_their_line": sum(count == 0 for count in lines.values()),
-        "statuses_posted_twice": Counter(state for state, _ in doubled),
+        "statuses_posted_twice": Counter(state for state, _ in repeated),
         "of_these_not_beside_a_kill": unexplained,
     }, indent=2))  # fmt: skip
     return bool(
