@@ -25,7 +25,7 @@ from fyre.cli.commands import commit
 from fyre.controller.comments.handler import COMMANDS, MAY_WRITE
 from fyre.engines.environment import run_environment
 from fyre.engines.kubernetes import job_labels, leader_election
-from fyre.engines.local.run_dir import UNSUPPORTED_FIELDS
+from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
 from fyre.message import request
 from fyre.message.spec import RunSpec
 from fyre.runs import commit_status, policy_file, repo_config
@@ -206,19 +206,26 @@ def build_pages() -> dict[str, str]:
     return {name: "\n".join([NOTICE, "", *lines, ""]) for name, lines in pages.items()}
 
 
+def _fields_ignored_locally() -> set[str]:
+    """Return what the local engine ignores of a spec, as the trailers name it, in lower case."""
+    everything = RunSpec(
+        "make", profile="gpu", image="ruby", resources=(("cpu", "1"),), secrets=("key",)
+    )
+    ignored = LOCAL_CAPABILITIES.unsupported_fields(everything)
+    return {{"secrets": "secret"}.get(name, name) for name in ignored}
+
+
 def trailers_page() -> list[str]:
     """Return the lines of the page of trailers."""
     _same_names("trailers", TRAILERS, request.TRAILER_KEYS)
     options = {key: option for option, key in request.OPTION_TRAILERS.items()}
-    local = {f"Fyre-{name.removesuffix('s').title()}" for name in UNSUPPORTED_FIELDS} | {
-        "Fyre-Resources"
-    }
+    ignored = _fields_ignored_locally()
     rows = [
         (
             f"`{key}: {value}`",
             meaning,
             f"`{options[key]}`" if key in options else "`--run`" if key == "Fyre-Run" else "",
-            "no" if key in local else "yes",
+            "no" if key.removeprefix("Fyre-").lower() in ignored else "yes",
         )
         for key, (value, meaning) in TRAILERS.items()
     ]

@@ -1,6 +1,6 @@
 """The protocol of an engine: all that deciding needs from what runs commands.
 
-One contract suite, ``tests/engines/contract.py``, holds every engine to it.
+One contract suite, ``tests/contract/engine.py``, holds every engine to it.
 """
 
 from __future__ import annotations
