@@ -128,7 +128,7 @@ BEHAVIOURS = [
     Behaviour(
         "the configuration is resolved from option, environment, file",
         "config settings environ options",
-        "apps/config",
+        "apps/config apps/config_sources",
     ),
 ]
 

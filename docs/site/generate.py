@@ -54,8 +54,8 @@ TRAILERS = {
     "Fyre-Timeout": (
         "2h",
         (
-            "The longest time that each start of the command may take: `90s`, `30m`, `1h30m`, `2d`; "
-            "at most `365d`."
+            "The longest time that each start of the command may take: `90s`, `30m`, "
+            "`1h30m`, `2d`; at most `365d`."
         ),
     ),
     "Fyre-Retries": ("N", "How often a failed command is started again: 0 to 20."),
@@ -411,8 +411,8 @@ def comments_page() -> list[str]:
     return [
         "# Comment commands",
         "",
-        "A comment on a commit or in a pull request, with a line that begins with `/fyre`; the first",
-        "such line counts.",
+        "A comment on a commit or in a pull request, with a line that begins with `/fyre`; the",
+        "first such line counts.",
         f"The author needs one of the roles {roles}. How to use them:",
         "[Use comments](../how-to/comments.md).",
         "",

@@ -1,4 +1,4 @@
-"""The documentation is true: its site builds, its links lead somewhere, and what it names exists."""
+"""The documentation is true: its site builds, its links lead somewhere, its names exist."""
 
 from __future__ import annotations
 
@@ -119,7 +119,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet",
          "--config-file", DOCS / "site/mkdocs.yml", "--site-dir", target],
-        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return target
