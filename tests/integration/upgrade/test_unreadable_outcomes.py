@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fyre.reporter.pending_writes import unposted_statuses
 
 from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.engine import KubernetesEngine
@@ -24,6 +23,7 @@ from fyre.engines.kubernetes.run_status import derive_record
 from fyre.engines.local.engine import LocalEngine
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.reporter.check_runs import CheckRunReporter
+from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs.policy import Policy
 from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
