@@ -204,7 +204,7 @@ def engine_of(tmp_path: Path) -> Iterator[Callable[[StoredJob], KubernetesEngine
 
     yield make
     for engine in engines:
-        engine.work.close()
+        engine._work.close()
 
 
 @pytest.mark.parametrize("outcome", UNREADABLE_OUTCOMES)
@@ -214,9 +214,9 @@ def test_an_outcome_on_a_job_that_can_not_be_read_is_never_written(
     server = StoredJob(job_with_outcome(outcome))
     stored = copy.deepcopy(server.job)
     engine = engine_of(server)
-    key = engine.object_cache.upsert_job(copy.deepcopy(server.job))
-    engine.reconcile_run(key)
-    until(engine.work.is_idle)
+    key = engine._object_cache.upsert_job(copy.deepcopy(server.job))
+    engine._reconcile_run(key)
+    until(engine._work.is_idle)
     record = engine.get_record(key)
     assert record is not None
     assert (record.state, record.is_outcome_unreadable) == (RunState.ERROR, True)
@@ -226,7 +226,7 @@ def test_an_outcome_on_a_job_that_can_not_be_read_is_never_written(
     assert unposted_statuses(record, "") == []
     assert server.job["metadata"]["annotations"] == stored["metadata"]["annotations"]
     engine.annotate(key, reported=record.reported, carried=("b",), end_posted=True)
-    until(engine.work.is_idle)
+    until(engine._work.is_idle)
     assert server.job["metadata"]["annotations"][OUTCOME] == outcome
     assert server.job["spec"]["ttlSecondsAfterFinished"] == Policy().history
 
