@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from fyre.stored_form import warn_once
+
 if TYPE_CHECKING:
     from fyre.apps.up import FyreUp
 
@@ -64,6 +66,12 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector ignore all that was loaded."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_new() -> None:
+    """Let each test see the warnings that are logged once in a process."""
+    warn_once.cache_clear()
 
 
 @pytest.fixture(autouse=True)
