@@ -23,7 +23,7 @@ class StatusChanged:
 
     posted: PostedStatus
     text: StatusText
-    """What the status says: the state, the attempt."""
+    """The state and the attempt, as the status says them."""
 
     @classmethod
     def from_posted(cls, posted: PostedStatus) -> StatusChanged:

@@ -65,7 +65,7 @@ class Controller:
     _events: queue.Queue[ControllerEvent | None] = field(default_factory=queue.Queue)
     _retries: RetryQueue = field(default_factory=RetryQueue)
     _first_sweep_from: float = 0.0
-    """How far back the first sweep looked, in seconds since the epoch; 0 before it."""
+    """The earliest push that the first sweep looked at, in seconds since the epoch; 0 before it."""
 
     _cursors: dict[int, SweepCursor] = field(default_factory=dict)  # by the repository's id
     _processed: ProcessedPushes = field(default_factory=ProcessedPushes)

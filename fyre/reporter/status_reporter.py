@@ -49,7 +49,7 @@ from fyre.runs.run import Repository, RunRecord
 log = logging.getLogger(__name__)
 
 BACKOFF = Backoff(1.0, 60.0)
-"""How long a repository is left alone after a failure that may pass."""
+"""The pauses for which a repository is left alone after a failure that may pass."""
 
 OPERATOR_BACKOFF = Backoff(1.0, 600.0)
 """The same where somebody has to fix something first: a repository that stays broken should cost

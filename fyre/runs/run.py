@@ -192,7 +192,7 @@ OUTCOME_FORM = StoredForm(
 
 
 _READABLE_PARTS = ("tries", "started_at", "ended_at")
-"""What is kept of an outcome that can't be read as a whole: the rest would explain another end."""
+"""The fields kept of an outcome that can't be read as a whole: others would explain another end."""
 
 
 def outcome_from_json(data: object) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Trigger:
     """The commit that the ref is at now, as the event says; "" if there is no ref."""
 
     at: float = 0.0
-    """When it happened, or when we learnt of it; seconds since the epoch."""
+    """The time at which it happened, or we learnt of it; seconds since the epoch."""
 
     id: str = ""
     """Identifies this request, however often it is delivered. It is hashed into the keys of the
