@@ -116,7 +116,7 @@ def run_up(jobs: int = 2, version: Version = CURRENT) -> Iterator[tuple[Server, 
 @contextmanager
 def run_up_in(place: Path, jobs: int, version: Version) -> Iterator[Server]:
     """Run a server of a version, in a folder of its own below the benchmark's."""
-    running = Server(place / version.name / "state", jobs, version=version)
+    running = Server(place / "servers" / version.name / "state", jobs, version=version)
     running.root.mkdir(parents=True)
     with running.running():
         yield running
