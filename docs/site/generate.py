@@ -1,11 +1,14 @@
 """Write the reference pages of the documentation from the code and its schemas.
 
 ``python docs/site/generate.py`` writes them, with ``--check`` it only compares: 1 where a page is
-not what the code says. No page under ``docs/reference`` is written by hand.
+not what the code says. No page under ``docs/reference`` is written by hand, nor is the policy's
+published schema, which has the sections of the engines' packages in it.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +22,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from fyre.apps import config as serve_config
+from fyre.apps import engine_registry
 from fyre.apps.config import SECRET_VARIABLES, option_name, variable_name
 from fyre.cli import main as cli
 from fyre.cli.commands import commit
@@ -28,12 +32,13 @@ from fyre.engines.kubernetes import job_labels, leader_election
 from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
 from fyre.message import request
 from fyre.message.spec import RunSpec
-from fyre.runs import commit_status, policy_file, repo_config
+from fyre.runs import commit_status, profile_file, repo_config
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState, to_github_state
 from fyre.server.metrics import COUNTED_EVENTS, Metrics, StateCollector
 
 REFERENCE = Path(__file__).parents[1] / "reference"
+POLICY_SCHEMA = Path(__file__).parents[2] / "fyre/schemas/policy.schema.json"
 NOTICE = "<!-- Written by docs/site/generate.py from the code: do not edit this page by hand. -->"
 
 TRAILERS = {
@@ -168,16 +173,59 @@ REASONS = {
 def main(argv: Sequence[str]) -> int:
     """Write the pages, or compare them with ``--check``; return the exit code."""
     wrong = []
-    for name, page in build_pages().items():
-        path = REFERENCE / name
+    schema = json.dumps(build_policy_schema(), indent=2, ensure_ascii=False) + "\n"
+    for path, page in [
+        (POLICY_SCHEMA, schema),
+        *((REFERENCE / name, page) for name, page in build_pages().items()),
+    ]:
         current = path.read_text(encoding="utf-8") if path.exists() else ""
         if current != page and "--check" in argv:
-            wrong.append(name)
+            wrong.append(path.name)
         elif current != page:
             path.write_text(page, encoding="utf-8")
     if wrong:
         print(f"not what the code says: {', '.join(wrong)}; run docs/site/generate.py")
     return 1 if wrong else 0
+
+
+def build_policy_schema() -> dict[str, Any]:
+    """Return the published schema of the policy: the common one, with the sections of engines.
+
+    An editor takes the section of another engine as it is, and shows a key of the flat section at
+    a profile's top as one that is better written in its section.
+    """
+    schema = copy.deepcopy(profile_file.common_schema())
+    profile = schema["$defs"]["profile"]
+    for engine in engine_registry.BUILTIN_ENGINES:
+        section = engine_registry.profile_sections()[engine]()
+        if section is None:
+            continue
+        place = f"#/$defs/{engine}Section"
+        schema["$defs"][f"{engine}Section"] = _move_references(section.closed_schema, place)
+        profile["properties"][engine] = {"$ref": place}
+        if engine == profile_file.FLAT_SECTION:
+            profile["properties"] |= {
+                key: {"$ref": f"{place}/properties/{key}", "deprecated": True}
+                for key in section.keys
+            }
+    profile["additionalProperties"] = {
+        "description": "The section of another engine: its keys are in that engine's own pages.",
+        "type": "object",
+    }
+    return schema
+
+
+def _move_references(schema: Any, place: str) -> Any:  # noqa: ANN401 - a piece of JSON
+    """Return a schema as it is at a place of another: without its own ``$schema``."""
+    if isinstance(schema, list):
+        return [_move_references(one, place) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: place + value.removeprefix("#") if key == "$ref" else _move_references(value, place)
+        for key, value in schema.items()
+        if key != "$schema"
+    }
 
 
 def build_pages() -> dict[str, str]:
@@ -193,8 +241,10 @@ def build_pages() -> dict[str, str]:
         "policy.md": schema_page(
             "Policy",
             "The policy file says who may launch, how much, and on what. The command line takes "
-            "it as `--policy FILE`. An example with every key is `deploy/policy.example.yaml`.",
-            policy_file.policy_schema(),
+            "it as `--policy FILE`. An example with every key is `deploy/policy.example.yaml`. "
+            "The keys of `profiles.NAME.kubernetes` may also stand one level higher, beside "
+            "`image`, as in older files. Engines of other packages have sections of their own.",
+            build_policy_schema(),
         ),
         "serve.md": serve_page(),
         "verbs.md": verbs_page(),
@@ -281,6 +331,8 @@ def _schema_rows(
     schema: dict[str, Any], root: dict[str, Any], prefix: str
 ) -> Iterator[tuple[str, str, str]]:
     for key, given in schema.get("properties", {}).items():
+        if given.get("deprecated"):  # listed where it belongs
+            continue
         one = _resolve(given, root)
         path = f"{prefix}{key}"
         yield f"`{path}`", _type_of(one), _cell(one.get("description", ""))

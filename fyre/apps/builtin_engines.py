@@ -5,6 +5,7 @@ from __future__ import annotations
 from fyre.engines.capabilities import Capabilities
 from fyre.engines.factory import EngineContext, EngineFactory, EngineRuntime
 from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
+from fyre.runs.profile_file import ProfileSection
 
 
 def _create_local(context: EngineContext) -> EngineRuntime:
@@ -27,6 +28,12 @@ def _create_kubernetes(context: EngineContext) -> EngineRuntime:
     return KubernetesCluster(context)
 
 
+def _kubernetes_profile_section() -> ProfileSection:
+    from fyre.engines.kubernetes import kubernetes_profile
+
+    return kubernetes_profile.profile_section()
+
+
 LOCAL = EngineFactory(LOCAL_CAPABILITIES, _create_local)
 """Commands as processes on this machine."""
 
@@ -42,5 +49,6 @@ KUBERNETES = EngineFactory(
         log_store=True,
     ),
     _create_kubernetes,
+    _kubernetes_profile_section,
 )
 """Commands as Jobs of a cluster."""

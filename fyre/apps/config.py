@@ -20,7 +20,7 @@ from fyre.apps.config_sources import (
     settings_from_texts,
     variable_name,
 )
-from fyre.apps.engine_registry import find_engine
+from fyre.apps.engine_registry import find_engine, profile_sections
 from fyre.apps.secret_file import Secret
 from fyre.errors import UserError
 from fyre.github.app_auth import create_app_auth
@@ -145,7 +145,7 @@ def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
     _check_engine(settings)
     _check_checkout_image(settings)
     policy = (
-        policy_file.load_policy(Path(settings["policy"].value))
+        policy_file.load_policy(Path(settings["policy"].value), profile_sections())
         if "policy" in settings
         else Policy()
     )

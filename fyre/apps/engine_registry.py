@@ -6,10 +6,12 @@ A package adds one by an entry point of the group ``fyre.engines``, which names 
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
 from fyre.engines.factory import EngineFactory
 from fyre.errors import UserError
+from fyre.runs.profile_file import ProfileSection, SectionLoaders
 
 GROUP = "fyre.engines"
 """The group of the entry points."""
@@ -49,6 +51,36 @@ def find_engine(name: str) -> EngineFactory:
             hint=_package_hint(entry_point),
         )
     return factory
+
+
+def profile_sections() -> SectionLoaders:
+    """Return for each engine that there is a function that loads its section of a profile.
+
+    The function raises ``UserError`` if the engine, or its section, is broken.
+    """
+    return {name: partial(_load_profile_section, name) for name in engine_names()}
+
+
+def _load_profile_section(name: str) -> ProfileSection | None:
+    factory = find_engine(name)
+    section = factory.profile_section() if factory.profile_section is not None else None
+    if section is not None and name not in BUILTIN_ENGINES:
+        _check_section(name, section)
+    return section
+
+
+def _check_section(name: str, section: ProfileSection) -> None:
+    """Raise ``UserError`` if a package's schema is none: each value would be a traceback."""
+    import jsonschema
+
+    try:
+        jsonschema.Draft202012Validator.check_schema(section.schema)
+    except jsonschema.SchemaError as error:
+        entry_point = _find_entry_point(name)
+        raise UserError(
+            f"the profile section of engine {name!r} has no JSON schema: {error.message[:200]}",
+            hint=_package_hint(entry_point) if entry_point is not None else "",
+        ) from error
 
 
 def _find_entry_point(name: str) -> EntryPoint | None:

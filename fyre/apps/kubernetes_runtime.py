@@ -14,12 +14,11 @@ from starlette.applications import Starlette
 
 from fyre.apps.derived_keys import instance_name, secrets_from_folder
 from fyre.engines.factory import EngineContext, EngineRuntime
-from fyre.engines.kubernetes import KubernetesEngine, rbac
+from fyre.engines.kubernetes import KubernetesEngine, kubernetes_profile, rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.code_delivery import ExecDelivery, RelayDelivery
 from fyre.errors import TransientError, UserError
 from fyre.git.lfs import LfsObjectStore
-from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
 from fyre.server import http_server
 from fyre.server.git_relay import GitRelay
@@ -48,7 +47,7 @@ class KubernetesCluster(EngineRuntime):
             )
         secret_source = context.secret_source or secrets_from_folder(state)
         api = KubernetesClient(options.kubeconfig, options.context)
-        self._api, self._namespaces = api, policies.all_namespaces(policy)
+        self._api, self._namespaces = api, kubernetes_profile.all_namespaces(policy)
         self._relay_server: RelayServer | None = None
         try:
             check_cluster_rights(api, policy, exec_mode=not options.relay)
@@ -184,7 +183,7 @@ def check_cluster_rights(api: KubernetesClient, policy: Policy, *, exec_mode: bo
 
     Raises ``UserError`` with the names of the missing ones.
     """
-    for namespace in policies.all_namespaces(policy):
+    for namespace in kubernetes_profile.all_namespaces(policy):
         role = rbac.build_role(
             namespace, secret_names=rbac.named_secrets(policy), exec_mode=exec_mode
         )

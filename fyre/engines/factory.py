@@ -15,6 +15,7 @@ from fyre.engines.capabilities import Capabilities
 from fyre.engines.protocol import Engine
 from fyre.git.lfs import LfsObjectStore
 from fyre.runs.policy import Policy
+from fyre.runs.profile_file import ProfileSection
 from fyre.runs.run import Repository, Run
 
 SecretSource = Callable[[str], bytes]
@@ -86,3 +87,9 @@ class EngineFactory:
 
     capabilities: Capabilities
     create: Callable[[EngineContext], EngineRuntime]
+
+    profile_section: Callable[[], ProfileSection] | None = None
+    """A function that returns the engine's own keys in a profile of the policy, which stand under
+    the engine's name; None if it has none. It is called by every command that reads a policy with
+    such a section, so it should load little. What the section's parser returns is in
+    ``Profile.sections``, by the engine's name."""

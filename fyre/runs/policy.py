@@ -148,22 +148,14 @@ def select_profile(policy: Policy, spec: RunSpec) -> Profile:
     return profiles.get(spec.profile or "default") or Profile(spec.profile or "default")
 
 
-def select_namespace(policy: Policy, repository: str, profile: Profile) -> str:
-    """Return the namespace of a run of that repository (``owner/name``)."""
+def repository_namespace(policy: Policy, repository: str) -> str:
+    """Return the namespace of the runs of a repository (``owner/name``) that no profile places."""
     matching = (
         namespace
         for glob, namespace in policy.namespaces.items()
         if _matches_repository(glob, repository)
     )
-    return profile.namespace or next(matching, policy.namespace)
-
-
-def all_namespaces(policy: Policy) -> tuple[str, ...]:
-    """Return every namespace that a run may be in, each once."""
-    profiles = (
-        profile.namespace for profile in (policy.profiles or {}).values() if profile.namespace
-    )
-    return tuple(dict.fromkeys((policy.namespace, *policy.namespaces.values(), *profiles)))
+    return next(matching, policy.namespace)
 
 
 def apply_policy_defaults(policy: Policy, spec: RunSpec) -> RunSpec:

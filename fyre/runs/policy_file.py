@@ -1,31 +1,35 @@
 """Read the admin's policy file, with errors that name line, key, value and what is allowed.
 
 ``deploy/policy.example.yaml`` shows every key; ``fyre/schemas/policy.schema.json`` is the published
-schema.
+schema, for editors. ``docs/site/generate.py`` writes it from what is read by: the common schema
+beside it, and those of the sections of Fyre's own engines.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache, partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fyre.errors import UserError
 from fyre.message import value_parsers
-from fyre.runs import yaml_document
+from fyre.runs import profile_file, yaml_document
 from fyre.runs.policy import DAY, Policy
-from fyre.runs.profiles import CheckoutOptions, Profile
+from fyre.runs.profile_file import SectionLoaders
+from fyre.runs.profiles import Profile
 from fyre.runs.yaml_document import BadYamlError, DocumentPath, YamlDocument
 
-StringPairs = tuple[tuple[str, str], ...]
+_logger = logging.getLogger(__name__)
 
 
-def load_policy(path: Path) -> Policy:
-    """Return the policy in a file. Raises ``UserError``."""
+def load_policy(path: Path, sections: SectionLoaders) -> Policy:
+    """Return the policy in a file. Raises ``UserError``.
+
+    ``sections`` are those of the engines that are installed, ``engine_registry.profile_sections``.
+    A section of an engine that is not is one line in the log: its name may be a mistake.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -33,24 +37,34 @@ def load_policy(path: Path) -> Policy:
         raise UserError(f"the policy can't be read: {path}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8", hint="save it as UTF-8") from error
-    return parse_policy(text, str(path))
+    policy = parse_policy(text, str(path), sections=sections)
+    for name, profile in (policy.profiles or {}).items():
+        for engine in profile.unread_sections:
+            problem = f"profiles.{name}.{engine} is not read: no engine {engine} is installed"
+            _logger.warning("%s: %s", path, problem)
+    return policy
 
 
 def policy_with_options(
-    path: Path | None, namespace: str = "", image: str = "", *, default_image: str = ""
+    path: Path | None,
+    sections: SectionLoaders,
+    namespace: str = "",
+    image: str = "",
+    *,
+    default_image: str = "",
 ) -> Policy:
     """Return the policy of a file, if there is one, with the values of the options in their place.
 
     A cluster always has a default profile.
     """
-    policy = load_policy(path) if path is not None else Policy()
+    policy = load_policy(path, sections) if path is not None else Policy()
     profiles = dict(policy.profiles or {})
     default = profiles.get("default", Profile())
     profiles["default"] = replace(default, image=image or default.image or default_image)
     return replace(policy, profiles=profiles, namespace=namespace or policy.namespace)
 
 
-def parse_policy(text: str, name: str = "policy.yaml") -> Policy:
+def parse_policy(text: str, name: str = "policy.yaml", *, sections: SectionLoaders) -> Policy:
     """Return the policy in a text. Raises ``UserError``.
 
     An empty one allows whatever the cluster does.
@@ -59,8 +73,8 @@ def parse_policy(text: str, name: str = "policy.yaml") -> Policy:
         document = yaml_document.read_document(text)
         if document is None:
             return Policy(profiles={})
-        document.validate_schema(policy_schema())
-        return _build_policy(document)
+        document.validate_schema(profile_file.common_schema())
+        return _build_policy(document, sections)
     except BadYamlError as error:
         quote = "".join(text.splitlines()[error.line - 1 : error.line]).strip()[:100]
         key = f"{error.path_text}: " if error.path_text else ""
@@ -69,15 +83,7 @@ def parse_policy(text: str, name: str = "policy.yaml") -> Policy:
         ) from error
 
 
-@cache
-def policy_schema() -> dict[str, Any]:
-    """Return the published JSON schema of the file."""
-    text = (resources.files("fyre") / "schemas" / "policy.schema.json").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
-
-
-def _build_policy(document: YamlDocument) -> Policy:
+def _build_policy(document: YamlDocument, sections: SectionLoaders) -> Policy:
     """Return the policy of a document that matches the schema. Raises ``BadYamlError``."""
     texts = document.texts
     fields = _read_bounds(document, (), {})
@@ -97,7 +103,10 @@ def _build_policy(document: YamlDocument) -> Policy:
             "runsPerDay counts the runs of 24 hours that Fyre remembers",
             "at least 1d",
         )
-    profiles = {name: _read_profile(document, name) for name in texts.get("profiles", {})}
+    profiles = {
+        name: profile_file.read_profile(document, name, sections)
+        for name in texts.get("profiles", {})
+    }
     return Policy(profiles=profiles, overrides=overrides, **fields)
 
 
@@ -108,7 +117,8 @@ def _read_bounds(
 
     Under ``overrides``, they are set for some.
     """
-    texts, values = _value_at(document.texts, path), _value_at(document.values, path)
+    part = document.part_at(path)
+    texts, values = part.texts, part.values
     fields = _read_durations(document, path, _TIMEOUT_KEYS)
     merged = {**common, **fields}
     if (merged.get("timeout_default") or 0) > (merged.get("timeout_max") or float("inf")):
@@ -118,7 +128,7 @@ def _read_bounds(
     fields |= {field: tuple(texts[key]) for key, field in _LIST_KEYS.items() if key in texts}
     fields |= {field: values[key] for key, field in _PLAIN_KEYS.items() if key in values}
     if "caps" in texts:
-        fields["caps"] = _read_pairs(document, (*path, "caps"), _parse_cap)
+        fields["caps"] = document.parse_pairs((*path, "caps"), _parse_cap)
     return fields
 
 
@@ -126,19 +136,12 @@ def _read_durations(
     document: YamlDocument, path: DocumentPath, keys: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the durations among these keys, in seconds, by field."""
-    texts = _value_at(document.texts, path)
+    texts = document.part_at(path).texts
     return {
         field: document.parse_at((*path, key), value_parsers.parse_duration, texts[key])
         for key, field in keys.items()
         if key in texts
     }
-
-
-def _value_at(data: Any, path: DocumentPath) -> Any:  # noqa: ANN401 - what YAML holds
-    """Return the value at a path."""
-    for key in path:
-        data = data[key]
-    return data
 
 
 _TIMEOUT_KEYS = {"timeoutMax": "timeout_max", "timeoutDefault": "timeout_default"}
@@ -160,126 +163,8 @@ _PLAIN_KEYS = {
 """Key of the file → field of ``Policy``."""
 
 
-def _read_profile(document: YamlDocument, name: str) -> Profile:
-    """Return the profile of that name. Raises ``BadYamlError``."""
-    path: DocumentPath = ("profiles", name)
-    document.parse_at(path, value_parsers.parse_profile_name, name)
-    texts, values = document.texts["profiles"][name], document.values["profiles"][name]
-    _check_mounts(document, path, texts)
-    fields: dict[str, Any] = {
-        field: texts[key] for key, field in _PROFILE_TEXT_KEYS.items() if key in texts
-    }
-    fields |= {
-        field: _json_value(document, (*path, key), values[key])
-        for key, field in _PROFILE_OBJECT_KEYS.items()
-        if key in values
-    }
-    fields |= {
-        field: tuple(texts[key]) for key, field in _PROFILE_LIST_KEYS.items() if key in texts
-    }
-    if "image" in texts:
-        document.parse_at((*path, "image"), value_parsers.parse_image, texts["image"])
-    return Profile(
-        name=name,
-        resources=_read_pairs(document, (*path, "resources"), value_parsers.parse_resource),
-        env=_read_pairs(
-            document,
-            (*path, "env"),
-            lambda key, value: value_parsers.parse_env_entry(f"{key}={value}"),
-        ),
-        burst=values.get("burst", False),
-        checkout=_read_checkout(document, (*path, "checkout"), values.get("checkout", {})),
-        tolerations=tuple(values.get("tolerations", ())),
-        volumes=tuple(_json_value(document, (*path, "volumes"), values.get("volumes", []))),
-        volume_mounts=tuple(
-            _json_value(document, (*path, "volumeMounts"), values.get("volumeMounts", []))
-        ),
-        image_pull_secrets=tuple(secret["name"] for secret in texts.get("imagePullSecrets", ())),
-        termination_grace_seconds=int(values.get("terminationGracePeriodSeconds", 30)),
-        **fields,
-    )
-
-
-_PROFILE_TEXT_KEYS = {
-    "namespace": "namespace",
-    "image": "image",
-    "serviceAccountName": "service_account",
-    "queue": "queue",
-    "priorityClassName": "priority_class",
-    "runtimeClassName": "runtime_class",
-    "schedulerName": "scheduler",
-    "nodeSelector": "node_selector",
-}
-_PROFILE_LIST_KEYS = {"secrets": "secrets", "allowSecrets": "secrets_allowed"}
-_PROFILE_OBJECT_KEYS = {
-    "affinity": "affinity",
-    "securityContext": "security_context",
-    "containerSecurityContext": "container_security_context",
-}
-"""Key of the file → field of ``Profile``: taken as text, as lists, and as YAML types it."""
-
-
-def _read_checkout(
-    document: YamlDocument, path: DocumentPath, values: Mapping[str, Any]
-) -> CheckoutOptions:
-    """Return a profile's options for the checkout. Raises ``BadYamlError``."""
-    image = values.get("image", "")
-    if image:
-        document.parse_at((*path, "image"), value_parsers.parse_image, image)
-    return CheckoutOptions(
-        image=image,
-        depth=int(values.get("depth", 1)),
-        submodules={True: "1", False: ""}.get(values.get("submodules", False), "recursive"),
-        lfs=values.get("lfs", False),
-        sparse=tuple(values.get("sparse", ())),
-    )
-
-
-def _read_pairs(
-    document: YamlDocument, path: DocumentPath, parse: Callable[[str, str], tuple[str, str]]
-) -> StringPairs:
-    """Return the mapping at a path, each value parsed with its key."""
-    texts = document.texts
-    for key in path:
-        texts = texts.get(key, {})
-    return tuple(
-        document.parse_at((*path, key), partial(parse, key), value) for key, value in texts.items()
-    )
-
-
 def _parse_cap(key: str, quantity: str) -> tuple[str, str]:
     """Return a cap; zero, which nobody can request, is allowed too."""
     if value_parsers.parse_quantity(quantity) == 0:
         return value_parsers.parse_resource(key, "1")[0], quantity
     return value_parsers.parse_resource(key, quantity)
-
-
-def _check_mounts(document: YamlDocument, path: DocumentPath, texts: Mapping[str, Any]) -> None:
-    """Raise ``BadYamlError`` for a volume that is given twice, and for a mount without a volume."""
-    names = [volume["name"] for volume in texts.get("volumes", ())]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise document.error_at(
-                (*path, "volumes", index, "name"), f"{name!r} is given twice", "keep one of them"
-            )
-    for index, mount in enumerate(texts.get("volumeMounts", ())):
-        if mount["name"] not in names:
-            hint = f"the volumes are {', '.join(names)}" if names else "name it under volumes"
-            raise document.error_at(
-                (*path, "volumeMounts", index, "name"),
-                f"there is no volume {mount['name']!r}",
-                hint,
-            )
-
-
-def _json_value(document: YamlDocument, path: DocumentPath, value: Any) -> Any:  # noqa: ANN401 - a piece of a Kubernetes object
-    """Return the value as JSON can hold it.
-
-    Raises ``BadYamlError`` for YAML's infinities, bytes and sets, which JSON can't hold.
-    """
-    try:
-        return json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise document.error_at(
-            path, f"Kubernetes does not accept it: {error}", "quote what is text"
-        ) from error

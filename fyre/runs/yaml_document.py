@@ -6,8 +6,10 @@ PyYAML and jsonschema are loaded only if there is something to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fyre.message import value_parsers
@@ -45,7 +47,10 @@ class BadYamlError(Exception):
 
 @dataclass(frozen=True)
 class YamlDocument:
-    """A text that was read, with its scalars in two forms."""
+    """A text that was read, or a part of it, with its scalars in two forms.
+
+    Paths begin at the part; errors name the whole path.
+    """
 
     texts: Any
     """Every scalar as the text that was written: ``1.10`` stays 1.10, ``yes`` stays yes."""
@@ -54,12 +59,45 @@ class YamlDocument:
     """Every scalar as YAML 1.1 types it; dates stay text, as in JSON."""
 
     line_numbers: Mapping[DocumentPath, int]
+    """By path in the whole document."""
+
+    path: DocumentPath = ()
+    """Place of the part in the whole document."""
+
+    key_paths: Mapping[str | int, DocumentPath] = field(default_factory=dict)
+    """Places in the whole document of those keys of a part that stand elsewhere."""
+
+    def values_at(self, path: DocumentPath) -> Any:  # noqa: ANN401 - what YAML holds
+        """Return the value at a path that there is, as YAML types it."""
+        return _value_at(self.values, path)
+
+    def part_at(
+        self, path: DocumentPath, key_paths: Mapping[str | int, DocumentPath] | None = None
+    ) -> YamlDocument:
+        """Return the part at a path, a mapping, with the keys that stand elsewhere (``key_paths``).
+
+        Where there is nothing, the mapping has only those keys.
+        """
+        moved = key_paths or {}
+        texts, values = (
+            _value_at(form, path, {}) | {key: _value_at(form, moved[key]) for key in moved}
+            for form in (self.texts, self.values)
+        )
+        whole_paths = {key: self._whole_path(moved[key]) for key in moved}
+        return YamlDocument(texts, values, self.line_numbers, self._whole_path(path), whole_paths)
+
+    def _whole_path(self, path: DocumentPath) -> DocumentPath:
+        """Return the path in the whole document."""
+        if path and path[0] in self.key_paths:
+            return (*self.key_paths[path[0]], *path[1:])
+        return (*self.path, *path)
 
     def error_at(self, path: DocumentPath, message: str, hint: str = "") -> BadYamlError:
         """Return the error for the value at a path.
 
         If that is not in the document, the line is that of the mapping or list that it would be in.
         """
+        path = self._whole_path(path)
         line = next(
             (
                 self.line_numbers[path[:n]]
@@ -80,6 +118,18 @@ class YamlDocument:
         except value_parsers.BadValueError as error:
             raise self.error_at(path, error.args[0], error.hint) from error
 
+    def parse_pairs(
+        self, path: DocumentPath, parse: Callable[[str, str], tuple[str, str]]
+    ) -> tuple[tuple[str, str], ...]:
+        """Return the mapping at a path, each value parsed with its key; () if there is none.
+
+        Raises ``BadYamlError``.
+        """
+        return tuple(
+            self.parse_at((*path, key), partial(parse, key), text)
+            for key, text in _value_at(self.texts, path, {}).items()
+        )
+
     def validate_schema(self, schema: Mapping[str, Any]) -> None:
         """Raise ``BadYamlError`` for the first thing that the schema does not allow.
 
@@ -96,9 +146,14 @@ class YamlDocument:
             return
         path = tuple(error.absolute_path)
         if error.validator == "additionalProperties":
-            known_keys = [*error.schema["properties"]]
-            key = next(str(key) for key in error.instance if key not in known_keys)
-            raise self.error_at((*path, key), f"unknown key {key!r}", _key_hint(key, known_keys))
+            known_keys = [*error.schema.get("properties", ())]
+            patterns = [*error.schema.get("patternProperties", ())]
+            key = next(
+                key
+                for key in error.instance
+                if key not in known_keys and not any(re.search(each, key) for each in patterns)
+            )
+            raise self.error_at((*path, key), f"unknown key {key!r}", key_hint(key, known_keys))
         message = (
             f"{error.instance!r} is not a valid value"
             if error.validator == "pattern"
@@ -109,7 +164,16 @@ class YamlDocument:
         )
 
 
-def _key_hint(key: str, known_keys: list[str]) -> str:
+def _value_at(data: Any, path: DocumentPath, default: Any = None) -> Any:  # noqa: ANN401 - what YAML holds
+    """Return the value at a path; the default, if one is given, where the path leads nowhere."""
+    for key in path:
+        if default is not None and key not in data:
+            return default
+        data = data[key]
+    return data
+
+
+def key_hint(key: str, known_keys: Collection[str]) -> str:
     """Return the hint for an unknown key: the closest one, or all of them."""
     from difflib import get_close_matches
 

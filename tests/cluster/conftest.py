@@ -13,6 +13,7 @@ from fyre.engines.factory import EngineOptions
 from tests.cluster import access
 from tests.cluster.fixtures import admin, helm, namespace, program
 from tests.conftest import git, one_at_a_time
+from tests.support.cluster_profiles import cluster_profile
 from tests.support.person import NAME, Person
 
 __all__ = ["admin", "helm", "namespace", "program"]  # fixtures
@@ -43,12 +44,11 @@ def start_up(
     """
     from fyre.engines.kubernetes import rbac
     from fyre.runs.policy import Policy
-    from fyre.runs.profiles import Profile
 
     def make(relay: str) -> FyreUp:
         policy = Policy(
             namespace=namespace,
-            profiles={"default": Profile(image=access.IMAGE, termination_grace_seconds=2)},
+            profiles={"default": cluster_profile(image=access.IMAGE, termination_grace_seconds=2)},
         )
         role = rbac.build_role(namespace, secret_names=(), exec_mode=not relay)
         config = admin.kubeconfig(namespace, tmp_path, role["rules"])

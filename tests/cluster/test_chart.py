@@ -13,9 +13,9 @@ import yaml
 from kubernetes import utils
 
 from fyre.apps import config as configs
-from fyre.engines.kubernetes import job_labels, leader_election, rbac
+from fyre.apps.engine_registry import profile_sections
+from fyre.engines.kubernetes import job_labels, kubernetes_profile, leader_election, rbac
 from fyre.runs import policy_file
-from fyre.runs.policy import all_namespaces
 from tests.cluster import access, images
 from tests.cluster.fixtures import Helm
 from tests.support import apps
@@ -106,6 +106,8 @@ POLICIES = {
     "example": (images.ROOT / "deploy" / "policy.example.yaml").read_text(),
     "small": "profiles: {a: {secrets: [b, a], allowSecrets: ['x*']}, c: {}, "
     "d: {secrets: [a], namespace: other}}",
+    "sections": "profiles: {a: {secrets: [b], kubernetes: {namespace: other}}, "
+    "b: {slurm: {partition: gpu}}, c: {kubernetes: {queue: q}}}",
     "empty": "",
 }
 
@@ -113,10 +115,10 @@ POLICIES = {
 @pytest.mark.parametrize("name", POLICIES)
 def test_its_roles_are_what_fyre_manifests_prints(rendered: Callable[..., Any], name: str) -> None:
     text = POLICIES[name]
-    known = policy_file.parse_policy(text)
+    known = policy_file.parse_policy(text, sections=profile_sections())
     objects = rendered({"config": {"url": URL}, "policy": text})
     wanted = rbac.build_manifests(
-        all_namespaces(known),
+        kubernetes_profile.all_namespaces(known),
         subject=rbac.service_account_subject("home", "fyre"),
         secret_names=rbac.named_secrets(known),
         exec_mode=False,

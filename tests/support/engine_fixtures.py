@@ -11,6 +11,7 @@ import pytest
 from tests.cluster import access
 from tests.cluster.fixtures import admin, namespace
 from tests.contract.engine import make_commit
+from tests.support.cluster_profiles import cluster_profile
 
 __all__ = ["admin", "namespace"]  # fixtures
 
@@ -42,7 +43,7 @@ def on_cluster(
     from fyre.runs.profiles import Profile
 
     made: list[KubernetesEngine] = []
-    default = Profile(image=access.IMAGE, termination_grace_seconds=2)
+    default = cluster_profile(image=access.IMAGE, termination_grace_seconds=2)
 
     def new(
         policy: Policy | None = None, profile: Profile | None = None, **settings: object

@@ -53,6 +53,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $namespaces = prepend (values ($policy.namespaces | default dict) | sortAlpha) ($policy.namespace | default "default") }}
 {{- range $name, $profile := $policy.profiles }}
 {{- with ($profile | default dict).namespace }}{{ $namespaces = append $namespaces . }}{{ end }}
+{{- with (($profile | default dict).kubernetes | default dict).namespace }}{{ $namespaces = append $namespaces . }}{{ end }}
 {{- range concat (($profile | default dict).secrets | default list) (($profile | default dict).allowSecrets | default list) }}
 {{- if not (regexMatch "[*?[]" .) }}{{ $secrets = append $secrets . }}{{ end }}
 {{- end }}

@@ -64,7 +64,7 @@ def main(
     (GITHUB_EVENT_PATH, GITHUB_TOKEN …); see action/action.yml.
     """
     from fyre.apps import actions_job, actions_summary
-    from fyre.apps.engine_registry import find_engine
+    from fyre.apps.engine_registry import find_engine, profile_sections
     from fyre.engines.factory import EngineOptions
     from fyre.runs import policy as policies
     from fyre.runs import policy_file
@@ -81,7 +81,9 @@ def main(
         log_store,
         no_wait_option="--reconcile" if reconcile else "--no-wait" if no_wait else "",
     )
-    run_policy = policy_file.load_policy(policy) if policy is not None else Policy()
+    run_policy = (
+        policy_file.load_policy(policy, profile_sections()) if policy is not None else Policy()
+    )
     if not factory.capabilities.profiles:
         run_policy = policies.without_profiles(run_policy)
     workflow = actions_job.WorkflowContext.from_environment(os.environ)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fyre.errors import UserError
-from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import KubernetesObject
+
+if TYPE_CHECKING:
+    from fyre.engines.kubernetes.kubernetes_profile import KubernetesObject
 
 # RFC 1123, as Kubernetes has it
 _NAMESPACE_PATTERN = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -72,11 +73,12 @@ def main(
     """
     import yaml
 
-    from fyre.engines.kubernetes import rbac
+    from fyre.engines.kubernetes import kubernetes_profile, rbac
 
     run_policy = Policy() if policy is None else _load_policy(policy)
     namespaces = [
-        _validate_namespace(name) for name in namespace or policies.all_namespaces(run_policy)
+        _validate_namespace(name)
+        for name in namespace or kubernetes_profile.all_namespaces(run_policy)
     ]
     if delete:
         from fyre.engines.kubernetes.api_client import KubernetesClient
@@ -99,9 +101,10 @@ def main(
 
 
 def _load_policy(path: Path) -> Policy:
+    from fyre.apps.engine_registry import profile_sections
     from fyre.runs import policy_file
 
-    return policy_file.load_policy(path)
+    return policy_file.load_policy(path, profile_sections())
 
 
 def _rbac_subject(service_account: str, user: str) -> KubernetesObject:

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from fyre.apps.engine_registry import profile_sections
+from fyre.engines.kubernetes import kubernetes_profile
 from fyre.errors import UserError
 from fyre.message import request as message_request
 from fyre.message import value_parsers
@@ -110,7 +112,7 @@ def main(
             hint="write `fyre policy explain …`",
             exit_code=2,
         )
-    policy = policy_file.load_policy(file)
+    policy = policy_file.load_policy(file, profile_sections())
     facts = _facts_from_options(policies.for_repository(policy, repo), permission, team, verified)
     event = _commit_event(repo, ref, actor, _read_message(message), _read_defaults(config))
     explanations = explain_commit(event, facts, policy, time.time())
@@ -183,7 +185,7 @@ def _explain_run(
         run.spec.command,
         outcome,
         reason,
-        namespace=policies.select_namespace(policy, run.repository.name, profile),
+        namespace=kubernetes_profile.select_namespace(policy, run.repository.name, profile),
         profile=profile.name,
         image=run.spec.image or profile.image,
         resources={**dict(profile.resources), **dict(run.spec.resources)},

@@ -80,7 +80,7 @@ def main(
 ) -> None:
     """Run a small forge and the receiver here: pushed commits run here or on a cluster."""
     from fyre.apps import up  # the heavy half of Fyre
-    from fyre.apps.engine_registry import find_engine
+    from fyre.apps.engine_registry import find_engine, profile_sections
     from fyre.engines.factory import EngineOptions
 
     capabilities = find_engine(engine).capabilities
@@ -97,7 +97,7 @@ def main(
         from fyre.runs import policy_file
 
         run_policy = policy_file.policy_with_options(
-            policy, namespace, image, default_image=DEFAULT_IMAGE
+            policy, profile_sections(), namespace, image, default_image=DEFAULT_IMAGE
         )
     up.FyreUp(
         _create_root(root or _default_state_root()),

@@ -71,12 +71,15 @@ def check_cluster(
     Jobs that were left behind are found, too.
     """
     from fyre.apps import kubernetes_runtime
+    from fyre.apps.engine_registry import profile_sections
+    from fyre.engines.kubernetes import kubernetes_profile
     from fyre.engines.kubernetes.api_client import KubernetesClient
-    from fyre.runs import policy as policies
     from fyre.runs import policy_file
 
     try:
-        policy = policy_file.policy_with_options(policy_path, namespace, default_image="busybox")
+        policy = policy_file.policy_with_options(
+            policy_path, profile_sections(), namespace, default_image="busybox"
+        )
         api = KubernetesClient(kubeconfig, context)
     except UserError as error:
         yield Finding(error.message, error.hint)
@@ -84,7 +87,7 @@ def check_cluster(
     try:
         kubernetes_runtime.check_cluster_rights(api, policy, exec_mode=exec_mode)
         yield Finding(f"the cluster at {api.host} grants every right that a run needs")
-        for each_namespace in policies.all_namespaces(policy):
+        for each_namespace in kubernetes_profile.all_namespaces(policy):
             yield from _check_orphaned_jobs(api, each_namespace)
         for name in policy.profiles or {}:
             yield _check_profile(api, policy, name)
@@ -261,16 +264,15 @@ def _check_orphaned_jobs(api: KubernetesClient, namespace: str) -> Iterator[Find
 
 def _check_profile(api: KubernetesClient, policy: Policy, profile_name: str) -> Finding:
     """Check, by a dry run, that the API server would accept a Job of a profile."""
-    from fyre.engines.kubernetes import job_manifest
+    from fyre.engines.kubernetes import job_manifest, kubernetes_profile
     from fyre.message.spec import RunSpec
-    from fyre.runs import policy as policies
     from fyre.runs.run import Repository, Run
 
     profile = (policy.profiles or {})[profile_name]
     repository = Repository("doctor", 0, "doctor/doctor")
     spec = RunSpec("true", image=profile.image or "busybox")
     run = Run("0" * 26, repository, "0" * 40, "", (), "", "doctor", "doctor", spec, "")
-    namespace = policies.select_namespace(policy, "", profile)
+    namespace = kubernetes_profile.select_namespace(policy, "", profile)
     job_context = job_manifest.JobContext(
         "fyre-doctor", namespace, profile.checkout.image or "busybox"
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from fyre.engines.kubernetes import (
     job_labels,
     job_manifest,
+    kubernetes_profile,
     pending_monitor,
     pod_facts,
     pod_secrets,
@@ -78,7 +79,7 @@ class KubernetesEngine:
         self._closed = threading.Event()
         self._informers = [
             Informer(cluster, kind, namespace, job_labels.instance_selector(instance), on_event)
-            for namespace in policies.all_namespaces(policy)
+            for namespace in kubernetes_profile.all_namespaces(policy)
             for kind, on_event in (("jobs", self._on_job_event), ("pods", self._on_pod_event))
         ]
         self._start_informers()
@@ -88,7 +89,7 @@ class KubernetesEngine:
         if self.get_record(run.key) is not None:
             return False
         profile = policies.select_profile(self._policy, run.spec)
-        namespace = policies.select_namespace(self._policy, run.repository.name, profile)
+        namespace = kubernetes_profile.select_namespace(self._policy, run.repository.name, profile)
         context = job_manifest.JobContext(
             self._instance, namespace, self._checkout_image, **self._delivery.checkout_source(run)
         )

@@ -15,6 +15,7 @@ from importlib import resources
 
 from fyre.engines.environment import run_environment
 from fyre.engines.kubernetes import job_labels
+from fyre.engines.kubernetes.kubernetes_profile import kubernetes_section
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import UserError
 from fyre.message import value_parsers
@@ -150,28 +151,30 @@ def _exit_code_rule(action: str, container: str, operator: str, code: int) -> Ku
 
 
 def _queue_label(profile: Profile) -> dict[str, str]:
-    return {"kueue.x-k8s.io/queue-name": profile.queue} if profile.queue else {}
+    queue = kubernetes_section(profile).queue
+    return {"kueue.x-k8s.io/queue-name": queue} if queue else {}
 
 
 def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     """Return the pod's spec; keys whose value is empty are left out."""
+    section = kubernetes_section(profile)
     spec: KubeObject = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": profile.termination_grace_seconds,
+        "terminationGracePeriodSeconds": section.termination_grace_seconds,
         "activeDeadlineSeconds": _pod_deadline(run.spec),
-        "automountServiceAccountToken": bool(profile.service_account),
-        "serviceAccountName": profile.service_account,
+        "automountServiceAccountToken": bool(section.service_account),
+        "serviceAccountName": section.service_account,
         "enableServiceLinks": False,
         # So the command is not process 1: signals work on it as anywhere, orphans are reaped, and
         # all processes end with the pod.
         "shareProcessNamespace": True,
-        "nodeSelector": dict(profile.node_selector),
-        "affinity": profile.affinity,
-        "tolerations": list(profile.tolerations),
-        "priorityClassName": profile.priority_class,
-        "runtimeClassName": profile.runtime_class,
-        "schedulerName": profile.scheduler,
-        "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
+        "nodeSelector": dict(section.node_selector),
+        "affinity": section.affinity,
+        "tolerations": list(section.tolerations),
+        "priorityClassName": section.priority_class,
+        "runtimeClassName": section.runtime_class,
+        "schedulerName": section.scheduler,
+        "imagePullSecrets": [{"name": name} for name in section.image_pull_secrets],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": DEFAULT_USER_ID,
@@ -179,7 +182,7 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
             "fsGroup": DEFAULT_USER_ID,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
-            **profile.security_context,
+            **section.security_context,
         },
         "initContainers": [_checkout_container(run, profile, context)],
         "containers": [_command_container(run, profile)],
@@ -187,7 +190,7 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
             {"name": "fyre-work", "emptyDir": {}},
             {"name": "fyre-home", "emptyDir": {}},
             {"name": "fyre-checkout", "emptyDir": {}},
-            *profile.volumes,
+            *section.volumes,
         ],
     }
     return {key: value for key, value in spec.items() if value not in ("", None, {}, [])}
@@ -238,13 +241,13 @@ def _checkout_container(run: Run, profile: Profile, context: JobContext) -> Kube
 
 def _command_container(run: Run, profile: Profile) -> KubeObject:
     """Return the container of the user's image; it needs nothing but ``sh``."""
-    spec = run.spec
+    spec, section = run.spec, kubernetes_section(profile)
     wrapper_variables = {
         "FYRE_TOP": job_labels.WORK_DIR,
         "FYRE_WORKDIR": spec.workdir or ".",
         "FYRE_TIMEOUT": str(spec.timeout) if spec.timeout else "",
         "FYRE_TIMEOUT_TEXT": value_parsers.format_duration(spec.timeout or 0),
-        "FYRE_GRACE": str(profile.termination_grace_seconds),
+        "FYRE_GRACE": str(section.termination_grace_seconds),
     }
     variables = {
         **_HOME_VARIABLES,
@@ -270,12 +273,12 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
         ],
         "env": _env_entries(variables.items()),
         "envFrom": [{"secretRef": {"name": name}} for name in secrets],
-        "resources": _resource_requirements(requested, burst=profile.burst),
-        "securityContext": _restricted_security() | dict(profile.container_security_context),
+        "resources": _resource_requirements(requested, burst=section.burst),
+        "securityContext": _restricted_security() | dict(section.container_security_context),
         "volumeMounts": [
             {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
             {"name": "fyre-home", "mountPath": job_labels.HOME_DIR},
-            *profile.volume_mounts,
+            *section.volume_mounts,
         ],
         "terminationMessagePolicy": "File",
     }

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from fyre.engines.kubernetes import job_labels
+from fyre.engines.kubernetes.kubernetes_profile import KubernetesObject
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import KubernetesObject
 
 ROLE_NAME = "fyre"
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access, images
+from tests.support.cluster_profiles import cluster_profile
 from tests.support.run_endings import (
     delete_job,
     end,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 MOUNT = {"name": "data", "mountPath": "/data"}
-PATIENT = Profile(image=access.IMAGE, termination_grace_seconds=2)
+PATIENT = cluster_profile(image=access.IMAGE, termination_grace_seconds=2)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_missing_volume(
     on_cluster: MakeOnCluster, sha: str, kind: str, volume: dict[str, object]
 ) -> None:
     engine = on_cluster(
-        profile=Profile(
+        profile=cluster_profile(
             image=access.IMAGE, volumes=({"name": "data", **volume},), volume_mounts=(MOUNT,)
         )
     )
@@ -155,7 +155,7 @@ def test_a_missing_volume(
 
 
 def test_a_missing_claim_is_waited_for(on_cluster: MakeOnCluster, namespace: str, sha: str) -> None:
-    profile = Profile(
+    profile = cluster_profile(
         image=access.IMAGE, volumes=({"name": "d", "persistentVolumeClaim": {"claimName": "nope"}},)
     )
     engine = on_cluster(Policy(namespace=namespace, profiles={"default": profile}, queue_limit=4.0))
@@ -213,7 +213,7 @@ def test_evicted_before_it_began_it_is_begun_again_and_runs_once(
 ) -> None:
     secret = f"late-{os.getpid()}"
     volume = {"name": "data", "secret": {"secretName": secret}}
-    late = Profile(
+    late = cluster_profile(
         image=access.IMAGE, termination_grace_seconds=2, volumes=(volume,), volume_mounts=(MOUNT,)
     )
     engine = on_cluster(Policy(namespace=namespace, image_grace=3600.0, profiles={"default": late}))
@@ -322,7 +322,7 @@ def test_preempted(
     on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str, ranks: tuple[str, str]
 ) -> None:
     low, high = (
-        Profile(image=access.IMAGE, priority_class=rank, termination_grace_seconds=2)
+        cluster_profile(image=access.IMAGE, priority_class=rank, termination_grace_seconds=2)
         for rank in ranks
     )
     engine = on_cluster(Policy(namespace=namespace, profiles={"low": low, "high": high}))

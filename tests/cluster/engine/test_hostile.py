@@ -10,10 +10,10 @@ import pytest
 from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.log_resume import LOST_MARKER
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.contract.engine import await_end, await_state, make_run
+from tests.support.cluster_profiles import cluster_profile
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_a_second_try_that_is_stuck_is_given_up(
     )
     engine = on_cluster(
         Policy(namespace=namespace, image_grace=3),
-        Profile(image=access.IMAGE, termination_grace_seconds=2, secrets=(name,)),
+        cluster_profile(image=access.IMAGE, termination_grace_seconds=2, secrets=(name,)),
     )
     run = make_run(sha, "sleep 3; exit 1", retries=1)
     engine.launch(run)
@@ -114,7 +114,7 @@ def test_a_secret_that_is_gone_takes_the_rest_of_the_log_along(
     )
     policy, profile = (
         Policy(namespace=namespace),
-        Profile(image=access.IMAGE, termination_grace_seconds=2, secrets=(name,)),
+        cluster_profile(image=access.IMAGE, termination_grace_seconds=2, secrets=(name,)),
     )
     engine = on_cluster(policy, profile)
     run = make_run(sha, 'echo "$TOK"; sleep 8; echo "again $TOK"')
@@ -160,7 +160,7 @@ def test_secrets_are_struck_out_that_the_policy_no_longer_gives(
     )
     policy, profile = (
         Policy(namespace=namespace),
-        Profile(image=access.IMAGE, termination_grace_seconds=2),
+        cluster_profile(image=access.IMAGE, termination_grace_seconds=2),
     )
     engine = on_cluster(policy, replace(profile, secrets=(name,)))
     run = make_run(sha, 'sleep 8; echo "it is $TOK"')

@@ -19,11 +19,11 @@ from kubernetes.client import ApiException
 
 from fyre.errors import TransientError, UserError
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.contract.engine import await_state, make_run
 from tests.support import waiting
+from tests.support.cluster_profiles import cluster_profile
 from tests.support.run_endings import end, launched, pods_of, until, until_log
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def as_admin(
         api = KubernetesClient(access.KUBECONFIG)
         policy = Policy(
             namespace=namespace,
-            profiles={"default": Profile(image=access.IMAGE, termination_grace_seconds=2)},
+            profiles={"default": cluster_profile(image=access.IMAGE, termination_grace_seconds=2)},
         )
         delivery = ExecDelivery(api, lambda _: repo / ".git")
         made.append(KubernetesEngine(api, tmp_path / "admin", policy=policy, delivery=delivery))
@@ -143,7 +143,7 @@ def _is_let_in(engine: KubernetesEngine, run: Run) -> bool:
 
 def test_what_pod_security_denies(on_cluster: MakeOnCluster, sha: str) -> None:
     engine = on_cluster(
-        profile=Profile(
+        profile=cluster_profile(
             image=access.IMAGE, security_context={"runAsUser": 0, "runAsNonRoot": False}
         )
     )
@@ -310,7 +310,7 @@ def test_secrets_are_struck_out(
     admin.core.create_namespaced_secret(
         namespace, {"metadata": {"name": "keys"}, "stringData": {"KEY": value}}
     )
-    engine = on_cluster(profile=Profile(image=access.IMAGE, secrets=("keys",)))
+    engine = on_cluster(profile=cluster_profile(image=access.IMAGE, secrets=("keys",)))
     run = launched(
         engine, sha, 'echo "a $KEY b"; printf %.9s "$KEY"; sleep 1; echo "${KEY#?????????}"; echo c'
     )

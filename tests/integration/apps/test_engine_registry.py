@@ -20,6 +20,7 @@ from fyre.engines.capabilities import Capabilities
 from fyre.engines.factory import EngineOptions
 from fyre.errors import UserError
 from fyre.message.spec import RunSpec
+from fyre.runs import policy_file
 from tests.conftest import git, one_at_a_time
 from tests.support.person import NAME, Person
 
@@ -31,18 +32,27 @@ MODULE = '''\
 from fyre.engines.capabilities import Capabilities
 from fyre.engines.factory import EngineFactory, EngineRuntime
 from fyre.engines.local import LocalEngine
+from fyre.runs import policy as policies
+from fyre.runs.profile_file import ProfileSection
+
+SECTION = ProfileSection(
+    {"properties": {"title": {"description": "The head of a note: Quick.", "type": "string"}}},
+    lambda section: section.texts.get("title", "untitled"),
+)
 
 
 class NotingEngine(LocalEngine):
     name = "noting"
 
     def __init__(self, root, context):
-        self.notes = root / "notes"
+        self.notes, self.policy = root / "notes", context.policy
         super().__init__(root, find_git_dir=context.find_git_dir, jobs=context.options.jobs)
 
     def launch(self, run):
+        profile = policies.select_profile(self.policy, run.spec)
+        title = profile.sections.get("noting", "no section")
         with self.notes.open("a") as file:
-            file.write(f"{run.spec.command}\\n")
+            file.write(f"{title}: {run.spec.command}\\n")
         return super().launch(run)
 
 
@@ -59,13 +69,15 @@ def create(context):
     return NotingRuntime(NotingEngine(context.root / "noting", context))
 
 
-FACTORY = EngineFactory(Capabilities(slots=True), create)
+FACTORY = EngineFactory(Capabilities(slots=True, profiles=True), create, lambda: SECTION)
+NO_SCHEMA = EngineFactory(Capabilities(), create, lambda: ProfileSection({"properties": 5}))
 NO_FACTORY = "just a text"
 '''
 ENTRY_POINTS = """\
 [fyre.engines]
 noting = noting_engine:FACTORY
 text = noting_engine:NO_FACTORY
+unsound = noting_engine:NO_SCHEMA
 broken = noting_engine.missing:FACTORY
 local = noting_engine:NO_FACTORY
 """
@@ -101,7 +113,62 @@ def test_the_engine_of_another_package_runs_what_is_pushed(
         assert (status["state"], person.log(status)) == ("success", "from elsewhere\n")
         assert up.engine.name == "noting"
     notes = (root / "noting" / "notes").read_text().splitlines()
-    assert notes == ["started", "echo from elsewhere", "stopped"]
+    assert notes == ["started", "no section: echo from elsewhere", "stopped"]
+
+
+POLICY = """\
+profiles:
+  default: {image: ruby}
+  fast:
+    image: ruby
+    noting: {title: Quick}
+    kubernetes: {queue: fast}
+    slurm: {partition: fast}
+"""
+
+
+def test_its_section_of_a_profile_reaches_it(site: Path, tmp_path: Path, repo: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    policy = policy_file.load_policy(path, engine_registry.profile_sections())
+    root = tmp_path / "state"
+    with one_at_a_time() as start:
+        up = start(lambda: FyreUp(root, "127.0.0.1", 0, engine="noting", policy=policy))
+        git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
+        person = Person(up, repo)
+        for options in ([], ["Fyre-Profile: fast"]):
+            assert person.final(person.run("true", *options))["state"] == "success"
+    notes = (root / "noting" / "notes").read_text().splitlines()
+    assert notes == ["started", "no section: true", "Quick: true", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("section", "message", "hint"),
+    [
+        ("noting: {titel: Quick}", "noting.titel: unknown key 'titel'", "did you mean title?"),
+        ("noting: {title: 5}", "noting.title: 5 is not of type", "The head of a note: Quick."),
+        ("notign: {title: Quick}", "notign: unknown key 'notign'", "did you mean noting?"),
+        ("broken: {}", "broken: engine 'broken' can't be loaded: ", "package noting-engine"),
+        ("text: {}", "text: engine 'text' can't be used: ", "the package noting-engine"),
+        ("unsound: {}", "the profile section of engine 'unsound' has no JSON schema", "noting-"),
+    ],
+)
+def test_its_section_is_checked_where_it_is_installed(
+    site: Path, tmp_path: Path, section: str, message: str, hint: str
+) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"profiles:\n  fast:\n    {section}\n")
+    with pytest.raises(UserError) as refused:
+        policy_file.load_policy(path, engine_registry.profile_sections())
+    assert refused.value.message.startswith(f"{path} line 3: {section!r}: profiles.fast.")
+    assert message in refused.value.message
+    assert hint in refused.value.hint
+
+
+def test_a_package_that_is_broken_stops_no_policy_without_its_section(site: Path) -> None:
+    text = "profiles: {fast: {noting: {title: Quick}}}"
+    policy = policy_file.parse_policy(text, sections=engine_registry.profile_sections())
+    assert (policy.profiles or {})["fast"].sections == {"noting": "Quick"}
 
 
 def test_the_command_line_knows_it(site: Path, tmp_path: Path) -> None:
@@ -120,7 +187,9 @@ def test_the_command_line_knows_it(site: Path, tmp_path: Path) -> None:
 
 
 def test_the_configuration_of_a_receiver_knows_it(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
     environment = {
+        "FYRE_POLICY": str(tmp_path / "policy.yaml"),
         "FYRE_URL": "https://fyre.example",
         "FYRE_TOKEN": "token",
         "FYRE_POLL": "true",
@@ -128,6 +197,7 @@ def test_the_configuration_of_a_receiver_knows_it(site: Path, tmp_path: Path) ->
     }
     config = configs.load_config(None, environment, {"engine": "noting", "jobs": "2"})
     assert (config.get("engine"), config.get("jobs")) == ("noting", 2)
+    assert (config.policy.profiles or {})["fast"].sections["noting"] == "Quick"
     with pytest.raises(UserError) as refused:
         configs.load_config(None, environment, {"engine": "noting", "relay": "10.0.0.1:80"})
     assert refused.value.message == "--relay: relay: '10.0.0.1:80' has no effect with engine noting"
@@ -151,7 +221,7 @@ def site_or_none(request: pytest.FixtureRequest) -> list[str]:
     if request.param == "alone":
         return ["local", "kubernetes"]
     request.getfixturevalue("site")
-    return ["local", "kubernetes", "broken", "noting", "text"]
+    return ["local", "kubernetes", "broken", "noting", "text", "unsound"]
 
 
 @pytest.mark.parametrize(

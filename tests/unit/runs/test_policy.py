@@ -138,25 +138,6 @@ def test_silence_does_not_escape_the_longest_timeout() -> None:
     assert policies.apply_policy_defaults(Policy(), RunSpec("make")).timeout is None
 
 
-def test_the_namespace_is_the_profiles_then_the_repositorys_then_the_common_one() -> None:
-    policy = Policy(
-        namespace="runs",
-        namespaces={"ada/*": "ada", "*/lab": "labs"},
-        profiles={"gpu": Profile("gpu", "gpus")},
-    )
-    gpu = policies.select_profile(policy, RunSpec("make", profile="gpu"))
-    plain = policies.select_profile(policy, RunSpec("make"))
-    assert [
-        policies.select_namespace(policy, name, plain) for name in ("ada/lab", "bob/lab", "bob/x")
-    ] == [
-        "ada",
-        "labs",
-        "runs",
-    ]
-    assert policies.select_namespace(policy, "ada/lab", gpu) == "gpus"
-    assert policies.all_namespaces(policy) == ("runs", "ada", "labs", "gpus")
-
-
 @pytest.mark.parametrize(
     ("glob", "repository", "named"),
     [
@@ -182,9 +163,7 @@ def test_no_glob_of_repositories_reaches_across_the_slash(
     )
     assert overridden.permission == ("admin" if named else "none")
     placed = Policy(namespace="runs", namespaces={glob: "theirs"})
-    assert policies.select_namespace(placed, repository, Profile()) == (
-        "theirs" if named else "runs"
-    )
+    assert policies.repository_namespace(placed, repository) == ("theirs" if named else "runs")
 
 
 def test_the_first_override_that_fits_counts() -> None:

@@ -14,6 +14,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fyre.apps import engine_registry
+from fyre.engines.kubernetes.kubernetes_profile import KubernetesProfile, kubernetes_section
 from fyre.errors import UserError
 from fyre.message.spec import RunSpec
 from fyre.runs import policy as policies
@@ -23,11 +25,18 @@ from fyre.runs.profiles import CheckoutOptions, Profile
 from fyre.runs.run import Repository, Run
 from tests.cluster import access
 
-EXAMPLE = Path(__file__).parents[3] / "deploy" / "policy.example.yaml"
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "deploy" / "policy.example.yaml"
+SCHEMA = json.loads((ROOT / "fyre" / "schemas" / "policy.schema.json").read_text())
+SECTIONS = engine_registry.profile_sections()
+
+
+def parsed(text: str) -> Policy:
+    return policy_file.parse_policy(text, sections=SECTIONS)
 
 
 def test_the_example_says_what_it_seems_to_say() -> None:
-    policy = policy_file.load_policy(EXAMPLE)
+    policy = policy_file.load_policy(EXAMPLE, SECTIONS)
     assert policy.namespaces == {"acme/secret-*": "fyre-secret", "acme/*": "fyre-acme"}
     assert (policy.images, policy.other_resources) == (("python:*", "ghcr.io/acme/*"), False)
     assert dict(policy.caps) == {
@@ -50,7 +59,7 @@ def test_the_example_says_what_it_seems_to_say() -> None:
         False,
     )
     assert policy.approved_forks is False
-    assert policy_file.parse_policy("approvedForks: true").approved_forks is True
+    assert parsed("approvedForks: true").approved_forks is True
     assert (policy.runs_at_once, policy.runs_per_day) == (100, 1000)
     assert policies.for_repository(policy, "acme/lab") == policy
     closed = policies.for_repository(policy, "acme/secret-lab")
@@ -62,15 +71,16 @@ def test_the_example_says_what_it_seems_to_say() -> None:
     )
     assert (closed.teams, closed.runs_per_day) == (policy.teams, policy.runs_per_day)
     gpu = (policy.profiles or {})["gpu"]
-    assert gpu.tolerations == (
+    assert gpu.secrets == ("wandb",)
+    assert gpu.secrets_allowed == ("huggingface", "team-*")
+    on_cluster = kubernetes_section(gpu)
+    assert on_cluster.namespace == "fyre-gpu"
+    assert on_cluster.tolerations == (
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
     )
-    assert gpu.volume_mounts == ({"name": "datasets", "mountPath": "/data", "readOnly": True},)
-    assert (gpu.secrets, gpu.secrets_allowed, gpu.image_pull_secrets) == (
-        ("wandb",),
-        ("huggingface", "team-*"),
-        ("ghcr",),
-    )
+    mount = {"name": "datasets", "mountPath": "/data", "readOnly": True}
+    assert on_cluster.volume_mounts == (mount,)
+    assert on_cluster.image_pull_secrets == ("ghcr",)
     assert gpu.checkout == CheckoutOptions(
         "alpine/git:v2.49.1", 1, "recursive", lfs=True, sparse=("train", "configs")
     )
@@ -79,39 +89,40 @@ def test_the_example_says_what_it_seems_to_say() -> None:
 def test_the_example_shows_every_key() -> None:
     said = yaml.safe_load(EXAMPLE.read_text())
     profiles = [*said["profiles"].values()]
-    schema = policy_file.policy_schema()
+    schema = SCHEMA
     of_profile = schema["$defs"]["profile"]["properties"]
+    current = {key for key, about in of_profile.items() if not about.get("deprecated")}
     assert set(said) == set(schema["properties"])
-    assert {key for profile in profiles for key in profile} == set(of_profile)
+    assert {key for profile in profiles for key in profile} == current
+    in_section = {key for profile in profiles for key in profile.get("kubernetes", {})}
+    assert in_section == of_profile.keys() - current
     of_checkout = schema["$defs"]["checkout"]["properties"]
     assert {key for profile in profiles for key in profile.get("checkout", {})} == set(of_checkout)
 
 
 def test_every_field_of_a_profile_can_be_set_from_the_file() -> None:
-    profiles = (policy_file.load_policy(EXAMPLE).profiles or {}).values()
-    never = [
+    profiles = [*(policy_file.load_policy(EXAMPLE, SECTIONS).profiles or {}).values()]
+    sections = [kubernetes_section(profile) for profile in profiles]
+    never = {
         field.name
-        for field in dataclasses.fields(Profile)
-        if all(
-            getattr(profile, field.name) == getattr(Profile(), field.name) for profile in profiles
-        )
-    ]
-    assert never == []
+        for kind, found in ((Profile, profiles), (KubernetesProfile, sections))
+        for field in dataclasses.fields(kind)
+        if all(getattr(one, field.name) == getattr(kind(), field.name) for one in found)
+    }
+    assert never == {"unread_sections"}
 
 
 def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
-    bounds = policy_file.policy_schema()["$defs"]["bounds"]["properties"]
-    assert set(bounds) == set(policy_file.policy_schema()["properties"]) - {
+    bounds = SCHEMA["$defs"]["bounds"]["properties"]
+    assert set(bounds) == set(SCHEMA["properties"]) - {
         "profiles", "repositories", "overrides", "namespace", "namespaces", "history", "queueLimit",
         "imageGrace",
     }  # fmt: skip
     said = {
         key: value for key, value in yaml.safe_load(EXAMPLE.read_text()).items() if key in bounds
     }
-    policy = policy_file.parse_policy(
-        yaml.safe_dump({"overrides": {"Acme/*": said}}, sort_keys=False)
-    )
-    here = policy_file.load_policy(EXAMPLE)
+    policy = parsed(yaml.safe_dump({"overrides": {"Acme/*": said}}, sort_keys=False))
+    here = policy_file.load_policy(EXAMPLE, SECTIONS)
     assert policies.for_repository(policy, "acme/lab") == dataclasses.replace(
         here,
         repositories=("*",),
@@ -125,13 +136,13 @@ def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
 
 def test_an_empty_file_has_no_profiles_and_the_defaults() -> None:
     for text in ("", "# nothing\n", "{}\n"):
-        assert policy_file.parse_policy(text) == Policy(profiles={})
+        assert parsed(text) == Policy(profiles={})
 
 
 def test_values_are_taken_as_written_where_kubernetes_wants_text_and_typed_where_it_does_not() -> (
     None
 ):
-    policy = policy_file.parse_policy(
+    policy = parsed(
         "caps: {cpu: 0.5, nvidia.com/gpu: 0}\n"
         "profiles:\n"
         "  1.10:\n"
@@ -144,10 +155,11 @@ def test_values_are_taken_as_written_where_kubernetes_wants_text_and_typed_where
     profile = (policy.profiles or {})["1.10"]
     assert policy.caps == (("cpu", "0.5"), ("nvidia.com/gpu", "0"))
     assert profile.env == (("A", "1.10"), ("B", "yes"), ("C", ""))
-    assert profile.node_selector == {"fast": "true", "gen": "007", "day": "2026-01-01"}
     assert profile.resources == (("cpu", "1.5"), ("memory", "1Gi"))
-    assert profile.volumes[0]["configMap"] == {"name": "c", "defaultMode": 0o440, "optional": True}
-    assert profile.tolerations[0]["tolerationSeconds"] == 60
+    section = kubernetes_section(profile)
+    assert section.node_selector == {"fast": "true", "gen": "007", "day": "2026-01-01"}
+    assert section.volumes[0]["configMap"] == {"name": "c", "defaultMode": 0o440, "optional": True}
+    assert section.tolerations[0]["tolerationSeconds"] == 60
 
 
 BAD = [
@@ -260,7 +272,7 @@ def test_a_bad_file_names_line_key_value_and_what_is_allowed(
     text: str, says: str, hint: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        policy_file.parse_policy(text, "p.yaml")
+        policy_file.parse_policy(text, "p.yaml", sections=SECTIONS)
     assert caught.value.message.startswith("p.yaml line ")
     assert says in caught.value.message
     assert hint in caught.value.hint
@@ -269,18 +281,18 @@ def test_a_bad_file_names_line_key_value_and_what_is_allowed(
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
-        policy_file.load_policy(tmp_path / "none.yaml")
+        policy_file.load_policy(tmp_path / "none.yaml", SECTIONS)
     (tmp_path / "latin.yaml").write_bytes(b"namespace: caf\xe9\n")
     with pytest.raises(UserError, match="is not UTF-8"):
-        policy_file.load_policy(tmp_path / "latin.yaml")
+        policy_file.load_policy(tmp_path / "latin.yaml", SECTIONS)
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(policy_file.policy_schema())
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 def test_a_policy_is_plain_data_for_the_api_server() -> None:
-    for profile in (policy_file.load_policy(EXAMPLE).profiles or {}).values():
+    for profile in (policy_file.load_policy(EXAMPLE, SECTIONS).profiles or {}).values():
         json.dumps(dataclasses.asdict(profile), allow_nan=False)
 
 
@@ -294,7 +306,7 @@ def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
     repository = Repository("http://forge/api", 1, "acme/lab")
     api = KubernetesClient(access.KUBECONFIG)
     with access.Admin().namespace(enforce="privileged") as space:
-        for name, profile in (policy_file.load_policy(EXAMPLE).profiles or {}).items():
+        for name, profile in (policy_file.load_policy(EXAMPLE, SECTIONS).profiles or {}).items():
             run = Run(
                 name * 5,
                 repository,
@@ -312,22 +324,22 @@ def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
                 build_job(run, profile, JobContext("fyre", space, "alpine/git")),
                 dry_run=True,
             )
-            pod = made["spec"]["template"]["spec"]
+            pod, section = made["spec"]["template"]["spec"], kubernetes_section(profile)
             assert [pod.get("nodeSelector", {}), pod.get("affinity", {})] == [
-                profile.node_selector,
-                profile.affinity,
+                section.node_selector,
+                section.affinity,
             ]
             assert [
-                one for one in pod.get("tolerations", []) if one not in profile.tolerations
+                one for one in pod.get("tolerations", []) if one not in section.tolerations
             ] == []
     api.close()
 
 
 KEYS = st.sampled_from(
     [
-        *policy_file.policy_schema()["properties"],
+        *SCHEMA["properties"],
         "a/*",
-        *policy_file.policy_schema()["$defs"]["profile"]["properties"],
+        *SCHEMA["$defs"]["profile"]["properties"],
         "x",
     ]
 )
@@ -348,6 +360,6 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_any_yaml_is_a_policy_or_a_reason(value: object) -> None:
     try:
-        policy_file.parse_policy(yaml.safe_dump(value, allow_unicode=True))
+        parsed(yaml.safe_dump(value, allow_unicode=True))
     except UserError as error:
         assert error.message.startswith("policy.yaml line ")

@@ -24,6 +24,7 @@ from fyre.message.spec import RunSpec
 from fyre.runs import run as runs
 from fyre.runs.profiles import CheckoutOptions, Profile
 from fyre.runs.run import Repository, Run
+from tests.support.cluster_profiles import cluster_profile
 
 GOLDEN = Path(__file__).parent / "golden"
 SCRIPTS = ("checkout.sh", "command.sh")
@@ -68,7 +69,7 @@ RELAY = JobContext(
     "a-$key",
     "https://forge.example",
 )
-GPU = Profile(
+GPU = cluster_profile(
     name="gpu",
     namespace="lab-gpu",
     image="python:3.12",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from fyre.engines.kubernetes import rbac
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
+from tests.support.cluster_profiles import cluster_profile
 
 SUBJECT = rbac.service_account_subject("fyre", "fyre")
 
@@ -49,7 +50,7 @@ def test_secrets_are_read_by_name_alone() -> None:
 def test_the_secrets_of_a_policy_are_those_with_names() -> None:
     profiles = {
         "one": Profile(secrets=("wandb",), secrets_allowed=("team-*", "tokens", "a?", "[ab]")),
-        "two": Profile(secrets=("wandb", "s3"), image_pull_secrets=("registry",)),
+        "two": cluster_profile(secrets=("wandb", "s3"), image_pull_secrets=("registry",)),
     }
     assert rbac.named_secrets(Policy(profiles=profiles)) == {"wandb", "tokens", "s3"}
     assert rbac.named_secrets(Policy()) == frozenset()

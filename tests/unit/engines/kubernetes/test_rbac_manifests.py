@@ -13,6 +13,7 @@ import yaml
 from fyre.engines.kubernetes import rbac
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
+from tests.support.cluster_profiles import cluster_profile
 
 GOLDEN = Path(__file__).parent / "golden"
 ACCOUNT = rbac.service_account_subject("fyre", "fyre")
@@ -49,7 +50,9 @@ def test_the_secrets_are_those_that_have_a_name() -> None:
         "default": Profile(
             secrets=("wandb",), secrets_allowed=("team-*", "s?", "[ab]", "huggingface")
         ),
-        "gpu": Profile("gpu", secrets=("wandb", "license"), image_pull_secrets=("registry",)),
+        "gpu": cluster_profile(
+            "gpu", secrets=("wandb", "license"), image_pull_secrets=("registry",)
+        ),
     }
     assert rbac.named_secrets(Policy(profiles=profiles)) == {"wandb", "license", "huggingface"}
     assert rbac.named_secrets(Policy()) == frozenset()

@@ -1,0 +1,205 @@
+"""Read a profile of the policy file: what every engine understands, and a section for each engine.
+
+An engine brings the JSON schema and the parser of its own section (``EngineFactory``), so that a
+package can add an engine, and its keys, without a change here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from fyre.errors import UserError
+from fyre.message import value_parsers
+from fyre.runs import yaml_document
+from fyre.runs.profiles import CheckoutOptions, Profile
+from fyre.runs.yaml_document import DocumentPath, YamlDocument
+
+FLAT_SECTION = "kubernetes"
+"""The engine whose keys may also stand at the profile's top, where 0.1 had all of them."""
+
+_SECTION_NAME = re.compile(r"[a-z][-_a-z0-9]*")
+_CLOSE_NAME = 0.75
+"""The likeness from which the name of a mapping is a misspelt key, and no engine's name.
+
+By ``difflib``: 0.95 for kuberntes and kubernetes, 0.6 for modal and local.
+"""
+
+
+def _typed_values(section: YamlDocument) -> object:
+    return section.values
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSection:
+    """An engine's own part of a profile: its keys, and how they are read."""
+
+    schema: Mapping[str, Any]
+    """JSON schema (2020-12) of the section, complete in itself: its ``$ref`` begin with ``#``. The
+    descriptions in it are the hints of errors. Unknown keys are errors, unless it says otherwise.
+    """
+
+    parse: Callable[[YamlDocument], object] = _typed_values
+    """The parser: from a section that the schema allows to what ``Profile.sections`` holds. Raises
+    what ``error_at`` and ``parse_at`` of the section return or raise; paths begin at the section.
+    Without one the values are taken as YAML types them."""
+
+    @property
+    def closed_schema(self) -> dict[str, Any]:
+        """The schema, which allows a mapping only, and no unknown keys by default."""
+        return {"additionalProperties": False, **self.schema, "type": "object"}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that the schema names."""
+        return tuple(self.schema.get("properties", ()))
+
+
+SectionLoaders = Mapping[str, Callable[[], ProfileSection | None]]
+"""By the name of each installed engine, a function that loads its section; None if it has none.
+
+It raises ``UserError`` if the engine can't be loaded, and is called only for a section that a file
+has.
+"""
+
+
+@cache
+def common_schema() -> dict[str, Any]:
+    """Return the JSON schema of the file without the sections of engines."""
+    path = resources.files("fyre") / "schemas" / "policy-common.schema.json"
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def read_profile(document: YamlDocument, name: str, loaders: SectionLoaders) -> Profile:
+    """Return the profile of that name. Raises ``BadYamlError``.
+
+    The document matches the common schema.
+    """
+    path: DocumentPath = ("profiles", name)
+    document.parse_at(path, value_parsers.parse_profile_name, name)
+    texts, values = document.texts["profiles"][name], document.values["profiles"][name]
+    if "image" in texts:
+        document.parse_at((*path, "image"), value_parsers.parse_image, texts["image"])
+    sections, unread = _read_sections(document, path, loaders)
+    return Profile(
+        name=name,
+        image=texts.get("image", ""),
+        resources=document.parse_pairs((*path, "resources"), value_parsers.parse_resource),
+        checkout=_read_checkout(document, (*path, "checkout"), values.get("checkout", {})),
+        env=document.parse_pairs(
+            (*path, "env"), lambda key, value: value_parsers.parse_env_entry(f"{key}={value}")
+        ),
+        secrets=tuple(texts.get("secrets", ())),
+        secrets_allowed=tuple(texts.get("allowSecrets", ())),
+        sections=sections,
+        unread_sections=unread,
+    )
+
+
+def _read_checkout(
+    document: YamlDocument, path: DocumentPath, values: Mapping[str, Any]
+) -> CheckoutOptions:
+    """Return a profile's options for the checkout. Raises ``BadYamlError``."""
+    image = values.get("image", "")
+    if image:
+        document.parse_at((*path, "image"), value_parsers.parse_image, image)
+    return CheckoutOptions(
+        image=image,
+        depth=int(values.get("depth", 1)),
+        submodules={True: "1", False: ""}.get(values.get("submodules", False), "recursive"),
+        lfs=values.get("lfs", False),
+        sparse=tuple(values.get("sparse", ())),
+    )
+
+
+def _read_sections(
+    document: YamlDocument, path: DocumentPath, loaders: SectionLoaders
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return what the sections of a profile hold, and the names of those that nobody here reads.
+
+    Raises ``BadYamlError``.
+    """
+    keys = [key for key in document.values_at(path) if key not in _common_keys()]
+    flat_keys = _find_flat_keys(keys, loaders)
+    engines = [key for key in keys if key in loaders and key not in flat_keys]
+    if flat_keys and FLAT_SECTION not in engines:
+        engines.append(FLAT_SECTION)
+    unread = tuple(key for key in keys if key not in engines and key not in flat_keys)
+    for key in unread:
+        _check_section_name(document, (*path, key), loaders)
+    sections = {}
+    for engine in engines:
+        section = _load_section(document, (*path, engine), loaders[engine])
+        part = _section_part(document, path, engine, flat_keys if engine == FLAT_SECTION else ())
+        part.validate_schema(section.closed_schema)
+        sections[engine] = section.parse(part)
+    return sections, unread
+
+
+def _common_keys() -> tuple[str, ...]:
+    return tuple(common_schema()["$defs"]["profile"]["properties"])
+
+
+def _find_flat_keys(keys: Collection[str], loaders: SectionLoaders) -> list[str]:
+    """Return the keys at a profile's top that belong to the section ``FLAT_SECTION``."""
+    section = loaders[FLAT_SECTION]() if keys and FLAT_SECTION in loaders else None
+    return [key for key in keys if section is not None and key in section.keys]
+
+
+def _check_section_name(
+    document: YamlDocument, path: DocumentPath, loaders: SectionLoaders
+) -> None:
+    """Raise ``BadYamlError`` if a key can't be the section of an engine that is not installed.
+
+    Such a section is a mapping, and its name is not close to a key or an engine that is known.
+    """
+    from difflib import get_close_matches
+
+    key = str(path[-1])
+    flat_section = loaders[FLAT_SECTION]() if FLAT_SECTION in loaders else None
+    flat_keys = flat_section.keys if flat_section is not None else ()
+    close = get_close_matches(key, [*_common_keys(), *flat_keys, *loaders], 1, _CLOSE_NAME)
+    if close or not _SECTION_NAME.fullmatch(key) or not isinstance(document.values_at(path), dict):
+        known_keys = [*_common_keys(), *loaders]
+        hint = f"did you mean {close[0]}?" if close else yaml_document.key_hint(key, known_keys)
+        raise document.error_at(path, f"unknown key {key!r}", hint)
+
+
+def _load_section(
+    document: YamlDocument, path: DocumentPath, load: Callable[[], ProfileSection | None]
+) -> ProfileSection:
+    """Return an engine's section. Raises ``BadYamlError`` if it has none, or can't be loaded."""
+    try:
+        section = load()
+    except UserError as error:
+        raise document.error_at(path, error.message, error.hint) from error
+    if section is None:
+        message = f"engine {path[-1]} has no keys of its own in a profile"
+        raise document.error_at(path, message, "remove the section")
+    return section
+
+
+def _section_part(
+    document: YamlDocument, path: DocumentPath, engine: str, flat_keys: Collection[str]
+) -> YamlDocument:
+    """Return an engine's section, with those of its keys that stand at the profile's top.
+
+    Raises ``BadYamlError`` for a section that is no mapping, and a key that stands in both places.
+    """
+    section_path = (*path, engine)
+    given = document.values_at(path).get(engine, {})
+    if not isinstance(given, dict):
+        hint = f"the keys of engine {engine}, as a mapping"
+        raise document.error_at(section_path, f"{given!r} is not a mapping", hint)
+    for key in flat_keys:
+        if key in given:
+            line = document.line_numbers[*path, key]
+            hint = f"keep one of them: it stands at the profile's top too, in line {line}"
+            raise document.error_at((*section_path, key), f"{key!r} is given twice", hint)
+    return document.part_at(section_path, {key: (*path, key) for key in flat_keys})
