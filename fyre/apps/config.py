@@ -25,7 +25,6 @@ from fyre.apps.secret_file import Secret
 from fyre.errors import UserError
 from fyre.github.app_auth import create_app_auth
 from fyre.message import credential_scan, value_parsers
-from fyre.runs import policy as policies
 from fyre.runs import policy_file
 from fyre.runs.policy import Policy
 
@@ -149,8 +148,7 @@ def _build_config(settings: Mapping[str, Setting], environ: Mapping[str, str]) -
         if "policy" in settings
         else Policy()
     )
-    if not find_engine(settings["engine"].value).capabilities.profiles:
-        policy = policies.without_profiles(policy)
+    policy = find_engine(settings["engine"].value).capabilities.applicable_policy(policy)
     sweep_every, backfill = (
         _parse_seconds(settings, "sweepEvery"),
         _parse_seconds(settings, "backfill"),

@@ -84,6 +84,9 @@ class Policy:
     """Profiles that runs may choose from. None if the engine has no profiles, as the local one:
     profile, image, resources and secrets are not checked there, since a run gets none of them."""
 
+    images_used: bool = True
+    """False if the engine gives a run no image: then none is needed, and none is checked."""
+
     images: tuple[str, ...] = ("*",)
     """Globs of the images that a run may name itself; those that a profile names are the admin's
     choice."""
@@ -142,6 +145,11 @@ def without_profiles(policy: Policy) -> Policy:
     return replace(policy, profiles=None)
 
 
+def without_images(policy: Policy) -> Policy:
+    """Return the same policy for an engine with profiles whose runs get no image."""
+    return replace(policy, images_used=False)
+
+
 def select_profile(policy: Policy, spec: RunSpec) -> Profile:
     """Return the profile that a run requests, else the one named default, else an empty one."""
     profiles = policy.profiles or {}
@@ -188,7 +196,8 @@ def _all_violations(policy: Policy, spec: RunSpec) -> Iterator[str]:
         yield f'there is no profile "{spec.profile}"{_profile_hint(spec.profile, policy.profiles)}'
         return
     profile = select_profile(policy, spec)
-    yield from _image_violations(policy, profile, spec.image)
+    if policy.images_used:
+        yield from _image_violations(policy, profile, spec.image)
     yield from _secret_violations(profile, spec.secrets)
     yield from _resource_violations(policy, spec.resources)
 

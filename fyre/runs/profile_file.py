@@ -196,7 +196,7 @@ def _section_part(
     given = document.values_at(path).get(engine, {})
     if not isinstance(given, dict):
         hint = f"the keys of engine {engine}, as a mapping"
-        raise document.error_at(section_path, f"{given!r} is not a mapping", hint)
+        raise document.error_at(section_path, f"{given!r:.200} is not a mapping", hint)
     for key in flat_keys:
         if key in given:
             line = document.line_numbers[*path, key]

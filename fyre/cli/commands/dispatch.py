@@ -66,7 +66,6 @@ def main(
     from fyre.apps import actions_job, actions_summary
     from fyre.apps.engine_registry import find_engine, profile_sections
     from fyre.engines.factory import EngineOptions
-    from fyre.runs import policy as policies
     from fyre.runs import policy_file
     from fyre.runs.policy import Policy
 
@@ -84,8 +83,7 @@ def main(
     run_policy = (
         policy_file.load_policy(policy, profile_sections()) if policy is not None else Policy()
     )
-    if not factory.capabilities.profiles:
-        run_policy = policies.without_profiles(run_policy)
+    run_policy = factory.capabilities.applicable_policy(run_policy)
     workflow = actions_job.WorkflowContext.from_environment(os.environ)
     with tempfile.TemporaryDirectory(prefix="fyre-", dir=os.environ.get("RUNNER_TEMP")) as folder:
         state = Path(folder)

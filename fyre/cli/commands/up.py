@@ -96,8 +96,10 @@ def main(
     if capabilities.profiles:
         from fyre.runs import policy_file
 
-        run_policy = policy_file.policy_with_options(
-            policy, profile_sections(), namespace, image, default_image=DEFAULT_IMAGE
+        run_policy = capabilities.applicable_policy(
+            policy_file.policy_with_options(
+                policy, profile_sections(), namespace, image, default_image=DEFAULT_IMAGE
+            )
         )
     up.FyreUp(
         _create_root(root or _default_state_root()),

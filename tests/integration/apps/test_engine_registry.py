@@ -20,6 +20,7 @@ from fyre.engines.capabilities import Capabilities
 from fyre.engines.factory import EngineOptions
 from fyre.errors import UserError
 from fyre.message.spec import RunSpec
+from fyre.runs import policy as policies
 from fyre.runs import policy_file
 from tests.conftest import git, one_at_a_time
 from tests.support.person import NAME, Person
@@ -118,9 +119,8 @@ def test_the_engine_of_another_package_runs_what_is_pushed(
 
 POLICY = """\
 profiles:
-  default: {image: ruby}
+  default: {}
   fast:
-    image: ruby
     noting: {title: Quick}
     kubernetes: {queue: fast}
     slurm: {partition: fast}
@@ -130,7 +130,10 @@ profiles:
 def test_its_section_of_a_profile_reaches_it(site: Path, tmp_path: Path, repo: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
-    policy = policy_file.load_policy(path, engine_registry.profile_sections())
+    capabilities = engine_registry.find_engine("noting").capabilities
+    policy = capabilities.applicable_policy(
+        policy_file.load_policy(path, engine_registry.profile_sections())
+    )
     root = tmp_path / "state"
     with one_at_a_time() as start:
         up = start(lambda: FyreUp(root, "127.0.0.1", 0, engine="noting", policy=policy))
@@ -271,6 +274,26 @@ def test_what_an_engine_ignores_follows_from_what_it_can_do(
     spec = RunSpec("make", image="ruby", resources=(("cpu", "1"),), secrets=("key",), profile="gpu")
     assert capabilities.unsupported_fields(spec) == ignored
     assert capabilities.unsupported_fields(RunSpec("make")) == ()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "refused"),
+    [
+        (Capabilities(), ("", "")),
+        (Capabilities(profiles=True), ("", "there is no profile")),
+        (Capabilities(profiles=True, images=True), ("no image: neither", "there is no profile")),
+    ],
+)
+def test_a_policy_bounds_what_the_engine_can_do(
+    capabilities: Capabilities, refused: tuple[str, str]
+) -> None:
+    text = "images: []\nprofiles: {default: {}}"
+    policy = policy_file.parse_policy(text, sections=engine_registry.profile_sections())
+    applicable = capabilities.applicable_policy(policy)
+    for spec, start in zip((RunSpec("make"), RunSpec("make", profile="x")), refused, strict=True):
+        found = policies.find_violation(applicable, spec)
+        assert found.startswith(start)
+        assert bool(found) == bool(start)
 
 
 def test_a_local_engine_starts_without_a_look_at_what_is_installed(

@@ -27,11 +27,12 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, A
     return list(yaml.safe_load_all(out))
 
 
+@pytest.mark.parametrize("profile", ["{namespace: gpus}", "{kubernetes: {namespace: gpus}}"])
 def test_a_policys_namespaces_and_secrets(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], profile: str
 ) -> None:
     path = tmp_path / "policy.yaml"
-    path.write_text(POLICY)
+    path.write_text(POLICY.replace("{namespace: gpus}", profile))
     expected = rbac.build_manifests(
         ["runs", "acme", "gpus"],
         subject=rbac.service_account_subject("ops", "ci"),

@@ -122,6 +122,21 @@ def test_who_and_where(
     assert explain(*words)[0] == (0 if outcome == "launch" else 1)
 
 
+def test_sections_place_a_run_and_those_of_other_engines_are_named(
+    explain: Explaining, caplog: pytest.LogCaptureFixture
+) -> None:
+    flat = explain(*ADA)
+    sections = "{kubernetes: {namespace: gpus}, slurm: {partition: gpu}, image: train}"
+    text = POLICY.replace("{namespace: gpus, image: train}", sections)
+    assert text != POLICY
+    path = explain.path / "policy.yaml"
+    path.write_text(text)
+    assert explain(*ADA) == flat
+    assert caplog.messages == [
+        f"{path}: profiles.gpu.slurm is not read: no engine slurm is installed"
+    ]
+
+
 def test_other_repositories(explain: Explaining) -> None:
     (silent, _) = explain.outcomes(*ADA, repo="mallory/lab")
     assert silent == (
