@@ -33,8 +33,9 @@ import uvicorn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib import up_fixture
+from fyre.controller.events import SweepEvent
 from fyre.controller.executor import Executor
-from fyre.controller.loop import Controller, SweepEvent
+from fyre.controller.loop import Controller
 from fyre.engines.run_index import RunIndex
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.github import client as forges

@@ -23,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fyre.apps import config as serve_config
 from fyre.apps import engine_registry
-from fyre.apps.config import SECRET_VARIABLES, option_name, variable_name
+from fyre.apps.config_secrets import SECRET_VARIABLES
+from fyre.apps.config_sources import option_name, variable_name
 from fyre.cli import main as cli
 from fyre.cli.commands import commit
 from fyre.controller.comments.handler import COMMANDS, MAY_WRITE

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from fyre.apps.actions_job import ActionsJob, WorkflowContext
-from fyre.controller.loop import SweepEvent
+from fyre.controller.events import SweepEvent
 from fyre.engines.factory import EngineRuntime
 from fyre.git import git_command
 from fyre.git.mirror_store import MirrorStore

@@ -35,6 +35,11 @@ def load_schema() -> dict[str, Any]:
     return loaded
 
 
+def key_description(key: str) -> str:
+    """Return what the schema says of a key, for a hint."""
+    return str(load_schema()["properties"][key]["description"])
+
+
 def _installed_schema() -> dict[str, Any]:
     """Return the schema with the engines of installed packages, which the published one lacks."""
     schema = load_schema()

@@ -13,13 +13,17 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from fyre.controller.comment_poller import CommentPoller
 from fyre.controller.comments.handler import CommentCommands
 from fyre.controller.comments.rerequest import RerunButton
+from fyre.controller.event_queue import EventQueue
+from fyre.controller.events import ControllerEvent, ForgeEvent, RunEndEvent, SweepEvent
 from fyre.controller.executor import Executor
 from fyre.controller.push_processor import PushProcessor
 from fyre.controller.retry_queue import FAILURES, RetryItem, RetryQueue
+from fyre.controller.run_ends import RunEndProcessor, RunEndWatcher
 from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
 from fyre.errors import TransientError, UserError
 from fyre.github.client import RefUpdate
@@ -41,14 +45,6 @@ MERGE_QUEUE_PREFIX = f"{BRANCH_PREFIX}gh-readonly-queue/"
 """The branches of GitHub's merge queue, which launch nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class SweepEvent:
-    """Ask the forge for the pushes and comments of late, and plan all of them again."""
-
-
-ControllerEvent = PushEvent | CommentEvent | RerequestEvent | SweepEvent
-
-
 @dataclass
 class Controller:
     """The loop, and the events that wait for it."""
@@ -62,7 +58,7 @@ class Controller:
     last_sweep_at: float = 0.0
     """The end of the last sweep, in seconds since the epoch; 0 before the first."""
 
-    _events: queue.Queue[ControllerEvent | None] = field(default_factory=queue.Queue)
+    _events: EventQueue[ControllerEvent | None] = field(default_factory=EventQueue)
     _retries: RetryQueue = field(default_factory=RetryQueue)
     _first_sweep_from: float = 0.0
     """The earliest push that the first sweep looked at, in seconds since the epoch; 0 before it."""
@@ -73,6 +69,7 @@ class Controller:
     _comments: CommentCommands = field(init=False)
     _rerun_button: RerunButton = field(init=False)
     _pushes: PushProcessor = field(init=False)
+    _run_ends: RunEndProcessor = field(init=False)
     _thread: threading.Thread | None = None
     _stopping: bool = False
 
@@ -82,11 +79,16 @@ class Controller:
         self._comments = CommentCommands(self.executor)
         self._rerun_button = RerunButton(self.executor)
         self._pushes = PushProcessor(self.executor, lambda: self._stopping, self._may_still_appear)
+        self._run_ends = RunEndProcessor(self.executor)
 
     def start(self) -> None:
-        """Start the loop with a sweep, which finds whatever was lost while nobody listened."""
-        self.executor.reporter.start()
+        """Start the loop with a sweep, which finds whatever was lost while nobody listened.
+
+        After it come the ends of runs that nobody saw, however long ago their commit was pushed.
+        """
         self.enqueue_event(SweepEvent())
+        RunEndWatcher(self.executor.engine, self.enqueue_event).start(self._sweep_start())
+        self.executor.reporter.start()  # after it: an end that is posted counts as seen
         self._thread = threading.Thread(target=self._run_loop, name="controller", daemon=True)
         self._thread.start()
 
@@ -104,10 +106,12 @@ class Controller:
 
     def queue_length(self) -> int:
         """Return the number of events that wait, those that are tried again included."""
-        return self._events.qsize() + len(self._retries)
+        return len(self._events) + len(self._retries)
 
     def process_until_done(self, event: ControllerEvent | IgnoredEvent) -> None:
         """Process one event, and what has to be tried again of it, to the end: without the loop.
+
+        The ends of runs are no events then: nobody waits for them.
 
         Raises the last error of what was given up, since nobody has time to fix anything.
         """
@@ -150,7 +154,7 @@ class Controller:
 
         Return False if a part of it is still to be done.
         """
-        if isinstance(event, PushEvent | CommentEvent | RerequestEvent):
+        if isinstance(event, ForgeEvent):
             if not policies.serves_repository(self.executor.policy, event.repository.name):
                 # Nothing is posted there: nobody asked for Fyre in that repository.
                 log.info("%s is not served", event.repository.name)
@@ -175,8 +179,12 @@ class Controller:
                     self._comments.handle(comment)
                 case RerequestEvent() as click:
                     self._rerun_button.handle(click)
+                case RunEndEvent() as ended:
+                    self._run_ends.process(ended)
                 case SweepEvent():
                     self._sweep_repositories()
+                case unknown:
+                    assert_never(unknown)
         except FAILURES as error:
             self._retries.push(item, error)
             return False

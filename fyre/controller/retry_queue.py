@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 
 from fyre.backoff import Backoff
+from fyre.controller.events import ControllerEvent
 from fyre.delay_queue import DelayQueue
 from fyre.errors import TransientError
 from fyre.github import rate_limit
@@ -35,7 +36,7 @@ FAILURES = (TransientError, *NEEDS_OPERATOR)
 class RetryItem:
     """An event to be processed."""
 
-    event: Hashable
+    event: ControllerEvent
     at: float = 0.0  # seconds since the epoch: when it happened, or was reported
     shas: tuple[str, ...] | None = None  # the commits of a push that are left; None for all
     pause: float = 0.0  # seconds that were waited before this try; 0 before the first

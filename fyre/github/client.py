@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,6 +96,11 @@ class GitHubClient(RestClient):
         Names change, ids stay.
         """
         self._current_names[repository.id] = repository.name
+
+    def with_current_name(self, repository: Repository) -> Repository:
+        """Return a repository of which a record was kept, under the name that it has now."""
+        name = self._current_names.get(repository.id, repository.name)
+        return replace(repository, name=name)
 
     def own_login(self) -> str:
         """Return the login that our statuses have as their creator."""
@@ -289,7 +294,7 @@ class GitHubClient(RestClient):
 
     def _github_repository(self, repository: Repository) -> GithubRepository:
         """Return PyGithub's repository, under the name that it has now."""
-        name = self._current_names.get(repository.id, repository.name)
+        name = self.with_current_name(repository).name
         return self._thread_connection(name).get_repo(name)
 
     def _write_following_rename(

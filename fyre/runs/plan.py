@@ -23,7 +23,7 @@ from fyre.runs.policy import Policy
 from fyre.runs.repo_config import RepoConfigError, RunDefaults
 from fyre.runs.run import Commit, Repository, Run, RunRecord
 from fyre.runs.status_text import LOST_PREFIX, is_push_refusal, parse_status
-from fyre.runs.trigger import Trigger
+from fyre.runs.trigger import Trigger, TriggerKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,21 @@ def plan(
     return Decision(tuple(actions))
 
 
+def run_end_trigger(event: CommitEvent, records: Iterable[RunRecord]) -> Trigger | None:
+    """Return the trigger with which a commit is planned when a run of it has ended.
+
+    It is the newest push that launched a run of this commit, by the keys of its ``records``: where
+    that was launched, the rest of the message may be. None if no push has launched one: a comment
+    or a click asks for what it names, and for nothing else of the message.
+    """
+    keys_of_push = _keys_of_push(event)
+    launched = (record.run for record in records if record.run.key in keys_of_push)
+    newest = max(launched, key=lambda run: run.created_at, default=None)
+    if newest is None:
+        return None
+    return replace(event.trigger, actor=newest.actor, ref=newest.ref, head_sha=newest.sha)
+
+
 def build_run(
     event: CommitEvent,
     spec: RunSpec,
@@ -199,11 +214,31 @@ def authorize_run(run: Run, event: CommitEvent, facts: AuthFacts, policy: Policy
 def _requested_runs(event: CommitEvent, policy: Policy, now: float) -> Iterable[Run]:
     """Yield the commit's runs, with the identity that they have if their Fyre-Id is a new one."""
     request = event.request
-    identity = request.fyre_id or event.commit.sha
-    ordinals = _ordinals(request.runs)
-    for spec, name, ordinal in zip(request.runs, request.run_names, ordinals, strict=True):
-        key = runs.run_key(event.repository, identity, spec.digest, ordinal)
+    for spec, name, key in zip(request.runs, request.run_names, _first_keys(event), strict=True):
         yield build_run(event, spec, name, policy, key=key, now=now)
+
+
+def _first_keys(event: CommitEvent) -> list[str]:
+    """Return the keys of the commit's runs, in their order, if their Fyre-Id is a new one."""
+    specs = event.request.runs
+    identity = event.request.fyre_id or event.commit.sha
+    return [
+        runs.run_key(event.repository, identity, spec.digest, ordinal)
+        for spec, ordinal in zip(specs, _ordinals(specs), strict=True)
+    ]
+
+
+def _keys_of_push(event: CommitEvent) -> set[str]:
+    """Return all keys under which a push may have launched the commit's runs.
+
+    A comment's or a click's are others: their id is hashed into them.
+    """
+    named_specs = zip(event.request.run_names, event.request.runs, strict=True)
+    by_sha = (
+        _key_by_sha(event.repository, event.commit.sha, spec.digest, name)
+        for name, spec in named_specs
+    )
+    return {*_first_keys(event), *by_sha}
 
 
 def _ordinals(specs: tuple[RunSpec, ...]) -> Iterable[int]:
@@ -252,7 +287,9 @@ def _plan_run(
     if twin is not None:
         return () if run.sha in twin.carried else (ReuseOutcome(twin.run.key, run.sha),)
     push_was_refused = posted is not None and is_push_refusal(posted.state, posted.description)
-    if posted is not None and not push_was_refused:
+    # Only another push may be allowed more than the one that was refused.
+    is_new_push = event.trigger.kind is not TriggerKind.RUN_END
+    if posted is not None and not (push_was_refused and is_new_push):
         return _record_lost(run, posted, observed)
     if other_records and not _is_new_request(run, other_records):
         return _code_changed(run, other_records, observed)
@@ -308,11 +345,13 @@ def _is_new_request(run: Run, records: list[RunRecord]) -> bool:
 
 
 def _keyed_by_sha(run: Run) -> Run:
-    """Return the run identified by its SHA, because its Fyre-Id was launched before.
+    """Return the run identified by its SHA, because its Fyre-Id was launched before."""
+    return replace(run, key=_key_by_sha(run.repository, run.sha, run.digest, run.name))
 
-    The name stands for the ordinal.
-    """
-    return replace(run, key=runs.run_key(run.repository, run.sha, run.digest + run.name, 0))
+
+def _key_by_sha(repository: Repository, sha: str, digest: str, name: str) -> str:
+    """Return the key of a run that is identified by its SHA; the name stands for the ordinal."""
+    return runs.run_key(repository, sha, digest + name, 0)
 
 
 def _code_changed(

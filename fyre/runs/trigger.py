@@ -11,13 +11,13 @@ from enum import StrEnum
 
 
 class TriggerKind(StrEnum):
-    """The kinds of triggers. Nothing makes the last two yet."""
+    """The kinds of triggers. Nothing makes a schedule yet."""
 
     PUSH = "push"
     COMMENT = "comment"
     RERUN = "rerun"  # a click on the Re-run button of a check run
+    RUN_END = "run end"  # of a run of the same commit: it is planned again for its push
     SCHEDULE = "schedule"
-    NEED = "need"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Trigger:
     approves; "" for a request that names a commit and no branch."""
 
     head_sha: str = ""
-    """The commit that the ref is at now, as the event says; "" if there is no ref."""
+    """The commit that the ref is at now, as the event says; "" if there is no ref. At a run's end
+    it is the commit itself: when the push was planned, it was found to be on the ref."""
 
     at: float = 0.0
     """The time at which it happened, or we learnt of it; seconds since the epoch."""
@@ -41,8 +42,8 @@ class Trigger:
     id: str = ""
     """Identifies this request, however often it is delivered. It is hashed into the keys of the
     runs that a comment or a click launches, so its form is a stored one: ``comment 9`` for one
-    on a commit, ``pull comment 9``, and ``comment -9`` for a click. "" for a push: its runs are
-    identified by their commits."""
+    on a commit, ``pull comment 9``, and ``comment -9`` for a click. "" for a push, and
+    for a run's end: their runs are identified by their commits."""
 
     def is_head(self, sha: str) -> bool:
         """Return True if the event itself says that its ref is at this commit."""

@@ -16,7 +16,7 @@ from fyre.apps import config as configs
 from fyre.apps.serve import FyreServe
 from fyre.backoff import Backoff
 from fyre.controller import retry_queue
-from fyre.controller.loop import SweepEvent
+from fyre.controller.events import SweepEvent
 from fyre.github import rate_limit
 from fyre.github.rate_limit import RateLimits, WriteBudget
 from fyre.reporter import status_reporter

@@ -56,7 +56,7 @@ def _parse_options(argv: list[str]) -> dict[str, Any]:
 
 def _format_config(config: Config) -> str:
     """Return each value with its origin; for a secret, only the origin."""
-    from fyre.apps.config import SECRET_VARIABLES
+    from fyre.apps.config_secrets import SECRET_VARIABLES
 
     lines = [
         f"{key}: {json.dumps(item.value)}  # {item.origin}" for key, item in config.settings.items()

@@ -14,6 +14,7 @@ import pytest
 
 from fyre.apps import config as configs
 from fyre.apps import engine_registry
+from fyre.apps.config_checks import KEY_CAPABILITIES
 from fyre.apps.up import FyreUp
 from fyre.cli import main
 from fyre.engines.capabilities import Capabilities
@@ -256,8 +257,8 @@ def test_the_project_declares_the_engines_that_the_registry_knows() -> None:
 
 def test_every_key_of_the_configuration_needs_a_capability_that_there_is() -> None:
     known = {field.name for field in fields(Capabilities)}
-    assert set(configs._KEY_CAPABILITIES.values()) <= known
-    assert set(configs._KEY_CAPABILITIES) <= set(configs.load_schema()["properties"])
+    assert set(KEY_CAPABILITIES.values()) <= known
+    assert set(KEY_CAPABILITIES) <= set(configs.load_schema()["properties"])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import requests
 from fyre.apps import config as configs
 from fyre.apps import log_format
 from fyre.apps.serve import FyreServe
-from fyre.controller.loop import SweepEvent
+from fyre.controller.events import SweepEvent
 from fyre.controller.push_processor import UNREADABLE_MAX
 from fyre.errors import UserError
 from fyre.git.git_command import git_output as git_out

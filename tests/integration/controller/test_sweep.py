@@ -15,8 +15,10 @@ import pytest
 import uvicorn
 
 from fyre.controller import sweep_state
+from fyre.controller.event_queue import EventQueue
+from fyre.controller.events import RunEndEvent, SweepEvent
 from fyre.controller.executor import Executor
-from fyre.controller.loop import Controller, SweepEvent
+from fyre.controller.loop import Controller
 from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
 from fyre.engines.local import LocalEngine
 from fyre.engines.run_index import RunIndex
@@ -164,6 +166,40 @@ def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None
     assert costs[1] < costs[0]
 
 
+def run_end(sweeper: Sweeper, sha: str) -> RunEndEvent:
+    """Return the end of the one run of a commit, once it has ended."""
+    (run,) = (one.run for one in sweeper.engine.list_records() if one.run.sha == sha)
+    until(lambda: sweeper.engine.get_record(run.key).state.is_final)  # type: ignore[union-attr]
+    return RunEndEvent(run.repository, sha, run.key)
+
+
+def test_the_end_of_a_run_asks_the_forge_nothing_while_each_run_has_a_record(
+    sweeper: Sweeper,
+) -> None:
+    shas = [sweeper.push("true") for _ in range(3)]
+    sweeper.sweep()
+    ends = [run_end(sweeper, sha) for sha in shas]
+    before = sweeper.ceiled.counted_requests
+    for ended in ends * 2:
+        assert sweeper.receiver._process_event(ended)
+    assert sweeper.ceiled.counted_requests == before
+    assert len(sweeper.engine.list_records()) == 3
+
+
+def test_the_end_of_a_run_is_looked_at_again_where_its_commit_can_not_be_read_for_a_while(
+    sweeper: Sweeper,
+) -> None:
+    sha = sweeper.push("true")
+    sweeper.sweep()
+    ended, sweeper.disk.away = run_end(sweeper, sha), True
+    for _ in range(2):  # reported twice, it waits once
+        assert not sweeper.receiver._process_event(ended)
+    assert sweeper.receiver.queue_length() == 1
+    sweeper.disk.away = False
+    assert sweeper.receiver._process_item(sweeper.receiver._retries.pop())
+    assert sweeper.receiver.queue_length() == 0
+
+
 def test_the_oldest_processed_push_is_forgotten_first() -> None:
     pushes = ProcessedPushes(2)
     for number in (1, 2, 1, 3):  # 1 was processed once more: 2 is the oldest now
@@ -209,12 +245,12 @@ def test_what_somebody_else_pushes_again_is_found_though_a_webhook_told_of_the_f
     assert sweeper.ran() == {sha}
 
 
-class Busy(queue.Queue[Any]):
+class Busy(EventQueue[Any]):
     """A queue in which there is always one more."""
 
-    def get(self, *_: object, **__: object) -> Any:
+    def get(self, timeout: float) -> Any:
         with suppress(queue.Empty):
-            return super().get(block=False)
+            return super().get(0)
         time.sleep(0.001)
         return PushEvent(
             Repository("", 7, "ada/other"), "refs/heads/main", "0" * 40, "1" * 40, "ada", ()

@@ -11,6 +11,7 @@ import yaml
 
 from fyre.apps import config as configs
 from fyre.apps.config import Config
+from fyre.apps.config_secrets import SECRET_VARIABLES
 from fyre.apps.derived_keys import secrets_from_folder, secrets_from_key
 from fyre.cli.commands import serve
 from fyre.errors import UserError
@@ -87,7 +88,7 @@ def test_every_key_is_in_the_schema_a_variable_and_an_option(tmp_path: Path) -> 
         assert configs.variable_name(key) in help_page.replace("\n", "")
         assert one["description"]
         assert set(one) & {"type", "enum"}
-    assert set(configs.SECRET_VARIABLES) <= set(properties)
+    assert set(SECRET_VARIABLES) <= set(properties)
     # Kubernetes sets FYRE_PORT, FYRE_SERVICE_HOST, FYRE_RELAY_PORT … for Services of these names.
     assert not [
         key

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from fyre.controller.events import RunEndEvent, SweepEvent
 from fyre.controller.retry_queue import RETRY_PERIOD, RetryItem, RetryQueue
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError, RateLimitError
@@ -17,6 +18,7 @@ from fyre.runs.run import Repository
 
 AWAY, DENIED = TransientError("the forge is away"), DeniedError("the token may not")
 REPOSITORY = Repository("http://forge", 1, "ada/engine")
+OTHER = RunEndEvent(REPOSITORY, "a" * 40, "key")
 
 
 @dataclass
@@ -44,7 +46,7 @@ def test_what_nobody_mends_is_given_up_after_a_day(
     error: Exception, most: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     time = Time()
-    pauses = list(time.failures(RetryItem("sweep"), error))
+    pauses = list(time.failures(RetryItem(SweepEvent()), error))
     assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
     assert pauses[-1] == most
     assert RETRY_PERIOD == 24 * 3600
@@ -60,17 +62,17 @@ def test_what_nobody_mends_is_given_up_after_a_day(
 def test_what_somebody_must_mend_may_have_less_time() -> None:
     time = Time()
     time.queue.max_age_operator = 0.0
-    assert list(time.failures(RetryItem("sweep"), DENIED)) == []
+    assert list(time.failures(RetryItem(SweepEvent()), DENIED)) == []
     assert time.queue.last_dropped is DENIED
-    assert len(list(time.failures(RetryItem("sweep"), AWAY))) > 1000
+    assert len(list(time.failures(RetryItem(SweepEvent()), AWAY))) > 1000
 
 
 def test_an_event_that_waits_is_not_added_again() -> None:
     time = Time()
-    for item in (RetryItem("sweep"), RetryItem("sweep", at=5.0), RetryItem("other")):
+    for item in (RetryItem(SweepEvent()), RetryItem(SweepEvent(), at=5.0), RetryItem(OTHER)):
         time.queue.push(item, AWAY)
     assert len(time.queue) == 2
-    assert [time.queue.pop().event for _ in range(2)] == ["sweep", "other"]
+    assert [time.queue.pop().event for _ in range(2)] == [SweepEvent(), OTHER]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_an_event_that_waits_is_not_added_again() -> None:
 )
 def test_nothing_is_asked_before_a_limit_ends(told: RateLimitHeaders, pause: float) -> None:
     time = Time()
-    time.queue.push(RetryItem("sweep"), RateLimitError("too many requests", told))
+    time.queue.push(RetryItem(SweepEvent()), RateLimitError("too many requests", told))
     assert time.queue.next_due - time.now == pause
 
 

@@ -31,6 +31,7 @@ from fyre.runs.policy import DAY, Policy
 from fyre.runs.repo_config import RepoConfigError, RunDefaults
 from fyre.runs.run import Commit, Repository, RunRecord
 from fyre.runs.state import RunState
+from fyre.runs.status_text import PUSH_REFUSAL_HINTS
 from fyre.runs.trigger import Trigger, TriggerKind
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
@@ -462,3 +463,69 @@ def test_the_policys_timeout_is_the_runs_where_nobody_named_one(world: World) ->
     launch = planned(world, commit, Policy(timeout_max=60), RunDefaults())
     assert isinstance(launch, Launch)
     assert launch.run.spec.timeout == 60
+
+
+def ended_event(world: World, sha: str, *records: RunRecord) -> CommitEvent | None:
+    """The event as which a commit is planned when a run of it has ended."""
+    commit = world.mirrors.read_commit(REPOSITORY, sha)
+    event = CommitEvent(
+        REPOSITORY,
+        commit,
+        Trigger(TriggerKind.RUN_END, "", at=world.now),
+        request.parse_message(commit.message),
+    )
+    trigger = plan.run_end_trigger(event, records)
+    return None if trigger is None else replace(event, trigger=trigger)
+
+
+def test_an_end_is_planned_as_the_newest_push_that_launched_a_run_of_the_commit(
+    world: World,
+) -> None:
+    sha = world.commit()
+    assert world.push(sha, actor="bob") == ["launch run"]
+    (record,) = world.records.values()
+    event = ended_event(world, sha, record)
+    assert event is not None
+    trigger = event.trigger
+    assert (trigger.actor, trigger.ref, trigger.id) == ("bob", "refs/heads/main", "")
+    assert trigger.is_head(sha)  # so that a branch that has moved on is no objection
+    later = replace(record, run=replace(record.run, actor="ada", created_at=world.now + 1))
+    newest = ended_event(world, sha, later, record)
+    assert newest is not None
+    assert newest.trigger.actor == "ada"
+
+
+def test_an_end_of_what_no_push_has_launched_is_no_reason_to_plan(world: World) -> None:
+    sha = world.commit()
+    world.push(sha)
+    (record,) = world.records.values()
+    by_comment = replace(record, run=replace(record.run, key="f" * 26, attempt=2))
+    assert ended_event(world, sha, by_comment) is None
+    assert ended_event(world, sha) is None
+    assert ended_event(world, sha, by_comment, record) is not None
+
+
+def test_a_run_that_is_identified_by_its_sha_is_a_push_s_as_well(world: World) -> None:
+    world.push(world.commit())
+    amended = amend(world, code="y")
+    assert world.push(amended) == ["launch run"]
+    (record,) = (one for one in world.records.values() if one.run.sha == amended)
+    assert ended_event(world, amended, record) is not None
+
+
+@pytest.mark.parametrize("remedy", [*PUSH_REFUSAL_HINTS, "ask Fyre's admin"])
+def test_an_end_launches_nothing_that_was_refused_and_a_push_what_another_push_was_refused(
+    world: World, remedy: str
+) -> None:
+    commit = world.mirrors.read_commit(REPOSITORY, world.commit())
+    refused = commit_status.refused_status("fyre/run", f"it may not · {remedy}")
+    seen = ObservedState(own_statuses={"fyre/run": refused})
+    launched = {}
+    for kind in (TriggerKind.PUSH, TriggerKind.RUN_END):
+        trigger = Trigger(kind, "ada", "refs/heads/main", commit.sha)
+        event = CommitEvent(REPOSITORY, commit, trigger, request.parse_message(commit.message))
+        decision = plan.plan(event, seen, Policy(permission="none"), world.now)
+        assert isinstance(decision, Decision)
+        launched[kind] = [type(action) for action in decision.actions]
+    by_push = remedy in PUSH_REFUSAL_HINTS
+    assert launched == {TriggerKind.PUSH: [Launch] * by_push, TriggerKind.RUN_END: []}
