@@ -34,8 +34,10 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 
-# An example that waits for the machine, or for a library to be loaded, has not failed.
-hypothesis.settings.register_profile("fyre", deadline=None)
+# An example that waits for the machine, or for a library to be loaded, has not failed. Who changes
+# what is read from outside has more examples tried: --hypothesis-profile=thorough, as .ci/run does.
+hypothesis.settings.register_profile("fyre", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400)
 hypothesis.settings.load_profile("fyre")
 
 GITCONFIG = """\

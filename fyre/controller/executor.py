@@ -141,9 +141,7 @@ class Executor:
             request = message_request.parse_message(
                 self.commit_reader.read_commit(repository, sha).message
             )
-        same_id = self.index.find_by_fyre_id(repository.id, request.fyre_id)
-        shared = [record for record in same_id if sha in record.carried]
-        return (*shared, *self.index.find_by_sha(repository.id, sha))
+        return self.index.find_on_commit(repository.id, sha, request.fyre_id)
 
     def decide(self, event: CommitEvent) -> tuple[Action, ...]:
         """Return what the plan wants done about a commit, after answering all of its questions.

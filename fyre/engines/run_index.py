@@ -39,6 +39,12 @@ class RunIndex:
         """Return the runs that were launched under this Fyre-Id, whatever their SHA."""
         return self._find_records(self._keys_by_fyre_id, fyre_id, repository_id) if fyre_id else ()
 
+    def find_on_commit(self, repository_id: int, sha: str, fyre_id: str) -> tuple[RunRecord, ...]:
+        """Return the runs of a SHA: those under this Fyre-Id that it shares, then its own."""
+        same_id = self.find_by_fyre_id(repository_id, fyre_id)
+        shared = (record for record in same_id if sha in record.carried)
+        return (*shared, *self.find_by_sha(repository_id, sha))
+
     def _find_records(
         self, keys_by_name: dict[str, dict[str, None]], name: str, repository_id: int
     ) -> tuple[RunRecord, ...]:

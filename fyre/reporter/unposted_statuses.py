@@ -19,11 +19,7 @@ CONTEXT_NEARLY_FULL = 900
 GitHub accepts 1,000."""
 
 CHECK_RUN = "check run"
-"""The key in a note under which it says for which end a check run was made; also the third part of
-a check run's write id."""
-
-COMMENT = "saying"
-"""The third part of a comment's write id."""
+"""The key in a note under which it says for which end a check run was made."""
 
 PENDING_WORD = "pending"
 """The word in a note for every state that is not final."""
@@ -58,19 +54,19 @@ def unposted_statuses(record: RunRecord, page_url: str) -> list[UnpostedStatus]:
 
     They stand on the run's own SHA and on those that share its outcome. Pure.
     """
-    word = state_word_of(record)
     note = posted_states(record.reported)
     return [
-        UnpostedStatus(
-            record.run.repository,
-            sha,
-            commit_status.status_from_record(record, page_url, carried=sha != record.run.sha),
-            record.run.key,
-            word,
-        )
+        unposted_status(record, sha, page_url)
         for sha in (record.run.sha, *record.carried)
         if not _is_noted(record, note.get(sha, ""))
     ]
+
+
+def unposted_status(record: RunRecord, sha: str, page_url: str) -> UnpostedStatus:
+    """Return the status of a run on its own SHA, or on one that shares its outcome. Pure."""
+    is_shared = sha != record.run.sha
+    status = commit_status.status_from_record(record, page_url, carried=is_shared)
+    return UnpostedStatus(record.run.repository, sha, status, record.run.key, state_word_of(record))
 
 
 def _is_noted(record: RunRecord, noted_word: str) -> bool:

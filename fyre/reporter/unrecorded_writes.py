@@ -6,13 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fyre.reporter.unposted_statuses import COMMENT, UnpostedComment, UnpostedStatus
+from fyre.reporter.unposted_statuses import UnpostedComment, UnpostedStatus
+from fyre.reporter.write_identity import CommentWrite, QueuedStatusWrite
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
-
-UnrecordedId = tuple[int, str, str]
-"""The repository's id, then a SHA and a context in lower case, or the key of the comment to answer
-and ``COMMENT``."""
 
 
 class UnrecordedWrites:
@@ -22,11 +19,13 @@ class UnrecordedWrites:
     """
 
     def __init__(self) -> None:
-        self._statuses: dict[UnrecordedId, UnpostedStatus] = {}
-        self._comments: dict[UnrecordedId, UnpostedComment] = {}
+        self._statuses: dict[QueuedStatusWrite, UnpostedStatus] = {}
+        self._comments: dict[CommentWrite, UnpostedComment] = {}
         self._lock = threading.Lock()
 
-    def add_status(self, repository: Repository, sha: str, status: CommitStatus) -> UnrecordedId:
+    def add_status(
+        self, repository: Repository, sha: str, status: CommitStatus
+    ) -> QueuedStatusWrite:
         """Keep a status in place of the one that waits for the same context."""
         write_id = _status_id(repository, sha, status.context)
         with self._lock:
@@ -38,9 +37,9 @@ class UnrecordedWrites:
         with self._lock:
             self._statuses.pop(_status_id(repository, sha, context), None)
 
-    def add_comment(self, comment: UnpostedComment) -> UnrecordedId:
+    def add_comment(self, comment: UnpostedComment) -> CommentWrite:
         """Keep a comment in place of the one that waits for the same purpose."""
-        write_id = comment.repository.id, comment.in_reply_to, COMMENT
+        write_id = CommentWrite(comment.repository.id, comment.in_reply_to)
         with self._lock:
             self._comments[write_id] = comment
         return write_id
@@ -54,9 +53,9 @@ class UnrecordedWrites:
         """Return the statuses that wait for a SHA, by context in lower case."""
         with self._lock:
             return {
-                context: unposted.status
-                for (repository_id, status_sha, context), unposted in self._statuses.items()
-                if (repository_id, status_sha) == (repository.id, sha)
+                write_id.context: unposted.status
+                for write_id, unposted in self._statuses.items()
+                if (write_id.repository_id, write_id.sha) == (repository.id, sha)
             }
 
     def comment_bodies(self, repository: Repository) -> list[str]:
@@ -66,7 +65,7 @@ class UnrecordedWrites:
         return [comment.body for comment in comments if comment.repository.id == repository.id]
 
     @contextmanager
-    def take_status(self, write_id: UnrecordedId) -> Iterator[UnpostedStatus | None]:
+    def take_status(self, write_id: QueuedStatusWrite) -> Iterator[UnpostedStatus | None]:
         """Lend the status to be posted, and forget it unless posting it raises.
 
         None where none waits: it was replaced while it was posted, and the later one was posted
@@ -80,7 +79,7 @@ class UnrecordedWrites:
                 del self._statuses[write_id]
 
     @contextmanager
-    def take_comment(self, write_id: UnrecordedId) -> Iterator[UnpostedComment | None]:
+    def take_comment(self, write_id: CommentWrite) -> Iterator[UnpostedComment | None]:
         """Lend the comment to be sent, and forget it unless sending it raises.
 
         None where none waits.
@@ -92,5 +91,5 @@ class UnrecordedWrites:
             self._comments.pop(write_id, None)
 
 
-def _status_id(repository: Repository, sha: str, context: str) -> UnrecordedId:
-    return repository.id, sha, context.lower()
+def _status_id(repository: Repository, sha: str, context: str) -> QueuedStatusWrite:
+    return QueuedStatusWrite(repository.id, sha, context.lower())

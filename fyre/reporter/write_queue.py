@@ -8,6 +8,7 @@ Rate limits are those of an account: each account has a queue of its own.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -16,11 +17,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from fyre.backoff import Backoff
-from fyre.github.rate_limit import WriteBudget
+from fyre.github.rate_limit import RateLimitHeaders, WriteBudget
+from fyre.reporter.write_identity import WriteId
 
-WriteId = str | tuple[int, str, str]
-"""The identity of a write: a run key for a record's status; for a status without a record the
-repository's id, the SHA and the context."""
+log = logging.getLogger(__name__)
 
 _RECHECK_INTERVAL = 60.0
 """Seconds after which a write without room is looked at again: by then unfinished runs are older,
@@ -100,7 +100,8 @@ class AccountQueue:
 class WriteQueue:
     """The writes that wait.
 
-    Thread-safe but for ``budget`` and ``pop``, which belong to the writing thread.
+    Thread-safe but for ``budget``, what counts against it, and ``pop``: these belong to the writing
+    thread.
     """
 
     def __init__(
@@ -126,6 +127,22 @@ class WriteQueue:
     @budget.setter
     def budget(self, budget: WriteBudget) -> None:
         self._current_queue.budget = budget
+
+    def count_write(self) -> None:
+        """Take a write that was made, or tried, off the budget."""
+        self.budget = self.budget.after_write(self.clock())
+
+    def count_response(self, headers: RateLimitHeaders) -> None:
+        """Tell the budget about a response; log a warning before no request is left."""
+        now = self.clock()
+        if headers.is_low and self.budget.low_until <= now:
+            log.warning(
+                "%s of %s requests are left for %.0f s: only final statuses are posted",
+                headers.remaining,
+                headers.limit,
+                headers.reset_after or 0,
+            )
+        self.budget = self.budget.after_response(now, headers)
 
     def push(
         self, priority: Priority, write_id: WriteId, repository_id: int, account: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,7 +111,8 @@ def project(tmp_path: Path) -> Path:
 
 def judged(project: Path, *words: str) -> dict[str, object]:
     command = [sys.executable, "tests/mutants.py", *words]
-    done = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
+    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # pytest is started for each mutant
+    done = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True, env=env)
     found: dict[str, object] = json.loads(done.stdout)
     return found
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+@cache
 def measure(name: str) -> dict[str, Any]:
     command = [sys.executable, str(BENCHMARKS / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,22 @@ COMMIT = "7d57494"
 ROOT = Path(__file__).parents[2]
 
 
-def unpack_old_version(where: Path) -> Path:
-    """Extract the old package; return its folder. Skip the test if the history is missing."""
+@pytest.fixture(scope="session")
+def old_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the old package, extracted and compiled once for all workers of a test run.
+
+    Skip the test if the history is missing.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fyre-0.1"
+    if not shared.exists():
+        extracted = _extract_old_version(tmp_path_factory.mktemp("old"))
+        with suppress(OSError):  # another worker was faster
+            extracted.rename(shared)
+    return shared
+
+
+def _extract_old_version(where: Path) -> Path:
     command = ["git", "archive", "--format=tar", COMMIT, "fyre"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)

@@ -19,7 +19,7 @@ from fyre.controller import retry_queue
 from fyre.controller.events import SweepEvent
 from fyre.github import rate_limit
 from fyre.github.rate_limit import RateLimits, WriteBudget
-from fyre.reporter import status_reporter
+from fyre.reporter import write_failures
 from tests.conftest import git
 from tests.support import apps
 from tests.support.forge_troubles import Front
@@ -27,7 +27,7 @@ from tests.support.local_forge import served
 from tests.support.waiting import until
 
 _numbers = count()
-PAUSES = status_reporter.OPERATOR_BACKOFF
+PAUSES = write_failures.OPERATOR_BACKOFF
 URL = "https://fyre.example.org"
 FAST = RateLimits(0.0, ((1000, 1.0),))
 
@@ -141,8 +141,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Create repositories, each with one commit, with short waits before a retry."""
-    monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.05, 0.2))
-    monkeypatch.setattr(status_reporter, "OPERATOR_BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(write_failures, "BACKOFF", Backoff(0.05, 0.2))
+    monkeypatch.setattr(write_failures, "OPERATOR_BACKOFF", Backoff(0.05, 0.2))
     monkeypatch.setattr(retry_queue, "RETRY_BACKOFF", Backoff(0.05, 0.2))
     monkeypatch.setattr(retry_queue, "OPERATOR_BACKOFF", Backoff(0.05, 0.2))
     monkeypatch.setattr(rate_limit, "DEFAULT_WAIT", 0.1)

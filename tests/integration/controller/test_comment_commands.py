@@ -292,7 +292,7 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(
                 "timed out"
             )  # the first time on its way there, then on its way back
 
-    monkeypatch.setattr("fyre.reporter.status_reporter.BACKOFF", Backoff(0.01, 60.0))
+    monkeypatch.setattr("fyre.reporter.write_failures.BACKOFF", Backoff(0.01, 60.0))
     monkeypatch.setattr(comment_threads, "post_reply", saying)
     person.comment(sha, "/fyre status")
     until(lambda: len(tries) == 2 and person.up.controller.executor.reporter.is_idle())

@@ -94,9 +94,9 @@ def test_orphans_that_end_by_themselves_are_not_left_behind(engine: LocalEngine,
     assert b"".join(engine.read_log(run.key)) == b"done\n"
 
 
-def test_a_gigabyte_of_output_keeps_head_and_tail(make: Make, sha: str) -> None:
+def test_much_more_output_than_is_kept_keeps_head_and_tail(make: Make, sha: str) -> None:
     engine = make(log_max_bytes=40_000)
-    run = make_run(sha, "echo head; head -c 300000000 /dev/zero | tr '\\0' x; echo; echo tail")
+    run = make_run(sha, "echo head; head -c 50000000 /dev/zero | tr '\\0' x; echo; echo tail")
     engine.launch(run)
     assert await_end(engine, run.key).state is RunState.SUCCEEDED
     log = b"".join(engine.read_log(run.key))
@@ -106,7 +106,7 @@ def test_a_gigabyte_of_output_keeps_head_and_tail(make: Make, sha: str) -> None:
     assert len(log) < 41_000
     left_out = int(log.split(b"[fyre: ")[1].split()[0].replace(b",", b""))
     gap = len(log.split(b"\n[fyre: ")[1].split(b"]\n")[0]) + len(b"\n[fyre: ]\n")
-    assert left_out + len(log) - gap == 300_000_000 + len("head\n\ntail\n")
+    assert left_out + len(log) - gap == 50_000_000 + len("head\n\ntail\n")
 
 
 def test_binary_output_is_kept_byte_for_byte(engine: LocalEngine, sha: str) -> None:

@@ -192,7 +192,7 @@ MESSAGE = st.builds(
 )
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=10 * settings().max_examples, derandomize=True)
 @given(MESSAGE)
 def test_what_is_mended_is_seen_by_git_and_nothing_is_lost(message: str) -> None:
     found = near_misses.find_near_misses(message)

@@ -17,7 +17,7 @@ from fyre.github.errors import DeniedError
 from fyre.github.rate_limit import RateLimitHeaders, RateLimits, WriteBudget
 from fyre.local_forge.api import status_api
 from fyre.local_forge.rate_limits import RateLimitMiddleware
-from fyre.reporter import status_reporter, unposted_statuses
+from fyre.reporter import unposted_statuses, write_failures
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
@@ -89,7 +89,7 @@ def test_a_post_without_an_answer_is_not_made_twice(
         raise TransientError("the connection broke off")
 
     monkeypatch.setattr(forge, "create_status", unanswered)
-    monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.01, 0.02))
+    monkeypatch.setattr(write_failures, "BACKOFF", Backoff(0.01, 0.02))
     sha = person.run("sleep 0.3")
     confirmed(person, sha)
     assert [one["state"] for one in person.statuses(sha)] == ["pending", "success"]
@@ -111,8 +111,8 @@ def test_a_forge_that_fails_for_a_while_gets_the_status_in_the_end(
         return post(*words)  # type: ignore[arg-type] # whatever the ledger gave
 
     monkeypatch.setattr(forge, "create_status", sometimes)
-    monkeypatch.setattr(status_reporter, "BACKOFF", Backoff(0.01, 0.02))
-    monkeypatch.setattr(status_reporter, "OPERATOR_BACKOFF", Backoff(0.01, 0.02))
+    monkeypatch.setattr(write_failures, "BACKOFF", Backoff(0.01, 0.02))
+    monkeypatch.setattr(write_failures, "OPERATOR_BACKOFF", Backoff(0.01, 0.02))
     sha = person.run("true")
     assert person.final(sha)["state"] == "success"
     assert len(failures) == 3

@@ -20,7 +20,9 @@ from fyre.runs import commit_status, posted_states
 from fyre.runs.profiles import Profile
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
-from tests.support.old_version import unpack_old_version
+from tests.support.old_version import old_version
+
+__all__ = ["old_version"]  # a fixture
 
 SHA, OTHER = "a1" * 20, "b2" * 20
 PLACE = job_manifest.JobContext("fyre-0a1b2c3d", "lab", "alpine/git:2.45")
@@ -47,15 +49,14 @@ ENDED = RunRecord(
 )
 
 
-def read_by_old(tmp_path: Path, **given: list[Any]) -> dict[str, Any]:
+def read_by_old(old_version: Path, tmp_path: Path, **given: list[Any]) -> dict[str, Any]:
     """What 0.1 takes it for."""
-    old = unpack_old_version(tmp_path / "old")
     told = tmp_path / "told.json"
     told.write_text(json.dumps({"jobs": [], "folders": [], "statuses": [], **given}))
     words = [sys.executable, str(Path(__file__).with_name("old_reader.py")), str(told)]
     done = subprocess.run(
         words,
-        env={**os.environ, "PYTHONPATH": str(old)},
+        env={**os.environ, "PYTHONPATH": str(old_version)},
         capture_output=True,
         text=True,
         check=False,
@@ -87,7 +88,7 @@ def as_read(found: dict[str, Any]) -> dict[str, Any]:
     return dict(found["run"])
 
 
-def test_jobs_at_each_stage(tmp_path: Path) -> None:
+def test_jobs_at_each_stage(old_version: Path, tmp_path: Path) -> None:
     pending = posted_states.with_posted_state("", SHA, "pending")
     failed = posted_states.with_posted_state(pending, SHA, "failed")
     outcome = run_status.format_outcome(ENDED)
@@ -98,7 +99,7 @@ def test_jobs_at_each_stage(tmp_path: Path) -> None:
         job(RUN, reported=pending, outcome=outcome),
         job(RUN, reported=failed, outcome=outcome, settled="true"),
     ]
-    found = read_by_old(tmp_path, jobs=given)["jobs"]
+    found = read_by_old(old_version, tmp_path, jobs=given)["jobs"]
     assert None not in found, "0.1 leaves a Job of today's alone: its run is lost to it"
     assert [as_read(one) for one in found] == [as_known(RUN), as_known(PLAIN), *[as_known(RUN)] * 3]
     assert [one["spec_digest"] for one in found] == [one["run"]["digest"] for one in found]
@@ -118,7 +119,7 @@ def test_jobs_at_each_stage(tmp_path: Path) -> None:
     )
 
 
-def test_local_runs_at_each_stage(tmp_path: Path) -> None:
+def test_local_runs_at_each_stage(old_version: Path, tmp_path: Path) -> None:
     told = run_dir.build_supervisor_job(
         RUN, Path("/srv/lab.git"), Path("/srv/work"), grace=10.0, log_cap=1024, keep=False
     )
@@ -129,7 +130,9 @@ def test_local_runs_at_each_stage(tmp_path: Path) -> None:
     ended.write_notes(reported=posted_states.with_posted_state("", SHA, "failed"), carried=(OTHER,))
     ended.request_cancel("bob")
     ended.write_outcome(1767323100.0, RunState.CANCELLED, "why")
-    found = read_by_old(tmp_path, folders=[str(waiting.path), str(ended.path)])["folders"]
+    found = read_by_old(old_version, tmp_path, folders=[str(waiting.path), str(ended.path)])[
+        "folders"
+    ]
     assert [as_read(one) for one in found] == [as_known(RUN)] * 2
     assert [one["state"] for one in found] == ["queued", "cancelled"]
     assert (found[1]["note"], found[1]["carried"]) == ({SHA: "failed"}, [OTHER])
@@ -141,7 +144,7 @@ def test_local_runs_at_each_stage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("carried", [False, True])
-def test_statuses(carried: bool, tmp_path: Path) -> None:
+def test_statuses(carried: bool, old_version: Path, tmp_path: Path) -> None:
     """0.1 reads `carried from` in every place, also of a pending status, which it never wrote."""
     reasons = [
         "",
@@ -169,9 +172,9 @@ def test_statuses(carried: bool, tmp_path: Path) -> None:
         for state in states
         for reason in reasons
     ]
-    found = read_by_old(tmp_path, statuses=[(said.state, said.description) for _, said in made])[
-        "statuses"
-    ]
+    found = read_by_old(
+        old_version, tmp_path, statuses=[(said.state, said.description) for _, said in made]
+    )["statuses"]
     assert found == [
         str(RunState.CARRIED if carried and state.is_final else state) for state, _ in made
     ]

@@ -282,7 +282,6 @@ FILES = {
 }
 
 
-@settings(max_examples=150)
 @given(
     st.fixed_dictionaries({}, optional={name: texts(data) for name, data in FILES.items()}),
     st.booleans(),
@@ -402,7 +401,7 @@ KEPT = [
 ]
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings().max_examples)
 @given(st.sampled_from(KEPT), REASONS, st.integers(1, 400), st.booleans(), st.booleans())
 def test_what_a_status_says_is_read_back(
     state: RunState, reason: str, attempt: int, carried: bool, took: bool

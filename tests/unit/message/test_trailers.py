@@ -158,12 +158,12 @@ def test_lines_count_from_one_and_are_no_part_of_equality() -> None:
     "message",
     [
         "S\n\nK: " + "x" * 4_000_000,
-        "S\n\n" + "K: v\n" * 200_000,
-        "S\n\nK: v\n" + " f\n" * 300_000,
-        "S\n\n" + "\n" * 2_000_000,
-        "S\n\n" + "# c\n" * 300_000 + "x",
+        "S\n\n" + "K: v\n" * 100_000,
+        "S\n\nK: v\n" + " f\n" * 100_000,
+        "S\n\n" + "\n" * 1_000_000,
+        "S\n\n" + "# c\n" * 100_000 + "x",
         "K" * 4_000_000,
-        "S\n\nK: v\n" + " \n" * 500_000,
+        "S\n\nK: v\n" + " \n" * 200_000,
     ],
     ids=[
         "long line",
@@ -179,7 +179,7 @@ def test_a_megabyte_is_read_in_one_pass(message: str) -> None:
     assert len(trailers.parse(message)) in (
         0,
         1,
-        200_000,
+        100_000,
     )  # quadratic work would not come back in this suite's time
 
 

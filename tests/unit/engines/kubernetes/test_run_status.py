@@ -622,7 +622,7 @@ JOBS = st.builds(
 FOUND = st.lists(PODS, max_size=3)
 
 
-@settings(max_examples=150)
+@settings(max_examples=2 * settings().max_examples)
 @given(first=st.tuples(JOBS, FOUND), second=st.tuples(JOBS, FOUND), retries=st.integers(0, 2))
 def test_any_status_can_be_read_and_what_has_ended_stays_ended(
     first: tuple[Object, list[Object]], second: tuple[Object, list[Object]], retries: int
