@@ -24,6 +24,7 @@ from fyre.engines.protocol import Engine
 from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs.run import RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from fyre.server import run_links
 
 RUNS_LISTED_MAX = 200
@@ -146,7 +147,7 @@ class RunPages:
         return {**self.describe_run(record), "created": created}
 
     def _newest_records(self) -> list[RunRecord]:
-        return sorted(self.engine.list_records(), key=_creation_time, reverse=True)
+        return self.engine.query_runs(ALL_RUNS)
 
     def _requested_record(self, request: Request) -> RunRecord | None:
         run_key = run_links.run_key_from_token(self.secret, request.path_params["token"])
@@ -171,10 +172,6 @@ def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - a
     return HTMLResponse(
         _TEMPLATES.get_template(template).render(nonce=nonce, **context), headers=headers
     )
-
-
-def _creation_time(record: RunRecord) -> float:
-    return record.run.created_at
 
 
 def _format_timestamp(timestamp: float | None) -> str | None:

@@ -17,6 +17,7 @@ from fyre.github.webhook import PushEvent
 from fyre.local_forge.api import commit_api, repository_api, routes
 from fyre.local_forge.api.rest import NOT_FOUND, ApiError, ApiRequest, ApiResponse
 from fyre.runs.policy import Policy
+from fyre.runs.run_query import ALL_RUNS
 from tests.integration.controller.test_denials import answered
 from tests.support.person import NAME, Person
 
@@ -216,7 +217,9 @@ def test_a_repository_that_is_not_served_hears_nothing(
     assert said(person, sha).startswith("exit 0")
     fork = person.up.controller.executor.forge.get_repository("mallory/lab")
     assert person.up.controller.executor.forge.list_statuses(fork, sha) == []
-    assert [record.run.repository.name for record in person.up.engine.list_records()] == [NAME]
+    assert [record.run.repository.name for record in person.up.engine.query_runs(ALL_RUNS)] == [
+        NAME
+    ]
 
 
 def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Person) -> None:
@@ -280,7 +283,7 @@ def test_a_rerun_takes_the_defaults_of_today(person: Person) -> None:
     executor.policy = Policy(timeout_default=60, timeout_max=3600)
     person.comment(sha, "/fyre rerun")
     assert answered(person, sha, 2).startswith("launched:")
-    again = max(person.up.engine.list_records(), key=lambda record: record.run.attempt)
+    again = max(person.up.engine.query_runs(ALL_RUNS), key=lambda record: record.run.attempt)
     assert (again.run.attempt, again.run.spec.timeout) == (2, 60)
 
 

@@ -30,6 +30,7 @@ from fyre.local_forge.rate_limits import RateLimitMiddleware
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.policy import Policy
 from fyre.runs.run import Commit, Repository
+from fyre.runs.run_query import ALL_RUNS
 from fyre.server import http_server
 from tests.conftest import git
 from tests.support.waiting import until
@@ -73,7 +74,7 @@ class Sweeper:
         return git("rev-parse", "HEAD", cwd=self.repo)
 
     def ran(self) -> set[str]:
-        return {record.run.sha for record in self.engine.list_records()}
+        return {record.run.sha for record in self.engine.query_runs(ALL_RUNS)}
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweepe
     sha = sweeper.push("true")
     assert sweeper.sweep() > 0
     assert sha in sweeper.ran()
-    until(lambda: all(record.state.is_final for record in sweeper.engine.list_records()))
-    assert len(sweeper.engine.list_records()) == len(sweeper.ran())
+    until(lambda: all(record.state.is_final for record in sweeper.engine.query_runs(ALL_RUNS)))
+    assert len(sweeper.engine.query_runs(ALL_RUNS)) == len(sweeper.ran())
 
 
 def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None:
