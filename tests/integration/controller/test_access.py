@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,10 @@ from fyre.github.errors import NotFoundError
 from fyre.github.webhook import PushEvent
 from fyre.local_forge.api import commit_api, repository_api, routes
 from fyre.local_forge.api.rest import NOT_FOUND, ApiError, ApiRequest, ApiResponse
-from fyre.runs.policy import Policy
+from fyre.runs.access import Allowed, Denied
+from fyre.runs.policy import DAY, Policy
 from fyre.runs.run_query import ALL_RUNS
+from tests.contract.engine import await_end
 from tests.integration.controller.test_denials import answered
 from tests.support.person import NAME, Person
 
@@ -306,6 +308,24 @@ def test_caps_of_a_repository(person: Person) -> None:
     assert said(person, late).startswith(
         "refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3"
     )
+
+
+def test_caps_count_the_runs_of_one_repository_in_the_last_day(person: Person) -> None:
+    executor = person.up.controller.executor
+    person.final(person.run("true"))
+    (record,) = executor.engine.query_runs(ALL_RUNS)
+    repository, now = record.run.repository, record.run.created_at
+    for number, age in enumerate((60, DAY - 600, DAY + 600)):
+        run = replace(record.run, key=f"{number:026x}", created_at=now - age)
+        assert executor.engine.launch(run)
+        await_end(executor.engine, run.key)
+    executor.policy = Policy(runs_per_day=3)
+    said = executor.check_quota(repository, 1)
+    assert isinstance(said, Denied)
+    assert said.text.startswith("3 runs of this repository in 24 h and 1 more asked for, at most 3")
+    assert executor.check_quota(replace(repository, id=repository.id + 1), 3) == Allowed()
+    executor.policy = Policy(runs_at_once=1)
+    assert executor.check_quota(repository, 1) == Allowed()
 
 
 def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(
