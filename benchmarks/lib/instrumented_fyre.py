@@ -28,6 +28,7 @@ from fyre.apps import up as up_app
 from fyre.cli import main as cli_main
 from fyre.engines.kubernetes import api_client, pod_facts
 from fyre.engines.kubernetes.engine import KubernetesEngine
+from fyre.runs.run_query import ALL_RUNS
 
 _PATH = re.compile(
     r"/apis?/(?:[\w.]+/)?v1/(?:namespaces/[^/]+/)?([a-z]+)(?:/([^/]+))?(?:/([a-z]+))?"
@@ -138,7 +139,7 @@ def record_first_idle(recorder: Recorder) -> None:
             since=at,
             requests=dict(recorder.requests),
             memory_mb=memory,
-            known=len(up.engine.list_records()),
+            known=len(up.engine.query_runs(ALL_RUNS)),
         )
 
     setattr(up_app.FyreUp, "__init__", started)  # noqa: B010 - a method is replaced on purpose

@@ -42,6 +42,7 @@ from fyre.local_forge.api import routes
 from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.rate_limits import RateLimitMiddleware
 from fyre.reporter.status_reporter import StatusReporter
+from fyre.runs.run_query import ALL_RUNS
 from fyre.server import http_server
 from tests.support import apps
 
@@ -243,7 +244,7 @@ def run_scene(
             )
         first = count_requests(served, lambda: first_pass(controller))
         engine = controller.executor.engine
-        posted = len(engine.list_records())
+        posted = len(engine.query_runs(ALL_RUNS))
         begun = time.perf_counter()
         before = served.limited.counted_requests
         hour = count_requests(served, lambda: [tick(served, controller) for _ in range(sweeps)])
@@ -255,7 +256,7 @@ def run_scene(
         seconds = time.perf_counter() - begun
         push(served, path, repositories - 1, "Change\n\nFyre-Run: true\n")
         after = count_requests(served, lambda: tick(served, controller))
-        found = len(engine.list_records()) - posted
+        found = len(engine.query_runs(ALL_RUNS)) - posted
     return {
         "first_pass": first.asked + first.renewed + first.minted + first.posted,
         "hour_counted": hour.asked,
@@ -276,7 +277,7 @@ def first_pass(controller: Controller) -> None:
     """
     controller.process_until_done(SweepEvent())
     while not all(
-        "succeeded" in record.reported for record in controller.executor.engine.list_records()
+        "succeeded" in record.reported for record in controller.executor.engine.query_runs(ALL_RUNS)
     ):
         time.sleep(0.05)
     controller.process_until_done(SweepEvent())

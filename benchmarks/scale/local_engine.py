@@ -25,6 +25,7 @@ from benchmarks.lib import bare_loop, up_fixture
 from fyre.engines.local import LocalEngine
 from fyre.message.spec import RunSpec
 from fyre.runs.run import Repository, Run
+from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
 
 COMMAND = "echo hello"
@@ -65,7 +66,9 @@ def run_engine(folder: Path, git_dir: Path, sha: str, count: int, jobs: int) -> 
         one.launch(run)
     assert done.wait(600), f"{len(left)} runs never ended"
     seconds = time.perf_counter() - begun
-    assert all(record.state is RunState.SUCCEEDED for record in one.list_records()), "a run failed"
+    assert all(record.state is RunState.SUCCEEDED for record in one.query_runs(ALL_RUNS)), (
+        "a run failed"
+    )
     while any((folder / "work").iterdir()):  # the last checkouts are being removed
         time.sleep(0.01)
     time.sleep(0.1)

@@ -22,7 +22,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +47,7 @@ from fyre.reporter.status_reporter import StatusReporter
 from fyre.reporter.write_queue import WriteQueue
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.run_query import ALL_RUNS, RunQuery, select_records
 from fyre.runs.state import RunState
 
 NAME = "bench/rate-limits"
@@ -115,9 +116,9 @@ class SimulatedCluster:
         for changed in self._subscribers:
             changed(key)
 
-    def list_records(self) -> Collection[RunRecord]:
-        """Return all records."""
-        return list(self._known.values())
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        """Return the records that a query selects."""
+        return select_records(list(self._known.values()), query)
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return one record."""
@@ -230,7 +231,8 @@ def run_scene(folder: Path, count: int, before: int, *, tells_when: bool) -> dic
         receiver.process_until_done(SweepEvent())
         start, clock.held = clock.now, False
         while not all(
-            record.reported and "pending" not in record.reported for record in engine.list_records()
+            record.reported and "pending" not in record.reported
+            for record in engine.query_runs(ALL_RUNS)
         ):
             time.sleep(0.02)
         ledger.stop()
@@ -241,7 +243,7 @@ def run_scene(folder: Path, count: int, before: int, *, tells_when: bool) -> dic
             == ("success" if n % 10 else "failure")
             for n, sha in enumerate(shas)
         )
-    ended = {record.run.sha: record.ended_at or 0.0 for record in engine.list_records()}
+    ended = {record.run.sha: record.ended_at or 0.0 for record in engine.query_runs(ALL_RUNS)}
     lags = [at - ended[sha] for sha, state, at in forge.created if state != "pending"]
     return {
         "right_statuses": right,

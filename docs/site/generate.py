@@ -479,7 +479,7 @@ def metrics_page() -> list[str]:
     """Return the lines of the page of metrics."""
     metrics = Metrics()
     nothing = SimpleNamespace(
-        list_records=list, queue_length=lambda: 0, last_sweep_at=0.0, check_results=dict
+        query_runs=lambda _: [], queue_length=lambda: 0, last_sweep_at=0.0, check_results=dict
     )
     collector = StateCollector(
         nothing,  # type: ignore[arg-type] # an engine without runs

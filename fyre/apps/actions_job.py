@@ -27,7 +27,8 @@ from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository, Run, RunRecord
-from fyre.runs.state import RunState
+from fyre.runs.run_query import ALL_RUNS, RunQuery
+from fyre.runs.state import FINAL_STATES, RunState
 
 REPORT_TIMEOUT = 120.0
 """Seconds without progress after which the job stops waiting for statuses to be posted.
@@ -167,7 +168,7 @@ class ActionsJob:
         self._is_archived = runtime.is_archived
         self._archived_before = {
             record.run.key
-            for record in self.engine.list_records()
+            for record in self.engine.query_runs(ALL_RUNS)
             if self._is_archived(record.run.key)
         }
         self._commit_reader = FetchingCommitReader(mirrors)
@@ -234,10 +235,10 @@ class ActionsJob:
 
     def own_records(self) -> list[RunRecord]:
         """Return the records of the runs that this job is responsible for, oldest first."""
-        return sorted(
-            EngineView(self.engine, self.own_keys).list_records(),
-            key=lambda record: record.run.created_at,
-        )
+        # The runs of one commit have the same time, and stay in the order of their launches.
+        records = [self.engine.get_record(key) for key in tuple(self.own_keys)]
+        known = [record for record in records if record is not None]
+        return sorted(known, key=lambda record: record.run.created_at)
 
     def find_not_run(self) -> NotRun:
         """Return the failed requests that are not runs of this job.
@@ -262,12 +263,19 @@ class ActionsJob:
         ]
 
     def records_to_print(self) -> list[RunRecord]:
-        """Return ended runs whose logs this job prints: no other job is known to have them."""
-        return [
-            record
-            for record in self.engine.list_records()
-            if record.state.is_final and record.run.key not in self._archived_before
-        ]
+        """Return ended runs whose logs this job prints: no other job is known to have them.
+
+        The oldest is the first; those of one commit are in the order of their launches.
+        """
+        launch_order = {key: place for place, key in enumerate(tuple(self.own_keys))}
+        return sorted(
+            (
+                record
+                for record in self.engine.query_runs(RunQuery(states=FINAL_STATES))
+                if record.run.key not in self._archived_before
+            ),
+            key=lambda record: (record.run.created_at, launch_order.get(record.run.key, -1)),
+        )
 
     def close(self) -> None:
         """Close the engine and the commit reader."""

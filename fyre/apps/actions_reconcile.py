@@ -21,7 +21,8 @@ from fyre.runs import state
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository, RunRecord
-from fyre.runs.state import RunState
+from fyre.runs.run_query import RunQuery
+from fyre.runs.state import FINAL_STATES, RunState
 from fyre.runs.status_text import parse_status
 
 SETTLE_SECONDS = 20.0
@@ -85,7 +86,7 @@ class ReconcileJob(ActionsJob):
         )
         self._status_urls: dict[str, str] = {}
         self._checkout_deadline = time.monotonic() + CHECKOUT_WAIT
-        ended = [record for record in self.engine.list_records() if record.state.is_final]
+        ended = reversed(self.engine.query_runs(RunQuery(states=FINAL_STATES)))
         unfinished = [
             record
             for record in ended
@@ -128,11 +129,9 @@ class ReconcileJob(ActionsJob):
 
     def has_runs_to_await(self, records: list[RunRecord]) -> bool:
         """Return True if an own run has not started, or a checkout may wait for its code."""
-        any_starting = any(
-            record.state is RunState.STARTING for record in self.engine.list_records()
-        )
+        starting = self.engine.query_runs(RunQuery(states=frozenset({RunState.STARTING}), limit=1))
         return super().has_runs_to_await(records) or (
-            any_starting and time.monotonic() < self._checkout_deadline
+            bool(starting) and time.monotonic() < self._checkout_deadline
         )
 
 

@@ -29,6 +29,21 @@ def engine_names() -> list[str]:
     return [*BUILTIN_ENGINES, *sorted(added - BUILTIN_ENGINES.keys())]
 
 
+def find_engines_with(capability: str) -> list[str]:
+    """Return the names of the engines that declare a capability, such as ``remote``.
+
+    It loads them all. One that is broken is left out: whoever chooses it is told what is wrong.
+    """
+    return [name for name in engine_names() if _has_capability(name, capability)]
+
+
+def _has_capability(name: str, capability: str) -> bool:
+    try:
+        return bool(getattr(find_engine(name).capabilities, capability))
+    except UserError:
+        return False
+
+
 def find_engine(name: str) -> EngineFactory:
     """Return the engine of that name; raise ``UserError`` if there is none, or it is broken."""
     entry_point = _find_entry_point(name)

@@ -38,6 +38,8 @@ from fyre.runs.plan import (
 from fyre.runs.policy import DAY, Policy
 from fyre.runs.repo_config import RepoConfigError, RunDefaults
 from fyre.runs.run import Commit, Repository, Run, RunRecord
+from fyre.runs.run_query import RunQuery
+from fyre.runs.state import PENDING_STATES
 from fyre.runs.trigger import Trigger
 
 FACT_TTL = 60.0
@@ -187,13 +189,9 @@ class Executor:
 
     def _usage(self, repository: Repository) -> Usage:
         """Count the runs of a repository each time: a counter that is kept would drift."""
-        records = [
-            record
-            for record in self.engine.list_records()
-            if record.run.repository.id == repository.id
-        ]
-        today = sum(record.run.created_at > self.clock() - DAY for record in records)
-        return Usage(sum(not record.state.is_final for record in records), today)
+        unfinished = RunQuery(repository_id=repository.id, states=PENDING_STATES)
+        today = RunQuery(repository_id=repository.id, created_after=self.clock() - DAY)
+        return Usage(*(len(self.engine.query_runs(query)) for query in (unfinished, today)))
 
     def fetch_fact(self, event: CommitEvent, fact: AuthFact, facts: AuthFacts) -> AuthFacts:
         """Return the facts with one more of them; a refusal of GitHub to say is a fact as well.

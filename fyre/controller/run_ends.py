@@ -22,6 +22,8 @@ from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs import plan
 from fyre.runs import policy as policies
 from fyre.runs.run import RunRecord
+from fyre.runs.run_query import RunQuery
+from fyre.runs.state import FINAL_STATES
 from fyre.runs.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
@@ -47,8 +49,9 @@ class RunEndWatcher:
         reporter runs where a controller does.
         """
         self._engine.subscribe(self._on_change)
-        ended = [record for record in self._engine.list_records() if self._is_new_end(record)]
-        missed = [record for record in ended if _may_be_missed(record, since)]
+        query = RunQuery(states=FINAL_STATES)
+        ended = [record for record in self._engine.query_runs(query) if self._is_new_end(record)]
+        missed = [record for record in reversed(ended) if _may_be_missed(record, since)]
         newest = {(record.run.repository.id, record.run.sha): record for record in missed}
         for record in newest.values():
             self._report(record)

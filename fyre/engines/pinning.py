@@ -16,6 +16,8 @@ from fyre.engines.wrappers import EngineWrapper
 from fyre.errors import TransientError, UserError
 from fyre.git.mirror_store import MirrorStore
 from fyre.runs.run import Repository, Run
+from fyre.runs.run_query import RunQuery
+from fyre.runs.state import PENDING_STATES
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +81,8 @@ class PinningEngine(EngineWrapper):
 
     def _repin_unfinished(self) -> None:
         """Fetch what pods may still ask for: this disk may be another than that of the launch."""
-        records = self._engine.list_records()
-        waiting = [record.run for record in records if not record.state.is_final]
+        unfinished = self._engine.query_runs(RunQuery(states=PENDING_STATES))
+        waiting = [record.run for record in reversed(unfinished)]  # the oldest first
         pause = _BACKOFF.first
         while waiting:
             waiting = [

@@ -5,11 +5,12 @@ One contract suite, ``tests/contract/engine.py``, holds every engine to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # a supervisor loads parts of this package, but none of these
     from fyre.runs.run import Run, RunRecord
+    from fyre.runs.run_query import RunQuery
 
 
 class Engine(Protocol):
@@ -35,8 +36,11 @@ class Engine(Protocol):
         """
         ...
 
-    def list_records(self) -> Collection[RunRecord]:
-        """Return all runs of the last ``history`` seconds, ended ones too."""
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        """Return the runs that a query selects, the newest first, as ``select_records`` does.
+
+        All runs of the last ``history`` seconds are known, ended ones too.
+        """
         ...
 
     def get_record(self, key: str) -> RunRecord | None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from fyre.engines.protocol import Engine
 from fyre.runs.run import Run, RunRecord
+from fyre.runs.run_query import ALL_RUNS
 
 
 class RunIndex:
@@ -20,7 +21,7 @@ class RunIndex:
         self._lock = threading.Lock()
         self._keys_by_sha: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._keys_by_fyre_id: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        for record in engine.list_records():
+        for record in reversed(engine.query_runs(ALL_RUNS)):
             self.add_run(record.run)
         engine.subscribe(self._add_changed_run)
 

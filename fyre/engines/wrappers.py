@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from fyre.engines.protocol import Engine
 from fyre.runs.run import Run, RunRecord
+from fyre.runs.run_query import RunQuery, select_records
 
 
 class EngineWrapper:
@@ -27,9 +28,9 @@ class EngineWrapper:
         """Cancel a run on the engine."""
         return self._engine.cancel(key, requested_by)
 
-    def list_records(self) -> Collection[RunRecord]:
-        """Return the engine's records."""
-        return self._engine.list_records()
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        """Return the engine's records that a query selects."""
+        return self._engine.query_runs(query)
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return the engine's record of one run."""
@@ -101,10 +102,10 @@ class EngineView(EngineWrapper):
         super().__init__(engine)
         self._keys = keys
 
-    def list_records(self) -> Collection[RunRecord]:
-        """Return the records of those runs."""
-        records = (self._engine.get_record(key) for key in tuple(self._keys))
-        return [record for record in records if record is not None]
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        """Return the records of those runs that a query selects."""
+        records = [self._engine.get_record(key) for key in tuple(self._keys)]
+        return select_records([record for record in records if record is not None], query)
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return the record of one of those runs, or None."""

@@ -43,6 +43,7 @@ from fyre.reporter.write_queue import Priority, WriteQueue
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.posted_states import posted_states, with_posted_state
 from fyre.runs.run import Repository, RunRecord
+from fyre.runs.run_query import ALL_RUNS
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class StatusReporter:
     def start(self) -> None:
         """Start the writing thread, with whatever the engine's records leave to post."""
         self.engine.subscribe(self.on_record_change)
-        for record in self.engine.list_records():
+        for record in reversed(self.engine.query_runs(ALL_RUNS)):  # the oldest first
             warn_if_unreadable(record)
             unposted = unposted_statuses(record, "")
             self._poster.add_doubts(unposted)

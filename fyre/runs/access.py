@@ -91,11 +91,6 @@ class Denied:
     remedy: str = ""
 
     @property
-    def by_push(self) -> bool:
-        """True if this is about the push, and so does not decide on the commit for good."""
-        return self.remedy in PUSH_REFUSAL_HINTS
-
-    @property
     def text(self) -> str:
         """The reason and the remedy; the reason is cut if a status can't hold both."""
         if not self.remedy:

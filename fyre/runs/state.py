@@ -45,6 +45,8 @@ _GITHUB_STATES = {
     RunState.MOVED: "error",  # the code of this SHA was not run: never green
 }
 
+FINAL_STATES = frozenset(RunState) - PENDING_STATES
+
 
 def to_github_state(state: RunState) -> str:
     """Return GitHub's word (``pending success failure error``) for one of our states."""

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fyre.controller.loop import Controller
 from fyre.engines.protocol import Engine
 from fyre.reporter.unposted_statuses import unposted_statuses
+from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
 
 COUNTED_EVENTS = ("push", "commit_comment", "issue_comment", "ping")
@@ -81,7 +82,7 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
-        records = list(self.engine.list_records())
+        records = self.engine.query_runs(ALL_RUNS)
         states = Tally(str(record.state) for record in records)
         runs = GaugeMetricFamily("fyre_runs", "Runs that the engine remembers", labels=["state"])
         for state in RunState:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
@@ -25,9 +26,13 @@ from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs.run import RunRecord
 from fyre.server import run_links
-
-RUNS_LISTED_MAX = 200
-"""Runs on the list page."""
+from fyre.server.run_list_parameters import (
+    FILTERS,
+    BadParameterError,
+    next_page_parameters,
+    parse_limit,
+    parse_run_query,
+)
 
 LOG_FOLLOWERS_MAX = 100
 """Logs that can be followed at once; each uses a thread now and then."""
@@ -61,16 +66,29 @@ class RunPages:
         """Return the address of a run's page: the ``target_url`` of its status."""
         return f"{self.base_url()}/runs/{run_links.run_token(self.secret, run_key)}"
 
-    async def list_page(self, _: Request) -> Response:
-        """Serve the newest runs as a page."""
-        records = self._newest_records()
-        runs = [self._template_values(record) for record in records[:RUNS_LISTED_MAX]]
-        return _render_page("runs.html", runs=runs, more=max(0, len(records) - RUNS_LISTED_MAX))
+    async def list_page(self, request: Request) -> Response:
+        """Serve the newest runs that the parameters select, as a page."""
+        params = request.query_params
+        try:
+            records, older = self._query_page(params)
+        except BadParameterError as error:
+            return _bad_request(error)
+        return _render_page(
+            "runs.html",
+            runs=[self._template_values(record) for record in records],
+            filters=[(name, text) for name, text in params.multi_items() if name in FILTERS],
+            is_newest="before" not in params,
+            older=older,
+        )
 
-    async def list_json(self, _: Request) -> Response:
-        """Serve the newest runs as JSON, for scripts."""
-        records = self._newest_records()[:RUNS_LISTED_MAX]
-        return JSONResponse([self.describe_run(record) for record in records])
+    async def list_json(self, request: Request) -> Response:
+        """Serve the same as JSON, for scripts; a ``Link`` header has the address of older runs."""
+        try:
+            records, older = self._query_page(request.query_params)
+        except BadParameterError as error:
+            return _bad_request(error)
+        link = {"Link": f'<{self.base_url()}/runs.json?{older}>; rel="next"'} if older else {}
+        return JSONResponse([self.describe_run(record) for record in records], headers=link)
 
     async def run_page(self, request: Request) -> Response:
         """Serve a run and its live log as a page."""
@@ -145,8 +163,15 @@ class RunPages:
         created = (_format_timestamp(record.run.created_at) or "")[:16].replace("T", " ")
         return {**self.describe_run(record), "created": created}
 
-    def _newest_records(self) -> list[RunRecord]:
-        return sorted(self.engine.list_records(), key=_creation_time, reverse=True)
+    def _query_page(self, params: QueryParams) -> tuple[list[RunRecord], str]:
+        """Return the runs of a page, and the parameters of the next one; "" if it is the last.
+
+        Raises ``BadParameterError``.
+        """
+        query, limit = parse_run_query(params), parse_limit(params)
+        found = self.engine.query_runs(replace(query, limit=limit + 1))
+        records = found[:limit]
+        return records, next_page_parameters(params, records[-1]) if len(found) > limit else ""
 
     def _requested_record(self, request: Request) -> RunRecord | None:
         run_key = run_links.run_key_from_token(self.secret, request.path_params["token"])
@@ -155,6 +180,10 @@ class RunPages:
 
 _NOT_FOUND = PlainTextResponse("not found\n", status_code=404)
 _NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def _bad_request(error: BadParameterError) -> Response:
+    return PlainTextResponse(f"{error}\n", status_code=400, headers=_NO_STORE_HEADERS)
 
 
 def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - a template takes all
@@ -171,10 +200,6 @@ def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - a
     return HTMLResponse(
         _TEMPLATES.get_template(template).render(nonce=nonce, **context), headers=headers
     )
-
-
-def _creation_time(record: RunRecord) -> float:
-    return record.run.created_at
 
 
 def _format_timestamp(timestamp: float | None) -> str | None:

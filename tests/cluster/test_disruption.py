@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from fyre.apps.up import FyreUp
+from fyre.runs.run_query import ALL_RUNS, RunQuery
 from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.cluster.conftest import somebody
@@ -59,7 +60,8 @@ def test_an_api_server_that_was_away_costs_nothing(
     person.final(over)
     ends_meanwhile = person.run("echo begun; sleep 6; echo ended")
     goes_on = person.run("for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 1; done")
-    while [record.state for record in person.up.engine.list_records()].count(RunState.RUNNING) < 2:
+    running = RunQuery(states=frozenset({RunState.RUNNING}))
+    while len(person.up.engine.query_runs(running)) < 2:
         time.sleep(0.1)
     kill_api_server()
     pushed_meanwhile = person.run("echo late")
@@ -69,5 +71,5 @@ def test_an_api_server_that_was_away_costs_nothing(
     assert person.log(person.final(goes_on)).split() == [str(n) for n in range(1, 11)]
     for sha in shas:
         assert [one["state"] for one in person.statuses(sha)].count("success") == 1
-    assert len(person.up.engine.list_records()) == 4
+    assert len(person.up.engine.query_runs(ALL_RUNS)) == 4
     assert caplog.text.count("the watch failed") <= 4, caplog.text

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fyre.apps.up import FyreUp
+from fyre.runs.run_query import ALL_RUNS
 from tests.cluster import access
 from tests.cluster.conftest import somebody
 from tests.support.person import Person
@@ -73,9 +74,8 @@ def test_a_restarted_server_finds_its_runs(start_up: Callable[..., FyreUp], repo
 def test_rerun_and_cancel_by_comment(start_up: Callable[..., FyreUp], repo: Path) -> None:
     person = somebody(start_up(), repo)
     sha = person.run("sleep 60")
-    until(
-        person.up.engine.list_records
-    )  # a comment that overtakes the push finds nothing to cancel
+    # A comment that overtakes the push finds nothing to cancel.
+    until(lambda: person.up.engine.query_runs(ALL_RUNS))
     person.comment(sha, "/fyre cancel")
     assert person.final(sha)["description"].startswith("cancelled by ada")
     person.comment(sha, "/fyre rerun")

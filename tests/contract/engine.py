@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from fyre.engines.protocol import Engine
 from fyre.errors import UserError
 from fyre.message.spec import RunSpec
 from fyre.runs.run import Repository, Run, RunRecord
-from fyre.runs.state import RunState
+from fyre.runs.run_query import ALL_RUNS, RunCursor, RunQuery
+from fyre.runs.state import PENDING_STATES, RunState
 from tests.conftest import git
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
@@ -257,7 +259,47 @@ class EngineContract:
 
     def test_records_hold_every_run(self, engine: Engine, sha: str) -> None:
         keys = {self.go(engine, sha, "true")[0].run.key for _ in range(3)}
-        assert keys <= {record.run.key for record in engine.list_records()}
+        assert keys <= {record.run.key for record in engine.query_runs(ALL_RUNS)}
+
+    def test_a_query_selects_runs_and_pages_follow_its_order(
+        self, engine: Engine, sha: str
+    ) -> None:
+        oldest = make_run(sha, "exit 3")
+        branch = f"refs/heads/{oldest.key}"
+        made = [
+            replace(oldest, ref=branch, name="Eval", created_at=oldest.created_at - 60),
+            *(  # of one commit, so of one moment
+                replace(make_run(sha, "true"), ref=branch, created_at=oldest.created_at - 30)
+                for _ in range(2)
+            ),
+            make_run(sha, "true"),
+        ]
+        for run in made:
+            assert engine.launch(run)
+        for run in made:
+            await_end(engine, run.key)
+        expected = [made[3].key, *sorted((made[1].key, made[2].key), reverse=True), made[0].key]
+
+        def found(**wanted: Any) -> list[str]:
+            return [record.run.key for record in engine.query_runs(RunQuery(**wanted))]
+
+        assert [key for key in found() if key in expected] == expected
+        assert found(ref=branch, repository_id=REPOSITORY.id) == expected[1:]
+        assert found(ref=branch, repository_id=REPOSITORY.id + 1) == []
+        assert found(ref=branch, repository_name="Ada/Lab", limit=1) == expected[1:2]
+        assert found(ref=branch, name="eval") == found(ref=branch, name="EVAL") == expected[3:]
+        assert found(ref=branch, states=frozenset({RunState.FAILED})) == expected[3:]
+        assert found(ref=branch, states=PENDING_STATES) == []
+        assert found(ref=branch, created_after=made[0].created_at) == expected[1:3]
+        last = RunCursor.from_record(engine.query_runs(RunQuery(ref=branch, limit=1))[-1])
+        assert found(ref=branch, before=last) == expected[2:]
+
+    def test_a_query_and_a_key_give_the_same_record(self, engine: Engine, sha: str) -> None:
+        record, _ = self.go(engine, sha, "exit 4")
+        engine.annotate(record.run.key, reported="r")
+        known = engine.get_record(record.run.key)
+        found = [one for one in engine.query_runs(ALL_RUNS) if one.run.key == record.run.key]
+        assert (found, found[0].reported, found[0].exit_code) == ([known], "r", 4)
 
 
 def make_commit(repo: Path) -> str:

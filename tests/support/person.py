@@ -12,6 +12,7 @@ import requests
 
 from fyre.apps.up import FyreUp
 from fyre.message import fyre_ids
+from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
 
 NAME = "ada/lab"
@@ -96,10 +97,9 @@ class Person:
         self.final(sha, "fyre/settled")
 
     def ran(self) -> list[tuple[str, str]]:
-        """Return the SHA and command of every run that the engine knows."""
-        return [
-            (record.run.sha, record.run.spec.command) for record in self.up.engine.list_records()
-        ]
+        """Return the SHA and command of every run that the engine knows, oldest first."""
+        records = reversed(self.up.engine.query_runs(ALL_RUNS))
+        return [(record.run.sha, record.run.spec.command) for record in records]
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def main(
     no_wait = reconcile or not wait
     factory = find_engine(engine)
     _check_options(
+        engine,
         factory.capabilities,
         policy,
         log_store,
@@ -118,27 +119,40 @@ def main(
 
 
 def _check_options(
-    capabilities: Capabilities, policy_path: Path | None, log_store: str, no_wait_option: str
+    engine: str,
+    capabilities: Capabilities,
+    policy_path: Path | None,
+    log_store: str,
+    no_wait_option: str,
 ) -> None:
-    """Raise ``UserError`` for options that do not go together.
+    """Raise ``UserError`` for options that the engine can't honour, or that it lacks.
 
     ``no_wait_option`` is the option that leaves the results to another job; "" for none.
     """
     if no_wait_option and not capabilities.remote:
-        hint = "--engine kubernetes; or wait: a command on this machine ends with this job"
-        raise UserError(f"{no_wait_option} needs engine kubernetes", hint=hint, exit_code=2)
+        raise UserError(
+            f"{no_wait_option} has no effect with engine {engine}: its runs end with this job",
+            hint=f"{_options_of_engines_with('remote')}; or wait for the runs",
+            exit_code=2,
+        )
     if log_store and not capabilities.log_store:
         raise UserError(
-            "--log-store is for engine kubernetes",
-            hint="the log of this step has them",
+            f"--log-store has no effect with engine {engine}",
+            hint=f"{_options_of_engines_with('log_store')}; or read the log of this step",
             exit_code=2,
         )
     if capabilities.profiles and policy_path is None:
         raise UserError(
-            "a cluster needs a policy",
+            f"engine {engine} needs a policy",
             hint="--policy FILE, as deploy/policy.example.yaml",
             exit_code=2,
         )
+
+
+def _options_of_engines_with(capability: str) -> str:
+    from fyre.apps.engine_registry import find_engines_with
+
+    return " or ".join(f"--engine {name}" for name in find_engines_with(capability))
 
 
 def _create_job(

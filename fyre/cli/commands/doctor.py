@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.cli.run_target import JsonOption, RemoteOption
 
 
@@ -20,12 +21,8 @@ def main(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Look at the cluster as well.")
     ] = False,
-    kubeconfig: Annotated[
-        str | None, typer.Option("--kubeconfig", help="Which cluster.", show_default=False)
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option("--context", help="Of the kubeconfig.", show_default=False)
-    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: KubeContextOption = None,
     policy: Annotated[
         Path | None, typer.Option("--policy", help="The admin's policy.", show_default=False)
     ] = None,

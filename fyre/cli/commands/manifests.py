@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.errors import UserError
 from fyre.runs.policy import Policy
 
@@ -52,17 +53,13 @@ def main(
     delete: Annotated[
         bool,
         typer.Option(
-            "--delete", help="Print instead what Fyre left there: Jobs, Role and RoleBinding."
+            "--delete",
+            help="Print instead what Fyre left in the cluster (--kubeconfig, --context): Jobs, "
+            "Role and RoleBinding.",
         ),
     ] = False,
-    kubeconfig: Annotated[
-        str | None,
-        typer.Option("--kubeconfig", help="Of --delete: which cluster.", show_default=False),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option("--context", help="Of --delete: of the kubeconfig.", show_default=False),
-    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: KubeContextOption = None,
 ) -> None:
     """Print a Role and a RoleBinding for each namespace, as YAML, for `| kubectl apply -f -`.
 

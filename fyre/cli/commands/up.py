@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.errors import UserError
 
 DEFAULT_IMAGE = "python:3.12"
@@ -35,12 +36,8 @@ def main(
     keep: Annotated[
         bool, typer.Option("--keep-checkouts", help="Leave what ran under ROOT/engine/work.")
     ] = False,
-    kubeconfig: Annotated[
-        str | None, typer.Option("--kubeconfig", help="Which cluster.", show_default=False)
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option("--context", help="Of the kubeconfig.", show_default=False)
-    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: KubeContextOption = None,
     policy: Annotated[
         Path | None,
         typer.Option(

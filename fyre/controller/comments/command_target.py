@@ -13,6 +13,7 @@ from fyre.github.webhook import CommentEvent
 from fyre.runs import policy as policies
 from fyre.runs.access import ADMIN
 from fyre.runs.run import Repository
+from fyre.runs.run_query import RunQuery
 from fyre.runs.trigger import Trigger, TriggerKind
 
 SHA_DIGITS = (40, 64)
@@ -104,12 +105,9 @@ class TargetResolver:
 
     def _last_approved(self, comment: CommentEvent) -> str:
         """Return the SHA of a fork's pull request that was launched last; "" if none was."""
-        ref, repository_id = _pull_ref(comment), comment.repository.id
-        all_runs = (record.run for record in self._executor.engine.list_records())
-        launched = [
-            run for run in all_runs if run.ref == ref and run.repository.id == repository_id
-        ]
-        return max(launched, key=lambda run: run.created_at).sha if launched else ""
+        query = RunQuery(repository_id=comment.repository.id, ref=_pull_ref(comment), limit=1)
+        newest = self._executor.engine.query_runs(query)
+        return newest[0].run.sha if newest else ""
 
     def _expand_sha(self, repository: Repository, prefix: str) -> str:
         """Return the SHA that begins with ``prefix``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from fyre.errors import TransientError, UserError
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
 from fyre.runs.run import Run, RunRecord
+from fyre.runs.run_query import ALL_RUNS, RunQuery
 
 _SYNC_TIMEOUT = 60.0  # seconds for the first list
 _LOG_READ_TIMEOUT = 5.0  # seconds for the rest of a log, before other work gets its turn
@@ -122,9 +123,9 @@ class KubernetesEngine:
             key, {"metadata": {"annotations": reason_annotations}, "spec": spec}
         )
 
-    def list_records(self) -> Collection[RunRecord]:
-        """Return all runs that have a Job."""
-        return self._object_cache.list_records()
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        """Return the runs that a query selects, among those that have a Job."""
+        return self._object_cache.query_runs(query)
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return one run."""
@@ -222,7 +223,7 @@ class KubernetesEngine:
                     f"the API server at {self._cluster.host} "
                     f"gave no list within {_SYNC_TIMEOUT:.0f} s"
                 )
-        for record in self.list_records():
+        for record in self.query_runs(ALL_RUNS):
             self._reconcile_run(record.run.key)
         threading.Thread(
             target=pending_monitor.run_monitor,

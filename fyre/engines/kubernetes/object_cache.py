@@ -16,6 +16,7 @@ from fyre.engines.kubernetes import job_labels, pod_facts, run_status
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs import run as runs
 from fyre.runs.run import Run, RunRecord
+from fyre.runs.run_query import RunQuery, select_records
 from fyre.runs.state import RunState
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
@@ -191,10 +192,11 @@ class ObjectCache:
             for key in self._event_hints.keys() - self._records.keys():
                 del self._event_hints[key]
 
-    def list_records(self) -> list[RunRecord]:
-        """Return all records."""
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        """Return the records that a query selects, as they were derived last."""
         with self._mutex:
-            return list(self._records.values())
+            records = list(self._records.values())
+        return select_records(records, query)
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return one run's record."""

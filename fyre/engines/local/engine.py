@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from fyre.engines.local.supervisor_events import SupervisorEvents
 from fyre.engines.subscribers import Subscribers
 from fyre.errors import UserError
 from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.run_query import RunQuery, select_records
 from fyre.runs.state import RunState
 from fyre.stored_form import warn_once
 
@@ -119,14 +120,16 @@ class LocalEngine:
         self._supervisor_events.wake_up()
         return True
 
-    def list_records(self) -> Collection[RunRecord]:
-        """Return all runs that are remembered."""
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        """Return the remembered runs that a query selects, each with its place in the queue."""
         with self._mutex:
-            positions = {key: position for position, key in enumerate(self._queue)}
-            return [
-                self._with_queue_position(record, positions.get(key))
-                for key, record in self._records.items()
-            ]
+            records, queue = list(self._records.values()), list(self._queue)
+        selected = select_records(records, query)
+        keys = {record.run.key for record in selected}
+        positions = {key: position for position, key in enumerate(queue) if key in keys}
+        return [
+            self._with_queue_position(record, positions.get(record.run.key)) for record in selected
+        ]
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return one run, with its place in the queue."""

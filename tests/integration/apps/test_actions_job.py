@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,6 +119,15 @@ def test_a_push_is_run_reported_and_summed_up(runner: Runner) -> None:
     assert [run["state"] for run in json.loads(runner.outputs()["runs"])] == ["succeeded", "failed"]
     assert "<code>exit 3" in (runner.folder / "summary").read_text()
     assert not list(runner.folder.glob("fyre-*"))
+
+
+def test_the_logs_of_one_commit_are_printed_in_the_order_of_its_message(runner: Runner) -> None:
+    names = [f"part-{number}" for number in (3, 1, 4, 2, 6, 5)]
+    trailers = (line for name in names for line in ("Fyre-Run: true", f"Fyre-Name: {name}"))
+    sha, before = pushed(runner, *trailers)
+    done = runner.step(sha, before)
+    printed = re.findall(r"^::group::\w+ (\S+): succeeded$", done.stdout, re.MULTILINE)
+    assert (done.returncode, printed) == (0, names)
 
 
 def test_asked_again_it_runs_nothing_again(runner: Runner) -> None:
@@ -276,4 +286,10 @@ def test_what_ends_with_the_job_is_waited_for(runner: Runner, option: str) -> No
     env = runner.env(runner.folder / "none")
     command = [sys.executable, "-m", "fyre", "dispatch", option]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, f"{option} needs engine kubernetes" in done.stderr) == (2, True)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [
+            f"error: {option} has no effect with engine local: its runs end with this job",
+            "hint: --engine kubernetes; or wait for the runs",
+        ],
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
 from tests.integration.apps.test_serve import NAME, GitHub, Running, environment, github, start
 from tests.support.waiting import until
@@ -87,7 +88,7 @@ def test_without_a_webhook_a_forks_commit_is_approved_fetched_and_run(
     assert said[0]["body"].startswith(
         f"On {read}:\n\nlaunched:\n\n- [`run`](https://fyre.example.org/runs/"
     )
-    assert [record.run.sha for record in server.serve.engine.list_records()] == [read]
+    assert [record.run.sha for record in server.serve.engine.query_runs(ALL_RUNS)] == [read]
     until(lambda: not list(server.serve.mirrors.list_pins()))
     refs = git(
         "for-each-ref", "--format=%(refname)", cwd=next(server.serve.mirrors._root.glob("*.git"))

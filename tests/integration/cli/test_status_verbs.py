@@ -15,6 +15,7 @@ from fyre.client.run_client import RunClient
 from fyre.local_forge.api import commit_comment_api
 from fyre.local_forge.api.rest import ApiError, ApiRequest
 from fyre.local_forge.storage.git_notes import NoteRecord
+from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
 from tests.support.person import Person, person
 
@@ -161,7 +162,7 @@ def test_watch_without_exit_status_only_watches(
 
 def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     sha = person.run("sleep 60")
-    while not any(record.state == "running" for record in person.up.engine.list_records()):
+    while not any(record.state == "running" for record in person.up.engine.query_runs(ALL_RUNS)):
         time.sleep(0.01)
     assert fyre("cancel") == 0
     assert person.final(sha)["description"].startswith("cancelled by ")
@@ -170,7 +171,7 @@ def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> 
     assert fyre("rerun", "HEAD", "--name", "run") == 0
     while len(person.ran()) < 2:
         time.sleep(0.01)
-    while not any(record.state == "running" for record in person.up.engine.list_records()):
+    while not any(record.state == "running" for record in person.up.engine.query_runs(ALL_RUNS)):
         time.sleep(0.01)
     assert fyre("cancel", sha[:10]) == 0
     assert "attempt 2" in person.final(sha, attempt="attempt 2")["description"]

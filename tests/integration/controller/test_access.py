@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,10 @@ from fyre.github.errors import NotFoundError
 from fyre.github.webhook import PushEvent
 from fyre.local_forge.api import commit_api, repository_api, routes
 from fyre.local_forge.api.rest import NOT_FOUND, ApiError, ApiRequest, ApiResponse
-from fyre.runs.policy import Policy
+from fyre.runs.access import Allowed, Denied
+from fyre.runs.policy import DAY, Policy
+from fyre.runs.run_query import ALL_RUNS
+from tests.contract.engine import await_end
 from tests.integration.controller.test_denials import answered
 from tests.support.person import NAME, Person
 
@@ -216,7 +219,9 @@ def test_a_repository_that_is_not_served_hears_nothing(
     assert said(person, sha).startswith("exit 0")
     fork = person.up.controller.executor.forge.get_repository("mallory/lab")
     assert person.up.controller.executor.forge.list_statuses(fork, sha) == []
-    assert [record.run.repository.name for record in person.up.engine.list_records()] == [NAME]
+    assert [record.run.repository.name for record in person.up.engine.query_runs(ALL_RUNS)] == [
+        NAME
+    ]
 
 
 def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Person) -> None:
@@ -280,7 +285,7 @@ def test_a_rerun_takes_the_defaults_of_today(person: Person) -> None:
     executor.policy = Policy(timeout_default=60, timeout_max=3600)
     person.comment(sha, "/fyre rerun")
     assert answered(person, sha, 2).startswith("launched:")
-    again = max(person.up.engine.list_records(), key=lambda record: record.run.attempt)
+    again = max(person.up.engine.query_runs(ALL_RUNS), key=lambda record: record.run.attempt)
     assert (again.run.attempt, again.run.spec.timeout) == (2, 60)
 
 
@@ -303,6 +308,24 @@ def test_caps_of_a_repository(person: Person) -> None:
     assert said(person, late).startswith(
         "refused: 3 runs of this repository in 24 h and 1 more asked for, at most 3"
     )
+
+
+def test_caps_count_the_runs_of_one_repository_in_the_last_day(person: Person) -> None:
+    executor = person.up.controller.executor
+    person.final(person.run("true"))
+    (record,) = executor.engine.query_runs(ALL_RUNS)
+    repository, now = record.run.repository, record.run.created_at
+    for number, age in enumerate((60, DAY - 600, DAY + 600)):
+        run = replace(record.run, key=f"{number:026x}", created_at=now - age)
+        assert executor.engine.launch(run)
+        await_end(executor.engine, run.key)
+    executor.policy = Policy(runs_per_day=3)
+    said = executor.check_quota(repository, 1)
+    assert isinstance(said, Denied)
+    assert said.text.startswith("3 runs of this repository in 24 h and 1 more asked for, at most 3")
+    assert executor.check_quota(replace(repository, id=repository.id + 1), 3) == Allowed()
+    executor.policy = Policy(runs_at_once=1)
+    assert executor.check_quota(repository, 1) == Allowed()
 
 
 def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(

@@ -19,6 +19,7 @@ from fyre.github.client import Comment, GitHubClient
 from fyre.github.errors import DeniedError
 from fyre.github.webhook import CommentEvent
 from fyre.reporter.status_reporter import StatusReporter
+from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git, one_at_a_time
 from tests.support.comment_helpers import ran, redeliver, until
 from tests.support.person import NAME, Person
@@ -70,7 +71,7 @@ def test_a_command_with_options_runs_verbatim_and_its_name_is_its_own(person: Pe
     status = person.final(sha, "fyre/big")
     assert (status["state"], person.log(status)) == ("success", "b  c|grün|🎉|a  b|1|")
     assert said == f"launched:\n\n- [`big`]({status['target_url']})"
-    (record,) = [one for one in person.up.engine.list_records() if one.run.name == "big"]
+    (record,) = [one for one in person.up.engine.query_runs(ALL_RUNS) if one.run.name == "big"]
     assert (record.run.spec.timeout, record.run.spec.command) == (3600, text.removeprefix("-- "))
     # A red check can't be turned green by a run of the same name, whatever its case.
     assert answered(person, sha, "/fyre run --name Run -- true") == f"`Run` {TAKEN}"
@@ -128,7 +129,9 @@ def test_what_is_no_command_and_who_is_no_person_is_not_heard(person: Person) ->
     person.settled()
     assert len(person.comments(sha)) == len(QUIET) + 2
     assert [
-        record.state.is_final for record in person.up.engine.list_records() if record.run.sha == sha
+        record.state.is_final
+        for record in person.up.engine.query_runs(ALL_RUNS)
+        if record.run.sha == sha
     ] == [False]
     assert answered(person, sha, "/fyre cancel") == "cancelled: `run`."
 
@@ -213,9 +216,9 @@ def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_ag
     person.settled()
     assert len(person.comments(sha)) == 8
     assert sorted(ran(person, sha)) == ["echo once", "sleep 60", "sleep 60"]
-    assert [r.state.is_final for r in person.up.engine.list_records() if r.run.attempt == 2] == [
-        False
-    ]
+    assert [
+        r.state.is_final for r in person.up.engine.query_runs(ALL_RUNS) if r.run.attempt == 2
+    ] == [False]
     person.comment(sha, "/fyre cancel")
     person.final(sha, attempt="attempt 2")
 
@@ -243,7 +246,7 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     person.settled()
     assert sorted(ran(person, sha)) == ["sleep 60", "sleep 60", "sleep 61"]
     assert sorted(
-        r.state.is_final for r in person.up.engine.list_records() if r.run.sha == sha
+        r.state.is_final for r in person.up.engine.query_runs(ALL_RUNS) if r.run.sha == sha
     ) == [
         False,
         False,

@@ -13,6 +13,7 @@ from fyre.cli import main
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 from fyre.runs.run import RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from tests.support.person import NAME, Person
 
 FIRST, SECOND = "sha256:" + "9f3c1a2b" * 8, "sha256:" + "0123abcd" * 8
@@ -45,7 +46,7 @@ def kubelet(person: Person, monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 def images(person: Person, sha: str) -> list[str | None]:
     """What each attempt on a commit asked for, in order."""
-    runs = [record.run for record in person.up.engine.list_records() if record.run.sha == sha]
+    runs = [record.run for record in person.up.engine.query_runs(ALL_RUNS) if record.run.sha == sha]
     return [run.spec.image for run in sorted(runs, key=lambda run: run.attempt)]
 
 

@@ -13,6 +13,7 @@ import requests
 from fyre.apps.up import FyreUp
 from fyre.runs.policy import Policy
 from fyre.runs.run import Repository
+from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
@@ -151,7 +152,7 @@ def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_n
     person: Person,
 ) -> None:
     first = person.run("sleep 60", mint=True)
-    while not any(record.state == "running" for record in person.up.engine.list_records()):
+    while not any(record.state == "running" for record in person.up.engine.query_runs(ALL_RUNS)):
         time.sleep(0.01)
     person.git(
         "commit", "-q", "--allow-empty", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z"
@@ -358,7 +359,7 @@ def test_the_repositorys_own_defaults_and_setup(person: Person) -> None:
 
 def test_a_comment_cancels_and_another_runs_it_again_once(person: Person) -> None:
     sha = person.run("test -e /tmp/none || sleep ${SLEEP:-60}", "Fyre-Timeout: 50s")
-    while not any(record.state == "running" for record in person.up.engine.list_records()):
+    while not any(record.state == "running" for record in person.up.engine.query_runs(ALL_RUNS)):
         time.sleep(0.01)
     person.comment(sha, "/fyre cancel")
     status = person.final(sha)
@@ -435,7 +436,7 @@ def test_runs_go_on_over_a_restart_and_are_reported_then(
     person.push()
     go = tmp_path / "go"
     sha = person.run(f"while ! test -e {go}; do sleep 0.02; done; echo went on")
-    while not any(record.state == "running" for record in up.engine.list_records()):
+    while not any(record.state == "running" for record in up.engine.query_runs(ALL_RUNS)):
         time.sleep(0.01)
     person.up = start_up()
     go.touch()

@@ -18,6 +18,7 @@ from fyre.engines.wrappers import EngineWrapper
 from fyre.errors import TransientError
 from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs.run import Run, RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git, one_at_a_time
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
@@ -47,7 +48,7 @@ def push_two(person: Person, first: str, second: str) -> str:
 
 def record_of(up: FyreUp, name: str) -> RunRecord:
     """Return the record of the run of that name, once there is one."""
-    found = until(lambda: [one for one in up.engine.list_records() if one.run.name == name])
+    found = until(lambda: [one for one in up.engine.query_runs(ALL_RUNS) if one.run.name == name])
     return found[0]
 
 
@@ -79,7 +80,7 @@ def test_the_end_of_a_run_launches_what_was_given_up_while_the_engine_was_away(
 
 def names(person: Person) -> list[tuple[str, str]]:
     """Return the SHA and name of every run that the engine knows."""
-    return [(record.run.sha, record.run.name) for record in person.up.engine.list_records()]
+    return [(record.run.sha, record.run.name) for record in person.up.engine.query_runs(ALL_RUNS)]
 
 
 def test_an_end_that_came_while_no_controller_ran_is_found_by_the_next_start(
@@ -134,7 +135,7 @@ def test_a_run_that_was_cancelled_or_ended_is_never_launched_by_the_end_of_anoth
     assert person.final(sha, "fyre/second")["description"].startswith("exit 3")
     person.comment(sha, "/fyre cancel first")
     assert person.final(sha, "fyre/first")["description"].startswith("cancelled by ada")
-    ended = [one.run for one in person.up.engine.list_records() if one.run.sha == sha]
+    ended = [one.run for one in person.up.engine.query_runs(ALL_RUNS) if one.run.sha == sha]
     for run in ended * 3:  # as an engine may report it
         person.up.controller.enqueue_event(RunEndEvent(run.repository, sha, run.key))
     person.settled()
@@ -146,7 +147,7 @@ def test_a_commit_that_is_gone_when_its_run_ends_is_no_error(
     person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     person.final(person.run("true"))
-    (record,) = person.up.engine.list_records()
+    (record,) = person.up.engine.query_runs(ALL_RUNS)
     person.up.controller.enqueue_event(RunEndEvent(record.run.repository, "1" * 40, "0" * 26))
     person.settled()
     until(lambda: not person.up.controller.queue_length())

@@ -32,6 +32,7 @@ from fyre.local_forge.rate_limits import RateLimitMiddleware
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.policy import Policy
 from fyre.runs.run import Commit, Repository
+from fyre.runs.run_query import ALL_RUNS
 from fyre.server import http_server
 from tests.conftest import git
 from tests.support.waiting import until
@@ -75,7 +76,7 @@ class Sweeper:
         return git("rev-parse", "HEAD", cwd=self.repo)
 
     def ran(self) -> set[str]:
-        return {record.run.sha for record in self.engine.list_records()}
+        return {record.run.sha for record in self.engine.query_runs(ALL_RUNS)}
 
 
 @pytest.fixture
@@ -144,8 +145,8 @@ def test_a_push_that_fails_keeps_none_from_being_dealt_with_once(sweeper: Sweepe
     sha = sweeper.push("true")
     assert sweeper.sweep() > 0
     assert sha in sweeper.ran()
-    until(lambda: all(record.state.is_final for record in sweeper.engine.list_records()))
-    assert len(sweeper.engine.list_records()) == len(sweeper.ran())
+    until(lambda: all(record.state.is_final for record in sweeper.engine.query_runs(ALL_RUNS)))
+    assert len(sweeper.engine.query_runs(ALL_RUNS)) == len(sweeper.ran())
 
 
 def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None:
@@ -168,7 +169,7 @@ def test_what_a_webhook_told_of_is_not_asked_for_again(sweeper: Sweeper) -> None
 
 def run_end(sweeper: Sweeper, sha: str) -> RunEndEvent:
     """Return the end of the one run of a commit, once it has ended."""
-    (run,) = (one.run for one in sweeper.engine.list_records() if one.run.sha == sha)
+    (run,) = (one.run for one in sweeper.engine.query_runs(ALL_RUNS) if one.run.sha == sha)
     until(lambda: sweeper.engine.get_record(run.key).state.is_final)  # type: ignore[union-attr]
     return RunEndEvent(run.repository, sha, run.key)
 
@@ -183,7 +184,7 @@ def test_the_end_of_a_run_asks_the_forge_nothing_while_each_run_has_a_record(
     for ended in ends * 2:
         assert sweeper.receiver._process_event(ended)
     assert sweeper.ceiled.counted_requests == before
-    assert len(sweeper.engine.list_records()) == 3
+    assert len(sweeper.engine.query_runs(ALL_RUNS)) == 3
 
 
 def test_the_end_of_a_run_is_looked_at_again_where_its_commit_can_not_be_read_for_a_while(

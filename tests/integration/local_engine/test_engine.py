@@ -17,6 +17,7 @@ import fyre
 from fyre.engines import exit_status
 from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
+from fyre.runs.run_query import ALL_RUNS, RunCursor, RunQuery
 from fyre.runs.state import RunState
 from tests.contract.engine import EngineContract, await_end, await_state, make_run
 
@@ -50,6 +51,23 @@ def engine(make: Make) -> LocalEngine:
 
 class TestContract(EngineContract):
     """The local engine keeps the contract."""
+
+
+def test_a_query_knows_the_place_in_the_whole_queue(make: Make, sha: str) -> None:
+    engine = make(jobs=1)
+    first, *waiting = (make_run(sha, "sleep 100") for _ in range(4))
+    engine.launch(first)
+    await_state(engine, first.key, RunState.RUNNING)
+    for run in waiting:
+        engine.launch(run)
+    queued = frozenset({RunState.QUEUED})
+    (newest,) = engine.query_runs(RunQuery(states=queued, limit=1))
+    assert newest == engine.get_record(waiting[-1].key)
+    assert newest.reason == "waiting for a free slot, 2 ahead"
+    (running,) = engine.query_runs(RunQuery(before=RunCursor.from_record(newest), limit=3))[2:]
+    assert (running.run.key, running.reason) == (first.key, "")
+    for run in (*waiting, first):
+        engine.cancel(run.key, "bob")
 
 
 def alive(pid: int) -> bool:
@@ -257,7 +275,7 @@ def test_a_server_killed_at_any_moment_loses_nothing_and_starts_nothing_twice(
         server.wait()
         launched += server.stdout.read().splitlines()
     engine = make(jobs=2)
-    known = [record.run.key for record in engine.list_records()]
+    known = [record.run.key for record in engine.query_runs(ALL_RUNS)]
     assert len(known) >= len(launched)
     for key in known:
         assert await_end(engine, key).state is RunState.SUCCEEDED

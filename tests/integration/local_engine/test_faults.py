@@ -18,6 +18,7 @@ import pytest
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.errors import TransientError
 from fyre.runs.run import RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, await_state, make_run
 from tests.integration.local_engine.test_engine import Make, make
@@ -77,7 +78,7 @@ def test_a_server_killed_while_it_forgets_a_run_starts_again(
     for file in folder(tmp_path, old).iterdir():
         if file.name not in survivors:
             file.unlink()
-    records = make().list_records()
+    records = make().query_runs(ALL_RUNS)
     assert kept in {record.run.key for record in records}
 
 

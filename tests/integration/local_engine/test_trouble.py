@@ -19,6 +19,7 @@ import pytest
 
 from fyre.engines.local import LocalEngine, checkout, run_dir
 from fyre.runs.run import Run
+from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, await_state, make_run
 from tests.integration.local_engine.test_engine import Make, alive, engine, make
@@ -190,7 +191,7 @@ def test_what_a_crash_left_half_written_or_half_removed_is_swept(
     (runs / run.key / "started").unlink()
     (runs / run.key).rename(runs / f".gone-{run.key}")
     (runs / ".new-0-1").mkdir()
-    assert list(make().list_records()) == []
+    assert list(make().query_runs(ALL_RUNS)) == []
     assert list(runs.iterdir()) == []
 
 

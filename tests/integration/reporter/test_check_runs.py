@@ -24,6 +24,7 @@ from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
 from tests.support import apps
 from tests.support.person import Person, person
@@ -62,7 +63,7 @@ def check(person: Person, sha: str, count: int = 1) -> dict[str, Any]:
 
 def noted(person: Person, sha: str) -> bool:
     """Whether every run of a commit knows of its check run."""
-    records = [one for one in person.up.engine.list_records() if one.run.sha == sha]
+    records = [one for one in person.up.engine.query_runs(ALL_RUNS) if one.run.sha == sha]
     return all(unposted_statuses.CHECK_RUN in posted_states(one.reported) for one in records)
 
 
@@ -129,7 +130,7 @@ def test_after_a_crash_it_is_looked_up_and_made_once(checked: Person) -> None:
     sha = checked.run("true")
     check(checked, sha)
     until(lambda: noted(checked, sha))
-    (record,) = checked.up.engine.list_records()
+    (record,) = checked.up.engine.query_runs(ALL_RUNS)
     book = checked.up.controller.executor.reporter
     book.stop()
     checked.up.engine.annotate(record.run.key, reported=json.dumps({sha: "succeeded"}))

@@ -23,6 +23,7 @@ from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Repository, RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from tests.support.person import Person, person
 from tests.support.waiting import until
 
@@ -36,10 +37,10 @@ def confirmed(person: Person, sha: str) -> RunRecord:
     """The record of the only run, once its final status is noted as posted."""
     deadline = time.monotonic() + 30
     while True:
-        for record in person.up.engine.list_records():
+        for record in person.up.engine.query_runs(ALL_RUNS):
             if posted_states(record.reported).get(sha) == "succeeded":
                 return record
-        assert time.monotonic() < deadline, person.up.engine.list_records()
+        assert time.monotonic() < deadline, person.up.engine.query_runs(ALL_RUNS)
         time.sleep(0.01)
 
 
@@ -265,7 +266,11 @@ def test_no_refusal_is_written_over_the_end_of_what_ran_after_it(person: Person)
     person.push("main:dev")
     until(lambda: not book.is_idle())
     person.push()
-    until(lambda: [record for record in person.up.engine.list_records() if record.state.is_final])
+    until(
+        lambda: [
+            record for record in person.up.engine.query_runs(ALL_RUNS) if record.state.is_final
+        ]
+    )
     with book.write_queue.changed:
         book.write_queue.budget = WriteBudget()
         book.write_queue.changed.notify_all()

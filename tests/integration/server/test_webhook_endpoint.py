@@ -11,6 +11,7 @@ import requests
 
 from fyre.apps.up import FyreUp
 from fyre.github import webhook
+from fyre.runs.run_query import ALL_RUNS
 from fyre.server import run_links
 from tests.support.person import Person
 
@@ -136,6 +137,6 @@ def test_a_guessed_link_is_not_found(person: Person, token: str) -> None:
 
 def test_a_real_key_with_another_mark_is_not_found(person: Person) -> None:
     person.final(person.run("true"))
-    (record,) = person.up.engine.list_records()
+    (record,) = person.up.engine.query_runs(ALL_RUNS)
     wrong = run_links.run_token(b"another secret", record.run.key)
     assert requests.get(f"{person.up.url}/runs/{wrong}").status_code == 404

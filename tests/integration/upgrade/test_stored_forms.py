@@ -48,6 +48,7 @@ from fyre.message.spec import RunSpec
 from fyre.reporter import status_reporter, unposted_statuses
 from fyre.runs import commit_status, posted_states, run
 from fyre.runs.run import Run, RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
 from fyre.runs.status_text import PUSH_REFUSAL_HINTS, is_push_refusal, parse_status
 from fyre.server import run_links
@@ -241,7 +242,7 @@ def test_a_receiver_starts_whatever_its_notes_say_and_looks_up_what_was_posted(
     sha = person.run("true")
     person.final(sha)
     book = person.up.controller.executor.reporter
-    (record,) = person.up.engine.list_records()
+    (record,) = person.up.engine.query_runs(ALL_RUNS)
     book.stop()
     before = person.statuses(sha)
     person.up.engine.annotate(record.run.key, reported=text)
@@ -342,7 +343,7 @@ def test_an_engine_starts_over_what_it_can_not_read_and_does_the_rest(
     engine = LocalEngine(state, find_git_dir=lambda _: repo / ".git", jobs=1)
     try:
         assert await_end(engine, waits.name).state is RunState.SUCCEEDED
-        found = {record.run.key: record for record in engine.list_records()}
+        found = {record.run.key: record for record in engine.query_runs(ALL_RUNS)}
     finally:
         engine.close()
     assert (found[ended.name].state, "can't be read" in found[ended.name].reason) == (

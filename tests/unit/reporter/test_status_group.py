@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import hypothesis
@@ -31,6 +31,7 @@ from fyre.reporter.status_reporter import StatusReporter
 from fyre.reporter.write_queue import WriteQueue
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository, Run, RunRecord
+from fyre.runs.run_query import RunQuery, select_records
 from fyre.runs.state import RunState
 
 REPOSITORY = Repository("https://api.github.com", 1, "ada/lab")
@@ -142,8 +143,8 @@ class Engine:
         self.records: dict[str, RunRecord] = {}
         self.subscribers: list[Callable[[str], None]] = []
 
-    def list_records(self) -> Collection[RunRecord]:
-        return list(self.records.values())
+    def query_runs(self, query: RunQuery) -> list[RunRecord]:
+        return select_records(list(self.records.values()), query)
 
     def get_record(self, key: str) -> RunRecord | None:
         return self.records.get(key)

@@ -157,11 +157,10 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
         assert isinstance(denied, Denied)
         said = commit_status.refused_status("fyre/run", denied.text)
         assert is_push_refusal(said.state, said.description) == (denied in turned_away), said
-        assert denied.by_push == (denied in turned_away)
 
 
 @pytest.mark.parametrize(
-    ("description", "by_push"),
+    ("description", "is_of_push"),
     [
         (
             "refused: the forge named nobody who pushed · push again with an account of your own",
@@ -192,8 +191,8 @@ def test_only_a_refusal_of_the_push_is_no_last_word() -> None:
         ("exit 0 · 3s", False),
     ],
 )
-def test_statuses_that_stand_on_forges_are_read_back(description: str, by_push: bool) -> None:
-    assert is_push_refusal("error", description) is by_push
+def test_statuses_that_stand_on_forges_are_read_back(description: str, is_of_push: bool) -> None:
+    assert is_push_refusal("error", description) is is_of_push
 
 
 @given(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from fyre.engines.kubernetes import job_labels, pod_facts
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.runs import run as runs
+from fyre.runs.run import Run
+from fyre.runs.run_query import ALL_RUNS, RunCursor, RunQuery
 from fyre.runs.state import RunState
 from tests.contract.engine import make_run
 
@@ -20,12 +23,14 @@ RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
 LABELS = {job_labels.INSTANCE_LABEL: "fyre", job_labels.KEY_LABEL: RUN.key}
 
 
-def job(name: str = f"fyre-{RUN.key}", version: int = 1, **notes: str) -> dict[str, Any]:
+def job(name: str = "", version: int = 1, run: Run = RUN, **notes: str) -> dict[str, Any]:
+    name = name or f"fyre-{run.key}"
     told = {
-        job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(RUN)),
+        job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run)),
         **{job_labels.FYRE_PREFIX + key: text for key, text in notes.items()},
     }
-    about = {"name": name, "namespace": "lab", "labels": dict(LABELS), "uid": f"of {name}"}
+    labels = {**LABELS, job_labels.KEY_LABEL: run.key}
+    about = {"name": name, "namespace": "lab", "labels": labels, "uid": f"of {name}"}
     about["resourceVersion"] = str(version)
     return {"metadata": {**about, "annotations": told}, "spec": {}, "status": {}}
 
@@ -66,7 +71,33 @@ def test_copies_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     assert known.upsert_job(job("copy")) == ""
     assert known.upsert_pod(pod("copy"), deleted=False) == ""
     assert "left out" in caplog.text
-    assert known.list_records() == []
+    assert known.query_runs(ALL_RUNS) == []
+
+
+def test_a_query_selects_records_as_they_were_derived_last() -> None:
+    """Nothing is derived for it, neither for what it selects nor for anything else."""
+    known = ObjectCache()
+    made = [
+        replace(RUN, key=f"{number:026x}", ref=f"refs/heads/{number % 2}", created_at=number // 2)
+        for number in range(6)
+    ]
+    for run in made:
+        known.upsert_job(job(run=run))
+    ended = job(run=made[4], version=2, outcome=json.dumps({"state": "failed", "exit_code": 3}))
+    known.upsert_job(ended)
+
+    def found(**wanted: Any) -> list[int]:
+        return [int(record.run.key, 16) for record in known.query_runs(RunQuery(**wanted))]
+
+    assert found() == [5, 4, 3, 2, 1, 0]
+    assert found(ref="refs/heads/0", limit=2) == [4, 2]
+    assert found(before=RunCursor(2.0, made[4].key), limit=2) == [3, 2]
+    failed = frozenset({RunState.FAILED})
+    assert found(states=failed) == []
+    known.refresh_record(made[4].key)
+    assert found(states=failed) == [4]
+    (record,) = known.query_runs(RunQuery(states=failed))
+    assert record is known.get_record(made[4].key)
 
 
 def test_what_goes_is_told_from_what_is_known() -> None:
