@@ -93,10 +93,10 @@ def test_an_end_that_came_while_no_controller_ran_is_found_by_the_next_start(
         return FyreUp(tmp_path / "state", "127.0.0.1", 0, options=four)
 
     def make_after_loss() -> FyreUp:
-        (lost,) = (tmp_path / "state").rglob(f"runs/{second.run.key}")
-        shutil.rmtree(lost)
+        runs = tmp_path / "state/engine/runs"
+        shutil.rmtree(runs / second.run.key)
         go.touch()
-        until(lambda: list((tmp_path / "state").rglob(f"{first.run.key}/outcome.json")))
+        until((runs / first.run.key / "outcome.json").exists)
         # The push is older than what the sweep asks for.
         monkeypatch.setattr(Controller, "_sweep_pushes", lambda *_: None)
         return make()
