@@ -144,6 +144,7 @@ EXIT_CODES = (
 )
 
 STATE_TEXTS = {
+    RunState.WAITING: "It is held: it starts when it is released, not before. A reason may follow.",
     RunState.QUEUED: "It waits for its turn. A reason may follow.",
     RunState.STARTING: "Its code is being checked out, or its image pulled.",
     RunState.RUNNING: "The command runs.",
@@ -157,6 +158,7 @@ STATE_TEXTS = {
 }
 
 REASONS = {
+    RunState.WAITING: "needs prep",
     RunState.QUEUED: "unschedulable: 0/8 nodes are available",
     RunState.STARTING: "",
     RunState.RUNNING: "",
@@ -571,7 +573,9 @@ def _example_status(state: RunState) -> tuple[str, str]:
         _example_run(),
         actual,
         tries=1,
-        started_at=None if actual in (RunState.QUEUED, RunState.REFUSED) else 1.0,
+        started_at=None
+        if actual in (RunState.WAITING, RunState.QUEUED, RunState.REFUSED)
+        else 1.0,
         ended_at=724.0 if actual.is_final and actual is not RunState.REFUSED else None,
         exit_code={RunState.SUCCEEDED: 0, RunState.FAILED: 2}.get(actual),
         reason=REASONS.get(state, ""),

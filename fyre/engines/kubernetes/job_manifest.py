@@ -150,7 +150,7 @@ def _exit_code_rule(action: str, container: str, operator: str, code: int) -> Ku
 
 
 def _queue_label(profile: Profile) -> dict[str, str]:
-    return {"kueue.x-k8s.io/queue-name": profile.queue} if profile.queue else {}
+    return {job_labels.KUEUE_QUEUE_LABEL: profile.queue} if profile.queue else {}
 
 
 def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
