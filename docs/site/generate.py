@@ -111,6 +111,26 @@ OBJECT_NAMES = {
     ),
     job_labels.CANCELLED_BY_ANNOTATION: ("annotation", "Job", "who cancelled the run"),
     job_labels.GIVEN_UP_ANNOTATION: ("annotation", "Job", "why Fyre itself ended the run"),
+    job_labels.HELD_ANNOTATION: (
+        "annotation",
+        "Job",
+        "the run is held until Fyre releases it; the reason, which may be empty",
+    ),
+    job_labels.QUEUE_ANNOTATION: (
+        "annotation",
+        "Job",
+        "the Kueue queue that a held run goes to when it is released",
+    ),
+    job_labels.RELEASED_AT_ANNOTATION: (
+        "annotation",
+        "Job",
+        "when a run that was held was released: its time in the queue begins then",
+    ),
+    job_labels.KUEUE_QUEUE_LABEL: (
+        "label",
+        "Job",
+        "Kueue's own: the queue of the run's profile; a held run has it from its release on",
+    ),
     leader_election.INSTANCE_ANNOTATION: (
         "annotation",
         "Lease",
@@ -573,9 +593,7 @@ def _example_status(state: RunState) -> tuple[str, str]:
         _example_run(),
         actual,
         tries=1,
-        started_at=None
-        if actual in (RunState.WAITING, RunState.QUEUED, RunState.REFUSED)
-        else 1.0,
+        started_at=None if actual in (RunState.WAITING, RunState.QUEUED, RunState.REFUSED) else 1.0,
         ended_at=724.0 if actual.is_final and actual is not RunState.REFUSED else None,
         exit_code={RunState.SUCCEEDED: 0, RunState.FAILED: 2}.get(actual),
         reason=REASONS.get(state, ""),
