@@ -21,7 +21,9 @@ class EngineWrapper:
 
     def launch(self, run: Run, *, hold: bool = False, reason: str = "") -> bool:
         """Launch a run on the engine, or have it held there."""
-        return self._engine.launch(run, hold=hold, reason=reason)
+        if not hold:  # an engine of another package may be older than holding
+            return self._engine.launch(run)
+        return self._engine.launch(run, hold=True, reason=reason)
 
     def release(self, key: str) -> bool:
         """Release a held run on the engine."""
