@@ -117,6 +117,26 @@ OBJECT_NAMES = {
     ),
     job_labels.CANCELLED_BY_ANNOTATION: ("annotation", "Job", "who cancelled the run"),
     job_labels.GIVEN_UP_ANNOTATION: ("annotation", "Job", "why Fyre itself ended the run"),
+    job_labels.HELD_ANNOTATION: (
+        "annotation",
+        "Job",
+        "the run is held until Fyre releases it; the reason, which may be empty",
+    ),
+    job_labels.QUEUE_ANNOTATION: (
+        "annotation",
+        "Job",
+        "the Kueue queue that a held run goes to when it is released",
+    ),
+    job_labels.RELEASED_AT_ANNOTATION: (
+        "annotation",
+        "Job",
+        "when a run that was held was released: its time in the queue begins then",
+    ),
+    job_labels.KUEUE_QUEUE_LABEL: (
+        "label",
+        "Job",
+        "Kueue's own: the queue of the run's profile; a held run has it from its release on",
+    ),
     leader_election.INSTANCE_ANNOTATION: (
         "annotation",
         "Lease",
@@ -150,6 +170,7 @@ EXIT_CODES = (
 )
 
 STATE_TEXTS = {
+    RunState.WAITING: "It is held: it starts when it is released, not before. A reason may follow.",
     RunState.QUEUED: "It waits for its turn. A reason may follow.",
     RunState.STARTING: "Its code is being checked out, or its image pulled.",
     RunState.RUNNING: "The command runs.",
@@ -163,6 +184,7 @@ STATE_TEXTS = {
 }
 
 REASONS = {
+    RunState.WAITING: "needs prep",
     RunState.QUEUED: "unschedulable: 0/8 nodes are available",
     RunState.STARTING: "",
     RunState.RUNNING: "",
@@ -624,7 +646,7 @@ def _example_status(state: RunState) -> tuple[str, str]:
         _example_run(),
         actual,
         tries=1,
-        started_at=None if actual in (RunState.QUEUED, RunState.REFUSED) else 1.0,
+        started_at=None if actual in (RunState.WAITING, RunState.QUEUED, RunState.REFUSED) else 1.0,
         ended_at=724.0 if actual.is_final and actual is not RunState.REFUSED else None,
         exit_code={RunState.SUCCEEDED: 0, RunState.FAILED: 2}.get(actual),
         reason=REASONS.get(state, ""),

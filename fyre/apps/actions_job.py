@@ -283,9 +283,13 @@ class ActionsJob:
         self._commit_reader.close()
 
     def has_runs_to_await(self, records: list[RunRecord]) -> bool:
-        """Return True if runs must still end or, in a job that does not wait, still start."""
+        """Return True if runs must still end or, in a job that does not wait, still start.
+
+        A held run may wait for days: the job that releases it is the one that sees it start.
+        """
+        settled = (RunState.RUNNING, RunState.WAITING)
         pending = (record for record in records if not record.state.is_final)
-        return any(self.wait or record.state is not RunState.RUNNING for record in pending)
+        return any(self.wait or record.state not in settled for record in pending)
 
     def _is_finished(self, records: list[RunRecord]) -> bool:
         if self.has_runs_to_await(records):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # `fyre check` needs nothing of it
 _STATE_COLOURS = {
     "succeeded": "32",
     "carried": "32",
+    "waiting": "33",
     "queued": "33",
     "starting": "33",
     "running": "33",

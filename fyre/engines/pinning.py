@@ -46,11 +46,14 @@ class PinningEngine(EngineWrapper):
         self._release_thread.start()
         self._repin_thread.start()
 
-    def launch(self, run: Run) -> bool:
-        """Fetch and pin the commit, then launch the run. Raises also what fetching raises."""
+    def launch(self, run: Run, *, hold: bool = False, reason: str = "") -> bool:
+        """Fetch and pin the commit, then launch the run. Raises also what fetching raises.
+
+        A held run is pinned as well: it has not ended.
+        """
         self._mirrors.mirror_for_run(run)
         try:
-            return super().launch(run)
+            return super().launch(run, hold=hold, reason=reason)
         finally:  # where it was refused, or has run before, nothing else would release its pin
             self._release_if_final(run.repository, run.key)
 

@@ -22,11 +22,24 @@ class Engine(Protocol):
 
     name: str
 
-    def launch(self, run: Run) -> bool:
+    def launch(self, run: Run, *, hold: bool = False, reason: str = "") -> bool:
         """Start a run; return False, and do nothing, if its key is known.
+
+        With ``hold`` the run is ``waiting``: it is written down and does not start until it is
+        released, whatever becomes of this process. ``reason`` says what it waits for ("needs
+        prep"), as the reason of its record.
 
         Once this returns, a crash can't lose the run. Raises ``TransientError`` when the same call
         may succeed later, ``UserError`` when it never will.
+        """
+        ...
+
+    def release(self, key: str) -> bool:
+        """Let a held run start, as if it were launched now.
+
+        Return False if nothing is held: the run is unknown, has ended, or was released before.
+        Once this returns, a crash can't hold the run again. Raises ``TransientError`` when the same
+        call may succeed later.
         """
         ...
 

@@ -20,9 +20,15 @@ class EngineWrapper:
         self.name = engine.name
         self._engine = engine
 
-    def launch(self, run: Run) -> bool:
-        """Launch a run on the engine."""
-        return self._engine.launch(run)
+    def launch(self, run: Run, *, hold: bool = False, reason: str = "") -> bool:
+        """Launch a run on the engine, or have it held there."""
+        if not hold:  # an engine of another package may be older than holding
+            return self._engine.launch(run)
+        return self._engine.launch(run, hold=True, reason=reason)
+
+    def release(self, key: str) -> bool:
+        """Release a held run on the engine."""
+        return self._engine.release(key)
 
     def cancel(self, key: str, requested_by: str) -> bool:
         """Cancel a run on the engine."""
@@ -61,7 +67,7 @@ class EngineWrapper:
 
 
 class LaunchTrackingEngine(EngineWrapper):
-    """Remembers the runs that were launched, or given a further commit, through it.
+    """Remembers the runs that were launched, released, or given a further commit, through it.
 
     A run that turns out to be launched already is somebody else's.
     """
@@ -70,16 +76,26 @@ class LaunchTrackingEngine(EngineWrapper):
         super().__init__(engine)
         self.launched_keys: dict[str, None] = {}  # in the order of the launches
         self._attempted_keys: set[str] = set()
+        self._attempted_releases: set[str] = set()
 
-    def launch(self, run: Run) -> bool:
+    def launch(self, run: Run, *, hold: bool = False, reason: str = "") -> bool:
         """Launch a run, and remember its key if this launched it."""
         # An earlier attempt had no answer, and may have been the one that launched it.
         attempted_before = run.key in self._attempted_keys
         self._attempted_keys.add(run.key)
-        new = super().launch(run)
+        new = super().launch(run, hold=hold, reason=reason)
         if new or attempted_before:
             self.launched_keys[run.key] = None
         return new
+
+    def release(self, key: str) -> bool:
+        """Release a run, and remember its key: whoever released it sees that it gets its code."""
+        attempted_before = key in self._attempted_releases
+        self._attempted_releases.add(key)
+        released = super().release(key)
+        if released or attempted_before:
+            self.launched_keys[key] = None
+        return released
 
     def annotate(
         self,

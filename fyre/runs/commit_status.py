@@ -148,7 +148,8 @@ def _outcome_text(record: RunRecord) -> str:
         case RunState.REFUSED:
             return f"{REFUSED}{record.reason}"
         case (
-            RunState.QUEUED
+            RunState.WAITING
+            | RunState.QUEUED
             | RunState.STARTING
             | RunState.RUNNING
             | RunState.CARRIED

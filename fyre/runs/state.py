@@ -8,6 +8,9 @@ from enum import StrEnum
 class RunState(StrEnum):
     """State of a run. ``succeeded`` and all after it are final: no state follows them."""
 
+    WAITING = "waiting"
+    """Held: it is written down, and never starts before somebody releases it."""
+
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
@@ -29,9 +32,10 @@ class RunState(StrEnum):
         return self not in PENDING_STATES
 
 
-PENDING_STATES = frozenset({RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
+PENDING_STATES = frozenset({RunState.WAITING, RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
 
 _GITHUB_STATES = {
+    RunState.WAITING: "pending",
     RunState.QUEUED: "pending",
     RunState.STARTING: "pending",
     RunState.RUNNING: "pending",

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fyre.runs.state import PENDING_STATES, RunState
 from tests.conftest import git
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
+FEW = (("cpu", "10m"),)
 _numbers = itertools.count()
 
 
@@ -225,6 +227,111 @@ class EngineContract:
 
     def test_cancel_of_nothing(self, engine: Engine) -> None:
         assert not engine.cancel("0" * 26, "bob")
+
+    def test_a_held_run_waits_until_it_is_released(self, engine: Engine, sha: str) -> None:
+        held, other = make_run(sha, "cat README", resources=FEW), make_run(sha, "true")
+        assert engine.launch(held, hold=True, reason="needs\n prep")
+        before = engine.get_record(held.key)
+        assert before is not None
+        assert (before.state, before.reason, before.tries) == (RunState.WAITING, "needs prep", 0)
+        assert before in engine.query_runs(ALL_RUNS)
+        assert engine.launch(other)
+        await_end(engine, other.key)
+        assert engine.get_record(held.key) == before
+        assert b"".join(engine.read_log(held.key)) == b""
+        assert engine.release(held.key)
+        after = await_end(engine, held.key)
+        assert (after.state, after.tries, after.reason) == (RunState.SUCCEEDED, 1, "")
+        assert after.unsupported == before.unsupported
+        assert b"".join(engine.read_log(held.key)) == b"hello\n"
+        assert not engine.release(held.key)
+
+    def test_a_held_run_is_known_by_its_key(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "echo once")
+        assert engine.launch(run, hold=True, reason="needs prep")
+        assert not engine.launch(run)
+        assert not engine.launch(run, hold=True, reason="needs more")
+        record = engine.get_record(run.key)
+        assert record is not None
+        assert (record.state, record.reason) == (RunState.WAITING, "needs prep")
+        assert engine.release(run.key)
+        assert not engine.launch(run, hold=True)
+        await_end(engine, run.key)
+        assert b"".join(engine.read_log(run.key)) == b"once\n"
+
+    def test_a_release_by_many_is_one_start(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "echo once")
+        engine.launch(run, hold=True)
+        answers = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(engine.release(run.key)))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers) == [False] * 7 + [True]
+        record = await_end(engine, run.key)
+        assert (record.state, record.tries) == (RunState.SUCCEEDED, 1)
+        assert b"".join(engine.read_log(run.key)) == b"once\n"
+
+    def test_a_release_of_nothing(self, engine: Engine, sha: str) -> None:
+        assert not engine.release("0" * 26)
+        run = make_run(sha, "sleep 100")
+        engine.launch(run)
+        assert not engine.release(run.key)
+        engine.cancel(run.key, "bob")
+        await_end(engine, run.key)
+        assert not engine.release(run.key)
+
+    def test_cancel_of_a_held_run_ends_it_without_a_start(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "echo ran")
+        engine.launch(run, hold=True, reason="needs prep")
+        assert engine.cancel(run.key, "bob")
+        assert not engine.release(run.key)
+        record = await_end(engine, run.key)
+        assert (record.state, record.cancelled_by, record.tries) == (RunState.CANCELLED, "bob", 0)
+        assert (record.reason, record.started_at) == ("", None)
+        assert record.ended_at
+        assert b"".join(engine.read_log(run.key)) == b""
+        assert not engine.cancel(run.key, "eve")
+
+    def test_a_cancel_and_a_release_at_once_leave_one_end(self, engine: Engine, sha: str) -> None:
+        runs = [make_run(sha, "sleep 100") for _ in range(4)]
+        for run in runs:
+            engine.launch(run, hold=True)
+        threads = [
+            threading.Thread(target=change)
+            for run in runs
+            for change in (partial(engine.release, run.key), partial(engine.cancel, run.key, "bob"))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ends = [await_end(engine, run.key) for run in runs]
+        assert {record.state for record in ends} == {RunState.CANCELLED}
+
+    def test_notes_of_a_held_run_are_kept(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "true")
+        engine.launch(run, hold=True, reason="needs prep")
+        engine.annotate(run.key, reported="r", carried=("a", "b"))
+        noted = engine.get_record(run.key)
+        assert noted is not None
+        assert (noted.state, noted.reason) == (RunState.WAITING, "needs prep")
+        assert (noted.reported, noted.carried) == ("r", ("a", "b"))
+        engine.release(run.key)
+        ended = await_end(engine, run.key)
+        assert (ended.reported, ended.carried) == ("r", ("a", "b"))
+
+    def test_the_log_of_a_held_run_is_followed_to_its_end(self, engine: Engine, sha: str) -> None:
+        run = make_run(sha, "echo 1; echo 2")
+        engine.launch(run, hold=True)
+        chunks = engine.read_log(run.key, follow=True)
+        assert next(chunks) == b""  # a sign of life, and no output
+        engine.release(run.key)
+        assert b"".join(chunks) == b"1\n2\n"
 
     def test_notes_are_kept_beside_the_run(self, engine: Engine, sha: str) -> None:
         record, _ = self.go(engine, sha, "true")

@@ -112,7 +112,11 @@ class KubernetesClient:
         )
 
     def patch_job(self, namespace: str, name: str, patch: KubeObject) -> KubeObject:
-        """Merge a patch into a Job. Raises ``ObjectNotFound``."""
+        """Merge a patch into a Job. Raises ``ObjectNotFound``.
+
+        With a ``resourceVersion`` in it, it is for that version of the Job alone: raises
+        ``ConflictError`` for another.
+        """
         return request_object(
             lambda: self._batch_api.patch_namespaced_job(name, namespace, patch, **RAW_RESPONSE)
         )

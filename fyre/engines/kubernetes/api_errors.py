@@ -24,6 +24,10 @@ class ObjectNotFound(Exception):  # noqa: N818 - an answer, not an error
     """There is no such object (any more)."""
 
 
+class ConflictError(TransientError):
+    """The object has changed since it was read: the request was for a version of before."""
+
+
 class MissingPermissionError(TransientError):
     """A right is missing: this passes when an admin grants it, and not before."""
 
@@ -39,6 +43,8 @@ def translate_api_error(error: ApiException) -> Exception:
             return UserError(message, hint=hint)
         case 409 if reason == "AlreadyExists":
             return AlreadyExists(message)
+        case 409 if reason == "Conflict":
+            return ConflictError(_explain_status(error.status, message))
         case 400 | 403 | 422 if not _is_transient_denial(message):
             return UserError(f"the cluster refused it: {message}")
         case _:

@@ -21,12 +21,18 @@ from fyre.runs.run import Repository, Run
 ASSUMED_RUN_SECONDS = 30 * 86400.0
 """Seconds that a command without a timeout is assumed to run before it is started again."""
 
+ASSUMED_HOLD_SECONDS = 30 * 86400.0
+"""Seconds that a run is assumed to be held at most; its checkout is refused if it was longer."""
+
 
 class CodeDelivery(Protocol):
     """Configures the checkout of a pod, and delivers the code to a checkout that waits for it."""
 
-    def checkout_source(self, run: Run) -> dict[str, str]:
-        """Return the fields of ``job_manifest.JobContext`` that say where the code is."""
+    def checkout_source(self, run: Run, *, hold: bool = False) -> dict[str, str]:
+        """Return the fields of ``job_manifest.JobContext`` that say where the code is.
+
+        ``hold`` says that the run will be held.
+        """
         ...
 
     def deliver_code(self, run: Run, namespace: str, pod: str) -> None:
@@ -50,12 +56,16 @@ class RelayDelivery:
     # Ids of the repositories that may be fetched as submodules.
     submodule_ids: Callable[[Repository], tuple[int, ...]] = lambda _: ()
 
-    def checkout_source(self, run: Run) -> dict[str, str]:
-        """Return the repository's URL at the relay, and the token."""
+    def checkout_source(self, run: Run, *, hold: bool = False) -> dict[str, str]:
+        """Return the repository's URL at the relay, and the token.
+
+        The token is in the Job's pod template, which can't be changed at the release.
+        """
         repository = run.repository
         allowed = (repository.id, *self.submodule_ids(repository))
+        lifetime = self._token_lifetime(run) + (ASSUMED_HOLD_SECONDS if hold else 0.0)
         token = access_token.create_access_token(
-            self.signing_secret(), allowed, run.key, time.time() + self._token_lifetime(run)
+            self.signing_secret(), allowed, run.key, time.time() + lifetime
         )
         return {"relay_url": f"{self.relay_url}/git/{repository.id}.git", "relay_key": token}
 
@@ -81,7 +91,7 @@ class ExecDelivery:
     cluster: KubernetesClient
     find_git_dir: Callable[[Run], Path]  # of a repository that has the commit
 
-    def checkout_source(self, run: Run) -> dict[str, str]:  # noqa: ARG002 - of the protocol
+    def checkout_source(self, run: Run, *, hold: bool = False) -> dict[str, str]:  # noqa: ARG002 - of the protocol
         """Return nothing: the checkout waits."""
         return {}
 

@@ -14,19 +14,20 @@ from functools import partial
 from pathlib import Path
 
 from fyre.engines.kubernetes import (
+    job_hold,
     job_labels,
     job_manifest,
     kubernetes_profile,
     pending_monitor,
     pod_facts,
     pod_secrets,
-    run_status,
 )
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import CodeDelivery
 from fyre.engines.kubernetes.container_log import ContainerLog
 from fyre.engines.kubernetes.informer import Informer
+from fyre.engines.kubernetes.job_writer import JobWriter
 from fyre.engines.kubernetes.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pending_monitor import PendingMonitor
@@ -42,10 +43,6 @@ from fyre.runs.run_query import ALL_RUNS, RunQuery
 
 _SYNC_TIMEOUT = 60.0  # seconds for the first list
 _LOG_READ_TIMEOUT = 5.0  # seconds for the rest of a log, before other work gets its turn
-
-_END_NOW_SPEC = {"activeDeadlineSeconds": 1}
-_END_SUSPENDED_SPEC = {"activeDeadlineSeconds": 1, "parallelism": 0}
-"""For a suspended Job: a queue may yet start it, and the deadline does not count until then."""
 
 
 class KubernetesEngine:
@@ -71,6 +68,13 @@ class KubernetesEngine:
         """
         self._cluster, self._policy, self._instance = cluster, policy, instance
         self._object_cache = ObjectCache()
+        self._job_writer = JobWriter(
+            cluster,
+            self._object_cache,
+            policy.history,
+            reconcile_run=self._reconcile_run,
+            on_job_deleted=self._on_job_deleted,
+        )
         log_store = LogStore(log_store_url or str(state / "logs"))
         self._log_collector = LogCollector(cluster, state / "live", log_store, log_max_bytes)
         self._delivery, self._checkout_image = delivery, checkout_image
@@ -85,21 +89,26 @@ class KubernetesEngine:
         ]
         self._start_informers()
 
-    def launch(self, run: Run) -> bool:
-        """Create the Job. Return False if there is one of that key."""
+    def launch(self, run: Run, *, hold: bool = False, reason: str = "") -> bool:
+        """Create the Job, suspended with ``hold``. Return False if there is one of that key."""
         if self.get_record(run.key) is not None:
             return False
         profile = policies.select_profile(self._policy, run.spec)
         namespace = kubernetes_profile.select_namespace(self._policy, run.repository.name, profile)
-        context = job_manifest.JobContext(
-            self._instance, namespace, self._checkout_image, **self._delivery.checkout_source(run)
-        )
+        source = self._delivery.checkout_source(run, hold=hold)
+        context = job_manifest.JobContext(self._instance, namespace, self._checkout_image, **source)
         manifest = job_manifest.build_job(run, profile, context)
+        if hold:
+            manifest = job_hold.hold_job(manifest, reason)
         try:
             self._object_cache.upsert_job(self._cluster.create_job(namespace, manifest))
         except AlreadyExists:
             return self._check_existing_job(run, namespace)
         return True
+
+    def release(self, key: str) -> bool:
+        """Let a held Job start, or give it to its queue. Return False if it is not held."""
+        return self._job_writer.release_run(key)
 
     def cancel(self, key: str, requested_by: str) -> bool:
         """Have Kubernetes end the run, by a deadline of one second.
@@ -111,16 +120,8 @@ class KubernetesEngine:
             return False
         if record.cancelled_by:
             return True
-        return self._terminate_run(key, {job_labels.CANCELLED_BY_ANNOTATION: requested_by})
-
-    def _terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:
-        """End a run, and annotate its Job with the reason in the same request."""
-        job = self._object_cache.find_job(key)
-        if job is None:
-            return False
-        spec = _END_SUSPENDED_SPEC if job["spec"].get("suspend") else _END_NOW_SPEC
-        return self._patch_run_job(
-            key, {"metadata": {"annotations": reason_annotations}, "spec": spec}
+        return self._job_writer.terminate_run(
+            key, {job_labels.CANCELLED_BY_ANNOTATION: requested_by}
         )
 
     def query_runs(self, query: RunQuery) -> list[RunRecord]:
@@ -148,11 +149,10 @@ class KubernetesEngine:
             added[job_labels.REPORTED_ANNOTATION] = reported
         if carried is not None:
             added[job_labels.CARRIED_ANNOTATION] = json.dumps(carried)
-        present = self._job_annotations(key)
+        present = self._job_writer.get_annotations(key)
         if end_posted and job_labels.SETTLED_ANNOTATION not in present:
             added[job_labels.SETTLED_ANNOTATION] = "true"
-        patch = job_manifest.annotation_patch(added, {**present, **added}, self._policy.history)
-        if added and not self._patch_run_job(key, patch):
+        if added and not self._job_writer.add_annotations(key, added):
             notes = {"reported": reported, "carried": carried}
             self._object_cache.update_record(
                 key, **{name: value for name, value in notes.items() if value is not None}
@@ -202,8 +202,8 @@ class KubernetesEngine:
             has_ttl = "ttlSecondsAfterFinished" in job["spec"]
             if job_labels.SETTLED_ANNOTATION in annotations and not has_ttl:
                 # Both marks were written at the same time, and neither request knew of the other.
-                patch = job_manifest.annotation_patch({}, annotations, self._policy.history)
-                self._work.submit(f"{key} is done", partial(self._patch_run_job, key, patch))
+                add_ttl = partial(self._job_writer.add_annotations, key, {})
+                self._work.submit(f"{key} is done", add_ttl)
             return
         for pod in run_pods:
             self._follow_log_or_deliver_code(record, pod)
@@ -239,7 +239,7 @@ class KubernetesEngine:
             self._log_collector,
             self._policy,
             list_events=self._cluster.list_events,
-            terminate_run=self._terminate_run,
+            terminate_run=self._job_writer.terminate_run,
             reconcile_run=self._reconcile_run,
         )
 
@@ -335,9 +335,8 @@ class KubernetesEngine:
         except ObjectNotFound:
             return
         except UserError as error:
-            self._terminate_run(
-                run.key, {job_labels.GIVEN_UP_ANNOTATION: f"checkout failed: {error.message}"}
-            )
+            reason = f"checkout failed: {error.message}"
+            self._job_writer.terminate_run(run.key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
     def _finalize_run(self, key: str) -> None:
         """Archive the log of an ended run, then write its end on the Job.
@@ -345,7 +344,8 @@ class KubernetesEngine:
         From then on its pods may go.
         """
         record = self.get_record(key)
-        if record is None or job_labels.OUTCOME_ANNOTATION in self._job_annotations(key):
+        annotations = self._job_writer.get_annotations(key)
+        if record is None or job_labels.OUTCOME_ANNOTATION in annotations:
             return
         is_read = self._log_collector.wait_until_read(key, _LOG_READ_TIMEOUT)
         # Closing ended the reading: the next engine reads on, and archives all of it.
@@ -354,31 +354,7 @@ class KubernetesEngine:
         if not is_read:
             raise TransientError(f"the log of {key} is still being read")
         self._log_collector.archive_log(key, self.read_log(key))
-        outcome = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
-        all_annotations = {**self._job_annotations(key), **outcome}
-        patch = job_manifest.annotation_patch(outcome, all_annotations, self._policy.history)
-        # No queue may start a suspended Job again.
-        if (self._object_cache.find_job(key) or {}).get("spec", {}).get("suspend"):
-            patch["spec"] = {**patch.get("spec", {}), **_END_SUSPENDED_SPEC}
-        self._patch_run_job(key, patch)
-
-    def _patch_run_job(self, key: str, patch: KubeObject) -> bool:
-        """Change the Job of a run; return False if it is gone."""
-        job = self._object_cache.find_job(key)
-        if job is None:
-            return False
-        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
-        try:
-            self._object_cache.upsert_job(self._cluster.patch_job(namespace, name, patch))
-        except ObjectNotFound:
-            self._on_job_deleted(key)
-            return False
-        self._reconcile_run(key)
-        return True
-
-    def _job_annotations(self, key: str) -> dict[str, str]:
-        job = self._object_cache.find_job(key)
-        return pod_facts.get_annotations(job) if job is not None else {}
+        self._job_writer.add_outcome(key, record)
 
     def _has_pod_ended(self, key: str, uid: str) -> bool:
         pod = self._object_cache.find_pod(key, uid)

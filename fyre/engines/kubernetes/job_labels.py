@@ -37,6 +37,18 @@ CANCELLED_BY_ANNOTATION, GIVEN_UP_ANNOTATION = (
 Each is written in the same request that ends the run.
 """
 
+HELD_ANNOTATION, QUEUE_ANNOTATION = FYRE_PREFIX + "held", FYRE_PREFIX + "queue"
+"""On a run that is held: the reason, which may be empty · the Kueue queue that it goes to.
+
+Its release removes both in one request.
+"""
+
+RELEASED_AT_ANNOTATION = FYRE_PREFIX + "released-at"
+"""The time of the release of a run that was held (RFC 3339): its time in the queue begins then."""
+
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""Kueue's label: a suspended Job with it is started by its queue."""
+
 CHECKOUT_CONTAINER, COMMAND_CONTAINER = "checkout", "run"
 """The init container and the container of a pod."""
 

@@ -152,7 +152,7 @@ def _exit_code_rule(action: str, container: str, operator: str, code: int) -> Ku
 
 def _queue_label(profile: Profile) -> dict[str, str]:
     queue = kubernetes_section(profile).queue
-    return {"kueue.x-k8s.io/queue-name": queue} if queue else {}
+    return {job_labels.KUEUE_QUEUE_LABEL: queue} if queue else {}
 
 
 def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:

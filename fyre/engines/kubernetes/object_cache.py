@@ -57,7 +57,7 @@ class ObjectCache:
             if cached is not None and _resource_version(cached) > _resource_version(job):
                 return key
             if key not in self._records and run is not None:
-                self._records[key] = RunRecord(run)
+                self._records[key] = run_status.first_record(run, job)
             _drop_redundant_annotations(job)
             self._jobs[key] = job
         return key

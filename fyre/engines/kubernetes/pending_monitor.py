@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from fyre.engines.kubernetes import job_labels, pod_facts, run_status
+from fyre.engines.kubernetes import job_hold, job_labels, pod_facts, run_status
 from fyre.engines.kubernetes.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
@@ -21,6 +21,7 @@ from fyre.errors import TransientError, UserError
 from fyre.message import value_parsers
 from fyre.runs.policy import Policy
 from fyre.runs.run import RunRecord
+from fyre.runs.state import RunState
 from fyre.runs.status_text import TIMED_OUT
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,10 @@ class PendingMonitor:
             self._work.submit("prune", partial(prune_archive, oldest))
 
     def _check_run(self, record: RunRecord, job: KubeObject, run_pods: list[KubeObject]) -> None:
-        """End a run that has waited too long."""
+        """End a run that has waited too long; a held run may wait for any time."""
         key, now = record.run.key, time.time()
+        if record.state is RunState.WAITING:
+            return
         if record.cancelled_by or job_labels.GIVEN_UP_ANNOTATION in pod_facts.get_annotations(job):
             return
         running = [pod for pod in pod_facts.active_pods(run_pods) if pod_facts.has_started(pod)]
@@ -122,7 +125,8 @@ class PendingMonitor:
             return
         self._stuck_since.pop(key, None)
         earlier_ends = filter(None, map(pod_facts.command_ended_at, run_pods))
-        since = max([record.run.created_at, *earlier_ends])
+        queued_at = job_hold.released_at(job) or record.run.created_at
+        since = max([queued_at, *earlier_ends])
         if now - since > self._policy.queue_limit:
             waited = value_parsers.format_duration(now - since)
             reason = f"gave up after {waited} in the queue: {record.reason}"

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fyre.engines.kubernetes import failure_reason, job_labels, pod_facts
+from fyre.engines.kubernetes import failure_reason, job_hold, job_labels, pod_facts
 from fyre.engines.kubernetes.pod_facts import KubeObject
-from fyre.runs.run import OUTCOME_FORM, RunRecord, outcome_from_json
+from fyre.runs.run import OUTCOME_FORM, Run, RunRecord, outcome_from_json
 from fyre.runs.state import RunState
 from fyre.runs.status_text import TIMED_OUT
 from fyre.stored_form import UnreadableError, as_texts, parse_json
@@ -51,6 +51,12 @@ class StuckReason:
     permanent: bool = False
 
 
+def first_record(run: Run, job: KubeObject) -> RunRecord:
+    """Return the record of a Job that is seen for the first time, before its pods are known."""
+    record = RunRecord(run)
+    return _held_record(record, job) if job_hold.is_held(job) else record
+
+
 def derive_record(
     previous: RunRecord, job: KubeObject, run_pods: Collection[KubeObject], event_hint: str = ""
 ) -> RunRecord:
@@ -71,7 +77,12 @@ def derive_record(
     )
     record = _with_progress(record, tries)
     final = _final_record(record, job, tries)
-    return final if final is not None else _pending_record(record, job, tries, event_hint)
+    if final is not None:
+        return final
+    # A Job with a pod was started by somebody else: what Kubernetes does with it is followed.
+    if job_hold.is_held(job) and not tries:
+        return _held_record(record, job)
+    return _pending_record(record, job, tries, event_hint)
 
 
 def parse_outcome(text: str) -> dict[str, Any]:
@@ -235,6 +246,11 @@ def _terminated_record(
     return _with_end_time(replace(record, state=state, reason=given_up), job, pod)
 
 
+def _held_record(record: RunRecord, job: KubeObject) -> RunRecord:
+    reason = pod_facts.to_one_line(job_hold.hold_reason(job))
+    return replace(record, state=RunState.WAITING, reason=reason)
+
+
 def _pending_record(
     record: RunRecord, job: KubeObject, run_pods: list[KubeObject], event_hint: str
 ) -> RunRecord:
@@ -243,7 +259,7 @@ def _pending_record(
     if any(pod_facts.has_started(pod) for pod in active):
         return replace(record, state=RunState.RUNNING, reason=_retry_text(record))
     if job["spec"].get("suspend"):
-        queue = job["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name", "")
+        queue = job["metadata"].get("labels", {}).get(job_labels.KUEUE_QUEUE_LABEL, "")
         reason = f"waiting in queue {queue}" if queue else "suspended"
         return replace(record, state=RunState.QUEUED, reason=reason)
     stuck = find_stuck_reason(run_pods)

@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fyre.engines import segmented_log
-from fyre.engines.local import checkout, processes, run_dir, state_dir
+from fyre.engines.local import run_dir, state_dir
 from fyre.engines.local.fork_client import ForkServerClient
+from fyre.engines.local.held_runs import HeldRuns
+from fyre.engines.local.run_cleanup import RunCleanup
 from fyre.engines.local.run_dir import RunDirectory
-from fyre.engines.local.supervisor import LOST_REASON
 from fyre.engines.local.supervisor_events import SupervisorEvents
 from fyre.engines.subscribers import Subscribers
 from fyre.errors import UserError
@@ -63,7 +64,9 @@ class LocalEngine:
         for directory in (self._runs_dir, self._work_dir):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._state_lock = state_dir.lock_state(state / "lock")
+        self._held = HeldRuns(state / "held", self._runs_dir)
         self._find_git_dir, self._jobs, self._history = find_git_dir, jobs, history
+        self._cleanup = RunCleanup(self._runs_dir, self._work_dir, keep_checkouts=keep_checkouts)
         self._job_settings = {"grace": grace, "log_cap": log_max_bytes, "keep": keep_checkouts}
         self._mutex = threading.RLock()
         self._records: dict[str, RunRecord] = {}
@@ -83,22 +86,42 @@ class LocalEngine:
         self._thread = threading.Thread(target=self._watch_loop, name="local engine", daemon=True)
         self._thread.start()
 
-    def launch(self, run: Run) -> bool:
-        """Write the run down and queue it. Return False if its key is known."""
+    def launch(self, run: Run, *, hold: bool = False, reason: str = "") -> bool:
+        """Write the run down and queue it, or hold it. Return False if its key is known."""
         job = run_dir.build_supervisor_job(
             run, self._find_git_dir(run.repository), self._work_dir / run.key, **self._job_settings
         )
         with self._mutex:
-            if run.key in self._records:
+            if run.key in self._records or self._held.has_directory(run.key):
                 return False
             with state_dir.disk_errors_as_transient():
-                directory = RunDirectory.create_for_run(self._runs_dir, run, job)
+                directory = (
+                    self._held.create_directory(run, job, reason)
+                    if hold
+                    else RunDirectory.create_for_run(self._runs_dir, run, job)
+                )
             if directory is None:
                 return False
             self._records[run.key] = directory.read_record()
-            self._queue[run.key] = None
+            if hold:
+                self._reload_record(run.key)
+            else:
+                self._queue[run.key] = None
         self._supervisor_events.wake_up()
         return True
+
+    def release(self, key: str) -> bool:
+        """Queue a held run; a crash finds it held or queued. Return False if it is not held."""
+        with self._mutex:
+            if key not in self._held:
+                return False
+            released = not self._leave_held(key)
+            if released and not self._has_job_problem(key):
+                self._queue[key] = None
+            self._reload_record(key)
+        self._changed_keys.append(key)
+        self._supervisor_events.wake_up()
+        return released
 
     def cancel(self, key: str, requested_by: str) -> bool:
         """End a run that has not ended; write that down first, so that a crash can't forget it."""
@@ -109,7 +132,10 @@ class LocalEngine:
             directory = self._run_directory(key)
             with state_dir.disk_errors_as_transient():
                 directory.request_cancel(requested_by)
-            if key in self._queue and directory.conclude_without_supervisor(time.time()):
+            if key in self._held:
+                self._leave_held(key)
+                self._reload_record(key)
+            elif key in self._queue and directory.conclude_without_supervisor(time.time()):
                 del self._queue[key]
                 # Usually it has ended; else an earlier server's supervisor was faster.
                 self._adopted[key] = None
@@ -164,7 +190,7 @@ class LocalEngine:
         if self.get_record(key) is None:
             raise UserError("there is no such run")
         return segmented_log.read_segments(
-            self._run_directory(key).log_path(),
+            RunDirectory(self._runs_dir / key).log_path(),  # a held run has none until it is there
             (lambda: not self._is_log_complete(key)) if follow else None,
         )
 
@@ -183,6 +209,14 @@ class LocalEngine:
         self._supervisor_events.close()
         os.close(self._state_lock)
 
+    def _leave_held(self, key: str) -> bool:
+        """Put a held run with the others; return True if it has ended, as it was cancelled."""
+        with state_dir.disk_errors_as_transient():
+            ended = self._run_directory(key).conclude_without_supervisor(time.time())
+            self._held.move_to_runs(key)
+        self._records[key] = RunRecord(self._records[key].run)  # without what it waited for
+        return ended
+
     def _recover_runs(self) -> None:
         """Take over the runs on disk: ended, supervised, never started and lost ones."""
         now = time.time()
@@ -198,16 +232,12 @@ class LocalEngine:
             elif not self._records[key].state.is_final:  # when it was read: it may have ended since
                 self._adopted[key] = None
                 self._supervisor_events.watch_process(directory.supervisor_pid() or 0)
+        for _, run in self._held.recover_runs(now):
+            self._records[run.key] = RunRecord(run)
+            self._reload_record(run.key)
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
-        for checkout_dir in self._work_dir.iterdir():
-            key = checkout_dir.name
-            # A run that can't be read may be a later version's, and still running.
-            if self._run_directory(key).has_outcome() or not (self._runs_dir / key).exists():
-                self._clean_up_run(key)
-        processes.kill_processes_of_runs(
-            [key for key, record in self._records.items() if self._is_lost(record)]
-        )
+        self._cleanup.clean_up_all(self._records.values())
         self._prune_history()
 
     def _watch_loop(self) -> None:
@@ -290,7 +320,7 @@ class LocalEngine:
             # It is to be started, or a supervisor that an earlier server forked holds the lock.
             if not directory.has_outcome():
                 return
-        self._clean_up_run(key)
+        self._cleanup.clean_up_run(key)
         with self._mutex:
             self._adopted.pop(key, None)
             del self._early_deaths[key]
@@ -317,18 +347,13 @@ class LocalEngine:
         self._queue[key] = None
         del self._adopted[key]
 
-    def _clean_up_run(self, key: str) -> None:
-        """End and remove what is left of an ended run, where its supervisor could not."""
-        has_checkout = not self._job_settings["keep"] and (self._work_dir / key).exists()
-        if has_checkout or self._run_directory(key).is_lost():
-            processes.kill_processes_of_runs([key])
-        if has_checkout:
-            checkout.remove_tree(str(self._work_dir / key))
-
     def _reload_record(self, key: str) -> None:
         with self._mutex:
             if key in self._queue:
                 self._records[key] = replace(self._records[key], state=RunState.QUEUED)
+                return
+            if key in self._held:
+                self._records[key] = self._held.updated_record(self._records[key])
                 return
             record = self._run_directory(key).updated_record(self._records[key])
             if key in self._job_problems:
@@ -363,15 +388,12 @@ class LocalEngine:
             return record
         return replace(record, reason=f"waiting for a free slot, {position} ahead")
 
-    def _is_lost(self, record: RunRecord) -> bool:
-        """Return True if a run is lost; files are read only where the record can't tell."""
-        if record.is_outcome_unreadable:
-            return self._run_directory(record.run.key).is_lost()
-        return record.reason == LOST_REASON
-
     def _is_log_complete(self, key: str) -> bool:
         record = self._records.get(key)
         return record is None or record.state.is_final or self._closed
 
     def _run_directory(self, key: str) -> RunDirectory:
+        """Return the directory of a run; the lock must be held where the run may be held."""
+        if key in self._held:
+            return self._held.find_directory(key)
         return RunDirectory(self._runs_dir / key)

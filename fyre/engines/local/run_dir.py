@@ -3,7 +3,7 @@
 ``run.json`` what was launched · ``job.json`` what the supervisor is to do · ``lock`` held while it
 lives, with its pid · ``progress.json`` what it is doing · ``started`` it is about to start the
 command · ``cancel`` who wants it ended · ``outcome.json`` how it ended · ``notes.json`` the status
-reporter's notes · ``log.N`` the output.
+reporter's notes · ``log.N`` the output · ``hold.json`` what it waits for, or waited for.
 """
 
 from __future__ import annotations
@@ -89,6 +89,9 @@ One version writes them at the launch, and another may start the run.
 CANCEL_FORM = StoredForm("cancel", (StoredField("by", "by", as_text),))
 """The stored name of the person who wants a run ended."""
 
+HOLD_FORM = StoredForm("hold.json", (StoredField("reason", "reason", as_text),))
+"""The stored name of what a held run waits for."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
@@ -97,7 +100,9 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def create_for_run(cls, parent: Path, run: Run, job: dict[str, Any]) -> RunDirectory | None:
+    def create_for_run(
+        cls, parent: Path, run: Run, job: dict[str, Any], hold_reason: str | None = None
+    ) -> RunDirectory | None:
         """Write a run down, all of it or nothing. Return None when its key is known."""
         draft, final = parent / f".new-{run.key}-{os.getpid()}", parent / run.key
         if final.exists():
@@ -106,6 +111,8 @@ class RunDirectory:
         draft.mkdir(parents=True, mode=0o700)
         (draft / "run.json").write_text(json.dumps(runs.to_json(run)))
         (draft / "job.json").write_text(json.dumps(job))
+        if hold_reason is not None:
+            (draft / "hold.json").write_text(json.dumps({"reason": hold_reason}))
         try:
             draft.rename(final)  # fails if the directory exists: the same key twice is one run
         except OSError as error:
@@ -162,6 +169,12 @@ class RunDirectory:
         """Return who wants the run ended, "" for nobody."""
         requested_by: str = CANCEL_FORM.decode_readable(self._read_json("cancel"))[0].get("by", "")
         return requested_by
+
+    def hold_reason(self) -> str:
+        """Return what a held run waits for; "" if that was not said."""
+        stored = self._read_json("hold.json")
+        reason: str = HOLD_FORM.decode_readable(stored)[0].get("reason", "")
+        return " ".join(reason.split())
 
     def has_outcome(self) -> bool:
         """Return True if there is an outcome."""

@@ -21,7 +21,8 @@ from fyre.reporter.status_reporter import StatusReporter
 from fyre.reporter.unposted_statuses import UnpostedStatus
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
-from fyre.runs.run import RunRecord
+from fyre.runs.run import Run, RunRecord
+from fyre.runs.run_query import ALL_RUNS
 from tests.integration.apps.test_actions_job import Runner, pushed, runner
 from tests.support.person import NAME
 from tests.support.waiting import until
@@ -110,6 +111,36 @@ def test_the_end_is_reported_by_the_scheduled_job_and_once(runner: Runner, waits
     assert said(runner, sha) == [("pending", "1"), ("success", "3")]
     assert reconciled(runner, 4) == []
     assert said(runner, sha) == [("pending", "1"), ("success", "3")]
+
+
+class Releasing(ReconcileJob):
+    """A scheduled job that releases all that is held."""
+
+    def process_events(self) -> None:
+        super().process_events()
+        for record in self.engine.query_runs(ALL_RUNS):
+            self._launch_tracker.release(record.run.key)
+
+
+def test_a_held_run_is_waited_for_by_the_job_that_releases_it(
+    runner: Runner, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = LocalEngine.launch
+
+    def hold(engine: LocalEngine, run: Run, **_: object) -> bool:
+        return launch(engine, run, hold=True, reason="needs prep")
+
+    monkeypatch.setattr(LocalEngine, "launch", hold)
+    sha, records = launched(runner, waits)
+    assert [record.state for record in records] == ["waiting"]
+    assert actions_summary.overall_outcome(records) == "pending"
+    assert [one["description"] for one in runner.person.statuses(sha)] == ["waiting · needs prep"]
+    assert reconciled(runner) == []
+    with job(runner, 3, Releasing, runner.folder / "event.json") as work:
+        assert [record.state for record in work.run(lambda _: None)] == ["running"]
+    ended(runner)
+    (record,) = reconciled(runner, 4)
+    assert (record.run.sha, record.state) == (sha, "succeeded")
 
 
 def test_what_another_job_that_waits_runs_on_a_cluster_is_not_said_to_be_lost(

@@ -24,11 +24,12 @@ from fyre.apps import log_format
 from fyre.apps.serve import FyreServe
 from fyre.controller.events import SweepEvent
 from fyre.controller.push_processor import UNREADABLE_MAX
+from fyre.engines.local import LocalEngine
 from fyre.errors import UserError
 from fyre.git.git_command import git_output as git_out
 from fyre.git.mirror_store import MirrorStore
 from fyre.github.webhook import PushEvent
-from fyre.runs.run import ZERO_SHA
+from fyre.runs.run import ZERO_SHA, Run
 from tests.conftest import git
 from tests.support import apps
 from tests.support.local_forge import Served as EmbeddedForge
@@ -254,6 +255,30 @@ def test_what_runs_is_pinned_in_its_mirror_until_it_has_ended(
     gate.touch()
     server.serve.mirrors.ensure_commit(record.run.repository, sha, "neverlaunched")
     again = start()
+    assert github.final(sha)["state"] == "success"
+    until(lambda: not list(again.serve.mirrors.list_pins()))
+
+
+def test_what_is_held_is_pinned_until_it_was_released_and_has_ended(
+    github: GitHub, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = LocalEngine.launch
+
+    def hold(engine: LocalEngine, run: Run, **_: object) -> bool:
+        return launch(engine, run, hold=True)
+
+    server = start()
+    github.forge.forge.start(f"{server.serve.listen_url}/webhook")
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalEngine, "launch", hold)
+        sha = github.push("true")
+        until(lambda: github.statuses(sha))
+    ((_, key),) = server.serve.mirrors.list_pins()
+    assert 'fyre_runs{state="waiting"} 1.0' in server.get("/metrics").text
+    server.stop()
+    again = start()
+    assert [pinned for _, pinned in again.serve.mirrors.list_pins()] == [key]
+    assert again.serve.engine.release(key)
     assert github.final(sha)["state"] == "success"
     until(lambda: not list(again.serve.mirrors.list_pins()))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fyre.engines.kubernetes import job_labels, job_manifest, run_status
+from fyre.engines.kubernetes import job_hold, job_labels, job_manifest, run_status
 from fyre.engines.local import run_dir
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.message.spec import RunSpec
@@ -119,6 +119,18 @@ def test_jobs_at_each_stage(old_version: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_held_job_is_one_that_somebody_suspended(old_version: Path, tmp_path: Path) -> None:
+    held = job_hold.hold_job(job(RUN), "needs prep")
+    released = {**job(RUN), "spec": {"suspend": False, "parallelism": 1}}
+    released["metadata"]["annotations"][job_labels.RELEASED_AT_ANNOTATION] = "2026-01-02T03:04:05Z"
+    found = read_by_old(old_version, tmp_path, jobs=[held, released])["jobs"]
+    assert [as_read(one) for one in found] == [as_known(RUN)] * 2
+    assert [(one["state"], one["reason"]) for one in found] == [
+        ("queued", "suspended"),
+        ("queued", ""),
+    ]
+
+
 def test_local_runs_at_each_stage(old_version: Path, tmp_path: Path) -> None:
     told = run_dir.build_supervisor_job(
         RUN, Path("/srv/lab.git"), Path("/srv/work"), grace=10.0, log_cap=1024, keep=False
@@ -178,3 +190,10 @@ def test_statuses(carried: bool, old_version: Path, tmp_path: Path) -> None:
     assert found == [
         str(RunState.CARRIED if carried and state.is_final else state) for state, _ in made
     ]
+
+
+def test_a_waiting_status_is_a_queued_one(old_version: Path, tmp_path: Path) -> None:
+    held = replace(ENDED, state=RunState.WAITING, reason="needs prep", ended_at=None)
+    made = [commit_status.status_from_record(held, carried=carried) for carried in (False, True)]
+    given = [(status.state, status.description) for status in made]
+    assert read_by_old(old_version, tmp_path, statuses=given)["statuses"] == ["queued"] * 2

@@ -8,7 +8,11 @@ import time
 
 import pytest
 
-from fyre.engines.kubernetes.code_delivery import ASSUMED_RUN_SECONDS, RelayDelivery
+from fyre.engines.kubernetes.code_delivery import (
+    ASSUMED_HOLD_SECONDS,
+    ASSUMED_RUN_SECONDS,
+    RelayDelivery,
+)
 from fyre.git import access_token
 from tests.contract.engine import REPOSITORY, make_run
 
@@ -44,3 +48,14 @@ def test_a_key_is_good_until_the_last_try_has_its_code(
         access_token.authorized_run_key([b"secret"], key, REPOSITORY.id, time.time() + seconds + 1)
         is None
     )
+
+
+def test_a_key_of_a_held_run_is_good_for_longer() -> None:
+    run = make_run("a" * 40, "train")
+    held = RelayDelivery("http://relay", lambda: b"secret", LIFE).checkout_source(run, hold=True)
+    for seconds, key in ((LIFE + ASSUMED_HOLD_SECONDS - 2, run.key), (1e8, None)):
+        at = time.time() + seconds
+        assert (
+            access_token.authorized_run_key([b"secret"], held["relay_key"], REPOSITORY.id, at)
+            == key
+        )

@@ -127,6 +127,40 @@ def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - 
     )
 
 
+def seen_job(engine: Engine, *, age: float, **annotations: str) -> None:
+    """A suspended Job of a run that was launched so many seconds ago."""
+    run = replace(RUN, created_at=time.time() - age)
+    labels = {job_labels.INSTANCE_LABEL: "fyre", job_labels.KEY_LABEL: run.key}
+    notes = {job_labels.FYRE_PREFIX + name.replace("_", "-"): t for name, t in annotations.items()}
+    metadata: dict[str, Any] = {
+        "namespace": "lab",
+        "name": f"fyre-{run.key}",
+        "labels": labels,
+        "resourceVersion": "1",
+        "annotations": {job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run)), **notes},
+    }
+    engine.object_cache.upsert_job({"metadata": metadata, "spec": {"suspend": True}})
+
+
+def test_a_held_run_waits_for_any_time(engine: Engine) -> None:
+    seen_job(engine, age=1e7, held="needs prep")
+    engine.monitor().scan_pending()
+    assert engine.ended == {}
+
+
+@pytest.mark.parametrize(("seconds_ago", "ends"), [(60, False), (90_000, True)])
+def test_the_time_in_the_queue_begins_with_the_release(
+    engine: Engine, seconds_ago: float, ends: bool
+) -> None:
+    released_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    seen_job(engine, age=1e7, released_at=released_at.isoformat())
+    engine.monitor().scan_pending()
+    texts = [text for notes in engine.ended.values() for text in notes.values()]
+    assert [text.partition(" in ")[0] for text in texts] == (
+        ["gave up after 1d 1h"] if ends else []
+    )
+
+
 def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
