@@ -26,7 +26,7 @@ from tests.cluster.engine.test_trouble import (
 )
 from tests.contract.engine import make_run
 from tests.support import waiting
-from tests.support.old_version import unpack_old_version
+from tests.support.old_version import old_version
 from tests.support.run_endings import end, launched, until
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
-__all__ = ["engine", "own"]  # fixtures
+__all__ = ["engine", "old_version", "own"]  # fixtures
 
 
 def held(engine: KubernetesEngine, sha: str, command: str = "echo on", **spec: object) -> Run:
@@ -196,29 +196,31 @@ engine.close()
 """
 
 
-def serve_old(tmp_path: Path, *given: Any) -> str:
+def serve_old(old_version: Path, tmp_path: Path, *given: Any) -> str:
     """Have 0.1's engine look after a held run; return what it takes the run for at first."""
-    old = tmp_path / "old"
-    if not old.exists():
-        unpack_old_version(old)
     words = [sys.executable, "-c", OLD_ENGINE, access.KUBECONFIG, *map(str, given)]
-    env = {**os.environ, "PYTHONPATH": str(old)}
+    env = {**os.environ, "PYTHONPATH": str(old_version)}
     done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_version_0_1_never_starts_it(
-    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, tmp_path: Path, sha: str
+    on_cluster: MakeOnCluster,
+    admin: access.Admin,
+    namespace: str,
+    old_version: Path,
+    tmp_path: Path,
+    sha: str,
 ) -> None:
     """To 0.1 it is a Job that somebody suspended: it gives the run up after its queue limit."""
     engine = on_cluster()
     kept, given_up = held(engine, sha), held(engine, sha)
     engine.close()
     place = (namespace, tmp_path, tmp_path / "old state")
-    assert serve_old(tmp_path, *place, kept.key, 86400) == "queued suspended"
+    assert serve_old(old_version, tmp_path, *place, kept.key, 86400) == "queued suspended"
     assert known(on_cluster(), kept).state is RunState.WAITING
-    assert serve_old(tmp_path, *place, given_up.key, 0) == "queued suspended"
+    assert serve_old(old_version, tmp_path, *place, given_up.key, 0) == "queued suspended"
     engine = on_cluster()
     record, log = end(engine, given_up)
     assert (record.state, record.tries, log) == (RunState.ERROR, 0, "")

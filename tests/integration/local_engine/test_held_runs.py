@@ -19,9 +19,9 @@ from fyre.runs.run import Run
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, await_state, make_run
 from tests.integration.local_engine.test_engine import Make, engine, make
-from tests.support.old_version import unpack_old_version
+from tests.support.old_version import old_version
 
-__all__ = ["engine", "make"]  # fixtures
+__all__ = ["engine", "make", "old_version"]  # fixtures
 
 
 def counting(sha: str, tmp_path: Path) -> Run:
@@ -217,15 +217,12 @@ print(json.dumps(known))
 """
 
 
-def serve_old(tmp_path: Path, repo: Path, *launched: Run) -> list[str]:
+def serve_old(old_version: Path, tmp_path: Path, repo: Path, *launched: Run) -> list[str]:
     """Have 0.1's engine launch these runs and end all that it knows; what it knew at its start."""
-    old = tmp_path / "old"
-    if not old.exists():
-        unpack_old_version(old)
     texts = [json.dumps(runs.to_json(run)) for run in launched]
     words = [sys.executable, "-c", OLD_ENGINE, str(tmp_path / "state"), str(repo / ".git"), *texts]
     done = subprocess.run(
-        words, env={"PYTHONPATH": str(old)}, cwd=tmp_path, capture_output=True, check=False
+        words, env={"PYTHONPATH": str(old_version)}, cwd=tmp_path, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     known: list[str] = json.loads(done.stdout)
@@ -233,7 +230,7 @@ def serve_old(tmp_path: Path, repo: Path, *launched: Run) -> list[str]:
 
 
 def test_version_0_1_never_starts_what_is_held(
-    make: Make, sha: str, tmp_path: Path, repo: Path
+    make: Make, sha: str, old_version: Path, tmp_path: Path, repo: Path
 ) -> None:
     run, engine = counting(sha, tmp_path), make()
     gone = make_run(sha, "true")
@@ -242,7 +239,7 @@ def test_version_0_1_never_starts_what_is_held(
     engine.cancel(gone.key, "bob")
     engine.close()
     other = make_run(sha, f"echo other >> {tmp_path}/other")
-    assert serve_old(tmp_path, repo, other) == [gone.key]
+    assert serve_old(old_version, tmp_path, repo, other) == [gone.key]
     assert (tmp_path / "other").read_text() == "other\n"
     engine = make()
     assert state_of(engine, run.key) == (RunState.WAITING, "needs prep")
@@ -251,25 +248,25 @@ def test_version_0_1_never_starts_what_is_held(
 
 
 def test_version_0_1_starts_what_was_released(
-    make: Make, sha: str, tmp_path: Path, repo: Path
+    make: Make, sha: str, old_version: Path, tmp_path: Path, repo: Path
 ) -> None:
     run, engine = counting(sha, tmp_path), make(jobs=0)  # no room: it stays in the queue
     hold(engine, run)
     assert engine.release(run.key)
     engine.close()
-    assert serve_old(tmp_path, repo) == [run.key]
+    assert serve_old(old_version, tmp_path, repo) == [run.key]
     assert starts(tmp_path) == 1
     assert state_of(make(), run.key) == (RunState.SUCCEEDED, "")
 
 
 def test_what_version_0_1_launched_meanwhile_is_not_held_any_more(
-    make: Make, sha: str, tmp_path: Path, repo: Path
+    make: Make, sha: str, old_version: Path, tmp_path: Path, repo: Path
 ) -> None:
     """0.1 does not know that the run is held: a push that comes again is a launch to it."""
     run, engine = counting(sha, tmp_path), make()
     hold(engine, run)
     engine.close()
-    assert serve_old(tmp_path, repo, run) == []
+    assert serve_old(old_version, tmp_path, repo, run) == []
     engine = make()
     assert state_of(engine, run.key) == (RunState.SUCCEEDED, "")
     assert not engine.release(run.key)
