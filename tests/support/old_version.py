@@ -15,9 +15,12 @@ COMMIT = "7d57494"
 ROOT = Path(__file__).parents[2]
 
 
-def unpack_old_version(where: Path) -> Path:
-    """Extract the old package; return its folder. Skip the test if the history is missing."""
-    command = ["git", "archive", "--format=tar", COMMIT, "fyre"]
+def unpack_old_version(where: Path, *paths: str) -> Path:
+    """Extract the old package, or these paths of its repository; return the folder of them.
+
+    Skip the test if the history is missing.
+    """
+    command = ["git", "archive", "--format=tar", COMMIT, *(paths or ("fyre",))]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     except FileNotFoundError:
