@@ -117,12 +117,21 @@ class UpgradeStory:
     def await_state(self, sha: str, state: str) -> None:
         until(lambda: self.state(sha) == state, f"{sha} is {state}, not {self.state(sha)}")
 
-    def await_status(self, sha: str, context: str, *, begins: str = "", holds: str = "") -> None:
+    def await_status(
+        self, sha: str, context: str, *, begins: str = "", holds: str = "", seconds: float = 60
+    ) -> None:
+        """Wait for a status of a context; fail with all that there are after so many seconds."""
+        texts: list[str] = []
+
         def said() -> bool:
-            texts = [one["description"] for one in self.statuses(sha) if one["context"] == context]
+            found = [one for one in self.statuses(sha) if one["context"] == context]
+            texts[:] = [one["description"] for one in found]
             return any(text.startswith(begins) and holds in text for text in texts)
 
-        until(said, f"{context} on {sha}: {begins}…{holds}")
+        try:
+            until(said, f"{context} on {sha}: {begins}…{holds}", seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {texts}") from None
 
     def check_repeated(self, *, good: str, bad: str, running: str) -> None:
         """Check that pushing the same message again carries each run, or moves it.
