@@ -65,8 +65,8 @@ def push_all(story: ClusterStory) -> Pushed:
 
 def check_all(story: ClusterStory, pushed: Pushed) -> None:
     """Check that the new leader finds what was pushed meanwhile, and knows all of the old one."""
-    for sha in pushed.meanwhile:
-        story.await_status(sha, "fyre/run", begins="exit 0", seconds=120)
+    for sha in pushed.meanwhile:  # a checkout gives a replica that is gone two minutes
+        story.await_status(sha, "fyre/run", begins="exit 0", seconds=240)
     story.check_repeated(good=pushed.good, bad=pushed.bad, running=pushed.running)
 
 
