@@ -248,7 +248,6 @@ def release(
         )
         story = ClusterStory(github.repo, admin=admin, namespace=runs, url=forge.base)
         with delivering_once() as door:
-            forge.forge.start(door.url)
             yield Release(helm, home, story, values, door)
             print("answers to webhooks:", Counter(door.answers))
 
@@ -264,6 +263,7 @@ def test_a_release_is_upgraded_and_rolled_back(
     release.deploy("install", image=old_image, chart=sources / "deploy" / "chart")
     service = story.admin.core.read_namespaced_service("fyre", release.home).spec.cluster_ip
     release.door.receiver = f"http://{service}"
+    github.forge.forge.start(release.door.url)
     assert release.image == old_image
     release.replace("upgrade", image=image)
     assert release.image == image
