@@ -16,63 +16,20 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections import Counter, defaultdict
-from contextlib import suppress
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.lib import cluster, up_fixture
-
-if TYPE_CHECKING:
-    from tests.cluster.access import Admin
+from tests.cluster.starts import StartCounter
 
 LATEST = 8.0
 """The latest moment of a kill, in seconds after the push began: most runs have ended then."""
-
-
-class Starts:
-    """Records the pods whose command was started, and every Job that ever existed, by commit."""
-
-    def __init__(self, admin: Admin, namespace: str) -> None:
-        self.pods: defaultdict[str, set[str]] = defaultdict(set)
-        self.jobs: defaultdict[str, set[str]] = defaultdict(set)
-        self._admin, self._namespace = admin, namespace
-        for list_objects, found, counts in (
-            (admin.core.list_namespaced_pod, self.pods, _was_started),
-            (admin.batch.list_namespaced_job, self.jobs, lambda _: True),
-        ):
-            threading.Thread(
-                target=self._watch, args=(list_objects, found, counts), daemon=True
-            ).start()
-
-    def _watch(self, list_objects: Any, found: dict[str, set[str]], counts: Any) -> None:  # noqa: ANN401
-        from kubernetes import watch
-
-        while True:
-            with suppress(Exception):  # the namespace goes, at the end
-                for event in watch.Watch().stream(list_objects, self._namespace):
-                    self._count(event["raw_object"], found, counts)
-
-    def count_pods(self) -> None:
-        """Count the pods that exist now."""
-        api = self._admin.api.sanitize_for_serialization
-        for pod in self._admin.core.list_namespaced_pod(self._namespace).items:
-            self._count(api(pod), self.pods, _was_started)
-
-    def _count(self, item: dict[str, Any], found: dict[str, set[str]], counts: Any) -> None:  # noqa: ANN401
-        if counts(item):
-            found[item["metadata"]["labels"]["fyre.dev/sha"]].add(item["metadata"]["uid"])
-
-
-def _was_started(pod: dict[str, Any]) -> bool:
-    states = [s.get("state", {}) for s in pod["status"].get("containerStatuses") or []]
-    return any("running" in state or "terminated" in state for state in states)
 
 
 def main(kills: int, runs: int, seed: int) -> None:
@@ -86,7 +43,7 @@ def main(kills: int, runs: int, seed: int) -> None:
             path = up_fixture.create_repository(folder, "kill", files=10)
             up_fixture.git("remote", "add", "origin", f"{server.url}/bench/kill.git", cwd=path)
             up_fixture.git("push", "-q", "origin", "main", cwd=path)
-            starts = Starts(admin, namespace)
+            starts = StartCounter(admin, namespace)
             shas: list[str] = []
             moments: list[float] = []
             for number in range(kills):
@@ -101,7 +58,7 @@ def main(kills: int, runs: int, seed: int) -> None:
                 for sha in shas
             }
             lines = {sha: count_starts(final[sha]) for sha in shas}
-            starts.count_pods()
+            starts.count_present()
         log = (folder / "server.log").read_text()
     figures = {
         "kills": kills,
@@ -174,7 +131,7 @@ def repeated_statuses(
 
 def report(
     figures: dict[str, int],
-    starts: Starts,
+    starts: StartCounter,
     *,
     final: dict[str, dict[str, Any]],
     repeated: list[tuple[str, bool]],

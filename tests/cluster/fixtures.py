@@ -13,8 +13,12 @@ import pytest
 
 from tests.cluster import access, build, images
 
+CHART = images.ROOT / "deploy" / "chart"
+
 Helm = Callable[..., str]
-"""Runs Helm on Fyre's chart with ``values``; returns what it prints.
+"""Runs Helm on Fyre's chart with ``values``, or without both; returns what it prints.
+
+``chart`` is the folder of another chart.
 
 Raises ``CalledProcessError``, whose ``stderr`` holds the reason.
 """
@@ -45,9 +49,10 @@ def helm(program: Path, tmp_path: Path) -> Helm:
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": access.KUBECONFIG}
     file = tmp_path / "values.yaml"
 
-    def run(*words: str, values: dict[str, Any]) -> str:
+    def run(*words: str, values: dict[str, Any] | None = None, chart: Path = CHART) -> str:
         file.write_text(json.dumps(values))
-        command = [program, "helm", *words, images.ROOT / "deploy" / "chart", f"--values={file}"]
+        given = [] if values is None else [chart, f"--values={file}"]
+        command = [program, "helm", *words, *given]
         return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
     return run

@@ -18,7 +18,7 @@ SERVER = "fyre.test/fyre"
 
 # the base image of the Dockerfile in the tests: Debian's own Python, as there is no registry
 _BASE = "fyre.test/base:1"
-_BUILT_OF = (".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "fyre", "pyproject.toml")
+BUILT_OF = (".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "fyre", "pyproject.toml")
 
 PAUSE, SMALL, GIT = "fyre.test/pause:1", "fyre.test/small:1", "fyre.test/git:1"
 """Holds a pod's namespaces · a shell and nothing else to speak of · Debian with git and Python."""
@@ -47,22 +47,23 @@ def make_all(cache: Path) -> list[Path]:
     return made
 
 
-def server(cache: Path) -> tuple[str, Path]:
+def server(cache: Path, root: Path = ROOT, kind: str = "fyre") -> tuple[str, Path]:
     """Return the image of the server and its archive.
 
-    buildah builds it if the cache does not hold this state of the repository.
+    buildah builds it of what is in ``root`` if the cache does not hold this state of it. One state
+    of each kind is kept.
     """
     with (cache / "server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        image = f"{SERVER}:{_state()}"
-        archive = cache / f"fyre-{image.rpartition(':')[2]}.tar"
+        image = f"{SERVER}:{_state(root)}"
+        archive = cache / f"{kind}-{image.rpartition(':')[2]}.tar"
         if not archive.exists():
-            for old in cache.glob("fyre-*.tar"):
+            for old in cache.glob(f"{kind}-*.tar"):
                 old.unlink()
             _base(cache)
-            dockerfile = ROOT / "deploy" / "Dockerfile"
+            dockerfile = root / "deploy" / "Dockerfile"
             flags = ("--quiet", "--layers", "--pull-never", f"--build-arg=BASE={_BASE}")
-            _buildah(cache, "build", *flags, f"--file={dockerfile}", f"--tag={image}", ROOT)
+            _buildah(cache, "build", *flags, f"--file={dockerfile}", f"--tag={image}", root)
             draft = archive.with_suffix(".new")
             draft.unlink(missing_ok=True)  # of a build that was killed: buildah adds to no archive
             _buildah(cache, "push", "--quiet", image, f"docker-archive:{draft}:{image}")
@@ -70,15 +71,15 @@ def server(cache: Path) -> tuple[str, Path]:
         return image, archive
 
 
-def _state() -> str:
+def _state(root: Path) -> str:
     """A digest of all that the image is built of."""
-    files = [file for name in _BUILT_OF for file in (ROOT / name, *(ROOT / name).rglob("*"))]
+    files = [file for name in BUILT_OF for file in (root / name, *(root / name).rglob("*"))]
     digest = hashlib.sha256(_BASE.encode())
     for file in sorted(
         file for file in files if file.is_file() and "__pycache__" not in file.parts
     ):
         digest.update(
-            f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode() + file.read_bytes()
+            f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode() + file.read_bytes()
         )
     return digest.hexdigest()[:16]
 

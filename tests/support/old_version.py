@@ -26,14 +26,18 @@ def old_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fyre-0.1"
     if not shared.exists():
-        extracted = _extract_old_version(tmp_path_factory.mktemp("old"))
+        extracted = unpack_old_version(tmp_path_factory.mktemp("old"))
         with suppress(OSError):  # another worker was faster
             extracted.rename(shared)
     return shared
 
 
-def _extract_old_version(where: Path) -> Path:
-    command = ["git", "archive", "--format=tar", COMMIT, "fyre"]
+def unpack_old_version(where: Path, *paths: str) -> Path:
+    """Extract the old package, or these paths of its repository; return the folder of them.
+
+    Skip the test if the history is missing.
+    """
+    command = ["git", "archive", "--format=tar", COMMIT, *(paths or ("fyre",))]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     except FileNotFoundError:

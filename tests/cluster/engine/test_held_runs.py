@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from fyre.engines.kubernetes import job_labels
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.cluster.engine.test_trouble import (
@@ -26,6 +26,7 @@ from tests.cluster.engine.test_trouble import (
 )
 from tests.contract.engine import make_run
 from tests.support import waiting
+from tests.support.cluster_profiles import cluster_profile
 from tests.support.old_version import old_version
 from tests.support.run_endings import end, launched, until
 
@@ -141,12 +142,12 @@ def test_a_cancel_by_another_receiver_is_not_undone(
 def test_a_queue_has_it_after_the_release(
     on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
 ) -> None:
-    profile = Profile(image=access.IMAGE, termination_grace_seconds=2, queue="gpus")
+    profile = cluster_profile(image=access.IMAGE, termination_grace_seconds=2, queue="gpus")
     engine = on_cluster(profile=profile)
     run = held(engine, sha)
     assert job_labels.KUEUE_QUEUE_LABEL not in job_of(admin, namespace, run).metadata.labels
     # The profiles of another day: the run goes to the queue that it was launched for.
-    engine = on_cluster(profile=Profile(image=access.IMAGE, queue="others"))
+    engine = on_cluster(profile=cluster_profile(image=access.IMAGE, queue="others"))
     assert engine.release(run.key)
     job = job_of(admin, namespace, run)
     assert job.metadata.labels[job_labels.KUEUE_QUEUE_LABEL] == "gpus"
@@ -196,31 +197,37 @@ engine.close()
 """
 
 
-def serve_old(old_version: Path, tmp_path: Path, *given: Any) -> str:
+@pytest.fixture
+def serve_old(old_version: Path, namespace: str, tmp_path: Path) -> Callable[..., str]:
     """Have 0.1's engine look after a held run; return what it takes the run for at first."""
-    words = [sys.executable, "-c", OLD_ENGINE, access.KUBECONFIG, *map(str, given)]
     env = {**os.environ, "PYTHONPATH": str(old_version)}
-    done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    place = (access.KUBECONFIG, namespace, tmp_path, tmp_path / "old state")
+
+    def serve(*given: Any) -> str:
+        words = [sys.executable, "-c", OLD_ENGINE, *map(str, (*place, *given))]
+        done = subprocess.run(
+            words, env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return serve
 
 
 def test_version_0_1_never_starts_it(
     on_cluster: MakeOnCluster,
     admin: access.Admin,
     namespace: str,
-    old_version: Path,
-    tmp_path: Path,
+    serve_old: Callable[..., str],
     sha: str,
 ) -> None:
     """To 0.1 it is a Job that somebody suspended: it gives the run up after its queue limit."""
     engine = on_cluster()
     kept, given_up = held(engine, sha), held(engine, sha)
     engine.close()
-    place = (namespace, tmp_path, tmp_path / "old state")
-    assert serve_old(old_version, tmp_path, *place, kept.key, 86400) == "queued suspended"
+    assert serve_old(kept.key, 86400) == "queued suspended"
     assert known(on_cluster(), kept).state is RunState.WAITING
-    assert serve_old(old_version, tmp_path, *place, given_up.key, 0) == "queued suspended"
+    assert serve_old(given_up.key, 0) == "queued suspended"
     engine = on_cluster()
     record, log = end(engine, given_up)
     assert (record.state, record.tries, log) == (RunState.ERROR, 0, "")

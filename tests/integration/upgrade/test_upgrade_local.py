@@ -5,128 +5,42 @@ None is lost and none runs twice.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
-from fyre.message import fyre_ids
 from tests.conftest import git
 from tests.support.ci_marks import EASIER_CASE
 from tests.support.old_version import ROOT, old_version
+from tests.support.upgrade_story import (
+    NAME,
+    UpgradeStory,
+    find_tracebacks,
+    server_logs,
+    serving,
+)
 
 __all__ = ["old_version"]  # a fixture
 
-NAME = "ada/lab"
-
-
-@contextmanager
-def serving(code: Path, root: Path, how_it_ends: signal.Signals) -> Iterator[str]:
-    """A ``fyre up`` of that code, two runs at once; its address."""
-    env = {**os.environ, "PYTHONPATH": str(code), "HOME": str(root.parent)}
-    words = [sys.executable, "-m", "fyre", "up", "--root", str(root), "--port", "0", "--jobs", "2"]
-    log = root.parent / f"server-{len([*root.parent.glob('server-*.log')])}.log"
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(words, stderr=errors, env=env, cwd=root.parent) as server,
-    ):
-        try:
-            yield until(
-                lambda: log.read_text().partition("ready ")[2].partition("\n")[0],
-                "the server is up",
-            )
-        finally:
-            server.send_signal(how_it_ends)
-            server.wait(30)
-
-
-def until(look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """What it comes to, once that is something."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.05)
-    return found
+TWO_AT_ONCE = ("--jobs", "2")
 
 
 @dataclass
-class Story:
-    """A repository, what was pushed from it, and what came of it."""
+class Story(UpgradeStory):
+    """Runs of this machine: each notes its start in a file, and waits for a file."""
 
-    path: Path
-    starts: Path
-    url: str = ""
-    messages: dict[str, str] = field(
-        default_factory=dict
-    )  # of each commit that asks for a run, by its SHA
+    starts: Path = field(kw_only=True)
 
     def push(self, command: str = "true", *, gate: str = "") -> str:
         """Push a commit whose run records its start, and waits for the file ``gate``, if any."""
         wait = f"while [ ! -e {self.starts.parent}/{gate} ]; do sleep 0.05; done; " if gate else ""
-        trailer = f"Fyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}"
-        message = f"Work\n\n{trailer}\nFyre-Id: {fyre_ids.new_fyre_id()}\n"
-        sha = self._commit(message, tree="HEAD^{tree}", parent="HEAD")
-        self.messages[sha] = message
-        return sha
-
-    def push_again(self, sha: str, *, other_code: bool) -> str:
-        """Push the same message as another commit, later: on the same code or on other code."""
-        tree, parent = f"{sha}^{{tree}}", f"{sha}^"
-        if other_code:
-            (self.path / "README").write_text(f"other {sha}\n")
-            git("commit", "-q", "-a", "-m", "Other code", cwd=self.path)
-            tree, parent = "HEAD^{tree}", "HEAD"
-        return self._commit(
-            self.messages[sha], tree=tree, parent=parent, date="2026-01-02T03:04:06+0000"
-        )
+        return self.push_run(f"Fyre-Run: echo $FYRE_SHA >> {self.starts}; {wait}{command}")
 
     def open(self, gate: str) -> None:
         (self.starts.parent / gate).touch()
-
-    def statuses(self, sha: str) -> list[dict[str, Any]]:
-        answer = requests.get(
-            f"{self.url}/api/repos/{NAME}/commits/{sha}/statuses",
-            headers={"Authorization": "token user:ada"},
-        )
-        answer.raise_for_status()
-        found: list[dict[str, Any]] = answer.json()
-        return found
-
-    def state(self, sha: str) -> str:
-        """What the server's list of runs says of it; "" for nothing."""
-        rows = {row["sha"]: row["state"] for row in requests.get(f"{self.url}/runs.json").json()}
-        return str(rows.get(sha, ""))
-
-    def await_state(self, sha: str, state: str) -> None:
-        until(lambda: self.state(sha) == state, f"{sha} is {state}, not {self.state(sha)}")
-
-    def await_status(self, sha: str, context: str, *, begins: str = "", holds: str = "") -> None:
-        def said() -> bool:
-            texts = [one["description"] for one in self.statuses(sha) if one["context"] == context]
-            return any(text.startswith(begins) and holds in text for text in texts)
-
-        until(said, f"{context} on {sha}: {begins}…{holds}")
-
-    def _commit(self, message: str, *, tree: str, parent: str, date: str = "") -> str:
-        when = {"GIT_AUTHOR_DATE": date or f"{int(time.time())} +0000"}
-        words = ["git", "commit-tree", tree, "-p", parent, "-m", message.rstrip("\n")]
-        sha = subprocess.check_output(
-            words, cwd=self.path, env={**os.environ, **when}, text=True
-        ).strip()
-        git(
-            "push", "-q", f"{self.url}/{NAME}.git", f"{sha}:refs/heads/of-{sha[:12]}", cwd=self.path
-        )
-        return sha
 
 
 @dataclass
@@ -162,14 +76,7 @@ def check_all(story: Story, pushed: Pushed) -> None:
     assert (story.state(pushed.good), story.state(pushed.bad)) == ("succeeded", "failed")
     assert [story.state(sha) for sha in pushed.running] == ["running"] * len(pushed.running)
     assert [story.state(sha) for sha in pushed.waiting] == ["queued"] * len(pushed.waiting)
-    for sha, ended in ((pushed.good, "exit 0"), (pushed.bad, "exit 3")):
-        assert sum(one["state"] != "pending" for one in story.statuses(sha)) == 1
-        again = story.push_again(sha, other_code=False)
-        story.await_status(again, "fyre/run", begins=ended, holds=f"carried from {sha[:7]}")
-    moved = story.push_again(pushed.good, other_code=True)
-    story.await_status(moved, "fyre/moved", begins=f"ran at {pushed.good[:7]}")
-    running = story.push_again(pushed.running[0], other_code=False)
-    story.await_status(running, "fyre/run", holds=f"carried from {pushed.running[0][:7]}")
+    story.check_repeated(good=pushed.good, bad=pushed.bad, running=pushed.running[0])
 
 
 @pytest.mark.parametrize(
@@ -186,12 +93,12 @@ def test_there_and_back(
     old, root = old_version, tmp_path / "state"
     starts = tmp_path / "starts"
     starts.touch()
-    story = Story(repo, starts)
+    story = Story(repo, starts=starts)
     try:
-        with serving(old, root, how_it_ends) as story.url:
+        with serving(old, root, how_it_ends, *TWO_AT_ONCE) as story.url:
             git("push", "-q", f"{story.url}/{NAME}.git", "main", cwd=repo)
             first = push_all(story, "first", free=2)
-        with serving(ROOT, root, how_it_ends) as story.url:
+        with serving(ROOT, root, how_it_ends, *TWO_AT_ONCE) as story.url:
             check_all(story, first)
             story.open(
                 "first-0"
@@ -202,7 +109,7 @@ def test_there_and_back(
             for sha in first.waiting:
                 story.await_status(sha, "fyre/run", begins="exit 0")
             second = push_all(story, "second", free=1)
-        with serving(old, root, how_it_ends) as story.url:
+        with serving(old, root, how_it_ends, *TWO_AT_ONCE) as story.url:
             assert (
                 story.state(first.running[1]) == "running"
             )  # since the first version, through both others
@@ -211,10 +118,7 @@ def test_there_and_back(
                 story.open(gate)
             for sha in (first.running[1], *second.running, *second.waiting):
                 story.await_status(sha, "fyre/run", begins="exit 0")
-            finals = {
-                sha: sum(one["state"] != "pending" for one in story.statuses(sha))
-                for sha in story.messages
-            }
+            finals = {sha: len(story.final_states(sha)) for sha in story.messages}
     finally:
         for gate in ("first-0", "first-1", "first-waiting", "second-0", "second-waiting"):
             story.open(gate)
@@ -222,8 +126,5 @@ def test_there_and_back(
         "each was started, and once"
     )
     assert set(finals.values()) == {1}, "an end was posted twice, or not at all"
-    logs = [*tmp_path.glob("server-*.log")]
-    assert len(logs) == 3
-    assert [
-        line for log in logs for line in log.read_text().splitlines() if "Traceback" in line
-    ] == []
+    assert len(server_logs(root)) == 3
+    assert find_tracebacks(root) == []
