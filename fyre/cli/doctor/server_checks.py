@@ -134,6 +134,23 @@ def _check_repository_rights(forge: GitHubClient, repository: Repository) -> Ite
             yield Finding(f"we may not {right} {repository.name}", fix)
     if not denied:
         yield Finding(f"in {repository.name} we may do all that a run needs")
+    yield from _check_replies(forge, repository)
+
+
+def _check_replies(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:
+    """Try to reply in a pull request that no repository has: a run does not need that."""
+    from fyre.github.errors import DeniedError
+
+    try:
+        forge.create_issue_comment(repository, 0, "may we?")
+    except DeniedError as error:
+        reason = error.message.partition(": ")[2]
+        yield Finding(
+            f"we may not reply to commands in pull requests of {repository.name}",
+            f"give the token or the App `Pull requests: write` and `Issues: read` ({reason})",
+        )
+    except UserError:
+        return
 
 
 def _check_receiver(config: Config) -> Iterator[Finding]:
