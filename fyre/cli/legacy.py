@@ -37,8 +37,9 @@ class Batch:
     def status(self) -> dict[str, Any] | None:
         """Return ``state``, ``exit_code``, ``log_url`` … of the run; None if it has no status."""
         text = git_command.git_output(
-            "show", "-s", "--no-show-signature", "--format=%B", self.sha, cwd=self.workspace_root
-        )
+            "show", "-s", "--no-show-signature", "--encoding=UTF-8", "--format=%B", self.sha,
+            cwd=self.workspace_root,
+        )  # fmt: skip
         runs = self._create_client().list_runs([(self.sha, text)])
         return next((run.to_json() for run in runs if run.name.lower() == self.name.lower()), None)
 
@@ -275,7 +276,7 @@ def _reject_uncommitted(root: Path, *, autocommit: bool) -> None:
 def _batch_of_head(root: Path) -> Batch:
     """Return the run that the new commit at HEAD requests."""
     sha, text = git_command.git_output(
-        "log", "-1", "--no-show-signature", "--format=%H%n%B", cwd=root
+        "log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%H%n%B", cwd=root
     ).split("\n", 1)
     return Batch(
         sha, request.parse_message(text).run_names[-1], remote.default_remote_name(root), root

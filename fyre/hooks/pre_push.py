@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from fyre.git import git_command
 from fyre.message import request
-from fyre.message.request import RunRequest
+from fyre.message.request import MessageProblem, RunRequest
 from fyre.runs.run import ZERO_SHA
 
 HISTORY_SECONDS = 7 * 86400
@@ -80,21 +80,35 @@ def _requesting_commits(
     )
     log_output = git_command.run_git(
         "log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8",
-        "--ignore-missing", "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%B",
+        "--ignore-missing", "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%e%n%B",
         *published, *old_commits, *tips, "--",
     ).stdout  # fmt: skip
     for entry in log_output.decode(errors="surrogateescape").split("\0"):
-        header, _, text = entry.partition("\n")
+        header, _, body = entry.partition("\n")
+        encoding, _, text = body.partition("\n")
         sha, committed_at, tip = (*header.split(" ", 2), "", "")[:3]
         if not sha or float(committed_at) < time.time() - HISTORY_SECONDS:
             continue
-        run_request = request.parse_message(text)
+        run_request = _parse_message(text, encoding)
         if run_request.fyre_from or not tips.get(tip, "").startswith(_LAB_REF_PREFIX):
             yield sha, run_request
 
 
+def _parse_message(text: str, encoding: str) -> RunRequest:
+    """Return what a message requests; the problem if a receiver does not read its encoding."""
+    if encoding:
+        from fyre.git import message_encoding  # hardly any commit names one
+
+        try:
+            message_encoding.check_encoding(encoding, text.encode(errors="surrogateescape"))
+        except message_encoding.MessageEncodingError as error:
+            problem = MessageProblem(0, str(error), message_encoding.HINT)
+            return RunRequest(problems=(problem,))
+    return request.parse_message(text)
+
+
 def _format_problems(sha: str, run_request: RunRequest) -> Iterable[str]:
     for problem in run_request.problems:
-        yield f"fyre: {sha[:7]} line {problem.line}: {problem.message}"
+        yield f"fyre: {sha[:7]} {problem.described}"
         hint = problem.hint or "fix its message"
         yield f"fyre:   hint: {hint} (`git commit --amend`, `git rebase -i {sha[:7]}^`)"

@@ -128,7 +128,7 @@ def _check_repository() -> Iterator[Finding]:
                 diagnostic.hint or "fix that line",
             )
     if git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD"):
-        message = git_command.git_output("log", "-1", "--format=%B", "HEAD")
+        message = git_command.git_output("log", "-1", "--encoding=UTF-8", "--format=%B", "HEAD")
         for diagnostic in check.diagnose_message(message, request.parse_message(message)):
             yield Finding(
                 f"HEAD's message, line {diagnostic.line}: {diagnostic.message}",

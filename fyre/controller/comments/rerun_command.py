@@ -143,7 +143,7 @@ def _request_problem(event: CommitEvent) -> str:
     """Return what is wrong with the message or with ``.fyre.yaml``; "" if nothing is."""
     if event.request.problems:
         problem = event.request.problems[0]
-        return f"line {problem.line}: {problem.message}"
+        return problem.described
     return str(event.defaults) if isinstance(event.defaults, RepoConfigError) else ""
 
 

@@ -109,3 +109,10 @@ def test_an_unborn_branch_and_no_repository(tmp_path: Path, git, monkeypatch, ca
     git("init", "-q", ".", cwd=tmp_path)
     assert main.main(["check"]) == 1
     assert "commit first" in capsys.readouterr().err
+
+
+def test_9_a1_an_encoding_that_no_receiver_reads(repo: Path, git, capsys) -> None:
+    git("-c", "i18n.commitEncoding=utf-7", "commit", "-q", "--allow-empty", "-m", "Odd", cwd=repo)
+    code, found = answer(capsys)
+    assert (code, found["errors"][0]["message"]) == (1, "encoding 'utf-7' is not read: use UTF-8")
+    assert "i18n.commitEncoding" in found["errors"][0]["hint"]
