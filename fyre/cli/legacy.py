@@ -19,7 +19,7 @@ from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.message import compose, credential_scan, request
 from fyre.message.spec import RunSpec
-from fyre.workspace import remote, snapshot
+from fyre.workspace import publish_check, remote, snapshot
 
 if TYPE_CHECKING:
     from fyre.client.run_client import RunClient
@@ -266,6 +266,7 @@ def _reject_uncommitted(root: Path, *, autocommit: bool) -> None:
     changed = [path for letters, path in status.changed if letters != "??"]
     if autocommit or status.unmerged:
         snapshot.reject_unrepresentable(repo_paths, status)
+        publish_check.reject_credential_files(repo_paths.top, status.new_files)
     elif changed:
         raise UserError(
             f"there are uncommitted changes: {snapshot.format_paths(changed)}",
