@@ -9,7 +9,6 @@ from fyre.hooks.message_file import MessageDraft
 from fyre.message import compose, fyre_ids, near_misses, request, trailers
 from fyre.message.request import RunRequest
 
-
 CREDENTIAL_WORDS = (
     "akia", "asia", "gh", "github_pat_", "glpat-", "xox", "aiza", "hf_", "npm_", "pypi-", "sk-",
     "sk_", "eyj", "private key-----", "://", "authorization", "pass", "pwd", "secret", "token",

@@ -73,7 +73,6 @@ PROBLEMS_MAX = 100
 TOO_LONG = f"the message is longer than {MESSAGE_MAX:,} characters"
 
 _RUN_TRAILER = re.compile(r"^fyre-run[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_RUN_TRAILER_BYTES = re.compile(rb"^fyre-run[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ def parse_message(message: str) -> RunRequest:
 
 def asks_for_run(message: bytes) -> bool:
     """Return True if some line looks like a ``Fyre-Run``, in a message too long to be parsed."""
-    return _RUN_TRAILER_BYTES.search(message) is not None
+    return _RUN_TRAILER.search(message.decode("latin-1")) is not None
 
 
 def request_from_trailers(parsed_trailers: Iterable[Trailer]) -> RunRequest:

@@ -133,7 +133,12 @@ def _check_values(document: YamlDocument, data: Mapping[str, Any], path: Documen
     for index, secret in enumerate(data.get("secrets") or []):
         document.parse_at((*path, "secrets", index), value_parsers.parse_secret_name, secret)
     for key, value in (data.get("env") or {}).items():
-        document.parse_at((*path, "env", key), value_parsers.parse_env_entry, f"{key}={value}")
+        entry = document.parse_at(
+            (*path, "env", key), value_parsers.parse_env_entry, f"{key}={value}"
+        )
+        if entry[0] != key:
+            hint = "write it like EPOCHS: 10"
+            raise document.error_at((*path, "env", key), f"{key!r} is no variable's name", hint)
     if isinstance(data.get("resources"), dict):
         for key, value in data["resources"].items():
             document.parse_at(
