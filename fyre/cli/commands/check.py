@@ -51,20 +51,19 @@ def main(
         *diagnose_message(text, run_request),
         *(diagnose_config(config) if config is not None else []),
     ]
+    notes = _list_notes(source, text, run_request)
     if as_json:
         import json
 
-        print(
-            json.dumps(
-                {
-                    "runs": _runs_to_dicts(run_request),
-                    "errors": [asdict(diagnostic) for diagnostic in diagnostics],
-                },
-                indent=2,
-            )
-        )
+        data = {
+            "runs": _runs_to_dicts(run_request),
+            "errors": [asdict(diagnostic) for diagnostic in diagnostics],
+        }
+        print(json.dumps(data | ({"notes": notes} if notes else {}), indent=2))
     else:
         _print_diagnosis(text, run_request, diagnostics)
+        for note in notes:
+            print(_escape_lines(f"note: {note}"), file=sys.stderr)
     if diagnostics:
         raise SystemExit(1)
 
@@ -99,6 +98,38 @@ def _read_message_and_config(source: str) -> tuple[str, str | None, str]:
     if source == "HEAD":
         return text, _worktree_config(), encoding
     return text, git_command.git_output_or_none("show", f"{sha}:{CONFIG_FILE}"), encoding
+
+
+def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
+    """Return what a merge does to the runs, and what GitHub's own words in the message do."""
+    from fyre.message import merge_hints
+    from fyre.workspace import merge_queue
+
+    notes = merge_hints.list_hints(text, run_request)
+    if not run_request.runs:
+        return notes
+    if source == "HEAD" and (hint := merge_hints.squash_hint(_count_requesting_commits())):
+        notes.append(hint)
+    top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
+    if top and merge_queue.has_merge_queue(Path(top)):
+        notes.append(merge_hints.MERGE_QUEUE)
+    return notes
+
+
+def _count_requesting_commits() -> int:
+    """Return how many commits of a topic branch ask for runs; 0 on the default branch."""
+    default = git_command.git_output_or_none(
+        "for-each-ref", "--count=1", "--format=%(symref:lstrip=3)", "refs/remotes/*/HEAD"
+    )
+    branch = git_command.git_output_or_none("symbolic-ref", "--quiet", "--short", "HEAD")
+    if not default or branch in (None, default):
+        return 0
+    messages = git_command.git_output_or_none(
+        "log", "-z", "--max-count=100", "--encoding=UTF-8", "--no-show-signature", "--format=%B",
+        "--regexp-ignore-case", "--grep=^fyre-run", "HEAD", "--not", "--glob=refs/remotes/*/HEAD",
+        "--",
+    )  # fmt: skip
+    return sum(bool(request.parse_message(one).runs) for one in (messages or "").split("\0"))
 
 
 def _diagnose_encoding(encoding: str, text: str) -> list[Diagnostic]:

@@ -97,6 +97,7 @@ def _check_credential(config: Config) -> Iterator[Finding]:
         yield Finding("we see no repository that the policy serves", fix)
     for repository in served[:MAX_REPOSITORIES]:
         yield from _check_repository_rights(forge, repository)
+        yield from checks.check_merge_queue(forge, repository)
         if app is None and webhook_url:
             yield from webhook_checks.check_repository_webhook(forge, repository, webhook_url)
 
