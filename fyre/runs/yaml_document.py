@@ -12,6 +12,7 @@ numbers to the base of 60, dates, merges and ``=``: these are text.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -249,15 +250,26 @@ def _type_scalar(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
     line = scalar.start_mark.line + 1 if scalar.start_mark else 1
     if name in _TEXT_TAGS:
         return text
+    if name == "binary":
+        return _decode_binary(text, line)
     pattern = _SCALAR_TYPES.get(name, (None, ""))[0]
     if pattern is None:
-        raise BadYamlError(line, f"the tag {scalar.tag[:60]!r} is not allowed", "leave it out")
+        message = f"not YAML: the tag {scalar.tag[:60]!r} is not known"
+        raise BadYamlError(line, message, "check it, or leave it out")
     if not pattern.fullmatch(text):
         raise BadYamlError(line, f"{text[:60]!r} is no {name}", f"leave out the tag !!{name}")
     try:
         return _parse_scalar(name, text)
     except ValueError as error:  # Python reads numbers of a few thousand digits
         raise BadYamlError(line, f"{text[:20]!r}… is too long a number", "write less") from error
+
+
+def _decode_binary(text: str, line: int) -> bytes:
+    """Return what ``!!binary`` holds, which no schema takes."""
+    try:
+        return b64decode(text.encode("ascii"))
+    except ValueError as error:
+        raise BadYamlError(line, f"{text[:60]!r} is no base64", "leave out the tag") from error
 
 
 def _parse_scalar(name: str, text: str) -> bool | float | None:
