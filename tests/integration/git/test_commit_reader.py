@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from fyre.errors import TooLargeError
-from fyre.git import message_encoding
+from fyre.git import history, message_encoding
 from fyre.git.commit_reader import LocalCommitReader, parse_commit
 from fyre.github.errors import NotFoundError
 from fyre.message import request
@@ -223,3 +223,10 @@ def test_9_b16_what_is_larger_than_32_mib_is_named(repo: Path, mirrors: LocalCom
     with pytest.raises(TooLargeError, match=r"\.fyre\.yaml is larger than 32 MiB"):
         mirrors.read_file(REPOSITORY, "HEAD", ".fyre.yaml")
     assert mirrors.read_file(REPOSITORY, "HEAD", "README") == b"hello\n"  # nothing is left behind
+
+
+def test_9_a1_the_history_is_read_by_the_same_rules(repo: Path) -> None:
+    odd = store(repo, b"S\n\nFyre-Run: \\u0041\n", "encoding unicode_escape")
+    latin = store(repo, b"S\n\nFyre-Run: \xe9\n", "encoding latin1")
+    assert [*history.find_run_commits(odd, 5, repo)] == [(odd, "")]
+    assert [*history.find_run_commits(latin, 5, repo)] == [(latin, "S\n\nFyre-Run: é\n")]
