@@ -21,6 +21,10 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+class TooLargeError(Exception):
+    """Something is larger than what is read of its kind; the text says what, and the limit."""
+
+
 class TransientError(Exception):
     """A failure that is expected to pass: try the same thing again later.
 

@@ -19,7 +19,7 @@ from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.message import compose, credential_scan, request
 from fyre.message.spec import RunSpec
-from fyre.workspace import remote, snapshot
+from fyre.workspace import publish_check, remote, snapshot
 
 if TYPE_CHECKING:
     from fyre.client.run_client import RunClient
@@ -37,8 +37,9 @@ class Batch:
     def status(self) -> dict[str, Any] | None:
         """Return ``state``, ``exit_code``, ``log_url`` … of the run; None if it has no status."""
         text = git_command.git_output(
-            "show", "-s", "--no-show-signature", "--format=%B", self.sha, cwd=self.workspace_root
-        )
+            "show", "-s", "--no-show-signature", "--encoding=UTF-8", "--format=%B", self.sha,
+            cwd=self.workspace_root,
+        )  # fmt: skip
         runs = self._create_client().list_runs([(self.sha, text)])
         return next((run.to_json() for run in runs if run.name.lower() == self.name.lower()), None)
 
@@ -265,6 +266,7 @@ def _reject_uncommitted(root: Path, *, autocommit: bool) -> None:
     changed = [path for letters, path in status.changed if letters != "??"]
     if autocommit or status.unmerged:
         snapshot.reject_unrepresentable(repo_paths, status)
+        publish_check.reject_credential_files(repo_paths.top, status.new_files)
     elif changed:
         raise UserError(
             f"there are uncommitted changes: {snapshot.format_paths(changed)}",
@@ -275,7 +277,7 @@ def _reject_uncommitted(root: Path, *, autocommit: bool) -> None:
 def _batch_of_head(root: Path) -> Batch:
     """Return the run that the new commit at HEAD requests."""
     sha, text = git_command.git_output(
-        "log", "-1", "--no-show-signature", "--format=%H%n%B", cwd=root
+        "log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%H%n%B", cwd=root
     ).split("\n", 1)
     return Batch(
         sha, request.parse_message(text).run_names[-1], remote.default_remote_name(root), root

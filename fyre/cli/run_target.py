@@ -67,5 +67,5 @@ def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
         problem = f"{rev!r} names no commit here" if rev else "there is no commit yet"
         raise UserError(problem, hint="git log --oneline --all")
     remote_info = remote.resolve_remote(name=remote_name or None)
-    message = git_command.git_output("log", "-1", "--format=%B", sha)
+    message = git_command.git_output("log", "-1", "--encoding=UTF-8", "--format=%B", sha)
     return CommitTarget(RunClient.from_remote(remote_info), sha, message)

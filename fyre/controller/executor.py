@@ -15,12 +15,12 @@ from typing import Protocol
 from fyre.controller.ttl_cache import TTLCache
 from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
-from fyre.errors import TransientError, UserError
+from fyre.errors import TooLargeError, TransientError, UserError
 from fyre.github import permissions
 from fyre.github.client import GitHubClient
 from fyre.github.errors import NEEDS_OPERATOR, NotFoundError, NotVisibleError, UnauthenticatedError
 from fyre.message import request as message_request
-from fyre.message.request import RunRequest
+from fyre.message.request import MessageProblem, RunRequest
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs import access, commit_status, plan, repo_config
 from fyre.runs import policy as policies
@@ -106,7 +106,7 @@ class Executor:
     ) -> CommitEvent | None:
         """Read a commit and what its message requests; return None if that is nothing."""
         commit = self.commit_reader.read_commit(repository, sha)
-        request = message_request.parse_message(commit.message)
+        request = _parse_request(commit)
         if not (request.runs or request.problems):
             return None
         defaults = self.read_defaults(repository, sha)
@@ -126,13 +126,15 @@ class Executor:
 
     def read_defaults(self, repository: Repository, sha: str) -> RunDefaults | RepoConfigError:
         """Return the repository's ``.fyre.yaml`` at that commit, or what is wrong with it."""
-        content = self.commit_reader.read_file(repository, sha, repo_config.CONFIG_PATH)
         try:
+            content = self.commit_reader.read_file(repository, sha, repo_config.CONFIG_PATH)
             return (
                 repo_config.parse_repo_config(content.decode("utf-8", "replace"))
                 if content
                 else RunDefaults()
             )
+        except TooLargeError:
+            return repo_config.too_large_error("")
         except RepoConfigError as error:
             return error
 
@@ -140,9 +142,7 @@ class Executor:
         """Return the runs of a SHA: those whose outcome it shares, then its own."""
         request = RunRequest()
         with suppress(NotFoundError):  # a commit of a fork of which nothing ran
-            request = message_request.parse_message(
-                self.commit_reader.read_commit(repository, sha).message
-            )
+            request = _parse_request(self.commit_reader.read_commit(repository, sha))
         return self.index.find_on_commit(repository.id, sha, request.fyre_id)
 
     def decide(self, event: CommitEvent) -> tuple[Action, ...]:
@@ -291,3 +291,10 @@ class Executor:
             self.reporter.drop_status(repository, sha, record.run.context)
             self.engine.annotate(key, carried=tuple(dict.fromkeys((*record.carried, sha))))
             self.reporter.on_record_change(key)
+
+
+def _parse_request(commit: Commit) -> RunRequest:
+    """Return what a commit requests; if its message is not read, the problem with it."""
+    if commit.message_problem:
+        return RunRequest(problems=(MessageProblem(0, commit.message_problem),))
+    return message_request.parse_message(commit.message)

@@ -18,6 +18,9 @@ OPEN_READERS_MAX = 16
 OBJECT_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of the largest object that is read."""
 
+_START_BYTES = 1024 * 1024
+"""Bytes that are kept of a larger one."""
+
 
 @dataclass(frozen=True, slots=True)
 class GitObject:
@@ -26,6 +29,8 @@ class GitObject:
     sha: str
     type: str  # blob, tree, commit or tag
     content: bytes
+    is_cut: bool = False
+    """It is larger than ``OBJECT_BYTES_MAX``: ``content`` is only its beginning."""
 
 
 class ObjectReader:
@@ -40,6 +45,11 @@ class ObjectReader:
 
         None if it names nothing, or something too large.
         """
+        found = self.find_object_start(git_dir, revision)
+        return found if found is not None and not found.is_cut else None
+
+    def find_object_start(self, git_dir: Path, revision: str) -> GitObject | None:
+        """Return the object, or the beginning of one that is too large; None for nothing."""
         if "\n" in revision or "\0" in revision or not _is_encodable(revision):
             return None
         process = self._open_process(git_dir)
@@ -55,7 +65,7 @@ class ObjectReader:
 
     def find_commit_sha(self, git_dir: Path, revision: str) -> str | None:
         """Return the SHA of the commit that a revision names, through tags, or None."""
-        commit = self.find_object(git_dir, revision + "^{commit}")
+        commit = self.find_object_start(git_dir, revision + "^{commit}")
         return commit.sha if commit is not None else None
 
     def close(self) -> None:
@@ -105,9 +115,8 @@ class _CatFileProcess:
             size = int(header[2])
             content = _read_exactly(stdout.read, size)
             stdout.read(1)
-        if size > OBJECT_BYTES_MAX:
-            return None
-        return GitObject(header[0].decode(), header[1].decode(), content)
+        is_cut = size > OBJECT_BYTES_MAX
+        return GitObject(header[0].decode(), header[1].decode(), content, is_cut)
 
     def close(self) -> None:
         with self._lock:
@@ -128,12 +137,11 @@ def _is_encodable(revision: str) -> bool:
 
 
 def _read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
-    """Read ``size`` bytes; if that is too large, read and drop them, and return b""."""
-    if size <= OBJECT_BYTES_MAX:
-        content = read(size)
-        if len(content) != size:
-            raise OSError("git cat-file ended")
-        return content
-    while size > 0:
-        size -= len(read(min(size, 1 << 20))) or size
-    return b""
+    """Read ``size`` bytes; if that is too large, read them all, and return the beginning."""
+    kept = min(size, _START_BYTES if size > OBJECT_BYTES_MAX else OBJECT_BYTES_MAX)
+    content, left = read(kept), size - kept
+    if len(content) != kept:
+        raise OSError("git cat-file ended")
+    while left > 0:
+        left -= len(read(min(left, 1 << 20))) or left
+    return content

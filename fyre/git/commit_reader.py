@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from fyre.git import git_command
-from fyre.git.cat_file import ObjectReader
+from fyre.errors import TooLargeError
+from fyre.git import git_command, message_encoding
+from fyre.git.cat_file import OBJECT_BYTES_MAX, ObjectReader
 from fyre.github.errors import NotFoundError
+from fyre.message import request as message_request
 from fyre.runs.run import Commit, Repository
 
 
@@ -25,18 +28,31 @@ class LocalCommitReader:
         self._objects = ObjectReader()
 
     def read_commit(self, repository: Repository, sha: str) -> Commit:
-        """Return a commit. Raises ``NotFoundError``."""
-        commit = self._objects.find_object(self._git_dir_of(repository), sha)
+        """Return a commit. Raises ``NotFoundError``.
+
+        Of one that is too large only the beginning is read; its message is not.
+        """
+        commit = self._objects.find_object_start(self._git_dir_of(repository), sha)
         if commit is None or commit.type != "commit":
             raise NotFoundError(
                 f"commit {sha} of {repository.name}: not found", hint="was it force-pushed away?"
             )
+        if commit.is_cut:
+            reason = f"the commit's message is larger than {OBJECT_BYTES_MAX >> 20} MiB"
+            return replace(_parse_header(sha, commit.content), message_problem=reason)
         return parse_commit(sha, commit.content)
 
     def read_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
-        """Return a file's content in a commit; None if there is no such file."""
-        blob = self._objects.find_object(self._git_dir_of(repository), f"{sha}:{path}")
-        return blob.content if blob is not None and blob.type == "blob" else None
+        """Return a file's content in a commit; None if there is no such file.
+
+        Raises ``TooLargeError``.
+        """
+        blob = self._objects.find_object_start(self._git_dir_of(repository), f"{sha}:{path}")
+        if blob is None or blob.type != "blob":
+            return None
+        if blob.is_cut:
+            raise TooLargeError(f"{path} is larger than {OBJECT_BYTES_MAX >> 20} MiB")
+        return blob.content
 
     def list_ancestors(self, repository: Repository, head_sha: str, limit: int) -> list[str]:
         """Return the newest ``limit`` SHAs of a commit's history, itself included, oldest first."""
@@ -81,32 +97,43 @@ class LocalCommitReader:
 def parse_commit(sha: str, content: bytes) -> Commit:
     """Parse a commit object.
 
-    The message is decoded as the commit says; bytes that don't fit are kept as surrogates.
+    The message is decoded as the commit says; bytes that don't fit are kept as surrogates. If it
+    can't be decoded, ``message_problem`` says why.
     """
-    header, _, message = content.partition(b"\n\n")
-    fields: list[tuple[bytes, bytes]] = []
-    for line in header.split(b"\n"):
-        key, _, value = line.partition(b" ")
-        fields.append((key, value))  # the later lines of a signature have an empty key
-    named = dict(reversed(fields))  # the first field of each name counts
+    commit = _parse_header(sha, content)
+    if len(content) > message_encoding.COMMIT_BYTES_MAX:
+        is_request = message_request.asks_for_run(content.partition(b"\n\n")[2])
+        return replace(commit, message_problem=message_request.TOO_LONG if is_request else "")
+    try:
+        encoding = _header_fields(content).get(b"encoding", b"").decode("ascii", "replace")
+        return replace(commit, message=message_encoding.decode_message(content, encoding))
+    except message_encoding.MessageEncodingError as error:
+        return replace(commit, message_problem=str(error))
+
+
+def _parse_header(sha: str, content: bytes) -> Commit:
+    """Return a commit without its message."""
+    fields = _header_fields(content)
     return Commit(
         sha=sha,
-        tree=named.get(b"tree", b"").decode("ascii", "replace"),
+        tree=fields.get(b"tree", b"").decode("ascii", "replace"),
         parents=tuple(
-            value.decode("ascii", "replace") for key, value in fields if key == b"parent"
+            line.removeprefix(b"parent ").decode("ascii", "replace")
+            for line in content.partition(b"\n\n")[0].split(b"\n")
+            if line.startswith(b"parent ")
         ),
-        message=_decode_message(message, named.get(b"encoding", b"").decode("ascii", "replace")),
-        committed_at=_parse_commit_time(named.get(b"committer", b"")),
+        message="",
+        committed_at=_parse_commit_time(fields.get(b"committer", b"")),
     )
 
 
-def _decode_message(message: bytes, encoding: str) -> str:
-    if encoding and encoding.lower() not in ("utf-8", "utf8"):
-        try:
-            return message.decode(encoding)
-        except (LookupError, UnicodeError):
-            pass  # like git: keep the bytes as they are
-    return message.decode("utf-8", "surrogateescape")
+def _header_fields(content: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a commit object's header; the first one of each name counts."""
+    fields: dict[bytes, bytes] = {}
+    for line in content.partition(b"\n\n")[0].split(b"\n"):
+        key, _, value = line.partition(b" ")
+        fields.setdefault(key, value)  # the later lines of a signature have an empty key
+    return fields
 
 
 def _parse_commit_time(committer: bytes) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fyre.errors import UserError
+from fyre.git.commit_reader import parse_commit
 
 
 def find_run_commits(
@@ -24,10 +25,9 @@ def find_run_commits(
                 revision_range, max_count=limit, regexp_ignore_case=True, grep="^fyre-run[ \t]*:"
             )
             for commit in commits:
-                message = commit.message
-                if isinstance(message, bytes):
-                    message = message.decode(errors="replace")
-                yield commit.hexsha, message
+                # GitPython would decode the message by any codec of Python's that the commit names.
+                content = repo.odb.stream(commit.binsha).read()
+                yield commit.hexsha, parse_commit(commit.hexsha, content).message
     except InvalidGitRepositoryError as error:
         raise UserError("this is not a git repository", hint="cd into one") from error
     except GitCommandError as error:

@@ -150,7 +150,7 @@ def _parse_push(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON hol
     if data["deleted"] or after == ZERO_SHA:
         return IgnoredEvent("the branch was deleted")
     shas = tuple(_require_sha(commit["id"]) for commit in data["commits"])
-    actor = _require_text((data.get("sender") or {}).get("login") or "")
+    actor = _require_text(_find_sender(data).get("login", ""))
     return PushEvent(
         _parse_repository(forge, data),
         ref,
@@ -175,14 +175,22 @@ def _parse_issue_comment(forge: str, data: Any) -> Event:  # noqa: ANN401 - what
 
 
 def _comment_event(forge: str, data: Any, *, sha: str = "", pull_number: int = 0) -> Event:  # noqa: ANN401 - what JSON holds
-    """Return the event of a new comment."""
-    comment, sender = data["comment"], data.get("sender") or {}
+    """Return the event of a new comment.
+
+    GitHub sends no user where the account is gone, and where it hides who it is.
+    """
+    comment = data["comment"]
     if data["action"] != "created":
         return IgnoredEvent("only a new comment is a command")
+    sender = _find_sender(data)
+    if not sender or not comment.get("user", True):
+        return IgnoredEvent("a comment without a user")
+    if comment["body"] is None:
+        return IgnoredEvent("a comment without text")
     return CommentEvent(
         repository=_parse_repository(forge, data),
         sha=sha,
-        actor=_require_text(sender.get("login") or ""),
+        actor=_require_text(sender["login"]),
         body=_require_text(comment["body"]),
         comment_id=int(comment["id"]),
         created_at=datetime.fromisoformat(_require_text(comment["created_at"])).timestamp(),
@@ -217,18 +225,26 @@ def _rerequest_event(forge: str, data: Any, sha: object, run_name: str, click_id
 
     GitHub sends ``rerequested`` to the App whose check runs these are, and to no other.
     """
-    sender = data.get("sender") or {}
+    sender = _find_sender(data)
     if data["action"] != "rerequested":
         return IgnoredEvent("only a re-run request of a check run starts something")
+    if not sender:
+        return IgnoredEvent("a click without a user")
     if sender.get("type") == "Bot":
         return IgnoredEvent("no person clicked")
     return RerequestEvent(
         _parse_repository(forge, data),
         _require_sha(sha),
-        _require_text(sender.get("login") or ""),
+        _require_text(sender["login"]),
         run_name,
         click_id,
     )
+
+
+def _find_sender(data: Any) -> dict[str, Any]:  # noqa: ANN401 - what JSON holds
+    """Return the account that a payload names as the actor; {} if it names none."""
+    sender = data.get("sender")
+    return sender if isinstance(sender, dict) and sender.get("login") else {}
 
 
 def _parse_repository(forge: str, data: Any) -> Repository:  # noqa: ANN401 - what JSON holds

@@ -9,6 +9,13 @@ from fyre.hooks.message_file import MessageDraft
 from fyre.message import compose, fyre_ids, near_misses, request, trailers
 from fyre.message.request import RunRequest
 
+CREDENTIAL_WORDS = (
+    "akia", "asia", "gh", "github_pat_", "glpat-", "xox", "aiza", "hf_", "npm_", "pypi-", "sk-",
+    "sk_", "eyj", "private key-----", "://", "authorization", "pass", "pwd", "secret", "token",
+    "key",
+)  # fmt: skip
+"""Words without which ``credential_scan`` finds nothing: to load it takes a hook's time."""
+
 
 def check_message_file(path: str) -> int:
     """Print the problems of a message and return 1, or add a missing Fyre-Id and return 0."""
@@ -26,9 +33,34 @@ def check_message_file(path: str) -> int:
         lines = ["fyre: not committed", *problems, *fixed_lines, advice]
         print("\n".join(lines).encode(errors="replace").decode(), file=sys.stderr)
         return 1
+    _warn_of_credentials(run_request)
     if run_request.runs and not run_request.fyre_id:
         _add_fyre_id(draft)
     return 0
+
+
+def _warn_of_credentials(run_request: RunRequest) -> None:
+    """Say which run holds what looks like a credential; the person may mean it."""
+    texts = [
+        (line, text)
+        for line, spec in zip(run_request.run_lines, run_request.runs, strict=True)
+        for text in (spec.command, *(f"{name}={value}" for name, value in spec.env))
+    ]
+    lower = "\n".join(text for _, text in texts).lower()
+    if not any(word in lower for word in CREDENTIAL_WORDS):
+        return
+    from fyre.message import credential_scan
+
+    for line, text in texts:
+        for credential in credential_scan.find_credentials(text)[:1]:
+            shown = credential_scan.mask_credentials(text)[:200]
+            warning = (
+                f"fyre: warning: the run of line {line} holds what looks like {credential.kind}, "
+                f"and commits are for ever: {shown}\n"
+                "  hint: keep it in a secret of the cluster and name that with Fyre-Secret; "
+                "then git commit --amend"
+            )
+            print(warning.encode(errors="replace").decode(), file=sys.stderr)
 
 
 def _near_miss_lines(draft: MessageDraft) -> list[str]:

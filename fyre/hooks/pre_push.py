@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from fyre.git import git_command
 from fyre.message import request
-from fyre.message.request import RunRequest
+from fyre.message.request import MessageProblem, RunRequest
 from fyre.runs.run import ZERO_SHA
 
 HISTORY_SECONDS = 7 * 86400
@@ -45,7 +45,56 @@ def main(argv: list[str]) -> int:
     ]
     for line in problems or [*runs[:MAX_SHOWN_RUNS], *rest]:
         print(line.encode(errors="replace").decode(), file=sys.stderr)
-    return 1 if problems else 0
+    if problems:
+        return 1
+    shas = [sha for sha, run_request in requests if run_request.runs]
+    return 0 if _may_run_again(shas, remote_name) else 1
+
+
+def _may_run_again(shas: list[str], remote_name: str) -> bool:
+    """Return False if a person says that what another remote has is not to run here as well."""
+    others = [name for name in _remote_names() if name != remote_name]
+    if not shas or not others or remote_name not in _remote_names():
+        return True
+    new_everywhere = git_command.run_git(
+        "rev-list", "--no-walk", *shas, "--not", *(f"--remotes={name}" for name in others), "--"
+    ).stdout.decode()
+    again = len(set(shas) - set(new_everywhere.split()))
+    if not again:
+        return True
+    setting = f"remote.{remote_name}.fyreRunsAgain"
+    if git_command.git_output_or_none("config", "--type=bool", "--get", setting) == "true":
+        return True
+    commits = "1 commit that asks" if again == 1 else f"{again} commits that ask"
+    print(
+        f"fyre: {commits} for runs came to another remote before: if a receiver serves "
+        f"{remote_name}, all of it runs again there",
+        file=sys.stderr,
+    )
+    if _ask("fyre: push it? [y/N] "):
+        return True
+    hint = f"git config {setting} true (it is not asked again), or git push --no-verify"
+    print(f"fyre: not pushed\nfyre:   hint: {hint}", file=sys.stderr)
+    return False
+
+
+def _remote_names() -> list[str]:
+    return git_command.git_output("remote").splitlines()
+
+
+def _ask(question: str) -> bool:
+    """Ask the person at the terminal; return True if they agree, or nobody is there to be asked.
+
+    A hook's stdin holds the refs, so the terminal itself is read.
+    """
+    if not sys.stderr.isatty():
+        return True
+    try:
+        with open("/dev/tty", "r+b", buffering=0) as terminal:  # noqa: PTH123 - no pathlib in a hook
+            terminal.write(question.encode())
+            return terminal.readline().strip().lower() in (b"y", b"yes")
+    except OSError:
+        return True
 
 
 def _read_ref_lines() -> Iterable[str]:
@@ -80,21 +129,35 @@ def _requesting_commits(
     )
     log_output = git_command.run_git(
         "log", "-z", "--source", "--reverse", "--no-show-signature", "--encoding=UTF-8",
-        "--ignore-missing", "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%B",
+        "--ignore-missing", "--regexp-ignore-case", "--grep=^fyre-", "--format=%H %ct %S%n%e%n%B",
         *published, *old_commits, *tips, "--",
     ).stdout  # fmt: skip
     for entry in log_output.decode(errors="surrogateescape").split("\0"):
-        header, _, text = entry.partition("\n")
+        header, _, body = entry.partition("\n")
+        encoding, _, text = body.partition("\n")
         sha, committed_at, tip = (*header.split(" ", 2), "", "")[:3]
         if not sha or float(committed_at) < time.time() - HISTORY_SECONDS:
             continue
-        run_request = request.parse_message(text)
+        run_request = _parse_message(text, encoding)
         if run_request.fyre_from or not tips.get(tip, "").startswith(_LAB_REF_PREFIX):
             yield sha, run_request
 
 
+def _parse_message(text: str, encoding: str) -> RunRequest:
+    """Return what a message requests; the problem if a receiver does not read its encoding."""
+    if encoding:
+        from fyre.git import message_encoding  # hardly any commit names one
+
+        try:
+            message_encoding.check_encoding(encoding, text.encode(errors="surrogateescape"))
+        except message_encoding.MessageEncodingError as error:
+            problem = MessageProblem(0, str(error), message_encoding.HINT)
+            return RunRequest(problems=(problem,))
+    return request.parse_message(text)
+
+
 def _format_problems(sha: str, run_request: RunRequest) -> Iterable[str]:
     for problem in run_request.problems:
-        yield f"fyre: {sha[:7]} line {problem.line}: {problem.message}"
+        yield f"fyre: {sha[:7]} {problem.described}"
         hint = problem.hint or "fix its message"
         yield f"fyre:   hint: {hint} (`git commit --amend`, `git rebase -i {sha[:7]}^`)"

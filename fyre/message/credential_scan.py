@@ -85,13 +85,7 @@ class CredentialMatch:
 def find_credentials(text: str) -> tuple[CredentialMatch, ...]:
     """Return everything in the text that looks like a credential, in no particular order."""
     lower = text.lower()
-    matches = [
-        CredentialMatch(kind, *match.span())
-        for kind, substrings, pattern in _TOKEN_PATTERNS
-        if any(substring in lower for substring in substrings)
-        for match in re.finditer(pattern, text)
-        if not _PLACEHOLDER.fullmatch(match[0])
-    ]
+    matches = [*find_tokens(text)]
     for kind, substrings, pattern in _ASSIGNMENT_PATTERNS:
         if any(substring in lower for substring in substrings):
             matches += [
@@ -100,6 +94,18 @@ def find_credentials(text: str) -> tuple[CredentialMatch, ...]:
                 for hit in _plausible_matches(kind, match)
             ]
     return tuple(matches)
+
+
+def find_tokens(text: str) -> tuple[CredentialMatch, ...]:
+    """Return the credentials that are known by the prefix that their makers gave them."""
+    lower = text.lower()
+    return tuple(
+        CredentialMatch(kind, *match.span())
+        for kind, substrings, pattern in _TOKEN_PATTERNS
+        if any(substring in lower for substring in substrings)
+        for match in re.finditer(pattern, text)
+        if not _PLACEHOLDER.fullmatch(match[0])
+    )
 
 
 def mask_credentials(text: str) -> str:

@@ -70,6 +70,8 @@ RUNS_MAX = 1000
 PROBLEMS_MAX = 100
 """Problems that are reported; a message with more has enough to fix."""
 
+TOO_LONG = f"the message is longer than {MESSAGE_MAX:,} characters"
+
 _RUN_TRAILER = re.compile(r"^fyre-run[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -77,13 +79,19 @@ _RUN_TRAILER = re.compile(r"^fyre-run[ \t]*:", re.IGNORECASE | re.MULTILINE)
 class MessageProblem:
     """A mistake in a message.
 
-    ``line`` counts from 1; ``run_index`` is the index of the run that it spoils, if any.
+    ``line`` counts from 1, and is 0 where the message as a whole is wrong; ``run_index`` is the
+    index of the run that it spoils, if any.
     """
 
     line: int
     message: str
     hint: str = ""
     run_index: int | None = None
+
+    @property
+    def described(self) -> str:
+        """The mistake, with its line if it has one."""
+        return f"line {self.line}: {self.message}" if self.line else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +119,14 @@ def parse_message(message: str) -> RunRequest:
     Never raises; takes microseconds for a message without such trailers.
     """
     if len(message) > MESSAGE_MAX:
-        long = MessageProblem(
-            1,
-            f"the message is longer than {MESSAGE_MAX:,} characters",
-            "commit a script, and run that",
-        )
+        long = MessageProblem(1, TOO_LONG, "commit a script, and run that")
         return RunRequest(problems=(long,)) if _RUN_TRAILER.search(message) else RunRequest()
     return request_from_trailers(t for t in trailers.parse(message) if t.key[:5].lower() == "fyre-")
+
+
+def asks_for_run(message: bytes) -> bool:
+    """Return True if some line looks like a ``Fyre-Run``, in a message too long to be parsed."""
+    return _RUN_TRAILER.search(message.decode("latin-1")) is not None
 
 
 def request_from_trailers(parsed_trailers: Iterable[Trailer]) -> RunRequest:

@@ -263,7 +263,7 @@ def _malformed_statuses(event: CommitEvent) -> tuple[CommitStatus, ...]:
     """
     names, problems = event.request.run_names or ("run",), event.request.problems
     if problems:
-        lines = [f"line {problem.line}: {problem.message}" for problem in problems]
+        lines = [problem.described for problem in problems]
         last_first = reversed(list(zip(problems, lines, strict=True)))
         by_run = {problem.run_index or 0: line for problem, line in last_first}
         reasons = [by_run.get(index, lines[0]) for index in range(len(names))]

@@ -34,7 +34,8 @@ class RepoConfigError(Exception):
         self.quote = lines[line - 1].strip() if 0 < line <= len(lines) else ""
 
     def __str__(self) -> str:
-        return f"{CONFIG_PATH} line {self.line}: {self.quote!r}: {self.message}"
+        quote = f"{self.quote!r}: " if self.quote else ""
+        return f"{CONFIG_PATH} line {self.line}: {quote}{self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,17 @@ class RunDefaults:
     by_name: tuple[tuple[str, RunSpec], ...] = ()
 
 
+def too_large_error(text: str) -> RepoConfigError:
+    """Return the error for a file that is larger than ``SIZE_MAX``."""
+    message = f"the file is larger than {SIZE_MAX // 1024} KiB"
+    return RepoConfigError(1, message, "keep data in files of its own", text)
+
+
 @lru_cache(maxsize=64)  # the 500 commits of a push mostly hold the same file
 def parse_repo_config(text: str) -> RunDefaults:
     """Return the file's defaults. Raises ``RepoConfigError`` with the line."""
     if len(text.encode(errors="replace")) > SIZE_MAX:
-        raise RepoConfigError(
-            1,
-            f"the file is larger than {SIZE_MAX // 1024} KiB",
-            "keep data in files of its own",
-            text,
-        )
+        raise too_large_error(text)
     try:
         document = yaml_document.read_document(text)
         if document is None:
@@ -131,7 +133,12 @@ def _check_values(document: YamlDocument, data: Mapping[str, Any], path: Documen
     for index, secret in enumerate(data.get("secrets") or []):
         document.parse_at((*path, "secrets", index), value_parsers.parse_secret_name, secret)
     for key, value in (data.get("env") or {}).items():
-        document.parse_at((*path, "env", key), value_parsers.parse_env_entry, f"{key}={value}")
+        entry = document.parse_at(
+            (*path, "env", key), value_parsers.parse_env_entry, f"{key}={value}"
+        )
+        if entry[0] != key:
+            hint = "write it like EPOCHS: 10"
+            raise document.error_at((*path, "env", key), f"{key!r} is no variable's name", hint)
     if isinstance(data.get("resources"), dict):
         for key, value in data["resources"].items():
             document.parse_at(

@@ -59,6 +59,8 @@ class Commit:
     parents: tuple[str, ...]
     message: str
     committed_at: float
+    message_problem: str = ""
+    """Why the message is not read, in one line; ``message`` is empty then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,27 @@
 
 A text is read once, checked against a JSON schema, then each value is parsed in its own notation.
 PyYAML and jsonschema are loaded only if there is something to read.
+
+A scalar has a type as in YAML 1.2's core schema: null, a boolean, an integer, a float or text. Also
+taken is what YAML 1.1 spelt otherwise and files of Kubernetes hold: ``yes`` and ``on`` for true
+(where the schema wants text, they are text), ``0644`` in octal, ``1_000``. Not taken are 1.1's
+numbers to the base of 60, dates, merges and ``=``: these are text.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from math import inf, nan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fyre.message import value_parsers
 
 if TYPE_CHECKING:
+    from yaml import SafeLoader
     from yaml.events import Event
     from yaml.nodes import Node
 
@@ -56,7 +64,7 @@ class YamlDocument:
     """Every scalar as the text that was written: ``1.10`` stays 1.10, ``yes`` stays yes."""
 
     values: Any
-    """Every scalar as YAML 1.1 types it; dates stay text, as in JSON."""
+    """Every scalar with its type. ``validate_schema`` makes ``yes`` text where text is meant."""
 
     line_numbers: Mapping[DocumentPath, int]
     """By path in the whole document."""
@@ -135,13 +143,9 @@ class YamlDocument:
 
         The hint is the schema's description of it.
         """
-        import jsonschema
-
-        errors = jsonschema.Draft202012Validator(schema).iter_errors(self.values)
-        error = next(
-            iter(sorted(errors, key=lambda error_item: [str(part) for part in error_item.path])),
-            None,
-        )
+        error = self._first_error(schema)
+        if error is not None and self._words_became_text(schema):
+            error = self._first_error(schema)
         if error is None:
             return
         path = tuple(error.absolute_path)
@@ -162,6 +166,25 @@ class YamlDocument:
         raise self.error_at(
             path, message.splitlines()[0][:200], error.schema.get("description", "")
         )
+
+    def _first_error(self, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - jsonschema's, or None
+        import jsonschema
+
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(self.values)
+        return min(errors, key=lambda error: [str(part) for part in error.path], default=None)
+
+    def _words_became_text(self, schema: Mapping[str, Any]) -> bool:
+        """Turn each ``yes``, ``no``, ``on`` and ``off`` that the schema refuses into text."""
+        import jsonschema
+
+        changed = False
+        for error in [*jsonschema.Draft202012Validator(schema).iter_errors(self.values)]:
+            path = tuple(error.absolute_path)
+            text = _value_at(self.texts, path)
+            if path and isinstance(error.instance, bool) and text.lower() not in _CORE_BOOLEANS:
+                _value_at(self.values, path[:-1])[path[-1]] = text
+                changed = True
+        return changed
 
 
 def _value_at(data: Any, path: DocumentPath, default: Any = None) -> Any:  # noqa: ANN401 - what YAML holds
@@ -187,13 +210,13 @@ def read_document(text: str) -> YamlDocument | None:
 
     try:
         _check_limits(yaml.parse(text, Loader=yaml.SafeLoader))
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_loader_class())
         if node is None:
             return None
         lines = _line_numbers(node)
         return YamlDocument(
             _convert_node(node, lambda scalar: scalar.value),
-            _convert_node(node, _value_constructor(yaml.SafeLoader(""))),
+            _convert_node(node, _type_scalar),
             lines,
         )
     except yaml.MarkedYAMLError as error:
@@ -228,15 +251,97 @@ def _check_limits(events: Iterable[Event]) -> None:
             raise BadYamlError(line, f"nested deeper than {DEPTH_MAX} levels", "nest fewer")
 
 
-def _value_constructor(loader: Any) -> Callable[[Node], Any]:  # noqa: ANN401 - PyYAML's own types know no scalars
-    """Return a function that gives a scalar its type; dates stay text."""
+_TAG_PREFIX = "tag:yaml.org,2002:"
+_CORE_BOOLEANS = ("true", "false")
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_SPECIAL_FLOATS = {".inf": inf, "+.inf": inf, "-.inf": -inf, ".nan": nan}
+_SCALAR_TYPES: Mapping[str, tuple[re.Pattern[str], str]] = {
+    # Tag: what a plain scalar of it looks like, and the characters with which it begins.
+    "null": (re.compile(r"~|null|Null|NULL|"), "~nN"),
+    "bool": (
+        re.compile(
+            r"true|True|TRUE|false|False|FALSE"
+            r"|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF"
+        ),
+        "tTfFyYnNoO",
+    ),
+    "int": (
+        re.compile(
+            r"[-+]?(?:0b[01_]*[01][01_]*|0o?[0-7_]*[0-7][0-7_]*"
+            r"|0x[0-9a-fA-F_]*[0-9a-fA-F][0-9a-fA-F_]*|0|[1-9][0-9_]*)"
+        ),
+        "-+0123456789",
+    ),
+    "float": (
+        re.compile(
+            r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+        ),
+        "-+.0123456789",
+    ),
+}
+_TEXT_TAGS = ("str", "timestamp", "merge", "value")
 
-    def construct_value(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
-        if scalar.tag == "tag:yaml.org,2002:timestamp":
-            return scalar.value
-        return loader.construct_object(scalar)
 
-    return construct_value
+@cache
+def _loader_class() -> type[SafeLoader]:
+    """Return PyYAML's loader with the scalar types of this module."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {}
+    for name, (pattern, first) in _SCALAR_TYPES.items():
+        anchored = re.compile(rf"(?:{pattern.pattern})\Z")
+        Loader.add_implicit_resolver(
+            _TAG_PREFIX + name, anchored, [*first, *([""] if name == "null" else [])]
+        )
+    return Loader
+
+
+def _type_scalar(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
+    """Return a scalar as its tag says. Raises ``BadYamlError`` if it is none of that type."""
+    name, text = scalar.tag.removeprefix(_TAG_PREFIX), scalar.value
+    line = scalar.start_mark.line + 1 if scalar.start_mark else 1
+    if name in _TEXT_TAGS:
+        return text
+    if name == "binary":
+        return _decode_binary(text, line)
+    pattern = _SCALAR_TYPES.get(name, (None, ""))[0]
+    if pattern is None:
+        message = f"not YAML: the tag {scalar.tag[:60]!r} is not known"
+        raise BadYamlError(line, message, "check it, or leave it out")
+    if not pattern.fullmatch(text):
+        raise BadYamlError(line, f"{text[:60]!r} is no {name}", f"leave out the tag !!{name}")
+    try:
+        return _parse_scalar(name, text)
+    except ValueError as error:  # Python reads numbers of a few thousand digits
+        raise BadYamlError(line, f"{text[:20]!r}… is too long a number", "write less") from error
+
+
+def _decode_binary(text: str, line: int) -> bytes:
+    """Return what ``!!binary`` holds, which no schema takes."""
+    try:
+        return b64decode(text.encode("ascii"))
+    except ValueError as error:
+        raise BadYamlError(line, f"{text[:60]!r} is no base64", "leave out the tag") from error
+
+
+def _parse_scalar(name: str, text: str) -> bool | float | None:
+    """Return a scalar of the type ``null``, ``bool``, ``int`` or ``float``."""
+    lower = text.lower().replace("_", "")
+    match name:
+        case "null":
+            return None
+        case "bool":
+            return _BOOLEANS[lower]
+        case "float":
+            return _SPECIAL_FLOATS[lower] if lower in _SPECIAL_FLOATS else float(lower)
+    sign, digits = (-1 if lower[0] == "-" else 1), lower.lstrip("+-")
+    if digits[:2] in ("0b", "0o", "0x"):
+        return sign * int(digits[2:], {"b": 2, "o": 8, "x": 16}[digits[1]])
+    return sign * int(digits, 8 if digits[0] == "0" else 10)
 
 
 def _convert_node(node: Node, convert_scalar: Callable[[Node], Any]) -> Any:  # noqa: ANN401 - what YAML holds

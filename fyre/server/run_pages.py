@@ -95,7 +95,9 @@ class RunPages:
         record = self._requested_record(request)
         if record is None:
             return _NOT_FOUND
-        return _render_page("run.html", run=self._template_values(record))
+        # `fyre serve` shows no list of all runs, and so no link to one.
+        has_list = any(getattr(route, "path", "") == "/" for route in request.app.routes)
+        return _render_page("run.html", run=self._template_values(record), has_list=has_list)
 
     async def run_json(self, request: Request) -> Response:
         """Serve a run as JSON, for scripts and the command line."""

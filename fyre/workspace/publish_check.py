@@ -1,13 +1,19 @@
-"""Find new files that a person may not want to publish: large ones, and ones that look secret."""
+"""Find new files that a person may not want to publish: large ones, and ones that look secret.
+
+A file looks secret by its name, or since a small text holds what looks like a credential.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from stat import S_ISREG
+
+from fyre.errors import UserError
 
 LARGE_BYTES = 10 * 1024 * 1024
 """Limit in bytes, for one new file and for all together.
@@ -34,8 +40,24 @@ _HARMLESS_GLOBS = (
     "*.rst",
 )
 _SECRET_FOLDERS = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".docker"})
+_CODE_GLOBS = (
+    "*.py", "*.pyi", "*.ipynb", "*.sh", "*.js", "*.mjs", "*.ts", "*.tsx", "*.jsx", "*.go", "*.rs",
+    "*.c", "*.h", "*.cc", "*.cpp", "*.hpp", "*.cu", "*.java", "*.kt", "*.rb", "*.php", "*.pl",
+    "*.r", "*.jl", "*.scala", "*.swift", "*.lua", "*.md", "*.rst", "*.html", "*.css", "*.svg",
+    "*.example", "*.sample", "*.template", "*.dist", "*.lock", "*-lock.json", "*.csv", "*.tsv",
+)  # fmt: skip
+"""Files in which only tokens with their maker's prefix count: what is assigned to ``password`` in
+code is mostly a call or a word of the text."""
+
 _PRIVATE_KEY_HEADER = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _SNIFF_BYTES = 16 * 1024  # bytes that are read of each new file
+_TEXT_BYTES_MAX = 64 * 1024
+"""Bytes of a text that is read as a whole; a file with a credential is hardly ever longer."""
+
+_SCANNED_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes that are looked through in all, a second or so."""
+
+_QUOTED_KEY_END = re.compile(r"""["']\s*:\s*""")  # JSON's ``"token": …`` reads as ``token: …``
 
 
 def find_suspect_files(
@@ -44,6 +66,7 @@ def find_suspect_files(
     """Yield a line for each file to ask the person about; ``paths`` are relative to ``top``."""
     total = count = 0
     one_is_large = False
+    scanner = _ContentScanner()
     for path in paths:
         try:
             stat = (top / path).lstat()
@@ -56,7 +79,7 @@ def find_suspect_files(
             one_is_large = True
             yield f"{name} is large ({format_size(size)})"
         if reason := _secret_name_reason(path) or (
-            S_ISREG(stat.st_mode) and _private_key_reason(top / path)
+            S_ISREG(stat.st_mode) and scanner.find_reason(top / path, size)
         ):
             yield f"{name} {reason}"
     if total > large_bytes and not one_is_large:
@@ -76,16 +99,54 @@ def _secret_name_reason(path: str) -> str:
     return "looks secret by its name" if name_is_secret or _SECRET_FOLDERS & set(folders) else ""
 
 
-def _private_key_reason(path: Path) -> str:
+def reject_credential_files(top: Path, paths: Iterable[str]) -> None:
+    """Raise ``UserError`` if a new file holds what looks like a credential; that is never shown."""
+    scanner = _ContentScanner()
+    for path in paths:
+        with suppress(OSError):  # deleted meanwhile: `git add` will report it
+            stat = (top / path).lstat()
+            reason = S_ISREG(stat.st_mode) and scanner.find_reason(top / path, stat.st_size)
+            if reason:
+                name = path.encode(errors="replace").decode()
+                raise UserError(
+                    f"the new file {name} {reason}, and commits are for ever",
+                    hint="name it in .gitignore, or say --allow-credential (or `git add` it)",
+                )
+
+
+class _ContentScanner:
+    """Looks into new files, up to a number of bytes in all."""
+
+    def __init__(self) -> None:
+        self._left = _SCANNED_BYTES_MAX
+
+    def find_reason(self, path: Path, size: int) -> str:
+        """Return what a file holds that is secret: "holds a GitHub token"; "" for nothing."""
+        is_small = size <= min(_TEXT_BYTES_MAX, self._left)
+        content = _read_beginning(path, _TEXT_BYTES_MAX if is_small else _SNIFF_BYTES)
+        if _PRIVATE_KEY_HEADER.search(content[:_SNIFF_BYTES]):
+            return "holds a private key"
+        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+        if not is_small or (b"\0" in content and encoding == "utf-8"):
+            return ""
+        self._left -= size
+        from fyre.message import credential_scan  # only if there is a new file
+
+        text = _QUOTED_KEY_END.sub(": ", content.decode(encoding, "replace"))
+        is_code = any(fnmatch(path.name.lower(), glob) for glob in _CODE_GLOBS)
+        find = credential_scan.find_tokens if is_code else credential_scan.find_credentials
+        return next((f"holds {match.kind}" for match in find(text)), "")
+
+
+def _read_beginning(path: Path, length: int) -> bytes:
+    """Return the first bytes of a file; nothing of one that can't be read, or is a link."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return ""
+        return b""
     try:
-        return (
-            "holds a private key"
-            if _PRIVATE_KEY_HEADER.search(os.read(descriptor, _SNIFF_BYTES))
-            else ""
-        )
+        return os.read(descriptor, length)
+    except OSError:
+        return b""
     finally:
         os.close(descriptor)

@@ -11,7 +11,7 @@ import typer
 
 from fyre.cli import table
 from fyre.errors import UserError
-from fyre.git import git_command
+from fyre.git import git_command, message_encoding
 from fyre.message import near_misses, request
 from fyre.message import spec as specs
 from fyre.message.request import RunRequest
@@ -44,41 +44,43 @@ def main(
 
     Exits with 1 when something is wrong. A file of the name wins over a revision of that name.
     """
-    text, config = _read_message_and_config(source)
+    text, config, encoding = _read_message_and_config(source)
     run_request = request.parse_message(text)
     diagnostics = [
+        *_diagnose_encoding(encoding, text),
         *diagnose_message(text, run_request),
         *(diagnose_config(config) if config is not None else []),
     ]
+    notes = _list_notes(source, text, run_request)
     if as_json:
         import json
 
-        print(
-            json.dumps(
-                {
-                    "runs": _runs_to_dicts(run_request),
-                    "errors": [asdict(diagnostic) for diagnostic in diagnostics],
-                },
-                indent=2,
-            )
-        )
+        data = {
+            "runs": _runs_to_dicts(run_request),
+            "errors": [asdict(diagnostic) for diagnostic in diagnostics],
+        }
+        print(json.dumps(data | ({"notes": notes} if notes else {}), indent=2))
     else:
         _print_diagnosis(text, run_request, diagnostics)
+        for note in notes:
+            print(_escape_lines(f"note: {note}"), file=sys.stderr)
     if diagnostics:
         raise SystemExit(1)
 
 
-def _read_message_and_config(source: str) -> tuple[str, str | None]:
-    """Return the message, and the text of the .fyre.yaml that goes with it, if any.
+def _read_message_and_config(source: str) -> tuple[str, str | None, str]:
+    """Return the message, the text of the .fyre.yaml that goes with it, if any, and the encoding.
+
+    The encoding is the one that a commit names, "" for none.
 
     Raises ``UserError`` if there is no message.
     """
     if source == "-":
-        return _decode_bytes(sys.stdin.buffer.read()), _worktree_config()
+        return _decode_bytes(sys.stdin.buffer.read()), _worktree_config(), ""
     path = Path(source)
     if path.is_file():
         text = _decode_bytes(path.read_bytes())
-        return near_misses.strip_comments(text, _git_comment_char()), _worktree_config()
+        return near_misses.strip_comments(text, _git_comment_char()), _worktree_config(), ""
     sha = git_command.git_output_or_none(
         "rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}"
     )
@@ -90,12 +92,53 @@ def _read_message_and_config(source: str) -> tuple[str, str | None]:
             else "give a revision, a file, or - for stdin"
         )
         raise UserError(f"there is no commit and no file {source[:100]!r}", hint=hint)
-    text = git_command.git_output(
-        "log", "-1", "--encoding=UTF-8", "--no-show-signature", "--format=%B", sha, "--"
+    encoding, _, text = git_command.git_output(
+        "log", "-1", "--encoding=UTF-8", "--no-show-signature", "--format=%e%n%B", sha, "--"
+    ).partition("\n")
+    if source == "HEAD":
+        return text, _worktree_config(), encoding
+    return text, git_command.git_output_or_none("show", f"{sha}:{CONFIG_FILE}"), encoding
+
+
+def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
+    """Return what a merge does to the runs, and what GitHub's own words in the message do."""
+    from fyre.message import merge_hints
+    from fyre.workspace import merge_queue
+
+    notes = merge_hints.list_hints(text, run_request)
+    if not run_request.runs:
+        return notes
+    if source == "HEAD" and (hint := merge_hints.squash_hint(_count_requesting_commits())):
+        notes.append(hint)
+    top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
+    if top and merge_queue.has_merge_queue(Path(top)):
+        notes.append(merge_hints.MERGE_QUEUE)
+    return notes
+
+
+def _count_requesting_commits() -> int:
+    """Return how many commits of a topic branch ask for runs; 0 on the default branch."""
+    default = git_command.git_output_or_none(
+        "for-each-ref", "--count=1", "--format=%(symref:lstrip=3)", "refs/remotes/*/HEAD"
     )
-    return text, _worktree_config() if source == "HEAD" else git_command.git_output_or_none(
-        "show", f"{sha}:{CONFIG_FILE}"
-    )
+    branch = git_command.git_output_or_none("symbolic-ref", "--quiet", "--short", "HEAD")
+    if not default or branch in (None, default):
+        return 0
+    messages = git_command.git_output_or_none(
+        "log", "-z", "--max-count=100", "--encoding=UTF-8", "--no-show-signature", "--format=%B",
+        "--regexp-ignore-case", "--grep=^fyre-run", "HEAD", "--not", "--glob=refs/remotes/*/HEAD",
+        "--",
+    )  # fmt: skip
+    return sum(bool(request.parse_message(one).runs) for one in (messages or "").split("\0"))
+
+
+def _diagnose_encoding(encoding: str, text: str) -> list[Diagnostic]:
+    """Return the error of a commit whose message a receiver does not read."""
+    try:
+        message_encoding.check_encoding(encoding, text.encode(errors="surrogateescape"))
+    except message_encoding.MessageEncodingError as error:
+        return [Diagnostic("message", 1, str(error), message_encoding.HINT)]
+    return []
 
 
 def _decode_bytes(raw: bytes) -> str:

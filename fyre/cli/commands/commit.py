@@ -152,9 +152,7 @@ def _reject_dirty_tree(args: CommitArgs, work_tree: Worktree) -> None:
             hint="fix them, `git add` them, and commit again",
         )
     if work_tree.untracked and "autocommit" in args.flags:
-        from fyre.workspace import snapshot  # only new files can hold a repository
-
-        snapshot.reject_nested_repos(snapshot.read_status(snapshot.locate_repo()))
+        _check_new_files(args)
     if "allow-dirty" in args.flags:
         return
     if work_tree.submodules:
@@ -173,6 +171,17 @@ def _reject_dirty_tree(args: CommitArgs, work_tree: Worktree) -> None:
             f"note: new files stay out of the commit (--autocommit takes them): {paths}",
             file=sys.stderr,
         )
+
+
+def _check_new_files(args: CommitArgs) -> None:
+    """Raise ``UserError`` for a repository among the new files, and for a credential in one."""
+    from fyre.workspace import publish_check, snapshot  # only new files can hold those
+
+    repo_paths = snapshot.locate_repo()
+    status = snapshot.read_status(repo_paths)
+    snapshot.reject_nested_repos(status)
+    if "allow-credential" not in args.flags:
+        publish_check.reject_credential_files(repo_paths.top, status.new_files)
 
 
 def _list_paths(paths: list[str]) -> str:

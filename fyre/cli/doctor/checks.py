@@ -19,7 +19,9 @@ from fyre.workspace import worktree
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes.api_client import KubernetesClient
+    from fyre.github.client import GitHubClient
     from fyre.runs.policy import Policy
+    from fyre.runs.run import Repository
     from fyre.workspace.remote import Remote
 
 MIN_GIT_VERSION = (2, 34)
@@ -131,7 +133,7 @@ def _check_repository() -> Iterator[Finding]:
                 diagnostic.hint or "fix that line",
             )
     if git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD"):
-        message = git_command.git_output("log", "-1", "--format=%B", "HEAD")
+        message = git_command.git_output("log", "-1", "--encoding=UTF-8", "--format=%B", "HEAD")
         for diagnostic in check.diagnose_message(message, request.parse_message(message)):
             yield Finding(
                 f"HEAD's message, line {diagnostic.line}: {diagnostic.message}",
@@ -219,10 +221,35 @@ def _check_forge(remote_info: Remote) -> Iterator[Finding]:
             f"{login} may not push to {repository.name}", "ask its owner for write permission"
         )
     yield from check_clock(remote_info.api_url)
+    yield from check_merge_queue(forge, repository)
     from fyre.cli.doctor import webhook_checks
 
     with suppress(TransientError):
         yield from webhook_checks.check_repository_webhook(forge, repository)
+
+
+def check_merge_queue(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:
+    """Check that no check of Fyre's is required where a merge queue would wait for it for ever."""
+    from urllib.parse import quote
+
+    from fyre.message import merge_hints
+
+    description = f"the rules of {repository.name}"
+    path = f"/repos/{repository.name}/rules/branches/{quote(repository.default_branch, safe='')}"
+    try:
+        rules = forge.get_json(description, repository, path)
+    except (UserError, TransientError):
+        return  # a forge without rules has no merge queue
+    if not isinstance(rules, list) or not any(rule.get("type") == "merge_queue" for rule in rules):
+        return
+    parameters = [rule.get("parameters") or {} for rule in rules]
+    checks = [check for one in parameters for check in one.get("required_status_checks") or ()]
+    required = [one["context"] for one in checks if str(one.get("context")).startswith("fyre/")]
+    if required:
+        fix = f"take {', '.join(required)} out of the required checks"
+        yield Finding(f"{repository.name} has a merge queue: {merge_hints.MERGE_QUEUE}", fix)
+    else:
+        yield Finding(f"no fyre/… check is required by the merge queue of {repository.name}")
 
 
 def check_clock(api_url: str) -> Iterator[Finding]:

@@ -97,6 +97,7 @@ def _check_credential(config: Config) -> Iterator[Finding]:
         yield Finding("we see no repository that the policy serves", fix)
     for repository in served[:MAX_REPOSITORIES]:
         yield from _check_repository_rights(forge, repository)
+        yield from checks.check_merge_queue(forge, repository)
         if app is None and webhook_url:
             yield from webhook_checks.check_repository_webhook(forge, repository, webhook_url)
 
@@ -134,6 +135,23 @@ def _check_repository_rights(forge: GitHubClient, repository: Repository) -> Ite
             yield Finding(f"we may not {right} {repository.name}", fix)
     if not denied:
         yield Finding(f"in {repository.name} we may do all that a run needs")
+    yield from _check_replies(forge, repository)
+
+
+def _check_replies(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:
+    """Try to reply in a pull request that no repository has: a run does not need that."""
+    from fyre.github.errors import DeniedError
+
+    try:
+        forge.create_issue_comment(repository, 0, "may we?")
+    except DeniedError as error:
+        reason = error.message.partition(": ")[2]
+        yield Finding(
+            f"we may not reply to commands in pull requests of {repository.name}",
+            f"give the token or the App `Pull requests: write` and `Issues: read` ({reason})",
+        )
+    except UserError:
+        return
 
 
 def _check_receiver(config: Config) -> Iterator[Finding]:

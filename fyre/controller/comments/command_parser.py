@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import StringIO
 
+from fyre.controller.comments import markdown_text
 from fyre.message import request, value_parsers
 from fyre.message.spec import RunSpec
 from fyre.message.trailers import Trailer
@@ -46,7 +47,7 @@ def is_command(body: str) -> bool:
 def parse_command(body: str, parsers: Mapping[str, Callable[[str], Command]]) -> Command | None:
     """Return the command of a comment: its first line that begins with ``/fyre``, or None.
 
-    A line that is quoted, indented, in a code block or in an HTML comment is no command.
+    A line that is quoted, indented, code, struck out or not shown at all is no command.
     ``parsers`` has for each verb the parser of the text after it.
 
     Raises ``value_parsers.BadValueError`` for a command that can't be understood.
@@ -62,18 +63,25 @@ def parse_command(body: str, parsers: Mapping[str, Callable[[str], Command]]) ->
 
 
 def _find_command(body: str) -> re.Match[str] | None:
-    return next(
-        (match for line in _visible_lines(body) if (match := _COMMAND_LINE.fullmatch(line))), None
-    )
+    lines = _LINE_END.split(body)
+    matches = {
+        index: match
+        for index in _visible_lines(lines)
+        if (match := _COMMAND_LINE.fullmatch(lines[index]))
+    }
+    said = markdown_text.find_said_line(lines, matches)
+    return matches[said] if said is not None else None
 
 
-def _visible_lines(body: str) -> Iterator[str]:
-    """Yield the lines outside fenced code blocks, HTML comments (which nobody sees) and quotes.
+def _visible_lines(lines: Sequence[str]) -> Iterator[int]:
+    """Yield the indices of the lines outside fenced code blocks, HTML comments and quotes.
+
+    It takes no library, and keeps it from most comments. What the library says besides counts too.
 
     A quote continues to a blank line, as where a mail program has broken a line of it.
     """
     fence, in_html_comment, in_quote = "", False, False
-    for line in _LINE_END.split(body):
+    for index, line in enumerate(lines):
         if fence:
             match = _CODE_FENCE.fullmatch(line)
             if match and match["fence"].startswith(fence) and not match["info"].strip():
@@ -89,7 +97,7 @@ def _visible_lines(body: str) -> Iterator[str]:
             is_blank = line.isspace() or line == ""
             in_quote = bool(match["text"]) if match else in_quote and not is_blank
             if not in_quote:
-                yield line
+                yield index
             in_html_comment = _opens_html_comment(line)
 
 

@@ -28,6 +28,9 @@ class TargetedCommand:
     sha: str
     command: Command
     trigger: Trigger
+    later_ids: tuple[str, ...] = ()
+    """Ids of the triggers that the later comments of its thread are: what they launched is not
+    meant. The forge's order, whatever the clocks say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,13 @@ def comment_trigger(comment: CommentEvent, *, ref: str = "", head_sha: str = "")
 
     Its ``id`` is hashed into keys of runs, so its form never changes.
     """
-    number = f"{'pull ' if comment.pull_number else ''}comment {comment.comment_id}"
+    number = comment_trigger_id(comment, comment.comment_id)
     return Trigger(TriggerKind.COMMENT, comment.actor, ref, head_sha, comment.created_at, number)
+
+
+def comment_trigger_id(comment: CommentEvent, comment_id: int) -> str:
+    """Return the ``id`` of the trigger that a comment in the same thread is."""
+    return f"{'pull ' if comment.pull_number else ''}comment {comment_id}"
 
 
 class TargetResolver:

@@ -164,11 +164,10 @@ class CancelCommand(CommentCommand):
     def execute(self, target: TargetedCommand) -> str:
         """Cancel the runs that existed when the comment was written."""
         name, trigger = target.command.run_name, target.trigger
-        latest_start = trigger.at + CLOCK_SKEW
         selected = [
             record
             for record in self._runs_on_commit(target)
-            if name_matches(record.run.name, name) and record.run.created_at <= latest_start
+            if name_matches(record.run.name, name) and is_meant(target, record.run)
         ]
         unfinished = [record for record in selected if not record.state.is_final]
         for record in unfinished:
@@ -215,6 +214,22 @@ def run_key_for(target: TargetedCommand, content: str) -> str:
     It is made of what identifies the comment, and of nothing that the comment changes.
     """
     return runs.run_key(target.repository, target.sha, content, 0, target.trigger.id)
+
+
+def is_meant(target: TargetedCommand, run: Run) -> bool:
+    """Return True if a command can mean a run, since it was launched before its comment.
+
+    A comment may come late, and again: what a later comment has launched is not meant, nor what
+    was launched later by our clock.
+    """
+    if run.created_at > target.trigger.at + CLOCK_SKEW:
+        return False
+    contents = (run.digest, f"rerun {run.name.lower()}")
+    return not any(
+        run.key == runs.run_key(target.repository, run.sha, content, 0, trigger_id)
+        for trigger_id in target.later_ids
+        for content in contents
+    )
 
 
 def name_matches(name: str, selected: str) -> bool:

@@ -8,13 +8,17 @@ which is harmless: runs are keyed by the comment's id, and to cancel twice is to
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fyre.controller.comments import command_parser, replies
 from fyre.controller.comments.command_parser import Command
-from fyre.controller.comments.command_target import NoTarget, TargetResolver
+from fyre.controller.comments.command_target import (
+    NoTarget,
+    TargetResolver,
+    comment_trigger_id,
+)
 from fyre.controller.comments.commands import (
     CancelCommand,
     CommentCommand,
@@ -25,7 +29,7 @@ from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
 from fyre.controller.executor import Executor
 from fyre.controller.ttl_cache import TTLCache
 from fyre.github import comment_threads
-from fyre.github.client import GitHubClient
+from fyre.github.client import Comment, GitHubClient
 from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.github.webhook import CommentEvent
 from fyre.message import value_parsers
@@ -86,29 +90,30 @@ class CommentCommands:
         if executor.forge.get_permission(repository, actor) not in MAY_WRITE:
             self._refused.get((repository.id, actor.lower()), partial(self._refuse, comment))
             return
-        answered = replies.answered_comments(self._own_bodies(comment))
+        queued = self._queued_bodies(comment)
+        thread = comment_threads.list_thread(executor.forge, comment)
+        answered = replies.answered_comments(queued + _own_bodies(executor.forge, thread))
         if replies.comment_key(comment) not in answered:
-            self._reply(comment, self._execute(comment))
+            self._reply(comment, self._execute(comment, thread))
 
     def _refuse(self, comment: CommentEvent) -> None:
         """Reply to somebody without write permission, once in a thread.
 
         Whoever comments in a hundred threads gets a reply in one of them.
         """
-        bodies = self._own_bodies(comment)
+        # The queue first: one that is posted in between is then in both, not in neither.
+        bodies = self._queued_bodies(comment) + _own_comments(self._executor.forge, comment)
         is_answered = replies.comment_key(comment) in replies.answered_comments(bodies)
         was_refused = comment.actor.lower() in replies.refused_logins(bodies)
         if not is_answered and not was_refused:
             refusal = f"`/fyre` needs write permission on {comment.repository.name}."
             self._reply(comment, refusal, refused=True)
 
-    def _own_bodies(self, comment: CommentEvent) -> list[str]:
-        """Return our comments in the thread of a comment, and those still queued for any thread."""
-        # The queue first: one that is posted in between is then in both, not in neither.
-        queued = self._executor.reporter.queued_comment_bodies(comment.repository)
-        return queued + _own_comments(self._executor.forge, comment)
+    def _queued_bodies(self, comment: CommentEvent) -> list[str]:
+        """Return our comments that are still queued for any thread."""
+        return self._executor.reporter.queued_comment_bodies(comment.repository)
 
-    def _execute(self, comment: CommentEvent) -> str:
+    def _execute(self, comment: CommentEvent, thread: Sequence[Comment]) -> str:
         """Execute the command; return the reply."""
         try:
             command = parse_command(comment.body) or Command("")
@@ -116,7 +121,9 @@ class CommentCommands:
             target = self._targets.resolve(comment, command, launches=handler.launches)
             if isinstance(target, NoTarget):
                 return target.reply
-            text = handler.execute(target)
+            later = (posted.id for posted in thread if posted.id > comment.comment_id)
+            later_ids = tuple(comment_trigger_id(comment, number) for number in later)
+            text = handler.execute(replace(target, later_ids=later_ids))
         except value_parsers.BadValueError as error:
             return f"{error.args[0]}: {error.hint}"
         except NotVisibleError:
@@ -134,7 +141,10 @@ class CommentCommands:
 
 
 def _own_comments(forge: GitHubClient, comment: CommentEvent) -> list[str]:
-    thread = comment_threads.list_thread(forge, comment)
+    return _own_bodies(forge, comment_threads.list_thread(forge, comment))
+
+
+def _own_bodies(forge: GitHubClient, thread: Sequence[Comment]) -> list[str]:
     return [posted.body for posted in thread if forge.is_own_login(posted.author)]
 
 

@@ -143,7 +143,7 @@ def _request_problem(event: CommitEvent) -> str:
     """Return what is wrong with the message or with ``.fyre.yaml``; "" if nothing is."""
     if event.request.problems:
         problem = event.request.problems[0]
-        return f"line {problem.line}: {problem.message}"
+        return problem.described
     return str(event.defaults) if isinstance(event.defaults, RepoConfigError) else ""
 
 
@@ -162,13 +162,12 @@ def _specs(
     What a comment requested is taken from its record. What was launched after this comment is
     left out.
     """
-    request, latest_start = event.request, target.trigger.at + commands.CLOCK_SKEW
-    requested = zip(request.run_names, request.runs, strict=True)
+    requested = zip(event.request.run_names, event.request.runs, strict=True)
     in_message = [] if _is_unapproved_fork(target, records) else list(requested)
     as_written = {name.lower(): spec for name, spec in in_message}
     newest, first = _by_name(records), _by_name(reversed(records))
     launched = (
-        record.run for name, record in newest.items() if first[name].run.created_at <= latest_start
+        record.run for name, record in newest.items() if commands.is_meant(target, first[name].run)
     )
     specs = {run.name: as_written.get(run.name.lower(), run.spec) for run in launched}
     return specs | {name: spec for name, spec in in_message if name.lower() not in newest}

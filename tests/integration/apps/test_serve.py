@@ -227,6 +227,7 @@ def test_a_push_is_heard_by_webhook_run_and_reported(
     page = status["target_url"].removeprefix("https://fyre.example.org")
     assert server.get(page + "/log").text == f"hello from {sha}\n"
     assert server.get(page).status_code == 200
+    assert 'href="/"' not in server.get(page).text  # 9 A5: there is no list of all runs
     assert [
         server.get(path).status_code for path in ("/", "/runs.json", "/runs/x", "/api/user")
     ] == [404] * 4

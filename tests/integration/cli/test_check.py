@@ -109,3 +109,62 @@ def test_an_unborn_branch_and_no_repository(tmp_path: Path, git, monkeypatch, ca
     git("init", "-q", ".", cwd=tmp_path)
     assert main.main(["check"]) == 1
     assert "commit first" in capsys.readouterr().err
+
+
+def test_9_a1_an_encoding_that_no_receiver_reads(repo: Path, git, capsys) -> None:
+    git("-c", "i18n.commitEncoding=utf-7", "commit", "-q", "--allow-empty", "-m", "Odd", cwd=repo)
+    code, found = answer(capsys)
+    assert (code, found["errors"][0]["message"]) == (1, "encoding 'utf-7' is not read: use UTF-8")
+    assert "i18n.commitEncoding" in found["errors"][0]["hint"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Both (#7)\n\n* First\n\nFyre-Run: a\n\n* Second\n\nFyre-Run: b\n",
+        "Squashed commit of the following:\n\ncommit 1\n\n    Fyre-Run: a\n\nFyre-Run: b\n",
+    ],
+)
+def test_9_b20_a_squash_keeps_only_the_last_blocks_runs(text: str, capsys) -> None:
+    Path("msg").write_text(text)
+    _, found = answer(capsys, "msg")
+    assert [run["command"] for run in found["runs"]] == ["b"]
+    (note,) = found["notes"]
+    assert "keeps only the runs of its last block: 1 of 2" in note
+    main.main(["check", "msg"])
+    assert note in capsys.readouterr().err.replace("note: ", "")
+
+
+def test_9_b20_a_branch_whose_commits_would_be_squashed(repo: Path, git, capsys) -> None:
+    git("update-ref", "refs/remotes/origin/main", "HEAD", cwd=repo)
+    git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main", cwd=repo)
+    git("switch", "-q", "-c", "topic", cwd=repo)
+    git("commit", "-q", "--allow-empty", "-m", "One\n\nFyre-Run: a", cwd=repo)
+    assert answer(capsys)[1].keys() == {"runs", "errors"}
+    git("commit", "-q", "--allow-empty", "-m", "Two\n\nFyre-Run: b", cwd=repo)
+    (note,) = answer(capsys)[1]["notes"]
+    assert note.startswith("2 commits of this branch ask for runs: a squash merge keeps only")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]", "skip-checks: true"],
+)
+def test_9_b20_words_that_silence_the_action_and_no_receiver(words: str, capsys) -> None:
+    trailer = f"\n{words}" if ":" in words else ""
+    subject = "Train" if trailer else f"Train {words}"
+    Path("msg").write_text(f"{subject}\n\nFyre-Run: a{trailer}\n")
+    code, found = answer(capsys, "msg")
+    (note,) = found["notes"]
+    assert (code, note.startswith(f"'{words}' silences GitHub's workflows")) == (0, True)
+    Path("msg").write_text(f"{subject}\n")
+    assert "notes" not in answer(capsys, "msg")[1]
+
+
+def test_9_b19_a_merge_queue_must_not_require_a_check_of_ours(repo: Path, capsys) -> None:
+    Path("msg").write_text("Train\n\nFyre-Run: a\n")
+    assert "notes" not in answer(capsys, "msg")[1]
+    (repo / ".github/workflows").mkdir(parents=True)
+    (repo / ".github/workflows/ci.yml").write_text("on:\n  merge_group:\n  push:\n")
+    (note,) = answer(capsys, "msg")[1]["notes"]
+    assert "no fyre/… check may be a required one" in note

@@ -487,3 +487,16 @@ def test_it_starts_four_git_processes_and_loads_nothing_heavy(repo: Path, tmp_pa
     assert [next(word for word in argv[1:] if word in verbs) for argv in ours] == [
         "rev-parse", "status", "commit", "log"
     ]  # fmt: skip
+
+
+def test_9_a8_autocommit_takes_no_credential_along(repo: Path, git, capfd) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6" * 3
+    (repo / "creds.json").write_text(f'{{"token": "{token}"}}')
+    before = git("rev-parse", "HEAD", cwd=repo)
+    for words in (["commit", "--autocommit", "--run", "x"], ["--batch", "--autocommit", "--", "x"]):
+        assert main.main(words) == 1
+        err = capfd.readouterr().err
+        assert "the new file creds.json holds a GitHub token" in err
+        assert token not in err
+    assert git("rev-parse", "HEAD", cwd=repo) == before
+    assert main.main(["commit", "--autocommit", "--allow-credential", "--run", "true"]) == 0

@@ -174,6 +174,31 @@ def test_a_token_that_may_write_no_statuses(world: World, found: Found, code: in
     assert "ermission" in fix or "Commit statuses: write" in fix
 
 
+def test_9_a5_a_token_that_may_not_reply_in_a_pull_request(world: World, found: Found) -> None:
+    with world.front.trouble(refused(403, "POST", "/issues/")):
+        ((what, fix),) = found().items()
+    assert what == f"we may not reply to commands in pull requests of {NAME}"
+    assert "`Pull requests: write` and `Issues: read`" in fix
+
+
+def test_9_b19_a_check_of_ours_that_a_merge_queue_would_wait_for(
+    world: World, found: Found
+) -> None:
+    check = {"context": "fyre/run"}
+    rules = [
+        {"type": "merge_queue", "parameters": {}},
+        {"type": "required_status_checks", "parameters": {"required_status_checks": [check]}},
+    ]
+    with world.front.trouble(
+        lambda asked: (200, rules) if "/rules/branches/main" in asked.path else None
+    ):
+        ((what, fix),) = found().items()
+        assert "has a merge queue: nothing is posted on a merge queue's own branches" in what
+        assert fix == "take fyre/run out of the required checks"
+        check["context"] = "ci"
+        assert found() == {}
+
+
 def test_a_token_that_may_read_no_contents(world: World, found: Found) -> None:
     with world.front.trouble(refused(403, "GET", "/commits/main")):
         assert [*found()] == [f"we may not read the contents of {NAME}"]

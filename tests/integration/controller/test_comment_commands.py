@@ -258,6 +258,50 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     person.final(sha, "fyre/extra")
 
 
+@pytest.mark.parametrize("later", ["/fyre rerun", "/fyre run --name extra -- sleep 61"])
+def test_9_a4_a_replayed_cancel_leaves_alone_what_a_later_comment_launched(
+    person: Person, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    """Within the seconds that the clocks may differ, and with no reply that says it was done."""
+
+    def denied(*_: object) -> None:
+        raise DeniedError("Resource not accessible by integration")
+
+    monkeypatch.setattr(comment_threads, "post_reply", denied)
+    sha = person.run("sleep 60")
+    until(person.ran)
+    person.comment(sha, "/fyre cancel")
+    person.final(sha)
+    person.comment(sha, later)
+    until(lambda: len(ran(person, sha)) == 2)
+    redeliver(person)
+    person.settled()
+    person.settled()
+    states = [r.state.is_final for r in person.up.engine.list_records() if r.run.sha == sha]
+    assert sorted(states) == [False, True]
+    person.comment(sha, "/fyre cancel")
+    until(lambda: all(r.state.is_final for r in person.up.engine.list_records()))
+
+
+def test_9_a4_a_replayed_rerun_leaves_alone_what_a_later_comment_launched(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise DeniedError("Resource not accessible by integration")
+
+    monkeypatch.setattr(comment_threads, "post_reply", denied)
+    sha = person.run("true")
+    person.final(sha)
+    person.comment(sha, "/fyre rerun")
+    person.final(sha, attempt="attempt 2")
+    person.comment(sha, "/fyre run --name extra -- true")
+    person.final(sha, "fyre/extra")
+    redeliver(person)
+    person.settled()
+    person.settled()
+    assert len(ran(person, sha)) == 3
+
+
 def _next_second() -> None:
     """A forge counts in seconds."""
     time.sleep(1.01 - time.time() % 1)

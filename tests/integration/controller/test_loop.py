@@ -131,6 +131,38 @@ def test_a_poisoned_commit_does_not_take_its_push_along(person: Person, poison: 
     ) == ("error", True)
 
 
+@pytest.mark.parametrize("codec", ["unicode_escape", "utf-7", "punycode"])
+def test_9_a1_a_message_that_git_does_not_decode_runs_nothing(person: Person, codec: str) -> None:
+    hidden = "Quiet\\u000a\\u000a\\u0046yre-Run: true" if codec == "unicode_escape" else "Quiet"
+    person.commit(hidden)
+    raw = subprocess.run(
+        ["git", "cat-file", "commit", "HEAD"], cwd=person.repo, capture_output=True, check=True
+    ).stdout.replace(b"\n\n", f"\nencoding {codec}\n\n".encode(), 1)
+    command = ["git", "hash-object", "-t", "commit", "-w", "--stdin"]
+    sha = subprocess.run(command, cwd=person.repo, input=raw, capture_output=True, check=True)
+    person.git("reset", "-q", "--hard", sha.stdout.decode().strip())
+    person.push()
+    status = person.final(sha.stdout.decode().strip())
+    assert status["state"] == "error"
+    assert status["description"] == f"not launched: encoding '{codec}' is not read: use UTF-8"
+    assert person.up.engine.list_records() == []
+
+
+def test_9_b16_a_commit_or_file_above_32_mib_is_refused_by_name(person: Person) -> None:
+    large = "x" * (33 << 20)
+    bad = person.commit("Fyre-Run: true", files={".fyre.yaml": f"# {large}\n"})
+    person.push()
+    assert ".fyre.yaml line 1: the file is larger than" in person.final(bad)["description"]
+    person.commit("Fyre-Run: true", files={".fyre.yaml": "{}\n"})
+    command = ["git", "commit", "-q", "--allow-empty", "-F", "-"]
+    text = f"Large\n\n{large}\n\nFyre-Run: true\n".encode()
+    subprocess.run(command, cwd=person.repo, input=text, check=True)
+    person.push()
+    large_sha = person.git("rev-parse", "HEAD")
+    told = person.final(large_sha)["description"]
+    assert told == "not launched: the commit's message is larger than 32 MiB"
+
+
 def test_an_amended_commit_shares_the_newest_attempt(person: Person, tmp_path: Path) -> None:
     first = person.run(f"test -e {tmp_path}/ok", mint=True)
     assert person.final(first)["state"] == "failure"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fyre.hooks import commit_msg
-from fyre.message import fyre_ids, request
+from fyre.hooks import commit_msg, message_check
+from fyre.message import credential_scan, fyre_ids, request
 
 
 def body(repo: Path, git) -> str:
@@ -131,3 +131,22 @@ def test_a_rebase_that_squashes_is_let_through(hooked: Path, git, attempt) -> No
     )
     assert done.returncode == 0, done.stderr
     assert [spec.command for spec in request.parse_message(body(hooked, git)).runs] == ["two"]
+
+
+def test_9_a8_the_hook_knows_every_word_of_the_scan() -> None:
+    patterns = (*credential_scan._TOKEN_PATTERNS, *credential_scan._ASSIGNMENT_PATTERNS)
+    words = {word for _, substrings, _ in patterns for word in substrings}
+    assert words == set(message_check.CREDENTIAL_WORDS)
+
+
+@pytest.mark.parametrize(
+    "lines", ["Fyre-Run: curl -H {} x", "Fyre-Run: true\nFyre-Env: HUB_TOKEN={}"]
+)
+def test_9_a8_a_credential_in_a_trailer_is_warned_of(hooked: Path, git, attempt, lines) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6" * 3
+    done = attempt("commit", "--allow-empty", "-m", "Train\n\n" + lines.format(token))
+    assert done.returncode == 0
+    assert "the run of line 3 holds what looks like a GitHub token" in done.stderr
+    assert "Fyre-Secret" in done.stderr
+    assert token not in done.stderr
+    assert "warning" not in attempt("commit", "--allow-empty", "-m", "T\n\nFyre-Run: a").stderr

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
 from pathlib import Path
 
@@ -101,3 +104,66 @@ def test_many_runs_are_counted(attempt) -> None:
         "fyre: SHA run-20: 19",
         "fyre: and 5 more",
     ]
+
+
+@pytest.fixture
+def second(hooked: Path, git, tmp_path: Path) -> Path:
+    """Another remote of the same clone."""
+    path = tmp_path / "second.git"
+    git("init", "-q", "--bare", str(path), cwd=tmp_path)
+    git("remote", "add", "second", str(path), cwd=hooked)
+    return path
+
+
+AGAIN = (
+    "fyre: 1 commit that asks for runs came to another remote before: if a receiver serves "
+    "second, all of it runs again there"
+)
+
+
+def test_9_b18_what_would_run_again_on_a_second_remote_is_said(
+    attempt, git, hooked: Path, second: Path
+) -> None:
+    commit(attempt, "One\n\nFyre-Run: one")
+    assert AGAIN not in said(attempt("push", "origin", "main"))
+    commit(attempt, "Two\n\nFyre-Run: two")
+    done = attempt("push", "second", "main")
+    assert done.returncode == 0  # nobody is there to be asked
+    assert said(done) == ["fyre: SHA run: one", "fyre: SHA run: two", AGAIN]
+    commit(attempt, "Three\n\nFyre-Run: three")
+    assert AGAIN not in said(attempt("push", "second", "main"))
+
+
+@pytest.mark.parametrize("answer", [(b"y\n", 0), (b"\n", 1)])
+def test_9_b18_on_a_terminal_it_asks(
+    attempt, git, hooked: Path, second: Path, answer: tuple[bytes, int]
+) -> None:
+    typed, code = answer
+    commit(attempt, "One\n\nFyre-Run: one")
+    attempt("push", "origin", "main")
+    child, terminal = pty.fork()
+    if child == 0:  # with a terminal of its own
+        os.chdir(hooked)
+        os.execvp("git", ["git", "push", "second", "main"])
+    shown = b""
+    while b"push it? [y/N] " not in shown:
+        shown += os.read(terminal, 65536)
+    os.write(terminal, typed)
+    with contextlib.suppress(OSError):  # how a terminal says that it ends
+        while more := os.read(terminal, 65536):
+            shown += more
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+    assert AGAIN.encode() in shown.replace(b"\r\n", b"\n")
+    assert ("refs/heads/main" in git("for-each-ref", cwd=second)) is (code == 0)
+    if code:
+        git("config", "remote.second.fyreRunsAgain", "true", cwd=hooked)
+        assert said(attempt("push", "second", "main")) == ["fyre: SHA run: one"]
+
+
+def test_9_a1_a_commit_in_an_encoding_that_no_receiver_reads_is_not_pushed(attempt) -> None:
+    text = "Odd\n\nFyre-Run: true"
+    attempt("-c", "i18n.commitEncoding=utf-7", "commit", "--allow-empty", "--no-verify", "-m", text)
+    done = attempt("push", "origin", "main")
+    assert done.returncode != 0
+    assert "encoding 'utf-7' is not read: use UTF-8" in done.stderr

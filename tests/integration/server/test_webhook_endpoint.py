@@ -104,6 +104,7 @@ def test_a_run_has_a_page_that_shows_what_was_asked_for_and_executes_nothing_of_
     page = requests.get(status["target_url"])
     assert "<script>alert" not in page.text
     assert "&lt;script&gt;alert" in page.text
+    assert '<a href="/">Runs</a>' in page.text
     assert "script-src 'nonce-" in page.headers["Content-Security-Policy"]
     listed = requests.get(person.up.url)
     assert sha[:7] in listed.text

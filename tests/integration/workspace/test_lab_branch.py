@@ -185,6 +185,46 @@ def test_what_should_not_be_published_is_asked_about(
     assert run() == 0  # the commit is published by now: by the notebook
 
 
+GITHUB_TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("creds.json", f'{{"github": "{GITHUB_TOKEN}"}}', "a GitHub token"),
+        ("creds.json", '{"api_key": "Zx81kQ93mmPw02Lr"}', "a value given to api_key"),
+        ("config.yaml", "db:\n  password: hunt3r-22\n", "a value given to password"),
+        ("deep/er/settings.ini", "aws_secret = wJalrXUtnFEMIK7MDENGbPxRfi\n", "a value given to"),
+        ("run.sh", f"curl -H 'Authorization: Bearer {GITHUB_TOKEN}'\n", "a GitHub token"),
+        ("app.py", f'TOKEN = "{GITHUB_TOKEN}"\n', "a GitHub token"),
+        ("url.txt", "postgres://ada:s3cr3t-99@db/lab\n", "a password in a URL"),
+        ("utf16.cfg", f"\ufefftoken={GITHUB_TOKEN}", "a GitHub token"),
+    ],
+)
+def test_9_a8_a_new_file_with_a_credential_is_asked_about(
+    repo: Path, far: Path, run, capfd, case: tuple[str, str, str]
+) -> None:
+    name, text, holds = case
+    path = repo / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-16" if name == "utf16.cfg" else "utf-8")
+    assert run() == 1
+    err = capfd.readouterr().err
+    assert f"{name} holds {holds}" in err
+    assert "hunt3r" not in err
+    assert GITHUB_TOKEN not in err
+    assert run("--yes") == 0
+
+
+def test_9_a8_what_is_no_credential_is_not_asked_about(repo: Path, far: Path, run, capfd) -> None:
+    (repo / "app.py").write_text("password = read_password1(path2)\ntoken = load_token_v2(abc1)\n")
+    (repo / "config.yaml").write_text("token: ${TOKEN}\npassword: changeme\nkey: batch_size\n")
+    (repo / "data.csv").write_text("token,password\nabc123def456ghi789,pass123!\n")
+    (repo / "binary").write_bytes(b"\0" + GITHUB_TOKEN.encode())
+    assert run() == 0
+    assert "holds" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1), (b"no\n", 1)])
 def test_on_a_terminal_it_asks(repo: Path, far: Path, git: Git, answer: bytes, code: int) -> None:
     (repo / ".netrc").write_text("x\n")

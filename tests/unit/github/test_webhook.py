@@ -192,3 +192,27 @@ def test_any_field_of_a_comment_may_be_anything(field: str, value: Any) -> None:
     for event in ("commit_comment", "issue_comment"):
         with contextlib.suppress(PayloadError):
             parse(event, COMMENT | {"issue": {"number": 7, "pull_request": {}}} | {field: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sender": None}, {"sender": {}}, {"sender": {"login": None}}, {"sender": []},
+        {"sender": "ada"},
+        {"comment": COMMENT["comment"] | {"user": None}},
+        {"comment": COMMENT["comment"] | {"user": {}}},
+        {"comment": COMMENT["comment"] | {"body": None}},
+    ],
+)  # fmt: skip
+def test_9_a5_a_payload_without_a_user_or_text_is_ignored(changes: dict[str, Any]) -> None:
+    issue = {"number": 7, "pull_request": {"url": "https://x/pulls/7"}, "user": None}
+    for event in ("commit_comment", "issue_comment"):
+        assert isinstance(parse(event, COMMENT | {"issue": issue} | changes), IgnoredEvent)
+    without_sender = {key: value for key, value in COMMENT.items() if key != "sender"}
+    assert isinstance(parse("commit_comment", without_sender), IgnoredEvent)
+
+
+def test_9_a5_a_click_without_a_user_is_ignored() -> None:
+    check = {"id": 9, "name": "fyre/run", "head_sha": SHA}
+    click = {"action": "rerequested", "check_run": check, "repository": PUSH["repository"]}
+    assert isinstance(parse("check_run", click | {"sender": None}), IgnoredEvent)

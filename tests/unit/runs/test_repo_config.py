@@ -1,15 +1,19 @@
 """``.fyre.yaml``: defaults, precedence, and errors that name the line."""
 
 import json
+import math
 from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fyre.message import spec as specs
+from fyre.message import value_parsers
 from fyre.message.spec import RunSpec
-from fyre.runs import repo_config
+from fyre.runs import repo_config, yaml_document
 
 
 @pytest.mark.parametrize(
@@ -85,3 +89,104 @@ def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
         assert isinstance(repo_config.parse_repo_config(text), repo_config.RunDefaults)
     except repo_config.RepoConfigError as error:
         assert error.line >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("retries: !!int ''\n", 1, "'' is no int"),
+        ("image: a\nresources: {cpu: !!float ''}\n", 2, "'' is no float"),
+        ("env: {A: !!bool bad}\n", 1, "'bad' is no bool"),
+        ("retries: !!null x\n", 1, "'x' is no null"),
+        ("env:\n  A=B: c\n", 2, "'A=B' is no variable's name"),
+        ("env:\n  =: c\n", 2, "is not NAME=value"),
+        ("names:\n  a:\n    env: {A=B: c}\n", 3, "'A=B' is no variable's name"),
+        ("env: {A: !!binary eA==}\n", 1, "b'x' is not of type"),
+        ("env: {A: !!binary é}\n", 1, "is no base64"),
+        ("env: {A: !other x}\n", 1, "is not known"),
+        ("retries: " + "9" * 5000 + "\n", 1, "too long a number"),
+        ("retries: 1:30\n", 1, "'1:30' is not of type 'integer'"),
+        ("retries: yes\n", 1, "is not of type 'integer'"),
+        ("retries: .nan\n", 1, "is not of type 'integer'"),
+    ],
+)
+def test_9_b16_a_scalar_that_is_not_what_it_says(text: str, line: int, message: str) -> None:
+    with pytest.raises(repo_config.RepoConfigError) as caught:
+        repo_config.parse_repo_config(text)
+    assert (caught.value.line, message in caught.value.message) == (line, True), caught.value
+
+
+def test_9_b16_plain_words_and_odd_numbers_are_text_where_text_is_meant() -> None:
+    defaults = repo_config.parse_repo_config(
+        "profile: on\nworkdir: no\nimage: 1:30\nsetup: [yes, 'true', 2026-01-01]\nsecrets: [off]\n"
+        "env: {A: 1:99.5, B: 190:20:30:40:50:60.5, C: yes, D: =, E: <<, F: !!str 5, G: 0x1F}\n"
+    )
+    spec = defaults.all_runs
+    assert (spec.profile, spec.workdir, spec.image, spec.secrets) == ("on", "no", "1:30", ("off",))
+    assert spec.setup == ("yes", "true", "2026-01-01")
+    assert [value for _, value in spec.env] == [
+        "1:99.5", "190:20:30:40:50:60.5", "yes", "=", "<<", "5", "0x1F",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("yes", True), ("Off", False), ("TRUE", True), ("~", None), ("", None), ("NULL", None),
+        ("0644", 420), ("0o17", 15), ("0b11", 3), ("0x_1f", 31), ("-1_000", -1000), ("+7", 7),
+        ("1.", 1.0), (".5", 0.5), ("-1.5e+3", -1500.0), ("-.inf", -math.inf), ("1e3", "1e3"),
+        ("1:30", "1:30"), ("2026-01-01", "2026-01-01"), ("08", "08"), ("nil", "nil"), ("=", "="),
+        ("y", "y"), ("0", 0), ("-0", 0), ("truely", "truely"),
+    ],
+)  # fmt: skip
+def test_9_b16_a_plain_scalar_has_the_type_that_it_had(text: str, value: object) -> None:
+    document = yaml_document.read_document(f"a: {text}\n")
+    assert document is not None
+    read = document.values["a"]
+    assert (read, type(read)) == (value, type(value))
+    if ":" not in text and text not in ("=", "0o17", "2026-01-01"):
+        assert yaml.safe_load(f"a: {text}\n")["a"] == value  # as today's files are read
+
+
+SCALARS = st.sampled_from(
+    [
+        "''", "!!int ''", "!!float ''", "!!bool bad", "!!null 1", "!!str 1", "!!binary x", "!x y",
+        "!!timestamp x", "1:99.5", "1:2:3:4:5:6:7", "-", "yes", "on", "~", "1_0", "0_", "0x", "0b",
+        "0x_", "1e999", ".inf", "-.inf", ".nan", "+.5e-3", "0777", "08", "=", "<<", "9" * 4400,
+        "A=B", "2h", "cpu=4", "python:3.12", "[1, yes]", "{a: 1}", "{A=B: c}", "{cpu: .nan}",
+        "!!set {a}",
+        "!!map {}", '"\\ud800"', '"\\0"', "2026-01-01", "? a", "|\n  x", "&a b",
+        "1", "3.0", "-1", "é",
+    ]
+)  # fmt: skip
+KEYS = st.sampled_from(
+    [*repo_config.repo_config_schema()["properties"], "A", "A=B", "=", "yes", "1", "''", "~", "cpu"]
+)
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(st.tuples(KEYS, inner), max_size=5).map(
+            lambda pairs: "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
+        )
+        | st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]")
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.tuples(KEYS, DOCUMENTS), max_size=6))
+def test_9_b16_whatever_the_schema_and_the_loader_take_can_run(
+    pairs: list[tuple[str, str]],
+) -> None:
+    text = "".join(f"{key}: {value}\n" for key, value in pairs)
+    try:
+        defaults = repo_config.parse_repo_config(text)
+    except repo_config.RepoConfigError as error:
+        assert error.line >= 1
+        assert str(error)
+        return
+    spec = repo_config.apply_repo_defaults(RunSpec("true"), "run", defaults)
+    for name, value in spec.env:
+        assert value_parsers.parse_env_entry(f"{name}={value}") == (name, value)
+    assert specs.from_json(json.loads(json.dumps(specs.to_json(spec)))) == spec

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from fyre.controller.comments import command_parser
 from fyre.controller.comments.command_parser import Command
@@ -189,6 +192,102 @@ def test_a_command_is_what_is_read_as_one_or_refused_as_one(body: str) -> None:
         except BadValueError:
             read = True
         assert command_parser.is_command(text) is read
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<pre>\n/fyre cancel\n</pre>", "<pre>\n\n/fyre cancel\n\n</pre>",
+        "<code>\n\n/fyre cancel\n\n</code>", "text <code>\n/fyre cancel\n</code>",
+        "<blockquote>\n\n/fyre cancel\n\n</blockquote>", "<BLOCKQUOTE >\n/fyre cancel",
+        "<script>\n\n/fyre cancel\n</script>", "<style>\n/fyre cancel\n</style>",
+        "<div><pre>\n\n/fyre cancel\n\n</pre></div>", "<del>\n\n/fyre cancel\n\n</del>",
+        "a <kbd>\n/fyre cancel\n</kbd>", "<samp>\n\n/fyre cancel", "<template>\n\n/fyre cancel",
+        "<textarea>\n\n/fyre cancel\n\n</textarea>", "<?php\n\n/fyre cancel\n?>",
+        "<!DOCTYPE\n/fyre cancel\n>", "<![CDATA[\n\n/fyre cancel\n]]>",
+        "<div>\n/fyre cancel\n</div>",
+        "<details><summary>x</summary>\n/fyre cancel", "a `b\n/fyre cancel\nc` d",
+        "~~a\n/fyre cancel\nb~~", '<a title="\n/fyre cancel\n">x</a>', "![a\n/fyre cancel\nb](c)",
+        '[x]: /y "a\n/fyre cancel\nb"', 'an [x](/y "a\n/fyre cancel\nb")', "$$\n/fyre cancel\n$$",
+        "- a\n\n  - > a\n/fyre cancel", "1. > quoted\n/fyre cancel",
+        "- > a\n\n  > b\n/fyre cancel",
+        "a <span style='x'>\n/fyre cancel</span>", "<a title='</pre>'><pre>\n\n/fyre cancel",
+        "<pre><a title='\"></pre>'>\n\n/fyre cancel", "<code>\n<!-- </code>\n\n-->\n\n/fyre cancel",
+        "<div>\n<!-- a\n\n-->\n\n/fyre cancel", "<div>\n<a b='\n\n'>\n\n/fyre cancel",
+        "<code>\n\n" + "x\n\n" * 10_000 + "/fyre cancel", "x\n\n" * 10_000 + "a `b\n/fyre cancel",
+        "x\n\n" * 10_000 + "> a\n- b\n/fyre cancel", "<svg>\n\n/fyre cancel", "<q>\n\n/fyre cancel",
+    ],
+)  # fmt: skip
+def test_9_a5_what_github_does_not_show_as_said_is_no_command(body: str) -> None:
+    assert parse_command(body) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Use `<code>` for that.\n\n/fyre status", "<pre>\n/fyre cancel\n</pre>\n\n/fyre status",
+        "<details>\n<summary>Log</summary>\n\n```\nx\n```\n\n</details>\n\n/fyre status",
+        "set <name> and\n\n/fyre status", "<br>\n\n/fyre status", "thanks, **Ada**:\n/fyre status",
+        "a <b>word</b>\n/fyre status", "<code>x</code>\n\n/fyre status", "- a\n- b\n\n/fyre status",
+        "| a |\n|---|\n| b |\n\n/fyre status", "# Title\n/fyre status", "2 < 3 > 1\n/fyre status",
+        "*\n/fyre status", "costs $5 and $$ 7\n\n/fyre status", "Title\n/fyre status\n---",
+        "<pre>x</pre>\n\n/fyre status", "x\n\n" * 10_000 + "/fyre status",
+        "<img src=x alt='<pre>'>\n\n/fyre status", "a  \n/fyre status", "a\\\n/fyre status",
+    ],
+)  # fmt: skip
+def test_9_a5_what_is_said_is_still_a_command(body: str) -> None:
+    assert parse_command(body) == Command("status")
+
+
+MARKUP = st.lists(
+    st.sampled_from(
+        ["/fyre status", "\n", "\n\n", "  ", "    ", "> ", "- ", "1. ", "```", "~~~", "~~", "`",
+         "``", "<pre>", "</pre>", "<code>", "</code>", "<blockquote>", "</blockquote>",
+         "<script>", "</script>", "<!--", "-->", "<div>", "</div>", "<a title='", "'>",
+         "x", "[a]: ", '"', "![",
+         "](b)", "(", "<![CDATA[", "]]>", "***", "---", "\t", "| a |", "\\", "\r\n"],
+    ),
+    max_size=25,
+).map("".join)  # fmt: skip
+
+
+class VisibleText(HTMLParser):
+    """The text of a page outside of quotes, code and what is not shown; lines as they begin."""
+
+    HIDING = frozenset({"pre", "code", "blockquote", "script", "s"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: Counter[str] = Counter()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open[tag] += tag in self.HIDING
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open[tag] = max(0, self.open[tag] - 1)
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if sum(self.open.values()) else data
+
+
+@settings(max_examples=500, deadline=None)
+@given(MARKUP)
+def test_9_a5_what_the_library_renders_as_code_quote_or_html_never_commands(body: str) -> None:
+    if command_parser.is_command(body):
+        html = MarkdownIt("commonmark").enable("strikethrough").render(body)
+        assert "/fyre status" in VisibleText(html).text, html
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["[", "*a ", "`", "<a ", "> ", "- a\n", "a\n", "a\n\n", "[a](", "![", "~~a", "[`", "/fyre x\n"],
+)
+def test_9_a5_a_long_comment_is_parsed_in_bounded_time(part: str) -> None:
+    body = "<pre>" + part * (1_000_000 // len(part)) + "\n/fyre cancel"
+    assert not command_parser.is_command(body)
 
 
 @pytest.mark.parametrize("part", [" a", " '", " \U0001f600", "\\ ", "`", "<!--", "\r"])

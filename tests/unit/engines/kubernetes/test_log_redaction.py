@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import re
+import urllib.parse
+from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,3 +94,82 @@ def test_what_can_be_shown_is_shown_at_once() -> None:
     assert redactor.feed(b"step 1\n") == b"step 1\n"
     assert redactor.feed(b"the hun") == b"the "
     assert redactor.feed(b"t\n") == b"hunt\n"
+
+
+def wrapped(text: bytes, width: int, gap: bytes = b"\n") -> bytes:
+    return gap.join(text[at : at + width] for at in range(0, len(text), width))
+
+
+SECRET = b's3cr/t+"v\\alue \xc3\xa4? of=a&run'
+ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "base64": base64.b64encode,
+    "url-safe base64": base64.urlsafe_b64encode,
+    "base64 of echo": lambda value: base64.b64encode(value + b"\n"),
+    "wrapped base64": lambda value: wrapped(base64.b64encode(value), 8),
+    "oddly wrapped base64": lambda value: wrapped(base64.b64encode(value), 7, b"\r\n  "),
+    "base64 at 1": lambda value: base64.b64encode(b"x" + value + b"yy"),
+    "base64 at 2": lambda value: base64.b64encode(b"xy" + value + b"y"),
+    "hex": lambda value: value.hex().encode(),
+    "upper hex": lambda value: value.hex().upper().encode(),
+    "mixed hex": lambda value: value.hex().title().encode(),
+    "xxd -p": lambda value: wrapped(value.hex().encode(), 60),
+    "fingerprint": lambda value: value.hex(":").encode(),
+    "grouped hex": lambda value: value.hex(" ", 2).encode(),
+    "percent everywhere": lambda value: b"%" + value.hex("%").encode(),
+    "url": lambda value: urllib.parse.quote_from_bytes(value).encode(),
+    "url, all": lambda value: urllib.parse.quote_from_bytes(value, safe="").encode(),
+    "url, lower": lambda value: re.sub(
+        rb"%..", lambda found: found[0].lower(), urllib.parse.quote_from_bytes(value).encode()
+    ),
+    "form": lambda value: urllib.parse.urlencode({"k": value})[2:].encode(),
+    "json": lambda value: json.dumps(value.decode())[1:-1].encode(),
+    "json, utf-8": lambda value: json.dumps(value.decode(), ensure_ascii=False)[1:-1].encode(),
+    "json, slashes": lambda value: json.dumps(value.decode())[1:-1].replace("/", "\\/").encode(),
+    "json in json": lambda value: json.dumps(json.dumps(value.decode()))[3:-3].encode(),
+}
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_9_a6_an_encoded_value_is_struck_out_also_across_chunks(name: str, size: int) -> None:
+    encoded = ENCODINGS[name](SECRET)
+    text = b"before " + encoded + b" after\n"
+    parts = [text[at : at + size] for at in range(0, len(text), size)]
+    log = redacted([SECRET + b"\n"], parts)
+    assert len(log) == len(text)
+    assert (log[:7], log[-7:]) == (b"before ", b" after\n")
+    left = re.sub(rb"[*\s:%]", b"", log[7:-7])
+    assert len(left) <= (5 if "at" in name else 1)  # of what stood beside it in the same base64
+
+
+def test_9_a6_base64_of_a_whole_file_of_many_lines() -> None:
+    for offset in range(3):
+        text = base64.encodebytes(b"=" * (90 + offset) + SECRET + b"=" * 90)
+        log = redacted([SECRET], pieces(text, [*range(0, 200, 7)]))
+        struck = log.count(b"*")
+        assert struck >= len(SECRET) * 8 // 6 - 1
+        assert len(log) == len(text)
+
+
+@given(value=st.binary(min_size=8, max_size=40), around=st.binary(max_size=20), cuts=CUTS)
+def test_9_a6_any_value_in_base64_at_any_place(
+    value: bytes, around: bytes, cuts: list[int]
+) -> None:
+    value = b"x" + value + b"y"
+    text = base64.encodebytes(around + value + around)
+    log = redacted([value], pieces(text, cuts))
+    shown = set(re.sub(rb"\s", b"", log).replace(b"*", b" ").split())
+    assert len(b"".join(shown)) <= len(base64.b64encode(around)) * 2 + 8
+    assert log == redacted([value], [text])
+
+
+@given(values=st.lists(FEW, max_size=3), text=st.lists(FEW, max_size=8).map(b"".join), cuts=CUTS)
+def test_9_a6_cuts_change_nothing_in_hex(values: list[bytes], text: bytes, cuts: list[int]) -> None:
+    log = wrapped(text.hex().encode() + b"|" + text, 9)
+    assert redacted(values, pieces(log, cuts)) == redacted(values, [log])
+
+
+def test_9_a6_lines_stay_lines() -> None:
+    log = redacted([SECRET], [b"a\n" + base64.encodebytes(SECRET * 4) + b"b\n"])
+    assert [len(line) for line in log.splitlines()][1] == 76
+    assert log.endswith(b"\nb\n")
