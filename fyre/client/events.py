@@ -50,7 +50,35 @@ class LogChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class LogGap:
+    """Bytes of a long log that the receiver has not kept."""
+
+    offset: int
+    length: int
+
+    @property
+    def marker(self) -> bytes:
+        """The line that is shown in their place."""
+        return f"\n[fyre: {self.length:,} bytes are left out here]\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
 class LogInterrupted:
+    """The log broke off, or can't be read; it is tried again, from ``offset``."""
+
+    reason: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogResumed:
+    """The log goes on after an interruption, with the byte after those that were read."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogCut:
     """The log can't be read, or not to its end; the run's status is still waited for.
 
     ``offset`` is that of the first byte that was not read: the log may be resumed there.
@@ -58,6 +86,9 @@ class LogInterrupted:
 
     reason: str
     offset: int
+
+
+LogEvent = LogChunk | LogGap | LogInterrupted | LogResumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +149,4 @@ class RunEnded:
     outcome: RunOutcome
 
 
-FollowEvent = (
-    StatusChanged | LogChunk | LogInterrupted | ForgeInterrupted | StatusMissing | RunEnded
-)
+FollowEvent = StatusChanged | LogEvent | LogCut | ForgeInterrupted | StatusMissing | RunEnded

@@ -14,19 +14,28 @@ from fyre.client import run_page
 from fyre.client.events import (
     FollowEvent,
     ForgeInterrupted,
+    LogCut,
     LogInterrupted,
+    LogResumed,
     RunEnded,
     RunOutcome,
     StatusChanged,
     StatusMissing,
 )
+from fyre.client.log_reader import RESUME_PATIENCE, LogBrokenOffError, LogReader
 from fyre.client.run_client import CONTEXT_PREFIX, RunClient
-from fyre.errors import TransientError, UserError
+from fyre.errors import TransientError
 from fyre.github.client import PostedStatus
 from fyre.runs import commit_status
 
 _POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
 """Pauses between two polls; by True for a forge on this machine, False for others."""
+
+_RESUME_PAUSES = Backoff(0.1, 3.0)
+"""Pauses between two attempts to read a log that broke off."""
+
+_FIRST_PATIENCE = 5.0
+"""Seconds after the run's end for a log that could never be reached: not everybody may."""
 
 STATUS_MISSING_AFTER = 20.0
 """Seconds without a status of the run before ``StatusMissing``."""
@@ -47,22 +56,56 @@ def follow_run(
     first = None
     if with_log:
         first = yield from _poll_status(client, sha, name, until_final=False)
-        yield from _stream_log(first.status.target_url, log_offset)
+        yield from _stream_log(client, sha, name, first.status.target_url, log_offset)
     last = yield from _poll_status(client, sha, name, until_final=True, seen=first)
     facts = run_page.read_facts(last.status.target_url)
     yield RunEnded(last, RunOutcome.from_status(last, facts))
 
 
-def _stream_log(url: str, offset: int) -> Iterator[FollowEvent]:
-    """Yield a run's log as it grows, until the run ends or the log can't be read."""
+def _stream_log(
+    client: RunClient, sha: str, name: str, url: str, offset: int
+) -> Iterator[FollowEvent]:
+    """Yield a run's log as it grows, until the run ends or the log can't be read.
+
+    While the receiver is away it is asked again, for as long as the run has no final status, and a
+    while longer.
+    """
     if not url:
         return
+    reader = LogReader(url, live=True, offset=offset)
+    deadline: float | None = None
+    pause, is_interrupted = 0.0, False
+    while not reader.is_complete:
+        try:
+            for event in reader.read_available():
+                if is_interrupted:
+                    yield LogResumed(event.offset)
+                pause, is_interrupted, deadline = 0.0, False, None
+                yield event
+        except LogBrokenOffError as error:
+            if deadline is None and _has_ended(client, sha, name):
+                deadline = time.monotonic() + (
+                    RESUME_PATIENCE if reader.was_reached else _FIRST_PATIENCE
+                )
+            if error.is_permanent or (deadline is not None and time.monotonic() > deadline):
+                yield LogCut(error.message, reader.offset)
+                return
+            if not is_interrupted:
+                yield LogInterrupted(error.message, reader.offset)
+            is_interrupted = True
+            pause = _RESUME_PAUSES.after(pause)
+            time.sleep(pause)
+    if is_interrupted:
+        yield LogResumed(reader.offset)
+
+
+def _has_ended(client: RunClient, sha: str, name: str) -> bool:
+    """Return True if the run has a final status; False also where the forge does not answer."""
     try:
-        for chunk in run_page.read_log(url, live=True, offset=offset):
-            yield chunk
-            offset = chunk.end_offset
-    except UserError as error:
-        yield LogInterrupted(error.message, offset)
+        posted = _find_status(client, sha, name)
+    except TransientError:
+        return False
+    return posted is not None and StatusChanged.from_posted(posted).is_final
 
 
 def _poll_status(

@@ -32,6 +32,7 @@ from fyre.engines.kubernetes.pending_monitor import PendingMonitor
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
 from fyre.engines.log_store import LogStore
+from fyre.engines.run_log import RunLog
 from fyre.engines.subscribers import Subscribers
 from fyre.errors import TransientError, UserError
 from fyre.runs import policy as policies
@@ -158,11 +159,14 @@ class KubernetesEngine:
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the output of all tries; of a run that has ended, all of it."""
-        record = self.get_record(key)
-        if record is None:
-            raise UserError("there is no such run")
+        record = self._known_record(key)
         is_growing = partial(self._is_log_growing, key) if follow or record.state.is_final else None
         return self._log_collector.read_log(key, (record.run.spec.retries or 0) + 1, is_growing)
+
+    def open_log(self, key: str) -> RunLog:
+        """Return the log of all tries of a run."""
+        tries = (self._known_record(key).run.spec.retries or 0) + 1
+        return self._log_collector.open_log(key, tries, partial(self._is_log_growing, key))
 
     def is_archived(self, key: str) -> bool:
         """Return True if a run's end and log are stored and its statuses posted.
@@ -386,8 +390,14 @@ class KubernetesEngine:
         record = self.get_record(key)
         return record is None or record.state.is_final
 
+    def _known_record(self, key: str) -> RunRecord:
+        record = self.get_record(key)
+        if record is None:
+            raise UserError("there is no such run")
+        return record
+
     def _is_log_growing(self, key: str) -> bool:
         record = self.get_record(key)
-        if record is None or self._closed.is_set():
+        if record is None:
             return False
         return not record.state.is_final or self._log_collector.is_reading(key)

@@ -14,16 +14,19 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from fyre.engines import segmented_log
+from fyre.engines import run_log
 from fyre.engines.local import checkout, processes, run_dir, state_dir
 from fyre.engines.local.fork_client import ForkServerClient
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.engines.local.supervisor import LOST_REASON
 from fyre.engines.local.supervisor_events import SupervisorEvents
+from fyre.engines.run_log import RunLog
+from fyre.engines.segment_reader import SegmentedLog
 from fyre.engines.subscribers import Subscribers
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
 from fyre.stored_form import warn_once
@@ -155,14 +158,18 @@ class LocalEngine:
                 self._records[key] = replace(self._records[key], **changed_notes)  # type: ignore[arg-type]
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the output; with ``follow`` until the run ends, and b"" now and then while it is
-        silent.
-        """
+        """Yield the output; with ``follow`` until the run ends."""
+        opened = self.open_log(key)
+        return run_log.join_pieces(
+            run_log.follow_pieces(opened) if follow else opened.read_pieces(0)
+        )
+
+    def open_log(self, key: str) -> RunLog:
+        """Return the log of a run."""
         if self.get_record(key) is None:
             raise UserError("there is no such run")
-        return segmented_log.read_segments(
-            self._run_directory(key).log_path(),
-            (lambda: not self._is_log_complete(key)) if follow else None,
+        return SegmentedLog(
+            self._run_directory(key).log_path(), partial(self._is_log_complete, key)
         )
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
@@ -368,7 +375,11 @@ class LocalEngine:
 
     def _is_log_complete(self, key: str) -> bool:
         record = self._records.get(key)
-        return record is None or record.state.is_final or self._closed
+        if record is None or record.state.is_final:
+            return True
+        if self._closed:
+            raise TransientError("this server stops; the run goes on")
+        return False
 
     def _run_directory(self, key: str) -> RunDirectory:
         return RunDirectory(self._runs_dir / key)
