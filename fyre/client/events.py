@@ -37,6 +37,13 @@ class StatusChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RunWaits:
+    """The run is queued, and why; each reason is told of once in a row."""
+
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogChunk:
     """A piece of the run's log. ``offset`` counts the bytes before it."""
 

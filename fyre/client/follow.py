@@ -19,6 +19,7 @@ from fyre.client.events import (
     LogResumed,
     RunEnded,
     RunOutcome,
+    RunWaits,
     StatusChanged,
     StatusMissing,
 )
@@ -27,12 +28,19 @@ from fyre.client.run_client import CONTEXT_PREFIX, RunClient
 from fyre.errors import TransientError
 from fyre.github.client import PostedStatus
 from fyre.runs import commit_status
+from fyre.runs.state import RunState
 
 _POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
 """Pauses between two polls; by True for a forge on this machine, False for others."""
 
 _RESUME_PAUSES = Backoff(0.1, 3.0)
 """Pauses between two attempts to read a log that broke off."""
+
+_QUEUE_PAUSES = Backoff(0.05, 2.0, factor=1.3)
+"""Pauses between two looks at the page of a run that is queued."""
+
+_WAITING_AFTER = 0.5
+"""Seconds after which a queued run is said to wait."""
 
 _FIRST_PATIENCE = 5.0
 """Seconds after the run's end for a log that could never be reached: not everybody may."""
@@ -56,10 +64,44 @@ def follow_run(
     first = None
     if with_log:
         first = yield from _poll_status(client, sha, name, until_final=False)
+        waiting = _WaitingRun()
+        while waiting.is_queued(first.status.target_url):
+            yield from waiting.news()
+            time.sleep(waiting.next_pause())
         yield from _stream_log(client, sha, name, first.status.target_url, log_offset)
     last = yield from _poll_status(client, sha, name, until_final=True, seen=first)
     facts = run_page.read_facts(last.status.target_url)
     yield RunEnded(last, RunOutcome.from_status(last, facts))
+
+
+class _WaitingRun:
+    """A run that may still be queued, and what was told of that."""
+
+    def __init__(self) -> None:
+        self._told = self._description = ""
+        self._since = time.monotonic()
+        self._pause = 0.0
+        self._may_be_queued = True
+
+    def is_queued(self, url: str) -> bool:
+        """Return True if the run's page says so; it is not asked again once it does not."""
+        if self._may_be_queued and url:
+            facts = run_page.read_facts(url)
+            self._may_be_queued = facts.get("state") is RunState.QUEUED
+            self._description = facts.get("description", "")
+        return self._may_be_queued and bool(url)
+
+    def news(self) -> Iterator[RunWaits]:
+        """Yield why it waits, if that is new, and not just a moment."""
+        has_waited = time.monotonic() - self._since >= _WAITING_AFTER
+        if has_waited and self._description != self._told:
+            self._told = self._description
+            yield RunWaits(self._description)
+
+    def next_pause(self) -> float:
+        """Return the seconds until the page is asked again."""
+        self._pause = _QUEUE_PAUSES.after(self._pause)
+        return self._pause
 
 
 def _stream_log(
@@ -118,6 +160,7 @@ def _poll_status(
     backoff = _POLL_INTERVALS[client.remote.is_local]
     pause = backoff.first
     missing_at = time.monotonic() + STATUS_MISSING_AFTER
+    waiting = _WaitingRun()
     told_reasons: set[str] = set()  # one event each, even if the forge is away for an hour
     while True:
         posted = None
@@ -134,6 +177,8 @@ def _poll_status(
             seen = posted
             if event.is_final or not until_final:
                 return posted
+            if waiting.is_queued(posted.status.target_url):
+                yield from waiting.news()
         elif time.monotonic() > missing_at:
             missing_at = float("inf")
             yield StatusMissing(sha, client.repository.name)

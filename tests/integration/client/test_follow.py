@@ -17,6 +17,7 @@ from fyre.client.events import (
     LogCut,
     LogInterrupted,
     RunEnded,
+    RunWaits,
     StatusChanged,
     StatusMissing,
 )
@@ -50,6 +51,8 @@ def kinds(events: list[FollowEvent]) -> list[type[FollowEvent]]:
     """The kinds of the events, each once in a row."""
     found: list[type[FollowEvent]] = []
     for event in events:
+        if isinstance(event, RunWaits):  # on a machine that is busy
+            continue
         if found[-1:] != [type(event)]:
             found.append(type(event))
     return found
@@ -253,3 +256,20 @@ def test_a_commit_that_nobody_hears_of_has_no_status(
 def test_a_commit_that_is_not_pushed_is_an_error(person: Person, client: RunClient) -> None:
     with pytest.raises(NotFoundError):
         list(follow_run(client, person.commit("Fyre-Run: true"), "run"))
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_d35_why_a_run_waits_is_told_at_once_and_on_change(
+    person: Person, client: RunClient, *, with_log: bool
+) -> None:
+    jobs = person.up.engine._jobs  # type: ignore[attr-defined] # all of its slots
+    blockers = [person.run("sleep 600", f"Fyre-Name: b{number}") for number in range(jobs + 1)]
+    sha = person.run("echo ran")
+    told: list[str] = []
+    for event in follow_run(client, sha, "run", with_log=with_log):
+        if isinstance(event, RunWaits):
+            told.append(event.description)
+            person.comment(blockers.pop(), "/fyre cancel")
+    assert told == [f"queued · waiting for a free slot, {ahead} ahead" for ahead in (1, 0)]
+    for blocker in blockers:
+        person.comment(blocker, "/fyre cancel")
