@@ -156,4 +156,6 @@ class RunEnded:
     outcome: RunOutcome
 
 
-FollowEvent = StatusChanged | LogEvent | LogCut | ForgeInterrupted | StatusMissing | RunEnded
+FollowEvent = (
+    StatusChanged | RunWaits | LogEvent | LogCut | ForgeInterrupted | StatusMissing | RunEnded
+)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fyre.errors import UserError
 
 
 def find_run_commits(
-    revision_range: str, limit: int, cwd: str | Path = "."
-) -> Iterator[tuple[str, str]]:
-    """Yield (SHA, message) of the commits of a range that may have a ``Fyre-Run`` trailer.
+    ranges: Sequence[str], limit: int, cwd: str | Path = "."
+) -> list[tuple[str, str]]:
+    """Return (SHA, message) of the newest commits that may have a ``Fyre-Run`` trailer.
 
-    The newest comes first. The parser decides whether it is a trailer.
+    They are those of any of the ranges, newest first, at most ``limit``. The parser decides whether
+    it is a trailer.
     """
+    found = dict(entry for name in ranges for entry in _iterate_range(name, limit, cwd))
+    newest = sorted(found.items(), key=lambda entry: entry[1][0], reverse=True)
+    return [(sha, message) for sha, (_, message) in newest[:limit]]
+
+
+def _iterate_range(
+    revision_range: str, limit: int, cwd: str | Path
+) -> Iterator[tuple[str, tuple[int, str]]]:
+    """Yield (SHA, (time of the commit, message)), newest first."""
     from git import GitCommandError, InvalidGitRepositoryError, Repo
 
     try:
@@ -27,7 +37,7 @@ def find_run_commits(
                 message = commit.message
                 if isinstance(message, bytes):
                     message = message.decode(errors="replace")
-                yield commit.hexsha, message
+                yield commit.hexsha, (commit.committed_date, message)
     except InvalidGitRepositoryError as error:
         raise UserError("this is not a git repository", hint="cd into one") from error
     except GitCommandError as error:

@@ -33,7 +33,7 @@ _MAX_LISTED_COMMITS = 10
 _LS_REMOTE_NO_MATCH = 2
 """Exit code of git-ls-remote(1) when the remote answered and has no such branch."""
 
-_FETCH_OPTIONS = (
+FETCH_OPTIONS = (
     "--no-tags",
     "--no-recurse-submodules",
     "--no-write-fetch-head",
@@ -292,7 +292,7 @@ def fetch_lab_branch(repo_paths: RepoPaths, branch: LabBranch) -> str:
     elif not ls_remote.returncode:
         options = (
             "--quiet",
-            *_FETCH_OPTIONS,
+            *FETCH_OPTIONS,
             branch.remote_name,
             f"+{branch.remote_ref}:{branch.tracking_ref}",
         )

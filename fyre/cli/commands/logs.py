@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fyre.cli import follow, run_target
-from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
+from fyre.cli.run_target import AttemptOption, NameOption, RemoteOption, RevArgument
 from fyre.client import log_reader
 from fyre.errors import UserError
 
@@ -19,10 +19,11 @@ def main(
         bool, typer.Option("-f", "--follow", help="Go on until the run ends.")
     ] = False,
     name: NameOption = "",
+    attempt: AttemptOption = 0,
     remote: RemoteOption = "",
 ) -> None:
     """Print the output of a commit's run, as it came."""
-    runs = run_target.resolve_target(rev, remote).find_runs(name)
+    runs = run_target.resolve_target(rev, remote).find_runs(name, attempt)
     if len(runs) > 1:
         names = ", ".join(run.name for run in runs)
         raise UserError(f"there are several runs: {names}", hint=f"fyre logs --name {runs[0].name}")
