@@ -88,6 +88,11 @@ def join_pieces(pieces: Iterator[LogPiece], offset: int = 0) -> Iterator[bytes]:
         offset = piece.end_offset
 
 
+def read_bytes(opened: RunLog, *, follow: bool) -> Iterator[bytes]:
+    """Yield a log from its beginning as bytes; with ``follow`` until it is complete."""
+    return join_pieces(follow_pieces(opened) if follow else opened.read_pieces(0))
+
+
 def gap_marker(length: int) -> bytes:
     """Return the line that stands for bytes that are left out."""
     return f"\n[fyre: {length:,} bytes are left out here]\n".encode()

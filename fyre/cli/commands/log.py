@@ -13,6 +13,7 @@ from fyre.cli.run_target import JsonOption, RemoteOption
 from fyre.client.run_client import RunClient
 from fyre.errors import UserError
 from fyre.git import git_command, history
+from fyre.message import request, trailers
 from fyre.workspace import lab_branch, snapshot, worktree
 from fyre.workspace import remote as remotes
 
@@ -33,13 +34,25 @@ def main(
     ranges = [_known_range(range_, remote_info.name)] if range_ else _default_ranges(remote_info)
     messages = dict(history.find_run_commits(ranges, limit))
     runs = RunClient.from_remote(remote_info).list_runs(list(messages.items()), missing_shas)
-    table.print_run_table(runs[:limit], as_json=json)
+    notes = {sha: _describe_commit(message) for sha, message in messages.items()}
+    table.print_run_table(runs[:limit], as_json=json, notes=notes)
     if missing_shas:
         shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
         sys.stderr.write(
             f"fyre: not in {remote_info.repository} on {remote_info.host}: {shas} "
             f"(git push {remote_info.name})\n"
         )
+
+
+def _describe_commit(message: str) -> str:
+    """Return what a person noted, and the commit that a snapshot was taken on."""
+    subject, _, body = message.partition("\n")
+    is_snapshot = subject.startswith("Run: ")
+    note = body.strip().partition("\n")[0] if is_snapshot else subject
+    if trailers.is_trailer_line(note):
+        note = ""
+    base = request.parse_message(message).fyre_from[:7] if is_snapshot else ""
+    return " · ".join(part for part in (note, f"on {base}" if base else "") if part)
 
 
 def _known_range(revision_range: str, remote_name: str) -> str:

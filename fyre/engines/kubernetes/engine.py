@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
+from fyre.engines import run_log
 from fyre.engines.kubernetes import (
     job_labels,
     job_manifest,
@@ -159,13 +160,15 @@ class KubernetesEngine:
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the output of all tries; of a run that has ended, all of it."""
-        record = self._known_record(key)
-        is_growing = partial(self._is_log_growing, key) if follow or record.state.is_final else None
-        return self._log_collector.read_log(key, (record.run.spec.retries or 0) + 1, is_growing)
+        opened, record = self.open_log(key), self.get_record(key)
+        is_followed = follow or record is None or record.state.is_final
+        return run_log.read_bytes(opened, follow=is_followed)
 
     def open_log(self, key: str) -> RunLog:
         """Return the log of all tries of a run."""
-        tries = (self._known_record(key).run.spec.retries or 0) + 1
+        if (record := self.get_record(key)) is None:
+            raise UserError("there is no such run")
+        tries = (record.run.spec.retries or 0) + 1
         return self._log_collector.open_log(key, tries, partial(self._is_log_growing, key))
 
     def is_archived(self, key: str) -> bool:
@@ -390,14 +393,8 @@ class KubernetesEngine:
         record = self.get_record(key)
         return record is None or record.state.is_final
 
-    def _known_record(self, key: str) -> RunRecord:
-        record = self.get_record(key)
-        if record is None:
-            raise UserError("there is no such run")
-        return record
-
     def _is_log_growing(self, key: str) -> bool:
         record = self.get_record(key)
-        if record is None:
-            return False
-        return not record.state.is_final or self._log_collector.is_reading(key)
+        return record is not None and (
+            not record.state.is_final or self._log_collector.is_reading(key)
+        )

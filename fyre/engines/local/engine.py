@@ -159,10 +159,7 @@ class LocalEngine:
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the output; with ``follow`` until the run ends."""
-        opened = self.open_log(key)
-        return run_log.join_pieces(
-            run_log.follow_pieces(opened) if follow else opened.read_pieces(0)
-        )
+        return run_log.read_bytes(self.open_log(key), follow=follow)
 
     def open_log(self, key: str) -> RunLog:
         """Return the log of a run."""
