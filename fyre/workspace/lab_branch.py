@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -102,7 +103,8 @@ def sanitise_user(text: str) -> str:
 
     It is in lower case and has no ``12345+`` of GitHub's private mail addresses.
     """
-    plain = re.sub(r"^\d+\+", "", text.lower())
+    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    plain = re.sub(r"^\d+\+", "", (letters if letters.strip("-. ") else text).lower())
     plain = re.sub(r"[^a-z0-9._-]+", "-", plain)
     return re.sub(r"\.{2,}", ".", plain).removesuffix(".lock").strip("-.")
 

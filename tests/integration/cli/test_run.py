@@ -316,7 +316,7 @@ def test_d35_d38_how_a_run_ended_and_what_was_not_honoured_is_said(published: Pa
     done = run("--yes", *words, cwd=published)
     assert (done.returncode, done.stdout) == (0, "ran\n")
     said = done.stderr.splitlines()
-    assert "fyre: not honoured here: image" in said
+    assert any("not honoured here: image" in line for line in said)
     assert re.fullmatch(r"fyre: exit 0 · \d+s .*· http://127\.0\.0\.1:\d+/runs/.+", said[-1])
     watched = subprocess.run(
         [*FYRE, "watch", done.stderr.split()[1]],
@@ -327,6 +327,26 @@ def test_d35_d38_how_a_run_ended_and_what_was_not_honoured_is_said(published: Pa
     )
     assert watched.stdout.split()[1:4] == ["run", "exit", "0"]
     assert watched.stderr.splitlines()[-1].startswith("fyre: http://127.0.0.1:")
+
+
+def test_d38_in_a_subdirectory_it_runs_there(published: Path) -> None:
+    place = published / "sub dir" / "d"
+    place.mkdir(parents=True)
+    (place / "d.py").write_text("print('here')\n")
+    words = ["--", "python3", "d.py"]
+    for option in ([], ["--local"]):
+        done = run("--yes", *option, *words, cwd=place)
+        assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
+    done = run("--yes", "--workdir", ".", "--", "ls", cwd=place)
+    assert "README" in done.stdout
+
+
+def test_d38_a_broken_config_is_found_before_the_push(published: Path, git: Git) -> None:
+    (published / ".fyre.yaml").write_text("tiemout: 1h\n")
+    done = run("--yes", "--", "true", cwd=published)
+    assert done.returncode == 1
+    assert "error: nothing was published: " in done.stderr
+    assert "fyre/" not in git("ls-remote", "origin", cwd=published)
 
 
 def test_only_the_snapshot_runs(published: Path, git: Git) -> None:
