@@ -36,6 +36,8 @@ def main(
     runs = RunClient.from_remote(remote_info).list_runs(list(messages.items()), missing_shas)
     notes = {sha: _describe_commit(message) for sha, message in messages.items()}
     table.print_run_table(runs[:limit], as_json=json, notes=notes)
+    if not runs and not json and not missing_shas:
+        sys.stderr.write("fyre: no runs here yet: fyre run -- COMMAND\n")
     if missing_shas:
         shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
         sys.stderr.write(

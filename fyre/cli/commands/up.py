@@ -99,7 +99,7 @@ def main(
         run_policy = policy_file.policy_with_options(
             policy, namespace, image, default_image=DEFAULT_IMAGE
         )
-    up.FyreUp(
+    server = up.FyreUp(
         _create_root(root or _default_state_root()),
         host,
         port,
@@ -113,7 +113,16 @@ def main(
             checkout_image=checkout_image,
             relay=relay,
         ),
-    ).serve()
+    )
+    try:
+        server.serve()
+    finally:
+        going_on = sum(not record.state.is_final for record in server.engine.list_records())
+        if going_on:
+            sys.stderr.write(
+                f"fyre: {going_on} run{'s' * (going_on > 1)} not ended: what was started goes on, "
+                "and the next fyre up on this root finds it\n"
+            )
 
 
 def _create_root(root: Path) -> Path:

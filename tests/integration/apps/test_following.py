@@ -130,3 +130,21 @@ def test_b17_the_page_sends_what_follows_a_byte(server: RestartedUp, clone: Path
     for wrong in ("-1", "x", "1" * 30):
         assert requests.get(url, params={"offset": wrong}).status_code == 400
     assert requests.get(url).content == b"0123456789"
+
+
+def test_d40_a_server_that_is_interrupted_says_that_runs_go_on(
+    server: RestartedUp, clone: Path
+) -> None:
+    fyre(clone, "run", "--yes", "--detach", "--", "sleep 5").communicate()
+    await_start(server)
+    server.stop(signal.SIGINT)
+    said = server.messages.read_text()
+    server.start()
+    assert "fyre: 1 run not ended: what was started goes on" in said
+
+
+def test_d40_a_log_without_runs_says_so(server: RestartedUp, clone: Path) -> None:
+    listing = fyre(clone, "log")
+    out, err = listing.communicate()
+    assert (listing.returncode, out) == (0, b"")
+    assert b"fyre: no runs here yet" in err
