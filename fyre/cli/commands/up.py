@@ -20,7 +20,12 @@ DEFAULT_IMAGE = "python:3.12"
 def main(
     *,
     root: Annotated[
-        Path | None, typer.Option("--root", help="Folder of all state.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--root",
+            help="Folder of all state; ~/.local/state/fyre. A log keeps 64 MiB: head and tail.",
+            show_default=False,
+        ),
     ] = None,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")

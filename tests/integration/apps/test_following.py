@@ -148,3 +148,9 @@ def test_d40_a_log_without_runs_says_so(server: RestartedUp, clone: Path) -> Non
     out, err = listing.communicate()
     assert (listing.returncode, out) == (0, b"")
     assert b"fyre: no runs here yet" in err
+
+
+def test_d40_where_the_state_is_and_how_long_a_log_may_be_is_in_the_help(repo: Path) -> None:
+    shown = b" ".join(fyre(repo, "up", "--help").communicate()[0].split())
+    assert b".local/state/fyre" in shown
+    assert b"64 MiB" in shown
