@@ -30,3 +30,14 @@ class TransientError(Exception):
 
     Examples: a timeout, a 502, an object that is being deleted.
     """
+
+
+LOCAL_TROUBLE = (OSError, MemoryError)
+"""What this machine lacks: descriptors, room on the disk, memory, processes. It says nothing of
+what was being worked on, and passes."""
+
+
+def local_trouble_as_transient(error: BaseException) -> TransientError:
+    """Return the error to be tried again for one of ``LOCAL_TROUBLE``."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return TransientError(f"the receiver's machine: {reason}")

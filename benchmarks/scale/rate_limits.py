@@ -37,6 +37,7 @@ from fyre.controller.events import SweepEvent
 from fyre.controller.executor import Executor
 from fyre.controller.loop import Controller
 from fyre.engines.run_index import RunIndex
+from fyre.engines.run_log import RunLog
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.github import client as forges
 from fyre.github.rate_limit import GITHUB_LIMITS, RateLimitHeaders, WriteBudget
@@ -146,6 +147,10 @@ class SimulatedCluster:
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Raise NotImplementedError: the benchmark does not need it."""
         raise NotImplementedError(f"{key} has no log (follow: {follow})")
+
+    def open_log(self, key: str) -> RunLog:
+        """Raise NotImplementedError: the benchmark does not need it."""
+        raise NotImplementedError(f"{key} has no log")
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Call a function at every end."""

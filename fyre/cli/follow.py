@@ -10,13 +10,19 @@ from fyre.client.events import (
     FollowEvent,
     ForgeInterrupted,
     LogChunk,
+    LogCut,
+    LogGap,
     LogInterrupted,
+    LogResumed,
     RunEnded,
+    RunWaits,
+    StatusChanged,
     StatusMissing,
 )
 from fyre.client.follow import follow_run
 from fyre.client.run_client import RunClient
 from fyre.runs.state import RunState
+from fyre.runs.status_text import NOT_HONOURED
 
 if TYPE_CHECKING:  # loads the engines
     from fyre.apps.local_run import OutputSink
@@ -28,32 +34,81 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
     It is 128 + n for a signal, and 124 for a timeout. It is 1, with the reason on stderr, for a run
     that was not launched, or whose outcome is not the command's own.
     """
-    output = output or sys.stdout.buffer
-    exit_code = 1
+    output = output or stdout_sink()
+    exit_code, is_cut = 1, False
+    ignored = IgnoredFields()
     for event in follow_run(client, sha, name):
-        if isinstance(event, LogChunk):
-            output.write(event.data)
-            output.flush()
+        ignored.print_once(event)
+        print_log_event(event, output)
+        if isinstance(event, LogCut):
+            is_cut = event.offset > 0  # a log that was never reached is not half a log
         elif isinstance(event, RunEnded):
             exit_code = event.outcome.exit_code
         print_notice(event)
-    return exit_code
+    return exit_code or int(is_cut)
+
+
+def print_log_event(event: FollowEvent, output: OutputSink) -> None:
+    """Write a piece of the log as it came, and a line for a part that the receiver has not kept."""
+    data = b""
+    if isinstance(event, LogChunk):
+        data = event.data
+    elif isinstance(event, LogGap):
+        data = event.marker
+    if data:
+        output.write(data)
+        output.flush()
+
+
+def stdout_sink() -> OutputSink:
+    """Return what takes the bytes of a log and shows them on stdout, whatever stream that is."""
+    if hasattr(sys.stdout, "buffer"):
+        return sys.stdout.buffer
+    from fyre.apps.local_run import TextSink  # a notebook's stream; this loads the engines
+
+    return TextSink(sys.stdout)
+
+
+class IgnoredFields:
+    """What a run asks for and its engine can't do, said once, before the run has ended."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    def print_once(self, event: FollowEvent) -> None:
+        """Print it to stderr as soon as a status says it; a final one is printed anyway."""
+        if self._is_told or not isinstance(event, StatusChanged):
+            return
+        self._is_told = True
+        _, mark, names = event.posted.status.description.partition(NOT_HONOURED)
+        if mark and not event.is_final:
+            sys.stderr.write(f"fyre: {mark}{table.escape_unprintable(names)}\n")
 
 
 def print_notice(event: FollowEvent) -> None:
     """Print to stderr what a person should know of an event.
 
-    That is an interruption, or why a run did not succeed.
+    That is an interruption, why a run waits, or how it ended.
     """
     match event:
         case ForgeInterrupted(reason=reason):
             notice = f"{reason}; trying again"
         case LogInterrupted(reason=reason):
+            notice = f"{reason}: interrupted; trying again"
+        case LogResumed():
+            notice = "the log goes on where it was interrupted"
+        case LogCut(reason=reason, offset=0):
             notice = f"{reason}; waiting for the status alone"
+        case LogCut(reason=reason, offset=offset):
+            notice = f"{reason}: the log is cut after {offset:,} bytes"
         case StatusMissing(sha=sha, repository_name=repository_name):
             notice = f"no status on {sha[:7]} yet; does a receiver hear of {repository_name}?"
-        case RunEnded(outcome=outcome) if outcome.state is not RunState.SUCCEEDED:
+        case RunWaits(description=description):
+            notice = table.escape_unprintable(description)
+        case RunEnded(outcome=outcome, posted=posted):
             notice = table.escape_unprintable(outcome.description)
+            if outcome.state is RunState.SUCCEEDED and posted.status.target_url:
+                notice += f" · {table.escape_unprintable(posted.status.target_url)}"
         case _:
             return
     sys.stderr.write(f"fyre: {notice}\n")

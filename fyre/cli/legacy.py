@@ -47,11 +47,7 @@ class Batch:
         """Wait for the run's end, copy its output to stdout, and return the exit code."""
         from fyre.cli import follow
 
-        # in a notebook, stdout takes only text
-        output: local_run.OutputSink = getattr(sys.stdout, "buffer", None) or local_run.TextSink(
-            sys.stdout
-        )
-        return follow.print_run(self._create_client(), self.sha, self.name, output)
+        return follow.print_run(self._create_client(), self.sha, self.name)
 
     def _create_client(self) -> RunClient:
         from fyre.client.run_client import RunClient

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # `fyre check` needs nothing of it
@@ -20,23 +21,92 @@ _STATE_COLOURS = {
     "starting": "33",
     "running": "33",
 }
+_EXTRA_ROOM = 24
+"""Characters for age and note that are worth to be cut."""
+
 _COLUMNS = ("sha", "state", "name", "description", "command")
 
 
-def print_run_table(runs: Sequence[RunSummary], *, as_json: bool) -> None:
-    """Print runs, as a table or as a JSON list with every field."""
+_DESCRIPTION, _COMMAND = _COLUMNS.index("description"), _COLUMNS.index("command")
+_SHRINKING = ((_DESCRIPTION, 24), (_COLUMNS.index("name"), 10), (_COMMAND, 24), (_DESCRIPTION, 8))
+"""Columns that give way on a narrow terminal, in this order, each down to so many characters."""
+
+_SPACE = "  "
+
+
+def print_run_table(
+    runs: Sequence[RunSummary], *, as_json: bool, notes: Mapping[str, str] | None = None
+) -> None:
+    """Print runs, as a table or as a JSON list with every field.
+
+    On a terminal the columns are made to fit. Where it has room, the age of each run follows, how
+    long one that has not ended has been running, and the note of its commit in ``notes``.
+    """
     if as_json:
         json.dump([run.to_json() for run in runs], sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
     cells = [[_format_cell(run, column) for column in _COLUMNS] for run in runs]
     widths = [max((len(line[n]) for line in cells), default=0) for n in range(len(_COLUMNS))]
-    total = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    total = 10_000
+    if sys.stdout.isatty():
+        total = shutil.get_terminal_size().columns
+        extras = [_extra_text(run, (notes or {}).get(run.sha, "")) for run in runs]
+        room = total - sum(widths) - len(_SPACE) * len(widths)
+        if max(map(len, extras), default=0) <= room or room >= _EXTRA_ROOM:
+            for line, extra in zip(cells, extras, strict=True):
+                line.append(_cut(extra, room))
+            widths.append(room)
+        else:
+            widths = fit_widths(widths, total)
     for line in cells:
-        text = "  ".join(
-            f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)
+        text = _SPACE.join(
+            f"{_cut(cell, width):{width}}" for cell, width in zip(line, widths, strict=True)
         ).rstrip()
-        sys.stdout.write(_colour_state(text[:total], line[1]) + "\n")
+        sys.stdout.write(_colour_state(_cut(text, max(total, 8)), line[1]) + "\n")
+
+
+def fit_widths(widths: Sequence[int], total: int) -> list[int]:
+    """Return the widths of the columns on a terminal of ``total`` characters.
+
+    The command is the last one to give way: it says what a run is.
+    """
+    fitted = list(widths)
+    for column, least in _SHRINKING:
+        excess = sum(fitted) + len(_SPACE) * (len(fitted) - 1) - total
+        if excess > 0:
+            fitted[column] = max(min(fitted[column], least), fitted[column] - excess)
+    return fitted
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"[:width]
+
+
+def _extra_text(run: RunSummary, note: str) -> str:
+    """Return when a run ended or how long it has been running, and the note of its commit."""
+    now = datetime.now(UTC)
+    times = [
+        f"{word} {_format_age(now, time)}{after}"
+        for word, time, after in (
+            ("", run.ended_at, " ago"),
+            ("for", None if run.ended_at else run.started_at, ""),
+        )
+        if time
+    ]
+    return escape_unprintable(" · ".join(part for part in (*times, note) if part).strip())
+
+
+def _format_age(now: datetime, iso_time: str) -> str:
+    """Return the time since then in its largest unit; "" for what is no time."""
+    try:
+        seconds = int((now - datetime.fromisoformat(iso_time)).total_seconds())
+    except (ValueError, TypeError):
+        return ""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{max(0, seconds)}s"
 
 
 def escape_unprintable(text: str) -> str:

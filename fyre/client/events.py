@@ -37,6 +37,13 @@ class StatusChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RunWaits:
+    """The run is queued, and why; each reason is told of once in a row."""
+
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogChunk:
     """A piece of the run's log. ``offset`` counts the bytes before it."""
 
@@ -50,7 +57,35 @@ class LogChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class LogGap:
+    """Bytes of a long log that the receiver has not kept."""
+
+    offset: int
+    length: int
+
+    @property
+    def marker(self) -> bytes:
+        """The line that is shown in their place."""
+        return f"\n[fyre: {self.length:,} bytes are left out here]\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
 class LogInterrupted:
+    """The log broke off, or can't be read; it is tried again, from ``offset``."""
+
+    reason: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogResumed:
+    """The log goes on after an interruption, with the byte after those that were read."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogCut:
     """The log can't be read, or not to its end; the run's status is still waited for.
 
     ``offset`` is that of the first byte that was not read: the log may be resumed there.
@@ -58,6 +93,9 @@ class LogInterrupted:
 
     reason: str
     offset: int
+
+
+LogEvent = LogChunk | LogGap | LogInterrupted | LogResumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,5 +157,5 @@ class RunEnded:
 
 
 FollowEvent = (
-    StatusChanged | LogChunk | LogInterrupted | ForgeInterrupted | StatusMissing | RunEnded
+    StatusChanged | RunWaits | LogEvent | LogCut | ForgeInterrupted | StatusMissing | RunEnded
 )

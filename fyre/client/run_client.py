@@ -70,16 +70,25 @@ class RunClient:
         repository = Repository(remote.api_url, 0, remote.repository)
         return cls(remote, remote.create_client(), repository)
 
-    def latest_statuses(self, sha: str) -> list[PostedStatus]:
-        """Return the newest status of each run of a commit, oldest run first."""
+    def latest_statuses(self, sha: str, attempt: int = 0) -> list[PostedStatus]:
+        """Return the newest status of each run of a commit, oldest run first.
+
+        ``attempt`` is the number of one attempt; 0 for the newest one.
+        """
         newest: dict[str, PostedStatus] = {}
         for posted in self.forge.list_statuses(self.repository, sha):
             if posted.status.context.lower().startswith(CONTEXT_PREFIX):
-                newest.setdefault(posted.status.context.lower(), posted)
+                text = parse_status(posted.status.state, posted.status.description)
+                if attempt in (0, text.attempt):
+                    newest.setdefault(posted.status.context.lower(), posted)
         return sorted(newest.values(), key=lambda posted: posted.created_at)
 
     def list_runs(
-        self, commits: Sequence[tuple[str, str]], missing_shas: set[str] | None = None
+        self,
+        commits: Sequence[tuple[str, str]],
+        missing_shas: set[str] | None = None,
+        *,
+        attempt: int = 0,
     ) -> list[RunSummary]:
         """Return the runs of the commits, in the order of the commits.
 
@@ -88,12 +97,12 @@ class RunClient:
         """
         with ThreadPoolExecutor(max_workers=_REQUESTS_AT_ONCE) as pool:
             runs_by_commit = pool.map(
-                lambda commit: self._list_commit_runs(commit, missing_shas), commits
+                lambda commit: self._list_commit_runs(commit, missing_shas, attempt), commits
             )
             return [run for runs in runs_by_commit for run in runs]
 
     def _list_commit_runs(
-        self, commit: tuple[str, str], missing_shas: set[str] | None
+        self, commit: tuple[str, str], missing_shas: set[str] | None, attempt: int
     ) -> list[RunSummary]:
         sha, message = commit
         run_request = request.parse_message(message)
@@ -102,7 +111,9 @@ class RunClient:
             for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
         }
         try:
-            return [_summarize(sha, posted, commands) for posted in self.latest_statuses(sha)]
+            return [
+                _summarize(sha, posted, commands) for posted in self.latest_statuses(sha, attempt)
+            ]
         except NotFoundError as error:
             # NotVisibleError: the repository itself is not there
             if missing_shas is None or isinstance(error, NotVisibleError):

@@ -1,4 +1,4 @@
-"""Read a run's page of the receiver: its facts and its log.
+"""Read a run's page of the receiver: its facts. Its log: ``fyre.client.log_reader``.
 
 The page is the ``target_url`` of the run's status. No token is ever sent to it: the address itself
 is the key.
@@ -6,11 +6,8 @@ is the key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from fyre.client.events import LogChunk
-from fyre.errors import UserError
 from fyre.runs.state import RunState
 from fyre.stored_form import StoredField, StoredForm, as_integer, as_text, one_of, or_null
 
@@ -56,40 +53,3 @@ def fetch_page(url: str) -> dict[str, Any]:
     except (requests.RequestException, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def read_log(url: str, *, live: bool, offset: int = 0) -> Iterator[LogChunk]:
-    """Yield a run's log in pieces from a byte offset; with ``live`` until the run ends.
-
-    The receiver sends the log from its beginning: what comes before ``offset`` is passed over. Of a
-    log that is too long the receiver keeps only the head and the tail, and then the offsets of
-    another reading are not the same.
-
-    Raises ``UserError`` if the log can't be read, or breaks off.
-    """
-    import requests
-
-    try:
-        with requests.get(
-            f"{url}/log",
-            params={"follow": "1"} if live else {},
-            stream=True,
-            timeout=(PAGE_TIMEOUT, None),
-        ) as response:
-            if not response.ok:
-                raise UserError(
-                    f"the log is not there any more (HTTP {response.status_code})", hint=url
-                )
-            yield from _chunks_from(offset, response.iter_content(chunk_size=None))
-    except requests.RequestException as error:
-        raise UserError(f"the log can't be reached ({type(error).__name__})", hint=url) from error
-
-
-def _chunks_from(offset: int, pieces: Iterator[bytes]) -> Iterator[LogChunk]:
-    """Yield the pieces with their offsets, without the first ``offset`` bytes."""
-    position = 0
-    for piece in pieces:
-        skipped = max(0, offset - position)
-        if skipped < len(piece):
-            yield LogChunk(position + skipped, piece[skipped:])
-        position += len(piece)

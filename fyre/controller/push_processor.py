@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fyre.controller.executor import Executor
 from fyre.controller.retry_queue import FAILURES
-from fyre.errors import TransientError
+from fyre.errors import LOCAL_TROUBLE, TransientError, local_trouble_as_transient
 from fyre.github.errors import NotFoundError
 from fyre.github.webhook import PushEvent
 from fyre.runs import commit_status, plan
@@ -117,6 +117,8 @@ class PushProcessor:
             return self._executor.read_request(push.repository, sha, trigger)
         except (*FAILURES, NotFoundError) as error:
             return error
+        except LOCAL_TROUBLE as error:
+            return local_trouble_as_transient(error)
         except Exception:
             # Quarantine: a commit that nobody can read must not stop the rest of its push.
             log.exception("unexpected error while reading commit %s", sha)
@@ -147,6 +149,8 @@ class PushProcessor:
                 self._executor.execute(repository, action)
         except FAILURES as error:
             return error
+        except LOCAL_TROUBLE as error:
+            return local_trouble_as_transient(error)
         except Exception:
             # Quarantine: say so on the SHA and go on with the other commits.
             log.exception("unexpected error while processing commit %s", sha)

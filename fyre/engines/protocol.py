@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # a supervisor loads parts of this package, but none of these
+    from fyre.engines.run_log import RunLog
     from fyre.runs.run import Run, RunRecord
     from fyre.runs.run_query import RunQuery
 
@@ -78,7 +79,14 @@ class Engine(Protocol):
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the combined output so far, head and tail where it was capped.
 
-        With ``follow``, go on until the run ends.
+        With ``follow``, go on until the run ends. Raises ``TransientError`` if the engine is closed
+        before.
+        """
+        ...
+
+    def open_log(self, key: str) -> RunLog:
+        """Return the log of a run, to be read from any offset. Raises ``UserError`` if there is no
+        such run.
         """
         ...
 

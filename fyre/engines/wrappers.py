@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from fyre.engines.protocol import Engine
+from fyre.engines.run_log import RunLog
 from fyre.runs.run import Run, RunRecord
 from fyre.runs.run_query import RunQuery, select_records
 
@@ -56,6 +57,10 @@ class EngineWrapper:
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the log that the engine has."""
         return self._engine.read_log(key, follow=follow)
+
+    def open_log(self, key: str) -> RunLog:
+        """Return the engine's log of a run."""
+        return self._engine.open_log(key)
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Subscribe to the engine's changes."""

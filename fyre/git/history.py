@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fyre.errors import UserError
@@ -10,12 +10,22 @@ from fyre.git.commit_reader import parse_commit
 
 
 def find_run_commits(
-    revision_range: str, limit: int, cwd: str | Path = "."
-) -> Iterator[tuple[str, str]]:
-    """Yield (SHA, message) of the commits of a range that may have a ``Fyre-Run`` trailer.
+    ranges: Sequence[str], limit: int, cwd: str | Path = "."
+) -> list[tuple[str, str]]:
+    """Return (SHA, message) of the newest commits that may have a ``Fyre-Run`` trailer.
 
-    The newest comes first. The parser decides whether it is a trailer.
+    They are those of any of the ranges, newest first, at most ``limit``. The parser decides whether
+    it is a trailer.
     """
+    found = dict(entry for name in ranges for entry in _iterate_range(name, limit, cwd))
+    newest = sorted(found.items(), key=lambda entry: entry[1][0], reverse=True)
+    return [(sha, message) for sha, (_, message) in newest[:limit]]
+
+
+def _iterate_range(
+    revision_range: str, limit: int, cwd: str | Path
+) -> Iterator[tuple[str, tuple[float, str]]]:
+    """Yield (SHA, (time of the commit, message)), newest first."""
     from git import GitCommandError, InvalidGitRepositoryError, Repo
 
     try:
@@ -26,8 +36,8 @@ def find_run_commits(
             )
             for commit in commits:
                 # GitPython would decode the message by any codec of Python's that the commit names.
-                content = repo.odb.stream(commit.binsha).read()
-                yield commit.hexsha, parse_commit(commit.hexsha, content).message
+                parsed = parse_commit(commit.hexsha, repo.odb.stream(commit.binsha).read())
+                yield commit.hexsha, (parsed.committed_at, parsed.message)
     except InvalidGitRepositoryError as error:
         raise UserError("this is not a git repository", hint="cd into one") from error
     except GitCommandError as error:

@@ -19,6 +19,7 @@ from fyre.runs.status_text import (
     ATTEMPT,
     CANCELLED_BY,
     CARRIED_FROM,
+    NOT_HONOURED,
     NOT_LAUNCHED,
     RAN_AT,
     REFUSED,
@@ -173,7 +174,7 @@ def _detail_texts(record: RunRecord) -> list[str]:
         if "resources" not in record.unsupported
         else "",
         _image_text(record),
-        f"not honoured here: {', '.join(record.unsupported)}" if record.unsupported else "",
+        f"{NOT_HONOURED}{', '.join(record.unsupported)}" if record.unsupported else "",
     ]
 
 

@@ -35,6 +35,7 @@ SEPARATOR = " · "
 
 REFUSED = "refused: "
 NOT_LAUNCHED = "not launched: "
+NOT_HONOURED = "not honoured here: "
 CANCELLED_BY = "cancelled by "
 RAN_AT = "ran at "
 CARRIED_FROM = "carried from "

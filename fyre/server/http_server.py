@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import socket
 import sys
 from contextlib import AbstractContextManager
@@ -13,24 +15,82 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fyre.errors import UserError
+from fyre.server.log_stream import ABORT_EXTENSION
 
 REQUEST_HEAD_MAX = 64 * 1024
 """Bytes of a request outside its body: its head, or trailers after it. Data is read in whole
 chunks, so it may be a bit more."""
 
 
-class HeaderLimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on the head of a request.
+HEAD_TIMEOUT = 30.0
+"""Seconds in which the head of a request has to be complete, from the connection's first moment."""
 
-    uvicorn itself keeps whatever a client sends before the body of a request, or after it.
+STALLED_READER_TIMEOUT = 300.0
+"""Seconds that a client may take nothing of what waits for it. A log that is followed goes on at
+its byte when its reader asks again."""
+
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 15, 4
+"""Seconds until the kernel asks whether a silent client is still there, seconds between further
+questions, and how many without an answer end the connection."""
+
+CONNECTIONS_MOST = 8192
+"""Connections at most, whatever the limit of descriptors."""
+
+CONNECTIONS_SHARE = 0.6
+"""Share of this process's descriptors that connections may have; the others are for git, files,
+pipes and our own requests."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits for clients that send or take nothing, and for their number.
+
+    uvicorn itself keeps whatever a client sends before the body of a request, or after it, and
+    waits without end for the rest of a head.
     """
 
     _head_bytes = 0  # since a head was complete or a chunk of a body came
     _progressed = False  # True if the last bytes completed a head or belonged to a body
 
+    heard_at = 0.0  # by the loop's clock: when the client last sent something
+    _head_timer: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Handle a new connection; where there are too many, close the one that waits longest."""
+        super().connection_made(transport)
+        self.heard_at = self.loop.time()
+        self._start_head_timer()
+        if len(self.connections) > connections_max():
+            self._close_idle_connection()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Handle the end of a connection."""
+        for timer in (self._head_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Handle a client that takes less than it is sent."""
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(STALLED_READER_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Handle a client that took something."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def abort_response(self) -> None:
+        """End the connection in the middle of an answer, after what was written of it."""
+        self.cycle.disconnected = True
+        self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         """Handle bytes from the client; answer 400 to too many that complete nothing."""
         self._progressed = False
+        self.heard_at = self.loop.time()
         super().data_received(data)
         self._head_bytes = 0 if self._progressed else self._head_bytes + len(data)
         if self._head_bytes > REQUEST_HEAD_MAX and not self.transport.is_closing():
@@ -40,16 +100,62 @@ class HeaderLimitedProtocol(HttpToolsProtocol):
         """Handle the beginning of a request."""
         super().on_message_begin()
         self._progressed = True
+        self.scope["extensions"] = {
+            ABORT_EXTENSION: self.abort_response  # type: ignore[dict-item]
+        }
+        self._start_head_timer()
 
     def on_headers_complete(self) -> None:
         """Handle a complete head."""
         super().on_headers_complete()
         self._progressed = True
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def on_body(self, body: bytes) -> None:
         """Handle a chunk of a body."""
         super().on_body(body)
         self._progressed = True
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
+
+    @property
+    def waits_for_client(self) -> bool:
+        """True if nothing is being answered, or the client has not sent all of its request."""
+        return not self.cycle or self.cycle.response_complete or self.cycle.more_body
+
+    def _close_idle_connection(self) -> None:
+        """Close the connection whose client has been silent longest; this one if none is."""
+        waiting = [
+            one
+            for one in self.connections
+            if isinstance(one, BoundedProtocol) and one.waits_for_client
+        ]
+        min(waiting, key=lambda one: one.heard_at, default=self).transport.abort()
+
+
+def connections_max() -> int:
+    """Return how many connections this process may have by its limit of descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MOST
+    return min(CONNECTIONS_MOST, int(soft * CONNECTIONS_SHARE))
+
+
+def _enable_keepalive(listening: socket.socket) -> None:
+    """Have the kernel notice clients that are gone without a word.
+
+    The sockets of connections inherit it.
+    """
+    with contextlib.suppress(OSError):  # no TCP
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sys.platform == "linux":
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
 def uvicorn_config(app: ASGIApp, shutdown_timeout: int | None = None) -> uvicorn.Config:
@@ -59,7 +165,7 @@ def uvicorn_config(app: ASGIApp, shutdown_timeout: int | None = None) -> uvicorn
     """
     return uvicorn.Config(
         app,
-        http=HeaderLimitedProtocol,
+        http=BoundedProtocol,
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -100,7 +206,9 @@ def bind_socket(host: str, port: int, hint: str) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=512)
+        listening = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise UserError(f"port {port} on {host} can't be had: {reason}", hint=hint) from error
+    _enable_keepalive(listening)
+    return listening

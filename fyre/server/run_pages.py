@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
 from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -17,7 +16,6 @@ from starlette.responses import (
     JSONResponse,
     PlainTextResponse,
     Response,
-    StreamingResponse,
 )
 from starlette.routing import Route
 
@@ -26,6 +24,7 @@ from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs.run import RunRecord
 from fyre.server import run_links
+from fyre.server.log_stream import LogStreams
 from fyre.server.run_list_parameters import (
     FILTERS,
     BadParameterError,
@@ -33,9 +32,6 @@ from fyre.server.run_list_parameters import (
     parse_limit,
     parse_run_query,
 )
-
-LOG_FOLLOWERS_MAX = 100
-"""Logs that can be followed at once; each uses a thread now and then."""
 
 _TEMPLATES = Environment(loader=PackageLoader("fyre.server"), autoescape=select_autoescape())
 
@@ -47,7 +43,7 @@ class RunPages:
     engine: Engine
     secret: bytes
     base_url: Callable[[], str]
-    log_followers: set[Request] = field(default_factory=set)
+    log_streams: LogStreams = field(default_factory=LogStreams)
 
     def routes(self) -> list[Route]:
         """Return the routes.
@@ -107,35 +103,12 @@ class RunPages:
         return JSONResponse(self.describe_run(record), headers=_NO_STORE_HEADERS)
 
     async def run_log(self, request: Request) -> Response:
-        """Serve the log as plain text; with ``?follow=1`` until the run ends."""
+        """Serve the log as plain text: from ``?offset=``, with ``?follow=1`` until the run ends."""
         record = self._requested_record(request)
         if record is None:
             return _NOT_FOUND
-        follow = request.query_params.get("follow") == "1"
-        if follow and len(self.log_followers) >= LOG_FOLLOWERS_MAX:
-            return PlainTextResponse(
-                "too many logs are being followed; ask without ?follow=1\n", status_code=503
-            )
-        chunks = self._stream_log(request, self.engine.read_log(record.run.key, follow=follow))
-        return StreamingResponse(
-            chunks, media_type="text/plain; charset=utf-8", headers=_NO_STORE_HEADERS
-        )
-
-    async def _stream_log(self, request: Request, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the chunks, each read in a thread, until they end or the client is gone."""
-        # Threads of its own: a silent log must not hold one of those that serve everybody else.
-        limiter = CapacityLimiter(1)
-        self.log_followers.add(request)
-        try:
-            while (
-                chunk := await to_thread.run_sync(next, chunks, None, limiter=limiter)
-            ) is not None:
-                if await request.is_disconnected():
-                    break
-                if chunk:
-                    yield chunk
-        finally:
-            self.log_followers.discard(request)
+        key = record.run.key
+        return self.log_streams.respond(request, key, self.engine.open_log(key))
 
     def describe_run(self, record: RunRecord) -> dict[str, Any]:
         """Return the public facts of a run; times in ISO 8601, UTC."""

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ _MAX_LISTED_COMMITS = 10
 _LS_REMOTE_NO_MATCH = 2
 """Exit code of git-ls-remote(1) when the remote answered and has no such branch."""
 
-_FETCH_OPTIONS = (
+FETCH_OPTIONS = (
     "--no-tags",
     "--no-recurse-submodules",
     "--no-write-fetch-head",
@@ -102,7 +103,8 @@ def sanitise_user(text: str) -> str:
 
     It is in lower case and has no ``12345+`` of GitHub's private mail addresses.
     """
-    plain = re.sub(r"^\d+\+", "", text.lower())
+    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    plain = re.sub(r"^\d+\+", "", (letters if letters.strip("-. ") else text).lower())
     plain = re.sub(r"[^a-z0-9._-]+", "-", plain)
     return re.sub(r"\.{2,}", ".", plain).removesuffix(".lock").strip("-.")
 
@@ -292,7 +294,7 @@ def fetch_lab_branch(repo_paths: RepoPaths, branch: LabBranch) -> str:
     elif not ls_remote.returncode:
         options = (
             "--quiet",
-            *_FETCH_OPTIONS,
+            *FETCH_OPTIONS,
             branch.remote_name,
             f"+{branch.remote_ref}:{branch.tracking_ref}",
         )

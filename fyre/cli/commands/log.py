@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from fyre.cli import table
+from fyre.cli import run_target, table
 from fyre.cli.run_target import JsonOption, RemoteOption
 from fyre.client.run_client import RunClient
 from fyre.errors import UserError
 from fyre.git import git_command, history
+from fyre.message import request, trailers
+from fyre.workspace import lab_branch, snapshot, worktree
 from fyre.workspace import remote as remotes
-from fyre.workspace import worktree
 
 
 def main(
@@ -21,23 +23,21 @@ def main(
         str, typer.Argument(metavar="[RANGE]", help="As for git log: main, v1..HEAD.")
     ] = "",
     *,
-    limit: Annotated[
-        int, typer.Option("-n", "--limit", min=1, help="Commits that are looked at.")
-    ] = 20,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Runs that are listed.")] = 20,
     remote: RemoteOption = "",
     json: JsonOption = False,
 ) -> None:
     """Print the runs of a branch or a range. Without RANGE: of HEAD and of your lab branch."""
     worktree.require_repository()
     remote_info = remotes.resolve_remote(name=remote or None)
-    messages: dict[str, str] = {}
     missing_shas: set[str] = set()  # not pushed yet, or deleted
-    for revision_range in [range_] if range_ else _default_ranges(remote_info.name):
-        messages |= dict(history.find_run_commits(revision_range, limit))
-    runs = RunClient.from_remote(remote_info).list_runs(
-        list(messages.items())[: limit * 2], missing_shas
-    )
-    table.print_run_table(runs, as_json=json)
+    ranges = [_known_range(range_, remote_info.name)] if range_ else _default_ranges(remote_info)
+    messages = dict(history.find_run_commits(ranges, limit))
+    runs = RunClient.from_remote(remote_info).list_runs(list(messages.items()), missing_shas)
+    notes = {sha: _describe_commit(message) for sha, message in messages.items()}
+    table.print_run_table(runs[:limit], as_json=json, notes=notes)
+    if not runs and not json and not missing_shas:
+        sys.stderr.write("fyre: no runs here yet: fyre run -- COMMAND\n")
     if missing_shas:
         shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
         sys.stderr.write(
@@ -46,12 +46,40 @@ def main(
         )
 
 
-def _default_ranges(remote_name: str) -> list[str]:
-    """Return HEAD, and the lab branches of this remote that this clone has pushed."""
-    lab_refs = git_command.git_output(
-        "for-each-ref", "--format=%(refname)", f"refs/fyre/lab/{remote_name}/"
-    ).split()
+def _describe_commit(message: str) -> str:
+    """Return what a person noted, and the commit that a snapshot was taken on."""
+    subject, _, body = message.partition("\n")
+    is_snapshot = subject.startswith("Run: ")
+    note = body.strip().partition("\n")[0] if is_snapshot else subject
+    if trailers.is_trailer_line(note):
+        note = ""
+    base = request.parse_message(message).fyre_from[:7] if is_snapshot else ""
+    return " · ".join(part for part in (note, f"on {base}" if base else "") if part)
+
+
+def _known_range(revision_range: str, remote_name: str) -> str:
+    """Return a range as git knows it: a branch of the remote needs no ``origin/``."""
+    if ".." in revision_range:
+        return revision_range
+    return run_target.find_branch(revision_range, remote_name) or revision_range
+
+
+def _default_ranges(remote_info: remotes.Remote) -> list[str]:
+    """Return HEAD, and the person's lab branches on this remote, fetched in a fresh clone."""
+    lab_refs = _lab_refs(remote_info.name)
+    if not lab_refs:
+        with suppress(UserError):  # no name for the person, no branch, no forge
+            repo_paths = snapshot.locate_repo()
+            branch = lab_branch.find_lab_branch(repo_paths, remote_info.name)
+            lab_branch.fetch_lab_branch(repo_paths, branch)
+        lab_refs = _lab_refs(remote_info.name)
     has_head = git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD")
     if not has_head and not lab_refs:
         raise UserError("there is no commit yet", hint="fyre commit --run 'echo hello'")
     return [*lab_refs, "HEAD"] if has_head else lab_refs
+
+
+def _lab_refs(remote_name: str) -> list[str]:
+    return git_command.git_output(
+        "for-each-ref", "--format=%(refname)", f"refs/fyre/lab/{remote_name}/"
+    ).split()

@@ -57,7 +57,9 @@ def main(
     retries: Annotated[str, typer.Option(help="Further starts after one that failed.")] = "",
     env: _EnvOption = None,
     secret: _SecretOption = None,
-    workdir: Annotated[str, typer.Option(help="A directory of the checkout.")] = "",
+    workdir: Annotated[
+        str, typer.Option(help="A directory of the checkout; without it, where you are.")
+    ] = "",
     note: Annotated[
         str, typer.Option("-m", "--message", help="A note in the snapshot's message.")
     ] = "",
@@ -91,7 +93,7 @@ def main(
         "--resources": resources,
         "--timeout": timeout,
         "--retries": retries,
-        "--workdir": workdir,
+        "--workdir": workdir or snapshot.locate_repo().prefix.rstrip("/"),
     }
     repeated = {"--env": env or [], "--secret": secret or []}
     options_given = [
@@ -141,12 +143,13 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     text = lab_branch.compose_message(pairs, options.note, status.head)
     run_request = request.parse_message(text)
     snapshot.reject_unrepresentable(repo_paths, status)
+    _reject_bad_config(repo_paths)
     publish_warnings = lab_branch.list_publish_warnings(repo_paths, status, branch)
     if options.dry_run:
         return _print_dry_run(status, run_request, publish_warnings)
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
     tree = snapshot.write_tree(repo_paths)
-    _print_notes(*tree.notes, *_workdir_hint(repo_paths, run_request))
+    _print_notes(*tree.notes)
     sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
     if remote_info is None:
         _print_submission(sha, branch, run_request, as_json=options.as_json)
@@ -187,7 +190,6 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         snapshot.reject_unrepresentable(repo_paths, status)
     if options.dry_run:
         return _print_dry_run(status, run_request, [])
-    _print_notes(*_workdir_hint(repo_paths, run_request))
     if status:
         tree = snapshot.write_tree(repo_paths)
         _print_notes(*tree.notes)
@@ -201,12 +203,18 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     )
 
 
-def _workdir_hint(repo_paths: RepoPaths, run_request: RunRequest) -> list[str]:
-    """Return a hint for a person below the top, who may expect the command to run there."""
-    subfolder = repo_paths.prefix.rstrip("/")
-    if not subfolder or run_request.runs[0].workdir:
-        return []
-    return [f"the command runs at the repository's top; --workdir {subfolder} runs it here"]
+def _reject_bad_config(repo_paths: RepoPaths) -> None:
+    """Raise ``UserError`` for a ``.fyre.yaml`` that the receiver would refuse after the push."""
+    try:
+        content = (repo_paths.top / ".fyre.yaml").read_bytes()
+    except OSError:
+        return
+    from fyre.runs import repo_config  # loads the YAML parser: only where there is a file
+
+    try:
+        repo_config.parse_repo_config(content.decode("utf-8", "replace"))
+    except repo_config.RepoConfigError as error:
+        raise UserError(f"nothing was published: {error}", hint="fyre check") from error
 
 
 def _print_dry_run(

@@ -6,7 +6,7 @@ import json as json_
 import sys
 
 from fyre.cli import run_target, table
-from fyre.cli.run_target import JsonOption, NameOption, RemoteOption, RevArgument
+from fyre.cli.run_target import AttemptOption, JsonOption, NameOption, RemoteOption, RevArgument
 from fyre.client import run_page
 
 
@@ -14,13 +14,14 @@ def main(
     rev: RevArgument = "",
     *,
     name: NameOption = "",
+    attempt: AttemptOption = 0,
     remote: RemoteOption = "",
     json: JsonOption = False,
 ) -> None:
     """Print all that the commit statuses and the receiver know about the runs of a commit."""
     rows = [
         run.to_json() | run_page.fetch_page(run.log_url)
-        for run in run_target.resolve_target(rev, remote).find_runs(name)
+        for run in run_target.resolve_target(rev, remote).find_runs(name, attempt)
     ]
     if json:
         json_.dump(rows, sys.stdout, indent=2, ensure_ascii=False)

@@ -7,12 +7,15 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.errors import UserError
+
+if TYPE_CHECKING:
+    from fyre.engines.protocol import Engine
 
 DEFAULT_IMAGE = "python:3.12"
 """Image of a run if neither the run nor the policy names one."""
@@ -21,7 +24,12 @@ DEFAULT_IMAGE = "python:3.12"
 def main(
     *,
     root: Annotated[
-        Path | None, typer.Option("--root", help="Folder of all state.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--root",
+            help="Folder of all state; ~/.local/state/fyre. A log keeps 64 MiB: head and tail.",
+            show_default=False,
+        ),
     ] = None,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")
@@ -98,7 +106,7 @@ def main(
                 policy, profile_sections(), namespace, image, default_image=DEFAULT_IMAGE
             )
         )
-    up.FyreUp(
+    server = up.FyreUp(
         _create_root(root or _default_state_root()),
         host,
         port,
@@ -112,7 +120,24 @@ def main(
             checkout_image=checkout_image,
             relay=relay,
         ),
-    ).serve()
+    )
+    try:
+        server.serve()
+    finally:
+        _report_unfinished_runs(server.engine)
+
+
+def _report_unfinished_runs(engine: Engine) -> None:
+    """Say that the runs that have not ended go on without this process."""
+    from fyre.runs.run_query import RunQuery
+    from fyre.runs.state import PENDING_STATES
+
+    count = len(engine.query_runs(RunQuery(states=PENDING_STATES)))
+    if count:
+        sys.stderr.write(
+            f"fyre: {count} run{'s' * (count > 1)} not ended: what was started goes on, "
+            "and the next fyre up on this root finds it\n"
+        )
 
 
 def _create_root(root: Path) -> Path:

@@ -14,6 +14,7 @@ from fyre.client.follow import follow_run
 from fyre.errors import UserError
 from fyre.github.errors import NotFoundError
 from fyre.message import request
+from fyre.runs.state import RunState
 
 
 def main(
@@ -58,13 +59,20 @@ def _watch_run(
 ) -> int:
     """Wait for the end of a run; return its exit code with ``exit_status``, else 0."""
     sha = commit_target.sha
+    ignored = follow.IgnoredFields()
     for event in follow_run(commit_target.client, sha, run_name, with_log=False):
-        follow.print_notice(event)
+        ignored.print_once(event)
+        # A success was told when its status came.
+        if not (isinstance(event, RunEnded) and event.outcome.state is RunState.SUCCEEDED):
+            follow.print_notice(event)
         if isinstance(event, StatusChanged) and event.is_final:
             if prints_end:
                 description = table.escape_unprintable(event.posted.status.description)
                 sys.stdout.write(f"{sha[:7]}  {run_name}  {description}\n")
                 sys.stdout.flush()
+                if event.posted.status.target_url:
+                    url = table.escape_unprintable(event.posted.status.target_url)
+                    sys.stderr.write(f"fyre: {url}\n")
             if not exit_status:  # the status says it all: the run's page is not asked
                 return 0
         elif isinstance(event, RunEnded):

@@ -1,9 +1,13 @@
 # What the command's container runs: sh -c THIS fyre COMMAND [SETUP]...
-# Checks the working directory, runs the setup commands, then becomes the command. Needs a POSIX sh;
-# sleep for timeouts. All variables begin with FYRE_: one of another name may be the run's own, and
+# Checks the working directory, runs the setup commands, then the command, in a session of its own.
+# It stays until all of the command has ended: if a shell of the command ended first, the container
+# would end with it, in the middle of what its children save after TERM. Needs a POSIX sh; sleep for
+# timeouts; env of coreutils, perl, python3 or setsid for the session, else it becomes the command.
+# All variables begin with FYRE_: one of another name may be the run's own, and
 # to assign to it would change it in the command's environment.
 exec 2>&1 # one pipe, so that the log has both outputs in the order they were written
 FYRE_TOLD=/dev/termination-log
+FYRE_STARTER=
 
 not_started() {
 	printf '%s' "$1" >"$FYRE_TOLD"
@@ -20,7 +24,7 @@ watch() {
 	(
 		sleep "$FYRE_TIMEOUT" || exit
 		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$FYRE_TOLD"
-		kill -TERM -1
+		kill -TERM "$2"
 		sleep "$FYRE_GRACE"
 		kill -KILL -1
 	) </dev/null >/dev/null 2>&1 &
@@ -39,15 +43,76 @@ case $FYRE_FOLDER/ in
 *) not_started "workdir $FYRE_WORKDIR leads out of the checkout" ;;
 esac
 for FYRE_SETUP; do
-	watch "setup failed: "
+	watch "setup failed: " -1
 	sh -c "$FYRE_SETUP"
 	FYRE_CODE=$?
 	[ -z "$FYRE_TIMEOUT" ] || kill -KILL "$FYRE_WATCHER" 2>/dev/null
 	[ "$FYRE_CODE" = 0 ] || not_started "setup failed: \`$(printf '%.60s' "$FYRE_SETUP" | tr '\n\t' '  ')\` exit $FYRE_CODE"
 done
-watch ""
+
+# The command's session, and with what it is begun. A shell ignores INT and QUIT for what it starts
+# in the background: they are given back.
+find_starter() {
+	FYRE_PERL='use POSIX; POSIX::setsid(); $SIG{INT} = $SIG{QUIT} = "DEFAULT"; exec @ARGV'
+	FYRE_PYTHON='import os, signal as s, sys; os.setsid(); [s.signal(n, s.SIG_DFL) for n in (s.SIGINT, s.SIGQUIT, s.SIGPIPE, s.SIGXFSZ)]; os.execvp(sys.argv[1], sys.argv[1:])'
+	if env --default-signal=INT,QUIT setsid true; then
+		FYRE_STARTER=env
+	elif perl -e "$FYRE_PERL" true; then
+		FYRE_STARTER=perl
+	elif python3 -c "$FYRE_PYTHON" true; then
+		FYRE_STARTER=python
+	elif setsid true; then
+		FYRE_STARTER=setsid
+	fi
+} </dev/null >/dev/null 2>&1
+
+begin() {
+	case $FYRE_STARTER in
+	env) exec env --default-signal=INT,QUIT setsid sh -c "$1" ;;
+	perl) exec perl -e "$FYRE_PERL" sh -c "$1" ;;
+	python) exec python3 -c "$FYRE_PYTHON" sh -c "$1" ;;
+	setsid) exec setsid sh -c "$1" ;;
+	esac
+}
+
+# The living processes of a session; with a second word only those that are not of its first group.
+members() {
+	for FYRE_PROCESS in /proc/[0-9]*; do
+		{ read -r FYRE_STAT <"$FYRE_PROCESS/stat"; } 2>/dev/null || continue
+		# shellcheck disable=SC2086 # numbers: state, parent, group, session
+		set -- "$1" "${2-}" ${FYRE_STAT##*) }
+		[ "$6" = "$1" ] && [ "$3" != Z ] || continue
+		[ -n "$2" ] && [ "$5" = "$1" ] || echo "${FYRE_PROCESS#/proc/}"
+	done
+}
+
+# One TERM for all of the command, however often this is told to end.
+pass_on() {
+	trap '' TERM
+	FYRE_HEARD=1
+	kill -TERM "-$FYRE_CHILD" 2>/dev/null || kill -TERM "$FYRE_CHILD" 2>/dev/null
+	for FYRE_MEMBER in $(members "$FYRE_CHILD" strays); do kill -TERM "$FYRE_MEMBER"; done 2>/dev/null
+}
+
+find_starter
+FYRE_SELF=$$
+if [ -n "$FYRE_STARTER" ]; then watch "" "$FYRE_SELF"; else watch "" -1; fi
 cd -- "$FYRE_FOLDER" || not_started "workdir $FYRE_WORKDIR is not in this commit"
 set -- "$FYRE_COMMAND"
 unset FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR \
-	FYRE_TOLD FYRE_WATCHER FYRE_COMMAND FYRE_ROOT FYRE_FOLDER FYRE_SETUP FYRE_CODE
-exec sh -c "$1"
+	FYRE_TOLD FYRE_WATCHER FYRE_COMMAND FYRE_ROOT FYRE_FOLDER FYRE_SETUP FYRE_CODE FYRE_SELF
+[ -n "$FYRE_STARTER" ] || exec sh -c "$1"
+FYRE_HEARD=
+begin "$1" &
+FYRE_CHILD=$!
+trap pass_on TERM
+while :; do
+	FYRE_BEFORE=$FYRE_HEARD
+	{ wait "$FYRE_CHILD"; } 2>/dev/null # some shells name the signal here
+	FYRE_CODE=$?
+	[ "$FYRE_BEFORE" != "$FYRE_HEARD" ] || break # else it was only told to end
+done
+while [ -n "$FYRE_HEARD" ] && [ -n "$(members "$FYRE_CHILD")" ]; do
+	sleep 0.1 2>/dev/null || sleep 1 || break
+done
+exit "$FYRE_CODE"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from fyre.engines import run_log
 from fyre.engines.kubernetes import (
     job_hold,
     job_labels,
@@ -34,6 +35,7 @@ from fyre.engines.kubernetes.pending_monitor import PendingMonitor
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
 from fyre.engines.log_store import LogStore
+from fyre.engines.run_log import RunLog
 from fyre.engines.subscribers import Subscribers
 from fyre.errors import TransientError, UserError
 from fyre.runs import policy as policies
@@ -160,11 +162,16 @@ class KubernetesEngine:
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the output of all tries; of a run that has ended, all of it."""
-        record = self.get_record(key)
-        if record is None:
+        opened, record = self.open_log(key), self.get_record(key)
+        is_followed = follow or record is None or record.state.is_final
+        return run_log.read_bytes(opened, follow=is_followed)
+
+    def open_log(self, key: str) -> RunLog:
+        """Return the log of all tries of a run."""
+        if (record := self.get_record(key)) is None:
             raise UserError("there is no such run")
-        is_growing = partial(self._is_log_growing, key) if follow or record.state.is_final else None
-        return self._log_collector.read_log(key, (record.run.spec.retries or 0) + 1, is_growing)
+        tries = (record.run.spec.retries or 0) + 1
+        return self._log_collector.open_log(key, tries, partial(self._is_log_growing, key))
 
     def is_archived(self, key: str) -> bool:
         """Return True if a run's end and log are stored and its statuses posted.
@@ -366,6 +373,6 @@ class KubernetesEngine:
 
     def _is_log_growing(self, key: str) -> bool:
         record = self.get_record(key)
-        if record is None or self._closed.is_set():
-            return False
-        return not record.state.is_final or self._log_collector.is_reading(key)
+        return record is not None and (
+            not record.state.is_final or self._log_collector.is_reading(key)
+        )

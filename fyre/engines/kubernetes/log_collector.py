@@ -14,18 +14,46 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
-from fyre.engines import segmented_log
+from fyre.engines import run_log, segment_reader
 from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.container_log import ContainerLog, ContainerLogReader
 from fyre.engines.kubernetes.log_resume import LOST_MARKER
 from fyre.engines.log_store import LogStore
+from fyre.engines.run_log import LogPiece, LogState
 from fyre.errors import TransientError
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedLog:
+    """The log of one run, as ``RunLog`` has it."""
+
+    collector: LogCollector
+    key: str
+    max_tries: int
+    is_growing: Callable[[], bool] | None
+
+    def read_state(self) -> LogState:
+        """Return how far the log is; its end is a number that grows.
+
+        Raises ``TransientError`` if the collector was closed before it had all of it.
+        """
+        if self.is_growing is None:
+            return LogState(0, is_complete=True)
+        is_growing = self.is_growing()
+        if self.collector.is_interrupted(self.key, is_growing=is_growing):
+            raise TransientError("this server stops; the run goes on")
+        end = self.collector.read_end_offset(self.key, self.max_tries) if is_growing else 0
+        return LogState(end, is_complete=not is_growing)
+
+    def read_pieces(self, offset: int) -> Iterator[LogPiece]:
+        """Yield what is there now, from an offset on."""
+        return self.collector.read_pieces(self.key, self.max_tries, self.is_growing, offset)
 
 
 class LogCollector:
@@ -103,29 +131,61 @@ class LogCollector:
         self, key: str, max_tries: int, is_growing: Callable[[], bool] | None
     ) -> Iterator[bytes]:
         """Yield a run's log so far; while it ``is_growing``, also what is appended."""
-        archived = self._store.get_log(key)
+        return run_log.join_pieces(run_log.follow_pieces(self.open_log(key, max_tries, is_growing)))
+
+    def open_log(
+        self, key: str, max_tries: int, is_growing: Callable[[], bool] | None
+    ) -> CollectedLog:
+        """Return a run's log; None for ``is_growing`` takes it as complete as it is."""
+        return CollectedLog(self, key, max_tries, is_growing)
+
+    def read_pieces(
+        self, key: str, max_tries: int, is_growing: Callable[[], bool] | None, offset: int
+    ) -> Iterator[LogPiece]:
+        """Yield a run's log so far, from an offset on.
+
+        The offset counts all bytes of all tries. An archived log lacks those that were dropped from
+        its middle: so the files that it was made of go first, for whoever is reading on.
+        """
+        archived = None
+        if not offset or not self._try_directories(key):
+            archived = self._store.get_log(key)
         if archived is not None:
-            yield from archived
+            yield from _skip_bytes(archived, offset)
             return
-        directories_read = tries = 0
-        while True:
-            more = is_growing is not None and is_growing()
-            for directory in self._try_directories(key)[directories_read:]:
-                directories_read += 1
-                # A checkout that was disrupted is no try of the command.
-                tries += directory.name.endswith(f".{job_labels.COMMAND_CONTAINER}")
-                if tries > 1:
-                    yield f"[fyre: try {tries} of {max_tries}]\n".encode()
-                yield from segmented_log.read_segments(
-                    str(directory / "log"), partial(self._is_growing, key, directory, is_growing)
-                )
-            if not more:
-                if is_growing is not None and self._is_truncated(key):
-                    yield LOST_MARKER
+        start = tries = 0  # where the next file begins
+        for directory in self._try_directories(key):
+            # A checkout that was disrupted is no try of the command.
+            tries += directory.name.endswith(f".{job_labels.COMMAND_CONTAINER}")
+            header = _try_header(tries, max_tries)
+            yield from _part_after(start, header, offset)
+            start += len(header)
+            path = str(directory / "log")
+            is_appended = self._is_growing(key, directory, is_growing)
+            end = segment_reader.end_offset(path)
+            for piece in segment_reader.read_pieces(path, max(0, offset - start)):
+                yield LogPiece(start + piece.offset, piece.data)
+                end = max(end, piece.end_offset)
+            if is_appended:
                 return
-            if len(self._try_directories(key)) == directories_read:
-                self._stopped.wait(0.1)
-                yield b""
+            start += end
+        if is_growing is not None and not is_growing() and self._is_truncated(key):
+            yield from _part_after(start, LOST_MARKER, offset)
+
+    def read_end_offset(self, key: str, max_tries: int) -> int:
+        """Return how long a run's log is now."""
+        end = tries = 0
+        for directory in self._try_directories(key):
+            tries += directory.name.endswith(f".{job_labels.COMMAND_CONTAINER}")
+            end += segment_reader.end_offset(str(directory / "log"))
+            end += len(_try_header(tries, max_tries))
+        return end
+
+    def is_interrupted(self, key: str, *, is_growing: bool) -> bool:
+        """Return True if the collector was closed before it had read all of a run's log."""
+        if not self._stopped.is_set():
+            return False
+        return is_growing or not (self._is_all_read(key) or self._is_archived(key))
 
     def is_reading(self, key: str) -> bool:
         """Return True if output of a run is being read."""
@@ -161,9 +221,10 @@ class LogCollector:
 
         Another receiver has read it to its end, or nobody has.
         """
-        return not self._stopped.is_set() and not all(
-            (directory / "done").exists() for directory in self._try_directories(key)
-        )
+        return not self._stopped.is_set() and not self._is_all_read(key)
+
+    def _is_all_read(self, key: str) -> bool:
+        return all((directory / "done").exists() for directory in self._try_directories(key))
 
     def _try_directories(self, key: str) -> list[Path]:
         with suppress(FileNotFoundError):
@@ -195,3 +256,23 @@ class LogCollector:
         except Exception:
             # A disk that is full, a directory that is gone: this log is lost, the others are not.
             log.exception("the log of %s could not be kept", source.pod)
+
+
+def _try_header(number: int, max_tries: int) -> bytes:
+    """Return the line before the output of a try after the first one."""
+    return f"[fyre: try {number} of {max_tries}]\n".encode() if number > 1 else b""
+
+
+def _skip_bytes(chunks: Iterator[bytes], offset: int) -> Iterator[LogPiece]:
+    """Yield chunks as pieces, without the first ``offset`` bytes."""
+    position = 0
+    for chunk in chunks:
+        yield from _part_after(position, chunk, offset)
+        position += len(chunk)
+
+
+def _part_after(position: int, data: bytes, offset: int) -> Iterator[LogPiece]:
+    """Yield what data at a position holds after an offset, if anything."""
+    skipped = max(0, offset - position)
+    if skipped < len(data):
+        yield LogPiece(position + skipped, data[skipped:])

@@ -11,20 +11,24 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from fyre.engines import segmented_log
+from fyre.engines import run_log
 from fyre.engines.local import run_dir, state_dir
+from fyre.engines.local.early_deaths import EARLY_DEATHS_MAX, EarlyDeaths
 from fyre.engines.local.fork_client import ForkServerClient
 from fyre.engines.local.held_runs import HeldRuns
 from fyre.engines.local.run_cleanup import RunCleanup
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.engines.local.supervisor_events import SupervisorEvents
+from fyre.engines.run_log import RunLog
+from fyre.engines.segment_reader import SegmentedLog
 from fyre.engines.subscribers import Subscribers
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.run_query import RunQuery, select_records
 from fyre.runs.state import RunState
@@ -35,9 +39,6 @@ log = logging.getLogger(__name__)
 DAY = 86400.0
 _ADOPTED_POLL_INTERVAL = 0.1  # seconds between two checks of another server's supervisors
 _PRUNE_INTERVAL = 3600.0
-_MAX_EARLY_DEATHS = 5
-"""Deaths of a run's supervisors before they start the command, after which it is an error."""
-
 _ERROR_PAUSE = 1.0  # seconds until the watcher goes on after an error of the machine
 
 
@@ -73,10 +74,9 @@ class LocalEngine:
         self._queue: dict[str, None] = {}
         # Watched by their locks: supervisors of an earlier server, and those that just ended.
         self._adopted: dict[str, None] = {}
-        self._early_deaths: Counter[str] = Counter()
+        self._early_deaths = EarlyDeaths()
         # Why runs are not started that another version may start. That is not written down.
         self._job_problems: dict[str, str] = {}
-        self._pause_until = 0.0
         self._changed_keys: deque[str] = deque()  # changed in a caller's thread
         self._subscribers = Subscribers()
         self._supervisor_events = SupervisorEvents()
@@ -184,15 +184,16 @@ class LocalEngine:
                 self._records[key] = replace(self._records[key], **changed_notes)  # type: ignore[arg-type]
 
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the output; with ``follow`` until the run ends, and b"" now and then while it is
-        silent.
-        """
+        """Yield the output; with ``follow`` until the run ends."""
+        return run_log.read_bytes(self.open_log(key), follow=follow)
+
+    def open_log(self, key: str) -> RunLog:
+        """Return the log of a run."""
         if self.get_record(key) is None:
             raise UserError("there is no such run")
-        return segmented_log.read_segments(
-            RunDirectory(self._runs_dir / key).log_path(),  # a held run has none until it is there
-            (lambda: not self._is_log_complete(key)) if follow else None,
-        )
+        # A held run has no log until it is there.
+        path = RunDirectory(self._runs_dir / key).log_path()
+        return SegmentedLog(path, partial(self._is_log_complete, key))
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Have ``on_change(key)`` called on every change of a record."""
@@ -253,7 +254,7 @@ class LocalEngine:
     def _do_due_work(self) -> None:
         """Do once all that is due: start, listen, check, prune."""
         self._start_queued()
-        soon = self._adopted or self._pause_until > time.monotonic()
+        soon = self._adopted or self._early_deaths.is_pausing()
         self._handle_events(_ADOPTED_POLL_INTERVAL if soon else 60.0)
         while self._changed_keys:
             self._subscribers.notify_all(self._changed_keys.popleft())
@@ -265,7 +266,7 @@ class LocalEngine:
 
     def _start_queued(self) -> None:
         """Start queued runs while there is room."""
-        while not self._closed and time.monotonic() >= self._pause_until:
+        while not self._closed and not self._early_deaths.is_pausing():
             with self._mutex:
                 occupied = len(self._supervisor_events) + len(self._adopted)
                 if not self._queue or occupied >= self._jobs:
@@ -323,26 +324,21 @@ class LocalEngine:
         self._cleanup.clean_up_run(key)
         with self._mutex:
             self._adopted.pop(key, None)
-            del self._early_deaths[key]
+            self._early_deaths.forget_run(key)
 
     def _requeue_run(self, key: str, directory: RunDirectory) -> None:
         """Queue a run again whose supervisor died too early.
 
         It waits for a pause, since what killed the supervisor may last.
         """
-        has_space = directory.has_disk_space()
-        self._early_deaths[key] += has_space  # a full disk is waited for, however long
-        if self._early_deaths[key] >= _MAX_EARLY_DEATHS:
+        if not self._early_deaths.add_death(key, has_disk_space=directory.has_disk_space()):
             reason = (
-                f"its supervisor died {_MAX_EARLY_DEATHS} times before it could start the command"
+                f"its supervisor died {EARLY_DEATHS_MAX} times before it could start the command"
             )
             directory.write_outcome(time.time(), RunState.ERROR, reason)
             return
         log.warning(
             "the supervisor of %s died before it started the command: it is started again", key
-        )
-        self._pause_until = time.monotonic() + (
-            0.01 * 4.0 ** self._early_deaths[key] if has_space else _ERROR_PAUSE
         )
         self._queue[key] = None
         del self._adopted[key]
@@ -390,7 +386,11 @@ class LocalEngine:
 
     def _is_log_complete(self, key: str) -> bool:
         record = self._records.get(key)
-        return record is None or record.state.is_final or self._closed
+        if record is None or record.state.is_final:
+            return True
+        if self._closed:
+            raise TransientError("this server stops; the run goes on")
+        return False
 
     def _run_directory(self, key: str) -> RunDirectory:
         """Return the directory of a run; the lock must be held where the run may be held."""

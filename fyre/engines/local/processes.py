@@ -116,6 +116,30 @@ def kill_process_group(pid: int, signal_number: int) -> None:
         os.killpg(pid, signal_number)
 
 
+def kill_processes(pids: Collection[int], signal_number: int) -> None:
+    """Send a signal to processes, of which some may be gone, or another user's."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal_number)
+
+
+def is_in_group(pid: int, group: int) -> bool:
+    """Return True if a process belongs to a process group; False also if it is gone."""
+    try:
+        return os.getpgid(pid) == group
+    except OSError:
+        return False
+
+
+def is_group_alive(group: int) -> bool:
+    """Return True if a process group has a member that can be sent a signal."""
+    try:
+        os.killpg(group, 0)
+    except OSError:
+        return False
+    return True
+
+
 def kill_processes_of_runs(keys: Collection[str]) -> None:
     """Kill what lost runs left behind: a supervisor that was killed can't do that. Linux only."""
     markers = {f"FYRE_KEY={key}".encode() for key in keys}

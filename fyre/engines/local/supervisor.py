@@ -43,7 +43,7 @@ _JOB_DEFAULTS: dict[str, Any] = {
 }
 _RESERVED_BYTES = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
-_LEFTOVER_GRACE = 2.0  # seconds for what the command left behind to end after TERM
+_LEFTOVER_GRACE = 2.0  # seconds for what an ended command left behind to end after TERM
 _LEFTOVER_LIMIT = 30.0
 """Seconds after which processes that even KILL can't end are left alone.
 
@@ -195,30 +195,23 @@ class Supervisor:
         self._raise_if_cancelled()
         pid, pipe = processes.start_process(["/bin/sh", "-c", command], directory, self.env)
         deadline = time.monotonic() + self.job["timeout"] if self.job["timeout"] else None
-        kill_at: float | None = None
-        timed_out = False
         code: int | None = None
         while code is None:
-            now = time.monotonic()
-            if kill_at is None and (self.cancelled or (deadline is not None and now >= deadline)):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if self.cancelled or left == 0.0:
                 timed_out = not self.cancelled
-                kill_at = now + self.job["grace"]
-                processes.kill_process_group(pid, signal.SIGTERM)
-            elif kill_at is not None and now >= kill_at:
-                processes.kill_process_group(pid, signal.SIGKILL)
-                kill_at = float("inf")
-            wake_at = kill_at if kill_at is not None else deadline
-            pipe = self._copy_output(
-                pipe, None if wake_at in (None, float("inf")) else max(0.0, wake_at - now)
-            )
+                self._end_processes(pid, pipe, self.job["grace"])
+                self._raise_if_cancelled()
+                if timed_out:
+                    reason = f"{_TIMED_OUT}{self.job['timeout_text']}"
+                    raise RunEnded({"state": "failed", "reason": reason})
+            pipe = self._copy_output(pipe, left)
             code = processes.reap_exit_code(pid)
-        killed = self._kill_leftovers(pid, pipe)
-        if killed and kill_at is None:
+        killed = self._end_processes(pid, pipe, min(_LEFTOVER_GRACE, self.job["grace"]))
+        if killed:
             plural = "es" if killed > 1 else ""
             self._log_note(f"ended {killed} process{plural} that the command left behind")
         self._raise_if_cancelled()
-        if timed_out:
-            raise RunEnded({"state": "failed", "reason": f"{_TIMED_OUT}{self.job['timeout_text']}"})
         return code
 
     def _copy_output(self, pipe: int, max_wait: float | None) -> int:
@@ -238,24 +231,28 @@ class Supervisor:
             self.log.write(data)
         return pipe
 
-    def _kill_leftovers(self, pid: int, pipe: int) -> int:
-        """End what the command left running, and read what is left in the pipe.
+    def _end_processes(self, pid: int, pipe: int, grace: float) -> int:
+        """End the command and all that it started, and read what is left in the pipe.
 
-        Return how many processes had to be ended.
+        Each process gets one TERM, since a second one would interrupt what it saves after the
+        first; then the grace while any of them lives, even if the shell is gone; then KILL. Return
+        how many processes there were.
         """
         processes.reap_exit_code(-1)  # what ended by itself is no leftover
         processes.kill_process_group(pid, signal.SIGTERM)
-        leftovers: set[int] = set()
-        grace = min(_LEFTOVER_GRACE, self.job["grace"])
+        told: set[int] = set()
         begin = time.monotonic()
-        while pids := processes.child_pids():
+        while (pids := set(processes.child_pids())) or processes.is_group_alive(pid):
             elapsed = time.monotonic() - begin
-            if elapsed >= _LEFTOVER_LIMIT:
+            if elapsed >= grace + _LEFTOVER_LIMIT:
                 break
-            for pid_left in pids:
-                with contextlib.suppress(OSError):  # it has ended, or is another user's
-                    os.kill(pid_left, signal.SIGTERM if elapsed < grace else signal.SIGKILL)
-            leftovers.update(pids)
+            if elapsed >= grace:
+                processes.kill_process_group(pid, signal.SIGKILL)
+                processes.kill_processes(pids, signal.SIGKILL)
+            else:  # the group has been told; what left it becomes a child when its parent ends
+                strays = [child for child in pids - told if not processes.is_in_group(child, pid)]
+                processes.kill_processes(strays, signal.SIGTERM)
+            told |= pids
             pipe = self._copy_output(pipe, 0.02)
             processes.reap_exit_code(-1)
         for _ in range(_MAX_PIPE_READS):
@@ -263,9 +260,7 @@ class Supervisor:
                 pipe = self._copy_output(pipe, 0)
         if pipe >= 0:
             os.close(pipe)
-        if sys.platform != "linux":  # children can't be listed there: at least the group ends
-            processes.kill_process_group(pid, signal.SIGKILL)
-        return len(leftovers)
+        return len(told)
 
     def _raise_if_cancelled(self) -> None:
         if self.cancelled or os.path.exists(self._path_in_run("cancel")):

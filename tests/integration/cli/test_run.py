@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -308,6 +309,44 @@ def test_it_runs_there_and_is_followed(published: Path) -> None:
     )
     assert done.returncode == 7
     assert "on fyre/ada: cat README" in done.stderr
+
+
+def test_d35_d38_how_a_run_ended_and_what_was_not_honoured_is_said(published: Path) -> None:
+    words = ["--image", "busybox", "--", "sleep 1; echo ran"]
+    done = run("--yes", *words, cwd=published)
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    said = done.stderr.splitlines()
+    assert any("not honoured here: image" in line for line in said)
+    assert re.fullmatch(r"fyre: exit 0 · \d+s .*· http://127\.0\.0\.1:\d+/runs/.+", said[-1])
+    watched = subprocess.run(
+        [*FYRE, "watch", done.stderr.split()[1]],
+        cwd=published,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert watched.stdout.split()[1:4] == ["run", "exit", "0"]
+    assert watched.stderr.splitlines()[-1].startswith("fyre: http://127.0.0.1:")
+
+
+def test_d38_in_a_subdirectory_it_runs_there(published: Path) -> None:
+    place = published / "sub dir" / "d"
+    place.mkdir(parents=True)
+    (place / "d.py").write_text("print('here')\n")
+    words = ["--", "python3", "d.py"]
+    for option in ([], ["--local"]):
+        done = run("--yes", *option, *words, cwd=place)
+        assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
+    done = run("--yes", "--workdir", ".", "--", "ls", cwd=place)
+    assert "README" in done.stdout
+
+
+def test_d38_a_broken_config_is_found_before_the_push(published: Path, git: Git) -> None:
+    (published / ".fyre.yaml").write_text("tiemout: 1h\n")
+    done = run("--yes", "--", "true", cwd=published)
+    assert done.returncode == 1
+    assert "error: nothing was published: " in done.stderr
+    assert "fyre/" not in git("ls-remote", "origin", cwd=published)
 
 
 def test_only_the_snapshot_runs(published: Path, git: Git) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from fyre.local_forge.api.rest import ApiError, ApiRequest
 from fyre.local_forge.storage.git_notes import NoteRecord
 from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
+from tests.conftest import git
 from tests.support.person import Person, person
 
 __all__ = ["person"]
@@ -280,3 +284,101 @@ def test_a_token_that_may_not_write_is_no_commit_that_is_not_pushed(
     monkeypatch.setattr(commit_comment_api, "_validate_comment", hidden)
     assert fyre("rerun") == 1
     assert capfd.readouterr().err.splitlines()[-1] == "hint: check the name and the token's rights"
+
+
+def start(person: Person, command: str) -> str:
+    """What ``fyre run --detach`` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fyre", "run", "--yes", "--detach", "--", command],
+        cwd=person.repo,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_d36_without_a_commit_it_is_what_was_started_last(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = person.run("echo of head")
+    person.final(head)
+    started = start(person, "echo started")
+    person.final(started)
+    capfd.readouterr()
+    assert fyre("logs") == 0
+    out, err = capfd.readouterr()
+    assert (out, err.splitlines()[0]) == (
+        "started\n",
+        f"fyre: {started[:7]} (fyre/ada, started last): Run: echo started",
+    )
+    for verb in ("status", "show", "watch"):
+        assert fyre(verb) == 0
+        assert started[:7] in capfd.readouterr().err
+    time.sleep(1.1)  # git's times are whole seconds
+    newer = person.run("echo newer")
+    person.final(newer)
+    assert fyre("logs") == 0
+    out, err = capfd.readouterr()
+    assert (out, err.splitlines()[0]) == ("newer\n", f"fyre: {newer[:7]} (HEAD): Work")
+    person.commit(subject="Asks for nothing")
+    assert fyre("logs") == 0
+    assert capfd.readouterr().out == "started\n"
+
+
+def test_d36_a_lab_branch_needs_no_remotes_name(
+    person: Person,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    started = start(person, "echo started")
+    person.final(started)
+    url = f"{person.up.url}/ada/lab.git"
+    git("clone", "-q", "--single-branch", "-b", "main", url, "fresh", cwd=tmp_path)
+    for place in (person.repo, tmp_path / "fresh"):
+        monkeypatch.chdir(place)
+        capfd.readouterr()
+        assert fyre("logs", "fyre/ada") == 0
+        assert capfd.readouterr().out == "started\n"
+    assert fyre("log", "--json") == 0
+    assert [row["sha"] for row in json.loads(capfd.readouterr().out)] == [started]
+    assert fyre("log", "fyre/ada", "--json") == 0
+    assert [row["sha"] for row in json.loads(capfd.readouterr().out)] == [started]
+    assert fyre("logs", "fyre/nobody") == 1
+    assert "names no commit here" in capfd.readouterr().err
+
+
+def test_d36_an_earlier_attempt_is_reached_after_a_rerun(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.run("echo attempt $FYRE_ATTEMPT")
+    person.final(sha)
+    assert fyre("rerun") == 0
+    person.final(sha, attempt="attempt 2")
+    for number in ("1", "2"):
+        capfd.readouterr()
+        assert fyre("logs", "--attempt", number) == 0
+        assert capfd.readouterr().out == f"attempt {number}\n"
+        assert fyre("show", "--attempt", number, "--json") == 0
+        assert json.loads(capfd.readouterr().out)[0]["attempt"] == int(number)
+    assert fyre("logs", "--attempt", "3") == 1
+    assert "has no runs of attempt 3" in capfd.readouterr().err
+
+
+def test_d36_a_name_that_is_none_is_answered_with_those_that_are(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.final(person.run("true", "Fyre-Name: train"), "fyre/train")
+    assert fyre("logs", "--name", "nope") == 1
+    assert "hint: it has train" in capfd.readouterr().err
+
+
+def test_d36_three_are_three(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
+    shas = [person.run(f"echo {number}", "Fyre-Run: true") for number in range(2)]
+    start(person, "echo a")
+    for sha in (*shas, start(person, "echo b")):
+        person.final(sha)
+    capfd.readouterr()
+    assert fyre("log", "-n", "3", "--json") == 0
+    assert len(json.loads(capfd.readouterr().out)) == 3

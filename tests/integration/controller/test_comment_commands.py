@@ -277,10 +277,10 @@ def test_9_a4_a_replayed_cancel_leaves_alone_what_a_later_comment_launched(
     redeliver(person)
     person.settled()
     person.settled()
-    states = [r.state.is_final for r in person.up.engine.list_records() if r.run.sha == sha]
+    states = [r.state.is_final for r in person.up.engine.query_runs(ALL_RUNS) if r.run.sha == sha]
     assert sorted(states) == [False, True]
     person.comment(sha, "/fyre cancel")
-    until(lambda: all(r.state.is_final for r in person.up.engine.list_records()))
+    until(lambda: all(r.state.is_final for r in person.up.engine.query_runs(ALL_RUNS)))
 
 
 def test_9_a4_a_replayed_rerun_leaves_alone_what_a_later_comment_launched(

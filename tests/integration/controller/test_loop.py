@@ -145,7 +145,7 @@ def test_9_a1_a_message_that_git_does_not_decode_runs_nothing(person: Person, co
     status = person.final(sha.stdout.decode().strip())
     assert status["state"] == "error"
     assert status["description"] == f"not launched: encoding '{codec}' is not read: use UTF-8"
-    assert person.up.engine.list_records() == []
+    assert person.up.engine.query_runs(ALL_RUNS) == []
 
 
 def test_9_b16_a_commit_or_file_above_32_mib_is_refused_by_name(person: Person) -> None:

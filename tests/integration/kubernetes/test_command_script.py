@@ -21,11 +21,17 @@ import pytest
 
 from fyre.engines.kubernetes import job_manifest
 from tests.support import shells
+from tests.support.checkpoint import COMMANDS, Checkpoint
+from tests.support.waiting import until
 
 REPLACED = {
     "FYRE_TOLD=/dev/termination-log": "FYRE_TOLD=$FYRE_TEST_TOLD",
-    "kill -TERM -1": "trap '' TERM; kill -TERM 0",  # who says it is not told, as with -1
-    "kill -KILL -1": "kill -KILL 0",
+    'watch "setup failed: " -1': 'watch "setup failed: " 0',
+    'else watch "" -1; fi': 'else watch "" 0; fi',
+    "kill -KILL -1": (
+        'for FYRE_P in $(grep -ls "FYRE_TEST_TOLD=$FYRE_TEST_TOLD" /proc/[0-9]*/environ '
+        '| cut -d/ -f3 | sort -rn); do kill -KILL "$FYRE_P"; done'
+    ),
 }
 
 
@@ -51,7 +57,15 @@ class Container:
         file = self.place / "told"
         return file.read_text() if file.exists() else ""
 
-    def run(self, command: str, /, *setup: str, text: str = "", **env: str) -> tuple[int, str]:
+    def run(
+        self,
+        command: str,
+        /,
+        *setup: str,
+        text: str = "",
+        end: Checkpoint | None = None,
+        **env: str,
+    ) -> tuple[int, str]:
         """Its exit code, or the negative number of a signal; and its log."""
         known = {
             "PATH": f"{self.place}/bin:{os.environ['PATH']}",
@@ -59,7 +73,7 @@ class Container:
             "FYRE_WORKDIR": ".",
             "FYRE_TIMEOUT": "",
             "FYRE_TIMEOUT_TEXT": "0s",
-            "FYRE_GRACE": "1",
+            "FYRE_GRACE": "20",
             "FYRE_TEST_TOLD": f"{self.place}/told",
         }
         with (self.place / "log").open("w+b") as log:
@@ -73,7 +87,10 @@ class Container:
                 cwd="/",
             )
             self.group = process.pid
-            code = process.wait(30)
+            if end is not None:
+                until(lambda: end.is_ready)
+                process.terminate()
+            code = process.wait(60)
             log.seek(0)
             return code, log.read().decode()
 
@@ -100,7 +117,7 @@ def test_the_command_is_verbatim_and_its_code_the_containers(container: Containe
 
 @pytest.mark.parametrize(
     ("command", "code"),
-    [("true", 0), ("exit 113", 113), ("no-such-command", 127), ("kill -SEGV $$", -11)],
+    [("true", 0), ("exit 113", 113), ("no-such-command", 127), ("kill -SEGV $$", 128 + 11)],
 )
 def test_endings(container: Container, command: str, code: int) -> None:
     assert container.run(command)[0] == code
@@ -197,19 +214,50 @@ def test_a_timeout_ends_the_command_and_says_so(container: Container, command: s
 def test_a_command_that_does_not_listen_is_killed(container: Container) -> None:
     code, log = container.run(
         "trap 'echo not now' TERM; while :; do sleep 0.05; done",
-        FYRE_TIMEOUT="0.1",
-        FYRE_GRACE="0.2",
+        FYRE_TIMEOUT="1",
+        FYRE_GRACE="0.5",
     )
-    assert (code, log.splitlines()[-1]) == (
-        -signal.SIGKILL,
-        "not now",
-    )  # after what the shell says of its sleep
+    assert code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    assert "not now" in log.splitlines()
     assert container.told == "timed out after 0s"
+
+
+@pytest.mark.parametrize(
+    ("by", "form"),
+    [*(("runtime", form) for form in COMMANDS), *(("timeout", form) for form in COMMANDS[2:5])],
+)
+def test_c21_a_checkpoint_is_saved_within_the_grace(
+    container: Container, form: str, by: str
+) -> None:
+    """The runtime tells the container's first process alone, and ends all once that has ended."""
+    checkpoint = Checkpoint(container.place)
+    command = checkpoint.command(form, seconds=1.0)
+    timeout = "4" if by == "timeout" else ""
+    container.run(command, end=checkpoint if by == "runtime" else None, FYRE_TIMEOUT=timeout)
+    if not checkpoint.is_ready:
+        pytest.skip("this machine is too busy to start it in time")
+    assert (checkpoint.is_saved, checkpoint.times_told) == (True, 1)
+
+
+def test_c21_the_command_has_the_signal_that_a_shell_takes_from_a_job(
+    container: Container,
+) -> None:
+    if container.shell == "busybox":
+        pytest.skip("only where nothing but busybox is in the image")
+    _, log = container.run("sh -c 'kill -INT $$; echo deaf' || echo $?; true")
+    assert "deaf" not in log
+
+
+def test_c21_without_any_tool_for_a_session_the_script_becomes_the_command(
+    container: Container,
+) -> None:
+    bare = script().replace("\nfind_starter\n", "\n")
+    assert container.run("echo $$; kill -TERM $$", text=bare) == (-15, f"{container.group}\n")
 
 
 def test_a_command_may_end_politely_after_its_timeout(container: Container) -> None:
     polite = "trap 'echo saved; exit 0' TERM; while :; do sleep 0.05; done"
-    code, log = container.run(polite, FYRE_TIMEOUT="0.1")
+    code, log = container.run(polite, FYRE_TIMEOUT="1")
     assert (code, log.splitlines()[-1]) == (0, "saved")
     assert container.told == "timed out after 0s"
 
@@ -232,7 +280,7 @@ def test_a_timeout_outlives_a_signal_to_the_group_from_its_first_moment(
 
 def test_the_command_hears_the_signals_that_its_watcher_does_not(container: Container) -> None:
     code, log = container.run("kill -HUP $$; echo deaf", FYRE_TIMEOUT="60")
-    assert (code, log) == (-signal.SIGHUP, "")
+    assert (code, log) == (128 + signal.SIGHUP, "")
 
 
 def test_a_setup_has_the_same_timeout(container: Container) -> None:

@@ -248,6 +248,7 @@ def test_on_a_terminal_it_asks(repo: Path, far: Path, git: Git, answer: bytes, c
         ("", "12345+ada@users.noreply.github.com", "ada"),
         ("", "ada and~co..lock@x", "ada-and-co"),
         ("grace", "ada@example.org", "grace"),
+        ("\u00fcnal", "", "unal"),  # D40
         ("", "@x", ""),
     ],
 )

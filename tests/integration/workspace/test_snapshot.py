@@ -94,7 +94,7 @@ def test_a_change_of_the_same_size_at_the_same_time_is_seen(
 
 
 def test_below_the_top_the_whole_tree_is_taken(
-    repo: Path, *, far: Path, git: Git, monkeypatch, run, capfd
+    repo: Path, *, far: Path, git: Git, monkeypatch, run
 ) -> None:
     (repo / "sub").mkdir()
     (repo / "sub/x").write_text("x\n")
@@ -102,7 +102,7 @@ def test_below_the_top_the_whole_tree_is_taken(
     monkeypatch.chdir(repo / "sub")
     assert run() == 0
     assert files_of(far, git) == {"100644 README": "changed", "100644 sub/x": "x"}
-    assert "--workdir sub runs it here" in capfd.readouterr().err
+    assert "Fyre-Workdir: sub" in git("log", "-1", "--format=%B", "fyre/ada", cwd=far)
 
 
 @pytest.mark.parametrize(

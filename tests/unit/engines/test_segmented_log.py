@@ -7,21 +7,53 @@ from pathlib import Path
 
 import pytest
 
-from fyre.engines import segmented_log
+from fyre.engines import run_log, segment_reader, segmented_log
 
 
-def test_a_silent_log_yields_nothing_now_and_then(
+def read_log(path: Path | str, offset: int = 0) -> bytes:
+    return b"".join(run_log.join_pieces(segment_reader.read_pieces(str(path), offset), offset))
+
+
+def test_b17_a_log_is_read_from_every_offset(tmp_path: Path) -> None:
+    writer = segmented_log.SegmentedLogWriter(str(tmp_path / "log"), 40)
+    whole = b"".join(b"%02d" % number for number in range(19))
+    for offset in range(len(whole)):
+        writer.write(whole[offset : offset + 1])
+        assert segment_reader.end_offset(str(tmp_path / "log")) == offset + 1
+        assert read_log(tmp_path / "log", offset) == whole[offset : offset + 1]
+    for offset in range(len(whole) + 2):
+        assert read_log(tmp_path / "log", offset) == whole[offset:]
+
+
+def test_b17_offsets_count_what_was_dropped(tmp_path: Path) -> None:
+    writer = segmented_log.SegmentedLogWriter(str(tmp_path / "log"), 40)
+    writer.write(b"".join(b"%010d" % number for number in range(9)) + b"end")
+    pieces = list(segment_reader.read_pieces(str(tmp_path / "log"), 15))
+    assert pieces == [
+        run_log.LogPiece(15, b"00001"),
+        run_log.LogPiece(80, b"%010d" % 8),
+        run_log.LogPiece(90, b"end"),
+    ]
+    assert read_log(tmp_path / "log", 40).startswith(b"\n[fyre: 40 bytes are left out here]\n000")
+    assert read_log(tmp_path / "log", 91) == b"nd"
+
+
+def test_b17_what_is_written_while_a_segment_is_read_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segmented_log, "_HEARTBEAT_INTERVAL", 0.1)
-    writer = segmented_log.SegmentedLogWriter(str(tmp_path / "log"), 1000)
-    writer.write(b"one")
-    pieces = segmented_log.read_segments(str(tmp_path / "log"), lambda: True)
-    assert [next(pieces), next(pieces), next(pieces)] == [b"one", b"", b""]
-    writer.write(b"two")
-    assert next(piece for piece in pieces if piece) == b"two"
-    pieces.close()
-    writer.close()
+    """A segment is read to its end; then it is completed, and the next one begun."""
+    path = str(tmp_path / "log")
+    writer = segmented_log.SegmentedLogWriter(path, 40)
+    writer.write(b"01234")
+    find, rest = segmented_log.next_segment_number, [b"56789ab"]
+
+    def write_then_find(path: str, number: int) -> int | None:
+        if number == 0 and rest:
+            writer.write(rest.pop())
+        return find(path, number)
+
+    monkeypatch.setattr(segmented_log, "next_segment_number", write_then_find)
+    assert read_log(path) == b"0123456789ab"
 
 
 def test_a_full_disk_loses_the_log_and_says_so(
@@ -33,7 +65,7 @@ def test_a_full_disk_loses_the_log_and_says_so(
     monkeypatch.setattr(writer, "_file", full)
     writer.write(b"lost")
     assert writer.bytes_lost == 4
-    assert b"".join(segmented_log.read_segments(str(tmp_path / "log"))) == b"kept"
+    assert read_log(tmp_path / "log") == b"kept"
     writer.close()
 
 
@@ -43,7 +75,7 @@ def test_a_segment_dropped_while_it_is_opened_is_passed_over(
     path = str(tmp_path / "log")
     writer = segmented_log.SegmentedLogWriter(path, 40)
     writer.write(b"".join(b"%010d" % n for n in range(8)))
-    find = segmented_log._next_segment_number
+    find = segmented_log.next_segment_number
 
     def find_then_drop(path: str, number: int) -> int | None:
         found = find(path, number)
@@ -51,8 +83,8 @@ def test_a_segment_dropped_while_it_is_opened_is_passed_over(
             Path(segmented_log.segment_path(path, 6)).unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(segmented_log, "_next_segment_number", find_then_drop)
-    log = b"".join(segmented_log.read_segments(path))
+    monkeypatch.setattr(segmented_log, "next_segment_number", find_then_drop)
+    log = read_log(path)
     writer.close()
     assert log == b"%010d%010d\n[fyre: 50 bytes are left out here]\n%010d" % (0, 1, 7)
 
@@ -67,4 +99,4 @@ def test_a_disk_without_room_for_a_segment_costs_bytes_and_no_more(tmp_path: Pat
     (tmp_path / "away").rename(folder)
     writer.write(b"c")
     writer.close()
-    assert b"".join(segmented_log.read_segments(str(folder / "log"))) == b"a" * 10 + b"c"
+    assert read_log(folder / "log") == b"a" * 10 + b"c"

@@ -1,0 +1,153 @@
+"""Read a run's log from the receiver: from any byte, and on from there after an interruption.
+
+The receiver says in a header where its answer begins. It ends the answer where a part of a long log
+is left out, and where the log is complete; in between it may be stopped and started again. So an
+answer that breaks off is asked for again from the byte that follows, and the log is complete only
+when an answer holds nothing more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fyre.backoff import Backoff
+from fyre.client.events import LogChunk, LogEvent, LogGap, LogInterrupted, LogResumed
+from fyre.client.run_page import PAGE_TIMEOUT
+from fyre.errors import UserError
+
+START_HEADER = "Fyre-Log-Start"
+"""The offset at which an answer begins; a receiver of 0.1 sends the log from its beginning."""
+
+_SILENCE_MAX = 120
+"""Seconds without a byte after which the same is asked again: the receiver's machine may be gone
+without a word."""
+
+_PAUSES = Backoff(0.1, 2.0)  # between two attempts
+_PERMANENT_CODES = frozenset({400, 401, 403, 404, 410})
+
+RESUME_PATIENCE = 60.0
+"""Seconds that a log is tried again after it broke off."""
+
+_LASTING = 5.0  # seconds after which an answer counts as a success, though nothing came
+
+
+class LogBrokenOffError(UserError):
+    """The log can't be read now. ``is_permanent`` is True for an answer that will not change."""
+
+    is_permanent = False
+
+
+class _SilenceError(Exception):
+    """Nothing came for so long that the connection may be dead."""
+
+
+@dataclass
+class LogReader:
+    """Reads one log. ``offset`` is that of the next byte that is to come."""
+
+    url: str  # of the run's page
+    live: bool
+    offset: int = 0
+    is_complete: bool = False
+    was_reached: bool = False
+
+    def read_available(self) -> Iterator[LogChunk | LogGap]:
+        """Yield the log until it is complete: with ``live`` when the run has ended.
+
+        Raises ``LogBrokenOffError`` where it breaks off; then this may be called again.
+        """
+        follow_ups = 0
+        while not self.is_complete:
+            begin, has_jumped = self.offset, False
+            try:
+                for event in self._read_answer():
+                    has_jumped = has_jumped or isinstance(event, LogGap)
+                    yield event
+            except _SilenceError:
+                continue
+            # A log that still grows is printed as far as it is now, not for as long as it grows.
+            follow_ups = 0 if has_jumped else follow_ups + 1
+            self.is_complete = self.offset == begin or (not self.live and follow_ups > 1)
+
+    def _read_answer(self) -> Iterator[LogChunk | LogGap]:
+        """Yield what one answer holds after ``offset``."""
+        import requests
+        import urllib3
+
+        params = {"offset": str(self.offset)} | ({"follow": "1"} if self.live else {})
+        try:
+            with requests.get(
+                f"{self.url}/log", params=params, stream=True, timeout=(PAGE_TIMEOUT, _SILENCE_MAX)
+            ) as response:
+                if not response.ok:
+                    raise self._refusal(response.status_code)
+                self.was_reached = True
+                start = int(response.headers.get(START_HEADER, "0"))
+                if start > self.offset:
+                    yield LogGap(self.offset, start - self.offset)
+                    self.offset = start
+                yield from self._chunks_from(start, response.iter_content(chunk_size=None))
+        except requests.RequestException as error:
+            if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):
+                raise _SilenceError from error
+            raise LogBrokenOffError(
+                f"the log can't be reached ({type(error).__name__})", hint=self.url
+            ) from error
+
+    def _chunks_from(self, start: int, pieces: Iterator[bytes]) -> Iterator[LogChunk]:
+        """Yield the pieces with their offsets, without what comes before ``offset``."""
+        position = start
+        for piece in pieces:
+            skipped = max(0, self.offset - position)
+            position += len(piece)
+            if skipped < len(piece):
+                chunk = LogChunk(self.offset, piece[skipped:])
+                self.offset = chunk.end_offset
+                yield chunk
+
+    def _refusal(self, code: int) -> LogBrokenOffError:
+        error = LogBrokenOffError(
+            f"the log is not there any more (HTTP {code})"
+            if code in _PERMANENT_CODES
+            else f"the log can't be had now (HTTP {code})",
+            hint=self.url,
+        )
+        # A receiver that has just been started again may not know its runs yet.
+        error.is_permanent = code in _PERMANENT_CODES and not self.was_reached
+        return error
+
+
+def read_log(
+    url: str, *, live: bool, offset: int = 0, patience: float = RESUME_PATIENCE
+) -> Iterator[LogEvent]:
+    """Yield a run's log from a byte offset; with ``live`` until the run ends.
+
+    An interruption is an event, and so is that it goes on. Raises ``UserError`` if the log can't be
+    read on within ``patience`` seconds after it broke off.
+    """
+    reader = LogReader(url, live, offset)
+    pause, interrupted = 0.0, False
+    started_at = broken_at = time.monotonic()
+    while not reader.is_complete:
+        try:
+            started_at = time.monotonic()
+            for event in reader.read_available():
+                if interrupted:
+                    yield LogResumed(event.offset)
+                interrupted, pause = False, 0.0
+                yield event
+        except LogBrokenOffError as error:
+            if not interrupted or time.monotonic() - started_at > _LASTING:
+                broken_at = time.monotonic()
+            waited = time.monotonic() - broken_at
+            if error.is_permanent or not reader.was_reached or waited > patience:
+                raise
+            if not interrupted:
+                yield LogInterrupted(error.message, reader.offset)
+            interrupted = True
+            pause = _PAUSES.after(pause)
+            time.sleep(pause)
+    if interrupted:
+        yield LogResumed(reader.offset)

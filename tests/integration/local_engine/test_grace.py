@@ -1,0 +1,68 @@
+"""C21: the grace is the command's, whatever form it has: one TERM, its whole grace, then KILL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fyre.runs.state import RunState
+from tests.contract.engine import await_end, make_run
+from tests.integration.local_engine.test_engine import Make, make
+from tests.support.checkpoint import COMMANDS, Checkpoint
+from tests.support.waiting import until
+
+__all__ = ["make"]  # fixtures
+
+
+@pytest.mark.parametrize(
+    ("by", "form"),
+    [*(("cancel", form) for form in COMMANDS), *(("timeout", form) for form in COMMANDS[2:5])],
+)
+def test_c21_a_checkpoint_is_saved_within_the_grace(
+    make: Make, sha: str, tmp_path: Path, form: str, by: str
+) -> None:
+    checkpoint, engine = Checkpoint(tmp_path), make(grace=30.0)
+    command = checkpoint.command(form, seconds=2.5)  # longer than leftovers of an end may take
+    run = make_run(sha, command, **({"timeout": 4} if by == "timeout" else {}))
+    engine.launch(run)
+    if by == "cancel":
+        until(lambda: checkpoint.is_ready)
+        engine.cancel(run.key, "bob")
+    record = await_end(engine, run.key)
+    if by == "timeout" and not checkpoint.is_ready:
+        pytest.skip("this machine is too busy to start it in time")
+    assert (checkpoint.is_saved, checkpoint.times_told) == (True, 1)
+    assert record.state is (RunState.CANCELLED if by == "cancel" else RunState.FAILED)
+    assert by == "cancel" or record.reason.startswith("timed out after ")
+
+
+def test_c21_what_does_not_end_in_its_grace_is_killed(make: Make, sha: str, tmp_path: Path) -> None:
+    checkpoint, engine = Checkpoint(tmp_path), make(grace=0.5)
+    run = make_run(sha, checkpoint.command("{save}; echo done", seconds=600.0))
+    engine.launch(run)
+    until(lambda: checkpoint.is_ready)
+    engine.cancel(run.key, "bob")
+    assert await_end(engine, run.key).state is RunState.CANCELLED
+    assert (checkpoint.is_saved, checkpoint.times_told) == (False, 1)
+
+
+def test_c21_what_left_the_group_is_told_once_too(make: Make, sha: str, tmp_path: Path) -> None:
+    checkpoint, engine = Checkpoint(tmp_path), make(grace=30.0)
+    run = make_run(sha, checkpoint.command("setsid {save} & sleep 600", seconds=1.0))
+    engine.launch(run)
+    until(lambda: checkpoint.is_ready)
+    engine.cancel(run.key, "bob")
+    await_end(engine, run.key)
+    assert (checkpoint.is_saved, checkpoint.times_told) == (True, 1)
+
+
+def test_c21_what_a_command_leaves_behind_is_told_once(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
+    checkpoint, engine = Checkpoint(tmp_path), make(grace=30.0)
+    wait = f"while [ ! -e {tmp_path}/ready ]; do sleep 0.05; done"
+    run = make_run(sha, checkpoint.command("{save} & ", seconds=0.5) + wait)
+    engine.launch(run)
+    assert await_end(engine, run.key).state is RunState.SUCCEEDED
+    assert (checkpoint.is_saved, checkpoint.times_told) == (True, 1)
