@@ -17,7 +17,7 @@ from fyre.engines.factory import EngineRuntime
 from fyre.engines.local import LocalEngine
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError
-from fyre.reporter.status_reporter import StatusReporter
+from fyre.reporter.status_poster import StatusPoster
 from fyre.reporter.unposted_statuses import UnpostedStatus
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
@@ -187,9 +187,14 @@ def test_what_ends_at_once_is_reported_by_its_own_job(
     assert reconciled(runner) == []
 
 
-def killed(book: StatusReporter, debt: UnpostedStatus) -> None:
-    book.write_queue.stop()
+def killed(poster: StatusPoster, _: UnpostedStatus) -> None:
+    poster._write_queue.stop()
     raise TransientError("killed")
+
+
+def killed_after_the_post(poster: StatusPoster, unposted: UnpostedStatus) -> None:
+    poster.post_status(unposted)
+    killed(poster, unposted)
 
 
 def test_killed_after_the_post_nothing_is_posted_twice(
@@ -199,7 +204,7 @@ def test_killed_after_the_post_nothing_is_posted_twice(
     ended(runner)
 
     with monkeypatch.context() as patched:
-        patched.setattr(StatusReporter, "_save_note", killed)
+        patched.setattr(StatusPoster, "post_once", killed_after_the_post)
         patched.setattr(ActionsJob, "_is_finished", lambda job, _: job.reporter.write_queue.stopped)
         reconciled(runner, 2)
     assert said(runner, sha) == [("pending", "1"), ("success", "2")]
@@ -215,7 +220,7 @@ def test_killed_before_the_post_nothing_is_lost(
     ended(runner)
 
     with monkeypatch.context() as patched:
-        patched.setattr(StatusReporter, "_post_status", killed)
+        patched.setattr(StatusPoster, "post_status", killed)
         patched.setattr(ActionsJob, "_is_finished", lambda job, _: job.reporter.write_queue.stopped)
         reconciled(runner, 2)
     assert said(runner, sha) == [("pending", "1")]

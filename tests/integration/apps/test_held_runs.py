@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import pytest
 import requests
@@ -71,8 +72,8 @@ def test_a_watcher_stays_until_it_was_released_and_has_ended(
     person, sha, run = held
     latest_statuses, asked = RunClient.latest_statuses, threading.Event()
 
-    def seen(client: RunClient, sha: str) -> list[PostedStatus]:
-        found = latest_statuses(client, sha)
+    def seen(client: RunClient, *given: Any) -> list[PostedStatus]:
+        found = latest_statuses(client, *given)
         asked.set()
         return found
 

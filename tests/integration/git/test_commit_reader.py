@@ -228,5 +228,5 @@ def test_9_b16_what_is_larger_than_32_mib_is_named(repo: Path, mirrors: LocalCom
 def test_9_a1_the_history_is_read_by_the_same_rules(repo: Path) -> None:
     odd = store(repo, b"S\n\nFyre-Run: \\u0041\n", "encoding unicode_escape")
     latin = store(repo, b"S\n\nFyre-Run: \xe9\n", "encoding latin1")
-    assert [*history.find_run_commits(odd, 5, repo)] == [(odd, "")]
-    assert [*history.find_run_commits(latin, 5, repo)] == [(latin, "S\n\nFyre-Run: é\n")]
+    assert [*history.find_run_commits([odd], 5, repo)] == [(odd, "")]
+    assert [*history.find_run_commits([latin], 5, repo)] == [(latin, "S\n\nFyre-Run: é\n")]

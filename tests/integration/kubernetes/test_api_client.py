@@ -20,6 +20,7 @@ from kubernetes.client import ApiException
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import (
     AlreadyExists,
+    ConflictError,
     MissingPermissionError,
     ObjectNotFound,
     translate_api_error,
@@ -137,7 +138,7 @@ REFUSALS = [
         "conflict",
         409,
         status(409, "Conflict", MODIFIED),
-        TransientError,
+        ConflictError,
         f"the API server answered 409: {MODIFIED}",
     ),
     (
