@@ -224,7 +224,7 @@ def test_a_command_that_does_not_listen_is_killed(container: Container) -> None:
 
 @pytest.mark.parametrize(
     ("by", "form"),
-    [*(("runtime", form) for form in COMMANDS), *(("timeout", form) for form in COMMANDS[2:5])],
+    [*(("runtime", form) for form in COMMANDS), *(("timeout", form) for form in COMMANDS[3:4])],
 )
 def test_c21_a_checkpoint_is_saved_within_the_grace(
     container: Container, form: str, by: str

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.message import spec as specs
@@ -174,7 +174,6 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(max_examples=1000, deadline=None)
 @given(st.lists(st.tuples(KEYS, DOCUMENTS), max_size=6))
 def test_9_b16_whatever_the_schema_and_the_loader_take_can_run(
     pairs: list[tuple[str, str]],
