@@ -92,3 +92,11 @@ def on_the_node(admin: Admin, resource: str, amount: int) -> Iterator[None]:
             except ApiException as error:  # 422: it is not there; the kubelet may have taken it off
                 if error.status != 422:
                     raise
+
+
+def own_lines(log: str) -> list[str]:
+    """Return the lines of a log but those in which a shell names the signal that its child got.
+
+    All of a command is told to end, and not every shell says so.
+    """
+    return [line for line in log.splitlines() if line != "Terminated"]

@@ -24,6 +24,7 @@ from tests.support.run_endings import (
     evict,
     launched,
     on_the_node,
+    own_lines,
     pods_of,
     until,
     until_log,
@@ -259,7 +260,7 @@ def test_evicted_and_ending_politely_is_no_success(
     until_log(engine, run, "on")
     evict(admin, namespace, pods_of(admin, namespace, run)[0].metadata.name)
     record, log = end(engine, run)
-    assert (record.state, log) == (RunState.ERROR, "on\nsaved\n")
+    assert (record.state, own_lines(log)) == (RunState.ERROR, ["on", "saved"])
     assert record.reason.startswith("evicted: ")
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fyre.runs.policy import Policy
-from fyre.runs.profiles import Profile
 from fyre.runs.state import RunState
 from tests.cluster import access
+from tests.support.cluster_profiles import cluster_profile
 from tests.support.run_endings import end, launched, until_log
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FORMS = (
 def test_c21_a_checkpoint_is_saved_within_the_grace(
     on_cluster: MakeOnCluster, namespace: str, sha: str, form: str, by: str
 ) -> None:
-    profile = Profile(image=access.IMAGE, termination_grace_seconds=30)
+    profile = cluster_profile(image=access.IMAGE, termination_grace_seconds=30)
     engine = on_cluster(Policy(namespace=namespace, profiles={"default": profile}))
     run = launched(engine, sha, SAVER + form, **({"timeout": 5} if by == "timeout" else {}))
     until_log(engine, run, "on")
