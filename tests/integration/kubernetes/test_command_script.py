@@ -230,6 +230,8 @@ def test_c21_a_checkpoint_is_saved_within_the_grace(
     container: Container, form: str, by: str
 ) -> None:
     """The runtime tells the container's first process alone, and ends all once that has ended."""
+    if container.shell != "sh" and form not in COMMANDS[3:5] and "CI" not in os.environ:
+        pytest.skip("with other shells than sh, .ci/run tries the easier forms")
     checkpoint = Checkpoint(container.place)
     command = checkpoint.command(form, seconds=1.0)
     timeout = "4" if by == "timeout" else ""
