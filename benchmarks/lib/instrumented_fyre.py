@@ -152,9 +152,7 @@ def is_idle(up: up_app.FyreUp) -> bool:
     """
     controller, outbox = up.controller, up.local_forge.outbox
     reporter = controller.executor.reporter
-    processed = (
-        bool(controller._cursors) and not controller._events.qsize() and not controller._retries
-    )
+    processed = bool(controller._cursors) and not controller.queue_length()
     waits = (
         any(any(lane.waiting.values()) for lane in reporter.write_queue._account_queues.values())
         or not reporter.is_idle()
