@@ -180,7 +180,7 @@ def main(jobs: int, pods: int, more: int) -> None:
         server.port = port
         began = time.time_ns()
         with server.running():
-            idle = wait_for_record(folder, "idle", 180)
+            idle = wait_for_record(folder, "idle", 400)
             run_some(server, folder, more)
             server.stop(signal.SIGINT)
         whole = wait_for_record(folder, "requests", 10)
