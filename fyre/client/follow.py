@@ -15,15 +15,13 @@ from fyre.client.events import (
     FollowEvent,
     ForgeInterrupted,
     LogCut,
-    LogInterrupted,
-    LogResumed,
     RunEnded,
     RunOutcome,
     RunWaits,
     StatusChanged,
     StatusMissing,
 )
-from fyre.client.log_reader import RESUME_PATIENCE, LogBrokenOffError, LogReader
+from fyre.client.log_reader import RESUME_PATIENCE, LogBrokenOffError, LogReader, resume_reading
 from fyre.client.run_client import CONTEXT_PREFIX, RunClient
 from fyre.errors import TransientError
 from fyre.github.client import PostedStatus
@@ -116,29 +114,20 @@ def _stream_log(
         return
     reader = LogReader(url, live=True, offset=offset)
     deadline: float | None = None
-    pause, is_interrupted = 0.0, False
-    while not reader.is_complete:
-        try:
-            for event in reader.read_available():
-                if is_interrupted:
-                    yield LogResumed(event.offset)
-                pause, is_interrupted, deadline = 0.0, False, None
-                yield event
-        except LogBrokenOffError as error:
-            if deadline is None and _has_ended(client, sha, name):
-                deadline = time.monotonic() + (
-                    RESUME_PATIENCE if reader.was_reached else _FIRST_PATIENCE
-                )
-            if error.is_permanent or (deadline is not None and time.monotonic() > deadline):
-                yield LogCut(error.message, reader.offset)
-                return
-            if not is_interrupted:
-                yield LogInterrupted(error.message, reader.offset)
-            is_interrupted = True
-            pause = _RESUME_PAUSES.after(pause)
-            time.sleep(pause)
-    if is_interrupted:
-        yield LogResumed(reader.offset)
+
+    def gives_up(error: LogBrokenOffError, is_first: bool, _: float) -> bool:  # noqa: FBT001 - as ``GivesUp`` has it
+        nonlocal deadline
+        if is_first:
+            deadline = None
+        if deadline is None and _has_ended(client, sha, name):
+            patience = RESUME_PATIENCE if reader.was_reached else _FIRST_PATIENCE
+            deadline = time.monotonic() + patience
+        return error.is_permanent or (deadline is not None and time.monotonic() > deadline)
+
+    try:
+        yield from resume_reading(reader, _RESUME_PAUSES, gives_up)
+    except LogBrokenOffError as error:
+        yield LogCut(error.message, reader.offset)
 
 
 def _has_ended(client: RunClient, sha: str, name: str) -> bool:

@@ -9,7 +9,7 @@ when an answer holds nothing more.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fyre.backoff import Backoff
@@ -128,26 +128,44 @@ def read_log(
     read on within ``patience`` seconds after it broke off.
     """
     reader = LogReader(url, live, offset)
-    pause, interrupted = 0.0, False
-    started_at = broken_at = time.monotonic()
+    broken_at = 0.0
+
+    def gives_up(error: LogBrokenOffError, is_first: bool, seconds: float) -> bool:  # noqa: FBT001 - as ``GivesUp`` has it
+        nonlocal broken_at
+        now = time.monotonic()
+        if is_first or seconds > _LASTING:
+            broken_at = now
+        return error.is_permanent or not reader.was_reached or now - broken_at > patience
+
+    yield from resume_reading(reader, _PAUSES, gives_up)
+
+
+GivesUp = Callable[[LogBrokenOffError, bool, float], bool]
+"""Decides whether a log is given up after an error. True: it is the first since something was read.
+Then the seconds that the attempt took."""
+
+
+def resume_reading(reader: LogReader, pauses: Backoff, gives_up: GivesUp) -> Iterator[LogEvent]:
+    """Yield a log until it is complete; where it breaks off, say so, and go on after a pause.
+
+    Raises ``LogBrokenOffError`` once it is given up.
+    """
+    pause, is_interrupted = 0.0, False
     while not reader.is_complete:
+        started_at = time.monotonic()
         try:
-            started_at = time.monotonic()
             for event in reader.read_available():
-                if interrupted:
+                if is_interrupted:
                     yield LogResumed(event.offset)
-                interrupted, pause = False, 0.0
+                pause, is_interrupted = 0.0, False
                 yield event
         except LogBrokenOffError as error:
-            if not interrupted or time.monotonic() - started_at > _LASTING:
-                broken_at = time.monotonic()
-            waited = time.monotonic() - broken_at
-            if error.is_permanent or not reader.was_reached or waited > patience:
+            if gives_up(error, not is_interrupted, time.monotonic() - started_at):
                 raise
-            if not interrupted:
+            if not is_interrupted:
                 yield LogInterrupted(error.message, reader.offset)
-            interrupted = True
-            pause = _PAUSES.after(pause)
+            is_interrupted = True
+            pause = pauses.after(pause)
             time.sleep(pause)
-    if interrupted:
+    if is_interrupted:
         yield LogResumed(reader.offset)
