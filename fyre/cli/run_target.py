@@ -76,14 +76,14 @@ def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
     last in this clone, else that start. Raises ``UserError`` if there is no such commit or remote.
     """
     worktree.require_repository()
-    sha = find_commit(rev or "HEAD")
-    if not sha and not rev:
+    head = "" if rev else find_commit("HEAD")
+    if not (rev or head):
         raise UserError("there is no commit yet", hint="git log --oneline --all")
     remote_info = remote.resolve_remote(name=remote_name or None)
     if rev:
         sha = find_branch(rev, remote_info.name)
     else:
-        sha = _newer_of_head_and_last_start(sha, remote_info.name)
+        sha = _newer_of_head_and_last_start(head, remote_info.name)
     if not sha:
         raise UserError(f"{rev!r} names no commit here", hint="git log --oneline --all")
     message = git_command.git_output("log", "-1", "--encoding=UTF-8", "--format=%B", sha)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fyre.engines.run_log import LogPiece, gap_marker
 from fyre.github.client import PostedStatus
 from fyre.runs.state import RunState
 from fyre.runs.status_text import StatusText, parse_status
@@ -44,16 +45,8 @@ class RunWaits:
 
 
 @dataclass(frozen=True, slots=True)
-class LogChunk:
-    """A piece of the run's log. ``offset`` counts the bytes before it."""
-
-    offset: int
-    data: bytes
-
-    @property
-    def end_offset(self) -> int:
-        """The offset of the byte that follows the piece."""
-        return self.offset + len(self.data)
+class LogChunk(LogPiece):
+    """A piece of the run's log; what is left out before it is a ``LogGap``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +59,7 @@ class LogGap:
     @property
     def marker(self) -> bytes:
         """The line that is shown in their place."""
-        return f"\n[fyre: {self.length:,} bytes are left out here]\n".encode()
+        return gap_marker(self.length)
 
 
 @dataclass(frozen=True, slots=True)
