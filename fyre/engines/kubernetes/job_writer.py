@@ -64,15 +64,12 @@ class JobWriter:
 
         A Job that then has both marks of its end gets its time to live.
         """
-        all_annotations = {**self.get_annotations(key), **added}
-        patch = job_manifest.annotation_patch(added, all_annotations, self._history)
-        return self.patch_job(key, patch)
+        return self.patch_job(key, self._annotation_patch(key, added))
 
     def add_outcome(self, key: str, record: RunRecord) -> bool:
         """Write the end of a run on its Job; return False if it is gone."""
         outcome = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
-        all_annotations = {**self.get_annotations(key), **outcome}
-        patch = job_manifest.annotation_patch(outcome, all_annotations, self._history)
+        patch = self._annotation_patch(key, outcome)
         # No queue may start a suspended Job again.
         if (self._object_cache.find_job(key) or {}).get("spec", {}).get("suspend"):
             patch["spec"] = {**patch.get("spec", {}), **_END_SUSPENDED_SPEC}
@@ -103,6 +100,11 @@ class JobWriter:
             except ConflictError:
                 self._refresh_job(key, job)
         raise TransientError(f"the Job of {key} is being changed all the time")
+
+    def _annotation_patch(self, key: str, added: dict[str, str]) -> KubeObject:
+        """Return the patch that adds annotations; with both marks, the time to live too."""
+        all_annotations = {**self.get_annotations(key), **added}
+        return job_manifest.annotation_patch(added, all_annotations, self._history)
 
     def _is_releasable(self, key: str, job: KubeObject) -> bool:
         """Return True if a run is held, and nobody has put an end to it."""
