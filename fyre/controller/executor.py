@@ -107,22 +107,24 @@ class Executor:
         """Read a commit and what its message requests; return None if that is nothing."""
         commit = self.commit_reader.read_commit(repository, sha)
         request = _parse_request(commit)
-        if not (request.runs or request.problems):
+        if request.asks_nothing:
             return None
-        defaults = self.read_defaults(repository, sha)
-        return CommitEvent(repository, commit, trigger, request, defaults)
+        return CommitEvent(
+            repository, commit, trigger, request, self.read_defaults(repository, sha)
+        )
 
     def read_event(self, repository: Repository, sha: str, trigger: Trigger) -> CommitEvent:
         """Read a commit, and what its message requests, if anything.
 
         Raises ``NotFoundError``, ``TransientError``.
         """
-        event = self.read_request(repository, sha, trigger)
-        if event is not None:
-            return event
         commit = self.commit_reader.read_commit(repository, sha)
-        defaults = self.read_defaults(repository, sha)
-        return CommitEvent(repository, commit, trigger, RunRequest(), defaults)
+        request = _parse_request(commit)
+        if request.asks_nothing:
+            request = RunRequest()
+        return CommitEvent(
+            repository, commit, trigger, request, self.read_defaults(repository, sha)
+        )
 
     def read_defaults(self, repository: Repository, sha: str) -> RunDefaults | RepoConfigError:
         """Return the repository's ``.fyre.yaml`` at that commit, or what is wrong with it."""

@@ -40,7 +40,7 @@ def list_hints(text: str, run_request: RunRequest) -> list[str]:
             f"the Fyre-Run of line {lost[0]} starts nothing"
         )
     skip = _SKIP_WORDS.search(text)
-    if skip and (run_request.runs or run_request.problems):
+    if skip and not run_request.asks_nothing:
         hints.append(
             f"{skip[0].strip()!r} silences GitHub's workflows, and so Fyre's Action; "
             "a receiver (`fyre serve`, `fyre up`) launches the runs all the same"

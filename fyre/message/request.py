@@ -108,6 +108,11 @@ class RunRequest:
     run_lines: tuple[int, ...] = ()  # line of each run's Fyre-Run
 
     @property
+    def asks_nothing(self) -> bool:
+        """True if no run is requested, nor anything that was meant as one."""
+        return not (self.runs or self.problems)
+
+    @property
     def run_names(self) -> tuple[str, ...]:
         """The final names, one for each run: as requested, else ``run``, ``run-2`` … where free."""
         return assign_names(tuple(spec.name for spec in self.runs))

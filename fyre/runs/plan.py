@@ -101,8 +101,7 @@ def plan(
     event: CommitEvent, observed: ObservedState, policy: Policy, now: float
 ) -> Decision | StatusesNeeded | FactNeeded:
     """Decide what to do about one commit, or say what has to be found out first."""
-    requests_something = event.request.runs or event.request.problems
-    if not requests_something or is_lab_ancestor(event, policy):
+    if event.request.asks_nothing or is_lab_ancestor(event, policy):
         return Decision()
     requested = _requested_runs(event, policy, now)
     new_runs = [run for run in requested if not _has_record(run, observed)]
