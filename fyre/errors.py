@@ -33,8 +33,8 @@ class TransientError(Exception):
 
 
 LOCAL_TROUBLE = (OSError, MemoryError)
-"""What this machine lacks: descriptors, room on the disk, memory, processes. It says nothing of
-what was being worked on, and passes."""
+"""Errors of a machine that lacks something: descriptors, room on the disk, memory, processes. They
+say nothing of what was being worked on, and pass."""
 
 
 def local_trouble_as_transient(error: BaseException) -> TransientError:

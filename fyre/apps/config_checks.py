@@ -1,4 +1,4 @@
-"""Which settings of ``fyre serve`` go together; an error names the one that does not."""
+"""Check that the settings of ``fyre serve`` go together; an error names the one that does not."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def stdout_sink() -> OutputSink:
 
 
 class IgnoredFields:
-    """What a run asks for and its engine can't do, said once, before the run has ended."""
+    """The printer of what an engine can't do for a run: once, before the run has ended."""
 
     def __init__(self) -> None:
         self._is_told = False

@@ -29,7 +29,7 @@ class LogPiece:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """How far a log is. Where it is complete, ``end_offset`` need not be known and is 0."""
+    """The progress of a log. Where it is complete, ``end_offset`` need not be known and is 0."""
 
     end_offset: int
     is_complete: bool

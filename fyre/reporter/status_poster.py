@@ -34,7 +34,7 @@ StatusReader = Callable[[Repository, str], Mapping[str, CommitStatus]]
 
 
 class StatusPoster:
-    """What makes the POSTs of statuses and the notes of them. For the writing thread alone."""
+    """The poster of statuses, which also notes them. For the writing thread alone."""
 
     def __init__(
         self,

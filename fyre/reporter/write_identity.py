@@ -1,4 +1,4 @@
-"""What identifies a write while it waits: two of one identity are one write. Pure."""
+"""Identities of writes that wait: two of one identity are one write. Pure."""
 
 from __future__ import annotations
 

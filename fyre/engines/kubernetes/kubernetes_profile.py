@@ -26,7 +26,7 @@ KubernetesObject = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class KubernetesProfile:
-    """What a profile gives on a cluster. Each ``KubernetesObject`` goes into the pod as it is."""
+    """A profile's section for a cluster. Each ``KubernetesObject`` goes into the pod as it is."""
 
     namespace: str = ""  # "" for the repository's own
     # If true, resources are requests without limits: a run may use more if there is room.

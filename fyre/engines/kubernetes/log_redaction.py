@@ -139,7 +139,7 @@ class _WrappedRedactor:
 
 
 _GAPS = b"\r\n\t :%"
-"""What stands between lines, groups and digits: of ``base64``, ``xxd``, a fingerprint, a URL."""
+"""Separators of lines, groups and digits: of ``base64``, ``xxd``, a fingerprint, a URL."""
 
 _HELD_GAPS_MAX = 4096
 """Bytes of gaps within a value that is cut by the end of a chunk."""

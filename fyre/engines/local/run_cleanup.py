@@ -1,4 +1,4 @@
-"""What is left of ended runs where their supervisors could not remove it: processes, checkouts."""
+"""Remove what supervisors of ended runs could not: processes and checkouts."""
 
 from __future__ import annotations
 
