@@ -152,6 +152,11 @@ def report(
         "runs_started_twice": len(twice),
         "left_pending": states["pending"],
         "states": states,
+        "not_successful": [
+            one["statuses"][0]["description"] if one["statuses"] else "no status"
+            for one in final.values()
+            if one["state"] != "success"
+        ],
         "logs_without_their_line": sum(count == 0 for count in lines.values()),
         "statuses_posted_twice": Counter(state for state, _ in repeated),
         "of_these_not_beside_a_kill": unexplained,
