@@ -18,13 +18,22 @@ from fyre.engines.run_index import RunIndex
 from fyre.errors import TooLargeError, TransientError, UserError
 from fyre.github import permissions
 from fyre.github.client import GitHubClient
+from fyre.github.commit_origin import find_origin
 from fyre.github.errors import NEEDS_OPERATOR, NotFoundError, NotVisibleError, UnauthenticatedError
 from fyre.message import request as message_request
 from fyre.message.request import MessageProblem, RunRequest
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs import access, commit_status, plan, repo_config
 from fyre.runs import policy as policies
-from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
+from fyre.runs.access import (
+    Allowed,
+    AuthFact,
+    AuthFacts,
+    CommitOrigin,
+    Denied,
+    FactNeeded,
+    Usage,
+)
 from fyre.runs.plan import (
     Action,
     CommitEvent,
@@ -210,6 +219,8 @@ class Executor:
                     return replace(facts, signature=self._signature(event))
                 case AuthFact.BRANCH:
                     return replace(facts, branch=self._is_on_branch(event))
+                case AuthFact.ORIGIN:
+                    return replace(facts, origin=self._origin(event))
         except UnauthenticatedError as error:
             # It says nothing of who pushed: somebody has to fix our credential.
             raise TransientError(error.message) from error
@@ -233,6 +244,12 @@ class Executor:
         repository, sha = event.repository, event.commit.sha
         ask = partial(permissions.get_signature_state, self.forge, repository, sha)
         return self._facts.get((AuthFact.SIGNATURE, repository.id, sha), ask)
+
+    def _origin(self, event: CommitEvent) -> CommitOrigin:
+        repository, sha, trigger = event.repository, event.commit.sha, event.trigger
+        branch = trigger.ref.removeprefix("refs/heads/")
+        ask = partial(find_origin, self.forge, repository, sha, trigger.actor, branch)
+        return self._facts.get((AuthFact.ORIGIN, repository.id, sha, trigger.actor, branch), ask)
 
     def _is_on_branch(self, event: CommitEvent) -> bool:
         """Return True if a commit is on the branch that its trigger needs.

@@ -37,7 +37,7 @@ def get_role(forge: GitHubClient, repository: Repository, login: str) -> str:
     """
     description = f"the permission of {login} on {repository.name}"
     try:
-        with _malformed_as_transient(description):
+        with malformed_as_transient(description):
             data = forge.get_json(
                 description,
                 repository,
@@ -60,7 +60,7 @@ def is_team_member(forge: GitHubClient, repository: Repository, team: str, login
     org, _, slug = team.partition("/")
     description = f"the membership of {login} in {team}"
     try:
-        with _malformed_as_transient(description):
+        with malformed_as_transient(description):
             data = forge.get_json(
                 description,
                 repository,
@@ -78,7 +78,7 @@ def get_signature_state(forge: GitHubClient, repository: Repository, sha: str) -
     and some more.
     """
     description = f"the signature of {sha} in {repository.name}"
-    with _malformed_as_transient(description):
+    with malformed_as_transient(description):
         # Ask for a page of one: the pages are of the commit's files, which are not needed here.
         data = forge.get_json(
             description,
@@ -102,7 +102,7 @@ def _quote_path_part(text: str) -> str:
 
 
 @contextmanager
-def _malformed_as_transient(description: str) -> Iterator[Any]:
+def malformed_as_transient(description: str) -> Iterator[Any]:
     """Turn the errors that a response of an unexpected form causes into ``TransientError``."""
     try:
         yield

@@ -26,6 +26,12 @@ MERGE_QUEUE = (
 )
 
 
+FORK = (
+    "this comes from a fork: after the merge its runs wait until somebody who may write comments "
+    "`/fyre rerun` on the commit"
+)
+
+
 def list_hints(text: str, run_request: RunRequest) -> list[str]:
     """Return a line for each thing that makes a message's runs other than they seem."""
     hints = []

@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from fyre.runs import commit_status
 from fyre.runs.policy import Policy
 from fyre.runs.status_text import PUSH_REFUSAL_HINTS, REFUSED, SEPARATOR
-from fyre.runs.trigger import Trigger
+from fyre.runs.trigger import Trigger, TriggerKind
 
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
 """Roles that somebody may have in a repository, in GitHub's words, the least first."""
@@ -46,6 +46,9 @@ Such a denial is no last word: else whoever may not launch could bar a commit by
 push it.
 """
 
+RERUN = "/fyre rerun"
+"""Remedy for what somebody who may write has to read first."""
+
 _LATER = "/fyre rerun later"
 
 
@@ -56,6 +59,22 @@ class AuthFact(Enum):
     TEAM = auto()
     SIGNATURE = auto()
     BRANCH = auto()
+    ORIGIN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOrigin:
+    """Who wrote a pushed commit's message, where that is not somebody who may push.
+
+    The pusher is trusted, but whoever merges a pull request pushes text of other people.
+    """
+
+    writer: str = ""
+    """A login or another name; "" if the text is of those who may push."""
+
+    missing_right: str = ""
+    """The right without which the forge can't be asked for pull requests; then ``writer`` is only
+    whom the forge takes for the author."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,8 @@ class AuthFacts:
 
     branch: bool | None = None
     """True if the commit is on the trigger's ref, or, without one, on any that may launch."""
+
+    origin: CommitOrigin | None = None
 
     denied: str = ""
     """Why a question got no answer."""
@@ -139,6 +160,11 @@ def may_launch(policy: Policy, ref: str) -> bool:
     return branch != ref and any(fnmatchcase(branch, glob) for glob in policy.refs)
 
 
+def may_write(role: str) -> bool:
+    """Return True if a role may push."""
+    return _role_rank(role) >= ROLES.index("write")
+
+
 def check_quota(policy: Policy, requested: int, usage: Usage) -> Allowed | Denied:
     """Judge whether so many runs together are too many.
 
@@ -176,6 +202,7 @@ def _objections(policy: Policy, trigger: Trigger, sha: str, facts: AuthFacts) ->
     if not trigger.is_head(sha):
         yield from _branch_rule(policy, trigger, facts)
     yield from _signature_rule(policy, facts)
+    yield from _origin_rule(policy, trigger, facts)
 
 
 def _role_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objections:
@@ -223,6 +250,22 @@ def _signature_rule(policy: Policy, facts: AuthFacts) -> _Objections:
     elif facts.signature != VALID:
         reason = f"the forge has not verified the signature: {facts.signature}"
         yield Denied(reason, "sign, amend, push again")
+
+
+def _origin_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objections:
+    """Object to a pushed commit whose text was written by somebody who may not push.
+
+    A comment or a click asks for that very commit, so its actor has read it.
+    """
+    if policy.merged_forks or trigger.kind not in (TriggerKind.PUSH, TriggerKind.RUN_END):
+        return
+    if facts.origin is None:
+        yield FactNeeded(AuthFact.ORIGIN)
+    elif facts.origin.missing_right:
+        what = f"written by {facts.origin.writer}, pushed by {trigger.actor}; missing right: "
+        yield Denied(what + facts.origin.missing_right, RERUN)
+    elif facts.origin.writer:
+        yield Denied(f"written by {facts.origin.writer}, merged by {trigger.actor}", RERUN)
 
 
 def _listed(words: tuple[str, ...]) -> str:

@@ -45,6 +45,10 @@ class Policy:
     """If true, a commit of a fork's pull request runs once somebody who may write has approved that
     very SHA in a comment; nothing else of a fork ever runs."""
 
+    merged_forks: bool = False
+    """If true, a commit that came by a fork's pull request, or from upstream, launches by the push
+    of whoever merged it. Otherwise it is refused until somebody who may write asks for it."""
+
     teams: tuple[str, ...] = ()
     """Teams (``org/slug``): the actor must be in one of them; if there are none, in no team."""
 

@@ -127,6 +127,8 @@ def _read_bounds(
     fields |= {field: int(values[key]) for key, field in _NUMBER_KEYS.items() if key in values}
     fields |= {field: tuple(texts[key]) for key, field in _LIST_KEYS.items() if key in texts}
     fields |= {field: values[key] for key, field in _PLAIN_KEYS.items() if key in values}
+    if "mergedForks" in texts:
+        fields["merged_forks"] = texts["mergedForks"] == "run"
     if "caps" in texts:
         fields["caps"] = document.parse_pairs((*path, "caps"), _parse_cap)
     return fields

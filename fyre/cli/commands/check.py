@@ -103,13 +103,15 @@ def _read_message_and_config(source: str) -> tuple[str, str | None, str]:
 def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
     """Return what a merge does to the runs, and what GitHub's own words in the message do."""
     from fyre.message import merge_hints
-    from fyre.workspace import merge_queue
+    from fyre.workspace import fork, merge_queue
 
     notes = merge_hints.list_hints(text, run_request)
     if not run_request.runs:
         return notes
     if source == "HEAD" and (hint := merge_hints.squash_hint(_count_requesting_commits())):
         notes.append(hint)
+    if fork.comes_from_fork():
+        notes.append(merge_hints.FORK)
     top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
     if top and merge_queue.has_merge_queue(Path(top)):
         notes.append(merge_hints.MERGE_QUEUE)

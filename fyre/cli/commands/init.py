@@ -44,6 +44,7 @@ jobs:
     timeout-minutes: 360
     permissions:
       contents: read # the commits
+      pull-requests: read # which commits came from a fork
       statuses: write # the outcomes
     steps:
       - uses: OWNER/fyre/action@v0.1.0 # pin it to a commit's SHA

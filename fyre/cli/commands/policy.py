@@ -18,7 +18,7 @@ from fyre.message import request as message_request
 from fyre.message import value_parsers
 from fyre.runs import access, plan, policy_file, repo_config
 from fyre.runs import policy as policies
-from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
+from fyre.runs.access import Allowed, AuthFact, AuthFacts, CommitOrigin, Denied, FactNeeded, Usage
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.plan import CommitEvent, Decision, ObservedState, PostStatus
 from fyre.runs.policy import Policy
@@ -35,7 +35,8 @@ _OPTIONS = {
 }
 """The option for each fact.
 
-There is none for the branches that contain the commit: it is always the tip of its branch.
+There is none for the branches that contain the commit: it is always the tip of its branch. Who
+wrote the message is always known: ``--writer``, else who pushes.
 """
 
 
@@ -96,6 +97,15 @@ def main(
             show_default=False,
         ),
     ] = None,
+    writer: Annotated[
+        str,
+        typer.Option(
+            "--writer",
+            metavar="LOGIN",
+            help="Who wrote the message, if it came by a fork's pull request.",
+            show_default=False,
+        ),
+    ] = "",
     config: Annotated[
         Path | None,
         typer.Option("--config", help="The .fyre.yaml of the commit.", show_default=False),
@@ -113,7 +123,9 @@ def main(
             exit_code=2,
         )
     policy = policy_file.load_policy(file, profile_sections())
-    facts = _facts_from_options(policies.for_repository(policy, repo), permission, team, verified)
+    own_policy = policies.for_repository(policy, repo)
+    facts = _facts_from_options(own_policy, permission, team, verified)
+    facts = replace(facts, origin=CommitOrigin(writer))
     event = _commit_event(repo, ref, actor, _read_message(message), _read_defaults(config))
     explanations = explain_commit(event, facts, policy, time.time())
     _print_explanations(explanations, as_json=as_json)

@@ -135,7 +135,28 @@ def _check_repository_rights(forge: GitHubClient, repository: Repository) -> Ite
             yield Finding(f"we may not {right} {repository.name}", fix)
     if not denied:
         yield Finding(f"in {repository.name} we may do all that a run needs")
+    if not denied:
+        yield from _check_pull_right(forge, repository)
     yield from _check_replies(forge, repository)
+
+
+def _check_pull_right(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:
+    """Ask which pull requests brought a commit, as is asked for each that is to run."""
+    from fyre.github import commit_origin
+    from fyre.github.errors import DeniedError
+
+    try:
+        commit = forge.get_commit(repository, repository.default_branch)
+        commit_origin.list_pulls(forge, repository, commit.sha)
+    except DeniedError as error:
+        reason = error.message.partition(": ")[2]
+        yield Finding(
+            f"we may not ask for pull requests of {repository.name}: a commit that its pusher did "
+            "not write is refused",
+            f"give the token or the App `Pull requests: read` ({reason})",
+        )
+    except UserError:
+        return
 
 
 def _check_replies(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from itertools import count
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count, takewhile
 
 from fyre.git import git_command
-from fyre.local_forge.api import common_json
+from fyre.local_forge.api import commit_api, common_json
 from fyre.local_forge.api.common_json import ForgeUrls, JsonObject
 from fyre.local_forge.api.pull_json import StoredPullRequest, serialize_shared_fields
 from fyre.local_forge.api.rest import (
@@ -30,6 +32,10 @@ from fyre.local_forge.storage.repository_store import BareRepository
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 _PULLS_REF = "refs/fyre/pulls"  # hidden from pushes, like everything below refs/fyre
+
+_BASES_REF = "refs/fyre/bases"
+"""Where the base was when a pull request was opened. Not in its blob, where version 0.1 reads no
+other fields than its own."""
 
 _COUNT_FIELDS = ("comments", "review_comments", "additions", "deletions", "changed_files")
 
@@ -87,7 +93,8 @@ def post_pull_request(request: ApiRequest) -> ApiResponse:
             number, title, request.body_text("body"), user.login, head_name, branch, base, now
         )
         refresh_pull_head(forge, repo, pull)
-        _store_pull_request(repo, pull)
+        base_sha = str(forge.objects.find_commit_sha(repo.git_dir, f"refs/heads/{base}"))
+        _store_pull_request(repo, pull, base_sha)
     pull = find_pull_request(forge, repo, number)
     data = serialize_pull_request(forge, repo, pull, request.urls)
     return ApiResponse(data, 201, {"location": data["url"]})
@@ -100,8 +107,7 @@ def _has_branch(forge: LocalForge, repo: BareRepository | None, branch: str) -> 
 
 
 def _free_number(forge: LocalForge, repo: BareRepository) -> int:
-    find_object = forge.objects.find_object
-    return next(n for n in count(1) if find_object(repo.git_dir, f"{_PULLS_REF}/{n}") is None)
+    return next(number for number in count(1) if not _has_pull(forge, repo, number))
 
 
 def get_pull_request(request: ApiRequest) -> ApiResponse:
@@ -110,13 +116,55 @@ def get_pull_request(request: ApiRequest) -> ApiResponse:
     return ApiResponse(serialize_pull_request(request.forge, request.repo, pull, request.urls))
 
 
-def _store_pull_request(repo: BareRepository, pull: StoredPullRequest) -> None:
+def list_commit_pulls(request: ApiRequest) -> ApiResponse:
+    """Handle ``GET …/commits/{sha}/pulls``: the open and the merged ones that hold a commit.
+
+    A pull request is merged once its head is on its base branch. The commit that merged it counts
+    as well.
+    """
+    forge, repo = request.forge, request.repo
+    sha = commit_api.require_ref(request, repo, request.path_params["ref"])
+    pulls = [pull for pull in _all_pulls(forge, repo) if _holds_commit(forge, repo, pull, sha)]
+    return ApiResponse([serialize_pull_request(forge, repo, pull, request.urls) for pull in pulls])
+
+
+def _all_pulls(forge: LocalForge, repo: BareRepository) -> Iterator[StoredPullRequest]:
+    for number in takewhile(lambda number: _has_pull(forge, repo, number), count(1)):
+        with suppress(ApiError):  # it can't be read
+            yield find_pull_request(forge, repo, number)
+
+
+def _has_pull(forge: LocalForge, repo: BareRepository, number: int) -> bool:
+    return forge.objects.find_object(repo.git_dir, f"{_PULLS_REF}/{number}") is not None
+
+
+def _holds_commit(
+    forge: LocalForge, repo: BareRepository, pull: StoredPullRequest, sha: str
+) -> bool:
+    head_sha = refresh_pull_head(forge, repo, pull)
+    if not head_sha:
+        return False
+    git_dir = repo.git_dir
+    opened_at = forge.objects.find_commit_sha(git_dir, f"{_BASES_REF}/{pull.number}")
+    base = opened_at or f"refs/heads/{pull.base}"  # version 0.1 did not store it
+    brought = git_log.is_ancestor(git_dir, sha, head_sha) and not git_log.is_ancestor(
+        git_dir, sha, base
+    )
+    return brought or head_sha in git_log.list_parents(git_dir, sha)[1:]
+
+
+def _store_pull_request(repo: BareRepository, pull: StoredPullRequest, base_sha: str) -> None:
     stored = {name: value for name, value in pull_to_json(pull).items() if name != "blob"}
     blob = loose_objects.write_object(repo.git_dir, b"blob", json.dumps(stored).encode())
-    ref = repo.git_dir / _PULLS_REF / str(pull.number)
+    _write_ref(repo, f"{_BASES_REF}/{pull.number}", base_sha)
+    _write_ref(repo, f"{_PULLS_REF}/{pull.number}", blob.hex())
+
+
+def _write_ref(repo: BareRepository, name: str, sha: str) -> None:
+    ref = repo.git_dir / name
     ref.parent.mkdir(parents=True, exist_ok=True)
-    lock = ref.with_name(f"{pull.number}.lock")
-    lock.write_text(blob.hex() + "\n")
+    lock = ref.with_name(f"{ref.name}.lock")
+    lock.write_text(f"{sha}\n")
     os.replace(lock, ref)  # noqa: PTH105 - os.replace is known to be atomic
 
 
@@ -126,6 +174,7 @@ def serialize_pull_request(
     """Return GitHub's ``pull-request``."""
     head_sha = refresh_pull_head(forge, repo, pull)
     base_sha = forge.objects.find_commit_sha(repo.git_dir, f"refs/heads/{pull.base}") or ""
+    merged = bool(head_sha and base_sha) and git_log.is_ancestor(repo.git_dir, head_sha, base_sha)
     head_repo = forge.repositories.find_repo(pull.repository)
     api_url = urls.repo_api_url(repo.name)
     url, issue_url = f"{api_url}/pulls/{pull.number}", f"{api_url}/issues/{pull.number}"
@@ -141,6 +190,7 @@ def serialize_pull_request(
     }
     return {
         **serialize_shared_fields(repo, pull, urls),
+        **_serialize_merge(repo, base_sha, merged=merged),
         "url": url,
         **{f"{rel}_url": href for rel, href in links.items() if rel != "self"},
         "_links": {rel: {"href": href} for rel, href in links.items()},
@@ -148,7 +198,7 @@ def serialize_pull_request(
         "base": _serialize_pull_end(repo, repo.name, pull.base, base_sha, urls),
         "merge_commit_sha": None,
         "auto_merge": None,
-        "merged": False,
+        "merged": merged,
         "mergeable": None,
         "mergeable_state": "unknown",
         "merged_by": None,
@@ -156,6 +206,14 @@ def serialize_pull_request(
         "commits": _count_commits(repo, base_sha, head_sha),
         **dict.fromkeys(_COUNT_FIELDS, 0),
     }
+
+
+def _serialize_merge(repo: BareRepository, base_sha: str, *, merged: bool) -> JsonObject:
+    """Return the fields that a merge changes; its time is that of the newest commit of the base."""
+    if not merged:
+        return {}
+    tip = git_log.read_git_log(repo.git_dir, [base_sha], "--max-count=1")[0]
+    return {"state": "closed", "merged_at": tip.committer.date, "closed_at": tip.committer.date}
 
 
 def _count_commits(repo: BareRepository, base_sha: str, head_sha: str) -> int:

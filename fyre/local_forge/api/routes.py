@@ -38,6 +38,7 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", _COMMIT_PATH + "/check-runs"): check_run_api.get_check_runs,
     ("GET", _COMMIT_PATH + "/comments"): commit_comment_api.get_commit_comments,
     ("POST", _COMMIT_PATH + "/comments"): commit_comment_api.post_commit_comment,
+    ("GET", _COMMIT_PATH + "/pulls"): pull_api.list_commit_pulls,
     ("GET", _COMMIT_PATH): commit_api.get_commit,
     ("GET", _REPO_PATH + "/commits"): commit_api.list_commits,
     ("GET", _REPO_PATH + "/statuses/{ref:path}"): status_api.get_statuses,

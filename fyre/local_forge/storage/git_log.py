@@ -92,6 +92,11 @@ def is_ancestor(git_dir: Path, old: str, new: str) -> bool:
     return result.returncode == 0
 
 
+def list_parents(git_dir: Path, sha: str) -> list[str]:
+    """Return the parents of a commit. Raises ``OSError`` if git fails."""
+    return list(read_git_log(git_dir, [sha], "--max-count=1")[0].parents)
+
+
 def _start_git(git_dir: Path, revisions: Iterable[str], *command: str) -> subprocess.Popen[bytes]:
     """Start git and write the revisions to it.
 

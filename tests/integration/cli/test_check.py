@@ -168,3 +168,25 @@ def test_9_b19_a_merge_queue_must_not_require_a_check_of_ours(repo: Path, capsys
     (repo / ".github/workflows/ci.yml").write_text("on:\n  merge_group:\n  push:\n")
     (note,) = answer(capsys, "msg")[1]["notes"]
     assert "no fyre/… check may be a required one" in note
+
+
+def test_9_2_a_pull_request_from_a_fork_is_told_that_its_runs_will_wait(
+    repo: Path, git, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git("commit", "-q", "--allow-empty", "-m", "Work\n\nFyre-Run: make", cwd=repo)
+    waits = "this comes from a fork: after the merge its runs wait until somebody who may write"
+    ends = {"head": {"repo": {"id": 2}}, "base": {"repo": {"id": 1}}}
+    monkeypatch.setenv("GITHUB_EVENT_PATH", str(repo / "event.json"))
+
+    def notes(event: object) -> list[str]:
+        (repo / "event.json").write_text(json.dumps(event))
+        return [note for note in answer(capsys)[1].get("notes", []) if note.startswith(waits)]
+
+    assert [
+        len(notes({"pull_request": ends | {"head": head}}))
+        for head in ({"repo": {"id": 2}}, {"repo": None}, {"repo": {"id": 1}})
+    ] == [1, 1, 0]
+    others = ({"ref": "refs/heads/main"}, [], {"pull_request": 7})
+    assert [notes(event) for event in others] == [[], [], []]
+    git("remote", "add", "upstream", "https://example.org/acme/lab.git", cwd=repo)
+    assert len(notes({"ref": "refs/heads/main"})) == 1

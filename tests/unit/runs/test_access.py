@@ -4,12 +4,14 @@ what it refuses.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.runs import access, commit_status
-from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded, Usage
+from fyre.runs.access import Allowed, AuthFact, AuthFacts, CommitOrigin, Denied, FactNeeded, Usage
 from fyre.runs.policy import Policy
 from fyre.runs.status_text import is_push_refusal
 from fyre.runs.trigger import Trigger, TriggerKind
@@ -31,13 +33,25 @@ ALL = Policy(
     teams=("acme/ml", "acme/infra"),
     verified_signatures=True,
 )
-GOOD = AuthFacts("write", team=True, signature="valid", branch=True)
+OWN = CommitOrigin()
+GOOD = AuthFacts("write", team=True, signature="valid", branch=True, origin=OWN)
 
 
 @pytest.mark.parametrize(
     ("policy", "trigger", "facts", "answer"),
     [
-        (Policy(), TIP, AuthFacts(), Allowed()),
+        (Policy(), TIP, AuthFacts(), FactNeeded(AuthFact.ORIGIN)),
+        (Policy(), TIP, AuthFacts(origin=OWN), Allowed()),
+        (Policy(merged_forks=True), TIP, AuthFacts(), Allowed()),
+        (Policy(merged_forks=True), TIP, AuthFacts(origin=CommitOrigin("eve")), Allowed()),
+        (Policy(), TIP, AuthFacts(origin=CommitOrigin("eve")),
+         "written by eve, merged by ada · /fyre rerun"),
+        (Policy(), TIP, AuthFacts(origin=CommitOrigin("eve", "pull requests: read")),
+         "written by eve, pushed by ada; missing right: pull requests: read · /fyre rerun"),
+        (Policy(), replace(TIP, kind=TriggerKind.RUN_END), AuthFacts(),
+         FactNeeded(AuthFact.ORIGIN)),
+        (Policy(), SAID, AuthFacts(branch=True), Allowed()),
+        (Policy(), replace(SAID, kind=TriggerKind.RERUN), AuthFacts(branch=True), Allowed()),
         (Policy(), push(""), GOOD,
          "the forge named nobody who pushed · push again with an account of your own"),
         (Policy(), BELOW, AuthFacts(), FactNeeded(AuthFact.BRANCH)),
@@ -89,7 +103,7 @@ def test_who_has_more_than_is_needed_may(needed: str) -> None:
     allowed = [
         role
         for role in access.ROLES
-        if access.authorize(policy, TIP, SHA, AuthFacts(role)) == Allowed()
+        if access.authorize(policy, TIP, SHA, AuthFacts(role, origin=OWN)) == Allowed()
     ]
     assert allowed == list(access.ROLES[access.ROLES.index(needed) :])
 
@@ -209,7 +223,7 @@ def test_a_forks_pull_request_takes_a_branchs_place_only_where_the_policy_lets_i
     ref = "refs/pull/7/head"
     assert not access.may_launch(Policy(), ref)
     assert access.may_launch(Policy(approved_forks=True, refs=("main",)), ref)
-    at_tip, facts = push("ada", ref, SHA), AuthFacts()
+    at_tip, facts = push("ada", ref, SHA), AuthFacts(origin=OWN)
 
     def judged(policy: Policy, trigger: Trigger, facts: AuthFacts = facts) -> Answer:
         return access.authorize(policy, trigger, SHA, facts)

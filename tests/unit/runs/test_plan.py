@@ -15,7 +15,7 @@ from fyre.git import git_command
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.message import fyre_ids, request
 from fyre.runs import commit_status, plan, repo_config
-from fyre.runs.access import Allowed, AuthFact, AuthFacts, Denied, FactNeeded
+from fyre.runs.access import Allowed, AuthFact, AuthFacts, CommitOrigin, Denied, FactNeeded
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.plan import (
     Action,
@@ -35,6 +35,9 @@ from fyre.runs.status_text import PUSH_REFUSAL_HINTS
 from fyre.runs.trigger import Trigger, TriggerKind
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
+
+
+OWN = AuthFacts(origin=CommitOrigin())
 
 
 @dataclass
@@ -145,6 +148,8 @@ class World:
                 return replace(
                     facts, signature="valid" if "signed" in event.commit.message else "unsigned"
                 )
+            case AuthFact.ORIGIN:
+                return replace(facts, origin=CommitOrigin())
 
     def green(self, sha: str) -> bool:
         return any(said.state == "success" for (at, _), said in self.ledger.items() if at == sha)
@@ -412,7 +417,7 @@ def planned(
     event = CommitEvent(
         REPOSITORY, commit, trigger, request.parse_message(commit.message), defaults
     )
-    decision = plan.plan(event, ObservedState(own_statuses={}), policy, world.now)
+    decision = plan.plan(event, ObservedState(own_statuses={}, facts=OWN), policy, world.now)
     assert isinstance(decision, Decision)
     (action,) = decision.actions
     return action
@@ -519,7 +524,7 @@ def test_an_end_launches_nothing_that_was_refused_and_a_push_what_another_push_w
 ) -> None:
     commit = world.mirrors.read_commit(REPOSITORY, world.commit())
     refused = commit_status.refused_status("fyre/run", f"it may not · {remedy}")
-    seen = ObservedState(own_statuses={"fyre/run": refused})
+    seen = ObservedState(own_statuses={"fyre/run": refused}, facts=OWN)
     launched = {}
     for kind in (TriggerKind.PUSH, TriggerKind.RUN_END):
         trigger = Trigger(kind, "ada", "refs/heads/main", commit.sha)

@@ -64,7 +64,8 @@ def test_a_commit_of_a_fork_that_a_push_is_said_to_hold(world: World) -> None:
 def test_a_commit_below_the_tip_launches(world: World) -> None:
     first, second = world.commit(change="a"), world.commit(change="b")
     assert world.push(first, second, tip=second) == ["launch run", "launch run"]
-    assert world.asked == [(AuthFact.BRANCH, first[:7])]  # the tip is where the event says
+    on_branch = [sha for fact, sha in world.asked if fact is AuthFact.BRANCH]
+    assert on_branch == [first[:7]]  # the tip is where the event says
 
 
 def test_only_verified_signatures_where_the_policy_says_so(world: World) -> None:
@@ -102,7 +103,8 @@ def test_what_was_launched_or_carried_is_not_asked_about_again(world: World) -> 
     sha = world.commit("echo signed")
     world.push(sha)
     asked = list(world.asked)
-    assert asked == [(AuthFact.ROLE, sha[:7]), (AuthFact.SIGNATURE, sha[:7])]
+    facts = (AuthFact.ROLE, AuthFact.SIGNATURE, AuthFact.ORIGIN)
+    assert asked == [(fact, sha[:7]) for fact in facts]
     world.push(sha, sha, actor="mallory")
     assert world.asked == asked
 
