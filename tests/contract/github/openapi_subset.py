@@ -25,6 +25,7 @@ PATHS = {
     f"{REPO}/commits": ["get"],
     f"{REPO}/commits/{{commit_sha}}/comments": ["get", "post"],
     f"{REPO}/commits/{{ref}}": ["get"],
+    f"{REPO}/commits/{{commit_sha}}/pulls": ["get"],
     f"{REPO}/commits/{{ref}}/status": ["get"],
     f"{REPO}/commits/{{ref}}/statuses": ["get"],
     f"{REPO}/compare/{{basehead}}": ["get"],

@@ -49,6 +49,12 @@ def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fix
     ask("POST", "/pulls", 422, title="Faster", head="none", base="main")
     ask("GET", "/pulls/1", 200)
     ask("GET", "/pulls/2", 404)
+    second, first = git("rev-list", "main", cwd=repo).split()
+    assert [one["state"] for one in ask("GET", f"/commits/{second}/pulls", 200)] == ["open"]
+    assert ask("GET", f"/commits/{first}/pulls", 200) == []
+    git("push", "-q", forge.git(NAME), "main", cwd=repo)
+    (merged,) = ask("GET", f"/commits/{second}/pulls", 200)
+    assert merged["merged_at"]
     ask("POST", "/issues/1/comments", 201, body="/fyre status")
     for query in ("", "?since=2026-01-01T00:00:00Z&sort=created&direction=desc&per_page=100"):
         assert len(ask("GET", f"/issues/comments{query}", 200)) == 1
