@@ -123,7 +123,11 @@ def run_on_commit(
     )
     state = Path(tempfile.mkdtemp(prefix="fyre-"))
     engine = LocalEngine(
-        state, find_git_dir=lambda _: repo_paths.common_dir, jobs=1, keep_checkouts=keep_checkout
+        state,
+        find_git_dir=lambda _: repo_paths.common_dir,
+        jobs=1,
+        keep_checkouts=keep_checkout,
+        own_python=True,  # it is the environment of the shell that somebody types this in
     )
     try:
         record = _run_to_end(
@@ -160,6 +164,7 @@ def create_checkout(repo_paths: RepoPaths, sha: str) -> Path:
             ),
             str(work),
             log,
+            deadline=None,
         )
     except checkouts.CheckoutError as error:
         checkouts.remove_tree(str(folder))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import stat
+import time
 from typing import Any
 
 from fyre.engines.local import processes
@@ -17,18 +19,21 @@ class CheckoutError(Exception):
     """The code can't be checked out; ``args[0]`` says why."""
 
 
-def create_checkout(job: dict[str, Any], work_dir: str, log: SegmentedLogWriter) -> None:
+def create_checkout(
+    job: dict[str, Any], work_dir: str, log: SegmentedLogWriter, deadline: float | None
+) -> None:
     """Check out exactly the SHA: a repository written by hand that borrows its objects, one git
     process.
 
     Submodules are not fetched, LFS files stay pointers. No ref pins the SHA: the bare repository's
     reflogs never expire, so gc takes only what a deleted branch alone held; if that is gone before
     the run's turn comes, the error names it. (A ref would have to be written and removed through
-    git, two processes per run.) Raises ``CheckoutError``.
+    git, two processes per run.) Raises ``CheckoutError``, also at the deadline (of
+    ``time.monotonic``): a few kilobytes of objects may be millions of files.
     """
     dot_git = os.path.join(work_dir, ".git")
     _init_repository(dot_git, job["sha"], job["git_dir"])
-    status, output = _reset_files(work_dir, job)
+    status, output = _reset_files(work_dir, job, deadline)
     with open(os.path.join(dot_git, "HEAD"), encoding="utf-8") as file:
         head = file.read().strip()
     if status or head != job["sha"]:
@@ -56,7 +61,7 @@ def _init_repository(dot_git: str, sha: str, git_dir: str) -> None:
         shutil.copy(shallow, os.path.join(dot_git, "shallow"))
 
 
-def _reset_files(work_dir: str, job: dict[str, Any]) -> tuple[int, bytes]:
+def _reset_files(work_dir: str, job: dict[str, Any], deadline: float | None) -> tuple[int, bytes]:
     """Write the files of the commit with git.
 
     Return git's exit status and the beginning of its output.
@@ -68,7 +73,7 @@ def _reset_files(work_dir: str, job: dict[str, Any]) -> tuple[int, bytes]:
         raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {error}") from error
     output = b""
     try:
-        while data := os.read(pipe, 65536):
+        while data := _read_before(pipe, deadline, job):
             output += data[: 10_000 - len(output)]
     except BaseException:  # a cancel, for example: a checkout may hang on a dead disk
         processes.kill_process_group(pid, signal.SIGKILL)
@@ -77,6 +82,16 @@ def _reset_files(work_dir: str, job: dict[str, Any]) -> tuple[int, bytes]:
         os.close(pipe)
         _, status = os.waitpid(pid, 0)
     return status, output
+
+
+def _read_before(pipe: int, deadline: float | None, job: dict[str, Any]) -> bytes:
+    """Return what git writes, b"" at its end. Raises ``CheckoutError`` at the deadline."""
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    if not select.select([pipe], [], [], left)[0]:
+        raise CheckoutError(
+            f"commit {job['sha'][:12]} was not checked out within {job['timeout_text']}"
+        )
+    return os.read(pipe, 65536)
 
 
 def remove_tree(path: str) -> None:

@@ -57,6 +57,7 @@ class LocalEngine:
         grace: float = 10.0,  # seconds between TERM and KILL
         log_max_bytes: int = 64 * 1024 * 1024,  # bytes, half of them for the head
         keep_checkouts: bool = False,
+        own_python: bool = False,  # runs see the Python environment that Fyre itself is in
     ) -> None:
         """Take over what an earlier engine left. Raises ``UserError`` while another one is
         running.
@@ -80,7 +81,7 @@ class LocalEngine:
         self._changed_keys: deque[str] = deque()  # changed in a caller's thread
         self._subscribers = Subscribers()
         self._supervisor_events = SupervisorEvents()
-        self._fork_client = ForkServerClient()
+        self._fork_client = ForkServerClient(own_python=own_python)
         self._closed = False
         self._recover_runs()
         self._thread = threading.Thread(target=self._watch_loop, name="local engine", daemon=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fyre.engines.local import processes
+from fyre.engines.local import processes, python_environment
 
 _CREDENTIAL_VARIABLES = {
     "GITHUB_TOKEN",
@@ -47,9 +47,13 @@ class ForkServerClient:
     time.
     """
 
-    def __init__(self) -> None:
-        """Start the process now, so that the first run does not wait for it."""
-        self.process, self._connection = _start_fork_server()
+    def __init__(self, *, own_python: bool = False) -> None:
+        """Start the process now, so that the first run does not wait for it.
+
+        With ``own_python`` runs see the Python environment that Fyre itself is in.
+        """
+        self._own_python = own_python
+        self.process, self._connection = _start_fork_server(own_python=own_python)
 
     def fork_supervisor(self, directory: Path) -> int:
         """Have a supervisor forked for a run.
@@ -64,7 +68,7 @@ class ForkServerClient:
                     break
                 except OSError:  # it was killed; a new one does it
                     self.close()
-                    self.process, self._connection = _start_fork_server()
+                    self.process, self._connection = _start_fork_server(own_python=self._own_python)
         except BaseException:
             os.close(read_end)
             raise
@@ -78,11 +82,12 @@ class ForkServerClient:
         self.process.wait()
 
 
-def _start_fork_server() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start_fork_server(*, own_python: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process in its own session, with an environment without credentials of a forge."""
     # Also in a stream, each message ends where the pipe that comes with it does.
     connection, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    env = {name: value for name, value in os.environ.items() if not _is_private_variable(name)}
+    seen = os.environ if own_python else python_environment.without_own_environment(os.environ)
+    env = {name: value for name, value in seen.items() if not _is_private_variable(name)}
     command = [sys.executable, "-I", "-S", "-c", _START_CODE, str(_IMPORT_ROOT)]
     with server_end:
         process = subprocess.Popen(

@@ -20,7 +20,7 @@ import time
 from typing import Any
 
 from fyre.engines import exit_status
-from fyre.engines.local import checkout, processes
+from fyre.engines.local import checkout, processes, python_environment
 from fyre.engines.segmented_log import SegmentedLogWriter
 
 LOST_REASON = "lost: its supervisor died; the command may have run"
@@ -141,33 +141,46 @@ class Supervisor:
         self._check_out_commit()
         workdir = self._resolve_workdir()
         self._write_started_marker()
+        deadline = self._next_deadline()
+        self._create_python_environment(deadline)
         for command in self.job["setup"]:
-            # Setup prepares the whole repository, whatever part of it the command runs in.
-            self._run_setup_command(command, self.work_dir)
+            self._run_setup_command(["/bin/sh", "-c", command], command, deadline)
         self.started_at = self.started_at or time.time()
         self._write_progress("running")
-        code = self._run_command(self.job["command"], workdir)
+        shell_command = ["/bin/sh", "-c", self.job["command"]]
+        code = self._run_command(shell_command, workdir, self._next_deadline())
         raise RunEnded(exit_status.classify_exit(code))
 
     def _check_out_commit(self) -> None:
-        """Check out the commit: the only part that waits without ``select``.
+        """Check out the commit, in the time that the command has.
 
         A cancel ends it by an exception out of the signal's handler.
         """
         self.interruptible = True
         try:
             self._raise_if_cancelled()
-            checkout.create_checkout(self.job, self.work_dir, self.log)
+            checkout.create_checkout(self.job, self.work_dir, self.log, self._next_deadline())
         finally:
             self.interruptible = False
 
-    def _run_setup_command(self, command: str, directory: str) -> None:
-        """Run a setup command of ``.fyre.yaml``.
+    def _create_python_environment(self, deadline: float | None) -> None:
+        """Make the checkout's own Python environment, if its setup or a lock file asks for one."""
+        command = python_environment.creation_command(self.job["setup"], self.work_dir)
+        if command is not None:
+            self._run_setup_command(command, "python -m venv .venv", deadline)
 
-        However it fails, that is an error and says nothing of the run's own command.
+    def _next_deadline(self) -> float | None:
+        """Return when the time of something that starts now is over; None for never."""
+        return time.monotonic() + self.job["timeout"] if self.job["timeout"] else None
+
+    def _run_setup_command(self, argv: list[str], command: str, deadline: float | None) -> None:
+        """Run a setup command at the top of the checkout, whatever part of it the run is in.
+
+        However it fails, that is an error and says nothing of the run's own command. All of the
+        setup together has the time that the command has.
         """
         try:
-            code = self._run_command(command, directory)
+            code = self._run_command(argv, self.work_dir, deadline)
             ending = exit_status.describe_exit(code) if code else ""
         except RunEnded as ended:
             if ended.args[0]["state"] != "failed":
@@ -187,14 +200,14 @@ class Supervisor:
             raise checkout.CheckoutError(f"workdir {self.job['workdir']} is not in this commit")
         return workdir
 
-    def _run_command(self, command: str, directory: str) -> int:
-        """Run one shell command to its end.
+    def _run_command(self, argv: list[str], directory: str, deadline: float | None) -> int:
+        """Run one command to its end, or to the deadline (of ``time.monotonic``).
 
         Return its exit code as ``os.waitstatus_to_exitcode`` does. Raises ``RunEnded``.
         """
         self._raise_if_cancelled()
-        pid, pipe = processes.start_process(["/bin/sh", "-c", command], directory, self.env)
-        deadline = time.monotonic() + self.job["timeout"] if self.job["timeout"] else None
+        env = python_environment.activate(self.env, self.work_dir)
+        pid, pipe = processes.start_process(argv, directory, env)
         code: int | None = None
         while code is None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
