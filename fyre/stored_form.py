@@ -18,6 +18,8 @@ this and need neither.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +28,8 @@ from typing import Any, TypeVar
 
 VERSION = "version"
 """The field that says which form a JSON object has."""
+
+_HEX_DIGITS = frozenset("0123456789abcdef")
 
 INTEGER_MAX = 2**53 - 1
 """The largest integer that every reader of JSON takes for the same (RFC 7493, I-JSON)."""
@@ -164,6 +168,25 @@ def parse_json(text: str | bytes) -> object:
     return value
 
 
+def read_json(path: str | os.PathLike[str]) -> object:
+    """Return the value of a JSON file. Raises ``FileNotFoundError``, ``UnreadableError``.
+
+    What is no file of ours (a directory, a link, a file of another user) can't be read, and a pipe
+    is not waited for. Other errors of the disk are raised as they are: they may pass.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read()
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise UnreadableError(f"no file that can be read: {error.strerror}") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UnreadableError("a link, and not a file") from error
+    return parse_json(content)
+
+
 @lru_cache(maxsize=1000)
 def warn_once(place: str, reason: str) -> None:
     """Log that a stored thing is left out, once for each place and reason."""
@@ -179,9 +202,30 @@ def as_text(value: object) -> str:
     return value
 
 
-def as_text_or_empty(value: object) -> str:
-    """Return a string; "" for null."""
-    return "" if value is None else as_text(value)
+def as_printable_text(value: object) -> str:
+    """Return a string that can be sent: what is no character in it is replaced.
+
+    A command may hold bytes that are no UTF-8, and needs them; a name that is shown does not.
+    """
+    return as_text(value).encode("utf-8", "replace").decode()
+
+
+def as_printable_or_empty(value: object) -> str:
+    """Return a string that can be sent; "" for null."""
+    return "" if value is None else as_printable_text(value)
+
+
+def as_sha(value: object) -> str:
+    """Return the SHA of a git object."""
+    text = as_text(value)
+    if len(text) not in (40, 64) or not set(text) <= _HEX_DIGITS:
+        raise UnreadableError(f"{value!r:.40} is no SHA")
+    return text
+
+
+def as_shas(value: object) -> tuple[str, ...]:
+    """Return a tuple of SHAs."""
+    return tuple(as_sha(item) for item in _items(value))
 
 
 def as_integer(value: object) -> int:

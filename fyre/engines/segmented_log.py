@@ -107,4 +107,4 @@ def _segment_numbers(path: str) -> list[int]:
     except FileNotFoundError:  # the run was deleted meanwhile
         return []
     numbers = (file.rpartition(".")[2] for file in files if file.startswith(name + "."))
-    return [int(number) for number in numbers if number.isdigit()]
+    return [int(number) for number in numbers if number.isascii() and number.isdecimal()]

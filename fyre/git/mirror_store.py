@@ -24,7 +24,7 @@ from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.github.errors import DeniedError, NotFoundError, NotVisibleError
 from fyre.runs.run import Repository, Run, repository_from_json, repository_to_json
-from fyre.stored_form import UnreadableError, parse_json, warn_once
+from fyre.stored_form import UnreadableError, read_json, warn_once
 
 MIRRORS_BYTES_MAX = 20 * 1024**3
 """Bytes of all mirrors together.
@@ -250,7 +250,7 @@ def _read_repository(mirror: Path) -> Repository | None:
     The next fetch writes it again.
     """
     try:
-        return repository_from_json(parse_json((mirror / _METADATA_FILE).read_bytes()))
+        return repository_from_json(read_json(mirror / _METADATA_FILE))
     except FileNotFoundError:
         return None
     except UnreadableError as error:

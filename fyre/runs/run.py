@@ -21,8 +21,10 @@ from fyre.stored_form import (
     UnreadableError,
     as_integer,
     as_moment,
+    as_printable_or_empty,
+    as_printable_text,
+    as_sha,
     as_text,
-    as_text_or_empty,
     as_texts,
     one_of,
     or_null,
@@ -129,7 +131,7 @@ REPOSITORY_FORM = StoredForm(
     (
         StoredField("forge", "forge", as_text, required=True),
         StoredField("id", "id", as_integer, required=True),
-        StoredField("name", "name", as_text, required=True),
+        StoredField("name", "name", as_printable_text, required=True),
         StoredField("default_branch", "default_branch", as_text),
     ),
 )
@@ -154,12 +156,12 @@ RUN_FORM = StoredForm(
         StoredField(
             "repository", "repository", repository_from_json, repository_to_json, required=True
         ),
-        StoredField("sha", "sha", as_text, required=True),
+        StoredField("sha", "sha", as_sha, required=True),
         StoredField("tree", "tree", as_text, required=True),
         StoredField("parents", "parents", as_texts, required=True),
-        StoredField("ref", "ref", as_text, required=True),
-        StoredField("actor", "actor", as_text, required=True),
-        StoredField("name", "name", as_text, required=True),
+        StoredField("ref", "ref", as_printable_text, required=True),
+        StoredField("actor", "actor", as_printable_text, required=True),
+        StoredField("name", "name", as_printable_text, required=True),
         StoredField("spec", "spec", specs.from_json, specs.to_json, required=True),
         StoredField("digest", "digest", as_text, required=True),
         StoredField("fyre_id", "fyre_id", as_text),
@@ -185,8 +187,8 @@ OUTCOME_FORM = StoredForm(
         StoredField("ended_at", "ended_at", or_null(as_moment)),
         StoredField("exit_code", "exit_code", or_null(as_integer)),
         StoredField("signal", "signal", or_null(as_integer)),
-        StoredField("reason", "reason", as_text_or_empty),
-        StoredField("image_id", "image_id", as_text_or_empty),
+        StoredField("reason", "reason", as_printable_or_empty),
+        StoredField("image_id", "image_id", as_printable_or_empty),
     ),
 )
 """The stored names of how a run ended: ``outcome.json`` of the local engine, the annotation

@@ -317,14 +317,14 @@ class EngineContract:
     def test_notes_of_a_held_run_are_kept(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "true")
         engine.launch(run, hold=True, reason="needs prep")
-        engine.annotate(run.key, reported="r", carried=("a", "b"))
+        engine.annotate(run.key, reported="r", carried=("a" * 40, "b" * 40))
         noted = engine.get_record(run.key)
         assert noted is not None
         assert (noted.state, noted.reason) == (RunState.WAITING, "needs prep")
-        assert (noted.reported, noted.carried) == ("r", ("a", "b"))
+        assert (noted.reported, noted.carried) == ("r", ("a" * 40, "b" * 40))
         engine.release(run.key)
         ended = await_end(engine, run.key)
-        assert (ended.reported, ended.carried) == ("r", ("a", "b"))
+        assert (ended.reported, ended.carried) == ("r", ("a" * 40, "b" * 40))
 
     def test_the_log_of_a_held_run_is_followed_to_its_end(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "echo 1; echo 2")
@@ -336,11 +336,15 @@ class EngineContract:
 
     def test_notes_are_kept_beside_the_run(self, engine: Engine, sha: str) -> None:
         record, _ = self.go(engine, sha, "true")
-        engine.annotate(record.run.key, reported="r", carried=("a", "b"))
+        engine.annotate(record.run.key, reported="r", carried=("a" * 40, "b" * 40))
         engine.annotate(record.run.key, reported="s")
         noted = engine.get_record(record.run.key)
         assert noted is not None
-        assert (noted.reported, noted.carried, noted.state) == ("s", ("a", "b"), RunState.SUCCEEDED)
+        assert (noted.reported, noted.carried, noted.state) == (
+            "s",
+            ("a" * 40, "b" * 40),
+            RunState.SUCCEEDED,
+        )
 
     def test_a_log_is_followed_to_the_end(self, engine: Engine, sha: str) -> None:
         run = make_run(sha, "for i in 1 2 3; do echo $i; sleep 0.2; done")

@@ -18,7 +18,7 @@ from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs.run import OUTCOME_FORM, Run, RunRecord, outcome_from_json
 from fyre.runs.state import RunState
 from fyre.runs.status_text import TIMED_OUT
-from fyre.stored_form import UnreadableError, as_texts, parse_json
+from fyre.stored_form import UnreadableError, as_shas, parse_json
 
 IMAGE_WAIT_REASONS = frozenset(
     {
@@ -95,7 +95,7 @@ def parse_outcome(text: str) -> dict[str, Any]:
 
 def parse_sha_list(text: str) -> tuple[str, ...]:
     """Return the SHAs that share an outcome. Raises ``UnreadableError``."""
-    return as_texts(parse_json(text))
+    return as_shas(parse_json(text))
 
 
 def format_outcome(record: RunRecord) -> str:

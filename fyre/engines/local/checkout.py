@@ -97,6 +97,9 @@ def _read_before(pipe: int, deadline: float | None, job: dict[str, Any]) -> byte
 def remove_tree(path: str) -> None:
     """Remove a tree, whatever its permissions: a command may have made unwritable directories."""
 
+    if os.path.islink(path):
+        os.unlink(path)  # what it leads to is not ours
+        return
     with contextlib.suppress(RecursionError):  # Python 3.11 goes down a deep tree by calling itself
         shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):

@@ -223,24 +223,28 @@ class LocalEngine:
         """Take over the runs on disk: ended, supervised, never started and lost ones."""
         now = time.time()
         for directory, run in state_dir.load_runs(self._runs_dir):
-            key = run.key
-            may_start = not directory.conclude_without_supervisor(now)
-            self._records[key] = directory.updated_record(RunRecord(run))
-            if may_start and self._has_job_problem(key):
-                self._reload_record(key)
-            elif may_start:
-                self._queue[key] = None
-                self._reload_record(key)
-            elif not self._records[key].state.is_final:  # when it was read: it may have ended since
-                self._adopted[key] = None
-                self._supervisor_events.watch_process(directory.supervisor_pid() or 0)
-        for _, run in self._held.recover_runs(now):
-            self._records[run.key] = RunRecord(run)
-            self._reload_record(run.key)
+            with state_dir.leave_unreadable(directory.path):
+                self._recover_run(directory, run, now)
+        for directory, run in self._held.recover_runs(now):
+            with state_dir.leave_unreadable(directory.path):
+                self._records[run.key] = RunRecord(run)
+                self._reload_record(run.key)
         order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
         self._queue = dict.fromkeys(order)
         self._cleanup.clean_up_all(self._records.values())
         self._prune_history()
+
+    def _recover_run(self, directory: RunDirectory, run: Run, now: float) -> None:
+        key, may_start = run.key, not directory.conclude_without_supervisor(now)
+        self._records[key] = directory.updated_record(RunRecord(run))
+        if may_start and self._has_job_problem(key):
+            self._reload_record(key)
+        elif may_start:
+            self._queue[key] = None
+            self._reload_record(key)
+        elif not self._records[key].state.is_final:  # when it was read: it may have ended since
+            self._adopted[key] = None
+            self._supervisor_events.watch_process(directory.supervisor_pid() or 0)
 
     def _watch_loop(self) -> None:
         self._pruned_at = time.monotonic()

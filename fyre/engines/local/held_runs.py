@@ -66,8 +66,12 @@ class HeldRuns:
                 log.warning("%s was launched as well: it is not held any more", run.key)
                 state_dir.delete_run(directory.path)
                 continue
-            self._keys.add(run.key)
-            if directory.conclude_without_supervisor(now):
+            with state_dir.leave_unreadable(directory.path):
+                ended = directory.conclude_without_supervisor(now)
+                self._keys.add(run.key)
+            if run.key not in self._keys:
+                continue
+            if ended:
                 self.move_to_runs(run.key)
                 yield RunDirectory(self._runs_dir / run.key), run
             else:

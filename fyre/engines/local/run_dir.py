@@ -36,12 +36,14 @@ from fyre.stored_form import (
     as_integer,
     as_moment,
     as_number,
+    as_shas,
     as_text,
     as_text_map,
     as_texts,
     one_of,
     or_null,
     parse_json,
+    read_json,
     warn_once,
 )
 
@@ -58,7 +60,7 @@ PROGRESS_FORM = StoredForm(
 
 NOTES_FORM = StoredForm(
     "notes.json",
-    (StoredField("reported", "reported", as_text), StoredField("carried", "carried", as_texts)),
+    (StoredField("reported", "reported", as_text), StoredField("carried", "carried", as_shas)),
 )
 """The stored names of the status reporter's notes."""
 
@@ -125,7 +127,7 @@ class RunDirectory:
     def read_run(self) -> Run:
         """Return the run that was launched. Raises ``UnreadableError``."""
         try:
-            run = runs.from_json(parse_json((self.path / "run.json").read_bytes()))
+            run = runs.from_json(read_json(self.path / "run.json"))
         except FileNotFoundError as error:
             raise UnreadableError("there is no run.json") from error
         if run.key != self.path.name:
@@ -310,18 +312,20 @@ class RunDirectory:
 
         A file that is whole and can't be understood is another version's.
         """
+        path = self.path / name
         try:
-            parse_json((self.path / name).read_bytes())
-        except (FileNotFoundError, NotADirectoryError, UnreadableError):
+            read_json(path)
+        except FileNotFoundError:
             return True
+        except UnreadableError:
+            return not self.path.is_dir() or (path.is_file() and not path.is_symlink())
         return False
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
-            with open(f"{self.path}/{name}", "rb") as file:  # noqa: PTH123 - 20,000 at a start
-                content = parse_json(file.read())
-        except (FileNotFoundError, NotADirectoryError, UnreadableError):
-            # Not written yet, or cut short by a power loss.
+            content = read_json(f"{self.path}/{name}")
+        except (FileNotFoundError, UnreadableError):
+            # Not written yet, cut short by a power loss, or no file of ours.
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -337,7 +341,8 @@ def _try_lock(path: Path) -> Iterator[int | None]:
 
     The pid is 0 until the supervisor has written it.
     """
-    with path.open("a+", encoding="ascii", errors="replace") as file:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "r+", encoding="ascii", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             holder = None

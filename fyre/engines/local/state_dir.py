@@ -23,7 +23,13 @@ def lock_state(path: Path) -> int:
 
     Raises ``UserError`` if another process holds it.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be used as a lock: {error.strerror}",
+            hint="move it away, or use another --root",
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -47,14 +53,29 @@ def load_runs(parent: Path) -> Iterator[tuple[RunDirectory, Run]]:
         directory = RunDirectory(path)
         if path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True)
-        elif directory.is_torn():
-            log.warning(
-                "%s was cut short before it started: forgotten, so that it can be launched again",
-                path.name,
-            )
-            delete_run(path)
-        elif (run := _load_run(directory)) is not None:
-            yield directory, run
+            continue
+        with leave_unreadable(path):
+            if directory.is_torn():
+                log.warning(
+                    "%s was cut short before it started: forgotten, so that it can be launched "
+                    "again",
+                    path.name,
+                )
+                delete_run(path)
+            else:
+                yield directory, directory.read_run()
+
+
+@contextmanager
+def leave_unreadable(path: Path) -> Iterator[None]:
+    """Leave a run that can't be read where it is, whatever is wrong with it; others go on."""
+    try:
+        yield
+    except (UnreadableError, OSError) as error:
+        # Of another version, torn after it started, or the disk refuses it.
+        log.warning(
+            "%s can't be read; its run is not shown, and never started again: %s", path, error
+        )
 
 
 @contextmanager
@@ -76,16 +97,3 @@ def delete_run(path: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
     path.rename(trash)
     shutil.rmtree(trash, ignore_errors=True)
-
-
-def _load_run(directory: RunDirectory) -> Run | None:
-    try:
-        return directory.read_run()
-    except UnreadableError as error:
-        # Of another version, or torn after it started: it is left where it is.
-        log.warning(
-            "%s can't be read; its run is not shown, and never started again: %s",
-            directory.path,
-            error,
-        )
-        return None

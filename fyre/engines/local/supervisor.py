@@ -84,7 +84,8 @@ class Supervisor:
 
         A second supervisor finds the lock held, or what the first one wrote.
         """
-        lock = os.open(self._path_in_run("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self._path_in_run("lock"), flags, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -18,7 +18,7 @@ from fyre.stored_form import (
     UnreadableError,
     as_integer,
     as_moment,
-    parse_json,
+    read_json,
     warn_once,
 )
 
@@ -108,8 +108,8 @@ class RepositoryStore:
         """Return the repository of that name; None if there is none, or the name is invalid."""
         try:
             git_dir = self.git_dir_for_name(name)
-            metadata = _METADATA_FORM.decode(parse_json((git_dir / _METADATA_FILE).read_bytes()))
-        except (BadNameError, FileNotFoundError, NotADirectoryError):
+            metadata = _METADATA_FORM.decode(read_json(git_dir / _METADATA_FILE))
+        except (BadNameError, FileNotFoundError):
             return None
         except UnreadableError as error:  # it stays for a version that can read it
             warn_once(str(git_dir / _METADATA_FILE), str(error))

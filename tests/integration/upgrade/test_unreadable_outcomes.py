@@ -225,7 +225,7 @@ def test_an_outcome_on_a_job_that_can_not_be_read_is_never_written(
     assert record.exit_code is None
     assert unposted_statuses(record, "") == []
     assert server.job["metadata"]["annotations"] == stored["metadata"]["annotations"]
-    engine.annotate(key, reported=record.reported, carried=("b",), end_posted=True)
+    engine.annotate(key, reported=record.reported, carried=("b" * 40,), end_posted=True)
     until(engine._work.is_idle)
     assert server.job["metadata"]["annotations"][OUTCOME] == outcome
     assert server.job["spec"]["ttlSecondsAfterFinished"] == Policy().history
