@@ -9,15 +9,17 @@ from typing import Any
 import requests
 
 from tests.support.person import NAME, Person
+from tests.support.waiting import LONGEST_PAUSE
 
 ADA = "user:ada"
 
 
 def until(true: Callable[[], Any], shown: Callable[[], Any] = lambda: "") -> None:
-    deadline = time.monotonic() + 30
+    deadline, pause = time.monotonic() + 30, 0.01
     while not true():
         assert time.monotonic() < deadline, shown()
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
 def opened(person: Person, head: str) -> int:

@@ -14,6 +14,7 @@ from fyre.apps.up import FyreUp
 from fyre.message import fyre_ids
 from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
+from tests.support.http_json import get_json
 
 NAME = "ada/lab"
 
@@ -54,13 +55,11 @@ class Person:
 
     def api(self, path: str, **json: Any) -> Any:
         """GET, or POST if there is data, as somebody who is allowed to."""
-        headers = {"Authorization": f"token {json.pop('token', 'user:ada')}"}
+        token = json.pop("token", "user:ada")
         url = f"{self.up.url}/api/repos/{NAME}{path}"
-        answer = (
-            requests.post(url, json=json, headers=headers)
-            if json
-            else requests.get(url, headers=headers)
-        )
+        if not json:
+            return get_json(url, token)
+        answer = requests.post(url, json=json, headers={"Authorization": f"token {token}"})
         answer.raise_for_status()
         return answer.json()
 

@@ -23,6 +23,7 @@ from fyre.reporter import write_failures
 from tests.conftest import git
 from tests.support import apps
 from tests.support.forge_troubles import Front
+from tests.support.http_json import get_json
 from tests.support.local_forge import served
 from tests.support.waiting import until
 
@@ -74,9 +75,7 @@ class Lab:
 
     def statuses(self, sha: str) -> list[dict[str, Any]]:
         url = f"{self.world.base}/api/repos/{self.name}/commits/{sha}/statuses"
-        answer = requests.get(url, headers={"Authorization": "token user:ada"})
-        answer.raise_for_status()
-        found: list[dict[str, Any]] = answer.json()
+        found: list[dict[str, Any]] = get_json(url, "user:ada")
         return found
 
     def commit(self, *lines: str) -> str:

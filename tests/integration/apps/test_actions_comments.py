@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 from tests.integration.apps.test_actions_job import Runner, runner
 from tests.support.comment_helpers import opened, talk
@@ -23,9 +22,7 @@ def step(runner: Runner, event: str, body: str, **more: object) -> subprocess.Co
     }
     path = runner.folder / "event.json"
     path.write_text(json.dumps(told))
-    env = runner.env(path, GITHUB_EVENT_NAME=event)
-    words = [sys.executable, "-m", "fyre", "dispatch", "--jobs", "2"]
-    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=120)
+    return runner.does(runner.env(path, GITHUB_EVENT_NAME=event))
 
 
 def test_a_command_in_a_pull_request_is_carried_out_answered_and_not_by_the_jobs_re_run(

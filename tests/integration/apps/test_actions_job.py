@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from fyre.apps import actions_summary
 from fyre.apps.up import FyreUp
+from fyre.cli import main
 from fyre.local_forge.api.rest import ApiError
 from fyre.local_forge.storage.git_notes import GitNotes
 from fyre.message import fyre_ids
@@ -70,6 +73,19 @@ class Runner:
         return self.does(self.env(self.event(sha, before), **more))
 
     def does(self, env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+        """Do the step in this process, which has loaded all that it needs."""
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in os.environ.keys() - env.keys():
+                patch.delenv(name)
+            for name, value in env.items():
+                patch.setenv(name, value)
+            code = main.main(["dispatch", "--jobs", "2", *options])
+        out.flush()
+        said = out.buffer.getvalue().decode()  # type: ignore[attr-defined]
+        return subprocess.CompletedProcess([], code, said, err.getvalue())
+
+    def process(self, env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fyre", "dispatch", "--jobs", "2", *options]
         return subprocess.run(
             command, env=env, capture_output=True, text=True, check=False, timeout=120
@@ -106,7 +122,7 @@ def test_a_push_is_run_reported_and_summed_up(runner: Runner) -> None:
     sha, before = pushed(
         runner, "Fyre-Run: echo hello; git rev-parse HEAD", "Fyre-Run: exit 3", "Fyre-Name: bad"
     )
-    done = runner.step(sha, before)
+    done = runner.process(runner.env(runner.event(sha, before)))
     assert done.returncode == 1, done.stderr
     newest = {one["context"]: one for one in runner.person.statuses(sha)}
     assert {name: one["state"] for name, one in newest.items()} == {
@@ -162,7 +178,8 @@ def test_no_token_is_left_to_the_command(runner: Runner) -> None:
         "FYRE_KEY": "key of ours",
         "FYRE_WEBHOOK_SECRET": "word of ours",
     }
-    done = runner.step(sha, before, **secrets, ACTIONS_ID_TOKEN_REQUEST_TOKEN="token of ours")
+    secrets["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "token of ours"
+    done = runner.process(runner.env(runner.event(sha, before), **secrets))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FYRE_SHA=" in done.stdout
     assert "GITHUB_TOKEN" not in done.stdout
@@ -284,8 +301,7 @@ def test_the_summary_shows_what_people_wrote_as_text() -> None:
 @pytest.mark.parametrize("option", ["--no-wait", "--reconcile"])
 def test_what_ends_with_the_job_is_waited_for(runner: Runner, option: str) -> None:
     env = runner.env(runner.folder / "none")
-    command = [sys.executable, "-m", "fyre", "dispatch", option]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = runner.does(env, option)
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
         [

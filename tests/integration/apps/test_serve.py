@@ -32,6 +32,7 @@ from fyre.github.webhook import PushEvent
 from fyre.runs.run import ZERO_SHA, Run
 from tests.conftest import git
 from tests.support import apps
+from tests.support.http_json import get_json
 from tests.support.local_forge import Served as EmbeddedForge
 from tests.support.local_forge import served
 from tests.support.waiting import until
@@ -54,10 +55,8 @@ class GitHub:
 
     def statuses(self, sha: str) -> list[dict[str, Any]]:
         url = f"{self.forge.base}/api/repos/{NAME}/commits/{sha}/statuses"
-        found: list[dict[str, Any]] = requests.get(
-            url, headers={"Authorization": "token user:ada"}
-        ).json()[::-1]
-        return found
+        found: list[dict[str, Any]] = get_json(url, "user:ada")
+        return found[::-1]
 
     def final(self, sha: str) -> dict[str, Any]:
         return until(

@@ -15,18 +15,17 @@ import requests
 from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
 from tests.integration.apps.test_serve import NAME, GitHub, Running, environment, github, start
+from tests.support.http_json import get_json
 from tests.support.waiting import until
 
 __all__ = ["github", "start"]
 
 
 def ask(github: GitHub, path: str, **json: Any) -> Any:
-    url, headers = f"{github.forge.api}/repos/{NAME}{path}", {"Authorization": "token user:ada"}
-    answer = (
-        requests.post(url, json=json, headers=headers)
-        if json
-        else requests.get(url, headers=headers)
-    )
+    url = f"{github.forge.api}/repos/{NAME}{path}"
+    if not json:
+        return get_json(url, "user:ada")
+    answer = requests.post(url, json=json, headers={"Authorization": "token user:ada"})
     answer.raise_for_status()
     return answer.json()
 

@@ -22,6 +22,7 @@ from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
 from tests.conftest import git
 from tests.support.person import Person, person
+from tests.support.waiting import until
 
 __all__ = ["person"]
 
@@ -121,8 +122,7 @@ def test_logs_prints_the_bytes_as_they_came(
     person: Person, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     sha = person.run("printf 'a\\000\\377\\n'; sleep 0.3; echo b")
-    while not person.statuses(sha):
-        time.sleep(0.01)
+    until(lambda: person.statuses(sha))
     capfdbinary.readouterr()
     assert fyre("logs", "-f") == 0
     assert capfdbinary.readouterr().out == b"a\0\xff\nb\n"

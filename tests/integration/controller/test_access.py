@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from fyre.runs.run_query import ALL_RUNS
 from tests.contract.engine import await_end
 from tests.integration.controller.test_denials import answered
 from tests.support.person import NAME, Person
+from tests.support.waiting import until
 
 _RIGHTS = ("pull", "triage", "push", "maintain", "admin")
 _OF_ROLE = {"none": 0, "read": 1, "triage": 2, "write": 3, "maintain": 4, "admin": 5}
@@ -105,10 +105,7 @@ def said(person: Person, sha: str) -> str:
 
 def becomes(person: Person, sha: str, start: str) -> None:
     """Wait until a commit's outcome, which was another, begins so."""
-    deadline = time.monotonic() + 30
-    while not said(person, sha).startswith(start):
-        assert time.monotonic() < deadline, person.statuses(sha)
-        time.sleep(0.02)
+    until(lambda: said(person, sha).startswith(start))
 
 
 def test_who_may_launch_is_who_the_forge_says_pushed(

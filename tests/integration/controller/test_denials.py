@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from fyre.runs.policy import Policy
 from tests.support.person import Person
+from tests.support.waiting import until
 
 
 def answered(person: Person, sha: str, count: int) -> str:
     """The newest comment, once there are that many."""
-    deadline = time.monotonic() + 30
-    while len(person.comments(sha)) < count:
-        assert time.monotonic() < deadline, person.comments(sha)
-        time.sleep(0.01)
+    until(lambda: len(person.comments(sha)) >= count)
     return person.comments(sha)[-1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from fyre.runs.profiles import Profile
 from fyre.runs.run import RunRecord
 from fyre.runs.run_query import ALL_RUNS
 from tests.support.person import NAME, Person
+from tests.support.waiting import until
 
 FIRST, SECOND = "sha256:" + "9f3c1a2b" * 8, "sha256:" + "0123abcd" * 8
 HUB = "docker.io/library/python"
@@ -109,10 +109,7 @@ def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet
     assert images(person, sha) == ["python:3.12", *[f"python:3.12@{FIRST}"] * 2]
     executor.policy = Policy(profiles={"default": Profile("default")}, images=("perl:*",))
     person.comment(sha, "/fyre rerun")
-    deadline = time.monotonic() + 30
-    while "is outside what the policy allows: perl:*" not in person.comments(sha)[-1]:
-        assert time.monotonic() < deadline, person.comments(sha)
-        time.sleep(0.01)
+    until(lambda: "is outside what the policy allows: perl:*" in person.comments(sha)[-1])
     assert len(images(person, sha)) == 3
 
 

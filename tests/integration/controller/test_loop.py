@@ -195,11 +195,9 @@ def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_n
     )
     person.git("push", "-q", "--force", "origin", "main")
     second = person.git("rev-parse", "HEAD")
-    while not person.statuses(second):
-        time.sleep(0.01)
+    until(lambda: person.statuses(second))
     person.comment(second, "/fyre rerun")
-    while not person.comments(second)[1:]:
-        time.sleep(0.01)
+    until(lambda: person.comments(second)[1:])
     assert "has not ended yet" in person.comments(second)[1]
     person.comment(second, "/fyre cancel")
     assert person.final(first)["description"].startswith("cancelled by ada")
@@ -439,10 +437,7 @@ def test_a_comment_that_can_not_be_obeyed_is_answered(
     sha = person.run("true")
     person.final(sha)
     person.comment(sha, body)
-    deadline = time.monotonic() + 30
-    while len(person.comments(sha)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: person.comments(sha)[1:])
     assert person.comments(sha)[1] == answer
 
 
@@ -455,10 +450,7 @@ def test_a_stranger_is_refused_once_and_politely(
         person.up.controller.executor.forge, "get_permission", lambda *_: "read"
     )  # what GitHub says of a stranger
     person.comment(sha, "/fyre run echo pwned", token="user:eve")
-    deadline = time.monotonic() + 30
-    while len(person.comments(sha)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: person.comments(sha)[1:])
     assert person.comments(sha)[1] == f"`/fyre` needs write permission on {NAME}."
     assert "echo pwned" not in [command for _, command in person.ran()]
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -31,18 +32,20 @@ def mirrors(repo: Path) -> Iterator[LocalCommitReader]:
 
 def store(repo: Path, message: bytes, *headers: str) -> str:
     """A commit object made byte by byte."""
-    tree = git("rev-parse", "HEAD^{tree}", cwd=repo)
-    lines = [
-        f"tree {tree}",
-        f"parent {git('rev-parse', 'HEAD', cwd=repo)}",
-        f"author {AUTHOR}",
-        f"committer {AUTHOR}",
-        *headers,
-    ]
-    raw = "\n".join(lines).encode() + b"\n\n" + message
-    command = ["git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally"]
-    done = subprocess.run(command, cwd=repo, input=raw, capture_output=True, check=True)
-    return done.stdout.decode().strip()
+    (sha,) = store_all(repo, [(message, *headers)])
+    return sha
+
+
+def store_all(repo: Path, commits: list[tuple[Any, ...]]) -> list[str]:
+    """Commit objects, each of a message and headers, made byte by byte by one git."""
+    tree, parent = git("rev-parse", "HEAD^{tree}", "HEAD", cwd=repo).split()
+    start = [f"tree {tree}", f"parent {parent}", f"author {AUTHOR}", f"committer {AUTHOR}"]
+    for number, (message, *headers) in enumerate(commits):
+        raw = "\n".join([*start, *headers]).encode() + b"\n\n" + message
+        (repo / f".git/raw{number}").write_bytes(raw)
+    command = ["hash-object", "-t", "commit", "-w", "--literally", "--no-filters", "--stdin-paths"]
+    paths = "".join(f".git/raw{number}\n" for number in range(len(commits)))
+    return git(*command, cwd=repo, stdin=paths).split()
 
 
 def test_the_branches_that_a_commit_is_on_and_no_other_refs(
@@ -168,9 +171,12 @@ def test_9_a1_an_old_commit_in_an_encoding_of_gits_is_left_in_peace(
     assert "'GB18030' is not read" in mirrors.read_commit(REPOSITORY, asking).message_problem
 
 
-def git_shows(repo: Path, sha: str) -> bytes:
-    command = ["git", "log", "-1", "--encoding=UTF-8", "--no-show-signature", "--format=%B", sha]
-    return subprocess.run(command, cwd=repo, capture_output=True, check=True).stdout
+def git_shows(repo: Path, *shas: str) -> list[bytes]:
+    """The messages of commits, as git shows them."""
+    command = ["git", "log", "-z", "--no-walk=unsorted", "--encoding=UTF-8",
+               "--no-show-signature", "--format=tformat:%B", *shas]  # fmt: skip
+    done = subprocess.run(command, cwd=repo, capture_output=True, check=True)
+    return done.stdout.split(b"\0")[:-1]
 
 
 @pytest.mark.parametrize("name", sorted(message_encoding.CODECS))
@@ -181,18 +187,21 @@ def test_9_a1_each_allowed_encoding_is_read_as_git_shows_it(
     valid = "".join(map(chr, range(0xA0, 0x17F))) + "абвгдежзπρστあいう你好한국"
     codec = message_encoding.CODECS[name]
     bytes_of = valid.encode(codec, "ignore") + bytes(range(32, 127))
+    commits = []
     for number in range(12):
         size = random.randrange(1, 60)
         noise = random.choice([bytes_of, bytes(range(1, 256))])
         # What git strips and cuts from any message is not what is compared here.
         text = bytes(random.choice(noise) for _ in range(size)).replace(b"\n", b"").strip()
         message = b"S\n\nFyre-Run: echo " + (text if number else b"plain") + b".\n"
-        sha = store(repo, message, f"encoding {name.upper() if number % 2 else name}")
+        commits.append((message, f"encoding {name.upper() if number % 2 else name}"))
+    shas = store_all(repo, commits)
+    for sha, shown in zip(shas, git_shows(repo, *shas), strict=True):
         commit = mirrors.read_commit(REPOSITORY, sha)
         if commit.message_problem:
             assert codec in ("gbk", "euc_kr", "euc_jp", "shift_jis")
         else:
-            assert commit.message.encode(errors="surrogateescape") == git_shows(repo, sha)[:-1]
+            assert commit.message.encode(errors="surrogateescape") == shown
 
 
 def test_9_a1_a_byte_of_the_header_that_can_not_be_re_encoded_counts(
@@ -200,7 +209,7 @@ def test_9_a1_a_byte_of_the_header_that_can_not_be_re_encoded_counts(
 ) -> None:
     headers = ("x-name \u00c1", "encoding CP1252")  # 0x81 is nothing in CP1252
     sha = store(repo, "S\n\nFyre-Run: echo \u00e9\n".encode(), *headers)
-    assert mirrors.read_commit(REPOSITORY, sha).message.encode() == git_shows(repo, sha)[:-1]
+    assert mirrors.read_commit(REPOSITORY, sha).message.encode() == git_shows(repo, sha)[0]
 
 
 def test_9_a1_megabytes_are_not_decoded() -> None:

@@ -26,7 +26,8 @@ def far(tmp_path: Path, repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -
 
 def world(repo: Path, git: Git) -> dict[str, object]:
     """All that a snapshot must leave as it is, down to time stamps."""
-    git_dir = Path(git("rev-parse", "--absolute-git-dir", cwd=repo))
+    asked = git("rev-parse", "--absolute-git-dir", "--git-common-dir", cwd=repo)
+    git_dir, common_dir = map(Path, asked.split("\n"))
     index = git_dir / "index"
     refs = git("for-each-ref", cwd=repo).splitlines()
     files = [path for path in repo.rglob("*") if ".git" not in path.relative_to(repo).parts]
@@ -36,7 +37,7 @@ def world(repo: Path, git: Git) -> dict[str, object]:
         if index.exists()
         else None,
         "git files": sorted(path.name for path in git_dir.iterdir() if path.name != "logs"),
-        "config": (repo / git("rev-parse", "--git-common-dir", cwd=repo) / "config").read_bytes(),
+        "config": (repo / common_dir / "config").read_bytes(),
         # a push notes where the branch is at the remote, as any push does
         "refs": [
             ref
