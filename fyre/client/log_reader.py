@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fyre import http_session
 from fyre.backoff import Backoff
 from fyre.client.events import LogChunk, LogEvent, LogGap, LogInterrupted, LogResumed
 from fyre.client.run_page import PAGE_TIMEOUT
@@ -78,9 +79,13 @@ class LogReader:
 
         params = {"offset": str(self.offset)} | ({"follow": "1"} if self.live else {})
         try:
-            with requests.get(
-                f"{self.url}/log", params=params, stream=True, timeout=(PAGE_TIMEOUT, _SILENCE_MAX)
-            ) as response:
+            timeout = (PAGE_TIMEOUT, _SILENCE_MAX)
+            with (
+                http_session.open_session() as session,
+                session.get(
+                    f"{self.url}/log", params=params, stream=True, timeout=timeout
+                ) as response,
+            ):
                 if not response.ok:
                     raise self._refusal(response.status_code)
                 self.was_reached = True
