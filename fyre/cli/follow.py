@@ -15,7 +15,7 @@ from fyre.client.events import (
     LogInterrupted,
     LogResumed,
     RunEnded,
-    RunWaits,
+    RunNotStarted,
     StatusChanged,
     StatusMissing,
 )
@@ -88,7 +88,7 @@ class IgnoredFields:
 def print_notice(event: FollowEvent) -> None:
     """Print to stderr what a person should know of an event.
 
-    That is an interruption, why a run waits, or how it ended.
+    That is an interruption, why a run has not started, or how it ended.
     """
     match event:
         case ForgeInterrupted(reason=reason):
@@ -103,7 +103,7 @@ def print_notice(event: FollowEvent) -> None:
             notice = f"{reason}: the log is cut after {offset:,} bytes"
         case StatusMissing(sha=sha, repository_name=repository_name):
             notice = f"no status on {sha[:7]} yet; does a receiver hear of {repository_name}?"
-        case RunWaits(description=description):
+        case RunNotStarted(description=description):
             notice = table.escape_unprintable(description)
         case RunEnded(outcome=outcome, posted=posted):
             notice = table.escape_unprintable(outcome.description)

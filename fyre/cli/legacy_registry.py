@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from fyre import http_session
 from fyre.errors import TransientError, UserError
 from fyre.message import image_reference
 from fyre.message.image_reference import ImageReference
@@ -100,16 +101,15 @@ def _send_request(
 
     host = urlsplit(url).netloc
     try:
-        # An ``auth`` that adds nothing keeps requests from sending a password of ~/.netrc.
-        return requests.request(
-            method,
-            url,
-            headers=headers,
-            timeout=REQUEST_TIMEOUT,
-            auth=lambda prepared: prepared,
-            # mypy can't tell ``request_options`` from the other keywords
-            **request_options,  # type: ignore[arg-type]
-        )
+        with http_session.open_session() as session:
+            return session.request(
+                method,
+                url,
+                headers=headers,
+                timeout=REQUEST_TIMEOUT,
+                # mypy can't tell ``request_options`` from the other keywords
+                **request_options,  # type: ignore[arg-type]
+            )
     except requests.exceptions.SSLError as error:
         raise UserError(
             f"{host} is not trusted", hint="its certificate is not valid here"

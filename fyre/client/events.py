@@ -38,8 +38,8 @@ class StatusChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class RunWaits:
-    """The run is queued, and why; each reason is told of once in a row."""
+class RunNotStarted:
+    """The run is held or queued, and why; each reason is told of once in a row."""
 
     description: str
 
@@ -150,5 +150,5 @@ class RunEnded:
 
 
 FollowEvent = (
-    StatusChanged | RunWaits | LogEvent | LogCut | ForgeInterrupted | StatusMissing | RunEnded
+    StatusChanged | RunNotStarted | LogEvent | LogCut | ForgeInterrupted | StatusMissing | RunEnded
 )

@@ -15,18 +15,26 @@ from fyre.client.events import (
     FollowEvent,
     ForgeInterrupted,
     LogCut,
+    LogEvent,
     RunEnded,
+    RunNotStarted,
     RunOutcome,
-    RunWaits,
     StatusChanged,
     StatusMissing,
 )
-from fyre.client.log_reader import RESUME_PATIENCE, LogBrokenOffError, LogReader, resume_reading
-from fyre.client.run_client import CONTEXT_PREFIX, RunClient
+from fyre.client.log_reader import (
+    RESUME_PATIENCE,
+    LogBrokenOffError,
+    LogReader,
+    Patience,
+    read_log,
+    resume_reading,
+)
+from fyre.client.run_client import CONTEXT_PREFIX, RunClient, RunSummary
 from fyre.errors import TransientError
 from fyre.github.client import PostedStatus
 from fyre.runs import commit_status
-from fyre.runs.state import RunState
+from fyre.runs.state import UNSTARTED_STATES
 
 _POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
 """Pauses between two polls; by True for a forge on this machine, False for others."""
@@ -34,11 +42,11 @@ _POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0
 _RESUME_PAUSES = Backoff(0.1, 3.0)
 """Pauses between two attempts to read a log that broke off."""
 
-_QUEUE_PAUSES = Backoff(0.05, 2.0, factor=1.3)
-"""Pauses between two looks at the page of a run that is queued."""
+_START_PAUSES = Backoff(0.05, 2.0, factor=1.3)
+"""Pauses between two looks at the page of a run that has not started."""
 
-_WAITING_AFTER = 0.5
-"""Seconds after which a queued run is said to wait."""
+_TOLD_AFTER = 0.5
+"""Seconds after which it is told why a run has not started."""
 
 _FIRST_PATIENCE = 5.0
 """Seconds after the run's end for a log that could never be reached: not everybody may."""
@@ -62,44 +70,96 @@ def follow_run(
     first = None
     if with_log:
         first = yield from _poll_status(client, sha, name, until_final=False)
-        waiting = _WaitingRun()
-        while waiting.is_queued(first.status.target_url):
-            yield from waiting.news()
-            time.sleep(waiting.next_pause())
+        yield from _await_start(client, sha, name, StatusChanged.from_posted(first))
         yield from _stream_log(client, sha, name, first.status.target_url, log_offset)
     last = yield from _poll_status(client, sha, name, until_final=True, seen=first)
     facts = run_page.read_facts(last.status.target_url)
     yield RunEnded(last, RunOutcome.from_status(last, facts))
 
 
-class _WaitingRun:
-    """A run that may still be queued, and what was told of that."""
+def follow_log(client: RunClient, run: RunSummary) -> Iterator[RunNotStarted | LogEvent]:
+    """Yield why a run has not started, until it has, then its log, until it ends.
+
+    Raises ``UserError`` if the log can't be read on.
+    """
+
+    if run.state in UNSTARTED_STATES:
+        status = _current_status(client, run.sha, run.name, run.attempt)
+        if status is not None:
+            yield from _await_start(client, run.sha, run.name, status)
+    yield from read_log(run.log_url, live=True)
+
+
+def _await_start(
+    client: RunClient, sha: str, name: str, status: StatusChanged
+) -> Iterator[RunNotStarted]:
+    """Yield why a run has not started, until it has.
+
+    The forge is asked only while the run's page can't be read.
+    """
+    unstarted = _UnstartedRun()
+    attempt, pause = status.text.attempt, 0.0
+    while unstarted.is_confirmed(status):
+        yield from unstarted.news()
+        pauses = _START_PAUSES if unstarted.has_page else _POLL_INTERVALS[client.remote.is_local]
+        pause = pauses.after(pause)
+        time.sleep(pause)
+        if not unstarted.has_page:
+            status = _current_status(client, sha, name, attempt) or status
+
+
+class _UnstartedRun:
+    """A run that is held or queued, and what was told of that."""
 
     def __init__(self) -> None:
+        self.has_page = True
+        """True if its page could be read the last time."""
+
         self._told = self._description = ""
         self._since = time.monotonic()
-        self._pause = 0.0
-        self._may_be_queued = True
+        self._has_started = False
 
-    def is_queued(self, url: str) -> bool:
-        """Return True if the run's page says so; it is not asked again once it does not."""
-        if self._may_be_queued and url:
-            facts = run_page.read_facts(url)
-            self._may_be_queued = facts.get("state") is RunState.QUEUED
-            self._description = facts.get("description", "")
-        return self._may_be_queued and bool(url)
+    def is_confirmed(self, status: StatusChanged) -> bool:
+        """Return True if it has not started: so says its page, or else its status.
 
-    def news(self) -> Iterator[RunWaits]:
-        """Yield why it waits, if that is new, and not just a moment."""
-        has_waited = time.monotonic() - self._since >= _WAITING_AFTER
-        if has_waited and self._description != self._told:
+        Once it has started, the page is not asked again.
+        """
+        if self._has_started or status.text.state not in UNSTARTED_STATES:
+            return False
+        posted = status.posted.status
+        facts = run_page.read_facts(posted.target_url)
+        self.has_page = "state" in facts
+        self._has_started = facts.get("state", status.text.state) not in UNSTARTED_STATES
+        self._description = facts.get("description", posted.description)
+        return not self._has_started
+
+    def news(self) -> Iterator[RunNotStarted]:
+        """Yield why, if that is new, and has been so for more than a moment."""
+        is_lasting = time.monotonic() - self._since >= _TOLD_AFTER
+        if is_lasting and self._description != self._told:
             self._told = self._description
-            yield RunWaits(self._description)
+            yield RunNotStarted(self._description)
 
-    def next_pause(self) -> float:
-        """Return the seconds until the page is asked again."""
-        self._pause = _QUEUE_PAUSES.after(self._pause)
-        return self._pause
+
+class _EndPatience(Patience):
+    """The patience with a log of which more may come until its run has ended, and a while after."""
+
+    def __init__(self, reader: LogReader) -> None:
+        super().__init__(reader, RESUME_PATIENCE)
+        self._reader = reader
+        self._deadline: float | None = None
+
+    def renew(self) -> None:
+        """Begin anew: something was read."""
+        self._deadline = None
+
+    def is_over(self, error: LogBrokenOffError) -> bool:
+        """Return True if the log is given up after this error."""
+        if self._deadline is None and self._reader.has_ended():
+            patience = RESUME_PATIENCE if self._reader.was_reached else _FIRST_PATIENCE
+            self._deadline = time.monotonic() + patience
+        is_late = self._deadline is not None and time.monotonic() > self._deadline
+        return error.is_permanent or is_late
 
 
 def _stream_log(
@@ -112,31 +172,30 @@ def _stream_log(
     """
     if not url:
         return
-    reader = LogReader(url, live=True, offset=offset)
-    deadline: float | None = None
-
-    def gives_up(error: LogBrokenOffError, is_first: bool, _: float) -> bool:  # noqa: FBT001 - as ``GivesUp`` has it
-        nonlocal deadline
-        if is_first:
-            deadline = None
-        if deadline is None and _has_ended(client, sha, name):
-            patience = RESUME_PATIENCE if reader.was_reached else _FIRST_PATIENCE
-            deadline = time.monotonic() + patience
-        return error.is_permanent or (deadline is not None and time.monotonic() > deadline)
-
+    reader = LogReader(
+        url, live=True, has_ended=lambda: _has_ended(client, sha, name), offset=offset
+    )
     try:
-        yield from resume_reading(reader, _RESUME_PAUSES, gives_up)
+        yield from resume_reading(reader, _RESUME_PAUSES, _EndPatience(reader))
     except LogBrokenOffError as error:
         yield LogCut(error.message, reader.offset)
 
 
 def _has_ended(client: RunClient, sha: str, name: str) -> bool:
     """Return True if the run has a final status; False also where the forge does not answer."""
+    status = _current_status(client, sha, name)
+    return status is not None and status.is_final
+
+
+def _current_status(
+    client: RunClient, sha: str, name: str, attempt: int = 0
+) -> StatusChanged | None:
+    """Return the run's newest status; None also where the forge does not answer."""
     try:
-        posted = _find_status(client, sha, name)
+        posted = _find_status(client, sha, name, attempt)
     except TransientError:
-        return False
-    return posted is not None and StatusChanged.from_posted(posted).is_final
+        return None
+    return None if posted is None else StatusChanged.from_posted(posted)
 
 
 def _poll_status(
@@ -149,7 +208,7 @@ def _poll_status(
     backoff = _POLL_INTERVALS[client.remote.is_local]
     pause = backoff.first
     missing_at = time.monotonic() + STATUS_MISSING_AFTER
-    waiting = _WaitingRun()
+    unstarted = _UnstartedRun()
     told_reasons: set[str] = set()  # one event each, even if the forge is away for an hour
     while True:
         posted = None
@@ -166,8 +225,8 @@ def _poll_status(
             seen = posted
             if event.is_final or not until_final:
                 return posted
-            if waiting.is_queued(posted.status.target_url):
-                yield from waiting.news()
+            if unstarted.is_confirmed(event):
+                yield from unstarted.news()
         elif time.monotonic() > missing_at:
             missing_at = float("inf")
             yield StatusMissing(sha, client.repository.name)
@@ -175,9 +234,11 @@ def _poll_status(
         pause = backoff.after(pause)
 
 
-def _find_status(client: RunClient, sha: str, name: str) -> PostedStatus | None:
+def _find_status(client: RunClient, sha: str, name: str, attempt: int = 0) -> PostedStatus | None:
     """Return the newest status of a run, or the one that says that it ran on another commit."""
-    statuses = {posted.status.context.lower(): posted for posted in client.latest_statuses(sha)}
+    statuses = {
+        posted.status.context.lower(): posted for posted in client.latest_statuses(sha, attempt)
+    }
     return statuses.get(f"{CONTEXT_PREFIX}{name}".lower()) or statuses.get(
         commit_status.MOVED_CONTEXT
     )

@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fyre import http_session
 from fyre.backoff import Backoff
+from fyre.client import run_page
 from fyre.client.events import LogChunk, LogEvent, LogGap, LogInterrupted, LogResumed
 from fyre.client.run_page import PAGE_TIMEOUT
+from fyre.engines.run_log import START_HEADER
 from fyre.errors import UserError
+from fyre.runs.state import PENDING_STATES
 
-START_HEADER = "Fyre-Log-Start"
-"""The offset at which an answer begins; a receiver of 0.1 sends the log from its beginning."""
-
-_SILENCE_MAX = 120
-"""Seconds without a byte after which the same is asked again: the receiver's machine may be gone
-without a word."""
+_SILENCE_MAX = 120.0
+"""Seconds without a byte after which the receiver's machine may be gone without a word. A run that
+is silent looks the same."""
 
 _PAUSES = Backoff(0.1, 2.0)  # between two attempts
 _PERMANENT_CODES = frozenset({400, 401, 403, 404, 410})
@@ -30,25 +31,34 @@ _PERMANENT_CODES = frozenset({400, 401, 403, 404, 410})
 RESUME_PATIENCE = 60.0
 """Seconds that a log is tried again after it broke off."""
 
+_DIGITS_MAX = 19  # of an offset
 _LASTING = 5.0  # seconds after which an answer counts as a success, though nothing came
 
 
 class LogBrokenOffError(UserError):
-    """The log can't be read now. ``is_permanent`` is True for an answer that will not change."""
+    """The log can't be read now."""
 
     is_permanent = False
+    """True for an answer that will not change."""
+
+    follows_success = False
+    """True for an answer that broke off after a while: what was wrong before it, is over."""
 
 
 class _SilenceError(Exception):
-    """Nothing came for so long that the connection may be dead."""
+    """Nothing came for so long, after an answer had begun, that the connection may be dead."""
 
 
 @dataclass
 class LogReader:
-    """Reads one log. ``offset`` is that of the next byte that is to come."""
+    """Reads one log. ``offset`` is that of the next byte that is to come.
+
+    ``has_ended`` is asked while a live log is silent: True where no run is known that goes on.
+    """
 
     url: str  # of the run's page
     live: bool
+    has_ended: Callable[[], bool]
     offset: int = 0
     is_complete: bool = False
     was_reached: bool = False
@@ -65,7 +75,9 @@ class LogReader:
                 for event in self._read_answer():
                     has_jumped = has_jumped or isinstance(event, LogGap)
                     yield event
-            except _SilenceError:
+            except _SilenceError as error:
+                if not self.live or self.has_ended():
+                    raise self._silence() from error
                 continue
             # A log that still grows is printed as far as it is now, not for as long as it grows.
             follow_ups = 0 if has_jumped else follow_ups + 1
@@ -74,27 +86,34 @@ class LogReader:
     def _read_answer(self) -> Iterator[LogChunk | LogGap]:
         """Yield what one answer holds after ``offset``."""
         import requests
-        import urllib3
 
         params = {"offset": str(self.offset)} | ({"follow": "1"} if self.live else {})
+        timeout = (PAGE_TIMEOUT, _SILENCE_MAX)
+        began_at: float | None = None
         try:
-            with requests.get(
-                f"{self.url}/log", params=params, stream=True, timeout=(PAGE_TIMEOUT, _SILENCE_MAX)
-            ) as response:
+            with (
+                http_session.open_session() as session,
+                session.get(
+                    f"{self.url}/log", params=params, stream=True, timeout=timeout
+                ) as response,
+            ):
                 if not response.ok:
                     raise self._refusal(response.status_code)
                 self.was_reached = True
-                start = int(response.headers.get(START_HEADER, "0"))
+                began_at = time.monotonic()
+                start = self._start_offset(response.headers.get(START_HEADER, "0"))
                 if start > self.offset:
                     yield LogGap(self.offset, start - self.offset)
                     self.offset = start
                 yield from self._chunks_from(start, response.iter_content(chunk_size=None))
         except requests.RequestException as error:
-            if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):
+            if began_at is None:
+                raise self._interruption(error) from error
+            if _is_silence(error):
                 raise _SilenceError from error
-            raise LogBrokenOffError(
-                f"the log can't be reached ({type(error).__name__})", hint=self.url
-            ) from error
+            broken_off = self._interruption(error)
+            broken_off.follows_success = time.monotonic() - began_at > _LASTING
+            raise broken_off from error
 
     def _chunks_from(self, start: int, pieces: Iterator[bytes]) -> Iterator[LogChunk]:
         """Yield the pieces with their offsets, without what comes before ``offset``."""
@@ -106,6 +125,29 @@ class LogReader:
                 chunk = LogChunk(self.offset, piece[skipped:])
                 self.offset = chunk.end_offset
                 yield chunk
+
+    def _start_offset(self, text: str) -> int:
+        """Return where an answer begins; that of 0.1 does not say it, and begins at 0.
+
+        Raises ``LogBrokenOffError``.
+        """
+        if text.isascii() and text.isdigit() and len(text) < _DIGITS_MAX:
+            return int(text)
+        error = LogBrokenOffError(
+            f"the log can't be read: {START_HEADER} is no number of bytes", hint=self.url
+        )
+        error.is_permanent = True
+        raise error
+
+    def _interruption(self, error: Exception) -> LogBrokenOffError:
+        if _is_silence(error):
+            return self._silence()
+        return LogBrokenOffError(
+            f"the log can't be reached ({type(error).__name__})", hint=self.url
+        )
+
+    def _silence(self) -> LogBrokenOffError:
+        return LogBrokenOffError(f"nothing of the log came for {_SILENCE_MAX:g} s", hint=self.url)
 
     def _refusal(self, code: int) -> LogBrokenOffError:
         error = LogBrokenOffError(
@@ -119,6 +161,37 @@ class LogReader:
         return error
 
 
+def _is_silence(error: Exception) -> bool:
+    """Return True if nothing came for too long, before an answer or in the middle of one."""
+    import requests
+    import urllib3
+
+    cause = error.args[0] if error.args else None
+    return isinstance(error, requests.ReadTimeout) or isinstance(
+        cause, urllib3.exceptions.ReadTimeoutError
+    )
+
+
+class Patience:
+    """The time for which a log that broke off is tried again."""
+
+    def __init__(self, reader: LogReader, seconds: float) -> None:
+        self._reader, self._seconds = reader, seconds
+        self._broken_at: float | None = None
+
+    def renew(self) -> None:
+        """Begin anew: something was read."""
+        self._broken_at = None
+
+    def is_over(self, error: LogBrokenOffError) -> bool:
+        """Return True if the log is given up after this error."""
+        now = time.monotonic()
+        if self._broken_at is None or error.follows_success:
+            self._broken_at = now
+        is_late = now - self._broken_at > self._seconds
+        return error.is_permanent or not self._reader.was_reached or is_late
+
+
 def read_log(
     url: str, *, live: bool, offset: int = 0, patience: float = RESUME_PATIENCE
 ) -> Iterator[LogEvent]:
@@ -127,40 +200,31 @@ def read_log(
     An interruption is an event, and so is that it goes on. Raises ``UserError`` if the log can't be
     read on within ``patience`` seconds after it broke off.
     """
-    reader = LogReader(url, live, offset)
-    broken_at = 0.0
-
-    def gives_up(error: LogBrokenOffError, is_first: bool, seconds: float) -> bool:  # noqa: FBT001 - as ``GivesUp`` has it
-        nonlocal broken_at
-        now = time.monotonic()
-        if is_first or seconds > _LASTING:
-            broken_at = now
-        return error.is_permanent or not reader.was_reached or now - broken_at > patience
-
-    yield from resume_reading(reader, _PAUSES, gives_up)
+    reader = LogReader(url, live, lambda: not _is_pending(url), offset)
+    yield from resume_reading(reader, _PAUSES, Patience(reader, patience))
 
 
-GivesUp = Callable[[LogBrokenOffError, bool, float], bool]
-"""Decides whether a log is given up after an error. True: it is the first since something was read.
-Then the seconds that the attempt took."""
+def _is_pending(url: str) -> bool:
+    """Return True if the run's page says that the run has not ended."""
+    return run_page.read_facts(url).get("state") in PENDING_STATES
 
 
-def resume_reading(reader: LogReader, pauses: Backoff, gives_up: GivesUp) -> Iterator[LogEvent]:
+def resume_reading(reader: LogReader, pauses: Backoff, patience: Patience) -> Iterator[LogEvent]:
     """Yield a log until it is complete; where it breaks off, say so, and go on after a pause.
 
-    Raises ``LogBrokenOffError`` once it is given up.
+    Raises ``LogBrokenOffError`` once the patience is over.
     """
     pause, is_interrupted = 0.0, False
     while not reader.is_complete:
-        started_at = time.monotonic()
         try:
             for event in reader.read_available():
                 if is_interrupted:
                     yield LogResumed(event.offset)
                 pause, is_interrupted = 0.0, False
+                patience.renew()
                 yield event
         except LogBrokenOffError as error:
-            if gives_up(error, not is_interrupted, time.monotonic() - started_at):
+            if patience.is_over(error):
                 raise
             if not is_interrupted:
                 yield LogInterrupted(error.message, reader.offset)

@@ -15,6 +15,7 @@ from fyre.client import run_page
 from fyre.github.client import GitHubClient, PostedStatus
 from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.message import request, value_parsers
+from fyre.runs.commit_status import MOVED_CONTEXT, CommitStatus
 from fyre.runs.run import Repository
 from fyre.runs.state import RunState
 from fyre.runs.status_text import parse_status
@@ -73,7 +74,8 @@ class RunClient:
     def latest_statuses(self, sha: str, attempt: int = 0) -> list[PostedStatus]:
         """Return the newest status of each run of a commit, oldest run first.
 
-        ``attempt`` is the number of one attempt; 0 for the newest one.
+        ``attempt`` is the number of one attempt; 0 for the newest one. ``fyre/moved`` counts only
+        while it says that the code did not run here: once cleared it is about no run.
         """
         newest: dict[str, PostedStatus] = {}
         for posted in self.forge.list_statuses(self.repository, sha):
@@ -81,7 +83,8 @@ class RunClient:
                 text = parse_status(posted.status.state, posted.status.description)
                 if attempt in (0, text.attempt):
                     newest.setdefault(posted.status.context.lower(), posted)
-        return sorted(newest.values(), key=lambda posted: posted.created_at)
+        about_runs = (posted for posted in newest.values() if not _is_cleared(posted.status))
+        return sorted(about_runs, key=lambda posted: posted.created_at)
 
     def list_runs(
         self,
@@ -120,6 +123,12 @@ class RunClient:
                 raise
             missing_shas.add(sha)
             return []
+
+
+def _is_cleared(status: CommitStatus) -> bool:
+    """Return True for a ``fyre/moved`` after ``/fyre rerun``: then each run has its own status."""
+    is_moved = status.context.lower() == MOVED_CONTEXT
+    return is_moved and parse_status(status.state, status.description).state is not RunState.MOVED
 
 
 def _summarize(sha: str, posted: PostedStatus, commands: dict[str, str]) -> RunSummary:

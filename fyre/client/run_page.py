@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fyre import http_session
 from fyre.runs.state import RunState
 from fyre.stored_form import StoredField, StoredForm, as_integer, as_text, one_of, or_null
 
@@ -48,7 +49,8 @@ def fetch_page(url: str) -> dict[str, Any]:
     if not url.startswith(("http://", "https://")):
         return {}
     try:
-        response = requests.get(url + ".json", timeout=PAGE_TIMEOUT)
+        with http_session.open_session() as session:
+            response = session.get(url + ".json", timeout=PAGE_TIMEOUT)
         facts = response.json() if response.ok else {}
     except (requests.RequestException, ValueError):
         return {}

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+START_HEADER = "Fyre-Log-Start"
+"""Header of HTTP with the offset at which an answer begins, where it was asked for from an offset;
+a receiver of 0.1 does not send it, and sends the log from its beginning."""
+
 _POLL_INTERVALS = (0.05, 0.25)  # seconds: while a log grows, and after a long silence
 
 

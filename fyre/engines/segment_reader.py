@@ -18,7 +18,7 @@ _CHUNK_SIZE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentedLog:
+class SegmentedLogReader:
     """A log that is read, as ``RunLog`` has it; ``is_complete`` may raise ``TransientError``."""
 
     path: str

@@ -24,12 +24,11 @@ from urllib.parse import urlsplit
 import urllib3
 from cachetools import TTLCache
 
+from fyre import http_session
 from fyre.errors import TransientError
 from fyre.github.errors import NotFoundError
 
 if TYPE_CHECKING:
-    import requests
-    from requests import PreparedRequest
     from urllib3.response import BaseHTTPResponse
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
@@ -250,7 +249,7 @@ def _http_open(
     headers = {"Accept-Encoding": "identity", **headers}
     method = "GET" if body is None else "POST"
     try:
-        with _session() as session:
+        with http_session.open_session() as session:
             response = session.request(
                 method, url, data=body, headers=headers, stream=True, timeout=READ_TIMEOUT
             )
@@ -263,24 +262,3 @@ def _http_open(
     if response.status_code in (404, 410):
         raise NotFoundError("the forge has no such LFS object, or no LFS for this repository")
     raise TransientError(f"the forge's LFS answered {response.status_code}")
-
-
-def _session() -> requests.Session:
-    """Return a session that sends only the credential that it is given, and to one host only.
-
-    requests would replace it by a login of ~/.netrc, at first and after a redirect.
-    """
-    import requests
-
-    class Session(requests.Session):
-        def rebuild_auth(
-            self, prepared_request: PreparedRequest, response: requests.Response
-        ) -> None:
-            """Remove the credential from a request that is redirected to another host."""
-            before, after = str(response.request.url), str(prepared_request.url)
-            if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
-                prepared_request.headers.pop("Authorization", None)
-
-    session = Session()
-    session.auth = lambda request: request
-    return session

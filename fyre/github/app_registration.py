@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from fyre import http_session
 from fyre.errors import TransientError, UserError
 from fyre.github import app_manifest
 from fyre.github.app_manifest import AppOptions, CreatedApp
@@ -142,9 +143,10 @@ def exchange_code(api: str, code: str) -> CreatedApp:
     headers = {"Accept": "application/vnd.github+json"}
     for tries_left in reversed(range(_TRIES)):
         try:
-            response = requests.post(
-                url, headers=headers, timeout=REQUEST_TIMEOUT, allow_redirects=False
-            )
+            with http_session.open_session() as session:
+                response = session.post(
+                    url, headers=headers, timeout=REQUEST_TIMEOUT, allow_redirects=False
+                )
         except requests.ConnectionError as error:
             if not tries_left:
                 # No cause: it holds the code.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 from typing import Any
 
 from fyre.errors import UserError
@@ -24,11 +25,7 @@ FLAT_SECTION = "kubernetes"
 """The engine whose keys may also stand at the profile's top, where 0.1 had all of them."""
 
 _SECTION_NAME = re.compile(r"[a-z][-_a-z0-9]*")
-_CLOSE_NAME = 0.75
-"""The likeness from which the name of a mapping is a misspelt key, and no engine's name.
-
-By ``difflib``: 0.95 for kuberntes and kubernetes, 0.6 for modal and local.
-"""
+_CLOSE_NAME = 0.75  # likeness, by ``difflib``, from which a key is named in a hint
 
 
 def _typed_values(section: YamlDocument) -> object:
@@ -157,18 +154,47 @@ def _check_section_name(
 ) -> None:
     """Raise ``BadYamlError`` if a key can't be the section of an engine that is not installed.
 
-    Such a section is a mapping, and its name is not close to a key or an engine that is known.
+    Such a section is a mapping, and its name is no typo of a known engine, nor of a known key that
+    has a mapping.
     """
     from difflib import get_close_matches
 
-    key = str(path[-1])
+    key, known_keys = str(path[-1]), [*_common_keys(), *loaders]
     flat_section = loaders[FLAT_SECTION]() if FLAT_SECTION in loaders else None
-    flat_keys = flat_section.keys if flat_section is not None else ()
-    close = get_close_matches(key, [*_common_keys(), *flat_keys, *loaders], 1, _CLOSE_NAME)
-    if close or not _SECTION_NAME.fullmatch(key) or not isinstance(document.values_at(path), dict):
-        known_keys = [*_common_keys(), *loaders]
+    meant = [name for name in [*_mapping_keys(flat_section), *loaders] if _is_typo(key, name)]
+    is_mapping = isinstance(document.values_at(path), dict)
+    if meant or not is_mapping or not _SECTION_NAME.fullmatch(key):
+        flat_keys = flat_section.keys if flat_section is not None else ()
+        close = meant or get_close_matches(key, [*known_keys, *flat_keys], 1, _CLOSE_NAME)
         hint = f"did you mean {close[0]}?" if close else yaml_document.key_hint(key, known_keys)
         raise document.error_at(path, f"unknown key {key!r}", hint)
+
+
+def _mapping_keys(flat_section: ProfileSection | None) -> list[str]:
+    """Return the keys at a profile's top, apart from sections, that may have a mapping."""
+    from jsonschema import Draft202012Validator
+
+    policy = Draft202012Validator(common_schema())
+    found = [key for key in _common_keys() if policy.is_valid({"profiles": {"a": {key: {}}}})]
+    if flat_section is not None:
+        section = Draft202012Validator(flat_section.closed_schema)
+        found += [key for key in flat_section.keys if section.is_valid({key: {}})]
+    return found
+
+
+def _is_typo(text: str, name: str) -> bool:
+    """Return True if a name was meant: one letter is missing, added or another, or two are swapped.
+
+    Digits are no slips of the pen: ``slurm2`` is another engine than ``slurm``.
+    """
+    one, other = text.lower(), name.lower()
+    for _ in range(2):  # what is the same at the beginning, then at the end
+        same = sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+        )
+        one, other = one[same:][::-1], other[same:][::-1]
+    is_swap = len(one) == 2 and one == other[::-1]
+    return (is_swap or max(len(one), len(other)) <= 1) and not re.search(r"[0-9]", one + other)
 
 
 def _load_section(

@@ -83,7 +83,7 @@ class RunQuery:
             and (self.name is None or run.name.lower() == self.name.lower())
             and (self.states is None or record.state in self.states)
             and (self.created_after is None or run.created_at > self.created_after)
-            and (self.before is None or _sort_key(record) < self.before)
+            and (self.before is None or RunCursor.from_record(record) < self.before)
         )
 
 
@@ -100,9 +100,5 @@ def select_records(records: Sequence[RunRecord], query: RunQuery) -> list[RunRec
     # reached at once, and few records are compared with more than one other.
     matching = (record for record in reversed(records) if query.matches(record))
     if query.limit is None:
-        return sorted(matching, key=_sort_key, reverse=True)
-    return heapq.nlargest(query.limit, matching, key=_sort_key)
-
-
-def _sort_key(record: RunRecord) -> tuple[float, str]:
-    return record.run.created_at, record.run.key
+        return sorted(matching, key=RunCursor.from_record, reverse=True)
+    return heapq.nlargest(query.limit, matching, key=RunCursor.from_record)

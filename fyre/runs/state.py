@@ -34,6 +34,9 @@ class RunState(StrEnum):
 
 PENDING_STATES = frozenset({RunState.WAITING, RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
 
+UNSTARTED_STATES = frozenset({RunState.WAITING, RunState.QUEUED})
+"""The states of a run that waits; its description says what for."""
+
 _GITHUB_STATES = {
     RunState.WAITING: "pending",
     RunState.QUEUED: "pending",

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Send
 
 from fyre.engines import run_log
-from fyre.engines.run_log import LogPiece, LogState, RunLog
+from fyre.engines.run_log import START_HEADER, LogPiece, LogState, RunLog
 from fyre.errors import TransientError
 
 LOG_FOLLOWERS_MAX = 500
@@ -29,15 +29,13 @@ LOG_FOLLOWERS_MAX = 500
 _READS_MAX = 8
 """Reads of logs at once, in threads of their own: they hold up nobody but each other."""
 
-START_HEADER = "Fyre-Log-Start"
-"""The offset of the first byte of an answer to ``?offset=``."""
-
 _T = TypeVar("_T")
 
 ABORT_EXTENSION = "fyre.abort_connection"
 """Name of the function in an ASGI scope that breaks a connection off."""
 
-_NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Headers of everything about a run: no cache keeps it, no browser guesses what it is."""
 
 
 @dataclass
@@ -152,7 +150,7 @@ class _LogResponse(StreamingResponse):
         self._pieces = pieces
         self._offset = offset
         self._abort = (request.scope.get("extensions") or {}).get(ABORT_EXTENSION)
-        super().__init__((), media_type="text/plain; charset=utf-8", headers=_NO_STORE_HEADERS)
+        super().__init__((), media_type="text/plain; charset=utf-8", headers=NO_STORE_HEADERS)
 
     async def stream_response(self, send: Send) -> None:
         """Send the head, then the pieces; break the connection off if the log can't be ended."""

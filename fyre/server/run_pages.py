@@ -24,7 +24,7 @@ from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs.run import RunRecord
 from fyre.server import run_links
-from fyre.server.log_stream import LogStreams
+from fyre.server.log_stream import NO_STORE_HEADERS, LogStreams
 from fyre.server.run_list_parameters import (
     FILTERS,
     BadParameterError,
@@ -100,7 +100,7 @@ class RunPages:
         record = self._requested_record(request)
         if record is None:
             return _NOT_FOUND
-        return JSONResponse(self.describe_run(record), headers=_NO_STORE_HEADERS)
+        return JSONResponse(self.describe_run(record), headers=NO_STORE_HEADERS)
 
     async def run_log(self, request: Request) -> Response:
         """Serve the log as plain text: from ``?offset=``, with ``?follow=1`` until the run ends."""
@@ -154,11 +154,10 @@ class RunPages:
 
 
 _NOT_FOUND = PlainTextResponse("not found\n", status_code=404)
-_NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def _bad_request(error: BadParameterError) -> Response:
-    return PlainTextResponse(f"{error}\n", status_code=400, headers=_NO_STORE_HEADERS)
+    return PlainTextResponse(f"{error}\n", status_code=400, headers=NO_STORE_HEADERS)
 
 
 def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - a template takes all
@@ -168,7 +167,7 @@ def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - a
         f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
     )
     headers = {
-        **_NO_STORE_HEADERS,
+        **NO_STORE_HEADERS,
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
     }

@@ -42,6 +42,12 @@ def test_mypy_strict() -> None:
     )  # its cache, too, is the one that people have: what has not changed is not judged anew
 
 
+def test_every_request_goes_through_a_session_without_logins_of_netrc() -> None:
+    call = re.compile(r"\brequests\.(get|post|put|patch|delete|head|options|request|[Ss]ession)\b")
+    modules = [path for path in (ROOT / "fyre").rglob("*.py") if call.search(path.read_text())]
+    assert [path.name for path in modules] == ["http_session.py"]
+
+
 def test_what_is_imported_is_a_dependency_and_what_is_a_dependency_is_imported() -> None:
     check("deptry", "fyre")
     check("deptry", "fyre", "tests", "benchmarks", "--exclude", r"\.venv", "--ignore", "DEP004")

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fyre import http_session
 from fyre.cli.doctor.finding import Finding
 from fyre.errors import TransientError, UserError
 from fyre.git import git_command
@@ -257,7 +258,8 @@ def check_clock(api_url: str) -> Iterator[Finding]:
     import requests
 
     try:
-        date = requests.head(api_url, timeout=10).headers.get("Date", "")
+        with http_session.open_session() as session:
+            date = session.head(api_url, timeout=10).headers.get("Date", "")
         skew = time.time() - parsedate_to_datetime(date).timestamp()
     except (requests.RequestException, ValueError, TypeError):
         return

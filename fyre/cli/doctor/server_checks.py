@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fyre import http_session
 from fyre.cli.doctor import checks, webhook_checks
 from fyre.cli.doctor.finding import Finding
 from fyre.errors import TransientError, UserError
@@ -181,7 +182,8 @@ def _check_receiver(config: Config) -> Iterator[Finding]:
 
     url = str(config.get("url")).rstrip("/")
     try:
-        readiness = requests.get(f"{url}/readyz", timeout=REQUEST_TIMEOUT).json()
+        with http_session.open_session() as session:
+            readiness = session.get(f"{url}/readyz", timeout=REQUEST_TIMEOUT).json()
         problems = (
             {name: reason for name, reason in readiness.items() if reason != "ok"}
             if "sweep" in readiness
@@ -207,15 +209,15 @@ def _check_endpoint(url: str, *, takes_webhooks: bool) -> Finding:
     """
     import requests
 
-    with suppress(requests.RequestException):
+    with suppress(requests.RequestException), http_session.open_session() as session:
         if takes_webhooks:
             # the delivery is unsigned, so a receiver rejects it
-            response = requests.post(f"{url}/webhook", data=b"{}", timeout=REQUEST_TIMEOUT)
+            response = session.post(f"{url}/webhook", data=b"{}", timeout=REQUEST_TIMEOUT)
             if response.status_code == 401:
                 return Finding(
                     f"the receiver at {url} answers, and whether it is ready is not shown there"
                 )
-        elif requests.get(f"{url}/runs/", timeout=REQUEST_TIMEOUT).status_code == 404:
+        elif session.get(f"{url}/runs/", timeout=REQUEST_TIMEOUT).status_code == 404:
             return Finding(f"{url} answers, and whether a receiver is there is not shown")
     return Finding(
         f"no receiver answers at {url}", "is `fyre serve` running there, and url its address?"
@@ -228,9 +230,10 @@ def _check_relay(url: str) -> Finding:
 
     fix = "pods fetch their code there: is `fyre serve` running, relayUrl right, the port open?"
     try:
-        code = requests.get(
-            f"{url}/git/0.git/info/refs?service=git-upload-pack", timeout=REQUEST_TIMEOUT
-        ).status_code
+        with http_session.open_session() as session:
+            code = session.get(
+                f"{url}/git/0.git/info/refs?service=git-upload-pack", timeout=REQUEST_TIMEOUT
+            ).status_code
     except requests.RequestException as error:
         return Finding(f"the relay at {url} can't be reached ({type(error).__name__})", fix)
     return (

@@ -22,17 +22,17 @@ from fyre.engines.local import run_dir, state_dir
 from fyre.engines.local.early_deaths import EARLY_DEATHS_MAX, EarlyDeaths
 from fyre.engines.local.fork_client import ForkServerClient
 from fyre.engines.local.held_runs import HeldRuns
+from fyre.engines.local.job_problems import JobProblems
 from fyre.engines.local.run_cleanup import RunCleanup
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.engines.local.supervisor_events import SupervisorEvents
 from fyre.engines.run_log import RunLog
-from fyre.engines.segment_reader import SegmentedLog
+from fyre.engines.segment_reader import SegmentedLogReader
 from fyre.engines.subscribers import Subscribers
 from fyre.errors import TransientError, UserError
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.run_query import RunQuery, select_records
 from fyre.runs.state import RunState
-from fyre.stored_form import warn_once
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,7 @@ class LocalEngine:
         # Watched by their locks: supervisors of an earlier server, and those that just ended.
         self._adopted: dict[str, None] = {}
         self._early_deaths = EarlyDeaths()
-        # Why runs are not started that another version may start. That is not written down.
-        self._job_problems: dict[str, str] = {}
+        self._job_problems = JobProblems()
         self._changed_keys: deque[str] = deque()  # changed in a caller's thread
         self._subscribers = Subscribers()
         self._supervisor_events = SupervisorEvents()
@@ -117,7 +116,7 @@ class LocalEngine:
             if key not in self._held:
                 return False
             released = not self._leave_held(key)
-            if released and not self._has_job_problem(key):
+            if released and self._job_problems.check_job(self._run_directory(key)):
                 self._queue[key] = None
             self._reload_record(key)
         self._changed_keys.append(key)
@@ -194,7 +193,7 @@ class LocalEngine:
             raise UserError("there is no such run")
         # A held run has no log until it is there.
         path = RunDirectory(self._runs_dir / key).log_path()
-        return SegmentedLog(path, partial(self._is_log_complete, key))
+        return SegmentedLogReader(path, partial(self._is_log_complete, key))
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Have ``on_change(key)`` called on every change of a record."""
@@ -214,9 +213,11 @@ class LocalEngine:
     def _leave_held(self, key: str) -> bool:
         """Put a held run with the others; return True if it has ended, as it was cancelled."""
         with state_dir.disk_errors_as_transient():
-            ended = self._run_directory(key).conclude_without_supervisor(time.time())
+            directory = self._run_directory(key)
+            ended = directory.conclude_without_supervisor(time.time())
+            record = directory.updated_record(self._records[key])  # without what it waited for
             self._held.move_to_runs(key)
-        self._records[key] = RunRecord(self._records[key].run)  # without what it waited for
+        self._records[key] = record
         return ended
 
     def _recover_runs(self) -> None:
@@ -237,10 +238,9 @@ class LocalEngine:
     def _recover_run(self, directory: RunDirectory, run: Run, now: float) -> None:
         key, may_start = run.key, not directory.conclude_without_supervisor(now)
         self._records[key] = directory.updated_record(RunRecord(run))
-        if may_start and self._has_job_problem(key):
-            self._reload_record(key)
-        elif may_start:
-            self._queue[key] = None
+        if may_start:
+            if self._job_problems.check_job(directory):
+                self._queue[key] = None
             self._reload_record(key)
         elif not self._records[key].state.is_final:  # when it was read: it may have ended since
             self._adopted[key] = None
@@ -319,8 +319,9 @@ class LocalEngine:
         directory = self._run_directory(key)
         with self._mutex:
             if not directory.conclude_without_supervisor(time.time()):
-                if self._has_job_problem(key):
+                if not self._job_problems.check_job(directory):
                     del self._adopted[key]
+                    self._early_deaths.forget_run(key)
                     return
                 self._requeue_run(key, directory)
             # It is to be started, or a supervisor that an earlier server forked holds the lock.
@@ -357,21 +358,7 @@ class LocalEngine:
                 self._records[key] = self._held.updated_record(self._records[key])
                 return
             record = self._run_directory(key).updated_record(self._records[key])
-            if key in self._job_problems:
-                problem = self._job_problems[key]
-                record = replace(record, state=RunState.ERROR, reason=problem)
-            self._records[key] = record
-
-    def _has_job_problem(self, key: str) -> bool:
-        """Return True if this version can't start a run, and remember why.
-
-        It counts as ended with an error, and is left where it is: another version may start it.
-        """
-        problem = self._run_directory(key).job_problem()
-        if problem:
-            warn_once(str(self._runs_dir / key), problem)
-            self._job_problems[key] = problem
-        return bool(problem)
+            self._records[key] = self._job_problems.mark_record(record)
 
     def _prune_history(self) -> None:
         """Delete the runs that ended longer ago than ``history``."""
@@ -383,6 +370,7 @@ class LocalEngine:
             for key in expired:
                 state_dir.delete_run(self._runs_dir / key)
                 del self._records[key]
+                self._job_problems.forget_run(key)
 
     def _with_queue_position(self, record: RunRecord, position: int | None) -> RunRecord:
         if position is None:

@@ -10,9 +10,8 @@ import pytest
 import requests
 
 from fyre.cli import main
-from fyre.client.run_client import RunClient
+from fyre.client import run_page
 from fyre.engines.local import LocalEngine
-from fyre.github.client import PostedStatus
 from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
 from tests.support.person import Person, person
@@ -62,27 +61,34 @@ def test_it_is_shown_as_waiting(
     assert requests.get(posted["target_url"] + "/log").text == ""
 
 
-@pytest.mark.parametrize("words", [("watch", "--exit-status"), ("logs", "-f")])
-def test_a_watcher_stays_until_it_was_released_and_has_ended(
+@pytest.mark.parametrize("words", [("watch",), ("watch", "--exit-status"), ("logs", "-f")])
+def test_a_watcher_is_told_what_a_run_waits_for_and_stays_until_it_has_ended(
     held: tuple[Person, str, Run],
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     words: tuple[str, ...],
 ) -> None:
     person, sha, run = held
-    latest_statuses, asked = RunClient.latest_statuses, threading.Event()
+    read_facts, asked = run_page.read_facts, []
 
-    def seen(client: RunClient, *given: Any) -> list[PostedStatus]:
-        found = latest_statuses(client, *given)
-        asked.set()
-        return found
+    def seen(url: str) -> dict[str, Any]:
+        asked.append(url)
+        return read_facts(url)
 
-    monkeypatch.setattr(RunClient, "latest_statuses", seen)
+    monkeypatch.setattr(run_page, "read_facts", seen)
     codes: list[int] = []
     watcher = threading.Thread(target=lambda: codes.append(main.main(words)))
     watcher.start()
+    said: list[str] = []
+
+    def has_told() -> bool:
+        said.append(capfd.readouterr().err)
+        return "fyre: waiting · needs prep\n" in "".join(said)
+
     try:
-        assert asked.wait(30)
+        until(has_told)
+        polls = len(asked)
+        until(lambda: len(asked) > polls + 2 or codes)
         assert codes == []
     finally:
         person.up.engine.release(run.key)

@@ -17,7 +17,7 @@ from fyre.client.events import (
     LogCut,
     LogInterrupted,
     RunEnded,
-    RunWaits,
+    RunNotStarted,
     StatusChanged,
     StatusMissing,
 )
@@ -28,6 +28,7 @@ from fyre.github.errors import NotFoundError
 from fyre.runs.state import RunState
 from fyre.workspace import remote
 from tests.support.person import Person, person
+from tests.support.scripted_page import scripted_page
 from tests.support.waiting import until
 
 __all__ = ["person"]
@@ -51,7 +52,7 @@ def kinds(events: list[FollowEvent]) -> list[type[FollowEvent]]:
     """The kinds of the events, each once in a row."""
     found: list[type[FollowEvent]] = []
     for event in events:
-        if isinstance(event, RunWaits):  # on a machine that is busy
+        if isinstance(event, RunNotStarted):  # on a machine that is busy
             continue
         if found[-1:] != [type(event)]:
             found.append(type(event))
@@ -185,8 +186,16 @@ def page_that_breaks_off(pieces: list[bytes]) -> Iterator[str]:
 _EMPTY = ("Content-Length", "0")
 
 
-def post_status(person: Person, sha: str, state: str, description: str, url: str) -> None:
-    status = {"context": "fyre/run", "state": state, "description": description}
+def post_status(
+    person: Person,
+    sha: str,
+    state: str,
+    description: str,
+    url: str = "",
+    *,
+    context: str = "fyre/run",
+) -> None:
+    status = {"context": context, "state": state, "description": description}
     person.api(f"/statuses/{sha}", **status, target_url=url)
 
 
@@ -267,9 +276,102 @@ def test_d35_why_a_run_waits_is_told_at_once_and_on_change(
     sha = person.run("echo ran")
     told: list[str] = []
     for event in follow_run(client, sha, "run", with_log=with_log):
-        if isinstance(event, RunWaits):
+        if isinstance(event, RunNotStarted):
             told.append(event.description)
             person.comment(blockers.pop(), "/fyre cancel")
     assert told == [f"queued · waiting for a free slot, {ahead} ahead" for ahead in (1, 0)]
     for blocker in blockers:
         person.comment(blocker, "/fyre cancel")
+
+
+def rebased(person: Person) -> str:
+    """A commit whose status says that its trailer ran on other code."""
+    sha = person.commit()
+    person.push()
+    post_status(person, sha, "error", "ran at abc1234 · /fyre rerun", context="fyre/moved")
+    return sha
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_a_rerun_is_awaited_once_what_moved_is_cleared(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch, *, with_log: bool
+) -> None:
+    monkeypatch.setattr(follow, "STATUS_MISSING_AFTER", 0.0)
+    sha = rebased(person)
+    post_status(person, sha, "success", "run here by ada", context="fyre/moved")
+    events = follow_run(client, sha, "run", with_log=with_log)
+    assert next(events) == StatusMissing(sha, "ada/lab")
+    post_status(person, sha, "failure", "exit 3 · 1s · attempt 2")
+    assert outcome(list(events)) == (RunState.FAILED, 3)
+
+
+def test_what_did_not_run_here_is_an_end_until_it_is_cleared(
+    person: Person, client: RunClient
+) -> None:
+    sha = rebased(person)
+    events = list(follow_run(client, sha, "run"))
+    assert kinds(events) == [StatusChanged, RunEnded]
+    assert outcome(events) == (RunState.MOVED, 1)
+
+
+def test_a_log_that_falls_silent_after_the_end_is_cut(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "RESUME_PATIENCE", 0.0)
+    monkeypatch.setattr(log_reader, "_SILENCE_MAX", 0.3)
+    sha = person.commit()
+    person.push()
+    with scripted_page(facts=[{"state": "running"}], log=b"one\n") as page:
+        post_status(person, sha, "pending", "running", page.url)
+        events: list[FollowEvent] = []
+        for event in follow_run(client, sha, "run"):
+            events.append(event)
+            if isinstance(event, LogChunk):
+                post_status(person, sha, "failure", "exit 3 · 1s", page.url)
+    assert LogCut("nothing of the log came for 0.3 s", 4) in events
+    assert outcome(events) == (RunState.FAILED, 3)
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_a_page_that_fails_once_is_asked_again_why_a_run_waits(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch, *, with_log: bool
+) -> None:
+    monkeypatch.setattr(follow, "_TOLD_AFTER", 0.0)
+    monkeypatch.setattr(follow, "_FIRST_PATIENCE", 0.0)
+    sha = person.commit()
+    person.push()
+    pages = [
+        None,
+        {"state": "waiting", "description": "waiting · needs prep"},
+        None,
+        {"state": "queued", "description": "queued · 1 ahead"},
+        {"state": "running", "description": "running"},
+    ]
+    with scripted_page(facts=pages) as page:
+        page.end_silence()
+        post_status(person, sha, "pending", "waiting", page.url)
+        told: list[str] = []
+        for event in follow_run(client, sha, "run", with_log=with_log):
+            if isinstance(event, RunNotStarted):
+                told.append(event.description)
+            if told[-1:] == ["queued · 1 ahead"]:
+                post_status(person, sha, "success", "exit 0 · 1s", page.url)
+        assert list(dict.fromkeys(told)) == ["waiting", "waiting · needs prep", "queued · 1 ahead"]
+
+
+def test_without_its_page_a_run_has_started_when_its_status_says_so(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_TOLD_AFTER", 0.0)
+    monkeypatch.setattr(follow, "_FIRST_PATIENCE", 0.0)
+    sha = person.commit()
+    person.push()
+    gone = "http://127.0.0.1:9/runs/token"
+    post_status(person, sha, "pending", "queued · 1 ahead", gone)
+    events: list[FollowEvent] = []
+    for event in follow_run(client, sha, "run"):
+        events.append(event)
+        if isinstance(event, RunNotStarted):
+            post_status(person, sha, "failure", "exit 3 · 1s", gone)
+    assert RunNotStarted("queued · 1 ahead") in events
+    assert outcome(events) == (RunState.FAILED, 3)

@@ -63,3 +63,21 @@ def test_commits_that_the_forge_does_not_have_are_collected(
     assert missing == {unpushed}
     with pytest.raises(NotFoundError):
         client.list_runs(commits)
+
+
+def test_what_moved_is_no_run_any_more_once_it_is_cleared(
+    person: Person, client: RunClient
+) -> None:
+    sha = person.commit()
+    person.push()
+    for context, state, description in (
+        ("fyre/moved", "error", "ran at abc1234 · /fyre rerun"),
+        ("fyre/run", "pending", "queued · attempt 2"),
+    ):
+        status = {"context": context, "state": state, "description": description}
+        person.api(f"/statuses/{sha}", **status)
+    assert {run.name for run in client.list_runs([(sha, "")])} == {"moved", "run"}
+    cleared = {"context": "fyre/moved", "state": "success", "description": "run here by ada"}
+    person.api(f"/statuses/{sha}", **cleared)
+    assert [run.name for run in client.list_runs([(sha, "")])] == ["run"]
+    assert client.latest_statuses(sha, attempt=1) == []

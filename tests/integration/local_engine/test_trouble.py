@@ -96,6 +96,20 @@ def test_a_run_whose_job_can_not_be_read_is_an_error_at_once(
     assert record.reason == "not started, what it is to do can't be read: no JSON (JSONDecodeError)"
 
 
+def test_the_problem_of_a_run_is_forgotten_with_the_run(make: Make, sha: str) -> None:
+    engine, run = make(jobs=0), make_run(sha, "true")
+    engine.launch(run, hold=True)
+    job = engine._run_directory(run.key).path / "job.json"
+    job.write_text(json.dumps(json.loads(job.read_bytes()) | {"version": 2}))
+    assert engine.release(run.key)
+    record = engine.get_record(run.key)
+    assert record is not None
+    assert (record.state, len(engine._job_problems)) == (RunState.ERROR, 1)
+    engine._records[run.key] = replace(record, ended_at=1.0)  # so long ago that it is forgotten
+    engine._prune_history()
+    assert (engine.get_record(run.key), len(engine._job_problems)) == (None, 0)
+
+
 def test_a_run_whose_job_is_of_another_version_is_left_for_that_version(
     make: Make, sha: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

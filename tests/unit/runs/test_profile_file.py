@@ -111,6 +111,48 @@ def test_a_section_of_an_engine_that_is_not_installed_is_not_read(
         policy_file.load_policy(path, INSTALLED)
 
 
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "kubernetes-vc",
+        "kubernetes2",
+        "queues",
+        "slurm2",
+        "volume",
+        "local-gpu",
+        "modal",
+        "env-pool",
+    ],
+)
+def test_an_engine_whose_name_is_like_a_key_may_have_a_section(engine: str) -> None:
+    installed = {name: load for name, load in INSTALLED.items() if name != "queue"}
+    profile = profile_of(f"profiles: {{a: {{image: ruby, {engine}: {{x: y}}}}}}", installed)
+    assert profile == Profile("a", "ruby", unread_sections=(engine,))
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("kuberntes", "kubernetes"),
+        ("kubernetess", "kubernetes"),
+        ("kubernetez", "kubernetes"),
+        ("kubernetse", "kubernetes"),
+        ("ubernetes", "kubernetes"),
+        ("slrum", "slurm"),
+        ("resource", "resources"),
+        ("checkouts", "checkout"),
+        ("evn", "env"),
+        ("node_selector", "nodeSelector"),
+        ("securitycontext", "securityContext"),
+    ],
+)
+def test_a_name_with_one_slip_is_still_an_error(typo: str, meant: str) -> None:
+    with pytest.raises(UserError) as caught:
+        profile_of(f"profiles: {{a: {{image: ruby, {typo}: {{x: y}}}}}}")
+    assert f"unknown key {typo!r}" in caught.value.message
+    assert caught.value.hint == f"did you mean {meant}?"
+
+
 BAD = [
     ("  a:\n    queue: x\n    kubernetes:\n      burst: true\n      queue: y\n",
      "line 6: 'queue: y': profiles.a.kubernetes.queue: 'queue' is given twice",

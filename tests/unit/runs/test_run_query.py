@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fyre.runs.run import Repository, RunRecord
 from fyre.runs.run_query import ALL_RUNS, RunCursor, RunQuery, select_records
-from fyre.runs.state import FINAL_STATES, PENDING_STATES, RunState
+from fyre.runs.state import FINAL_STATES, PENDING_STATES, UNSTARTED_STATES, RunState
 from tests.contract.engine import make_run
 
 REPOSITORIES = (
@@ -144,5 +144,9 @@ def test_what_is_no_cursor(text: str) -> None:
 
 
 def test_each_state_is_pending_or_final() -> None:
-    assert {state for state in RunState if state.is_final} == FINAL_STATES
-    assert not FINAL_STATES & PENDING_STATES
+    pending = {"waiting", "queued", "starting", "running"}
+    final = {"succeeded", "failed", "error", "cancelled", "refused", "carried", "moved"}
+    assert {*RunState} == pending | final
+    assert {state for state in RunState if not state.is_final} == pending == PENDING_STATES
+    assert {state for state in RunState if state.is_final} == final == FINAL_STATES
+    assert {"waiting", "queued"} == UNSTARTED_STATES

@@ -1,0 +1,33 @@
+"""HTTP sessions that send the credentials they are given, and none of their own accord.
+
+requests adds a login of ``~/.netrc`` to each request that has none, over plain HTTP too, and after
+a redirect even to one that has a credential. Every request of ours goes through a session from
+here; PyGithub's go without such logins by themselves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # requests takes most of the time of a short command
+    import requests
+
+
+def open_session() -> requests.Session:
+    """Return a session, to be closed by a ``with``; proxies and certificates are the machine's."""
+    import requests
+
+    class PlainSession(requests.Session):
+        """Sends no login of ``~/.netrc``, and each credential to one host only."""
+
+        def rebuild_auth(
+            self, prepared_request: requests.PreparedRequest, response: requests.Response
+        ) -> None:
+            """Remove the credential from a request that is redirected to another host."""
+            before, after = str(response.request.url), str(prepared_request.url)
+            if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+                prepared_request.headers.pop("Authorization", None)
+
+    session = PlainSession()
+    session.auth = lambda request: request  # adds nothing, and keeps requests from looking
+    return session
