@@ -5,6 +5,14 @@ There is one writer, because GitHub's write limits hold for all of an account;
 engine's records and never stored: the note ``reported`` of a record says for each SHA which state
 was posted last. ``fyre.reporter.status_group`` says which of the runs that share a status posts it,
 and ``fyre.reporter.status_poster`` makes the POSTs.
+
+What the reporter knows of statuses, and where:
+
+- ``fyre.runs.posted_states``: the text of that note, which is stored with the run;
+- ``fyre.reporter.posted_notes``: saves the notes, those of pending states late;
+- ``fyre.reporter.unposted_statuses``: derives what record and note leave to post;
+- ``fyre.reporter.unrecorded_writes``: what no record brings back, in memory;
+- ``fyre.reporter.own_statuses``: reads from GitHub what is there of ours.
 """
 
 from __future__ import annotations
@@ -35,8 +43,8 @@ from fyre.reporter.write_failures import WriteFailures
 from fyre.reporter.write_identity import (
     CheckRunWrite,
     CommentWrite,
-    QueuedStatusWrite,
     RecordStatusWrite,
+    UnrecordedStatusWrite,
     WriteId,
 )
 from fyre.reporter.write_queue import Priority, WriteQueue
@@ -174,8 +182,8 @@ class StatusReporter:
             match write_id:
                 case RecordStatusWrite(run_key):
                     self._write_record_status(run_key)
-                case QueuedStatusWrite():
-                    self._write_queued_status(write_id)
+                case UnrecordedStatusWrite():
+                    self._write_unrecorded_status(write_id)
                 case CheckRunWrite():
                     self._write_check_run(write_id)
                 case CommentWrite():
@@ -192,10 +200,10 @@ class StatusReporter:
                 self.on_record_change(run_key)
             case CheckRunWrite():
                 self.write_queue.push(Priority.OPTIONAL, write_id, repository_id)
-            case QueuedStatusWrite() | CommentWrite():
+            case UnrecordedStatusWrite() | CommentWrite():
                 self.write_queue.push(Priority.UNRECORDED, write_id, repository_id)
 
-    def _write_queued_status(self, write_id: QueuedStatusWrite) -> None:
+    def _write_unrecorded_status(self, write_id: UnrecordedStatusWrite) -> None:
         with self._unrecorded.take_status(write_id) as status:
             if status is not None:
                 self._poster.post_status(status)

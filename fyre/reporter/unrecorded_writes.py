@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fyre.reporter.unposted_statuses import UnpostedComment, UnpostedStatus
-from fyre.reporter.write_identity import CommentWrite, QueuedStatusWrite
+from fyre.reporter.unposted_statuses import StatusPost, UnpostedComment
+from fyre.reporter.write_identity import CommentWrite, UnrecordedStatusWrite
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 
@@ -19,17 +19,17 @@ class UnrecordedWrites:
     """
 
     def __init__(self) -> None:
-        self._statuses: dict[QueuedStatusWrite, UnpostedStatus] = {}
+        self._statuses: dict[UnrecordedStatusWrite, StatusPost] = {}
         self._comments: dict[CommentWrite, UnpostedComment] = {}
         self._lock = threading.Lock()
 
     def add_status(
         self, repository: Repository, sha: str, status: CommitStatus
-    ) -> QueuedStatusWrite:
+    ) -> UnrecordedStatusWrite:
         """Keep a status in place of the one that waits for the same context."""
         write_id = _status_id(repository, sha, status.context)
         with self._lock:
-            self._statuses[write_id] = UnpostedStatus(repository, sha, status)
+            self._statuses[write_id] = StatusPost(repository, sha, status)
         return write_id
 
     def drop_status(self, repository: Repository, sha: str, context: str) -> None:
@@ -65,7 +65,7 @@ class UnrecordedWrites:
         return [comment.body for comment in comments if comment.repository.id == repository.id]
 
     @contextmanager
-    def take_status(self, write_id: QueuedStatusWrite) -> Iterator[UnpostedStatus | None]:
+    def take_status(self, write_id: UnrecordedStatusWrite) -> Iterator[StatusPost | None]:
         """Lend the status to be posted, and forget it unless posting it raises.
 
         None where none waits: it was replaced while it was posted, and the later one was posted
@@ -91,5 +91,5 @@ class UnrecordedWrites:
             self._comments.pop(write_id, None)
 
 
-def _status_id(repository: Repository, sha: str, context: str) -> QueuedStatusWrite:
-    return QueuedStatusWrite(repository.id, sha, context.lower())
+def _status_id(repository: Repository, sha: str, context: str) -> UnrecordedStatusWrite:
+    return UnrecordedStatusWrite(repository.id, sha, context.lower())

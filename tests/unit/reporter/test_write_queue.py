@@ -8,7 +8,7 @@ import pytest
 
 from fyre.backoff import Backoff
 from fyre.github.rate_limit import RateLimitHeaders, RateLimits, WriteBudget
-from fyre.reporter.write_identity import QueuedStatusWrite, RecordStatusWrite, WriteId
+from fyre.reporter.write_identity import RecordStatusWrite, UnrecordedStatusWrite, WriteId
 from fyre.reporter.write_queue import Priority, WriteQueue
 
 
@@ -54,7 +54,7 @@ def name_of(write_id: WriteId) -> str:
 
 def test_ends_go_first_then_what_nobody_remembers_then_what_goes_on(turns: WriteQueue) -> None:
     turns.push(Priority.OPTIONAL, RecordStatusWrite("runs"), 1)
-    turns.push(Priority.UNRECORDED, QueuedStatusWrite(1, "sha", "refused"), 1)
+    turns.push(Priority.UNRECORDED, UnrecordedStatusWrite(1, "sha", "refused"), 1)
     turns.push(Priority.FINAL, RecordStatusWrite("ended"), 1)
     assert [write(turns) for _ in range(3)] == ["ended", "refused", "runs"]
     assert write(turns, due=turns.clock()) is None
