@@ -60,18 +60,17 @@ class StatusPoster:
 
         Return the record where nothing of a run that ended is left to post.
         """
-        doubt, completed = (unposted.run_key, unposted.sha), None
-        try:
-            if doubt not in self._maybe_posted or not self._is_already_posted(unposted):
-                self._maybe_posted.add(doubt)
+        doubt = unposted.run_key, unposted.sha
+        if doubt not in self._maybe_posted or not self._is_already_posted(unposted):
+            self._maybe_posted.add(doubt)
+            try:
                 self.post_status(unposted)
-            self._notes.add(unposted)
-            if is_final_word(unposted):
-                completed = self._notes.save(unposted)
-            self._maybe_posted.discard(doubt)
-        except RateLimitError:
-            self._maybe_posted.discard(doubt)  # GitHub has not accepted it
-            raise
+            except RateLimitError:
+                self._maybe_posted.discard(doubt)  # GitHub has not accepted it
+                raise
+        self._notes.add(unposted)
+        completed = self._notes.save(unposted) if is_final_word(unposted) else None
+        self._maybe_posted.discard(doubt)
         return completed
 
     def post_status(self, unposted: StatusPost) -> None:
