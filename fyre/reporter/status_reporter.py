@@ -111,7 +111,7 @@ class StatusReporter:
         """Queue what a record leaves to post, as it may have changed."""
         write_id, record = RecordStatusWrite(run_key), self.engine.get_record(run_key)
         if record is None:
-            self.write_queue.discard_run(write_id)
+            self.write_queue.discard_unfinished(write_id)
             return
         priority = Priority.FINAL if record.state.is_final else Priority.OPTIONAL
         self._enqueue_write(priority, write_id, record.run.repository)
@@ -236,7 +236,6 @@ class StatusReporter:
 
     def _write_check_run(self, write_id: CheckRunWrite) -> None:
         """Make a check run, unless there is one, and note that."""
-        self.write_queue.discard_run(write_id)  # nothing comes after it
         run_key, in_doubt = write_id.run_key, self._maybe_created_check_runs
         record = self.engine.get_record(run_key)
         if self.check_runs is None or record is None or _has_noted_check_run(record):
