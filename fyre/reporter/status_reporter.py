@@ -20,12 +20,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.github.client import GitHubClient
+from fyre.github.errors import NEEDS_OPERATOR, UnauthenticatedError
 from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.own_statuses import read_own_statuses
 from fyre.reporter.posted_notes import PostedNotes, warn_if_unreadable
@@ -54,6 +55,9 @@ from fyre.runs.run import Repository, RunRecord
 from fyre.runs.run_query import ALL_RUNS
 
 log = logging.getLogger(__name__)
+
+COMMENT_RETRY_PERIOD = 24 * 3600.0
+"""Seconds after which a comment that could not be posted is dropped: nobody waits for it then."""
 
 
 @dataclass
@@ -134,7 +138,8 @@ class StatusReporter:
         It is forgotten when this process stops; whoever wants it can tell from GitHub that it is
         missing.
         """
-        write_id = self._unrecorded.add_comment(comment)
+        queued = replace(comment, queued_at=self.write_queue.clock())
+        write_id = self._unrecorded.add_comment(queued)
         self._enqueue_write(Priority.UNRECORDED, write_id, comment.repository)
 
     def queued_comment_bodies(self, repository: Repository) -> list[str]:
@@ -209,16 +214,40 @@ class StatusReporter:
                 self._poster.post_status(status)
 
     def _write_comment(self, write_id: CommentWrite) -> None:
-        """Post a comment once; drop it where GitHub does not allow it."""
+        """Post a comment once; drop it where the comment itself is refused."""
         with self._unrecorded.take_comment(write_id) as comment:
             if comment is None:
                 return
             try:
                 comment.send()
-            except UserError as error:
-                log.warning("comment not posted: %s", error)
+            except (UserError, TransientError) as error:
+                if self._may_succeed_later(comment, error):
+                    raise
+                self._failures.log_dropped_comment(comment.repository, error)
+            else:
+                self._failures.forget_failures(comment.repository)
             finally:
                 self.write_queue.count_write()
+
+    def _may_succeed_later(self, comment: UnpostedComment, error: Exception) -> bool:
+        """Return True if a refused comment is to wait, as the statuses of its repository do.
+
+        It waits where the forge does not know us, or does not show us the repository. Else only
+        the comment is refused: that takes a right which no status needs, and which many never give.
+        """
+        if self.write_queue.clock() - comment.queued_at > COMMENT_RETRY_PERIOD:
+            return False
+        if isinstance(error, TransientError | UnauthenticatedError):
+            return True
+        return isinstance(error, NEEDS_OPERATOR) and not self._is_visible(comment.repository)
+
+    def _is_visible(self, repository: Repository) -> bool:
+        """Return True if the forge shows us a repository now."""
+        try:
+            self.forge.get_repository(self.forge.with_current_name(repository).name)
+        except (UserError, TransientError):
+            return False
+        return True
 
     def _queue_check_run(self, record: RunRecord | None) -> None:
         """Queue the check run of a run whose final status is posted; None for no run.

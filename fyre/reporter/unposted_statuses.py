@@ -47,6 +47,7 @@ class UnpostedComment:
     in_reply_to: str  # the key of the comment that it answers; one in a repository
     body: str
     send: Callable[[], object]
+    queued_at: float = 0.0  # on the clock of the writes; the reporter sets it
 
 
 def unposted_statuses(record: RunRecord, page_url: str) -> list[StatusPost]:
