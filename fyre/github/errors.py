@@ -37,7 +37,10 @@ class UnauthenticatedError(DeniedError):
 
 
 NEEDS_OPERATOR = (DeniedError, NotVisibleError)
-"""Errors that last until somebody fixes them: nothing that meets one of these is given up."""
+"""Errors that last until somebody fixes them: no run and no status that meets one is given up.
+
+A reply is given up where it alone is refused, as it takes a right of its own.
+"""
 
 
 class StatusLimitError(UserError):

@@ -39,6 +39,9 @@ LOG_READ_TIMEOUT = 5.0
 
 _LONGEST_FENCE = "`" * 99  # a longer fence would take the room of the text in it
 _TOO_MANY_BACKTICKS = re.compile(f"{_LONGEST_FENCE}`+")
+_TERMINAL_CODE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])"
+)
 
 _CONCLUSIONS = {RunState.SUCCEEDED: "success", RunState.CANCELLED: "cancelled"}
 
@@ -97,7 +100,7 @@ def last_lines(chunks: Iterator[bytes], line_count: int) -> str:
             break
     text = "".join(
         char if char.isprintable() or char in "\t\n" else "\ufffd"
-        for char in tail.decode(errors="replace")
+        for char in _as_on_terminal(tail.decode(errors="replace"))
     )
     return "\n".join(text.rstrip("\n").split("\n")[-line_count:])[-TEXT_LENGTH_MAX:]
 
@@ -152,6 +155,16 @@ class CheckRunReporter:
                 self._warned_repositories.add(record.run.repository.id)
                 log.warning("no check runs: %s; the App needs checks: write", error)
             return None
+
+
+def _as_on_terminal(text: str) -> str:
+    """Return a log as a terminal would leave it: the run's page shows it alike (``log_text.js``).
+
+    There are no codes for colours, and of a line that was written over, as a progress bar is, the
+    last state is left.
+    """
+    lines = _TERMINAL_CODE.sub("", text).split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
 def _start_time(record: RunRecord) -> float:

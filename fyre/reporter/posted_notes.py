@@ -14,7 +14,7 @@ from dataclasses import replace
 from fyre.engines.protocol import Engine
 from fyre.reporter.unposted_statuses import (
     PENDING_WORD,
-    UnpostedStatus,
+    StatusPost,
     state_word_of,
     unposted_statuses,
 )
@@ -35,23 +35,23 @@ class PostedNotes:
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine, self._clock = engine, clock
-        self._unsaved: dict[tuple[str, str], tuple[UnpostedStatus, float]] = {}
+        self._unsaved: dict[tuple[str, str], tuple[StatusPost, float]] = {}
         """By run key and SHA, the oldest first: what was posted, and when to note it."""
 
     def next_due(self) -> float:
         """Return when the next note is to be saved, on the clock; infinity where none waits."""
         return min((due for _, due in list(self._unsaved.values())), default=math.inf)
 
-    def is_posted(self, status: UnpostedStatus) -> bool:
+    def is_posted(self, status: StatusPost) -> bool:
         """Return True if that very status was posted and is not noted yet."""
         waiting = self._unsaved.get((status.run_key, status.sha))
         return waiting is not None and waiting[0].state_word == status.state_word
 
-    def add(self, posted: UnpostedStatus) -> None:
+    def add(self, posted: StatusPost) -> None:
         """Remember that a status was posted, and save it when it is due."""
         self._unsaved[posted.run_key, posted.sha] = posted, self._clock() + NOTE_DELAY
 
-    def save(self, posted: UnpostedStatus) -> RunRecord | None:
+    def save(self, posted: StatusPost) -> RunRecord | None:
         """Save a note; return the record with it where nothing of a run that ended is left to post.
 
         The record is marked so, too.
@@ -68,19 +68,19 @@ class PostedNotes:
         self._unsaved.pop((posted.run_key, posted.sha), None)
         return noted if is_complete else None
 
-    def pop_oldest(self) -> UnpostedStatus:
+    def pop_oldest(self) -> StatusPost:
         """Remove and return the status that was posted first and is not noted yet."""
         key = next(iter(self._unsaved))
         posted, _ = self._unsaved.pop(key)
         return posted
 
-    def is_current(self, posted: UnpostedStatus) -> bool:
+    def is_current(self, posted: StatusPost) -> bool:
         """Return True if the run is still in the state that was posted."""
         record = self._engine.get_record(posted.run_key)
         return record is not None and state_word_of(record) == posted.state_word
 
 
-def is_final_word(posted: UnpostedStatus) -> bool:
+def is_final_word(posted: StatusPost) -> bool:
     """Return True if a status reports the end of a run."""
     return posted.state_word != PENDING_WORD
 

@@ -5,7 +5,7 @@ the attempts at one run on a SHA and, on a SHA that shares an outcome, the runs 
 from. A kind of group is a function from the members to a status, as ``newest_attempt_status``: the
 reporter posts what it returns and asks nothing else.
 
-What was posted is noted in the record that ``UnpostedStatus.run_key`` names, the owner's: for
+What was posted is noted in the record that ``StatusPost.run_key`` names, the owner's: for
 attempts it is the attempt that is shown. A group whose status sums up many runs has a record of
 its own among its members; the group's own note lives on its own record, in the same form.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from fyre.reporter.unposted_statuses import UnpostedStatus, unposted_status
+from fyre.reporter.unposted_statuses import StatusPost, status_post_of
 from fyre.runs.run import Repository, RunRecord
 
 
@@ -35,7 +35,7 @@ class StatusGroup:
         """Return True if the group's status is noted in this run's record, which posts it."""
         return self.derive_status(lambda _: "").run_key == run_key
 
-    def derive_status(self, page_url: Callable[[str], str]) -> UnpostedStatus:
+    def derive_status(self, page_url: Callable[[str], str]) -> StatusPost:
         """Return the group's status, posted or not; ``page_url`` gives the page of a run's key."""
         return newest_attempt_status(self, page_url)
 
@@ -54,7 +54,7 @@ def group_of(record: RunRecord, sha: str, others: Iterable[RunRecord]) -> Status
     return StatusGroup(run.repository, sha, run.context, tuple(members.values()))
 
 
-def newest_attempt_status(group: StatusGroup, page_url: Callable[[str], str]) -> UnpostedStatus:
+def newest_attempt_status(group: StatusGroup, page_url: Callable[[str], str]) -> StatusPost:
     """Return the status of the newest attempt; a SHA's own runs go before those it shares."""
 
     def by_age(record: RunRecord) -> tuple[bool, int, float, str]:
@@ -62,4 +62,4 @@ def newest_attempt_status(group: StatusGroup, page_url: Callable[[str], str]) ->
         return run.sha == group.sha, run.attempt, run.created_at, run.key
 
     shown = max(group.records, key=by_age)
-    return unposted_status(shown, group.sha, page_url(shown.run.key))
+    return status_post_of(shown, group.sha, page_url(shown.run.key))

@@ -21,7 +21,7 @@ from fyre.github.errors import (
 )
 from fyre.reporter.own_statuses import is_of_same_run
 from fyre.reporter.posted_notes import PostedNotes, is_final_word
-from fyre.reporter.unposted_statuses import UnpostedStatus
+from fyre.reporter.unposted_statuses import StatusPost
 from fyre.reporter.write_failures import WriteFailures
 from fyre.reporter.write_queue import WriteQueue
 from fyre.runs.commit_status import CommitStatus
@@ -51,30 +51,29 @@ class StatusPoster:
         self._maybe_posted: set[tuple[str, str]] = set()
         """Run keys and SHAs in doubt: the POST may have been made already."""
 
-    def add_doubts(self, statuses: Iterable[UnpostedStatus]) -> None:
+    def add_doubts(self, statuses: Iterable[StatusPost]) -> None:
         """Look these statuses up before they are posted: an earlier process may have done it."""
         self._maybe_posted.update((status.run_key, status.sha) for status in statuses)
 
-    def post_once(self, unposted: UnpostedStatus) -> RunRecord | None:
+    def post_once(self, unposted: StatusPost) -> RunRecord | None:
         """Post a status and note that; look it up first where it is in doubt.
 
         Return the record where nothing of a run that ended is left to post.
         """
-        doubt, completed = (unposted.run_key, unposted.sha), None
-        try:
-            if doubt not in self._maybe_posted or not self._is_already_posted(unposted):
-                self._maybe_posted.add(doubt)
+        doubt = unposted.run_key, unposted.sha
+        if doubt not in self._maybe_posted or not self._is_already_posted(unposted):
+            self._maybe_posted.add(doubt)
+            try:
                 self.post_status(unposted)
-            self._notes.add(unposted)
-            if is_final_word(unposted):
-                completed = self._notes.save(unposted)
-            self._maybe_posted.discard(doubt)
-        except RateLimitError:
-            self._maybe_posted.discard(doubt)  # GitHub has not accepted it
-            raise
+            except RateLimitError:
+                self._maybe_posted.discard(doubt)  # GitHub has not accepted it
+                raise
+        self._notes.add(unposted)
+        completed = self._notes.save(unposted) if is_final_word(unposted) else None
+        self._maybe_posted.discard(doubt)
         return completed
 
-    def post_status(self, unposted: UnpostedStatus) -> None:
+    def post_status(self, unposted: StatusPost) -> None:
         """Post a status, without a note; give up one that will never be accepted."""
         repository = unposted.repository
         try:
@@ -108,7 +107,7 @@ class StatusPoster:
             self._notes.add(posted)
         return None
 
-    def _is_already_posted(self, unposted: UnpostedStatus) -> bool:
+    def _is_already_posted(self, unposted: StatusPost) -> bool:
         """Return True if GitHub has this status from this very run."""
         try:
             statuses = self._read_statuses(unposted.repository, unposted.sha)

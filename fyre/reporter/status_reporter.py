@@ -5,6 +5,14 @@ There is one writer, because GitHub's write limits hold for all of an account;
 engine's records and never stored: the note ``reported`` of a record says for each SHA which state
 was posted last. ``fyre.reporter.status_group`` says which of the runs that share a status posts it,
 and ``fyre.reporter.status_poster`` makes the POSTs.
+
+What the reporter knows of statuses, and where:
+
+- ``fyre.runs.posted_states``: the text of that note, which is stored with the run;
+- ``fyre.reporter.posted_notes``: saves the notes, those of pending states late;
+- ``fyre.reporter.unposted_statuses``: derives what record and note leave to post;
+- ``fyre.reporter.unrecorded_writes``: what no record brings back, in memory;
+- ``fyre.reporter.own_statuses``: reads from GitHub what is there of ours.
 """
 
 from __future__ import annotations
@@ -12,12 +20,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.github.client import GitHubClient
+from fyre.github.errors import NEEDS_OPERATOR, UnauthenticatedError
 from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.own_statuses import read_own_statuses
 from fyre.reporter.posted_notes import PostedNotes, warn_if_unreadable
@@ -35,8 +44,8 @@ from fyre.reporter.write_failures import WriteFailures
 from fyre.reporter.write_identity import (
     CheckRunWrite,
     CommentWrite,
-    QueuedStatusWrite,
     RecordStatusWrite,
+    UnrecordedStatusWrite,
     WriteId,
 )
 from fyre.reporter.write_queue import Priority, WriteQueue
@@ -46,6 +55,9 @@ from fyre.runs.run import Repository, RunRecord
 from fyre.runs.run_query import ALL_RUNS
 
 log = logging.getLogger(__name__)
+
+COMMENT_RETRY_PERIOD = 24 * 3600.0
+"""Seconds after which a comment that could not be posted is dropped: nobody waits for it then."""
 
 
 @dataclass
@@ -103,7 +115,7 @@ class StatusReporter:
         """Queue what a record leaves to post, as it may have changed."""
         write_id, record = RecordStatusWrite(run_key), self.engine.get_record(run_key)
         if record is None:
-            self.write_queue.discard_run(write_id)
+            self.write_queue.discard_unfinished(write_id)
             return
         priority = Priority.FINAL if record.state.is_final else Priority.OPTIONAL
         self._enqueue_write(priority, write_id, record.run.repository)
@@ -126,7 +138,8 @@ class StatusReporter:
         It is forgotten when this process stops; whoever wants it can tell from GitHub that it is
         missing.
         """
-        write_id = self._unrecorded.add_comment(comment)
+        queued = replace(comment, queued_at=self.write_queue.clock())
+        write_id = self._unrecorded.add_comment(queued)
         self._enqueue_write(Priority.UNRECORDED, write_id, comment.repository)
 
     def queued_comment_bodies(self, repository: Repository) -> list[str]:
@@ -174,8 +187,8 @@ class StatusReporter:
             match write_id:
                 case RecordStatusWrite(run_key):
                     self._write_record_status(run_key)
-                case QueuedStatusWrite():
-                    self._write_queued_status(write_id)
+                case UnrecordedStatusWrite():
+                    self._write_unrecorded_status(write_id)
                 case CheckRunWrite():
                     self._write_check_run(write_id)
                 case CommentWrite():
@@ -192,25 +205,49 @@ class StatusReporter:
                 self.on_record_change(run_key)
             case CheckRunWrite():
                 self.write_queue.push(Priority.OPTIONAL, write_id, repository_id)
-            case QueuedStatusWrite() | CommentWrite():
+            case UnrecordedStatusWrite() | CommentWrite():
                 self.write_queue.push(Priority.UNRECORDED, write_id, repository_id)
 
-    def _write_queued_status(self, write_id: QueuedStatusWrite) -> None:
+    def _write_unrecorded_status(self, write_id: UnrecordedStatusWrite) -> None:
         with self._unrecorded.take_status(write_id) as status:
             if status is not None:
                 self._poster.post_status(status)
 
     def _write_comment(self, write_id: CommentWrite) -> None:
-        """Post a comment once; drop it where GitHub does not allow it."""
+        """Post a comment once; drop it where the comment itself is refused."""
         with self._unrecorded.take_comment(write_id) as comment:
             if comment is None:
                 return
             try:
                 comment.send()
-            except UserError as error:
-                log.warning("comment not posted: %s", error)
+            except (UserError, TransientError) as error:
+                if self._may_succeed_later(comment, error):
+                    raise
+                self._failures.log_dropped_comment(comment.repository, error)
+            else:
+                self._failures.forget_failures(comment.repository)
             finally:
                 self.write_queue.count_write()
+
+    def _may_succeed_later(self, comment: UnpostedComment, error: Exception) -> bool:
+        """Return True if a refused comment is to wait, as the statuses of its repository do.
+
+        It waits where the forge does not know us, or does not show us the repository. Else only
+        the comment is refused: that takes a right which no status needs, and which many never give.
+        """
+        if self.write_queue.clock() - comment.queued_at > COMMENT_RETRY_PERIOD:
+            return False
+        if isinstance(error, TransientError | UnauthenticatedError):
+            return True
+        return isinstance(error, NEEDS_OPERATOR) and not self._is_visible(comment.repository)
+
+    def _is_visible(self, repository: Repository) -> bool:
+        """Return True if the forge shows us a repository now."""
+        try:
+            self.forge.get_repository(self.forge.with_current_name(repository).name)
+        except (UserError, TransientError):
+            return False
+        return True
 
     def _queue_check_run(self, record: RunRecord | None) -> None:
         """Queue the check run of a run whose final status is posted; None for no run.
@@ -228,7 +265,6 @@ class StatusReporter:
 
     def _write_check_run(self, write_id: CheckRunWrite) -> None:
         """Make a check run, unless there is one, and note that."""
-        self.write_queue.discard_run(write_id)  # nothing comes after it
         run_key, in_doubt = write_id.run_key, self._maybe_created_check_runs
         record = self.engine.get_record(run_key)
         if self.check_runs is None or record is None or _has_noted_check_run(record):

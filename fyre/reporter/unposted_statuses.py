@@ -26,8 +26,8 @@ PENDING_WORD = "pending"
 
 
 @dataclass(frozen=True, slots=True)
-class UnpostedStatus:
-    """One status to post.
+class StatusPost:
+    """One status and where it stands, posted or still to be posted.
 
     ``run_key`` names the record in which it is noted; "" where no engine keeps one.
     """
@@ -47,26 +47,27 @@ class UnpostedComment:
     in_reply_to: str  # the key of the comment that it answers; one in a repository
     body: str
     send: Callable[[], object]
+    queued_at: float = 0.0  # on the clock of the writes; the reporter sets it
 
 
-def unposted_statuses(record: RunRecord, page_url: str) -> list[UnpostedStatus]:
+def unposted_statuses(record: RunRecord, page_url: str) -> list[StatusPost]:
     """Return the statuses of a run that are still to be posted.
 
     They stand on the run's own SHA and on those that share its outcome. Pure.
     """
     note = posted_states(record.reported)
     return [
-        unposted_status(record, sha, page_url)
+        status_post_of(record, sha, page_url)
         for sha in (record.run.sha, *record.carried)
         if not _is_noted(record, note.get(sha, ""))
     ]
 
 
-def unposted_status(record: RunRecord, sha: str, page_url: str) -> UnpostedStatus:
+def status_post_of(record: RunRecord, sha: str, page_url: str) -> StatusPost:
     """Return the status of a run on its own SHA, or on one that shares its outcome. Pure."""
     is_shared = sha != record.run.sha
     status = commit_status.status_from_record(record, page_url, carried=is_shared)
-    return UnpostedStatus(record.run.repository, sha, status, record.run.key, state_word_of(record))
+    return StatusPost(record.run.repository, sha, status, record.run.key, state_word_of(record))
 
 
 def _is_noted(record: RunRecord, noted_word: str) -> bool:
@@ -85,7 +86,7 @@ def state_word_of(record: RunRecord) -> str:
     return PENDING_WORD if record.state in PENDING_STATES else str(record.state)
 
 
-def should_skip_pending(unposted: UnpostedStatus, record: RunRecord | None) -> bool:
+def should_skip_pending(unposted: StatusPost, record: RunRecord | None) -> bool:
     """Return True for a pending status whose context is close to GitHub's limit of 1,000.
 
     Each attempt posts two statuses at most, so the attempt's number says how full it is.

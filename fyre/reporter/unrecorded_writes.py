@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
-from fyre.reporter.unposted_statuses import UnpostedComment, UnpostedStatus
-from fyre.reporter.write_identity import CommentWrite, QueuedStatusWrite
+from fyre.reporter.unposted_statuses import StatusPost, UnpostedComment
+from fyre.reporter.write_identity import CommentWrite, UnrecordedStatusWrite
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
+
+K = TypeVar("K")
+W = TypeVar("W")
 
 
 class UnrecordedWrites:
@@ -19,17 +23,17 @@ class UnrecordedWrites:
     """
 
     def __init__(self) -> None:
-        self._statuses: dict[QueuedStatusWrite, UnpostedStatus] = {}
+        self._statuses: dict[UnrecordedStatusWrite, StatusPost] = {}
         self._comments: dict[CommentWrite, UnpostedComment] = {}
         self._lock = threading.Lock()
 
     def add_status(
         self, repository: Repository, sha: str, status: CommitStatus
-    ) -> QueuedStatusWrite:
+    ) -> UnrecordedStatusWrite:
         """Keep a status in place of the one that waits for the same context."""
         write_id = _status_id(repository, sha, status.context)
         with self._lock:
-            self._statuses[write_id] = UnpostedStatus(repository, sha, status)
+            self._statuses[write_id] = StatusPost(repository, sha, status)
         return write_id
 
     def drop_status(self, repository: Repository, sha: str, context: str) -> None:
@@ -64,32 +68,34 @@ class UnrecordedWrites:
             comments = list(self._comments.values())
         return [comment.body for comment in comments if comment.repository.id == repository.id]
 
-    @contextmanager
-    def take_status(self, write_id: QueuedStatusWrite) -> Iterator[UnpostedStatus | None]:
+    def take_status(
+        self, write_id: UnrecordedStatusWrite
+    ) -> AbstractContextManager[StatusPost | None]:
         """Lend the status to be posted, and forget it unless posting it raises.
 
         None where none waits: it was replaced while it was posted, and the later one was posted
         too; or a run owns its context by now. One that replaces it meanwhile is kept.
         """
-        with self._lock:
-            status = self._statuses.get(write_id)
-        yield status
-        with self._lock:
-            if status is not None and self._statuses.get(write_id) is status:
-                del self._statuses[write_id]
+        return self._lend(self._statuses, write_id)
 
-    @contextmanager
-    def take_comment(self, write_id: CommentWrite) -> Iterator[UnpostedComment | None]:
+    def take_comment(
+        self, write_id: CommentWrite
+    ) -> AbstractContextManager[UnpostedComment | None]:
         """Lend the comment to be sent, and forget it unless sending it raises.
 
-        None where none waits.
+        None where none waits. One that replaces it meanwhile is kept.
         """
+        return self._lend(self._comments, write_id)
+
+    @contextmanager
+    def _lend(self, waiting: dict[K, W], write_id: K) -> Iterator[W | None]:
         with self._lock:
-            comment = self._comments.get(write_id)
-        yield comment
+            lent = waiting.get(write_id)
+        yield lent
         with self._lock:
-            self._comments.pop(write_id, None)
+            if lent is not None and waiting.get(write_id) is lent:
+                del waiting[write_id]
 
 
-def _status_id(repository: Repository, sha: str, context: str) -> QueuedStatusWrite:
-    return QueuedStatusWrite(repository.id, sha, context.lower())
+def _status_id(repository: Repository, sha: str, context: str) -> UnrecordedStatusWrite:
+    return UnrecordedStatusWrite(repository.id, sha, context.lower())

@@ -26,6 +26,7 @@ class WriteFailures:
     def __init__(self, write_queue: WriteQueue) -> None:
         self._write_queue = write_queue
         self._logged_reasons: dict[int, str] = {}  # by the repository's id
+        self._logged_drops: set[tuple[int, str]] = set()  # repositories' ids and reasons
 
     def delay_writes(self, repository_id: int, error: Exception) -> None:
         """Have the next write wait, as this one failed.
@@ -42,13 +43,25 @@ class WriteFailures:
         if not isinstance(error, TransientError | UserError):
             log.error("unexpected error in the status reporter", exc_info=error)
             return
-        reason = str(error).partition(": ")[2]  # what comes before is about this status alone
+        reason = _reason_of(error)
         if self._logged_reasons.get(repository_id) != reason:  # once, however long it lasts
             log.warning("statuses wait, and are tried again: %s", error)
         self._logged_reasons[repository_id] = reason
+
+    def log_dropped_comment(self, repository: Repository, error: Exception) -> None:
+        """Log that a comment was dropped, once for each reason in a repository."""
+        drop = repository.id, _reason_of(error)
+        level = logging.DEBUG if drop in self._logged_drops else logging.WARNING
+        self._logged_drops.add(drop)
+        log.log(level, "comment not posted: %s", error)
 
     def forget_failures(self, repository: Repository) -> None:
         """Write to a repository without pauses from now on, as it answers again."""
         self._write_queue.reset_backoff(repository.id)
         if reason := self._logged_reasons.pop(repository.id, ""):
-            log.info("statuses of %s are accepted again, after: %s", repository.name, reason)
+            log.info("writes to %s are accepted again, after: %s", repository.name, reason)
+
+
+def _reason_of(error: Exception) -> str:
+    """Return what is said of an error; what comes before is about one write alone."""
+    return str(error).partition(": ")[2]

@@ -13,7 +13,7 @@ class RecordStatusWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedStatusWrite:
+class UnrecordedStatusWrite:
     """A status that no record brings back; ``context`` in lower case, as GitHub compares it."""
 
     repository_id: int
@@ -37,4 +37,4 @@ class CommentWrite:
     comment_key: str
 
 
-WriteId = RecordStatusWrite | QueuedStatusWrite | CheckRunWrite | CommentWrite
+WriteId = RecordStatusWrite | UnrecordedStatusWrite | CheckRunWrite | CommentWrite

@@ -18,7 +18,7 @@ from enum import IntEnum
 
 from fyre.backoff import Backoff
 from fyre.github.rate_limit import RateLimitHeaders, WriteBudget
-from fyre.reporter.write_identity import WriteId
+from fyre.reporter.write_identity import RecordStatusWrite, WriteId
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class AccountQueue:
         self.waiting: dict[Priority, dict[WriteId, int]] = {priority: {} for priority in Priority}
         """The repository's id of each write that waits, in the order in which they came."""
 
-        self.unfinished: dict[WriteId, float] = {}
+        self.unfinished: dict[RecordStatusWrite, float] = {}
         """Runs that have not ended, and since when that is known, on the clock."""
 
     def select_priority(self, now: float, backoffs: Backoffs) -> tuple[Priority | None, float]:
@@ -82,7 +82,7 @@ class AccountQueue:
                 return write_id
         return None
 
-    def discard_run(self, write_id: WriteId) -> None:
+    def discard_unfinished(self, write_id: RecordStatusWrite) -> None:
         """Forget that a run is unfinished, and what waits to say so."""
         self.unfinished.pop(write_id, None)
         self.waiting[Priority.OPTIONAL].pop(write_id, None)
@@ -155,18 +155,19 @@ class WriteQueue:
             if account is not None:
                 self._accounts[repository_id] = account
             queue = self._queue_of(self._accounts.get(repository_id, ""))
-            if priority is Priority.FINAL:
-                queue.discard_run(write_id)
-            elif priority is Priority.OPTIONAL:
-                queue.unfinished.setdefault(write_id, self.clock())
+            if isinstance(write_id, RecordStatusWrite):  # no other write has a final state to come
+                if priority is Priority.FINAL:
+                    queue.discard_unfinished(write_id)
+                else:
+                    queue.unfinished.setdefault(write_id, self.clock())
             queue.waiting[priority].setdefault(write_id, repository_id)
             self.changed.notify_all()
 
-    def discard_run(self, write_id: WriteId) -> None:
+    def discard_unfinished(self, write_id: RecordStatusWrite) -> None:
         """Forget that a run is unfinished, and what waits to say so."""
         with self.changed:
             for queue in self._account_queues.values():
-                queue.discard_run(write_id)
+                queue.discard_unfinished(write_id)
 
     def stop(self) -> None:
         """Have ``pop`` return None from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -135,8 +136,8 @@ class RunPages:
         }
 
     def _template_values(self, record: RunRecord) -> dict[str, Any]:
-        created = (_format_timestamp(record.run.created_at) or "")[:16].replace("T", " ")
-        return {**self.describe_run(record), "created": created}
+        created = datetime.fromtimestamp(record.run.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return {**self.describe_run(record), "created": created, "elapsed": _elapsed(record)}
 
     def _query_page(self, params: QueryParams) -> tuple[list[RunRecord], str]:
         """Return the runs of a page, and the parameters of the next one; "" if it is the last.
@@ -174,6 +175,14 @@ def _render_page(template: str, **context: Any) -> Response:  # noqa: ANN401 - a
     return HTMLResponse(
         _TEMPLATES.get_template(template).render(nonce=nonce, **context), headers=headers
     )
+
+
+def _elapsed(record: RunRecord) -> str:
+    """Return for how long a run has run, for people; "" before it starts."""
+    if record.started_at is None:
+        return ""
+    ended_at = time.time() if record.ended_at is None else record.ended_at
+    return value_parsers.format_duration(max(0.0, ended_at - record.started_at))
 
 
 def _format_timestamp(timestamp: float | None) -> str | None:

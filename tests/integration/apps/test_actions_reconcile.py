@@ -18,7 +18,7 @@ from fyre.engines.local import LocalEngine
 from fyre.errors import TransientError
 from fyre.github.errors import DeniedError
 from fyre.reporter.status_poster import StatusPoster
-from fyre.reporter.unposted_statuses import UnpostedStatus
+from fyre.reporter.unposted_statuses import StatusPost
 from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Run, RunRecord
@@ -187,12 +187,12 @@ def test_what_ends_at_once_is_reported_by_its_own_job(
     assert reconciled(runner) == []
 
 
-def killed(poster: StatusPoster, _: UnpostedStatus) -> None:
+def killed(poster: StatusPoster, _: StatusPost) -> None:
     poster._write_queue.stop()
     raise TransientError("killed")
 
 
-def killed_after_the_post(poster: StatusPoster, unposted: UnpostedStatus) -> None:
+def killed_after_the_post(poster: StatusPoster, unposted: StatusPost) -> None:
     poster.post_status(unposted)
     killed(poster, unposted)
 

@@ -195,6 +195,11 @@ def test_bytes_that_were_no_text_are_sent_as_text() -> None:
     )
 
 
+def test_9_39_a_check_run_has_no_terminal_codes_and_of_a_progress_bar_its_last_state() -> None:
+    log = b"\x1b[31mred\x1b[0m \x1b]0;title\x07text\r\n 0%\r 50%\r100%\n\x1b[?25l 1/2\r\x1b[K2/2\r"
+    assert check_runs.last_lines(iter([log]), 9).split("\n") == ["red text", "100%", "2/2"]
+
+
 def test_a_fence_leaves_room_for_what_is_in_it() -> None:
     run = replace(RUN, spec=RunSpec("`" * 200_000))
     told = check_runs.check_run_body(replace(DONE, run=run), "", "x" * 50_000 + "`" * 10_000)[

@@ -103,12 +103,20 @@ class Crash(BaseException):
     """The end of the process, at whatever point."""
 
 
+def rate_limit_error() -> RateLimitError:
+    return RateLimitError("HTTP 403", RateLimitHeaders(refused=True, retry_after=5.0))
+
+
 class Forge:
-    """The statuses of a repository; the next POST may fail, before or after it was made."""
+    """The statuses of a repository.
+
+    The next POST may fail, before or after it was made, and so may the next look at them.
+    """
 
     def __init__(self) -> None:
         self.posted: list[tuple[str, CommitStatus]] = []
         self.faults: list[tuple[BaseException | None, bool]] = []  # and whether it was made
+        self.read_faults: list[Exception] = []
 
     def rate_limit_account(self, repository: Repository) -> str:
         return ""
@@ -117,11 +125,13 @@ class Forge:
         return login == "fyre[bot]"
 
     def list_statuses(self, repository: Repository, sha: str) -> list[PostedStatus]:
-        return [
-            PostedStatus(status, "fyre[bot]", 0.0)
-            for posted_sha, status in reversed(self.posted)
-            if posted_sha == sha
-        ]
+        if self.read_faults:
+            raise self.read_faults.pop()
+        return [PostedStatus(status, "fyre[bot]", 0.0) for status in self.statuses_on(sha)]
+
+    def statuses_on(self, sha: str) -> list[CommitStatus]:
+        """What is there, the newest first."""
+        return [status for posted_sha, status in reversed(self.posted) if posted_sha == sha]
 
     def create_status(
         self, repository: Repository, sha: str, status: CommitStatus
@@ -223,8 +233,12 @@ class StatusesOfGroups(RuleBasedStateMachine):
 
     @rule()
     def refuse_a_post(self) -> None:
-        refusal = RateLimitError("HTTP 429", RateLimitHeaders(refused=True, retry_after=5.0))
-        self.forge.faults.append((refusal, False))
+        self.forge.faults.append((rate_limit_error(), False))
+
+    @rule(fault=st.sampled_from([TransientError("HTTP 502"), RuntimeError("a bug"), None]))
+    def let_a_read_fail(self, fault: Exception | None) -> None:
+        """Also over a restart; None for a rate limit."""
+        self.forge.read_faults.append(fault or rate_limit_error())
 
     def change(self, record: RunRecord) -> None:
         self.is_settled = False
@@ -291,11 +305,7 @@ class StatusesOfGroups(RuleBasedStateMachine):
             assert newest.state == words.get(shown.state, "pending")
 
     def newest_status(self, sha: str, name: str) -> CommitStatus:
-        return next(
-            one.status
-            for one in self.forge.list_statuses(REPOSITORY, sha)
-            if one.status.context == f"fyre/{name}"
-        )
+        return next(one for one in self.forge.statuses_on(sha) if one.context == f"fyre/{name}")
 
     def places(self) -> Iterator[tuple[str, str]]:
         for sha in SHAS:
@@ -325,6 +335,30 @@ def test_an_older_attempt_that_is_late_does_not_cover_a_newer_one() -> None:
     machine.forge.faults += [(late, False), (None, True), (late, False)]
     machine.teardown()
     assert machine.newest_status(SHAS[1], "run").target_url == page_url("run-a-2")
+
+
+def test_9_2_a_doubt_outlives_a_rate_limit_that_the_look_up_meets() -> None:
+    """The process ended after the POST; the next one is refused when it looks for that status."""
+    machine = StatusesOfGroups()
+    machine.start()
+    machine.forge.faults.append((Crash(), True))
+    machine.forge.read_faults.append(rate_limit_error())
+    machine.launch(SHAS[0], "run")
+    machine.write_all()
+    assert machine.forge.read_faults == []
+    machine.teardown()
+    assert [status.state for _, status in machine.forge.posted] == ["pending"]
+
+
+def test_9_2_a_post_without_an_answer_is_not_repeated_after_a_rate_limited_look_up() -> None:
+    machine = StatusesOfGroups()
+    machine.start()
+    machine.launch(SHAS[0], "run")
+    machine.end(0, 0)
+    machine.forge.faults.append((TransientError("HTTP 502"), True))
+    machine.forge.read_faults.append(rate_limit_error())
+    machine.teardown()
+    assert [status.state for _, status in machine.forge.posted] == ["success"]
 
 
 def test_any_order_of_events_ends_with_the_right_statuses() -> None:

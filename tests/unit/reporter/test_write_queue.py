@@ -8,7 +8,13 @@ import pytest
 
 from fyre.backoff import Backoff
 from fyre.github.rate_limit import RateLimitHeaders, RateLimits, WriteBudget
-from fyre.reporter.write_identity import QueuedStatusWrite, RecordStatusWrite, WriteId
+from fyre.reporter.write_identity import (
+    CheckRunWrite,
+    CommentWrite,
+    RecordStatusWrite,
+    UnrecordedStatusWrite,
+    WriteId,
+)
 from fyre.reporter.write_queue import Priority, WriteQueue
 
 
@@ -49,12 +55,13 @@ def write(turns: WriteQueue, due: float = 1e9) -> str | None:
 
 def name_of(write_id: WriteId) -> str:
     """What the test calls a write: a run's key or a context."""
-    return write_id.run_key if isinstance(write_id, RecordStatusWrite) else write_id.context
+    assert not isinstance(write_id, CommentWrite)
+    return write_id.context if isinstance(write_id, UnrecordedStatusWrite) else write_id.run_key
 
 
 def test_ends_go_first_then_what_nobody_remembers_then_what_goes_on(turns: WriteQueue) -> None:
     turns.push(Priority.OPTIONAL, RecordStatusWrite("runs"), 1)
-    turns.push(Priority.UNRECORDED, QueuedStatusWrite(1, "sha", "refused"), 1)
+    turns.push(Priority.UNRECORDED, UnrecordedStatusWrite(1, "sha", "refused"), 1)
     turns.push(Priority.FINAL, RecordStatusWrite("ended"), 1)
     assert [write(turns) for _ in range(3)] == ["ended", "refused", "runs"]
     assert write(turns, due=turns.clock()) is None
@@ -93,6 +100,26 @@ def test_a_run_that_goes_on_for_long_gets_its_status_all_the_same(
         turns.push(Priority.OPTIONAL, RecordStatusWrite(str(number)), 1)
     assert write(turns) == "0"
     assert 100 <= time.now <= 160
+
+
+def test_9_7_check_runs_keep_no_room_free_for_ends_that_do_not_come(
+    turns: WriteQueue, time: Time
+) -> None:
+    """They are made when their runs have ended: nothing comes after them."""
+    for name in "abc":
+        turns.push(Priority.OPTIONAL, CheckRunWrite(1, name), 1)
+    assert [write(turns) for _ in range(3)] == ["a", "b", "c"]
+    assert time.now < 10, "only a quarter is kept free"
+
+
+def test_9_7_check_runs_leave_room_for_the_ends_of_unfinished_runs(turns: WriteQueue) -> None:
+    turns.push(Priority.OPTIONAL, RecordStatusWrite("runs"), 1)
+    for name in "bcd":
+        turns.push(Priority.OPTIONAL, CheckRunWrite(1, name), 1)
+    assert [write(turns, due=50) for _ in range(4)] == ["runs", "b", "c", None]
+    turns.push(Priority.FINAL, RecordStatusWrite("runs"), 1)
+    assert [write(turns, due=60), write(turns, due=70)] == ["runs", None]
+    assert write(turns) == "d"
 
 
 def test_a_repository_that_fails_rests_alone_and_longer_each_time(
