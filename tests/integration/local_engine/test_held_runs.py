@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from fyre.runs.run import Run
 from fyre.runs.state import RunState
 from tests.contract.engine import FEW, await_end, await_state, make_run
 from tests.integration.local_engine.test_engine import Make, engine, make
+from tests.integration.local_engine.test_faults import limited
 from tests.support.old_version import old_version
 
 __all__ = ["engine", "make", "old_version"]  # fixtures
@@ -103,18 +105,22 @@ def test_a_released_run_waits_in_the_queue_over_a_restart(
 def test_notes_are_kept_while_a_released_run_is_queued(make: Make, sha: str) -> None:
     run, engine = make_run(sha, "true", resources=FEW), make(jobs=0)  # it stays in the queue
     hold(engine, run)
-    engine.annotate(run.key, reported="r", carried=("a", "b"))
+    engine.annotate(run.key, reported="r", carried=("a" * 40, "b" * 40))
     held = engine.get_record(run.key)
     assert engine.release(run.key)
     queued = engine.get_record(run.key)
     assert held is not None
     assert queued is not None
-    assert (queued.state, queued.reported, queued.carried) == (RunState.QUEUED, "r", ("a", "b"))
+    assert (queued.state, queued.reported, queued.carried) == (
+        RunState.QUEUED,
+        "r",
+        ("a" * 40, "b" * 40),
+    )
     assert queued.unsupported == held.unsupported != ()
-    engine.annotate(run.key, reported=queued.reported + "s", carried=(*queued.carried, "c"))
+    engine.annotate(run.key, reported=queued.reported + "s", carried=(*queued.carried, "c" * 40))
     stored = make(jobs=0).get_record(run.key)
     assert stored is not None
-    assert (stored.reported, stored.carried) == ("rs", ("a", "b", "c"))
+    assert (stored.reported, stored.carried) == ("rs", ("a" * 40, "b" * 40, "c" * 40))
 
 
 def test_a_release_whose_record_can_not_be_read_leaves_it_held(
@@ -123,12 +129,9 @@ def test_a_release_whose_record_can_not_be_read_leaves_it_held(
     """What the disk refuses now it may give later; the run is neither lost nor started twice."""
     run, engine = counting(sha, tmp_path), make()
     hold(engine, run)
-    notes = tmp_path / "state" / "held" / run.key / "notes.json"
-    notes.mkdir()  # not even root can read it
-    with pytest.raises(TransientError):
+    with limited(0, resource.RLIMIT_NOFILE, 3), pytest.raises(TransientError):
         engine.release(run.key)
     assert state_of(engine, run.key) == (RunState.WAITING, "needs prep")
-    notes.rmdir()
     release_and_end(engine, run, tmp_path)
 
 

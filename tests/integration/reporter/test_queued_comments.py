@@ -115,7 +115,7 @@ Trouble = Callable[[Person], AbstractContextManager[None]]
 
 
 @pytest.mark.usefixtures("impatient")
-def test_9_11_a_reply_waits_until_the_forge_knows_us_and_shows_the_repository(
+def test_a_reply_waits_until_the_forge_knows_us_and_shows_the_repository(
     person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     book = person.up.controller.executor.reporter
@@ -134,7 +134,7 @@ def test_9_11_a_reply_waits_until_the_forge_knows_us_and_shows_the_repository(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_9_11_a_reply_that_can_not_be_posted_for_a_day_is_dropped(
+def test_a_reply_that_can_not_be_posted_for_a_day_is_dropped(
     person: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     book = person.up.controller.executor.reporter
@@ -147,7 +147,7 @@ def test_9_11_a_reply_that_can_not_be_posted_for_a_day_is_dropped(
     assert "comment not posted: " in caplog.text
 
 
-def test_9_11_without_the_right_to_reply_replies_are_dropped_and_statuses_posted(
+def test_without_the_right_to_reply_replies_are_dropped_and_statuses_posted(
     person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     book, tries = person.up.controller.executor.reporter, list[str]()

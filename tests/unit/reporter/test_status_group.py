@@ -337,7 +337,7 @@ def test_an_older_attempt_that_is_late_does_not_cover_a_newer_one() -> None:
     assert machine.newest_status(SHAS[1], "run").target_url == page_url("run-a-2")
 
 
-def test_9_2_a_doubt_outlives_a_rate_limit_that_the_look_up_meets() -> None:
+def test_a_doubt_outlives_a_rate_limit_that_the_look_up_meets() -> None:
     """The process ended after the POST; the next one is refused when it looks for that status."""
     machine = StatusesOfGroups()
     machine.start()
@@ -350,7 +350,7 @@ def test_9_2_a_doubt_outlives_a_rate_limit_that_the_look_up_meets() -> None:
     assert [status.state for _, status in machine.forge.posted] == ["pending"]
 
 
-def test_9_2_a_post_without_an_answer_is_not_repeated_after_a_rate_limited_look_up() -> None:
+def test_a_post_without_an_answer_is_not_repeated_after_a_rate_limited_look_up() -> None:
     machine = StatusesOfGroups()
     machine.start()
     machine.launch(SHAS[0], "run")

@@ -16,7 +16,7 @@ def a_comment(body: str) -> UnpostedComment:
     return UnpostedComment(REPOSITORY, "comment 1", body, lambda: None)
 
 
-def test_9_11_a_reply_that_replaces_the_one_being_sent_is_kept() -> None:
+def test_a_reply_that_replaces_the_one_being_sent_is_kept() -> None:
     writes = UnrecordedWrites()
     write_id = writes.add_comment(a_comment("first"))
     with writes.take_comment(write_id):

@@ -102,7 +102,7 @@ def test_a_run_that_goes_on_for_long_gets_its_status_all_the_same(
     assert 100 <= time.now <= 160
 
 
-def test_9_7_check_runs_keep_no_room_free_for_ends_that_do_not_come(
+def test_check_runs_keep_no_room_free_for_ends_that_do_not_come(
     turns: WriteQueue, time: Time
 ) -> None:
     """They are made when their runs have ended: nothing comes after them."""
@@ -112,7 +112,7 @@ def test_9_7_check_runs_keep_no_room_free_for_ends_that_do_not_come(
     assert time.now < 10, "only a quarter is kept free"
 
 
-def test_9_7_check_runs_leave_room_for_the_ends_of_unfinished_runs(turns: WriteQueue) -> None:
+def test_check_runs_leave_room_for_the_ends_of_unfinished_runs(turns: WriteQueue) -> None:
     turns.push(Priority.OPTIONAL, RecordStatusWrite("runs"), 1)
     for name in "bcd":
         turns.push(Priority.OPTIONAL, CheckRunWrite(1, name), 1)
