@@ -9,12 +9,13 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from benchmarks.lib import up_fixture, versions
 from fyre.local_forge.api import routes
@@ -23,12 +24,14 @@ from fyre.server import http_server
 
 
 @contextmanager
-def run_forge(folder: Path) -> Iterator[LocalForge]:
-    """Run the local forge in a thread; it serves at its ``base_url``."""
+def run_forge(
+    folder: Path, front: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> Iterator[LocalForge]:
+    """Run the local forge in a thread, behind ``front``; it serves at its ``base_url``."""
     listening = http_server.bind_socket("127.0.0.1", 0, "")
     forge = LocalForge(folder / "state", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
     server = uvicorn.Server(
-        uvicorn.Config(routes.create_forge_app(forge), lifespan="off", log_level="warning")
+        uvicorn.Config(front(routes.create_forge_app(forge)), lifespan="off", log_level="warning")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

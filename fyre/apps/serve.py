@@ -122,6 +122,7 @@ class FyreServe:
             yield
         finally:
             self._health.stop()  # first, so that no more traffic is sent to this process
+            self.mirrors.cut_fetches()
             self.controller.stop()
             self.engine.close()
             self._runtime.stop()

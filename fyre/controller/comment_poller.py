@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -64,17 +65,22 @@ class _Cursor:
 
 @dataclass
 class CommentPoller:
-    """The search for unanswered commands in comments of repositories. Belongs to one thread."""
+    """The search for unanswered commands in comments of repositories.
+
+    One thread polls; any may say what is handled.
+    """
 
     forge: GitHubClient
     _cursors: dict[int, _Cursor] = field(default_factory=dict)  # by the repository's id
     _handled: FIFOCache[tuple[int, str], None] = field(
         default_factory=lambda: FIFOCache(HANDLED_MAX)
     )
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def mark_handled(self, comment: CommentEvent) -> None:
         """Remember that a comment is handled, so that it is not returned again."""
-        self._handled[comment.repository.id, replies.comment_key(comment)] = None
+        with self._lock:
+            self._handled[comment.repository.id, replies.comment_key(comment)] = None
 
     def poll_commands(self, repository: Repository, since: float) -> list[CommentEvent]:
         """Return the unanswered commands since a time in seconds since the epoch, oldest first.
@@ -112,7 +118,9 @@ class CommentPoller:
 
     def _is_new_command(self, comment: CommentEvent) -> bool:
         key = comment.repository.id, replies.comment_key(comment)
-        return key not in self._handled and command_parser.is_command(comment.body)
+        with self._lock:
+            is_handled = key in self._handled
+        return not is_handled and command_parser.is_command(comment.body)
 
     def _poll_pull_comments(
         self, repository: Repository, cursor: _Cursor, since: float

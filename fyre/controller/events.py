@@ -1,13 +1,14 @@
 """The controller's events: a reason to look at a commit, at a comment, or at everything.
 
 A new kind of event is added in two places: to ``ControllerEvent``, and to the ``match`` of
-``Controller._process_item``, where mypy asks for it.
+``Controller._process_by_kind``, where mypy asks for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fyre.github.client import RefUpdates
 from fyre.github.webhook import CommentEvent, PushEvent, RerequestEvent
 from fyre.runs.run import Repository
 
@@ -15,6 +16,14 @@ from fyre.runs.run import Repository
 @dataclass(frozen=True, slots=True)
 class SweepEvent:
     """Ask the forge for the pushes and comments of late, and plan all of them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweptPushesEvent:
+    """A sweep has listed the updates of a repository's refs: the new ones are planned."""
+
+    repository: Repository
+    listed: RefUpdates
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +41,4 @@ class RunEndEvent:
 ForgeEvent = PushEvent | CommentEvent | RerequestEvent
 """The events that the forge reports, by a webhook or to a sweep."""
 
-ControllerEvent = ForgeEvent | SweepEvent | RunEndEvent
+ControllerEvent = ForgeEvent | SweepEvent | SweptPushesEvent | RunEndEvent

@@ -66,6 +66,10 @@ class CommitReader(Protocol):
         """Return the facts of a commit. Raises ``NotFoundError``."""
         ...
 
+    def find_commit(self, repository: Repository, sha: str) -> Commit | None:
+        """Return a commit that is on this machine already, or None."""
+        ...
+
     def read_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """Return a file of a commit, or None."""
         ...
@@ -91,7 +95,10 @@ class CommitReader(Protocol):
 
 @dataclass
 class Executor:
-    """Everything that the plan's questions and actions need. Belongs to one thread."""
+    """Everything that the plan's questions and actions need. Thread-safe.
+
+    One thread at a time plans and executes what is about a repository.
+    """
 
     forge: GitHubClient
     commit_reader: CommitReader
@@ -155,6 +162,12 @@ class Executor:
         with suppress(NotFoundError):  # a commit of a fork of which nothing ran
             request = _parse_request(self.commit_reader.read_commit(repository, sha))
         return self.index.find_on_commit(repository.id, sha, request.fyre_id)
+
+    def known_runs_on_commit(self, repository: Repository, sha: str) -> tuple[RunRecord, ...]:
+        """Return the same as far as it is known without a fetch."""
+        commit = self.commit_reader.find_commit(repository, sha)
+        fyre_id = _parse_request(commit).fyre_id if commit is not None else ""
+        return self.index.find_on_commit(repository.id, sha, fyre_id)
 
     def decide(self, event: CommitEvent) -> tuple[Action, ...]:
         """Return what the plan wants done about a commit, after answering all of its questions.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from fyre.controller.executor import Executor
 from fyre.controller.retry_queue import FAILURES
@@ -14,6 +14,7 @@ from fyre.github.webhook import PushEvent
 from fyre.runs import commit_status, plan
 from fyre.runs.access import Allowed, Denied
 from fyre.runs.plan import CommitEvent
+from fyre.runs.run import ZERO_SHA
 from fyre.runs.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
@@ -28,21 +29,86 @@ later, the rest waits with them, and no other push waits until all of them have 
 are gone, the commits on top of them are gone as well, and each would cost a fetch."""
 
 
-class PushProcessor:
-    """The processing of pushes, one at a time; a commit that fails never stops the others.
+REPLICATION_DELAY = 15.0
+"""Seconds after a push for which a commit that GitHub does not have is looked for again, whatever
+the branch does: GitHub may report a push before all of its own servers know of it."""
 
-    ``may_still_appear`` returns True if an error, of a push of that time, may only mean that GitHub
-    has not copied the commit to all of its servers yet.
+
+API_LAG_MAX = 300.0
+"""Seconds after a push for which GitHub's API may not list it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """What is left of a push that was processed."""
+
+    failed: Mapping[str, Exception]
+    """The commits that are to be tried again, each with its error."""
+
+    is_complete: bool = True
+    """False if it must be looked at again: commits failed, or could not be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long git may lag behind what the forge reports."""
+
+    replication_delay: float
+    """Seconds; 0 where every commit that an event names can be read at once."""
+
+    lag_max: float
+    """Seconds after a push at most."""
+
+
+class PushProcessor:
+    """The processing of pushes, one at a time of a repository.
+
+    A commit that fails never stops the others. ``patience`` says how long git may lag.
     """
 
     def __init__(
         self,
         executor: Executor,
         is_stopping: Callable[[], bool],
-        may_still_appear: Callable[[Exception, float], bool],
+        patience: Callable[[], Patience],
     ) -> None:
-        self._executor = executor
-        self._is_stopping, self._may_still_appear = is_stopping, may_still_appear
+        self._executor, self._patience = executor, patience
+        self._is_stopping = is_stopping
+
+    def may_still_appear(self, error: Exception, reported_at: float) -> bool:
+        """Return True if what GitHub lacks may only be on its way to all of its servers.
+
+        Our clock may be behind GitHub's, so the time since the report may be negative.
+        """
+        age = abs(self._executor.clock() - reported_at)
+        return isinstance(error, NotFoundError) and age < self._patience().replication_delay
+
+    def is_awaited(self, error: Exception, push: PushEvent, pushed_at: float) -> bool:
+        """Return True if a commit of a push is to be looked for again later.
+
+        GitHub's git may lag behind its webhooks and its API, by minutes on a bad day. So a push
+        whose commit is not there waits until it is there, or its branch has moved on without it.
+        """
+        if self.may_still_appear(error, pushed_at):
+            return True
+        patience, age = self._patience(), self._executor.clock() - pushed_at
+        if not isinstance(error, NotFoundError) or age >= patience.lag_max:
+            return False
+        return patience.replication_delay > 0 and not self._has_moved_on(push, pushed_at)
+
+    def _has_moved_on(self, push: PushEvent, pushed_at: float) -> bool:
+        """Return True if a branch was deleted, or has a later head that can be read.
+
+        A later head that can't be read either says nothing: the push may be below it. Where the API
+        never lists the push, it is not waited for any longer; once it does, a sweep finds it.
+        """
+        updates = self._executor.forge.newest_updates_of(push.repository, push.ref)
+        if all(push.after not in (update.before, update.after) for update in updates):
+            return abs(self._executor.clock() - pushed_at) >= API_LAG_MAX  # it may lag as well
+        head = updates[0].after
+        if head in (ZERO_SHA, push.after):
+            return head == ZERO_SHA
+        return self._executor.commit_reader.find_commit(push.repository, head) is not None
 
     def list_shas(self, push: PushEvent) -> tuple[str, ...]:
         """Return every commit that a push brought to its branch, oldest first.
@@ -68,29 +134,30 @@ class PushProcessor:
         reader = self._executor.commit_reader
         return reader.list_ancestors(push.repository, push.after, HISTORY_MAX)
 
-    def process(
-        self, push: PushEvent, shas: Sequence[str], pushed_at: float
-    ) -> dict[str, Exception]:
-        """Plan and execute these commits; return those to be tried again, each with its error."""
-        events, failed = self._read_commits(push, shas, pushed_at)
+    def process(self, push: PushEvent, shas: Sequence[str], pushed_at: float) -> PushOutcome:
+        """Plan and execute these commits; return what is left to do."""
+        events, failed, gone = self._read_commits(push, shas, pushed_at)
         if self._is_stopping():  # before anything is launched: half a push could pass under the cap
-            return {}
+            return PushOutcome({}, is_complete=False)
         for event in self._enforce_cap(events):
             error = None if self._is_stopping() else self._process_commit(event)
             if error is not None:
                 failed[event.commit.sha] = error
-        return failed
+        return PushOutcome(failed, not (failed or gone or self._is_stopping()))
 
     def _read_commits(
         self, push: PushEvent, shas: Sequence[str], pushed_at: float
-    ) -> tuple[list[CommitEvent], dict[str, Exception]]:
-        """Return what these commits request, and the errors of those that may be readable later."""
+    ) -> tuple[list[CommitEvent], dict[str, Exception], int]:
+        """Return what these commits request, the errors of those that may be readable later, and
+        how many are gone.
+        """
         events, failed, gone = list[CommitEvent](), dict[str, Exception](), 0
         for number, sha in enumerate(shas):
             if self._is_stopping() or gone >= UNREADABLE_MAX:
                 break
             if len(failed) >= UNREADABLE_MAX:
-                return events, failed | dict.fromkeys(shas[number:], next(iter(failed.values())))
+                rest = dict.fromkeys(shas[number:], next(iter(failed.values())))
+                return events, failed | rest, gone
             match self._read_commit(push, sha, pushed_at):
                 case CommitEvent() as event:
                     events.append(event)
@@ -98,15 +165,15 @@ class PushProcessor:
                     pass
                 case error if isinstance(error, FAILURES):
                     failed[sha] = error
-                case error if self._may_still_appear(error, pushed_at):
+                case error if self.is_awaited(error, push, pushed_at):
                     # And with it the branch that the other commits stand on.
-                    return [], dict.fromkeys(shas, TransientError(str(error)))
+                    return [], dict.fromkeys(shas, TransientError(str(error))), gone
                 case error:
                     gone += 1
                     self._report_unreadable(
                         push, push.after if gone >= UNREADABLE_MAX else sha, error
                     )
-        return events, failed
+        return events, failed, gone
 
     def _read_commit(
         self, push: PushEvent, sha: str, pushed_at: float

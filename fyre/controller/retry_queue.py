@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
@@ -56,24 +57,28 @@ class RetryItem:
 
 @dataclass
 class RetryQueue:
-    """The events that failed and wait for their next try. Belongs to one thread."""
+    """The events that failed and wait for their next try. Thread-safe."""
 
     clock: Callable[[], float] = time.monotonic
     max_age_operator: float = RETRY_PERIOD  # seconds to wait for somebody to fix something
     last_dropped: Exception | None = None  # why an event was given up, the last time
     _waiting: DelayQueue[RetryItem] = field(default_factory=DelayQueue)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        with self._lock:
+            return len(self._waiting)
 
     @property
     def next_due(self) -> float:
         """The time at which the next event is due, on the clock; infinity where none waits."""
-        return self._waiting.next_due
+        with self._lock:
+            return self._waiting.next_due
 
     def pop(self) -> RetryItem:
         """Remove and return the next event, due or not."""
-        return self._waiting.pop()
+        with self._lock:
+            return self._waiting.pop()
 
     def push(self, failed: RetryItem, error: Exception) -> None:
         """Add an event to be tried again, unless it waits already or has failed for too long.
@@ -90,7 +95,8 @@ class RetryQueue:
         log.log(logging.DEBUG if failed.pause else logging.WARNING, "tried again later: %s", error)
         pause = (RETRY_BACKOFF if is_transient else OPERATOR_BACKOFF).after(failed.pause)
         due = now + max(pause, _rate_limit_delay(error))
-        self._waiting.push(failed.ident, replace(failed, pause=pause, since=since), due)
+        with self._lock:
+            self._waiting.push(failed.ident, replace(failed, pause=pause, since=since), due)
 
 
 def _rate_limit_delay(error: Exception) -> float:

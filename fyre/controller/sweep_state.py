@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
@@ -43,14 +44,20 @@ class SweepCursor:
 
 
 class ProcessedPushes:
-    """The newest pushes that were processed to the end, so that a sweep can skip them."""
+    """The newest pushes that were processed to the end, so that a sweep can skip them.
+
+    Thread-safe.
+    """
 
     def __init__(self, maxsize: int = PROCESSED_MAX) -> None:
         self._idents: FIFOCache[Hashable, None] = FIFOCache(maxsize)
+        self._lock = threading.Lock()
 
     def __contains__(self, ident: Hashable) -> bool:
-        return ident in self._idents
+        with self._lock:
+            return ident in self._idents
 
     def mark(self, ident: Hashable) -> None:
         """Remember one more push, and forget the oldest where there are too many."""
-        self._idents[ident] = None
+        with self._lock:
+            self._idents[ident] = None

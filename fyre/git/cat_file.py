@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fyre.git import git_command
 
-OPEN_READERS_MAX = 16
-"""Processes kept open; the least recently used one is closed first."""
+OPEN_READERS_MAX = 32
+"""Processes kept open, more than there are workers; the least recently used one is closed first."""
 
 OBJECT_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of the largest object that is read."""

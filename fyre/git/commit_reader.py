@@ -42,6 +42,13 @@ class LocalCommitReader:
             return replace(_parse_header(sha, commit.content), message_problem=reason)
         return parse_commit(sha, commit.content)
 
+    def find_commit(self, repository: Repository, sha: str) -> Commit | None:
+        """Return a commit, or None."""
+        try:
+            return self.read_commit(repository, sha)
+        except NotFoundError:
+            return None
+
     def read_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """Return a file's content in a commit; None if there is no such file.
 
@@ -91,7 +98,13 @@ class LocalCommitReader:
 
     def _run_git(self, repository: Repository, *args: str) -> subprocess.CompletedProcess[bytes]:
         git_dir = f"--git-dir={self._git_dir_of(repository)}"
-        return git_command.run_git(git_dir, *args, env=git_command.clean_env(), check=False)
+        return git_command.run_git(
+            git_dir,
+            *args,
+            env=git_command.clean_env(),
+            check=False,
+            timeout=git_command.LOCAL_TIMEOUT,
+        )
 
 
 def parse_commit(sha: str, content: bytes) -> Commit:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.git.mirror_store import MirrorStore
-from fyre.github.errors import NotFoundError
 from fyre.runs.run import Commit, Repository
 
 
@@ -18,12 +15,18 @@ class FetchingCommitReader:
 
     def read_commit(self, repository: Repository, sha: str) -> Commit:
         """Return a commit. Raises ``NotFoundError``, ``DeniedError``, ``TransientError``."""
-        if self._mirror_store.find_mirror(repository.id) is not None:
-            # A push of thousands of commits is fetched once; each is then read without a process.
-            with suppress(NotFoundError):
-                return self._reader.read_commit(repository, sha)
+        # A push of thousands of commits is fetched once; each is then read without a process.
+        commit = self.find_commit(repository, sha)
+        if commit is not None:
+            return commit
         self._mirror_store.ensure_commit(repository, sha)
         return self._reader.read_commit(repository, sha)
+
+    def find_commit(self, repository: Repository, sha: str) -> Commit | None:
+        """Return a commit that is in the mirror already, or None."""
+        if self._mirror_store.find_mirror(repository.id) is None:
+            return None
+        return self._reader.find_commit(repository, sha)
 
     def read_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """Return a file's content in a commit, or None."""

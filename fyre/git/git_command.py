@@ -11,7 +11,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
+
+LOCAL_TIMEOUT = 600.0
+"""Seconds for a command that asks no server: what takes longer waits for a disk that is away."""
 
 
 class GitError(UserError):
@@ -38,13 +41,26 @@ def run_git(
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
+    timeout: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git with its output captured. Raises ``GitError`` if it fails and ``check`` is set."""
+    """Run git with its output captured.
+
+    Raises ``GitError`` if it fails and ``check`` is set; ``TransientError`` if it takes longer than
+    ``timeout`` seconds.
+    """
     full_env = {**os.environ, **env} if env else None
     try:
         result = subprocess.run(
-            ["git", *args], cwd=cwd, input=stdin, env=full_env, capture_output=True, check=False
+            ["git", *args],
+            cwd=cwd,
+            input=stdin,
+            env=full_env,
+            capture_output=True,
+            check=False,
+            timeout=timeout,
         )
+    except subprocess.TimeoutExpired as error:
+        raise TransientError(f"git took more than {timeout:.0f} s") from error
     except FileNotFoundError as error:
         if cwd and not Path(cwd).is_dir():
             raise UserError(f"no such directory: {cwd}") from error

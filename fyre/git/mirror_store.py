@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 
 from fyre.errors import TransientError, UserError
 from fyre.git import git_command
+from fyre.git.fetch_process import FetchProcesses
 from fyre.github.errors import DeniedError, NotFoundError, NotVisibleError
 from fyre.runs.run import Repository, Run, repository_from_json, repository_to_json
 from fyre.stored_form import UnreadableError, read_json, warn_once
@@ -71,10 +73,15 @@ class MirrorStore:
     ) -> None:
         self._root, self._bytes_max = root, bytes_max
         self._url_of, self._token_of = url_of, token_of
+        self._fetch_processes = FetchProcesses()
         self._fetch_locks: dict[int, _FetchLock] = {}
         self._fetch_locks_guard, self._eviction_lock = threading.Lock(), threading.Lock()
         root.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(root)
+
+    def cut_fetches(self) -> None:
+        """End the fetches that run, and start no more: whoever waits for one is not kept."""
+        self._fetch_processes.close()
 
     def mirror_dir(self, repository: Repository) -> Path:
         """Return the path of the mirror, which need not exist yet."""
@@ -201,7 +208,7 @@ class MirrorStore:
             # There may be an LFS object that arrived after the mirror was evicted.
             shutil.rmtree(path, ignore_errors=True)
             init = ("init", "--quiet", "--bare", "--template=", str(git_dir))
-            git_command.run_git(*init, env=git_command.clean_env())
+            _run_local_git(*init, check=True)
         try:
             self._run_fetch(repository, git_dir, "--prune", "--no-tags", refspecs=_REFSPECS)
         except (UserError, TransientError):
@@ -219,10 +226,10 @@ class MirrorStore:
         url = self._url_of(repository)
         environment = _fetch_environment(url, self._token_of(repository))
         options = ("--quiet", *options, "--no-auto-gc", "--no-write-fetch-head")
-        command = ("--git-dir", str(git_dir), "fetch", *options, "--", url, *refspecs)
-        result = git_command.run_git(*command, env=environment, check=False)
-        if result.returncode:
-            raise _fetch_error(repository, result.stderr.decode(errors="replace"))
+        command = ["--git-dir", str(git_dir), "fetch", *options, "--", url, *refspecs]
+        exit_code, errors = self._fetch_processes.run(command, environment)
+        if exit_code:
+            raise _fetch_error(repository, errors)
 
     def _evict_mirrors(self, current: Path) -> None:
         """Remove mirrors above the limit, least recently used first.
@@ -288,12 +295,18 @@ def _pin_if_present(path: Path, sha: str, run_key: str) -> bool:
 
 
 def _succeeds(path: Path, *args: str) -> bool:
-    command = ("--git-dir", str(path), *args)
-    return git_command.run_git(*command, env=git_command.clean_env(), check=False).returncode == 0
+    return not _run_local_git("--git-dir", str(path), *args, check=False).returncode
 
 
 def _mirror_git_output(path: Path, *args: str) -> str:
-    return git_command.git_output("--git-dir", str(path), *args, env=git_command.clean_env())
+    result = _run_local_git("--git-dir", str(path), *args, check=True)
+    return result.stdout.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def _run_local_git(*args: str, check: bool) -> subprocess.CompletedProcess[bytes]:
+    return git_command.run_git(
+        *args, env=git_command.clean_env(), check=check, timeout=git_command.LOCAL_TIMEOUT
+    )
 
 
 def _pin_ref(run_key: str) -> str:

@@ -70,7 +70,10 @@ class _InstallationToken:
 
 
 class GitHubApp:
-    """One App on one forge. Thread-safe; one request at a time is made for a token."""
+    """One App on one forge. Thread-safe; one request at a time is made for an account's tokens.
+
+    Nobody waits for the token of another account.
+    """
 
     def __init__(
         self,
@@ -98,7 +101,8 @@ class GitHubApp:
         # The last signature: its key, and the time until which it is used.
         self._signed: tuple[str, AppAuth, float] | None = None
         self._etag_cache = ETagCache()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # never held during a request
+        self._account_locks: dict[str, threading.Lock] = {}
 
     def bot_login(self) -> str:
         """Return the login of the App's own statuses and comments."""
@@ -141,41 +145,50 @@ class GitHubApp:
         is not (or no longer) installed, its key is not known, or it is suspended;
         ``TransientError`` if the forge can't be reached.
         """
+        account = _account_name(name)
         with self._lock:
+            account_lock = self._account_locks.setdefault(account, threading.Lock())
+        with account_lock:
             try:
                 return self._cached_token(self._installation_id(name), for_clone=for_clone)
             except NotFoundError:
                 # Uninstalled, and perhaps installed again since: that is another installation.
-                del self._installations[_account_name(name)]
+                with self._lock:
+                    self._installations.pop(account, None)
                 return self._cached_token(self._installation_id(name), for_clone=for_clone)
 
     def _installation_id(self, name: str) -> int:
         """Return the id of the installation that a repository belongs to."""
         account = _account_name(name)
-        if account not in self._installations:
+        with self._lock:
+            installation = self._installations.get(account)
+        if installation is None:
             owner, _, repo = name.partition("/")
             try:
                 with self._app_connection(f"the App's installation on {name}") as connection:
-                    self._installations[account] = connection.get_repo_installation(owner, repo).id
+                    installation = connection.get_repo_installation(owner, repo).id
             except NotFoundError as error:
                 hint = f"an owner of {owner} installs the App, and lets it see the repository"
                 raise UnauthenticatedError(
                     f"the App is not installed on {name}", hint=hint
                 ) from error
-        return self._installations[account]
+            with self._lock:
+                self._installations[account] = installation
+        return installation
 
     def _cached_token(self, installation: int, *, for_clone: bool) -> str:
         """Return the installation's token, a new one if it expires soon."""
-        token = self._tokens.get((installation, for_clone))
+        with self._lock:
+            token = self._tokens.get((installation, for_clone))
         if token is None:
             with self._app_connection(f"a token of installation {installation}") as connection:
                 new_token = connection.get_access_token(
                     installation, _CLONE_PERMISSIONS if for_clone else None
                 )
             expires_at = min(new_token.expires_at.timestamp(), self._clock() + TOKEN_LIFETIME)
-            token = self._tokens[installation, for_clone] = _InstallationToken(
-                new_token.token, expires_at
-            )
+            token = _InstallationToken(new_token.token, expires_at)
+            with self._lock:
+                self._tokens[installation, for_clone] = token
         return token.text
 
     @contextmanager

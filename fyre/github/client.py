@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from fyre.errors import TransientError
 from fyre.github import errors, etag_cache, rate_limit
@@ -279,14 +280,20 @@ class GitHubClient(RestClient):
             if response is None:
                 return RefUpdates((), etag)
             for entry in self._follow_pages(repository.name, *response[1:]):
-                timestamp = datetime.fromisoformat(entry["timestamp"]).timestamp()
-                if timestamp < since:
+                update = _parse_ref_update(entry)
+                if update.timestamp < since:
                     break
-                actor = (entry.get("actor") or {}).get("login", "")
-                updates.append(
-                    RefUpdate(entry["ref"], entry["before"], entry["after"], actor, timestamp)
-                )
+                updates.append(update)
         return RefUpdates(tuple(updates[::-1]), response[0])
+
+    def newest_updates_of(self, repository: Repository, ref: str) -> list[RefUpdate]:
+        """Return the newest 100 updates of one ref, the newest first."""
+        description = f"the activity of {ref} in {repository.name}"
+        path = f"/repos/{repository.name}/activity?ref={quote(ref, safe='')}&per_page=100"
+        with translate_errors(description):
+            return [
+                _parse_ref_update(entry) for entry in self.get_json(description, repository, path)
+            ]
 
     def rate_limit_account(self, repository: Repository) -> str:  # noqa: ARG002 - an App's is another
         """Return the account whose limits a write counts against; "" if all share them."""
@@ -347,6 +354,13 @@ class GitHubClient(RestClient):
     def _repository_from_json(self, data: dict[str, Any]) -> Repository:
         """Return our record of a repository in a listing."""
         return Repository(self.url, data["id"], data["full_name"], data["default_branch"])
+
+
+def _parse_ref_update(entry: dict[str, Any]) -> RefUpdate:
+    """Return one entry of the activity API."""
+    timestamp = datetime.fromisoformat(entry["timestamp"]).timestamp()
+    actor = (entry.get("actor") or {}).get("login", "")
+    return RefUpdate(entry["ref"], entry["before"], entry["after"], actor, timestamp)
 
 
 def _epoch_seconds(moment: datetime) -> float:

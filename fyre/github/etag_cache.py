@@ -7,6 +7,7 @@ not cover whether there is a next page. So pages are asked for by number, until 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,11 +50,15 @@ def get_if_changed(
 
 @dataclass
 class ETagCache:
-    """The last responses as they were parsed, each with its ETag: at most ``CACHED_MAX``."""
+    """The last responses as they were parsed, each with its ETag: at most ``CACHED_MAX``.
+
+    Thread-safe.
+    """
 
     _cache: FIFOCache[tuple[str, str], tuple[str, Any]] = field(
         default_factory=lambda: FIFOCache(CACHED_MAX)
     )
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get_cached(
         self, requester: Requester, path: str, parse: Callable[[Any], T], owner: str = ""
@@ -62,13 +67,15 @@ class ETagCache:
 
         ``owner`` tells equal paths apart.
         """
-        etag, cached = self._cache.get((owner, path), ("", None))
+        with self._lock:
+            etag, cached = self._cache.get((owner, path), ("", None))
         response = get_if_changed(requester, path, etag)
         if response is None:
             unchanged: T = cached
             return unchanged
         parsed = parse(response[2])
-        self._cache[owner, path] = response[0], parsed
+        with self._lock:
+            self._cache[owner, path] = response[0], parsed
         return parsed
 
     def list_cached(

@@ -18,6 +18,7 @@ from fyre.github.errors import (
     NotVisibleError,
     RateLimitError,
     StatusLimitError,
+    UnknownCommitError,
 )
 from fyre.reporter.own_statuses import is_of_same_run
 from fyre.reporter.posted_notes import PostedNotes, is_final_word
@@ -65,7 +66,7 @@ class StatusPoster:
             self._maybe_posted.add(doubt)
             try:
                 self.post_status(unposted)
-            except RateLimitError:
+            except (RateLimitError, UnknownCommitError):
                 self._maybe_posted.discard(doubt)  # GitHub has not accepted it
                 raise
         self._notes.add(unposted)
@@ -74,7 +75,10 @@ class StatusPoster:
         return completed
 
     def post_status(self, unposted: StatusPost) -> None:
-        """Post a status, without a note; give up one that will never be accepted."""
+        """Post a status, without a note; give up one that will never be accepted.
+
+        Raises ``UnknownCommitError`` where the forge may only not know the commit yet.
+        """
         repository = unposted.repository
         try:
             headers = self._forge.create_status(repository, unposted.sha, unposted.status)
@@ -84,9 +88,12 @@ class StatusPoster:
         except StatusLimitError as error:
             # A pending status may stand there for ever: somebody should know.
             log.error("given up: %s; push a new commit instead", error)  # noqa: TRY400 - a line says it
-        except UserError as error:  # it will never be accepted: the commit is gone
-            log.warning("status not posted: %s", error)
+        except UserError as error:
+            if self._failures.may_still_appear(error, repository, unposted.sha):
+                raise
+            log.warning("status not posted: %s", error)  # it will never be accepted
         else:
+            self._failures.forget_unknown(repository, unposted.sha)
             self._write_queue.count_response(headers)
         finally:
             self._write_queue.count_write()

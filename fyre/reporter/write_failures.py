@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from fyre.backoff import Backoff
 from fyre.errors import TransientError, UserError
-from fyre.github.errors import NEEDS_OPERATOR, RateLimitError
+from fyre.github.errors import NEEDS_OPERATOR, RateLimitError, UnknownCommitError
+from fyre.reporter.write_identity import WriteId
 from fyre.reporter.write_queue import WriteQueue
 from fyre.runs.run import Repository
 
@@ -20,11 +22,23 @@ OPERATOR_BACKOFF = Backoff(1.0, 600.0)
 next to nothing."""
 
 
+UNKNOWN_COMMIT_BACKOFF = Backoff(1.0, 300.0)
+"""The same for one write on a commit that the forge does not know, or not yet; the others of its
+repository are not kept."""
+
+UNKNOWN_COMMIT_PERIOD = 24 * 3600.0
+"""Seconds after which a write on such a commit is given up: the commit is gone."""
+
+
 class WriteFailures:
     """The failures of each repository, until a write succeeds. For the writing thread alone."""
 
-    def __init__(self, write_queue: WriteQueue) -> None:
+    def __init__(self, write_queue: WriteQueue, unknown_commit_period: Callable[[], float]) -> None:
         self._write_queue = write_queue
+        self._unknown_commit_period = unknown_commit_period
+        self._unknown_since: dict[
+            tuple[int, str], float
+        ] = {}  # by repository and SHA, on the clock
         self._logged_reasons: dict[int, str] = {}  # by the repository's id
         self._logged_drops: set[tuple[int, str]] = set()  # repositories' ids and reasons
 
@@ -54,6 +68,33 @@ class WriteFailures:
         level = logging.DEBUG if drop in self._logged_drops else logging.WARNING
         self._logged_drops.add(drop)
         log.log(level, "comment not posted: %s", error)
+
+    def may_still_appear(self, error: Exception, repository: Repository, sha: str) -> bool:
+        """Return True if a write failed as the forge does not know its commit yet.
+
+        It may report a push before all of its servers know of it.
+        """
+        if not isinstance(error, UnknownCommitError):
+            return False
+        now = self._write_queue.clock()
+        since = self._unknown_since.setdefault((repository.id, sha), now)
+        if now - since < self._unknown_commit_period():
+            return True
+        del self._unknown_since[repository.id, sha]
+        return False
+
+    def is_unknown(self, repository: Repository, sha: str) -> bool:
+        """Return True if the forge did not know a commit when it was written to last."""
+        return (repository.id, sha) in self._unknown_since
+
+    def delay_write(self, write_id: WriteId, error: Exception) -> None:
+        """Have one write wait, as the forge does not know its commit yet."""
+        self._write_queue.back_off(write_id, UNKNOWN_COMMIT_BACKOFF)
+        log.info("tried again, as the forge may not know it yet: %s", error)
+
+    def forget_unknown(self, repository: Repository, sha: str) -> None:
+        """Remember that the forge knows a commit."""
+        self._unknown_since.pop((repository.id, sha), None)
 
     def forget_failures(self, repository: Repository) -> None:
         """Write to a repository without pauses from now on, as it answers again."""

@@ -45,6 +45,9 @@ class CommentCommand(ABC):
     launches: ClassVar[bool] = False
     """True if it runs code: of a fork only a commit that was approved by its whole SHA."""
 
+    overtakes: ClassVar[bool] = False
+    """True if it does something at once, where its repository has other work before it."""
+
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
@@ -59,6 +62,9 @@ class CommentCommand(ABC):
     @abstractmethod
     def execute(self, target: TargetedCommand) -> str:
         """Carry it out and return the reply. Raises ``NotFoundError``, ``TransientError``."""
+
+    def overtake(self, target: TargetedCommand) -> None:  # noqa: B027 - most commands wait
+        """Do at once what need not wait; ``execute`` comes after it and does the rest."""
 
     def _runs_on_commit(self, target: TargetedCommand) -> tuple[RunRecord, ...]:
         return self._executor.runs_on_commit(target.repository, target.sha)
@@ -160,22 +166,35 @@ class CancelCommand(CommentCommand):
     verb = "cancel"
     arguments = "[NAME]"
     help = "ends what has not ended"
+    overtakes = True
 
     def execute(self, target: TargetedCommand) -> str:
         """Cancel the runs that existed when the comment was written."""
-        name, trigger = target.command.run_name, target.trigger
+        cancelled = self._cancel_runs(target, self._runs_on_commit(target))
+        if not cancelled:
+            return render_nothing("cancel", target.command.run_name)
+        return f"cancelled: {', '.join(f'`{record.run.name}`' for record in cancelled)}."
+
+    def overtake(self, target: TargetedCommand) -> None:
+        """Cancel those of the runs that are found without a fetch."""
+        known = self._executor.known_runs_on_commit(target.repository, target.sha)
+        self._cancel_runs(target, known)
+
+    def _cancel_runs(
+        self, target: TargetedCommand, records: Iterable[RunRecord]
+    ) -> list[RunRecord]:
+        """Cancel those of these runs that are meant; return what is cancelled now."""
         selected = [
             record
-            for record in self._runs_on_commit(target)
-            if name_matches(record.run.name, name) and is_meant(target, record.run)
+            for record in records
+            if name_matches(record.run.name, target.command.run_name)
+            and is_meant(target, record.run)
         ]
         unfinished = [record for record in selected if not record.state.is_final]
         for record in unfinished:
-            self._executor.engine.cancel(record.run.key, trigger.actor)
-        cancelled = unfinished or [record for record in selected if record.cancelled_by]
-        if not cancelled:
-            return render_nothing("cancel", name)
-        return f"cancelled: {', '.join(f'`{record.run.name}`' for record in cancelled)}."
+            self._executor.engine.cancel(record.run.key, target.trigger.actor)
+        was_cancelled = [record for record in selected if record.cancelled_by]
+        return unfinished or was_cancelled
 
 
 class StatusCommand(CommentCommand):

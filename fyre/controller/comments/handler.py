@@ -16,6 +16,7 @@ from fyre.controller.comments import command_parser, replies
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import (
     NoTarget,
+    TargetedCommand,
     TargetResolver,
     comment_trigger_id,
 )
@@ -68,7 +69,10 @@ def parse_command(body: str) -> Command | None:
 
 
 class CommentCommands:
-    """The handler of ``/fyre …`` in comments by people who may write. Belongs to one thread."""
+    """The handler of ``/fyre …`` in comments by people who may write. Thread-safe.
+
+    Comments of one repository are handled one at a time, except in ``overtake``.
+    """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -78,23 +82,57 @@ class CommentCommands:
 
     def handle(self, comment: CommentEvent) -> None:
         """Execute the command of a comment, and reply. Raises ``TransientError``."""
-        if comment.is_bot or not comment.actor or not command_parser.is_command(comment.body):
+        if not self._is_current_command(comment):
             return
-        executor, repository, actor = self._executor, comment.repository, comment.actor
+        if not self._may_command(comment):
+            key = comment.repository.id, comment.actor.lower()
+            self._refused.get(key, partial(self._refuse, comment))
+            return
+        thread = self._unanswered_thread(comment)
+        if thread is not None:
+            self._reply(comment, self._execute(comment, thread))
+
+    def overtake(self, comment: CommentEvent) -> None:
+        """Do what a command does at once, if it does: nothing is fetched, and nothing is replied.
+
+        In its turn the comment is handled all the same. Raises ``UserError``, ``TransientError``.
+        """
+        if not self._is_current_command(comment):
+            return
+        try:
+            command = parse_command(comment.body) or Command("")
+        except value_parsers.BadValueError:
+            return
+        handler = self._commands[command.verb]
+        if not handler.overtakes or not self._may_command(comment):
+            return
+        thread = self._unanswered_thread(comment)
+        if thread is not None:
+            target = self._resolve(comment, command, thread)
+            if isinstance(target, TargetedCommand):
+                handler.overtake(target)
+
+    def _is_current_command(self, comment: CommentEvent) -> bool:
+        """Return True if a person's comment holds a command, and is not too old."""
+        if comment.is_bot or not comment.actor or not command_parser.is_command(comment.body):
+            return False
+        executor = self._executor
         if executor.clock() - comment.created_at > executor.policy.history:
             # Engines may have forgotten by now what it has launched.
-            log.info("%s of %s is too old", replies.comment_key(comment), repository.name)
-            return
-        if executor.forge.is_own_login(actor) and replies.is_reply(comment.body):
-            return
-        if executor.forge.get_permission(repository, actor) not in MAY_WRITE:
-            self._refused.get((repository.id, actor.lower()), partial(self._refuse, comment))
-            return
-        queued = self._queued_bodies(comment)
-        thread = comment_threads.list_thread(executor.forge, comment)
-        answered = replies.answered_comments(queued + _own_bodies(executor.forge, thread))
-        if replies.comment_key(comment) not in answered:
-            self._reply(comment, self._execute(comment, thread))
+            log.info("%s of %s is too old", replies.comment_key(comment), comment.repository.name)
+            return False
+        return not (executor.forge.is_own_login(comment.actor) and replies.is_reply(comment.body))
+
+    def _may_command(self, comment: CommentEvent) -> bool:
+        forge = self._executor.forge
+        return forge.get_permission(comment.repository, comment.actor) in MAY_WRITE
+
+    def _unanswered_thread(self, comment: CommentEvent) -> Sequence[Comment] | None:
+        """Return the comments of the thread, or None if this one is answered."""
+        queued, forge = self._queued_bodies(comment), self._executor.forge
+        thread = comment_threads.list_thread(forge, comment)
+        answered = replies.answered_comments(queued + _own_bodies(forge, thread))
+        return None if replies.comment_key(comment) in answered else thread
 
     def _refuse(self, comment: CommentEvent) -> None:
         """Reply to somebody without write permission, once in a thread.
@@ -117,13 +155,10 @@ class CommentCommands:
         """Execute the command; return the reply."""
         try:
             command = parse_command(comment.body) or Command("")
-            handler = self._commands[command.verb]
-            target = self._targets.resolve(comment, command, launches=handler.launches)
+            target = self._resolve(comment, command, thread)
             if isinstance(target, NoTarget):
                 return target.reply
-            later = (posted.id for posted in thread if posted.id > comment.comment_id)
-            later_ids = tuple(comment_trigger_id(comment, number) for number in later)
-            text = handler.execute(replace(target, later_ids=later_ids))
+            text = self._commands[command.verb].execute(target)
         except value_parsers.BadValueError as error:
             return f"{error.args[0]}: {error.hint}"
         except NotVisibleError:
@@ -131,6 +166,19 @@ class CommentCommands:
         except NotFoundError as error:
             return f"nothing is done: {error.message}."
         return replies.with_sha(target.sha, text) if comment.pull_number else text
+
+    def _resolve(
+        self, comment: CommentEvent, command: Command, thread: Sequence[Comment]
+    ) -> TargetedCommand | NoTarget:
+        """Return the command with its commit, and with what came after it in its thread."""
+        launches = self._commands[command.verb].launches
+        target = self._targets.resolve(comment, command, launches=launches)
+        if isinstance(target, NoTarget):
+            return target
+        later = (posted.id for posted in thread if posted.id > comment.comment_id)
+        return replace(
+            target, later_ids=tuple(comment_trigger_id(comment, number) for number in later)
+        )
 
     def _reply(self, comment: CommentEvent, text: str, *, refused: bool = False) -> None:
         repository, key = comment.repository, replies.comment_key(comment)
