@@ -34,7 +34,7 @@ from fyre.controller.retry_queue import FAILURES, RETRY_PERIOD, RetryItem, Retry
 from fyre.controller.run_ends import RunEndProcessor, RunEndWatcher
 from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
 from fyre.controller.worker_pool import WorkerPool
-from fyre.errors import TransientError, UserError
+from fyre.errors import LOCAL_TROUBLE, TransientError, UserError, local_trouble_as_transient
 from fyre.github.client import RefUpdate
 from fyre.github.errors import NotFoundError, RateLimitError
 from fyre.github.webhook import BRANCH_PREFIX, CommentEvent, IgnoredEvent, PushEvent, RerequestEvent
@@ -154,7 +154,9 @@ class Controller:
             raise self._retries.last_dropped
 
     def enqueue_event(self, event: ControllerEvent | IgnoredEvent) -> None:
-        """Take an event, and return at once."""
+        """Take an event, and return at once. Of a commit's run ends one is enough."""
+        if isinstance(event, RunEndEvent) and not self._run_ends.expect(event):
+            return
         if not isinstance(event, IgnoredEvent):
             self._hand_out(event)
 
@@ -259,6 +261,9 @@ class Controller:
                 self._retry_later(item, TransientError(str(error)))
                 return False
             log.warning("given up: %s", error)
+        except LOCAL_TROUBLE as error:
+            self._retry_later(item, local_trouble_as_transient(error))
+            return False
         except Exception:
             # Quarantine: the next event is processed all the same.
             log.exception("unexpected error in the controller")

@@ -21,6 +21,7 @@ from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs import plan
 from fyre.runs import policy as policies
+from fyre.runs.access import Allowed
 from fyre.runs.run import RunRecord
 from fyre.runs.run_query import RunQuery
 from fyre.runs.state import FINAL_STATES
@@ -45,8 +46,8 @@ class RunEndWatcher:
         """Watch from now on; report ends to which no controller has listened, once for each commit.
 
         The sweep at the start plans what was pushed after ``since`` (seconds since the epoch). Left
-        over are older runs that have ended after it, and all whose end is not posted yet: a
-        reporter runs where a controller does.
+        over are older runs and reruns, which may be of an older push, that have ended after it, and
+        all whose end is not posted yet: a reporter runs where a controller does.
         """
         self._engine.subscribe(self._on_change)
         query = RunQuery(states=FINAL_STATES)
@@ -77,7 +78,12 @@ class RunEndWatcher:
 def _may_be_missed(record: RunRecord, since: float) -> bool:
     """Return True if nobody may have seen the end of a run, and the sweep does not plan it."""
     ended_at = record.ended_at or record.run.created_at
-    return record.run.created_at < since <= ended_at or bool(unposted_statuses(record, ""))
+    is_of_older_push = record.run.created_at < since or record.run.attempt > 1
+    return (is_of_older_push and since <= ended_at) or bool(unposted_statuses(record, ""))
+
+
+def _commit_of(ended: RunEndEvent) -> tuple[int, str]:
+    return ended.repository.id, ended.sha
 
 
 class RunEndProcessor:
@@ -85,6 +91,18 @@ class RunEndProcessor:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
+        self._lock = threading.Lock()
+        self._expected = set[tuple[int, str]]()  # commits whose plan waits: repository's id, SHA
+
+    def expect(self, ended: RunEndEvent) -> bool:
+        """Return False if the commit is to be planned anyway, after this end.
+
+        So a commit with a thousand runs is planned a few times, and not a thousand.
+        """
+        with self._lock:
+            is_first = (commit := _commit_of(ended)) not in self._expected
+            self._expected.add(commit)
+            return is_first
 
     def process(self, ended: RunEndEvent) -> None:
         """Plan the commit of a run that has ended. Raises ``TransientError``.
@@ -92,6 +110,8 @@ class RunEndProcessor:
         The forge is asked nothing while every run of the commit has a record. Nothing is posted
         about what goes wrong: the commit may have good statuses of runs that are done.
         """
+        with self._lock:
+            self._expected.discard(_commit_of(ended))  # what ends from now on may not be seen
         executor, sha = self._executor, ended.sha
         repository = executor.forge.with_current_name(ended.repository)
         if not policies.serves_repository(executor.policy, repository.name):
@@ -106,8 +126,11 @@ class RunEndProcessor:
             return
         if event is None:  # a comment gave the command
             return
-        trigger = plan.run_end_trigger(event, executor.index.find_by_sha(repository.id, sha))
+        records = executor.index.find_by_sha(repository.id, sha)
+        trigger = plan.run_end_trigger(event, records)
         if trigger is None:
             return
-        for action in executor.decide(replace(event, trigger=trigger)):
+        unlaunched = plan.count_unlaunched(event, records)
+        quota = executor.check_quota(repository, unlaunched) if unlaunched else Allowed()
+        for action in executor.decide(replace(event, trigger=trigger, quota=quota)):
             executor.execute(repository, action)

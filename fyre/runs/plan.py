@@ -104,7 +104,8 @@ def plan(
     if event.request.asks_nothing or is_lab_ancestor(event, policy):
         return Decision()
     requested = _requested_runs(event, policy, now)
-    new_runs = [run for run in requested if not _has_record(run, observed)]
+    known = _contexts_of(observed.runs_on_sha)
+    new_runs = [run for run in requested if run.context.lower() not in known]
     malformed = _malformed_statuses(event)
     if not new_runs and not malformed:
         return Decision()
@@ -137,6 +138,12 @@ def run_end_trigger(event: CommitEvent, records: Iterable[RunRecord]) -> Trigger
     if newest is None:
         return None
     return replace(event.trigger, actor=newest.actor, ref=newest.ref, head_sha=newest.sha)
+
+
+def count_unlaunched(event: CommitEvent, records: Iterable[RunRecord]) -> int:
+    """Return how many runs of the message have none of the commit's ``records``."""
+    known = _contexts_of(records)
+    return sum(f"fyre/{name}".lower() not in known for name in event.request.run_names)
 
 
 def build_run(
@@ -249,10 +256,9 @@ def _ordinals(specs: tuple[RunSpec, ...]) -> Iterable[int]:
     return [next(counters.setdefault(spec.digest, count())) for spec in specs]
 
 
-def _has_record(run: Run, observed: ObservedState) -> bool:
-    """Return True if the run, or another with its context, was launched for this SHA."""
-    context = run.context.lower()
-    return any(record.run.context.lower() == context for record in observed.runs_on_sha)
+def _contexts_of(records: Iterable[RunRecord]) -> set[str]:
+    """Return the contexts, in lower case, for which a run was launched."""
+    return {record.run.context.lower() for record in records}
 
 
 def _malformed_statuses(event: CommitEvent) -> tuple[CommitStatus, ...]:

@@ -65,10 +65,11 @@ class RerunCommand(LaunchingCommand):
             return refusal
         for run in missing:
             before = newest.get(run.name.lower())
-            pinned = (
-                self._pin_image(run, before) if before and not target.command.latest_image else run
-            )
-            self._executor.execute(target.repository, Launch(pinned))
+            if before is not None:
+                run = replace(run, ref=run.ref or before.run.ref)  # noqa: PLW2901 - the same run
+                if not target.command.latest_image:
+                    run = self._pin_image(run, before)  # noqa: PLW2901 - the same run
+            self._executor.execute(target.repository, Launch(run))
         self._clear_moved_status(target, event)
         return self._render_launched([run.key for run in selected])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from fyre.apps.up import FyreUp
 from fyre.controller.events import RunEndEvent
 from fyre.controller.loop import Controller
-from fyre.controller.run_ends import RunEndWatcher
+from fyre.controller.run_ends import RunEndProcessor, RunEndWatcher
 from fyre.engines.factory import EngineOptions
 from fyre.engines.wrappers import EngineWrapper
 from fyre.errors import TransientError
@@ -190,3 +191,61 @@ def ended_record(up: FyreUp, key: str) -> RunRecord | None:
     """Return the record of a run that has ended, None before."""
     record = up.engine.get_record(key)
     return record if record is not None and record.state.is_final else None
+
+
+def test_the_end_of_a_run_keeps_to_the_caps_of_its_repository(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller, go = person.up.controller, tmp_path / "go"
+    person.settled()
+    monkeypatch.setattr("fyre.controller.retry_queue.RETRY_PERIOD", 0.0)
+    engine = controller.executor.engine = AwayEngine(person.up.engine)
+    engine.away = ("second",)
+    sha = push_two(person, wait_for(go), "echo late")
+    until(lambda: controller._retries.last_dropped)
+    engine.away = ()
+    controller.executor.policy = replace(controller.executor.policy, runs_per_day=2)
+    go.touch()
+    refused = person.final(sha, "fyre/second")["description"]
+    assert refused.startswith("refused: 2 runs of this repository in 24 h and 1 more asked for")
+    assert {name for at, name in names(person) if at == sha} == {"first"}
+
+
+def test_an_end_that_meets_trouble_of_the_machine_is_tried_again(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    (record,) = person.up.engine.query_runs(ALL_RUNS)
+    person.settled()
+    executor, asked = person.up.controller.executor, list[str]()
+    read_request = executor.read_request
+
+    def read_and_fail_once(*args: object) -> object:
+        asked.append("")
+        if len(asked) == 1:
+            raise OSError(errno.ENOMEM, "no memory")
+        return read_request(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(executor, "read_request", read_and_fail_once)
+    person.up.controller.enqueue_event(RunEndEvent(record.run.repository, sha, record.run.key))
+    until(lambda: len(asked) == 2)
+
+
+def test_of_a_commits_many_ends_those_that_wait_are_one(person: Person) -> None:
+    person.final(person.run("true"))
+    (record,) = person.up.engine.query_runs(ALL_RUNS)
+    ends = RunEndProcessor(person.up.controller.executor)
+    end = RunEndEvent(record.run.repository, record.run.sha, record.run.key)
+    other = replace(end, sha="1" * 40)
+    assert [ends.expect(one) for one in (end, end, other, end)] == [True, False, True, False]
+    ends.process(end)
+    assert ends.expect(end)  # it may have come too late to be seen
+
+
+def test_a_rerun_is_of_the_branch_of_the_run(person: Person) -> None:
+    sha = person.run("echo $FYRE_REF")
+    person.final(sha)
+    person.comment(sha, "/fyre rerun")
+    again = person.final(sha, attempt="attempt 2")
+    assert person.log(again) == "refs/heads/main\n"
