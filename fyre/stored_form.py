@@ -223,6 +223,14 @@ def as_sha(value: object) -> str:
     return text
 
 
+def as_key(value: object) -> str:
+    """Return the key of a run: hexadecimal digits."""
+    text = as_text(value)
+    if not 0 < len(text) <= 64 or not set(text) <= _HEX_DIGITS:
+        raise UnreadableError(f"{value!r:.40} is no key")
+    return text
+
+
 def as_shas(value: object) -> tuple[str, ...]:
     """Return a tuple of SHAs."""
     return tuple(as_sha(item) for item in _items(value))
@@ -246,7 +254,7 @@ def as_number(value: object) -> float:
     """Return a number that is not negative, as it is: an integer stays one."""
     if type(value) not in (int, float) or not 0 <= value <= MOMENT_MAX:  # type: ignore[operator] # it is a number
         raise UnreadableError(f"{value!r:.40} is not a valid number")
-    return value  # type: ignore[return-value] # as above
+    return abs(value)  # type: ignore[arg-type] # as above; of -0.0 it is 0.0
 
 
 as_moment = as_number

@@ -45,4 +45,8 @@ def is_of_same_run(posted: CommitStatus, status: CommitStatus) -> bool:
 
 
 def _url_path(url: str) -> str:
-    return urlsplit(url).path
+    """Return the path of a URL; the text itself if it is none."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return url

@@ -20,6 +20,7 @@ from fyre.stored_form import (
     UnknownFields,
     UnreadableError,
     as_integer,
+    as_key,
     as_moment,
     as_printable_or_empty,
     as_printable_text,
@@ -152,7 +153,7 @@ def repository_from_json(data: object) -> Repository:
 RUN_FORM = StoredForm(
     "a run",
     (
-        StoredField("key", "key", as_text, required=True),
+        StoredField("key", "key", as_key, required=True),
         StoredField(
             "repository", "repository", repository_from_json, repository_to_json, required=True
         ),

@@ -7,11 +7,16 @@ LocalQueue named ``default``, if the namespace has one (``LocalQueueDefaulting``
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from fyre.engines.kubernetes import job_labels, pod_facts
 from fyre.engines.kubernetes.pod_facts import KubeObject
+from fyre.stored_form import warn_once
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+"""What the API server takes as the value of a label: with another one it refuses the release."""
 
 END_HELD_SPEC = {"activeDeadlineSeconds": 1, "suspend": False, "parallelism": 0}
 """The end of a held Job without a start. It is resumed, since a suspended Job never ends, and what
@@ -54,6 +59,9 @@ def release_patch(job: KubeObject, now: float) -> KubeObject:
     """
     labels = job["metadata"].get("labels") or {}
     own_queue = pod_facts.get_annotations(job).get(job_labels.QUEUE_ANNOTATION, "")
+    if own_queue and not _LABEL_VALUE.fullmatch(own_queue):
+        warn_once(f"the queue of Job {job['metadata'].get('name')}", "no queue has such a name")
+        own_queue = ""
     queue = own_queue or labels.get(job_labels.KUEUE_QUEUE_LABEL, "")
     metadata: dict[str, Any] = {
         "resourceVersion": job["metadata"]["resourceVersion"],
