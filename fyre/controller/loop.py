@@ -256,14 +256,14 @@ class Controller:
         except FAILURES as error:
             self._retry_later(item, error)
             return False
+        except LOCAL_TROUBLE as error:
+            self._retry_later(item, local_trouble_as_transient(error))
+            return False
         except UserError as error:
             if self._may_pass(error, item):
                 self._retry_later(item, TransientError(str(error)))
                 return False
             log.warning("given up: %s", error)
-        except LOCAL_TROUBLE as error:
-            self._retry_later(item, local_trouble_as_transient(error))
-            return False
         except Exception:
             # Quarantine: the next event is processed all the same.
             log.exception("unexpected error in the controller")

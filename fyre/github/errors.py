@@ -21,10 +21,6 @@ class NotFoundError(UserError):
     """The forge knows no such repository, commit, branch or file, or hides it from this token."""
 
 
-class UnknownCommitError(NotFoundError):
-    """The forge knows the repository and no such commit: not yet, perhaps, shortly after a push."""
-
-
 class DeniedError(UserError):
     """The forge does not let this token do that, until somebody fixes the token or its rights."""
 
@@ -101,7 +97,7 @@ def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 -
             hint="check the name and the token's rights",
         )
     if error.status == 422 and message.startswith("No commit found"):
-        return UnknownCommitError(f"{description}: not found", hint="was it force-pushed away?")
+        return NotFoundError(f"{description}: not found", hint="was it force-pushed away?")
     if error.status >= 500:
         return TransientError(f"{description}: HTTP {error.status} {message}")
     error_type: type[UserError]

@@ -18,12 +18,11 @@ from fyre.github.errors import (
     NotVisibleError,
     RateLimitError,
     StatusLimitError,
-    UnknownCommitError,
 )
 from fyre.reporter.own_statuses import is_of_same_run
 from fyre.reporter.posted_notes import PostedNotes, is_final_word
 from fyre.reporter.unposted_statuses import StatusPost
-from fyre.reporter.write_failures import WriteFailures
+from fyre.reporter.write_failures import UnknownCommitError, WriteFailures
 from fyre.reporter.write_queue import WriteQueue
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository, RunRecord
@@ -89,8 +88,7 @@ class StatusPoster:
             # A pending status may stand there for ever: somebody should know.
             log.error("given up: %s; push a new commit instead", error)  # noqa: TRY400 - a line says it
         except UserError as error:
-            if self._failures.may_still_appear(error, repository, unposted.sha):
-                raise
+            self._failures.raise_if_unknown(error, repository, unposted.sha)
             log.warning("status not posted: %s", error)  # it will never be accepted
         else:
             self._failures.forget_unknown(repository, unposted.sha)

@@ -26,7 +26,12 @@ from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
 from fyre.errors import TransientError, UserError
 from fyre.github.client import GitHubClient
-from fyre.github.errors import NEEDS_OPERATOR, UnauthenticatedError, UnknownCommitError
+from fyre.github.errors import (
+    NEEDS_OPERATOR,
+    NotFoundError,
+    NotVisibleError,
+    UnauthenticatedError,
+)
 from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.own_statuses import read_own_statuses
 from fyre.reporter.posted_notes import PostedNotes, warn_if_unreadable
@@ -40,7 +45,7 @@ from fyre.reporter.unposted_statuses import (
     unposted_statuses,
 )
 from fyre.reporter.unrecorded_writes import UnrecordedWrites
-from fyre.reporter.write_failures import UNKNOWN_COMMIT_PERIOD, WriteFailures
+from fyre.reporter.write_failures import UNKNOWN_COMMIT_PERIOD, UnknownCommitError, WriteFailures
 from fyre.reporter.write_identity import (
     CheckRunWrite,
     CommentWrite,
@@ -231,17 +236,21 @@ class StatusReporter:
                 return
             try:
                 comment.send()
-            except (UserError, TransientError) as error:
-                thread = comment.in_reply_to
-                if self._failures.may_still_appear(error, comment.repository, thread):
-                    raise
-                if self._may_succeed_later(comment, error):
-                    raise
-                self._failures.log_dropped_comment(comment.repository, error)
+            except UserError as error:
+                self._failures.raise_if_unknown(error, comment.repository, comment.in_reply_to)
+                self._drop_or_raise(comment, error)
+            except TransientError as error:
+                self._drop_or_raise(comment, error)
             else:
                 self._failures.forget_failures(comment.repository)
             finally:
                 self.write_queue.count_write()
+
+    def _drop_or_raise(self, comment: UnpostedComment, error: Exception) -> None:
+        """Drop a refused comment, with a line in the log; raise the error if it is to wait."""
+        if self._may_succeed_later(comment, error):
+            raise error
+        self._failures.log_dropped_comment(comment.repository, error)
 
     def _may_succeed_later(self, comment: UnpostedComment, error: Exception) -> bool:
         """Return True if a refused comment is to wait, as the statuses of its repository do.
@@ -285,9 +294,10 @@ class StatusReporter:
             return
         try:
             self._publish_check_run(self.check_runs, record)
-        except UnknownCommitError as error:
-            if self._failures.may_still_appear(error, record.run.repository, record.run.sha):
-                raise
+        except NotVisibleError:
+            raise
+        except NotFoundError as error:
+            self._failures.raise_if_unknown(error, record.run.repository, record.run.sha)
         reported = with_posted_state(record.reported, CHECK_RUN, state_word_of(record))
         self.engine.annotate(run_key, reported=reported)
         self._maybe_created_check_runs.discard(run_key)

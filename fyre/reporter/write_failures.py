@@ -7,7 +7,12 @@ from collections.abc import Callable
 
 from fyre.backoff import Backoff
 from fyre.errors import TransientError, UserError
-from fyre.github.errors import NEEDS_OPERATOR, RateLimitError, UnknownCommitError
+from fyre.github.errors import (
+    NEEDS_OPERATOR,
+    NotFoundError,
+    NotVisibleError,
+    RateLimitError,
+)
 from fyre.reporter.write_identity import WriteId
 from fyre.reporter.write_queue import WriteQueue
 from fyre.runs.run import Repository
@@ -28,6 +33,10 @@ repository are not kept."""
 
 UNKNOWN_COMMIT_PERIOD = 24 * 3600.0
 """Seconds after which a write on such a commit is given up: the commit is gone."""
+
+
+class UnknownCommitError(TransientError):
+    """The forge knows the repository and no such commit: not yet, perhaps, shortly after a push."""
 
 
 class WriteFailures:
@@ -69,19 +78,18 @@ class WriteFailures:
         self._logged_drops.add(drop)
         log.log(level, "comment not posted: %s", error)
 
-    def may_still_appear(self, error: Exception, repository: Repository, sha: str) -> bool:
-        """Return True if a write failed as the forge does not know its commit yet.
+    def raise_if_unknown(self, error: UserError, repository: Repository, sha: str) -> None:
+        """Raise ``UnknownCommitError`` if a write failed as the forge does not know its commit yet.
 
         It may report a push before all of its servers know of it.
         """
-        if not isinstance(error, UnknownCommitError):
-            return False
+        if not isinstance(error, NotFoundError) or isinstance(error, NotVisibleError):
+            return
         now = self._write_queue.clock()
         since = self._unknown_since.setdefault((repository.id, sha), now)
         if now - since < self._unknown_commit_period():
-            return True
+            raise UnknownCommitError(error.message) from error
         del self._unknown_since[repository.id, sha]
-        return False
 
     def is_unknown(self, repository: Repository, sha: str) -> bool:
         """Return True if the forge did not know a commit when it was written to last."""
