@@ -179,6 +179,7 @@ class ActionsJob:
         self.reporter = RecordingReporter(
             forge, EngineView(self.engine, self.own_keys), index, self.status_url
         )
+        self.reporter.unknown_commit_period = REPORT_TIMEOUT / 2
         # A job that waits for its runs to end knows only those, also on a cluster. Jobs that do not
         # wait know each other's runs.
         own_run_url = context.run_url if wait else None

@@ -72,7 +72,8 @@ class FyreUp:
         )
         self.controller = parts.controller
         self.controller.backfill = policy.history
-        self.controller.replication_delay = 0.0  # the forge is this very process
+        # The forge is this very process.
+        self.controller.replication_delay = parts.reporter.unknown_commit_period = 0.0
         # A page of another site can't reach Fyre through a host name that points at this machine.
         trusted = Middleware(
             trusted_hosts.TrustedHostsMiddleware, hosts=(host, *trusted_hosts.LOOPBACK_HOSTS)

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from fyre.errors import UserError
 from fyre.github.client import GitHubClient
-from fyre.github.errors import translate_errors
+from fyre.github.errors import NotFoundError, NotVisibleError, translate_errors
 from fyre.github.rate_limit import RateLimitHeaders
 from fyre.message import value_parsers
 from fyre.runs import commit_status
@@ -138,7 +138,8 @@ class CheckRunReporter:
     def publish_check_run(self, record: RunRecord, page_url: str) -> RateLimitHeaders | None:
         """Make a check run with one POST; None where GitHub refuses it.
 
-        A refusal is logged once for a repository. Raises ``TransientError``.
+        A refusal is logged once for a repository. Raises ``TransientError``; ``NotFoundError`` if
+        it does not know the commit.
         """
         policy = policies.for_repository(self.policy, record.run.repository.name)
         log_tail = ""
@@ -148,6 +149,8 @@ class CheckRunReporter:
         try:
             return self.forge.create_check_run(record.run.repository, body)
         except UserError as error:  # the status has reported everything
+            if isinstance(error, NotFoundError) and not isinstance(error, NotVisibleError):
+                raise  # the commit is not known, or not yet
             if record.run.repository.id not in self._warned_repositories:
                 self._warned_repositories.add(record.run.repository.id)
                 log.warning("no check runs: %s; the App needs checks: write", error)

@@ -22,7 +22,7 @@ from fyre.github.errors import (
 from fyre.reporter.own_statuses import is_of_same_run
 from fyre.reporter.posted_notes import PostedNotes, is_final_word
 from fyre.reporter.unposted_statuses import UnpostedStatus
-from fyre.reporter.write_failures import WriteFailures
+from fyre.reporter.write_failures import UnknownCommitError, WriteFailures
 from fyre.reporter.write_queue import WriteQueue
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository, RunRecord
@@ -69,13 +69,16 @@ class StatusPoster:
             if is_final_word(unposted):
                 completed = self._notes.save(unposted)
             self._maybe_posted.discard(doubt)
-        except RateLimitError:
+        except (RateLimitError, UnknownCommitError):
             self._maybe_posted.discard(doubt)  # GitHub has not accepted it
             raise
         return completed
 
     def post_status(self, unposted: UnpostedStatus) -> None:
-        """Post a status, without a note; give up one that will never be accepted."""
+        """Post a status, without a note; give up one that will never be accepted.
+
+        Raises ``UnknownCommitError`` where the forge may only not know the commit yet.
+        """
         repository = unposted.repository
         try:
             headers = self._forge.create_status(repository, unposted.sha, unposted.status)
@@ -85,9 +88,11 @@ class StatusPoster:
         except StatusLimitError as error:
             # A pending status may stand there for ever: somebody should know.
             log.error("given up: %s; push a new commit instead", error)  # noqa: TRY400 - a line says it
-        except UserError as error:  # it will never be accepted: the commit is gone
-            log.warning("status not posted: %s", error)
+        except UserError as error:
+            self._failures.raise_if_unknown(error, repository, unposted.sha)
+            log.warning("status not posted: %s", error)  # it will never be accepted
         else:
+            self._failures.forget_unknown(repository, unposted.sha)
             self._write_queue.count_response(headers)
         finally:
             self._write_queue.count_write()

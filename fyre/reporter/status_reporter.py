@@ -18,6 +18,7 @@ from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
 from fyre.errors import UserError
 from fyre.github.client import GitHubClient
+from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.own_statuses import read_own_statuses
 from fyre.reporter.posted_notes import PostedNotes, warn_if_unreadable
@@ -31,7 +32,7 @@ from fyre.reporter.unposted_statuses import (
     unposted_statuses,
 )
 from fyre.reporter.unrecorded_writes import UnrecordedWrites
-from fyre.reporter.write_failures import WriteFailures
+from fyre.reporter.write_failures import UNKNOWN_COMMIT_PERIOD, UnknownCommitError, WriteFailures
 from fyre.reporter.write_identity import (
     CheckRunWrite,
     CommentWrite,
@@ -47,6 +48,10 @@ from fyre.runs.run_query import ALL_RUNS
 
 log = logging.getLogger(__name__)
 
+STOP_TIMEOUT = 2.0
+"""Seconds for which a stop waits for the answer to a write. What had none is looked up on the forge
+by the next start."""
+
 
 @dataclass
 class StatusReporter:
@@ -61,6 +66,9 @@ class StatusReporter:
     page_url: Callable[[str], str]  # a run's key → its page
     check_runs: CheckRunReporter | None = None  # for an App, beside the statuses
     write_queue: WriteQueue = field(default_factory=WriteQueue)
+    unknown_commit_period: float = UNKNOWN_COMMIT_PERIOD
+    """Seconds for which a commit that the forge does not know is written to again."""
+
     _unrecorded: UnrecordedWrites = field(default_factory=UnrecordedWrites)
     _notes: PostedNotes = field(init=False)
     _failures: WriteFailures = field(init=False)
@@ -73,7 +81,7 @@ class StatusReporter:
     def __post_init__(self) -> None:
         """Note what is posted, by the clock of the writes."""
         self._notes = PostedNotes(self.engine, self.write_queue.clock)
-        self._failures = WriteFailures(self.write_queue)
+        self._failures = WriteFailures(self.write_queue, lambda: self.unknown_commit_period)
         self._poster = StatusPoster(
             self.forge, self.write_queue, self._notes, self._failures, self.read_statuses
         )
@@ -97,7 +105,7 @@ class StatusReporter:
         """Stop writing; what is unposted will be derived again from the records."""
         self.write_queue.stop()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(STOP_TIMEOUT)
 
     def on_record_change(self, run_key: str) -> None:
         """Queue what a record leaves to post, as it may have changed."""
@@ -180,11 +188,16 @@ class StatusReporter:
                     self._write_check_run(write_id)
                 case CommentWrite():
                     self._write_comment(write_id)
+        except UnknownCommitError as error:
+            self._requeue_write(write_id, repository_id)
+            self._failures.delay_write(write_id, error)
         except Exception as error:
             # It is still to be posted; and a bug met by one status must not keep the others from
             # being posted.
             self._requeue_write(write_id, repository_id)
             self._failures.delay_writes(repository_id, error)
+        else:
+            self.write_queue.reset_backoff(write_id)
 
     def _requeue_write(self, write_id: WriteId, repository_id: int) -> None:
         match write_id:
@@ -208,6 +221,7 @@ class StatusReporter:
             try:
                 comment.send()
             except UserError as error:
+                self._failures.raise_if_unknown(error, comment.repository, comment.in_reply_to)
                 log.warning("comment not posted: %s", error)
             finally:
                 self.write_queue.count_write()
@@ -229,21 +243,31 @@ class StatusReporter:
     def _write_check_run(self, write_id: CheckRunWrite) -> None:
         """Make a check run, unless there is one, and note that."""
         self.write_queue.discard_run(write_id)  # nothing comes after it
-        run_key, in_doubt = write_id.run_key, self._maybe_created_check_runs
+        run_key = write_id.run_key
         record = self.engine.get_record(run_key)
         if self.check_runs is None or record is None or _has_noted_check_run(record):
             return
-        if run_key not in in_doubt or not self.check_runs.already_exists(record):
-            in_doubt.add(run_key)
-            try:
-                headers = self.check_runs.publish_check_run(record, self.page_url(run_key))
-            finally:
-                self.write_queue.count_write()
-            if headers is not None:
-                self.write_queue.count_response(headers)
+        try:
+            self._publish_check_run(self.check_runs, record)
+        except NotVisibleError:
+            raise
+        except NotFoundError as error:
+            self._failures.raise_if_unknown(error, record.run.repository, record.run.sha)
         reported = with_posted_state(record.reported, CHECK_RUN, state_word_of(record))
         self.engine.annotate(run_key, reported=reported)
-        in_doubt.discard(run_key)
+        self._maybe_created_check_runs.discard(run_key)
+
+    def _publish_check_run(self, check_runs: CheckRunReporter, record: RunRecord) -> None:
+        run_key, in_doubt = record.run.key, self._maybe_created_check_runs
+        if run_key in in_doubt and check_runs.already_exists(record):
+            return
+        in_doubt.add(run_key)
+        try:
+            headers = check_runs.publish_check_run(record, self.page_url(run_key))
+        finally:
+            self.write_queue.count_write()
+        if headers is not None:
+            self.write_queue.count_response(headers)
 
     def _write_record_status(self, run_key: str) -> None:
         """Post one status of a run, if there is one to post."""
@@ -259,6 +283,10 @@ class StatusReporter:
             self.engine.annotate(run_key, end_posted=True)
         if len(to_post) > 1:
             self.on_record_change(run_key)
+            # A commit that the forge does not know yet keeps no other that shares the outcome.
+            to_post.sort(
+                key=lambda status: self._failures.is_unknown(status.repository, status.sha)
+            )
         if to_post:
             self._queue_check_run(self._poster.post_once(to_post[0]))
 

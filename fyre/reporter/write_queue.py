@@ -39,14 +39,14 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPause:
-    """Until when a repository is left alone, on the clock, and for how many seconds that was."""
+    """Until when a repository, or one write, is left alone, on the clock; for how many seconds."""
 
     until: float
     delay: float
 
 
-Backoffs = dict[int, RepositoryPause]
-"""By the repository's id."""
+Backoffs = dict[int | WriteId, RepositoryPause]
+"""By the repository's id, or by the one write that waits."""
 
 
 class AccountQueue:
@@ -78,7 +78,8 @@ class AccountQueue:
     def first_ready(self, priority: Priority, now: float, backoffs: Backoffs) -> WriteId | None:
         """Return the write of a priority that waits longest and whose repository is not paused."""
         for write_id, repository_id in self.waiting[priority].items():
-            if not _is_backing_off(backoffs, repository_id, now):
+            waits = (_is_backing_off(backoffs, key, now) for key in (repository_id, write_id))
+            if not any(waits):
                 return write_id
         return None
 
@@ -191,15 +192,15 @@ class WriteQueue:
                 self.wait(self.changed, None if wake_at == math.inf else max(wake_at - now, 0.001))
         return None
 
-    def back_off(self, repository_id: int, backoff: Backoff) -> None:
-        """Leave a repository alone for a while: longer than the time before."""
-        before = self._backoffs.get(repository_id)
+    def back_off(self, key: int | WriteId, backoff: Backoff) -> None:
+        """Leave a repository, or one write, alone for a while: longer than the time before."""
+        before = self._backoffs.get(key)
         delay = backoff.after(0.0 if before is None else before.delay)
-        self._backoffs[repository_id] = RepositoryPause(self.clock() + delay, delay)
+        self._backoffs[key] = RepositoryPause(self.clock() + delay, delay)
 
-    def reset_backoff(self, repository_id: int) -> None:
-        """Forget the failures of a repository, as it answers again."""
-        self._backoffs.pop(repository_id, None)
+    def reset_backoff(self, key: int | WriteId) -> None:
+        """Forget the failures of a repository, as it answers again, or of a write."""
+        self._backoffs.pop(key, None)
 
     def _queue_of(self, account: str) -> AccountQueue:
         if account not in self._account_queues:
@@ -233,6 +234,6 @@ class WriteQueue:
         return write_id, account_queue.waiting[priority].pop(write_id)
 
 
-def _is_backing_off(backoffs: Backoffs, repository_id: int, now: float) -> bool:
-    pause = backoffs.get(repository_id)
+def _is_backing_off(backoffs: Backoffs, key: int | WriteId, now: float) -> bool:
+    pause = backoffs.get(key)
     return pause is not None and pause.until > now
