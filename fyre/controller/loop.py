@@ -34,7 +34,7 @@ from fyre.controller.retry_queue import FAILURES, RETRY_PERIOD, RetryItem, Retry
 from fyre.controller.run_ends import RunEndProcessor, RunEndWatcher
 from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
 from fyre.controller.worker_pool import WorkerPool
-from fyre.errors import TransientError, UserError
+from fyre.errors import LOCAL_TROUBLE, TransientError, UserError, local_trouble_as_transient
 from fyre.github.client import RefUpdate
 from fyre.github.errors import NotFoundError, RateLimitError
 from fyre.github.webhook import BRANCH_PREFIX, CommentEvent, IgnoredEvent, PushEvent, RerequestEvent
@@ -253,6 +253,9 @@ class Controller:
             return self._process_by_kind(item)
         except FAILURES as error:
             self._retry_later(item, error)
+            return False
+        except LOCAL_TROUBLE as error:
+            self._retry_later(item, local_trouble_as_transient(error))
             return False
         except UserError as error:
             if self._may_pass(error, item):

@@ -15,6 +15,7 @@ from fyre.runs import commit_status, plan
 from fyre.runs.access import Allowed, Denied
 from fyre.runs.plan import CommitEvent
 from fyre.runs.run import ZERO_SHA
+from fyre.runs.status_text import is_push_refusal
 from fyre.runs.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class PushProcessor:
         It does not matter whether another branch had it. A payload lists all of them, unless it was
         cut; a new branch is compared with the default one. What the default branch has is not
         requested by whoever begins a branch at it: somebody may have pushed it who may not launch.
+        Only its head is, and only where another push of it was refused.
         """
         if push.shas and not push.is_truncated and not push.is_new_branch:
             return push.shas
@@ -128,7 +130,22 @@ class PushProcessor:
                 listed = self._executor.forge.commits_between(push.repository, base, push.after)
         except NotFoundError:  # no default branch yet, or a base that is gone
             listed = self._list_history(push)
-        return tuple(dict.fromkeys((*push.shas, *listed)))
+        shas = tuple(dict.fromkeys((*push.shas, *listed)))
+        return shas or self._refused_head(push)
+
+    def _refused_head(self, push: PushEvent) -> tuple[str, ...]:
+        """Return the head of a new branch without a commit of its own, if a push of it was refused.
+
+        Such a refusal says to push it elsewhere, or to ask somebody who may.
+        """
+        executor, trigger = self._executor, Trigger(TriggerKind.PUSH, push.actor)
+        if not push.is_new_branch:
+            return ()
+        if executor.read_request(push.repository, push.after, trigger) is None:
+            return ()
+        posted = executor.reporter.read_statuses(push.repository, push.after).values()
+        was_refused = any(is_push_refusal(status.state, status.description) for status in posted)
+        return (push.after,) if was_refused else ()
 
     def _list_history(self, push: PushEvent) -> list[str]:
         reader = self._executor.commit_reader

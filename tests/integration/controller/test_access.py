@@ -246,20 +246,41 @@ def test_nobody_launches_nothing_and_a_branch_that_may_not_neither(person: Perso
     assert sorted(person.ran()) == sorted([(sha, "true"), (other, "echo other")])
 
 
-def test_who_begins_a_branch_launches_nothing_of_what_others_pushed_to_the_default_one(
+def test_who_begins_a_branch_launches_nothing_below_it_of_what_others_pushed_to_the_default_one(
     person: Person,
 ) -> None:
     person.up.controller.executor.policy = Policy(refs=("exp/*",))
     sha = person.run("true")
     refusal = said(person, sha)
     assert refusal.endswith("branch main may not launch, but exp/* · push it to one that may")
+    ran = person.run("echo head")
     person.push("main:refs/heads/exp/1")
     other = person.commit("Fyre-Run: echo other")
     person.push("main:refs/heads/exp/1")
     assert said(person, other).startswith("exit 0")
-    assert (said(person, sha), person.ran()) == (refusal, [(other, "echo other")])
+    assert said(person, sha) == refusal
+    assert person.ran() == [(ran, "echo head"), (other, "echo other")]
     person.comment(sha, "/fyre rerun")  # which says so
     becomes(person, sha, "exit 0")
+
+
+def test_9_14_a_refusal_of_one_push_is_none_of_the_next_whoever_pushes_it_and_where(
+    people: People, person: Person
+) -> None:
+    person.up.controller.executor.policy = Policy(permission="write", refs=("main", "exp/*"))
+    people.roles |= {"tri": "triage", "ada": "admin"}
+    sha = person.commit("Fyre-Run: true")
+    push_as(person, "tri")
+    assert said(person, sha).startswith("refused: tri has triage permission")
+    push_as(person, "ada", "main:refs/heads/dev/1")  # a branch that may not either
+    plain = person.commit()
+    push_as(person, "ada", "main:refs/heads/exp/plain", f"{sha}:refs/heads/exp/1")
+    becomes(person, sha, "exit 0")
+    last = person.commit("Fyre-Run: echo last")
+    push_as(person, "ada", f"{sha}:refs/heads/exp/2", "main")
+    assert said(person, last).startswith("exit 0")
+    assert person.ran() == [(sha, "true"), (last, "echo last")]
+    assert person.statuses(plain) == []
 
 
 def test_only_what_the_forge_has_verified(people: People, person: Person) -> None:
