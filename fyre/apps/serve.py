@@ -62,11 +62,12 @@ class FyreServe:
         self.listen_socket = listen_socket or http_server.bind_socket(
             *config.listen_address, "listen says which address"
         )
-        self.forge, token = _create_client(config)
+        self.forge, token, renew_token = _create_client(config)
         self.mirrors = MirrorStore(
             state / "mirrors",
             lambda repository: f"{config.get('forge')}/{repository.name}.git",
             token,
+            renew_token=renew_token,
         )
         self.commit_reader = FetchingCommitReader(self.mirrors)
         self._lfs = LfsObjectStore(self.mirrors.find_remote)
@@ -182,17 +183,27 @@ class FyreServe:
         )
 
 
-def _create_client(config: Config) -> tuple[GitHubClient, Callable[[Repository], str]]:
-    """Return a client of the forge, and a function for the token with which git fetches."""
+def _create_client(
+    config: Config,
+) -> tuple[GitHubClient, Callable[[Repository], str], Callable[[Repository, str], bool]]:
+    """Return a client of the forge, a function for the token with which git fetches, and one that
+    replaces a token that was refused.
+    """
     if config.app_key is not None:
         app = GitHubApp(config.api_url, config.get("appId"), config.app_key.read_secret)
-        return GitHubAppClient(app), lambda repository: app.installation_token(
-            repository.name, for_clone=True
+        return (
+            GitHubAppClient(app),
+            lambda repository: app.installation_token(repository.name, for_clone=True),
+            lambda repository, refused: app.renew_token(repository.name, refused, for_clone=True),
         )
     token = config.token
     if token is None:
         raise RuntimeError("a checked configuration has a credential")
-    return GitHubClient(config.api_url, token.read_secret), lambda _: token.read_secret()
+    return (
+        GitHubClient(config.api_url, token.read_secret),
+        lambda _: token.read_secret(),
+        lambda *_: False,
+    )
 
 
 def _lock_state(state: Path) -> int:

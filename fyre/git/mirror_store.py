@@ -19,12 +19,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fyre.errors import TransientError, UserError
-from fyre.git import git_command
+from fyre.git import fetch_process, git_command
 from fyre.git.fetch_process import FetchProcesses
-from fyre.github.errors import DeniedError, NotFoundError, NotVisibleError
+from fyre.github.errors import DeniedError, NotFoundError
 from fyre.runs.run import Repository, Run, repository_from_json, repository_to_json
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
@@ -39,10 +38,6 @@ PACKS_MAX = 30
 
 _METADATA_FILE = "fyre-repository.json"  # in each mirror: its repository
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-_CREDENTIAL_HELPER = (
-    '!f() { if [ "$1" = get ]; then echo username=x-access-token;'
-    ' echo "password=$FYRE_FORGE_TOKEN"; fi; }; f'
-)
 
 
 @dataclass
@@ -61,7 +56,8 @@ class MirrorStore:
     """The mirrors in one directory, which only this process uses. Thread-safe.
 
     ``url_of`` returns the URL to fetch a repository from, without a credential; ``token_of``
-    returns a token for each fetch.
+    returns a token for each fetch. ``renew_token`` is called with one that was refused; if it
+    returns True, the fetch is tried once more.
     """
 
     def __init__(
@@ -70,9 +66,10 @@ class MirrorStore:
         url_of: Callable[[Repository], str],
         token_of: Callable[[Repository], str | None],
         bytes_max: int = MIRRORS_BYTES_MAX,
+        renew_token: Callable[[Repository, str], bool] = lambda *_: False,
     ) -> None:
         self._root, self._bytes_max = root, bytes_max
-        self._url_of, self._token_of = url_of, token_of
+        self._url_of, self._token_of, self._renew_token = url_of, token_of, renew_token
         self._fetch_processes = FetchProcesses()
         self._fetch_locks: dict[int, _FetchLock] = {}
         self._fetch_locks_guard, self._eviction_lock = threading.Lock(), threading.Lock()
@@ -223,13 +220,30 @@ class MirrorStore:
     def _run_fetch(
         self, repository: Repository, git_dir: Path, *options: str, refspecs: Iterable[str]
     ) -> None:
+        token = self._token_of(repository)
+        try:
+            self._run_fetch_with(token, repository, git_dir, *options, refspecs=refspecs)
+        except DeniedError:
+            if not token or not self._renew_token(repository, token):
+                raise
+            token = self._token_of(repository)
+            self._run_fetch_with(token, repository, git_dir, *options, refspecs=refspecs)
+
+    def _run_fetch_with(
+        self,
+        token: str | None,
+        repository: Repository,
+        git_dir: Path,
+        *options: str,
+        refspecs: Iterable[str],
+    ) -> None:
         url = self._url_of(repository)
-        environment = _fetch_environment(url, self._token_of(repository))
+        environment = fetch_process.fetch_environment(url, token)
         options = ("--quiet", *options, "--no-auto-gc", "--no-write-fetch-head")
         command = ["--git-dir", str(git_dir), "fetch", *options, "--", url, *refspecs]
         exit_code, errors = self._fetch_processes.run(command, environment)
         if exit_code:
-            raise _fetch_error(repository, errors)
+            raise fetch_process.fetch_error(repository, errors)
 
     def _evict_mirrors(self, current: Path) -> None:
         """Remove mirrors above the limit, least recently used first.
@@ -313,53 +327,6 @@ def _pin_ref(run_key: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", run_key):
         raise ValueError(f"not a run's key: {run_key!r}")
     return f"refs/fyre/{run_key}"
-
-
-def _fetch_environment(url: str, token: str | None) -> dict[str, str]:
-    """Return the environment of a fetch.
-
-    It alone holds the token: not a URL, a file or a command line.
-    """
-    parts = urlsplit(url)
-    settings = {
-        "safe.directory": "*",
-        "protocol.allow": "never",
-        "protocol.http.allow": "always",
-        "protocol.https.allow": "always",
-        "fetch.unpackLimit": "1",  # always a pack: thousands of loose objects are slower to serve
-        "http.lowSpeedLimit": "1000",
-        "http.lowSpeedTime": "60",
-        "credential.helper": "",
-        f"credential.{parts.scheme}://{parts.netloc}.helper": _CREDENTIAL_HELPER if token else "",
-    }
-    pairs = {"GIT_CONFIG_COUNT": str(len(settings)), "FYRE_FORGE_TOKEN": token or "", "LC_ALL": "C"}
-    for number, (key, value) in enumerate(settings.items()):
-        pairs |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return git_command.clean_env(**pairs)
-
-
-def _fetch_error(repository: Repository, stderr: str) -> Exception:
-    """Return the error for a failed fetch.
-
-    Git's exit code is 128 whatever happened, so its message decides.
-    """
-    if re.search(r"fatal: repository '.*' not found", stderr):
-        return NotVisibleError(
-            f"{repository.name}: "
-            "the forge has no such repository, or does not show it to this token"
-        )
-    if match := re.search(r"fatal: couldn't find remote ref (\S+)", stderr):
-        return NotFoundError(f"{repository.name}: the forge has no {match[1]}")
-    if re.search(
-        r"Authentication failed|could not read (Username|Password)|returned error: 403", stderr
-    ):
-        return DeniedError(
-            f"{repository.name}: the forge does not let this token fetch",
-            hint="fix the token's permissions",
-        )
-    errors = [line for line in stderr.splitlines() if line.startswith(("fatal:", "error:"))]
-    reason = errors[-1] if errors else stderr.strip()[-200:]
-    return TransientError(f"{repository.name}: fetching failed: {reason}")
 
 
 def _is_complete_mirror(path: Path) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import TLRUCache
 
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.github.client import GitHubClient
 from fyre.github.errors import (
     DeniedError,
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 RENEWAL_MARGIN = 300.0
 """Seconds before its end at which a token is renewed: longer than any one fetch or posting takes.
 """
+
+RENEWAL_INTERVAL = 60.0
+"""Seconds between two renewals of a token because it was refused."""
 
 TOKEN_LIFETIME = 3600.0
 """Seconds that a token lives: counted by our clock, in case that is behind the forge's."""
@@ -98,6 +101,9 @@ class GitHubApp:
         self._tokens: TLRUCache[tuple[int, bool], _InstallationToken] = TLRUCache(
             math.inf, lambda _, token, __: token.expires_at - RENEWAL_MARGIN, clock
         )
+        self._renewed_at: dict[tuple[int, bool], float] = {}
+        """By the same: when a token was replaced last because it was refused."""
+
         # The last signature: its key, and the time until which it is used.
         self._signed: tuple[str, AppAuth, float] | None = None
         self._etag_cache = ETagCache()
@@ -156,6 +162,26 @@ class GitHubApp:
                 with self._lock:
                     self._installations.pop(account, None)
                 return self._cached_token(self._installation_id(name), for_clone=for_clone)
+
+    def renew_token(self, name: str, refused: str, *, for_clone: bool = False) -> bool:
+        """Replace a token that was refused; return True if there is another one now.
+
+        It may have been revoked, or be older than a right that was granted since. One that replaced
+        another so is not replaced again for a while: then the right is missing.
+        """
+        try:
+            if self.installation_token(name, for_clone=for_clone) != refused:
+                return True  # somebody else has replaced it
+            key, now = (self._installation_id(name), for_clone), self._clock()
+            with self._lock:
+                if now - self._renewed_at.get(key, -math.inf) < RENEWAL_INTERVAL:
+                    return False
+                self._renewed_at[key] = now
+                self._tokens.pop(key, None)
+            return self.installation_token(name, for_clone=for_clone) != refused
+        except (UserError, TransientError) as error:
+            log.info("a token that was refused is not replaced: %s", error)
+            return False
 
     def _installation_id(self, name: str) -> int:
         """Return the id of the installation that a repository belongs to."""
@@ -294,7 +320,9 @@ class GitHubAppClient(GitHubClient):
         connections: dict[str, Github] = self._local.connections
         if _account_name(name) not in connections:
             connections[_account_name(name)] = connect_github(
-                self.url, partial(self._app.installation_token, name)
+                self.url,
+                partial(self._app.installation_token, name),
+                partial(self._app.renew_token, name),
             )
         return connections[_account_name(name)]
 

@@ -5,8 +5,11 @@ One request a call; reads are repeated, writes never; nothing sleeps for long.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from fyre.github import rate_limit
 
 if TYPE_CHECKING:
     from github import Github
@@ -16,14 +19,35 @@ REQUEST_TIMEOUT = 15
 """Seconds for one request."""
 
 
-def connect_github(url: str, token: Callable[[], str]) -> Github:
+def connect_github(
+    url: str, token: Callable[[], str], renew: Callable[[str], bool] = lambda _: False
+) -> Github:
     """Return a connection that asks for its token before each request.
 
-    So a token that is renewed or replaced is used at once.
+    So a token that is renewed or replaced is used at once. ``renew`` is called with a token that
+    was refused; if it returns True, the request is sent again with another one.
     """
     from github import Github
 
-    return Github(auth=_dynamic_token_auth(token), **connection_settings(url), lazy=True)
+    auth = _dynamic_token_auth(token)
+    connection = Github(auth=auth, **connection_settings(url), lazy=True)
+    send = connection.requester.requestJson
+
+    def send_renewed(*args: Any, **settings: Any) -> tuple[int, dict[str, Any], str]:  # noqa: ANN401 - PyGithub's
+        used = token()
+        answer = send(*args, **settings)
+        # What was refused was not done, so a write may be sent again, too.
+        return send(*args, **settings) if _is_refusal(*answer) and renew(used) else answer
+
+    connection.requester.requestJson = send_renewed  # type: ignore[method-assign]
+    return connection
+
+
+def _is_refusal(status: int, headers: dict[str, Any], output: str) -> bool:
+    """Return True if a token was refused, or may not do this; a rate limit is no refusal."""
+    if status not in (401, 403):
+        return False
+    return not rate_limit.parse_rate_limit_headers(status, headers, output, time.time()).refused
 
 
 def connection_settings(url: str) -> dict[str, Any]:

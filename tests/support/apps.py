@@ -48,6 +48,10 @@ class GitHub:
     )
     suspended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
+    refused: dict[str, int] = field(default_factory=dict)  # token → the answer to it
+    held: dict[int, tuple[threading.Event, threading.Event]] = field(default_factory=dict)
+    """By the installation: tokens that a test keeps waiting."""
+
     # accounts that are neither a person's nor an organisation's
     odd: dict[str, Any] = field(default_factory=dict)
     permissions: dict[str, str] = field(default_factory=lambda: dict(app_manifest.BASE_PERMISSIONS))
@@ -70,9 +74,12 @@ class GitHub:
                 else (401, {"message": "A JWT is needed"})
             )
         account = self.tokens.get(shown)
-        if account not in self.installed or account in self.limited:
+        if shown in self.refused or account in self.limited:
             limit = 403, {"message": "API rate limit exceeded for installation"}
-            return limit if account in self.limited else (401, {"message": "Bad credentials"})
+            refusal = {"message": "Resource not accessible by integration"}
+            return limit if account in self.limited else (self.refused[shown], refusal)
+        if account not in self.installed:
+            return 401, {"message": "Bad credentials"}
         if parts == ["installation", "repositories"]:
             names = [f"{account}/{name}" for name in self.repositories[account]]
             return 200, {
@@ -81,9 +88,11 @@ class GitHub:
             }
         if parts[-1] == "activity":
             return 200, []
-        if parts[1] != account:
-            return 404, {"message": "Not Found"}
-        return 201, {"id": len(self.seen), "context": body["context"], "state": body["state"]}
+        return (
+            (201, {"id": len(self.seen), "context": body["context"], "state": body["state"]})
+            if parts[1] == account
+            else (404, {"message": "Not Found"})
+        )
 
     def as_app(self, method: str, parts: list[str], shown: str) -> tuple[int, Any]:
         try:
@@ -125,7 +134,21 @@ class GitHub:
             path
         ]
 
+    @contextmanager
+    def holding(self, installation: int) -> Iterator[threading.Event]:
+        """Keep whoever asks for a token of an installation waiting; yield what says that one is."""
+        waiting, gate = self.held[installation] = threading.Event(), threading.Event()
+        try:
+            yield waiting
+        finally:
+            gate.set()
+            del self.held[installation]
+
     def mint(self, installation: int) -> tuple[int, Any]:
+        if installation in self.held:
+            waiting, gate = self.held[installation]
+            waiting.set()
+            gate.wait()
         account = next((a for a, n in self.installed.items() if n == installation), None)
         if account is None:
             return 404, {"message": "Not Found"}

@@ -4,6 +4,7 @@ installation tokens.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 from tests.support import apps
 from tests.support.apps import APP_ID, HOUR, GitHub, pem, private_key
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -197,3 +199,41 @@ def test_one_signature_serves_for_minutes_and_a_rotated_key_holds_at_once(github
     assert ours._current_app_auth() is third
     keys[0] = pem(private_key())
     assert ours._current_app_auth() is not third
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_9_13_a_token_that_is_refused_is_renewed_once_at_once(github: GitHub, code: int) -> None:
+    ours = app(github)
+    forge = GitHubAppClient(ours)
+    status = CommitStatus("fyre/run", "success", "exit 0")
+    forge.create_status(at(github, "acme/a"), "a" * 40, status)
+    old = ours.installation_token("acme/a")
+    github.refused[old] = code
+    forge.create_status(at(github, "acme/a"), "b" * 40, status)
+    assert ours.installation_token("acme/a") != old
+    assert [one["installation"] for one in github.minted] == [11, 11]
+    github.refused[ours.installation_token("acme/a")] = code  # the right is missing
+    for _ in range(3):
+        with pytest.raises(DeniedError):
+            forge.create_status(at(github, "acme/a"), "c" * 40, status)
+    assert len(github.minted) == 2
+    clone_token = ours.installation_token("acme/a", for_clone=True)
+    assert ours.renew_token("acme/a", clone_token, for_clone=True)
+    assert ours.installation_token("acme/a", for_clone=True) != clone_token
+    github.refused.clear()
+    github.limited.add("acme")  # a rate limit is no refusal
+    with pytest.raises(TransientError):
+        forge.create_status(at(github, "acme/b"), "d" * 40, status)
+    assert len(github.minted) == 4  # two of them for git
+
+
+def test_9_12_nobody_waits_for_the_token_of_another_account(github: GitHub) -> None:
+    ours = app(github)
+    ours.installation_token("acme/a")
+    ours._tokens.clear()
+    with github.holding(11) as waiting:
+        thread = threading.Thread(target=ours.installation_token, args=("acme/a",))
+        thread.start()
+        until(waiting.is_set)
+        assert ours.installation_token("Ada/lab")
+    thread.join()
