@@ -26,10 +26,10 @@ from fyre.engines.kubernetes import (
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import CodeDelivery
-from fyre.engines.kubernetes.container_log import ContainerLog
 from fyre.engines.kubernetes.informer import Informer
 from fyre.engines.kubernetes.job_writer import JobWriter
-from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.container_log import ContainerLog
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pending_monitor import PendingMonitor
 from fyre.engines.kubernetes.pod_facts import KubeObject

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fyre.engines.kubernetes import job_hold, job_labels, pod_facts, run_status
-from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue

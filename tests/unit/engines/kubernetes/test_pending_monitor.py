@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fyre.engines.kubernetes import job_labels, pending_monitor
-from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pending_monitor import OVERDUE_SECONDS, PendingMonitor
 from fyre.engines.kubernetes.work_queue import WorkQueue

@@ -18,8 +18,8 @@ from fyre.backoff import Backoff
 from fyre.engines import segmented_log
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
-from fyre.engines.kubernetes.log_redaction import Redactor
-from fyre.engines.kubernetes.log_resume import (
+from fyre.engines.kubernetes.logs.log_redaction import Redactor
+from fyre.engines.kubernetes.logs.log_resume import (
     HEAD_BYTES,
     LOST_MARKER,
     TAIL_BYTES,

@@ -20,8 +20,8 @@ from pathlib import Path
 from fyre.engines import run_log, segment_reader
 from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.api_client import KubernetesClient
-from fyre.engines.kubernetes.container_log import ContainerLog, ContainerLogReader
-from fyre.engines.kubernetes.log_resume import LOST_MARKER
+from fyre.engines.kubernetes.logs.container_log import ContainerLog, ContainerLogReader
+from fyre.engines.kubernetes.logs.log_resume import LOST_MARKER
 from fyre.engines.log_store import LogStore
 from fyre.engines.run_log import LogPiece, LogState
 from fyre.errors import TransientError

@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 
 from fyre.engines import segmented_log
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
-from fyre.engines.kubernetes.container_log import ContainerLog
-from fyre.engines.kubernetes.log_collector import LogCollector
-from fyre.engines.kubernetes.log_resume import HEAD_BYTES, LOST_MARKER, find_missing, skip_known
+from fyre.engines.kubernetes.logs.container_log import ContainerLog
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.log_resume import (
+    HEAD_BYTES,
+    LOST_MARKER,
+    find_missing,
+    skip_known,
+)
 from fyre.engines.log_store import LogStore
 from fyre.errors import TransientError
 
@@ -211,7 +216,7 @@ def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(
         def stream_container_log(self, *_: str, follow: bool) -> bytes:
             raise TransientError("the API server answered 500: remote error: tls: internal error")
 
-    monkeypatch.setattr("fyre.engines.kubernetes.container_log._GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("fyre.engines.kubernetes.logs.container_log._GIVE_UP_AFTER", 0.1)
     logs = LogCollector(Refusing(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
     logs.start_following(
         "key",
