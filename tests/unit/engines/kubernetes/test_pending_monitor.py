@@ -81,11 +81,11 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
     }
     about: dict[str, Any] = {"namespace": "lab", "labels": labels, "resourceVersion": "1"}
     notes = {job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run))}
-    engine.object_cache.upsert_job(
-        {"metadata": {**about, "name": f"fyre-{run.key}", "annotations": notes}, "spec": {}}
-    )
+    job = {**about, "name": f"fyre-{run.key}", "uid": "job", "annotations": notes}
+    engine.object_cache.upsert_job({"metadata": job, "spec": {}})
     state = {"name": job_labels.COMMAND_CONTAINER, "state": {"running": {"startedAt": began}}}
     pod = {**about, "name": "p", "uid": "u", "creationTimestamp": began}
+    pod["ownerReferences"] = [{"uid": "job", "controller": True}]
     engine.object_cache.upsert_pod(
         {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}},
         deleted=False,
