@@ -98,6 +98,8 @@ configuration() {
 			lowSpeedLimit = 1
 			lowSpeedTime = 120
 			proactiveAuth = basic
+		[fetch]
+			unpackLimit = 1
 		[gc]
 			auto = 0
 		[maintenance]

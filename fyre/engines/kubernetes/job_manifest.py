@@ -142,6 +142,8 @@ def _pod_failure_rules() -> list[KubeObject]:
         _exit_code_rule("FailJob", job_labels.COMMAND_CONTAINER, "In", job_labels.EXIT_NOT_STARTED),
         _exit_code_rule("Count", job_labels.COMMAND_CONTAINER, "NotIn", 0),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        # Deleted before it had a node, as a person or a descheduler does.
+        {"action": "Ignore", "onPodConditions": [{"type": "PodScheduled", "status": "False"}]},
     ]
 
 

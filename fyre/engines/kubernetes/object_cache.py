@@ -95,6 +95,7 @@ class ObjectCache:
                 cached_pods = self._pods.setdefault(key, {})
                 cached = cached_pods.get(uid)
                 if deleted or cached is None or _resource_version(cached) <= _resource_version(pod):
+                    pod_facts.remember_deletion(pod, cached or pod)
                     cached_pods[uid] = pod
         return key
 
@@ -217,6 +218,11 @@ class ObjectCache:
         with self._mutex:
             own_pods = self._own_pods(key)
         return next((pod for pod in own_pods if pod["metadata"]["uid"] == uid), None)
+
+    def mark_lost(self, key: str, uid: str) -> None:
+        """Mark a pod that should be gone, and of which its node reports nothing."""
+        with self._mutex:
+            self._pods[key][uid][pod_facts.LOST_MARK] = True
 
     def list_unfinished(self) -> list[tuple[RunRecord, KubeObject, list[KubeObject]]]:
         """Return the runs whose command has not ended, with their Jobs and pods."""

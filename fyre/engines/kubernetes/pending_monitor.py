@@ -38,6 +38,12 @@ OVERDUE_SECONDS = 120.0
 That is longer than any grace period should be.
 """
 
+LOST_SECONDS = 60.0
+"""Seconds past its deletion after which a pod counts as lost with its node.
+
+A kubelet that works needs some to end the containers; our clock may differ from the API server's.
+"""
+
 _CLEAN_INTERVAL, _PRUNE_INTERVAL = 60.0, 3600.0
 
 
@@ -74,6 +80,7 @@ class PendingMonitor:
         self._events_read_at: dict[str, float] = {}
         # The uid of the pod, and since when it was seen to run.
         self._running_since: dict[str, tuple[str, float]] = {}
+        self._overdue_since: dict[str, float] = {}
         self._next_clean_at = self._next_prune_at = 0.0
 
     def scan_pending(self) -> None:
@@ -82,7 +89,12 @@ class PendingMonitor:
         waiting = self._object_cache.list_unfinished()
         keys = {record.run.key for record, _, _ in waiting}
         self._schedule_cleanup(keys)
-        for times in (self._stuck_since, self._events_read_at, self._running_since):
+        for times in (
+            self._stuck_since,
+            self._events_read_at,
+            self._running_since,
+            self._overdue_since,
+        ):
             for ended_key in times.keys() - keys:
                 del times[ended_key]
         for record, job, run_pods in waiting:
@@ -109,7 +121,11 @@ class PendingMonitor:
         key, now = record.run.key, time.time()
         if record.state is RunState.WAITING:
             return
-        if record.cancelled_by or job_labels.GIVEN_UP_ANNOTATION in pod_facts.get_annotations(job):
+        is_ending = bool(
+            record.cancelled_by or job_labels.GIVEN_UP_ANNOTATION in pod_facts.get_annotations(job)
+        )
+        self._check_lost(record, run_pods, is_ending=is_ending)
+        if is_ending:
             return
         running = [pod for pod in pod_facts.active_pods(run_pods) if pod_facts.has_started(pod)]
         if running:
@@ -131,6 +147,33 @@ class PendingMonitor:
             waited = value_parsers.format_duration(now - since)
             reason = f"gave up after {waited} in the queue: {record.reason}"
             self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
+
+    def _check_lost(
+        self, record: RunRecord, run_pods: list[KubeObject], *, is_ending: bool
+    ) -> None:
+        """End a run whose pod should have been gone long ago, but whose node reports nothing.
+
+        The Job makes no other pod before that one is gone, and the node may never come back. A run
+        whose command was not started waits for that: it is not over.
+        """
+        key, now = record.run.key, time.time()
+        active = pod_facts.active_pods(run_pods)
+        overdue = [pod for pod in active if (pod_facts.gone_by(pod) or now) < now]
+        if not overdue or len(overdue) < len(active):
+            self._overdue_since.pop(key, None)
+            return
+        since = self._overdue_since.setdefault(key, time.monotonic())
+        if time.monotonic() - since < LOST_SECONDS:
+            return
+        if not is_ending:
+            if not any(map(pod_facts.has_started, overdue)):
+                return
+            # First, so that no Job goes on whose run was told to be over.
+            reason = run_status.LOST_NODE
+            self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
+        for pod in overdue:
+            self._object_cache.mark_lost(key, pod["metadata"]["uid"])
+        self._reconcile_run(key)
 
     def _enforce_timeout(self, record: RunRecord, pod_uid: str) -> None:
         """End a run far past its timeout: a command can kill the watcher that shares its container.

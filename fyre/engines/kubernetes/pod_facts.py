@@ -18,6 +18,12 @@ KubeObject = dict[str, Any]
 DELETED_MARK = "fyreGone"
 """Our mark on a pod that was deleted: its last state still counts."""
 
+DELETION_MARK = "fyreDeletionRequested"
+"""Our mark on a pod that is being deleted: the time of the request, as it was first known."""
+
+LOST_MARK = "fyreLost"
+"""Our mark on a pod that should be gone, and whose node reports nothing of it."""
+
 ENV_SECRETS_KEY = "fyreSecrets"
 """Our key in a pod's spec: the secrets that its command has in its environment.
 
@@ -78,7 +84,22 @@ def has_finished(pod: KubeObject) -> bool:
         "terminated" in command_status(pod).get("state", {})
         or pod_phase(pod) in ("Succeeded", "Failed")
         or DELETED_MARK in pod
+        or LOST_MARK in pod
     )
+
+
+def is_node_silent(pod: KubeObject) -> bool:
+    """Return True if the control plane no longer hears of the pod's node.
+
+    Of such a pod it sets the one condition; the other is the kubelet's, as it was.
+    """
+    ready, containers = get_condition(pod, "Ready"), get_condition(pod, "ContainersReady")
+    return ready.get("status") == "False" and containers.get("status") == "True"
+
+
+def gone_by(pod: KubeObject) -> float | None:
+    """Return when a pod that is being deleted should be gone; None for others."""
+    return parse_time(pod["metadata"].get("deletionTimestamp"))
 
 
 def has_timed_out(pod: KubeObject, timeout: float | None) -> bool:
@@ -124,11 +145,21 @@ def ended_after_deletion(pod: KubeObject) -> bool:
     return bool(times) and (ended is None or ended >= min(times))
 
 
+def remember_deletion(pod: KubeObject, earlier: KubeObject) -> None:
+    """Mark a pod with the time of its deletion's request, if an earlier version had it."""
+    requested_at = deletion_requested_at(earlier)
+    if requested_at is not None:
+        pod[DELETION_MARK] = requested_at
+
+
 def deletion_requested_at(pod: KubeObject) -> float | None:
     """Return the time of the request to delete a pod, None if there was none.
 
-    The API server notes when the deletion is to be complete.
+    The API server notes when the deletion is to be complete. At its end the grace period is set to
+    0, and that time is kept: so the time that is known from before is believed.
     """
+    if DELETION_MARK in pod:
+        return float(pod[DELETION_MARK])
     deadline = parse_time(pod["metadata"].get("deletionTimestamp"))
     if deadline is None:
         return None

@@ -343,7 +343,7 @@ WHOLE = Cut(1 << 30)  # an answer that comes whole
     ],
     ids=["away", "before the pack", "in the pack"],
 )
-def test_9_30d_a_checkout_outlives_kills_of_the_receiver(
+def test_9_30d_a_checkout_outlives_kills_of_the_receiver(  # noqa: PLR0917 - fixtures
     troubles: list[int | Cut], pod: Pod, relay: Relayed, repository: Path, tmp_path: Path, git: Git
 ) -> None:
     (repository / "large").write_bytes(os.urandom(1 << 20))

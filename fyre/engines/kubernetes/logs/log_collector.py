@@ -259,8 +259,12 @@ class LogCollector:
 
 
 def _try_header(number: int, max_tries: int) -> bytes:
-    """Return the line before the output of a try after the first one."""
-    return f"[fyre: try {number} of {max_tries}]\n".encode() if number > 1 else b""
+    """Return the line before the output of a try after the first one.
+
+    There are more than were asked for where a queue took a run away and started it again.
+    """
+    of_all = f" of {max_tries}" if number <= max_tries else ""
+    return f"[fyre: try {number}{of_all}]\n".encode() if number > 1 else b""
 
 
 def _skip_bytes(chunks: Iterator[bytes], offset: int) -> Iterator[LogPiece]:

@@ -177,6 +177,22 @@ def test_9_30a_a_copy_of_a_job_in_another_namespace_is_not_believed(copy_first: 
     assert seen[1].reported == ""
 
 
+def test_9_22_the_time_of_a_deletion_is_kept_when_its_grace_is_over() -> None:
+    known = ObjectCache()
+    known.upsert_job(job())
+    for version, grace in ((1, 2), (2, 0)):
+        news = pod()
+        news["metadata"] |= {
+            "deletionTimestamp": "2026-01-01T00:00:28Z",
+            "resourceVersion": version,
+        }
+        news["metadata"]["deletionGracePeriodSeconds"] = grace
+        known.upsert_pod(news, deleted=False)
+    found = known.find_pod(RUN.key, "u")
+    assert found is not None
+    assert pod_facts.deletion_requested_at(found) == pod_facts.parse_time("2026-01-01T00:00:26Z")
+
+
 def test_older_news_of_a_pod_are_no_news() -> None:
     known = ObjectCache()
     known.upsert_job(job())
