@@ -142,11 +142,11 @@ class ObjectCache:
         return True
 
     def refresh_record(
-        self, key: str
+        self, key: str, *, log_trouble: str = ""
     ) -> tuple[RunRecord, RunRecord, KubeObject, list[KubeObject]] | None:
         """Return the record before and now, with the Job and the pods it is derived from.
 
-        Return None if there is no Job.
+        Return None if there is no Job. ``log_trouble``: why its log can't be read now.
         """
         with self._mutex:
             job, previous = self._jobs.get(key), self._records.get(key)
@@ -158,7 +158,7 @@ class ObjectCache:
             seen_job = pod_facts.without_end_conditions(job) if is_end_uncertain else job
             event_hint = self._event_hints.get(key, "")
             record = run_status.derive_record(previous, seen_job, run_pods, event_hint)
-            self._records[key] = record
+            self._records[key] = record = replace(record, log_trouble=log_trouble)
         return previous, record, job, run_pods
 
     def _is_known_job(self, job: KubeObject) -> bool:

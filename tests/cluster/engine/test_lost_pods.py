@@ -14,6 +14,7 @@ import pytest
 from fyre.engines.kubernetes import job_labels, pending_monitor, run_status
 from fyre.engines.kubernetes.code_delivery import ExecDelivery
 from fyre.errors import TransientError
+from fyre.runs.commit_status import status_from_record
 from fyre.runs.run import Run
 from fyre.runs.state import RunState
 from tests.cluster import access
@@ -179,3 +180,24 @@ def test_9_24_runs_on_a_node_that_is_lost_end(  # noqa: PLR0917 - fixtures
     assert (record.state, record.reason) == (RunState.ERROR, run_status.LOST_NODE)
     job = admin.batch.read_namespaced_job(f"fyre-{lost.key}", namespace)
     assert job.spec.active_deadline_seconds == 1  # it never runs again
+
+
+def test_9_30c_a_log_that_may_not_be_read_as_the_run_ends_is_read_later(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    engine = on_cluster()
+    roles = admin.rbac.list_namespaced_role(namespace).items
+    role = max(roles, key=lambda one: int(one.metadata.name.rpartition("-")[2]))  # the engine's
+    rules = admin.api.sanitize_for_serialization(role.rules)
+    without = [rule for rule in rules if rule["resources"] != ["pods/log"]]
+    admin.rbac.patch_namespaced_role(role.metadata.name, namespace, {"rules": without})
+    waiting.until(lambda: not engine._cluster.has_permission(namespace, "", "pods/log", "get"))
+    run = launched(engine, sha, "echo on; sleep 1; exit 3")
+    record = until(engine, run, lambda r: r.state is RunState.FAILED and bool(r.log_trouble))
+    assert "its log can't be read: the cluster does not let us get pods/log" in (
+        status_from_record(record).description
+    )
+    assert b"can't be shown" in b"".join(engine.read_log(run.key))
+    admin.rbac.patch_namespaced_role(role.metadata.name, namespace, {"rules": rules})
+    waiting.until(lambda: not until(engine, run, lambda r: r.state.is_final).log_trouble)
+    assert end(engine, run)[1] == "on\n"

@@ -5,6 +5,7 @@ was rotated is said.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from fyre.engines.kubernetes.logs.log_resume import (
     find_missing,
     skip_known,
 )
+from fyre.engines.kubernetes.pod_secrets import SecretLostError
 from fyre.engines.log_store import LogStore
 from fyre.errors import TransientError
+from tests.support.waiting import until
 
 LINES = st.lists(st.binary(max_size=12), max_size=12)
 # Pieces may be empty: what could be a secret's beginning is held back.
@@ -284,13 +287,43 @@ def test_half_a_log_says_that_it_is_one(tmp_path: Path) -> None:
 
 
 def test_a_log_whose_secrets_can_not_be_known_is_not_shown(tmp_path: Path) -> None:
-    def denied() -> list[bytes]:
-        raise MissingPermissionError("no right")
+    def lost() -> list[bytes]:
+        raise SecretLostError("it is gone")
 
     logs = LogCollector(Cluster(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
-    logs.start_following("key", ContainerLog("ns", "pod", "run", "1-uid", lambda: True), denied)
+    logs.start_following("key", ContainerLog("ns", "pod", "run", "1-uid", lambda: True), lost)
     assert logs.wait_until_read("key", 30)
-    assert b"".join(logs.read_log("key", 1, None)) == b"[fyre: this log can't be shown: no right]\n"
+    assert (
+        b"".join(logs.read_log("key", 1, None)) == b"[fyre: this log can't be shown: it is gone]\n"
+    )
+
+
+@pytest.mark.parametrize("granted", [True, False], ids=["granted", "pod gone"])
+def test_9_30c_a_log_that_may_not_be_read_is_read_once_it_may(
+    granted: bool, tmp_path: Path
+) -> None:
+    """Whether it is the log that is refused, or a secret in it; as long as the pod is there."""
+    allowed, gone = threading.Event(), threading.Event()
+
+    def secrets() -> list[bytes]:
+        if not allowed.is_set():
+            raise MissingPermissionError("no right")
+        return []
+
+    told: list[str] = []
+    store = LogStore(str(tmp_path / "kept"))
+    logs = LogCollector(Cluster(b"all\n"), tmp_path / "live", store, 100, told.append)  # type: ignore[arg-type] # all it asks
+    source = ContainerLog("ns", "pod", "run", "1-uid", lambda: True, is_gone=gone.is_set)
+    logs.start_following("key", source, secrets)
+    until(lambda: logs.find_refusal("key") == "no right")
+    note = b"[fyre: this log can't be shown: no right]\n"
+    # Nobody waits for it meanwhile.
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == note
+    (allowed if granted else gone).set()
+    assert logs.wait_until_read("key", 30)
+    assert logs.find_refusal("key") == ""
+    assert told == ["key", "key"]
+    assert b"".join(logs.read_log("key", 1, None)) == (b"all\n" if granted else note)
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 200), st.integers(0, 200))
