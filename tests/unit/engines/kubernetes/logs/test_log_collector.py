@@ -20,6 +20,7 @@ from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.logs.log_resume import (
     HEAD_BYTES,
     LOST_MARKER,
+    TAIL_BYTES,
     find_missing,
     skip_known,
 )
@@ -339,6 +340,20 @@ def test_what_was_missed_is_what_follows(whole: bytes, known: int, rotated: int)
         and not now.startswith(kept[:5])
     ):
         assert kept + find_missing(now, kept[:5], known, kept[-8:]) == whole
+
+
+@pytest.mark.parametrize("known", [40, 1000, 4000, 4096, 5000])
+def test_9_30_a_rotated_file_that_had_just_begun_is_read_on(known: int) -> None:
+    old, new = (b"".join(b"%d %s\n" % (n, word) for n in range(999)) for word in (b"a", b"b"))
+    kept = (old + new)[: len(old) + known]
+    assert find_missing(new, kept[:HEAD_BYTES], len(kept), kept[-TAIL_BYTES:]) == new[known:]
+
+
+def test_9_30_a_file_that_begins_as_the_one_before_is_not_taken_for_it() -> None:
+    line, kept = b"same\n", b"same\n" * 3000
+    current = line * 1000 + b"new\n"
+    found = find_missing(current, kept[:HEAD_BYTES], len(kept), kept[-TAIL_BYTES:])
+    assert found.endswith(b"new\n")  # its end was dropped without a word
 
 
 def test_what_is_gone_is_said_to_be() -> None:
