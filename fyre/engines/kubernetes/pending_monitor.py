@@ -81,6 +81,7 @@ class PendingMonitor:
         # The uid of the pod, and since when it was seen to run.
         self._running_since: dict[str, tuple[str, float]] = {}
         self._overdue_since: dict[str, float] = {}
+        self._refused: dict[str, bool] = {}  # the events say that it can never be let in
         self._next_clean_at = self._next_prune_at = 0.0
 
     def scan_pending(self) -> None:
@@ -89,14 +90,15 @@ class PendingMonitor:
         waiting = self._object_cache.list_unfinished()
         keys = {record.run.key for record, _, _ in waiting}
         self._schedule_cleanup(keys)
-        for times in (
+        for by_key in (
             self._stuck_since,
             self._events_read_at,
             self._running_since,
             self._overdue_since,
+            self._refused,
         ):
-            for ended_key in times.keys() - keys:
-                del times[ended_key]
+            for ended_key in by_key.keys() - keys:
+                del by_key[ended_key]
         for record, job, run_pods in waiting:
             try:
                 self._check_run(record, job, run_pods)
@@ -209,9 +211,11 @@ class PendingMonitor:
                 for event in events
                 if event.get("type") == "Warning" and event.get("reason") not in outdated
             ]
+            self._refused[key] = bool(warnings) and _is_refusal(warnings[-1])
             self._update_hint(key, _event_message(warnings[-1]) if warnings else "")
         hint = self._object_cache.get_event_hint(key)
-        return run_status.StuckReason(hint, permanent=not _is_transient(hint)) if hint else None
+        is_refused = self._refused.get(key, False)
+        return run_status.StuckReason(hint, permanent=is_refused) if hint else None
 
     def _update_hint(self, key: str, hint: str) -> None:
         if self._object_cache.set_event_hint(key, hint):
@@ -224,19 +228,18 @@ def _event_message(event: KubeObject) -> str:
     The names of pods before that mean nothing to anybody.
     """
     message = pod_facts.to_one_line(event.get("message", ""))
-    for introduction in ("is forbidden: ", "denied the request: "):
-        _, separator, rest = message.partition(introduction)
-        if separator:
-            return rest
-    return f"{event.get('reason', '')}: {pod_facts.shorten_error_chain(message)}"
+    denial = pod_facts.denial_text(message)
+    return denial or f"{event.get('reason', '')}: {pod_facts.shorten_error_chain(message)}"
 
 
-def _is_transient(hint: str) -> bool:
-    """Return True if it may pass without a change by anybody.
+def _is_refusal(event: KubeObject) -> bool:
+    """Return True if it can't pass without a change by somebody.
 
-    Quotas do, even one that is named "denied-to-others", and so may everything that is not refused.
+    A quota can, even one that is named "denied-to-others", and so may everything that is not
+    refused.
     """
-    if "exceeded quota" in hint:
-        return True
-    is_refused = "violates" in hint or "denied" in hint or "forbidden" in hint
-    return not (is_refused or hint.startswith("FailedMount"))
+    message = str(event.get("message", ""))
+    if "exceeded quota" in message or "being terminated" in message:
+        return False
+    is_refused = any(word in message for word in ("violates", "denied", "forbidden"))
+    return is_refused or event.get("reason") == "FailedMount"

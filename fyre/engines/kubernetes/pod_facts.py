@@ -203,6 +203,14 @@ def command_ended_at(pod: KubeObject) -> float | None:
     return parse_time(terminated_state(pod).get("finishedAt"))
 
 
+def is_held_by_sidecar(pod: KubeObject) -> bool:
+    """Return True if the command has ended, and a container that is not ours keeps the pod."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    others = [status for status in statuses if status["name"] != job_labels.COMMAND_CONTAINER]
+    has_ended = command_ended_at(pod) is not None
+    return has_ended and any("running" in status.get("state", {}) for status in others)
+
+
 def nonterminal_pods(pods: Iterable[KubeObject]) -> list[KubeObject]:
     """Return the pods that have not ended."""
     return [
@@ -295,6 +303,18 @@ def parse_time(text: str | None) -> float | None:
 def to_one_line(text: str) -> str:
     """Return a text as one line."""
     return " ".join(text.split())
+
+
+def denial_text(message: str) -> str:
+    """Return why the API server let something not in, without who says so; "" for other messages.
+
+    The names before that would leave no room for it in a status.
+    """
+    for introduction in ("denied request: ", "denied the request: ", "is forbidden: "):
+        _, separator, rest = message.partition(introduction)
+        if separator:
+            return rest
+    return ""
 
 
 def shorten_error_chain(message: str) -> str:

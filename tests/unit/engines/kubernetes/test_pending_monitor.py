@@ -192,11 +192,23 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
             'violates PodSecurity "restricted"',
             False,
         ),
+        (
+            'pods "p" is forbidden: maximum cpu usage per Container is 1, but limit is 4',
+            "maximum cpu usage per Container is 1, but limit is 4",
+            False,
+        ),
+        (
+            "pods is forbidden: ValidatingAdmissionPolicy 'a' with binding 'b' denied request: no!",
+            "no!",
+            False,
+        ),
+        ('admission webhook "w" denied the request: no', "no", False),
         ("Internal error occurred", "FailedCreate: Internal error occurred", True),
     ],
 )
-def test_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
+def test_9_26_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
     event: str, hint: str, passes: bool
 ) -> None:
-    told = pending_monitor._event_message({"reason": "FailedCreate", "message": event})
-    assert (told, pending_monitor._is_transient(told)) == (hint, passes)
+    said = {"reason": "FailedCreate", "message": event}
+    told = pending_monitor._event_message(said)
+    assert (told, not pending_monitor._is_refusal(said)) == (hint, passes)

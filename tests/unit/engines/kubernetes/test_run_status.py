@@ -194,6 +194,28 @@ ENDINGS = [
         "out of memory (limit 1Gi): exit 137 (SIGKILL)",
     ),
     (
+        "9-27-oom-of-a-child",
+        LIMITED,
+        job(),
+        [pod(ended(7, reason="OOMKilled"))],
+        RunState.FAILED,
+        "exit 7: a process of the run was killed for memory (limit 1Gi)",
+    ),
+    (
+        "9-29-architecture",
+        BEFORE,
+        job(failed()),
+        [
+            pod(
+                ended(1, job_labels.CHECKOUT_CONTAINER, message="exec /bin/sh: exec format error"),
+                CREATING,
+                phase="Failed",
+            )
+        ],
+        RunState.ERROR,
+        "the image is for another architecture: exec /bin/sh: exec format error",
+    ),
+    (
         "timeout",
         LIMITED,
         job(),
