@@ -213,6 +213,11 @@ class ObjectCache:
         with self._mutex:
             return self._jobs.get(key)
 
+    def is_held_by_sidecar(self, key: str) -> bool:
+        """Return True if something that others put into a run's pod goes on after its command."""
+        with self._mutex:
+            return any(map(pod_facts.is_held_by_sidecar, self._own_pods(key)))
+
     def find_pod(self, key: str, uid: str) -> KubeObject | None:
         """Return one pod of a run."""
         with self._mutex:

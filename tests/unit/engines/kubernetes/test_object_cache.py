@@ -193,6 +193,24 @@ def test_9_22_the_time_of_a_deletion_is_kept_when_its_grace_is_over() -> None:
     assert pod_facts.deletion_requested_at(found) == pod_facts.parse_time("2026-01-01T00:00:26Z")
 
 
+@pytest.mark.parametrize(
+    ("command", "other", "held"),
+    [("terminated", "running", True), ("running", "running", False), ("terminated", "x", False)],
+)
+def test_9_25_a_container_that_others_put_in_holds_a_pod(
+    command: str, other: str, held: bool
+) -> None:
+    known, news = ObjectCache(), pod()
+    ended = {"exitCode": 0, "finishedAt": "2026-01-01T00:00:09Z"}
+    news["status"]["containerStatuses"] = [
+        {"name": job_labels.COMMAND_CONTAINER, "state": {command: ended}},
+        {"name": "mesh", "state": {other: {}}},
+    ]
+    known.upsert_job(job())
+    known.upsert_pod(news, deleted=False)
+    assert known.is_held_by_sidecar(RUN.key) is held
+
+
 def test_older_news_of_a_pod_are_no_news() -> None:
     known = ObjectCache()
     known.upsert_job(job())
