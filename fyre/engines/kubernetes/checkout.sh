@@ -16,6 +16,7 @@
 #   FYRE_SUBMODULE_URLS  lines "THEIR_URL RELAY_URL": submodules are fetched from RELAY_URL
 #   FYRE_LFS             1: files of Git LFS, not their pointers; needs git-lfs in the image
 #   FYRE_SPARSE          lines: directories; only these are checked out (cone mode, git >= 2.25)
+#   FYRE_UMASK           022 where the main container has the same user; 0 by default
 #   FYRE_NET_PAUSE       seconds after the first fetch, 1 by default; doubles up to 8
 #   FYRE_NET_BREAKS      fetches that may break off in the middle, 20 by default
 #   FYRE_WAIT            seconds to wait for a pack, or for a relay that is away or busy fetching,
@@ -28,7 +29,7 @@
 # every user, and .git/fyre/gitconfig: the main container's GIT_CONFIG_SYSTEM, because git distrusts
 # a repository of another user.
 set -u
-umask 0 # the main container may run as any user
+umask "${FYRE_UMASK:-0}" # the main container may run as any user
 
 sha=${FYRE_SHA-} top=${FYRE_TOP-} url=${FYRE_URL-} origin=${FYRE_ORIGIN-}
 depth=${FYRE_DEPTH:-1} pause=${FYRE_NET_PAUSE:-1} breaks=${FYRE_NET_BREAKS:-20}

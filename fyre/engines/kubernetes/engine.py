@@ -341,7 +341,8 @@ class KubernetesEngine:
         if pod_metadata["uid"] in self._delivered_pods:
             return
         try:
-            self._delivery.deliver_code(run, pod_metadata["namespace"], pod_metadata["name"])
+            depth = policies.select_profile(self._policy, run.spec).checkout.depth
+            self._delivery.deliver_code(run, pod_metadata["namespace"], pod_metadata["name"], depth)
             self._delivered_pods.add(pod_metadata["uid"])
         except ObjectNotFound:
             return

@@ -486,6 +486,29 @@ def test_a_pack_of_a_first_commit_is_whole_history(
     assert pod.git("rev-parse", "--is-shallow-repository") == "false"
 
 
+@pytest.mark.parametrize("shell", ["sh"], indirect=True)
+@pytest.mark.parametrize(("depth", "count"), [(0, 4), (2, 3), (3, 4), (9, 4)])
+def test_9_28_a_streamed_pack_has_the_history_that_was_asked_for(
+    depth: int, count: int, make_pod: Callable[..., Pod], repository: Path, git: Git
+) -> None:
+    git("checkout", "-qb", "side", "HEAD^", cwd=repository)
+    git("commit", "-q", "--allow-empty", "-m", "Side", cwd=repository)
+    git("merge", "-q", "--no-edit", "main", cwd=repository)  # a merge of two, each on the first
+    sha = git("rev-parse", "HEAD", cwd=repository)
+    pod = make_pod(FYRE_SHA=sha)
+    waiting = pod.start()
+    assert send(pod, b"".join(code_bundle.pack_commit(repository / ".git", sha, depth))) == 0
+    assert waiting.wait() == 0
+    assert pod.git("rev-list", "--count", "HEAD") == str(count)
+    assert pod.git("fsck", "--strict") == ""
+
+
+def test_9_29_files_have_the_modes_that_git_has_of_them(pod: Pod) -> None:
+    assert pod.run(FYRE_UMASK="022") == 0
+    modes = {name: (pod.top / name).stat().st_mode & 0o777 for name in ("README", "run.sh", "a")}
+    assert modes == {"README": 0o644, "run.sh": 0o755, "a": 0o755}
+
+
 def test_a_truncated_pack_is_sent_again_and_a_second_whole_one_does_no_harm(
     make_pod: Callable[..., Pod], sha: str, stream: bytes
 ) -> None:
