@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fyre.engines.kubernetes import job_labels, pending_monitor, run_status
+from fyre.engines.kubernetes import job_labels, job_manifest, pending_monitor, run_status
 from fyre.engines.kubernetes.code_delivery import ExecDelivery
 from fyre.errors import TransientError
 from fyre.runs.commit_status import status_from_record
+from fyre.runs.policy import Policy
 from fyre.runs.run import Run
 from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.contract.engine import await_end
 from tests.support import waiting
+from tests.support.cluster_profiles import cluster_profile
 from tests.support.run_endings import end, launched, own_lines, pods_of, until, until_log
 
 if TYPE_CHECKING:
@@ -180,6 +182,35 @@ def test_9_24_runs_on_a_node_that_is_lost_end(  # noqa: PLR0917 - fixtures
     assert (record.state, record.reason) == (RunState.ERROR, run_status.LOST_NODE)
     job = admin.batch.read_namespaced_job(f"fyre-{lost.key}", namespace)
     assert job.spec.active_deadline_seconds == 1  # it never runs again
+
+
+def test_9_25_and_26_a_sidecar_is_ended_and_a_quota_on_limits_lets_the_run_in(
+    on_cluster: MakeOnCluster, admin: access.Admin, sha: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = (("cpu", "100m"), ("memory", "64Mi"))
+    build = job_manifest.build_job
+
+    def inject(*given: Any) -> Any:
+        """Do to the pod what a mesh's webhook does."""
+        job = build(*given)
+        containers = job["spec"]["template"]["spec"]["containers"]
+        containers.append({**containers[0], "name": "mesh", "command": ["sleep", "1000"]})
+        return job
+
+    monkeypatch.setattr(job_manifest, "build_job", inject)
+    with admin.namespace() as own:
+        hard = {"limits.cpu": "4", "limits.memory": "4Gi"}
+        quota = {"metadata": {"name": "limits"}, "spec": {"hard": hard}}
+        admin.core.create_namespaced_resource_quota(own, quota)
+        profile = cluster_profile(image=access.IMAGE, termination_grace_seconds=2, resources=small)
+        engine = on_cluster(Policy(namespace=own), profile)
+        run = launched(engine, sha, "exit 3")
+        record, _ = end(engine, run)
+        assert (record.state, record.exit_code) == (RunState.FAILED, 3)
+        job = f"fyre-{run.key}"
+        waiting.until(lambda: not admin.batch.read_namespaced_job(job, own).status.active, 60)
+        assert engine.get_record(run.key) == record
+        engine.close()
 
 
 def test_9_30c_a_log_that_may_not_be_read_as_the_run_ends_is_read_later(
