@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,14 +149,24 @@ class Relayed:
 @contextmanager
 def relaying(
     root: Path,
+    *,
     places: int = 32,
     stall: float = 120.0,
     lfs: LfsObjectStore | None = None,
     port: int = 0,
+    fetch: Callable[[int, str], None] | None = None,
 ) -> Iterator[Relayed]:
     """Serve a relay whose clock always shows ``NOW``."""
     relayed = Relayed("", root)
-    relay = GitRelay(lambda: [SECRET], relayed.find, places, stall, lfs, clock=lambda: NOW)
+    relay = GitRelay(
+        lambda: [SECRET],
+        relayed.find,
+        places,
+        stall,
+        lfs,
+        clock=lambda: NOW,
+        fetch_commit=fetch,
+    )
     app = Starlette(routes=relay.routes())
 
     async def breaking(scope: Scope, receive: Receive, send: Send) -> None:
