@@ -97,7 +97,7 @@ BEHAVIOURS = [
     Behaviour(
         "secrets are struck out of a pod's log",
         "kubernetes log redact redaction",
-        "engines/kubernetes/log_redaction",
+        "engines/kubernetes/logs/log_redaction",
     ),
     # By somebody who had read the README alone.
     Behaviour(

@@ -58,6 +58,7 @@ class KubernetesCluster(EngineRuntime):
                     context.find_git_dir_by_id,
                     url=options.relay_url,
                     lfs=context.lfs,
+                    fetch_commit=context.fetch_commit,
                 )
             delivery = (
                 RelayDelivery(
@@ -126,6 +127,7 @@ class RelayServer:
         *,
         url: str = "",
         lfs: LfsObjectStore | None = None,
+        fetch_commit: Callable[[int, str], None] | None = None,
     ) -> None:
         """Listen on ``listen_on``: HOST:PORT, or a socket that listens already.
 
@@ -139,7 +141,8 @@ class RelayServer:
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         )
         self._secret = secret
-        app = Starlette(routes=GitRelay(lambda: [secret], git_dir_by_id, lfs=lfs).routes())
+        relay = GitRelay(lambda: [secret], git_dir_by_id, lfs=lfs, fetch_commit=fetch_commit)
+        app = Starlette(routes=relay.routes())
         self._server = uvicorn.Server(http_server.uvicorn_config(app))
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="relay", daemon=True

@@ -179,6 +179,7 @@ class FyreServe:
                 options=options,
                 secret_source=self._secret_source if config.shared_key is not None else None,
                 lfs=self._lfs,
+                fetch_commit=self.mirrors.fetch_wanted,
             )
         )
 

@@ -49,6 +49,7 @@ class EngineContext:
     options: EngineOptions = field(default_factory=EngineOptions)
     secret_source: SecretSource | None = None  # None: secrets are stored with the engine's state
     lfs: LfsObjectStore | None = None  # for objects that the repositories lack
+    fetch_commit: Callable[[int, str], None] | None = None  # that a repository lacks, by its id
 
 
 class EngineRuntime:

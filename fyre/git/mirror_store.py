@@ -137,6 +137,16 @@ class MirrorStore:
             self.pull_head(run.repository, int(match[1]))
         return self.ensure_commit(run.repository, run.sha, run.key)
 
+    def fetch_wanted(self, repository_id: int, sha: str) -> None:
+        """Fetch a mirror if it lacks a commit: one that was pushed since, as of a submodule.
+
+        Raises ``DeniedError``, ``TransientError``; a commit that the forge lacks is no error here.
+        """
+        repository = _read_repository(self._root / f"{repository_id}.git")
+        if repository is not None:
+            with suppress(NotFoundError):
+                self.ensure_commit(repository, sha)
+
     def pull_head(self, repository: Repository, number: int) -> str:
         """Fetch a pull request's head with its whole history and return its SHA.
 

@@ -42,6 +42,8 @@ _RESOURCE_ALIASES = {
     "cpus": "cpu",
     "cores": "cpu",
     "gpu": "nvidia.com/gpu",
+    "gpus": "nvidia.com/gpu",
+    "tpu": "google.com/tpu",
 }
 # github.com/distribution/reference: [host[:port]/]path[:tag][@digest]
 _IMAGE = re.compile(

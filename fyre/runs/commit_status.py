@@ -175,6 +175,7 @@ def _detail_texts(record: RunRecord) -> list[str]:
         else "",
         _image_text(record),
         f"{NOT_HONOURED}{', '.join(record.unsupported)}" if record.unsupported else "",
+        f"its log can't be read: {record.log_trouble}" if record.log_trouble else "",
     ]
 
 

@@ -110,6 +110,7 @@ class RunRecord:
     image_id: str = ""  # the digest that ran, if the engine has images
     reported: str = ""  # the states that were posted, as ``posted_states`` reads them
     carried: tuple[str, ...] = ()  # SHAs with the same tree and trailers, which share the outcome
+    log_trouble: str = ""  # why its log can't be read now: one line
     # True if there is an outcome that this version can't read, so that ``state`` is an error.
     is_outcome_unreadable: bool = False
 

@@ -15,14 +15,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cachetools import TTLCache
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from fyre.errors import TransientError, UserError
 from fyre.git import access_token, http_backend
 from fyre.git.lfs import LfsObjectStore
+from fyre.git.wanted_commits import find_wanted_commits
 from fyre.server import lfs_endpoint
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,9 @@ log = logging.getLogger(__name__)
 BODY_MAX = 16 * 1024 * 1024
 """Bytes of a request. It holds wants and haves, so megabytes mean tens of thousands of commits to
 compare."""
+
+_SOUGHT_MAX, _SOUGHT_SECONDS = 10_000, 60.0
+"""Commits that were asked for lately, and how long the forge is not asked for them again."""
 
 _SERVED_REQUESTS = {("GET", "info/refs", "git-upload-pack"), ("POST", "git-upload-pack", "")}
 _GIT_SETTINGS = {
@@ -56,9 +62,13 @@ class GitRelay:
     idle_timeout: float = 120.0
     lfs: LfsObjectStore | None = None
     clock: Callable[[], float] = time.time
+    # Fetches a commit that a repository lacks, if the forge has it.
+    fetch_commit: Callable[[int, str], None] | None = None
+    _sought: TTLCache[tuple[int, str], bool] = field(init=False)
     _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
+        self._sought = TTLCache(_SOUGHT_MAX, _SOUGHT_SECONDS)
         self._slots = asyncio.Semaphore(self.max_concurrent)
 
     def routes(self) -> list[Route]:
@@ -91,24 +101,53 @@ class GitRelay:
         if repository_id not in claims.repository_ids or not is_offered:
             return _text_response(404, "no such repository for this key")
         git_dir = await run_in_threadpool(self.find_git_dir, repository_id)
-        if git_dir is None:
-            # It was present when the run was launched: this is another disk, which is still
+        body = None if git_dir is None else await self._receive_body(request)
+        if git_dir is None or body is None:
+            # A mirror was present when the run was launched: this is another disk, which is still
             # fetching it.
-            return _text_response(503, "the mirror is not here yet")
-        body = await self._receive_body(request)
-        if body is None:
-            return _text_response(413, f"the request is larger than {BODY_MAX} bytes")
+            return (
+                _text_response(503, "the mirror is not here yet")
+                if git_dir is None
+                else _text_response(413, f"the request is larger than {BODY_MAX} bytes")
+            )
         if self.lfs is not None and service.startswith(lfs_endpoint.LFS_OBJECTS_PREFIX):
             return await lfs_endpoint.handle_lfs_request(
                 self.lfs, request, body, repository_id, git_dir
             )
+        if not await self._fetch_missing(request, repository_id, body):
+            return _text_response(503, "the commit is not here yet")
+        await self._run_backend(request, send, body, git_dir)
+        return None
+
+    async def _run_backend(self, request: Request, send: Send, body: bytes, git_dir: Path) -> None:
+        """Serve a request with git, once there is a slot."""
+        service = request.path_params["service"]
         request = Request(request.scope, _replay_body(body, request.receive))
         environment = http_backend.cgi_environment(
             request, git_dir, service, **_git_config_env(git_dir)
         )
         async with self._slots:
             await http_backend.CgiRequest(request, self._with_send_timeout(send)).run(environment)
-        return None
+
+    async def _fetch_missing(self, request: Request, repository_id: int, body: bytes) -> bool:
+        """Fetch the wanted commits that the mirror lacks; return False if that failed.
+
+        The mirror of a submodule may be older than what is asked for, and so may any mirror of a
+        receiver that has just begun. What the forge lacks too is for git to refuse.
+        """
+        if self.fetch_commit is None or request.method != "POST":
+            return True
+        encoding = request.headers.get("content-encoding", "")
+        for sha in find_wanted_commits(body, encoding):
+            if (repository_id, sha) in self._sought:
+                continue
+            try:
+                await run_in_threadpool(self.fetch_commit, repository_id, sha)
+            except (TransientError, UserError) as error:
+                log.warning("commit %s of %s can't be fetched: %s", sha[:12], repository_id, error)
+                return False
+            self._sought[repository_id, sha] = True
+        return True
 
     def _is_offered(self, method: str, service: str, service_query: str) -> bool:
         return (method, service, service_query) in _SERVED_REQUESTS or (

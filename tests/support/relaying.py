@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fyre.git import access_token, http_backend
 from fyre.git.lfs import LfsObjectStore
@@ -26,9 +26,9 @@ NOW = 1_000_000.0
 
 
 @contextmanager
-def serve(app: ASGIApp) -> Iterator[str]:
+def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """Serve an application until the block ends; yield its address."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    listener = socket.create_server(("127.0.0.1", port), backlog=256)
     config = uvicorn.Config(
         app, http="httptools", lifespan="off", access_log=False, log_config=None
     )
@@ -105,13 +105,35 @@ class Forge:
         return FileResponse(self.root / "lfs" / request.path_params["oid"])
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The connection breaks after so many bytes of the answer, as where the server is killed."""
+
+    after: int
+
+    def shorten(self, send: Send) -> Send:
+        left = self.after
+
+        async def send_some(message: Message) -> None:
+            nonlocal left
+            body = message.get("body", b"")
+            if len(body) > left:
+                await send({**message, "body": body[:left], "more_body": True})
+                raise ConnectionAbortedError("this is where the server is killed")
+            left -= len(body)
+            await send(message)
+
+        return send_some
+
+
 @dataclass
 class Relayed:
     """A running relay over the bare repositories ``ID.git`` in a directory."""
 
     url: str
     root: Path
-    broken: list[int] = field(default_factory=list)  # HTTP statuses of the next responses
+    # What comes in place of the next answers: an HTTP status, a cut.
+    broken: list[int | Cut] = field(default_factory=list)
 
     def repository(self, number: int = 7) -> str:
         return f"{self.url}/git/{number}.git"
@@ -126,18 +148,33 @@ class Relayed:
 
 @contextmanager
 def relaying(
-    root: Path, places: int = 32, stall: float = 120.0, lfs: LfsObjectStore | None = None
+    root: Path,
+    *,
+    places: int = 32,
+    stall: float = 120.0,
+    lfs: LfsObjectStore | None = None,
+    port: int = 0,
+    fetch: Callable[[int, str], None] | None = None,
 ) -> Iterator[Relayed]:
     """Serve a relay whose clock always shows ``NOW``."""
     relayed = Relayed("", root)
-    relay = GitRelay(lambda: [SECRET], relayed.find, places, stall, lfs, clock=lambda: NOW)
+    relay = GitRelay(
+        lambda: [SECRET],
+        relayed.find,
+        places,
+        stall,
+        lfs,
+        clock=lambda: NOW,
+        fetch_commit=fetch,
+    )
     app = Starlette(routes=relay.routes())
 
     async def breaking(scope: Scope, receive: Receive, send: Send) -> None:
-        if relayed.broken:
-            await PlainTextResponse("trouble", relayed.broken.pop(0))(scope, receive, send)
+        trouble = relayed.broken.pop(0) if relayed.broken else None
+        if isinstance(trouble, int):
+            await PlainTextResponse("trouble", trouble)(scope, receive, send)
         else:
-            await app(scope, receive, send)
+            await app(scope, receive, trouble.shorten(send) if trouble else send)
 
-    with serve(breaking) as relayed.url:
+    with serve(breaking, port) as relayed.url:
         yield relayed

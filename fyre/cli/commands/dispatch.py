@@ -194,6 +194,7 @@ def _engine_context(
         find_git_dir=mirrors.mirror_dir,
         find_code=mirrors.mirror_for_run if shared_context is None else code_finder(mirrors),
         find_git_dir_by_id=mirrors.find_mirror,
+        fetch_commit=mirrors.fetch_wanted,
         options=options,
         secret_source=None if shared_context is None else _repository_secrets(shared_context),
     )

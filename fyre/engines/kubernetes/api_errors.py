@@ -46,11 +46,16 @@ def translate_api_error(error: ApiException) -> Exception:
         case 409 if reason == "Conflict":
             return ConflictError(_explain_status(error.status, message))
         case 400 | 403 | 422 if not _is_transient_denial(message):
+            if len(message) > _SHORT_MESSAGE:
+                message = pod_facts.denial_text(message) or message
             return UserError(f"the cluster refused it: {message}")
         case _:
             kind = MissingPermissionError if _MISSING_PERMISSION.search(message) else TransientError
             return kind(_explain_status(error.status, message))
 
+
+_SHORT_MESSAGE = 100
+"""Characters of a refusal that fit into a commit status with the words around it."""
 
 _MISSING_PERMISSION = re.compile(
     r'cannot (\w+) resource "(\S+)"(?: in API group "\S*")?(?: in the namespace "(\S+)")?'

@@ -16,9 +16,10 @@
 #   FYRE_SUBMODULE_URLS  lines "THEIR_URL RELAY_URL": submodules are fetched from RELAY_URL
 #   FYRE_LFS             1: files of Git LFS, not their pointers; needs git-lfs in the image
 #   FYRE_SPARSE          lines: directories; only these are checked out (cone mode, git >= 2.25)
-#   FYRE_NET_TRIES       fetches before giving up, 7 by default
-#   FYRE_NET_PAUSE       seconds after the first fetch, 1 by default; doubles each time
-#   FYRE_WAIT            seconds to wait for a pack, or for a relay that is busy fetching (503),
+#   FYRE_UMASK           022 where the main container has the same user; 0 by default
+#   FYRE_NET_PAUSE       seconds after the first fetch, 1 by default; doubles up to 8
+#   FYRE_NET_BREAKS      fetches that may break off in the middle, 20 by default
+#   FYRE_WAIT            seconds to wait for a pack, or for a relay that is away or busy fetching,
 #                        600 by default
 #   FYRE_MESSAGE         file for the line that says why it failed, /dev/termination-log by default
 #
@@ -28,10 +29,11 @@
 # every user, and .git/fyre/gitconfig: the main container's GIT_CONFIG_SYSTEM, because git distrusts
 # a repository of another user.
 set -u
-umask 0 # the main container may run as any user
+umask "${FYRE_UMASK:-0}" # the main container may run as any user
 
 sha=${FYRE_SHA-} top=${FYRE_TOP-} url=${FYRE_URL-} origin=${FYRE_ORIGIN-}
-depth=${FYRE_DEPTH:-1} tries=${FYRE_NET_TRIES:-7} pause=${FYRE_NET_PAUSE:-1} patience=${FYRE_WAIT:-600}
+depth=${FYRE_DEPTH:-1} pause=${FYRE_NET_PAUSE:-1} breaks=${FYRE_NET_BREAKS:-20}
+patience=${FYRE_WAIT:-600}
 home='' child='' why='' input=''
 short=$(printf '%.12s' "$sha")
 
@@ -46,8 +48,8 @@ fail() {
 check() {
 	case $sha in *[!0-9a-f]* | '') fail 90 'not a commit SHA' ;; esac
 	[ ${#sha} = 40 ] || [ ${#sha} = 64 ] || fail 90 'not a commit SHA'
-	for number in "$depth" "$tries" "$pause" "$patience"; do
-		case $number in *[!0-9]* | '') fail 90 'FYRE_DEPTH, _NET_TRIES, _NET_PAUSE and _WAIT are whole numbers' ;; esac
+	for number in "$depth" "$pause" "$breaks" "$patience"; do
+		case $number in *[!0-9]* | '') fail 90 'FYRE_DEPTH, _NET_PAUSE, _NET_BREAKS and _WAIT are whole numbers' ;; esac
 	done
 	case ${FYRE_KEY-} in *[!A-Za-z0-9._~-]*) fail 90 'FYRE_KEY is no relay key' ;; esac
 	case $url in http://* | https://* | '') ;; *) fail 90 'FYRE_URL is neither http nor https' ;; esac
@@ -97,6 +99,8 @@ configuration() {
 			lowSpeedLimit = 1
 			lowSpeedTime = 120
 			proactiveAuth = basic
+		[fetch]
+			unpackLimit = 1
 		[gc]
 			auto = 0
 		[maintenance]
@@ -157,33 +161,57 @@ lay_out() {
 # End if the answer, the server's or git's own, will be the same next time.
 judge() {
 	said=$(cat "$home/said")
+	[ "$1" != checkout ] || judge_checkout
 	case $said in
 	*'not our ref'* | *'unadvertised object'* | *"couldn't find remote ref"*)
 		fail 90 "$1: the server does not have it; was it force-pushed away?" ;;
 	*'Authentication failed'* | *'could not read Username'* | *'could not read Password'* | *'returned error: 403'*)
 		fail 90 "$1: the key is refused; a key is good for its own repositories and the life of its run" ;;
-	*"fatal: repository '"*"' not found"*) fail 90 "$1: no such repository for this key: $why" ;;
+	*"fatal: repository '"*"' not found"*)
+		# The relay says it in these words; another 404 is from a proxy before a relay that is away.
+		case $1$said in fetch*'no such repository for this key'* | [!f]*)
+			fail 90 "$1: no such repository for this key: $why" ;;
+		esac ;;
 	*"fatal: transport '"*"' not allowed"*) fail 90 "$1: $why (only http and https are)" ;;
+	*[Nn]'o space left'* | *'uota exceeded'*) fail 91 "$1: $why" ;;
 	esac
 }
 
-# again WHAT COMMAND...: run it until it works, with pauses, while only the network is to blame.
+# Set $now to the seconds since the machine's start; it stays 0 where nobody knows.
+clock() {
+	{ read -r now _ </proc/uptime; } 2>/dev/null || now=0
+	now=${now%%.*}
+}
+
+# Remove what a fetch that broke off left: at each try it would be as much again.
+clear_broken() {
+	rm -f .git/*.lock .git/objects/pack/tmp_* .git/objects/tmp_* .git/objects/??/tmp_* \
+		.git/modules/*/objects/pack/tmp_*
+}
+
+# again WHAT COMMAND...: run it until it works, with pauses, while only the network is to blame. It
+# ends by the time spent in vain: a receiver may be away for minutes, and be killed more than once.
 again() {
-	what=$1 try=1 rest=$pause waited=0
+	what=$1 rest=$pause waited=0
 	shift
+	clock
 	until run "$@"; do
 		judge "$what"
+		begun=$now
+		clock
 		case $said in
-		*'returned error: 503'*) # the mirror is on its way to a receiver that has just begun
-			[ "$waited" -lt "$patience" ] || fail 91 "$what: gave up after $patience s: $why" ;;
-		*)
-			[ "$try" -lt "$tries" ] || fail 91 "$what: gave up after $tries tries: $why"
-			try=$((try + 1)) ;;
+		*'early EOF'* | *'unexpected disconnect'* | *'curl 18 '*) # a part had come, so the wait begins anew
+			[ "$breaks" -gt 0 ] || fail 91 "$what: broke off again and again: $why"
+			breaks=$((breaks - 1)) waited=0 rest=$pause ;;
+		*) waited=$((waited + now - begun)) ;;
 		esac
+		[ "$waited" -lt "$patience" ] || fail 91 "$what: gave up after $patience s: $why"
+		clear_broken
 		sleep "$((rest + $$ % (rest + 1)))" & # not all pods of a push at the same moment
 		child=$!
 		wait "$child"
-		child='' waited=$((waited + rest + 1)) rest=$((rest < 30 ? rest * 2 : 30))
+		child='' waited=$((waited + rest + $$ % (rest + 1) + 1)) rest=$((rest < 8 ? rest * 2 : 8))
+		clock
 	done
 }
 
@@ -239,17 +267,17 @@ receive() {
 	: >.git/fyre/ready
 }
 
+# The same for a checkout: only the objects of Git LFS come over the network.
 judge_checkout() {
-	case $(cat "$home/said") in
-	*[Nn]'o space left'* | *'uota exceeded'*) fail 91 "checkout: $why" ;;
+	case $said in
 	*'smudge filter lfs failed'* | *'filter-process'*)
 		why=$(sed -n 's/^Error downloading object: \(.*\) ([0-9a-f]*): Smudge.*): /\1: /p' "$home/said" | tail -n 1 | cut -c 1-160)
 		case $why in *'[404]'* | *'does not exist'* | *'not found'* | *redentials* | *uthentication* | *uthorization*)
 			fail 90 "Git LFS: $why" ;;
-		esac
-		fail 91 "Git LFS: $why" ;;
+		esac ;;
+	*[Nn]'o space left'* | *'uota exceeded'*) ;;
+	*) fail 90 "checkout: $why" ;;
 	esac
-	fail 90 "checkout: $why"
 }
 
 check_out() {
@@ -263,7 +291,7 @@ check_out() {
 	set -- checkout --quiet --force --detach "$sha"
 	lfs=${url%.git}.git/info/lfs # not in the configuration: submodules have their own
 	[ -z "${FYRE_LFS-}" ] || set -- -c "lfs.url=$lfs" -c "lfs.$lfs.access=basic" "$@"
-	run git "$@" || judge_checkout
+	again checkout git "$@"
 	head=$(git rev-parse --verify HEAD) || head=nothing
 	[ "$head" = "$sha" ] || fail 90 "verification: $head was checked out instead; is that a commit at all?"
 }

@@ -16,31 +16,21 @@ from fyre.github.errors import NotFoundError
 CHUNK_SIZE = 1 << 16
 
 
-def pack_commit(git_dir: Path, sha: str) -> Iterator[bytes]:
+def pack_commit(git_dir: Path, sha: str, depth: int = 1) -> Iterator[bytes]:
     """Yield the pack's length, a line, the commits whose parents it omits, a line, and the pack.
 
-    The pack has depth 1. The length comes first because a stream of ``kubectl exec`` has no end
-    that the other side would see, so the pack lies in a temporary file until it is sent. Raises
-    ``NotFoundError`` before the first byte.
+    ``depth`` is in commits of history; 0 for all of it. The length comes first because a stream of
+    ``kubectl exec`` has no end that the other side would see, so the pack lies in a temporary file
+    until it is sent. Raises ``NotFoundError`` before the first byte.
     """
     repository = ("--git-dir", str(git_dir))
-    revision = git_command.run_git(
-        *repository,
-        "rev-list",
-        "--parents",
-        "--max-count=1",
-        sha,
-        "--",
-        env=git_command.clean_env(),
-        check=False,
-    )
-    commit, *parents = revision.stdout.decode().split() or [""]
-    if revision.returncode or commit != sha:
+    boundary = _find_boundary(repository, sha, depth)
+    if boundary is None:
         raise NotFoundError(
             f"commit {sha[:12]}: not in {git_dir.name}", hint="was it force-pushed away?"
         )
     with tempfile.TemporaryFile() as spool:
-        # As upload-pack does it: the commit counts as one without parents.
+        # As upload-pack does it: a commit of the boundary counts as one without parents.
         argv = [
             "git",
             *repository,
@@ -51,7 +41,7 @@ def pack_commit(git_dir: Path, sha: str) -> Iterator[bytes]:
             "--quiet",
             "--delta-base-offset",
         ]
-        revisions = f"--shallow {sha}\n{sha}\n".encode()
+        revisions = "".join([*(f"--shallow {one}\n" for one in boundary), f"{sha}\n"]).encode()
         process = subprocess.run(
             argv,
             input=revisions,
@@ -64,7 +54,34 @@ def pack_commit(git_dir: Path, sha: str) -> Iterator[bytes]:
             raise git_command.GitError(
                 argv[3:], process.returncode, process.stderr.decode(errors="replace")
             )
-        yield f"{spool.tell()}\n{sha if parents else ''}\n".encode()
+        yield f"{spool.tell()}\n{' '.join(boundary)}\n".encode()
         spool.seek(0)
         while chunk := spool.read(CHUNK_SIZE):
             yield chunk
+
+
+def _find_boundary(repository: tuple[str, str], sha: str, depth: int) -> list[str] | None:
+    """Return the commits whose parents are too deep; None if the commit is not there."""
+    current = [sha]
+    for level in range(1, max(depth, 1) + 1):
+        result = git_command.run_git(
+            *repository,
+            "rev-list",
+            "--no-walk=unsorted",
+            "--parents",
+            "--stdin",
+            stdin=("\n".join(current) + "\n").encode(),
+            env=git_command.clean_env(),
+            check=False,
+        )
+        lines = [line.split() for line in result.stdout.decode().splitlines()]
+        if result.returncode or (level == 1 and [line[0] for line in lines] != [sha]):
+            return None
+        if depth == 0:
+            return []
+        if level == depth:
+            return [commit for commit, *parents in lines if parents]
+        current = list(dict.fromkeys(one for _, *parents in lines for one in parents))
+        if not current:
+            return []
+    return []

@@ -35,10 +35,11 @@ class CodeDelivery(Protocol):
         """
         ...
 
-    def deliver_code(self, run: Run, namespace: str, pod: str) -> None:
+    def deliver_code(self, run: Run, namespace: str, pod: str, depth: int = 1) -> None:
         """Deliver the code to a pod whose checkout is running now.
 
-        Raises ``TransientError``; ``UserError`` when the code can't be had.
+        ``depth`` is in commits of history, 0 for all of it. Raises ``TransientError``;
+        ``UserError`` when the code can't be had.
         """
         ...
 
@@ -77,13 +78,13 @@ class RelayDelivery:
         run_seconds = (run.spec.timeout or ASSUMED_RUN_SECONDS) * (1 + len(run.spec.setup))
         return self.try_lifetime + (run.spec.retries or 0) * (self.try_lifetime + run_seconds)
 
-    def deliver_code(self, run: Run, namespace: str, pod: str) -> None:
+    def deliver_code(self, run: Run, namespace: str, pod: str, depth: int = 1) -> None:
         """Do nothing: the pod fetches the code."""
 
 
 @dataclass(frozen=True)
 class ExecDelivery:
-    """For a receiver that pods can't reach: it streams a depth-1 pack into the waiting checkout.
+    """For a receiver that pods can't reach: it streams a pack into the waiting checkout.
 
     This needs ``pods/exec``.
     """
@@ -95,10 +96,10 @@ class ExecDelivery:
         """Return nothing: the checkout waits."""
         return {}
 
-    def deliver_code(self, run: Run, namespace: str, pod: str) -> None:
+    def deliver_code(self, run: Run, namespace: str, pod: str, depth: int = 1) -> None:
         """Stream the pack; to do that again is harmless."""
         command = ["sh", "-c", job_manifest.load_script("checkout.sh"), "checkout", "receive"]
-        chunks = code_bundle.pack_commit(self.find_git_dir(run), run.sha)
+        chunks = code_bundle.pack_commit(self.find_git_dir(run), run.sha, depth)
         code, output = self.cluster.exec_in_container(
             namespace, pod, job_labels.CHECKOUT_CONTAINER, command, chunks
         )

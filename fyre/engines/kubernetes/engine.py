@@ -26,10 +26,10 @@ from fyre.engines.kubernetes import (
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import CodeDelivery
-from fyre.engines.kubernetes.container_log import ContainerLog
 from fyre.engines.kubernetes.informer import Informer
 from fyre.engines.kubernetes.job_writer import JobWriter
-from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.container_log import ContainerLog
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pending_monitor import PendingMonitor
 from fyre.engines.kubernetes.pod_facts import KubeObject
@@ -78,7 +78,9 @@ class KubernetesEngine:
             on_job_deleted=self._on_job_deleted,
         )
         log_store = LogStore(log_store_url or str(state / "logs"))
-        self._log_collector = LogCollector(cluster, state / "live", log_store, log_max_bytes)
+        self._log_collector = LogCollector(
+            cluster, state / "live", log_store, log_max_bytes, self._reconcile_run
+        )
         self._delivery, self._checkout_image = delivery, checkout_image
         self._delivered_pods: set[str] = set()  # uids of pods that have their code
         self._subscribers = Subscribers()
@@ -198,7 +200,8 @@ class KubernetesEngine:
 
     def _reconcile_run(self, key: str) -> None:
         """Derive the record of a run anew, report a change, and do what follows from it."""
-        refreshed = self._object_cache.refresh_record(key)
+        log_trouble = self._log_collector.find_refusal(key)
+        refreshed = self._object_cache.refresh_record(key, log_trouble=log_trouble)
         if refreshed is None:
             return
         previous, record, job, run_pods = refreshed
@@ -320,6 +323,7 @@ class KubernetesEngine:
                 f"{metadata['creationTimestamp']}-{metadata['uid']}",
                 partial(self._has_pod_ended, key, metadata["uid"]),
                 has_run_ended=partial(self._has_run_ended, key),
+                is_gone=partial(self._is_pod_gone, key, metadata["uid"]),
                 # A command that could not be started has no output.
                 complete=is_command and not pod_facts.has_started(pod),
             )
@@ -337,7 +341,8 @@ class KubernetesEngine:
         if pod_metadata["uid"] in self._delivered_pods:
             return
         try:
-            self._delivery.deliver_code(run, pod_metadata["namespace"], pod_metadata["name"])
+            depth = policies.select_profile(self._policy, run.spec).checkout.depth
+            self._delivery.deliver_code(run, pod_metadata["namespace"], pod_metadata["name"], depth)
             self._delivered_pods.add(pod_metadata["uid"])
         except ObjectNotFound:
             return
@@ -354,6 +359,8 @@ class KubernetesEngine:
         annotations = self._job_writer.get_annotations(key)
         if record is None or job_labels.OUTCOME_ANNOTATION in annotations:
             return
+        if refusal := self._log_collector.find_refusal(key):
+            raise TransientError(f"the log of {key} can't be read: {refusal}")
         is_read = self._log_collector.wait_until_read(key, _LOG_READ_TIMEOUT)
         # Closing ended the reading: the next engine reads on, and archives all of it.
         if self._closed.is_set():
@@ -367,12 +374,17 @@ class KubernetesEngine:
         pod = self._object_cache.find_pod(key, uid)
         return pod is None or pod_facts.has_finished(pod)
 
+    def _is_pod_gone(self, key: str, uid: str) -> bool:
+        pod = self._object_cache.find_pod(key, uid)
+        return pod is None or pod_facts.DELETED_MARK in pod
+
     def _has_run_ended(self, key: str) -> bool:
         record = self.get_record(key)
         return record is None or record.state.is_final
 
     def _is_log_growing(self, key: str) -> bool:
         record = self.get_record(key)
-        return record is not None and (
-            not record.state.is_final or self._log_collector.is_reading(key)
-        )
+        if record is None or not record.state.is_final:
+            return record is not None
+        # Nobody waits for the log of an ended run that may not be read.
+        return self._log_collector.is_reading(key) and not self._log_collector.find_refusal(key)

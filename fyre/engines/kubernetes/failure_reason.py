@@ -57,6 +57,8 @@ def _start_failure(record: RunRecord, pod: KubeObject) -> str:
     if checkout.get("exitCode"):
         message = pod_facts.to_one_line(checkout.get("message", ""))
         message = message or exit_status.describe_exit(checkout["exitCode"])
+        if "exec format error" in message:
+            return f"the image is for another architecture: {message[-80:]}"
         return message if "checked out" in message else f"checkout failed: {message}"
     command = pod_facts.terminated_state(pod)
     message = pod_facts.to_one_line(command.get("message", ""))
@@ -125,11 +127,18 @@ _DISRUPTION_WORDS = {
 """Disruptions by their names (k8s.io/api/core/v1, pod conditions)."""
 
 
+_KILLED = 128 + 9
+
+
 def _exit_code_failure(record: RunRecord, terminated: KubeObject) -> RunRecord:
     code = terminated["exitCode"]
     if terminated.get("reason") == "OOMKilled":
-        limit = dict(record.run.spec.resources).get("memory", "")
-        text = f"out of memory{f' (limit {limit})' if limit else ''}: exit {code} (SIGKILL)"
+        memory = dict(record.run.spec.resources).get("memory", "")
+        limit = f" (limit {memory})" if memory else ""
+        if code == _KILLED:
+            text = f"out of memory{limit}: exit {code} (SIGKILL)"
+        else:  # a child of it was killed, and the command ended by itself
+            text = f"exit {code}: a process of the run was killed for memory{limit}"
         return replace(record, state=RunState.FAILED, exit_code=code, reason=text)
     verdict = exit_status.classify_exit(code)
     return replace(

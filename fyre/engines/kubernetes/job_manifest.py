@@ -15,7 +15,7 @@ from importlib import resources
 
 from fyre.engines.environment import run_environment
 from fyre.engines.kubernetes import job_labels
-from fyre.engines.kubernetes.kubernetes_profile import kubernetes_section
+from fyre.engines.kubernetes.kubernetes_profile import KubernetesProfile, kubernetes_section
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import UserError
 from fyre.message import value_parsers
@@ -142,6 +142,8 @@ def _pod_failure_rules() -> list[KubeObject]:
         _exit_code_rule("FailJob", job_labels.COMMAND_CONTAINER, "In", job_labels.EXIT_NOT_STARTED),
         _exit_code_rule("Count", job_labels.COMMAND_CONTAINER, "NotIn", 0),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        # Deleted before it had a node, as a person or a descheduler does.
+        {"action": "Ignore", "onPodConditions": [{"type": "PodScheduled", "status": "False"}]},
     ]
 
 
@@ -190,10 +192,21 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
             {"name": "fyre-work", "emptyDir": {}},
             {"name": "fyre-home", "emptyDir": {}},
             {"name": "fyre-checkout", "emptyDir": {}},
+            *_shm_volumes(section),
             *section.volumes,
         ],
     }
     return {key: value for key, value in spec.items() if value not in ("", None, {}, [])}
+
+
+_SHM_VOLUME = "fyre-shm"
+
+
+def _shm_volumes(section: KubernetesProfile) -> list[KubeObject]:
+    """Return the volume for shared memory; without one, containers have 64 MB of it."""
+    if not section.shm_size:
+        return []
+    return [{"name": _SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": section.shm_size}}]
 
 
 def _pod_deadline(spec: RunSpec) -> int | None:
@@ -212,6 +225,12 @@ def _checkout_container(run: Run, profile: Profile, context: JobContext) -> Kube
     It alone holds the key to the code, and is gone when the command starts.
     """
     options = profile.checkout
+    if not context.relay_url and (options.submodules or options.lfs):
+        wanted = "submodules" if options.submodules else "files of Git LFS"
+        raise UserError(
+            f"profile {profile.name} asks for {wanted}, which pods can only fetch from the relay",
+            hint="start the receiver with --relay (fyre serve: relay), at an address for pods",
+        )
     variables = {
         "HOME": "/tmp",  # noqa: S108 - a volume of its own
         "FYRE_SHA": run.sha,
@@ -223,6 +242,7 @@ def _checkout_container(run: Run, profile: Profile, context: JobContext) -> Kube
         "FYRE_SUBMODULES": options.submodules,
         "FYRE_LFS": "1" if options.lfs else "",
         "FYRE_SPARSE": "\n".join(options.sparse),
+        "FYRE_UMASK": "022" if _has_one_user(profile) else "0",
     }
     return {
         "name": job_labels.CHECKOUT_CONTAINER,
@@ -230,13 +250,25 @@ def _checkout_container(run: Run, profile: Profile, context: JobContext) -> Kube
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", escape_expansion(load_script("checkout.sh")), "checkout"],
         "env": _env_entries(variables.items()),
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+        "resources": _checkout_resources(_command_resources(run, profile)["limits"]),
+        # An image for another architecture has nothing but its output to say so.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": _restricted_security() | {"readOnlyRootFilesystem": True},
         "volumeMounts": [
             {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
             {"name": "fyre-checkout", "mountPath": "/tmp"},  # noqa: S108 - a volume of its own
         ],
     }
+
+
+def _has_one_user(profile: Profile) -> bool:
+    """Return True if the checkout's files belong to the command's user.
+
+    Then they get the modes that git has of them: some programs refuse a file that others may write.
+    """
+    section = kubernetes_section(profile)
+    pod_user = section.security_context.get("runAsUser", DEFAULT_USER_ID)
+    return pod_user is not None and "runAsUser" not in section.container_security_context
 
 
 def _command_container(run: Run, profile: Profile) -> KubeObject:
@@ -258,7 +290,7 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
     }
     secrets = dict.fromkeys((*profile.secrets, *spec.secrets))
     image = choose_image(run, profile)
-    requested = {**dict(profile.resources), **dict(spec.resources)}
+    resources = _command_resources(run, profile)
     script = escape_expansion(load_script("command.sh"))
     container: KubeObject = {
         "name": job_labels.COMMAND_CONTAINER,
@@ -273,11 +305,12 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
         ],
         "env": _env_entries(variables.items()),
         "envFrom": [{"secretRef": {"name": name}} for name in secrets],
-        "resources": _resource_requirements(requested, burst=section.burst),
+        "resources": resources if resources["requests"] else {},
         "securityContext": _restricted_security() | dict(section.container_security_context),
         "volumeMounts": [
             {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
             {"name": "fyre-home", "mountPath": job_labels.HOME_DIR},
+            *({"name": _SHM_VOLUME, "mountPath": "/dev/shm"} for _ in _shm_volumes(section)),  # noqa: S108 - a volume of its own
             *section.volume_mounts,
         ],
         "terminationMessagePolicy": "File",
@@ -306,16 +339,35 @@ def _restricted_security() -> KubeObject:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def _resource_requirements(requested: Mapping[str, str], *, burst: bool) -> KubeObject:
+def _command_resources(run: Run, profile: Profile) -> KubeObject:
     """Return requests and limits.
 
     They are the same, unless the profile lets a run use what happens to be free.
     """
-    if not requested:
-        return {}
+    requested = {**dict(profile.resources), **dict(run.spec.resources)}
     # The limit of an extended resource can't be more than its request.
     extended = {name: quantity for name, quantity in requested.items() if "/" in name}
-    return {"requests": dict(requested), "limits": extended if burst else dict(requested)}
+    burst = kubernetes_section(profile).burst
+    return {"requests": requested, "limits": extended if burst else dict(requested)}
+
+
+_CHECKOUT_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+_CHECKOUT_LIMITS = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "0"}
+"""The least that git may take, where the command has limits."""
+
+
+def _checkout_resources(command_limits: Mapping[str, str]) -> KubeObject:
+    """Return the requests of the checkout, and limits of what the command has limits of.
+
+    A ResourceQuota on limits refuses a pod if one container has none. They are the command's own
+    where those are larger: the pod counts as much as its largest part.
+    """
+    limits = {
+        name: max(least, command_limits[name], key=value_parsers.parse_quantity)
+        for name, least in _CHECKOUT_LIMITS.items()
+        if name in command_limits
+    }
+    return {"requests": dict(_CHECKOUT_REQUESTS)} | ({"limits": limits} if limits else {})
 
 
 def _env_entries(pairs: Iterable[tuple[str, str]]) -> list[KubeObject]:

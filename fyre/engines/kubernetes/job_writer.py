@@ -67,12 +67,18 @@ class JobWriter:
         return self.patch_job(key, self._annotation_patch(key, added))
 
     def add_outcome(self, key: str, record: RunRecord) -> bool:
-        """Write the end of a run on its Job; return False if it is gone."""
+        """Write the end of a run on its Job; return False if it is gone.
+
+        A Job that would go on all the same is ended: one that a queue could start again, and one
+        whose pod, with its devices, is held by a container that somebody injected.
+        """
         outcome = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
         patch = self._annotation_patch(key, outcome)
         # No queue may start a suspended Job again.
         if (self._object_cache.find_job(key) or {}).get("spec", {}).get("suspend"):
             patch["spec"] = {**patch.get("spec", {}), **_END_SUSPENDED_SPEC}
+        elif self._object_cache.is_held_by_sidecar(key):
+            patch["spec"] = {**patch.get("spec", {}), **_END_NOW_SPEC}
         return self.patch_job(key, patch)
 
     def terminate_run(self, key: str, reason_annotations: dict[str, str]) -> bool:

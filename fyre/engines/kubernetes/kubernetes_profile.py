@@ -46,6 +46,7 @@ class KubernetesProfile:
     security_context: KubernetesObject = field(default_factory=dict)
     container_security_context: KubernetesObject = field(default_factory=dict)
     termination_grace_seconds: int = 30  # seconds between TERM and KILL
+    shm_size: str = ""  # of /dev/shm; "" for the 64 MB that containers have
 
 
 def kubernetes_section(profile: Profile) -> KubernetesProfile:
@@ -107,6 +108,7 @@ _TEXT_KEYS = {
     "runtimeClassName": "runtime_class",
     "schedulerName": "scheduler",
     "nodeSelector": "node_selector",
+    "shmSize": "shm_size",
 }
 _OBJECT_KEYS = {
     "affinity": "affinity",

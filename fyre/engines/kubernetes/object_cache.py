@@ -54,9 +54,10 @@ class ObjectCache:
                     return ""
             key: str = job["metadata"]["labels"][job_labels.KEY_LABEL]
             cached = self._jobs.get(key)
-            if cached is not None and _resource_version(cached) > _resource_version(job):
+            if cached is not None and not _replaces(job, cached):
                 return key
-            if key not in self._records and run is not None:
+            is_new = key not in self._records or (cached and _is_elsewhere(job, cached))
+            if is_new and run is not None:
                 self._records[key] = run_status.first_record(run, job)
             _drop_redundant_annotations(job)
             self._jobs[key] = job
@@ -76,7 +77,10 @@ class ObjectCache:
         return cached is not None and cached["metadata"]["uid"] == job["metadata"]["uid"]
 
     def upsert_pod(self, pod: KubeObject, *, deleted: bool) -> str:
-        """Store a pod, and return its run's key; the last state of a deleted pod still counts."""
+        """Store a pod, and return its run's key; the last state of a deleted pod still counts.
+
+        Whose it is, its labels do not say: see ``_own_pods``.
+        """
         uid, pod_labels = pod["metadata"]["uid"], pod["metadata"]["labels"]
         key: str = pod_labels.get(job_labels.KEY_LABEL, "")
         job_name = pod_labels.get("batch.kubernetes.io/job-name")
@@ -86,11 +90,12 @@ class ObjectCache:
             pod[pod_facts.DELETED_MARK] = True
         with self._mutex:
             if deleted and key not in self._jobs:
-                self._pods.pop(key, None)
+                self._pods.get(key, {}).pop(uid, None)
             else:
                 cached_pods = self._pods.setdefault(key, {})
                 cached = cached_pods.get(uid)
                 if deleted or cached is None or _resource_version(cached) <= _resource_version(pod):
+                    pod_facts.remember_deletion(pod, cached or pod)
                     cached_pods[uid] = pod
         return key
 
@@ -137,29 +142,29 @@ class ObjectCache:
         return True
 
     def refresh_record(
-        self, key: str
+        self, key: str, *, log_trouble: str = ""
     ) -> tuple[RunRecord, RunRecord, KubeObject, list[KubeObject]] | None:
         """Return the record before and now, with the Job and the pods it is derived from.
 
-        Return None if there is no Job.
+        Return None if there is no Job. ``log_trouble``: why its log can't be read now.
         """
         with self._mutex:
             job, previous = self._jobs.get(key), self._records.get(key)
             if job is None or previous is None:
                 return None
-            run_pods = list(self._pods.get(key, {}).values())
+            run_pods = self._own_pods(key)
             has_outcome = job_labels.OUTCOME_ANNOTATION in pod_facts.get_annotations(job)
             is_end_uncertain = not has_outcome and self.needs_pod_refresh(key)
             seen_job = pod_facts.without_end_conditions(job) if is_end_uncertain else job
             event_hint = self._event_hints.get(key, "")
             record = run_status.derive_record(previous, seen_job, run_pods, event_hint)
-            self._records[key] = record
+            self._records[key] = record = replace(record, log_trouble=log_trouble)
         return previous, record, job, run_pods
 
     def _is_known_job(self, job: KubeObject) -> bool:
         """Return True if this Job was read before, even though its annotation may be broken now."""
         cached = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
-        return cached is not None and cached["metadata"]["name"] == job["metadata"]["name"]
+        return cached is not None and cached["metadata"].get("uid") == job["metadata"].get("uid")
 
     def set_event_hint(self, key: str, text: str) -> bool:
         """Store what events say of a run; return False if that is nothing new."""
@@ -208,19 +213,58 @@ class ObjectCache:
         with self._mutex:
             return self._jobs.get(key)
 
+    def is_held_by_sidecar(self, key: str) -> bool:
+        """Return True if something that others put into a run's pod goes on after its command."""
+        with self._mutex:
+            return any(map(pod_facts.is_held_by_sidecar, self._own_pods(key)))
+
     def find_pod(self, key: str, uid: str) -> KubeObject | None:
         """Return one pod of a run."""
         with self._mutex:
-            return self._pods.get(key, {}).get(uid)
+            own_pods = self._own_pods(key)
+        return next((pod for pod in own_pods if pod["metadata"]["uid"] == uid), None)
+
+    def mark_lost(self, key: str, uid: str) -> None:
+        """Mark a pod that should be gone, and of which its node reports nothing."""
+        with self._mutex:
+            self._pods[key][uid][pod_facts.LOST_MARK] = True
 
     def list_unfinished(self) -> list[tuple[RunRecord, KubeObject, list[KubeObject]]]:
         """Return the runs whose command has not ended, with their Jobs and pods."""
         with self._mutex:
             return [
-                (record, self._jobs[key], list(self._pods.get(key, {}).values()))
+                (record, self._jobs[key], self._own_pods(key))
                 for key, record in self._records.items()
                 if not record.state.is_final and key in self._jobs
             ]
+
+    def _own_pods(self, key: str) -> list[KubeObject]:
+        """Return the pods that belong to a run's Job.
+
+        Anybody who may create pods can give them its labels. The Job controller alone decides which
+        are the Job's, by the uid of the owner.
+        """
+        job = self._jobs.get(key)
+        pods = self._pods.get(key, {}).values()
+        return [pod for pod in pods if job is not None and pod_facts.is_controlled_by(pod, job)]
+
+
+def _replaces(job: KubeObject, cached: KubeObject) -> bool:
+    """Return True if a Job is to be believed instead of the one of that name that is known.
+
+    A copy in another namespace of Fyre's is younger than what it is a copy of.
+    """
+    if _is_elsewhere(job, cached):
+        return _created_at(job) < _created_at(cached)
+    return _resource_version(job) >= _resource_version(cached)
+
+
+def _is_elsewhere(job: KubeObject, cached: KubeObject) -> bool:
+    return bool(job["metadata"]["namespace"] != cached["metadata"]["namespace"])
+
+
+def _created_at(job: KubeObject) -> str:
+    return str(job["metadata"].get("creationTimestamp", ""))
 
 
 def _expected_job_name(object_labels: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fyre.engines.kubernetes import job_hold, job_labels, pod_facts, run_status
-from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
@@ -36,6 +36,12 @@ OVERDUE_SECONDS = 120.0
 """Seconds past its timeout after which a command is ended from outside.
 
 That is longer than any grace period should be.
+"""
+
+LOST_SECONDS = 60.0
+"""Seconds past its deletion after which a pod counts as lost with its node.
+
+A kubelet that works needs some to end the containers; our clock may differ from the API server's.
 """
 
 _CLEAN_INTERVAL, _PRUNE_INTERVAL = 60.0, 3600.0
@@ -74,6 +80,8 @@ class PendingMonitor:
         self._events_read_at: dict[str, float] = {}
         # The uid of the pod, and since when it was seen to run.
         self._running_since: dict[str, tuple[str, float]] = {}
+        self._overdue_since: dict[str, float] = {}
+        self._refused: dict[str, bool] = {}  # the events say that it can never be let in
         self._next_clean_at = self._next_prune_at = 0.0
 
     def scan_pending(self) -> None:
@@ -82,9 +90,15 @@ class PendingMonitor:
         waiting = self._object_cache.list_unfinished()
         keys = {record.run.key for record, _, _ in waiting}
         self._schedule_cleanup(keys)
-        for times in (self._stuck_since, self._events_read_at, self._running_since):
-            for ended_key in times.keys() - keys:
-                del times[ended_key]
+        for by_key in (
+            self._stuck_since,
+            self._events_read_at,
+            self._running_since,
+            self._overdue_since,
+            self._refused,
+        ):
+            for ended_key in by_key.keys() - keys:
+                del by_key[ended_key]
         for record, job, run_pods in waiting:
             try:
                 self._check_run(record, job, run_pods)
@@ -109,7 +123,11 @@ class PendingMonitor:
         key, now = record.run.key, time.time()
         if record.state is RunState.WAITING:
             return
-        if record.cancelled_by or job_labels.GIVEN_UP_ANNOTATION in pod_facts.get_annotations(job):
+        is_ending = bool(
+            record.cancelled_by or job_labels.GIVEN_UP_ANNOTATION in pod_facts.get_annotations(job)
+        )
+        self._check_lost(record, run_pods, is_ending=is_ending)
+        if is_ending:
             return
         running = [pod for pod in pod_facts.active_pods(run_pods) if pod_facts.has_started(pod)]
         if running:
@@ -131,6 +149,33 @@ class PendingMonitor:
             waited = value_parsers.format_duration(now - since)
             reason = f"gave up after {waited} in the queue: {record.reason}"
             self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
+
+    def _check_lost(
+        self, record: RunRecord, run_pods: list[KubeObject], *, is_ending: bool
+    ) -> None:
+        """End a run whose pod should have been gone long ago, but whose node reports nothing.
+
+        The Job makes no other pod before that one is gone, and the node may never come back. A run
+        whose command was not started waits for that: it is not over.
+        """
+        key, now = record.run.key, time.time()
+        active = pod_facts.active_pods(run_pods)
+        overdue = [pod for pod in active if (pod_facts.gone_by(pod) or now) < now]
+        if not overdue or len(overdue) < len(active):
+            self._overdue_since.pop(key, None)
+            return
+        since = self._overdue_since.setdefault(key, time.monotonic())
+        if time.monotonic() - since < LOST_SECONDS:
+            return
+        if not is_ending:
+            if not any(map(pod_facts.has_started, overdue)):
+                return
+            # First, so that no Job goes on whose run was told to be over.
+            reason = run_status.LOST_NODE
+            self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
+        for pod in overdue:
+            self._object_cache.mark_lost(key, pod["metadata"]["uid"])
+        self._reconcile_run(key)
 
     def _enforce_timeout(self, record: RunRecord, pod_uid: str) -> None:
         """End a run far past its timeout: a command can kill the watcher that shares its container.
@@ -166,9 +211,11 @@ class PendingMonitor:
                 for event in events
                 if event.get("type") == "Warning" and event.get("reason") not in outdated
             ]
+            self._refused[key] = bool(warnings) and _is_refusal(warnings[-1])
             self._update_hint(key, _event_message(warnings[-1]) if warnings else "")
         hint = self._object_cache.get_event_hint(key)
-        return run_status.StuckReason(hint, permanent=not _is_transient(hint)) if hint else None
+        is_refused = self._refused.get(key, False)
+        return run_status.StuckReason(hint, permanent=is_refused) if hint else None
 
     def _update_hint(self, key: str, hint: str) -> None:
         if self._object_cache.set_event_hint(key, hint):
@@ -181,19 +228,18 @@ def _event_message(event: KubeObject) -> str:
     The names of pods before that mean nothing to anybody.
     """
     message = pod_facts.to_one_line(event.get("message", ""))
-    for introduction in ("is forbidden: ", "denied the request: "):
-        _, separator, rest = message.partition(introduction)
-        if separator:
-            return rest
-    return f"{event.get('reason', '')}: {pod_facts.shorten_error_chain(message)}"
+    denial = pod_facts.denial_text(message)
+    return denial or f"{event.get('reason', '')}: {pod_facts.shorten_error_chain(message)}"
 
 
-def _is_transient(hint: str) -> bool:
-    """Return True if it may pass without a change by anybody.
+def _is_refusal(event: KubeObject) -> bool:
+    """Return True if it can't pass without a change by somebody.
 
-    Quotas do, even one that is named "denied-to-others", and so may everything that is not refused.
+    A quota can, even one that is named "denied-to-others", and so may everything that is not
+    refused.
     """
-    if "exceeded quota" in hint:
-        return True
-    is_refused = "violates" in hint or "denied" in hint or "forbidden" in hint
-    return not (is_refused or hint.startswith("FailedMount"))
+    message = str(event.get("message", ""))
+    if "exceeded quota" in message or "being terminated" in message:
+        return False
+    is_refused = any(word in message for word in ("violates", "denied", "forbidden"))
+    return is_refused or event.get("reason") == "FailedMount"

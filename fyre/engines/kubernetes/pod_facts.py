@@ -18,6 +18,12 @@ KubeObject = dict[str, Any]
 DELETED_MARK = "fyreGone"
 """Our mark on a pod that was deleted: its last state still counts."""
 
+DELETION_MARK = "fyreDeletionRequested"
+"""Our mark on a pod that is being deleted: the time of the request, as it was first known."""
+
+LOST_MARK = "fyreLost"
+"""Our mark on a pod that should be gone, and whose node reports nothing of it."""
+
 ENV_SECRETS_KEY = "fyreSecrets"
 """Our key in a pod's spec: the secrets that its command has in its environment.
 
@@ -59,6 +65,13 @@ def get_annotations(obj: KubeObject) -> dict[str, str]:
     return annotations
 
 
+def is_controlled_by(pod: KubeObject, job: KubeObject) -> bool:
+    """Return True if a pod belongs to that very Job, whatever its labels say."""
+    uid = job["metadata"].get("uid")
+    owners = pod["metadata"].get("ownerReferences") or []
+    return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
+
+
 def has_started(pod: KubeObject) -> bool:
     """Return True if the command of this pod has been started."""
     state = command_status(pod).get("state", {})
@@ -71,7 +84,22 @@ def has_finished(pod: KubeObject) -> bool:
         "terminated" in command_status(pod).get("state", {})
         or pod_phase(pod) in ("Succeeded", "Failed")
         or DELETED_MARK in pod
+        or LOST_MARK in pod
     )
+
+
+def is_node_silent(pod: KubeObject) -> bool:
+    """Return True if the control plane no longer hears of the pod's node.
+
+    Of such a pod it sets the one condition; the other is the kubelet's, as it was.
+    """
+    ready, containers = get_condition(pod, "Ready"), get_condition(pod, "ContainersReady")
+    return ready.get("status") == "False" and containers.get("status") == "True"
+
+
+def gone_by(pod: KubeObject) -> float | None:
+    """Return when a pod that is being deleted should be gone; None for others."""
+    return parse_time(pod["metadata"].get("deletionTimestamp"))
 
 
 def has_timed_out(pod: KubeObject, timeout: float | None) -> bool:
@@ -117,11 +145,21 @@ def ended_after_deletion(pod: KubeObject) -> bool:
     return bool(times) and (ended is None or ended >= min(times))
 
 
+def remember_deletion(pod: KubeObject, earlier: KubeObject) -> None:
+    """Mark a pod with the time of its deletion's request, if an earlier version had it."""
+    requested_at = deletion_requested_at(earlier)
+    if requested_at is not None:
+        pod[DELETION_MARK] = requested_at
+
+
 def deletion_requested_at(pod: KubeObject) -> float | None:
     """Return the time of the request to delete a pod, None if there was none.
 
-    The API server notes when the deletion is to be complete.
+    The API server notes when the deletion is to be complete. At its end the grace period is set to
+    0, and that time is kept: so the time that is known from before is believed.
     """
+    if DELETION_MARK in pod:
+        return float(pod[DELETION_MARK])
     deadline = parse_time(pod["metadata"].get("deletionTimestamp"))
     if deadline is None:
         return None
@@ -163,6 +201,14 @@ def command_started_at(pod: KubeObject) -> float | None:
 def command_ended_at(pod: KubeObject) -> float | None:
     """Return when the command ended: whole seconds since the epoch; None while it has not."""
     return parse_time(terminated_state(pod).get("finishedAt"))
+
+
+def is_held_by_sidecar(pod: KubeObject) -> bool:
+    """Return True if the command has ended, and a container that is not ours keeps the pod."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    others = [status for status in statuses if status["name"] != job_labels.COMMAND_CONTAINER]
+    has_ended = command_ended_at(pod) is not None
+    return has_ended and any("running" in status.get("state", {}) for status in others)
 
 
 def nonterminal_pods(pods: Iterable[KubeObject]) -> list[KubeObject]:
@@ -257,6 +303,18 @@ def parse_time(text: str | None) -> float | None:
 def to_one_line(text: str) -> str:
     """Return a text as one line."""
     return " ".join(text.split())
+
+
+def denial_text(message: str) -> str:
+    """Return why the API server let something not in, without who says so; "" for other messages.
+
+    The names before that would leave no room for it in a status.
+    """
+    for introduction in ("denied request: ", "denied the request: ", "is forbidden: "):
+        _, separator, rest = message.partition(introduction)
+        if separator:
+            return rest
+    return ""
 
 
 def shorten_error_chain(message: str) -> str:

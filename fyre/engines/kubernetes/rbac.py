@@ -5,6 +5,8 @@ Pure.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Collection, Iterable, Iterator
 
 from fyre.engines.kubernetes import job_labels
@@ -30,7 +32,9 @@ def build_manifests(
         manifest
         for namespace in dict.fromkeys(namespaces)
         for manifest in (
-            build_role(namespace, secret_names=secret_names, exec_mode=exec_mode),
+            build_role(
+                namespace, secret_names=secret_names, exec_mode=exec_mode, name=role_name(subject)
+            ),
             build_role_binding(namespace, subject),
         )
     ]
@@ -46,7 +50,21 @@ def user_subject(name: str) -> KubeObject:
     return {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}
 
 
-def build_role(namespace: str, *, secret_names: Collection[str], exec_mode: bool) -> KubeObject:
+def role_name(subject: KubernetesObject) -> str:
+    """Return the name of a subject's Role and RoleBinding.
+
+    Each person has their own, so that what is applied for one takes nothing from another.
+    """
+    if subject["kind"] != "User":
+        return ROLE_NAME
+    user = str(subject["name"])
+    words = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-")[:40].strip("-")
+    return f"{ROLE_NAME}-{words or 'user'}-{hashlib.sha256(user.encode()).hexdigest()[:6]}"
+
+
+def build_role(
+    namespace: str, *, secret_names: Collection[str], exec_mode: bool, name: str = ROLE_NAME
+) -> KubeObject:
     """Return the Role.
 
     Only secrets that a profile names are read, to strike them out of logs.
@@ -67,7 +85,7 @@ def build_role(namespace: str, *, secret_names: Collection[str], exec_mode: bool
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": {
-            "name": ROLE_NAME,
+            "name": name,
             "namespace": namespace,
             "labels": dict(job_labels.MANAGED_LABELS),
         },
@@ -77,15 +95,16 @@ def build_role(namespace: str, *, secret_names: Collection[str], exec_mode: bool
 
 def build_role_binding(namespace: str, subject: KubernetesObject) -> KubeObject:
     """Return the RoleBinding that gives the Role to a subject."""
+    name = role_name(subject)
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
         "metadata": {
-            "name": ROLE_NAME,
+            "name": name,
             "namespace": namespace,
             "labels": dict(job_labels.MANAGED_LABELS),
         },
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROLE_NAME},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [dict(subject)],
     }
 

@@ -192,20 +192,25 @@ def _final_record(
     record: RunRecord, job: KubeObject, run_pods: list[KubeObject]
 ) -> RunRecord | None:
     """Return the record of the run's end, None if it has not ended."""
-    exited_0 = (pod for pod in run_pods if pod_facts.terminated_state(pod).get("exitCode") == 0)
-    good = next(exited_0, None)
-    # The command was told to end, and exited with 0 on that.
-    if good is not None and (
-        pod_facts.has_timed_out(good, record.run.spec.timeout)
-        or pod_facts.ended_after_deletion(good)
-    ):
-        return _terminated_record(record, job, good) or _with_end_time(
-            failure_reason.explain_failure(record, job, good), job, good
-        )
-    if good is not None or pod_facts.get_condition(job, "Complete").get("status") == "True":
+    exited_0 = [pod for pod in run_pods if pod_facts.terminated_state(pod).get("exitCode") == 0]
+    good = next((pod for pod in exited_0 if not pod_facts.ended_after_deletion(pod)), None)
+    if good is not None and pod_facts.has_timed_out(good, record.run.spec.timeout):
+        return _terminated_record(record, job, good) or _explained_record(record, job, good)
+    is_complete = pod_facts.get_condition(job, "Complete").get("status") == "True"
+    if good is None and exited_0:
+        # The command was told to end, and exited with 0 on that. Only its Job knows if it will run
+        # again, as after a suspension.
+        terminated = _terminated_record(record, job, exited_0[0])
+        if terminated is not None or is_complete:
+            return terminated or _explained_record(record, job, exited_0[0])
+    if good is not None or is_complete:
         succeeded = replace(record, state=RunState.SUCCEEDED, exit_code=0, reason="")
         return _with_end_time(succeeded, job, good)
     return _failed_record(record, job, run_pods)
+
+
+def _explained_record(record: RunRecord, job: KubeObject, pod: KubeObject) -> RunRecord:
+    return _with_end_time(failure_reason.explain_failure(record, job, pod), job, pod)
 
 
 def _failed_record(
@@ -213,11 +218,14 @@ def _failed_record(
 ) -> RunRecord | None:
     """Return the record of the end where no pod succeeded; None while another try may come."""
     has_job_failed = pod_facts.get_condition(job, "Failed").get("status") == "True"
-    failed = [pod for pod in run_pods if _counts_as_failure(pod)]
+    ended = [pod for pod in run_pods if _counts_as_failure(pod) or pod_facts.LOST_MARK in pod]
+    # What became of a pod that was told to go is its Job's to say: the controller may count it, or
+    # run the command again, as after a suspension, or where it had no node yet.
+    failed = [pod for pod in ended if not _was_told_to_go(pod)]
     fatal = [pod for pod in failed if _fails_job(pod)]
     last = next(reversed(fatal or failed or run_pods), None)
     has_no_active_pod = not pod_facts.active_pods(run_pods)
-    if has_job_failed or ((failed or job["spec"].get("suspend")) and has_no_active_pod):
+    if has_job_failed or ((ended or job["spec"].get("suspend")) and has_no_active_pod):
         terminated = _terminated_record(record, job, last)
         if terminated is not None:
             return terminated
@@ -228,6 +236,11 @@ def _failed_record(
         explained = failure_reason.explain_failure(record, job, last, has_begun=has_begun)
         return _with_end_time(explained, job, last)
     return None
+
+
+def _was_told_to_go(pod: KubeObject) -> bool:
+    """Return True if somebody deleted a pod, as the Job controller does for a suspension."""
+    return pod_facts.deletion_requested_at(pod) is not None
 
 
 def _terminated_record(
@@ -256,7 +269,11 @@ def _pending_record(
 ) -> RunRecord:
     """Return the record with what the run is doing, and why if it is doing nothing."""
     active = pod_facts.active_pods(run_pods)
-    if any(pod_facts.has_started(pod) for pod in active):
+    has_begun = any(map(pod_facts.has_started, active))
+    if any(map(pod_facts.is_node_silent, active)):
+        state = RunState.RUNNING if has_begun else RunState.STARTING
+        return replace(record, state=state, reason="its node does not answer")
+    if has_begun:
         return replace(record, state=RunState.RUNNING, reason=_retry_text(record))
     if job["spec"].get("suspend"):
         queue = job["metadata"].get("labels", {}).get(job_labels.KUEUE_QUEUE_LABEL, "")
@@ -268,13 +285,21 @@ def _pending_record(
         return replace(record, state=state, reason=stuck.reason)
     if not active:
         return replace(record, state=RunState.QUEUED, reason=event_hint or _retry_text(record))
-    if any(pod_facts.is_checkout_running(pod) for pod in active):
-        return replace(record, state=RunState.STARTING, reason="checking out")
-    return replace(record, state=RunState.STARTING, reason=event_hint)
+    is_fetching = any(map(pod_facts.is_checkout_running, active))
+    return replace(
+        record, state=RunState.STARTING, reason="checking out" if is_fetching else event_hint
+    )
+
+
+LOST_NODE = "lost with its node, which does not answer"
+"""The reason of a run whose command was started on such a node."""
 
 
 def _retry_text(record: RunRecord) -> str:
-    return f"try {record.tries} of {(record.run.spec.retries or 0) + 1}" if record.tries > 1 else ""
+    tries = (record.run.spec.retries or 0) + 1
+    if record.tries > tries:  # a queue took it away, and started it again
+        return f"try {record.tries}"
+    return f"try {record.tries} of {tries}" if record.tries > 1 else ""
 
 
 def _counts_as_failure(pod: KubeObject) -> bool:

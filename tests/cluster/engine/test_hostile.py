@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fyre.engines.kubernetes import job_labels
-from fyre.engines.kubernetes.log_resume import LOST_MARKER
+from fyre.engines.kubernetes.logs.log_resume import LOST_MARKER
 from fyre.runs.policy import Policy
 from fyre.runs.state import RunState
 from tests.cluster import access

@@ -24,7 +24,7 @@ from tests.cluster import access
 from tests.contract.engine import await_state, make_run
 from tests.support import waiting
 from tests.support.cluster_profiles import cluster_profile
-from tests.support.run_endings import end, launched, own_lines, pods_of, until, until_log
+from tests.support.run_endings import end, launched, own_lines, until, until_log
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine
@@ -258,23 +258,6 @@ def test_cancel_of_what_waits_in_a_queue(
     patch_job(admin, namespace, run, {"suspend": False})
     until_over(admin, namespace, run)
     assert not job_of(admin, namespace, run).status.active
-
-
-def test_a_queue_that_takes_a_running_command_away_never_starts_it_again(
-    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
-) -> None:
-    run = launched(engine, sha, LOOPS)
-    until_log(engine, run, "on")
-    patch_job(admin, namespace, run, {"suspend": True})
-    record, log = end(engine, run)
-    assert (record.state, record.reason, log) == (RunState.ERROR, "its Job was suspended", "on\n")
-    deadline = time.monotonic() + 30
-    while "fyre.dev/outcome" not in job_of(admin, namespace, run).metadata.annotations:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    patch_job(admin, namespace, run, {"suspend": False})
-    until_over(admin, namespace, run)
-    assert len(pods_of(admin, namespace, run, 0)) <= 1
 
 
 # Logs.

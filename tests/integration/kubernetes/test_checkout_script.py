@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pytest
 from fyre.engines.kubernetes import code_bundle
 from fyre.github.errors import NotFoundError
 from tests.support import shells
-from tests.support.relaying import NOW, Relayed, relaying
+from tests.support.relaying import NOW, Cut, Relayed, relaying
 from tests.support.waiting import until
 
 SCRIPT = Path(__file__).parents[3] / "fyre/engines/kubernetes/checkout.sh"
@@ -287,9 +288,9 @@ def test_submodules_come_through_the_relay_and_nowhere_else(  # noqa: PLR0917 - 
         ({"FYRE_URL": "http://a:b@127.0.0.1/"}, 90, "holds a credential"),
         ({"FYRE_URL": 'http://127.0.0.1/"x'}, 90, "characters that no URL has"),
         (
-            {"FYRE_URL": "http://127.0.0.1:9/git/7.git", "FYRE_NET_TRIES": "2"},
+            {"FYRE_URL": "http://127.0.0.1:9/git/7.git", "FYRE_WAIT": "2"},
             91,
-            "gave up after 2 tries",
+            "gave up after 2 s",
         ),
         ({"FYRE_TOP": "relative"}, 90, "no absolute path"),
         ({"FYRE_TOP": "/dev/null/x"}, 90, "no directory"),
@@ -323,12 +324,60 @@ def test_trouble_that_passes_is_waited_out_and_other_is_not_repeated(
     pod: Pod, relay: Relayed
 ) -> None:
     relay.broken[:] = [503, 502]
-    assert pod.run(FYRE_NET_TRIES="3") == 0
-    relay.broken[:] = [503, 503, 503]  # a mirror that is being fetched, however long that takes
-    assert pod.run(FYRE_NET_TRIES="1") == 0
+    assert pod.run() == 0
     relay.broken[:] = [403, 503]
     assert pod.run() == 90
     assert relay.broken == [503]
+
+
+WHOLE = Cut(1 << 30)  # an answer that comes whole
+
+
+@pytest.mark.parametrize("shell", ["sh"], indirect=True)
+@pytest.mark.parametrize(
+    "troubles",
+    [
+        [404, 500, 502, 503, 504] * 2,  # 404: a proxy's, whose relay is away
+        [Cut(0), Cut(2), WHOLE, Cut(0), WHOLE, Cut(20), WHOLE, WHOLE, Cut(0)],
+        [WHOLE, WHOLE, Cut(300_000), 503, WHOLE, WHOLE, Cut(100), WHOLE, WHOLE, Cut(600_000)],
+    ],
+    ids=["away", "before the pack", "in the pack"],
+)
+def test_9_30d_a_checkout_outlives_kills_of_the_receiver(  # noqa: PLR0917 - fixtures
+    troubles: list[int | Cut], pod: Pod, relay: Relayed, repository: Path, tmp_path: Path, git: Git
+) -> None:
+    (repository / "large").write_bytes(os.urandom(1 << 20))
+    git("add", ".", cwd=repository)
+    git("commit", "-q", "-m", "Third", cwd=repository)
+    git("push", "-q", str(tmp_path / "bare/7.git"), "main", cwd=repository)
+    sha = git("rev-parse", "HEAD", cwd=repository)
+    relay.broken[:] = troubles
+    assert pod.run(FYRE_SHA=sha) == 0, pod.said
+    assert relay.broken == []
+    assert pod.git("rev-parse", "HEAD") == sha
+    assert pod.git("status", "--porcelain") == ""
+    assert list((pod.top / ".git").rglob("*tmp_*")) == []
+
+
+def test_9_30d_a_receiver_that_is_away_is_waited_for_and_not_for_so_many_tries(
+    pod: Pod, relay: Relayed
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    waiting = pod.start(FYRE_URL=f"http://127.0.0.1:{port}/git/7.git")
+    errors = pod.place / "stderr"
+    until(lambda: errors.read_text().count("Failed to connect") > 8)
+    with relaying(relay.root, port=port):
+        assert waiting.wait() == 0
+
+
+def test_9_30d_a_receiver_that_never_sends_all_of_it_is_given_up(pod: Pod, relay: Relayed) -> None:
+    relay.broken[:] = [WHOLE, WHOLE, Cut(250)] * 2
+    assert pod.run(FYRE_NET_BREAKS="1") == 91
+    assert "broke off again and again" in pod.said
+    relay.broken[:] = [503] * 9
+    assert pod.run(FYRE_WAIT="3") == 91
+    assert "gave up after 3 s" in pod.said
 
 
 def test_what_is_no_commit_is_not_taken_for_one(
@@ -435,6 +484,29 @@ def test_a_pack_of_a_first_commit_is_whole_history(
     assert send(pod, b"".join(code_bundle.pack_commit(tmp_path / "bare/7.git", first))) == 0
     assert waiting.wait() == 0
     assert pod.git("rev-parse", "--is-shallow-repository") == "false"
+
+
+@pytest.mark.parametrize("shell", ["sh"], indirect=True)
+@pytest.mark.parametrize(("depth", "count"), [(0, 4), (2, 3), (3, 4), (9, 4)])
+def test_9_28_a_streamed_pack_has_the_history_that_was_asked_for(
+    depth: int, count: int, make_pod: Callable[..., Pod], repository: Path, git: Git
+) -> None:
+    git("checkout", "-qb", "side", "HEAD^", cwd=repository)
+    git("commit", "-q", "--allow-empty", "-m", "Side", cwd=repository)
+    git("merge", "-q", "--no-edit", "main", cwd=repository)  # a merge of two, each on the first
+    sha = git("rev-parse", "HEAD", cwd=repository)
+    pod = make_pod(FYRE_SHA=sha)
+    waiting = pod.start()
+    assert send(pod, b"".join(code_bundle.pack_commit(repository / ".git", sha, depth))) == 0
+    assert waiting.wait() == 0
+    assert pod.git("rev-list", "--count", "HEAD") == str(count)
+    assert pod.git("fsck", "--strict") == ""
+
+
+def test_9_29_files_have_the_modes_that_git_has_of_them(pod: Pod) -> None:
+    assert pod.run(FYRE_UMASK="022") == 0
+    modes = {name: (pod.top / name).stat().st_mode & 0o777 for name in ("README", "run.sh", "a")}
+    assert modes == {"README": 0o644, "run.sh": 0o755, "a": 0o755}
 
 
 def test_a_truncated_pack_is_sent_again_and_a_second_whole_one_does_no_harm(

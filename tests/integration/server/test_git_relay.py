@@ -18,6 +18,7 @@ import requests
 
 from fyre.errors import TransientError
 from fyre.git.mirror_store import MirrorStore
+from fyre.git.wanted_commits import find_wanted_commits
 from fyre.github.errors import DeniedError, NotFoundError
 from fyre.runs.run import Repository
 from tests.support.relaying import NOW, Forge, Relayed, relaying, serve
@@ -439,3 +440,46 @@ def test_what_a_killed_process_left_behind_stops_nothing(
     sha = commit()
     assert make_clones().ensure_commit(REPOSITORY, sha) == mirror
     assert [name for name in left if (mirror / name).exists()] == []
+
+
+def test_9_28_a_commit_that_is_newer_than_the_mirror_is_fetched_on_demand(
+    repo: Path, tmp_path: Path, git: Git
+) -> None:
+    """A submodule's, whose push nobody has heard of; and 503 while the forge can't be asked."""
+    git("clone", "-q", "--bare", str(repo), str(tmp_path / "forge/engine.git"), cwd=tmp_path)
+    forge = Forge(tmp_path / "forge")
+    with serve(forge.app()) as address:
+        mirrors = MirrorStore(
+            tmp_path / "mirrors", lambda _: f"{address}/engine.git", lambda _: forge.token
+        )
+        mirrors.fetch_mirror(REPOSITORY)
+        git("commit", "-q", "--allow-empty", "-m", "Newer", cwd=repo)
+        git("push", "-q", str(tmp_path / "forge/engine.git"), "main", cwd=repo)
+        newer = git("rev-parse", "HEAD", cwd=repo)
+        with relaying(tmp_path / "mirrors", fetch=mirrors.fetch_wanted) as relay:
+            header = f"http.extraHeader=Authorization: {basic(relay.key())['Authorization']}"
+            git("init", "-q", "x", cwd=tmp_path)
+
+            def fetch(sha: str) -> str:
+                command = ["git", "-c", header, "fetch", "-q", "--depth=1", relay.repository(), sha]
+                found = subprocess.run(
+                    command, cwd=tmp_path / "x", capture_output=True, text=True, check=False
+                )
+                return found.stderr
+
+            forge.broken = 9
+            assert "returned error: 503" in fetch(newer) or "HTTP 503" in fetch(newer)
+            forge.broken = 0
+            assert fetch(newer) == ""
+            asked = forge.fetches
+            for _ in range(2):
+                assert "not our ref" in fetch(NOWHERE)
+            assert forge.fetches == asked + 1  # once a minute is enough
+
+
+def test_9_28_what_a_fetch_wants_is_read_from_its_body() -> None:
+    body = b"0011command=fetch0032want " + NOWHERE.encode() + b"\n0032want " + b"a" * 40 + b"\n"
+    assert find_wanted_commits(body, "") == (NOWHERE, "a" * 40)
+    assert find_wanted_commits(gzip.compress(body), "gzip") == (NOWHERE, "a" * 40)
+    assert find_wanted_commits(b"no gzip", "gzip") == ()
+    assert find_wanted_commits(gzip.compress(bytes(1 << 26)), "gzip") == ()

@@ -137,6 +137,49 @@ def golden(name: str) -> job_manifest.KubeObject:
     return job
 
 
+def limits_of(run: Run, **profile: Any) -> tuple[Any, Any]:
+    spec = job_manifest.build_job(run, cluster_profile(image="x", **profile), RELAY)["spec"]
+    pod = spec["template"]["spec"]
+    both = (*pod["initContainers"], *pod["containers"])
+    return tuple(one.get("resources", {}).get("limits") for one in both)  # type: ignore[return-value] # two
+
+
+def test_9_26_each_container_has_limits_of_what_the_command_has_limits_of() -> None:
+    """A quota on limits refuses a pod if one container has none."""
+    small = (("cpu", "500m"), ("memory", "64Mi"))
+    assert limits_of(RUN, resources=small) == ({"cpu": "1", "memory": "1Gi"}, dict(small))
+    large = (("cpu", "4"), ("memory", "16Gi"), ("ephemeral-storage", "9Gi"), ("x.y/gpu", "1"))
+    assert limits_of(RUN, resources=large) == (dict(large[:3]), dict(large))
+    assert limits_of(RUN, resources=small, burst=True) == (None, {})
+    assert limits_of(RUN) == (None, None)
+
+
+def test_9_28_what_only_the_relay_has_is_refused_where_there_is_none() -> None:
+    for options in (CheckoutOptions(submodules="1"), CheckoutOptions(lfs=True)):
+        profile = Profile(image="x", checkout=options)
+        job_manifest.build_job(RUN, profile, RELAY)
+        with pytest.raises(UserError, match="can only fetch from the relay"):
+            job_manifest.build_job(RUN, profile, PLACE)
+
+
+def test_9_29_shared_memory_and_the_modes_of_files() -> None:
+    def pod_of(**profile: Any) -> Any:
+        job = job_manifest.build_job(RUN, cluster_profile(image="x", **profile), RELAY)
+        return job["spec"]["template"]["spec"]
+
+    def umask(pod: Any) -> str:
+        env = {one["name"]: one["value"] for one in pod["initContainers"][0]["env"]}
+        return str(env["FYRE_UMASK"])
+
+    pod = pod_of(shm_size="8Gi")
+    memory = {"medium": "Memory", "sizeLimit": "8Gi"}
+    assert {"name": "fyre-shm", "emptyDir": memory} in pod["volumes"]
+    assert {"name": "fyre-shm", "mountPath": "/dev/shm"} in pod["containers"][0]["volumeMounts"]
+    assert umask(pod) == umask(pod_of(security_context={"runAsUser": 7})) == "022"
+    assert umask(pod_of(container_security_context={"runAsUser": 7})) == "0"
+    assert umask(pod_of(security_context={"runAsUser": None})) == "0"
+
+
 @pytest.mark.parametrize("name", GOLDENS)
 def test_jobs_are_as_in_the_golden_files(name: str) -> None:
     assert told(job_manifest.build_job(*GOLDENS[name])) == (GOLDEN / f"{name}.json").read_text()

@@ -43,6 +43,7 @@ def pod(job_name: str = f"fyre-{RUN.key}") -> dict[str, Any]:
             "uid": "u",
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "labels": labels,
+            "ownerReferences": [{"uid": f"of {job_name}", "controller": True}],
         },
         "spec": {},
         "status": {"phase": "Pending"},
@@ -136,6 +137,78 @@ def test_a_job_that_has_ended_before_its_pods_is_no_verdict() -> None:
     found = known.find_pod(RUN.key, "u")
     assert found is not None
     assert pod_facts.DELETED_MARK in found
+
+
+@pytest.mark.parametrize("owner", ["of another", None])
+def test_9_30a_a_pod_that_is_not_owned_by_the_job_is_not_believed(owner: str | None) -> None:
+    known, forged = ObjectCache(), pod()
+    forged["metadata"] |= {"name": "forged", "uid": "forged", "ownerReferences": []}
+    if owner:
+        forged["metadata"]["ownerReferences"] = [{"uid": owner, "controller": True}]
+    ended = {"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z"}
+    command = {"name": job_labels.COMMAND_CONTAINER, "state": {"terminated": ended}}
+    forged["status"] = {"phase": "Succeeded", "containerStatuses": [command]}
+    known.upsert_pod(pod(), deleted=False)  # pods may be listed before Jobs
+    known.upsert_pod(forged, deleted=False)
+    known.upsert_pod(forged, deleted=True)
+    known.upsert_pod(forged, deleted=False)
+    known.upsert_job(job())
+    seen = known.refresh_record(RUN.key)
+    assert seen is not None
+    assert (seen[1].state, seen[1].tries) == (RunState.STARTING, 0)
+    assert [one["metadata"]["name"] for one in seen[3]] == ["p"]
+    assert known.find_pod(RUN.key, "forged") is None
+    assert [len(pods) for _, _, pods in known.list_unfinished()] == [1]
+
+
+@pytest.mark.parametrize("copy_first", [False, True])
+def test_9_30a_a_copy_of_a_job_in_another_namespace_is_not_believed(copy_first: bool) -> None:
+    known, copy, true = ObjectCache(), job(version=9, reported="forged"), job()
+    copy["metadata"] |= {"namespace": "other", "uid": "copy"}
+    copy["metadata"]["creationTimestamp"] = "2026-01-01T00:00:09Z"
+    true["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    for one in (copy, true) if copy_first else (true, copy):
+        known.upsert_job(one)
+    found = known.find_job(RUN.key)
+    assert found is not None
+    assert found["metadata"]["namespace"] == "lab"
+    seen = known.refresh_record(RUN.key)
+    assert seen is not None
+    assert seen[1].reported == ""
+
+
+def test_9_22_the_time_of_a_deletion_is_kept_when_its_grace_is_over() -> None:
+    known = ObjectCache()
+    known.upsert_job(job())
+    for version, grace in ((1, 2), (2, 0)):
+        news = pod()
+        news["metadata"] |= {
+            "deletionTimestamp": "2026-01-01T00:00:28Z",
+            "resourceVersion": version,
+        }
+        news["metadata"]["deletionGracePeriodSeconds"] = grace
+        known.upsert_pod(news, deleted=False)
+    found = known.find_pod(RUN.key, "u")
+    assert found is not None
+    assert pod_facts.deletion_requested_at(found) == pod_facts.parse_time("2026-01-01T00:00:26Z")
+
+
+@pytest.mark.parametrize(
+    ("command", "other", "held"),
+    [("terminated", "running", True), ("running", "running", False), ("terminated", "x", False)],
+)
+def test_9_25_a_container_that_others_put_in_holds_a_pod(
+    command: str, other: str, held: bool
+) -> None:
+    known, news = ObjectCache(), pod()
+    ended = {"exitCode": 0, "finishedAt": "2026-01-01T00:00:09Z"}
+    news["status"]["containerStatuses"] = [
+        {"name": job_labels.COMMAND_CONTAINER, "state": {command: ended}},
+        {"name": "mesh", "state": {other: {}}},
+    ]
+    known.upsert_job(job())
+    known.upsert_pod(news, deleted=False)
+    assert known.is_held_by_sidecar(RUN.key) is held
 
 
 def test_older_news_of_a_pod_are_no_news() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fyre.engines.kubernetes import job_labels, pending_monitor
-from fyre.engines.kubernetes.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pending_monitor import OVERDUE_SECONDS, PendingMonitor
 from fyre.engines.kubernetes.work_queue import WorkQueue
@@ -81,11 +81,11 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
     }
     about: dict[str, Any] = {"namespace": "lab", "labels": labels, "resourceVersion": "1"}
     notes = {job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run))}
-    engine.object_cache.upsert_job(
-        {"metadata": {**about, "name": f"fyre-{run.key}", "annotations": notes}, "spec": {}}
-    )
+    job = {**about, "name": f"fyre-{run.key}", "uid": "job", "annotations": notes}
+    engine.object_cache.upsert_job({"metadata": job, "spec": {}})
     state = {"name": job_labels.COMMAND_CONTAINER, "state": {"running": {"startedAt": began}}}
     pod = {**about, "name": "p", "uid": "u", "creationTimestamp": began}
+    pod["ownerReferences"] = [{"uid": "job", "controller": True}]
     engine.object_cache.upsert_pod(
         {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}},
         deleted=False,
@@ -192,11 +192,23 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
             'violates PodSecurity "restricted"',
             False,
         ),
+        (
+            'pods "p" is forbidden: maximum cpu usage per Container is 1, but limit is 4',
+            "maximum cpu usage per Container is 1, but limit is 4",
+            False,
+        ),
+        (
+            "pods is forbidden: ValidatingAdmissionPolicy 'a' with binding 'b' denied request: no!",
+            "no!",
+            False,
+        ),
+        ('admission webhook "w" denied the request: no', "no", False),
         ("Internal error occurred", "FailedCreate: Internal error occurred", True),
     ],
 )
-def test_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
+def test_9_26_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
     event: str, hint: str, passes: bool
 ) -> None:
-    told = pending_monitor._event_message({"reason": "FailedCreate", "message": event})
-    assert (told, pending_monitor._is_transient(told)) == (hint, passes)
+    said = {"reason": "FailedCreate", "message": event}
+    told = pending_monitor._event_message(said)
+    assert (told, not pending_monitor._is_refusal(said)) == (hint, passes)

@@ -4,6 +4,7 @@ agrees.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ def test_golden(name: str) -> None:
     assert rbac.build_manifests(**CASES[name]) == list(
         yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text())
     )
+
+
+def test_9_30b_what_is_applied_for_one_person_takes_nothing_from_another() -> None:
+    subjects = [
+        *map(rbac.user_subject, ("alice", "bob", "bob@lab.example", "BOB@lab.example", "é")),
+        rbac.service_account_subject("fyre", "fyre"),
+    ]
+    applied: dict[tuple[str, str], object] = {}
+    for number, subject in enumerate(subjects):
+        role, binding = rbac.build_manifests(
+            ["lab"], subject=subject, secret_names=(), exec_mode=bool(number % 2)
+        )
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        applied |= {(one["kind"], one["metadata"]["name"]): one for one in (role, binding)}
+    assert len(applied) == 2 * len(subjects)
+    assert all(re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for _, name in applied)
 
 
 def test_the_secrets_are_those_that_have_a_name() -> None:

@@ -196,6 +196,28 @@ ENDINGS = [
         "out of memory (limit 1Gi): exit 137 (SIGKILL)",
     ),
     (
+        "9-27-oom-of-a-child",
+        LIMITED,
+        job(),
+        [pod(ended(7, reason="OOMKilled"))],
+        RunState.FAILED,
+        "exit 7: a process of the run was killed for memory (limit 1Gi)",
+    ),
+    (
+        "9-29-architecture",
+        BEFORE,
+        job(failed()),
+        [
+            pod(
+                ended(1, job_labels.CHECKOUT_CONTAINER, message="exec /bin/sh: exec format error"),
+                CREATING,
+                phase="Failed",
+            )
+        ],
+        RunState.ERROR,
+        "the image is for another architecture: exec /bin/sh: exec format error",
+    ),
+    (
         "timeout",
         LIMITED,
         job(),
@@ -408,7 +430,7 @@ ENDINGS = [
     (
         "deleted",
         BEFORE,
-        job(),
+        job(failed()),
         [pod(ended(143), gone_at=at(20))],
         RunState.ERROR,
         "its pod was deleted",
@@ -503,6 +525,55 @@ def test_a_disruption_that_kubernetes_ignores_is_no_end() -> None:
         know(job(), pod(CLEAN, CREATING, phase="Failed", conditions=(DISRUPTED,)))[0]
         is RunState.QUEUED
     )
+
+
+TAKEN = [
+    pod(CLEAN, ended(143), phase="Failed", gone_at=at(20)),
+    pod(CLEAN, ended(0), phase="Succeeded", gone_at=at(20)),
+    pod(ended(137, job_labels.CHECKOUT_CONTAINER), CREATING, phase="Failed", gone_at=at(20)),
+    pod(phase="Pending", gone_at=at(20)),
+]
+
+
+@pytest.mark.parametrize("taken", TAKEN, ids=["killed", "polite", "checkout", "no-node"])
+def test_9_22_what_its_controller_will_run_again_is_not_over(taken: Object) -> None:
+    gone = taken | {pod_facts.DELETED_MARK: True}
+    suspended = job(spec={"suspend": True})
+    for one in (taken, gone):
+        assert know(suspended, one) == (RunState.QUEUED, "suspended")
+        assert know(job(), one)[0] in (RunState.QUEUED, RunState.STARTING)
+    again = [gone, pod(CLEAN, running(), number=2)]
+    assert know(job(), *again)[0] is RunState.RUNNING
+    assert know(job(), gone, pod(CLEAN, ended(3), number=2)) == (RunState.FAILED, "")
+    assert know(job(), gone, pod(CLEAN, ended(0), number=2)) == (RunState.SUCCEEDED, "")
+    cancelled = job(spec={"suspend": True}, cancelled_by="ada")
+    assert know(cancelled, gone)[0] is RunState.CANCELLED
+
+
+@pytest.mark.parametrize("taken", TAKEN[:3], ids=["killed", "polite", "checkout"])
+def test_9_23_a_deleted_pod_is_an_end_once_its_job_says_so(taken: Object) -> None:
+    over = job(failed()) if taken is not TAKEN[1] else job({"type": "Complete", "status": "True"})
+    state, reason = know(over, taken | {pod_facts.DELETED_MARK: True})
+    assert (state, reason.startswith("its pod was deleted")) == (RunState.ERROR, True)
+
+
+def test_9_24_a_node_that_does_not_answer_is_named_and_its_runs_end() -> None:
+    silent = (
+        SCHEDULED,
+        {"type": "Ready", "status": "False"},
+        {"type": "ContainersReady", "status": "True"},
+    )
+    lost = pod(CLEAN, running(), conditions=silent, gone_at=at(20))
+    assert know(job(), lost) == (RunState.RUNNING, "its node does not answer")
+    fetching = pod(running(job_labels.CHECKOUT_CONTAINER), CREATING, conditions=silent)
+    assert know(job(), fetching) == (RunState.STARTING, "its node does not answer")
+    lost[pod_facts.LOST_MARK] = True
+    assert know(job(cancelled_by="ada"), lost)[0] is RunState.CANCELLED
+    for text, state in (
+        (run_status.LOST_NODE, RunState.ERROR),
+        ("timed out after 20s", RunState.FAILED),
+    ):
+        assert know(job(given_up=text), lost) == (state, text)
 
 
 def test_events_tell_of_what_has_no_pod() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.engines.kubernetes.log_redaction import MIN_SECRET_LENGTH, Redactor
+from fyre.engines.kubernetes.logs.log_redaction import MIN_SECRET_LENGTH, Redactor
 
 FEW = st.binary(max_size=40).map(lambda raw: bytes(b"ab*\n"[byte % 4] for byte in raw))
 """Texts of few letters: values begin in each other, and texts hold what looks like one."""

@@ -15,13 +15,18 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fyre.engines import run_log, segment_reader
 from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.api_client import KubernetesClient
-from fyre.engines.kubernetes.container_log import ContainerLog, ContainerLogReader
-from fyre.engines.kubernetes.log_resume import LOST_MARKER
+from fyre.engines.kubernetes.logs.container_log import (
+    ContainerLog,
+    ContainerLogReader,
+    refusal_note,
+)
+from fyre.engines.kubernetes.logs.log_resume import LOST_MARKER
 from fyre.engines.log_store import LogStore
 from fyre.engines.run_log import LogPiece, LogState
 from fyre.errors import TransientError
@@ -60,9 +65,19 @@ class LogCollector:
     """All logs that are being written, and all that are archived. Thread-safe."""
 
     def __init__(
-        self, cluster: KubernetesClient, live_dir: Path, store: LogStore, max_bytes: int
+        self,
+        cluster: KubernetesClient,
+        live_dir: Path,
+        store: LogStore,
+        max_bytes: int,
+        on_refusal: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Collect logs under ``live_dir``. ``max_bytes`` is for each try."""
+        """Collect logs under ``live_dir``. ``max_bytes`` is for each try.
+
+        ``on_refusal(key)`` is called when a run's log may no longer be read, or may again.
+        """
+        self._on_refusal = on_refusal
+        self._refusals: dict[tuple[str, str], str] = {}
         self._cluster, self._live_dir, self._store = cluster, live_dir, store
         self._max_bytes = max_bytes
         live_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -170,7 +185,9 @@ class LogCollector:
                 return
             start += end
         if is_growing is not None and not is_growing() and self._is_truncated(key):
-            yield from _part_after(start, LOST_MARKER, offset)
+            refusal = self.find_refusal(key)
+            note = refusal_note(refusal) if refusal else LOST_MARKER
+            yield from _part_after(start, note, offset)
 
     def read_end_offset(self, key: str, max_tries: int) -> int:
         """Return how long a run's log is now."""
@@ -190,6 +207,11 @@ class LogCollector:
     def is_reading(self, key: str) -> bool:
         """Return True if output of a run is being read."""
         return bool(self._live_threads(key))
+
+    def find_refusal(self, key: str) -> str:
+        """Return why a log of a run may not be read now; "" if it may."""
+        with self._mutex:
+            return next((why for name, why in self._refusals.items() if name[0] == key), "")
 
     def prune_archive(self, oldest: float) -> None:
         """Delete the logs that were archived before a time."""
@@ -214,7 +236,7 @@ class LogCollector:
         with self._mutex:
             thread = self._threads.get((key, directory.name))
         is_being_read = thread is not None and thread.is_alive()
-        return is_being_read and is_growing is not None
+        return is_being_read and is_growing is not None and not self.find_refusal(key)
 
     def _is_truncated(self, key: str) -> bool:
         """Return True if the rest of an ended run's log is not here.
@@ -248,7 +270,12 @@ class LogCollector:
     ) -> None:
         """Read a container's output to its end, in a thread of its own."""
         reader = ContainerLogReader(
-            self._cluster, source, directory, max_bytes=self._max_bytes, stopped=self._stopped
+            self._cluster,
+            source,
+            directory,
+            max_bytes=self._max_bytes,
+            stopped=self._stopped,
+            on_refused=partial(self._set_refusal, key, directory.name),
         )
         try:
             if not self._is_archived(key) and reader.read_to_end(get_secrets):
@@ -257,10 +284,22 @@ class LogCollector:
             # A disk that is full, a directory that is gone: this log is lost, the others are not.
             log.exception("the log of %s could not be kept", source.pod)
 
+    def _set_refusal(self, key: str, name: str, reason: str) -> None:
+        with self._mutex:
+            if reason:
+                self._refusals[key, name] = reason
+            else:
+                self._refusals.pop((key, name), None)
+        self._on_refusal(key)
+
 
 def _try_header(number: int, max_tries: int) -> bytes:
-    """Return the line before the output of a try after the first one."""
-    return f"[fyre: try {number} of {max_tries}]\n".encode() if number > 1 else b""
+    """Return the line before the output of a try after the first one.
+
+    There are more than were asked for where a queue took a run away and started it again.
+    """
+    of_all = f" of {max_tries}" if number <= max_tries else ""
+    return f"[fyre: try {number}{of_all}]\n".encode() if number > 1 else b""
 
 
 def _skip_bytes(chunks: Iterator[bytes], offset: int) -> Iterator[LogPiece]:

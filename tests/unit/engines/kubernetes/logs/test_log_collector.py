@@ -5,6 +5,7 @@ was rotated is said.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,19 @@ from hypothesis import strategies as st
 
 from fyre.engines import segmented_log
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
-from fyre.engines.kubernetes.container_log import ContainerLog
-from fyre.engines.kubernetes.log_collector import LogCollector
-from fyre.engines.kubernetes.log_resume import HEAD_BYTES, LOST_MARKER, find_missing, skip_known
+from fyre.engines.kubernetes.logs.container_log import ContainerLog
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.log_resume import (
+    HEAD_BYTES,
+    LOST_MARKER,
+    TAIL_BYTES,
+    find_missing,
+    skip_known,
+)
+from fyre.engines.kubernetes.pod_secrets import SecretLostError
 from fyre.engines.log_store import LogStore
 from fyre.errors import TransientError
+from tests.support.waiting import until
 
 LINES = st.lists(st.binary(max_size=12), max_size=12)
 # Pieces may be empty: what could be a secret's beginning is held back.
@@ -211,7 +220,7 @@ def test_a_log_that_nobody_gives_is_not_asked_for_for_ever(
         def stream_container_log(self, *_: str, follow: bool) -> bytes:
             raise TransientError("the API server answered 500: remote error: tls: internal error")
 
-    monkeypatch.setattr("fyre.engines.kubernetes.container_log._GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("fyre.engines.kubernetes.logs.container_log._GIVE_UP_AFTER", 0.1)
     logs = LogCollector(Refusing(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # as above
     logs.start_following(
         "key",
@@ -279,13 +288,43 @@ def test_half_a_log_says_that_it_is_one(tmp_path: Path) -> None:
 
 
 def test_a_log_whose_secrets_can_not_be_known_is_not_shown(tmp_path: Path) -> None:
-    def denied() -> list[bytes]:
-        raise MissingPermissionError("no right")
+    def lost() -> list[bytes]:
+        raise SecretLostError("it is gone")
 
     logs = LogCollector(Cluster(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 100)  # type: ignore[arg-type] # unused
-    logs.start_following("key", ContainerLog("ns", "pod", "run", "1-uid", lambda: True), denied)
+    logs.start_following("key", ContainerLog("ns", "pod", "run", "1-uid", lambda: True), lost)
     assert logs.wait_until_read("key", 30)
-    assert b"".join(logs.read_log("key", 1, None)) == b"[fyre: this log can't be shown: no right]\n"
+    assert (
+        b"".join(logs.read_log("key", 1, None)) == b"[fyre: this log can't be shown: it is gone]\n"
+    )
+
+
+@pytest.mark.parametrize("granted", [True, False], ids=["granted", "pod gone"])
+def test_9_30c_a_log_that_may_not_be_read_is_read_once_it_may(
+    granted: bool, tmp_path: Path
+) -> None:
+    """Whether it is the log that is refused, or a secret in it; as long as the pod is there."""
+    allowed, gone = threading.Event(), threading.Event()
+
+    def secrets() -> list[bytes]:
+        if not allowed.is_set():
+            raise MissingPermissionError("no right")
+        return []
+
+    told: list[str] = []
+    store = LogStore(str(tmp_path / "kept"))
+    logs = LogCollector(Cluster(b"all\n"), tmp_path / "live", store, 100, told.append)  # type: ignore[arg-type] # all it asks
+    source = ContainerLog("ns", "pod", "run", "1-uid", lambda: True, is_gone=gone.is_set)
+    logs.start_following("key", source, secrets)
+    until(lambda: logs.find_refusal("key") == "no right")
+    note = b"[fyre: this log can't be shown: no right]\n"
+    # Nobody waits for it meanwhile.
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == note
+    (allowed if granted else gone).set()
+    assert logs.wait_until_read("key", 30)
+    assert logs.find_refusal("key") == ""
+    assert told == ["key", "key"]
+    assert b"".join(logs.read_log("key", 1, None)) == (b"all\n" if granted else note)
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 200), st.integers(0, 200))
@@ -301,6 +340,20 @@ def test_what_was_missed_is_what_follows(whole: bytes, known: int, rotated: int)
         and not now.startswith(kept[:5])
     ):
         assert kept + find_missing(now, kept[:5], known, kept[-8:]) == whole
+
+
+@pytest.mark.parametrize("known", [40, 1000, 4000, 4096, 5000])
+def test_9_30_a_rotated_file_that_had_just_begun_is_read_on(known: int) -> None:
+    old, new = (b"".join(b"%d %s\n" % (n, word) for n in range(999)) for word in (b"a", b"b"))
+    kept = (old + new)[: len(old) + known]
+    assert find_missing(new, kept[:HEAD_BYTES], len(kept), kept[-TAIL_BYTES:]) == new[known:]
+
+
+def test_9_30_a_file_that_begins_as_the_one_before_is_not_taken_for_it() -> None:
+    line, kept = b"same\n", b"same\n" * 3000
+    current = line * 1000 + b"new\n"
+    found = find_missing(current, kept[:HEAD_BYTES], len(kept), kept[-TAIL_BYTES:])
+    assert found.endswith(b"new\n")  # its end was dropped without a word
 
 
 def test_what_is_gone_is_said_to_be() -> None:

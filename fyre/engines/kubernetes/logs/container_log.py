@@ -18,14 +18,15 @@ from fyre.backoff import Backoff
 from fyre.engines import segmented_log
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
-from fyre.engines.kubernetes.log_redaction import Redactor
-from fyre.engines.kubernetes.log_resume import (
+from fyre.engines.kubernetes.logs.log_redaction import Redactor
+from fyre.engines.kubernetes.logs.log_resume import (
     HEAD_BYTES,
     LOST_MARKER,
     TAIL_BYTES,
     find_missing,
     skip_known,
 )
+from fyre.engines.kubernetes.pod_secrets import SecretLostError
 from fyre.engines.segmented_log import SegmentedLogWriter
 from fyre.errors import TransientError, UserError
 
@@ -34,6 +35,10 @@ log = logging.getLogger(__name__)
 _BACKOFF = Backoff(0.2, 5.0)  # between two tries to read a log
 _GIVE_UP_AFTER = 600.0
 """Seconds after the end of a container, or of its run, for which its log is requested in vain."""
+
+_REFUSAL_BACKOFF = Backoff(0.2, 15.0)
+_REFUSED_FOR = 86400.0
+"""The same where the right to read it is missing: an admin may grant it tomorrow."""
 
 _MIN_ROTATION_SIZE = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
 _STABLE_CHECK_INTERVAL = 1.0  # seconds between two reads of the end of a log
@@ -44,7 +49,7 @@ class ContainerLog:
 
     ``has_run_ended`` may be true before ``has_container_ended``: a node that is gone never reports
     the end of its containers. ``complete``: it was read to an end, or there is nothing to read; if
-    it is not complete, what can't be read any more was lost.
+    it is not complete, what can't be read any more was lost. ``is_gone``: the pod was deleted.
     """
 
     def __init__(
@@ -56,13 +61,14 @@ class ContainerLog:
         has_container_ended: Callable[[], bool],
         *,
         has_run_ended: Callable[[], bool] = lambda: False,
+        is_gone: Callable[[], bool] = lambda: False,
         complete: bool = False,
     ) -> None:
         self.namespace, self.pod, self.container = namespace, pod, container
         self.complete = complete
         self.directory = f"{directory}.{container}"  # its name under the run's: sorts by the try
         self.has_container_ended = has_container_ended  # as the watch says
-        self.has_run_ended = has_run_ended
+        self.has_run_ended, self.is_gone = has_run_ended, is_gone
 
 
 class ContainerLogReader:
@@ -76,7 +82,10 @@ class ContainerLogReader:
         *,
         max_bytes: int,
         stopped: threading.Event,
+        on_refused: Callable[[str], object] = lambda _: None,
     ) -> None:
+        """Have ``on_refused(reason)`` called while a right is missing, with "" when it is not."""
+        self._on_refused, self._refusal = on_refused, ""
         self._cluster, self._source, self._directory = cluster, source, directory
         self._max_bytes, self._stopped = max_bytes, stopped
         self._path = str(directory / "log")
@@ -91,17 +100,24 @@ class ContainerLogReader:
         pause, ended_at = _BACKOFF.first, 0.0
         while not self._stopped.is_set():
             if self._read_once(get_secret_values):
+                self._set_refusal("")
                 return not self._stopped.is_set()
             if self._source.has_container_ended() or self._source.has_run_ended():
                 ended_at = ended_at or time.monotonic()
-                if time.monotonic() - ended_at > _GIVE_UP_AFTER:
+                limit = _REFUSED_FOR if self._refusal else _GIVE_UP_AFTER
+                if time.monotonic() - ended_at > limit:
                     log.warning(
                         "the log of %s can't be read: the rest of it is lost", self._source.pod
                     )
                     return False
             self._stopped.wait(pause)
-            pause = _BACKOFF.after(pause)
+            pause = (_REFUSAL_BACKOFF if self._refusal else _BACKOFF).after(pause)
         return False
+
+    def _set_refusal(self, reason: str) -> None:
+        if reason != self._refusal:
+            self._refusal = reason
+            self._on_refused(reason)
 
     def _read_once(self, get_secret_values: Callable[[], tuple[bytes, ...]]) -> bool:
         """Read what was not read yet; return True if there will be no more."""
@@ -113,10 +129,12 @@ class ContainerLogReader:
             # The disk, which somebody may repair: the cluster has the log until then.
             log.warning("the log of %s can't be written: %s", pod, error.strerror)
         except MissingPermissionError as error:
-            # A secret that can't be read: it is never shown, even where the log is lost with it.
-            if self._source.has_container_ended():
-                self._append_note(f"[fyre: this log can't be shown: {error}]\n".encode())
-                return True
+            # An admin may grant it yet, and the pod has the log until then.
+            self._set_refusal(str(error))
+            return self._source.is_gone() and self._append_refusal(error)
+        except SecretLostError as error:
+            # It is never shown, even where the log is lost with it.
+            return self._source.has_container_ended() and self._append_refusal(error)
         except (ObjectNotFound, UserError) as error:  # there is no log, or it has not begun yet
             log.info("the log of %s: %s", pod, error)
             has_ended = self._source.has_container_ended()
@@ -129,6 +147,10 @@ class ContainerLogReader:
 
     def _open_writer(self) -> SegmentedLogWriter:
         return segmented_log.SegmentedLogWriter(self._path, self._max_bytes)
+
+    def _append_refusal(self, error: Exception) -> bool:
+        self._append_note(refusal_note(str(error)))
+        return True
 
     def _append_note(self, note: bytes) -> None:
         writer = self._open_writer()
@@ -145,6 +167,7 @@ class ContainerLogReader:
             if writer.bytes_written:  # a connection broke, or this server is another one
                 head, known_length = self._resume_log(writer, secret_values)
             chunks = self._redacted_chunks(Redactor(secret_values), has_ended)
+            chunks = self._allowed_chunks(chunks)
             for chunk in skip_known(chunks, head, known_length):
                 _write_or_raise(writer, chunk)
             self._source.complete = True
@@ -187,6 +210,12 @@ class ContainerLogReader:
         head = _first_bytes(self._directory)
         _write_or_raise(writer, find_missing(current, head, writer.bytes_written, tail))
 
+    def _allowed_chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the chunks; the first one means that nothing is refused."""
+        for chunk in chunks:
+            self._set_refusal("")
+            yield chunk
+
     def _redacted_chunks(
         self, redactor: Redactor, has_ended: Callable[[], bool]
     ) -> Iterator[bytes]:
@@ -202,6 +231,11 @@ class ContainerLogReader:
         return self._cluster.stream_container_log(
             source.namespace, source.pod, source.container, follow=follow
         )
+
+
+def refusal_note(reason: str) -> bytes:
+    """Return the line in place of a log that we may not read, or not show."""
+    return f"[fyre: this log can't be shown: {reason}]\n".encode()
 
 
 def _write_or_raise(writer: SegmentedLogWriter, data: bytes) -> None:

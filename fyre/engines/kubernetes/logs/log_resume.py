@@ -11,6 +11,8 @@ from itertools import chain
 HEAD_BYTES, TAIL_BYTES = 1024, 4096
 """Bytes by which a log is recognized."""
 
+_OVERLAP_MIN = 32
+
 LOST_MARKER = b"\n[fyre: some output was lost here]\n"
 
 
@@ -39,15 +41,29 @@ def find_missing(current: bytes, head: bytes, known_length: int, tail: bytes) ->
 
     The kubelet gives the newest file alone: after a rotation the last bytes are searched for in it.
     """
-    if current.startswith(head):
+    # A file that is shorter than what is known was begun anew, even if it begins in the same way.
+    if current.startswith(head) and len(current) >= known_length:
         return current[known_length:]
     tail_start = current.find(tail)
     if tail_start >= 0 and tail:
         return current[tail_start + len(tail) :]
-    # A file that has only just begun, all of which is known.
-    if current and tail.endswith(current[:TAIL_BYTES]):
-        return b""
+    # A file that had only just begun when its first bytes were read.
+    overlap = _find_overlap(tail, current)
+    if overlap:
+        return current[overlap:]
     if not current and tail.endswith(LOST_MARKER):  # it is marked already
         return b""
     # Also for an empty file: nobody says how the one before it ended.
     return LOST_MARKER + current
+
+
+def _find_overlap(tail: bytes, current: bytes) -> int:
+    """Return how many bytes end the one and begin the other.
+
+    All of a file, or enough that it is no coincidence.
+    """
+    for length in range(min(len(tail), len(current)), 0, -1):
+        is_enough = length == len(current) or length >= _OVERLAP_MIN
+        if is_enough and tail.endswith(current[:length]):
+            return length
+    return 0

@@ -1,0 +1,1 @@
+"""The logs of runs on a cluster: read, redacted, resumed, archived."""
