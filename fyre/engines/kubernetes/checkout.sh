@@ -296,6 +296,18 @@ check_out() {
 	[ "$head" = "$sha" ] || fail 90 "verification: $head was checked out instead; is that a commit at all?"
 }
 
+# End after FYRE_TIMEOUT seconds: a few kilobytes of objects may be millions of files.
+limit() {
+	[ -n "${FYRE_TIMEOUT-}" ] || return 0
+	trap '[ -z "$child" ] || kill "$child" 2>/dev/null; fail 90 "checkout: not done within $FYRE_TIMEOUT s"' USR1
+	(
+		trap - EXIT TERM INT HUP
+		sleep "$FYRE_TIMEOUT"
+		kill -USR1 $$
+	) </dev/null >/dev/null 2>&1 &
+	clock=$!
+}
+
 submodules() {
 	set -- --quiet --init --depth=1
 	[ "$FYRE_SUBMODULES" != recursive ] || set -- "$@" --recursive
@@ -314,5 +326,8 @@ if [ -n "${FYRE_LFS-}" ]; then
 fi
 lay_out
 if [ -n "$url" ]; then fetch; else await_pack; fi
+limit
 check_out
 [ -z "${FYRE_SUBMODULES-}" ] || submodules
+[ -z "${clock-}" ] || kill "$clock" 2>/dev/null
+exit 0

@@ -42,13 +42,24 @@ case $FYRE_FOLDER/ in
 "$FYRE_ROOT"/*) ;;
 *) not_started "workdir $FYRE_WORKDIR leads out of the checkout" ;;
 esac
+
+# Make the checkout's own Python environment active, once there is one.
+activate() {
+	[ -x "$FYRE_ROOT/.venv/bin/python" ] || return 0
+	case ":$PATH:" in *":$FYRE_ROOT/.venv/bin:"*) return 0 ;; esac
+	VIRTUAL_ENV=$FYRE_ROOT/.venv PATH=$FYRE_ROOT/.venv/bin:$PATH
+	export VIRTUAL_ENV PATH
+}
+
+[ "$#" = 0 ] || watch "setup failed: " -1 # all of the setup has the time that the command has
 for FYRE_SETUP; do
-	watch "setup failed: " -1
+	activate
 	sh -c "$FYRE_SETUP"
 	FYRE_CODE=$?
-	[ -z "$FYRE_TIMEOUT" ] || kill -KILL "$FYRE_WATCHER" 2>/dev/null
 	[ "$FYRE_CODE" = 0 ] || not_started "setup failed: \`$(printf '%.60s' "$FYRE_SETUP" | tr '\n\t' '  ')\` exit $FYRE_CODE"
 done
+[ "$#" = 0 ] || [ -z "$FYRE_TIMEOUT" ] || kill -KILL "$FYRE_WATCHER" 2>/dev/null
+activate
 
 # The command's session, and with what it is begun. A shell ignores INT and QUIT for what it starts
 # in the background: they are given back.

@@ -14,22 +14,14 @@ from functools import cache
 from importlib import resources
 
 from fyre.engines.environment import run_environment
-from fyre.engines.kubernetes import job_labels
+from fyre.engines.kubernetes import job_deadlines, job_labels
 from fyre.engines.kubernetes.kubernetes_profile import KubernetesProfile, kubernetes_section
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import UserError
 from fyre.message import value_parsers
-from fyre.message.spec import RunSpec
 from fyre.runs import run as runs
 from fyre.runs.profiles import Profile
 from fyre.runs.run import Run
-
-MAX_START_SECONDS = 3600
-"""Seconds between a pod's start and the command's: images may have many gigabytes.
-
-The pod's own deadline is this and the timeout. ``command.sh`` enforces the exact timeout inside the
-pod, so that neither a pull nor the checkout counts.
-"""
 
 MAX_RUN_ANNOTATION_BYTES = 256 * 1024 - 16 * 1024
 """Bytes of the run's own annotation.
@@ -163,7 +155,7 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     spec: KubeObject = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": section.termination_grace_seconds,
-        "activeDeadlineSeconds": _pod_deadline(run.spec),
+        "activeDeadlineSeconds": job_deadlines.pod_deadline(run.spec),
         "automountServiceAccountToken": bool(section.service_account),
         "serviceAccountName": section.service_account,
         "enableServiceLinks": False,
@@ -209,16 +201,6 @@ def _shm_volumes(section: KubernetesProfile) -> list[KubeObject]:
     return [{"name": _SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": section.shm_size}}]
 
 
-def _pod_deadline(spec: RunSpec) -> int | None:
-    """Return the seconds for the pod.
-
-    Each command of the setup has the same timeout. Kubernetes takes 31 bits.
-    """
-    if not spec.timeout:
-        return None
-    return min(spec.timeout * (1 + len(spec.setup)) + MAX_START_SECONDS, 2**31 - 1)
-
-
 def _checkout_container(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     """Return the init container.
 
@@ -242,6 +224,7 @@ def _checkout_container(run: Run, profile: Profile, context: JobContext) -> Kube
         "FYRE_SUBMODULES": options.submodules,
         "FYRE_LFS": "1" if options.lfs else "",
         "FYRE_SPARSE": "\n".join(options.sparse),
+        "FYRE_TIMEOUT": job_deadlines.checkout_timeout(run.spec, with_lfs=options.lfs),
         "FYRE_UMASK": "022" if _has_one_user(profile) else "0",
     }
     return {

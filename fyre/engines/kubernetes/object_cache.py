@@ -131,7 +131,7 @@ class ObjectCache:
             self._confirmed_keys.discard(key)
             if job is None or record is None:
                 return False
-            if job_labels.OUTCOME_ANNOTATION in pod_facts.get_annotations(job):
+            if pod_facts.get_annotations(job).keys() >= job_labels.END_MARKS:
                 del self._records[key]
                 return False
             if not record.state.is_final:

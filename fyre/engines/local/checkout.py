@@ -88,9 +88,7 @@ def _read_before(pipe: int, deadline: float | None, job: dict[str, Any]) -> byte
     """Return what git writes, b"" at its end. Raises ``CheckoutError`` at the deadline."""
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
     if not select.select([pipe], [], [], left)[0]:
-        raise CheckoutError(
-            f"commit {job['sha'][:12]} was not checked out within {job['timeout_text']}"
-        )
+        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: it took too long")
     return os.read(pipe, 65536)
 
 

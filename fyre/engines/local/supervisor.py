@@ -50,6 +50,9 @@ _LEFTOVER_LIMIT = 30.0
 They are another user's, or wait for a dead disk.
 """
 
+_MIN_CHECKOUT_SECONDS = 60.0
+"""Seconds that a checkout has at least, however short the command's timeout is."""
+
 _MAX_PIPE_READS = 32
 """Reads of a pipe after the end: more than it ever holds.
 
@@ -153,14 +156,15 @@ class Supervisor:
         raise RunEnded(exit_status.classify_exit(code))
 
     def _check_out_commit(self) -> None:
-        """Check out the commit, in the time that the command has.
+        """Check out the commit, in the time that the command has, or a minute.
 
         A cancel ends it by an exception out of the signal's handler.
         """
         self.interruptible = True
         try:
             self._raise_if_cancelled()
-            checkout.create_checkout(self.job, self.work_dir, self.log, self._next_deadline())
+            deadline = self._next_deadline(at_least=_MIN_CHECKOUT_SECONDS)
+            checkout.create_checkout(self.job, self.work_dir, self.log, deadline)
         finally:
             self.interruptible = False
 
@@ -170,9 +174,10 @@ class Supervisor:
         if command is not None:
             self._run_setup_command(command, "python -m venv .venv", deadline)
 
-    def _next_deadline(self) -> float | None:
+    def _next_deadline(self, at_least: float = 0.0) -> float | None:
         """Return when the time of something that starts now is over; None for never."""
-        return time.monotonic() + self.job["timeout"] if self.job["timeout"] else None
+        timeout = self.job["timeout"]
+        return time.monotonic() + max(timeout, at_least) if timeout else None
 
     def _run_setup_command(self, argv: list[str], command: str, deadline: float | None) -> None:
         """Run a setup command at the top of the checkout, whatever part of it the run is in.

@@ -545,3 +545,15 @@ def test_the_wrong_pack_is_found_out(
     assert waiting.wait() == 90
     with pytest.raises(NotFoundError, match=NOWHERE[:12]):
         next(code_bundle.pack_commit(tmp_path / "bare/7.git", NOWHERE))
+
+
+def test_9_15_files_that_take_for_ever_to_write_end_the_checkout(pod: Pod, tmp_path: Path) -> None:
+    hanging = tmp_path / "hanging"
+    hanging.mkdir()
+    script = '#!/bin/sh\ncase " $* " in *" checkout "*) exec sleep 60 ;; esac\n'
+    (hanging / "git").write_text(f'{script}exec {shutil.which("git")} "$@"\n')
+    (hanging / "git").chmod(0o755)
+    path = f"{hanging}:{os.environ['PATH']}"
+    assert pod.run(PATH=path, FYRE_TIMEOUT="1") == 90
+    assert "checkout: not done within 1 s" in pod.said
+    assert pod.run(FYRE_TIMEOUT="60") == 0

@@ -130,7 +130,8 @@ def test_no_variable_of_the_scripts_is_one_that_a_run_may_have(container: Contai
     """
     assigned = set(re.findall(r"(?m)^\s*(?:for )?(\w+)(?:=|; do)", script()))
     assert len(assigned) >= 5
-    assert {name for name in assigned if not name.startswith("FYRE_")} == set()
+    # That one is meant for the command: the checkout has an environment of its own.
+    assert {name for name in assigned if not name.startswith("FYRE_")} == {"VIRTUAL_ENV"}
     own = dict.fromkeys(("told", "top", "folder", "command", "setup", "code", "watcher"), "mine")
     shown = "; ".join(f'echo "{name}=${name}"' for name in own)
     code, log = container.run(shown, "true", FYRE_TIMEOUT="60", **own)
@@ -194,6 +195,20 @@ def test_a_setup_that_fails_is_named(container: Container) -> None:
     code, log = container.run("echo ran", "echo one", "echo two\nexit 3", "echo three")
     assert (code, log) == (113, "one\ntwo\n")
     assert container.told == "setup failed: `echo two exit 3` exit 3"
+
+
+def test_9_15_all_of_the_setup_has_one_timeout(container: Container) -> None:
+    limits = {"FYRE_TIMEOUT": "1", "FYRE_TIMEOUT_TEXT": "1s", "FYRE_GRACE": "0"}
+    code, log = container.run("echo ran", "sleep 0.7", "sleep 0.7", "echo late", **limits)
+    assert (code != 0, log) == (True, "")
+    assert container.told == "setup failed: timed out after 1s"
+    assert container.run("sleep 0.6; echo ran", "sleep 0.6", **limits) == (0, "ran\n")
+
+
+def test_9_31_the_environment_that_setup_makes_is_the_commands(container: Container) -> None:
+    make = "mkdir -p .venv/bin; printf '#!/bin/sh\\necho mine' >.venv/bin/python; "
+    setup = (make + "chmod +x .venv/bin/python", "python")
+    assert container.run('python; echo "${VIRTUAL_ENV##*/}"', *setup) == (0, "mine\nmine\n.venv\n")
 
 
 def test_a_long_setup_is_cut_in_the_message(container: Container) -> None:

@@ -5,11 +5,13 @@ branch.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import LocalEngine
+from fyre.engines.local import LocalEngine, checkout, run_dir
+from fyre.engines.segmented_log import SegmentedLogWriter
 from fyre.runs.state import RunState
 from tests.conftest import git
 from tests.contract.engine import await_end, make_run
@@ -122,3 +124,19 @@ def test_a_repository_of_sha256(tmp_path: Path) -> None:
     commit(path, a="a\n")
     state, log = go(path, tmp_path, "git rev-parse HEAD")
     assert (state, len(log)) == (RunState.SUCCEEDED, 65)
+
+
+def test_9_15_a_checkout_ends_at_its_deadline(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    hanging = tmp_path / "bin" / "git"  # as it may on a bomb: a few objects, millions of files
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+    hanging.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    run = make_run("a" * 40, "true")
+    job = run_dir.build_supervisor_job(run, repo / ".git", tmp_path / "work")
+    log = SegmentedLogWriter(str(tmp_path / "log"), 1024)
+    with pytest.raises(checkout.CheckoutError, match="it took too long"):
+        checkout.create_checkout(job, str(tmp_path / "work"), log, time.monotonic())
+    log.close()

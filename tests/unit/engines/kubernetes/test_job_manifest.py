@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fyre.engines.kubernetes import job_labels, job_manifest
+from fyre.engines.kubernetes import job_deadlines, job_labels, job_manifest
 from fyre.engines.kubernetes.job_manifest import JobContext
 from fyre.errors import UserError
 from fyre.message.spec import RunSpec
@@ -391,12 +391,12 @@ def test_who_asks_for_nothing_is_given_nothing() -> None:
 @pytest.mark.parametrize(
     ("spec", "seconds"),
     [
-        (RunSpec("c", timeout=60), 60 + job_manifest.MAX_START_SECONDS),
+        (RunSpec("c", timeout=60), 60 + job_deadlines.MAX_START_SECONDS),
         (
             RunSpec("c", timeout=60, setup=("a", "b")),
-            180 + job_manifest.MAX_START_SECONDS,
-        ),  # each of them has the same timeout
-        (RunSpec("c", timeout=365 * 86400, setup=("s",) * 99), 2**31 - 1),
+            120 + job_deadlines.MAX_START_SECONDS,
+        ),  # all of the setup has the same timeout
+        (RunSpec("c", timeout=68 * 365 * 86400, setup=("s",)), 2**31 - 1),
     ],
 )
 def test_the_pods_own_deadline_is_past_all_timeouts(spec: RunSpec, seconds: int) -> None:

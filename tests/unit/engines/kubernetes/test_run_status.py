@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fyre.engines.kubernetes import job_labels, pod_facts, run_status
+from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.runs import run as runs
 from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
 from tests.unit.engines.kubernetes.test_job_manifest import RUN
@@ -726,3 +728,25 @@ def test_an_outcome_of_a_later_version_is_read() -> None:
         "state": RunState.FAILED,
         "exit_code": 3,
     }
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_9_3_an_end_that_is_not_posted_outlives_its_job(*, settled: bool) -> None:
+    cache, run = ObjectCache(), RUN
+    outcome = run_status.format_outcome(RunRecord(run, RunState.FAILED, 1, 1.0, 2.0, 3))
+    notes = {"run": json.dumps(runs.to_json(run)), "outcome": outcome}
+    ended = job(labels={job_labels.INSTANCE_LABEL: "fyre", job_labels.KEY_LABEL: run.key},
+                **notes, **({"settled": "true"} if settled else {}))  # fmt: skip
+    ended["metadata"] |= {
+        "name": f"fyre-{RUN.key}",
+        "namespace": "n",
+        "uid": "u",
+        "resourceVersion": "1",
+    }
+    key = cache.upsert_job(ended)
+    assert key is not None
+    cache.refresh_record(key)
+    assert cache.remove_job(key) is not settled  # if there is something to report
+    record = cache.get_record(key)
+    assert (record is None) is settled
+    assert settled or (record is not None and record.exit_code == 3)
