@@ -88,6 +88,7 @@ def check_cluster(
         return
     try:
         kubernetes_runtime.check_cluster_rights(api, policy, exec_mode=exec_mode)
+        kubernetes_runtime.check_namespaces(api, policy)
         yield Finding(f"the cluster at {api.host} grants every right that a run needs")
         for each_namespace in kubernetes_profile.all_namespaces(policy):
             yield from _check_orphaned_jobs(api, each_namespace)
