@@ -175,7 +175,8 @@ def _system_exit_code(exit_: SystemExit) -> int:
 def _print_error(error: UserError | TransientError) -> int:
     """Print the error and its hint to stderr, a line each, and return its exit code."""
     if isinstance(error, TransientError):
-        error = UserError(str(error), hint="try again in a moment")
+        hint = getattr(error, "hint", "") or "try again in a moment"
+        error = UserError(str(error), hint=hint)
     print(_colour_label("error:", "31"), error.message, file=sys.stderr)
     if error.hint:
         print(_colour_label("hint:", "36"), error.hint, file=sys.stderr)
