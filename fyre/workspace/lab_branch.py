@@ -331,6 +331,7 @@ def _push_commit(
         "--no-follow-tags", "--recurse-submodules=no",
         f"--force-with-lease={branch.remote_ref}:{expected_tip}", branch.remote_name,
         f"{sha}:{branch.remote_ref}", cwd=repo_paths.top, check=False,
+        env={"FYRE_PUSH_QUIET": "1"},  # our pre-push hook names no runs: the caller does
     )  # fmt: skip
     output = push.stderr.decode(errors="replace")
     rejected = any(line.startswith(b"!\t") for line in push.stdout.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> int:
     )
     push_command = _push_command(work_tree) if "push" in args.flags else []
     _reject_dirty_tree(args, work_tree)
+    _reject_bad_config(args, work_tree)
     pairs = [*args.trailers, ("Fyre-Id", fyre_ids.new_fyre_id())]
     text, author = _build_message(args, work_tree)
     text = compose.add_trailers(text, pairs)
@@ -171,6 +173,22 @@ def _reject_dirty_tree(args: CommitArgs, work_tree: Worktree) -> None:
             f"note: new files stay out of the commit (--autocommit takes them): {paths}",
             file=sys.stderr,
         )
+
+
+def _reject_bad_config(args: CommitArgs, work_tree: Worktree) -> None:
+    """Raise ``UserError`` if the commit would have a ``.fyre.yaml`` that no run can begin with."""
+    path = ".fyre.yaml"
+    is_left_out = "autocommit" not in args.flags and path in work_tree.untracked
+    if (
+        is_left_out
+        or not os.path.lexists(work_tree.top / path)
+        or (path in work_tree.unstaged and not args.flags & {"all", "autocommit"})
+    ):
+        return
+    from fyre.workspace import config_file  # only where there is such a file
+
+    config = config_file.read_worktree_config(work_tree.top)
+    config_file.reject_bad_config(config, "nothing was committed")
 
 
 def _check_new_files(args: CommitArgs) -> None:
@@ -314,7 +332,11 @@ def _push_command(work_tree: Worktree) -> list[str]:
 
 
 def _push_branch(push_command: list[str]) -> None:
-    code = git_command.run_git_in_terminal(*push_command, stdout=2)
+    os.environ["FYRE_PUSH_QUIET"] = "1"  # our pre-push hook would name the same runs again
+    try:
+        code = git_command.run_git_in_terminal(*push_command, stdout=2)
+    finally:
+        del os.environ["FYRE_PUSH_QUIET"]
     if code:
         raise UserError(
             "the commit is made, but the push failed",

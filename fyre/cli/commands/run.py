@@ -12,9 +12,9 @@ import typer
 from fyre.errors import UserError
 from fyre.message import compose, credential_scan, request
 from fyre.message.request import OPTION_TRAILERS, RunRequest
-from fyre.workspace import lab_branch, snapshot
+from fyre.workspace import config_file, lab_branch, snapshot
 from fyre.workspace import remote as remotes
-from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
+from fyre.workspace.snapshot import WorktreeStatus
 
 # options after the first word of the command belong to the command, with or without a `--`
 CONTEXT = {"allow_interspersed_args": False}
@@ -143,7 +143,8 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     text = lab_branch.compose_message(pairs, options.note, status.head)
     run_request = request.parse_message(text)
     snapshot.reject_unrepresentable(repo_paths, status)
-    _reject_bad_config(repo_paths)
+    config = config_file.read_worktree_config(repo_paths.top)
+    config_file.reject_bad_config(config, "nothing was published")
     publish_warnings = lab_branch.list_publish_warnings(repo_paths, status, branch)
     if options.dry_run:
         return _print_dry_run(status, run_request, publish_warnings)
@@ -201,20 +202,6 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         name=run_request.run_names[0],
         keep_checkout=options.keep_checkout,
     )
-
-
-def _reject_bad_config(repo_paths: RepoPaths) -> None:
-    """Raise ``UserError`` for a ``.fyre.yaml`` that the receiver would refuse after the push."""
-    try:
-        content = (repo_paths.top / ".fyre.yaml").read_bytes()
-    except OSError:
-        return
-    from fyre.runs import repo_config  # loads the YAML parser: only where there is a file
-
-    try:
-        repo_config.parse_repo_config(content.decode("utf-8", "replace"))
-    except repo_config.RepoConfigError as error:
-        raise UserError(f"nothing was published: {error}", hint="fyre check") from error
 
 
 def _print_dry_run(
