@@ -92,6 +92,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def run_process() -> int:
+    """Run this process's command line and return its exit code: what the program ``fyre`` calls."""
+    try:
+        return main()
+    except KeyboardInterrupt:  # before ``main`` could catch it, or while it printed an error
+        return 130
+    finally:
+        import signal
+
+        # another Ctrl-C while Python ends would be the exit code, or a traceback
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def run_verb(argv: list[str]) -> int:
     """Run the verb that the arguments name; raise ``UserError`` and whatever the verb raises."""
     verb = argv[0] if argv else "--help"
@@ -209,4 +222,4 @@ def _colour_label(label: str, colour: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process())

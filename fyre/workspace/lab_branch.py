@@ -130,14 +130,9 @@ def list_publish_warnings(
     repo_paths: RepoPaths, status: WorktreeStatus, branch: LabBranch
 ) -> list[str]:
     """Return a line for each thing that a push would publish, perhaps by mistake."""
-    large_limit = git_command.git_output_or_none(
-        "config", "--type=int", "--get", "fyre.large", cwd=repo_paths.top
-    )
     return [
         *publish_check.find_suspect_files(
-            repo_paths.top,
-            status.new_files,
-            int(large_limit) if large_limit else publish_check.LARGE_BYTES,
+            repo_paths.top, status.new_files, publish_check.read_large_limit(repo_paths.top)
         ),
         *_unpublished_commits(repo_paths, status, branch),
     ]
