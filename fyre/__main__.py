@@ -2,7 +2,10 @@
 
 import sys
 
-from fyre.cli.main import main
+try:
+    from fyre.cli.main import run_process
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process())

@@ -51,8 +51,7 @@ class Server:
             str(self.root),
             "--port",
             str(self.port),
-            "--jobs",
-            str(self.jobs),
+            *([] if "kubernetes" in self.options else ["--jobs", str(self.jobs)]),
             *self.options,
         ]
         errors = (self.root.parent / "server.log").open("a")

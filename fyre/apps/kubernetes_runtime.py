@@ -16,6 +16,7 @@ from fyre.apps.derived_keys import instance_name, secrets_from_folder
 from fyre.engines.factory import EngineContext, EngineRuntime
 from fyre.engines.kubernetes import KubernetesEngine, kubernetes_profile, rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
+from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import ExecDelivery, RelayDelivery
 from fyre.errors import TransientError, UserError
 from fyre.git.lfs import LfsObjectStore
@@ -25,6 +26,21 @@ from fyre.server.git_relay import GitRelay
 
 _RIGHTS_RETRY_PAUSES = (0.0, 0.5, 1.5)
 """Seconds before each question: an API server knows of a new Role only a moment later."""
+
+_PROBE_JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"generateName": "fyre-probe-"},
+    "spec": {
+        "template": {
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "main", "image": "busybox", "command": ["true"]}],
+            }
+        }
+    },
+}
+"""A Job that is never made: the API server is only asked whether it would be."""
 
 _CHECKOUT_SECONDS = 3600.0
 """Seconds for which a checkout may need its key after the longest wait in the queue."""
@@ -51,6 +67,7 @@ class KubernetesCluster(EngineRuntime):
         self._relay_server: RelayServer | None = None
         try:
             check_cluster_rights(api, policy, exec_mode=not options.relay)
+            check_namespaces(api, policy)
             if options.relay:
                 self._relay_server = RelayServer(
                     options.relay,
@@ -206,3 +223,22 @@ def check_cluster_rights(api: KubernetesClient, policy: Policy, *, exec_mode: bo
                 hint=f"an admin applies what `fyre manifests --namespace {namespace}"
                 f"{' --exec' * exec_mode}` prints, with the same --policy where there is one",
             )
+
+
+def check_namespaces(api: KubernetesClient, policy: Policy) -> None:
+    """Check that the cluster has every namespace; raise ``UserError`` for the first that it lacks.
+
+    No right to read namespaces is needed: a Job that is only tried (a dry run) is asked for. Any
+    other refusal of it is told by the status of a run.
+    """
+    for namespace in kubernetes_profile.all_namespaces(policy):
+        try:
+            api.create_job(namespace, _PROBE_JOB, dry_run=True)
+        except UserError as error:
+            if error.message.startswith('namespaces "'):
+                raise UserError(
+                    f"the cluster at {api.host} has no namespace {namespace}",
+                    hint=f"kubectl create namespace {namespace}, or choose another: --namespace",
+                ) from error
+        except (TransientError, AlreadyExists, ObjectNotFound):
+            continue

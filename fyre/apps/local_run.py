@@ -61,6 +61,13 @@ class TextSink:
         self._text.flush()
 
 
+def end_output_line(last_byte: bytes) -> None:
+    """Begin a new line after output without one, where stderr is shown in the same place."""
+    with suppress(OSError):  # one of them is closed
+        if last_byte not in {b"", b"\n"} and os.path.sameopenfile(1, 2):
+            sys.stderr.write("\n")
+
+
 def run_in_place(command: str, folder: Path) -> int:
     """Run a shell command in a folder, and return its exit code, 128 + n for a signal."""
     sys.stdout.flush()
@@ -231,9 +238,12 @@ def _run_to_end(engine: LocalEngine, new_run: Run, sink: OutputSink) -> RunRecor
     try:
         with raise_on_signal():
             engine.launch(new_run)
+            last_byte = b""
             for chunk in engine.read_log(new_run.key, follow=True):
+                last_byte = chunk[-1:] or last_byte
                 sink.write(chunk)
                 sink.flush()
+            end_output_line(last_byte)
     except BaseException:
         engine.cancel(new_run.key, "the keyboard")
         _wait_for_end(engine, new_run.key, changed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from fyre.apps.components import Components
 from fyre.apps.derived_keys import read_or_create_secret
 from fyre.apps.engine_registry import find_engine
 from fyre.engines.factory import EngineContext, EngineOptions
+from fyre.errors import UserError
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.github.client import GitHubClient
 from fyre.local_forge import trusted_hosts
@@ -44,7 +47,7 @@ class FyreUp:
         engine can't be used.
         """
         factory, policy = find_engine(engine), policy or Policy()
-        self.listen_socket = http_server.bind_socket(host, port, "--port 0 takes a free one")
+        self.listen_socket = _bind_socket(host, port)
         self.url = f"http://{host}:{self.listen_socket.getsockname()[1]}"
         root = root.resolve()
         self.local_forge = LocalForge(root, base_url=self.url)
@@ -113,3 +116,17 @@ class FyreUp:
             self.local_forge.stop()  # late, because statuses are written to it until now
             self._runtime.stop()
             self.commit_reader.close()
+
+
+def _bind_socket(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raise ``UserError`` that says whether address or port is wrong."""
+    try:
+        return http_server.bind_socket(host, port, "--port 0 takes a free one")
+    except UserError as error:
+        code = getattr(error.__cause__, "errno", None) or 0
+        if code != errno.EADDRNOTAVAIL and code >= 0:  # below 0: the name has no address
+            raise
+        raise UserError(
+            f"{host} is no address of this machine",
+            hint=f"--host {LOOPBACK_ADDRESS} for this machine alone, 0.0.0.0 for all its addresses",
+        ) from error.__cause__

@@ -7,8 +7,12 @@ from typing import Annotated
 import typer
 
 KubeconfigOption = Annotated[
-    str | None, typer.Option("--kubeconfig", help="Which cluster.", show_default=False)
+    str | None,
+    typer.Option(
+        "--kubeconfig", help="File that names the cluster, as kubectl's.", show_default=False
+    ),
 ]
 KubeContextOption = Annotated[
-    str | None, typer.Option("--context", help="Of the kubeconfig.", show_default=False)
+    str | None,
+    typer.Option("--context", help="Which context of the kubeconfig to use.", show_default=False),
 ]

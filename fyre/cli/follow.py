@@ -21,6 +21,7 @@ from fyre.client.events import (
 )
 from fyre.client.follow import follow_run
 from fyre.client.run_client import RunClient
+from fyre.github.client import PostedStatus
 from fyre.runs.state import RunState
 from fyre.runs.status_text import NOT_HONOURED
 
@@ -35,16 +36,24 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
     that was not launched, or whose outcome is not the command's own.
     """
     output = output or stdout_sink()
-    exit_code, is_cut = 1, False
+    exit_code, is_cut, last_byte = 1, False, b""
     ignored = IgnoredFields()
     for event in follow_run(client, sha, name):
         ignored.print_once(event)
         print_log_event(event, output)
-        if isinstance(event, LogCut):
+        if isinstance(event, LogChunk):
+            last_byte = event.data[-1:] or last_byte
+        elif isinstance(event, LogCut):
             is_cut = event.offset > 0  # a log that was never reached is not half a log
         elif isinstance(event, RunEnded):
             exit_code = event.outcome.exit_code
+            if last_byte not in {b"", b"\n"}:
+                from fyre.apps.local_run import end_output_line  # loads the engines
+
+                end_output_line(last_byte)
         print_notice(event)
+        if isinstance(event, RunEnded):
+            print_next_step(sha, name, event.posted, event.outcome.state)
     return exit_code or int(is_cut)
 
 
@@ -58,6 +67,12 @@ def print_log_event(event: FollowEvent, output: OutputSink) -> None:
     if data:
         output.write(data)
         output.flush()
+
+
+def print_next_step(sha: str, name: str, posted: PostedStatus, state: RunState) -> None:
+    """Print to stderr how to read the output of a run that did not succeed."""
+    if state is not RunState.SUCCEEDED and posted.status.target_url:
+        sys.stderr.write(f"fyre: its output: fyre logs {sha[:12]} --name {name}\n")
 
 
 def stdout_sink() -> OutputSink:
@@ -107,7 +122,7 @@ def print_notice(event: FollowEvent) -> None:
             notice = table.escape_unprintable(description)
         case RunEnded(outcome=outcome, posted=posted):
             notice = table.escape_unprintable(outcome.description)
-            if outcome.state is RunState.SUCCEEDED and posted.status.target_url:
+            if posted.status.target_url:
                 notice += f" · {table.escape_unprintable(posted.status.target_url)}"
         case _:
             return

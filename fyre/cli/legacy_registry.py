@@ -115,11 +115,9 @@ def _send_request(
             f"{host} is not trusted", hint="its certificate is not valid here"
         ) from error
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise TransientError(f"{host} can't be reached ({type(error).__name__})") from error
+        raise TransientError(f"{host} can't be reached") from error
     except requests.RequestException as error:
-        raise UserError(
-            f"{host} does not answer as a registry does ({type(error).__name__})"
-        ) from error
+        raise UserError(f"{host} does not answer as a registry does") from error
 
 
 def _authorization_header(

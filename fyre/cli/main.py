@@ -92,6 +92,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def run_process() -> int:
+    """Run this process's command line and return its exit code: what the program ``fyre`` calls."""
+    try:
+        return main()
+    except KeyboardInterrupt:  # before ``main`` could catch it, or while it printed an error
+        return 130
+    finally:
+        import signal
+
+        # another Ctrl-C while Python ends would be the exit code, or a traceback
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def run_verb(argv: list[str]) -> int:
     """Run the verb that the arguments name; raise ``UserError`` and whatever the verb raises."""
     verb = argv[0] if argv else "--help"
@@ -175,7 +188,8 @@ def _system_exit_code(exit_: SystemExit) -> int:
 def _print_error(error: UserError | TransientError) -> int:
     """Print the error and its hint to stderr, a line each, and return its exit code."""
     if isinstance(error, TransientError):
-        error = UserError(str(error), hint="try again in a moment")
+        hint = getattr(error, "hint", "") or "try again in a moment"
+        error = UserError(str(error), hint=hint)
     print(_colour_label("error:", "31"), error.message, file=sys.stderr)
     if error.hint:
         print(_colour_label("hint:", "36"), error.hint, file=sys.stderr)
@@ -208,4 +222,4 @@ def _colour_label(label: str, colour: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,20 +13,24 @@ from fyre.cli import table
 from fyre.client.run_client import RunClient, RunSummary
 from fyre.errors import UserError
 from fyre.git import git_command
-from fyre.github.errors import NotFoundError
+from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.message import request
 from fyre.workspace import lab_branch, remote, worktree
 
 RevArgument = Annotated[
     str,
     typer.Argument(
-        help="A commit: a SHA, a branch, a tag. Without it: HEAD, or what was started since.",
+        help="A commit: a SHA, a branch, a tag. Without it: HEAD; but if `fyre run` started "
+        "something after HEAD was made, that.",
         show_default=False,
     ),
 ]
 NameOption = Annotated[str, typer.Option("--name", help="The run of that name only.")]
 AttemptOption = Annotated[
-    int, typer.Option("--attempt", min=0, show_default=False, help="Not the newest attempt.")
+    int | None,
+    typer.Option(
+        "--attempt", min=1, show_default=False, help="Attempt N instead of the newest.", metavar="N"
+    ),
 ]
 RemoteOption = Annotated[str, typer.Option("--remote", help="The remote whose forge is asked.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,34 +44,93 @@ class CommitTarget:
     sha: str
     message: str
 
-    def find_runs(self, run_name: str = "", attempt: int = 0) -> list[RunSummary]:
-        """Return the commit's runs, or the run of that name; 0 for the newest attempt.
+    def find_runs(self, run_name: str = "", attempt: int | None = None) -> list[RunSummary]:
+        """Return the commit's runs as its message has them, or the run of that name.
 
-        Raises ``UserError`` if there is none.
+        Without ``attempt`` it is the newest attempt. Raises ``UserError`` if there is none.
+        """
+        runs = self.list_runs(attempt or 0)
+        matching = [run for run in runs if not run_name or run.name.lower() == run_name.lower()]
+        if not matching:
+            raise self._no_run_error(run_name, attempt, runs)
+        return matching
+
+    def list_runs(self, attempt: int = 0) -> list[RunSummary]:
+        """Return the commit's runs as its message has them; 0 for the newest attempt of each.
+
+        Raises ``UserError`` if the forge does not have the commit.
         """
         try:
             runs = self.client.list_runs([(self.sha, self.message)], attempt=attempt)
         except NotFoundError as error:
-            raise self.missing_commit_error() from error
-        matching = [run for run in runs if not run_name or run.name.lower() == run_name.lower()]
-        if not matching:
-            if run_name and runs:
-                names = ", ".join(table.escape_unprintable(run.name) for run in runs)
-                raise UserError(
-                    f"{self.sha[:7]} has no run named {run_name!r}", hint=f"it has {names}"
-                )
-            of_attempt = f" of attempt {attempt}" if attempt else ""
-            raise UserError(
-                f"{self.sha[:7]} has no runs{of_attempt}",
-                hint=f"is it pushed? git push {self.client.remote.name}",
-            )
-        return matching
+            raise self.missing_commit_error(error) from error
+        return sort_as_written(runs, self.message)
 
-    def missing_commit_error(self) -> UserError:
-        """Return the error for a commit that the forge does not have."""
+    def known_run_names(self) -> list[str]:
+        """Return the names of the runs that the message asks for, then of others that ran."""
+        names = [*request.parse_message(self.message).run_names]
+        known = {name.lower() for name in names}
+        return [*names, *(run.name for run in self.list_runs() if run.name.lower() not in known)]
+
+    def unknown_name_error(self, run_name: str, names: Sequence[str]) -> UserError:
+        """Return the error for a name that no run of the commit has."""
+        shown = ", ".join(map(table.escape_unprintable, names))
+        return UserError(f"{self.sha[:7]} has no run named {run_name!r}", hint=f"it has {shown}")
+
+    def _no_run_error(
+        self, run_name: str, attempt: int | None, runs: Sequence[RunSummary]
+    ) -> UserError:
+        """Return the error that says why no run of the commit was found."""
+        newest = self.list_runs() if attempt else runs
+        if run_name and newest:
+            names = [run.name for run in newest]
+            if run_name.lower() not in map(str.lower, names):
+                return self.unknown_name_error(run_name, names)
+            newest = [run for run in newest if run.name.lower() == run_name.lower()]
+        if newest:
+            count = max(run.attempt for run in newest)
+            hint = f"there are {count} attempts" if count > 1 else "there is 1 attempt"
+            return UserError(f"{self.sha[:7]} has no runs of attempt {attempt}", hint=hint)
+        run_request = request.parse_message(self.message)
+        if run_request.asks_nothing:
+            return UserError(
+                f"{self.sha[:7]} has no runs: its message asks for none",
+                hint="`fyre log` lists what ran; `fyre commit --run CMD` asks for a run",
+            )
+        repository = self.client.remote.repository
+        return UserError(
+            f"{self.sha[:7]} has no runs yet, though it is in {repository}",
+            hint=f"wait a moment; else `fyre doctor`: does a receiver hear of {repository}?",
+        )
+
+    def missing_commit_error(self, error: NotFoundError | None = None) -> UserError:
+        """Return the error for a commit that the forge does not have, or for its whole repository.
+
+        A forge hides a repository from those who may not see it.
+        """
         remote_info = self.client.remote
         message = f"{self.sha[:7]} is not in {remote_info.repository} on {remote_info.host}"
+        if isinstance(error, NotVisibleError):
+            missing = missing_repository_error(remote_info)
+            return UserError(f"{message}: {missing.message}", hint=missing.hint)
         return UserError(message, hint=f"push it: git push {remote_info.name}")
+
+
+def missing_repository_error(remote_info: remote.Remote) -> UserError:
+    """Return the error for a repository that the forge does not have, or hides from this person."""
+    return UserError(
+        f"there is no repository {remote_info.repository} on {remote_info.host} that you may see",
+        hint=f"is it the right one? git remote get-url {remote_info.name}; "
+        f"a new repository begins with git push {remote_info.name}",
+    )
+
+
+def sort_as_written(runs: Iterable[RunSummary], message: str) -> list[RunSummary]:
+    """Return a commit's runs as its message has them; others, such as a comment's, come last."""
+    names = [name.lower() for name in request.parse_message(message).run_names]
+    return sorted(
+        runs, key=lambda run: names.index(run.name.lower()) if run.name.lower() in names else 2**20
+    )
 
 
 def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:

@@ -147,13 +147,13 @@ def exchange_code(api: str, code: str) -> CreatedApp:
                 response = session.post(
                     url, headers=headers, timeout=REQUEST_TIMEOUT, allow_redirects=False
                 )
-        except requests.ConnectionError as error:
+        except requests.ConnectionError:
             if not tries_left:
                 # No cause: it holds the code.
-                raise TransientError(f"{api} can't be reached ({type(error).__name__})") from None
+                raise TransientError(f"{api} can't be reached") from None
             continue
-        except requests.RequestException as error:
-            raise TransientError(f"{api} gave no answer ({type(error).__name__})") from None
+        except requests.RequestException:
+            raise TransientError(f"{api} gave no answer") from None
         if response.status_code < 500 or not tries_left:
             break
     return _created_app(response)

@@ -152,7 +152,7 @@ class GitHubClient(RestClient):
     def get_file(self, repository: Repository, sha: str, path: str) -> bytes | None:
         """Return a file as it stands in a commit; None if there is none, or a directory."""
         try:
-            with translate_errors(f"{path} of {repository.name} at {sha}"):
+            with translate_errors(f"{path} of {repository.name} at {sha[:7]}"):
                 contents = self._github_repository(repository).get_contents(path, ref=sha)
                 return None if isinstance(contents, list) else bytes(contents.decoded_content)
         except NotFoundError:
@@ -171,7 +171,7 @@ class GitHubClient(RestClient):
 
     def list_statuses(self, repository: Repository, sha: str) -> list[PostedStatus]:
         """Return all statuses of a commit, newest first, whoever posted them."""
-        with translate_errors(f"the statuses of {sha} in {repository.name}"):
+        with translate_errors(f"the statuses of {sha[:7]} in {repository.name}"):
             statuses = self._github_repository(repository).get_commit(sha).get_statuses()
             return [
                 PostedStatus(
@@ -194,7 +194,7 @@ class GitHubClient(RestClient):
 
         Returns what the response says of limits. Raises ``StatusLimitError`` if there are too many.
         """
-        with translate_errors(f"posting {status.context} on {sha} of {repository.name}"):
+        with translate_errors(f"posting {status.context} on {sha[:7]} of {repository.name}"):
             status_fields = (
                 status.state,
                 status.target_url or _not_set(),
@@ -214,7 +214,7 @@ class GitHubClient(RestClient):
 
         Returns what the response says of limits.
         """
-        with translate_errors(f"a check run on {body['head_sha']} of {repository.name}"):
+        with translate_errors(f"a check run on {body['head_sha'][:7]} of {repository.name}"):
             created = self._write_following_rename(
                 repository, lambda github_repository: github_repository.create_check_run(**body)
             )
@@ -222,7 +222,7 @@ class GitHubClient(RestClient):
 
     def list_commit_comments(self, repository: Repository, sha: str) -> list[Comment]:
         """Return the comments of a commit, oldest first."""
-        with translate_errors(f"the comments of {sha} in {repository.name}"):
+        with translate_errors(f"the comments of {sha[:7]} in {repository.name}"):
             comments = self._github_repository(repository).get_commit(sha).get_comments()
             return [
                 Comment(
@@ -236,7 +236,7 @@ class GitHubClient(RestClient):
 
     def create_commit_comment(self, repository: Repository, sha: str, body: str) -> Comment:
         """Create a comment on a commit."""
-        with translate_errors(f"commenting on {sha} of {repository.name}"):
+        with translate_errors(f"commenting on {sha[:7]} of {repository.name}"):
             comment = self._write_following_rename(
                 repository,
                 lambda github_repository: github_repository.get_commit(sha).create_comment(body),

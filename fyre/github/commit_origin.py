@@ -44,7 +44,7 @@ def find_origin(
         raise
     except DeniedError:
         return _origin_by_author(get_commit(forge, repository, sha), actor)
-    with malformed_as_transient(f"the pull requests of {sha} in {repository.name}"):
+    with malformed_as_transient(f"the pull requests of {sha[:7]} in {repository.name}"):
         writer = find_outside_writer(pulls, actor, role_of) or upstream
     if not writer or _is_signed_by_writer(get_commit(forge, repository, sha), role_of):
         return CommitOrigin()
@@ -57,7 +57,7 @@ def list_pulls(forge: GitHubClient, repository: Repository, sha: str) -> list[di
     GitHub also names the one of a merge commit and of a squash. Needs ``PULL_RIGHT``.
     """
     return forge.get_all_entries(
-        f"the pull requests of {sha} in {repository.name}",
+        f"the pull requests of {sha[:7]} in {repository.name}",
         repository,
         f"/repos/{repository.name}/commits/{quote(sha, safe='')}/pulls?per_page=100",
     )
@@ -121,7 +121,9 @@ def _has_commit(
 def get_commit(forge: GitHubClient, repository: Repository, sha: str) -> dict[str, Any]:
     """Return GitHub's JSON of a commit, without most of its files."""
     path = f"/repos/{repository.name}/commits/{quote(sha, safe='')}?per_page=1"
-    data: dict[str, Any] = forge.get_json(f"commit {sha} of {repository.name}", repository, path)
+    data: dict[str, Any] = forge.get_json(
+        f"commit {sha[:7]} of {repository.name}", repository, path
+    )
     return data
 
 

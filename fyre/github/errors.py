@@ -10,11 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fyre.errors import TransientError, UserError
 from fyre.github import rate_limit
 from fyre.github.rate_limit import RateLimitHeaders
+
+if TYPE_CHECKING:
+    from requests import RequestException
 
 
 class NotFoundError(UserError):
@@ -55,6 +59,24 @@ class RateLimitError(TransientError):
         self.headers = headers
 
 
+class UnreachableError(TransientError):
+    """The forge gave no answer; the text says at which address. ``hint`` is for a person."""
+
+    def __init__(self, description: str, error: RequestException) -> None:
+        import requests
+
+        url = urlsplit(error.request.url or "") if error.request is not None else urlsplit("")
+        address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else "its address"
+        reason = f"nothing answers at {address}"
+        if isinstance(error, requests.exceptions.SSLError):
+            reason = f"the certificate of {address} is not trusted here"
+        elif isinstance(error, requests.exceptions.ReadTimeout):
+            reason = f"{address} does not answer in time"
+        super().__init__(f"{description}: the forge can't be reached: {reason}")
+        is_here = (url.hostname or "") in ("localhost", "::1") or (url.hostname or "")[:4] == "127."
+        self.hint = "is `fyre up` running?" if is_here else "try again in a moment"
+
+
 @contextmanager
 def translate_errors(description: str) -> Iterator[None]:
     """Turn what PyGithub and requests raise into our errors, keeping the cause."""
@@ -66,13 +88,9 @@ def translate_errors(description: str) -> Iterator[None]:
     except GithubException as error:
         raise classify_error(description, error) from error
     except requests.RequestException as error:
-        raise TransientError(
-            f"{description}: the forge can't be reached ({type(error).__name__})"
-        ) from error
+        raise UnreachableError(description, error) from error
     except (ValueError, KeyError, TypeError, AssertionError, AttributeError, RuntimeError) as error:
-        raise TransientError(
-            f"{description}: unexpected answer from the forge ({type(error).__name__})"
-        ) from error
+        raise TransientError(f"{description}: unexpected answer from the forge") from error
 
 
 def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 - GithubException, imported lazily

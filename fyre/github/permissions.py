@@ -77,7 +77,7 @@ def get_signature_state(forge: GitHubClient, repository: Repository, sha: str) -
     GitHub's words: ``unsigned unknown_key no_user bad_email unverified_email expired_key invalid``
     and some more.
     """
-    description = f"the signature of {sha} in {repository.name}"
+    description = f"the signature of {sha[:7]} in {repository.name}"
     with malformed_as_transient(description):
         # Ask for a page of one: the pages are of the commit's files, which are not needed here.
         data = forge.get_json(
@@ -107,6 +107,4 @@ def malformed_as_transient(description: str) -> Iterator[Any]:
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TransientError(
-            f"{description}: unexpected answer from the forge ({type(error).__name__})"
-        ) from error
+        raise TransientError(f"{description}: unexpected answer from the forge") from error

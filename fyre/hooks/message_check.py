@@ -22,7 +22,8 @@ def check_message_file(path: str) -> int:
     draft = MessageDraft(path)
     run_request = request.parse_message(draft.kept_text)
     problems = _near_miss_lines(draft) + _problem_lines(run_request)
-    if problems:
+    config_problem = _find_config_problem(draft, run_request)
+    if problems or config_problem:
         fixed_text = near_misses.fix_near_misses(draft.kept_text)
         fixed_lines = (
             ["fixed, it reads:", "", _indent_text(fixed_text), ""]
@@ -30,6 +31,9 @@ def check_message_file(path: str) -> int:
             else []
         )
         advice = f"your message is kept; fix it with: git commit -e -F {path}"
+        if config_problem:
+            advice = f"your message is kept: fix .fyre.yaml, add it, git commit -e -F {path}"
+            problems.append(config_problem)
         lines = ["fyre: not committed", *problems, *fixed_lines, advice]
         print("\n".join(lines).encode(errors="replace").decode(), file=sys.stderr)
         return 1
@@ -37,6 +41,31 @@ def check_message_file(path: str) -> int:
     if run_request.runs and not run_request.fyre_id:
         _add_fyre_id(draft)
     return 0
+
+
+def _find_config_problem(draft: MessageDraft, run_request: RunRequest) -> str:
+    """Return what is wrong with the ``.fyre.yaml`` of a commit that asks for runs."""
+    if not run_request.runs or not _may_have_config(draft):
+        return ""
+    from fyre.hooks import config_check
+
+    return config_check.find_staged_problem()
+
+
+def _may_have_config(draft: MessageDraft) -> bool:
+    """Return False if no ``.fyre.yaml`` is about to be committed: git need not be asked.
+
+    The index holds each name as it is in versions 2 and 3 (gitformat-index(5)), unless a part of
+    it is in another file, which the extension "link" names.
+    """
+    path = os.environ.get("GIT_INDEX_FILE") or f"{draft.git_dir}/index"
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - as above
+            index = file.read()
+    except OSError:
+        return False
+    is_plain = index[4:8] in {b"\0\0\0\2", b"\0\0\0\3"} and b"link" not in index
+    return not is_plain or b".fyre.yaml\0" in index
 
 
 def _warn_of_credentials(run_request: RunRequest) -> None:

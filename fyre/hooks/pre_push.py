@@ -18,6 +18,9 @@ HISTORY_SECONDS = 7 * 86400
 Nothing is printed about older commits.
 """
 
+QUIET_VARIABLE = "FYRE_PUSH_QUIET"
+"""Set by ``fyre commit --push`` and ``fyre run``, which name the runs themselves."""
+
 MAX_SHOWN_RUNS = 20
 """Number of runs that are printed one by one."""
 
@@ -42,8 +45,9 @@ def main(argv: list[str]) -> int:
     rest = [f"fyre: and {len(runs) - MAX_SHOWN_RUNS} more"] if len(runs) > MAX_SHOWN_RUNS else []
     problems = [
         line for sha, run_request in requests for line in _format_problems(sha, run_request)
-    ]
-    for line in problems or [*runs[:MAX_SHOWN_RUNS], *rest]:
+    ] + list(_config_problems([sha for sha, run_request in requests if run_request.runs]))
+    shown_runs = [] if os.environ.get(QUIET_VARIABLE) else [*runs[:MAX_SHOWN_RUNS], *rest]
+    for line in problems or shown_runs:
         print(line.encode(errors="replace").decode(), file=sys.stderr)
     if problems:
         return 1
@@ -161,3 +165,15 @@ def _format_problems(sha: str, run_request: RunRequest) -> Iterable[str]:
         yield f"fyre: {sha[:7]} {problem.described}"
         hint = problem.hint or "fix its message"
         yield f"fyre:   hint: {hint} (`git commit --amend`, `git rebase -i {sha[:7]}^`)"
+
+
+def _config_problems(shas: list[str]) -> Iterable[str]:
+    """Yield the lines for commits that ask for runs with a broken ``.fyre.yaml``."""
+    if not shas:
+        return
+    from fyre.hooks import config_check
+
+    for sha, problem in config_check.find_committed_problems(shas).items():
+        for line in f"{sha[:7]} {problem}".split("\n"):
+            yield f"fyre: {line}"
+        yield f"fyre:   fix it in that commit (`git commit --amend`, `git rebase -i {sha[:7]}^`)"

@@ -76,6 +76,16 @@ def trailer_end_line(lines: Sequence[str], line: int) -> int:
     return line
 
 
+def reject_bad_options(pairs: TrailerPairs) -> None:
+    """Raise ``UserError`` with exit code 2 if a value that was given as an option is wrong."""
+    options = {key: option for option, key in request.OPTION_TRAILERS.items()}
+    for key, value in pairs:
+        try:
+            request.check_option(options.get(key, "--run"), value)
+        except value_parsers.BadValueError as error:
+            raise UserError(error.args[0], hint=error.hint, exit_code=2) from error
+
+
 def verify_message(text: str, pairs: TrailerPairs) -> request.RunRequest:
     """Return what the message requests, and check that it holds what was to be written.
 

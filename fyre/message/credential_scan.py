@@ -144,10 +144,12 @@ def _plausible_matches(kind: str, match: re.Match[str]) -> list[CredentialMatch]
         return []  # "the token is …": only an option has its value after a space
     if group != "single" and value.startswith(("$", "`")):
         return []
-    if value.startswith(("$", "`", "<", "{", "@", "/", "./", "~", "-")) or _PLACEHOLDER.fullmatch(
-        value
-    ):
+    is_url = kind == _ASSIGNMENT_PATTERNS[0][0]  # a word there is a password, however plain
+    is_placeholder = _PLACEHOLDER.fullmatch(value) and not (is_url and value.isalpha())
+    if value.startswith(("$", "`", "<", "{", "@", "/", "./", "~", "-")) or is_placeholder:
         return []
+    if is_url:
+        return [CredentialMatch(kind, *match.span(group))]
     is_password = re.search(r"(?i)pass|pwd", name or "pass") and kind != _ASSIGNMENT_PATTERNS[1][0]
     if not (_looks_like_password(value) if is_password else _looks_like_token(value)):
         return []

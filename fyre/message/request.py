@@ -60,6 +60,21 @@ OPTION_TRAILERS = {
 }
 """Option that refines a run, on the command line and in a comment → the trailer that it becomes."""
 
+_LIKELY_KEYS = {
+    "gpu": "Fyre-Resources: nvidia.com/gpu=1",
+    "cpu": "Fyre-Resources: cpu=4",
+    "memory": "Fyre-Resources: memory=16Gi",
+    "mem": "Fyre-Resources: memory=16Gi",
+    "ram": "Fyre-Resources: memory=16Gi",
+    "command": "Fyre-Run: python train.py",
+    "cmd": "Fyre-Run: python train.py",
+    "exec": "Fyre-Run: python train.py",
+    "queue": "Fyre-Profile: NAME, which may have a queue",
+    "dir": "Fyre-Workdir: DIR",
+    "cwd": "Fyre-Workdir: DIR",
+}
+"""By what people call it, without its "Fyre-" and a plural: the trailer that they mean."""
+
 MESSAGE_MAX = 1024 * 1024
 """Characters of a message that requests something; git takes any number, but a commit message of
 megabytes is no request."""
@@ -127,6 +142,19 @@ def parse_message(message: str) -> RunRequest:
         long = MessageProblem(1, TOO_LONG, "commit a script, and run that")
         return RunRequest(problems=(long,)) if _RUN_TRAILER.search(message) else RunRequest()
     return request_from_trailers(t for t in trailers.parse(message) if t.key[:5].lower() == "fyre-")
+
+
+def check_option(option: str, value: str) -> None:
+    """Raise ``BadValueError``, in the words of options, if a run's option can't have this value."""
+    key = OPTION_TRAILERS.get(option, "Fyre-Run").lower()
+    parse = (_SINGLE_KEYS | _REPEATED_KEYS).get(key, ("", value_parsers.parse_command))[1]
+    try:
+        parse(value)
+    except value_parsers.BadValueError as error:
+        hint = error.hint
+        for name, trailer in (*OPTION_TRAILERS.items(), ("--run", "Fyre-Run")):
+            hint = hint.replace(f"{trailer}: ", f"{name} ")
+        raise value_parsers.BadValueError(f"{option}: {error.args[0]}", hint) from error
 
 
 def asks_for_run(message: bytes) -> bool:
@@ -281,6 +309,9 @@ def _unknown_key_error(trailer: Trailer) -> value_parsers.BadValueError:
         return value_parsers.BadValueError(f"{trailer.key} is not supported yet", "delete the line")
     from difflib import get_close_matches  # imported only if there is an error
 
+    likely = _LIKELY_KEYS.get(trailer.key.lower().removeprefix("fyre-").removesuffix("s"))
+    if likely:
+        return value_parsers.BadValueError(f"unknown trailer {trailer.key}", f"write {likely}")
     by_lower = {key.lower(): key for key in TRAILER_KEYS}
     close = get_close_matches(trailer.key.lower(), by_lower, n=1)
     hint = (

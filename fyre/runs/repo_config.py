@@ -66,7 +66,9 @@ def parse_repo_config(text: str) -> RunDefaults:
             return RunDefaults()
         _check_document(document)
     except BadYamlError as error:
-        raise RepoConfigError(error.line, error.message, error.hint, text) from error
+        begins_late = error.message.startswith(("must ", "lacks "))  # it says nothing of the key
+        message = f"{error.path_text} {error.message}" if begins_late else error.message
+        raise RepoConfigError(error.line, message, error.hint, text) from error
     data = document.texts
     by_name = tuple(
         (value_parsers.parse_run_name(key), _read_spec(value))

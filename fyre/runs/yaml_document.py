@@ -20,6 +20,7 @@ from math import inf, nan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fyre.message import value_parsers
+from fyre.runs.schema_words import describe_error
 
 if TYPE_CHECKING:
     from yaml import SafeLoader
@@ -158,14 +159,10 @@ class YamlDocument:
                 if key not in known_keys and not any(re.search(each, key) for each in patterns)
             )
             raise self.error_at((*path, key), f"unknown key {key!r}", key_hint(key, known_keys))
-        message = (
-            f"{error.instance!r} is not a valid value"
-            if error.validator == "pattern"
-            else error.message
-        )
-        raise self.error_at(
-            path, message.splitlines()[0][:200], error.schema.get("description", "")
-        )
+        message = describe_error(error)
+        if not path and message.startswith("must"):
+            message = f"the file {message}"
+        raise self.error_at(path, message, error.schema.get("description", ""))
 
     def _first_error(self, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - jsonschema's, or None
         import jsonschema

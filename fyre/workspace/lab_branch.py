@@ -130,14 +130,9 @@ def list_publish_warnings(
     repo_paths: RepoPaths, status: WorktreeStatus, branch: LabBranch
 ) -> list[str]:
     """Return a line for each thing that a push would publish, perhaps by mistake."""
-    large_limit = git_command.git_output_or_none(
-        "config", "--type=int", "--get", "fyre.large", cwd=repo_paths.top
-    )
     return [
         *publish_check.find_suspect_files(
-            repo_paths.top,
-            status.new_files,
-            int(large_limit) if large_limit else publish_check.LARGE_BYTES,
+            repo_paths.top, status.new_files, publish_check.read_large_limit(repo_paths.top)
         ),
         *_unpublished_commits(repo_paths, status, branch),
     ]
@@ -331,6 +326,7 @@ def _push_commit(
         "--no-follow-tags", "--recurse-submodules=no",
         f"--force-with-lease={branch.remote_ref}:{expected_tip}", branch.remote_name,
         f"{sha}:{branch.remote_ref}", cwd=repo_paths.top, check=False,
+        env={"FYRE_PUSH_QUIET": "1"},  # our pre-push hook names no runs: the caller does
     )  # fmt: skip
     output = push.stderr.decode(errors="replace")
     rejected = any(line.startswith(b"!\t") for line in push.stdout.splitlines())

@@ -14,6 +14,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from fyre.errors import UserError
+from fyre.git import git_command
 
 LARGE_BYTES = 10 * 1024 * 1024
 """Limit in bytes, for one new file and for all together.
@@ -112,6 +113,31 @@ def reject_credential_files(top: Path, paths: Iterable[str]) -> None:
                     f"the new file {name} {reason}, and commits are for ever",
                     hint="name it in .gitignore, or say --allow-credential (or `git add` it)",
                 )
+
+
+def read_large_limit(top: Path) -> int:
+    """Return the bytes from which a new file is large: ``git config fyre.large``, or ours."""
+    limit = git_command.git_output_or_none("config", "--type=int", "--get", "fyre.large", cwd=top)
+    return int(limit) if limit else LARGE_BYTES
+
+
+def reject_large_files(top: Path, paths: Iterable[str]) -> None:
+    """Raise ``UserError`` for a large new file, or for new files that are large together."""
+    sizes: dict[str, int] = {}
+    for path in paths:
+        with suppress(OSError):  # deleted meanwhile: `git add` will report it
+            sizes[path] = (top / path).lstat().st_size
+    if sum(sizes.values()) <= read_large_limit(top):
+        return
+    largest = max(sizes, key=lambda path: sizes[path])
+    name = largest.encode(errors="replace").decode()
+    total = format_size(sum(sizes.values()))
+    rest = f", {len(sizes)} new files together {total}" if len(sizes) > 1 else ""
+    raise UserError(
+        f"the new file {name} is large ({format_size(sizes[largest])}{rest}), "
+        "and commits are for ever",
+        hint="name it in .gitignore, or `git add` it; git config fyre.large 1g sets another limit",
+    )
 
 
 class _ContentScanner:

@@ -197,6 +197,24 @@ def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
     return SnapshotTree(sha, (note,))
 
 
+def reject_missing_workdir(repo_paths: RepoPaths, tree: str, workdir: str | None) -> None:
+    """Raise ``UserError`` if a tree lacks the directory in which the command is to start.
+
+    git stores no empty directory, and none that is ignored as a whole.
+    """
+    path = os.path.normpath(workdir) if workdir else "."
+    if path == ".":
+        return
+    entry = git_command.git_output_or_none(
+        "ls-tree", "--full-tree", tree, "--", path, cwd=repo_paths.top
+    )
+    if not entry or entry.startswith("100"):  # a link may lead to a directory
+        raise UserError(
+            f"nothing was run: there is no directory {workdir} in what would run",
+            hint="--workdir names one from the top of the repository that holds files",
+        )
+
+
 def commit_tree(
     repo_paths: RepoPaths, tree: str, parents: Sequence[str], text: str, *, sign: bool
 ) -> str:

@@ -14,6 +14,7 @@ class Worktree:
     """The branch, and the files that differ from HEAD; paths are relative to the top."""
 
     git_dir: Path
+    prefix: str = ""  # of the current directory below the top, with a slash at its end
     head: str = ""  # SHA, "" on an unborn branch
     branch: str = ""  # "" when HEAD is detached
     upstream: str = ""  # "" when the branch has none
@@ -23,6 +24,11 @@ class Worktree:
     unmerged: list[str] = field(default_factory=list)
     # with changes inside them that no commit of this repository can hold
     submodules: list[str] = field(default_factory=list)
+
+    @property
+    def top(self) -> Path:
+        """The top of the work tree, as seen from the current directory."""
+        return Path("../" * self.prefix.count("/") or ".")
 
     @property
     def pending_message_file(self) -> Path | None:
@@ -59,9 +65,10 @@ def read_worktree(*, exclude: tuple[str, ...] = ()) -> Worktree:
     Raises ``UserError`` if there is no work tree.
     """
     result = git_command.run_git(
-        "rev-parse", "--absolute-git-dir", "--is-inside-work-tree", check=False
+        "rev-parse", "--show-prefix", "--absolute-git-dir", "--is-inside-work-tree", check=False
     )
-    git_dir, _, inside = result.stdout.decode(errors="surrogateescape").strip().rpartition("\n")
+    prefix, _, rest = result.stdout.decode(errors="surrogateescape").partition("\n")
+    git_dir, _, inside = rest.strip().rpartition("\n")
     if result.returncode:
         raise no_repository_error(result.stderr)
     if inside != "true":
@@ -70,7 +77,7 @@ def read_worktree(*, exclude: tuple[str, ...] = ()) -> Worktree:
     status = git_command.run_git(
         "status", "--porcelain=v2", "--branch", "-z", "--no-ahead-behind", "--", *pathspecs
     ).stdout
-    work_tree = Worktree(Path(git_dir))
+    work_tree = Worktree(Path(git_dir), prefix)
     entries = iter(status.decode(errors="surrogateescape").split("\0"))
     for entry in entries:
         if entry[:1] == "2":

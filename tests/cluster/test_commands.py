@@ -140,6 +140,19 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(admin: access.Admin, tmp_
     assert "can't be reached" in done.stderr
 
 
+def test_new_user_6_up_refuses_a_namespace_that_the_cluster_does_not_have(
+    tmp_path: Path,
+) -> None:
+    words = ["up", "--engine", "kubernetes", "--port", "0", "--root", str(tmp_path)]
+    words += ["--kubeconfig", access.KUBECONFIG, "--namespace", "does-not-exist"]
+    done = fyre(*words)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        " has no namespace does-not-exist\n"
+        "hint: kubectl create namespace does-not-exist, or choose another: --namespace\n"
+    )
+
+
 def test_the_doctor_finds_what_is_wrong_with_a_cluster(admin: access.Admin, tmp_path: Path) -> None:
     def found(policy: str, *words: str) -> str:
         file = tmp_path / "policy.yaml"
@@ -154,7 +167,9 @@ def test_the_doctor_finds_what_is_wrong_with_a_cluster(admin: access.Admin, tmp_
         assert f"fix   in namespace {space} we may not get jobs" in found(
             good, "--kubeconfig", str(nobody)
         )
-        assert 'namespaces "nowhere" not found' in found(good.replace(space, "nowhere"))
+        nowhere = found(good.replace(space, "nowhere"))  # new_user_6
+        assert " has no namespace nowhere\n" in nowhere
+        assert "grants every right" not in nowhere
         bad = good.replace("{image", "{nodeSelector: {'a b': c}, image")
         assert "fix   profile default: the cluster refused it" in found(bad)
         job = {"metadata": {"name": "left", "labels": {"app.kubernetes.io/managed-by": "fyre"}}}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from fyre.cli import run_target
+from fyre.cli import run_target, table
 from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
 from fyre.errors import UserError
 from fyre.github.errors import NotFoundError, NotVisibleError
@@ -19,13 +20,14 @@ def main(rev: RevArgument = "", *, name: NameOption = "", remote: RemoteOption =
         raise UserError(
             f"nothing to cancel: {states}", hint="what has ended can only run again: fyre rerun"
         )
-    post_comment_command(commit_target, "cancel", name)
+    pending = [run.name for run in runs if not run.state.is_final]
+    post_comment_command(commit_target, "cancel", name, pending)
 
 
 def post_comment_command(
-    commit_target: run_target.CommitTarget, command: str, run_name: str
+    commit_target: run_target.CommitTarget, command: str, run_name: str, meant: Sequence[str]
 ) -> None:
-    """Post the ``/fyre`` comment that the receiver obeys."""
+    """Post the ``/fyre`` comment that the receiver obeys; ``meant`` names the runs it is about."""
     text = f"/fyre {command} {run_name}".rstrip()
     try:
         client = commit_target.client
@@ -33,5 +35,6 @@ def post_comment_command(
     except NotVisibleError:  # to a token that may read but not write, GitHub says no more than that
         raise
     except NotFoundError as error:
-        raise commit_target.missing_commit_error() from error
-    sys.stderr.write(f"asked for it on {commit_target.sha[:7]}: {text}\n")
+        raise commit_target.missing_commit_error(error) from error
+    runs = "" if run_name else f" (runs: {', '.join(map(table.escape_unprintable, meant))})"
+    sys.stderr.write(f"asked for it on {commit_target.sha[:7]}: {text}{runs}\n")

@@ -15,9 +15,8 @@ from fyre.git import git_command, message_encoding
 from fyre.message import near_misses, request
 from fyre.message import spec as specs
 from fyre.message.request import RunRequest
-from fyre.workspace import worktree
-
-CONFIG_FILE = ".fyre.yaml"
+from fyre.workspace import config_file, worktree
+from fyre.workspace.config_file import CONFIG_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ def _read_message_and_config(source: str) -> tuple[str, str | None, str]:
     ).partition("\n")
     if source == "HEAD":
         return text, _worktree_config(), encoding
-    return text, git_command.git_output_or_none("show", f"{sha}:{CONFIG_FILE}"), encoding
+    return text, config_file.read_committed_config(sha), encoding
 
 
 def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
@@ -155,8 +154,7 @@ def _git_comment_char() -> str:
 def _worktree_config() -> str | None:
     """Return the text of the .fyre.yaml at the top of the current work tree, if any."""
     top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
-    path = Path(top or ".") / CONFIG_FILE
-    return _decode_bytes(path.read_bytes()) if path.is_file() else None
+    return config_file.read_worktree_config(Path(top or "."))
 
 
 def diagnose_message(text: str, run_request: RunRequest) -> list[Diagnostic]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,7 +32,8 @@ Runs, and what refines the run before it:
   --retries N          further starts after one that failed
   --env NAME=VALUE     may be given again
   --secret NAME        a secret of the cluster, by name; may be given again
-  --workdir DIR        a directory of the checkout
+  --workdir DIR        start it in this directory of the repository; without it a run
+                       starts at the top, wherever `fyre commit` is typed
 
 Options:
   -m, -F, -C, -c       the message, as git's; without one it says what runs
@@ -53,6 +55,7 @@ def main(argv: list[str]) -> int:
     if "help" in args.flags:
         print(HELP_TEXT)
         return 0
+    compose.reject_bad_options(args.trailers)
     if "allow-credential" not in args.flags:
         credential_scan.reject_credentials(
             *(value for key, value in args.trailers if key in ("Fyre-Run", "Fyre-Env"))
@@ -62,6 +65,8 @@ def main(argv: list[str]) -> int:
     )
     push_command = _push_command(work_tree) if "push" in args.flags else []
     _reject_dirty_tree(args, work_tree)
+    _reject_bad_config(args, work_tree)
+    _print_start_directory(args, work_tree)
     pairs = [*args.trailers, ("Fyre-Id", fyre_ids.new_fyre_id())]
     text, author = _build_message(args, work_tree)
     text = compose.add_trailers(text, pairs)
@@ -168,13 +173,41 @@ def _reject_dirty_tree(args: CommitArgs, work_tree: Worktree) -> None:
     if work_tree.untracked and "autocommit" not in args.flags:
         paths = _list_paths(work_tree.untracked)
         print(
-            f"note: new files stay out of the commit (--autocommit takes them): {paths}",
+            f"note: new files stay out of the commit (--autocommit takes them): {paths}; "
+            "the run will not have them",
+            file=sys.stderr,
+        )
+
+
+def _reject_bad_config(args: CommitArgs, work_tree: Worktree) -> None:
+    """Raise ``UserError`` if the commit would have a ``.fyre.yaml`` that no run can begin with."""
+    path = ".fyre.yaml"
+    is_left_out = "autocommit" not in args.flags and path in work_tree.untracked
+    if (
+        is_left_out
+        or not os.path.lexists(work_tree.top / path)
+        or (path in work_tree.unstaged and not args.flags & {"all", "autocommit"})
+    ):
+        return
+    from fyre.workspace import config_file  # only where there is such a file
+
+    config = config_file.read_worktree_config(work_tree.top)
+    config_file.reject_bad_config(config, "nothing was committed")
+
+
+def _print_start_directory(args: CommitArgs, work_tree: Worktree) -> None:
+    """Say in a subdirectory that a run without a directory starts at the top."""
+    if work_tree.prefix and any("Fyre-Workdir" not in dict(run) for run in args.runs):
+        folder = work_tree.prefix.rstrip("/")
+        print(
+            "note: the command starts at the top of the repository "
+            f"(to start it here: --workdir {folder})",
             file=sys.stderr,
         )
 
 
 def _check_new_files(args: CommitArgs) -> None:
-    """Raise ``UserError`` for a repository among the new files, and for a credential in one."""
+    """Raise ``UserError`` for a repository or a large file that is new, or a credential in one."""
     from fyre.workspace import publish_check, snapshot  # only new files can hold those
 
     repo_paths = snapshot.locate_repo()
@@ -182,6 +215,7 @@ def _check_new_files(args: CommitArgs) -> None:
     snapshot.reject_nested_repos(status)
     if "allow-credential" not in args.flags:
         publish_check.reject_credential_files(repo_paths.top, status.new_files)
+    publish_check.reject_large_files(repo_paths.top, status.new_files)
 
 
 def _list_paths(paths: list[str]) -> str:
@@ -314,7 +348,11 @@ def _push_command(work_tree: Worktree) -> list[str]:
 
 
 def _push_branch(push_command: list[str]) -> None:
-    code = git_command.run_git_in_terminal(*push_command, stdout=2)
+    os.environ["FYRE_PUSH_QUIET"] = "1"  # our pre-push hook would name the same runs again
+    try:
+        code = git_command.run_git_in_terminal(*push_command, stdout=2)
+    finally:
+        del os.environ["FYRE_PUSH_QUIET"]
     if code:
         raise UserError(
             "the commit is made, but the push failed",

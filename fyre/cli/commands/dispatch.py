@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fyre.cli import engine_options
 from fyre.errors import UserError
 
 if TYPE_CHECKING:
@@ -132,27 +133,21 @@ def _check_options(
     if no_wait_option and not capabilities.remote:
         raise UserError(
             f"{no_wait_option} has no effect with engine {engine}: its runs end with this job",
-            hint=f"{_options_of_engines_with('remote')}; or wait for the runs",
+            hint=f"{engine_options.options_of_engines_with('remote')}; or wait for the runs",
             exit_code=2,
         )
-    if log_store and not capabilities.log_store:
-        raise UserError(
-            f"--log-store has no effect with engine {engine}",
-            hint=f"{_options_of_engines_with('log_store')}; or read the log of this step",
-            exit_code=2,
-        )
+    engine_options.reject_unused_options(
+        engine,
+        capabilities,
+        {"--log-store": log_store},
+        advice="; or read the log of this step",
+    )
     if capabilities.profiles and policy_path is None:
         raise UserError(
             f"engine {engine} needs a policy",
             hint="--policy FILE, as deploy/policy.example.yaml",
             exit_code=2,
         )
-
-
-def _options_of_engines_with(capability: str) -> str:
-    from fyre.apps.engine_registry import find_engines_with
-
-    return " or ".join(f"--engine {name}" for name in find_engines_with(capability))
 
 
 def _create_job(

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fyre.cli import engine_options
 from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.cli.run_target import JsonOption, RemoteOption
 
@@ -50,6 +51,19 @@ def main(
     """
     from fyre.cli.doctor import checks, server_checks
 
+    engine_options.reject_lonely_options(
+        "--cluster",
+        is_given=cluster,
+        given={
+            "--kubeconfig": kubeconfig,
+            "--context": context,
+            "--policy": policy,
+            "--namespace": namespace,
+            "--relay": relay,
+        },
+    )
+    if namespace:
+        engine_options.validate_namespace(namespace)
     findings = list(
         server_checks.check_server(config, os.environ) if server else checks.check_clone(remote)
     )

@@ -10,12 +10,16 @@ import typer
 
 from fyre.cli import run_target, table
 from fyre.cli.run_target import JsonOption, RemoteOption
-from fyre.client.run_client import RunClient
-from fyre.errors import UserError
+from fyre.client.run_client import RunClient, RunSummary
+from fyre.errors import TransientError, UserError
 from fyre.git import git_command, history
+from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.message import request, trailers
 from fyre.workspace import lab_branch, snapshot, worktree
 from fyre.workspace import remote as remotes
+
+_ROUND_FACTORS = (1, 2, 8)
+"""How many times the wanted number of commits are asked for runs, until there are enough."""
 
 
 def main(
@@ -27,16 +31,23 @@ def main(
     remote: RemoteOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Print the runs of a branch or a range. Without RANGE: of HEAD and of your lab branch."""
+    """Print the runs of a branch or a range, the newest first.
+
+    Without RANGE: those of HEAD, and what `fyre run` started from this clone (your lab branch).
+    """
     worktree.require_repository()
     remote_info = remotes.resolve_remote(name=remote or None)
-    missing_shas: set[str] = set()  # not pushed yet, or deleted
     ranges = [_known_range(range_, remote_info.name)] if range_ else _default_ranges(remote_info)
-    messages = dict(history.find_run_commits(ranges, limit))
-    runs = RunClient.from_remote(remote_info).list_runs(list(messages.items()), missing_shas)
+    client = RunClient.from_remote(remote_info)
+    try:
+        runs, messages, missing_shas = _find_runs(client, ranges, limit)
+    except NotVisibleError as error:
+        raise run_target.missing_repository_error(remote_info) from error
     notes = {sha: _describe_commit(message) for sha, message in messages.items()}
     table.print_run_table(runs[:limit], as_json=json, notes=notes)
-    if not runs and not json and not missing_shas:
+    if not messages:
+        _report_no_runs(client, as_json=json)
+    elif not runs and not json and not missing_shas:
         sys.stderr.write("fyre: no runs here yet: fyre run -- COMMAND\n")
     if missing_shas:
         shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
@@ -44,6 +55,45 @@ def main(
             f"fyre: not in {remote_info.repository} on {remote_info.host}: {shas} "
             f"(git push {remote_info.name})\n"
         )
+
+
+def _find_runs(
+    client: RunClient, ranges: list[str], limit: int
+) -> tuple[list[RunSummary], dict[str, str], set[str]]:
+    """Return the newest runs, the messages of the commits that were asked, and what is not pushed.
+
+    A commit that has no runs, as it is not pushed yet, takes no run's place: older ones are asked.
+    """
+    found: list[RunSummary] = []
+    messages: dict[str, str] = {}
+    missing_shas: set[str] = set()  # not pushed yet, or deleted
+    for factor in _ROUND_FACTORS:
+        commits = history.find_run_commits(ranges, limit * factor)
+        found += client.list_runs([one for one in commits if one[0] not in messages], missing_shas)
+        messages = dict(commits)
+        if len(found) >= limit or len(commits) < limit * factor:
+            break
+    runs = [
+        run
+        for sha, message in messages.items()
+        for run in run_target.sort_as_written((run for run in found if run.sha == sha), message)
+    ]
+    return runs, messages, missing_shas
+
+
+def _report_no_runs(client: RunClient, *, as_json: bool) -> None:
+    """Say that no commit here asks for a run, or that the forge, which may know of more, is down.
+
+    The forge was not asked for anything so far.
+    """
+    notes = [] if as_json else ["no runs here yet: fyre run -- COMMAND"]
+    try:
+        client.forge.get_repository(client.repository.name)
+    except (TransientError, UserError) as error:
+        is_new = isinstance(error, NotFoundError)
+        notes += [] if is_new else [f"runs of other clones may be missing: {error}"]
+    for note in notes:
+        sys.stderr.write(f"fyre: {note}\n")
 
 
 def _describe_commit(message: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from fyre.cli import follow, run_target
+from fyre.cli import follow, run_target, table
 from fyre.cli.run_target import AttemptOption, NameOption, RemoteOption, RevArgument
 from fyre.client import log_reader
 from fyre.client.follow import follow_log
+from fyre.client.run_client import RunSummary
 from fyre.errors import UserError
 
 
@@ -20,7 +22,7 @@ def main(
         bool, typer.Option("-f", "--follow", help="Go on until the run ends.")
     ] = False,
     name: NameOption = "",
-    attempt: AttemptOption = 0,
+    attempt: AttemptOption = None,
     remote: RemoteOption = "",
 ) -> None:
     """Print the output of a commit's run, as it came."""
@@ -31,12 +33,24 @@ def main(
         raise UserError(f"there are several runs: {names}", hint=f"fyre logs --name {runs[0].name}")
     if not runs[0].log_url:
         raise UserError(f"this run has no log: {runs[0].description}")
-    output = follow.stdout_sink()
+    output, is_empty = follow.stdout_sink(), True
     events = (
         follow_log(commit_target.client, runs[0])
         if follow_on
         else log_reader.read_log(runs[0].log_url, live=False)
     )
     for event in events:
+        is_empty = False
         follow.print_log_event(event, output)
         follow.print_notice(event)
+    if is_empty and not runs[0].started_at:
+        _explain_empty_log(commit_target.find_runs(runs[0].name, attempt)[0])
+
+
+def _explain_empty_log(run: RunSummary) -> None:
+    """Say why there is no output: raise ``UserError`` for a run that ended and never started."""
+    description = table.escape_unprintable(run.description)
+    if run.state.is_final and not run.started_at:
+        raise UserError(f"there is no output, because {run.name} never started: {description}")
+    if not run.state.is_final:
+        sys.stderr.write(f"fyre: no output yet: {description}\n")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fyre.cli import engine_options
 from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.errors import UserError
 from fyre.runs.policy import Policy
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes.kubernetes_profile import KubernetesObject
-
-# RFC 1123, as Kubernetes has it
-_NAMESPACE_PATTERN = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def main(
@@ -72,9 +69,12 @@ def main(
 
     from fyre.engines.kubernetes import kubernetes_profile, rbac
 
+    engine_options.reject_lonely_options(
+        "--delete", is_given=delete, given={"--kubeconfig": kubeconfig, "--context": context}
+    )
     run_policy = Policy() if policy is None else _load_policy(policy)
     namespaces = [
-        _validate_namespace(name)
+        engine_options.validate_namespace(name)
         for name in namespace or kubernetes_profile.all_namespaces(run_policy)
     ]
     if delete:
@@ -120,11 +120,4 @@ def _rbac_subject(service_account: str, user: str) -> KubernetesObject:
             hint="--service-account fyre/fyre",
             exit_code=2,
         )
-    return rbac.service_account_subject(_validate_namespace(account_namespace), name)
-
-
-def _validate_namespace(namespace: str) -> str:
-    if not _NAMESPACE_PATTERN.fullmatch(namespace):
-        hint = "a namespace has lower-case letters, digits and '-', at most 63"
-        raise UserError(f"{namespace!r} is not a namespace", hint=hint, exit_code=2)
-    return namespace
+    return rbac.service_account_subject(engine_options.validate_namespace(account_namespace), name)

@@ -9,10 +9,12 @@ import typer
 from fyre.cli import run_target
 from fyre.cli.commands import cancel
 from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
-from fyre.message import request
 
 LatestOption = Annotated[
-    bool, typer.Option("--latest", help="On what the image's tag means now, not on what ran.")
+    bool,
+    typer.Option(
+        "--latest", help="Pull the image's tag anew; else the same image runs as the last time."
+    ),
 ]
 
 
@@ -23,9 +25,17 @@ def main(
     remote: RemoteOption = "",
     latest: LatestOption = False,
 ) -> None:
-    """Run the runs of a commit again, or the one of that name; also refused or moved ones."""
+    """Run the runs of a commit again, or the one of that name.
+
+    Runs that were refused run too, if that is allowed now. So do those whose commit has the status
+    fyre/moved: it was rebased, and its runs were started on other code.
+    """
     commit_target = run_target.resolve_target(rev, remote)
     # runs that the message requests can be run again even if they have no status
-    if not request.parse_message(commit_target.message).run_names:
-        commit_target.find_runs(name)
-    cancel.post_comment_command(commit_target, "rerun --latest" if latest else "rerun", name)
+    names = commit_target.known_run_names()
+    if not names:
+        commit_target.find_runs()
+    if name and name.lower() not in map(str.lower, names):
+        raise commit_target.unknown_name_error(name, names)
+    command = "rerun --latest" if latest else "rerun"
+    cancel.post_comment_command(commit_target, command, name, names)

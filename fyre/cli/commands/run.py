@@ -12,16 +12,20 @@ import typer
 from fyre.errors import UserError
 from fyre.message import compose, credential_scan, request
 from fyre.message.request import OPTION_TRAILERS, RunRequest
-from fyre.workspace import lab_branch, snapshot
+from fyre.workspace import config_file, lab_branch, snapshot
 from fyre.workspace import remote as remotes
-from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
+from fyre.workspace.snapshot import WorktreeStatus
 
 # options after the first word of the command belong to the command, with or without a `--`
 CONTEXT = {"allow_interspersed_args": False}
 
 _CommandArgument = Annotated[
     list[str],
-    typer.Argument(metavar="-- CMD…", help="One word is for the shell; several are quoted."),
+    typer.Argument(
+        metavar="-- CMD…",
+        help="The command. In one pair of quotes it is a line for the shell: -- 'a && b > c'; "
+        "otherwise each word is taken as it is: -- python train.py --lr 3e-4.",
+    ),
 ]
 _EnvOption = Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be given again.")]
 _SecretOption = Annotated[
@@ -83,7 +87,8 @@ def main(
 ) -> None:
     """Run a command on the working tree as it is, with all uncommitted files; follow its output.
 
-    A snapshot goes to your lab branch, fyre/USER, and nothing else changes. Exits with the
+    A snapshot goes to your lab branch, and nothing else changes. The branch is fyre/USER, where
+    USER is `git config fyre.user`, else the part of your user.email before the @. Exits with the
     command's own code.
     """
     single = {
@@ -104,6 +109,7 @@ def main(
         ("Fyre-Run", compose.command_from_words(words)),
         *((OPTION_TRAILERS[key], value) for key, value in options_given if value),
     ]
+    compose.reject_bad_options(pairs)
     options = RunOptions(note, remote, commit, yes, detach, as_json, dry_run, local, keep)
     _reject_option_conflicts(options)
     if not allow_credential:
@@ -143,13 +149,16 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     text = lab_branch.compose_message(pairs, options.note, status.head)
     run_request = request.parse_message(text)
     snapshot.reject_unrepresentable(repo_paths, status)
-    _reject_bad_config(repo_paths)
+    config = config_file.read_worktree_config(repo_paths.top)
+    config_file.reject_bad_config(config, "nothing was published")
     publish_warnings = lab_branch.list_publish_warnings(repo_paths, status, branch)
     if options.dry_run:
-        return _print_dry_run(status, run_request, publish_warnings)
+        place = f"would be pushed to {branch.remote_name}, as fyre/{branch.user}"
+        return _print_dry_run(status, run_request, publish_warnings, place)
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
     tree = snapshot.write_tree(repo_paths)
     _print_notes(*tree.notes)
+    snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
     sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
     if remote_info is None:
         _print_submission(sha, branch, run_request, as_json=options.as_json)
@@ -189,10 +198,12 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     if status:
         snapshot.reject_unrepresentable(repo_paths, status)
     if options.dry_run:
-        return _print_dry_run(status, run_request, [])
+        place = f"commit {sha[:7]}" if sha else ""
+        return _print_dry_run(status, run_request, [], f"{place} would run here".strip())
     if status:
         tree = snapshot.write_tree(repo_paths)
         _print_notes(*tree.notes)
+        snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
         sha = snapshot.commit_tree(repo_paths, tree.sha, (status.head,), text, sign=False)
     return local_run.run_on_commit(
         repo_paths,
@@ -203,28 +214,19 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     )
 
 
-def _reject_bad_config(repo_paths: RepoPaths) -> None:
-    """Raise ``UserError`` for a ``.fyre.yaml`` that the receiver would refuse after the push."""
-    try:
-        content = (repo_paths.top / ".fyre.yaml").read_bytes()
-    except OSError:
-        return
-    from fyre.runs import repo_config  # loads the YAML parser: only where there is a file
-
-    try:
-        repo_config.parse_repo_config(content.decode("utf-8", "replace"))
-    except repo_config.RepoConfigError as error:
-        raise UserError(f"nothing was published: {error}", hint="fyre check") from error
-
-
 def _print_dry_run(
-    status: WorktreeStatus | None, run_request: RunRequest, publish_warnings: list[str]
+    status: WorktreeStatus | None, run_request: RunRequest, publish_warnings: list[str], place: str
 ) -> int:
-    """Print what differs from HEAD, what would run, and what would be asked; return 0."""
+    """Print what differs from HEAD, what would run, where, and what would be asked; return 0."""
     for letters, path in status.changed if status else ():
         print(f"{letters.replace('.', ' ')} {snapshot.format_paths([path])}")
     print(f"{run_request.run_names[0]}: {run_request.runs[0].command}")
-    _print_notes(*(f"would ask: {line}" for line in publish_warnings))
+    if status:
+        base = f"commit {status.head[:7]}" if status.head else "no commit"
+        count = len(status.changed)
+        files = f" with {count} changed file{'s' * (count > 1)}" if count else ""
+        place = f"{base}{files} {place}"
+    _print_notes(place, *(f"would ask: {line}" for line in publish_warnings))
     return 0
 
 

@@ -14,7 +14,7 @@ def main(
     rev: RevArgument = "",
     *,
     name: NameOption = "",
-    attempt: AttemptOption = 0,
+    attempt: AttemptOption = None,
     remote: RemoteOption = "",
     json: JsonOption = False,
 ) -> None:

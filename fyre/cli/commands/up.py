@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fyre.cli import engine_options
 from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.errors import UserError
 
 if TYPE_CHECKING:
+    from fyre.engines.capabilities import Capabilities
     from fyre.engines.protocol import Engine
+    from fyre.runs.policy import Policy
 
 DEFAULT_IMAGE = "python:3.12"
 """Image of a run if neither the run nor the policy names one."""
+
+DEFAULT_CHECKOUT_IMAGE = "alpine/git:v2.49.1"
+"""Image that checks the code out, if the option names no other."""
 
 
 def main(
@@ -34,15 +40,30 @@ def main(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")
     ] = 8020,
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="The address of this machine to listen on. 127.0.0.1 is reached from here alone.",
+        ),
+    ] = "127.0.0.1",
     engine: Annotated[
         str, typer.Option("--engine", help="What runs the commands: local, kubernetes.")
     ] = "local",
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Commands that run at once.")
-    ] = os.cpu_count() or 2,
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            help="Local engine: commands that run at once; as many as there are processors.",
+            show_default=False,
+        ),
+    ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep-checkouts", help="Leave what ran under ROOT/engine/work.")
+        bool,
+        typer.Option(
+            "--keep-checkouts", help="Local engine: leave what ran under ROOT/engine/work."
+        ),
     ] = False,
     kubeconfig: KubeconfigOption = None,
     context: KubeContextOption = None,
@@ -50,7 +71,8 @@ def main(
         Path | None,
         typer.Option(
             "--policy",
-            help="Profiles and bounds, as deploy/policy.example.yaml.",
+            help="A file that limits what may run, as deploy/policy.example.yaml; profiles, images "
+            "and resources are for clusters only.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +80,7 @@ def main(
         str,
         typer.Option(
             "--namespace",
-            help="Where Jobs go, else the policy's, else default.",
+            help="Cluster: the namespace for the Jobs; without it that of the policy, or default.",
             show_default=False,
         ),
     ] = "",
@@ -66,46 +88,56 @@ def main(
         str,
         typer.Option(
             "--image",
-            help=f"Where a run names none, else the policy's, else {DEFAULT_IMAGE}.",
+            help="Cluster: the image of runs that name none; without it that of the policy, or "
+            f"{DEFAULT_IMAGE}.",
             show_default=False,
         ),
     ] = "",
     checkout_image: Annotated[
-        str, typer.Option("--checkout-image", help="Has git and sh.")
-    ] = "alpine/git:v2.49.1",
+        str,
+        typer.Option(
+            "--checkout-image",
+            help="Cluster: an image with git and sh, which checks the code out; "
+            f"{DEFAULT_CHECKOUT_IMAGE}.",
+            show_default=False,
+        ),
+    ] = "",
     relay: Annotated[
         str,
         typer.Option(
             "--relay",
             metavar="HOST:PORT",
-            help="Where pods reach us for the code; without it the code is streamed into them.",
+            help="Cluster: an address of this machine from which pods fetch the code. Without it "
+            "Fyre copies the code into each pod.",
         ),
     ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
 ) -> None:
     """Run a small forge and the receiver here: pushed commits run here or on a cluster."""
     from fyre.apps import up  # the heavy half of Fyre
-    from fyre.apps.engine_registry import find_engine, profile_sections
+    from fyre.apps.engine_registry import find_engine
     from fyre.engines.factory import EngineOptions
 
     capabilities = find_engine(engine).capabilities
-    if host not in (up.LOOPBACK_ADDRESS, "localhost"):
-        sys.stderr.write(
-            f"warning: anybody who reaches {host}:{port} can run commands here as you\n"
-        )
+    engine_options.reject_unused_options(
+        engine,
+        capabilities,
+        {
+            "--jobs": jobs,
+            "--keep-checkouts": keep,
+            "--kubeconfig": kubeconfig,
+            "--context": context,
+            "--namespace": namespace,
+            "--image": image,
+            "--checkout-image": checkout_image,
+            "--relay": relay,
+        },
+    )
+    run_policy = _load_policy(capabilities, policy, namespace, image)
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
         level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    run_policy = None
-    if capabilities.profiles:
-        from fyre.runs import policy_file
-
-        run_policy = capabilities.applicable_policy(
-            policy_file.policy_with_options(
-                policy, profile_sections(), namespace, image, default_image=DEFAULT_IMAGE
-            )
-        )
     server = up.FyreUp(
         _create_root(root or _default_state_root()),
         host,
@@ -113,18 +145,40 @@ def main(
         engine=engine,
         policy=run_policy,
         options=EngineOptions(
-            jobs=jobs,
+            jobs=jobs or os.cpu_count() or 2,
             keep_checkouts=keep,
             kubeconfig=kubeconfig,
             context=context,
-            checkout_image=checkout_image,
+            checkout_image=checkout_image or DEFAULT_CHECKOUT_IMAGE,
             relay=relay,
         ),
     )
+    if host not in (up.LOOPBACK_ADDRESS, "localhost"):
+        sys.stderr.write(
+            f"warning: anybody who reaches {server.url} can run commands here as you\n"
+        )
     try:
         server.serve()
     finally:
         _report_unfinished_runs(server.engine)
+
+
+def _load_policy(
+    capabilities: Capabilities, path: Path | None, namespace: str, image: str
+) -> Policy:
+    """Return the policy of the file and the options, as far as the engine has a use for it."""
+    from fyre.apps.engine_registry import profile_sections
+    from fyre.runs import policy_file
+
+    return capabilities.applicable_policy(
+        policy_file.policy_with_options(
+            path,
+            profile_sections(),
+            engine_options.validate_namespace(namespace) if namespace else "",
+            image,
+            default_image=DEFAULT_IMAGE,
+        )
+    )
 
 
 def _report_unfinished_runs(engine: Engine) -> None:

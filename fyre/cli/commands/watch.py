@@ -11,10 +11,8 @@ from fyre.cli import follow, run_target, table
 from fyre.cli.run_target import CommitTarget, JsonOption, NameOption, RemoteOption, RevArgument
 from fyre.client.events import RunEnded, StatusChanged
 from fyre.client.follow import follow_run
-from fyre.errors import UserError
 from fyre.github.errors import NotFoundError
 from fyre.message import request
-from fyre.runs.state import RunState
 
 
 def main(
@@ -37,10 +35,7 @@ def main(
     )
     names = [run_name for run_name in run_names if not name or run_name.lower() == name.lower()]
     if not names:
-        raise UserError(
-            f"{commit_target.sha[:7]} asks for no run named {name!r}",
-            hint=f"it has {', '.join(run_names)}",
-        )
+        raise commit_target.unknown_name_error(name, run_names)
     codes = []
     for run_name in names:
         try:
@@ -48,7 +43,7 @@ def main(
                 _watch_run(commit_target, run_name, exit_status=exit_status, prints_end=not json)
             )
         except NotFoundError as error:
-            raise commit_target.missing_commit_error() from error
+            raise commit_target.missing_commit_error(error) from error
     if json:
         table.print_run_table(commit_target.find_runs(name), as_json=True)
     raise SystemExit(next((code for code in codes if code), 0))
@@ -62,19 +57,23 @@ def _watch_run(
     ignored = follow.IgnoredFields()
     for event in follow_run(commit_target.client, sha, run_name, with_log=False):
         ignored.print_once(event)
-        # A success was told when its status came.
-        if not (isinstance(event, RunEnded) and event.outcome.state is RunState.SUCCEEDED):
+        if not isinstance(event, RunEnded):  # the end was told when its status came
             follow.print_notice(event)
         if isinstance(event, StatusChanged) and event.is_final:
             if prints_end:
-                description = table.escape_unprintable(event.posted.status.description)
-                sys.stdout.write(f"{sha[:7]}  {run_name}  {description}\n")
-                sys.stdout.flush()
-                if event.posted.status.target_url:
-                    url = table.escape_unprintable(event.posted.status.target_url)
-                    sys.stderr.write(f"fyre: {url}\n")
+                _print_end(sha, run_name, event)
             if not exit_status:  # the status says it all: the run's page is not asked
                 return 0
         elif isinstance(event, RunEnded):
             return event.outcome.exit_code
     return 0
+
+
+def _print_end(sha: str, run_name: str, event: StatusChanged) -> None:
+    """Print how a run ended, and where more is to be found."""
+    status = event.posted.status
+    sys.stdout.write(f"{sha[:7]}  {run_name}  {table.escape_unprintable(status.description)}\n")
+    sys.stdout.flush()
+    if status.target_url:
+        sys.stderr.write(f"fyre: {table.escape_unprintable(status.target_url)}\n")
+    follow.print_next_step(sha, run_name, event.posted, event.text.state)

@@ -16,7 +16,7 @@ from fyre.cli.doctor.finding import Finding
 from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.message import request
-from fyre.workspace import worktree
+from fyre.workspace import config_file, worktree
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes.api_client import KubernetesClient
@@ -89,6 +89,7 @@ def check_cluster(
         return
     try:
         kubernetes_runtime.check_cluster_rights(api, policy, exec_mode=exec_mode)
+        kubernetes_runtime.check_namespaces(api, policy)
         yield Finding(f"the cluster at {api.host} grants every right that a run needs")
         for each_namespace in kubernetes_profile.all_namespaces(policy):
             yield from _check_orphaned_jobs(api, each_namespace)
@@ -126,11 +127,15 @@ def _check_repository() -> Iterator[Finding]:
 
     yield _check_hooks()
     top = git_command.git_output_or_none("rev-parse", "--show-toplevel")
-    file = Path(top or ".") / check.CONFIG_FILE
-    if file.is_file():
-        for diagnostic in check.diagnose_config(file.read_text(encoding="utf-8", errors="replace")):
+    try:
+        config = config_file.read_worktree_config(Path(top or "."))
+    except UserError as error:
+        yield Finding(error.message, error.hint)
+        config = None
+    if config is not None:
+        for diagnostic in check.diagnose_config(config):
             yield Finding(
-                f"{check.CONFIG_FILE} line {diagnostic.line}: {diagnostic.message}",
+                f"{config_file.CONFIG_FILE} line {diagnostic.line}: {diagnostic.message}",
                 diagnostic.hint or "fix that line",
             )
     if git_command.git_output_or_none("rev-parse", "--verify", "--quiet", "HEAD"):

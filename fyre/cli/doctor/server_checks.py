@@ -234,8 +234,8 @@ def _check_relay(url: str) -> Finding:
             code = session.get(
                 f"{url}/git/0.git/info/refs?service=git-upload-pack", timeout=REQUEST_TIMEOUT
             ).status_code
-    except requests.RequestException as error:
-        return Finding(f"the relay at {url} can't be reached ({type(error).__name__})", fix)
+    except requests.RequestException:
+        return Finding(f"the relay at {url} can't be reached", fix)
     return (
         Finding(f"the relay at {url} answers")
         if code == 401

@@ -150,7 +150,7 @@ def test_its_section_of_a_profile_reaches_it(site: Path, tmp_path: Path, repo: P
     ("section", "message", "hint"),
     [
         ("noting: {titel: Quick}", "noting.titel: unknown key 'titel'", "did you mean title?"),
-        ("noting: {title: 5}", "noting.title: 5 is not of type", "The head of a note: Quick."),
+        ("noting: {title: 5}", "noting.title: must be ", "The head of a note: Quick."),
         ("notign: {title: Quick}", "notign: unknown key 'notign'", "did you mean noting?"),
         ("broken: {}", "broken: engine 'broken' can't be loaded: ", "package noting-engine"),
         ("text: {}", "text: engine 'text' can't be used: ", "the package noting-engine"),

@@ -334,7 +334,7 @@ def test_a_relay_and_a_cluster_that_are_not_there(found: Found, tmp_path: Path) 
         "FYRE_KUBECONFIG": f"{tmp_path}/none",
     }
     relay, cluster = found(**on, FYRE_RELAY="127.0.0.1:9").items()
-    assert relay[0] == "the relay at http://127.0.0.1:9 can't be reached (ConnectionError)"
+    assert relay[0] == "the relay at http://127.0.0.1:9 can't be reached"
     assert "relayUrl" in relay[1]
     assert cluster[0].startswith("no cluster")
     there = RelayServer("127.0.0.1:0", b"secret", lambda _: None)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -199,3 +201,18 @@ def test_colours_are_for_terminals_only(
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith(f"fyre {fyre.__version__} · python 3.")
+
+
+def test_new_user_35_a_second_ctrl_c_is_no_traceback(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-m", "fyre", "run", "--local", "trap '' TERM; echo begun; sleep 1"],
+        cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdout.readline()
+        while process.poll() is None:  # also while Python ends
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        assert (process.returncode, process.stderr.read()) == (130, "")

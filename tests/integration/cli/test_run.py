@@ -77,6 +77,8 @@ def test_options_are_trailers(
         "--profile",
         "big",
     ]
+    (repo / "d").mkdir()
+    (repo / "d" / "file").touch()
     assert main.main(["run", "-d", "--json", *words, *more, "--", "echo", "a  b"]) == 0
     answer = json.loads(capfd.readouterr().out)
     text = git("log", "-1", "--format=%B", answer["sha"], cwd=far)
@@ -124,12 +126,14 @@ def test_the_command_is_taken_verbatim(far: Path, git: Git, words: list[str], co
         (["--commit", "HEAD", "x"], 2, "--commit goes with --local"),
         (["--keep", "x"], 2, "--keep goes with --local"),
         (["--local", "--detach", "x"], 2, "--local runs here"),
-        (["-d", " "], 1, "empty"),
+        (["-d", " "], 2, "empty"),
         (["-d", "a\nb"], 1, "several lines"),
-        (["-d", "--timeout", "5", "x"], 1, "no unit"),
-        (["-d", "--env", "x", "x"], 1, "not NAME=value"),
+        (["-d", "--timeout", "5", "x"], 2, "no unit"),
+        (["-d", "--env", "x", "x"], 2, "not NAME=value"),
         (["-d", "-m", "See\n\nFyre-Run: y\nprose", "x"], 1, "would not run"),
         (["-d", "PASSWORD=hunter2 x"], 1, "looks like"),
+        (["-d", "--workdir", "nosuch", "x"], 1, "no directory nosuch"),  # new_user_19
+        (["-d", "--workdir", "README", "x"], 1, "no directory README"),
         (["-d", "--remote", "nosuch", "x"], 1, "there is no remote 'nosuch'"),
         (["x"], 1, "there is no forge to ask"),
         (["--local", "--commit", "deadbeef", "x"], 1, "'deadbeef' names no commit here"),
@@ -159,7 +163,7 @@ def test_no_remote_no_repository(
         assert "repository" in capfd.readouterr().err
 
 
-def test_a_dry_run_changes_nothing(
+def test_new_user_21_a_dry_run_says_where_and_changes_nothing(
     repo: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (repo / "README").write_text("changed\n")
@@ -169,7 +173,10 @@ def test_a_dry_run_changes_nothing(
         assert main.main(["run", "--dry-run", *more, "--", "make"]) == 0
         out, err = capfd.readouterr()
         assert out == " M README\n?? .env\nrun: make\n"
-        assert ("would ask: .env looks secret" in err) is not more
+        assert ("would ask: .env looks secret" in err) is (more == [])
+        where = "would run here" if more else "would be pushed to origin, as fyre/ada"
+        head = git("rev-parse", "--short=7", "HEAD", cwd=repo)
+        assert err.splitlines()[0] == f"fyre: commit {head} with 2 changed files {where}"
     assert git("count-objects", cwd=repo) == before
     assert "fyre/ada" not in git("for-each-ref", cwd=far) + git("for-each-ref", cwd=repo)
 
@@ -207,7 +214,7 @@ def test_here_on_a_commit(repo: Path, git: Git, capfd: pytest.CaptureFixture[str
         (["kill -9 $$"], 137, "SIGKILL"),
         (["--timeout", "1s", "sleep 60"], 124, "timed out after 1s"),
         (["nosuchcommand"], 127, "command not found"),
-        (["--workdir", "nosuch", "true"], 1, "workdir nosuch is not in this commit"),
+        (["--workdir", "nosuch", "true"], 1, "there is no directory nosuch in what would run"),
         (["--image", "x:1", "true"], 0, "not honoured here: image"),
     ],
 )

@@ -248,7 +248,8 @@ def test_a_forge_that_is_away_is_told_of_once_and_asked_again(
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
     events = follow_run(RunClient.from_remote(remote.resolve_remote(person.repo)), sha, "run")
     assert next(events) == ForgeInterrupted(
-        f"the statuses of {sha} in ada/lab: the forge can't be reached (ConnectionError)"
+        f"the statuses of {sha[:7]} in ada/lab: the forge can't be reached: "
+        "nothing answers at http://127.0.0.1:9"
     )
     assert next(events) == StatusMissing(sha, "ada/lab")
 

@@ -98,8 +98,8 @@ def test_every_key_is_in_the_schema_a_variable_and_an_option(tmp_path: Path) -> 
 
 
 BAD_FILES = [
-    ("jobs: many\n", "fyre.yaml line 1: jobs: 'many' is not of type 'integer'", "at least 1"),
-    ("\njobs: 0\n", "fyre.yaml line 2: jobs: 0 is less than the minimum of 1", "at least 1"),
+    ("jobs: many\n", "fyre.yaml line 1: jobs: must be a whole number, not 'many'", "at least 1"),
+    ("\njobs: 0\n", "fyre.yaml line 2: jobs: must be at least 1, not 0", "at least 1"),
     (
         "sweepevery: 5m\n",
         "fyre.yaml line 1: sweepevery: unknown key 'sweepevery'",
@@ -123,14 +123,18 @@ BAD_FILES = [
     ),
     (
         "engine: slurm\n",
-        "engine: 'slurm' is not one of ['local', 'kubernetes']",
+        "engine: must be one of local, kubernetes",
         "local or kubernetes",
     ),
-    ("poll: maybe\n", "poll: 'maybe' is not of type 'boolean'", "true where the forge can't reach"),
-    ("listen: 8020\n", "listen: 8020 is not of type 'string'", "HOST:PORT"),
+    (
+        "poll: maybe\n",
+        "poll: must be true or false, not 'maybe'",
+        "true where the forge can't reach",
+    ),
+    ("listen: 8020\n", "listen: must be text, not 8020", "HOST:PORT"),
     ("listen: nowhere\n", "listen: 'nowhere' is not a valid value", "HOST:PORT"),
     ("listen: 0.0.0.0:70000\n", "listen: '0.0.0.0:70000' has no such port", "HOST:PORT"),
-    ("sweepEvery: 90\n", "sweepEvery: 90 is not of type 'string'", "such as 5m"),
+    ("sweepEvery: 90\n", "sweepEvery: must be text, not 90", "such as 5m"),
     (
         "sweepEvery: soon\n",
         "fyre.yaml line 1: sweepEvery: 'soon' is not a duration",
@@ -158,10 +162,10 @@ BAD_FILES = [
         "the policy can't be read: /nowhere.yaml: No such file",
         "policy.example.yaml",
     ),
-    ("logLevel: chatty\n", "logLevel: 'chatty' is not one of", "debug, info"),
+    ("logLevel: chatty\n", "logLevel: must be one of", "debug, info"),
     (
         "- jobs\n",
-        "fyre.yaml line 1: ['jobs'] is not of type 'object'",
+        "fyre.yaml line 1: the file must be a mapping of keys to values, not ['jobs']",
         "also an environment variable",
     ),
     ("jobs: [\n", "fyre.yaml line 3: not YAML", "indentation"),
@@ -171,7 +175,7 @@ BAD_FILES = [
         "git and sh",
     ),
     ('state: "a\\0b"\n', "fyre.yaml line 1: state: it has a NUL in it", "take it out"),
-    ("appId: x\n", "appId: 'x' is not of type 'integer'", "a number"),
+    ("appId: x\n", "appId: must be a whole number, not 'x'", "a number"),
     (
         "appId: 7\n",
         "a token (FYRE_TOKEN) and an App (fyre.yaml line 1) are two credentials",

@@ -182,7 +182,7 @@ BAD = [
      "line 4: '- {name: v, mountPath: /d}': profiles.a.volumeMounts[0].name: there is no volume",
      "name it under volumes"),
     ("  a:\n    slurm:\n      partition: 5\n",
-     "line 4: 'partition: 5': profiles.a.slurm.partition: 5 is not of type 'string'",
+     "line 4: 'partition: 5': profiles.a.slurm.partition: must be text, not 5",
      "A partition's name"),
     ("  a: {slurm: {partition: none}}\n", "profiles.a.slurm.partition: there is no partition",
      "gpu or cpu"),
