@@ -160,6 +160,8 @@ def _print_help(argv: list[str]) -> int:
     print(f"Usage: {USAGE}\n\nRun code on a cluster with nothing but git.\n\nVerbs:")
     print("\n".join(f"  {verb:{width}}  {line}" for verb, line in VERBS.items()))
     print("\n`fyre VERB --help` says more of one; `fyre --version` prints the version.")
+    print("Without a verb, as in the first Fyre: fyre --batch -- CMD; fyre --local -- CMD.")
+    print("From Python: `from fyre import Fyre`; docs/how-to/python-api.md.")
     return 0
 
 

@@ -168,3 +168,38 @@ def test_9_b19_a_merge_queue_must_not_require_a_check_of_ours(repo: Path, capsys
     (repo / ".github/workflows/ci.yml").write_text("on:\n  merge_group:\n  push:\n")
     (note,) = answer(capsys, "msg")[1]["notes"]
     assert "no fyre/… check may be a required one" in note
+
+
+def test_9_40_it_shows_what_the_file_of_the_repository_adds(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repo)
+    (repo / ".fyre.yaml").write_text(
+        "timeout: 2h\nretries: 0\nsetup: [uv sync, make]\nenv: {A: 1, B: 2}\n"
+        "names: {train: {timeout: 8h}}\n"
+    )
+    message = repo / "message"
+    message.write_text(
+        "S\n\nFyre-Run: x\nFyre-Name: train\nFyre-Env: A=9\nFyre-Run: y\nFyre-Timeout: 5m\n"
+    )
+    assert main.main(["check", "message"]) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "train: x",
+        "  env: A=9",
+        "  timeout: 8h 00m (from .fyre.yaml)",
+        "  retries: 0 (from .fyre.yaml)",
+        "  env: B=2 (from .fyre.yaml)",
+        "  setup: uv sync; make (from .fyre.yaml)",
+        "run: y",
+        "  timeout: 5m 00s",
+        "  retries: 0 (from .fyre.yaml)",
+        "  env: A=1 B=2 (from .fyre.yaml)",
+        "  setup: uv sync; make (from .fyre.yaml)",
+    ]
+    assert main.main(["check", "--json", "message"]) == 0
+    runs = json.loads(capfd.readouterr().out)["runs"]
+    assert runs[1]["defaults"] == {
+        "retries": 0,
+        "env": {"A": "1", "B": "2"},
+        "setup": ["uv sync", "make"],
+    }

@@ -291,6 +291,9 @@ def test_the_whole_walk(
     again = job.batch_run()
     capfd.readouterr()
     assert again.wait() == 0
+    capfd.readouterr()
+    assert again.wait(quiet=True) == 0
+    assert capfd.readouterr() == ("", "")
     assert capfd.readouterr().out == "new\n"
     with monkeypatch.context() as notebook:
         notebook.setattr(sys, "stdout", io.StringIO())  # as in Jupyter: no descriptor, text only

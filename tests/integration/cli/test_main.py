@@ -57,6 +57,8 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert main.main(words) == 0
         out = capsys.readouterr().out
         assert all(f"  {verb} " in out and line in out for verb, line in main.VERBS.items())
+        assert "fyre --batch -- CMD" in out  # 9_40
+        assert "from fyre import Fyre" in out
 
 
 def test_a_terminal_that_is_not_utf_8_is_shown_what_it_can_show(
