@@ -57,6 +57,12 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
     return exit_code or int(is_cut)
 
 
+def wait_for_end(client: RunClient, sha: str, name: str) -> int:
+    """Wait for a run without printing anything; return the exit code as ``print_run`` does."""
+    events = follow_run(client, sha, name, with_log=False)
+    return next(event.outcome.exit_code for event in events if isinstance(event, RunEnded))
+
+
 def print_log_event(event: FollowEvent, output: OutputSink) -> None:
     """Write a piece of the log as it came, and a line for a part that the receiver has not kept."""
     data = b""

@@ -19,7 +19,7 @@ from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 from fyre.message import compose, credential_scan, request
 from fyre.message.spec import RunSpec
-from fyre.workspace import publish_check, remote, snapshot
+from fyre.workspace import config_file, publish_check, remote, snapshot
 
 if TYPE_CHECKING:
     from fyre.client.run_client import RunClient
@@ -43,10 +43,15 @@ class Batch:
         runs = self._create_client().list_runs([(self.sha, text)])
         return next((run.to_json() for run in runs if run.name.lower() == self.name.lower()), None)
 
-    def wait(self) -> int:
-        """Wait for the run's end, copy its output to stdout, and return the exit code."""
+    def wait(self, *, quiet: bool = False) -> int:
+        """Wait for the run's end, copy its output to stdout, and return the exit code.
+
+        With ``quiet``, the output is not copied.
+        """
         from fyre.cli import follow
 
+        if quiet:
+            return follow.wait_for_end(self._create_client(), self.sha, self.name)
         return follow.print_run(self._create_client(), self.sha, self.name)
 
     def _create_client(self) -> RunClient:
@@ -127,9 +132,8 @@ class Fyre:
         """
         from fyre.runs import repo_config
 
-        try:
-            text = (self.workspace_root / repo_config.CONFIG_PATH).read_text(encoding="utf-8")
-        except FileNotFoundError:
+        text = config_file.read_worktree_config(self.workspace_root)
+        if text is None:
             return None
         image = repo_config.apply_repo_defaults(
             RunSpec(self.command), "run", repo_config.parse_repo_config(text)

@@ -63,6 +63,9 @@ LEGACY_OPTIONS = (
 )
 """Options of the original Fyre, which had no verbs: its command lines begin with one of them."""
 
+COMPLETION_OPTIONS = ("--install-completion", "--show-completion")
+"""Options without a verb that have a shell complete the words of a command line."""
+
 USAGE = "fyre VERB [OPTIONS] …"
 
 
@@ -108,6 +111,9 @@ def run_process() -> int:
 def run_verb(argv: list[str]) -> int:
     """Run the verb that the arguments name; raise ``UserError`` and whatever the verb raises."""
     verb = argv[0] if argv else "--help"
+    if "_FYRE_COMPLETE" in os.environ or verb in COMPLETION_OPTIONS:  # a shell asks for words
+        completion = import_module("fyre.cli.completion")
+        return _verb_exit_code(completion.main(argv, VERBS, RAW_ARGV_VERBS))
     if verb.partition("=")[0] in LEGACY_OPTIONS:
         return _verb_exit_code(import_module("fyre.cli.legacy").main(argv))
     if verb in ("--help", "-h", "help"):
@@ -160,6 +166,9 @@ def _print_help(argv: list[str]) -> int:
     print(f"Usage: {USAGE}\n\nRun code on a cluster with nothing but git.\n\nVerbs:")
     print("\n".join(f"  {verb:{width}}  {line}" for verb, line in VERBS.items()))
     print("\n`fyre VERB --help` says more of one; `fyre --version` prints the version.")
+    print("`fyre --install-completion` has your shell complete verbs and options.")
+    print("Without a verb, as in the first Fyre: fyre --batch -- CMD; fyre --local -- CMD.")
+    print("From Python: `from fyre import Fyre`; docs/how-to/python-api.md.")
     return 0
 
 

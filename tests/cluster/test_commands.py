@@ -140,9 +140,8 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(admin: access.Admin, tmp_
     assert "can't be reached" in done.stderr
 
 
-def test_new_user_6_up_refuses_a_namespace_that_the_cluster_does_not_have(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.usefixtures("admin")
+def test_up_refuses_a_namespace_that_the_cluster_does_not_have(tmp_path: Path) -> None:
     words = ["up", "--engine", "kubernetes", "--port", "0", "--root", str(tmp_path)]
     words += ["--kubeconfig", access.KUBECONFIG, "--namespace", "does-not-exist"]
     done = fyre(*words)

@@ -41,7 +41,11 @@ def main(
         ),
     ] = "",
     host: Annotated[
-        str, typer.Option("--host", help="Or the address of an Enterprise Server.")
+        str,
+        typer.Option(
+            "--host",
+            help="The host name of your GitHub Enterprise Server, if it is not github.com.",
+        ),
     ] = "github.com",
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for its key.")] = Path(
         "fyre-app"

@@ -15,6 +15,7 @@ from fyre.git import git_command, message_encoding
 from fyre.message import near_misses, request
 from fyre.message import spec as specs
 from fyre.message.request import RunRequest
+from fyre.message.spec import RunSpec
 from fyre.workspace import config_file, worktree
 from fyre.workspace.config_file import CONFIG_FILE
 
@@ -33,15 +34,18 @@ def main(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="[REV | FILE | -]", help="A revision, a file with a message, or - for stdin."
+            metavar="[REV | FILE | -]",
+            help="What to read: a commit, a file that holds a commit message, or - for stdin.",
         ),
     ] = "HEAD",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Say what a commit's message asks for, and what is wrong with it and with .fyre.yaml.
+    """Print the runs that a commit's message asks for, with what .fyre.yaml adds to them, and what
+    is wrong with either.
 
-    Exits with 1 when something is wrong. A file of the name wins over a revision of that name.
+    Exits with 1 when something is wrong. Where a file and a commit have the same name, the file is
+    read.
     """
     text, config, encoding = _read_message_and_config(source)
     run_request = request.parse_message(text)
@@ -51,16 +55,17 @@ def main(
         *(diagnose_config(config) if config is not None else []),
     ]
     notes = _list_notes(source, text, run_request)
+    runs = _runs_to_dicts(run_request, config or "")
     if as_json:
         import json
 
         data = {
-            "runs": _runs_to_dicts(run_request),
+            "runs": runs,
             "errors": [asdict(diagnostic) for diagnostic in diagnostics],
         }
         print(json.dumps(data | ({"notes": notes} if notes else {}), indent=2))
     else:
-        _print_diagnosis(text, run_request, diagnostics)
+        _print_diagnosis(text, runs, diagnostics)
         for note in notes:
             print(_escape_lines(f"note: {note}"), file=sys.stderr)
     if diagnostics:
@@ -186,26 +191,57 @@ def diagnose_config(text: str) -> list[Diagnostic]:
     return []
 
 
-def _runs_to_dicts(run_request: RunRequest) -> list[dict[str, Any]]:
-    """Return each run as plain data, without the values that were not given."""
-    return [
-        {
-            "name": name,
-            "command": spec.command,
-            **{key: dict(value) if key in ("resources", "env") else value
-               for key, value in specs.to_json(spec).items()
-               if key not in ("name", "command") and value not in (None, ())},
-        }
-        for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
-    ]  # fmt: skip
+def _runs_to_dicts(run_request: RunRequest, config: str) -> list[dict[str, Any]]:
+    """Return each run as plain data, without the values that were not given.
+
+    ``defaults`` holds what the text of the ``.fyre.yaml`` adds to it.
+    """
+    named_specs = [*zip(run_request.run_names, run_request.runs, strict=True)]
+    runs = [
+        {"name": name, "command": spec.command} | _spec_to_dict(spec) for name, spec in named_specs
+    ]
+    if not config or diagnose_config(config):
+        return runs
+    from fyre.runs import repo_config
+
+    defaults = repo_config.parse_repo_config(config)
+    for run, (name, spec) in zip(runs, named_specs, strict=True):
+        merged = _spec_to_dict(repo_config.apply_repo_defaults(spec, name, defaults))
+        added = {key: _added_values(run.get(key), value) for key, value in merged.items()}
+        run["defaults"] = {key: value for key, value in added.items() if value not in _EMPTY}
+    return [{key: value for key, value in run.items() if value != {}} for run in runs]
 
 
-def _print_diagnosis(text: str, run_request: RunRequest, diagnostics: list[Diagnostic]) -> None:
+_EMPTY: tuple[Any, ...] = (None, (), {})
+"""Values that were not given."""
+
+
+def _spec_to_dict(spec: RunSpec) -> dict[str, Any]:
+    return {
+        key: dict(value) if key in ("resources", "env") else value
+        for key, value in specs.to_json(spec).items()
+        if key not in ("name", "command") and value not in (None, ())
+    }
+
+
+def _added_values(own: Any, merged: Any) -> Any:  # noqa: ANN401 - any value of a run
+    """Return what a merged value has and a run's own has not; None for nothing."""
+    if isinstance(merged, dict):
+        return {key: value for key, value in merged.items() if key not in (own or {})}
+    if isinstance(merged, tuple):
+        return tuple(value for value in merged if value not in (own or ()))
+    return merged if own is None else None
+
+
+def _print_diagnosis(text: str, runs: list[dict[str, Any]], diagnostics: list[Diagnostic]) -> None:
     """Print the runs to stdout, for people, and the errors to stderr."""
-    for run in _runs_to_dicts(run_request):
-        print(_escape_lines(f"{run.pop('name')}: {run.pop('command')}"))
+    for run in runs:
+        print(_escape_lines(f"{run['name']}: {run['command']}"))
         for key, value in run.items():
-            print(_escape_lines(f"  {key}: {_format_value(key, value)}"))
+            if key not in ("name", "command", "defaults"):
+                print(_escape_lines(f"  {key}: {_format_value(key, value)}"))
+        for key, value in run.get("defaults", {}).items():
+            print(_escape_lines(f"  {key}: {_format_value(key, value)} (from {CONFIG_FILE})"))
     for diagnostic in diagnostics:
         print(
             _escape_lines(f"{diagnostic.where} line {diagnostic.line}: {diagnostic.message}"),
@@ -216,7 +252,7 @@ def _print_diagnosis(text: str, run_request: RunRequest, diagnostics: list[Diagn
     fixed_text = near_misses.fix_near_misses(text)
     if fixed_text != text and near_misses.find_near_misses(text):
         print(_escape_lines(f"fixed, the message reads:\n\n{fixed_text}"), file=sys.stderr)
-    elif not run_request.runs and not diagnostics:
+    elif not runs and not diagnostics:
         print("nothing to run", file=sys.stderr)
 
 
@@ -225,6 +261,8 @@ def _format_value(key: str, value: Any) -> str:  # noqa: ANN401 - any value of a
 
     if key == "timeout":
         return value_parsers.format_duration(value)
+    if key == "setup":
+        return "; ".join(value)
     if isinstance(value, dict):
         return " ".join(f"{name}={item}" for name, item in value.items())
     return " ".join(value) if isinstance(value, tuple) else str(value)

@@ -28,7 +28,11 @@ def main(
         Path | None, typer.Option("--policy", help="The admin's policy.", show_default=False)
     ] = None,
     namespace: Annotated[
-        str, typer.Option("--namespace", help="Instead of the policy's, or default.")
+        str,
+        typer.Option(
+            "--namespace",
+            help="The namespace of the Jobs; without it that of the policy, or default.",
+        ),
     ] = "",
     relay: Annotated[
         bool, typer.Option("--relay", help="Pods fetch the code: no right to exec is needed.")

@@ -28,7 +28,7 @@ def main(
         list[str] | None,
         typer.Option(
             "--namespace",
-            help="Instead of the policy's, or default; repeatable.",
+            help="A namespace for Jobs; repeatable. Without it those of the policy, or default.",
             show_default=False,
         ),
     ] = None,

@@ -80,7 +80,7 @@ class LocalEngine:
         self._changed_keys: deque[str] = deque()  # changed in a caller's thread
         self._subscribers = Subscribers()
         self._supervisor_events = SupervisorEvents()
-        self._fork_client = ForkServerClient(own_python=own_python)
+        self._fork_client = ForkServerClient(state / "bin", own_python=own_python)
         self._closed = False
         self._recover_runs()
         self._thread = threading.Thread(target=self._watch_loop, name="local engine", daemon=True)

@@ -9,9 +9,10 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from fyre.engines.local import processes, python_environment
+from fyre.engines.local import own_environment, processes
 
 _CREDENTIAL_VARIABLES = {
     "GITHUB_TOKEN",
@@ -47,13 +48,18 @@ class ForkServerClient:
     time.
     """
 
-    def __init__(self, *, own_python: bool = False) -> None:
+    def __init__(self, programs: Path, *, own_python: bool = False) -> None:
         """Start the process now, so that the first run does not wait for it.
 
-        With ``own_python`` runs see the Python environment that Fyre itself is in.
+        With ``own_python`` runs see the Python environment that Fyre itself is in; else only the
+        command ``fyre``, by a file in the folder ``programs``.
         """
-        self._own_python = own_python
-        self.process, self._connection = _start_fork_server(own_python=own_python)
+        self._env = (
+            dict(os.environ)
+            if own_python
+            else own_environment.without_own_environment(os.environ, programs)
+        )
+        self.process, self._connection = _start_fork_server(self._env)
 
     def fork_supervisor(self, directory: Path) -> int:
         """Have a supervisor forked for a run.
@@ -68,7 +74,7 @@ class ForkServerClient:
                     break
                 except OSError:  # it was killed; a new one does it
                     self.close()
-                    self.process, self._connection = _start_fork_server(own_python=self._own_python)
+                    self.process, self._connection = _start_fork_server(self._env)
         except BaseException:
             os.close(read_end)
             raise
@@ -82,12 +88,11 @@ class ForkServerClient:
         self.process.wait()
 
 
-def _start_fork_server(*, own_python: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start_fork_server(env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process in its own session, with an environment without credentials of a forge."""
     # Also in a stream, each message ends where the pipe that comes with it does.
     connection, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    seen = os.environ if own_python else python_environment.without_own_environment(os.environ)
-    env = {name: value for name, value in seen.items() if not _is_private_variable(name)}
+    env = {name: value for name, value in env.items() if not _is_private_variable(name)}
     command = [sys.executable, "-I", "-S", "-c", _START_CODE, str(_IMPORT_ROOT)]
     with server_end:
         process = subprocess.Popen(

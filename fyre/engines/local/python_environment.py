@@ -1,8 +1,6 @@
-"""The Python environment of a run: never Fyre's own, and where one is wanted, the checkout's.
+"""The Python environment of a checkout: made where a run wants one, and active for its commands.
 
-``fyre up`` often runs in a virtual environment. A command that saw it would install its packages
-there: beside Fyre's, and beside those of every other run. Standard library only, and little of it:
-the supervisor loads this.
+Standard library only, and little of it: the supervisor loads this.
 """
 
 from __future__ import annotations
@@ -18,33 +16,6 @@ DIRECTORY = ".venv"
 _LOCK_FILES = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock")
 _INSTALLER = re.compile(r"(?:^|[\s;&|(])(?:pip|python)[\d.]*(?=[\s;&|)]|$)")
 _UV = re.compile(r"(?:^|[\s;&|(])uv(?=\s|$)")
-_OWN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
-
-
-def without_own_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a server without what makes its Python environment.
-
-    Only the environment in which Fyre itself runs is taken out. One that its user has made for
-    other things stays, and so does a Python that is no virtual environment.
-    """
-    kept = {
-        name: value
-        for name, value in env.items()
-        if name not in _OWN_VARIABLES and not name.startswith("FYRE_")
-    }
-    if sys.prefix == sys.base_prefix:
-        return kept
-    own_directory = os.path.realpath(sys.prefix)
-    own_programs = os.path.join(own_directory, "bin")
-    if os.path.realpath(kept.get("VIRTUAL_ENV", "/")) == own_directory:
-        kept.pop("VIRTUAL_ENV", None)
-        kept.pop("VIRTUAL_ENV_PROMPT", None)
-    if "PATH" in kept:
-        folders = kept["PATH"].split(os.pathsep)
-        kept["PATH"] = os.pathsep.join(
-            folder for folder in folders if os.path.realpath(folder) != own_programs
-        )
-    return kept
 
 
 def creation_command(setup: Iterable[str], checkout: str) -> list[str] | None:

@@ -190,3 +190,38 @@ def test_9_2_a_pull_request_from_a_fork_is_told_that_its_runs_will_wait(
     assert [notes(event) for event in others] == [[], [], []]
     git("remote", "add", "upstream", "https://example.org/acme/lab.git", cwd=repo)
     assert len(notes({"ref": "refs/heads/main"})) == 1
+
+
+def test_9_40_it_shows_what_the_file_of_the_repository_adds(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repo)
+    (repo / ".fyre.yaml").write_text(
+        "timeout: 2h\nretries: 0\nsetup: [uv sync, make]\nenv: {A: 1, B: 2}\n"
+        "names: {train: {timeout: 8h}}\n"
+    )
+    message = repo / "message"
+    message.write_text(
+        "S\n\nFyre-Run: x\nFyre-Name: train\nFyre-Env: A=9\nFyre-Run: y\nFyre-Timeout: 5m\n"
+    )
+    assert main.main(["check", "message"]) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "train: x",
+        "  env: A=9",
+        "  timeout: 8h 00m (from .fyre.yaml)",
+        "  retries: 0 (from .fyre.yaml)",
+        "  env: B=2 (from .fyre.yaml)",
+        "  setup: uv sync; make (from .fyre.yaml)",
+        "run: y",
+        "  timeout: 5m 00s",
+        "  retries: 0 (from .fyre.yaml)",
+        "  env: A=1 B=2 (from .fyre.yaml)",
+        "  setup: uv sync; make (from .fyre.yaml)",
+    ]
+    assert main.main(["check", "--json", "message"]) == 0
+    runs = json.loads(capfd.readouterr().out)["runs"]
+    assert runs[1]["defaults"] == {
+        "retries": 0,
+        "env": {"A": "1", "B": "2"},
+        "setup": ["uv sync", "make"],
+    }

@@ -29,7 +29,7 @@ def in_repo(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("verb", [["commit", "--run", "x"], ["run", "-d"]])
-def test_new_user_10_9_40_a_wrong_value_is_wrong_usage_in_the_words_of_options(
+def test_9_40_a_wrong_value_is_wrong_usage_in_the_words_of_options(
     capfd: pytest.CaptureFixture[str],
     verb: list[str],
     *,
@@ -43,7 +43,7 @@ def test_new_user_10_9_40_a_wrong_value_is_wrong_usage_in_the_words_of_options(
     assert err[1].startswith(f"hint: {hint}")
 
 
-def test_new_user_10_an_empty_command_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_command_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main.main(["commit", "--run", ""]) == 2
     assert "hint: write the command after the colon: --run python" in capfd.readouterr().err
 
@@ -63,7 +63,7 @@ def test_9_40_a_made_up_key_is_answered_with_the_one_that_is_meant(key: str, say
     assert says in problem.hint
 
 
-def test_new_user_20_in_a_subdirectory_it_says_where_the_command_starts(
+def test_in_a_subdirectory_it_says_where_the_command_starts(
     repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (repo / "sub").mkdir()
@@ -77,7 +77,7 @@ def test_new_user_20_in_a_subdirectory_it_says_where_the_command_starts(
     assert "without it a run\n                       starts at the top" in capfd.readouterr().out
 
 
-def test_new_user_36_37_new_files_are_named_and_large_ones_are_not_committed_unasked(
+def test_37_new_files_are_named_and_large_ones_are_not_committed_unasked(
     repo: Path, git: Git, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (repo / "new.py").write_text("x\n")
@@ -95,7 +95,7 @@ def test_new_user_36_37_new_files_are_named_and_large_ones_are_not_committed_una
 
 
 @pytest.mark.parametrize("password", ["password", "swordfish", "s3cr3t", "hunter2", "abc"])
-def test_new_user_38_a_password_in_a_url_is_a_credential(password: str) -> None:
+def test_a_password_in_a_url_is_a_credential(password: str) -> None:
     command = f"curl https://user:{password}@host/x"
     assert credential_scan.mask_credentials(command) == "curl https://user:****@host/x"
     assert main.main(["commit", "--run", command]) == 1

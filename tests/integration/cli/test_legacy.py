@@ -292,6 +292,8 @@ def test_the_whole_walk(
     capfd.readouterr()
     assert again.wait() == 0
     assert capfd.readouterr().out == "new\n"
+    assert again.wait(quiet=True) == 0  # new_user_22
+    assert capfd.readouterr() == ("", "")
     with monkeypatch.context() as notebook:
         notebook.setattr(sys, "stdout", io.StringIO())  # as in Jupyter: no descriptor, text only
         assert again.wait() == 0

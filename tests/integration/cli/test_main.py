@@ -57,6 +57,8 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert main.main(words) == 0
         out = capsys.readouterr().out
         assert all(f"  {verb} " in out and line in out for verb, line in main.VERBS.items())
+        assert "fyre --batch -- CMD" in out  # 9_40
+        assert "from fyre import Fyre" in out
 
 
 def test_a_terminal_that_is_not_utf_8_is_shown_what_it_can_show(
@@ -203,7 +205,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith(f"fyre {fyre.__version__} · python 3.")
 
 
-def test_new_user_35_a_second_ctrl_c_is_no_traceback(
+def test_a_second_ctrl_c_is_no_traceback(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -216,3 +218,36 @@ def test_new_user_35_a_second_ctrl_c_is_no_traceback(
             process.send_signal(signal.SIGINT)
             time.sleep(0.02)
         assert (process.returncode, process.stderr.read()) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        ("fyre r", ["run", "rerun"]),
+        ("fyre logs --att", ["--attempt"]),
+        ("fyre commit --re", ["--resources", "--retries"]),
+    ],
+)
+def test_9_40_a_shell_completes_verbs_and_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, then: list[str]
+) -> None:
+    for name, value in {
+        "_FYRE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert main.main([]) == 0
+    assert capsys.readouterr().out.split() == then
+
+
+def test_9_40_completion_is_installed_in_the_home(
+    isolated_git: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    assert main.main(["--show-completion", "bash"]) == 0
+    assert "_FYRE_COMPLETE=complete_bash" in capsys.readouterr().out
+    assert main.main(["--install-completion", "bash"]) == 0
+    script = isolated_git / ".bash_completions" / "fyre.sh"
+    assert "_FYRE_COMPLETE=complete_bash" in script.read_text()
+    assert str(script) in (isolated_git / ".bashrc").read_text()

@@ -163,7 +163,7 @@ def test_no_remote_no_repository(
         assert "repository" in capfd.readouterr().err
 
 
-def test_new_user_21_a_dry_run_says_where_and_changes_nothing(
+def test_a_dry_run_says_where_and_changes_nothing(
     repo: Path, far: Path, git: Git, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (repo / "README").write_text("changed\n")

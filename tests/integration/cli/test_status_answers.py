@@ -27,7 +27,7 @@ def answer(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, li
     return code, out, err.splitlines()
 
 
-def test_new_user_4_14_16_a_run_or_attempt_that_is_not_there(
+def test_14_16_a_run_or_attempt_that_is_not_there(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sha = person.run("true", "Fyre-Run: exit 1", "Fyre-Name: test")
@@ -57,7 +57,7 @@ def test_new_user_4_14_16_a_run_or_attempt_that_is_not_there(
     )
 
 
-def test_new_user_15_a_pushed_commit_that_asks_for_nothing_says_so(
+def test_a_pushed_commit_that_asks_for_nothing_says_so(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for verb in ("status", "show", "logs", "rerun", "cancel"):
@@ -67,7 +67,7 @@ def test_new_user_15_a_pushed_commit_that_asks_for_nothing_says_so(
         assert "push" not in err[1]
 
 
-def test_new_user_9_34_a_commit_that_is_not_pushed_takes_no_place(
+def test_34_a_commit_that_is_not_pushed_takes_no_place(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shas = [person.run("sleep 0.3", "Fyre-Run: true", "Fyre-Name: b"), person.run("true")]
@@ -82,7 +82,7 @@ def test_new_user_9_34_a_commit_that_is_not_pushed_takes_no_place(
         assert named == ["run", "b"], words
 
 
-def test_new_user_18_a_run_that_never_started_says_why_it_has_no_output(
+def test_a_run_that_never_started_says_why_it_has_no_output(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
     busy = [person.run("sleep 60") for _ in range(4)]
@@ -99,7 +99,7 @@ def test_new_user_18_a_run_that_never_started_says_why_it_has_no_output(
         assert answer(capfd, "cancel", other)[0] == 0
 
 
-def test_new_user_25_9_40_a_forge_that_is_down_or_has_no_such_repository(
+def test_9_40_a_forge_that_is_down_or_has_no_such_repository(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = answer(capfd, "log")
@@ -127,7 +127,7 @@ def test_new_user_25_9_40_a_forge_that_is_down_or_has_no_such_repository(
     assert err[1].endswith("nothing answers at http://127.0.0.1:9")
 
 
-def test_new_user_33_39_a_failure_says_where_its_output_is(
+def test_39_a_failure_says_where_its_output_is(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sha = person.run("printf out; exit 3", "Fyre-Name: train")

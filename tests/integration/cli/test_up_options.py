@@ -45,7 +45,7 @@ def running_up(monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[up_ap
         thread.join()
 
 
-def test_new_user_1_the_local_engine_keeps_to_the_policy(
+def test_the_local_engine_keeps_to_the_policy(
     tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "policy.yaml").write_text(POLICY)
@@ -82,7 +82,7 @@ def test_new_user_1_the_local_engine_keeps_to_the_policy(
         (["--engine", "kubernetes", "--namespace", "A_b"], 2, "'A_b' is not a namespace"),
     ],
 )
-def test_new_user_1_6_what_has_no_effect_or_is_wrong_is_refused(
+def test_6_what_has_no_effect_or_is_wrong_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -110,7 +110,7 @@ def test_new_user_1_6_what_has_no_effect_or_is_wrong_is_refused(
         (["manifests", "--context", "x"], "--context goes with --delete"),
     ],
 )
-def test_new_user_1_an_option_without_the_one_that_it_belongs_to_is_refused(
+def test_an_option_without_the_one_that_it_belongs_to_is_refused(
     capfd: pytest.CaptureFixture[str], words: list[str], says: str
 ) -> None:
     assert main.main(words) == 2
@@ -118,7 +118,7 @@ def test_new_user_1_an_option_without_the_one_that_it_belongs_to_is_refused(
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid"])
-def test_new_user_24_an_address_of_another_machine_is_named_as_what_is_wrong(
+def test_an_address_of_another_machine_is_named_as_what_is_wrong(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], host: str
 ) -> None:
     assert main.main(["up", "--root", str(tmp_path), "--port", "0", "--host", host]) == 1

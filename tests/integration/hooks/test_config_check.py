@@ -18,7 +18,7 @@ RUN = "Train\n\nFyre-Run: true"
 PROBLEM = ".fyre.yaml line 2: 'setup: echo hi': setup must be a list, not 'echo hi'"
 
 
-def test_new_user_5_commit_msg_reads_what_is_staged(hooked: Path, git, attempt) -> None:
+def test_commit_msg_reads_what_is_staged(hooked: Path, git, attempt) -> None:
     file = hooked / ".fyre.yaml"
     file.write_text(BROKEN)
     assert attempt("commit", "--allow-empty", "-m", RUN).returncode == 0  # it is not in the commit
@@ -37,9 +37,7 @@ def test_new_user_5_commit_msg_reads_what_is_staged(hooked: Path, git, attempt) 
 
 
 @pytest.mark.parametrize("version", ["2", "4"])
-def test_new_user_5_an_index_of_any_version_is_read(
-    hooked: Path, git, attempt, version: str
-) -> None:
+def test_an_index_of_any_version_is_read(hooked: Path, git, attempt, version: str) -> None:
     (hooked / ".fyre.yam").touch()  # version 4 stores what differs from the name before
     (hooked / ".fyre.yaml").write_text(BROKEN)
     git("config", "index.version", version, cwd=hooked)
@@ -47,7 +45,7 @@ def test_new_user_5_an_index_of_any_version_is_read(
     assert PROBLEM in attempt("commit", "-m", RUN).stderr.splitlines()
 
 
-def test_new_user_5_pre_push_reads_what_each_commit_has(hooked: Path, git, attempt) -> None:
+def test_pre_push_reads_what_each_commit_has(hooked: Path, git, attempt) -> None:
     commit(attempt, RUN)
     (hooked / ".fyre.yaml").write_text(BROKEN)
     git("add", ".", cwd=hooked)
@@ -65,7 +63,7 @@ def test_new_user_5_pre_push_reads_what_each_commit_has(hooked: Path, git, attem
     assert attempt("push", "origin", "main").returncode == 0
 
 
-def test_new_user_5_31_fyre_commit_check_and_run_read_it_too(
+def test_31_fyre_commit_check_and_run_read_it_too(
     repo: Path, git, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(repo)
@@ -94,9 +92,7 @@ def test_new_user_5_31_fyre_commit_check_and_run_read_it_too(
     assert git("rev-parse", "HEAD~", cwd=repo) == head
 
 
-def test_new_user_32_each_run_is_named_once(
-    hooked: Path, git, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_each_run_is_named_once(hooked: Path, git, capfd: pytest.CaptureFixture[str]) -> None:
     assert main.main(["commit", "--run", "echo once", "--push"]) == 0
     out, err = capfd.readouterr()
     assert (out.count("run: echo once"), err.count("run: echo once")) == (1, 0)
@@ -107,7 +103,7 @@ def test_new_user_32_each_run_is_named_once(
     assert done.stderr.count(" run: true") == 1
 
 
-def test_new_user_5_the_parsers_are_loaded_only_for_a_file(hooked: Path) -> None:
+def test_the_parsers_are_loaded_only_for_a_file(hooked: Path) -> None:
     (hooked / "message").write_text(RUN)
     code = "import sys; from fyre import hooks; hooks.run(sys.argv[1:]); print(*sys.modules)"
     done = subprocess.run(

@@ -221,7 +221,7 @@ def test_a_full_context_is_given_up_with_a_line(
     assert [one["state"] for one in person.statuses(sha)] == ["pending"]
     assert unposted_statuses.unposted_statuses(record, "") == []
     assert (
-        f"given up: posting fyre/run on {sha} of ada/lab: the forge takes no more than 1,000"
+        f"given up: posting fyre/run on {sha[:7]} of ada/lab: the forge takes no more than 1,000"
         in caplog.text
     )
 
