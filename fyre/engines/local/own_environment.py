@@ -30,7 +30,7 @@ def without_own_environment(env: Mapping[str, str], programs: Path) -> dict[str,
     if sys.prefix == sys.base_prefix:
         return kept
     own_directory = os.path.realpath(sys.prefix)
-    own_programs = os.path.join(own_directory, "bin")
+    own_programs = str(Path(own_directory, "bin"))
     if os.path.realpath(kept.get("VIRTUAL_ENV", "/")) == own_directory:
         kept.pop("VIRTUAL_ENV", None)
         kept.pop("VIRTUAL_ENV_PROMPT", None)
