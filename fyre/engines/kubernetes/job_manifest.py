@@ -346,11 +346,19 @@ def _checkout_resources(command_limits: Mapping[str, str]) -> KubeObject:
     where those are larger: the pod counts as much as its largest part.
     """
     limits = {
-        name: max(least, command_limits[name], key=value_parsers.parse_quantity)
+        name: _larger_quantity(least, command_limits[name])
         for name, least in _CHECKOUT_LIMITS.items()
         if name in command_limits
     }
     return {"requests": dict(_CHECKOUT_REQUESTS)} | ({"limits": limits} if limits else {})
+
+
+def _larger_quantity(least: str, quantity: str) -> str:
+    """Return the larger of two quantities; the second if it is none, which the cluster refuses."""
+    try:
+        return max(least, quantity, key=value_parsers.parse_quantity)
+    except value_parsers.BadValueError:
+        return quantity
 
 
 def _env_entries(pairs: Iterable[tuple[str, str]]) -> list[KubeObject]:

@@ -322,7 +322,9 @@ def test_the_api_server_takes_a_job_of_every_profile_of_the_example() -> None:
             )
             made = api.create_job(
                 space,
-                build_job(run, profile, JobContext("fyre", space, "alpine/git")),
+                build_job(
+                    run, profile, JobContext("fyre", space, "alpine/git", relay_url="http://relay")
+                ),
                 dry_run=True,
             )
             pod, section = made["spec"]["template"]["spec"], kubernetes_section(profile)
