@@ -16,9 +16,12 @@ import pytest
 import requests
 
 from tests.support import apps
+from tests.support.ci_marks import LONG_CASE
 from tests.support.forge_troubles import Asked
 from tests.support.serve_fixture import Make, World, make, world
 from tests.support.waiting import until
+
+pytestmark = [*LONG_CASE]
 
 __all__ = ["make", "world"]  # fixtures
 

@@ -16,6 +16,8 @@ from tests import mutants
 ROOT = Path(__file__).parents[2]
 SOURCE = b'''"""A docstring with 1 number."""
 from typing import TYPE_CHECKING
+
+pytestmark = [*LONG_CASE]
 if TYPE_CHECKING:
     X = 1
 def clamp(value: int, most: "int | 2" = 3) -> int:

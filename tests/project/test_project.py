@@ -14,6 +14,7 @@ import pytest
 from fyre.cli import main
 from fyre.message import request
 from tests.support import quick_start
+from tests.support.ci_marks import long_case
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +37,7 @@ def test_ruff_format() -> None:
 
 
 @pytest.mark.timeout(900)  # with a cold cache, on a machine that does other things as well
+@long_case
 def test_mypy_strict() -> None:
     check(
         "mypy"
@@ -66,6 +68,7 @@ def test_every_dependency_has_its_line_in_the_architecture() -> None:
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
+@long_case
 def test_the_installed_packages_go_together() -> None:
     check("pip", "check")
 

@@ -1,4 +1,7 @@
-"""Mark the easier of two cases of a test: ``.ci/run`` tries both, everybody else the harder one."""
+"""Mark what ``.ci/run`` tries, and nobody else: the easier of two cases, and what takes long.
+
+Everybody's run of the tests is to end within three minutes.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,22 @@ import os
 
 import pytest
 
+_IS_ELSEWHERE = "FYRE_NODE_MODULES" not in os.environ
+
 EASIER_CASE = (
     pytest.mark.ci,
-    pytest.mark.skipif(
-        "FYRE_NODE_MODULES" not in os.environ,
-        reason="the harder case is always tried; .ci/run does both",
-    ),
+    pytest.mark.skipif(_IS_ELSEWHERE, reason="the harder case is always tried; .ci/run does both"),
 )
+
+LONG_CASE = (
+    pytest.mark.ci,
+    pytest.mark.skipif(_IS_ELSEWHERE, reason="takes seconds; .ci/run does it"),
+)
+"""Marks of a parameter, or of a whole module (``pytestmark = [*LONG_CASE]``)."""
+
+
+def long_case(test: object) -> object:
+    """Mark one test as one that takes long."""
+    for mark in LONG_CASE:
+        test = mark(test)
+    return test

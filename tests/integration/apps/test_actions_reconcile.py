@@ -24,8 +24,11 @@ from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Run, RunRecord
 from fyre.runs.run_query import ALL_RUNS
 from tests.integration.apps.test_actions_job import Runner, pushed, runner
+from tests.support.ci_marks import LONG_CASE
 from tests.support.person import NAME
 from tests.support.waiting import until
+
+pytestmark = [*LONG_CASE]
 
 __all__ = ["runner"]  # a fixture
 

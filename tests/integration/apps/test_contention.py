@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fyre.controller.events import SweepEvent
+from tests.support.ci_marks import LONG_CASE
 from tests.support.gated_forge import GatedWorld, world
 from tests.support.waiting import until
+
+pytestmark = [*LONG_CASE]
 
 __all__ = ["world"]  # a fixture
 

@@ -16,8 +16,10 @@ import pytest
 import requests
 
 from tests.conftest import git
-from tests.support.ci_marks import EASIER_CASE
+from tests.support.ci_marks import EASIER_CASE, LONG_CASE
 from tests.support.restarted_up import RestartedUp
+
+pytestmark = [*LONG_CASE]
 
 PRINTING = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i of a run; sleep 0.02; done"
 

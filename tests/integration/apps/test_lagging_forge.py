@@ -7,8 +7,11 @@ import pytest
 from fyre.backoff import Backoff
 from fyre.controller.events import SweepEvent
 from tests.conftest import git
+from tests.support.ci_marks import LONG_CASE
 from tests.support.gated_forge import GatedWorld, world
 from tests.support.waiting import until
+
+pytestmark = [*LONG_CASE]
 
 __all__ = ["world"]  # a fixture
 

@@ -15,8 +15,11 @@ import requests
 from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
 from tests.integration.apps.test_serve import NAME, GitHub, Running, environment, github, start
+from tests.support.ci_marks import LONG_CASE
 from tests.support.http_json import get_json
 from tests.support.waiting import until
+
+pytestmark = [*LONG_CASE]
 
 __all__ = ["github", "start"]
 

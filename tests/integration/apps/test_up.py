@@ -17,7 +17,7 @@ import requests
 
 from fyre.apps.up import FyreUp
 from fyre.cli import main
-from tests.support.ci_marks import EASIER_CASE
+from tests.support.ci_marks import EASIER_CASE, long_case
 
 FYRE = [sys.executable, "-m", "fyre"]
 
@@ -156,6 +156,7 @@ def test_a_page_that_rebinds_its_name_to_this_machine_is_not_answered(up: FyreUp
         False,
     ],
 )
+@long_case
 def test_the_demo_ends_green(
     tmp_path: Path, identity: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_the_demo_ends_green(
     assert re.search(r"^fyre/run on [0-9a-f]{7} is success", done.stdout, re.MULTILINE)
 
 
+@long_case
 def test_a_demo_that_is_ended_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

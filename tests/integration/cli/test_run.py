@@ -14,6 +14,7 @@ import pytest
 
 from fyre.cli import main
 from fyre.message import request as message_request
+from tests.support.ci_marks import long_case
 from tests.support.fyre_up import up
 
 Git = Callable[..., str]
@@ -366,6 +367,7 @@ def test_only_the_snapshot_runs(published: Path, git: Git) -> None:
     assert "has no runs" in status.stderr
 
 
+@long_case
 def test_letting_go_of_it_leaves_it_running(published: Path) -> None:
     words = [*FYRE, "run", "--", "echo begun; sleep 60"]
     with subprocess.Popen(

@@ -23,6 +23,7 @@ from fyre.controller.loop import Controller
 from fyre.github.errors import DeniedError
 from fyre.github.webhook import PushEvent
 from fyre.message import fyre_ids
+from tests.support.ci_marks import LONG_CASE, long_case
 from tests.support.forge_troubles import Asked, Said
 from tests.support.serve_fixture import PAUSES, Lab, Make, World, make, world
 from tests.support.waiting import until
@@ -128,7 +129,13 @@ OF_THE_APP = (
 
 
 @pytest.mark.parametrize(
-    "troubles", [ONLY_WRITES, READS_TOO, OF_THE_APP], ids=["writes", "reads", "app"]
+    "troubles",
+    [
+        pytest.param(ONLY_WRITES, marks=LONG_CASE),
+        READS_TOO,
+        pytest.param(OF_THE_APP, marks=LONG_CASE),
+    ],
+    ids=["writes", "reads", "app"],
 )
 def test_trouble_that_ends(
     world: World, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, troubles: Troubles
@@ -154,6 +161,7 @@ def test_trouble_that_ends(
     assert (tmp_path / "ran").read_text() == "\n" * len(shas)
 
 
+@long_case
 def test_a_repository_that_is_renamed_or_transferred_while_a_run_is_on(
     world: World, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

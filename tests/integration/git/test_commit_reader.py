@@ -18,6 +18,7 @@ from fyre.github.errors import NotFoundError
 from fyre.message import request
 from fyre.runs.run import Repository
 from tests.conftest import git
+from tests.support.ci_marks import long_case
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
 AUTHOR = "A <a@example.org> 1700000000 +0100"
@@ -221,6 +222,7 @@ def test_9_a1_megabytes_are_not_decoded() -> None:
     assert "'punycode' is not read" in near_limit.message_problem
 
 
+@long_case
 def test_9_b16_what_is_larger_than_32_mib_is_named(repo: Path, mirrors: LocalCommitReader) -> None:
     large = b"x" * (33 << 20)
     commit = mirrors.read_commit(REPOSITORY, store(repo, b"S\n\n" + large))

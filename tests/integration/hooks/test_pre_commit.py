@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fyre.message import request
+from tests.support.ci_marks import long_case
 
 pytest.importorskip("pre_commit")
 TOP = Path(__file__).parents[3]
@@ -33,6 +34,7 @@ def configured(repo: Path, git, monkeypatch: pytest.MonkeyPatch) -> Path:
     return repo
 
 
+@long_case
 def test_all_three_stages(configured: Path, git, attempt, tmp_path: Path) -> None:
     refused = attempt("commit", "--allow-empty", "-m", "Train\n\nFyre-Run: true\nFyre-Timeout: 5")
     assert refused.returncode == 1

@@ -22,6 +22,7 @@ import pytest
 from fyre.engines.kubernetes import job_manifest
 from tests.support import shells
 from tests.support.checkpoint import COMMANDS, Checkpoint
+from tests.support.ci_marks import LONG_CASE
 from tests.support.waiting import until
 
 REPLACED = {
@@ -239,7 +240,11 @@ def test_a_command_that_does_not_listen_is_killed(container: Container) -> None:
 
 @pytest.mark.parametrize(
     ("by", "form"),
-    [*(("runtime", form) for form in COMMANDS), *(("timeout", form) for form in COMMANDS[3:4])],
+    [
+        ("runtime", COMMANDS[0]),
+        *(pytest.param("runtime", form, marks=LONG_CASE) for form in COMMANDS[1:]),
+        pytest.param("timeout", COMMANDS[3], marks=LONG_CASE),
+    ],
 )
 def test_c21_a_checkpoint_is_saved_within_the_grace(
     container: Container, form: str, by: str

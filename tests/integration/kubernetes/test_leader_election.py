@@ -22,7 +22,10 @@ from kubernetes.leaderelection import leaderelection
 from fyre.engines.kubernetes import leader_election
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.leader_election import Election
+from tests.support.ci_marks import LONG_CASE
 from tests.support.waiting import until
+
+pytestmark = [*LONG_CASE]
 
 THEIRS = {
     "holderIdentity": "another 127.0.0.1:1",

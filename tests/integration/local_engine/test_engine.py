@@ -20,6 +20,7 @@ from fyre.errors import UserError
 from fyre.runs.run_query import ALL_RUNS, RunCursor, RunQuery
 from fyre.runs.state import RunState
 from tests.contract.engine import EngineContract, await_end, await_state, make_run
+from tests.support.ci_marks import LONG_CASE, long_case
 
 Make = Callable[..., LocalEngine]
 
@@ -198,6 +199,7 @@ def test_checkouts_are_removed_even_when_nobody_may_write_them(
         time.sleep(0.02)
 
 
+@long_case
 def test_a_tree_deeper_than_python_can_call_itself_is_removed_and_frees_its_slot(
     make: Make, sha: str, tmp_path: Path
 ) -> None:
@@ -252,7 +254,9 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.02, 0.1, 0.35, 0.6])
+@pytest.mark.parametrize(
+    "moment", [0.1, *(pytest.param(one, marks=LONG_CASE) for one in (0.0, 0.02, 0.35, 0.6))]
+)
 def test_a_server_killed_at_any_moment_loses_nothing_and_starts_nothing_twice(
     make: Make, repo: Path, sha: str, tmp_path: Path, moment: float
 ) -> None:

@@ -11,7 +11,10 @@ from fyre.runs.state import RunState
 from tests.contract.engine import await_end, make_run
 from tests.integration.local_engine.test_engine import Make, make
 from tests.support.checkpoint import COMMANDS, Checkpoint
+from tests.support.ci_marks import LONG_CASE
 from tests.support.waiting import until
+
+pytestmark = [*LONG_CASE]
 
 __all__ = ["make"]  # fixtures
 

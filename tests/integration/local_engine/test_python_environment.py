@@ -15,6 +15,7 @@ from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
 from tests.conftest import git
 from tests.contract.engine import await_end, make_run
+from tests.support.ci_marks import long_case
 
 SHOW = 'import os, sys; print(sys.prefix, os.environ.get("VIRTUAL_ENV"))'
 
@@ -65,6 +66,7 @@ def test_9_31_another_environment_of_the_users_stays(
     assert log == f"{other} {other}\n"
 
 
+@long_case
 def test_9_31_setup_installs_into_the_checkout_and_the_command_finds_it(
     repo: Path, tmp_path: Path, own_environment: Path
 ) -> None:

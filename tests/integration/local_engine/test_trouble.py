@@ -23,6 +23,7 @@ from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, await_state, make_run
 from tests.integration.local_engine.test_engine import Make, alive, engine, make
+from tests.support.ci_marks import long_case
 
 __all__ = ["engine", "make"]  # fixtures
 
@@ -67,6 +68,7 @@ def test_a_cancel_is_told_from_a_thread_of_the_engine(make: Make, sha: str) -> N
     assert threading.current_thread() not in threads
 
 
+@long_case
 def test_a_supervisor_that_can_not_begin_is_tried_a_few_times(
     make: Make, sha: str, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.ci_marks import long_case
 from tests.support.local_forge import NAME, Served
 from tests.support.waiting import until
 
@@ -179,6 +180,7 @@ def test_a_client_that_hangs_up_in_a_push_leaves_nothing(forge: Served, pushed: 
     assert not list(git_dir.rglob("*.lock"))
 
 
+@long_case
 def test_a_client_that_hangs_up_in_a_fetch_ends_the_child(
     forge: Served, pushed: str, repo: Path, git: Git
 ) -> None:

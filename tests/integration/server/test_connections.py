@@ -18,6 +18,7 @@ from fyre.runs.run import Commit, Repository
 from fyre.runs.run_query import ALL_RUNS
 from fyre.server import http_server
 from tests.conftest import git
+from tests.support.ci_marks import long_case
 from tests.support.person import Person, person
 from tests.support.waiting import until
 
@@ -78,6 +79,7 @@ def test_a9_idle_strangers_leave_room_for_everybody_else(
             stranger.close()
 
 
+@long_case
 def test_a9_1100_idle_strangers_do_not_use_up_the_descriptors(tmp_path: Path, repo: Path) -> None:
     """A real process with few descriptors, and the pushes that it meets meanwhile."""
     words = ["-m", "fyre", "up", "--root", str(tmp_path / "state"), "--port", "0"]
@@ -116,6 +118,7 @@ def test_a9_readers_of_a_log_that_left_are_closed(person: Person) -> None:
     person.final(sha)
 
 
+@long_case
 def test_a9_a_reader_that_takes_nothing_is_closed(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from fyre.git.mirror_store import MirrorStore
 from fyre.git.wanted_commits import find_wanted_commits
 from fyre.github.errors import DeniedError, NotFoundError
 from fyre.runs.run import Repository
+from tests.support.ci_marks import long_case
 from tests.support.relaying import NOW, Forge, Relayed, relaying, serve
 from tests.support.waiting import until
 
@@ -301,6 +302,7 @@ def test_a_mirror_is_complete_and_fetched_only_for_what_is_missing(
     assert forge.fetches == 2
 
 
+@long_case
 def test_a_hundred_who_ask_at_once_cost_one_fetch(
     clones: MirrorStore, forge: Forge, commit: Callable[..., str]
 ) -> None:

@@ -63,6 +63,7 @@ from fyre.stored_form import (
     parse_json,
 )
 from tests.contract.engine import await_end, make_run
+from tests.support.ci_marks import long_case
 from tests.support.person import Person, person
 
 __all__ = ["person"]
@@ -287,6 +288,7 @@ FILES = {
     st.fixed_dictionaries({}, optional={name: texts(data) for name, data in FILES.items()}),
     st.booleans(),
 )
+@long_case
 def test_a_run_s_folder_with_whatever_in_it_stops_nobody(
     found: dict[str, str], sound: bool
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import git
-from tests.support.ci_marks import EASIER_CASE
+from tests.support.ci_marks import EASIER_CASE, LONG_CASE
 from tests.support.old_version import ROOT, old_version
 from tests.support.upgrade_story import (
     NAME,
@@ -84,7 +84,7 @@ def check_all(story: Story, pushed: Pushed) -> None:
     [
         # Whoever finds what a killed server left also finds what one left that had time to stop.
         pytest.param(signal.SIGINT, id="stopped", marks=EASIER_CASE),
-        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGKILL, id="killed", marks=LONG_CASE),
     ],
 )
 def test_there_and_back(

@@ -12,6 +12,7 @@ import pytest
 from fyre.cli import main
 from fyre.workspace import lab_branch
 from tests.integration.workspace.conftest import LAB, Git
+from tests.support.ci_marks import long_case
 
 
 def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run) -> None:
@@ -27,6 +28,7 @@ def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run)
     assert "\n\nAn attempt\n\nFyre-Run: true" in git("log", "-1", "--format=%B", LAB, cwd=far)
 
 
+@long_case
 def test_a_loop_that_starts_many(repo: Path, far: Path, git: Git) -> None:
     words = [sys.executable, "-m", "fyre", "run", "-d", "true"]
     many = [
@@ -37,6 +39,7 @@ def test_a_loop_that_starts_many(repo: Path, far: Path, git: Git) -> None:
     assert git("rev-list", "--count", "--first-parent", f"main..{LAB}", cwd=far) == "8"
 
 
+@long_case
 def test_two_machines_at_once(repo: Path, far: Path, git: Git, tmp_path: Path) -> None:
     places = [repo, tmp_path / "other"]
     git("clone", "-q", f"file://{far}", str(places[1]), cwd=tmp_path)

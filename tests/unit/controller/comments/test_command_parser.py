@@ -22,6 +22,7 @@ from fyre.github.webhook import CommentEvent, RerequestEvent
 from fyre.message.spec import RunSpec
 from fyre.message.value_parsers import BadValueError
 from fyre.runs.run import Repository
+from tests.support.ci_marks import LONG_CASE
 
 REPOSITORY = Repository("https://api.github.com", 1, "ada/lab")
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -283,7 +284,26 @@ def test_9_a5_what_the_library_renders_as_code_quote_or_html_never_commands(body
 
 @pytest.mark.parametrize(
     "part",
-    ["[", "*a ", "`", "<a ", "> ", "- a\n", "a\n", "a\n\n", "[a](", "![", "~~a", "[`", "/fyre x\n"],
+    [
+        "[",
+        "<a ",
+        *(
+            pytest.param(part, marks=LONG_CASE)
+            for part in (
+                "*a ",
+                "`",
+                "> ",
+                "- a\n",
+                "a\n",
+                "a\n\n",
+                "[a](",
+                "![",
+                "~~a",
+                "[`",
+                "/fyre x\n",
+            )
+        ),
+    ],
 )
 def test_9_a5_a_long_comment_is_parsed_in_bounded_time(part: str) -> None:
     body = "<pre>" + part * (1_000_000 // len(part)) + "\n/fyre cancel"
