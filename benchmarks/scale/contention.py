@@ -107,7 +107,9 @@ class Bench:
     def long_run(self, name: str) -> tuple[str, Path]:
         """Start a command that leaves a mark at TERM; return its SHA and the mark."""
         started, mark = self.mark(), self.mark()
-        loop = f"touch {started}; while :; do sleep 0.02; done"
+        loop = (
+            f"touch {started}; while [ -e {started} ]; do sleep 0.02; done"  # ends with the folder
+        )
         sha = self.push(name, f"trap 'touch {mark}; exit 1' TERM; {loop}")
         seconds_until(started, time.monotonic())
         return sha, mark
