@@ -235,7 +235,7 @@ class StatusReporter:
             if comment is None:
                 return
             try:
-                comment.send()
+                self._send_comment(comment)
             except UserError as error:
                 self._failures.raise_if_unknown(error, comment.repository, comment.in_reply_to)
                 self._drop_or_raise(comment, error)
@@ -245,6 +245,18 @@ class StatusReporter:
                 self._failures.forget_failures(comment.repository)
             finally:
                 self.write_queue.count_write()
+
+    def _send_comment(self, comment: UnpostedComment) -> None:
+        """Send a comment; once more if the forge refuses it, and shows the repository by then.
+
+        What was in the way may have ended in between, and a comment that is refused is dropped.
+        """
+        try:
+            comment.send()
+        except NEEDS_OPERATOR as error:
+            if isinstance(error, UnauthenticatedError) or not self._is_visible(comment.repository):
+                raise
+            comment.send()
 
     def _drop_or_raise(self, comment: UnpostedComment, error: Exception) -> None:
         """Drop a refused comment, with a line in the log; raise the error if it is to wait."""

@@ -70,7 +70,7 @@ def test_what_may_pass_is_said_later_and_what_may_not_never(
     book.queue_comment(UnpostedComment(repository, "b", "two", fails(TransientError("not now"), 1)))
     assert set(book.queued_comment_bodies(repository)) <= {"one", "two"}
     until(book.is_idle)
-    assert sorted(tries) == ["not now", "not now", "you may not"]
+    assert sorted(tries) == ["not now", "not now", "you may not", "you may not"]
     assert "comment not posted: you may not" in caplog.text
     assert book.queued_comment_bodies(repository) == []
 
@@ -162,7 +162,7 @@ def test_without_the_right_to_reply_replies_are_dropped_and_statuses_posted(
     sha = person.git("rev-parse", "main")
     book.queue_status(repository, sha, CommitStatus("fyre/run", "error", "refused"))
     until(book.is_idle)
-    assert tries == ["a", "b"]
+    assert tries == ["a", "a", "b", "b"]  # what was in the way may just have ended
     assert caplog.text.count("comment not posted") == 1
     assert "are tried again" not in caplog.text
     assert [one["description"] for one in person.statuses(sha)] == ["refused"]
