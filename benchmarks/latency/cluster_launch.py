@@ -129,7 +129,9 @@ def run_controller(
     from fyre.runs.profiles import Profile
     from fyre.server.webhook_endpoint import WebhookEndpoint
 
-    policy = Policy(namespace=namespace, profiles={"default": Profile(image="example.org/image:1")})
+    profiles = {"default": Profile(image="example.org/image:1")}
+    # There is no forge to be asked whose text a commit is.
+    policy = Policy(namespace=namespace, profiles=profiles, merged_forks=True)
     api = SuspendingClient(kubeconfig, pipe)
     delivery = RelayDelivery("http://10.0.0.1:8021", lambda: SECRET, 3600)
     engine = KubernetesEngine(

@@ -53,7 +53,7 @@ def create_runs(folder: Path, url: str, count: int, image: str) -> Iterator[Run]
     mirrors = LocalCommitReader(lambda _: bare.git_dir)
     up_fixture.git("remote", "add", "origin", str(bare.git_dir), cwd=path)
     up_fixture.git("push", "-q", "origin", "main", cwd=path)
-    policy = Policy(profiles={"default": Profile(image=image)})
+    policy = Policy(profiles={"default": Profile(image=image)}, merged_forks=True)
     for first in range(0, count, PER_PUSH):
         numbers = range(first, min(first + PER_PUSH, count))
         shas = up_fixture.create_commits(
