@@ -196,7 +196,7 @@ class Readers:
 
     def read_relay_token(self) -> None:
         """Read a relay's token with any signed content."""
-        content = self.fuzzer.json_bytes({"repositories": [1], "run": KEY, "expires": NOW})
+        content = self.fuzzer.text(f"{NOW}:1,2:{KEY}").encode("utf-8", "replace")
         claims = access_token._encode_base64url(content)  # noqa: SLF001 - signed as a true one
         mac = access_token._compute_mac(SECRET, claims)  # noqa: SLF001
         access_token.verify_access_token([SECRET], f"{claims}.{mac}", 0.0)
