@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 from fyre.github.client import GitHubClient
 from fyre.github.errors import DeniedError, NotFoundError, UnauthenticatedError
-from fyre.github.permissions import get_role, malformed_as_transient
+from fyre.github.permissions import (
+    get_commit_data,
+    get_role,
+    malformed_as_transient,
+    quote_path_part,
+)
 from fyre.runs.access import CommitOrigin, may_write
 from fyre.runs.run import Repository
 
@@ -43,10 +47,10 @@ def find_origin(
     except UnauthenticatedError:
         raise
     except DeniedError:
-        return _origin_by_author(get_commit(forge, repository, sha), actor)
+        return _origin_by_author(_get_commit(forge, repository, sha), actor)
     with malformed_as_transient(f"the pull requests of {sha[:7]} in {repository.name}"):
         writer = find_outside_writer(pulls, actor, role_of) or upstream
-    if not writer or _is_signed_by_writer(get_commit(forge, repository, sha), role_of):
+    if not writer or _is_signed_by_writer(_get_commit(forge, repository, sha), role_of):
         return CommitOrigin()
     return CommitOrigin(writer)
 
@@ -59,7 +63,7 @@ def list_pulls(forge: GitHubClient, repository: Repository, sha: str) -> list[di
     return forge.get_all_entries(
         f"the pull requests of {sha[:7]} in {repository.name}",
         repository,
-        f"/repos/{repository.name}/commits/{quote(sha, safe='')}/pulls?per_page=100",
+        f"/repos/{repository.name}/commits/{quote_path_part(sha)}/pulls?per_page=100",
     )
 
 
@@ -109,7 +113,9 @@ def _has_commit(
 ) -> bool:
     """Return True if a branch of upstream has a commit; False if we are shown no such branch."""
     description = f"branch {branch} of {upstream}"
-    path = f"/repos/{upstream}/compare/{quote(branch, safe='')}...{quote(sha, safe='')}?per_page=1"
+    path = (
+        f"/repos/{upstream}/compare/{quote_path_part(branch)}...{quote_path_part(sha)}?per_page=1"
+    )
     try:
         data = forge.get_json(description, repository, path)
     except NotFoundError:
@@ -118,13 +124,9 @@ def _has_commit(
         return int(data["ahead_by"]) == 0
 
 
-def get_commit(forge: GitHubClient, repository: Repository, sha: str) -> dict[str, Any]:
-    """Return GitHub's JSON of a commit, without most of its files."""
-    path = f"/repos/{repository.name}/commits/{quote(sha, safe='')}?per_page=1"
-    data: dict[str, Any] = forge.get_json(
-        f"commit {sha[:7]} of {repository.name}", repository, path
-    )
-    return data
+def _get_commit(forge: GitHubClient, repository: Repository, sha: str) -> dict[str, Any]:
+    description = f"commit {sha[:7]} of {repository.name}"
+    return get_commit_data(forge, repository, sha, description)
 
 
 def _is_signed_by_writer(commit: dict[str, Any], role_of: AskRole) -> bool:

@@ -41,7 +41,7 @@ def get_role(forge: GitHubClient, repository: Repository, login: str) -> str:
             data = forge.get_json(
                 description,
                 repository,
-                f"/repos/{repository.name}/collaborators/{_quote_path_part(login)}/permission",
+                f"/repos/{repository.name}/collaborators/{quote_path_part(login)}/permission",
             )
             rights = (data.get("user") or {}).get("permissions") or {}
             return next(
@@ -64,7 +64,7 @@ def is_team_member(forge: GitHubClient, repository: Repository, team: str, login
             data = forge.get_json(
                 description,
                 repository,
-                f"/orgs/{_quote_path_part(org)}/teams/{_quote_path_part(slug)}/memberships/{_quote_path_part(login)}",
+                f"/orgs/{quote_path_part(org)}/teams/{quote_path_part(slug)}/memberships/{quote_path_part(login)}",
             )
             return bool(data["state"] == "active")
     except NotFoundError:  # no member, or no such team
@@ -79,12 +79,7 @@ def get_signature_state(forge: GitHubClient, repository: Repository, sha: str) -
     """
     description = f"the signature of {sha[:7]} in {repository.name}"
     with malformed_as_transient(description):
-        # Ask for a page of one: the pages are of the commit's files, which are not needed here.
-        data = forge.get_json(
-            description,
-            repository,
-            f"/repos/{repository.name}/commits/{_quote_path_part(sha)}?per_page=1",
-        )
+        data = get_commit_data(forge, repository, sha, description)
         verification = data["commit"].get("verification") or {}
         reason = str(verification.get("reason") or "unsigned")
         return (
@@ -96,7 +91,19 @@ def get_signature_state(forge: GitHubClient, repository: Repository, sha: str) -
         )
 
 
-def _quote_path_part(text: str) -> str:
+def get_commit_data(
+    forge: GitHubClient, repository: Repository, sha: str, description: str
+) -> dict[str, Any]:
+    """Return GitHub's JSON of a commit, with a page of one of its files.
+
+    ``description`` names the question in errors.
+    """
+    path = f"/repos/{repository.name}/commits/{quote_path_part(sha)}?per_page=1"
+    data: dict[str, Any] = forge.get_json(description, repository, path)
+    return data
+
+
+def quote_path_part(text: str) -> str:
     """Return the text as one part of a path, whatever it holds."""
     return quote(text, safe="")
 
