@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from fyre import hooks
 
 CONFIG_FILE = ".fyre.yaml"
-FIX = "fix .fyre.yaml"
 
 
 def find_staged_problem() -> str:

@@ -65,11 +65,8 @@ class RerunCommand(LaunchingCommand):
             return refusal
         for run in missing:
             before = newest.get(run.name.lower())
-            if before is not None:
-                run = replace(run, ref=run.ref or before.run.ref)  # noqa: PLW2901 - the same run
-                if not target.command.latest_image:
-                    run = self._pin_image(run, before)  # noqa: PLW2901 - the same run
-            self._executor.execute(target.repository, Launch(run))
+            again = run if before is None else self._like_before(target, run, before)
+            self._executor.execute(target.repository, Launch(again))
         self._clear_moved_status(target, event)
         return self._render_launched([run.key for run in selected])
 
@@ -92,6 +89,13 @@ class RerunCommand(LaunchingCommand):
                 now=executor.clock(),
                 attempt=before.run.attempt + 1 if before else self.first_attempt,
             )
+
+    def _like_before(self, target: TargetedCommand, run: Run, before: RunRecord) -> Run:
+        """Return the run with the branch and, unless a newer one is asked for, the image before."""
+        on_branch = replace(run, ref=run.ref or before.run.ref)
+        if target.command.latest_image:
+            return on_branch
+        return self._pin_image(on_branch, before)
 
     def _pin_image(self, run: Run, before: RunRecord) -> Run:
         """Return the run with the digest that ran before.
