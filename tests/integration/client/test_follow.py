@@ -333,12 +333,18 @@ def test_a_log_that_falls_silent_after_the_end_is_cut(
     assert outcome(events) == (RunState.FAILED, 3)
 
 
-@pytest.mark.parametrize("with_log", [True, False])
-def test_a_page_that_fails_once_is_asked_again_why_a_run_waits(
-    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch, *, with_log: bool
-) -> None:
+@pytest.fixture
+def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it told at once why a run waits, and not only if it waits for a while."""
     monkeypatch.setattr(follow, "_TOLD_AFTER", 0.0)
     monkeypatch.setattr(follow, "_FIRST_PATIENCE", 0.0)
+
+
+@pytest.mark.usefixtures("told_at_once")
+@pytest.mark.parametrize("with_log", [True, False])
+def test_a_page_that_fails_once_is_asked_again_why_a_run_waits(
+    person: Person, client: RunClient, *, with_log: bool
+) -> None:
     sha = person.commit()
     person.push()
     pages = [
@@ -360,11 +366,10 @@ def test_a_page_that_fails_once_is_asked_again_why_a_run_waits(
         assert list(dict.fromkeys(told)) == ["waiting", "waiting · needs prep", "queued · 1 ahead"]
 
 
+@pytest.mark.usefixtures("told_at_once")
 def test_without_its_page_a_run_has_started_when_its_status_says_so(
-    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+    person: Person, client: RunClient
 ) -> None:
-    monkeypatch.setattr(follow, "_TOLD_AFTER", 0.0)
-    monkeypatch.setattr(follow, "_FIRST_PATIENCE", 0.0)
     sha = person.commit()
     person.push()
     gone = "http://127.0.0.1:9/runs/token"
