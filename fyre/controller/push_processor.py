@@ -41,7 +41,7 @@ API_LAG_MAX = 300.0
 
 @dataclass(frozen=True, slots=True)
 class PushOutcome:
-    """What is left of a push that was processed."""
+    """The part of a processed push that is left to do."""
 
     failed: Mapping[str, Exception]
     """The commits that are to be tried again, each with its error."""
@@ -52,7 +52,7 @@ class PushOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long git may lag behind what the forge reports."""
+    """The times for which git may lag behind what the forge reports."""
 
     replication_delay: float
     """Seconds; 0 where every commit that an event names can be read at once."""

@@ -39,7 +39,7 @@ class Urgency(IntEnum):
 
 @dataclass
 class _Lane(Generic[T]):
-    """What waits for one repository."""
+    """The items that wait for one repository."""
 
     waiting: deque[tuple[Urgency, T]] = field(default_factory=deque)
     last: deque[T] = field(default_factory=deque)

@@ -64,7 +64,7 @@ class AuthFact(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CommitOrigin:
-    """Who wrote a pushed commit's message, where that is not somebody who may push.
+    """The writer of a pushed commit's message, where that is not somebody who may push.
 
     The pusher is trusted, but whoever merges a pull request pushes text of other people.
     """

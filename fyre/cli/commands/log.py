@@ -19,7 +19,7 @@ from fyre.workspace import lab_branch, snapshot, worktree
 from fyre.workspace import remote as remotes
 
 _ROUND_FACTORS = (1, 2, 8)
-"""How many times the wanted number of commits are asked for runs, until there are enough."""
+"""So many times the wanted number of commits are asked for runs, until there are enough."""
 
 
 def main(

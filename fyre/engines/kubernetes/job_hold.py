@@ -16,7 +16,7 @@ from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.stored_form import warn_once
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-"""What the API server takes as the value of a label: with another one it refuses the release."""
+"""The value of a label, as the API server takes it: with another one it refuses the release."""
 
 END_HELD_SPEC = {"activeDeadlineSeconds": 1, "suspend": False, "parallelism": 0}
 """The end of a held Job without a start. It is resumed, since a suspended Job never ends, and what

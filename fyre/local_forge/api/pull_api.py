@@ -34,7 +34,7 @@ from fyre.stored_form import UnreadableError, parse_json, warn_once
 _PULLS_REF = "refs/fyre/pulls"  # hidden from pushes, like everything below refs/fyre
 
 _BASES_REF = "refs/fyre/bases"
-"""Where the base was when a pull request was opened. Not in its blob, where version 0.1 reads no
+"""The base at the time when a pull request was opened. Not in its blob, where version 0.1 reads no
 other fields than its own."""
 
 _COUNT_FIELDS = ("comments", "review_comments", "additions", "deletions", "changed_files")
