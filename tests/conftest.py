@@ -39,7 +39,7 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 
 # An example that waits for the machine, or for a library to be loaded, has not failed. Who changes
 # what is read from outside has more examples tried: --hypothesis-profile=thorough, as .ci/run does.
-hypothesis.settings.register_profile("fyre", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("fyre", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400)
 hypothesis.settings.load_profile("fyre")
 

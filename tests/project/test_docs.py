@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.support.ci_marks import long_case
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GENERATOR = DOCS / "site/generate.py"
@@ -129,6 +131,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@long_case
 @pytest.mark.ci
 def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     pages = {path.resolve(): _Page(path) for path in site.rglob("*.html")}
@@ -149,6 +152,7 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     assert broken == []
 
 
+@long_case
 @pytest.mark.ci
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     loaded = {one for path in site.rglob("*.html") for one in _Page(path).loaded}

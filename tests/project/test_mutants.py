@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests import mutants
+from tests.support.ci_marks import LONG_CASE
+
+pytestmark = [*LONG_CASE]
 
 ROOT = Path(__file__).parents[2]
 SOURCE = b'''"""A docstring with 1 number."""
 from typing import TYPE_CHECKING
-
-pytestmark = [*LONG_CASE]
 if TYPE_CHECKING:
     X = 1
 def clamp(value: int, most: "int | 2" = 3) -> int:

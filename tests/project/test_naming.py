@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.ci_marks import long_case
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -19,6 +21,7 @@ def measure(name: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@long_case
 def test_names_say_what_a_thing_does() -> None:
     measured = measure("naming.py")
     assert measured["functions"] > 1000
@@ -34,6 +37,7 @@ def test_the_layout_can_be_seen_at_once() -> None:
     assert measured["contract_rows"] <= measured["packages"]
 
 
+@long_case
 def test_behaviours_are_found_by_the_words_of_the_field() -> None:
     measured = measure("stranger.py")
     assert measured["behaviours"] == 30

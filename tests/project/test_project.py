@@ -50,6 +50,7 @@ def test_every_request_goes_through_a_session_without_logins_of_netrc() -> None:
     assert [path.name for path in modules] == ["http_session.py"]
 
 
+@long_case
 def test_what_is_imported_is_a_dependency_and_what_is_a_dependency_is_imported() -> None:
     check("deptry", "fyre")
     check("deptry", "fyre", "tests", "benchmarks", "--exclude", r"\.venv", "--ignore", "DEP004")

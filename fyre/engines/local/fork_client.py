@@ -1,6 +1,7 @@
 """The server's side of the fork server.
 
-It starts the fork server, asks it to fork supervisors, and starts it again when it has died.
+It starts the fork server for the first run, asks it to fork supervisors, and starts it again when
+it has died.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ _START_CODE = (
 
 
 class ForkServerClient:
-    """A fork server process that is started again when it has died. Used by one thread at a
-    time.
+    """A fork server process that is started when it is needed, also where one has died. Used by one
+    thread at a time.
     """
 
     def __init__(self, programs: Path, *, own_python: bool = False) -> None:
-        """Start the process now, so that the first run does not wait for it.
+        """Take down today's environment; it is that of all runs.
 
         With ``own_python`` runs see the Python environment that Fyre itself is in; else only the
         command ``fyre``, by a file in the folder ``programs``.
@@ -59,7 +60,11 @@ class ForkServerClient:
             if own_python
             else own_environment.without_own_environment(os.environ, programs)
         )
-        self.process, self._connection = _start_fork_server(self._env)
+        self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process unless one was started, and return it."""
+        return self._started()[0]
 
     def fork_supervisor(self, directory: Path) -> int:
         """Have a supervisor forked for a run.
@@ -70,11 +75,11 @@ class ForkServerClient:
         try:
             for _ in range(2):
                 try:
-                    socket.send_fds(self._connection, [str(directory).encode()], [write_end])
+                    connection = self._started()[1]
+                    socket.send_fds(connection, [str(directory).encode()], [write_end])
                     break
                 except OSError:  # it was killed; a new one does it
                     self.close()
-                    self.process, self._connection = _start_fork_server(self._env)
         except BaseException:
             os.close(read_end)
             raise
@@ -84,8 +89,16 @@ class ForkServerClient:
 
     def close(self) -> None:
         """End the process; supervisors that it forked go on."""
-        self._connection.close()
-        self.process.wait()
+        if self._server is not None:
+            process, connection = self._server
+            self._server = None
+            connection.close()
+            process.wait()
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        if self._server is None:
+            self._server = _start_fork_server(self._env)
+        return self._server
 
 
 def _start_fork_server(env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:

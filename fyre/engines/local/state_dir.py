@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from fyre.runs.run import Run
 from fyre.stored_form import UnreadableError
 
 log = logging.getLogger(__name__)
+
+
+_LOCK_PATIENCE = 0.3
+"""Seconds to wait for a lock: a child of a killed server holds it until it runs its program."""
 
 
 def lock_state(path: Path) -> int:
@@ -31,7 +36,7 @@ def lock_state(path: Path) -> int:
             hint="move it away, or use another --root",
         ) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _wait_for_lock(file)
     except OSError as error:
         pid = os.read(file, 32).decode(errors="replace") or "?"
         os.close(file)
@@ -42,6 +47,17 @@ def lock_state(path: Path) -> int:
     os.ftruncate(file, 0)
     os.write(file, str(os.getpid()).encode())
     return file
+
+
+def _wait_for_lock(file: int) -> None:
+    give_up_at = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.02)
 
 
 def load_runs(parent: Path) -> Iterator[tuple[RunDirectory, Run]]:

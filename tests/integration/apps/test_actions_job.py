@@ -23,6 +23,7 @@ from fyre.local_forge.api.rest import ApiError
 from fyre.local_forge.storage.git_notes import GitNotes
 from fyre.message import fyre_ids
 from tests.conftest import git
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -248,6 +249,7 @@ def test_what_ran_is_reported_also_where_the_forge_answers_no_more(
     assert "hello\n" in done.stdout
 
 
+@long_case
 def test_a_commit_that_was_refused_and_shares_an_outcome_now_is_as_good_as_that(
     runner: Runner, tmp_path: Path
 ) -> None:
@@ -264,6 +266,7 @@ def test_a_commit_that_was_refused_and_shares_an_outcome_now_is_as_good_as_that(
     assert [(states[0], states[-1]) for states in said] == [("error", "success")] * 2
 
 
+@long_case
 def test_what_another_job_runs_is_not_said_to_be_lost(runner: Runner, tmp_path: Path) -> None:
     sha, before = pushed(runner, f"Fyre-Run: until [ -e {tmp_path}/go ]; do sleep 0.05; done")
     env = runner.env(runner.event(sha, before), GITHUB_RUN_ID="76")

@@ -24,6 +24,7 @@ from fyre.message.spec import RunSpec
 from fyre.runs import policy as policies
 from fyre.runs import policy_file
 from tests.conftest import git, one_at_a_time
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 
 ROOT = Path(__file__).parents[3]
@@ -175,6 +176,7 @@ def test_a_package_that_is_broken_stops_no_policy_without_its_section(site: Path
     assert (policy.profiles or {})["fast"].sections == {"noting": "Quick"}
 
 
+@long_case
 def test_the_command_line_knows_it(site: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fyre", "up", "--engine", "noting", "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(ROOT)))}

@@ -32,6 +32,7 @@ from fyre.github.webhook import PushEvent
 from fyre.runs.run import ZERO_SHA, Run
 from tests.conftest import git
 from tests.support import apps
+from tests.support.ci_marks import long_case
 from tests.support.http_json import get_json
 from tests.support.local_forge import Served as EmbeddedForge
 from tests.support.local_forge import served
@@ -178,6 +179,7 @@ def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
     assert github.final(shas[0])["description"].partition(" ·")[0] == "exit 0"
 
 
+@long_case
 def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_commits(
     github: GitHub, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +200,7 @@ def test_a_push_that_is_gone_costs_a_few_fetches_and_not_one_for_each_of_its_com
     assert len(fetched) <= UNREADABLE_MAX + 1
 
 
+@long_case
 def test_what_is_left_of_a_push_whose_tip_was_taken_back_runs(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
@@ -468,6 +471,7 @@ def test_a_relay_may_have_an_address_of_ipv6() -> None:
     relay.stop()
 
 
+@long_case
 def test_as_a_process_it_stops_when_told_with_code_0_and_logs_json(
     github: GitHub, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_user_without_a_home_is_told_of_root(
     assert "hint: --root names a folder" in capfd.readouterr().err
 
 
+@long_case
 def test_a_server_killed_in_the_middle_of_a_push_leaves_no_process_behind(tmp_path: Path) -> None:
     command = [*FYRE, "up", "--root", str(tmp_path / "state"), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:

@@ -19,6 +19,7 @@ from fyre import Fyre, FyreLocal
 from fyre.cli import main
 from fyre.errors import UserError
 from fyre.message import request
+from tests.support.ci_marks import long_case
 from tests.support.fyre_up import up
 
 Git = Callable[..., str]
@@ -242,6 +243,7 @@ def test_a_notebook_sees_the_output_too(workspace: Path, monkeypatch: pytest.Mon
     assert sys.stdout.getvalue() == "hé\nhé\n"
 
 
+@long_case
 def test_a_run_inside_a_run_leaves_nothing_behind(
     workspace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +264,7 @@ def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield url
 
 
+@long_case
 def test_the_whole_walk(
     workspace: Path,
     git: Git,

@@ -319,6 +319,7 @@ def test_it_runs_there_and_is_followed(published: Path) -> None:
     assert "on fyre/ada: cat README" in done.stderr
 
 
+@long_case
 def test_d35_d38_how_a_run_ended_and_what_was_not_honoured_is_said(published: Path) -> None:
     words = ["--image", "busybox", "--", "sleep 1; echo ran"]
     done = run("--yes", *words, cwd=published)
@@ -337,6 +338,7 @@ def test_d35_d38_how_a_run_ended_and_what_was_not_honoured_is_said(published: Pa
     assert watched.stderr.splitlines()[-1].startswith("fyre: http://127.0.0.1:")
 
 
+@long_case
 def test_d38_in_a_subdirectory_it_runs_there(published: Path) -> None:
     place = published / "sub dir" / "d"
     place.mkdir(parents=True)
@@ -367,6 +369,7 @@ def test_only_the_snapshot_runs(published: Path, git: Git) -> None:
     assert "has no runs" in status.stderr
 
 
+@long_case
 @long_case
 def test_letting_go_of_it_leaves_it_running(published: Path) -> None:
     words = [*FYRE, "run", "--", "echo begun; sleep 60"]

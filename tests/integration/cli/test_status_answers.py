@@ -8,6 +8,7 @@ import os
 import pytest
 
 from fyre.cli import main
+from tests.support.ci_marks import long_case
 from tests.support.person import Person, person
 from tests.support.waiting import until
 
@@ -67,6 +68,7 @@ def test_a_pushed_commit_that_asks_for_nothing_says_so(
         assert "push" not in err[1]
 
 
+@long_case
 def test_34_a_commit_that_is_not_pushed_takes_no_place(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:

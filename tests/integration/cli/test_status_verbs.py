@@ -21,6 +21,7 @@ from fyre.local_forge.storage.git_notes import NoteRecord
 from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
 from tests.conftest import git
+from tests.support.ci_marks import long_case
 from tests.support.person import Person, person
 from tests.support.waiting import until
 
@@ -327,6 +328,7 @@ def test_d36_without_a_commit_it_is_what_was_started_last(
     assert capfd.readouterr().out == "started\n"
 
 
+@long_case
 def test_d36_a_lab_branch_needs_no_remotes_name(
     person: Person,
     tmp_path: Path,
@@ -350,6 +352,7 @@ def test_d36_a_lab_branch_needs_no_remotes_name(
     assert "names no commit here" in capfd.readouterr().err
 
 
+@long_case
 def test_d36_an_earlier_attempt_is_reached_after_a_rerun(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,6 +378,7 @@ def test_d36_a_name_that_is_none_is_answered_with_those_that_are(
     assert "hint: it has train" in capfd.readouterr().err
 
 
+@long_case
 def test_d36_three_are_three(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     shas = [person.run(f"echo {number}", "Fyre-Run: true") for number in range(2)]
     start(person, "echo a")

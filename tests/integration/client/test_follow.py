@@ -27,6 +27,7 @@ from fyre.errors import UserError
 from fyre.github.errors import NotFoundError
 from fyre.runs.state import RunState
 from fyre.workspace import remote
+from tests.support.ci_marks import EASIER_CASE
 from tests.support.person import Person, person
 from tests.support.scripted_page import scripted_page
 from tests.support.waiting import until
@@ -268,7 +269,7 @@ def test_a_commit_that_is_not_pushed_is_an_error(person: Person, client: RunClie
         list(follow_run(client, person.commit("Fyre-Run: true"), "run"))
 
 
-@pytest.mark.parametrize("with_log", [True, False])
+@pytest.mark.parametrize("with_log", [True, pytest.param(False, marks=EASIER_CASE)])
 def test_d35_why_a_run_waits_is_told_at_once_and_on_change(
     person: Person, client: RunClient, *, with_log: bool
 ) -> None:

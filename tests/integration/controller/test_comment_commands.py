@@ -21,6 +21,7 @@ from fyre.github.webhook import CommentEvent
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git, one_at_a_time
+from tests.support.ci_marks import EASIER_CASE, long_case
 from tests.support.comment_helpers import ran, redeliver, until
 from tests.support.person import NAME, Person
 
@@ -166,6 +167,7 @@ def test_a_stranger_is_refused_once_whatever_is_said_and_delivered_again(
     assert ran(person, sha) == ["true"]
 
 
+@long_case
 def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other_thread_is_read(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +194,7 @@ def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other
     assert answered(person, shas[0], "/fyre status") == "nothing to show here."
 
 
+@long_case
 def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_again(
     start: Callable[[], FyreUp], repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +226,7 @@ def test_what_was_said_to_a_deaf_receiver_is_done_once_in_its_order_and_never_ag
     person.final(sha, attempt="attempt 2")
 
 
+@long_case
 def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     start: Callable[[], FyreUp], repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,7 +262,13 @@ def test_a_token_that_may_not_answer_has_nothing_done_again_to_what_came_later(
     person.final(sha, "fyre/extra")
 
 
-@pytest.mark.parametrize("later", ["/fyre rerun", "/fyre run --name extra -- sleep 61"])
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param("/fyre rerun", marks=EASIER_CASE),
+        "/fyre run --name extra -- sleep 61",
+    ],
+)
 def test_9_a4_a_replayed_cancel_leaves_alone_what_a_later_comment_launched(
     person: Person, monkeypatch: pytest.MonkeyPatch, later: str
 ) -> None:

@@ -188,6 +188,7 @@ def test_a_repository_that_is_renamed_or_transferred_while_a_run_is_on(
     assert len(ran.read_text()) == 4
 
 
+@long_case
 def test_a_repository_that_is_deleted_while_a_run_is_on_costs_next_to_nothing(
     world: World, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -233,6 +234,7 @@ def test_what_is_no_push_is_answered_and_counted_and_stops_nothing(
     assert lab.final(lab.run("true")).startswith("exit 0")
 
 
+@long_case
 def test_a_policy_that_refuses_everything_says_so_and_what_it_refused_runs_once_it_is_mended(
     world: World, make: Make
 ) -> None:

@@ -13,6 +13,7 @@ from fyre.runs.policy import Policy
 from fyre.runs.profiles import Profile
 from fyre.runs.run import RunRecord
 from fyre.runs.run_query import ALL_RUNS
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -132,6 +133,7 @@ def test_the_image_of_a_profile_is_held_too(person: Person, kubelet: Registry) -
     assert images(person, sha) == [None, f"{HUB}@{FIRST}", f"{HUB}@{FIRST}", None, None]
 
 
+@long_case
 def test_a_comment_delivered_again_runs_nothing_again_whatever_came_after_it(
     person: Person, kubelet: Registry
 ) -> None:

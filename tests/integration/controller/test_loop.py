@@ -15,6 +15,7 @@ from fyre.runs.policy import Policy
 from fyre.runs.run import Repository
 from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -148,6 +149,7 @@ def test_9_a1_a_message_that_git_does_not_decode_runs_nothing(person: Person, co
     assert person.up.engine.query_runs(ALL_RUNS) == []
 
 
+@long_case
 def test_9_b16_a_commit_or_file_above_the_limit_is_refused_by_name(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +255,7 @@ def test_tags_deletions_and_dropped_commits_launch_nothing(person: Person) -> No
     assert [ran for ran, _ in person.ran()].count(last) == 1
 
 
+@long_case
 def test_every_commit_of_a_push_that_the_webhook_cuts_is_looked_at(person: Person) -> None:
     base, now = person.git("rev-parse", "HEAD"), int(time.time())
     stream = f"reset refs/heads/main\nfrom {base}\n\n"
@@ -330,6 +333,7 @@ def test_an_amended_date_is_carried_and_a_cherry_pick_is_moved(person: Person) -
     assert person.final(picked, "fyre/moved", attempt="run here")["state"] == "success"
 
 
+@long_case
 def test_what_moved_is_red_until_all_of_it_runs_where_it_is(person: Person) -> None:
     sha = person.commit(
         "Fyre-Run: true", "Fyre-Run: true", "Fyre-Name: test", mint=True, files={"a": "1"}

@@ -17,6 +17,7 @@ from fyre.github.errors import NotFoundError
 from fyre.github.webhook import RerequestEvent
 from fyre.runs.policy import Policy
 from tests.conftest import git
+from tests.support.ci_marks import long_case
 from tests.support.comment_helpers import answer, opened, ran, redeliver, say, talk, until
 from tests.support.person import NAME, Person
 
@@ -113,6 +114,7 @@ def test_the_commit_is_the_head_at_the_time_of_the_comment(
     assert (ran(person, topic), ran(person, later)) == (["echo then"], ["echo now"])
 
 
+@long_case
 def test_strangers_and_forks_of_a_policy_that_says_nothing_launch_nothing(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +163,7 @@ def test_what_a_fork_asks_for_runs_by_an_approval_and_by_no_rerun_of_something_e
     assert "echo theirs" in ran(person, sha)
 
 
+@long_case
 def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(
     person: Person, attacker: Attacker
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fyre.cli import main
 from tests.integration.hooks.test_pre_push import commit, far, said
+from tests.support.ci_marks import long_case
 
 __all__ = ["far"]
 
@@ -45,6 +46,7 @@ def test_an_index_of_any_version_is_read(hooked: Path, git, attempt, version: st
     assert PROBLEM in attempt("commit", "-m", RUN).stderr.splitlines()
 
 
+@long_case
 def test_pre_push_reads_what_each_commit_has(hooked: Path, git, attempt) -> None:
     commit(attempt, RUN)
     (hooked / ".fyre.yaml").write_text(BROKEN)

@@ -16,6 +16,7 @@ import pytest
 from fyre.engines.kubernetes import code_bundle
 from fyre.github.errors import NotFoundError
 from tests.support import shells
+from tests.support.ci_marks import long_case
 from tests.support.relaying import NOW, Cut, Relayed, relaying
 from tests.support.waiting import until
 
@@ -429,6 +430,7 @@ def test_settings_of_the_image_and_of_the_repository_run_nothing(pod: Pod, tmp_p
     assert not (tmp_path / "sprung").exists()
 
 
+@long_case
 def test_twenty_at_once(make_pod: Callable[..., Pod], pod: Pod, sha: str) -> None:
     pods = [make_pod(**pod.env) for _ in range(20)]
     running = [one.start() for one in pods]

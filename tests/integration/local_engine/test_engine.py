@@ -113,6 +113,7 @@ def test_orphans_that_end_by_themselves_are_not_left_behind(engine: LocalEngine,
     assert b"".join(engine.read_log(run.key)) == b"done\n"
 
 
+@long_case
 def test_much_more_output_than_is_kept_keeps_head_and_tail(make: Make, sha: str) -> None:
     engine = make(log_max_bytes=40_000)
     run = make_run(sha, "echo head; head -c 50000000 /dev/zero | tr '\\0' x; echo; echo tail")
@@ -334,8 +335,8 @@ def test_what_forks_supervisors_starts_with_the_server_and_loads_only_what_they_
 
 
 def test_a_killed_spawner_is_replaced(engine: LocalEngine, sha: str) -> None:
-    engine._fork_client.process.kill()
-    engine._fork_client.process.wait()
+    engine._fork_client.start().kill()
+    engine._fork_client.start().wait()
     run = make_run(sha, "echo ran")
     engine.launch(run)
     await_end(engine, run.key)

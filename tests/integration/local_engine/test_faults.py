@@ -114,8 +114,9 @@ def test_with_a_full_disk_a_run_waits_and_starts_when_there_is_room(
 ) -> None:
     engine = make()
     run = make_run(sha, "echo ran")
+    fork_server = engine._fork_client.start()
     engine.launch(make_run(sha, "true"))
-    with limited(engine._fork_client.process.pid, resource.RLIMIT_FSIZE, 0):
+    with limited(fork_server.pid, resource.RLIMIT_FSIZE, 0):
         engine.launch(run)
         with limited(0, resource.RLIMIT_FSIZE, 0):
             time.sleep(
@@ -132,7 +133,7 @@ def test_with_a_full_disk_a_run_waits_and_starts_when_there_is_room(
 def test_a_log_that_the_disk_refuses_changes_no_verdict(make: Make, sha: str) -> None:
     engine = make(log_max_bytes=1 << 20)
     run = make_run(sha, "head -c 100000 /dev/zero; exit 3")
-    with limited(engine._fork_client.process.pid, resource.RLIMIT_FSIZE, 8192):
+    with limited(engine._fork_client.start().pid, resource.RLIMIT_FSIZE, 8192):
         engine.launch(run)
         record = await_end(engine, run.key, 20)
     assert (record.state, record.exit_code) == (RunState.FAILED, 3)
@@ -185,8 +186,8 @@ def test_without_descriptors_for_a_new_spawner_the_runs_wait(make: Make, sha: st
     engine.launch(first)
     engine.launch(second)
     await_state(engine, first.key, RunState.RUNNING)
-    engine._fork_client.process.kill()
-    engine._fork_client.process.wait()
+    engine._fork_client.start().kill()
+    engine._fork_client.start().wait()
     with limited(0, resource.RLIMIT_NOFILE, 3):
         time.sleep(0.6)
     for run in (first, second):

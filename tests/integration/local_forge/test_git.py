@@ -51,6 +51,7 @@ def test_exact_shas_are_fetched_shallow_by_either_protocol(  # noqa: PLR0917 - f
         assert git("rev-list", "FETCH_HEAD", cwd=tmp_path / "x") == sha
 
 
+@long_case
 def test_a_large_push_arrives_in_chunks(
     forge: Served, pushed: str, repo: Path, tmp_path: Path, git: Git
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import requests
 
+from tests.support.ci_marks import long_case
 from tests.support.local_forge import NAME, Served
 
 Git = Callable[..., str]
@@ -53,6 +54,7 @@ def test_a_comparison_comes_in_pages_oldest_first(
     assert forge.get(f"/repos/{NAME}/compare/main...main").json()["status"] == "identical"
 
 
+@long_case
 def test_a_push_of_many_commits_is_cut_and_does_not_say_so(
     forge: Served, receiver, pushed: str, repo: Path, git: Git
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from github import Auth, Github, GithubException
 
+from tests.support.ci_marks import long_case
 from tests.support.local_forge import NAME, Receiver, Served, served
 
 Git = Callable[..., str]
@@ -90,6 +91,7 @@ def test_notes_of_others_and_packed_refs_are_no_trouble(
     assert git("fsck", "--strict", "--no-dangling", cwd=where) == ""
 
 
+@long_case
 def test_writers_at_once_lose_nothing_and_ids_grow(tmp_path: Path, repo: Path, git: Git) -> None:
     shas = [git("rev-parse", "HEAD", cwd=repo)]
     for number in range(9):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fyre.message import near_misses, trailers
 from tests.conftest import git
 from tests.support import trailers_generator
+from tests.support.ci_marks import long_case
 
 SCISSORS = "# ------------------------ >8 ------------------------"
 
@@ -236,6 +237,7 @@ def _untouched(message: str) -> list[str]:
     return [line for line in message.split("\n") if line.startswith(keep)]
 
 
+@long_case
 def test_a_megabyte_of_lookalikes_is_found_and_mended() -> None:
     message = "S\n\n" + "Fyre_Run: a\n" * 50_000 + "\nprose\n"
     assert len(near_misses.find_near_misses(message)) == 50_000

@@ -24,12 +24,14 @@ from tests.integration.reporter.test_status_reporter import (
     ends,
     low_person,
 )
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person, person
 from tests.support.waiting import until
 
 __all__ = ["ceiled", "low_person", "person"]
 
 
+@long_case
 @pytest.mark.parametrize("low_person", [{"ceilings": SMALL}], indirect=True)
 def test_answers_and_ends_keep_the_ceilings_together(
     low_person: tuple[Person, RateLimitMiddleware],

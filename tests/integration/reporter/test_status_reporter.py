@@ -24,6 +24,7 @@ from fyre.runs.policy import Policy
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Repository, RunRecord
 from fyre.runs.run_query import ALL_RUNS
+from tests.support.ci_marks import long_case
 from tests.support.person import Person, person
 from tests.support.waiting import until
 
@@ -168,6 +169,7 @@ def ends(person: Person, count: int) -> None:
     ]
 
 
+@long_case
 def test_below_ceilings_every_end_is_told_and_nothing_refused(
     low_person: tuple[Person, RateLimitMiddleware],
 ) -> None:
@@ -199,6 +201,7 @@ def test_what_a_ceiling_refused_is_told_later(
     assert "status writes wait" in caplog.text
 
 
+@long_case
 def test_reads_do_not_wait_for_a_writer_that_does(person: Person) -> None:
     book = person.up.controller.executor.reporter
     sha = person.run("true")

@@ -21,6 +21,7 @@ from fyre.runs.state import RunState
 from fyre.server.run_pages import RunPages
 from tests.conftest import git
 from tests.contract.engine import REPOSITORY, await_end, await_state, make_run
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.relaying import serve
 
@@ -82,6 +83,7 @@ def runs(repo: Path, tmp_path: Path) -> Iterator[RunList]:
         engine.close()
 
 
+@long_case
 def test_two_hundred_runs_are_listed_and_the_others_are_linked(runs: RunList) -> None:
     for number in range(201):
         runs.launch(number)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.message import fyre_ids, request
+from tests.support.ci_marks import long_case
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 ID = fyre_ids.new_fyre_id(1.0, bytes(10))
@@ -129,6 +130,7 @@ def test_a_long_message_that_asks_for_nothing_has_no_problem() -> None:
     assert read("Signed-off-by: Ada" * 100_000) == request.RunRequest()
 
 
+@long_case
 def test_as_many_runs_and_variables_as_fit_are_read_and_of_more_problems_the_first() -> None:
     assert len(read(*["Fyre-Run: true"] * request.RUNS_MAX).runs) == request.RUNS_MAX
     assert len(read("Fyre-Run: true", *["Fyre-Env: A="] * 70_000).runs[0].env) == 70_000

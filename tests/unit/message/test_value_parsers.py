@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.message import value_parsers
+from tests.support.ci_marks import long_case
 
 GOOD = [
     (value_parsers.parse_duration, "90s", 90),
@@ -166,6 +167,7 @@ def test_lengths_of_time_read_back(seconds: int) -> None:
     assert value_parsers.parse_duration(value_parsers.format_exact_duration(seconds)) == seconds
 
 
+@long_case
 def test_many_resources_take_a_moment() -> None:
     many = " ".join(f"example.org/x{number}=1" for number in range(50_000))
     assert (
