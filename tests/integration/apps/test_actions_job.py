@@ -138,6 +138,7 @@ def test_a_push_is_run_reported_and_summed_up(runner: Runner) -> None:
     assert not list(runner.folder.glob("fyre-*"))
 
 
+@long_case
 def test_the_logs_of_one_commit_are_printed_in_the_order_of_its_message(runner: Runner) -> None:
     names = [f"part-{number}" for number in (3, 1, 4, 2, 6, 5)]
     trailers = (line for name in names for line in ("Fyre-Run: true", f"Fyre-Name: {name}"))

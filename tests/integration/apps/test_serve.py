@@ -128,6 +128,7 @@ def start(github: GitHub, tmp_path: Path) -> Iterator[Callable[..., Running]]:
         one.stop()
 
 
+@long_case
 def test_a_push_is_told_of_before_the_forge_has_it_everywhere(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_push_is_told_of_before_the_forge_has_it_everywhere(
     until(lambda: receiver.queue_length() == 0)
 
 
+@long_case
 def test_what_was_there_before_waits_for_a_tip_that_is_not_there_yet(
     github: GitHub, start: Callable[..., Running]
 ) -> None:
@@ -262,6 +264,7 @@ def test_what_runs_is_pinned_in_its_mirror_until_it_has_ended(
     until(lambda: not list(again.serve.mirrors.list_pins()))
 
 
+@long_case
 def test_what_is_held_is_pinned_until_it_was_released_and_has_ended(
     github: GitHub, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +289,7 @@ def test_what_is_held_is_pinned_until_it_was_released_and_has_ended(
     until(lambda: not list(again.serve.mirrors.list_pins()))
 
 
+@long_case
 def test_what_runs_is_fetched_again_where_the_disk_is_another_one(
     github: GitHub, start: Callable[..., Running], tmp_path: Path
 ) -> None:

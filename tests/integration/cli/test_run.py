@@ -269,6 +269,7 @@ def test_here_from_a_shallow_clone_and_a_linked_work_tree(
         assert capfd.readouterr().out == "hello\n"
 
 
+@long_case
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_here_whoever_stops_us_stops_the_run(
     repo: Path, tmp_path: Path, number: int, code: int

@@ -28,6 +28,7 @@ def answer(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, li
     return code, out, err.splitlines()
 
 
+@long_case
 def test_14_16_a_run_or_attempt_that_is_not_there(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:

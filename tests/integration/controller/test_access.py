@@ -20,6 +20,7 @@ from fyre.runs.policy import DAY, Policy
 from fyre.runs.run_query import ALL_RUNS
 from tests.contract.engine import await_end
 from tests.integration.controller.test_denials import answered
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -328,6 +329,7 @@ def test_caps_of_a_repository(person: Person) -> None:
     )
 
 
+@long_case
 def test_caps_count_the_runs_of_one_repository_in_the_last_day(person: Person) -> None:
     executor = person.up.controller.executor
     person.final(person.run("true"))
@@ -346,6 +348,7 @@ def test_caps_count_the_runs_of_one_repository_in_the_last_day(person: Person) -
     assert executor.check_quota(repository, 1) == Allowed()
 
 
+@long_case
 def test_a_push_over_its_cap_goes_through_in_parts_and_what_only_comes_along_does_not_count(
     person: Person,
 ) -> None:

@@ -317,6 +317,7 @@ def _next_second() -> None:
     time.sleep(1.01 - time.time() % 1)
 
 
+@long_case
 @pytest.mark.parametrize("body", ["/fyre run --name extra -- true", "/fyre rerun"])
 def test_a_crash_between_a_launch_and_its_answer_launches_once_and_answers_once(
     start: Callable[[], FyreUp], repo: Path, monkeypatch: pytest.MonkeyPatch, body: str
@@ -356,6 +357,7 @@ def test_an_answer_whose_post_was_not_answered_is_given_once(
     assert person.comments(sha)[1:] == ["nothing to show here."]
 
 
+@long_case
 def test_an_answer_that_is_posted_just_after_its_thread_was_read_is_given_once(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

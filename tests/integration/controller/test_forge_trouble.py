@@ -279,6 +279,7 @@ def test_who_has_no_time_is_told_what_was_given_up(world: World, make: Make) -> 
         Controller(executor).process_until_done(push)
 
 
+@long_case
 def test_a_sweep_that_meets_a_limit_asks_no_more_of_that_account(world: World, make: Make) -> None:
     kept(world, make, "ada")
     kept(world, make, "acme")

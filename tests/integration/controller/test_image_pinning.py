@@ -88,6 +88,7 @@ def test_the_keyboard_can_ask_for_the_latest(
     assert images(person, sha) == ["python", "python", f"python@{FIRST}"]
 
 
+@long_case
 @pytest.mark.parametrize("image_id", ["", FIRST, f"ghcr.io/other/python@{FIRST}"])
 def test_what_can_not_be_pulled_again_is_asked_for_by_its_tag(
     person: Person, kubelet: Registry, image_id: str
@@ -114,6 +115,7 @@ def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet
     assert len(images(person, sha)) == 3
 
 
+@long_case
 def test_the_image_of_a_profile_is_held_too(person: Person, kubelet: Registry) -> None:
     kubelet[""] = f"{HUB}@{FIRST}"
     executor = person.up.controller.executor

@@ -186,6 +186,7 @@ def test_an_amended_commit_shares_the_newest_attempt(person: Person, tmp_path: P
     )
 
 
+@long_case
 def test_a_shared_run_is_cancelled_from_either_commit_and_has_the_last_word_on_neither(
     person: Person,
 ) -> None:
@@ -222,6 +223,7 @@ def test_a_status_is_posted_twice_at_most_and_not_again_when_a_delivery_is_repea
     assert [ran for ran, _ in person.ran()].count(sha) == 1
 
 
+@long_case
 def test_only_our_own_statuses_count(person: Person) -> None:
     sha = person.commit("Fyre-Run: true")
     person.git("push", "-q", "origin", "main:refs/tags/v1")  # a tag launches nothing
@@ -366,6 +368,7 @@ def test_a_commit_older_than_history_is_refused_and_runs_when_asked(
     assert person.final(sha, attempt="attempt 2")["state"] == "success"
 
 
+@long_case
 def test_on_a_lab_branch_only_the_notebooks_entries_run(person: Person) -> None:
     passing_by = person.commit("Fyre-Run: true")
     entry = person.commit("Fyre-Run: true", f"Fyre-From: {passing_by}")

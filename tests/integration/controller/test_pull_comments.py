@@ -210,6 +210,7 @@ def test_an_approval_is_of_one_commit_in_full_and_of_nothing_later(
     assert "it is on no branch that may launch" in person.comments(read)[1]
 
 
+@long_case
 def test_a_mirror_gets_a_forks_commits_for_an_approval_alone_and_keeps_what_runs(
     person: Person, attacker: Attacker, tmp_path: Path
 ) -> None:

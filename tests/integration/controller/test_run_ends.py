@@ -21,6 +21,7 @@ from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs.run import Run, RunRecord
 from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git, one_at_a_time
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -115,6 +116,7 @@ def test_an_end_that_came_while_no_controller_ran_is_found_by_the_next_start(
     assert status["description"].startswith("lost: no engine knows it any more")
 
 
+@long_case
 def test_what_a_comment_has_launched_launches_nothing_else_when_it_ends(person: Person) -> None:
     executor = person.up.controller.executor
     executor.policy = replace(executor.policy, runs_per_push=1)
@@ -193,6 +195,7 @@ def ended_record(up: FyreUp, key: str) -> RunRecord | None:
     return record if record is not None and record.state.is_final else None
 
 
+@long_case
 def test_the_end_of_a_run_keeps_to_the_caps_of_its_repository(
     person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,6 +334,7 @@ def test_trouble_that_passes_is_waited_out_and_other_is_not_repeated(
 WHOLE = Cut(1 << 30)  # an answer that comes whole
 
 
+@long_case
 @pytest.mark.parametrize("shell", ["sh"], indirect=True)
 @pytest.mark.parametrize(
     "troubles",

@@ -131,6 +131,7 @@ def test_a9_a_reader_that_takes_nothing_is_closed(
         until(lambda: open_connections(person.up.url) == 0)
 
 
+@long_case
 def test_a9_many_followers_of_a_silent_run_are_one_look_at_its_log(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +163,7 @@ def test_a9_many_followers_of_a_silent_run_are_one_look_at_its_log(
     person.final(sha)
 
 
+@long_case
 @pytest.mark.parametrize(
     ("where", "number"),
     [

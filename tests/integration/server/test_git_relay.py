@@ -214,6 +214,7 @@ def test_a_client_that_goes_away_ends_its_process_and_frees_its_place(
         until(lambda: not serving(tmp_path))
 
 
+@long_case
 def test_a_client_that_stops_reading_or_writing_is_dropped(tmp_path: Path, large: str) -> None:
     with (
         relaying(tmp_path / "bare", places=1, stall=0.2) as relay,
@@ -362,6 +363,7 @@ def test_what_was_pinned_stays_when_the_branch_moves_on(
         clones.ensure_commit(REPOSITORY, sha, "../heads/main")
 
 
+@long_case
 def test_branches_that_turn_into_directories_and_many_packs_are_no_trouble(
     clones: MirrorStore,
     commit: Callable[..., str],

@@ -4,6 +4,7 @@ import pytest
 
 from fyre.errors import UserError
 from fyre.message import credential_scan
+from tests.support.ci_marks import long_case
 
 HEX40 = "0123456789abcdef0123456789abcdef01234567"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzz"
@@ -80,6 +81,7 @@ def test_masking_keeps_all_the_rest() -> None:
     assert credential_scan.mask_credentials(both) == "A=1 TOKEN=**** x --password **** && echo done"
 
 
+@long_case
 @pytest.mark.parametrize("text", ["a" * 200_000 + " ://", "sk-" * 80_000, "eyJaaaaaaaa-" * 20_000])
 def test_a_long_text_is_looked_through_in_no_time(text: str) -> None:
     assert (
