@@ -18,7 +18,7 @@ from fyre.engines.run_index import RunIndex
 from fyre.errors import TooLargeError, TransientError, UserError
 from fyre.github import permissions
 from fyre.github.client import GitHubClient
-from fyre.github.commit_origin import find_origin
+from fyre.github.commit_origin import Upstream, find_origin, get_upstream, has_no_pulls
 from fyre.github.errors import NEEDS_OPERATOR, NotFoundError, NotVisibleError, UnauthenticatedError
 from fyre.message import request as message_request
 from fyre.message.request import MessageProblem, RunRequest
@@ -54,6 +54,9 @@ from fyre.runs.trigger import Trigger
 FACT_TTL = 60.0
 """Seconds for which GitHub's answer about a person or a signature is kept: a right that was taken
 away still counts for so long."""
+
+UPSTREAM_TTL = 600.0
+"""Seconds for which it is kept what a repository is a fork of: that hardly ever changes."""
 
 ANCESTORS_MAX = 10_000
 """Commits below the head of a branch among which a pushed one is looked for; no push has more."""
@@ -111,6 +114,7 @@ class Executor:
     """The target URL of the statuses that this engine reports; None if it reports all of them."""
 
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
+    _upstreams: TTLCache = field(default_factory=lambda: TTLCache(UPSTREAM_TTL, 1_000))
     _ancestors: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 4))
     """Few, as each holds SHAs by the thousand."""
 
@@ -261,7 +265,27 @@ class Executor:
     def _origin(self, event: CommitEvent) -> CommitOrigin:
         repository, sha, trigger = event.repository, event.commit.sha, event.trigger
         branch = trigger.ref.removeprefix("refs/heads/")
-        ask = partial(find_origin, self.forge, repository, sha, trigger.actor, branch)
+
+        def upstream() -> Upstream | None:
+            return self._upstreams.get(repository.id, partial(get_upstream, self.forge, repository))
+
+        def is_without_pulls() -> bool:
+            """Ask once for all commits of a push; what brought them was there before it."""
+            if sha == trigger.head_sha:  # often its only commit, which costs one request as it is
+                return False
+            key = ("is without pulls", repository.id, trigger.head_sha)
+            return self._facts.get(key, partial(has_no_pulls, self.forge, repository))
+
+        ask = partial(
+            find_origin,
+            self.forge,
+            repository,
+            sha,
+            trigger.actor,
+            branch,
+            ask_upstream=upstream,
+            is_without_pulls=is_without_pulls,
+        )
         return self._facts.get((AuthFact.ORIGIN, repository.id, sha, trigger.actor, branch), ask)
 
     def _is_on_branch(self, event: CommitEvent) -> bool:

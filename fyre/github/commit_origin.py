@@ -9,6 +9,7 @@ unexpected response.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fyre.github.client import GitHubClient
@@ -33,23 +34,48 @@ AskRole = Callable[[str], str]
 """Return the role of a login in the repository, as ``get_role`` does."""
 
 
+@dataclass(frozen=True)
+class Upstream:
+    """The repository that a fork was made from."""
+
+    name: str
+    default_branch: str
+
+
+AskUpstream = Callable[[], Upstream | None]
+"""Return the upstream of the repository, as ``get_upstream`` does."""
+
+
 def find_origin(
-    forge: GitHubClient, repository: Repository, sha: str, actor: str, branch: str
+    forge: GitHubClient,
+    repository: Repository,
+    sha: str,
+    actor: str,
+    branch: str,
+    *,
+    ask_upstream: AskUpstream,
+    is_without_pulls: Callable[[], bool],
 ) -> CommitOrigin:
-    """Return the origin of a commit that ``actor`` has pushed to ``branch`` (``main``)."""
+    """Return the origin of a commit that ``actor`` has pushed to ``branch`` (``main``).
+
+    ``is_without_pulls`` says if no pull request can have brought it, as ``has_no_pulls`` does.
+    """
 
     def role_of(login: str) -> str:
         return get_role(forge, repository, login)
 
     try:
-        pulls = list_pulls(forge, repository, sha)
-        upstream = find_upstream(forge, repository, sha, branch)
+        pulls = [] if is_without_pulls() else list_pulls(forge, repository, sha)
+        upstream = ask_upstream()
+        synced = upstream and _upstream_has(forge, repository, upstream, sha, branch)
     except UnauthenticatedError:
         raise
     except DeniedError:
         return _origin_by_author(_get_commit(forge, repository, sha), actor)
     with malformed_as_transient(f"the pull requests of {sha[:7]} in {repository.name}"):
-        writer = find_outside_writer(pulls, actor, role_of) or upstream
+        writer = find_outside_writer(pulls, actor, role_of)
+    if upstream and synced:
+        writer = writer or upstream.name
     if not writer or _is_signed_by_writer(_get_commit(forge, repository, sha), role_of):
         return CommitOrigin()
     return CommitOrigin(writer)
@@ -65,6 +91,18 @@ def list_pulls(forge: GitHubClient, repository: Repository, sha: str) -> list[di
         repository,
         f"/repos/{repository.name}/commits/{quote_path_part(sha)}/pulls?per_page=100",
     )
+
+
+def has_no_pulls(forge: GitHubClient, repository: Repository) -> bool:
+    """Return True if a repository has never had a pull request, False where that is not told."""
+    description = f"the pull requests of {repository.name}"
+    path = f"/repos/{repository.name}/pulls?state=all&per_page=1"
+    try:
+        return forge.get_json(description, repository, path) == []
+    except UnauthenticatedError:
+        raise
+    except DeniedError:
+        return False
 
 
 def find_outside_writer(pulls: list[dict[str, Any]], actor: str, role_of: AskRole) -> str:
@@ -90,22 +128,28 @@ def is_from_fork(pull: dict[str, Any]) -> bool:
     return head is None or head["id"] != pull["base"]["repo"]["id"]
 
 
-def find_upstream(forge: GitHubClient, repository: Repository, sha: str, branch: str) -> str:
-    """Return the name of the repository that a fork has this commit from, "" for none.
-
-    It is upstream if upstream's default branch has it, or its branch of that name.
-    """
+def get_upstream(forge: GitHubClient, repository: Repository) -> Upstream | None:
+    """Return the repository that this one is a fork of, None if it is no fork."""
     description = f"the upstream of {repository.name}"
     data = forge.get_json(description, repository, f"/repos/{repository.name}")
     with malformed_as_transient(description):
         parent = data.get("parent") or {} if data.get("fork") else {}
         if not parent:
-            return ""
-        name, branches = str(parent["full_name"]), {str(parent["default_branch"]), branch}
-    for upstream_branch in sorted(branches):
-        if _has_commit(forge, repository, name, upstream_branch, sha):
-            return name
-    return ""
+            return None
+        return Upstream(str(parent["full_name"]), str(parent["default_branch"]))
+
+
+def _upstream_has(
+    forge: GitHubClient, repository: Repository, upstream: Upstream, sha: str, branch: str
+) -> bool:
+    """Return True if a fork has this commit from upstream.
+
+    That is where upstream's default branch has it, or its branch of that name.
+    """
+    return any(
+        _has_commit(forge, repository, upstream.name, upstream_branch, sha)
+        for upstream_branch in sorted({upstream.default_branch, branch})
+    )
 
 
 def _has_commit(

@@ -116,6 +116,19 @@ def get_pull_request(request: ApiRequest) -> ApiResponse:
     return ApiResponse(serialize_pull_request(request.forge, request.repo, pull, request.urls))
 
 
+def list_pull_requests(request: ApiRequest) -> ApiResponse:
+    """Handle ``GET …/pulls``: newest first, those that are open unless ``state`` says otherwise."""
+    wanted = request.query_params.get("state", "open")
+    if wanted not in ("open", "closed", "all"):
+        raise unprocessable_field("state", "state is open, closed or all")
+    forge, repo = request.forge, request.repo
+    pulls = [
+        serialize_pull_request(forge, repo, pull, request.urls) for pull in _all_pulls(forge, repo)
+    ]
+    listed = [pull for pull in reversed(pulls) if wanted in (pull["state"], "all")]
+    return request.paginate(listed, lambda pull: pull)
+
+
 def list_commit_pulls(request: ApiRequest) -> ApiResponse:
     """Handle ``GET …/commits/{sha}/pulls``: the open and the merged ones that hold a commit.
 

@@ -32,7 +32,7 @@ PATHS = {
     f"{REPO}/contents/{{path}}": ["get"],
     f"{REPO}/issues/comments": ["get"],
     f"{REPO}/issues/{{issue_number}}/comments": ["get", "post"],
-    f"{REPO}/pulls": ["post"],
+    f"{REPO}/pulls": ["get", "post"],
     f"{REPO}/pulls/{{pull_number}}": ["get"],
     f"{REPO}/hooks": ["get"],
     f"{REPO}/hooks/{{hook_id}}/deliveries": ["get"],

@@ -45,16 +45,21 @@ def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fix
         ), answer.text
         return answer.json()
 
+    assert ask("GET", "/pulls?state=all&per_page=1", 200) == []
     ask("POST", "/pulls", 201, title="Faster", head="mallory:patch", base="main")
     ask("POST", "/pulls", 422, title="Faster", head="none", base="main")
     ask("GET", "/pulls/1", 200)
     ask("GET", "/pulls/2", 404)
+    assert [one["number"] for one in ask("GET", "/pulls", 200)] == [1]
+    assert ask("GET", "/pulls?state=closed", 200) == []
     second, first = git("rev-list", "main", cwd=repo).split()
     assert [one["state"] for one in ask("GET", f"/commits/{second}/pulls", 200)] == ["open"]
     assert ask("GET", f"/commits/{first}/pulls", 200) == []
     git("push", "-q", forge.git(NAME), "main", cwd=repo)
     (merged,) = ask("GET", f"/commits/{second}/pulls", 200)
     assert merged["merged_at"]
+    assert ask("GET", "/pulls", 200) == []
+    assert [one["state"] for one in ask("GET", "/pulls?state=all&per_page=1", 200)] == ["closed"]
     ask("POST", "/issues/1/comments", 201, body="/fyre status")
     for query in ("", "?since=2026-01-01T00:00:00Z&sort=created&direction=desc&per_page=100"):
         assert len(ask("GET", f"/issues/comments{query}", 200)) == 1

@@ -45,6 +45,11 @@ class Known:
         data = pull_api.serialize_pull_request(call.forge, call.repo, pull, call.urls)
         return ApiResponse([data | {"state": "closed", "merged_at": "2026-01-01T00:00:00Z"}])
 
+    def all_pulls(self, call: ApiRequest) -> ApiResponse:
+        if self.hides_pulls:
+            raise ApiError(403, "Resource not accessible by personal access token")
+        return pull_api.list_pull_requests(call)
+
     def commit(self, call: ApiRequest) -> ApiResponse:
         data = commit_api.get_commit(call).data
         more = self.commits.get(data["sha"], {})
@@ -69,6 +74,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     known = Known()
     for path, handler in (
         (f"{REPO}/commits/{{ref:path}}/pulls", known.list_pulls),
+        (f"{REPO}/pulls", known.all_pulls),
         (f"{REPO}/commits/{{ref:path}}", known.commit),
         (f"{REPO}/collaborators/{{username}}/permission", known.permission),
         (REPO, known.repository),
@@ -76,6 +82,27 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
         assert ("GET", path) in routes._HANDLERS
         monkeypatch.setitem(routes._HANDLERS, ("GET", path), handler)
     return known
+
+
+ASKED = [f"{REPO}/pulls", f"{REPO}/commits/{{ref:path}}/pulls", REPO]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Requests of the kinds above, as they come. Asked for before ``person``."""
+    requests: list[str] = []
+
+    def count(path: str, handler: routes.Handler) -> routes.Handler:
+        def counted(call: ApiRequest) -> ApiResponse:
+            requests.append(path)
+            return handler(call)
+
+        return counted
+
+    for path in ASKED:
+        handler = count(path, routes._HANDLERS["GET", path])
+        monkeypatch.setitem(routes._HANDLERS, ("GET", path), handler)
+    return requests
 
 
 @pytest.fixture
@@ -114,6 +141,19 @@ def test_9_2_a_merged_pull_request_of_a_fork_launches_nothing_until_it_is_asked_
     own = person.commit("Fyre-Run: echo mine")
     push_as(person, "ada")
     assert person.final(own)["state"] == "success"
+
+
+def test_9_2_many_commits_of_one_push_ask_once_where_there_is_no_pull_request(
+    asked: list[str], person: Person
+) -> None:
+    shas = [person.commit(f"Fyre-Run: echo {number}") for number in range(4)]
+    push_as(person, "ada")
+    assert [person.final(sha)["state"] for sha in shas] == ["success"] * 4
+    assert [asked.count(path) for path in ASKED] == [1, 1, 1]
+    alone = person.commit("Fyre-Run: echo alone")
+    push_as(person, "ada")
+    assert person.final(alone)["state"] == "success"
+    assert [asked.count(path) for path in ASKED] == [1, 2, 1]
 
 
 def test_9_2_a_policy_may_let_it_run(
