@@ -72,16 +72,6 @@ def verify_access_token(secrets: Sequence[bytes], token: str, now: float) -> Tok
     return claims if now < claims.expires_at else None
 
 
-def authorized_run_key(
-    secrets: Sequence[bytes], token: str, repository_id: int, now: float
-) -> str | None:
-    """Return the run key of a token that is valid for the repository now; else None."""
-    claims = verify_access_token(secrets, token, now)
-    if claims is None or repository_id not in claims.repository_ids:
-        return None
-    return claims.run_key
-
-
 def _compute_mac(secret: bytes, payload: str) -> str:
     return _encode_base64url(hmac.digest(secret, _MAC_PURPOSE + payload.encode(), "sha256"))
 

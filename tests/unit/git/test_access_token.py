@@ -11,43 +11,31 @@ from hypothesis import strategies as st
 from fyre.git import access_token
 
 SECRET, OTHER = b"secret", b"another"
+CLAIMS = access_token.TokenClaims(frozenset({7}), "r-1", 1000)
 
 
 def test_good_for_its_repositories_until_it_expires():
     key = access_token.create_access_token(SECRET, (7, 8), "r-1", 1000.0)
-    assert access_token.authorized_run_key([SECRET], key, 7, 999.0) == "r-1"
-    assert access_token.authorized_run_key([SECRET], key, 8, 999.0) == "r-1"
-    assert access_token.authorized_run_key([SECRET], key, 9, 999.0) is None
-    assert access_token.authorized_run_key([SECRET], key, 7, 1000.0) is None
+    claims = access_token.verify_access_token([SECRET], key, 999.0)
+    assert claims == access_token.TokenClaims(frozenset({7, 8}), "r-1", 1000)
+    assert access_token.verify_access_token([SECRET], key, 1000.0) is None
 
 
 def test_either_secret_of_a_rotation_will_do():
     old, new = (
-        access_token.create_access_token(OTHER, (7,), "r-1", 1000.0),
-        access_token.create_access_token(SECRET, (7,), "r-1", 1000.0),
+        access_token.create_access_token(secret, (7,), "r-1", 1000.0) for secret in (OTHER, SECRET)
     )
-    assert [access_token.authorized_run_key([SECRET, OTHER], key, 7, 0) for key in (old, new)] == [
-        "r-1",
-        "r-1",
-    ]
-    assert access_token.authorized_run_key([SECRET], old, 7, 0) is None
+    for key in (old, new):
+        assert access_token.verify_access_token([SECRET, OTHER], key, 0) == CLAIMS
+    assert access_token.verify_access_token([SECRET], old, 0) is None
 
 
 def test_an_empty_secret_neither_makes_nor_opens():
     with pytest.raises(ValueError, match="secret"):
         access_token.create_access_token(b"", (7,), "r-1", 1000.0)
-    assert (
-        access_token.authorized_run_key(
-            [b""], access_token.create_access_token(SECRET, (7,), "r-1", 1000.0), 7, 0
-        )
-        is None
-    )
-    assert (
-        access_token.authorized_run_key(
-            [], access_token.create_access_token(SECRET, (7,), "r-1", 1000.0), 7, 0
-        )
-        is None
-    )
+    key = access_token.create_access_token(SECRET, (7,), "r-1", 1000.0)
+    assert access_token.verify_access_token([b""], key, 0) is None
+    assert access_token.verify_access_token([], key, 0) is None
 
 
 def test_a_key_longer_than_is_looked_into_is_not_made():
@@ -68,11 +56,11 @@ def test_a_key_with_any_character_changed_is_no_key(at: int, character: str):
     key = access_token.create_access_token(SECRET, (7,), "r-1", 1000.0)
     at %= len(key)
     changed = key[:at] + character + key[at + 1 :]
-    assert changed == key or access_token.authorized_run_key([SECRET], changed, 7, 0) is None
+    assert changed == key or access_token.verify_access_token([SECRET], changed, 0) is None
 
 
 @pytest.mark.parametrize(
     "key", ["", ".", "a.b", "x" * 10_000 + ".y", "é.é", "a", ".." * 50, "\0.\0", "ü" * 70]
 )
 def test_anything_else_is_no_key(key: str):
-    assert access_token.authorized_run_key([SECRET], key, 7, 0) is None
+    assert access_token.verify_access_token([SECRET], key, 0) is None
