@@ -98,7 +98,7 @@ def has_no_pulls(forge: GitHubClient, repository: Repository) -> bool:
     description = f"the pull requests of {repository.name}"
     path = f"/repos/{repository.name}/pulls?state=all&per_page=1"
     try:
-        return forge.get_json(description, repository, path) == []
+        return bool(forge.get_json(description, repository, path) == [])
     except UnauthenticatedError:
         raise
     except DeniedError:
