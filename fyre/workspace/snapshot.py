@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,17 @@ _GIT_SETTINGS = (
     "core.fsmonitor=false",
     "add.ignoreErrors=false",
     "advice.addEmbeddedRepo=false",
+    "core.autocrlf=false",
+    "core.safecrlf=false",
 )
 """Settings of git for work on a copy of the index.
 
 A split index would write its other half into the repository, and a file system monitor must not
-learn of an index that is deleted soon.
+learn of an index that is deleted soon. Line ends are taken as they are.
 """
+
+_FILTER_ATTRIBUTES = ("text", "crlf", "eol", "filter", "ident", "working-tree-encoding")
+"""Attributes by which git stores other bytes than the work tree has; see gitattributes(5)."""
 
 _MAX_SHOWN_PATHS = 20
 
@@ -177,24 +182,72 @@ class SnapshotTree:
     notes: tuple[str, ...]
 
 
-def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
+def write_tree(repo_paths: RepoPaths, status: WorktreeStatus) -> SnapshotTree:
     """Write the work tree as a tree object.
 
-    It holds tracked changes, new files unless they are ignored, deletions and file modes.
+    It holds tracked changes, new files unless they are ignored, deletions and file modes. Bytes are
+    those of the work tree, unless .gitattributes wants others: these files are noted.
     """
     with _index_copy(repo_paths) as env:
         _run_git(repo_paths, env, "add", "--all", "--sparse")
         sha = _run_git(repo_paths, env, "write-tree")
-        entries = _run_git(repo_paths, env, "ls-files", "-v", "-z").split("\0")
-    skipped_paths = [entry[2:] for entry in entries if entry and entry[0] != "H"]
+        entries = _run_git(repo_paths, env, "ls-files", "-v", "--stage", "-z").split("\0")
+    flags, blobs = {}, {}
+    for fields, _, path in (entry.partition("\t") for entry in entries if entry):
+        flags[path], _, blobs[path], _ = fields.split(" ")
+    skipped_paths = [path for path, flag in flags.items() if flag != "H"]
     hidden = [path for path in skipped_paths if os.path.lexists(repo_paths.top / path)]
-    if not hidden:
-        return SnapshotTree(sha, ())
-    note = (
-        "kept as committed, because git was told to overlook it "
-        f"(assume-unchanged or skip-worktree): {format_paths(hidden)}"
-    )
-    return SnapshotTree(sha, (note,))
+    filtered = _find_filtered(repo_paths, [path for _, path in status.changed], blobs)
+    notes = []
+    if hidden:
+        notes.append(
+            "kept as committed, because git was told to overlook it "
+            f"(assume-unchanged or skip-worktree): {format_paths(hidden)}"
+        )
+    if filtered:
+        notes.append(
+            "the run sees other bytes than these files have, because .gitattributes changes line "
+            f"ends or names a filter: {format_paths(filtered)}"
+        )
+    return SnapshotTree(sha, tuple(notes))
+
+
+def _find_filtered(
+    repo_paths: RepoPaths, paths: Sequence[str], blobs: Mapping[str, str]
+) -> list[str]:
+    """Return those of the paths whose blob has other bytes than the file."""
+    suspects = [
+        path
+        for path in _paths_with_filter(repo_paths, paths)
+        if path in blobs and "\n" not in path and _is_regular_file(repo_paths.top / path)
+    ]
+    if not suspects:
+        return []
+    hashes = git_command.git_output(
+        "hash-object", "--no-filters", "--stdin-paths",
+        cwd=repo_paths.top, stdin=_encode_paths(suspects, "\n"),
+    ).split()  # fmt: skip
+    return [path for path, sha in zip(suspects, hashes, strict=True) if sha != blobs[path]]
+
+
+def _paths_with_filter(repo_paths: RepoPaths, paths: Sequence[str]) -> list[str]:
+    """Return those of the paths that have an attribute by which git may change bytes."""
+    if not paths:
+        return []
+    fields = git_command.git_output(
+        "check-attr", "-z", "--stdin", *_FILTER_ATTRIBUTES,
+        cwd=repo_paths.top, stdin=_encode_paths(paths, "\0"),
+    ).split("\0")  # fmt: skip
+    values = zip(fields[::3], fields[2::3], strict=False)
+    return list(dict.fromkeys(path for path, value in values if value[:3] != "uns"))
+
+
+def _encode_paths(paths: Sequence[str], end: str) -> bytes:
+    return "".join(path + end for path in paths).encode(errors="surrogateescape")
+
+
+def _is_regular_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def reject_missing_workdir(repo_paths: RepoPaths, tree: str, workdir: str | None) -> None:

@@ -156,7 +156,7 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         place = f"would be pushed to {branch.remote_name}, as fyre/{branch.user}"
         return _print_dry_run(status, run_request, publish_warnings, place)
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
-    tree = snapshot.write_tree(repo_paths)
+    tree = snapshot.write_tree(repo_paths, status)
     _print_notes(*tree.notes)
     snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
     sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
@@ -201,7 +201,7 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         place = f"commit {sha[:7]}" if sha else ""
         return _print_dry_run(status, run_request, [], f"{place} would run here".strip())
     if status:
-        tree = snapshot.write_tree(repo_paths)
+        tree = snapshot.write_tree(repo_paths, status)
         _print_notes(*tree.notes)
         snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
         sha = snapshot.commit_tree(repo_paths, tree.sha, (status.head,), text, sign=False)

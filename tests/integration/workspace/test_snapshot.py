@@ -231,15 +231,24 @@ def test_a_branch_without_a_commit(far: Path, git: Git, tmp_path: Path, monkeypa
     )
 
 
-def test_filters_and_line_ends_are_gits(repo: Path, far: Path, git: Git, run) -> None:
-    git("config", "core.autocrlf", "true", cwd=repo)
+@pytest.mark.parametrize("autocrlf", ["input", "true"])
+def test_9_34_bytes_are_those_of_the_work_tree_and_what_a_filter_changes_is_said(
+    repo: Path, *, far: Path, git: Git, run, capfd, autocrlf: str
+) -> None:
+    git("config", "core.autocrlf", autocrlf, cwd=repo)
     git("config", "filter.upper.clean", "tr a-z A-Z", cwd=repo)
-    (repo / ".gitattributes").write_text("*.up filter=upper\n")
+    (repo / ".gitattributes").write_text("*.up filter=upper\n*.txt text\n")
     (repo / "a.up").write_text("up\n")
+    (repo / "same.up").write_text("SAME\n")
+    (repo / "lf.txt").write_bytes(b"a\n")
+    (repo / "crlf.txt").write_bytes(b"a\r\n")
     (repo / "crlf").write_bytes(b"a\r\nb\r\n")
     assert run() == 0
     assert git("cat-file", "-p", f"{LAB}:a.up", cwd=far) == "UP"
-    assert git("cat-file", "-s", f"{LAB}:crlf", cwd=far) == "4"
+    assert git("cat-file", "-s", f"{LAB}:crlf.txt", cwd=far) == "2"
+    assert git("cat-file", "-s", f"{LAB}:crlf", cwd=far) == "6"
+    (note,) = [line for line in capfd.readouterr().err.splitlines() if "other bytes" in line]
+    assert note.endswith(": a.up, crlf.txt")
 
 
 @pytest.mark.parametrize("bit", ["--assume-unchanged", "--skip-worktree"])
