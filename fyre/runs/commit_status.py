@@ -19,6 +19,7 @@ from fyre.runs.status_text import (
     ATTEMPT,
     CANCELLED_BY,
     CARRIED_FROM,
+    NOT_CHECKED_OUT,
     NOT_HONOURED,
     NOT_LAUNCHED,
     RAN_AT,
@@ -175,6 +176,7 @@ def _detail_texts(record: RunRecord) -> list[str]:
         else "",
         _image_text(record),
         f"{NOT_HONOURED}{', '.join(record.unsupported)}" if record.unsupported else "",
+        f"{NOT_CHECKED_OUT}{', '.join(record.missing_code)}" if record.missing_code else "",
         f"its log can't be read: {record.log_trouble}" if record.log_trouble else "",
     ]
 

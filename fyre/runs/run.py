@@ -106,6 +106,8 @@ class RunRecord:
     reason: str = ""  # why pending, why error, why failed if not by exit code: one line
     # Requests that this engine can't fulfil: ("image", "resources").
     unsupported: tuple[str, ...] = ()
+    # Parts of the commit that the command did not see: ("submodules", "Git LFS files").
+    missing_code: tuple[str, ...] = ()
     cancelled_by: str = ""
     image_id: str = ""  # the digest that ran, if the engine has images
     reported: str = ""  # the states that were posted, as ``posted_states`` reads them
@@ -191,6 +193,7 @@ OUTCOME_FORM = StoredForm(
         StoredField("signal", "signal", or_null(as_integer)),
         StoredField("reason", "reason", as_printable_or_empty),
         StoredField("image_id", "image_id", as_printable_or_empty),
+        StoredField("missing_code", "missing_code", as_texts, list, since=2, unset=()),
     ),
 )
 """The stored names of how a run ended: ``outcome.json`` of the local engine, the annotation

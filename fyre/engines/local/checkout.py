@@ -14,6 +14,8 @@ from typing import Any
 from fyre.engines.local import processes
 from fyre.engines.segmented_log import SegmentedLogWriter
 
+_ATTRIBUTES_READ = 1 << 20  # bytes of .gitattributes that are looked at
+
 
 class CheckoutError(Exception):
     """The code can't be checked out; ``args[0]`` says why."""
@@ -25,11 +27,11 @@ def create_checkout(
     """Check out exactly the SHA: a repository written by hand that borrows its objects, one git
     process.
 
-    Submodules are not fetched, LFS files stay pointers. No ref pins the SHA: the bare repository's
-    reflogs never expire, so gc takes only what a deleted branch alone held; if that is gone before
-    the run's turn comes, the error names it. (A ref would have to be written and removed through
-    git, two processes per run.) Raises ``CheckoutError``, also at the deadline (of
-    ``time.monotonic``): a few kilobytes of objects may be millions of files.
+    Submodules are not fetched, LFS files stay pointers: see ``list_missing_code``. No ref pins the
+    SHA: the bare repository's reflogs never expire, so gc takes only what a deleted branch alone
+    held; if that is gone before the run's turn comes, the error names it. (A ref would have to be
+    written and removed through git, two processes per run.) Raises ``CheckoutError``, also at the
+    deadline (of ``time.monotonic``): a few kilobytes of objects may be millions of files.
     """
     dot_git = os.path.join(work_dir, ".git")
     _init_repository(dot_git, job["sha"], job["git_dir"])
@@ -40,6 +42,33 @@ def create_checkout(
         log.write(output)
         lines = output.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
+
+
+def list_missing_code(work_dir: str) -> list[str]:
+    """Return what a checkout lacks: the content of submodules, and of Git LFS files.
+
+    Of LFS only the top directory's .gitattributes is looked at.
+    """
+    missing = []
+    if _read_head(os.path.join(work_dir, ".gitmodules")):
+        missing.append("submodules")
+    if b"filter=lfs" in _read_head(os.path.join(work_dir, ".gitattributes")):
+        missing.append("Git LFS files")
+    return missing
+
+
+def _read_head(path: str) -> bytes:
+    """Return the beginning of a regular file, b"" if there is none; follow no link."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, _ATTRIBUTES_READ)
+    except OSError:  # a directory
+        return b""
+    finally:
+        os.close(file)
 
 
 def _init_repository(dot_git: str, sha: str, git_dir: str) -> None:

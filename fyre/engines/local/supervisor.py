@@ -73,6 +73,7 @@ class Supervisor:
         self.cancelled = False
         self.interruptible = False
         self.tries = 0
+        self.missing_code: list[str] = []
         self.started_at: float | None = None
         with open(os.path.join(directory, "job.json"), encoding="utf-8") as file:
             # The server has checked it (``run_dir.JOB_FORM``). What another version left out has
@@ -165,6 +166,7 @@ class Supervisor:
             self._raise_if_cancelled()
             deadline = self._next_deadline(at_least=_MIN_CHECKOUT_SECONDS)
             checkout.create_checkout(self.job, self.work_dir, self.log, deadline)
+            self.missing_code = checkout.list_missing_code(self.work_dir)
         finally:
             self.interruptible = False
 
@@ -335,7 +337,8 @@ class Supervisor:
         once.
         """
         times = {"started_at": self.started_at, "ended_at": time.time()}
-        text = json.dumps({"tries": self.tries, **times, **outcome}).encode()
+        missing = {"missing_code": self.missing_code} if self.missing_code else {}
+        text = json.dumps({"tries": self.tries, **times, **missing, **outcome}).encode()
         file = os.open(self._path_in_run("reserve"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.write(file, text + b" " * max(0, _RESERVED_BYTES - len(text)))
         os.fsync(file)

@@ -12,6 +12,7 @@ import pytest
 
 from fyre.engines.local import LocalEngine, checkout, run_dir
 from fyre.engines.segmented_log import SegmentedLogWriter
+from fyre.runs import commit_status
 from fyre.runs.state import RunState
 from tests.conftest import git
 from tests.contract.engine import await_end, make_run
@@ -44,6 +45,34 @@ def test_it_is_a_repository_with_its_history_and_a_detached_head(
         "git rev-parse --abbrev-ref HEAD; git for-each-ref"
     )
     assert go(repo, tmp_path, command) == (RunState.SUCCEEDED, "More\nFirst\nHEAD\n")
+
+
+def test_9_33_what_is_not_checked_out_is_said(repo: Path, tmp_path: Path) -> None:
+    commit(repo, __gitattributes="*.bin filter=lfs diff=lfs merge=lfs -text\n", __gitmodules="#\n")
+    engine = LocalEngine(tmp_path / "state", find_git_dir=lambda _: repo / ".git", jobs=1)
+    run = make_run(git("rev-parse", "HEAD", cwd=repo), "true")
+    engine.launch(run)
+    await_end(engine, run.key)
+    engine.close()
+    engine = LocalEngine(tmp_path / "state", find_git_dir=lambda _: repo / ".git", jobs=1)
+    record = engine.get_record(run.key)  # as it is written
+    engine.close()
+    assert record is not None
+    text = commit_status.status_from_record(record).description
+    assert text.startswith("exit 0 · ")
+    assert text.endswith(" · not checked out: submodules, Git LFS files")
+
+
+@pytest.mark.parametrize("name", ["directory", "dead link", "pipe"])
+def test_9_33_attributes_that_are_no_file_are_none(tmp_path: Path, name: str) -> None:
+    path = tmp_path / ".gitattributes"
+    if name == "directory":
+        path.mkdir()
+    elif name == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    assert checkout.list_missing_code(str(tmp_path)) == []
 
 
 def test_nothing_of_the_working_tree_leaks_in(repo: Path, tmp_path: Path) -> None:
