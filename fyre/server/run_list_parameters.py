@@ -18,7 +18,7 @@ _TEXT_FILTERS = ("repository", "branch", "name")
 FILTERS = (*_TEXT_FILTERS, "state")
 """The parameters that select runs; ``state`` may be given several times."""
 
-_PARAMETERS = (*FILTERS, "before", "limit")  # others are ignored
+_PARAMETERS = (*FILTERS, "before", "limit")
 
 
 class BadParameterError(Exception):
@@ -27,6 +27,9 @@ class BadParameterError(Exception):
 
 def parse_run_query(params: QueryParams) -> RunQuery:
     """Return what is asked for, without the limit. Raises ``BadParameterError``."""
+    for name in params:
+        if name not in _PARAMETERS:
+            raise BadParameterError(f"no parameter {name!r:.60}: {', '.join(_PARAMETERS)}")
     for name in _PARAMETERS:
         if name != "state" and len(params.getlist(name)) > 1:
             raise BadParameterError(f"{name} is given more than once")

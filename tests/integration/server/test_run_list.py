@@ -145,7 +145,6 @@ def test_parameters_select_runs(runs: RunList) -> None:
         "state=cancelled&state=running": [ended, first],
         "state=queued&branch=main&limit=1": [other],
         "limit=2": [ended, other],
-        "sort=up": [ended, other, pull, dev, first],  # it is no parameter of ours
     }.items():
         assert runs.keys(f"/runs.json?{query}") == keys, query
         assert linked_keys(runs.get(f"/?{query}").text) == keys, query
@@ -168,6 +167,7 @@ WRONG_VALUES = {
     "branch=": "branch is empty",
     "name=a&name=b": "name is given more than once",
     "repository=": "repository is empty",
+    "stat=failed": "no parameter 'stat': repository, branch, name, state, before, limit",
 }
 """By the query string: what the answer says."""
 
