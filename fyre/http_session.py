@@ -8,6 +8,7 @@ here; PyGithub's go without such logins by themselves.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # requests takes most of the time of a short command
     import requests
@@ -31,3 +32,24 @@ def open_session() -> requests.Session:
     session = PlainSession()
     session.auth = lambda request: request  # adds nothing, and keeps requests from looking
     return session
+
+
+def describe_failure(error: Exception) -> str:
+    """Return in plain words why a request of requests or urllib3 failed, for a person to read.
+
+    No user, path or query of the address is in it.
+    """
+    import requests
+    import urllib3
+
+    request = getattr(error, "request", None)
+    url = urlsplit(getattr(request, "url", None) or "")
+    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else "its address"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the certificate of {address} is not trusted here"
+    if isinstance(error, requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
+        return f"{address} does not answer in time"
+    broken = requests.exceptions.ChunkedEncodingError | urllib3.exceptions.ProtocolError
+    if isinstance(error, broken | ConnectionError):
+        return "the connection broke off"
+    return f"nothing answers at {address}"

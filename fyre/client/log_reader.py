@@ -142,9 +142,8 @@ class LogReader:
     def _interruption(self, error: Exception) -> LogBrokenOffError:
         if _is_silence(error):
             return self._silence()
-        return LogBrokenOffError(
-            f"the log can't be reached ({type(error).__name__})", hint=self.url
-        )
+        reason = http_session.describe_failure(error)
+        return LogBrokenOffError(f"the log can't be reached: {reason}", hint=self.url)
 
     def _silence(self) -> LogBrokenOffError:
         return LogBrokenOffError(f"nothing of the log came for {_SILENCE_MAX:g} s", hint=self.url)

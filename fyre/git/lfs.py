@@ -151,8 +151,8 @@ class LfsObjectStore:
             with _http_open(address, headers, json.dumps(batch).encode()) as response:
                 entries: list[dict[str, Any]] = json.load(response)["objects"]
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            name = type(error).__name__
-            raise TransientError(f"the forge's LFS broke the connection ({name})") from error
+            reason = http_session.describe_failure(error)
+            raise TransientError(f"the forge's LFS can't be read: {reason}") from error
         except (ValueError, LookupError, TypeError) as error:
             raise TransientError("unexpected response from the forge's LFS batch API") from error
         return entries
@@ -253,8 +253,8 @@ def _http_open(
                 method, url, data=body, headers=headers, stream=True, timeout=READ_TIMEOUT
             )
     except requests.RequestException as error:
-        name = type(error).__name__
-        raise TransientError(f"the forge's LFS can't be reached ({name})") from error
+        reason = http_session.describe_failure(error)
+        raise TransientError(f"the forge's LFS can't be reached: {reason}") from error
     if response.ok:
         return closing(response.raw)
     response.close()

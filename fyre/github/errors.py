@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from fyre import http_session
 from fyre.errors import TransientError, UserError
 from fyre.github import rate_limit
 from fyre.github.rate_limit import RateLimitHeaders
@@ -63,16 +64,9 @@ class UnreachableError(TransientError):
     """The forge gave no answer; the text says at which address. ``hint`` is for a person."""
 
     def __init__(self, description: str, error: RequestException) -> None:
-        import requests
-
-        url = urlsplit(error.request.url or "") if error.request is not None else urlsplit("")
-        address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else "its address"
-        reason = f"nothing answers at {address}"
-        if isinstance(error, requests.exceptions.SSLError):
-            reason = f"the certificate of {address} is not trusted here"
-        elif isinstance(error, requests.exceptions.ReadTimeout):
-            reason = f"{address} does not answer in time"
+        reason = http_session.describe_failure(error)
         super().__init__(f"{description}: the forge can't be reached: {reason}")
+        url = urlsplit(error.request.url or "") if error.request is not None else urlsplit("")
         is_here = (url.hostname or "") in ("localhost", "::1") or (url.hostname or "")[:4] == "127."
         self.hint = "is `fyre up` running?" if is_here else "try again in a moment"
 

@@ -222,7 +222,7 @@ def test_a_log_that_breaks_off_may_be_resumed_and_the_end_is_still_told(
         RunEnded,
     ]
     assert log(events) == b"e\ntwo\n"
-    reason = "the log can't be reached (ChunkedEncodingError)"
+    reason = "the log can't be reached: the connection broke off"
     assert LogInterrupted(reason, len("one\ntwo\n")) in events
     assert LogCut(reason, len("one\ntwo\n")) in events
     assert outcome(events) == (RunState.FAILED, 3)

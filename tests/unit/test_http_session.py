@@ -1,0 +1,27 @@
+"""What a person reads when a request fails."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+import urllib3
+
+from fyre.http_session import describe_failure
+
+REQUEST = requests.Request("GET", "https://ada:secret@forge.example/path?token=secret").prepare()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (requests.ConnectionError(request=REQUEST), "nothing answers at https://forge.example"),
+        (requests.ConnectTimeout(request=REQUEST), "nothing answers at https://forge.example"),
+        (requests.ReadTimeout(request=REQUEST), "https://forge.example does not answer in time"),
+        (requests.exceptions.ChunkedEncodingError(), "the connection broke off"),
+        (urllib3.exceptions.ProtocolError("x"), "the connection broke off"),
+        (ConnectionResetError(), "the connection broke off"),
+        (OSError("x"), "nothing answers at its address"),
+    ],
+)
+def test_a_failure_is_told_in_plain_words_and_without_secrets(error: Exception, says: str) -> None:
+    assert describe_failure(error) == says
