@@ -5,7 +5,6 @@ A file looks secret by its name, or since a small text holds what looks like a c
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ from stat import S_ISREG
 
 from fyre.errors import UserError
 from fyre.git import git_command
+from fyre.regular_files import read_beginning
 
 LARGE_BYTES = 10 * 1024 * 1024
 """Limit in bytes, for one new file and for all together.
@@ -149,7 +149,7 @@ class _ContentScanner:
     def find_reason(self, path: Path, size: int) -> str:
         """Return what a file holds that is secret: "holds a GitHub token"; "" for nothing."""
         is_small = size <= min(_TEXT_BYTES_MAX, self._left)
-        content = _read_beginning(path, _TEXT_BYTES_MAX if is_small else _SNIFF_BYTES)
+        content = read_beginning(path, _TEXT_BYTES_MAX if is_small else _SNIFF_BYTES)
         if _PRIVATE_KEY_HEADER.search(content[:_SNIFF_BYTES]):
             return "holds a private key"
         encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
@@ -162,17 +162,3 @@ class _ContentScanner:
         is_code = any(fnmatch(path.name.lower(), glob) for glob in _CODE_GLOBS)
         find = credential_scan.find_tokens if is_code else credential_scan.find_credentials
         return next((f"holds {match.kind}" for match in find(text)), "")
-
-
-def _read_beginning(path: Path, length: int) -> bytes:
-    """Return the first bytes of a file; nothing of one that can't be read, or is a link."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, length)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

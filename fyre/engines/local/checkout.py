@@ -13,6 +13,7 @@ from typing import Any
 
 from fyre.engines.local import processes
 from fyre.engines.segmented_log import SegmentedLogWriter
+from fyre.regular_files import read_beginning
 
 _ATTRIBUTES_READ = 1 << 20  # bytes of .gitattributes that are looked at
 
@@ -50,25 +51,12 @@ def list_missing_code(work_dir: str) -> list[str]:
     Of LFS only the top directory's .gitattributes is looked at.
     """
     missing = []
-    if _read_head(os.path.join(work_dir, ".gitmodules")):
+    if read_beginning(os.path.join(work_dir, ".gitmodules"), 1):
         missing.append("submodules")
-    if b"filter=lfs" in _read_head(os.path.join(work_dir, ".gitattributes")):
+    attributes = read_beginning(os.path.join(work_dir, ".gitattributes"), _ATTRIBUTES_READ)
+    if b"filter=lfs" in attributes:
         missing.append("Git LFS files")
     return missing
-
-
-def _read_head(path: str) -> bytes:
-    """Return the beginning of a regular file, b"" if there is none; follow no link."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    try:
-        return os.read(file, _ATTRIBUTES_READ)
-    except OSError:  # a directory
-        return b""
-    finally:
-        os.close(file)
 
 
 def _init_repository(dot_git: str, sha: str, git_dir: str) -> None:
