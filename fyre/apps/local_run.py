@@ -29,7 +29,7 @@ from fyre.message.spec import RunSpec
 from fyre.runs import repo_config, run
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
-from fyre.runs.status_text import NOT_CHECKED_OUT
+from fyre.runs.status_text import NOT_CHECKED_OUT, NOT_HONOURED
 from fyre.workspace.snapshot import RepoPaths
 
 TIMEOUT_EXIT_CODE = 124
@@ -264,7 +264,7 @@ def _wait_for_end(engine: LocalEngine, run_key: str, changed: threading.Event) -
 def _record_exit_code(record: RunRecord) -> int:
     """Return the exit code of a run that ended, and print more about it to stderr."""
     if record.unsupported:
-        sys.stderr.write(f"fyre: not honoured here: {', '.join(record.unsupported)}\n")
+        sys.stderr.write(f"fyre: {NOT_HONOURED}{', '.join(record.unsupported)}\n")
     if record.missing_code:
         sys.stderr.write(f"fyre: {NOT_CHECKED_OUT}{', '.join(record.missing_code)}\n")
     if record.state is RunState.SUCCEEDED:
