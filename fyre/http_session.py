@@ -8,7 +8,7 @@ here; PyGithub's go without such logins by themselves.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 if TYPE_CHECKING:  # requests takes most of the time of a short command
     import requests
@@ -34,6 +34,11 @@ def open_session() -> requests.Session:
     return session
 
 
+def failed_url(error: Exception) -> SplitResult:
+    """Return the URL that a failed request of requests went to; one without a host if none did."""
+    return urlsplit(getattr(getattr(error, "request", None), "url", None) or "")
+
+
 def describe_failure(error: Exception) -> str:
     """Return in plain words why a request of requests or urllib3 failed, for a person to read.
 
@@ -42,8 +47,7 @@ def describe_failure(error: Exception) -> str:
     import requests
     import urllib3
 
-    request = getattr(error, "request", None)
-    url = urlsplit(getattr(request, "url", None) or "")
+    url = failed_url(error)
     address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else "its address"
     if isinstance(error, requests.exceptions.SSLError):
         return f"the certificate of {address} is not trusted here"

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from fyre import http_session
 from fyre.errors import TransientError, UserError
@@ -66,8 +65,8 @@ class UnreachableError(TransientError):
     def __init__(self, description: str, error: RequestException) -> None:
         reason = http_session.describe_failure(error)
         super().__init__(f"{description}: the forge can't be reached: {reason}")
-        url = urlsplit(error.request.url or "") if error.request is not None else urlsplit("")
-        is_here = (url.hostname or "") in ("localhost", "::1") or (url.hostname or "")[:4] == "127."
+        host = http_session.failed_url(error).hostname or ""
+        is_here = host in ("localhost", "::1") or host.startswith("127.")
         self.hint = "is `fyre up` running?" if is_here else "try again in a moment"
 
 
