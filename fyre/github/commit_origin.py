@@ -66,16 +66,13 @@ def find_origin(
 
     try:
         pulls = [] if is_without_pulls() else list_pulls(forge, repository, sha)
-        upstream = ask_upstream()
-        synced = upstream and _upstream_has(forge, repository, upstream, sha, branch)
+        source = _name_if_synced(forge, repository, ask_upstream(), sha, branch)
     except UnauthenticatedError:
         raise
     except DeniedError:
         return _origin_by_author(_get_commit(forge, repository, sha), actor)
     with malformed_as_transient(f"the pull requests of {sha[:7]} in {repository.name}"):
-        writer = find_outside_writer(pulls, actor, role_of)
-    if upstream and synced:
-        writer = writer or upstream.name
+        writer = find_outside_writer(pulls, actor, role_of) or source
     if not writer or _is_signed_by_writer(_get_commit(forge, repository, sha), role_of):
         return CommitOrigin()
     return CommitOrigin(writer)
@@ -139,17 +136,19 @@ def get_upstream(forge: GitHubClient, repository: Repository) -> Upstream | None
         return Upstream(str(parent["full_name"]), str(parent["default_branch"]))
 
 
-def _upstream_has(
-    forge: GitHubClient, repository: Repository, upstream: Upstream, sha: str, branch: str
-) -> bool:
-    """Return True if a fork has this commit from upstream.
+def _name_if_synced(
+    forge: GitHubClient, repository: Repository, upstream: Upstream | None, sha: str, branch: str
+) -> str:
+    """Return the name of the upstream that a fork has this commit from, "" for none.
 
-    That is where upstream's default branch has it, or its branch of that name.
+    It is from there if upstream's default branch has it, or its branch of that name.
     """
-    return any(
-        _has_commit(forge, repository, upstream.name, upstream_branch, sha)
-        for upstream_branch in sorted({upstream.default_branch, branch})
-    )
+    if upstream is None:
+        return ""
+    for upstream_branch in sorted({upstream.default_branch, branch}):
+        if _has_commit(forge, repository, upstream.name, upstream_branch, sha):
+            return upstream.name
+    return ""
 
 
 def _has_commit(
