@@ -121,12 +121,14 @@ def list_pull_requests(request: ApiRequest) -> ApiResponse:
     wanted = request.query_params.get("state", "open")
     if wanted not in ("open", "closed", "all"):
         raise unprocessable_field("state", "state is open, closed or all")
-    forge, repo = request.forge, request.repo
-    pulls = [
-        serialize_pull_request(forge, repo, pull, request.urls) for pull in _all_pulls(forge, repo)
-    ]
-    listed = [pull for pull in reversed(pulls) if wanted in (pull["state"], "all")]
-    return request.paginate(listed, lambda pull: pull)
+
+    def serialize(pull: StoredPullRequest) -> JsonObject:
+        return serialize_pull_request(request.forge, request.repo, pull, request.urls)
+
+    pulls = list(_all_pulls(request.forge, request.repo))[::-1]
+    if wanted != "all":
+        pulls = [pull for pull in pulls if serialize(pull)["state"] == wanted]
+    return request.paginate(pulls, serialize)
 
 
 def list_commit_pulls(request: ApiRequest) -> ApiResponse:
