@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fyre.errors import UserError
 from fyre.git import git_command
-from fyre.workspace import worktree
+from fyre.workspace import filtered_files, worktree
 
 _GIT_SETTINGS = (
     "core.splitIndex=false",
@@ -30,9 +30,6 @@ _GIT_SETTINGS = (
 A split index would write its other half into the repository, and a file system monitor must not
 learn of an index that is deleted soon. Line ends are taken as they are.
 """
-
-_FILTER_ATTRIBUTES = ("text", "crlf", "eol", "filter", "ident", "working-tree-encoding")
-"""Attributes by which git stores other bytes than the work tree has; see gitattributes(5)."""
 
 _MAX_SHOWN_PATHS = 20
 
@@ -197,7 +194,9 @@ def write_tree(repo_paths: RepoPaths, status: WorktreeStatus) -> SnapshotTree:
         flags[path], _, blobs[path], _ = fields.split(" ")
     skipped_paths = [path for path, flag in flags.items() if flag != "H"]
     hidden = [path for path in skipped_paths if os.path.lexists(repo_paths.top / path)]
-    filtered = _find_filtered(repo_paths, [path for _, path in status.changed], blobs)
+    filtered = filtered_files.find_filtered(
+        repo_paths.top, [path for _, path in status.changed], blobs
+    )
     notes = []
     if hidden:
         notes.append(
@@ -210,44 +209,6 @@ def write_tree(repo_paths: RepoPaths, status: WorktreeStatus) -> SnapshotTree:
             f"ends or names a filter: {format_paths(filtered)}"
         )
     return SnapshotTree(sha, tuple(notes))
-
-
-def _find_filtered(
-    repo_paths: RepoPaths, paths: Sequence[str], blobs: Mapping[str, str]
-) -> list[str]:
-    """Return those of the paths whose blob has other bytes than the file."""
-    suspects = [
-        path
-        for path in _paths_with_filter(repo_paths, paths)
-        if path in blobs and "\n" not in path and _is_regular_file(repo_paths.top / path)
-    ]
-    if not suspects:
-        return []
-    hashes = git_command.git_output(
-        "hash-object", "--no-filters", "--stdin-paths",
-        cwd=repo_paths.top, stdin=_encode_paths(suspects, "\n"),
-    ).split()  # fmt: skip
-    return [path for path, sha in zip(suspects, hashes, strict=True) if sha != blobs[path]]
-
-
-def _paths_with_filter(repo_paths: RepoPaths, paths: Sequence[str]) -> list[str]:
-    """Return those of the paths that have an attribute by which git may change bytes."""
-    if not paths:
-        return []
-    fields = git_command.git_output(
-        "check-attr", "-z", "--stdin", *_FILTER_ATTRIBUTES,
-        cwd=repo_paths.top, stdin=_encode_paths(paths, "\0"),
-    ).split("\0")  # fmt: skip
-    values = zip(fields[::3], fields[2::3], strict=False)
-    return list(dict.fromkeys(path for path, value in values if value[:3] != "uns"))
-
-
-def _encode_paths(paths: Sequence[str], end: str) -> bytes:
-    return "".join(path + end for path in paths).encode(errors="surrogateescape")
-
-
-def _is_regular_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
 
 
 def reject_missing_workdir(repo_paths: RepoPaths, tree: str, workdir: str | None) -> None:
