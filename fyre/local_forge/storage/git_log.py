@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -110,8 +111,9 @@ def _start_git(git_dir: Path, revisions: Iterable[str], *command: str) -> subpro
         env=git_command.clean_env(),
     )
     assert process.stdin is not None  # noqa: S101 - it is a pipe
-    process.stdin.write("".join(f"{revision}\n" for revision in revisions).encode())
-    process.stdin.close()
+    # Where git ended at once, its exit code says so, and whoever has the process waits for it.
+    with suppress(BrokenPipeError), process.stdin as stdin:
+        stdin.write("".join(f"{revision}\n" for revision in revisions).encode())
     return process
 
 
