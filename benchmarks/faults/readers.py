@@ -34,8 +34,7 @@ from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.local import run_dir, state_dir
 from fyre.engines.local.held_runs import HeldRuns
 from fyre.git import access_token
-from fyre.message import request
-from fyre.message import spec as specs
+from fyre.message import request, spec_form
 from fyre.message.spec import RunSpec
 from fyre.message.value_parsers import BadValueError
 from fyre.reporter import unposted_statuses
@@ -118,7 +117,9 @@ class Readers:
         """Return each reader, which reads one fuzzed input."""
         named: dict[str, Callable[[], object]] = {
             "run": self.read_run,
-            "spec": lambda: specs.from_json(parse_json(self.fuzzer.json_bytes(STORED_RUN["spec"]))),
+            "spec": lambda: spec_form.from_json(
+                parse_json(self.fuzzer.json_bytes(STORED_RUN["spec"]))
+            ),
             "posted states": self.read_posted_states,
             "cursor": self.read_cursor,
             "status text": self.read_status_text,

@@ -8,7 +8,6 @@ trailers, and is no near miss.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from fyre.errors import UserError
@@ -22,8 +21,7 @@ _TO_DASHES = str.maketrans("_ ", "--")
 _WHITESPACE = " \t\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class NearMiss:
+class NearMiss(NamedTuple):
     """A line that looks like a trailer and is none to git.
 
     ``line`` counts from 1; ``reason`` is one line for a person.

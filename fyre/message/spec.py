@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
-from fyre.stored_form import (
-    StoredField,
-    StoredForm,
-    UnknownFields,
-    as_integer,
-    as_pairs,
-    as_printable_text,
-    as_text,
-    as_texts,
-    or_null,
-)
+if TYPE_CHECKING:
+    from fyre.stored_form import UnknownFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,41 +37,12 @@ class RunSpec:
         Runs of one message with equal digests are told apart by their ordinal. It is over the
         stored form: the fields of 0.1.0, set or not, and a later one only if it is set. So a new
         field changes the digest, and with it the key, of no run that does not ask for it.
-        ``SPEC_FORM`` holds it.
+        ``spec_form.SPEC_FORM`` holds it.
         """
-        import hashlib  # imported here: the hooks read specs too, and never need these two
+        import hashlib  # imported here: the hooks read specs too, and never need these
         import json
 
-        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:16]
+        from fyre.message import spec_form
 
-
-SPEC_FORM = StoredForm(
-    "a run's spec",
-    (
-        StoredField("command", "command", as_text, required=True),
-        StoredField("name", "name", as_text),
-        StoredField("profile", "profile", or_null(as_text)),
-        StoredField("image", "image", or_null(as_printable_text)),
-        StoredField("resources", "resources", as_pairs),
-        StoredField("timeout", "timeout", or_null(as_integer)),
-        StoredField("retries", "retries", or_null(as_integer)),
-        StoredField("env", "env", as_pairs),
-        StoredField("secrets", "secrets", as_texts),
-        StoredField("workdir", "workdir", or_null(as_text)),
-        StoredField("setup", "setup", as_texts),
-        # Later fields go here, with ``since``: the eleven above are in every digest, and none may
-        # be added to them.
-    ),
-)
-"""The stored names of a spec. Digests are hashes of this form: no name, order or default above may
-change."""
-
-
-def to_json(spec: RunSpec) -> dict[str, Any]:
-    """Return the spec as plain data, for a durable record and for the digest."""
-    return SPEC_FORM.encode(spec, spec.unknown)
-
-
-def from_json(data: object) -> RunSpec:
-    """Return the spec that ``to_json`` wrote down. Raises ``UnreadableError``."""
-    return RunSpec(**SPEC_FORM.decode(data), unknown=SPEC_FORM.unknown_fields(data))  # type: ignore[arg-type] # an object
+        stored = json.dumps(spec_form.to_json(self), sort_keys=True)
+        return hashlib.sha256(stored.encode()).hexdigest()[:16]

@@ -25,13 +25,13 @@ _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9
 _UNIT_SECONDS = (86400, 3600, 60, 1)
 _DURATION_MAX = 365 * 86400
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The patterns below are text that ``re`` compiles when a value first needs it: few messages do, and
+# to compile them all takes each git hook a millisecond.
+_ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 # Kubernetes: a qualified name (k8s.io/apimachinery validation.IsQualifiedName) and a quantity
 # (resource.Quantity).
-_RESOURCE = re.compile(
-    r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?", re.ASCII
-)
-_QUANTITY = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", re.ASCII)
+_RESOURCE = r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?"
+_QUANTITY = r"(?:\d+(?:\.\d+)?|\.\d+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?"
 _SUFFIX_FACTORS = {"": (1, 1), "m": (1, 1000)}
 _SUFFIX_FACTORS |= {letter: (1000**power, 1) for power, letter in enumerate("kMGTPE", 1)}
 _SUFFIX_FACTORS |= {f"{letter}i": (1024**power, 1) for power, letter in enumerate("KMGTPE", 1)}
@@ -46,13 +46,12 @@ _RESOURCE_ALIASES = {
     "tpu": "google.com/tpu",
 }
 # github.com/distribution/reference: [host[:port]/]path[:tag][@digest]
-_IMAGE = re.compile(
+_IMAGE = (
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d+)?/)?"
     r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*"
-    r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
-    re.ASCII,
+    r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
-_SECRET = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
+_DNS_NAME = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
 
 
 class BadValueError(ValueError):
@@ -140,7 +139,7 @@ def parse_profile_name(text: str) -> str:
 
 def parse_image(text: str) -> str:
     """Return a container image: ``python:3.12``, ``registry.example.org/team/train@sha256:…``."""
-    if not _IMAGE.fullmatch(text) or len(text) > 4096:
+    if not re.fullmatch(_IMAGE, text, re.ASCII) or len(text) > 4096:
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not an image",
             "write it like python:3.12 or host/team/name:tag",
@@ -150,7 +149,7 @@ def parse_image(text: str) -> str:
 
 def parse_secret_name(text: str) -> str:
     """Return the name of a secret of the cluster."""
-    if not _SECRET.fullmatch(text):
+    if not re.fullmatch(_DNS_NAME, text, re.ASCII):
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not a secret's name",
             "name a secret that exists in the cluster, never its value",
@@ -173,7 +172,7 @@ def parse_workdir(text: str) -> str:
 def parse_env_entry(text: str) -> tuple[str, str]:
     """Return the name and value of ``NAME=value``; the value may be empty, and hold anything."""
     key, equals, value = text.partition("=")
-    if not equals or not _ENV_NAME.fullmatch(key):
+    if not equals or not re.fullmatch(_ENV_NAME, key, re.ASCII):
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not NAME=value", "write it like Fyre-Env: EPOCHS=10"
         )
@@ -207,12 +206,16 @@ def parse_resource(key: str, quantity: str) -> tuple[str, str]:
             f"{key!r} is not a resource",
             f"write {_RESOURCE_ALIASES[key.lower()]}={quantity or '1'}",
         )
-    if not _RESOURCE.fullmatch(key) or (key not in _PLAIN_RESOURCES and "/" not in key):
+    if not re.fullmatch(_RESOURCE, key, re.ASCII) or (
+        key not in _PLAIN_RESOURCES and "/" not in key
+    ):
         raise BadValueError(
             f"{_quoted_excerpt(key)} is not a resource",
             "write cpu=4, memory=16Gi, ephemeral-storage=10Gi or nvidia.com/gpu=1",
         )
-    if not _QUANTITY.fullmatch(quantity) or not float(re.sub(r"[A-Za-z]+$", "", quantity)):
+    if not re.fullmatch(_QUANTITY, quantity, re.ASCII) or not float(
+        re.sub(r"[A-Za-z]+$", "", quantity)
+    ):
         raise BadValueError(
             f"{key[:60]}={_quoted_excerpt(quantity)} is not a quantity",
             "write it like 4, 500m, 16Gi or 512Mi",
@@ -233,7 +236,7 @@ def parse_quantity(text: str) -> Fraction:
     from fractions import Fraction  # imported here: the hooks never compare resources
 
     number = text.rstrip("mkKMGTPEi")
-    if len(text) > 64 or not _QUANTITY.fullmatch(text):
+    if len(text) > 64 or not re.fullmatch(_QUANTITY, text, re.ASCII):
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not a quantity", "write it like 4, 500m, 16Gi or 512Mi"
         )

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from fyre.message import spec as specs
+from fyre.message import spec_form
 from fyre.message.spec import RunSpec
 from fyre.runs.state import PENDING_STATES, RunState
 from fyre.stored_form import (
@@ -166,7 +166,7 @@ RUN_FORM = StoredForm(
         StoredField("ref", "ref", as_printable_text, required=True),
         StoredField("actor", "actor", as_printable_text, required=True),
         StoredField("name", "name", as_printable_text, required=True),
-        StoredField("spec", "spec", specs.from_json, specs.to_json, required=True),
+        StoredField("spec", "spec", spec_form.from_json, spec_form.to_json, required=True),
         StoredField("digest", "digest", as_text, required=True),
         StoredField("fyre_id", "fyre_id", as_text),
         StoredField("attempt", "attempt", as_integer),

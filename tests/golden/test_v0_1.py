@@ -16,7 +16,7 @@ from fyre.engines.kubernetes import job_labels, run_status
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.local import run_dir
 from fyre.engines.local.run_dir import RunDirectory
-from fyre.message import spec
+from fyre.message import spec_form
 from fyre.message.spec import RunSpec
 from fyre.reporter.unposted_statuses import unposted_statuses
 from fyre.runs import run, status_text
@@ -34,14 +34,14 @@ def golden(name: str) -> Any:
 
 def from_arguments(given: dict[str, Any]) -> RunSpec:
     """A spec of 0.1's arguments, whatever they are called today."""
-    return spec.from_json(given)
+    return spec_form.from_json(given)
 
 
 @pytest.mark.parametrize("case", golden("specs.json"), ids=lambda case: case["digest"])
 def test_a_digest_and_what_is_stored_of_a_spec_stay_as_they_were(case: dict[str, Any]) -> None:
     found = from_arguments(case["spec"])
     assert found.digest == case["digest"]
-    assert json.dumps(spec.to_json(found)) == json.dumps(case["stored"])
+    assert json.dumps(spec_form.to_json(found)) == json.dumps(case["stored"])
 
 
 def test_a_spec_made_in_python_has_the_same_digest() -> None:
@@ -52,7 +52,7 @@ def test_a_spec_made_in_python_has_the_same_digest() -> None:
 
 
 def test_no_field_was_added_to_the_form_that_every_digest_is_made_of() -> None:
-    always = [field.name for field in spec.SPEC_FORM.fields if not field.since]
+    always = [field.name for field in spec_form.SPEC_FORM.fields if not field.since]
     assert always == [*golden("specs.json")[0]["stored"]], (
         "a later field has ``since``, or each digest changes"
     )

@@ -12,8 +12,7 @@ import typer
 from fyre.cli import table
 from fyre.errors import UserError
 from fyre.git import git_command, message_encoding
-from fyre.message import near_misses, request
-from fyre.message import spec as specs
+from fyre.message import near_misses, request, spec_form
 from fyre.message.request import RunRequest
 from fyre.message.spec import RunSpec
 from fyre.workspace import config_file, worktree
@@ -219,7 +218,7 @@ _EMPTY: tuple[Any, ...] = (None, (), {})
 def _spec_to_dict(spec: RunSpec) -> dict[str, Any]:
     return {
         key: dict(value) if key in ("resources", "env") else value
-        for key, value in specs.to_json(spec).items()
+        for key, value in spec_form.to_json(spec).items()
         if key not in ("name", "command") and value not in (None, ())
     }
 

@@ -28,6 +28,19 @@ def test_a_message_without_anything_of_ours_passes_and_loads_nothing(tmp_path: P
     )
 
 
+def test_a_message_with_a_run_loads_none_of_what_is_stored(tmp_path: Path, git) -> None:
+    import sys
+
+    code = "import sys; from fyre import hooks; hooks.run(sys.argv[1:]); print(*sys.modules)"
+    git("init", "-q", cwd=tmp_path)
+    (tmp_path / "msg").write_text("Train\n\nFyre-Run: python train.py\n")
+    done = subprocess.run([sys.executable, "-I", "-c", code, "commit-msg", "msg"],
+                          capture_output=True, text=True, check=True, cwd=tmp_path)  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "fyre.message.request" in loaded
+    assert not {"fyre.stored_form", "subprocess"} & loaded
+
+
 def test_it_mints_the_id_of_a_run_written_by_hand(hooked: Path, git, attempt) -> None:
     text = (
         "Train\n\nWhy.\n\nReviewed-by: B\nFyre-Run: python \\\n train.py\nFyre-Name: t\nTicket: 7\n"

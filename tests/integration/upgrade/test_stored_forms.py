@@ -43,7 +43,7 @@ from fyre.local_forge.storage.note_forms import (
     pull_to_json,
 )
 from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
-from fyre.message import spec
+from fyre.message import spec_form
 from fyre.message.spec import RunSpec
 from fyre.reporter import status_reporter, unposted_statuses
 from fyre.runs import commit_status, posted_states, run
@@ -135,10 +135,10 @@ def test_a_run_is_read_or_refused(data: Any) -> None:
 @given(mutated(STORED["spec"]) | JSON)
 def test_a_spec_is_read_or_refused_and_what_is_not_known_is_part_of_its_digest(data: Any) -> None:
     try:
-        found = spec.from_json(data)
+        found = spec_form.from_json(data)
     except UnreadableError:
         return
-    extra = set(data) - {field.name for field in spec.SPEC_FORM.fields} - {"version"}
+    extra = set(data) - {field.name for field in spec_form.SPEC_FORM.fields} - {"version"}
     plain = replace(found, unknown=())
     assert (found.digest == plain.digest) == (not extra)
 

@@ -10,8 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.message import spec as specs
-from fyre.message import value_parsers
+from fyre.message import spec_form, value_parsers
 from fyre.message.spec import RunSpec
 from fyre.runs import repo_config, yaml_document
 
@@ -193,4 +192,4 @@ def test_9_b16_whatever_the_schema_and_the_loader_take_can_run(
     spec = repo_config.apply_repo_defaults(RunSpec("true"), "run", defaults)
     for name, value in spec.env:
         assert value_parsers.parse_env_entry(f"{name}={value}") == (name, value)
-    assert specs.from_json(json.loads(json.dumps(specs.to_json(spec)))) == spec
+    assert spec_form.from_json(json.loads(json.dumps(spec_form.to_json(spec)))) == spec
