@@ -67,24 +67,30 @@ class RepositoryTurns(Generic[T]):
 
         self._ready_background: OrderedDict[Hashable, None] = OrderedDict()
         self._overtaking: deque[T] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle: list[threading.Condition] = []
+        """Wakes each worker that waits for a turn. One is woken for a turn that can be taken, and
+        it wakes the next for another: to wake all takes longer than to launch a run. It is the one
+        that was idle for the shortest time, whose connection to the forge is still open."""
+
+        self._overtaking_ready = threading.Condition(self._lock)
         self._idle_workers = 0
         self._is_closed = False
 
     def __len__(self) -> int:
         """Return the number of items that wait or are being worked on."""
-        with self._changed:
+        with self._lock:
             lanes = self._lanes.values()
             return len(self._overtaking) + sum(len(lane) + lane.is_busy for lane in lanes)
 
     def __contains__(self, key: Hashable) -> bool:
         """Return True if anything of a repository waits or is being worked on."""
-        with self._changed:
+        with self._lock:
             return key in self._lanes
 
     def put(self, key: Hashable, item: T, urgency: Urgency = Urgency.SOON) -> bool:
         """Add an item behind those of its repository; return True if its turn comes at once."""
-        with self._changed:
+        with self._lock:
             lane = self._lanes.setdefault(key, _Lane())
             comes_at_once = not lane and not lane.is_busy and self._idle_workers > len(self._ready)
             if urgency is Urgency.LAST:
@@ -93,35 +99,39 @@ class RepositoryTurns(Generic[T]):
                 lane.waiting.append((urgency, item))
                 lane.soon += urgency is Urgency.SOON
             self._mark_ready(key, lane)
-            self._changed.notify_all()
+            self._wake_worker()
             return comes_at_once
 
     def put_overtaking(self, item: T) -> None:
         """Add an item that waits for no turn."""
-        with self._changed:
+        with self._lock:
             self._overtaking.append(item)
-            self._changed.notify_all()
+            self._overtaking_ready.notify()
 
     def take(self) -> tuple[Hashable, T] | None:
         """Wait for a turn; return its repository and item, or None once closed."""
-        with self._changed:
+        with self._lock:
             self._idle_workers += 1
-            try:
-                self._changed.wait_for(lambda: self._is_closed or self._next_key() is not None)
-            finally:
-                self._idle_workers -= 1
+            while not self._is_closed and self._next_key() is None:
+                self._idle.append(threading.Condition(self._lock))
+                self._idle[-1].wait()
+            self._idle_workers -= 1
             key = self._next_key()
-            return None if self._is_closed or key is None else (key, self._begin_turn(key))
+            if self._is_closed or key is None:
+                return None
+            item = self._begin_turn(key)
+            self._wake_worker()
+            return key, item
 
     def take_overtaking(self) -> T | None:
         """Wait for an item that waits for no turn; return None once closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or bool(self._overtaking))
+        with self._lock:
+            self._overtaking_ready.wait_for(lambda: self._is_closed or bool(self._overtaking))
             return None if self._is_closed else self._overtaking.popleft()
 
     def end_turn(self, key: Hashable) -> None:
         """Let the next item of a repository be taken, after those of the others."""
-        with self._changed:
+        with self._lock:
             lane = self._lanes[key]
             self._background_turns -= lane.is_background
             lane.is_busy = lane.is_background = False
@@ -129,13 +139,20 @@ class RepositoryTurns(Generic[T]):
                 self._mark_ready(key, lane)
             else:
                 del self._lanes[key]
-            self._changed.notify_all()
+            self._wake_worker()
 
     def close(self) -> None:
         """Give out nothing more."""
-        with self._changed:
+        with self._lock:
             self._is_closed = True
-            self._changed.notify_all()
+            for worker in self._idle:
+                worker.notify()
+            self._overtaking_ready.notify_all()
+
+    def _wake_worker(self) -> None:
+        """Wake one idle worker if there is a turn that it can take."""
+        if self._idle and self._next_key() is not None:
+            self._idle.pop().notify()
 
     def _mark_ready(self, key: Hashable, lane: _Lane[T]) -> None:
         """Let a repository wait for its turn.
