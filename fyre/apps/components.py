@@ -12,6 +12,7 @@ from fyre.github.client import GitHubClient
 from fyre.reporter.check_runs import CheckRunReporter
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs.policy import Policy
+from fyre.runs.run import Repository
 from fyre.server.run_pages import RunPages
 from fyre.server.webhook_endpoint import WebhookEndpoint
 
@@ -30,13 +31,22 @@ class Components:
         pages_secret: bytes,
         webhook_secrets: Callable[[], Sequence[bytes]],
         with_check_runs: bool = False,
+        is_known_without_pulls: Callable[[Repository], bool] = lambda _: False,
     ) -> None:
         index = RunIndex(engine)
         self.pages = RunPages(engine, pages_secret, pages_url)
         check_runs = CheckRunReporter(forge, engine.read_log, policy) if with_check_runs else None
         self.reporter = StatusReporter(forge, engine, index, self.pages.page_url, check_runs)
         self.controller = Controller(
-            Executor(forge, commit_reader, engine, index, self.reporter, policy)
+            Executor(
+                forge,
+                commit_reader,
+                engine,
+                index,
+                self.reporter,
+                policy,
+                is_known_without_pulls=is_known_without_pulls,
+            )
         )
         self.webhook_endpoint = WebhookEndpoint(
             forge.url, webhook_secrets, self.controller.enqueue_event

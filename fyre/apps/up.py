@@ -19,6 +19,7 @@ from fyre.errors import UserError
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.github.client import GitHubClient
 from fyre.local_forge import trusted_hosts
+from fyre.local_forge.api import pull_api
 from fyre.local_forge.api import routes as forge_routes
 from fyre.local_forge.forge import LocalForge
 from fyre.runs.policy import Policy
@@ -72,6 +73,9 @@ class FyreUp:
             pages_url=lambda: self.url,
             pages_secret=read_or_create_secret(root / "pages.secret"),
             webhook_secrets=lambda: [self.local_forge.webhook_secret.encode()],
+            is_known_without_pulls=lambda repository: pull_api.has_no_pulls(
+                self._find_git_dir(repository)
+            ),
         )
         self.controller = parts.controller
         self.controller.backfill = policy.history

@@ -113,6 +113,9 @@ class Executor:
     own_run_url: str | None = None
     """The target URL of the statuses that this engine reports; None if it reports all of them."""
 
+    is_known_without_pulls: Callable[[Repository], bool] = lambda _: False
+    """Return True if a repository is known, without a request, to have no pull request."""
+
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
     _upstreams: TTLCache = field(default_factory=lambda: TTLCache(UPSTREAM_TTL, 1_000))
     _ancestors: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 4))
@@ -271,6 +274,8 @@ class Executor:
 
         def is_without_pulls() -> bool:
             """Ask once for all commits of a push; what brought them was there before it."""
+            if self.is_known_without_pulls(repository):
+                return True
             if sha == trigger.head_sha:  # often its only commit, which costs one request as it is
                 return False
             key = ("is without pulls", repository.id, trigger.head_sha)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count, takewhile
+from pathlib import Path
 
 from fyre.git import git_command
 from fyre.local_forge.api import commit_api, common_json
@@ -173,6 +174,20 @@ def _store_pull_request(repo: BareRepository, pull: StoredPullRequest, base_sha:
     blob = loose_objects.write_object(repo.git_dir, b"blob", json.dumps(stored).encode())
     _write_ref(repo, f"{_BASES_REF}/{pull.number}", base_sha)
     _write_ref(repo, f"{_PULLS_REF}/{pull.number}", blob.hex())
+
+
+def has_no_pulls(git_dir: Path) -> bool:
+    """Return True if nobody has opened a pull request in a repository; starts no git.
+
+    Only files are read, so False is returned where git may keep refs elsewhere (reftable).
+    """
+    folder = git_dir / _PULLS_REF
+    if (git_dir / "reftable").exists() or (folder.is_dir() and any(folder.iterdir())):
+        return False
+    try:
+        return f" {_PULLS_REF}/".encode() not in (git_dir / "packed-refs").read_bytes()
+    except FileNotFoundError:
+        return True
 
 
 def _write_ref(repo: BareRepository, name: str, sha: str) -> None:

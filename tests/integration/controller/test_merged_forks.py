@@ -87,6 +87,11 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
 ASKED = [f"{REPO}/pulls", f"{REPO}/commits/{{ref:path}}/pulls", REPO]
 
 
+def ask_as_github(person: Person) -> None:
+    """Have the receiver ask for pull requests, though the embedded forge is known to have none."""
+    person.up.controller.executor.is_known_without_pulls = lambda _: False
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Requests of the kinds above, as they come. Asked for before ``person``."""
@@ -146,6 +151,7 @@ def test_9_2_a_merged_pull_request_of_a_fork_launches_nothing_until_it_is_asked_
 def test_9_2_many_commits_of_one_push_ask_once_where_there_is_no_pull_request(
     asked: list[str], person: Person
 ) -> None:
+    ask_as_github(person)
     shas = [person.commit(f"Fyre-Run: echo {number}") for number in range(4)]
     push_as(person, "ada")
     assert [person.final(sha)["state"] for sha in shas] == ["success"] * 4
@@ -154,6 +160,25 @@ def test_9_2_many_commits_of_one_push_ask_once_where_there_is_no_pull_request(
     push_as(person, "ada")
     assert person.final(alone)["state"] == "success"
     assert [asked.count(path) for path in ASKED] == [1, 2, 1]
+
+
+def test_9_2_fyre_up_asks_for_pull_requests_where_one_was_opened(
+    asked: list[str], person: Person
+) -> None:
+    first = person.commit("Fyre-Run: echo first")
+    push_as(person, "ada")
+    assert person.final(first)["state"] == "success"
+    assert [asked.count(path) for path in ASKED] == [0, 0, 1]
+    person.push("main:topic")
+    person.api("/pulls", title="Change", head="topic", base="main")
+    for packed in (False, True):
+        if packed:
+            git_dir = next(person.up.local_forge.repositories.root.rglob("lab.git"))
+            person.git("-C", str(git_dir), "pack-refs", "--all", "--prune")
+        sha = person.commit(f"Fyre-Run: echo {packed}")
+        push_as(person, "ada")
+        assert person.final(sha)["state"] == "success"
+        assert asked.count(ASKED[1]) == 1 + packed
 
 
 def test_9_2_a_policy_may_let_it_run(
@@ -205,6 +230,7 @@ def test_9_2_where_the_forge_cant_be_asked_the_author_decides_and_the_right_is_n
     known: Known, person: Person
 ) -> None:
     known.hides_pulls = True
+    ask_as_github(person)
     missing = "; missing right: pull requests: read · /fyre rerun"
     cases = [
         ("ada", "ada", 1, "exit 0"),
