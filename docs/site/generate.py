@@ -28,7 +28,7 @@ from fyre.apps.config_sources import option_name, variable_name
 from fyre.cli import main as cli
 from fyre.cli.commands import commit
 from fyre.controller.comments.handler import COMMANDS, MAY_WRITE
-from fyre.engines.environment import run_environment
+from fyre.engines.environment import TRY_VARIABLE, run_environment
 from fyre.engines.kubernetes import job_labels, leader_election
 from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
 from fyre.message import request
@@ -137,6 +137,11 @@ OBJECT_NAMES = {
         "Job",
         "Kueue's own: the queue of the run's profile; a held run has it from its release on",
     ),
+    job_labels.FAILURE_COUNT_ANNOTATION: (
+        "annotation",
+        "Pod",
+        "Kubernetes' own, where a run has retries: how many pods failed before it, for `FYRE_TRY`",
+    ),
     leader_election.INSTANCE_ANNOTATION: (
         "annotation",
         "Lease",
@@ -154,6 +159,7 @@ ENVIRONMENT = {
     "FYRE_KEY": "the run's key: the same text identifies its Job and its log",
     "FYRE_ID": "the commit's Fyre-Id, empty where it has none",
     "FYRE_ATTEMPT": "1, and one more for each rerun",
+    "FYRE_TRY": "1, and one more after each failure that counts against `Fyre-Retries`",
     "GIT_TERMINAL_PROMPT": "always `0`: git never waits for a password",
     "PYTHONUNBUFFERED": "always `1`: output appears in the log at once",
 }
@@ -339,7 +345,7 @@ def trailers_page() -> list[str]:
 
 
 def _environment_rows() -> list[tuple[str, str]]:
-    _same_names("environment", ENVIRONMENT, run_environment(_example_run()))
+    _same_names("environment", ENVIRONMENT, [*run_environment(_example_run()), TRY_VARIABLE])
     return [(f"`{name}`", text) for name, text in ENVIRONMENT.items()]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fyre.runs.run import Run
 
+TRY_VARIABLE = "FYRE_TRY"
+"""The variable that says which try a start is: whoever starts the command sets it."""
+
 
 def run_environment(run: Run) -> dict[str, str]:
     """Return the environment variables that every command gets, on any engine."""

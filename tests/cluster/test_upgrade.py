@@ -55,7 +55,7 @@ class Pushed:
 def push_all(story: ClusterStory) -> Pushed:
     """Push runs that end, runs that go on, runs that wait, and runs of which nothing is known."""
     good, bad = story.push(), story.push("exit 3")
-    running = [story.push(gated=True) for _ in range(3)]
+    running = [story.push("true", "Fyre-Retries: 1", gated=True) for _ in range(3)]
     unscheduled, suspended = (story.push_waiting(suspended=each) for each in (False, True))
     story.await_status(good, "fyre/run", begins="exit 0")
     story.await_status(bad, "fyre/run", begins="exit 3")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -113,9 +114,11 @@ class EngineContract:
 
     def test_the_environment_says_what_runs(self, engine: Engine, sha: str) -> None:
         command = "echo $CI,$FYRE_SHA,$FYRE_REF,$FYRE_REPOSITORY,$FYRE_RUN,$FYRE_ID,$FYRE_ATTEMPT"
+        command += ",$FYRE_TRY"
         _, log = self.go(engine, sha, command)
         assert (
-            log.strip() == f"true,{sha},refs/heads/main,ada/lab,train,01JD0000000000000000000000,2"
+            log.strip()
+            == f"true,{sha},refs/heads/main,ada/lab,train,01JD0000000000000000000000,2,1"
         )
 
     def test_its_own_environment_is_taken_as_it_is(self, engine: Engine, sha: str) -> None:
@@ -158,10 +161,14 @@ class EngineContract:
         record, _ = self.go(engine, sha, "trap '' TERM; sleep 100; sleep 100", timeout=1)
         assert record.reason == "timed out after 1s"
 
-    def test_retries_start_it_again_in_a_fresh_checkout(self, engine: Engine, sha: str) -> None:
-        record, log = self.go(engine, sha, "cat mark; echo dirt > mark; exit 1", retries=2)
+    def test_9_40_retries_start_it_again_in_a_fresh_checkout_and_say_which_try_it_is(
+        self, engine: Engine, sha: str
+    ) -> None:
+        command = "cat mark; echo dirt > mark; echo $FYRE_TRY of $FYRE_ATTEMPT; exit 1"
+        record, log = self.go(engine, sha, command, retries=2)
         assert (record.state, record.exit_code, record.tries) == (RunState.FAILED, 1, 3)
         assert "dirt" not in log
+        assert re.findall(r"^\d of \d$", log, re.MULTILINE) == ["1 of 2", "2 of 2", "3 of 2"]
 
     def test_a_success_is_not_retried(self, engine: Engine, sha: str) -> None:
         record, _ = self.go(engine, sha, "true", retries=5)

@@ -34,6 +34,10 @@ watch() {
 
 FYRE_COMMAND=$1
 shift
+case ${FYRE_FAILURES-0} in
+'' | *[!0-9]*) unset FYRE_TRY ;; # a cluster that does not count: better no number than a wrong one
+*) FYRE_TRY=$((${FYRE_FAILURES-0} + 1)) && export FYRE_TRY ;;
+esac
 cd "$FYRE_TOP" || not_started "there is no checkout"
 FYRE_ROOT=$(pwd -P)
 FYRE_FOLDER=$(cd -- "$FYRE_ROOT/$FYRE_WORKDIR" 2>/dev/null && pwd -P) ||
@@ -110,7 +114,7 @@ FYRE_SELF=$$
 if [ -n "$FYRE_STARTER" ]; then watch "" "$FYRE_SELF"; else watch "" -1; fi
 cd -- "$FYRE_FOLDER" || not_started "workdir $FYRE_WORKDIR is not in this commit"
 set -- "$FYRE_COMMAND"
-unset FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR \
+unset FYRE_FAILURES FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR \
 	FYRE_TOLD FYRE_WATCHER FYRE_COMMAND FYRE_ROOT FYRE_FOLDER FYRE_SETUP FYRE_CODE FYRE_SELF
 [ -n "$FYRE_STARTER" ] || exec sh -c "$1"
 FYRE_HEARD=

@@ -49,6 +49,12 @@ RELEASED_AT_ANNOTATION = FYRE_PREFIX + "released-at"
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """Kueue's label: a suspended Job with it is started by its queue."""
 
+FAILURE_COUNT_ANNOTATION = "batch.kubernetes.io/job-index-failure-count"
+"""Kubernetes' own, on the pod of a Job with an index: how many pods failed before it.
+
+Those that count against no retries, as evicted ones, are left out.
+"""
+
 CHECKOUT_CONTAINER, COMMAND_CONTAINER = "checkout", "run"
 """The init container and the container of a pod."""
 

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 
 from fyre.engines.environment import run_environment
-from fyre.engines.kubernetes import job_deadlines, job_labels
+from fyre.engines.kubernetes import job_deadlines, job_labels, job_tries
 from fyre.engines.kubernetes.kubernetes_profile import KubernetesProfile, kubernetes_section
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import UserError
@@ -64,6 +64,7 @@ def build_job(run: Run, profile: Profile, context: JobContext) -> KubeObject:
             "completions": 1,
             "parallelism": 1,
             "backoffLimit": run.spec.retries or 0,
+            **job_tries.index_fields(run.spec.retries or 0),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _pod_failure_rules()},
             "template": {
@@ -286,7 +287,10 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
             "fyre",
             *map(escape_expansion, (spec.command, *spec.setup)),
         ],
-        "env": _env_entries(variables.items()),
+        "env": [
+            *_env_entries(variables.items()),
+            *job_tries.failure_count_entries(spec.retries or 0),
+        ],
         "envFrom": [{"secretRef": {"name": name}} for name in secrets],
         "resources": resources if resources["requests"] else {},
         "securityContext": _restricted_security() | dict(section.container_security_context),

@@ -214,7 +214,8 @@ class Supervisor:
         Return its exit code as ``os.waitstatus_to_exitcode`` does. Raises ``RunEnded``.
         """
         self._raise_if_cancelled()
-        env = python_environment.activate(self.env, self.work_dir)
+        environment = {**self.env, "FYRE_TRY": str(self.tries)}
+        env = python_environment.activate(environment, self.work_dir)
         pid, pipe = processes.start_process(argv, directory, env)
         code: int | None = None
         while code is None:

@@ -80,6 +80,23 @@ def test_9_22_a_run_that_is_suspended_and_resumed_is_no_error(
         assert ("late" if run is fetching else "off") in own_lines(log)
 
 
+def test_9_40_a_queue_that_takes_a_run_away_leaves_its_retries(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    """Its controller forgets the number of the try, and not how many are left."""
+    engine = on_cluster()
+    command = 'echo "try $FYRE_TRY"; [ "$FYRE_TRY" = 1 ] || sleep 100; exit 1'
+    run = launched(engine, sha, command, retries=1)
+    until_log(engine, run, "try 2")
+    suspend(admin, namespace, run, yes=True)
+    until(engine, run, lambda r: (r.state, r.reason) == (RunState.QUEUED, "suspended"))
+    suspend(admin, namespace, run, yes=False)
+    record, log = end(engine, run)
+    assert (record.state, record.exit_code, record.tries) == (RunState.FAILED, 1, 3)
+    said = [line for line in own_lines(log) if line.startswith("try")]
+    assert said == ["try 1", "try 2", "try 1"]
+
+
 def test_9_23_and_30a_a_pod_without_a_node_and_a_forged_one_end_nothing(
     on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
 ) -> None:

@@ -153,7 +153,19 @@ def test_the_command_starts_in_the_workdir_after_setup_at_the_top(container: Con
 def test_what_the_script_was_told_is_not_the_commands(container: Container) -> None:
     code, log = container.run("env | grep ^FYRE_", FYRE_SHA="abc", FYRE_TIMEOUT="60")
     assert code == 0
-    assert sorted(log.split()) == ["FYRE_SHA=abc", f"FYRE_TEST_TOLD={container.place}/told"]
+    assert sorted(log.split()) == [
+        "FYRE_SHA=abc",
+        f"FYRE_TEST_TOLD={container.place}/told",
+        "FYRE_TRY=1",
+    ]
+
+
+@pytest.mark.parametrize(("failures", "number"), [("0", "1"), ("2", "3"), ("", "none")])
+def test_9_40_it_says_which_try_it_is_where_the_cluster_counts(
+    container: Container, failures: str, number: str
+) -> None:
+    command = 'echo "${FYRE_TRY-none} ${FYRE_FAILURES-told no more}"'
+    assert container.run(command, FYRE_FAILURES=failures) == (0, f"{number} told no more\n")
 
 
 @pytest.mark.parametrize(

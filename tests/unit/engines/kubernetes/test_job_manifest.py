@@ -162,6 +162,19 @@ def test_9_28_what_only_the_relay_has_is_refused_where_there_is_none() -> None:
             job_manifest.build_job(RUN, profile, PLACE)
 
 
+def test_9_40_only_a_job_with_retries_has_an_index() -> None:
+    jobs = {
+        retries: job_manifest.build_job(
+            replace(RUN, spec=RunSpec("true", retries=retries)), cluster_profile(image="a"), PLACE
+        )["spec"]
+        for retries in (None, 0, 3)
+    }
+    assert jobs[None] == jobs[0]
+    assert not {"completionMode", "backoffLimitPerIndex"} & jobs[0].keys()
+    assert (jobs[3]["completionMode"], jobs[3]["completions"]) == ("Indexed", 1)
+    assert jobs[3]["backoffLimit"] == jobs[3]["backoffLimitPerIndex"] == 3
+
+
 def test_9_29_shared_memory_and_the_modes_of_files() -> None:
     def pod_of(**profile: Any) -> Any:
         job = job_manifest.build_job(RUN, cluster_profile(image="x", **profile), RELAY)
