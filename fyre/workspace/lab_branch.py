@@ -31,6 +31,12 @@ MAX_PUSH_ATTEMPTS = 5
 
 _BACKOFF = Backoff(0.2, 3.2, jitter=0.5)  # before the second push and each further one
 _MAX_LISTED_COMMITS = 10
+_LATIN_LETTERS = str.maketrans(
+    {"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "þ": "th"}
+    | {"đ": "d", "ð": "d", "ł": "l", "\u0131": "i"}
+)
+"""Letters that are no plain letter with a mark, so that Unicode takes none of them apart."""
+
 _LS_REMOTE_NO_MATCH = 2
 """Exit code of git-ls-remote(1) when the remote answered and has no such branch."""
 
@@ -101,10 +107,11 @@ def lab_user(repo_paths: RepoPaths) -> str:
 def sanitise_user(text: str) -> str:
     """Return a name that a branch may have on any machine.
 
-    It is in lower case and has no ``12345+`` of GitHub's private mail addresses.
+    It is in lower case, without marks on letters (``ünal`` is ``unal``), and has no ``12345+`` of
+    GitHub's private mail addresses.
     """
-    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    plain = re.sub(r"^\d+\+", "", (letters if letters.strip("-. ") else text).lower())
+    letters = unicodedata.normalize("NFKD", text.lower().translate(_LATIN_LETTERS))
+    plain = re.sub(r"^\d+\+", "", letters.encode("ascii", "ignore").decode())
     plain = re.sub(r"[^a-z0-9._-]+", "-", plain)
     return re.sub(r"\.{2,}", ".", plain).removesuffix(".lock").strip("-.")
 

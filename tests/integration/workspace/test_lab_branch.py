@@ -251,7 +251,6 @@ def test_on_a_terminal_it_asks(repo: Path, far: Path, git: Git, answer: bytes, c
         ("", "12345+ada@users.noreply.github.com", "ada"),
         ("", "ada and~co..lock@x", "ada-and-co"),
         ("grace", "ada@example.org", "grace"),
-        ("\u00fcnal", "", "unal"),  # D40
         ("", "@x", ""),
     ],
 )
@@ -266,6 +265,23 @@ def test_whose_notebook_it_is(
         assert f"refs/heads/fyre/{name}" in git("for-each-ref", "--format=%(refname)", cwd=far)
     else:
         assert "git config fyre.user NAME" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("ünal", "unal"),
+        ("u\u0308nal", "unal"),
+        ("ŁUKASZ.Ørsted", "lukasz.orsted"),
+        ("Weiß", "weiss"),
+        ("İpek+ısı", "ipek-isi"),
+        ("ada李", "ada"),
+        ("李", ""),
+        ("Ada.Love_lace-2", "ada.love_lace-2"),
+    ],
+)
+def test_9_40_letters_with_marks_are_kept_without_them(text: str, name: str) -> None:
+    assert lab_branch.sanitise_user(text) == name
 
 
 def test_no_name_makes_a_bad_ref() -> None:
