@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
     refs = [line.split() for line in _read_ref_lines() if len(line.split()) == 4]
     # Only branches start runs: no deletions, no tags, no other refs.
     pushed_refs = [ref for ref in refs if set(ref[1]) != {"0"} and ref[2].startswith("refs/heads/")]
+    pushed_refs = [ref for ref in pushed_refs if _has_readable_name(ref[2])]
     if not pushed_refs:
         return 0
     remote_name = (argv or [os.environ.get("PRE_COMMIT_REMOTE_NAME", "")])[0]
@@ -53,6 +54,17 @@ def main(argv: list[str]) -> int:
         return 1
     shas = [sha for sha, run_request in requests if run_request.runs]
     return 0 if _may_run_again(shas, remote_name) else 1
+
+
+def _has_readable_name(ref: str) -> bool:
+    """Return False, and say so, for a branch that no forge can name to a receiver, in JSON."""
+    try:
+        ref.encode()
+    except UnicodeEncodeError:
+        shown = str(os.fsencode(ref.removeprefix("refs/heads/")))[2:-1]
+        print(f"fyre: nothing runs on {shown}: the branch's name is not UTF-8", file=sys.stderr)
+        return False
+    return True
 
 
 def _may_run_again(shas: list[str], remote_name: str) -> bool:
@@ -109,7 +121,8 @@ def _read_ref_lines() -> Iterable[str]:
     local_branch = os.environ.get("PRE_COMMIT_LOCAL_BRANCH", "")
     remote_branch = os.environ.get("PRE_COMMIT_REMOTE_BRANCH", "")
     if not remote_branch:
-        return sys.stdin
+        # The name of a branch may be any bytes.
+        return sys.stdin.buffer.read().decode(errors="surrogateescape").splitlines()
     # pre-commit names no commits for a branch that is pushed with all of its history
     to_ref = os.environ.get("PRE_COMMIT_TO_REF") or local_branch
     from_ref = os.environ.get("PRE_COMMIT_FROM_REF") or ZERO_SHA

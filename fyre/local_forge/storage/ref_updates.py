@@ -7,6 +7,7 @@ that is known and no longer exists.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -14,11 +15,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fyre.local_forge.database import EVENTS_KEPT, ForgeDatabase
 from fyre.local_forge.storage.repository_store import BareRepository
 from fyre.runs.run import ZERO_SHA
+
+log = logging.getLogger(__name__)
 
 _REFLOG_LINE = re.compile(
     rb"([0-9a-f]{40}) ([0-9a-f]{40}) (.*?) ?<[^>]*> (\d+) [+-]\d{4}(?:\t.*)?", re.DOTALL
@@ -61,7 +65,7 @@ def collect_ref_updates(repo: BareRepository, database: ForgeDatabase, deleter: 
             "select ref, stamp, offset, line, sha from positions where repo = ?", (repo.id,)
         )
         cursors = {row["ref"]: _RefCursor(**row) for row in rows}
-        stamps = dict(_list_reflogs(repo.git_dir))
+        stamps = dict(_list_reflogs(repo))
         updates: list[ReflogUpdate] = []
         for ref, stamp in stamps.items():
             cursor = cursors.get(ref, _RefCursor(ref))
@@ -79,18 +83,19 @@ def collect_ref_updates(repo: BareRepository, database: ForgeDatabase, deleter: 
         return len(updates)
 
 
-def _list_reflogs(git_dir: Path) -> Iterator[tuple[str, str]]:
+def _list_reflogs(repo: BareRepository) -> Iterator[tuple[str, str]]:
     """Yield each branch and tag with a stamp of its reflog: inode, size and modification time."""
     directories = ["refs/heads", "refs/tags"]
     while directories:
         directory = directories.pop()
         try:
-            entries = list(os.scandir(git_dir / "logs" / directory))
+            entries = list(os.scandir(repo.git_dir / "logs" / directory))
         except (FileNotFoundError, NotADirectoryError):
             continue
         for entry in entries:
             name = f"{directory}/{entry.name}"
             if not _is_json_safe(name):
+                _warn_of_unreadable_name(repo.name, name)
                 continue
             if entry.is_dir(follow_symlinks=False):
                 directories.append(name)
@@ -112,6 +117,13 @@ def _is_json_safe(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+@cache
+def _warn_of_unreadable_name(repo_name: str, ref: str) -> None:
+    """Say once that nothing runs on a branch, since its webhooks are JSON."""
+    shown = str(os.fsencode(ref.split("/", 2)[2]))[2:-1]
+    log.warning("%s: nothing runs on %s: the branch's name is not UTF-8", repo_name, shown)
 
 
 def _read_reflog(

@@ -24,10 +24,16 @@ def hooked(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def attempt(repo: Path) -> Commit:
     """``attempt(*git_args, editor=…)``: git, whatever it answers; the editor is a shell command."""
 
-    def run(*words: str, editor: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str | bytes, editor: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         full = {**os.environ, **({"GIT_EDITOR": editor} if editor else {}), **env}
         return subprocess.run(
-            ["git", *words], cwd=repo, env=full, capture_output=True, text=True, check=False
+            ["git", *words],
+            cwd=repo,
+            env=full,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
 
     return run

@@ -65,6 +65,15 @@ def test_what_is_too_old_to_be_launched_is_not_held_against_anybody(attempt) -> 
     assert said(done) == []
 
 
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+def test_9_40_a_branch_whose_name_is_no_utf_8_is_named(attempt, locale: str) -> None:
+    commit(attempt, "One\n\nFyre-Run: one")
+    done = attempt("push", "origin", b"main:caf\xe9", LC_ALL=locale)
+    assert done.returncode == 0, done.stderr
+    (line,) = said(done)
+    assert line == r"fyre: nothing runs on caf\xe9: the branch's name is not UTF-8"
+
+
 def test_deletions_and_tags_are_silent(attempt) -> None:
     commit(attempt, "One\n\nFyre-Run: true")
     attempt("tag", "v1")

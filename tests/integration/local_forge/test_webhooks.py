@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def test_a_push_is_told_once_and_signed(forge: Served, receiver: Receiver, pushe
     assert data["sender"]["login"] == data["pusher"]["name"] == "ada"
     assert data["repository"]["full_name"] == NAME
     assert data["repository"]["clone_url"] == forge.git()
+
+
+def test_9_40_a_branch_whose_name_is_no_utf_8_is_named_once(
+    forge: Served, pushed: str, repo: Path, git: Git, caplog: pytest.LogCaptureFixture
+) -> None:
+    git("push", "-q", "origin", os.fsdecode(b"main:caf\xe9"), cwd=repo)
+    (stored,) = forge.forge.repositories
+    for _ in range(2):
+        forge.forge.outbox.collect_pushes(stored)
+    assert caplog.text.count(f"{NAME}: nothing runs on caf\\xe9: the branch's name is not") == 1
 
 
 def test_commits_come_oldest_first_and_know_what_is_new(
