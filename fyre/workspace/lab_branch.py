@@ -339,6 +339,11 @@ def _push_commit(
     rejected = any(line.startswith(b"!\t") for line in push.stdout.splitlines())
     if push.returncode and not rejected:
         sys.stderr.write(output)
+        if reason := remote.why_unreachable(branch.remote_name, repo_paths.top):
+            raise UserError(
+                f"the snapshot was not pushed: {branch.remote_name} can't be reached: {reason}",
+                hint=f"is that the right address? git remote set-url {branch.remote_name} URL",
+            )
         raise UserError(
             f"the snapshot was not pushed to {branch.remote_name}",
             hint=f"git push {branch.remote_name} {sha}:{branch.remote_ref}",

@@ -109,6 +109,18 @@ def default_remote_name(cwd: str | Path | None = None) -> str:
     raise UserError("this repository has no remote", hint="git remote add origin URL")
 
 
+def why_unreachable(name: str, cwd: str | Path | None = None) -> str:
+    """Return git's reason why it can't read a remote; "" if it can.
+
+    While it can't, to push again does not help.
+    """
+    try:
+        git_command.run_git("ls-remote", "--quiet", name, "HEAD", cwd=cwd)
+    except git_command.GitError as error:
+        return error.message.partition(": ")[2].removeprefix("fatal: ")
+    return ""
+
+
 def bypass_proxy_for_loopback() -> None:
     """Set ``no_proxy`` so that neither Fyre nor git uses a proxy for this machine's own addresses.
 

@@ -354,7 +354,13 @@ def _push_branch(push_command: list[str]) -> None:
     finally:
         del os.environ["FYRE_PUSH_QUIET"]
     if code:
+        from fyre.workspace import remote  # only needed for a push
+
+        name = push_command[2] if push_command[1:] else remote.default_remote_name()
+        reason = remote.why_unreachable(name)
+        failure = f"the push failed: {name} can't be reached: {reason}"
+        mend = f", once it has the right address (git remote set-url {name} URL)"
         raise UserError(
-            "the commit is made, but the push failed",
-            hint=f"push it again with: git {' '.join(push_command)}",
+            f"the commit is made, but {failure if reason else 'the push failed'}",
+            hint=f"push it again with: git {' '.join(push_command)}{mend if reason else ''}",
         )

@@ -317,9 +317,18 @@ def test_a_remote_that_refuses_says_why(repo: Path, far: Path, git: Git, run, ca
     hook.chmod(0o755)
     assert run() == 1
     assert "pre-receive hook declined" in capfd.readouterr().err
+
+
+def test_9_40_a_wrong_remote_is_not_told_to_push_again(
+    repo: Path, far: Path, git: Git, run, capfd
+) -> None:
     shutil.move(far, far.parent / "gone")
     assert run() == 1
-    assert "was not pushed to origin" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert "origin can't be reached: " in err
+    assert "not appear to be a git repository" in err
+    assert "hint: is that the right address? git remote set-url origin URL" in err
+    assert "git push" not in err
 
 
 def test_only_the_notebook_is_pushed_and_fetched(repo: Path, far: Path, git: Git, run) -> None:
