@@ -87,6 +87,15 @@ def find_suspect_files(
         yield f"{count} new files are large together ({format_size(total)})"
 
 
+def file_sizes(top: Path, paths: Iterable[str]) -> dict[str, int]:
+    """Return the size in bytes of each path that is there."""
+    sizes = {}
+    for path in paths:
+        with suppress(OSError):  # deleted, perhaps only now: `git add` will report it
+            sizes[path] = (top / path).lstat().st_size
+    return sizes
+
+
 def format_size(size: int) -> str:
     """Return a number of bytes as text for people: ``25.0 MB``."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
@@ -123,10 +132,7 @@ def read_large_limit(top: Path) -> int:
 
 def reject_large_files(top: Path, paths: Iterable[str]) -> None:
     """Raise ``UserError`` for a large new file, or for new files that are large together."""
-    sizes: dict[str, int] = {}
-    for path in paths:
-        with suppress(OSError):  # deleted meanwhile: `git add` will report it
-            sizes[path] = (top / path).lstat().st_size
+    sizes = file_sizes(top, paths)
     if sum(sizes.values()) <= read_large_limit(top):
         return
     largest = max(sizes, key=lambda path: sizes[path])

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from fyre.cli import progress
 from fyre.errors import UserError
 from fyre.message import compose, credential_scan, request
 from fyre.message.request import OPTION_TRAILERS, RunRequest
-from fyre.workspace import config_file, lab_branch, snapshot
+from fyre.workspace import config_file, lab_branch, publish_check, snapshot
 from fyre.workspace import remote as remotes
-from fyre.workspace.snapshot import WorktreeStatus
+from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
 
 # options after the first word of the command belong to the command, with or without a `--`
 CONTEXT = {"allow_interspersed_args": False}
@@ -136,6 +137,21 @@ def _reject_option_conflicts(options: RunOptions) -> None:
         )
 
 
+_LOOKING = "looking for what has changed"
+
+
+def _write_tree(repo_paths: RepoPaths, status: WorktreeStatus, run_request: RunRequest) -> str:
+    """Write the work tree as a tree object, and return its SHA."""
+    sizes = publish_check.file_sizes(repo_paths.top, [path for _, path in status.changed])
+    files = f"{len(sizes)} changed file{'s' * (len(sizes) != 1)}"
+    total = publish_check.format_size(sum(sizes.values()))
+    with progress.name_slow_step(f"storing {files}, {total}, in git"):
+        tree = snapshot.write_tree(repo_paths, status)
+    _print_notes(*tree.notes)
+    snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
+    return tree.sha
+
+
 def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     """Push a snapshot and follow its run; return the exit code."""
     repo_paths = snapshot.locate_repo()
@@ -145,21 +161,22 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         if options.detach or options.dry_run
         else remotes.resolve_remote(repo_paths.top, branch.remote_name)
     )
-    status = snapshot.read_status(repo_paths)
+    with progress.name_slow_step(_LOOKING):
+        status = snapshot.read_status(repo_paths)
     text = lab_branch.compose_message(pairs, options.note, status.head)
     run_request = request.parse_message(text)
     snapshot.reject_unrepresentable(repo_paths, status)
     config = config_file.read_worktree_config(repo_paths.top)
     config_file.reject_bad_config(config, "nothing was published")
-    publish_warnings = lab_branch.list_publish_warnings(repo_paths, status, branch)
+    with progress.name_slow_step("looking for secrets and large files"):
+        publish_warnings = lab_branch.list_publish_warnings(repo_paths, status, branch)
     if options.dry_run:
         place = f"would be pushed to {branch.remote_name}, as fyre/{branch.user}"
         return _print_dry_run(status, run_request, publish_warnings, place)
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
-    tree = snapshot.write_tree(repo_paths, status)
-    _print_notes(*tree.notes)
-    snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
-    sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
+    tree = _write_tree(repo_paths, status, run_request)
+    with progress.name_slow_step(f"pushing it to {branch.remote_name}"):
+        sha = lab_branch.push_snapshot(repo_paths, status, tree, text, branch)
     if remote_info is None:
         _print_submission(sha, branch, run_request, as_json=options.as_json)
         return 0
@@ -192,7 +209,8 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
 
     repo_paths = snapshot.locate_repo()
     sha = local_run.resolve_commit(repo_paths, options.rev) if options.rev else ""
-    status = None if sha else snapshot.read_status(repo_paths)
+    with progress.name_slow_step(_LOOKING):
+        status = None if sha else snapshot.read_status(repo_paths)
     text = lab_branch.compose_message(pairs, options.note, status.head if status else "")
     run_request = request.parse_message(text)
     if status:
@@ -201,10 +219,8 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         place = f"commit {sha[:7]}" if sha else ""
         return _print_dry_run(status, run_request, [], f"{place} would run here".strip())
     if status:
-        tree = snapshot.write_tree(repo_paths, status)
-        _print_notes(*tree.notes)
-        snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
-        sha = snapshot.commit_tree(repo_paths, tree.sha, (status.head,), text, sign=False)
+        tree = _write_tree(repo_paths, status, run_request)
+        sha = snapshot.commit_tree(repo_paths, tree, (status.head,), text, sign=False)
     return local_run.run_on_commit(
         repo_paths,
         sha,

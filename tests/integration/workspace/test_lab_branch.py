@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fyre.cli import main
+from fyre.cli import main, progress
 from fyre.workspace import lab_branch
 from tests.integration.workspace.conftest import LAB, Git
 from tests.support.ci_marks import long_case
@@ -242,6 +242,37 @@ def test_on_a_terminal_it_asks(repo: Path, far: Path, git: Git, answer: bytes, c
     assert ".netrc looks secret by its name" in said
     assert "Publish it? [y/N]" in said
     assert (LAB in git("for-each-ref", cwd=far)) is (code == 0)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_9_40_a_terminal_is_told_what_takes_long(
+    repo: Path, *, far: Path, run, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    (repo / "data").write_bytes(bytes(2_000_000))
+    (repo / "notes").write_text("new\n")
+    monkeypatch.setattr(progress, "SLOW_SECONDS", 0.0)  # each step takes longer than that
+    read_end, write_end = pty.openpty() if is_terminal else os.pipe()
+    said = b""
+    with os.fdopen(write_end, "w", encoding="utf-8") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert run() == 0
+        stderr.write("done")
+        stderr.flush()
+        while not said.endswith(b"done"):
+            said += os.read(read_end, 65536)
+    os.close(read_end)
+    assert said.decode().split("\r\n") == [
+        *(f"fyre: {step} …" for step in STEPS if is_terminal),
+        "done",
+    ]
+
+
+STEPS = (
+    "looking for what has changed",
+    "looking for secrets and large files",
+    "storing 2 changed files, 2.0 MB, in git",
+    "pushing it to origin",
+)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""A line at the terminal that says what a verb is doing, once that has taken a while."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SLOW_SECONDS = 2.0
+"""Seconds after which a person begins to ask whether anything happens at all."""
+
+
+@contextmanager
+def name_slow_step(step: str) -> Iterator[None]:
+    """Print what is going on if the block takes long, where a person looks at stderr."""
+    timer = threading.Timer(SLOW_SECONDS, _print_step, [step])
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _print_step(step: str) -> None:
+    print(f"fyre: {step} …".encode(errors="replace").decode(), file=sys.stderr, flush=True)
