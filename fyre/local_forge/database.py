@@ -82,6 +82,12 @@ DELIVERIES_KEPT = 100
 """For each repository."""
 
 
+def is_machine_trouble(error: sqlite3.Error) -> bool:
+    """Return True for an error that says what the machine lacks, as a full disk."""
+    name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    return isinstance(error, sqlite3.OperationalError) and name not in _UNUSABLE
+
+
 class ForgeDatabase:
     """The forge's database. Thread-safe: one connection behind one lock."""
 
@@ -105,10 +111,11 @@ class ForgeDatabase:
             self._connection.execute("begin immediate")
             try:
                 yield self._connection
+                self._connection.execute("commit")
             except BaseException:
-                self._connection.execute("rollback")
+                if self._connection.in_transaction:  # a full disk has rolled it back already
+                    self._connection.execute("rollback")
                 raise
-            self._connection.execute("commit")
 
     def fetch_rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """Return the rows of a query."""

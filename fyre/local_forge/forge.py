@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fyre.errors import UserError
 from fyre.git.cat_file import ObjectReader
-from fyre.local_forge import auth, gc
+from fyre.local_forge import auth, gc, machine_trouble
 from fyre.local_forge.api.check_run_json import CHECK_RUNS_REF
 from fyre.local_forge.api.commit_comment_json import COMMIT_COMMENTS_REF
 from fyre.local_forge.api.pull_json import ISSUE_COMMENTS_REF
@@ -49,7 +49,11 @@ class LocalForge:
         self.check_runs = GitNotes(CHECK_RUNS_REF, self.objects, CHECK_NOTE)
         self.issue_comments = GitNotes(ISSUE_COMMENTS_REF, self.objects, CONVERSATION_NOTE)
         self.outbox = Outbox(
-            self.database, self.repositories, self.objects, self.webhook_secret.encode()
+            self.database,
+            self.repositories,
+            self.objects,
+            self.webhook_secret.encode(),
+            machine_trouble.TroubleLog(root),
         )
         self._notes_locks = [threading.Lock() for _ in range(32)]
         self._lock_descriptor: int | None = None

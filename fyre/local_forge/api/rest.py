@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fyre.local_forge import auth
+from fyre.local_forge import auth, machine_trouble
 from fyre.local_forge.api.common_json import ForgeUrls
 from fyre.local_forge.auth import User
 from fyre.local_forge.forge import LocalForge
@@ -163,7 +163,10 @@ def make_endpoint(forge: LocalForge, handler: Handler) -> Callable[[Request], An
             log.warning("%s", error)
             return _json_response(_serialize_error(ApiError(503, "Service unavailable")), 503)
         except (OSError, sqlite3.Error) as error:
-            # A full disk, a broken repository: the client may retry. One line says it all.
+            if machine_trouble.is_disk_full(forge.root):
+                forge.outbox.trouble.report(error)
+                return _json_response(_serialize_error(disk_full_error()), 507)
+            # A broken repository: the client may retry. One line says it all.
             log.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400
             return _json_response(_serialize_error(ApiError(500, "Server Error")), 500)
         response = _json_response(answer.data, answer.status, answer.headers)
@@ -172,6 +175,11 @@ def make_endpoint(forge: LocalForge, handler: Handler) -> Callable[[Request], An
         return response
 
     return serve_request
+
+
+def disk_full_error() -> ApiError:
+    """Return the error of a request that finds no room."""
+    return ApiError(507, machine_trouble.DISK_FULL)
 
 
 async def _parse_request(forge: LocalForge, request: Request) -> ApiRequest:

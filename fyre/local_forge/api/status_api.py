@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 
-from fyre.local_forge.api import commit_api, common_json
+from fyre.local_forge import machine_trouble
+from fyre.local_forge.api import commit_api, common_json, rest
 from fyre.local_forge.api.common_json import JsonObject
 from fyre.local_forge.api.rest import ApiError, ApiRequest, ApiResponse, unprocessable_field
 from fyre.local_forge.auth import User
@@ -46,7 +47,7 @@ def get_statuses(request: ApiRequest) -> ApiResponse:
     """Handle ``GET …/commits/{ref}/statuses``, newest first."""
     repo = request.repo
     sha = commit_api.require_ref(request, repo, request.path_params["ref"])
-    records = request.forge.statuses.read_commit_notes(repo.git_dir, sha)[::-1]
+    records = _read_statuses(request, repo, sha)[::-1]
     return request.paginate(records, lambda record: _serialize_status(request, repo, sha, record))
 
 
@@ -57,7 +58,7 @@ def get_combined_status(request: ApiRequest) -> ApiResponse:
     """
     repo = request.repo
     sha = commit_api.require_ref(request, repo, request.path_params["ref"])
-    records = request.forge.statuses.read_commit_notes(repo.git_dir, sha)
+    records = _read_statuses(request, repo, sha)
     latest = {_context_key(record): record for record in records}
     url = f"{request.urls.repo_api_url(repo.name)}/commits/{sha}"
     page = request.paginate(
@@ -73,6 +74,17 @@ def get_combined_status(request: ApiRequest) -> ApiResponse:
         "url": f"{url}/status",
     }
     return ApiResponse(combined, headers=page.headers)
+
+
+def _read_statuses(request: ApiRequest, repo: BareRepository, sha: str) -> list[NoteRecord]:
+    """Return the statuses of a commit.
+
+    Raises 507 if there are none, and none could be written now: whoever waits for one is told why.
+    """
+    records = request.forge.statuses.read_commit_notes(repo.git_dir, sha)
+    if not records and machine_trouble.is_disk_full(request.forge.root):
+        raise rest.disk_full_error()
+    return records
 
 
 def combine_states(states: list[str]) -> str:

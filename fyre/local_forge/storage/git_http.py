@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from fyre.git import http_backend
-from fyre.local_forge import auth
+from fyre.local_forge import auth, machine_trouble
 from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
 
@@ -45,6 +46,10 @@ class GitHttpApp:
         if service in _SERVICES.get((request.method, params["service"]), ()):
             name = f"{params['owner']}/{params['repo']}"
             for_push = "git-receive-pack" in (service, params["service"])
+            if for_push and machine_trouble.is_disk_full(self.forge.root):
+                response = PlainTextResponse(f"{machine_trouble.DISK_FULL}\n", status_code=507)
+                await response(scope, receive, send)
+                return
             with suppress(BadNameError):
                 repo = await run_in_threadpool(self._find_or_create_repo, name, for_push)
         if repo is None:
@@ -71,7 +76,11 @@ class GitHttpApp:
         repo = self.forge.repositories.find_repo(name)
         if repo is not None and self.forge.objects.find_commit_sha(repo.git_dir, "HEAD") is None:
             # The first push sets the default branch: a clone right after the push needs it.
-            self.forge.outbox.collect_pushes(repo)
+            try:
+                self.forge.outbox.collect_pushes(repo)
+            except (OSError, sqlite3.Error) as error:
+                if not self.forge.outbox.trouble.report(error):
+                    raise
         return repo
 
 

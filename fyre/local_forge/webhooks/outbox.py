@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from fyre.backoff import Backoff
+from fyre.errors import LOCAL_TROUBLE
 from fyre.git.cat_file import ObjectReader
-from fyre.local_forge import auth, gc
+from fyre.local_forge import auth, gc, machine_trouble
 from fyre.local_forge.api.common_json import ForgeUrls
 from fyre.local_forge.database import ForgeDatabase
+from fyre.local_forge.machine_trouble import TroubleLog
 from fyre.local_forge.storage import ref_updates
 from fyre.local_forge.storage.repository_store import (
     BareRepository,
@@ -47,6 +49,7 @@ class Outbox:
     repositories: RepositoryStore
     objects: ObjectReader
     webhook_secret: bytes
+    trouble: TroubleLog
     receiver_url: str = ""
     _due_at: dict[str, float] = field(default_factory=dict)  # when to look at a repository
     _busy_repos: set[str] = field(default_factory=set)
@@ -128,14 +131,20 @@ class Outbox:
 
     def _sweep_loop(self) -> None:
         while True:
-            repos = list(self.repositories)
-            with self._changed:
-                for repo in repos:
-                    self._due_at.setdefault(repo.name, 0.0)  # does not shorten its backoff
-                self._changed.notify_all()
-            gc.gc_idle_repositories([repo.git_dir for repo in repos], self._stopped)
+            try:
+                self._sweep()
+            except LOCAL_TROUBLE as error:
+                self.trouble.report(error)
             if self._stopped.wait(SWEEP_INTERVAL):
                 return
+
+    def _sweep(self) -> None:
+        repos = list(self.repositories)
+        with self._changed:
+            for repo in repos:
+                self._due_at.setdefault(repo.name, 0.0)  # does not shorten its backoff
+            self._changed.notify_all()
+        gc.gc_idle_repositories([repo.git_dir for repo in repos], self._stopped)
 
     def _delivery_loop(self, sender: WebhookSender, urls: ForgeUrls) -> None:
         while (name := self._next_repo()) is not None:
@@ -144,11 +153,13 @@ class Outbox:
             )
             try:
                 delivered = self._deliver_pending(name, deliverer)
-            except Exception:
+            except Exception as error:
                 # A broken repository, a full disk: serve the others, and retry this one later.
-                if not self._stopped.is_set():
+                if not self._stopped.is_set() and not self.trouble.report(error):
                     log.exception("webhooks of %s", name)
                 delivered = False
+            else:
+                self.trouble.report_success()
             with self._changed:
                 self._busy_repos.discard(name)
                 if delivered:
@@ -180,6 +191,7 @@ class Outbox:
         repo = self.repositories.find_repo(name)
         if repo is None:
             return True
+        machine_trouble.reject_full_disk(self.trouble.root)
         self.collect_pushes(repo)
         for delivery_id in self._pop_redeliveries(name):
             deliverer.resend_delivery(repo, delivery_id)

@@ -1,0 +1,79 @@
+"""What the forge's own machine lacks: it is said in one line, and passes."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fyre.errors import LOCAL_TROUBLE
+from fyre.local_forge import database
+
+log = logging.getLogger(__name__)
+
+DISK_FULL = "the disk of this Git server is full"
+FREE_BYTES_MIN = 1 << 20
+"""Room below which nothing new is taken: what was taken already has to be written down."""
+
+REPEATED_AFTER = 600.0
+"""Seconds after which trouble that lasts is logged again."""
+
+
+def is_disk_full(path: Path) -> bool:
+    """Return True if the disk under a path has no room for what a push needs, or no inodes."""
+    disk = os.statvfs(path)
+    is_root = os.geteuid() == 0  # some blocks are for root alone
+    free_bytes = (disk.f_bfree if is_root else disk.f_bavail) * disk.f_frsize
+    free_inodes = disk.f_ffree if is_root else disk.f_favail
+    return free_bytes < FREE_BYTES_MIN or (disk.f_files > 0 and free_inodes < 1)
+
+
+def reject_full_disk(path: Path) -> None:
+    """Raise ``OSError`` if there is no room: nothing is begun then whose end can't be noted."""
+    if is_disk_full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@dataclass
+class TroubleLog:
+    """Logs what the machine lacks: once, again while it lasts, and when it is over. Thread-safe."""
+
+    root: Path
+    _logged_at: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def report(self, error: Exception) -> bool:
+        """Log an error if it is the machine's; return False for any other."""
+        reason = self._find_reason(error)
+        if not reason:
+            return False
+        now = time.monotonic()
+        with self._lock:
+            last = self._logged_at.get(reason)
+            if last is None or now - last >= REPEATED_AFTER:
+                self._logged_at[reason] = now
+                log.warning("%s; what is left is done when that has passed", reason)
+        return True
+
+    def report_success(self) -> None:
+        """Log that the trouble is over, if any was logged."""
+        with self._lock:
+            if self._logged_at and not is_disk_full(self.root):
+                log.warning("this is over: %s", "; ".join(self._logged_at))
+                self._logged_at.clear()
+
+    def _find_reason(self, error: Exception) -> str:
+        """Return what the machine lacks; "" if the error says something else."""
+        # Whatever a program says that found no room for a file, as git does.
+        if is_disk_full(self.root):
+            return f"{DISK_FULL} ({self.root})"
+        if isinstance(error, sqlite3.Error):
+            return str(error) if database.is_machine_trouble(error) else ""
+        if isinstance(error, LOCAL_TROUBLE):
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return ""
