@@ -52,9 +52,9 @@ class Pushed:
 def push_all(story: ClusterStory) -> Pushed:
     """Push runs that end, one that goes on and one that waits."""
     pushed = Pushed(
-        story.push(),
+        story.push("true", "Fyre-Retries: 1"),
         story.push("exit 3"),
-        story.push(gated=True),
+        story.push("true", "Fyre-Retries: 1", gated=True),
         story.push_waiting(suspended=True),
     )
     story.await_status(pushed.good, "fyre/run", begins="exit 0")
@@ -118,7 +118,7 @@ class HandOver:
         pushed = push_all(self.story)
         pushed.meanwhile.append(self.story.push())
         leader.process.send_signal(how_it_ends)
-        pushed.meanwhile.append(self.story.push())
+        pushed.meanwhile.append(self.story.push("true", "Fyre-Retries: 1"))
         leader.process.wait(30)
         pushed.meanwhile.append(self.story.push())
         until(lambda: follower.leads, "the follower leads", LEASE_DURATION + 60)
