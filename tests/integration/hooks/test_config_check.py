@@ -94,7 +94,7 @@ def test_31_fyre_commit_check_and_run_read_it_too(
     assert git("rev-parse", "HEAD~", cwd=repo) == head
 
 
-def test_each_run_is_named_once(hooked: Path, git, capfd: pytest.CaptureFixture[str]) -> None:
+def test_9_40_each_run_is_named_once(hooked: Path, git, capfd: pytest.CaptureFixture[str]) -> None:
     assert main.main(["commit", "--run", "echo once", "--push"]) == 0
     out, err = capfd.readouterr()
     assert (out.count("run: echo once"), err.count("run: echo once")) == (1, 0)
