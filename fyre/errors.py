@@ -32,6 +32,13 @@ class TransientError(Exception):
     """
 
 
+class RefusedForNowError(TransientError):
+    """A refusal of one object alone, as by a quota: another one may be taken meanwhile.
+
+    It passes when somebody makes room or mends something, which may take hours.
+    """
+
+
 LOCAL_TROUBLE = (OSError, MemoryError)
 """Errors of a machine that lacks something: descriptors, room on the disk, memory, processes. They
 say nothing of what was being worked on, and pass."""

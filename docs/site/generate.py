@@ -633,6 +633,11 @@ def statuses_page() -> list[str]:
         "such a status is planned again when somebody else pushes the commit:",
         "",
         *[f"- `{hint}`" for hint in _push_hints()],
+        "",
+        "A run that the engine does not take for now, as while a quota is used up, has no page.",
+        "Its status ends with one of these while it is tried again, and after a day:",
+        "",
+        *[f"- `{hint}`" for hint in _delay_hints()],
     ]
 
 
@@ -640,6 +645,12 @@ def _push_hints() -> tuple[str, ...]:
     from fyre.runs.status_text import PUSH_REFUSAL_HINTS
 
     return PUSH_REFUSAL_HINTS
+
+
+def _delay_hints() -> tuple[str, ...]:
+    from fyre.runs.status_text import DELAY_HINTS
+
+    return DELAY_HINTS
 
 
 def _example_status(state: RunState) -> tuple[str, str]:

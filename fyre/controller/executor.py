@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from fyre.controller.launch_delays import LaunchDelays
 from fyre.controller.ttl_cache import TTLCache
 from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
-from fyre.errors import TooLargeError, TransientError, UserError
+from fyre.errors import RefusedForNowError, TooLargeError, TransientError, UserError
 from fyre.github import permissions
 from fyre.github.client import GitHubClient
 from fyre.github.commit_origin import Upstream, find_origin, get_upstream, has_no_pulls
@@ -116,10 +117,16 @@ class Executor:
     is_known_without_pulls: Callable[[Repository], bool] = lambda _: False
     """Return True if a repository is known, without a request, to have no pull request."""
 
+    launch_delays: LaunchDelays = field(init=False)
+
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
     _upstreams: TTLCache = field(default_factory=lambda: TTLCache(UPSTREAM_TTL, 1_000))
     _ancestors: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 4))
     """Few, as each holds SHAs by the thousand."""
+
+    def __post_init__(self) -> None:
+        """Have the refusals of launches told by the reporter."""
+        self.launch_delays = LaunchDelays(self.reporter)
 
     def read_request(
         self,
@@ -322,6 +329,36 @@ class Executor:
             raise
         except NotFoundError:
             return trigger.ref in self.commit_reader.branches_containing(repository, sha)
+
+    def process_commit(self, event: CommitEvent) -> None:
+        """Plan a commit and execute the plan. Raises ``TransientError`` if a part is left to do.
+
+        A run that the engine refuses for now says so on the commit, and keeps no other from being
+        launched.
+        """
+        refusal: RefusedForNowError | None = None
+        for action in self.decide(event):
+            try:
+                if isinstance(action, Launch):
+                    self._launch_or_tell(event.repository, action)
+                else:
+                    self.execute(event.repository, action)
+            except RefusedForNowError as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
+
+    def _launch_or_tell(self, repository: Repository, action: Launch) -> None:
+        """Launch a run; where it is refused for now, say so and raise ``RefusedForNowError``."""
+        run = action.run
+        was_queued = self.reporter.drop_status(repository, run.sha, run.context)
+        try:
+            self._launch(repository, run)
+        except RefusedForNowError as error:
+            told = "" if was_queued else action.told_delay
+            self.launch_delays.tell(repository, run, str(error), told)
+            raise
+        self.launch_delays.forget(repository, run)
 
     def execute(self, repository: Repository, action: Action) -> None:
         """Carry out one action. Raises ``TransientError`` if it may work later."""

@@ -301,7 +301,8 @@ class Controller:
         return not (outcome.failed or self._stopping)
 
     def _retry_later(self, item: RetryItem, error: Exception) -> None:
-        self._retries.push(item, error)
+        if not self._retries.push(item, error):
+            self.executor.launch_delays.give_up(item.shas_left)
         self._wake.set()
 
     def _patience(self) -> Patience:

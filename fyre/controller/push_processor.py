@@ -229,8 +229,7 @@ class PushProcessor:
         """Plan one commit and execute the plan; return the error if it has to be tried again."""
         repository, sha = event.repository, event.commit.sha
         try:
-            for action in self._executor.decide(event):
-                self._executor.execute(repository, action)
+            self._executor.process_commit(event)
         except FAILURES as error:
             return error
         except LOCAL_TROUBLE as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 
 from fyre.backoff import Backoff
-from fyre.controller.events import ControllerEvent
+from fyre.controller.events import ControllerEvent, RunEndEvent
 from fyre.delay_queue import DelayQueue
 from fyre.errors import TransientError
 from fyre.github import rate_limit
@@ -54,6 +54,11 @@ class RetryItem:
             return event
         return (event.repository.id, event.ref, event.before, event.after, event.actor)
 
+    @property
+    def shas_left(self) -> tuple[str, ...]:
+        """The commits that are still to be planned, as far as they are known."""
+        return (self.event.sha,) if isinstance(self.event, RunEndEvent) else self.shas or ()
+
 
 @dataclass
 class RetryQueue:
@@ -80,10 +85,11 @@ class RetryQueue:
         with self._lock:
             return self._waiting.pop()
 
-    def push(self, failed: RetryItem, error: Exception) -> None:
-        """Add an event to be tried again, unless it waits already or has failed for too long.
+    def push(self, failed: RetryItem, error: Exception) -> bool:
+        """Add an event to be tried again, unless it waits already.
 
-        Its first failure is logged as a warning, each further one for debugging.
+        Its first failure is logged as a warning, each further one for debugging. Return False if
+        it has failed for too long, and is given up.
         """
         now = self.clock()
         since = now if math.isnan(failed.since) else failed.since
@@ -91,12 +97,13 @@ class RetryQueue:
         if now - since >= (RETRY_PERIOD if is_transient else self.max_age_operator):
             log.warning("given up after %.0f h: %s", (now - since) / 3600, error)
             self.last_dropped = error
-            return
+            return False
         log.log(logging.DEBUG if failed.pause else logging.WARNING, "tried again later: %s", error)
         pause = (RETRY_BACKOFF if is_transient else OPERATOR_BACKOFF).after(failed.pause)
         due = now + max(pause, _rate_limit_delay(error))
         with self._lock:
             self._waiting.push(failed.ident, replace(failed, pause=pause, since=since), due)
+        return True
 
 
 def _rate_limit_delay(error: Exception) -> float:

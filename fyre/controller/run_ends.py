@@ -132,5 +132,4 @@ class RunEndProcessor:
             return
         unlaunched = plan.count_unlaunched(event, records)
         quota = executor.check_quota(repository, unlaunched) if unlaunched else Allowed()
-        for action in executor.decide(replace(event, trigger=trigger, quota=quota)):
-            executor.execute(repository, action)
+        executor.process_commit(replace(event, trigger=trigger, quota=quota))

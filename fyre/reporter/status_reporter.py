@@ -136,12 +136,12 @@ class StatusReporter:
         write_id = self._unrecorded.add_status(repository, sha, status)
         self._enqueue_write(Priority.UNRECORDED, write_id, repository)
 
-    def drop_status(self, repository: Repository, sha: str, context: str) -> None:
-        """Drop a queued status, as a run owns this context now.
+    def drop_status(self, repository: Repository, sha: str, context: str) -> bool:
+        """Drop a queued status, as a run owns this context now. Return False if there was none.
 
         The result of the run might be posted first, and the stale status after it.
         """
-        self._unrecorded.drop_status(repository, sha, context)
+        return self._unrecorded.drop_status(repository, sha, context)
 
     def queue_comment(self, comment: UnpostedComment) -> None:
         """Queue a comment.

@@ -36,10 +36,10 @@ class UnrecordedWrites:
             self._statuses[write_id] = StatusPost(repository, sha, status)
         return write_id
 
-    def drop_status(self, repository: Repository, sha: str, context: str) -> None:
-        """Forget the status of a context, if one waits."""
+    def drop_status(self, repository: Repository, sha: str, context: str) -> bool:
+        """Forget the status of a context; return False if none waits."""
         with self._lock:
-            self._statuses.pop(_status_id(repository, sha, context), None)
+            return self._statuses.pop(_status_id(repository, sha, context), None) is not None
 
     def add_comment(self, comment: UnpostedComment) -> CommentWrite:
         """Keep a comment in place of the one that waits for the same purpose."""

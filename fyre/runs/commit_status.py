@@ -19,6 +19,8 @@ from fyre.runs.status_text import (
     ATTEMPT,
     CANCELLED_BY,
     CARRIED_FROM,
+    DELAY_HINT,
+    GIVEN_UP_HINT,
     NOT_CHECKED_OUT,
     NOT_HONOURED,
     NOT_LAUNCHED,
@@ -85,6 +87,26 @@ def malformed_status(context: str, reason: str) -> CommitStatus:
         state.to_github_state(RunState.ERROR),
         truncate_description(f"{NOT_LAUNCHED}{reason}"),
     )
+
+
+def delayed_status(context: str, reason: str) -> CommitStatus:
+    """Return the status of a run that no engine has yet: it is refused for now, and tried again."""
+    outcome = f"{RunState.WAITING}{SEPARATOR}{reason}"
+    github_state = state.to_github_state(RunState.WAITING)
+    return CommitStatus(context, github_state, _with_last_part(outcome, DELAY_HINT))
+
+
+def given_up_status(context: str, reason: str) -> CommitStatus:
+    """Return the status of a run that was refused for so long that it is not tried again."""
+    github_state = state.to_github_state(RunState.ERROR)
+    outcome = f"{NOT_LAUNCHED}{reason}"
+    return CommitStatus(context, github_state, _with_last_part(outcome, GIVEN_UP_HINT))
+
+
+def _with_last_part(outcome: str, part: str) -> str:
+    """Return a description whose outcome makes room for a part that is read back."""
+    room = DESCRIPTION_MAX - len(SEPARATOR + part)
+    return truncate_description(outcome, room) + SEPARATOR + part
 
 
 def moved_status(ran_at_sha: str) -> CommitStatus:

@@ -22,7 +22,12 @@ from fyre.runs.commit_status import CommitStatus
 from fyre.runs.policy import Policy
 from fyre.runs.repo_config import RepoConfigError, RunDefaults
 from fyre.runs.run import Commit, Repository, Run, RunRecord
-from fyre.runs.status_text import LOST_PREFIX, is_push_refusal, parse_status
+from fyre.runs.status_text import (
+    LOST_PREFIX,
+    is_launch_delayed,
+    is_push_refusal,
+    parse_status,
+)
 from fyre.runs.trigger import Trigger, TriggerKind
 
 
@@ -64,6 +69,8 @@ class Launch:
     """Action: hand this run to the engine."""
 
     run: Run
+    told_delay: str = ""
+    """The status that says why an earlier try failed; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +301,8 @@ def _plan_run(
     push_was_refused = posted is not None and is_push_refusal(posted.state, posted.description)
     # Only another push may be allowed more than the one that was refused.
     is_new_push = event.trigger.kind is not TriggerKind.RUN_END
-    if posted is not None and not (push_was_refused and is_new_push):
+    told_delay = posted.description if posted and is_launch_delayed(posted.description) else ""
+    if posted is not None and not told_delay and not (push_was_refused and is_new_push):
         return _record_lost(run, posted, observed)
     if other_records and not _is_new_request(run, other_records):
         return _code_changed(run, other_records, observed)
@@ -307,7 +315,7 @@ def _plan_run(
             refused = PostStatus(run.sha, commit_status.refused_status(run.context, denied.text))
             return () if push_was_refused else (refused,)
         case Allowed():
-            return (Launch(_keyed_by_sha(run) if other_records else run),)
+            return (Launch(_keyed_by_sha(run) if other_records else run, told_delay),)
 
 
 def _newest_twin(run: Run, other_records: list[RunRecord]) -> RunRecord | None:

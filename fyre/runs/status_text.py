@@ -18,7 +18,8 @@ and the parts that are read back are
     "carried from SHA"    the outcome is that of a run on another commit; never of a status that is
                           pending or refused
     "attempt N"           which attempt at the run it was; 1 if that is not said
-    the last part         of a refusal, what would help: ``PUSH_REFUSAL_HINTS``
+    the last part         of a refusal, what would help: ``PUSH_REFUSAL_HINTS``; of a run that
+                          could not be launched yet: ``DELAY_HINTS``
 
 where SHA is its first seven digits. Further parts are for people alone. Words that are read back
 are never looked for in the middle of a part, which may be a person's.
@@ -58,6 +59,13 @@ PUSH_REFUSAL_HINTS = (
 )
 """The last part if the push was refused (who, where, how many), and not the commit."""
 
+DELAY_HINT = "if this lasts, ask an admin of the repository"
+GIVEN_UP_HINT = "push it again, or ask an admin of the repository"
+DELAY_HINTS = (DELAY_HINT, GIVEN_UP_HINT)
+"""The last part if the engine did not take the run: it is tried again · it was tried for a day.
+
+Version 0.1 launches what has a status with such an end, as after the refusal of a push."""
+
 _SHORT_SHA = r"(?:[0-9a-f]{7}|[0-9a-f]{0,6}…)"
 _MOVED = re.compile(f"{RAN_AT}{_SHORT_SHA}")
 _CARRIED = re.compile(f"{CARRIED_FROM}{_SHORT_SHA}|{CARRIED_FROM.rstrip()}…")
@@ -94,6 +102,11 @@ def parse_status(github_state: str, description: str) -> StatusText:
 def is_push_refusal(github_state: str, description: str) -> bool:
     """Return True if a status says that a push was refused, and not the commit itself."""
     return parse_status(github_state, description).hint in PUSH_REFUSAL_HINTS
+
+
+def is_launch_delayed(description: str) -> bool:
+    """Return True if a status says that the engine did not take a run yet."""
+    return description.rsplit(SEPARATOR, maxsplit=1)[-1] in DELAY_HINTS
 
 
 def _state(github_state: str, outcome: str, parts: list[str]) -> RunState:

@@ -13,7 +13,7 @@ import re
 from kubernetes.client import ApiException
 
 from fyre.engines.kubernetes import pod_facts
-from fyre.errors import TransientError, UserError
+from fyre.errors import RefusedForNowError, TransientError, UserError
 
 
 class AlreadyExists(Exception):  # noqa: N818 - an answer, not an error
@@ -28,7 +28,7 @@ class ConflictError(TransientError):
     """The object has changed since it was read: the request was for a version of before."""
 
 
-class MissingPermissionError(TransientError):
+class MissingPermissionError(RefusedForNowError):
     """A right is missing: this passes when an admin grants it, and not before."""
 
 
@@ -46,16 +46,35 @@ def translate_api_error(error: ApiException) -> Exception:
         case 409 if reason == "Conflict":
             return ConflictError(_explain_status(error.status, message))
         case 400 | 403 | 422 if not _is_transient_denial(message):
-            if len(message) > _SHORT_MESSAGE:
-                message = pod_facts.denial_text(message) or message
-            return UserError(f"the cluster refused it: {message}")
-        case _:
-            kind = MissingPermissionError if _MISSING_PERMISSION.search(message) else TransientError
-            return kind(_explain_status(error.status, message))
+            return UserError(f"the cluster refused it: {_shorten_denial(message)}")
+        case status:
+            return _transient_error(status, message)
+
+
+def _transient_error(status: int, message: str) -> TransientError:
+    """Return the exception for what may pass: of a refused object, or of any request."""
+    webhook = _BROKEN_WEBHOOK.search(message)
+    if status == 500 and webhook is not None:
+        cause = message.rpartition(": ")[2]
+        return RefusedForNowError(f'admission webhook "{webhook[1]}" does not work: {cause}')
+    kind: type[TransientError] = TransientError
+    if status in (400, 403, 422):
+        missing = _MISSING_PERMISSION.search(message)
+        kind = MissingPermissionError if missing else RefusedForNowError
+    return kind(_explain_status(status, message))
+
+
+def _shorten_denial(message: str) -> str:
+    if len(message) <= _SHORT_MESSAGE:
+        return message
+    return pod_facts.denial_text(message) or message
 
 
 _SHORT_MESSAGE = 100
 """Characters of a refusal that fit into a commit status with the words around it."""
+
+_BROKEN_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
+"""The API server's words where a webhook with ``failurePolicy: Fail`` gives no answer."""
 
 _MISSING_PERMISSION = re.compile(
     r'cannot (\w+) resource "(\S+)"(?: in API group "\S*")?(?: in the namespace "(\S+)")?'
@@ -67,6 +86,7 @@ def _is_transient_denial(message: str) -> bool:
         bool(_MISSING_PERMISSION.search(message))
         or "being terminated" in message
         or "exceeded quota" in message
+        or "status unknown for quota" in message  # a new one: nobody has counted yet
     )
 
 
@@ -83,7 +103,11 @@ def _explain_status(status: int, message: str) -> str:
         return "the cluster does not take our credentials: have they expired?"
     if not status:  # with 0 the library says that there was no answer: TLS
         return f"the API server can't be reached: {message}"
-    return message if status == 403 else f"the API server answered {status}: {message}"
+    return (
+        _shorten_denial(message)
+        if status == 403
+        else f"the API server answered {status}: {message}"
+    )
 
 
 def _parse_status(error: ApiException) -> tuple[str, str]:

@@ -37,7 +37,7 @@ from fyre.engines.kubernetes.work_queue import WorkQueue
 from fyre.engines.log_store import LogStore
 from fyre.engines.run_log import RunLog
 from fyre.engines.subscribers import Subscribers
-from fyre.errors import TransientError, UserError
+from fyre.errors import RefusedForNowError, TransientError, UserError
 from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
 from fyre.runs.run import Run, RunRecord
@@ -285,14 +285,14 @@ class KubernetesEngine:
     def _check_existing_job(self, run: Run, namespace: str) -> bool:
         """Take over the Job of that name if it is this run's; return False.
 
-        Raises ``TransientError`` while it is being deleted, ``UserError`` if it is not this run's.
+        Raises ``RefusedForNowError`` while it is being deleted, ``UserError`` if it is another's.
         """
         try:
             job = self._cluster.get_job(namespace, job_labels.job_name(self._instance, run.key))
         except ObjectNotFound as error:
             raise TransientError("its Job existed and is gone again") from error
         if job["metadata"].get("deletionTimestamp"):
-            raise TransientError("an earlier Job of this run is being deleted")
+            raise RefusedForNowError("an earlier Job of this run is being deleted")
         if not self._object_cache.upsert_job(job):
             raise UserError(f"Job {job['metadata']['name']} exists and is not this run's")
         return False

@@ -25,7 +25,7 @@ from fyre.engines.kubernetes.api_errors import (
     ObjectNotFound,
     translate_api_error,
 )
-from fyre.errors import TransientError, UserError
+from fyre.errors import RefusedForNowError, TransientError, UserError
 
 JOB = {"metadata": {"name": "j"}}
 NAME = "fyre-0123"
@@ -54,6 +54,12 @@ RBAC_POD = forbidden(
 QUOTA = (
     "exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch=1, "
     "limited: count/jobs.batch=1"
+)
+NEW_QUOTA = "status unknown for quota: few, resources: count/jobs.batch"
+BROKEN_WEBHOOK = (
+    'Internal error occurred: failed calling webhook "jobs.gate.example": failed to call webhook: '
+    'Post "https://gate.lab.svc:443/?timeout=10s": dial tcp 10.96.0.7:443: '
+    "connect: connection refused"
 )
 GOING = "unable to create new content in namespace lab because it is being terminated"
 WEBHOOK = (
@@ -89,8 +95,28 @@ REFUSALS = [
             "`fyre manifests` prints the Role that does"
         ),
     ),
-    ("quota", 403, forbidden("pods", QUOTA), TransientError, f"pods is forbidden: {QUOTA}"),
-    ("terminating", 403, forbidden("jobs", GOING), TransientError, f"jobs is forbidden: {GOING}"),
+    ("quota", 403, forbidden("pods", QUOTA), RefusedForNowError, QUOTA),
+    (
+        "9_26-new-quota",
+        403,
+        forbidden("jobs", NEW_QUOTA),
+        RefusedForNowError,
+        f"jobs is forbidden: {NEW_QUOTA}",
+    ),
+    (
+        "9_26-broken-webhook",
+        500,
+        status(500, "InternalError", BROKEN_WEBHOOK),
+        RefusedForNowError,
+        'admission webhook "jobs.gate.example" does not work: connection refused',
+    ),
+    (
+        "terminating",
+        403,
+        forbidden("jobs", GOING),
+        RefusedForNowError,
+        f"jobs is forbidden: {GOING}",
+    ),
     (
         "webhook",
         403,

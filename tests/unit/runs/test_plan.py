@@ -31,7 +31,7 @@ from fyre.runs.policy import DAY, Policy
 from fyre.runs.repo_config import RepoConfigError, RunDefaults
 from fyre.runs.run import Commit, Repository, RunRecord
 from fyre.runs.state import RunState
-from fyre.runs.status_text import PUSH_REFUSAL_HINTS
+from fyre.runs.status_text import DELAY_HINTS, PUSH_REFUSAL_HINTS, parse_status
 from fyre.runs.trigger import Trigger, TriggerKind
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
@@ -534,3 +534,21 @@ def test_an_end_launches_nothing_that_was_refused_and_a_push_what_another_push_w
         launched[kind] = [type(action) for action in decision.actions]
     by_push = remedy in PUSH_REFUSAL_HINTS
     assert launched == {TriggerKind.PUSH: [Launch] * by_push, TriggerKind.RUN_END: []}
+
+
+@pytest.mark.parametrize("told", [commit_status.delayed_status, commit_status.given_up_status])
+def test_9_26_a_run_that_its_status_calls_refused_for_now_is_launched(
+    world: World, told: Callable[[str, str], CommitStatus]
+) -> None:
+    sha = world.commit()
+    world.ledger[sha, "fyre/run"] = told("fyre/run", "exceeded quota: few" + ", more" * 30)
+    assert world.push(sha) == ["launch run"]
+
+
+def test_9_26_a_status_of_a_refused_run_ends_as_version_0_1_needs_it_to_launch_the_run() -> None:
+    status = commit_status.delayed_status("fyre/run", "x" * 200)
+    assert len(status.description) <= commit_status.DESCRIPTION_MAX
+    for hint in DELAY_HINTS:
+        assert hint.endswith(PUSH_REFUSAL_HINTS)
+    assert status.description.endswith(PUSH_REFUSAL_HINTS)
+    assert parse_status(status.state, status.description).state is RunState.WAITING
