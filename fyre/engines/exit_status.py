@@ -16,10 +16,17 @@ def classify_exit(code: int) -> dict[str, Any]:
         return {"state": "succeeded", "exit_code": 0}
     if code < 0:
         return {"state": "failed", "signal": -code, "reason": describe_exit(code)}
-    reason = {126: "exit 126: not executable", 127: "exit 127: command not found"}.get(code, "")
+    reason = _SHELL_REASONS.get(code, "")
     if 128 < code < 193 and _signal_name(code - 128):
         reason = describe_exit(code)
     return {"state": "failed", "exit_code": code, "reason": reason}
+
+
+_SHELL_REASONS = {
+    126: "exit 126: not executable, or for another architecture",
+    127: "exit 127: command not found",
+}
+"""The exit codes of a shell that could not run a program; its log says more."""
 
 
 def describe_exit(code: int) -> str:

@@ -62,6 +62,7 @@ def without_additions(job: KubeObject) -> KubeObject:
     ]
     checkout["resources"].pop("limits", None)
     del checkout["terminationMessagePolicy"]
+    command["terminationMessagePolicy"] = "File"
     for part, key in ((pod, "volumes"), (command, "volumeMounts")):
         part[key] = [one for one in part[key] if one["name"] != "fyre-shm"]
     return job

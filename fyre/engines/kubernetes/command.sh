@@ -9,6 +9,11 @@ exec 2>&1 # one pipe, so that the log has both outputs in the order they were wr
 FYRE_TOLD=/dev/termination-log
 FYRE_STARTER=
 
+# Where nothing stands there, the kubelet copies the end of a failed log into the pod's status, which
+# more people may read than the log (FallbackToLogsOnError). So it does that only if no shell could
+# be started: then the log is the container runtime's own words.
+{ printf 'started by Fyre' >"$FYRE_TOLD"; } 2>/dev/null
+
 not_started() {
 	printf '%s' "$1" >"$FYRE_TOLD"
 	exit 113

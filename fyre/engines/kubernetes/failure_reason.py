@@ -16,6 +16,21 @@ from fyre.runs.status_text import TIMED_OUT
 
 NO_REASON = "Kubernetes gives no reason"
 
+_OTHER_ARCHITECTURE = re.compile(
+    r"exec format error|no match for platform|no matching manifest for"
+    r"|no image found in (image index|manifest list) for architecture",
+    re.IGNORECASE,
+)
+"""The kernel's words for a program of another architecture (ENOEXEC), and those of containerd,
+Docker and CRI-O for an image that has none of the node's."""
+
+_NO_SHELL = re.compile(
+    r"(exec /\S*sh|standard_init_linux\.go:\d+: exec user process caused): "
+    r"(exec format error|no such file or directory|permission denied|input/output error)"
+)
+"""What runc writes into the log of a container whose shell it can't start. The exit code is that of
+runc, and looks like a command's."""
+
 
 def explain_failure(
     record: RunRecord, job: KubeObject, pod: KubeObject | None, *, has_begun: bool = False
@@ -57,14 +72,28 @@ def _start_failure(record: RunRecord, pod: KubeObject) -> str:
     if checkout.get("exitCode"):
         message = pod_facts.to_one_line(checkout.get("message", ""))
         message = message or exit_status.describe_exit(checkout["exitCode"])
-        if "exec format error" in message:
-            return f"the image is for another architecture: {message[-80:]}"
+        if is_other_architecture(message):
+            return other_architecture(message)
         return message if "checked out" in message else f"checkout failed: {message}"
     command = pod_facts.terminated_state(pod)
     message = pod_facts.to_one_line(command.get("message", ""))
-    if command.get("reason") in ("StartError", "ContainerCannotRun"):
+    is_unstarted = command.get("reason") in ("StartError", "ContainerCannotRun")
+    if is_unstarted or _NO_SHELL.fullmatch(message):
+        if is_other_architecture(message):
+            return other_architecture(message)
         return f"the container can't be started: {pod_facts.shorten_error_chain(message)}"
     return message if _is_wrapper_message(record.run.spec, message, command.get("exitCode")) else ""
+
+
+def is_other_architecture(message: str) -> bool:
+    """Return True if a container can't run on its node, as its image has no program for that."""
+    return _OTHER_ARCHITECTURE.search(message) is not None
+
+
+def other_architecture(message: str, image: str = "") -> str:
+    """Return the reason of a container that can't run on its node, with the runtime's words."""
+    name = f"image {image}" if image else "the image"
+    return f"{name} is for another architecture: {pod_facts.shorten_error_chain(message)}"
 
 
 def _is_wrapper_message(spec: RunSpec, message: str, exit_code: int | None) -> bool:

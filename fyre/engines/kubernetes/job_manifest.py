@@ -300,7 +300,8 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
             *({"name": _SHM_VOLUME, "mountPath": "/dev/shm"} for _ in _shm_volumes(section)),  # noqa: S108 - a volume of its own
             *section.volume_mounts,
         ],
-        "terminationMessagePolicy": "File",
+        # As of the checkout; what a command writes never gets there (``command.sh``).
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     return {key: value for key, value in container.items() if value not in ({}, [])}
 

@@ -116,10 +116,12 @@ def find_stuck_reason(run_pods: Collection[KubeObject]) -> StuckReason | None:
             reason = waiting.get("reason", "")
             message = pod_facts.to_one_line(waiting.get("message", ""))
             explanation = pod_facts.shorten_error_chain(message) or reason
-            if reason in IMAGE_WAIT_REASONS:
+            if reason in IMAGE_WAIT_REASONS | CONFIG_WAIT_REASONS:
                 image = pod_facts.requested_image(pod, status["name"])
-                return StuckReason(f"image {image} can't be had: {explanation}", permanent=True)
-            if reason in CONFIG_WAIT_REASONS:
+                if failure_reason.is_other_architecture(message):
+                    explanation = failure_reason.other_architecture(message, image)
+                elif reason in IMAGE_WAIT_REASONS:
+                    explanation = f"image {image} can't be had: {explanation}"
                 return StuckReason(explanation, permanent=True)
     return None
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from fyre.engines import exit_status
 from fyre.engines.kubernetes import job_manifest
 from tests.support import shells
 from tests.support.checkpoint import COMMANDS, Checkpoint
@@ -34,6 +35,10 @@ REPLACED = {
         '| cut -d/ -f3 | sort -rn); do kill -KILL "$FYRE_P"; done'
     ),
 }
+
+
+STARTED = "started by Fyre"
+"""What stands in the file for last words as long as nothing else does."""
 
 
 def script() -> str:
@@ -113,7 +118,7 @@ def test_the_command_is_verbatim_and_its_code_the_containers(container: Containe
     code, log = container.run(
         """printf '%s|' "a  b" '$x' "$(echo sub)"; echo err >&2; echo out; exit 7"""
     )
-    assert (code, log, container.told) == (7, "a  b|$x|sub|err\nout\n", "")
+    assert (code, log, container.told) == (7, "a  b|$x|sub|err\nout\n", STARTED)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,24 @@ def test_the_command_is_verbatim_and_its_code_the_containers(container: Containe
 )
 def test_endings(container: Container, command: str, code: int) -> None:
     assert container.run(command)[0] == code
-    assert container.told == ""
+    assert container.told == STARTED
+
+
+FOREIGN_ELF = b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x16" + bytes(44)
+"""The head of a program for IBM's s390."""
+
+
+@pytest.mark.parametrize("command", ["./foreign", "exec ./foreign"])
+def test_9_29_a_program_of_another_architecture_is_named(
+    container: Container, command: str
+) -> None:
+    program = container.place / "top" / "foreign"
+    program.write_bytes(FOREIGN_ELF)
+    program.chmod(0o755)
+    code, _ = container.run(command)
+    if container.shell != "busybox":  # which takes it for a script, and finds no such command
+        assert "another architecture" in exit_status.classify_exit(code)["reason"]
+    assert container.told == STARTED  # so the end of this log never comes into the pod's status
 
 
 def test_no_variable_of_the_scripts_is_one_that_a_run_may_have(container: Container) -> None:

@@ -133,6 +133,26 @@ PENDING = [
         "waiting in queue gpus",
     ),
     (
+        "9-29-architecture",
+        job(),
+        [pod(waiting("RunContainerError", "exec container process `/bin/sh`: Exec format error"))],
+        RunState.STARTING,
+        (
+            "image python:3.12 is for another architecture: "
+            "exec container process `/bin/sh`: Exec format error"
+        ),
+    ),
+    (
+        "9-29-no-such-platform",
+        job(),
+        [pod(waiting("ErrImagePull", "failed to pull: no match for platform in manifest: x"))],
+        RunState.STARTING,
+        (
+            "image python:3.12 is for another architecture: "
+            "failed to pull: no match for platform in manifest: x"
+        ),
+    ),
+    (
         "unschedulable",
         job(),
         [
@@ -218,6 +238,42 @@ ENDINGS = [
         ],
         RunState.ERROR,
         "the image is for another architecture: exec /bin/sh: exec format error",
+    ),
+    *(
+        (
+            f"9-29-architecture-{name}",
+            BEFORE,
+            job(failed()),
+            [pod(ended(1, **end), phase="Failed")],
+            RunState.ERROR,
+            f"the image is for another architecture: {end['message']}",
+        )
+        for name, end in {
+            "runc": {"message": "exec /usr/bin/sh: exec format error"},
+            "old-runc": {
+                "message": "standard_init_linux.go:228: exec user process caused: exec format error"
+            },
+            "crun": {
+                "reason": "StartError",
+                "message": "exec container process `/bin/sh`: Exec format error",
+            },
+        }.items()
+    ),
+    (
+        "9-29-interpreter",
+        BEFORE,
+        job(failed()),
+        [pod(ended(255, message="exec /bin/sh: no such file or directory"), phase="Failed")],
+        RunState.ERROR,
+        "the container can't be started: exec /bin/sh: no such file or directory",
+    ),
+    (
+        "9-29-words-of-a-command",
+        BEFORE,
+        job(failed()),
+        [pod(ended(1, message="exec /bin/sh: secret: exec format error"), phase="Failed")],
+        RunState.FAILED,
+        "",
     ),
     (
         "timeout",
