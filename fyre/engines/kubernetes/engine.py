@@ -19,6 +19,7 @@ from fyre.engines.kubernetes import (
     job_labels,
     job_manifest,
     kubernetes_profile,
+    object_cache,
     pending_monitor,
     pod_facts,
     pod_secrets,
@@ -256,7 +257,7 @@ class KubernetesEngine:
     def _on_job_event(self, event: str, job: KubeObject) -> None:
         if event == "DELETED":
             if self._object_cache.is_same_job(job):
-                self._on_job_deleted(job["metadata"]["labels"][job_labels.KEY_LABEL])
+                self._on_job_deleted(object_cache.job_key(job))
         # If this version is known, the answer to our own request came first.
         elif not self._object_cache.is_current_job(job):
             self._reconcile_if_synced(self._object_cache.upsert_job(job))

@@ -22,8 +22,6 @@ from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 log = logging.getLogger(__name__)
 
-JOB_DELETED_REASON = "its Job was deleted"
-
 
 class ObjectCache:
     """Jobs and pods as they were reported last, by the run's key. Thread-safe."""
@@ -52,7 +50,7 @@ class ObjectCache:
                     reason = f"it has our labels, but no run that can be read: {error}"
                     warn_once(f"Job {job['metadata']['name']}", reason)
                     return ""
-            key: str = job["metadata"]["labels"][job_labels.KEY_LABEL]
+            key = job_key(job)
             cached = self._jobs.get(key)
             if cached is not None and not _replaces(job, cached):
                 return key
@@ -65,7 +63,7 @@ class ObjectCache:
 
     def is_current_job(self, job: KubeObject) -> bool:
         """Return True if exactly this version of a Job is known."""
-        cached = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
+        cached = self.find_job(job_key(job))
         return cached is not None and _resource_version(cached) == _resource_version(job)
 
     def is_same_job(self, job: KubeObject) -> bool:
@@ -73,7 +71,7 @@ class ObjectCache:
 
         It is neither a copy with the same labels nor one that was replaced.
         """
-        cached = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
+        cached = self.find_job(job_key(job))
         return cached is not None and cached["metadata"]["uid"] == job["metadata"]["uid"]
 
     def upsert_pod(self, pod: KubeObject, *, deleted: bool) -> str:
@@ -137,7 +135,7 @@ class ObjectCache:
             if not record.state.is_final:
                 state = RunState.CANCELLED if record.cancelled_by else RunState.ERROR
                 self._records[key] = replace(
-                    record, state=state, reason=JOB_DELETED_REASON, ended_at=time.time()
+                    record, state=state, reason=run_status.JOB_DELETED_REASON, ended_at=time.time()
                 )
         return True
 
@@ -163,7 +161,7 @@ class ObjectCache:
 
     def _is_known_job(self, job: KubeObject) -> bool:
         """Return True if this Job was read before, even though its annotation may be broken now."""
-        cached = self.find_job((job["metadata"].get("labels") or {}).get(job_labels.KEY_LABEL, ""))
+        cached = self.find_job(job_key(job))
         return cached is not None and cached["metadata"].get("uid") == job["metadata"].get("uid")
 
     def set_event_hint(self, key: str, text: str) -> bool:
@@ -249,6 +247,18 @@ class ObjectCache:
         return [pod for pod in pods if job is not None and pod_facts.is_controlled_by(pod, job)]
 
 
+def job_key(job: KubeObject) -> str:
+    """Return the key of the run that a Job is named after; "" for none.
+
+    The name can't be changed, and is the only one in its namespace. The label can be taken away.
+    """
+    metadata = job["metadata"]
+    instance = (metadata.get("labels") or {}).get(job_labels.INSTANCE_LABEL, "")
+    prefix = job_labels.job_name(instance, "")
+    name: str = metadata["name"]
+    return name.removeprefix(prefix) if name.startswith(prefix) else ""
+
+
 def _replaces(job: KubeObject, cached: KubeObject) -> bool:
     """Return True if a Job is to be believed instead of the one of that name that is known.
 
@@ -276,14 +286,11 @@ def _expected_job_name(object_labels: dict[str, str]) -> str:
 
 def _parse_run(job: KubeObject) -> Run:
     """Return the run that a Job is for. Raises ``UnreadableError``, also if the Job is a copy."""
-    labels = job["metadata"].get("labels") or {}
-    if job["metadata"]["name"] != _expected_job_name(labels):
-        raise UnreadableError("its name does not fit its labels, so it is a copy")
     run = runs.from_json(
         parse_json(pod_facts.get_annotations(job).get(job_labels.RUN_ANNOTATION, ""))
     )
-    if run.key != labels.get(job_labels.KEY_LABEL):
-        raise UnreadableError("the run in it has another key")
+    if run.key != job_key(job):
+        raise UnreadableError("its name does not fit the run in it, so it is a copy")
     return run
 
 

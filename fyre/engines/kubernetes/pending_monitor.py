@@ -143,7 +143,8 @@ class PendingMonitor:
             return
         self._stuck_since.pop(key, None)
         earlier_ends = filter(None, map(pod_facts.command_ended_at, run_pods))
-        queued_at = job_hold.released_at(job) or record.run.created_at
+        latest_release = now + self._policy.max_clock_skew
+        queued_at = job_hold.released_at(job, latest_release) or record.run.created_at
         since = max([queued_at, *earlier_ends])
         if now - since > self._policy.queue_limit:
             waited = value_parsers.format_duration(now - since)

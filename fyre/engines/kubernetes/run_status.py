@@ -79,6 +79,8 @@ def derive_record(
     final = _final_record(record, job, tries)
     if final is not None:
         return final
+    if job["metadata"].get("deletionTimestamp") and not pod_facts.active_pods(tries):
+        return _deleted_record(record, job, tries)
     # A Job with a pod was started by somebody else: what Kubernetes does with it is followed.
     if job_hold.is_held(job) and not tries:
         return _held_record(record, job)
@@ -209,6 +211,21 @@ def _final_record(
         succeeded = replace(record, state=RunState.SUCCEEDED, exit_code=0, reason="")
         return _with_end_time(succeeded, job, good)
     return _failed_record(record, job, run_pods)
+
+
+JOB_DELETED_REASON = "its Job was deleted"
+
+
+def _deleted_record(record: RunRecord, job: KubeObject, run_pods: list[KubeObject]) -> RunRecord:
+    """Return the record of a run whose Job is being deleted, however long a finalizer keeps it.
+
+    The Job controller creates no further pod for it, and puts no end to it.
+    """
+    deleted_at = pod_facts.parse_time(job["metadata"]["deletionTimestamp"])
+    record = replace(record, ended_at=deleted_at)
+    error = replace(record, state=RunState.ERROR, reason=JOB_DELETED_REASON)
+    last = next(reversed(run_pods), None)
+    return _terminated_record(record, job, last) or _with_end_time(error, job, last)
 
 
 def _explained_record(record: RunRecord, job: KubeObject, pod: KubeObject) -> RunRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -75,11 +76,12 @@ def test_a_queue_that_kueue_chose_is_kept() -> None:
 
 def test_the_time_of_a_release_is_read_back() -> None:
     job = held()
-    assert job_hold.released_at(job) is None
+    assert job_hold.released_at(job, 2e9) is None
     released = merged(job, job_hold.release_patch(job, 1767323045.25))
-    assert job_hold.released_at(released) == 1767323045.25
+    assert job_hold.released_at(released, 1767323045.25) == 1767323045.25
+    assert job_hold.released_at(released, 1767323045.0) is None
     released["metadata"]["annotations"]["fyre.dev/released-at"] = "yesterday"
-    assert job_hold.released_at(released) is None
+    assert job_hold.released_at(released, 2e9) is None
 
 
 @pytest.mark.parametrize("suspended", [True, False])
@@ -150,3 +152,39 @@ def test_a_cancel_gives_a_held_job_an_end_and_no_pod(
     assert [patch["spec"] for patch in server.patches] == [end]
     assert not writer.release_run(RUN.key)
     assert len(server.patches) == 1
+
+
+def test_9_30a_a_held_job_without_its_label_is_still_released() -> None:
+    server, cache = Answering(held()), ObjectCache()
+    cache.upsert_job(merged(held(), {}))
+    del server.job["metadata"]["labels"][job_labels.KEY_LABEL]
+    server.job["metadata"]["resourceVersion"] = "8"
+    after_restart = ObjectCache()
+    assert after_restart.upsert_job(deepcopy(server.job)) == RUN.key
+    assert after_restart.is_same_job(server.job)
+    assert cache.upsert_job(deepcopy(server.job)) == RUN.key
+    writer = JobWriter(
+        server,  # type: ignore[arg-type] # only its answers are needed
+        cache,
+        60.0,
+        reconcile_run=cache.refresh_record,
+        on_job_deleted=cache.remove_job,
+    )
+    assert writer.release_run(RUN.key)
+    (record,) = cache.query_runs(ALL_RUNS)
+    assert record.state is RunState.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("annotations", "state"), [({}, RunState.ERROR), ({"cancelled-by": "bob"}, RunState.CANCELLED)]
+)
+def test_9_30a_a_job_that_a_finalizer_keeps_from_going_is_over(
+    annotations: dict[str, str], state: RunState
+) -> None:
+    job = held()
+    job["metadata"]["deletionTimestamp"] = "2026-01-02T03:05:00Z"
+    job["metadata"]["annotations"] |= {
+        f"fyre.dev/{name}": text for name, text in annotations.items()
+    }
+    assert know(job)[0] is state
+    assert know(job, pod(running())) == (RunState.RUNNING, "")

@@ -161,6 +161,13 @@ def test_the_time_in_the_queue_begins_with_the_release(
     )
 
 
+def test_9_30a_a_release_in_the_future_is_not_believed(engine: Engine) -> None:
+    released_at = datetime.now(UTC) + timedelta(days=365)
+    seen_job(engine, age=1e7, released_at=released_at.isoformat())
+    engine.monitor().scan_pending()
+    assert RUN.key in engine.ended
+
+
 def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
