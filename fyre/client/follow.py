@@ -70,8 +70,10 @@ def follow_run(
     first = None
     if with_log:
         first = yield from _poll_status(client, sha, name, until_final=False)
-        yield from _await_start(client, sha, name, StatusChanged.from_posted(first))
-        yield from _stream_log(client, sha, name, first.status.target_url, log_offset)
+        seen = StatusChanged.from_posted(first)
+        started = yield from _await_start(client, sha, name, seen)
+        url = started.posted.status.target_url
+        yield from _stream_log(client, sha, name, url, log_offset)
     last = yield from _poll_status(client, sha, name, until_final=True, seen=first)
     facts = run_page.read_facts(last.status.target_url)
     yield RunEnded(last, RunOutcome.from_status(last, facts))
@@ -83,19 +85,22 @@ def follow_log(client: RunClient, run: RunSummary) -> Iterator[RunNotStarted | L
     Raises ``UserError`` if the log can't be read on.
     """
 
+    log_url = run.log_url
     if run.state in UNSTARTED_STATES:
         status = _current_status(client, run.sha, run.name, run.attempt)
         if status is not None:
-            yield from _await_start(client, run.sha, run.name, status)
-    yield from read_log(run.log_url, live=True)
+            started = yield from _await_start(client, run.sha, run.name, status)
+            log_url = started.posted.status.target_url or log_url
+    yield from read_log(log_url, live=True)
 
 
 def _await_start(
     client: RunClient, sha: str, name: str, status: StatusChanged
-) -> Iterator[RunNotStarted]:
-    """Yield why a run has not started, until it has.
+) -> Generator[RunNotStarted, None, StatusChanged]:
+    """Yield why a run has not started, until it has; return the status that is known then.
 
-    The forge is asked only while the run's page can't be read.
+    The forge is asked only while the run's page can't be read. A run that the engine did not take
+    yet has none.
     """
     unstarted = _UnstartedRun()
     attempt, pause = status.text.attempt, 0.0
@@ -106,6 +111,7 @@ def _await_start(
         time.sleep(pause)
         if not unstarted.has_page:
             status = _current_status(client, sha, name, attempt) or status
+    return status
 
 
 class _UnstartedRun:

@@ -14,6 +14,7 @@ from fyre.controller.ttl_cache import TTLCache
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs import commit_status
 from fyre.runs.run import Repository, Run
+from fyre.runs.status_text import SEPARATOR
 
 REPOST_INTERVAL = 600.0
 """Seconds between two statuses of one run at least: GitHub takes a thousand for a context in all.
@@ -35,7 +36,8 @@ class LaunchDelays:
     def tell(self, repository: Repository, run: Run, reason: str, told: str) -> None:
         """Queue the status of a refused run, unless what was ``told`` is as good.
 
-        Another number in it is nothing new.
+        Another number in it is nothing new. One that is being posted at this moment may be posted
+        twice.
         """
         with self._lock:
             self._reasons.setdefault(run.sha, {})[repository, run.context] = reason
@@ -47,7 +49,7 @@ class LaunchDelays:
 
         if not told:
             post()
-        elif _NUMBERS.sub("", told) != _NUMBERS.sub("", status.description):
+        elif not _says_the_same(told, status.description):
             self._reposted.get((repository.id, run.sha, run.context), post)
 
     def forget(self, repository: Repository, run: Run) -> None:
@@ -66,3 +68,14 @@ class LaunchDelays:
             for (repository, context), reason in reasons.items():
                 status = commit_status.given_up_status(context, reason)
                 self._reporter.queue_status(repository, sha, status)
+
+
+def _says_the_same(told: str, description: str) -> bool:
+    """Return True if two statuses differ in numbers alone, and so in where their text is cut."""
+    shorter, longer = sorted(map(_without_numbers, (told, description)), key=len)
+    return longer.startswith(shorter)
+
+
+def _without_numbers(description: str) -> str:
+    text = description.rpartition(SEPARATOR)[0]
+    return _NUMBERS.sub("", text.removesuffix("…"))
