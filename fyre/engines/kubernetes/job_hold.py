@@ -76,14 +76,10 @@ def release_patch(job: KubeObject, now: float) -> KubeObject:
     return {"metadata": metadata, "spec": {"parallelism": 1, "suspend": bool(queue)}}
 
 
-def released_at(job: KubeObject, latest: float) -> float | None:
-    """Return when a Job was released, in seconds since the epoch; None if it was never held.
-
-    A time after ``latest`` is not believed: the run would wait until then without a limit.
-    """
+def released_at(job: KubeObject) -> float | None:
+    """Return when a Job was released, in seconds since the epoch; None if it was never held."""
     text = pod_facts.get_annotations(job).get(job_labels.RELEASED_AT_ANNOTATION)
     try:
-        released = pod_facts.parse_time(text)
+        return pod_facts.parse_time(text)
     except ValueError:  # not what Fyre wrote
         return None
-    return released if released is None or released <= latest else None

@@ -142,10 +142,7 @@ class PendingMonitor:
                 self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: stuck.reason})
             return
         self._stuck_since.pop(key, None)
-        earlier_ends = filter(None, map(pod_facts.command_ended_at, run_pods))
-        latest_release = now + self._policy.max_clock_skew
-        queued_at = job_hold.released_at(job, latest_release) or record.run.created_at
-        since = max([queued_at, *earlier_ends])
+        since = _waits_since(record, job, run_pods, now + self._policy.max_clock_skew)
         if now - since > self._policy.queue_limit:
             waited = value_parsers.format_duration(now - since)
             reason = f"gave up after {waited} in the queue: {record.reason}"
@@ -221,6 +218,20 @@ class PendingMonitor:
     def _update_hint(self, key: str, hint: str) -> None:
         if self._object_cache.set_event_hint(key, hint):
             self._reconcile_run(key)
+
+
+def _waits_since(
+    record: RunRecord, job: KubeObject, run_pods: list[KubeObject], latest: float
+) -> float:
+    """Return since when a run waits: its launch, its release, or the end of an earlier try.
+
+    A time after ``latest`` is not believed: the run would wait until then without a limit. A node
+    may have told it whose clock is wrong, or somebody who may change the Job.
+    """
+    created_at = pod_facts.parse_time(job["metadata"].get("creationTimestamp"))
+    earlier_ends = map(pod_facts.command_ended_at, run_pods)
+    times = (created_at, record.run.created_at, job_hold.released_at(job), *earlier_ends)
+    return max((time for time in times if time is not None and time <= latest), default=latest)
 
 
 def _event_message(event: KubeObject) -> str:

@@ -127,7 +127,9 @@ def test_what_is_far_past_its_timeout_is_ended_from_outside(  # noqa: PLR0917 - 
     )
 
 
-def seen_job(engine: Engine, *, age: float, **annotations: str) -> None:
+def seen_job(
+    engine: Engine, *, age: float, created: datetime | None = None, **annotations: str
+) -> None:
     """A suspended Job of a run that was launched so many seconds ago."""
     run = replace(RUN, created_at=time.time() - age)
     labels = {job_labels.INSTANCE_LABEL: "fyre", job_labels.KEY_LABEL: run.key}
@@ -137,7 +139,9 @@ def seen_job(engine: Engine, *, age: float, **annotations: str) -> None:
         "name": f"fyre-{run.key}",
         "labels": labels,
         "resourceVersion": "1",
+        "uid": "job",
         "annotations": {job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run)), **notes},
+        **({"creationTimestamp": created.isoformat()} if created else {}),
     }
     engine.object_cache.upsert_job({"metadata": metadata, "spec": {"suspend": True}})
 
@@ -161,11 +165,38 @@ def test_the_time_in_the_queue_begins_with_the_release(
     )
 
 
-def test_9_30a_a_release_in_the_future_is_not_believed(engine: Engine) -> None:
-    released_at = datetime.now(UTC) + timedelta(days=365)
-    seen_job(engine, age=1e7, released_at=released_at.isoformat())
+NEXT_YEAR = datetime.now(UTC) + timedelta(days=365)
+
+
+@pytest.mark.parametrize("told", ["release", "launch", "end of a try"])
+def test_9_30a_a_time_in_the_future_puts_off_no_queue_limit(engine: Engine, told: str) -> None:
+    if told == "release":
+        seen_job(engine, age=1e7, released_at=NEXT_YEAR.isoformat())
+    elif told == "launch":
+        seen_job(engine, age=-1e7, created=datetime.now(UTC) - timedelta(days=100))
+    else:
+        seen_job(engine, age=1e7)
+        ended_pod(engine, NEXT_YEAR)
     engine.monitor().scan_pending()
     assert RUN.key in engine.ended
+
+
+def ended_pod(engine: Engine, end: datetime) -> None:
+    """A pod of that Job, whose node told that its command failed then."""
+    labels = {
+        job_labels.INSTANCE_LABEL: "fyre",
+        job_labels.KEY_LABEL: RUN.key,
+        "batch.kubernetes.io/job-name": f"fyre-{RUN.key}",
+    }
+    metadata = {"namespace": "lab", "name": "p", "uid": "u", "labels": labels}
+    metadata |= {"creationTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "1"}
+    metadata["ownerReferences"] = [{"uid": "job", "controller": True}]
+    end_state = {"terminated": {"exitCode": 1, "finishedAt": end.isoformat()}}
+    state = {"name": job_labels.COMMAND_CONTAINER, "state": end_state}
+    status = {"phase": "Failed", "containerStatuses": [state]}
+    engine.object_cache.upsert_pod(
+        {"metadata": metadata, "spec": {}, "status": status}, deleted=False
+    )
 
 
 def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
