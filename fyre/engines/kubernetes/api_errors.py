@@ -32,23 +32,35 @@ class MissingPermissionError(RefusedForNowError):
     """A right is missing: this passes when an admin grants it, and not before."""
 
 
+FINAL_DENIALS = (400, 403, 422)
+"""The codes with which a request is refused for good, but for what ``_is_transient_denial`` knows.
+
+A webhook may choose another one, such as 500 or 503 for its own trouble."""
+
+
 def translate_api_error(error: ApiException) -> Exception:
     """Return the exception that a refusal means for us."""
     message, reason = _parse_status(error)
     match error.status:
-        case 404 if reason == "NotFound" and not message.startswith('namespaces "'):
-            return ObjectNotFound(message)
+        case status if status not in FINAL_DENIALS and _TROUBLE_OF_ONE.search(message):
+            return RefusedForNowError(_shorten_denial(message))
         case 404 if reason == "NotFound":
-            hint = "an admin creates the namespace, and in it the Role that `fyre manifests` prints"
-            return UserError(message, hint=hint)
+            return _not_found(message)
         case 409 if reason == "AlreadyExists":
             return AlreadyExists(message)
         case 409 if reason == "Conflict":
             return ConflictError(_explain_status(error.status, message))
-        case 400 | 403 | 422 if not _is_transient_denial(message):
+        case status if status in FINAL_DENIALS and not _is_transient_denial(message):
             return UserError(f"the cluster refused it: {_shorten_denial(message)}")
         case status:
             return _transient_error(status, message)
+
+
+def _not_found(message: str) -> Exception:
+    if not message.startswith('namespaces "'):
+        return ObjectNotFound(message)
+    hint = "an admin creates the namespace, and in it the Role that `fyre manifests` prints"
+    return UserError(message, hint=hint)
 
 
 def _transient_error(status: int, message: str) -> TransientError:
@@ -58,7 +70,7 @@ def _transient_error(status: int, message: str) -> TransientError:
         cause = message.rpartition(": ")[2]
         return RefusedForNowError(f'admission webhook "{webhook[1]}" does not work: {cause}')
     kind: type[TransientError] = TransientError
-    if status in (400, 403, 422):
+    if status in FINAL_DENIALS:
         missing = _MISSING_PERMISSION.search(message)
         kind = MissingPermissionError if missing else RefusedForNowError
     return kind(_explain_status(status, message))
@@ -75,6 +87,11 @@ _SHORT_MESSAGE = 100
 
 _BROKEN_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
 """The API server's words where a webhook with ``failurePolicy: Fail`` gives no answer."""
+
+_TROUBLE_OF_ONE = re.compile(
+    r'admission webhook "[^"]+" denied the request|resource quota evaluation timed out'
+)
+"""The words for trouble with one object alone; the API server itself is well."""
 
 _MISSING_PERMISSION = re.compile(
     r'cannot (\w+) resource "(\S+)"(?: in API group "\S*")?(?: in the namespace "(\S+)")?'

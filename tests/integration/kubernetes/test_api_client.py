@@ -61,6 +61,11 @@ BROKEN_WEBHOOK = (
     'Post "https://gate.lab.svc:443/?timeout=10s": dial tcp 10.96.0.7:443: '
     "connect: connection refused"
 )
+TROUBLED_WEBHOOK = (
+    'admission webhook "costs.of.all.jobs.gate.lab.example" denied the request: '
+    "its database of cost centres does not answer"
+)
+SLOW_QUOTA = "Internal error occurred: resource quota evaluation timed out"
 GOING = "unable to create new content in namespace lab because it is being terminated"
 WEBHOOK = (
     'admission webhook "validate.example" denied the request: '
@@ -109,6 +114,20 @@ REFUSALS = [
         status(500, "InternalError", BROKEN_WEBHOOK),
         RefusedForNowError,
         'admission webhook "jobs.gate.example" does not work: connection refused',
+    ),
+    (
+        "9_26-troubled-webhook",
+        503,
+        status(503, "ServiceUnavailable", TROUBLED_WEBHOOK),
+        RefusedForNowError,
+        "its database of cost centres does not answer",
+    ),
+    (
+        "9_26-slow-quota",
+        500,
+        status(500, "InternalError", SLOW_QUOTA),
+        RefusedForNowError,
+        SLOW_QUOTA,
     ),
     (
         "terminating",
