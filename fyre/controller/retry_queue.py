@@ -15,7 +15,7 @@ from fyre.delay_queue import DelayQueue
 from fyre.errors import TransientError
 from fyre.github import rate_limit
 from fyre.github.errors import NEEDS_OPERATOR, RateLimitError
-from fyre.github.webhook import PushEvent
+from fyre.github.webhook import PushEvent, RerequestEvent
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +47,23 @@ class RetryItem:
     def ident(self) -> Hashable:
         """The event's identity: for a push the same whether a webhook or a sweep reported it.
 
-        The same push by somebody else is another one: that person may be allowed more.
+        The same push by somebody else is another one: that person may be allowed more. Of a
+        commit's ends one is tried again: each would plan the same.
         """
-        event = self.event
-        if not isinstance(event, PushEvent):
-            return event
-        return (event.repository.id, event.ref, event.before, event.after, event.actor)
+        match self.event:
+            case PushEvent() as push:
+                return (push.repository.id, push.ref, push.before, push.after, push.actor)
+            case RunEndEvent() as ended:
+                return (ended.repository.id, ended.sha)
+            case event:
+                return event
 
     @property
     def shas_left(self) -> tuple[str, ...]:
         """The commits that are still to be planned, as far as they are known."""
-        return (self.event.sha,) if isinstance(self.event, RunEndEvent) else self.shas or ()
+        if isinstance(self.event, RunEndEvent | RerequestEvent):
+            return (self.event.sha,)
+        return self.shas or ()
 
 
 @dataclass

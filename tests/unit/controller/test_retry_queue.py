@@ -92,6 +92,14 @@ def test_nothing_is_asked_before_a_limit_ends(told: RateLimitHeaders, pause: flo
     assert time.queue.next_due - time.now == pause
 
 
+def test_9_26_of_the_ends_of_a_commits_runs_one_is_tried_again() -> None:
+    """Each would plan the commit again and again, and ask the forge, while one is refused."""
+    time = Time()
+    for item in (OTHER, RunEndEvent(REPOSITORY, "a" * 40, "b"), RunEndEvent(REPOSITORY, "b", "c")):
+        time.queue.push(RetryItem(item), AWAY)
+    assert [time.queue.pop().event.sha for _ in range(len(time.queue))] == ["a" * 40, "b"]
+
+
 def test_a_push_is_the_same_whoever_tells_of_it_and_another_persons_is_not() -> None:
     push = PushEvent(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ("b" * 40,))
     swept = PushEvent(REPOSITORY, "refs/heads/main", "a" * 40, "b" * 40, "ada", ())
