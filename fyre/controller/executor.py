@@ -340,7 +340,7 @@ class Executor:
         for action in self.decide(event):
             try:
                 if isinstance(action, Launch):
-                    self._launch_or_tell(event.repository, action)
+                    self.launch_or_tell(event.repository, action)
                 else:
                     self.execute(event.repository, action)
             except RefusedForNowError as error:
@@ -348,7 +348,7 @@ class Executor:
         if refusal is not None:
             raise refusal
 
-    def _launch_or_tell(self, repository: Repository, action: Launch) -> None:
+    def launch_or_tell(self, repository: Repository, action: Launch) -> None:
         """Launch a run; where it is refused for now, say so and raise ``RefusedForNowError``."""
         run = action.run
         was_queued = self.reporter.drop_status(repository, run.sha, run.context)
@@ -356,9 +356,8 @@ class Executor:
             self._launch(repository, run)
         except RefusedForNowError as error:
             told = "" if was_queued else action.told_delay
-            self.launch_delays.tell(repository, run, str(error), told)
+            self.launch_delays.tell(repository, run.sha, run.context, str(error), told)
             raise
-        self.launch_delays.forget(repository, run)
 
     def execute(self, repository: Repository, action: Action) -> None:
         """Carry out one action. Raises ``TransientError`` if it may work later."""
@@ -382,6 +381,7 @@ class Executor:
         else:
             self.index.add_run(run)
             self.reporter.on_record_change(run.key)
+        self.launch_delays.forget(repository, run.sha, run.context)
 
     def _reuse_outcome(self, repository: Repository, key: str, sha: str) -> None:
         record = self.engine.get_record(key)

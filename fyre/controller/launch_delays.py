@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from fyre.controller.ttl_cache import TTLCache
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs import commit_status
-from fyre.runs.run import Repository, Run
+from fyre.runs.run import Repository
 from fyre.runs.status_text import SEPARATOR
 
 REPOST_INTERVAL = 600.0
@@ -33,32 +33,32 @@ class LaunchDelays:
         self._reasons: dict[str, dict[tuple[Repository, str], str]] = {}  # of a SHA, by context
         self._lock = threading.Lock()
 
-    def tell(self, repository: Repository, run: Run, reason: str, told: str) -> None:
+    def tell(self, repository: Repository, sha: str, context: str, reason: str, told: str) -> None:
         """Queue the status of a refused run, unless what was ``told`` is as good.
 
         Another number in it is nothing new. One that is being posted at this moment may be posted
         twice.
         """
         with self._lock:
-            self._reasons.setdefault(run.sha, {})[repository, run.context] = reason
-        status = commit_status.delayed_status(run.context, reason)
+            self._reasons.setdefault(sha, {})[repository, context] = reason
+        status = commit_status.delayed_status(context, reason)
 
         def post() -> bool:
-            self._reporter.queue_status(repository, run.sha, status)
+            self._reporter.queue_status(repository, sha, status)
             return True
 
         if not told:
             post()
         elif not _says_the_same(told, status.description):
-            self._reposted.get((repository.id, run.sha, run.context), post)
+            self._reposted.get((repository.id, sha, context), post)
 
-    def forget(self, repository: Repository, run: Run) -> None:
-        """Forget a run that is not refused any more."""
+    def forget(self, repository: Repository, sha: str, context: str) -> None:
+        """Forget a run that is not refused any more, or not wanted."""
         with self._lock:
-            reasons = self._reasons.get(run.sha, {})
-            reasons.pop((repository, run.context), None)
+            reasons = self._reasons.get(sha, {})
+            reasons.pop((repository, context), None)
             if not reasons:
-                self._reasons.pop(run.sha, None)
+                self._reasons.pop(sha, None)
 
     def give_up(self, shas: Iterable[str]) -> None:
         """Say of the refused runs of these commits that they are not tried any more."""

@@ -15,7 +15,7 @@ from fyre.runs import commit_status, plan
 from fyre.runs.access import Allowed, Denied
 from fyre.runs.plan import CommitEvent
 from fyre.runs.run import ZERO_SHA
-from fyre.runs.status_text import is_push_refusal
+from fyre.runs.status_text import is_launch_delayed, is_push_refusal
 from fyre.runs.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,8 @@ class PushProcessor:
     def _refused_head(self, push: PushEvent) -> tuple[str, ...]:
         """Return the head of a new branch without a commit of its own, if a push of it was refused.
 
-        Such a refusal says to push it elsewhere, or to ask somebody who may.
+        Such a refusal says to push it elsewhere, or to ask somebody who may. So does one of the
+        engine, after a day.
         """
         executor, trigger = self._executor, Trigger(TriggerKind.PUSH, push.actor)
         if not push.is_new_branch:
@@ -144,7 +145,11 @@ class PushProcessor:
         if executor.read_request(push.repository, push.after, trigger) is None:
             return ()
         posted = executor.reporter.read_statuses(push.repository, push.after).values()
-        was_refused = any(is_push_refusal(status.state, status.description) for status in posted)
+        was_refused = any(
+            asks(status.state, status.description)
+            for status in posted
+            for asks in (is_push_refusal, is_launch_delayed)
+        )
         return (push.after,) if was_refused else ()
 
     def _list_history(self, push: PushEvent) -> list[str]:

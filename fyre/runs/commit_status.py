@@ -103,6 +103,12 @@ def given_up_status(context: str, reason: str) -> CommitStatus:
     return CommitStatus(context, github_state, _with_last_part(outcome, GIVEN_UP_HINT))
 
 
+def cancelled_status(context: str, actor: str) -> CommitStatus:
+    """Return the status of a run that somebody cancelled before any engine had it."""
+    outcome = truncate_description(f"{CANCELLED_BY}{actor}")
+    return CommitStatus(context, state.to_github_state(RunState.CANCELLED), outcome)
+
+
 def _with_last_part(outcome: str, part: str) -> str:
     """Return a description whose outcome makes room for a part that is read back."""
     room = DESCRIPTION_MAX - len(SEPARATOR + part)

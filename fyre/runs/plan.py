@@ -301,8 +301,8 @@ def _plan_run(
     push_was_refused = posted is not None and is_push_refusal(posted.state, posted.description)
     # Only another push may be allowed more than the one that was refused.
     is_new_push = event.trigger.kind is not TriggerKind.RUN_END
-    told_delay = posted.description if posted and is_launch_delayed(posted.description) else ""
-    if posted is not None and not told_delay and not (push_was_refused and is_new_push):
+    is_delayed = posted is not None and is_launch_delayed(posted.state, posted.description)
+    if posted is not None and not is_delayed and not (push_was_refused and is_new_push):
         return _record_lost(run, posted, observed)
     if other_records and not _is_new_request(run, other_records):
         return _code_changed(run, other_records, observed)
@@ -315,6 +315,7 @@ def _plan_run(
             refused = PostStatus(run.sha, commit_status.refused_status(run.context, denied.text))
             return () if push_was_refused else (refused,)
         case Allowed():
+            told_delay = posted.description if posted is not None and is_delayed else ""
             return (Launch(_keyed_by_sha(run) if other_records else run, told_delay),)
 
 

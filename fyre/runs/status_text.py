@@ -104,9 +104,15 @@ def is_push_refusal(github_state: str, description: str) -> bool:
     return parse_status(github_state, description).hint in PUSH_REFUSAL_HINTS
 
 
-def is_launch_delayed(description: str) -> bool:
+def is_launch_delayed(github_state: str, description: str) -> bool:
     """Return True if a status says that the engine did not take a run yet."""
-    return description.rsplit(SEPARATOR, maxsplit=1)[-1] in DELAY_HINTS
+    outcome, *parts = description.split(SEPARATOR)
+    match github_state, parts[-1:]:
+        case "pending", [hint]:
+            return outcome == RunState.WAITING and hint == DELAY_HINT
+        case "error", [hint]:
+            return outcome.startswith(NOT_LAUNCHED) and hint == GIVEN_UP_HINT
+    return False
 
 
 def _state(github_state: str, outcome: str, parts: list[str]) -> RunState:

@@ -14,6 +14,7 @@ from fyre.controller.comments import command_parser, replies
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand
 from fyre.controller.executor import Executor
+from fyre.errors import RefusedForNowError
 from fyre.message.request import assign_names
 from fyre.message.spec import RunSpec
 from fyre.reporter import markdown
@@ -23,6 +24,8 @@ from fyre.runs.access import Allowed, Denied
 from fyre.runs.plan import CommitEvent, Launch, build_run
 from fyre.runs.repo_config import RepoConfigError
 from fyre.runs.run import Run, RunRecord
+from fyre.runs.status_text import is_launch_delayed
+from fyre.runs.trigger import TriggerKind
 
 CLOCK_SKEW = 60.0
 """Seconds that our clock may be ahead of GitHub's: a run that was launched later than that after a
@@ -95,6 +98,33 @@ class LaunchingCommand(CommentCommand):
         quota = self._executor.check_quota(event.repository, len(requested))
         return f"refused: {quota.text}" if isinstance(quota, Denied) else ""
 
+    def _launch_runs(self, target: TargetedCommand, requested: Iterable[Run]) -> None:
+        """Launch these runs. Raises ``RefusedForNowError``, after a try of each.
+
+        What is refused for now is said in the thread of the comment. A click has none: its run's
+        status says it.
+        """
+        executor, refusal = self._executor, None
+        for run in requested:
+            try:
+                if target.trigger.kind is TriggerKind.RERUN:
+                    told = self._told_delay(target, run)
+                    executor.launch_or_tell(target.repository, Launch(run, told))
+                else:
+                    executor.execute(target.repository, Launch(run))
+            except RefusedForNowError as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
+
+    def _told_delay(self, target: TargetedCommand, run: Run) -> str:
+        """Return the status that says why an earlier try failed; "" for none."""
+        statuses = self._executor.reporter.read_statuses(target.repository, target.sha)
+        posted = statuses.get(run.context.lower())
+        if posted is None or not is_launch_delayed(posted.state, posted.description):
+            return ""
+        return posted.description
+
     def _render_launched(self, keys: Iterable[str]) -> str:
         """List the launched runs; one that the engine refused says so in its status."""
         executor = self._executor
@@ -145,7 +175,7 @@ class RunCommand(LaunchingCommand):
         run = build_run(event, spec, name, executor.policy, key=key, now=executor.clock())
         refusal = self._denials(event, [run])
         if not refusal:
-            executor.execute(target.repository, Launch(run))
+            self._launch_runs(target, [run])
         return refusal
 
     def _used_names(self, target: TargetedCommand, event: CommitEvent) -> tuple[str, ...]:
@@ -161,7 +191,10 @@ class RunCommand(LaunchingCommand):
 
 
 class CancelCommand(CommentCommand):
-    """Cancel the unfinished runs of a commit: all of them, or the one of that name."""
+    """Cancel the unfinished runs of a commit: all of them, or the one of that name.
+
+    Those count that the engine has not taken yet.
+    """
 
     verb = "cancel"
     arguments = "[NAME]"
@@ -170,15 +203,37 @@ class CancelCommand(CommentCommand):
 
     def execute(self, target: TargetedCommand) -> str:
         """Cancel the runs that existed when the comment was written."""
-        cancelled = self._cancel_runs(target, self._runs_on_commit(target))
+        records = self._runs_on_commit(target)
+        cancelled = [record.run.name for record in self._cancel_runs(target, records)]
+        cancelled += self._cancel_delayed(target, records)
         if not cancelled:
             return render_nothing("cancel", target.command.run_name)
-        return f"cancelled: {', '.join(f'`{record.run.name}`' for record in cancelled)}."
+        return f"cancelled: {', '.join(f'`{name}`' for name in cancelled)}."
 
     def overtake(self, target: TargetedCommand) -> None:
         """Cancel those of the runs that are found without a fetch."""
         known = self._executor.known_runs_on_commit(target.repository, target.sha)
         self._cancel_runs(target, known)
+
+    def _cancel_delayed(self, target: TargetedCommand, records: Iterable[RunRecord]) -> list[str]:
+        """Post the end of the runs that the engine did not take yet; return their names.
+
+        By that status the plan knows that they are not to be launched.
+        """
+        executor, (repository, sha) = self._executor, (target.repository, target.sha)
+        known = {record.run.context.lower() for record in records}
+        names = []
+        for context, posted in executor.reporter.read_statuses(repository, sha).items():
+            name = posted.context.removeprefix("fyre/")
+            is_waiting = posted.state == "pending" and context not in known
+            if not is_waiting or not name_matches(name, target.command.run_name):
+                continue
+            if is_launch_delayed(posted.state, posted.description):
+                status = commit_status.cancelled_status(posted.context, target.trigger.actor)
+                executor.reporter.queue_status(repository, sha, status)
+                executor.launch_delays.forget(repository, sha, posted.context)
+                names.append(name)
+        return names
 
     def _cancel_runs(
         self, target: TargetedCommand, records: Iterable[RunRecord]

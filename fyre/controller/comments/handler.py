@@ -8,7 +8,7 @@ which is harmless: runs are keyed by the comment's id, and to cancel twice is to
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -29,14 +29,19 @@ from fyre.controller.comments.commands import (
 from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
 from fyre.controller.executor import Executor
 from fyre.controller.ttl_cache import TTLCache
+from fyre.errors import RefusedForNowError
 from fyre.github import comment_threads
 from fyre.github.client import Comment, GitHubClient
 from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.github.webhook import CommentEvent
 from fyre.message import value_parsers
+from fyre.reporter import markdown
 from fyre.reporter.unposted_statuses import UnpostedComment
 
 log = logging.getLogger(__name__)
+
+FindWritten = Callable[[Iterable[str]], frozenset[str]]
+"""Finds the comments that have a reply, or a note, among bodies of ours; by their keys."""
 
 MAY_WRITE = ("admin", "maintain", "write")
 """The permissions, in GitHub's words, that allow somebody to give commands."""
@@ -89,8 +94,19 @@ class CommentCommands:
             self._refused.get(key, partial(self._refuse, comment))
             return
         thread = self._unanswered_thread(comment)
-        if thread is not None:
-            self._reply(comment, self._execute(comment, thread))
+        if thread is None:
+            return
+        try:
+            text = self._execute(comment, thread)
+        except RefusedForNowError as error:
+            self._note_delay(comment, thread, error)
+            raise
+        self._reply(comment, text)
+
+    def give_up(self, comment: CommentEvent, error: Exception) -> None:
+        """Reply to a comment whose launch was refused for so long that it is not tried again."""
+        if isinstance(error, RefusedForNowError):
+            self._reply(comment, f"given up after a day: {markdown.code_span(str(error))}")
 
     def overtake(self, comment: CommentEvent) -> None:
         """Do what a command does at once, if it does: nothing is fetched, and nothing is replied.
@@ -180,12 +196,29 @@ class CommentCommands:
             target, later_ids=tuple(comment_trigger_id(comment, number) for number in later)
         )
 
+    def _note_delay(
+        self, comment: CommentEvent, thread: Sequence[Comment], error: RefusedForNowError
+    ) -> None:
+        """Say once in the thread why a launch waits. The reply comes when it is done."""
+        bodies = self._queued_bodies(comment) + _own_bodies(self._executor.forge, thread)
+        if replies.comment_key(comment) not in replies.delayed_comments(bodies):
+            reason = markdown.code_span(str(error))
+            body = replies.render_delay(
+                comment, f"not launched yet: {reason}. It is tried again for a day."
+            )
+            self._queue(comment, body, replies.delayed_comments)
+
     def _reply(self, comment: CommentEvent, text: str, *, refused: bool = False) -> None:
         repository, key = comment.repository, replies.comment_key(comment)
         log.info("answered %s in %s of %s: %s", comment.actor, key, repository.name, text)
         body = replies.render_reply(comment, text, is_refusal=refused)
-        writer = _ReplyWriter(self._executor.forge, comment, body)
-        self._executor.reporter.queue_comment(UnpostedComment(repository, key, body, writer.write))
+        self._queue(comment, body, replies.answered_comments)
+
+    def _queue(self, comment: CommentEvent, body: str, find_written: FindWritten) -> None:
+        writer = _ReplyWriter(self._executor.forge, comment, body, find_written)
+        self._executor.reporter.queue_comment(
+            UnpostedComment(comment.repository, replies.comment_key(comment), body, writer.write)
+        )
 
 
 def _own_comments(forge: GitHubClient, comment: CommentEvent) -> list[str]:
@@ -203,6 +236,7 @@ class _ReplyWriter:
     forge: GitHubClient
     comment: CommentEvent
     body: str
+    find_written: FindWritten
     tried: bool = False
 
     def write(self) -> None:
@@ -212,5 +246,5 @@ class _ReplyWriter:
         comment_threads.post_reply(self.forge, self.comment, self.body)
 
     def _is_written(self) -> bool:
-        answered = replies.answered_comments(_own_comments(self.forge, self.comment))
-        return replies.comment_key(self.comment) in answered
+        written = self.find_written(_own_comments(self.forge, self.comment))
+        return replies.comment_key(self.comment) in written

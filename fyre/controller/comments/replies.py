@@ -23,6 +23,7 @@ REPLY_LENGTH_MAX = 60_000
 _MARKER = re.compile(
     r"<!-- fyre: answer to ((?:commit )?comment \d+)(?:, a refusal of (\S+))? -->\s*\Z"
 )
+_DELAY_MARKER = re.compile(r"<!-- fyre: ((?:commit )?comment \d+) is tried again -->\s*\Z")
 _STATE_ICONS = {"success": "✅", "pending": "⏳"}
 
 
@@ -37,6 +38,16 @@ def render_reply(comment: CommentEvent, text: str, *, is_refusal: bool = False) 
         text = text[:REPLY_LENGTH_MAX].rsplit(" ", 1)[0] + " …"
     refusal = f", a refusal of {comment.actor}" if is_refusal else ""
     return f"{text}\n\n<!-- fyre: answer to {comment_key(comment)}{refusal} -->"
+
+
+def render_delay(comment: CommentEvent, text: str) -> str:
+    """Return a note that a comment's command is not done yet: its reply comes later."""
+    return f"{text}\n\n<!-- fyre: {comment_key(comment)} is tried again -->"
+
+
+def delayed_comments(bodies: Iterable[str]) -> frozenset[str]:
+    """Return the keys of the comments that have such a note. Pass only our own bodies."""
+    return frozenset(marker[1] for body in bodies for marker in _DELAY_MARKER.finditer(body))
 
 
 def is_reply(body: str) -> bool:

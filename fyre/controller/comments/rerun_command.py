@@ -22,7 +22,7 @@ from fyre.reporter import markdown
 from fyre.runs import commit_status
 from fyre.runs import policy as policies
 from fyre.runs.commit_status import CommitStatus
-from fyre.runs.plan import CommitEvent, Launch, PostStatus, build_run
+from fyre.runs.plan import CommitEvent, PostStatus, build_run
 from fyre.runs.repo_config import RepoConfigError
 from fyre.runs.run import Run, RunRecord
 
@@ -63,10 +63,10 @@ class RerunCommand(LaunchingCommand):
         refusal = self._denials(event, missing) or _still_running(missing, newest)
         if refusal:
             return refusal
-        for run in missing:
-            before = newest.get(run.name.lower())
-            again = run if before is None else self._like_before(target, run, before)
-            self._executor.execute(target.repository, Launch(again))
+        before = {run.key: newest.get(run.name.lower()) for run in missing}
+        self._launch_runs(
+            target, [self._like_before(target, run, before[run.key]) for run in missing]
+        )
         self._clear_moved_status(target, event)
         return self._render_launched([run.key for run in selected])
 
@@ -90,8 +90,10 @@ class RerunCommand(LaunchingCommand):
                 attempt=before.run.attempt + 1 if before else self.first_attempt,
             )
 
-    def _like_before(self, target: TargetedCommand, run: Run, before: RunRecord) -> Run:
+    def _like_before(self, target: TargetedCommand, run: Run, before: RunRecord | None) -> Run:
         """Return the run with the branch and, unless a newer one is asked for, the image before."""
+        if before is None:
+            return run
         on_branch = replace(run, ref=run.ref or before.run.ref)
         if target.command.latest_image:
             return on_branch

@@ -15,9 +15,11 @@ from fyre.client.run_client import RunClient
 from fyre.engines.kubernetes.api_errors import translate_api_error
 from fyre.engines.wrappers import EngineWrapper
 from fyre.errors import RefusedForNowError
+from fyre.github.webhook import RerequestEvent
 from fyre.runs.run import Run
+from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
-from tests.support.person import Person
+from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
 QUOTA = (
@@ -48,6 +50,11 @@ class FullEngine(EngineWrapper):
             self.tries += 1
             raise refusal(QUOTA.format(self.tries))
         return super().launch(run)
+
+    def launched(self, sha: str) -> list[str]:
+        """The names of the runs of a commit that it has taken, sorted."""
+        records = self.query_runs(ALL_RUNS)
+        return sorted(record.run.name for record in records if record.run.sha == sha)
 
 
 @pytest.fixture
@@ -83,7 +90,7 @@ def test_9_26_a_refused_run_says_what_it_waits_for_once_and_the_other_runs_of_it
     full.refused = ""
     assert person.final(sha, "fyre/first")["state"] == "success"
     person.settled()
-    assert sorted(command for at, command in person.ran() if at == sha) == ["true", "true"]
+    assert full.launched(sha) == ["first", "second"]
 
 
 def test_9_26_a_run_that_was_refused_for_a_day_is_not_pending_for_ever(
@@ -95,8 +102,10 @@ def test_9_26_a_run_that_was_refused_for_a_day_is_not_pending_for_ever(
     assert final["state"] == "error"
     assert final["description"].startswith("not launched: ")
     assert final["description"].endswith(" · push it again, or ask an admin of the repository")
+    person.final(sha, "fyre/second")
+    person.settled()
     full.refused = ""
-    person.git("push", "-q", "origin", "HEAD:again")
+    person.git("push", "-q", "origin", f"{sha}:refs/heads/again")  # as the status says
     until(lambda: described(person, sha, "first")[-1].startswith("exit 0"))
 
 
@@ -112,6 +121,68 @@ def test_9_26_whoever_follows_a_refused_run_reads_its_log_once_it_is_launched(
         full.refused = ""
         log += event.data if isinstance(event, LogChunk) else b""
     assert log == b"on\n"
+
+
+def test_9_26_a_run_that_waits_for_the_engine_can_be_cancelled(
+    person: Person, full: FullEngine
+) -> None:
+    sha = push_two(person)
+    person.final(sha, "fyre/second")
+    until(lambda: described(person, sha, "first"))
+    person.comment(sha, "/fyre cancel")
+    assert person.final(sha, "fyre/first")["description"] == "cancelled by ada"
+    until(lambda: "cancelled: `first`." in person.comments(sha))
+    full.refused = ""
+    person.settled()
+    assert full.launched(sha) == ["second"]
+
+
+def test_9_26_a_rerun_by_comment_says_why_it_waits_once_and_holds_up_no_other(
+    person: Person, full: FullEngine
+) -> None:
+    full.refused = ""
+    sha = push_two(person)
+    person.final(sha, "fyre/first"), person.final(sha, "fyre/second")
+    full.refused = "first"
+    person.comment(sha, "/fyre rerun")
+    person.final(sha, "fyre/second", "attempt 2")
+    until(tried_again(full))
+    until(lambda: len(person.comments(sha)) > 1)
+    (_, note) = person.comments(sha)
+    assert note.startswith("not launched yet: <code>exceeded quota: few, ")
+    assert note.endswith("</code>. It is tried again for a day.")
+    full.refused = ""
+    person.final(sha, "fyre/first", "attempt 2")
+    until(lambda: len(person.comments(sha)) == 3)
+    assert person.comments(sha)[2].startswith("launched:\n\n- [`first`](")
+    assert full.launched(sha) == ["first", "first", "second", "second"]
+
+
+def test_9_26_a_comment_whose_launch_is_refused_for_a_day_is_answered(
+    person: Person, full: FullEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fyre.controller.retry_queue.RETRY_PERIOD", 0.0)
+    sha = person.run("true")
+    person.final(sha)
+    person.comment(sha, "/fyre run --name first -- true")
+    until(lambda: any("given up after a day: <code>exc" in body for body in person.comments(sha)))
+    assert full.tries == 1
+
+
+def test_9_26_a_click_on_rerun_says_on_the_commit_why_it_waits(
+    person: Person, full: FullEngine
+) -> None:
+    full.refused = ""
+    sha = person.run("true", "Fyre-Name: first")
+    person.final(sha, "fyre/first")
+    full.refused = "first"
+    repository = person.up.controller.executor.forge.get_repository(NAME)
+    person.up.controller.enqueue_event(RerequestEvent(repository, sha, "ada", "first", 1))
+    until(lambda: described(person, sha, "first")[-1] == WAITS)
+    until(tried_again(full))
+    full.refused = ""
+    person.final(sha, "fyre/first", "attempt 2")
+    assert full.launched(sha) == ["first", "first"]
 
 
 def test_9_26_a_quota_is_a_refusal_for_now() -> None:

@@ -545,6 +545,19 @@ def test_9_26_a_run_that_its_status_calls_refused_for_now_is_launched(
     assert world.push(sha) == ["launch run"]
 
 
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [("failure", "exit 1"), ("success", "exit 0"), ("error", "evicted"), ("pending", "running")],
+)
+@pytest.mark.parametrize("hint", DELAY_HINTS)
+def test_9_26_no_other_status_that_ends_so_launches_a_run_again(
+    world: World, state: str, outcome: str, hint: str
+) -> None:
+    sha = world.commit()
+    world.ledger[sha, "fyre/run"] = CommitStatus("fyre/run", state, f"{outcome} · {hint}")
+    assert "launch run" not in world.push(sha)
+
+
 def test_9_26_a_status_of_a_refused_run_ends_as_version_0_1_needs_it_to_launch_the_run() -> None:
     status = commit_status.delayed_status("fyre/run", "x" * 200)
     assert len(status.description) <= commit_status.DESCRIPTION_MAX
