@@ -12,6 +12,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from tests.support.foreign_program import FOREIGN_ELF
+
 ROOT = Path(__file__).parents[2]
 SERVER = "fyre.test/fyre"
 """What deploy/Dockerfile makes of this repository; the tag says of which state of it."""
@@ -22,6 +24,8 @@ BUILT_OF = (".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "fyre"
 
 PAUSE, SMALL, GIT = "fyre.test/pause:1", "fyre.test/small:1", "fyre.test/git:1"
 """Holds a pod's namespaces · a shell and nothing else to speak of · Debian with git and Python."""
+
+FOREIGN = "fyre.test/foreign:1"
 
 _PAUSE_C = """
 #include <signal.h>
@@ -45,6 +49,11 @@ def make_all(cache: Path) -> list[Path]:
     if shutil.which("buildah") and not any(cache.glob("fyre-*.tar")):
         made.append(server(cache)[1])
     return made
+
+
+def foreign(cache: Path) -> tuple[str, Path]:
+    """Return an image whose shell is for another architecture, and its archive."""
+    return FOREIGN, _cached(cache, FOREIGN, _foreign)
 
 
 def server(cache: Path, root: Path = ROOT, kind: str = "fyre") -> tuple[str, Path]:
@@ -154,6 +163,13 @@ def _small(root: Path) -> list[str]:
         (root / "bin" / applet).symlink_to("busybox")
     (root / "etc").mkdir()
     (root / "etc" / "passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    return ["/bin/sh"]
+
+
+def _foreign(root: Path) -> list[str]:
+    (root / "bin").mkdir()
+    (root / "bin" / "sh").write_bytes(FOREIGN_ELF)
+    (root / "bin" / "sh").chmod(0o755)
     return ["/bin/sh"]
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,10 +30,17 @@ def image(program: Path) -> str:
 
 def load_server_image(root: Path = images.ROOT, kind: str = "fyre") -> str:
     """Build the image of what is in ``root`` and import it; return its name. Or skip the test."""
+    if shutil.which("buildah") is None:
+        pytest.skip("needs buildah")
+    return load_image(lambda: images.server(build.cache(), root, kind))
+
+
+def load_image(make: Callable[[], tuple[str, Path]]) -> str:
+    """Make an image and import its archive; return its name. Or skip the test."""
     door = Path(str(access.Admin().settings.ssl_ca_cert)).parents[1] / "containerd.sock"
-    if not door.exists() or shutil.which("buildah") is None:
-        pytest.skip("needs buildah, and a cluster of `python -m tests.cluster` on this machine")
-    name, archive = images.server(build.cache(), root, kind)
+    if not door.exists():
+        pytest.skip("needs a cluster of `python -m tests.cluster` on this machine")
+    name, archive = make()
     command = ["ctr", f"--address={door}", "--namespace=k8s.io", "images"]
     held = subprocess.run(
         [*command, "list", "-q", f"name=={name}"], check=True, capture_output=True, text=True

@@ -24,6 +24,7 @@ from fyre.engines.kubernetes import job_manifest
 from tests.support import shells
 from tests.support.checkpoint import COMMANDS, Checkpoint
 from tests.support.ci_marks import LONG_CASE
+from tests.support.foreign_program import FOREIGN_ELF
 from tests.support.waiting import until
 
 REPLACED = {
@@ -128,10 +129,6 @@ def test_the_command_is_verbatim_and_its_code_the_containers(container: Containe
 def test_endings(container: Container, command: str, code: int) -> None:
     assert container.run(command)[0] == code
     assert container.told == STARTED
-
-
-FOREIGN_ELF = b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x16" + bytes(44)
-"""The head of a program for IBM's s390."""
 
 
 @pytest.mark.parametrize("command", ["./foreign", "exec ./foreign"])
