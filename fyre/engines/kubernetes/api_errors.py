@@ -33,7 +33,7 @@ class MissingPermissionError(RefusedForNowError):
 
 
 FINAL_DENIALS = (400, 403, 422)
-"""The codes with which a request is refused for good, but for what ``_is_transient_denial`` knows.
+"""The codes with which a request is refused for good, but for what ``is_transient_denial`` knows.
 
 A webhook may choose another one, such as 500 or 503 for its own trouble."""
 
@@ -50,7 +50,7 @@ def translate_api_error(error: ApiException) -> Exception:
             return AlreadyExists(message)
         case 409 if reason == "Conflict":
             return ConflictError(_explain_status(error.status, message))
-        case status if status in FINAL_DENIALS and not _is_transient_denial(message):
+        case status if status in FINAL_DENIALS and not is_transient_denial(message):
             return UserError(f"the cluster refused it: {_shorten_denial(message)}")
         case status:
             return _transient_error(status, message)
@@ -65,15 +65,20 @@ def _not_found(message: str) -> Exception:
 
 def _transient_error(status: int, message: str) -> TransientError:
     """Return the exception for what may pass: of a refused object, or of any request."""
-    webhook = _BROKEN_WEBHOOK.search(message)
-    if status == 500 and webhook is not None:
-        cause = message.rpartition(": ")[2]
-        return RefusedForNowError(f'admission webhook "{webhook[1]}" does not work: {cause}')
+    if status == 500 and (broken := broken_webhook_text(message)):
+        return RefusedForNowError(broken)
     kind: type[TransientError] = TransientError
     if status in FINAL_DENIALS:
         missing = _MISSING_PERMISSION.search(message)
         kind = MissingPermissionError if missing else RefusedForNowError
     return kind(_explain_status(status, message))
+
+
+def broken_webhook_text(message: str) -> str:
+    """Return which webhook gave no answer, and why; "" for other messages."""
+    webhook = _BROKEN_WEBHOOK.search(message)
+    cause = message.rpartition(": ")[2]
+    return f'admission webhook "{webhook[1]}" does not work: {cause}' if webhook else ""
 
 
 def _shorten_denial(message: str) -> str:
@@ -98,7 +103,8 @@ _MISSING_PERMISSION = re.compile(
 )
 
 
-def _is_transient_denial(message: str) -> bool:
+def is_transient_denial(message: str) -> bool:
+    """Return True if what was refused may be let in later, as it is."""
     return (
         bool(_MISSING_PERMISSION.search(message))
         or "being terminated" in message

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from fyre.engines.kubernetes import job_hold, job_labels, pod_facts, run_status
+from fyre.engines.kubernetes import api_errors, job_hold, job_labels, pod_facts, run_status
 from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
@@ -240,18 +240,18 @@ def _event_message(event: KubeObject) -> str:
     The names of pods before that mean nothing to anybody.
     """
     message = pod_facts.to_one_line(event.get("message", ""))
-    denial = pod_facts.denial_text(message)
-    return denial or f"{event.get('reason', '')}: {pod_facts.shorten_error_chain(message)}"
+    known = api_errors.broken_webhook_text(message) or pod_facts.denial_text(message)
+    return known or f"{event.get('reason', '')}: {pod_facts.shorten_error_chain(message)}"
 
 
 def _is_refusal(event: KubeObject) -> bool:
     """Return True if it can't pass without a change by somebody.
 
-    A quota can, even one that is named "denied-to-others", and so may everything that is not
-    refused.
+    A quota can, even one that is named "denied-to-others", a webhook that gives no answer, and so
+    may everything that is not refused.
     """
     message = str(event.get("message", ""))
-    if "exceeded quota" in message or "being terminated" in message:
+    if api_errors.is_transient_denial(message) or api_errors.broken_webhook_text(message):
         return False
     is_refused = any(word in message for word in ("violates", "denied", "forbidden"))
     return is_refused or event.get("reason") == "FailedMount"

@@ -226,6 +226,19 @@ def test_a_store_that_gives_no_answer_keeps_nothing_else_waiting(
             True,
         ),
         (
+            'pods "p" is forbidden: status unknown for quota: few, resources: pods',
+            "status unknown for quota: few, resources: pods",
+            True,
+        ),
+        (
+            (
+                'Error creating: Internal error occurred: failed calling webhook "w"'
+                ': failed to call webhook: Post "https://w.lab.svc:443/": access is forbidden'
+            ),
+            'admission webhook "w" does not work: access is forbidden',
+            True,
+        ),
+        (
             'pods "p" is forbidden: violates PodSecurity "restricted"',
             'violates PodSecurity "restricted"',
             False,
