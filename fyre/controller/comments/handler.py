@@ -25,6 +25,7 @@ from fyre.controller.comments.commands import (
     CommentCommand,
     RunCommand,
     StatusCommand,
+    render_nothing,
 )
 from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
 from fyre.controller.executor import Executor
@@ -175,6 +176,10 @@ class CommentCommands:
             if isinstance(target, NoTarget):
                 return target.reply
             text = self._commands[command.verb].execute(target)
+            if command == Command(CancelCommand.verb) and self._cancel_delayed(comment, thread):
+                nothing = render_nothing(command.verb, "")
+                text = "" if text == nothing else f"{text} "
+                text += "What waited to be launched here is cancelled."
         except value_parsers.BadValueError as error:
             return f"{error.args[0]}: {error.hint}"
         except NotVisibleError:
@@ -207,6 +212,23 @@ class CommentCommands:
                 comment, f"not launched yet: {reason}. It is tried again for a day."
             )
             self._queue(comment, body, replies.delayed_comments)
+
+    def _cancel_delayed(self, comment: CommentEvent, thread: Sequence[Comment]) -> bool:
+        """Answer the earlier comments of a thread whose launches are tried again: now they are not.
+
+        Return False if there are none.
+        """
+        bodies = self._queued_bodies(comment) + _own_bodies(self._executor.forge, thread)
+        waiting = replies.delayed_comments(bodies) - replies.answered_comments(bodies)
+        earlier = (
+            replace(comment, comment_id=posted.id)
+            for posted in thread
+            if posted.id < comment.comment_id
+        )
+        cancelled = [before for before in earlier if replies.comment_key(before) in waiting]
+        for before in cancelled:
+            self._reply(before, f"cancelled by {comment.actor}.")
+        return bool(cancelled)
 
     def _reply(self, comment: CommentEvent, text: str, *, refused: bool = False) -> None:
         repository, key = comment.repository, replies.comment_key(comment)

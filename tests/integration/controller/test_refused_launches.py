@@ -158,6 +158,22 @@ def test_9_26_a_rerun_by_comment_says_why_it_waits_once_and_holds_up_no_other(
     assert full.launched(sha) == ["first", "first", "second", "second"]
 
 
+def test_9_26_a_launch_that_a_comment_waits_for_can_be_cancelled(
+    person: Person, full: FullEngine
+) -> None:
+    sha = person.run("true")
+    person.final(sha)
+    person.comment(sha, "/fyre run --name first -- true")
+    until(lambda: len(person.comments(sha)) == 2)
+    person.comment(sha, "/fyre cancel")
+    until(lambda: len(person.comments(sha)) == 5)
+    told = {"cancelled by ada.", "What waited to be launched here is cancelled."}
+    assert told == set(person.comments(sha)[3:])
+    full.refused = ""
+    person.settled()
+    assert full.launched(sha) == ["run"]
+
+
 def test_9_26_a_comment_whose_launch_is_refused_for_a_day_is_answered(
     person: Person, full: FullEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
