@@ -28,7 +28,7 @@ from tests.contract.engine import make_run
 from tests.support import waiting
 from tests.support.cluster_profiles import cluster_profile
 from tests.support.old_version import old_version
-from tests.support.run_endings import end, launched, until
+from tests.support.run_endings import delete_job, end, launched, until
 
 if TYPE_CHECKING:
     from fyre.engines.kubernetes import KubernetesEngine
@@ -88,6 +88,29 @@ def test_a_job_that_is_resumed_by_hand_has_no_pod_until_it_is_released(
     assert pods_made(admin, namespace, run) == 0
     assert engine.release(run.key)
     succeeds_once(engine, admin, namespace, run)
+
+
+def test_9_30a_a_job_whose_label_is_taken_away_is_released(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    run = held(engine, sha)
+    gone = {"metadata": {"labels": {job_labels.KEY_LABEL: None}}}
+    admin.batch.patch_namespaced_job(f"fyre-{run.key}", namespace, gone)
+    assert engine.release(run.key)
+    succeeds_once(engine, admin, namespace, run)
+
+
+def test_9_30a_a_deleted_job_that_a_finalizer_keeps_is_over(
+    engine: KubernetesEngine, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    run = held(engine, sha)
+    name = f"fyre-{run.key}"
+    kept = {"metadata": {"finalizers": ["fyre.test/hold"]}}
+    admin.batch.patch_namespaced_job(name, namespace, kept)
+    delete_job(admin, namespace, run)
+    record, _ = end(engine, run)
+    assert (record.state, record.reason) == (RunState.ERROR, "its Job was deleted")
+    admin.batch.patch_namespaced_job(name, namespace, {"metadata": {"finalizers": None}})
 
 
 def test_a_job_that_is_started_by_hand_is_followed(
