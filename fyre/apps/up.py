@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from fyre.engines.factory import EngineContext, EngineOptions
 from fyre.errors import UserError
 from fyre.git.commit_reader import LocalCommitReader
 from fyre.github.client import GitHubClient
-from fyre.local_forge import trusted_hosts
+from fyre.local_forge import access_gate, auth, trusted_hosts
 from fyre.local_forge.api import pull_api
 from fyre.local_forge.api import routes as forge_routes
 from fyre.local_forge.forge import LocalForge
@@ -49,7 +50,8 @@ class FyreUp:
         """
         factory, policy = find_engine(engine), policy or Policy()
         self.listen_socket = _bind_socket(host, port)
-        self.url = f"http://{host}:{self.listen_socket.getsockname()[1]}"
+        url_host = f"[{host}]" if ":" in host else host.lower()
+        self.url = f"http://{url_host}:{self.listen_socket.getsockname()[1]}"
         root = root.resolve()
         self.local_forge = LocalForge(root, base_url=self.url)
         self._runtime = factory.create(
@@ -81,17 +83,30 @@ class FyreUp:
         self.controller.backfill = policy.history
         # The forge is this very process.
         self.controller.replication_delay = parts.reporter.unknown_commit_period = 0.0
-        # A page of another site can't reach Fyre through a host name that points at this machine.
-        trusted = Middleware(
-            trusted_hosts.TrustedHostsMiddleware, hosts=(host, *trusted_hosts.LOOPBACK_HOSTS)
+        # Whoever may push runs code as this user.
+        gate = Middleware(
+            access_gate.AccessGate,
+            tokens=(self.local_forge.access_token, self.local_forge.service_token),
+            hosts=None if self.is_open_to_network else {*trusted_hosts.LOOPBACK_HOSTS, url_host},
+            connection_extension=http_server.CONNECTION_EXTENSION,
         )
         routes = [
             *parts.webhook_endpoint.routes(),
             *parts.pages.routes(),
             *forge_routes.build_routes(self.local_forge),
         ]
-        app = Starlette(routes=routes, middleware=[trusted])
+        app = Starlette(routes=routes, middleware=[gate])
         self._server = http_server.HttpServer(app, self.url, self.background_threads())
+
+    @property
+    def access_token_file(self) -> Path:
+        """The file of the token that everybody else needs."""
+        return self.local_forge.root / auth.ACCESS_TOKEN_FILE
+
+    @property
+    def is_open_to_network(self) -> bool:
+        """True if other machines reach it, so that everybody needs the token."""
+        return not ipaddress.ip_address(self.listen_socket.getsockname()[0]).is_loopback
 
     def _find_git_dir(self, repository: Repository) -> Path:
         return self.local_forge.repository_git_dir(repository.name)

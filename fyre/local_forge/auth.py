@@ -1,7 +1,7 @@
 """Authenticate users: a token, or git's user name, to a user.
 
-The forge listens on the loopback and trusts the people of its machine, so a token says who somebody
-is and keeps nobody out. Only the service token can't be guessed: statuses by ``fyre[bot]`` are
+Who may use the forge at all is decided before, by ``fyre.local_forge.access_gate``. Here a token
+only says who somebody is. Only the service token can't be guessed: statuses by ``fyre[bot]`` are
 Fyre's own.
 """
 
@@ -15,6 +15,8 @@ import os
 import re
 import secrets
 import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ SERVICE_LOGIN = "fyre[bot]"
 
 USER_TOKEN_PREFIX = "user:"  # noqa: S105 - no secret
 """A token ``user:NAME`` authenticates as NAME: local teams and tests choose their names."""
+
+ACCESS_TOKEN_FILE = "access-token"  # noqa: S105 - no secret
+"""The file, under the root, of the token for everybody but the user who runs ``fyre up``."""
 
 _BOT_SUFFIX = "[bot]"
 """The end of a GitHub App's login."""
@@ -49,9 +54,15 @@ class User:
 
 def load_or_create_secret(path: Path) -> str:
     """Return the secret of a file that only this user can read; create it on first use."""
+    with suppress(FileNotFoundError):
+        path.chmod(0o600)
+        secret = path.read_text().strip()
+        if secret:
+            return secret
+        path.unlink()  # the disk was full when it was made: that is no secret
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    except FileExistsError:  # another process was faster
         return path.read_text().strip()
     with os.fdopen(descriptor, "w") as file:
         secret = secrets.token_hex(20)
@@ -102,6 +113,17 @@ def authenticate_pusher(authorization: str, service_token: str) -> User:
     if name == "x-access-token":  # GitHub's user name for "the password is a token"
         return _user_from_token(password, service_token) or local_user()
     return User(name) if name.lower() != SERVICE_LOGIN and valid_login(name) else local_user()
+
+
+def gives_token(authorization: str, tokens: Sequence[str]) -> bool:
+    """Return True if an Authorization header gives one of these tokens, for Basic as password."""
+    scheme, _, value = authorization.strip().partition(" ")
+    if scheme.lower() == "basic":
+        value = _decode_basic_auth(value)[1]
+    elif scheme.lower() not in ("token", "bearer"):
+        return False
+    given = value.strip().encode()
+    return any(hmac.compare_digest(given, token.encode()) for token in tokens if token)
 
 
 def _user_from_token(token: str, service_token: str) -> User | None:

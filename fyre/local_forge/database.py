@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,6 @@ class ForgeDatabase:
                 raise
             _set_aside(path, str(error))
             self._connection = _open_database(path)
-        path.chmod(0o600)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -152,6 +151,10 @@ class ForgeDatabase:
 
 def _open_database(path: Path) -> sqlite3.Connection:
     """Open the database and create its tables. Raises ``sqlite3.DatabaseError``."""
+    path.touch(mode=0o600)  # SQLite gives its other files the mode of this one
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).chmod(0o600)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         db.row_factory = sqlite3.Row

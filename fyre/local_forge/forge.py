@@ -39,11 +39,13 @@ class LocalForge:
         self.root = root
         self.base_url = base_url.rstrip("/") if base_url else None
         self.service_token = auth.load_or_create_secret(root / "service-token")
+        self.access_token = auth.load_or_create_secret(root / auth.ACCESS_TOKEN_FILE)
         self.webhook_secret = auth.load_or_create_secret(root / "webhook-secret")
         self.database = ForgeDatabase(root / "forge.db")
         self.objects = ObjectReader()
         self.repositories = RepositoryStore(root / "repositories", self.database.next_id)
-        self.repositories.root.mkdir(exist_ok=True)
+        self.repositories.root.mkdir(exist_ok=True, mode=0o700)
+        self.repositories.root.chmod(0o700)  # an earlier version let everybody read it
         self.statuses = GitNotes(STATUSES_REF, self.objects, STATUS_NOTE)
         self.commit_comments = GitNotes(COMMIT_COMMENTS_REF, self.objects, COMMENT_NOTE)
         self.check_runs = GitNotes(CHECK_RUNS_REF, self.objects, CHECK_NOTE)

@@ -22,6 +22,10 @@ REQUEST_HEAD_MAX = 64 * 1024
 chunks, so it may be a bit more."""
 
 
+CONNECTION_EXTENSION = "fyre.connection"
+"""Extension of a scope: a dict of facts of the connection, the same for all its requests. It has
+``descriptor``, that of the socket; others may add what they ask once."""
+
 HEAD_TIMEOUT = 30.0
 """Seconds in which the head of a request has to be complete, from the connection's first moment."""
 
@@ -51,6 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0  # since a head was complete or a chunk of a body came
     _progressed = False  # True if the last bytes completed a head or belonged to a body
 
+    connection_facts: dict[str, int | None]
     heard_at = 0.0  # by the loop's clock: when the client last sent something
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
@@ -58,6 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Handle a new connection; where there are too many, close the one that waits longest."""
         super().connection_made(transport)
+        self.connection_facts = {"descriptor": transport.get_extra_info("socket").fileno()}
         self.heard_at = self.loop.time()
         self._start_head_timer()
         if len(self.connections) > connections_max():
@@ -101,7 +107,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._progressed = True
         self.scope["extensions"] = {
-            ABORT_EXTENSION: self.abort_response  # type: ignore[dict-item]
+            ABORT_EXTENSION: self.abort_response,  # type: ignore[dict-item]
+            CONNECTION_EXTENSION: self.connection_facts,  # type: ignore[dict-item]
         }
         self._start_head_timer()
 

@@ -16,6 +16,7 @@ from fyre.cli.cluster_options import KubeconfigOption, KubeContextOption
 from fyre.errors import UserError
 
 if TYPE_CHECKING:
+    from fyre.apps.up import FyreUp
     from fyre.engines.capabilities import Capabilities
     from fyre.engines.protocol import Engine
     from fyre.runs.policy import Policy
@@ -153,14 +154,27 @@ def main(
             relay=relay,
         ),
     )
-    if host not in (up.LOOPBACK_ADDRESS, "localhost"):
-        sys.stderr.write(
-            f"warning: anybody who reaches {server.url} can run commands here as you\n"
-        )
+    _say_who_needs_the_token(server)
     try:
         server.serve()
     finally:
         _report_unfinished_runs(server.engine)
+
+
+def _say_who_needs_the_token(server: FyreUp) -> None:
+    """Say where the token is, if the user who runs this needs it too."""
+    from fyre.local_forge import peer_user
+
+    reason = ""
+    if server.is_open_to_network:
+        reason = f"{server.url} is open to a network"
+    elif not peer_user.can_know_peers():
+        reason = "this system does not say whose a connection is"
+    if reason:
+        sys.stderr.write(
+            f"fyre: {reason}: everybody needs the token in {server.access_token_file}, "
+            "as git's password or as FYRE_TOKEN\n"
+        )
 
 
 def _load_policy(
@@ -197,7 +211,7 @@ def _report_unfinished_runs(engine: Engine) -> None:
 def _create_root(root: Path) -> Path:
     """Create the folder of all state; raise ``UserError`` if it can't be written."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=root):
             return root
     except OSError as error:
