@@ -18,6 +18,7 @@ from fyre.apps import local_run
 from fyre.client.run_client import RunClient
 from fyre.errors import UserError
 from fyre.git import git_command
+from fyre.local_forge.auth import ACCESS_TOKEN_FILE
 from fyre.workspace import remote
 
 DEMO_COMMAND = 'echo "hello world"'
@@ -35,7 +36,7 @@ def main() -> None:
         _running_fyre_up(Path(folder_path) / "state") as url,
     ):
         repository = Path(folder_path) / "project"
-        os.environ.update(_demo_identity())
+        os.environ.update(_demo_identity() | _token_variables(Path(folder_path) / "state"))
         _print_step("A repository, as anyone has one, and a forge on this machine to push to:")
         _show_and_run(
             "git",
@@ -114,6 +115,21 @@ def _show_and_run(program: str, *words: str, cwd: Path) -> None:
 
 def _print_step(text: str) -> None:
     print(f"\n{text}", flush=True)
+
+
+def _token_variables(root: Path) -> dict[str, str]:
+    """Return variables by which git and the verbs give the token of the ``fyre up`` on that root.
+
+    Some systems do not say whose a connection is.
+    """
+    token = (root / ACCESS_TOKEN_FILE).read_text(encoding="ascii").strip()
+    count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    return {
+        "FYRE_TOKEN": token,
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": "http.extraHeader",
+        f"GIT_CONFIG_VALUE_{count}": f"Authorization: Bearer {token}",
+    }
 
 
 def _demo_identity() -> dict[str, str]:

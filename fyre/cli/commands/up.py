@@ -45,7 +45,8 @@ def main(
         str,
         typer.Option(
             "--host",
-            help="The address of this machine to listen on. 127.0.0.1 is reached from here alone.",
+            help="The address of this machine to listen on. 127.0.0.1 is reached from here alone; "
+            "any other demands the token under ROOT from everybody.",
         ),
     ] = "127.0.0.1",
     engine: Annotated[
