@@ -80,13 +80,20 @@ class RefUpdates:
 class GitHubClient(RestClient):
     """One forge seen through one token. Thread-safe: each thread has its own connection."""
 
-    def __init__(self, url: str, token: Callable[[], str], login: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str],
+        login: str = "",
+        renew: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         """Set up a client for the API at ``url``, such as ``https://api.github.com``.
 
-        ``token`` is called before each request. ``login`` is the token's user, for a token that may
-        not ask: a workflow's is that of ``github-actions[bot]``.
+        ``token`` is called before each request, ``renew`` with one that was refused: it returns
+        True if there is another. ``login`` is the token's user, for a token that may not ask: a
+        workflow's is that of ``github-actions[bot]``.
         """
-        super().__init__(url, token)
+        super().__init__(url, token, renew)
         self._login = login
         self._current_names: dict[int, str] = {}
         self._etag_cache = etag_cache.ETagCache()

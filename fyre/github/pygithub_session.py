@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fyre.github import rate_limit
 
@@ -29,6 +31,8 @@ def connect_github(
     """
     from github import Github
 
+    if ":" in (urlsplit(url).hostname or ""):
+        _use_ipv6_addresses()
     auth = _dynamic_token_auth(token)
     connection = Github(auth=auth, **connection_settings(url), lazy=True)
     send = connection.requester.requestJson
@@ -41,6 +45,37 @@ def connect_github(
 
     connection.requester.requestJson = send_renewed  # type: ignore[method-assign]
     return connection
+
+
+@cache
+def _use_ipv6_addresses() -> None:
+    """Have PyGithub write an IPv6 address in brackets where a port follows."""
+    from github.Requester import (
+        HTTPRequestsConnectionClass,
+        HTTPSRequestsConnectionClass,
+        Requester,
+        RequestsResponse,
+    )
+
+    class Bracketed:
+        host: str
+
+        def getresponse(self) -> RequestsResponse:
+            host = self.host  # PyGithub compares it with the one that it asks for
+            self.host = f"[{host}]" if ":" in host else host
+            try:
+                answer: RequestsResponse = super().getresponse()  # type: ignore[misc]
+                return answer
+            finally:
+                self.host = host
+
+    class HttpConnection(Bracketed, HTTPRequestsConnectionClass):
+        """A connection over HTTP."""
+
+    class HttpsConnection(Bracketed, HTTPSRequestsConnectionClass):
+        """A connection over TLS."""
+
+    Requester.injectConnectionClasses(HttpConnection, HttpsConnection)
 
 
 def _is_refusal(status: int, headers: dict[str, Any], output: str) -> bool:

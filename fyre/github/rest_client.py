@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 class RestClient:
     """JSON from one forge through one token. Thread-safe: each thread has its own connection."""
 
-    def __init__(self, url: str, token: Callable[[], str]) -> None:
+    def __init__(
+        self, url: str, token: Callable[[], str], renew: Callable[[str], bool] = lambda _: False
+    ) -> None:
         """Set up a client for the API at ``url``, such as ``https://api.github.com``.
 
-        ``token`` is called before each request.
+        ``token`` is called before each request, ``renew`` with one that was refused: it returns
+        True if there is another.
         """
         self.url = url.rstrip("/")
-        self._token = token
+        self._token, self._renew = token, renew
         self._local = threading.local()
 
     def get_json(self, description: str, repository: Repository, path: str) -> Any:  # noqa: ANN401 - what JSON holds
@@ -101,6 +104,8 @@ class RestClient:
         """
         del name
         if not hasattr(self._local, "connection"):
-            self._local.connection = pygithub_session.connect_github(self.url, self._token)
+            self._local.connection = pygithub_session.connect_github(
+                self.url, self._token, self._renew
+            )
         connection: Github = self._local.connection
         return connection

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,9 @@ _URL_PATTERN = re.compile(
 _SCP_PATTERN = re.compile(
     r"(?:(?P<user>[^@/:]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>[^/].*?)(?:\.git)?/?"
 )
+_LOCAL_TOKEN = "local"  # noqa: S105 - no secret
+"""What a forge on this machine is given: it knows the user by the connection."""
+
 _LOOPBACK_HOSTS = ("localhost", "[::1]")
 
 
@@ -44,6 +47,7 @@ class Remote:
     api_url: str
     repository: str
     password: str = field(default="", repr=False)
+    web_address: str = ""  # SCHEME://HOST[:PORT], as git asks its credential helpers
 
     @property
     def is_local(self) -> bool:
@@ -54,8 +58,33 @@ class Remote:
         """Return a client of the forge that uses this person's token."""
         from fyre.github.client import GitHubClient
 
-        # The token is cached: each question to git's credential helpers starts a process.
-        return GitHubClient(self.api_url, cache(lambda: lookup_token(self, os.environ)))
+        token = _PersonalToken(self)
+        return GitHubClient(self.api_url, token.value, renew=token.ask_git)
+
+
+class _PersonalToken:
+    """A person's token, which is looked up once: git's credential helpers are processes."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote, self._lock = remote, threading.Lock()
+        self._value: str | None = None
+
+    def value(self) -> str:
+        """Return the token; "" if there is none."""
+        with self._lock:
+            if self._value is None:
+                self._value = lookup_token(self._remote, os.environ)
+            return self._value
+
+    def ask_git(self, refused: str) -> bool:
+        """Use the password of git's credential helpers; return False if there is no other token.
+
+        They are asked for a forge on this machine only once it refuses, since it seldom does.
+        """
+        with self._lock:
+            if refused == self._value == _LOCAL_TOKEN:
+                self._value = _token_from_git(self._remote) or refused
+            return self._value != refused
 
 
 def resolve_remote(cwd: str | Path | None = None, name: str | None = None) -> Remote:
@@ -152,12 +181,14 @@ def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
     parts = match.groupdict()
     path = "/".join(parts["path"].strip("/").split("/")[-2:])
     host = parts["host"].lower() + (f":{parts['port']}" if parts.get("port") else "")
+    is_web = parts.get("scheme") in ("http", "https")
     return Remote(
         name,
         host,
         (api or _guess_api_url(parts, host)).rstrip("/"),
         path,
         parts.get("password") or "",
+        f"{parts['scheme']}://{host}" if is_web else f"https://{_without_port(host)}",
     )
 
 
@@ -171,14 +202,12 @@ def lookup_token(remote: Remote, environ: Mapping[str, str]) -> str:
     if remote.password:
         return remote.password
     if remote.is_local:
-        return "local"  # the local forge trusts this machine's users and needs only a name
+        return _LOCAL_TOKEN
     host_name = remote.host.partition(":")[0]
     names = ("GH_TOKEN", "GITHUB_TOKEN") if host_name == "github.com" else ()
     if host_name == environ.get("GH_HOST", "").lower() and host_name:
         names = ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
-    return next((environ[key] for key in names if environ.get(key)), "") or _token_from_git(
-        host_name
-    )
+    return next((environ[key] for key in names if environ.get(key)), "") or _token_from_git(remote)
 
 
 def _guess_api_url(parts: Mapping[str, str | None], host: str) -> str:
@@ -192,16 +221,21 @@ def _guess_api_url(parts: Mapping[str, str | None], host: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    host_name = (
-        host if host.startswith("[") and host.endswith("]") else host.rpartition(":")[0] or host
-    )
+    host_name = _without_port(host)
     return host_name in _LOOPBACK_HOSTS or bool(re.fullmatch(r"127\.\d+\.\d+\.\d+", host_name))
 
 
-def _token_from_git(host: str) -> str:
-    """Return the password of git's credential helpers for https://host; never ask the person."""
+def _without_port(host: str) -> str:
+    if host.startswith("[") and host.endswith("]"):
+        return host
+    return host.rpartition(":")[0] or host
+
+
+def _token_from_git(remote: Remote) -> str:
+    """Return the password of git's credential helpers for that forge; never ask the person."""
+    scheme, _, host = remote.web_address.partition("://")
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
-    query = f"protocol=https\nhost={host}\n\n".encode()
+    query = f"protocol={scheme}\nhost={host}\n\n".encode()
     answer = git_command.run_git("credential", "fill", stdin=query, env=quiet, check=False)
     fields = dict(
         line.partition("=")[::2] for line in answer.stdout.decode(errors="replace").splitlines()
