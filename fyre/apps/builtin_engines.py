@@ -18,6 +18,7 @@ def _create_local(context: EngineContext) -> EngineRuntime:
             jobs=context.options.jobs,
             history=context.policy.history,
             keep_checkouts=context.options.keep_checkouts,
+            command_umask=context.options.command_umask,
         )
     )
 

@@ -28,6 +28,7 @@ class EngineOptions:
 
     jobs: int = 1  # commands that run at once
     keep_checkouts: bool = False
+    command_umask: int = -1  # of what runs on this machine; -1: that of this process
     kubeconfig: str | None = None
     context: str | None = None  # of the kubeconfig
     checkout_image: str = ""  # "": the image of the run

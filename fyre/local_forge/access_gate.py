@@ -19,17 +19,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fyre.local_forge import auth, peer_user
 from fyre.local_forge.trusted_hosts import strip_port
 
-_FORWARDING_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-proxycontextpath"})
-_FORWARDING_PREFIX = "x-forwarded-"
+_FORWARDING_HEADER = re.compile(
+    r"x-forward.*|forwarded.*|x-original-.*|x-envoy-.*|x-proxy.*|via|cdn-loop"
+    r"|x-script-name|x-rstudio-root-path|(x-|true-|fastly-|cf-connecting-|x-cluster-)?client-ip"
+    r"|(x-real-|cf-connecting-)ip"
+)
+"""Headers that proxies add, and neither git, nor curl, nor a browser."""
 
 _RUN_PAGE = re.compile(r"/runs/[^/]+(?:/log)?")
 _WEBHOOK = "/webhook"
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="fyre up", charset="UTF-8"'}
 _REFUSAL = (
-    "this fyre up belongs to another user, or the request came by a detour: give the token "
-    f"as the password; it is in the file {auth.ACCESS_TOKEN_FILE} under the root of fyre up"
+    "give the token of this fyre up ({}): as git's password, FYRE_TOKEN or 'Authorization: Bearer "
+    f"TOKEN'; whoever runs it finds it in the file {auth.ACCESS_TOKEN_FILE} under its --root"
 )
+_NETWORK = "it is open to a network"
+_PROXY = "a proxy sent the request"
+_OTHER_SITE = "a page of another site sent the request"
+_OTHER_USER = "another user runs it"
+_UNKNOWN_USER = "the system does not say who asks"
 
 
 @dataclass(frozen=True)
@@ -38,54 +47,78 @@ class AccessGate:
 
     ``hosts`` are the names of the loopback; None where it listens to a network, so that everybody
     needs a token. ``connection_extension`` names the extension of a scope that keeps facts of a
-    connection for all its requests: ``descriptor``, that of its socket, and ``uid`` once it is
-    asked for.
+    connection for all its requests: ``descriptor`` and ``inode`` of its socket, and ``uid`` once it
+    is asked for.
     """
 
     app: ASGIApp
     tokens: Sequence[str]
     hosts: Collection[str] | None
     connection_extension: str
-    find_peer_uid: Callable[[int], int | None] = peer_user.find_peer_uid
+    find_peer_uid: Callable[[int, int], int | None] = peer_user.find_peer_uid
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond 401 to strangers, and 400 to a name that is not this machine's."""
-        app = self.app
+        """Respond 401 to strangers, and 400 to a name that is not this machine's.
+
+        What is no request, as a WebSocket, is let in for nobody.
+        """
         if scope["type"] == "http":
-            app = self._refusal(scope) or app
-        await app(scope, receive, send)
+            app = self._refusal(scope) or self.app
+            await app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that is not let in."""
         headers = Headers(scope=scope)
-        if self._has_token(headers):
+        if self._has_token(scope, headers):
             return None
-        forwarded = _is_forwarded(headers)
-        if self.hosts is not None and not forwarded and not _has_host(headers, self.hosts):
+        if self.hosts is not None and not _is_forwarded(headers) and not self._has_host(headers):
             return PlainTextResponse("unknown host\n", status_code=400)
         if _is_open(scope["method"], scope["path"]):
             return None
-        is_direct = self.hosts is not None and not forwarded and not _is_foreign(headers)
-        if is_direct and self._is_same_user(scope):
+        reason = self._reason_for_token(scope, headers)
+        if not reason:
             return None
+        text = _REFUSAL.format(reason)
         if scope["path"].startswith("/api/"):
-            return JSONResponse({"message": _REFUSAL, "status": "401"}, 401, _CHALLENGE)
-        return PlainTextResponse(f"{_REFUSAL}\n", 401, _CHALLENGE)
+            return JSONResponse({"message": text, "status": "401"}, 401, _CHALLENGE)
+        return PlainTextResponse(f"{text}\n", 401, _CHALLENGE)
 
-    def _has_token(self, headers: Headers) -> bool:
+    def _reason_for_token(self, scope: Scope, headers: Headers) -> str:
+        """Return why a request needs the token; "" for one of the user who runs this."""
+        if self.hosts is None:
+            return _NETWORK
+        if _is_forwarded(headers):
+            return _PROXY
+        if _is_foreign(scope, headers):
+            return _OTHER_SITE
+        uid = self._peer_uid(scope)
+        if uid is None:
+            return _UNKNOWN_USER
+        return "" if uid == os.geteuid() else _OTHER_USER
+
+    def _has_host(self, headers: Headers) -> bool:
+        """Return True if the request names one host, and that is a name of the loopback."""
+        hosts = headers.getlist("host")
+        return len(hosts) == 1 and strip_port(hosts[0]) in (self.hosts or ())
+
+    def _has_token(self, scope: Scope, headers: Headers) -> bool:
         """Return True if the request has a token that no page of another site made it send."""
         authorization = headers.get("authorization", "")
         # A browser adds a password that it knows to the requests of every page.
-        is_own_accord = authorization.lower().startswith("basic") and _is_foreign(headers)
+        is_own_accord = authorization.lower().startswith("basic") and _is_foreign(scope, headers)
         return not is_own_accord and auth.gives_token(authorization, self.tokens)
 
-    def _is_same_user(self, scope: Scope) -> bool:
+    def _peer_uid(self, scope: Scope) -> int | None:
+        """Return the uid at the other end of the connection, which is looked up once."""
         connection = (scope.get("extensions") or {}).get(self.connection_extension)
         if connection is None:
-            return False
+            return None
         if "uid" not in connection:
-            connection["uid"] = self.find_peer_uid(connection["descriptor"])
-        return bool(connection["uid"] == os.geteuid())
+            connection["uid"] = self.find_peer_uid(connection["descriptor"], connection["inode"])
+        uid: int | None = connection["uid"]
+        return uid
 
 
 def _is_open(method: str, path: str) -> bool:
@@ -95,25 +128,31 @@ def _is_open(method: str, path: str) -> bool:
     return method in ("GET", "HEAD") and _RUN_PAGE.fullmatch(path) is not None
 
 
-def _has_host(headers: Headers, hosts: Collection[str]) -> bool:
-    return [strip_port(host) in hosts for host in headers.getlist("host")] == [True]
-
-
 def _is_forwarded(headers: Headers) -> bool:
     """Return True if a proxy sent the request for somebody else."""
-    return any(
-        name in _FORWARDING_HEADERS or name.startswith(_FORWARDING_PREFIX) for name in headers
-    )
+    return any(_FORWARDING_HEADER.fullmatch(name) for name in headers)
 
 
-def _is_foreign(headers: Headers) -> bool:
+def _is_foreign(scope: Scope, headers: Headers) -> bool:
     """Return True if a browser sent the request for a page of another site.
 
-    A link on such a page may be followed: the page does not see where it leads.
+    A person may follow a link on such a page, which does not see where it leads.
     """
     host = headers.get("host", "").lower()
     own = (f"http://{host}", f"https://{host}")
     if any(origin.lower() not in own for origin in headers.getlist("origin")):
         return True
-    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "")
-    return site not in ("none", "same-origin") and mode != "navigate"
+    sites = set(headers.getlist("sec-fetch-site")) - {"none", "same-origin"}
+    return bool(sites) and not _is_followed_link(scope, headers)
+
+
+def _is_followed_link(scope: Scope, headers: Headers) -> bool:
+    """Return True for a page in the browser's window.
+
+    Git's paths are for no browser: the first request of a push makes a repository.
+    """
+    return (
+        headers.get("sec-fetch-mode") == "navigate"
+        and scope["method"] in ("GET", "HEAD")
+        and ".git/" not in scope["path"]
+    )

@@ -1,7 +1,7 @@
 """Find out which user is at the other end of a connection, from the kernel's tables of sockets.
 
-The kernel is asked for that one socket. Where it does not answer, the text tables are read, which
-takes milliseconds: the kernel goes through all of its sockets for them.
+The kernel is asked for that one socket. Where it never answers such questions, its text tables are
+read, which takes milliseconds: it goes through all of its sockets for them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SOCKET_ID = struct.Struct("!HH16s16s")  # ports and addresses of both ends, in 
 _ANY_SOCKET = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, any cookie
 _ANSWER_OWNER = struct.Struct("=IIIII")  # timer, two queues, uid, inode
 _ANSWER_MAX = 8192
-_ANSWER_TIMEOUT = 1.0  # seconds; the kernel answers at once
+_KERNEL = 0  # the sender of its answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,12 @@ def ask_kernel(local: Address, remote: Address) -> SocketOwner | None:
     question = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << ESTABLISHED)
     body = question + socket_id + _ANY_SOCKET
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
-        netlink.settimeout(_ANSWER_TIMEOUT)
         header = _HEADER.pack(_HEADER.size + len(body), _BY_FAMILY, _IS_REQUEST, 1, 0)
         netlink.sendto(header + body, (0, 0))
-        answer = netlink.recv(_ANSWER_MAX)
+        # The answer is there before the question's call returns: no thread ever waits for it.
+        answer, (sender, _) = netlink.recvfrom(_ANSWER_MAX, socket.MSG_DONTWAIT)
+    if sender != _KERNEL:
+        raise OSError("somebody else answered")
     return parse_answer(answer, local, remote)
 
 
@@ -132,36 +134,46 @@ def read_tables(
 LOOKUPS: Sequence[Lookup] = (ask_kernel, read_tables)
 
 
-def find_peer_uid(descriptor: int, lookups: Sequence[Lookup] = LOOKUPS) -> int | None:
+def find_peer_uid(descriptor: int, inode: int, lookup: Lookup | None = None) -> int | None:
     """Return the uid of the process at the other end of a connected socket; None if not known.
+
+    ``inode`` is that of the socket when it was accepted: the number of a descriptor is used again
+    for another connection. ``lookup`` is by default the one that this system answers.
 
     The other end is looked up first, then our own: where ours is open still, nobody else can have
     taken the same two addresses in between.
     """
-    try:
+    lookup = lookup or working_lookup()
+    if lookup is None:
+        return None
+    # OSError: the client is gone, or the question failed; ValueError: an address with a zone
+    with suppress(OSError, ValueError):
         with socket.socket(fileno=os.dup(descriptor)) as own:
             here, there = own.getsockname()[:2], own.getpeername()[:2]
-        inode = os.fstat(descriptor).st_ino
-    except OSError:  # the client is gone
-        return None
-    for lookup in lookups:
-        with suppress(OSError, ValueError):  # ValueError: an address with a zone
-            peer, ours = lookup(there, here), lookup(here, there)
-            if peer is not None and ours is not None:
-                is_live = peer.inode != 0 and ours.inode == inode
-                return peer.uid if is_live and not _is_ambiguous(peer.uid) else None
+        peer, ours = lookup(there, here), lookup(here, there)
+        if peer is not None and ours is not None and peer.inode != 0 and ours.inode == inode:
+            return None if _is_ambiguous(peer.uid) else peer.uid
     return None
 
 
-def can_know_peers(lookups: Sequence[Lookup] = LOOKUPS) -> bool:
-    """Return True if this system says who is at the other end of a connection of its own."""
+def find_working_lookup(lookups: Sequence[Lookup] = LOOKUPS) -> Lookup | None:
+    """Return the first lookup that says who is at the other end of a connection of our own.
+
+    One that does not is never tried again: it would take its time for each connection of a
+    stranger.
+    """
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()),
     ):
         accepted, _ = listening.accept()
         with accepted:
-            return find_peer_uid(accepted.fileno(), lookups) == os.geteuid()
+            ends = accepted.fileno(), os.fstat(accepted.fileno()).st_ino
+            return next((one for one in lookups if find_peer_uid(*ends, one) == os.geteuid()), None)
+
+
+working_lookup = cache(find_working_lookup)
+"""Returns the lookup that this system answers; None if there is none."""
 
 
 def _is_ambiguous(uid: int) -> bool:

@@ -24,7 +24,8 @@ chunks, so it may be a bit more."""
 
 CONNECTION_EXTENSION = "fyre.connection"
 """Extension of a scope: a dict of facts of the connection, the same for all its requests. It has
-``descriptor``, that of the socket; others may add what they ask once."""
+``descriptor``, that of the socket, and ``inode``, which no other socket has had; others may add
+what they ask once."""
 
 HEAD_TIMEOUT = 30.0
 """Seconds in which the head of a request has to be complete, from the connection's first moment."""
@@ -63,7 +64,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Handle a new connection; where there are too many, close the one that waits longest."""
         super().connection_made(transport)
-        self.connection_facts = {"descriptor": transport.get_extra_info("socket").fileno()}
+        descriptor = transport.get_extra_info("socket").fileno()
+        self.connection_facts = {"descriptor": descriptor, "inode": os.fstat(descriptor).st_ino}
         self.heard_at = self.loop.time()
         self._start_head_timer()
         if len(self.connections) > connections_max():
@@ -173,6 +175,7 @@ def uvicorn_config(app: ASGIApp, shutdown_timeout: int | None = None) -> uvicorn
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
+        ws="none",  # whatever is installed: a WebSocket would pass by what looks at requests
         lifespan="off",
         access_log=False,
         log_config=None,

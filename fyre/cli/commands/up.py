@@ -169,7 +169,7 @@ def _say_who_needs_the_token(server: FyreUp) -> None:
     reason = ""
     if server.is_open_to_network:
         reason = f"{server.url} is open to a network"
-    elif not peer_user.can_know_peers():
+    elif peer_user.working_lookup() is None:
         reason = "this system does not say whose a connection is"
     if reason:
         sys.stderr.write(

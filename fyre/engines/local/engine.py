@@ -58,6 +58,7 @@ class LocalEngine:
         log_max_bytes: int = 64 * 1024 * 1024,  # bytes, half of them for the head
         keep_checkouts: bool = False,
         own_python: bool = False,  # runs see the Python environment that Fyre itself is in
+        command_umask: int = -1,  # of checkouts and commands; -1: that of this process
     ) -> None:
         """Take over what an earlier engine left. Raises ``UserError`` while another one is
         running.
@@ -80,7 +81,9 @@ class LocalEngine:
         self._changed_keys: deque[str] = deque()  # changed in a caller's thread
         self._subscribers = Subscribers()
         self._supervisor_events = SupervisorEvents()
-        self._fork_client = ForkServerClient(state / "bin", own_python=own_python)
+        self._fork_client = ForkServerClient(
+            state / "bin", own_python=own_python, command_umask=command_umask
+        )
         self._closed = False
         self._recover_runs()
         self._thread = threading.Thread(target=self._watch_loop, name="local engine", daemon=True)

@@ -49,8 +49,10 @@ class ForkServerClient:
     thread at a time.
     """
 
-    def __init__(self, programs: Path, *, own_python: bool = False) -> None:
-        """Take down today's environment; it is that of all runs.
+    def __init__(
+        self, programs: Path, *, own_python: bool = False, command_umask: int = -1
+    ) -> None:
+        """Take down today's environment; it is that of all runs. ``command_umask`` is -1 for ours.
 
         With ``own_python`` runs see the Python environment that Fyre itself is in; else only the
         command ``fyre``, by a file in the folder ``programs``.
@@ -60,6 +62,7 @@ class ForkServerClient:
             if own_python
             else own_environment.without_own_environment(os.environ, programs)
         )
+        self._umask = command_umask
         self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -97,11 +100,13 @@ class ForkServerClient:
 
     def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if self._server is None:
-            self._server = _start_fork_server(self._env)
+            self._server = _start_fork_server(self._env, self._umask)
         return self._server
 
 
-def _start_fork_server(env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start_fork_server(
+    env: Mapping[str, str], umask: int
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process in its own session, with an environment without credentials of a forge."""
     # Also in a stream, each message ends where the pipe that comes with it does.
     connection, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -114,6 +119,7 @@ def _start_fork_server(env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes],
             stdout=subprocess.DEVNULL,
             start_new_session=True,
             env=env,
+            umask=umask,
         )
     return process, connection
 

@@ -17,7 +17,7 @@ import select
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 from fyre.engines import exit_status
 from fyre.engines.local import checkout, processes, python_environment
@@ -330,7 +330,10 @@ class Supervisor:
         _fsync_directory(os.path.dirname(self.directory))
 
     def _reserve_outcome_space(self) -> None:
-        with contextlib.suppress(OSError), open(self._path_in_run("reserve"), "wb") as file:
+        with (
+            contextlib.suppress(OSError),
+            _create_private_file(self._path_in_run("reserve")) as file,
+        ):
             file.write(b" " * _RESERVED_BYTES)
 
     def _finish_run(self, outcome: dict[str, Any]) -> None:
@@ -357,9 +360,15 @@ class Supervisor:
         return os.path.join(self.directory, name)
 
 
+def _create_private_file(path: str) -> BinaryIO:
+    """Open a new or emptied file that other users can't read, whatever the commands' umask is."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
 def _replace_json_file(path: str, data: dict[str, Any]) -> None:
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        json.dump(data, file)
+    with _create_private_file(path + ".new") as file:
+        file.write(json.dumps(data).encode())
     os.rename(path + ".new", path)
 
 

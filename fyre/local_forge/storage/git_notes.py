@@ -148,7 +148,7 @@ class _RefLock:
             try:
                 # Git removes empty directories.
                 self._ref_path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(self._lock_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+                os.close(os.open(self._lock_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             except (FileExistsError, FileNotFoundError) as error:
                 if time.monotonic() > deadline:
                     raise RefLockedError(f"{self._lock_path} is held by another process") from error

@@ -37,7 +37,7 @@ def write_object(git_dir: Path, object_type: bytes, content: bytes) -> bytes:
     with os.fdopen(descriptor, "wb") as file:
         file.write(zlib.compress(encoded, 1))
     # Plain calls, not pathlib's: a push of 500 commits writes thousands of objects.
-    os.chmod(temporary, 0o444)  # noqa: PTH101
+    os.chmod(temporary, 0o400)  # noqa: PTH101
     os.rename(temporary, path)  # noqa: PTH104
     return digest.digest()
 

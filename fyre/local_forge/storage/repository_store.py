@@ -142,7 +142,6 @@ class RepositoryStore:
         return repo
 
     def _init_repo(self, git_dir: Path) -> None:
-        git_dir.chmod(0o755)
         for directory in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
             (git_dir / directory).mkdir(parents=True)
         (git_dir / "config").write_text(_GIT_CONFIG)

@@ -18,12 +18,31 @@ from starlette.responses import PlainTextResponse
 from fyre.apps.up import FyreUp
 from fyre.cli import main
 from fyre.cli.commands import up as up_command
+from fyre.errors import UserError
+from fyre.local_forge import auth
 from fyre.local_forge.access_gate import AccessGate
+from fyre.server.http_server import uvicorn_config
 from tests.conftest import git, one_at_a_time
 from tests.support.waiting import until
 
 NOBODY = 65534
 PAGES = ("/", "/runs.json", "/api/rate_limit", "/runs/b.git/info/refs?service=git-receive-pack")
+
+
+FACTS = {"descriptor": 0, "inode": 0}
+
+
+def through_gate(**scope: Any) -> list[Any]:
+    """Return what somebody is sent whose connection the system does not know."""
+    app = PlainTextResponse("in\n")
+    gate = AccessGate(app, ("secret", ""), {"localhost"}, "facts", lambda *_: None)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(gate(scope, None, send))  # type: ignore[arg-type]
+    return sent
 
 
 def token_of(up: FyreUp) -> str:
@@ -35,45 +54,50 @@ def codes(up: FyreUp, **headers: str) -> set[int]:
     return {requests.get(up.url + path, headers=headers).status_code for path in PAGES}
 
 
-def test_9_7_the_same_user_needs_nothing_and_the_token_is_nobody_else_s_to_read(
-    up: FyreUp, repo: Path
-) -> None:
+def test_9_7_the_same_user_needs_nothing(up: FyreUp, repo: Path) -> None:
     git("push", "-q", f"{up.url}/ada/lab.git", "main", cwd=repo)
     assert codes(up) == {200}
     assert codes(up, Origin=up.url, **{"Sec-Fetch-Site": "same-origin"}) == {200}
+
+
+def test_9_7_a_link_of_another_site_leads_to_pages_and_changes_nothing(up: FyreUp) -> None:
     followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    assert codes(up, **followed) == {200}
-    for path in up.local_forge.root.rglob("*"):
-        if path.is_file():
-            private = (path, *path.relative_to(up.local_forge.root).parents)
-            modes = [(up.local_forge.root / one).stat().st_mode & 0o77 for one in private[:-1]]
-            assert 0 in modes, path
+    got = [requests.get(up.url + path, headers=followed).status_code for path in PAGES]
+    assert got == [200, 200, 200, 401]  # the last would make a repository
+    assert not up.local_forge.repository_git_dir("runs/b").exists()
+    comments = f"{up.url}/api/repos/ada/lab/commits/main/comments"
+    assert requests.post(comments, headers=followed, json={"body": "x"}).status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("X-Forwarded-For", "127.0.0.1"),
-        ("X-Forwarded-Context", "/user/ada/proxy/8020"),
-        ("X-ProxyContextPath", "/user/ada/proxy/8020"),
-        ("Forwarded", "for=127.0.0.1"),
-        ("X-Real-IP", "127.0.0.1"),
-        ("Via", "1.1 proxy"),
-        ("Origin", "http://evil.example"),
-        ("Origin", "null"),
-        ("Sec-Fetch-Site", "cross-site"),
-        ("Host", "evil.example"),
-    ],
-)
-def test_9_7_a_request_by_a_detour_needs_the_token(up: FyreUp, name: str, value: str) -> None:
-    headers = {name: value}
-    assert codes(up, **headers) == {400 if name == "Host" else 401}
-    assert codes(up, **headers, Authorization="token user:ada") & {200} == set()
-    assert codes(up, **headers, Authorization=f"Bearer {token_of(up)}") == {200}
-    basic = requests.get(up.url, headers=headers, auth=("ada", token_of(up))).status_code
-    # A browser sends a password that it knows for every page.
-    assert (basic == 200) == (name not in ("Origin", "Sec-Fetch-Site"))
-    assert requests.post(f"{up.url}/webhook", headers=headers).text != ""
+PROXY, SITE = "a proxy sent the request", "a page of another site sent the request"
+DETOURS = [
+    ("X-Forwarded-For", "127.0.0.1", PROXY),
+    ("X-Forwarded", "127.0.0.1", PROXY),
+    ("X-Forwarded-Context", "/user/ada/proxy/8020", PROXY),  # JupyterLab's, as the next
+    ("X-ProxyContextPath", "/user/ada/proxy/8020", PROXY),
+    ("Forwarded", "for=127.0.0.1", PROXY),
+    ("X-Real-IP", "127.0.0.1", PROXY),
+    ("X-Original-Host", "hub.example", PROXY),
+    ("CF-Connecting-IP", "192.0.2.1", PROXY),
+    ("Via", "1.1 proxy", PROXY),
+    ("Origin", "http://evil.example", SITE),
+    ("Origin", "null", SITE),
+    ("Sec-Fetch-Site", "cross-site", SITE),
+    ("Sec-Fetch-Site", "same-site", SITE),  # another port of this machine
+    ("Host", "evil.example", "unknown host"),
+]
+
+
+def test_9_7_a_request_by_a_detour_needs_the_token(up: FyreUp) -> None:
+    for name, value, reason in DETOURS:
+        headers = {name: value}
+        assert codes(up, **headers) == {400 if name == "Host" else 401}, headers
+        assert reason in requests.get(up.url, headers=headers).text
+        assert codes(up, **headers, Authorization="token user:ada") & {200} == set(), headers
+        assert codes(up, **headers, Authorization=f"Bearer {token_of(up)}") == {200}, headers
+        basic = requests.get(up.url, headers=headers, auth=("ada", token_of(up))).status_code
+        # A browser sends a password that it knows for every page.
+        assert (basic == 200) == (reason != SITE), headers
 
 
 @contextmanager
@@ -108,13 +132,23 @@ def test_9_7_another_user_of_the_machine_pushes_with_the_token_only(up: FyreUp, 
         for options in ((), ("-c", claim)):
             refused = run("git", *options, "push", url, "main")
             assert refused.returncode != 0
-        assert "could not read Username" in run("git", "push", url, "main").stderr
+            assert "could not read Username" in refused.stderr
+        guessed = run("git", "push", url.replace("://", "://eve:guess@"), "main")
+        assert guessed.returncode != 0
+        assert "remote: give the token of this fyre up (another user runs it)" in guessed.stderr
         assert not up.local_forge.repository_git_dir("ada/lab").exists()
         assert run("cat", str(up.access_token_file)).returncode != 0
         assert run("cat", str(up.local_forge.root / "forge.db")).returncode != 0
+        helper = f"!f() {{ echo username=eve; echo password={token_of(up)}; }}; f"
+        header = f"http.extraHeader=Authorization: Bearer {token_of(up)}"
         with_token = url.replace("://", f"://eve:{token_of(up)}@")
-        pushed = run("git", "push", with_token, "main")
-        assert pushed.returncode == 0, pushed.stderr
+        for words in (
+            ("-c", f"credential.helper={helper}", "push", url, "main"),
+            ("-c", header, "push", url, "main:by-header"),
+            ("push", with_token, "main:by-url"),
+        ):
+            pushed = run("git", *words)
+            assert pushed.returncode == 0, pushed.stderr
     until(lambda: len(requests.get(f"{up.url}/runs.json").json()) == 1)
     assert requests.get(f"{up.url}/runs.json").json()[0]["actor"] == "eve"
 
@@ -141,39 +175,57 @@ def test_9_7_a_host_of_a_network_demands_the_token_from_everybody(
         monkeypatch.chdir(repo)
         monkeypatch.delenv("FYRE_TOKEN", raising=False)
         assert main.main(["status"]) != 0
+        helper = f"!f() {{ echo username=ada; echo password={token}; }}; f"
+        git("config", "credential.helper", helper, cwd=repo)
+        assert main.main(["status"]) == 0
+        git("config", "--unset", "credential.helper", cwd=repo)
         monkeypatch.setenv("FYRE_TOKEN", token)
         assert main.main(["watch", "--exit-status"]) == 0
         assert main.main(["logs"]) == 0
         assert "it ran" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("facts", [None, {"descriptor": 0}, {"descriptor": 0, "uid": None}])
+@pytest.mark.parametrize("facts", [None, FACTS, {**FACTS, "uid": None}])
 def test_9_7_a_peer_that_is_not_known_needs_the_token(facts: dict[str, Any] | None) -> None:
-    gate = AccessGate(
-        PlainTextResponse("in\n"), ("secret", ""), {"localhost"}, "facts", lambda _: None
-    )
-    sent: list[dict[str, Any]] = []
-
     def answer(authorization: bytes) -> int:
-        scope = {
-            "type": "http", "method": "GET", "path": "/", "extensions": {"facts": facts},
-            "headers": [(b"host", b"localhost:8020"), (b"authorization", authorization)],
-        }  # fmt: skip
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        sent.clear()
-        asyncio.run(gate(scope, None, send))  # type: ignore[arg-type]
-        return sent[0]["status"]
+        headers = [(b"host", b"localhost:8020"), (b"authorization", authorization)]
+        (start, *_) = through_gate(
+            type="http", method="GET", path="/", headers=headers, extensions={"facts": facts}
+        )
+        code: int = start["status"]
+        return code
 
     assert [answer(b"token secret"), answer(b"token "), answer(b"Basic Og==")] == [200, 401, 401]
 
 
+def test_9_7_a_websocket_is_let_in_for_nobody() -> None:
+    headers = [(b"host", b"localhost:8020"), (b"authorization", b"token secret")]
+    facts = {"facts": {**FACTS, "uid": os.geteuid()}}
+    assert through_gate(type="websocket", path="/", headers=headers, extensions=facts) == []
+    assert uvicorn_config(PlainTextResponse("in\n")).ws == "none"
+
+
+def test_9_7_an_address_of_ipv6_is_the_loopback_too(
+    tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with one_at_a_time() as start:
+        try:
+            up = start(lambda: FyreUp(tmp_path / "state", "::1", 0))
+        except UserError:
+            pytest.skip("no IPv6 on this machine")
+        up_command._say_who_needs_the_token(up)
+        assert "token" not in capfd.readouterr().err
+        git("commit", "-q", "--allow-empty", "-m", "Run\n\nFyre-Run: echo it ran", cwd=repo)
+        git("remote", "add", "origin", f"{up.url}/ada/lab.git", cwd=repo)
+        git("push", "-q", "origin", "main", cwd=repo)
+        monkeypatch.chdir(repo)
+        assert main.main(["watch", "--exit-status"]) == 0
+        assert main.main(["logs"]) == 0
+        assert "it ran" in capfd.readouterr().out
+
+
 def test_9_7_an_empty_file_is_no_token(tmp_path: Path) -> None:
     """As a full disk leaves it."""
-    from fyre.local_forge import auth
-
     path = tmp_path / "token"
     path.touch(mode=0o644)
     secret = auth.load_or_create_secret(path)

@@ -13,6 +13,7 @@ import pytest
 
 from fyre.local_forge import peer_user
 
+OTHER_USER = 12345
 TITLE = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout"
 V6 = "00000000000000000000000001000000"
 MAPPED = "0000000000000000FFFF00000100007F"
@@ -49,7 +50,9 @@ def test_9_7_the_owner_of_a_socket_is_read_from_the_tables(
         assert peer_user.parse_table([TITLE, other], *ends) is None
 
 
-LOOKUPS = [(peer_user.ask_kernel,), (peer_user.read_tables,)]
+def uid_of_peer(accepted: socket.socket, lookup: peer_user.Lookup) -> int | None:
+    descriptor = accepted.fileno()
+    return peer_user.find_peer_uid(descriptor, os.fstat(descriptor).st_ino, lookup)
 
 
 @contextmanager
@@ -69,7 +72,7 @@ def connection(family: int, host: str, server_host: str) -> Iterator[tuple[socke
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="other systems do not tell")
-@pytest.mark.parametrize("lookups", LOOKUPS, ids=["kernel", "tables"])
+@pytest.mark.parametrize("lookup", peer_user.LOOKUPS, ids=["kernel", "tables"])
 @pytest.mark.parametrize(
     "ends",
     [
@@ -80,23 +83,44 @@ def connection(family: int, host: str, server_host: str) -> Iterator[tuple[socke
     ids=["v4", "v6", "mapped"],
 )
 def test_9_7_the_user_of_a_live_connection_is_known(
-    ends: tuple[int, str, str], lookups: tuple[peer_user.Lookup, ...]
+    ends: tuple[int, str, str], lookup: peer_user.Lookup
 ) -> None:
     with connection(*ends) as (client, accepted):
-        assert peer_user.find_peer_uid(accepted.fileno(), lookups) == os.geteuid()
+        assert uid_of_peer(accepted, lookup) == os.geteuid()
         client.close()
-        assert peer_user.find_peer_uid(accepted.fileno(), lookups) is None
+        assert uid_of_peer(accepted, lookup) is None
+
+
+@pytest.mark.skipif("os.geteuid() != 0", reason="only root has processes of other users")
+@pytest.mark.parametrize("lookup", peer_user.LOOKUPS, ids=["kernel", "tables"])
+def test_9_7_a_socket_is_of_the_user_who_made_it(lookup: peer_user.Lookup) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        os.seteuid(OTHER_USER)
+        try:
+            client = socket.create_connection(listening.getsockname())
+        finally:
+            os.seteuid(0)
+        with client, listening.accept()[0] as accepted:
+            assert uid_of_peer(accepted, lookup) == OTHER_USER
 
 
 def test_9_7_without_a_table_nobody_is_known(tmp_path: Path) -> None:
     nothing = partial(peer_user.read_tables, tables=(tmp_path / "tcp",))
     with connection(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (_, accepted):
-        assert peer_user.find_peer_uid(accepted.fileno(), (nothing,)) is None
-    assert not peer_user.can_know_peers((nothing,))
+        assert uid_of_peer(accepted, nothing) is None
+    assert peer_user.find_working_lookup((nothing,)) is None
+    assert peer_user.find_working_lookup((nothing, peer_user.read_tables)) is peer_user.read_tables
 
 
 def test_9_7_two_addresses_that_somebody_else_has_taken_since_are_nobody_s() -> None:
     """The table names another socket of ours than the one that the request came by."""
     owner = peer_user.SocketOwner(os.geteuid(), 1)
     with connection(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (_, accepted):
-        assert peer_user.find_peer_uid(accepted.fileno(), (lambda *_: owner,)) is None
+        assert uid_of_peer(accepted, lambda *_: owner) is None
+
+
+def test_9_7_a_descriptor_that_is_another_connection_s_by_now_names_nobody() -> None:
+    with connection(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (_, accepted):
+        descriptor, inode = accepted.fileno(), os.fstat(accepted.fileno()).st_ino
+        assert peer_user.find_peer_uid(descriptor, inode) == os.geteuid()
+        assert peer_user.find_peer_uid(descriptor, inode - 1) is None
