@@ -14,11 +14,14 @@ import hmac
 import os
 import re
 import secrets
+import stat
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from fyre.errors import UserError
 
 SERVICE_LOGIN = "fyre[bot]"
 """The login of the service token's user."""
@@ -55,6 +58,7 @@ class User:
 def load_or_create_secret(path: Path) -> str:
     """Return the secret of a file that only this user can read; create it on first use."""
     with suppress(FileNotFoundError):
+        _refuse_strangers_file(path)
         path.chmod(0o600)
         secret = path.read_text().strip()
         if secret:
@@ -68,6 +72,16 @@ def load_or_create_secret(path: Path) -> str:
         secret = secrets.token_hex(20)
         file.write(secret + "\n")
     return secret
+
+
+def _refuse_strangers_file(path: Path) -> None:
+    """Raise ``UserError`` for a secret that another user may have put there, and so knows."""
+    owners = {path.lstat().st_uid, path.stat().st_uid} - {os.geteuid(), 0}
+    if owners and path.parent.stat().st_mode & stat.S_IWOTH:
+        raise UserError(
+            f"{path} belongs to another user, in a folder in which everybody may write",
+            hint="--root names a folder of your own",
+        )
 
 
 def local_user() -> User:

@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,26 +142,38 @@ def main(
     logging.basicConfig(
         level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    server = up.FyreUp(
-        _create_root(root or _default_state_root()),
-        host,
-        port,
-        engine=engine,
-        policy=run_policy,
-        options=EngineOptions(
-            jobs=jobs or os.cpu_count() or 2,
-            keep_checkouts=keep,
-            kubeconfig=kubeconfig,
-            context=context,
-            checkout_image=checkout_image or DEFAULT_CHECKOUT_IMAGE,
-            relay=relay,
-        ),
-    )
-    _say_who_needs_the_token(server)
+    with _private_files() as umask:
+        server = up.FyreUp(
+            _create_root(root or _default_state_root()),
+            host,
+            port,
+            engine=engine,
+            policy=run_policy,
+            options=EngineOptions(
+                jobs=jobs or os.cpu_count() or 2,
+                keep_checkouts=keep,
+                command_umask=umask,
+                kubeconfig=kubeconfig,
+                context=context,
+                checkout_image=checkout_image or DEFAULT_CHECKOUT_IMAGE,
+                relay=relay,
+            ),
+        )
+        _say_who_needs_the_token(server)
+        try:
+            server.serve()
+        finally:
+            _report_unfinished_runs(server.engine)
+
+
+@contextmanager
+def _private_files() -> Iterator[int]:
+    """Let other users read nothing that is written here; yield the umask that commands keep."""
+    umask = os.umask(0o077)
     try:
-        server.serve()
+        yield umask
     finally:
-        _report_unfinished_runs(server.engine)
+        os.umask(umask)
 
 
 def _say_who_needs_the_token(server: FyreUp) -> None:
