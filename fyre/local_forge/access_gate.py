@@ -37,7 +37,7 @@ _REFUSAL = (
 _NETWORK = "it is open to a network"
 _PROXY = "a proxy sent the request"
 _OTHER_SITE = "a page of another site sent the request"
-_OTHER_USER = "another user runs it"
+_OTHER_USER = "another user, {}, runs it"
 _UNKNOWN_USER = "the system does not say who asks"
 
 
@@ -96,7 +96,7 @@ class AccessGate:
         uid = self._peer_uid(scope)
         if uid is None:
             return _UNKNOWN_USER
-        return "" if uid == os.geteuid() else _OTHER_USER
+        return "" if uid == os.geteuid() else _OTHER_USER.format(auth.local_user().login)
 
     def _has_host(self, headers: Headers) -> bool:
         """Return True if the request names one host, and that is a name of the loopback."""

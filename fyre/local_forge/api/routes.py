@@ -81,7 +81,9 @@ def build_routes(forge: LocalForge) -> list[BaseRoute]:
     not_found = rest.make_endpoint(forge, _respond_not_found)
     api_routes.append(Route("/{rest:path}", not_found, methods=all_methods))
     git_route = Route("/{owner}/{repo}.git/{service:path}", GitHttpApp(forge))
-    return [Mount(common_json.API_PATH, routes=api_routes), git_route]
+    # The first is where clients look for the API of a host other than GitHub's and this machine.
+    paths = (common_json.API_PATH + "/v3", common_json.API_PATH)
+    return [*(Mount(path, routes=api_routes) for path in paths), git_route]
 
 
 def create_forge_app(

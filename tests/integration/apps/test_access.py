@@ -157,7 +157,8 @@ def test_9_7_another_user_of_the_machine_pushes_with_the_token_only(up: FyreUp, 
             assert "could not read Username" in refused.stderr
         guessed = run("git", "push", url.replace("://", "://eve:guess@"), "main")
         assert guessed.returncode != 0
-        assert "remote: give the token of this fyre up (another user runs it)" in guessed.stderr
+        owner = auth.local_user().login
+        assert f"remote: give the token of this fyre up (another user, {owner}," in guessed.stderr
         assert not up.local_forge.repository_git_dir("ada/lab").exists()
         assert run("cat", str(up.access_token_file)).returncode != 0
         assert run("cat", str(up.local_forge.root / "forge.db")).returncode != 0
@@ -189,6 +190,8 @@ def test_9_7_a_host_of_a_network_demands_the_token_from_everybody(
         assert requests.get(up.url).headers["WWW-Authenticate"].startswith("Basic ")
         token = token_of(up)
         assert requests.get(up.url, auth=("", token)).status_code == 200
+        # Where the verbs look for it from another machine.
+        assert requests.get(f"{up.url}/api/v3/user", auth=("", token)).json()["type"] == "User"
         remote = f"{up.url}/ada/lab.git"
         git("remote", "add", "origin", remote.replace("://", f"://ada:{token}@"), cwd=repo)
         git("commit", "-q", "--allow-empty", "-m", "Run\n\nFyre-Run: echo it ran", cwd=repo)
