@@ -71,7 +71,7 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
 def build_routes(forge: LocalForge) -> list[BaseRoute]:
     """Return the routes to mount at ``/``.
 
-    Wrap the whole application in ``TrustedHostsMiddleware``.
+    Wrap the whole application in ``AccessGate``, or in ``TrustedHostsMiddleware``.
     """
     api_routes = [
         Route(path, rest.make_endpoint(forge, handler), methods=[method])

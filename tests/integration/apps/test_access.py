@@ -23,7 +23,6 @@ from fyre.local_forge import auth
 from fyre.local_forge.access_gate import AccessGate
 from fyre.server.http_server import uvicorn_config
 from tests.conftest import git, one_at_a_time
-from tests.support.fyre_up import up as fyre_up
 from tests.support.waiting import until
 
 NOBODY = 65534
@@ -68,27 +67,6 @@ def test_9_7_a_link_of_another_site_leads_to_pages_and_changes_nothing(up: FyreU
     assert not up.local_forge.repository_git_dir("runs/b").exists()
     comments = f"{up.url}/api/repos/ada/lab/commits/main/comments"
     assert requests.post(comments, headers=followed, json={"body": "x"}).status_code == 401
-
-
-def test_9_7_state_is_its_user_s_alone_and_commands_keep_their_umask(
-    tmp_path: Path, repo: Path
-) -> None:
-    root = tmp_path / "state"
-    git("commit", "-q", "--allow-empty", "-m", "Run\n\nFyre-Run: umask", cwd=repo)
-    usual = os.umask(0)
-    try:
-        with fyre_up(root) as url:
-            git("push", "-q", f"{url}/ada/lab.git", "main", cwd=repo)
-            run = until(lambda: requests.get(f"{url}/runs.json?state=succeeded").json())[0]
-            assert requests.get(f"{run['log_url']}/log").text == "0000\n"
-            checkouts = root / "engine" / "work"
-            paths = {one for one in root.rglob("*") if checkouts not in one.parents}
-    finally:
-        os.umask(usual)
-    assert {path for path in paths if path.exists() and path.stat().st_mode & 0o77} == set()
-    assert {"access-token", "forge.db", "job.json", "outcome.json", "fyre.json"} <= {
-        path.name for path in paths
-    }
 
 
 PROXY, SITE = "a proxy sent the request", "a page of another site sent the request"

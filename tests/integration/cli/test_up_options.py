@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from fyre.apps import up as up_app
 from fyre.cli import main
@@ -64,6 +66,27 @@ def test_the_local_engine_keeps_to_the_policy(
         assert "asks for a timeout of 2h, at most 1h" in said[1]
         assert "other may not launch" in said[2]
         assert person.ran() == [(allowed, "true")]
+
+
+def test_9_7_state_is_its_user_s_alone_and_commands_keep_their_umask(
+    tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "state"
+    usual = os.umask(0)
+    try:
+        with running_up(monkeypatch, "--root", str(root)) as server:
+            git("commit", "-q", "--allow-empty", "-m", "Run\n\nFyre-Run: umask", cwd=repo)
+            git("push", "-q", f"{server.url}/{NAME}.git", "main", cwd=repo)
+            runs = f"{server.url}/runs.json?state=succeeded"
+            (run,) = until(lambda: requests.get(runs).json())
+            assert requests.get(f"{run['log_url']}/log").text == "0000\n"
+        assert os.umask(0) == 0
+    finally:
+        os.umask(usual)
+    paths = [one for one in root.rglob("*") if root / "engine" / "work" not in one.parents]
+    assert {path for path in paths if path.stat().st_mode & 0o77} == set()
+    names = {"access-token", "forge.db", "job.json", "outcome.json", "fyre.json"}
+    assert names <= {path.name for path in paths}
 
 
 @pytest.mark.parametrize(
