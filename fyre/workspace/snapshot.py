@@ -22,14 +22,22 @@ _GIT_SETTINGS = (
     "core.fsmonitor=false",
     "add.ignoreErrors=false",
     "advice.addEmbeddedRepo=false",
-    "core.autocrlf=false",
     "core.safecrlf=false",
 )
 """Settings of git for work on a copy of the index.
 
 A split index would write its other half into the repository, and a file system monitor must not
-learn of an index that is deleted soon. Line ends are taken as they are.
+learn of an index that is deleted soon.
 """
+
+_EXACT_LINE_ENDS = ("-c", "core.autocrlf=false")
+_EMPTY_BLOBS = frozenset(
+    {
+        "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+        "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+    }
+)
+"""What the index has of a file that will be added later (``git add --intent-to-add``)."""
 
 _MAX_SHOWN_PATHS = 20
 
@@ -179,24 +187,24 @@ class SnapshotTree:
     notes: tuple[str, ...]
 
 
-def write_tree(repo_paths: RepoPaths, status: WorktreeStatus) -> SnapshotTree:
+def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
     """Write the work tree as a tree object.
 
     It holds tracked changes, new files unless they are ignored, deletions and file modes. Bytes are
-    those of the work tree, unless .gitattributes wants others: these files are noted.
+    those of the work tree, whatever ``core.autocrlf`` says. Where .gitattributes has a run see
+    others, in the tree or in its checkout, the files are noted.
     """
     with _index_copy(repo_paths) as env:
-        _run_git(repo_paths, env, "add", "--all", "--sparse")
+        _forget_converted(repo_paths, env)
+        _run_git(repo_paths, env, *_EXACT_LINE_ENDS, "add", "--all", "--sparse")
         sha = _run_git(repo_paths, env, "write-tree")
-        entries = _run_git(repo_paths, env, "ls-files", "-v", "--stage", "-z").split("\0")
-    flags, blobs = {}, {}
-    for fields, _, path in (entry.partition("\t") for entry in entries if entry):
-        flags[path], _, blobs[path], _ = fields.split(" ")
-    skipped_paths = [path for path, flag in flags.items() if flag != "H"]
+        entries = _list_entries(repo_paths, env)
+        taken = {entry.path: entry.sha for entry in entries if entry.is_taken}
+        filtered = filtered_files.find_filtered(
+            repo_paths.top, repo_paths.common_dir / "objects", env["GIT_INDEX_FILE"], taken
+        )
+    skipped_paths = [entry.path for entry in entries if entry.flag != "H"]
     hidden = [path for path in skipped_paths if os.path.lexists(repo_paths.top / path)]
-    filtered = filtered_files.find_filtered(
-        repo_paths.top, [path for _, path in status.changed], blobs
-    )
     notes = []
     if hidden:
         notes.append(
@@ -282,6 +290,55 @@ def _index_copy(repo_paths: RepoPaths) -> Iterator[dict[str, str]]:
 def _run_git(repo_paths: RepoPaths, env: dict[str, str], *git_args: str) -> str:
     settings = [word for setting in _GIT_SETTINGS for word in ("-c", setting)]
     return git_command.git_output(*settings, *git_args, cwd=repo_paths.top, env=env)
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexEntry:
+    """One path of an index: what git was told of it, its mode, and its blob or commit."""
+
+    flag: str
+    mode: str
+    sha: str
+    path: str
+
+    @property
+    def is_taken(self) -> bool:
+        """True for a file of which `git add` takes the bytes of the work tree."""
+        return self.flag == "H" and self.mode in ("100644", "100755")
+
+
+def _list_entries(repo_paths: RepoPaths, env: dict[str, str]) -> list[_IndexEntry]:
+    output = _run_git(repo_paths, env, "ls-files", "-v", "--stage", "-z")
+    entries = []
+    for entry in output.split("\0")[:-1]:
+        fields, _, path = entry.partition("\t")
+        flag, mode, sha, _ = fields.split(" ")
+        entries.append(_IndexEntry(flag, mode, sha, path))
+    return entries
+
+
+def _forget_converted(repo_paths: RepoPaths, env: dict[str, str]) -> None:
+    """Have `git add` read each file whose line ends ``core.autocrlf`` has changed.
+
+    By its time stamp it is no other file than the one that was stored.
+    """
+    setting = git_command.git_output_or_none("config", "core.autocrlf", cwd=repo_paths.top)
+    if setting is None or setting.lower() in ("false", "no", "off", "0"):
+        return
+    entries = {
+        entry.path: entry
+        for entry in _list_entries(repo_paths, env)
+        if entry.is_taken and entry.sha not in _EMPTY_BLOBS
+    }
+    blobs = {path: entry.sha for path, entry in entries.items()}
+    lines = [
+        f"{entries[path].mode} {entries[path].sha} 0\t{path}\0"
+        for path in filtered_files.find_other_sizes(repo_paths.top, blobs)
+    ]
+    git_command.run_git(
+        "update-index", "-z", "--index-info", cwd=repo_paths.top, env=env,
+        stdin="".join(lines).encode(errors="surrogateescape"),
+    )  # fmt: skip
 
 
 def _find_moved_submodules(repo_paths: RepoPaths, env: dict[str, str]) -> list[str]:

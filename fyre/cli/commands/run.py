@@ -146,7 +146,7 @@ def _write_tree(repo_paths: RepoPaths, status: WorktreeStatus, run_request: RunR
     files = f"{len(sizes)} changed file{'s' * (len(sizes) != 1)}"
     total = publish_check.format_size(sum(sizes.values()))
     with progress.name_slow_step(f"storing {files}, {total}, in git"):
-        tree = snapshot.write_tree(repo_paths, status)
+        tree = snapshot.write_tree(repo_paths)
     _print_notes(*tree.notes)
     snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
     return tree.sha

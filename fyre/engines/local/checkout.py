@@ -83,9 +83,12 @@ def _reset_files(work_dir: str, job: dict[str, Any], deadline: float | None) -> 
 
     Return git's exit status and the beginning of its output.
     """
-    argv = ["git", "reset", "--hard", "--quiet", job["sha"]]
+    # No attributes of a person's or of the machine's: see gitattributes(5).
+    no_attributes = f"core.attributesFile={os.devnull}"
+    argv = ["git", "-c", no_attributes, "reset", "--hard", "--quiet", job["sha"]]
+    env = {**os.environ, "GIT_ATTR_NOSYSTEM": "1", **job["git_env"]}
     try:
-        pid, pipe = processes.start_process(argv, work_dir, {**os.environ, **job["git_env"]})
+        pid, pipe = processes.start_process(argv, work_dir, env)
     except processes.StartError as error:
         raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {error}") from error
     output = b""

@@ -102,6 +102,17 @@ def test_no_filter_and_no_hook_of_anybodys_runs(repo: Path, tmp_path: Path) -> N
     assert not [name for name in ("hooked", "watched", "smudged") if (tmp_path / name).exists()]
 
 
+def test_9_34_no_attributes_of_anybodys_change_line_ends(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attributes = tmp_path / "config/git/attributes"
+    attributes.parent.mkdir(parents=True)
+    attributes.write_text("* text eol=crlf\n")
+    commit(repo, data="x\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert go(repo, tmp_path, "wc -c <data") == (RunState.SUCCEEDED, "2\n")
+
+
 def test_files_of_lfs_stay_pointers(repo: Path, tmp_path: Path) -> None:
     commit(
         repo,
