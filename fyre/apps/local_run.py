@@ -161,24 +161,24 @@ def create_checkout(repo_paths: RepoPaths, sha: str) -> Path:
     from fyre.engines import segmented_log
     from fyre.engines.local import checkout as checkouts
     from fyre.engines.local import run_dir
+    from fyre.engines.local.code_parts import CodeParts
 
     folder = Path(tempfile.mkdtemp(prefix="fyre-"))
     work = folder / repo_paths.top.name
     log = segmented_log.SegmentedLogWriter(str(folder / "log"), max_bytes=64 * 1024)
+    job = run_dir.build_supervisor_job(
+        _create_run(repo_paths, sha, "run", RunSpec("")), repo_paths.common_dir, work
+    )
     try:
-        checkouts.create_checkout(
-            run_dir.build_supervisor_job(
-                _create_run(repo_paths, sha, "run", RunSpec("")), repo_paths.common_dir, work
-            ),
-            str(work),
-            log,
-            deadline=None,
-        )
+        checkouts.create_checkout(job, str(work), log, deadline=None)
+        missing = CodeParts(job, deadline=None).add_to(str(work))
     except checkouts.CheckoutError as error:
         checkouts.remove_tree(str(folder))
         raise UserError(str(error), hint="git fsck; or git fetch first") from error
     finally:
         log.close()
+    if missing:
+        sys.stderr.write(f"fyre: {NOT_CHECKED_OUT}{', '.join(missing)}\n")
     return work
 
 

@@ -9,13 +9,13 @@ import shutil
 import signal
 import stat
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fyre.engines.local import processes
 from fyre.engines.segmented_log import SegmentedLogWriter
-from fyre.regular_files import read_beginning
 
-_ATTRIBUTES_READ = 1 << 20  # bytes of .gitattributes that are looked at
+_SAID_BYTES = 10_000  # bytes of git's messages that are kept
 
 
 class CheckoutError(Exception):
@@ -28,35 +28,36 @@ def create_checkout(
     """Check out exactly the SHA: a repository written by hand that borrows its objects, one git
     process.
 
-    Submodules are not fetched, LFS files stay pointers: see ``list_missing_code``. No ref pins the
-    SHA: the bare repository's reflogs never expire, so gc takes only what a deleted branch alone
-    held; if that is gone before the run's turn comes, the error names it. (A ref would have to be
-    written and removed through git, two processes per run.) Raises ``CheckoutError``, also at the
-    deadline (of ``time.monotonic``): a few kilobytes of objects may be millions of files.
+    Submodules stay empty, LFS files stay pointers: see ``code_parts``. No ref pins the SHA: the
+    bare repository's reflogs never expire, so gc takes only what a deleted branch alone held; if
+    that is gone before the run's turn comes, the error names it. (A ref would have to be written
+    and removed through git, two processes per run.) Raises ``CheckoutError``, also at the deadline
+    (of ``time.monotonic``): a few kilobytes of objects may be millions of files.
     """
-    dot_git = os.path.join(work_dir, ".git")
-    _init_repository(dot_git, job["sha"], job["git_dir"])
-    status, output = _reset_files(work_dir, job, deadline)
-    with open(os.path.join(dot_git, "HEAD"), encoding="utf-8") as file:
-        head = file.read().strip()
-    if status or head != job["sha"]:
+    output = write_files(job, work_dir, job["sha"], job["git_dir"], deadline)
+    if output is not None:
         log.write(output)
         lines = output.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {lines[-1][:100]}")
 
 
-def list_missing_code(work_dir: str) -> list[str]:
-    """Return what a checkout lacks: the content of submodules, and of Git LFS files.
+def write_files(
+    job: dict[str, Any], work_dir: str, sha: str, git_dir: str, deadline: float | None
+) -> bytes | None:
+    """Write the files of a commit whose objects are in ``git_dir``.
 
-    Of LFS only the top directory's .gitattributes is looked at.
+    Return None, or the beginning of what git says if it can't. Raises ``CheckoutError``.
     """
-    missing = []
-    if read_beginning(os.path.join(work_dir, ".gitmodules"), 1):
-        missing.append("submodules")
-    attributes = read_beginning(os.path.join(work_dir, ".gitattributes"), _ATTRIBUTES_READ)
-    if b"filter=lfs" in attributes:
-        missing.append("Git LFS files")
-    return missing
+    dot_git = os.path.join(work_dir, ".git")
+    _init_repository(dot_git, sha, git_dir)
+    output = bytearray()
+    status = run_git(
+        ["reset", "--hard", "--quiet", sha],
+        work_dir, job, deadline, lambda data: output.extend(data[: _SAID_BYTES - len(output)]),
+    )  # fmt: skip
+    with open(os.path.join(dot_git, "HEAD"), encoding="utf-8") as file:
+        head = file.read().strip()
+    return bytes(output) if status or head != sha else None
 
 
 def _init_repository(dot_git: str, sha: str, git_dir: str) -> None:
@@ -78,30 +79,40 @@ def _init_repository(dot_git: str, sha: str, git_dir: str) -> None:
         shutil.copy(shallow, os.path.join(dot_git, "shallow"))
 
 
-def _reset_files(work_dir: str, job: dict[str, Any], deadline: float | None) -> tuple[int, bytes]:
-    """Write the files of the commit with git.
+def run_git(
+    git_args: list[str],
+    work_dir: str,
+    job: dict[str, Any],
+    deadline: float | None,
+    on_output: Callable[[bytes], None],
+) -> int:
+    """Run git with nobody's configuration, and return its exit status.
 
-    Return git's exit status and the beginning of its output.
+    ``on_output`` gets what it writes, messages too. Raises ``CheckoutError``.
     """
     # No attributes of a person's or of the machine's: see gitattributes(5).
-    no_attributes = f"core.attributesFile={os.devnull}"
-    argv = ["git", "-c", no_attributes, "reset", "--hard", "--quiet", job["sha"]]
+    argv = ["git", "-c", f"core.attributesFile={os.devnull}", *git_args]
     env = {**os.environ, "GIT_ATTR_NOSYSTEM": "1", **job["git_env"]}
     try:
         pid, pipe = processes.start_process(argv, work_dir, env)
     except processes.StartError as error:
         raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: {error}") from error
-    output = b""
     try:
         while data := _read_before(pipe, deadline, job):
-            output += data[: 10_000 - len(output)]
+            on_output(data)
     except BaseException:  # a cancel, for example: a checkout may hang on a dead disk
         processes.kill_process_group(pid, signal.SIGKILL)
         raise
     finally:
         os.close(pipe)
         _, status = os.waitpid(pid, 0)
-    return status, output
+    return status
+
+
+def raise_at_deadline(deadline: float | None, job: dict[str, Any]) -> None:
+    """Raise ``CheckoutError`` if the time for the checkout is over."""
+    if deadline is not None and time.monotonic() >= deadline:
+        raise CheckoutError(f"commit {job['sha'][:12]} can't be checked out: it took too long")
 
 
 def _read_before(pipe: int, deadline: float | None, job: dict[str, Any]) -> bytes:

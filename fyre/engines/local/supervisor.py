@@ -21,11 +21,13 @@ from typing import Any, BinaryIO
 
 from fyre.engines import exit_status
 from fyre.engines.local import checkout, processes, python_environment
+from fyre.engines.local.code_parts import CodeParts
 from fyre.engines.segmented_log import SegmentedLogWriter
 
 LOST_REASON = "lost: its supervisor died; the command may have run"
 _TIMED_OUT = "timed out after "
-"""Both begin as in ``status_text``.
+_NOT_CHECKED_OUT = "not checked out: "
+"""They begin as in ``status_text``.
 
 The supervisor does not load that module: it is forked in a millisecond.
 """
@@ -166,9 +168,11 @@ class Supervisor:
             self._raise_if_cancelled()
             deadline = self._next_deadline(at_least=_MIN_CHECKOUT_SECONDS)
             checkout.create_checkout(self.job, self.work_dir, self.log, deadline)
-            self.missing_code = checkout.list_missing_code(self.work_dir)
+            self.missing_code = CodeParts(self.job, deadline).add_to(self.work_dir)
         finally:
             self.interruptible = False
+        if self.missing_code:
+            self._log_note(f"{_NOT_CHECKED_OUT}{', '.join(self.missing_code)}")
 
     def _create_python_environment(self, deadline: float | None) -> None:
         """Make the checkout's own Python environment, if its setup or a lock file asks for one."""

@@ -4,6 +4,7 @@ branch.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from fyre.engines.local import LocalEngine, checkout, run_dir
+from fyre.engines.local.code_parts import CodeParts
 from fyre.engines.segmented_log import SegmentedLogWriter
 from fyre.runs import commit_status
 from fyre.runs.state import RunState
 from tests.conftest import git
 from tests.contract.engine import await_end, make_run
+from tests.support.ci_marks import long_case
 
 
 def go(repo: Path, tmp_path: Path, command: str, sha: str = "HEAD") -> tuple[RunState, str]:
@@ -47,13 +50,30 @@ def test_it_is_a_repository_with_its_history_and_a_detached_head(
     assert go(repo, tmp_path, command) == (RunState.SUCCEEDED, "More\nFirst\nHEAD\n")
 
 
+OBJECT = b"the content\n"
+OID = hashlib.sha256(OBJECT).hexdigest()
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{OID}\nsize {len(OBJECT)}\n"
+
+
+def add_submodules(repo: Path, sha: str, *paths: str) -> None:
+    words = [word for path in paths for word in ("--cacheinfo", f"160000,{sha},{path}")]
+    git("update-index", "--add", *words, cwd=repo)
+    git("commit", "-q", "-m", "Part", cwd=repo)
+
+
 def test_9_33_what_is_not_checked_out_is_said(repo: Path, tmp_path: Path) -> None:
-    commit(repo, __gitattributes="*.bin filter=lfs diff=lfs merge=lfs -text\n", __gitmodules="#\n")
+    (repo / "deep").mkdir()
+    (repo / "deep/.gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    (repo / "deep/a.bin").write_text(POINTER)
+    commit(repo)
+    add_submodules(repo, "1" * 40, "part")  # and no .gitmodules
     engine = LocalEngine(tmp_path / "state", find_git_dir=lambda _: repo / ".git", jobs=1)
-    run = make_run(git("rev-parse", "HEAD", cwd=repo), "true")
+    run = make_run(git("rev-parse", "HEAD", cwd=repo), "cat deep/a.bin; ls part")
     engine.launch(run)
     await_end(engine, run.key)
+    log = b"".join(engine.read_log(run.key)).decode()
     engine.close()
+    assert log == f"[fyre: not checked out: submodules, Git LFS files]\n{POINTER}"
     engine = LocalEngine(tmp_path / "state", find_git_dir=lambda _: repo / ".git", jobs=1)
     record = engine.get_record(run.key)  # as it is written
     engine.close()
@@ -63,16 +83,78 @@ def test_9_33_what_is_not_checked_out_is_said(repo: Path, tmp_path: Path) -> Non
     assert text.endswith(" · not checked out: submodules, Git LFS files")
 
 
-@pytest.mark.parametrize("name", ["directory", "dead link", "pipe"])
-def test_9_33_attributes_that_are_no_file_are_none(tmp_path: Path, name: str) -> None:
-    path = tmp_path / ".gitattributes"
-    if name == "directory":
-        path.mkdir()
-    elif name == "pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(tmp_path / "nowhere")
-    assert checkout.list_missing_code(str(tmp_path)) == []
+def test_9_33_nothing_is_said_where_nothing_is_missing(repo: Path, tmp_path: Path) -> None:
+    commit(
+        repo,
+        __gitattributes="# *.bin filter=lfs\n*.big filter=lfs\n",
+        __gitmodules='[submodule "gone"]\n\tpath = gone\n\turl = ../gone\n',
+        a__bin=POINTER,  # no file of LFS by its attributes
+        a__big="committed as it is\n",
+    )
+    assert go(repo, tmp_path, "echo ran") == (RunState.SUCCEEDED, "ran\n")
+
+
+def test_9_33_files_of_lfs_are_taken_from_the_clone(repo: Path, tmp_path: Path) -> None:
+    commit(repo, __gitattributes="*.bin filter=lfs\n", a__bin=POINTER)
+    (repo / "a.bin").chmod(0o755)
+    commit(repo)
+    stored = repo / f".git/lfs/objects/{OID[:2]}/{OID[2:4]}/{OID}"
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(OBJECT)
+    assert go(repo, tmp_path, "cat a.bin; test -x a.bin") == (RunState.SUCCEEDED, OBJECT.decode())
+    stored.write_bytes(b"!" * len(OBJECT))  # damaged
+    said = f"[fyre: not checked out: Git LFS files]\n{POINTER}"
+    assert go(repo, tmp_path / "again", "cat a.bin") == (RunState.SUCCEEDED, said)
+
+
+@long_case
+def test_9_33_submodules_are_taken_from_the_clone(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+    git("clone", "-q", str(repo), str(tmp_path / "inner"), cwd=tmp_path)
+    git("clone", "-q", str(repo), str(tmp_path / "outer"), cwd=tmp_path)
+    git("submodule", "--quiet", "add", "../inner", "in ner", cwd=tmp_path / "outer")
+    git("commit", "-q", "-m", "Inner", cwd=tmp_path / "outer")
+    git("submodule", "--quiet", "add", f"{tmp_path}/outer", "deep/outer", cwd=repo)
+    git("submodule", "--quiet", "update", "--init", "--recursive", cwd=repo)
+    git("commit", "-q", "-m", "Outer", cwd=repo)
+    command = "cat 'deep/outer/in ner/README'; git -C deep/outer log --format=%s"
+    assert go(repo, tmp_path, command) == (RunState.SUCCEEDED, "hello\nInner\nFirst\n")
+
+
+def test_9_33_submodules_are_taken_from_the_forge(repo: Path, tmp_path: Path) -> None:
+    urls = {
+        "../lib.git": True,
+        "../../ada/lib": True,
+        "http://127.0.0.1:7717/ada/lib.git": True,
+        "git@example.org:ada/lib.git": True,
+        "../other": False,
+        "../../../ada/lib": False,
+        "../..": False,
+    }
+    for name in ("app", "lib"):
+        bare = tmp_path / f"forge/ada/{name}.git"
+        git("clone", "-q", "--bare", str(repo), str(bare), cwd=tmp_path)
+        (bare / "fyre.json").write_text("{}")
+    head = git("rev-parse", "HEAD", cwd=repo)
+    lines = [
+        f'[submodule "{number}"]\n\tpath = part/{number}\n\turl = {url}\n'
+        for number, url in enumerate(urls)
+    ]
+    (repo / ".gitmodules").write_text("".join(lines))
+    git("add", ".gitmodules", cwd=repo)
+    add_submodules(repo, head, *(f"part/{number}" for number, _ in enumerate(urls)))
+    git("push", "-q", str(tmp_path / "forge/ada/app.git"), "HEAD:main", cwd=repo)
+    work = tmp_path / "work"
+    run = make_run(git("rev-parse", "HEAD", cwd=repo), "true")
+    job = run_dir.build_supervisor_job(run, tmp_path / "forge/ada/app.git", work)
+    log = SegmentedLogWriter(str(tmp_path / "log"), 1024)
+    checkout.create_checkout(job, str(work), log, None)
+    log.close()
+    assert CodeParts(job, None).add_to(str(work)) == ["submodules"]
+    found = [(work / f"part/{number}/README").exists() for number, _ in enumerate(urls)]
+    assert found == list(urls.values())
 
 
 def test_nothing_of_the_working_tree_leaks_in(repo: Path, tmp_path: Path) -> None:
@@ -128,7 +210,8 @@ def test_a_submodule_is_an_empty_folder(repo: Path, tmp_path: Path) -> None:
     head = git("rev-parse", "HEAD", cwd=repo)
     git("update-index", "--add", "--cacheinfo", f"160000,{head},part", cwd=repo)
     git("commit", "-q", "-m", "Part", cwd=repo)
-    assert go(repo, tmp_path, "ls -A part; ls") == (RunState.SUCCEEDED, "README\npart\n")
+    said = "[fyre: not checked out: submodules]\nREADME\npart\n"
+    assert go(repo, tmp_path, "ls -A part; ls") == (RunState.SUCCEEDED, said)
 
 
 @pytest.mark.parametrize("what", ["HEAD^{tree}", "HEAD:README", "tag"])

@@ -1,0 +1,193 @@
+"""The parts of a checkout that its own git objects lack: submodules, and files of Git LFS.
+
+They are taken from where they already are on this machine: beside a person's clone, or in the local
+forge. Nothing is fetched from anywhere. What is nowhere is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from glob import escape, glob
+from typing import Any
+
+from fyre.engines.local import checkout
+from fyre.regular_files import read_beginning
+
+SUBMODULES = "submodules"
+LFS_FILES = "Git LFS files"
+"""Names of what a checkout lacks, as a status says them."""
+
+_SUBMODULE_MODE = b"160000"
+_INDEX_SUBMODULE = b"\0\0\xe0\0"  # that mode in an index; other fields may hold these bytes too
+_INDEX_ENTRY = re.compile(rb"([0-7]{6}) ([0-9a-f]+) 0\t(.+)\Z", re.DOTALL)
+_CONFIG_ENTRY = re.compile(r"submodule\.(.+)\.(path|url)\n(.*)\Z", re.DOTALL)
+_ENTRIES_MAX = 100_000
+_DEPTH_MAX = 16  # submodules of submodules
+
+_POINTER_BYTES = 1024
+_POINTER = re.compile(
+    rb"version https?://[^\n]+\n(ext-[^\n]+\n)*oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})\n"
+)
+_COPY_BYTES = 1 << 20
+
+_FORGE_FILE = "fyre.json"  # which every repository of the local forge has
+_NAME_PART = re.compile(r"(?![.-])[A-Za-z0-9._-]{1,100}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class CodeParts:
+    """The parts of one checkout; ``deadline`` is of ``time.monotonic``.
+
+    Every method raises ``CheckoutError`` at the deadline.
+    """
+
+    job: dict[str, Any]
+    deadline: float | None
+    _missing: set[str] = field(default_factory=set)
+
+    def add_to(self, work_dir: str) -> list[str]:
+        """Write the parts into a checkout, and return the names of those that are nowhere."""
+        self._add_parts(work_dir, self.job["git_dir"], 0)
+        return [name for name in (SUBMODULES, LFS_FILES) if name in self._missing]
+
+    def _add_parts(self, work_dir: str, git_dir: str, depth: int) -> None:
+        if _index_holds(work_dir, b".gitattributes"):
+            for path in self._entries(work_dir, b"100", ":(top,attr:filter=lfs)"):
+                self._replace_pointer(os.path.join(work_dir, os.fsdecode(path)), git_dir)
+        if not _index_holds(work_dir, _INDEX_SUBMODULE):
+            return
+        submodules = self._entries(work_dir, _SUBMODULE_MODE)
+        known = self._known_submodules(work_dir) if submodules else {}
+        for path, sha in submodules.items():
+            directory = os.path.join(work_dir, os.fsdecode(path))
+            name, url = known.get(os.fsdecode(path), ("", ""))
+            source = self._write_submodule(directory, sha, _find_sources(git_dir, name, url))
+            if source and depth < _DEPTH_MAX:
+                self._add_parts(directory, source, depth + 1)
+            else:
+                self._missing.add(SUBMODULES)
+
+    def _write_submodule(self, directory: str, sha: str, sources: Iterator[str]) -> str:
+        """Write the commit of a submodule, and return the repository that has it; "" for none."""
+        for git_dir in sources:
+            if checkout.write_files(self.job, directory, sha, git_dir, self.deadline) is None:
+                return git_dir
+            checkout.remove_tree(directory)
+            os.mkdir(directory)
+        return ""
+
+    def _replace_pointer(self, path: str, git_dir: str) -> None:
+        """Replace a pointer to an LFS object by that object, if it is beside the git objects."""
+        pointer = _POINTER.fullmatch(read_beginning(path, _POINTER_BYTES + 1))
+        if pointer is None:
+            return
+        extension, oid, size = pointer[1], pointer[2].decode(), int(pointer[3])
+        stored = os.path.join(git_dir, "lfs/objects", oid[:2], oid[2:4], oid)
+        if extension or not self._copy_object(stored, path, oid, size):
+            self._missing.add(LFS_FILES)
+
+    def _copy_object(self, stored: str, path: str, oid: str, size: int) -> bool:
+        """Copy an object over its pointer; return False if it is not there, or is damaged."""
+        draft = path + ".fyre-lfs"
+        try:
+            source = os.open(stored, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return False
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(source, "rb", buffering=0) as reader:
+            if os.fstat(source).st_size != size:
+                return False
+            digest = hashlib.sha256()
+            with open(os.open(draft, flags, os.stat(path).st_mode), "wb") as writer:
+                while data := reader.read(_COPY_BYTES):
+                    digest.update(data)
+                    writer.write(data)
+                    checkout.raise_at_deadline(self.deadline, self.job)
+        if digest.hexdigest() != oid:
+            os.unlink(draft)
+            return False
+        os.rename(draft, path)
+        return True
+
+    def _entries(self, work_dir: str, mode: bytes, *pathspecs: str) -> dict[bytes, str]:
+        """Return paths of the index with such a mode, and their objects; not without a bound."""
+        found: dict[bytes, str] = {}
+        rest = b""
+
+        def read(data: bytes) -> None:
+            nonlocal rest
+            *entries, rest = (rest + data).split(b"\0")
+            for entry in map(_INDEX_ENTRY.search, entries):
+                if entry and entry[1].startswith(mode) and len(found) < _ENTRIES_MAX:
+                    found[entry[3]] = entry[2].decode()
+
+        git_args = ["ls-files", "-z", "--stage", "--", *pathspecs]
+        checkout.run_git(git_args, work_dir, self.job, self.deadline, read)
+        return found
+
+    def _known_submodules(self, work_dir: str) -> dict[str, tuple[str, str]]:
+        """Return the name and the URL of the submodules in .gitmodules, by their paths."""
+        if os.path.islink(os.path.join(work_dir, ".gitmodules")):
+            return {}
+        output = bytearray()
+        pattern = r"^submodule\..*\.(path|url)$"
+        git_args = ["config", "-z", "-f", ".gitmodules", "--get-regexp", pattern]
+        if checkout.run_git(git_args, work_dir, self.job, self.deadline, output.extend):
+            return {}
+        values: dict[str, dict[str, str]] = {}
+        for entry in map(_CONFIG_ENTRY.match, os.fsdecode(bytes(output)).split("\0")):
+            if entry:
+                values.setdefault(entry[1], {})[entry[2]] = entry[3]
+        return {
+            value["path"]: (name, value.get("url", ""))
+            for name, value in values.items()
+            if "path" in value
+        }
+
+
+def _index_holds(work_dir: str, needle: bytes) -> bool:
+    """Return True if those bytes are in the checkout's index: a quick look, no proof."""
+    with (
+        open(os.path.join(work_dir, ".git/index"), "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as index,
+    ):
+        return index.find(needle) >= 0
+
+
+def _find_sources(git_dir: str, name: str, url: str) -> Iterator[str]:
+    """Yield the repositories that may hold a submodule of the repository in ``git_dir``.
+
+    In a person's clone they are inside it, in the local forge beside it. Any that has the commit
+    will do, since a commit of that SHA is the same everywhere.
+    """
+    if name and ".." not in name.split("/") and not os.path.isabs(name):
+        inside = os.path.join(git_dir, "modules", name)
+        candidates = [
+            inside,
+            *glob(os.path.join(escape(git_dir), "worktrees/*/modules", escape(name))),
+        ]
+        yield from filter(_is_repository, candidates)
+    if os.path.exists(os.path.join(git_dir, _FORGE_FILE)):
+        owner_dir, repository = os.path.split(git_dir)
+        root, owner = os.path.split(owner_dir)
+        wanted = _repository_in_url(url, f"{owner}/{repository}")
+        if wanted and _is_repository(beside := os.path.join(root, wanted + ".git")):
+            yield beside
+
+
+def _is_repository(git_dir: str) -> bool:
+    return os.path.isdir(os.path.join(git_dir, "objects"))
+
+
+def _repository_in_url(url: str, base: str) -> str:
+    """Return ``OWNER/REPO`` of a submodule's URL, which may be relative to ``base``; else ""."""
+    if url.startswith(("./", "../")):
+        url = os.path.normpath(os.path.join(base, url))
+    parts = re.split("[/:]", url.rstrip("/").removesuffix(".git"))
+    valid = len(parts) > 1 and parts[0] != ".." and all(map(_NAME_PART.fullmatch, parts[-2:]))
+    return "/".join(parts[-2:]) if valid else ""
