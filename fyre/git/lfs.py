@@ -81,7 +81,7 @@ class LfsObjectStore:
             unknown = [
                 lfs_object
                 for lfs_object in objects
-                if not _object_path(git_dir, lfs_object).exists()
+                if not object_path(git_dir, lfs_object).exists()
                 and not self._cached_link(repository_id, lfs_object)
             ]
             if not unknown:
@@ -96,7 +96,7 @@ class LfsObjectStore:
 
         Raises ``NotFoundError``, ``TransientError``.
         """
-        path = _object_path(git_dir, lfs_object)
+        path = object_path(git_dir, lfs_object)
         if path.exists():
             return path
         if path not in self._downloads:
@@ -182,18 +182,30 @@ def parse_batch(body: bytes) -> list[LfsObject]:
 
     Raises ``ValueError`` for any other request.
     """
+    operation, lfs_objects = parse_operation(body)
+    if operation != "download":
+        raise ValueError("not a batch request for downloads")
+    return lfs_objects
+
+
+def parse_operation(body: bytes) -> tuple[str, list[LfsObject]]:
+    """Return what a batch request wants, "download" or "upload", and of which objects.
+
+    Raises ``ValueError`` for any other request.
+    """
     batch = json.loads(body)
     if (
         not isinstance(batch, dict)
-        or batch.get("operation") != "download"
+        or batch.get("operation") not in ("download", "upload")
         or not isinstance(batch.get("objects"), list)
     ):
-        raise ValueError("not a batch request for downloads")
-    return [
+        raise ValueError("not a batch request")
+    lfs_objects = [
         parse_object(entry.get("oid"), entry.get("size"))
         for entry in batch["objects"]
         if isinstance(entry, dict)
     ]
+    return batch["operation"], lfs_objects
 
 
 def parse_object(oid: object, size: object) -> LfsObject:
@@ -205,7 +217,7 @@ def parse_object(oid: object, size: object) -> LfsObject:
     return LfsObject(oid, size)
 
 
-def _object_path(git_dir: Path, lfs_object: LfsObject) -> Path:
+def object_path(git_dir: Path, lfs_object: LfsObject) -> Path:
     """Return the object's path, the one that git-lfs itself uses."""
     oid = lfs_object.oid
     return git_dir / "lfs/objects" / oid[:2] / oid[2:4] / oid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from fyre.local_forge.storage.repository_store import BareRepository, Repository
 from fyre.local_forge.webhooks.outbox import Outbox
 
 STATUSES_REF = "refs/notes/fyre/statuses"
+UNFINISHED_OBJECTS = "lfs/tmp"
+"""Where a repository has the Git LFS objects that are arriving."""
 
 
 class LocalForge:
@@ -81,6 +84,7 @@ class LocalForge:
         """
         self._lock_root()
         for repo in self.repositories:
+            shutil.rmtree(repo.git_dir / UNFINISHED_OBJECTS, ignore_errors=True)
             gc.remove_stale_locks(
                 repo.git_dir,
                 forge_refs=(STATUSES_REF, COMMIT_COMMENTS_REF, ISSUE_COMMENTS_REF, CHECK_RUNS_REF),

@@ -6,6 +6,7 @@ import filecmp
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
@@ -29,15 +30,23 @@ _CHECKOUT_ENV = {
 """Configuration as a run's checkout has it: none, so that no filter of a person's runs."""
 
 
+@dataclass(frozen=True, slots=True)
+class FilteredFiles:
+    """Paths of files that a checkout writes with other bytes, in order."""
+
+    changed: tuple[str, ...] = ()
+    lfs_files: tuple[str, ...] = ()  # of Git LFS: an engine that has their content may write it
+
+
 def find_filtered(
     top: Path, objects_dir: Path, index_file: str, blobs: Mapping[str, str]
-) -> list[str]:
-    """Return the paths of the files that a run would see with other bytes, in order.
+) -> FilteredFiles:
+    """Return the files that a run would see with other bytes.
 
     ``blobs`` has the hash of each path below ``top`` that is in ``index_file``. Only attributes let
     a blob have other bytes than the file that it was made of.
     """
-    line_ends, others = _paths_by_attribute(top, list(blobs))
+    line_ends, others, lfs_files = _paths_by_attribute(top, list(blobs))
     file_sizes = _regular_file_sizes(top, [*line_ends, *others])
     blob_sizes = _read_blob_sizes(top, {blobs[path] for path in file_sizes})
     found = {
@@ -47,7 +56,10 @@ def find_filtered(
     }
     doubtful = [path for path in others if path in file_sizes]
     found |= _find_other_bytes(top, objects_dir, index_file, doubtful, len(next(iter(blobs), "")))
-    return [path for path in blobs if path in found]
+    return FilteredFiles(
+        tuple(path for path in blobs if path in found and path not in lfs_files),
+        tuple(path for path in blobs if path in found and path in lfs_files),
+    )
 
 
 def find_other_sizes(top: Path, blobs: Mapping[str, str]) -> list[str]:
@@ -57,15 +69,21 @@ def find_other_sizes(top: Path, blobs: Mapping[str, str]) -> list[str]:
     return [path for path, size in file_sizes.items() if size != blob_sizes[blobs[path]]]
 
 
-def _paths_by_attribute(top: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the paths where only line ends may be taken away, and those where more may change."""
+def _paths_by_attribute(
+    top: Path, paths: Sequence[str]
+) -> tuple[list[str], list[str], frozenset[str]]:
+    """Return the paths where only line ends may be taken away, and those where more may change.
+
+    And those of the latter that belong to Git LFS.
+    """
     if not paths:
-        return [], []
+        return [], [], frozenset()
     fields = git_command.git_output(
         "check-attr", "-z", "--stdin", "--all", cwd=top, stdin=_encode_paths(paths)
     ).split("\0")
     line_ends: dict[str, None] = {}
     others: dict[str, None] = {}
+    lfs_files = set()
     for path, name, value in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
         if value == "unset":
             continue
@@ -73,7 +91,9 @@ def _paths_by_attribute(top: Path, paths: Sequence[str]) -> tuple[list[str], lis
             line_ends[path] = None
         elif name in _OTHER_ATTRIBUTES:
             others[path] = None
-    return [path for path in line_ends if path not in others], list(others)
+        if (name, value) == ("filter", "lfs"):
+            lfs_files.add(path)
+    return [path for path in line_ends if path not in others], list(others), frozenset(lfs_files)
 
 
 def _regular_file_sizes(top: Path, paths: Iterable[str]) -> dict[str, int]:

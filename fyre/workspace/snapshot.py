@@ -185,6 +185,7 @@ class SnapshotTree:
 
     sha: str
     notes: tuple[str, ...]
+    lfs_files: tuple[str, ...] = ()  # of which a run may see the pointers only
 
 
 def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
@@ -211,12 +212,12 @@ def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
             "kept as committed, because git was told to overlook it "
             f"(assume-unchanged or skip-worktree): {format_paths(hidden)}"
         )
-    if filtered:
+    if filtered.changed:
         notes.append(
             "the run sees other bytes than these files have, because .gitattributes changes line "
-            f"ends or names a filter: {format_paths(filtered)}"
+            f"ends or names a filter: {format_paths(filtered.changed)}"
         )
-    return SnapshotTree(sha, tuple(notes))
+    return SnapshotTree(sha, tuple(notes), filtered.lfs_files)
 
 
 def reject_missing_workdir(repo_paths: RepoPaths, tree: str, workdir: str | None) -> None:

@@ -15,7 +15,7 @@ from fyre.message import compose, credential_scan, request
 from fyre.message.request import OPTION_TRAILERS, RunRequest
 from fyre.workspace import config_file, lab_branch, publish_check, snapshot
 from fyre.workspace import remote as remotes
-from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
+from fyre.workspace.snapshot import RepoPaths, SnapshotTree, WorktreeStatus
 
 # options after the first word of the command belong to the command, with or without a `--`
 CONTEXT = {"allow_interspersed_args": False}
@@ -140,8 +140,10 @@ def _reject_option_conflicts(options: RunOptions) -> None:
 _LOOKING = "looking for what has changed"
 
 
-def _write_tree(repo_paths: RepoPaths, status: WorktreeStatus, run_request: RunRequest) -> str:
-    """Write the work tree as a tree object, and return its SHA."""
+def _write_tree(
+    repo_paths: RepoPaths, status: WorktreeStatus, run_request: RunRequest
+) -> SnapshotTree:
+    """Write the work tree as a tree object, and print the notes about it."""
     sizes = publish_check.file_sizes(repo_paths.top, [path for _, path in status.changed])
     files = f"{len(sizes)} changed file{'s' * (len(sizes) != 1)}"
     total = publish_check.format_size(sum(sizes.values()))
@@ -149,7 +151,7 @@ def _write_tree(repo_paths: RepoPaths, status: WorktreeStatus, run_request: RunR
         tree = snapshot.write_tree(repo_paths)
     _print_notes(*tree.notes)
     snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
-    return tree.sha
+    return tree
 
 
 def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
@@ -175,8 +177,13 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         return _print_dry_run(status, run_request, publish_warnings, place)
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
     tree = _write_tree(repo_paths, status, run_request)
+    if tree.lfs_files:
+        _print_notes(
+            "the run sees the content of these files only if its receiver takes Git LFS: "
+            + snapshot.format_paths(tree.lfs_files)
+        )
     with progress.name_slow_step(f"pushing it to {branch.remote_name}"):
-        sha = lab_branch.push_snapshot(repo_paths, status, tree, text, branch)
+        sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
     if remote_info is None:
         _print_submission(sha, branch, run_request, as_json=options.as_json)
         return 0
@@ -220,7 +227,7 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         return _print_dry_run(status, run_request, [], f"{place} would run here".strip())
     if status:
         tree = _write_tree(repo_paths, status, run_request)
-        sha = snapshot.commit_tree(repo_paths, tree, (status.head,), text, sign=False)
+        sha = snapshot.commit_tree(repo_paths, tree.sha, (status.head,), text, sign=False)
     return local_run.run_on_commit(
         repo_paths,
         sha,

@@ -11,8 +11,6 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from glob import escape, glob
 from typing import Any
 
 from fyre.engines.local import checkout
@@ -39,16 +37,16 @@ _FORGE_FILE = "fyre.json"  # which every repository of the local forge has
 _NAME_PART = re.compile(r"(?![.-])[A-Za-z0-9._-]{1,100}", re.ASCII)
 
 
-@dataclass(frozen=True)
 class CodeParts:
     """The parts of one checkout; ``deadline`` is of ``time.monotonic``.
 
     Every method raises ``CheckoutError`` at the deadline.
     """
 
-    job: dict[str, Any]
-    deadline: float | None
-    _missing: set[str] = field(default_factory=set)
+    def __init__(self, job: dict[str, Any], deadline: float | None) -> None:
+        self.job = job
+        self.deadline = deadline
+        self._missing: set[str] = set()
 
     def add_to(self, work_dir: str) -> list[str]:
         """Write the parts into a checkout, and return the names of those that are nowhere."""
@@ -166,12 +164,11 @@ def _find_sources(git_dir: str, name: str, url: str) -> Iterator[str]:
     will do, since a commit of that SHA is the same everywhere.
     """
     if name and ".." not in name.split("/") and not os.path.isabs(name):
-        inside = os.path.join(git_dir, "modules", name)
-        candidates = [
-            inside,
-            *glob(os.path.join(escape(git_dir), "worktrees/*/modules", escape(name))),
-        ]
-        yield from filter(_is_repository, candidates)
+        linked_trees = os.path.join(git_dir, "worktrees")
+        trees = sorted(os.listdir(linked_trees)) if os.path.isdir(linked_trees) else []
+        for place in (git_dir, *(os.path.join(linked_trees, tree) for tree in trees)):
+            if _is_repository(inside := os.path.join(place, "modules", name)):
+                yield inside
     if os.path.exists(os.path.join(git_dir, _FORGE_FILE)):
         owner_dir, repository = os.path.split(git_dir)
         root, owner = os.path.split(owner_dir)

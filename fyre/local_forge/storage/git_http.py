@@ -1,4 +1,7 @@
-"""Git over smart HTTP: find the repository and serve it with ``git http-backend``."""
+"""Git over smart HTTP: find the repository and serve it with ``git http-backend``.
+
+The requests of git-lfs come to the same address.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from fyre.git import http_backend
 from fyre.local_forge import auth, machine_trouble
 from fyre.local_forge.forge import LocalForge
+from fyre.local_forge.storage import lfs_http
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
 
 PROCESSES_MAX = 32
@@ -41,6 +45,10 @@ class GitHttpApp:
         """Serve one request of a git client."""
         request = Request(scope, receive)
         params = request.path_params
+        if params["service"].startswith(lfs_http.LFS_PREFIX):
+            response = await lfs_http.answer_lfs_request(self.forge, request)
+            await response(scope, receive, send)
+            return
         service = request.query_params.get("service", "")
         repo = None
         if service in _SERVICES.get((request.method, params["service"]), ()):
@@ -53,8 +61,8 @@ class GitHttpApp:
             with suppress(BadNameError):
                 repo = await run_in_threadpool(self._find_or_create_repo, name, for_push)
         if repo is None:
-            response = PlainTextResponse("no such repository here\n", status_code=404)
-            await response(scope, receive, send)
+            refusal = PlainTextResponse("no such repository here\n", status_code=404)
+            await refusal(scope, receive, send)
             return
         authorization = request.headers.get("authorization", "")
         login = auth.authenticate_pusher(authorization, self.forge.service_token).login

@@ -238,7 +238,9 @@ def test_9_34_bytes_are_those_of_the_work_tree_and_what_a_filter_changes_is_said
 ) -> None:
     git("config", "core.autocrlf", "input", cwd=repo)
     git("config", "filter.upper.clean", "tr a-z A-Z", cwd=repo)
-    (repo / ".gitattributes").write_text("*.up filter=upper\n*.txt text\n")
+    git("config", "filter.lfs.clean", "wc -c", cwd=repo)
+    (repo / ".gitattributes").write_text("*.up filter=upper\n*.txt text\n*.bin filter=lfs\n")
+    (repo / "a.bin").write_text("large\n")
     (repo / "a.up").write_text("up\n")
     (repo / "same.up").write_text("SAME\n")
     (repo / "lf.txt").write_bytes(b"a\n")
@@ -248,8 +250,12 @@ def test_9_34_bytes_are_those_of_the_work_tree_and_what_a_filter_changes_is_said
     assert git("cat-file", "-p", f"{LAB}:a.up", cwd=far) == "UP"
     assert git("cat-file", "-s", f"{LAB}:crlf.txt", cwd=far) == "2"
     assert git("cat-file", "-s", f"{LAB}:crlf", cwd=far) == "6"
-    (note,) = [line for line in capfd.readouterr().err.splitlines() if "other bytes" in line]
-    assert note.endswith(": a.up, crlf.txt")
+    notes = capfd.readouterr().err.splitlines()
+    assert [note.partition(", because")[0] for note in notes] == [
+        "fyre: the run sees other bytes than these files have",
+        "fyre: the run sees the content of these files only if its receiver takes Git LFS: a.bin",
+    ]
+    assert notes[0].endswith(": a.up, crlf.txt")
 
 
 ATTRIBUTES = """\

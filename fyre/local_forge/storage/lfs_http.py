@@ -1,0 +1,181 @@
+"""Git LFS of the local forge: the batch API, and objects by "basic" transfers.
+
+They lie in each repository where git-lfs itself keeps them, so that engines find them there.
+Locks are not offered: github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from fyre.git import lfs
+from fyre.local_forge.forge import UNFINISHED_OBJECTS, LocalForge
+from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
+
+LFS_PREFIX = "info/lfs/"
+_OBJECTS_PREFIX = "info/lfs/objects/"
+
+OBJECT_BYTES_MAX = 5 * 1024**3
+"""Bytes of one object: as many as GitHub takes at most."""
+
+_BATCH_BYTES_MAX = 1024 * 1024  # git-lfs sends a hundred objects at once, 12 kB
+_WRITE_BYTES = 1024 * 1024
+
+
+class _RefusedError(Exception):
+    """The request is answered with a status code and a text, its arguments."""
+
+
+async def answer_lfs_request(forge: LocalForge, request: Request) -> Response:
+    """Answer a request of a git-lfs client."""
+    service = request.path_params["service"]
+    try:
+        if (request.method, service) == ("POST", f"{_OBJECTS_PREFIX}batch"):
+            return await _answer_batch(forge, request)
+        if service.startswith(_OBJECTS_PREFIX) and request.method in ("GET", "PUT"):
+            return await _transfer_object(forge, request)
+    except _RefusedError as error:
+        return _json_response(error.args[0], {"message": error.args[1]})
+    if service.startswith(f"{LFS_PREFIX}locks"):
+        return _json_response(501, {"message": "this forge has no locks of Git LFS"})
+    return _json_response(404, {"message": "Git LFS knows no such request"})
+
+
+async def _answer_batch(forge: LocalForge, request: Request) -> Response:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _BATCH_BYTES_MAX:
+            raise _RefusedError(413, "too many objects at once")
+    try:
+        operation, lfs_objects = lfs.parse_operation(body)
+    except (ValueError, RecursionError) as error:
+        raise _RefusedError(422, f"no batch request of Git LFS: {error}") from error
+    repo = await run_in_threadpool(_find_repo, forge, request, create=operation == "upload")
+    entries = await run_in_threadpool(_batch_entries, repo, request, operation, lfs_objects)
+    return _json_response(200, {"transfer": "basic", "objects": entries})
+
+
+def _batch_entries(
+    repo: BareRepository, request: Request, operation: str, lfs_objects: list[lfs.LfsObject]
+) -> list[dict[str, Any]]:
+    """Return what to do about each object: a link, an error, or nothing for what is there."""
+    base_url = str(request.url.replace(query="")).removesuffix("batch")
+    authorization = request.headers.get("authorization")
+    header = {"header": {"Authorization": authorization}} if authorization else {}
+    free_bytes = shutil.disk_usage(repo.git_dir).free
+    entries = []
+    for lfs_object in lfs_objects:
+        entry: dict[str, Any] = {"oid": lfs_object.oid, "size": lfs_object.size}
+        is_stored = _is_stored(repo, lfs_object)
+        problem = ""
+        if operation == "upload" and not is_stored:
+            problem = _storing_problem(lfs_object, free_bytes)
+        elif operation == "download" and not is_stored:
+            problem = "nobody pushed this object here"
+        if problem:
+            entry["error"] = {"code": 422 if operation == "upload" else 404, "message": problem}
+        elif is_stored == (operation == "download"):
+            link = {"href": f"{base_url}{lfs_object.oid}?size={lfs_object.size}", **header}
+            entry |= {"authenticated": True, "actions": {operation: link}}
+        entries.append(entry)
+    return entries
+
+
+async def _transfer_object(forge: LocalForge, request: Request) -> Response:
+    """Answer with an object, or store the one in the request's body."""
+    oid = request.path_params["service"].removeprefix(_OBJECTS_PREFIX)
+    size = request.query_params.get("size", "")
+    try:
+        lfs_object = lfs.parse_object(
+            oid, int(size) if size.isdecimal() and len(size) < 20 else None
+        )
+    except ValueError as error:
+        raise _RefusedError(422, str(error)) from error
+    repo = await run_in_threadpool(_find_repo, forge, request, create=False)
+    if request.method == "PUT":
+        await _store_object(repo, request, lfs_object)
+        return Response()
+    if not await run_in_threadpool(_is_stored, repo, lfs_object):
+        raise _RefusedError(404, "nobody pushed this object here")
+    path = lfs.object_path(repo.git_dir, lfs_object)
+    return FileResponse(path, media_type="application/octet-stream")
+
+
+async def _store_object(repo: BareRepository, request: Request, lfs_object: lfs.LfsObject) -> None:
+    """Store a request's body under its hash: complete and the right one, or not at all."""
+    if problem := _storing_problem(lfs_object, shutil.disk_usage(repo.git_dir).free):
+        raise _RefusedError(422, problem)
+    folder = repo.git_dir / UNFINISHED_OBJECTS
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:  # only its owner can read it
+        digest, received, buffer = hashlib.sha256(), 0, bytearray()
+        try:
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received > lfs_object.size:
+                    break
+                digest.update(chunk)
+                buffer += chunk
+                if len(buffer) >= _WRITE_BYTES:
+                    await run_in_threadpool(file.write, bytes(buffer))
+                    buffer.clear()
+        except ClientDisconnect as error:
+            raise _RefusedError(400, "the object did not arrive as a whole") from error
+        if received != lfs_object.size:
+            raise _RefusedError(422, f"the object has not the size {lfs_object.size}")
+        if digest.hexdigest() != lfs_object.oid:
+            raise _RefusedError(422, "the object has another SHA-256 than its name")
+        file.write(buffer)
+        path = lfs.object_path(repo.git_dir, lfs_object)
+        await run_in_threadpool(_keep_file, file, path)
+
+
+def _keep_file(file: IO[bytes], path: Path) -> None:
+    """Give a file its name for good, once its bytes are on disk."""
+    file.flush()
+    os.fsync(file.fileno())
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # the same object, pushed twice at once
+        path.hardlink_to(file.name)
+
+
+def _find_repo(forge: LocalForge, request: Request, *, create: bool) -> BareRepository:
+    """Return the repository of a request; the objects of a first push arrive before it."""
+    name = f"{request.path_params['owner']}/{request.path_params['repo']}"
+    store = forge.repositories
+    try:
+        repo = store.get_or_create(name) if create else store.find_repo(name)
+    except BadNameError:
+        repo = None
+    if repo is None:
+        raise _RefusedError(404, "no such repository here")
+    return repo
+
+
+def _is_stored(repo: BareRepository, lfs_object: lfs.LfsObject) -> bool:
+    try:
+        return lfs.object_path(repo.git_dir, lfs_object).stat().st_size == lfs_object.size
+    except FileNotFoundError:
+        return False
+
+
+def _storing_problem(lfs_object: lfs.LfsObject, free_bytes: int) -> str:
+    """Return why an object can't be stored; "" if it can."""
+    if lfs_object.size > OBJECT_BYTES_MAX:
+        return f"an object of Git LFS has at most {OBJECT_BYTES_MAX // 1024**3} GB here"
+    return "the forge's disk is full" if lfs_object.size > free_bytes else ""
+
+
+def _json_response(status_code: int, content: dict[str, Any]) -> Response:
+    return JSONResponse(content, status_code, media_type=lfs.MEDIA_TYPE)
