@@ -192,7 +192,7 @@ def test_the_checkout_script_tells_what_passes_from_what_does_not(
     assert "Git LFS: weights.bin: " in (tmp_path / "absent/message").read_text()
     assert "does not exist" in (tmp_path / "absent/message").read_text()
     forge.broken = 1000
-    assert checkout(relay, sha, tmp_path / "broken", FYRE_LFS="1") == 91
+    assert checkout(relay, sha, tmp_path / "broken", FYRE_LFS="1", FYRE_WAIT="1") == 91
     assert "the forge's LFS answered 503" in (tmp_path / "broken/message").read_text()
 
 
