@@ -18,6 +18,7 @@ from fyre.apps.engine_registry import find_engine
 from fyre.engines.factory import EngineContext, EngineOptions
 from fyre.errors import UserError
 from fyre.git.commit_reader import LocalCommitReader
+from fyre.git.lfs import LfsObjectStore
 from fyre.github.client import GitHubClient
 from fyre.local_forge import access_gate, auth, trusted_hosts
 from fyre.local_forge.api import pull_api
@@ -54,6 +55,8 @@ class FyreUp:
         self.url = f"http://{url_host}:{self.listen_socket.getsockname()[1]}"
         root = root.resolve()
         self.local_forge = LocalForge(root, base_url=self.url)
+        # What nobody pushed here is nowhere else: there is no forge to ask.
+        self._lfs = LfsObjectStore(lambda _: None)
         self._runtime = factory.create(
             EngineContext(
                 root,
@@ -62,6 +65,7 @@ class FyreUp:
                 find_code=lambda run: self._find_git_dir(run.repository),
                 find_git_dir_by_id=self.local_forge.repositories.find_git_dir,
                 options=options or EngineOptions(),
+                lfs=self._lfs,
             )
         )
         self.engine = self._runtime.engine
@@ -128,6 +132,7 @@ class FyreUp:
         try:
             yield
         finally:
+            self._lfs.close()
             # webhooks that are left are delivered after the next start
             self.local_forge.outbox.stop()
             self.controller.stop()

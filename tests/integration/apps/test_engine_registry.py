@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
+import socket
 import subprocess
 import sys
 import tomllib
@@ -14,12 +16,15 @@ import pytest
 
 from fyre.apps import config as configs
 from fyre.apps import engine_registry
+from fyre.apps import up as up_module
 from fyre.apps.config_checks import KEY_CAPABILITIES
 from fyre.apps.up import FyreUp
 from fyre.cli import main
 from fyre.engines.capabilities import Capabilities
-from fyre.engines.factory import EngineOptions
+from fyre.engines.factory import EngineContext, EngineFactory, EngineOptions, EngineRuntime
 from fyre.errors import UserError
+from fyre.git import lfs
+from fyre.github.errors import NotFoundError
 from fyre.message.spec import RunSpec
 from fyre.runs import policy as policies
 from fyre.runs import policy_file
@@ -127,6 +132,37 @@ profiles:
     kubernetes: {queue: fast}
     slurm: {partition: fast}
 """
+
+
+def test_9_33_an_engine_of_up_gets_what_the_forge_took_of_lfs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts: list[EngineContext] = []
+
+    class StartedError(Exception):
+        pass
+
+    def create(context: EngineContext) -> EngineRuntime:
+        contexts.append(context)
+        raise StartedError
+
+    monkeypatch.setattr(
+        up_module, "find_engine", lambda _: EngineFactory(Capabilities(remote=True), create)
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    monkeypatch.setattr(up_module, "_bind_socket", lambda *_: listener)
+    with listener, pytest.raises(StartedError):
+        FyreUp(tmp_path, "127.0.0.1", 0)
+    (context,) = contexts
+    assert context.lfs
+    lfs_object = lfs.LfsObject("a" * 64, 7)
+    with pytest.raises(NotFoundError):
+        asyncio.run(context.lfs.ensure_object(1, tmp_path, lfs_object))
+    path = lfs.object_path(tmp_path, lfs_object)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"content")
+    assert asyncio.run(context.lfs.ensure_object(1, tmp_path, lfs_object)) == path
+    context.lfs.close()
 
 
 def test_its_section_of_a_profile_reaches_it(site: Path, tmp_path: Path, repo: Path) -> None:
