@@ -29,6 +29,7 @@ _SOCK_DIAG = 4  # the family of netlink that tells of sockets
 _BY_FAMILY, _IS_REQUEST = 20, 1
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, process
 _SOCKET_ID = struct.Struct("!HH16s16s")  # ports and addresses of both ends, in network order
+_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in IPv6 form
 _ANY_SOCKET = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, any cookie
 _ANSWER_OWNER = struct.Struct("=IIIII")  # timer, two queues, uid, inode
 _ANSWER_MAX = 8192
@@ -54,9 +55,9 @@ def ask_kernel(local: Address, remote: Address) -> SocketOwner | None:
     """
     if sys.platform != "linux":
         raise OSError("no netlink here")
-    source, target = ipaddress.ip_address(local[0]), ipaddress.ip_address(remote[0])
-    family = socket.AF_INET if source.version == target.version == 4 else socket.AF_INET6
-    socket_id = _SOCKET_ID.pack(local[1], remote[1], source.packed, target.packed)
+    family = socket.AF_INET6 if ":" in local[0] or ":" in remote[0] else socket.AF_INET
+    ends = (socket.inet_pton(family, address) for address, _ in (local, remote))
+    socket_id = _SOCKET_ID.pack(local[1], remote[1], *ends)
     question = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << ESTABLISHED)
     body = question + socket_id + _ANY_SOCKET
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
@@ -66,11 +67,11 @@ def ask_kernel(local: Address, remote: Address) -> SocketOwner | None:
         answer, (sender, _) = netlink.recvfrom(_ANSWER_MAX, socket.MSG_DONTWAIT)
     if sender != _KERNEL:
         raise OSError("somebody else answered")
-    return parse_answer(answer, local, remote)
+    return parse_answer(answer, socket_id)
 
 
-def parse_answer(answer: bytes, local: Address, remote: Address) -> SocketOwner | None:
-    """Return the open socket of the kernel's answer.
+def parse_answer(answer: bytes, socket_id: bytes) -> SocketOwner | None:
+    """Return the open socket of the kernel's answer, if it is the one that was asked for.
 
     None for an error, and for the listening socket that the kernel names where there is no other.
     """
@@ -80,14 +81,18 @@ def parse_answer(answer: bytes, local: Address, remote: Address) -> SocketOwner 
         return None
     if _HEADER.unpack_from(answer)[1] != _BY_FAMILY or answer[_HEADER.size + 1] != ESTABLISHED:
         return None
-    length = 4 if answer[_HEADER.size] == socket.AF_INET else 16
-    port, other_port, *ends = _SOCKET_ID.unpack_from(answer, id_start)
-    source, target = (str(ipaddress.ip_address(end[:length])) for end in ends)
-    found = _plain_address((source, port)), _plain_address((target, other_port))
-    if found != (_plain_address(local), _plain_address(remote)):
+    if _plain_id(answer[id_start : id_start + _SOCKET_ID.size]) != _plain_id(socket_id):
         return None
     *_, uid, inode = _ANSWER_OWNER.unpack_from(answer, owner_start)
     return SocketOwner(uid, inode)
+
+
+def _plain_id(socket_id: bytes) -> bytes:
+    """Return a socket's ports and addresses with IPv4 addresses in their plain form."""
+    if _MAPPED not in socket_id:
+        return socket_id
+    port, other_port, *ends = _SOCKET_ID.unpack(socket_id)
+    return _SOCKET_ID.pack(port, other_port, *(end.removeprefix(_MAPPED) for end in ends))
 
 
 def parse_table(lines: Iterable[str], local: Address, remote: Address) -> SocketOwner | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - a host name needs it, and another user may not read Python's files
 import os
 import socket
 from collections.abc import Iterator
