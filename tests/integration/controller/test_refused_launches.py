@@ -19,6 +19,7 @@ from fyre.github.webhook import RerequestEvent
 from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -174,6 +175,7 @@ def test_9_26_a_launch_that_a_comment_waits_for_can_be_cancelled(
     assert full.launched(sha) == ["run"]
 
 
+@long_case
 def test_9_26_a_comment_whose_launch_is_refused_for_a_day_is_answered(
     person: Person, full: FullEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

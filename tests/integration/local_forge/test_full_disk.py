@@ -14,6 +14,7 @@ import pytest
 from fyre.local_forge import machine_trouble
 from fyre.local_forge.database import is_machine_trouble
 from fyre.local_forge.forge import LocalForge
+from tests.support.ci_marks import long_case
 from tests.support.local_forge import NAME, Receiver, Served, served
 from tests.support.waiting import until
 
@@ -61,6 +62,7 @@ def push(repo: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=repo, capture_output=True, text=True, check=False)
 
 
+@long_case
 def test_9_40_a_push_to_a_full_disk_is_told_why_and_is_taken_when_there_is_room(
     disk: SmallDisk, repo: Path, git: Git
 ) -> None:
