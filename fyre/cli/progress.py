@@ -14,15 +14,16 @@ SLOW_SECONDS = 2.0
 @contextmanager
 def name_slow_step(step: str) -> Iterator[None]:
     """Print what is going on if the block takes long, where a person looks at stderr."""
-    timer = threading.Timer(SLOW_SECONDS, _print_step, [step])
+    timer = threading.Timer(SLOW_SECONDS, name_step, [step])
     timer.daemon = True
-    if sys.stderr.isatty():
-        timer.start()
+    timer.start()
     try:
         yield
     finally:
         timer.cancel()
 
 
-def _print_step(step: str) -> None:
-    print(f"fyre: {step} …".encode(errors="replace").decode(), file=sys.stderr, flush=True)
+def name_step(step: str) -> None:
+    """Print what is going on, where a person looks at stderr."""
+    if sys.stderr.isatty():
+        print(f"fyre: {step} …".encode(errors="replace").decode(), file=sys.stderr, flush=True)

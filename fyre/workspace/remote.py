@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.git import git_command
 
 if TYPE_CHECKING:
@@ -31,6 +31,16 @@ _SCP_PATTERN = re.compile(
 )
 _LOCAL_TOKEN = "local"  # noqa: S105 - no secret
 """What a forge on this machine is given: it knows the user by the connection."""
+
+_NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
+"""Variables with which git asks the person for no password."""
+
+_REACH_TIMEOUT = 20.0  # seconds after which a remote counts as unreachable
+_WANTS_PASSWORD = re.compile(
+    r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
+    r"|Permission denied",
+    re.IGNORECASE,
+)
 
 _LOOPBACK_HOSTS = ("localhost", "[::1]")
 
@@ -139,14 +149,20 @@ def default_remote_name(cwd: str | Path | None = None) -> str:
 
 
 def why_unreachable(name: str, cwd: str | Path | None = None) -> str:
-    """Return git's reason why it can't read a remote; "" if it can.
+    """Return git's reason why it can't read a remote; "" if it can, or if it wants a password.
 
-    While it can't, to push again does not help.
+    While it can't be reached, to push again does not help. Nobody is asked for anything.
     """
+    quiet = _NO_QUESTIONS | {"SSH_ASKPASS_REQUIRE": "force"}  # ssh would ask at the terminal
     try:
-        git_command.run_git("ls-remote", "--quiet", name, "HEAD", cwd=cwd)
+        git_command.run_git(
+            "ls-remote", "--quiet", name, "HEAD", cwd=cwd, env=quiet, timeout=_REACH_TIMEOUT
+        )
+    except TransientError as error:
+        return str(error)
     except git_command.GitError as error:
-        return error.message.partition(": ")[2].removeprefix("fatal: ")
+        reason = error.message.partition(": ")[2].removeprefix("fatal: ")
+        return "" if _WANTS_PASSWORD.search(reason) else reason
     return ""
 
 
@@ -234,9 +250,8 @@ def _without_port(host: str) -> str:
 def _token_from_git(remote: Remote) -> str:
     """Return the password of git's credential helpers for that forge; never ask the person."""
     scheme, _, host = remote.web_address.partition("://")
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
     query = f"protocol={scheme}\nhost={host}\n\n".encode()
-    answer = git_command.run_git("credential", "fill", stdin=query, env=quiet, check=False)
+    answer = git_command.run_git("credential", "fill", stdin=query, env=_NO_QUESTIONS, check=False)
     fields = dict(
         line.partition("=")[::2] for line in answer.stdout.decode(errors="replace").splitlines()
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from fyre.cli import commit_args
@@ -356,8 +357,10 @@ def _push_branch(push_command: list[str]) -> None:
     if code:
         from fyre.workspace import remote  # only needed for a push
 
-        name = push_command[2] if push_command[1:] else remote.default_remote_name()
-        reason = remote.why_unreachable(name)
+        name = push_command[2] if push_command[1:] else ""
+        with suppress(UserError):  # the branch's remote is none that has a name
+            name = name or remote.default_remote_name()
+        reason = remote.why_unreachable(name) if name else ""
         failure = f"the push failed: {name} can't be reached: {reason}"
         mend = f", once it has the right address (git remote set-url {name} URL)"
         raise UserError(

@@ -139,12 +139,16 @@ def _reject_option_conflicts(options: RunOptions) -> None:
 
 _LOOKING = "looking for what has changed"
 
+_SLOW_PUSH_BYTES = 10_000_000
+"""Bytes of changed files whose push is named before it begins: git may ask for a password in it,
+and a line in the middle of that would be in the way."""
+
 
 def _write_tree(
     repo_paths: RepoPaths, status: WorktreeStatus, run_request: RunRequest
 ) -> SnapshotTree:
     """Write the work tree as a tree object, and print the notes about it."""
-    sizes = publish_check.file_sizes(repo_paths.top, [path for _, path in status.changed])
+    sizes = _changed_sizes(repo_paths, status)
     files = f"{len(sizes)} changed file{'s' * (len(sizes) != 1)}"
     total = publish_check.format_size(sum(sizes.values()))
     with progress.name_slow_step(f"storing {files}, {total}, in git"):
@@ -152,6 +156,10 @@ def _write_tree(
     _print_notes(*tree.notes)
     snapshot.reject_missing_workdir(repo_paths, tree.sha, run_request.runs[0].workdir)
     return tree
+
+
+def _changed_sizes(repo_paths: RepoPaths, status: WorktreeStatus) -> dict[str, int]:
+    return publish_check.file_sizes(repo_paths.top, [path for _, path in status.changed])
 
 
 def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
@@ -182,8 +190,9 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
             "the run sees the content of these files only if its receiver takes Git LFS: "
             + snapshot.format_paths(tree.lfs_files)
         )
-    with progress.name_slow_step(f"pushing it to {branch.remote_name}"):
-        sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
+    if sum(_changed_sizes(repo_paths, status).values()) >= _SLOW_PUSH_BYTES:
+        progress.name_step(f"pushing it to {branch.remote_name}")
+    sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
     if remote_info is None:
         _print_submission(sha, branch, run_request, as_json=options.as_json)
         return 0

@@ -5,6 +5,8 @@ import pty
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -251,6 +253,7 @@ def test_9_40_a_terminal_is_told_what_takes_long(
     (repo / "data").write_bytes(bytes(2_000_000))
     (repo / "notes").write_text("new\n")
     monkeypatch.setattr(progress, "SLOW_SECONDS", 0.0)  # each step takes longer than that
+    monkeypatch.setattr("fyre.cli.commands.run._SLOW_PUSH_BYTES", 1_000_000)
     read_end, write_end = pty.openpty() if is_terminal else os.pipe()
     said = b""
     with os.fdopen(write_end, "w", encoding="utf-8") as stderr:
@@ -360,6 +363,35 @@ def test_9_40_a_wrong_remote_is_not_told_to_push_again(
     assert "not appear to be a git repository" in err
     assert "hint: is that the right address? git remote set-url origin URL" in err
     assert "git push" not in err
+
+
+class Unauthorized(BaseHTTPRequestHandler):
+    """Wants a password for everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="x"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_9_40_a_remote_that_wants_a_password_has_the_right_address(  # noqa: PLR0917 - fixtures
+    repo: Path, far: Path, git: Git, run, capfd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TERMINAL_PROMPT", "0")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/acme/lab.git"
+        git("remote", "set-url", "origin", url, cwd=repo)
+        assert run() == 1
+        server.shutdown()
+    err = capfd.readouterr().err
+    assert "could not read Username" in err
+    assert "can't be reached" not in err
+    assert "set-url" not in err
 
 
 def test_only_the_notebook_is_pushed_and_fetched(repo: Path, far: Path, git: Git, run) -> None:
