@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from yaml.events import Event
     from yaml.nodes import Node
 
+_DIGITS_MAX = 1000
+"""Digits of an integer, in any notation: Python prints none of more than 4,300."""
+
 DEPTH_MAX = 50
 """Lists and mappings inside each other that a document may have; a policy has no use for ten."""
 
@@ -336,6 +339,8 @@ def _parse_scalar(name: str, text: str) -> bool | float | None:
         case "float":
             return _SPECIAL_FLOATS[lower] if lower in _SPECIAL_FLOATS else float(lower)
     sign, digits = (-1 if lower[0] == "-" else 1), lower.lstrip("+-")
+    if len(digits) > _DIGITS_MAX:
+        raise ValueError
     if digits[:2] in ("0b", "0o", "0x"):
         return sign * int(digits[2:], {"b": 2, "o": 8, "x": 16}[digits[1]])
     return sign * int(digits, 8 if digits[0] == "0" else 10)

@@ -30,6 +30,10 @@ what they ask once."""
 HEAD_TIMEOUT = 30.0
 """Seconds in which the head of a request has to be complete, from the connection's first moment."""
 
+BODY_TIMEOUT = 60.0
+"""Seconds that a client may send nothing of the body that it has announced, while it is waited
+for."""
+
 STALLED_READER_TIMEOUT = 300.0
 """Seconds that a client may take nothing of what waits for it. A log that is followed goes on at
 its byte when its reader asks again."""
@@ -60,6 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
     heard_at = 0.0  # by the loop's clock: when the client last sent something
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
+    _body_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Handle a new connection; where there are too many, close the one that waits longest."""
@@ -73,7 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle the end of a connection."""
-        for timer in (self._head_timer, self._stall_timer):
+        for timer in (self._head_timer, self._stall_timer, self._body_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -121,6 +126,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        self._body_timer = self.loop.call_later(BODY_TIMEOUT, self._check_body)
+
+    def on_message_complete(self) -> None:
+        """Handle a complete request."""
+        super().on_message_complete()
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
 
     def on_body(self, body: bytes) -> None:
         """Handle a chunk of a body."""
@@ -130,6 +143,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
+
+    def _check_body(self) -> None:
+        """End the connection if the rest of a body does not come; else look again later.
+
+        While we take nothing, since whoever reads the body is slow, nothing can come.
+        """
+        silent_for = 0.0 if self.flow.read_paused else self.loop.time() - self.heard_at
+        if silent_for >= BODY_TIMEOUT:
+            self.transport.abort()
+        else:
+            self._body_timer = self.loop.call_later(BODY_TIMEOUT - silent_for, self._check_body)
 
     @property
     def waits_for_client(self) -> bool:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from fyre.runs.run_query import ALL_RUNS
 from fyre.server import http_server
 from tests.conftest import git
 from tests.support.ci_marks import long_case
-from tests.support.person import Person, person
+from tests.support.person import NAME, Person, person
 from tests.support.waiting import until
 
 __all__ = ["person"]
@@ -55,6 +56,21 @@ def test_a9_a_head_that_is_never_complete_is_closed(
     monkeypatch.setattr(http_server, "HEAD_TIMEOUT", 0.3)
     with connect(person.up.url, sent) as connection:
         assert is_closed(connection)
+
+
+@pytest.mark.parametrize(
+    "path", ["/webhook", f"/{NAME}.git/git-receive-pack", f"/{NAME}.git/info/lfs/objects/batch"]
+)
+def test_a9_the_rest_of_a_body_is_not_waited_for_without_end(
+    person: Person, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(http_server, "BODY_TIMEOUT", 0.3)
+    kind = f"Content-Type: application/x-{path.rpartition('/')[2]}-request\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}Content-Length: 99\r\n\r\n{{"
+    with connect(person.up.url, head.encode()) as connection, suppress(ConnectionError):
+        connection.settimeout(10)
+        while connection.recv(65536):  # git answers before it has all of a push
+            pass
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
         ("env: {A: !!binary é}\n", 1, "is no base64"),
         ("env: {A: !other x}\n", 1, "is not known"),
         ("retries: " + "9" * 5000 + "\n", 1, "too long a number"),
+        ("retries: 0x" + "f" * 4000 + "\n", 1, "too long a number"),
         ("retries: 1:30\n", 1, "must be a whole number, not '1:30'"),
         ("retries: yes\n", 1, "must be a whole number"),
         ("retries: .nan\n", 1, "must be a whole number"),
