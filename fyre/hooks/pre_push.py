@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     remote_name = (argv or [os.environ.get("PRE_COMMIT_REMOTE_NAME", "")])[0]
     requests = list(_requesting_commits(pushed_refs, remote_name))
     runs = [
-        f"fyre: {sha[:7]} {name}: {spec.command}"
+        f"fyre: {sha[:7]} {name}: {_mask(spec.command)}"
         for sha, run_request in requests
         if not run_request.problems
         for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
@@ -54,6 +54,13 @@ def main(argv: list[str]) -> int:
         return 1
     shas = [sha for sha, run_request in requests if run_request.runs]
     return 0 if _may_run_again(shas, remote_name) else 1
+
+
+def _mask(command: str) -> str:
+    """Return a command as it is shown, without what looks like a credential in it."""
+    from fyre.message import credential_scan  # only for a push that starts something
+
+    return credential_scan.mask_credentials(command)
 
 
 def _has_readable_name(ref: str) -> bool:

@@ -342,7 +342,8 @@ def _push_commit(
         if reason := remote.why_unreachable(branch.remote_name, repo_paths.top):
             raise UserError(
                 f"the snapshot was not pushed: {branch.remote_name} can't be reached: {reason}",
-                hint=f"is that the right address? git remote set-url {branch.remote_name} URL",
+                hint="is the server running, and is that the right address? "
+                f"git remote set-url {branch.remote_name} URL",
             )
         raise UserError(
             f"the snapshot was not pushed to {branch.remote_name}",

@@ -234,11 +234,13 @@ def _added_values(own: Any, merged: Any) -> Any:  # noqa: ANN401 - any value of 
 
 def _print_diagnosis(text: str, runs: list[dict[str, Any]], diagnostics: list[Diagnostic]) -> None:
     """Print the runs to stdout, for people, and the errors to stderr."""
+    from fyre.message.credential_scan import mask_credentials
+
     for run in runs:
-        print(_escape_lines(f"{run['name']}: {run['command']}"))
+        print(_escape_lines(f"{run['name']}: {mask_credentials(run['command'])}"))
         for key, value in run.items():
             if key not in ("name", "command", "defaults"):
-                print(_escape_lines(f"  {key}: {_format_value(key, value)}"))
+                print(_escape_lines(f"  {key}: {mask_credentials(_format_value(key, value))}"))
         for key, value in run.get("defaults", {}).items():
             print(_escape_lines(f"  {key}: {_format_value(key, value)} (from {CONFIG_FILE})"))
     for diagnostic in diagnostics:

@@ -362,7 +362,7 @@ def _push_branch(push_command: list[str]) -> None:
             name = name or remote.default_remote_name()
         reason = remote.why_unreachable(name) if name else ""
         failure = f"the push failed: {name} can't be reached: {reason}"
-        mend = f", once it has the right address (git remote set-url {name} URL)"
+        mend = f", once its server runs and the address is right (git remote set-url {name} URL)"
         raise UserError(
             f"the commit is made, but {failure if reason else 'the push failed'}",
             hint=f"push it again with: git {' '.join(push_command)}{mend if reason else ''}",

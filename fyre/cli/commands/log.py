@@ -45,6 +45,8 @@ def main(
         raise run_target.missing_repository_error(remote_info) from error
     notes = {sha: _describe_commit(message) for sha, message in messages.items()}
     table.print_run_table(runs[:limit], as_json=json, notes=notes)
+    if len(runs) >= limit and not json:
+        sys.stderr.write(f"fyre: these are the newest {limit}; -n lists more\n")
     if not messages:
         _report_no_runs(client, as_json=json)
     elif not runs and not json and not missing_shas:

@@ -9,6 +9,7 @@ import typer
 from fyre.cli import run_target
 from fyre.cli.commands import cancel
 from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
+from fyre.errors import UserError
 
 LatestOption = Annotated[
     bool,
@@ -37,5 +38,16 @@ def main(
         commit_target.find_runs()
     if name and name.lower() not in map(str.lower, names):
         raise commit_target.unknown_name_error(name, names)
+    _reject_unfinished(commit_target, name)
     command = "rerun --latest" if latest else "rerun"
     cancel.post_comment_command(commit_target, command, name, names)
+
+
+def _reject_unfinished(commit_target: run_target.CommitTarget, name: str) -> None:
+    """Raise ``UserError`` if none of the runs that are meant has ended."""
+    runs = [
+        run for run in commit_target.list_runs() if name.lower() in ("", run.name.lower())
+    ]  # those without a status are started
+    if runs and not any(run.state.is_final for run in runs):
+        states = ", ".join(f"{run.name} is {run.state}" for run in runs)
+        raise UserError(f"nothing to run again yet: {states}", hint="`fyre cancel` ends it")

@@ -394,7 +394,8 @@ def test_push(repo: Path, git: Git, tmp_path: Path, capfd: pytest.CaptureFixture
     assert main.main(["commit", "--run", "true", "--push"]) == 1
     err = capfd.readouterr().err
     assert "the push failed: origin can't be reached: " in err  # 9_40
-    assert "hint: push it again with: git push, once it has the right address (git remote" in err
+    again = "git push, once its server runs and the address is right (git remote"
+    assert f"hint: push it again with: {again}" in err
     assert git("rev-list", "--count", "HEAD", cwd=repo) == "4"  # the commit is kept
 
 

@@ -285,7 +285,7 @@ def test_a_commit_that_is_not_pushed_says_so(
 def test_a_token_that_may_not_write_is_no_commit_that_is_not_pushed(
     person: Person, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    person.run("true")
+    person.final(person.run("true"))
 
     def hidden(_: ApiRequest) -> NoteRecord:
         raise ApiError(404, "Not Found")
@@ -293,6 +293,16 @@ def test_a_token_that_may_not_write_is_no_commit_that_is_not_pushed(
     monkeypatch.setattr(commit_comment_api, "_validate_comment", hidden)
     assert fyre("rerun") == 1
     assert capfd.readouterr().err.splitlines()[-1] == "hint: check the name and the token's rights"
+
+
+def test_a_run_that_has_not_ended_is_not_run_again_and_that_is_said(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.run("sleep 60")
+    until(lambda: person.statuses(sha))
+    assert fyre("rerun") == 1
+    assert "error: nothing to run again yet: run is" in capfd.readouterr().err
+    assert person.comments(sha) == []
 
 
 def start(person: Person, command: str) -> str:

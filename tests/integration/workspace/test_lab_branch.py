@@ -361,7 +361,7 @@ def test_9_40_a_wrong_remote_is_not_told_to_push_again(
     err = capfd.readouterr().err
     assert "origin can't be reached: " in err
     assert "not appear to be a git repository" in err
-    assert "hint: is that the right address? git remote set-url origin URL" in err
+    assert "is that the right address? git remote set-url origin URL" in err
     assert "git push" not in err
 
 
