@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from fyre.controller.launch_delays import LaunchDelays
+from fyre.controller.launch_delays import LaunchDelays, LaunchPass
 from fyre.controller.ttl_cache import TTLCache
 from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
-from fyre.errors import RefusedForNowError, TooLargeError, TransientError, UserError
+from fyre.errors import TooLargeError, TransientError, UserError
 from fyre.github import permissions
 from fyre.github.client import GitHubClient
 from fyre.github.commit_origin import Upstream, find_origin, get_upstream, has_no_pulls
@@ -336,28 +336,24 @@ class Executor:
         A run that the engine refuses for now says so on the commit, and keeps no other from being
         launched.
         """
-        refusal: RefusedForNowError | None = None
+        repository = event.repository
+        launches = LaunchPass(partial(self._launch, repository))
         for action in self.decide(event):
-            try:
-                if isinstance(action, Launch):
-                    self.launch_or_tell(event.repository, action)
-                else:
-                    self.execute(event.repository, action)
-            except RefusedForNowError as error:
-                refusal = refusal or error
-        if refusal is not None:
-            raise refusal
+            if isinstance(action, Launch):
+                self._launch_or_tell(repository, action, launches)
+            else:
+                self.execute(repository, action)
+        self.launch_delays.forget_others(repository, event.commit.sha, launches.refusals)
+        launches.end()
 
-    def launch_or_tell(self, repository: Repository, action: Launch) -> None:
-        """Launch a run; where it is refused for now, say so and raise ``RefusedForNowError``."""
+    def _launch_or_tell(self, repository: Repository, action: Launch, launches: LaunchPass) -> None:
+        """Launch a run; where it is refused for now, say so on its commit."""
         run = action.run
         was_queued = self.reporter.drop_status(repository, run.sha, run.context)
-        try:
-            self._launch(repository, run)
-        except RefusedForNowError as error:
+        refusal = launches.launch(run)
+        if refusal is not None:
             told = "" if was_queued else action.told_delay
-            self.launch_delays.tell(repository, run.sha, run.context, str(error), told)
-            raise
+            self.launch_delays.tell(repository, run.sha, run.context, str(refusal), told)
 
     def execute(self, repository: Repository, action: Action) -> None:
         """Carry out one action. Raises ``TransientError`` if it may work later."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 
 from fyre.controller.ttl_cache import TTLCache
+from fyre.errors import RefusedForNowError
 from fyre.reporter.status_reporter import StatusReporter
 from fyre.runs import commit_status
-from fyre.runs.run import Repository
+from fyre.runs.run import Repository, Run
 from fyre.runs.status_text import SEPARATOR
 
 REPOST_INTERVAL = 600.0
@@ -21,7 +23,56 @@ REPOST_INTERVAL = 600.0
 
 A launch is tried again each minute, and two reasons may take turns."""
 
+EQUAL_REFUSALS_MAX = 10
+"""Refusals of one reason in a pass before like runs of the commit are not asked for any more.
+
+A thousand runs under a quota of ten would be a thousand requests a minute."""
+
+CommitKey = tuple[int, str]
+"""The id of a repository, and a SHA: another repository may have the same commit."""
+
 _NUMBERS = re.compile(r"\d+")
+
+
+class LaunchPass:
+    """One try of a commit's launches: one that is refused for now keeps no other from its try.
+
+    ``launch`` hands a run to the engine.
+    """
+
+    def __init__(self, launch: Callable[[Run], None]) -> None:
+        self._launch = launch
+        self._counts = Counter[tuple[object, str]]()
+        self._hopeless: dict[object, RefusedForNowError] = {}  # by what a run needs
+        self.refusals: dict[str, RefusedForNowError] = {}  # by context
+
+    def launch(self, run: Run) -> RefusedForNowError | None:
+        """Launch a run; return why it is refused for now, if it is.
+
+        After ten equal refusals of runs that need the same it is taken as refused, unasked.
+        """
+        needs = (run.spec.profile, run.spec.resources)
+        refusal = self._hopeless.get(needs) or self._ask(run)
+        if refusal is None:
+            return None
+        self.refusals[run.context] = refusal
+        reason = (needs, _NUMBERS.sub("", str(refusal)))
+        self._counts[reason] += 1
+        if self._counts[reason] >= EQUAL_REFUSALS_MAX:
+            self._hopeless[needs] = refusal
+        return refusal
+
+    def _ask(self, run: Run) -> RefusedForNowError | None:
+        try:
+            self._launch(run)
+        except RefusedForNowError as error:
+            return error
+        return None
+
+    def end(self) -> None:
+        """Raise the first refusal, if there was one."""
+        for refusal in self.refusals.values():
+            raise refusal
 
 
 class LaunchDelays:
@@ -30,7 +81,7 @@ class LaunchDelays:
     def __init__(self, reporter: StatusReporter) -> None:
         self._reporter = reporter
         self._reposted = TTLCache(REPOST_INTERVAL, 10_000)
-        self._reasons: dict[str, dict[tuple[Repository, str], str]] = {}  # of a SHA, by context
+        self._reasons: dict[CommitKey, dict[str, tuple[Repository, str]]] = {}  # then by context
         self._lock = threading.Lock()
 
     def tell(self, repository: Repository, sha: str, context: str, reason: str, told: str) -> None:
@@ -40,7 +91,8 @@ class LaunchDelays:
         twice.
         """
         with self._lock:
-            self._reasons.setdefault(sha, {})[repository, context] = reason
+            reasons = self._reasons.setdefault((repository.id, sha), {})
+            reasons[context] = (repository, reason)
         status = commit_status.delayed_status(context, reason)
 
         def post() -> bool:
@@ -55,19 +107,26 @@ class LaunchDelays:
     def forget(self, repository: Repository, sha: str, context: str) -> None:
         """Forget a run that is not refused any more, or not wanted."""
         with self._lock:
-            reasons = self._reasons.get(sha, {})
-            reasons.pop((repository, context), None)
-            if not reasons:
-                self._reasons.pop(sha, None)
+            waiting = set(self._reasons.get((repository.id, sha), ()))
+        self.forget_others(repository, sha, waiting - {context})
 
-    def give_up(self, shas: Iterable[str]) -> None:
+    def forget_others(self, repository: Repository, sha: str, refused: Collection[str]) -> None:
+        """Forget of a commit what is not among these contexts: nobody tries to launch it."""
+        key = (repository.id, sha)
+        with self._lock:
+            reasons = self._reasons.pop(key, {})
+            kept = {context: told for context, told in reasons.items() if context in refused}
+            if kept:
+                self._reasons[key] = kept
+
+    def give_up(self, commits: Iterable[CommitKey]) -> None:
         """Say of the refused runs of these commits that they are not tried any more."""
-        for sha in shas:
+        for key in commits:
             with self._lock:
-                reasons = self._reasons.pop(sha, {})
-            for (repository, context), reason in reasons.items():
+                reasons = self._reasons.pop(key, {})
+            for context, (repository, reason) in reasons.items():
                 status = commit_status.given_up_status(context, reason)
-                self._reporter.queue_status(repository, sha, status)
+                self._reporter.queue_status(repository, key[1], status)
 
 
 def _says_the_same(told: str, description: str) -> bool:

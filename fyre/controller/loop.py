@@ -302,7 +302,7 @@ class Controller:
 
     def _retry_later(self, item: RetryItem, error: Exception) -> None:
         if not self._retries.push(item, error):
-            self.executor.launch_delays.give_up(item.shas_left)
+            self.executor.launch_delays.give_up(item.commits_left)
             if isinstance(item.event, CommentEvent):
                 self._comments.give_up(item.event, error)
         self._wake.set()

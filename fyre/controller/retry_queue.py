@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from fyre.backoff import Backoff
 from fyre.controller.events import ControllerEvent, RunEndEvent
+from fyre.controller.launch_delays import CommitKey
 from fyre.delay_queue import DelayQueue
 from fyre.errors import TransientError
 from fyre.github import rate_limit
 from fyre.github.errors import NEEDS_OPERATOR, RateLimitError
-from fyre.github.webhook import PushEvent, RerequestEvent
+from fyre.github.webhook import PushEvent
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +60,14 @@ class RetryItem:
                 return event
 
     @property
-    def shas_left(self) -> tuple[str, ...]:
+    def commits_left(self) -> tuple[CommitKey, ...]:
         """The commits that are still to be planned, as far as they are known."""
-        if isinstance(self.event, RunEndEvent | RerequestEvent):
-            return (self.event.sha,)
-        return self.shas or ()
+        match self.event:
+            case PushEvent(repository=repository):
+                return tuple((repository.id, sha) for sha in self.shas or ())
+            case RunEndEvent() as ended:
+                return ((ended.repository.id, ended.sha),)
+        return ()
 
 
 @dataclass

@@ -14,7 +14,7 @@ from fyre.controller.comments import command_parser, replies
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand
 from fyre.controller.executor import Executor
-from fyre.errors import RefusedForNowError
+from fyre.controller.launch_delays import LaunchPass
 from fyre.message.request import assign_names
 from fyre.message.spec import RunSpec
 from fyre.reporter import markdown
@@ -25,7 +25,6 @@ from fyre.runs.plan import CommitEvent, Launch, build_run
 from fyre.runs.repo_config import RepoConfigError
 from fyre.runs.run import Run, RunRecord
 from fyre.runs.status_text import is_launch_delayed
-from fyre.runs.trigger import TriggerKind
 
 CLOCK_SKEW = 60.0
 """Seconds that our clock may be ahead of GitHub's: a run that was launched later than that after a
@@ -101,29 +100,13 @@ class LaunchingCommand(CommentCommand):
     def _launch_runs(self, target: TargetedCommand, requested: Iterable[Run]) -> None:
         """Launch these runs. Raises ``RefusedForNowError``, after a try of each.
 
-        What is refused for now is said in the thread of the comment. A click has none: its run's
-        status says it.
+        What is refused for now is said in the thread of the comment. A click has none, and no
+        status says it: the run before has one that is final, and a click is lost with its process.
         """
-        executor, refusal = self._executor, None
+        launches = LaunchPass(lambda run: self._executor.execute(target.repository, Launch(run)))
         for run in requested:
-            try:
-                if target.trigger.kind is TriggerKind.RERUN:
-                    told = self._told_delay(target, run)
-                    executor.launch_or_tell(target.repository, Launch(run, told))
-                else:
-                    executor.execute(target.repository, Launch(run))
-            except RefusedForNowError as error:
-                refusal = refusal or error
-        if refusal is not None:
-            raise refusal
-
-    def _told_delay(self, target: TargetedCommand, run: Run) -> str:
-        """Return the status that says why an earlier try failed; "" for none."""
-        statuses = self._executor.reporter.read_statuses(target.repository, target.sha)
-        posted = statuses.get(run.context.lower())
-        if posted is None or not is_launch_delayed(posted.state, posted.description):
-            return ""
-        return posted.description
+            launches.launch(run)
+        launches.end()
 
     def _render_launched(self, keys: Iterable[str]) -> str:
         """List the launched runs; one that the engine refused says so in its status."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from kubernetes.client import ApiException
@@ -12,6 +13,7 @@ from fyre.backoff import Backoff
 from fyre.client.events import LogChunk
 from fyre.client.follow import follow_run
 from fyre.client.run_client import RunClient
+from fyre.controller.launch_delays import LaunchDelays, LaunchPass
 from fyre.engines.kubernetes.api_errors import translate_api_error
 from fyre.engines.wrappers import EngineWrapper
 from fyre.errors import RefusedForNowError
@@ -19,6 +21,7 @@ from fyre.github.webhook import RerequestEvent
 from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
+from tests.contract.engine import make_run
 from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
@@ -187,20 +190,61 @@ def test_9_26_a_comment_whose_launch_is_refused_for_a_day_is_answered(
     assert full.tries == 1
 
 
-def test_9_26_a_click_on_rerun_says_on_the_commit_why_it_waits(
+def click_rerun(person: Person, sha: str) -> None:
+    repository = person.up.controller.executor.forge.get_repository(NAME)
+    person.up.controller.enqueue_event(RerequestEvent(repository, sha, "ada", "first", 1))
+
+
+def test_9_26_a_click_on_rerun_that_waits_leaves_the_status_as_it_is(
     person: Person, full: FullEngine
 ) -> None:
     full.refused = ""
     sha = person.run("true", "Fyre-Name: first")
     person.final(sha, "fyre/first")
+    person.settled()
+    before = described(person, sha, "first")
     full.refused = "first"
-    repository = person.up.controller.executor.forge.get_repository(NAME)
-    person.up.controller.enqueue_event(RerequestEvent(repository, sha, "ada", "first", 1))
-    until(lambda: described(person, sha, "first")[-1] == WAITS)
+    click_rerun(person, sha)
     until(tried_again(full))
+    assert described(person, sha, "first") == before
     full.refused = ""
     person.final(sha, "fyre/first", "attempt 2")
     assert full.launched(sha) == ["first", "first"]
+
+
+def test_9_26_after_ten_equal_refusals_runs_that_need_the_same_are_not_asked_for() -> None:
+    asked = list[str]()
+
+    def launch(run: Run) -> None:
+        asked.append(run.name)
+        raise refusal(QUOTA.format(len(asked)))
+
+    launches = LaunchPass(launch)
+    wanted = make_run("0" * 40, "true")
+    runs = [replace(wanted, name=f"run-{number}") for number in range(100)]
+    assert all(launches.launch(run) for run in runs)
+    assert asked == [run.name for run in runs[:10]]
+    assert launches.launch(make_run("0" * 40, "true", resources=(("nvidia.com/gpu", "1"),)))
+    assert len(asked) == 11
+    assert len(launches.refusals) == 101
+
+
+def test_9_26_a_commit_that_is_given_up_in_one_repository_still_waits_in_another(
+    person: Person,
+) -> None:
+    reporter = person.up.controller.executor.reporter
+    repository = person.up.controller.executor.forge.get_repository(NAME)
+    other = replace(repository, id=repository.id + 1)
+    sha = person.git("rev-parse", "HEAD").strip()
+    delays = LaunchDelays(reporter)
+    for name in ("fyre/first", "fyre/second"):
+        delays.tell(repository, sha, name, "no room", "")
+    delays.forget_others(repository, sha, ["fyre/second"])
+    delays.give_up([(other.id, sha)])
+    delays.give_up([(repository.id, sha)])
+    assert person.final(sha, "fyre/second")["state"] == "error"
+    person.settled()
+    assert [text.split()[0] for text in described(person, sha, "first")] == ["waiting"]
 
 
 def test_9_26_a_quota_is_a_refusal_for_now() -> None:
