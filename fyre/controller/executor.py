@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from fyre.controller.delayed_clicks import DelayedClicks
 from fyre.controller.launch_delays import LaunchDelays, LaunchPass
 from fyre.controller.ttl_cache import TTLCache
 from fyre.engines.protocol import Engine
@@ -118,6 +119,7 @@ class Executor:
     """Return True if a repository is known, without a request, to have no pull request."""
 
     launch_delays: LaunchDelays = field(init=False)
+    delayed_clicks: DelayedClicks = field(default_factory=DelayedClicks)
 
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
     _upstreams: TTLCache = field(default_factory=lambda: TTLCache(UPSTREAM_TTL, 1_000))

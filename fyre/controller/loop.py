@@ -58,7 +58,6 @@ LOOK_INTERVAL = 60.0
 MERGE_QUEUE_PREFIX = f"{BRANCH_PREFIX}gh-readonly-queue/"
 """The branches of GitHub's merge queue, which launch nothing."""
 
-
 Work = ControllerEvent | RetryItem
 """An event, or what is left of one that failed before."""
 
@@ -305,6 +304,8 @@ class Controller:
             self.executor.launch_delays.give_up(item.commits_left)
             if isinstance(item.event, CommentEvent):
                 self._comments.give_up(item.event, error)
+            elif isinstance(item.event, RerequestEvent):
+                self._rerun_button.give_up(item.event)
         self._wake.set()
 
     def _patience(self) -> Patience:

@@ -30,6 +30,10 @@ class TTLCache:
         with self._lock:
             return len(self._cache)
 
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._cache
+
     def get(self, key: Hashable, ask: Callable[[], T]) -> T:
         """Return the cached answer, else the one of ``ask``. Raises what ``ask`` raises."""
         with self._lock, suppress(KeyError):

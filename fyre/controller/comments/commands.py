@@ -176,7 +176,7 @@ class RunCommand(LaunchingCommand):
 class CancelCommand(CommentCommand):
     """Cancel the unfinished runs of a commit: all of them, or the one of that name.
 
-    Those count that the engine has not taken yet.
+    Those count that the engine has not taken yet, whether a commit or a click asked for them.
     """
 
     verb = "cancel"
@@ -189,9 +189,14 @@ class CancelCommand(CommentCommand):
         records = self._runs_on_commit(target)
         cancelled = [record.run.name for record in self._cancel_runs(target, records)]
         cancelled += self._cancel_delayed(target, records)
+        cancelled += self._executor.delayed_clicks.cancel(
+            (target.repository.id, target.sha),
+            target.command.run_name,
+            before=target.trigger.at + CLOCK_SKEW,
+        )
         if not cancelled:
             return render_nothing("cancel", target.command.run_name)
-        return f"cancelled: {', '.join(f'`{name}`' for name in cancelled)}."
+        return f"cancelled: {', '.join(f'`{name}`' for name in dict.fromkeys(cancelled))}."
 
     def overtake(self, target: TargetedCommand) -> None:
         """Cancel those of the runs that are found without a fetch."""

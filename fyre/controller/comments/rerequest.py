@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand
 from fyre.controller.comments.handler import MAY_WRITE
 from fyre.controller.comments.rerun_command import RerunCommand
 from fyre.controller.executor import Executor
+from fyre.controller.retry_queue import FAILURES
+from fyre.errors import RefusedForNowError, UserError
 from fyre.github.webhook import RerequestEvent
+from fyre.runs.run import Run
 from fyre.runs.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
@@ -20,13 +24,28 @@ class RerunButton:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._rerun = RerunCommand(executor)
+        self._rerun = _ClickedRerun(executor)
 
     def handle(self, click: RerequestEvent) -> None:
         """Rerun the run once, however often the click is delivered. Raises ``TransientError``.
 
         A new attempt has a check run of its own, so a click on that is another rerun.
         """
+        try:
+            self._handle(click)
+        except FAILURES:  # it is tried again, so it still waits if it did
+            raise
+        except UserError:
+            self.give_up(click)
+            raise
+        self.give_up(click)
+
+    def give_up(self, click: RerequestEvent) -> None:
+        """Forget a click that is not tried again."""
+        commit = (click.repository.id, click.sha)
+        self._executor.delayed_clicks.forget(commit, click_trigger(click, 0.0).id)
+
+    def _handle(self, click: RerequestEvent) -> None:
         repository, actor = click.repository, click.actor
         facts = {
             "repository": repository.name,
@@ -45,6 +64,21 @@ class RerunButton:
         )
         reply = self._rerun.execute(target)
         log.info("a check run was rerequested", extra={**facts, "answer": reply})
+
+
+class _ClickedRerun(RerunCommand):
+    """A rerun that nobody is told about while it waits, and that a cancel ends all the same."""
+
+    def _launch_runs(self, target: TargetedCommand, requested: Iterable[Run]) -> None:
+        executor, clicks = self._executor, self._executor.delayed_clicks
+        wanted = [run for run in requested if not clicks.is_cancelled(run)]
+        try:
+            super()._launch_runs(target, wanted)
+        except RefusedForNowError:
+            refused = [run for run in wanted if executor.engine.get_record(run.key) is None]
+            commit = (target.repository.id, target.sha)
+            clicks.add(commit, target.trigger.id, refused, executor.clock())
+            raise
 
 
 def click_trigger(click: RerequestEvent, at: float) -> Trigger:

@@ -212,6 +212,22 @@ def test_9_26_a_click_on_rerun_that_waits_leaves_the_status_as_it_is(
     assert full.launched(sha) == ["first", "first"]
 
 
+def test_9_26_a_cancel_ends_a_click_on_rerun_that_waits(person: Person, full: FullEngine) -> None:
+    full.refused = ""
+    sha = person.run("true", "Fyre-Name: first")
+    person.final(sha, "fyre/first")
+    full.refused = "first"
+    click_rerun(person, sha)
+    until(lambda: full.tries > 1)
+    person.comment(sha, "/fyre cancel first")
+    until(lambda: "cancelled: `first`." in person.comments(sha))
+    full.refused = ""
+    click_rerun(person, sha)  # the same click, delivered again
+    until(lambda: person.up.controller.queue_length() == 0)
+    assert full.launched(sha) == ["first"]
+    assert person.final(sha, "fyre/first")["state"] == "success"
+
+
 def test_9_26_after_ten_equal_refusals_runs_that_need_the_same_are_not_asked_for() -> None:
     asked = list[str]()
 
