@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,36 +117,43 @@ async def _store_object(repo: BareRepository, request: Request, lfs_object: lfs.
         raise _RefusedError(422, problem)
     folder = repo.git_dir / UNFINISHED_OBJECTS
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder) as file:  # only its owner can read it
-        digest, received, buffer = hashlib.sha256(), 0, bytearray()
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:  # its owner's alone
         try:
-            async for chunk in request.stream():
-                received += len(chunk)
-                if received > lfs_object.size:
-                    break
-                digest.update(chunk)
-                buffer += chunk
-                if len(buffer) >= _WRITE_BYTES:
-                    await run_in_threadpool(file.write, bytes(buffer))
-                    buffer.clear()
-        except ClientDisconnect as error:
-            raise _RefusedError(400, "the object did not arrive as a whole") from error
-        if received != lfs_object.size:
-            raise _RefusedError(422, f"the object has not the size {lfs_object.size}")
-        if digest.hexdigest() != lfs_object.oid:
-            raise _RefusedError(422, "the object has another SHA-256 than its name")
-        file.write(buffer)
-        path = lfs.object_path(repo.git_dir, lfs_object)
-        await run_in_threadpool(_keep_file, file, path)
+            await _write_body(request, lfs_object, file)
+            path = lfs.object_path(repo.git_dir, lfs_object)
+            await run_in_threadpool(_keep_file, file, path)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+async def _write_body(request: Request, lfs_object: lfs.LfsObject, file: IO[bytes]) -> None:
+    """Write a request's body to a file, and check that it is the object."""
+    digest, received, buffer = hashlib.sha256(), 0, bytearray()
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > lfs_object.size:
+                break
+            digest.update(chunk)
+            buffer += chunk
+            if len(buffer) >= _WRITE_BYTES:
+                await run_in_threadpool(file.write, bytes(buffer))
+                buffer.clear()
+    except ClientDisconnect as error:
+        raise _RefusedError(400, "the object did not arrive as a whole") from error
+    if received != lfs_object.size:
+        raise _RefusedError(422, f"the object has not the size {lfs_object.size}")
+    if digest.hexdigest() != lfs_object.oid:
+        raise _RefusedError(422, "the object has another SHA-256 than its name")
+    await run_in_threadpool(file.write, bytes(buffer))
 
 
 def _keep_file(file: IO[bytes], path: Path) -> None:
-    """Give a file its name for good, once its bytes are on disk."""
+    """Give a file its name for good, once its bytes are on disk; a damaged one is replaced."""
     file.flush()
     os.fsync(file.fileno())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # the same object, pushed twice at once
-        path.hardlink_to(file.name)
+    os.replace(file.name, path)  # noqa: PTH105 - os.replace is known to be atomic
 
 
 def _find_repo(forge: LocalForge, request: Request, *, create: bool) -> BareRepository:

@@ -49,6 +49,11 @@ def test_9_33_the_forge_takes_and_gives_lfs_objects(forge: Served) -> None:
     assert "actions" not in batch(forge, "upload", WANTED).json()["objects"][0]
     (entry,) = batch(forge, "download", WANTED).json()["objects"]
     assert requests.get(entry["actions"]["download"]["href"], timeout=20).content == CONTENT
+    stored.write_bytes(b"cut off")  # as a crash of the machine may leave it
+    (entry,) = batch(forge, "upload", WANTED).json()["objects"]
+    assert requests.put(entry["actions"]["upload"]["href"], data=CONTENT).status_code == 200
+    assert stored.read_bytes() == CONTENT
+    assert not list((git_dir / "lfs/tmp").iterdir())
 
 
 def test_9_33_what_the_forge_does_not_take_of_lfs_it_says(forge: Served) -> None:
