@@ -20,17 +20,31 @@ DISK_FULL = "the disk of this Git server is full"
 FREE_BYTES_MIN = 1 << 20
 """Room below which nothing new is taken: what was taken already has to be written down."""
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 REPEATED_AFTER = 600.0
 """Seconds after which trouble that lasts is logged again."""
 
 
-def is_disk_full(path: Path) -> bool:
-    """Return True if the disk under a path has no room for what a push needs, or no inodes."""
+def count_free_bytes(path: Path) -> int:
+    """Return how much may be written on the disk under a path; below 0 on one that is full."""
     disk = os.statvfs(path)
     is_root = os.geteuid() == 0  # some blocks are for root alone
     free_bytes = (disk.f_bfree if is_root else disk.f_bavail) * disk.f_frsize
     free_inodes = disk.f_ffree if is_root else disk.f_favail
-    return free_bytes < FREE_BYTES_MIN or (disk.f_files > 0 and free_inodes < 1)
+    return -1 if disk.f_files > 0 and free_inodes < 1 else free_bytes - FREE_BYTES_MIN
+
+
+def is_disk_full(path: Path) -> bool:
+    """Return True if the disk under a path has no room for what a push needs, or no inodes."""
+    return count_free_bytes(path) < 0
+
+
+def is_for_want_of_room(error: Exception, path: Path) -> bool:
+    """Return True for an error of a full disk, which may have room again by now."""
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+        return True
+    return getattr(error, "errno", None) in _NO_ROOM or is_disk_full(path)
 
 
 def reject_full_disk(path: Path) -> None:
@@ -70,7 +84,7 @@ class TroubleLog:
     def _find_reason(self, error: Exception) -> str:
         """Return what the machine lacks; "" if the error says something else."""
         # Whatever a program says that found no room for a file, as git does.
-        if is_disk_full(self.root):
+        if is_for_want_of_room(error, self.root):
             return f"{DISK_FULL} ({self.root})"
         if isinstance(error, sqlite3.Error):
             return str(error) if database.is_machine_trouble(error) else ""

@@ -163,7 +163,7 @@ def make_endpoint(forge: LocalForge, handler: Handler) -> Callable[[Request], An
             log.warning("%s", error)
             return _json_response(_serialize_error(ApiError(503, "Service unavailable")), 503)
         except (OSError, sqlite3.Error) as error:
-            if machine_trouble.is_disk_full(forge.root):
+            if machine_trouble.is_for_want_of_room(error, forge.root):
                 forge.outbox.trouble.report(error)
                 return _json_response(_serialize_error(disk_full_error()), 507)
             # A broken repository: the client may retry. One line says it all.

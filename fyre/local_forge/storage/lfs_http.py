@@ -7,8 +7,9 @@ Locks are not offered: github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import IO, Any
@@ -18,8 +19,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from fyre.git import lfs
+from fyre.local_forge import machine_trouble
 from fyre.local_forge.forge import UNFINISHED_OBJECTS, LocalForge
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
+
+log = logging.getLogger(__name__)
 
 LFS_PREFIX = "info/lfs/"
 _OBJECTS_PREFIX = "info/lfs/objects/"
@@ -45,17 +49,24 @@ async def answer_lfs_request(forge: LocalForge, request: Request) -> Response:
             return await _transfer_object(forge, request)
     except _RefusedError as error:
         return _json_response(error.args[0], {"message": error.args[1]})
+    except (OSError, sqlite3.Error) as error:
+        return _answer_trouble(forge, request, error)
     if service.startswith(f"{LFS_PREFIX}locks"):
         return _json_response(501, {"message": "this forge has no locks of Git LFS"})
     return _json_response(404, {"message": "Git LFS knows no such request"})
 
 
+def _answer_trouble(forge: LocalForge, request: Request, error: Exception) -> Response:
+    """Answer a request that met a full disk, or a broken repository: the client may retry."""
+    if machine_trouble.is_for_want_of_room(error, forge.root):
+        forge.outbox.trouble.report(error)
+        return _json_response(507, {"message": machine_trouble.DISK_FULL})
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    return _json_response(500, {"message": "Server Error"})
+
+
 async def _answer_batch(forge: LocalForge, request: Request) -> Response:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BATCH_BYTES_MAX:
-            raise _RefusedError(413, "too many objects at once")
+    body = await _read_batch(request)
     try:
         operation, lfs_objects = lfs.parse_operation(body)
     except (ValueError, RecursionError) as error:
@@ -65,6 +76,18 @@ async def _answer_batch(forge: LocalForge, request: Request) -> Response:
     return _json_response(200, {"transfer": "basic", "objects": entries})
 
 
+async def _read_batch(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _BATCH_BYTES_MAX:
+                raise _RefusedError(413, "too many objects at once")
+    except ClientDisconnect as error:
+        raise _RefusedError(400, "the request did not arrive as a whole") from error
+    return bytes(body)
+
+
 def _batch_entries(
     repo: BareRepository, request: Request, operation: str, lfs_objects: list[lfs.LfsObject]
 ) -> list[dict[str, Any]]:
@@ -72,18 +95,19 @@ def _batch_entries(
     base_url = str(request.url.replace(query="")).removesuffix("batch")
     authorization = request.headers.get("authorization")
     header = {"header": {"Authorization": authorization}} if authorization else {}
-    free_bytes = shutil.disk_usage(repo.git_dir).free
+    free_bytes = machine_trouble.count_free_bytes(repo.git_dir)
     entries = []
     for lfs_object in lfs_objects:
         entry: dict[str, Any] = {"oid": lfs_object.oid, "size": lfs_object.size}
         is_stored = _is_stored(repo, lfs_object)
-        problem = ""
+        problem = None
         if operation == "upload" and not is_stored:
             problem = _storing_problem(lfs_object, free_bytes)
+            free_bytes -= 0 if problem else lfs_object.size
         elif operation == "download" and not is_stored:
-            problem = "nobody pushed this object here"
+            problem = _RefusedError(404, "nobody pushed this object here")
         if problem:
-            entry["error"] = {"code": 422 if operation == "upload" else 404, "message": problem}
+            entry["error"] = {"code": problem.args[0], "message": problem.args[1]}
         elif is_stored == (operation == "download"):
             link = {"href": f"{base_url}{lfs_object.oid}?size={lfs_object.size}", **header}
             entry |= {"authenticated": True, "actions": {operation: link}}
@@ -113,8 +137,9 @@ async def _transfer_object(forge: LocalForge, request: Request) -> Response:
 
 async def _store_object(repo: BareRepository, request: Request, lfs_object: lfs.LfsObject) -> None:
     """Store a request's body under its hash: complete and the right one, or not at all."""
-    if problem := _storing_problem(lfs_object, shutil.disk_usage(repo.git_dir).free):
-        raise _RefusedError(422, problem)
+    free_bytes = machine_trouble.count_free_bytes(repo.git_dir)
+    if problem := _storing_problem(lfs_object, free_bytes):
+        raise problem
     folder = repo.git_dir / UNFINISHED_OBJECTS
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:  # its owner's alone
@@ -160,6 +185,8 @@ def _find_repo(forge: LocalForge, request: Request, *, create: bool) -> BareRepo
     """Return the repository of a request; the objects of a first push arrive before it."""
     name = f"{request.path_params['owner']}/{request.path_params['repo']}"
     store = forge.repositories
+    if create:
+        machine_trouble.reject_full_disk(forge.root)
     try:
         repo = store.get_or_create(name) if create else store.find_repo(name)
     except BadNameError:
@@ -176,11 +203,14 @@ def _is_stored(repo: BareRepository, lfs_object: lfs.LfsObject) -> bool:
         return False
 
 
-def _storing_problem(lfs_object: lfs.LfsObject, free_bytes: int) -> str:
-    """Return why an object can't be stored; "" if it can."""
+def _storing_problem(lfs_object: lfs.LfsObject, free_bytes: int) -> _RefusedError | None:
+    """Return why an object can't be stored; None if it can."""
     if lfs_object.size > OBJECT_BYTES_MAX:
-        return f"an object of Git LFS has at most {OBJECT_BYTES_MAX // 1024**3} GB here"
-    return "the forge's disk is full" if lfs_object.size > free_bytes else ""
+        most = OBJECT_BYTES_MAX // 1024**3
+        return _RefusedError(422, f"an object of Git LFS has at most {most} GB here")
+    if lfs_object.size > free_bytes:
+        return _RefusedError(507, machine_trouble.DISK_FULL)
+    return None
 
 
 def _json_response(status_code: int, content: dict[str, Any]) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from fyre.local_forge import machine_trouble
 from fyre.local_forge.database import is_machine_trouble
@@ -105,6 +107,39 @@ def test_9_40_a_full_disk_is_one_line_in_the_servers_log_and_nothing_is_lost(
         (delivery,) = receiver.wait(1)
         assert delivery.data["after"] == git("rev-parse", "HEAD", cwd=repo)
         until(lambda: [text for text in caplog.messages if text.startswith("this is over: ")])
+
+
+def test_9_40_an_lfs_object_on_a_full_disk_is_told_why_and_is_taken_when_there_is_room(
+    disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = bytes(2 << 20)
+    wanted = [{"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}]
+    wanted.append({"oid": "0" * 64, "size": len(content)})  # both together have no room
+    with served(disk.path / "forge") as forge:
+        batch = f"{forge.git()}/info/lfs/objects/batch"
+        request = {"operation": "upload", "objects": wanted}
+        first, second = requests.post(batch, json=request, timeout=20).json()["objects"]
+        assert second["error"] == {"code": 507, "message": FULL}
+        address = first["actions"]["upload"]["href"]
+        unfinished = forge.forge.repository_git_dir(NAME) / "lfs/tmp"
+
+        def fill_meanwhile() -> Iterator[bytes]:
+            yield content[:-1]
+            until(lambda: unfinished.exists() and list(unfinished.iterdir()))
+            disk.fill()
+            yield content[-1:]
+
+        for body in (fill_meanwhile(), content):
+            refused = requests.put(address, data=body, timeout=20)
+            assert (refused.status_code, refused.json()) == (507, {"message": FULL})
+            assert not list(unfinished.iterdir())
+            disk.fill()
+        refused = requests.post(batch.replace(NAME, "ada/new"), json=request, timeout=20)
+        assert (refused.status_code, refused.json()) == (507, {"message": FULL})
+        assert len([text for text in caplog.messages if FULL in text]) == 1
+        assert not [record for record in caplog.records if record.exc_info]
+        disk.make_room()
+        assert requests.put(address, data=content, timeout=20).status_code == 200
 
 
 def await_failures(forge: Served, count: int) -> None:

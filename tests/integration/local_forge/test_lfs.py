@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,32 @@ def test_9_33_what_the_forge_does_not_take_of_lfs_it_says(forge: Served) -> None
         assert (answer.status_code, list(answer.json())) == (code, ["message"])
     for name in (f"{OID}?size=9", f"{OID}", "../config?size=1", f"{OID.upper()}?size=1"):
         assert requests.get(f"{base}/objects/{name}", timeout=20).status_code in (404, 422)
+
+
+def test_9_33_a_batch_that_is_cut_off_is_no_trouble_of_the_forge(
+    forge: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = forge.base.removeprefix("http://").split(":")
+    address = f"/{NAME}.git/info/lfs/objects/batch"
+    head = f"POST {address} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n{{"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(head.encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == b""
+    assert batch(forge, "upload").status_code == 200  # and so the other one has ended
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_9_33_a_folder_in_the_place_of_an_lfs_object_is_one_line_in_the_log(
+    forge: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    (entry,) = batch(forge, "upload", WANTED).json()["objects"]
+    git_dir = forge.forge.repository_git_dir(NAME)
+    lfs.object_path(git_dir, lfs.LfsObject(OID, len(CONTENT))).mkdir(parents=True)
+    answer = requests.put(entry["actions"]["upload"]["href"], data=CONTENT, timeout=20)
+    assert (answer.status_code, answer.json()) == (500, {"message": "Server Error"})
+    (line,) = caplog.messages
+    assert (OID in line, caplog.records[0].exc_info) == (True, None)
 
 
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
