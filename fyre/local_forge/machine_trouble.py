@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fyre.errors import LOCAL_TROUBLE
 from fyre.local_forge import database
 
 log = logging.getLogger(__name__)
@@ -21,6 +20,8 @@ FREE_BYTES_MIN = 1 << 20
 """Room below which nothing new is taken: what was taken already has to be written down."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""Errors for want of descriptors, memory and processes; any other is a file's or repository's."""
 
 REPEATED_AFTER = 600.0
 """Seconds after which trouble that lasts is logged again."""
@@ -59,25 +60,32 @@ class TroubleLog:
 
     root: Path
     _logged_at: dict[str, float] = field(default_factory=dict)
+    _troubled: set[str] = field(default_factory=set)  # names of what the machine failed last
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def report(self, error: Exception) -> bool:
-        """Log an error if it is the machine's; return False for any other."""
+    def report(self, error: Exception, name: str = "") -> bool:
+        """Log an error if it is the machine's; return False for any other.
+
+        ``name`` is the repository that it was met in.
+        """
         reason = self._find_reason(error)
-        if not reason:
-            return False
         now = time.monotonic()
         with self._lock:
+            if not reason:
+                self._troubled.discard(name)
+                return False
+            self._troubled.add(name)
             last = self._logged_at.get(reason)
             if last is None or now - last >= REPEATED_AFTER:
                 self._logged_at[reason] = now
                 log.warning("%s; what is left is done when that has passed", reason)
         return True
 
-    def report_success(self) -> None:
-        """Log that the trouble is over, if any was logged."""
+    def report_success(self, name: str) -> None:
+        """Log that the trouble is over, if any was logged and no other repository still has it."""
         with self._lock:
-            if self._logged_at and not is_disk_full(self.root):
+            self._troubled -= {name, ""}
+            if self._logged_at and not self._troubled and not is_disk_full(self.root):
                 log.warning("this is over: %s", "; ".join(self._logged_at))
                 self._logged_at.clear()
 
@@ -88,6 +96,8 @@ class TroubleLog:
             return f"{DISK_FULL} ({self.root})"
         if isinstance(error, sqlite3.Error):
             return str(error) if database.is_machine_trouble(error) else ""
-        if isinstance(error, LOCAL_TROUBLE):
-            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, MemoryError):
+            return os.strerror(errno.ENOMEM)
+        if isinstance(error, OSError) and error.errno in _LACKS:
+            return os.strerror(error.errno)
         return ""

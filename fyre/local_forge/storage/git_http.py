@@ -6,6 +6,7 @@ The requests of git-lfs come to the same address.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from fyre.local_forge import auth, machine_trouble
 from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.storage import lfs_http
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
+
+log = logging.getLogger(__name__)
 
 PROCESSES_MAX = 32
 """Git processes at once; further requests wait until one ends."""
@@ -87,8 +90,8 @@ class GitHttpApp:
             try:
                 self.forge.outbox.collect_pushes(repo)
             except (OSError, sqlite3.Error) as error:
-                if not self.forge.outbox.trouble.report(error):
-                    raise
+                if not self.forge.outbox.trouble.report(error, name):
+                    log.error("a look at %s: %s", name, error)  # noqa: TRY400
         return repo
 
 

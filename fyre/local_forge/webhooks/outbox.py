@@ -134,7 +134,8 @@ class Outbox:
             try:
                 self._sweep()
             except LOCAL_TROUBLE as error:
-                self.trouble.report(error)
+                if not self.trouble.report(error):
+                    log.error("a look at all repositories: %s", error)  # noqa: TRY400
             if self._stopped.wait(SWEEP_INTERVAL):
                 return
 
@@ -155,11 +156,11 @@ class Outbox:
                 delivered = self._deliver_pending(name, deliverer)
             except Exception as error:
                 # A broken repository, a full disk: serve the others, and retry this one later.
-                if not self._stopped.is_set() and not self.trouble.report(error):
-                    log.exception("webhooks of %s", name)
+                if not self._stopped.is_set():
+                    self._log_failure(name, error)
                 delivered = False
             else:
-                self.trouble.report_success()
+                self.trouble.report_success(name)
             with self._changed:
                 self._busy_repos.discard(name)
                 if delivered:
@@ -169,6 +170,11 @@ class Outbox:
                     self._due_at.setdefault(name, time.monotonic() + pause)
                 self._changed.notify()
         sender.close()
+
+    def _log_failure(self, name: str, error: Exception) -> None:
+        if not self.trouble.report(error, name):
+            traceback = None if isinstance(error, OSError) else error  # which names the file
+            log.error("webhooks of %s: %s", name, error, exc_info=traceback)
 
     def _next_repo(self) -> str | None:
         """Wait for a repository that is due and that no worker holds; return None to stop."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ import requests
 from fyre.local_forge import machine_trouble
 from fyre.local_forge.database import is_machine_trouble
 from fyre.local_forge.forge import LocalForge
+from tests.conftest import git
 from tests.support.ci_marks import long_case
 from tests.support.local_forge import NAME, Receiver, Served, served
 from tests.support.waiting import until
@@ -169,3 +173,45 @@ def test_9_40_a_transaction_that_finds_no_room_is_the_machines_and_harms_none_af
         db.execute("select * from a_table_that_is_not_there")
     assert not is_machine_trouble(caught.value)
     forge.stop()
+
+
+def test_9_40_trouble_of_the_machine_is_over_when_nothing_has_it_any_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trouble = machine_trouble.TroubleLog(tmp_path)
+    lacking = OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/a/file")
+    for _ in range(2):
+        assert trouble.report(lacking, "ada/a")
+        assert trouble.report(lacking)
+        trouble.report_success("ada/b")
+    (line,) = caplog.messages
+    assert line.startswith("Too many open files; ")
+    trouble.report_success("ada/a")
+    assert caplog.messages[1:] == ["this is over: Too many open files"]
+
+
+@pytest.mark.usefixtures("pushed")
+def test_9_40_a_broken_repository_is_named_and_is_no_trouble_of_the_machine(
+    forge: Served, receiver: Receiver, caplog: pytest.LogCaptureFixture, repo: Path
+) -> None:
+    receiver.wait(1)
+    reflogs = break_reflogs(forge.forge.repository_git_dir(NAME))
+    forge.forge.outbox.schedule_repo(NAME)
+    until(lambda: [text for text in caplog.messages if text.startswith(f"webhooks of {NAME}: ")])
+    git("push", "-q", forge.git("ada/other"), "main", cwd=repo)
+    receiver.wait(2)
+    assert str(reflogs) in caplog.text
+    new = forge.forge.repositories.get_or_create("ada/new")
+    break_reflogs(new.git_dir)
+    git("ls-remote", forge.git(new.name), cwd=repo)
+    assert [text for text in caplog.messages if text.startswith("a look at ada/new: ")]
+    assert not [record for record in caplog.records if record.exc_info]
+    assert not [text for text in caplog.messages if "over" in text or "passed" in text]
+
+
+def break_reflogs(git_dir: Path) -> Path:
+    reflogs = git_dir / "logs/refs"
+    shutil.rmtree(reflogs, ignore_errors=True)
+    reflogs.parent.mkdir(exist_ok=True)
+    reflogs.symlink_to("refs")  # a loop
+    return reflogs
