@@ -172,9 +172,11 @@ def create_checkout(repo_paths: RepoPaths, sha: str) -> Path:
     try:
         checkouts.create_checkout(job, str(work), log, deadline=None)
         missing = CodeParts(job, deadline=None).add_to(str(work))
-    except checkouts.CheckoutError as error:
+    except (checkouts.CheckoutError, OSError) as error:
         checkouts.remove_tree(str(folder))
-        raise UserError(str(error), hint="git fsck; or git fetch first") from error
+        is_of_machine = isinstance(error, OSError)
+        hint = "TMPDIR names another folder" if is_of_machine else "git fsck; or git fetch first"
+        raise UserError(str(error), hint=hint) from error
     finally:
         log.close()
     if missing:

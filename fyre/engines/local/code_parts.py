@@ -26,6 +26,7 @@ _INDEX_ENTRY = re.compile(rb"([0-7]{6}) ([0-9a-f]+) 0\t(.+)\Z", re.DOTALL)
 _CONFIG_ENTRY = re.compile(r"submodule\.(.+)\.(path|url)\n(.*)\Z", re.DOTALL)
 _ENTRIES_MAX = 100_000
 _DEPTH_MAX = 16  # submodules of submodules
+_SUBMODULES_MAX = 1000  # of all depths: two in each of 16 depths would be 65,536 checkouts
 
 _POINTER_BYTES = 1024
 _POINTER = re.compile(
@@ -47,9 +48,13 @@ class CodeParts:
         self.job = job
         self.deadline = deadline
         self._missing: set[str] = set()
+        self._submodules_tried = 0
+        self._draft = ""
 
     def add_to(self, work_dir: str) -> list[str]:
         """Write the parts into a checkout, and return the names of those that are nowhere."""
+        # No file of the commit can be there, and a file's own name may have no room for more.
+        self._draft = os.path.join(work_dir, ".git/fyre-lfs-object")
         self._add_parts(work_dir, self.job["git_dir"], 0)
         return [name for name in (SUBMODULES, LFS_FILES) if name in self._missing]
 
@@ -73,6 +78,9 @@ class CodeParts:
     def _write_submodule(self, directory: str, sha: str, sources: Iterator[str]) -> str:
         """Write the commit of a submodule, and return the repository that has it; "" for none."""
         for git_dir in sources:
+            self._submodules_tried += 1
+            if self._submodules_tried > _SUBMODULES_MAX:
+                return ""
             if checkout.write_files(self.job, directory, sha, git_dir, self.deadline) is None:
                 return git_dir
             checkout.remove_tree(directory)
@@ -91,7 +99,6 @@ class CodeParts:
 
     def _copy_object(self, stored: str, path: str, oid: str, size: int) -> bool:
         """Copy an object over its pointer; return False if it is not there, or is damaged."""
-        draft = path + ".fyre-lfs"
         try:
             source = os.open(stored, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
@@ -101,15 +108,15 @@ class CodeParts:
             if os.fstat(source).st_size != size:
                 return False
             digest = hashlib.sha256()
-            with open(os.open(draft, flags, os.stat(path).st_mode), "wb") as writer:
+            with open(os.open(self._draft, flags, os.stat(path).st_mode), "wb") as writer:
                 while data := reader.read(_COPY_BYTES):
                     digest.update(data)
                     writer.write(data)
                     checkout.raise_at_deadline(self.deadline, self.job)
         if digest.hexdigest() != oid:
-            os.unlink(draft)
+            os.unlink(self._draft)
             return False
-        os.rename(draft, path)
+        os.rename(self._draft, path)
         return True
 
     def _entries(self, work_dir: str, mode: bytes, *pathspecs: str) -> dict[bytes, str]:

@@ -5,17 +5,23 @@ branch.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from fyre.engines.local import LocalEngine, checkout, run_dir
+from fyre.apps import local_run
+from fyre.engines.local import LocalEngine, checkout, code_parts, run_dir
 from fyre.engines.local.code_parts import CodeParts
 from fyre.engines.segmented_log import SegmentedLogWriter
+from fyre.errors import UserError
+from fyre.local_forge.storage.repository_store import RepositoryStore
 from fyre.runs import commit_status
 from fyre.runs.state import RunState
+from fyre.workspace import snapshot
 from tests.conftest import git
 from tests.contract.engine import await_end, make_run
 from tests.support.ci_marks import long_case
@@ -95,13 +101,19 @@ def test_9_33_nothing_is_said_where_nothing_is_missing(repo: Path, tmp_path: Pat
 
 
 def test_9_33_files_of_lfs_are_taken_from_the_clone(repo: Path, tmp_path: Path) -> None:
+    long_name = "n" * 251 + ".bin"
+    (repo / long_name).write_text(POINTER)
+    (repo / "a.bin.fyre-lfs").touch()
     commit(repo, __gitattributes="*.bin filter=lfs\n", a__bin=POINTER)
     (repo / "a.bin").chmod(0o755)
     commit(repo)
     stored = repo / f".git/lfs/objects/{OID[:2]}/{OID[2:4]}/{OID}"
     stored.parent.mkdir(parents=True)
     stored.write_bytes(OBJECT)
-    assert go(repo, tmp_path, "cat a.bin; test -x a.bin") == (RunState.SUCCEEDED, OBJECT.decode())
+    command = "git ls-files -s | wc -l; cat *.fyre-lfs a.bin; test -x a.bin; cat nn*"
+    assert go(repo, tmp_path, command) == (RunState.SUCCEEDED, f"5\n{OBJECT.decode() * 2}")
+    git("rm", "-q", long_name, cwd=repo)
+    git("commit", "-q", "-m", "Less", cwd=repo)
     stored.write_bytes(b"!" * len(OBJECT))  # damaged
     said = f"[fyre: not checked out: Git LFS files]\n{POINTER}"
     assert go(repo, tmp_path / "again", "cat a.bin") == (RunState.SUCCEEDED, said)
@@ -123,7 +135,9 @@ def test_9_33_submodules_are_taken_from_the_clone(
     assert go(repo, tmp_path, command) == (RunState.SUCCEEDED, "hello\nInner\nFirst\n")
 
 
-def test_9_33_submodules_are_taken_from_the_forge(repo: Path, tmp_path: Path) -> None:
+def test_9_33_submodules_are_taken_from_the_forge(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     urls = {
         "../lib.git": True,
         "../../ada/lib": True,
@@ -133,10 +147,10 @@ def test_9_33_submodules_are_taken_from_the_forge(repo: Path, tmp_path: Path) ->
         "../../../ada/lib": False,
         "../..": False,
     }
+    store = RepositoryStore(tmp_path / "forge", itertools.count(1).__next__)
     for name in ("app", "lib"):
-        bare = tmp_path / f"forge/ada/{name}.git"
-        git("clone", "-q", "--bare", str(repo), str(bare), cwd=tmp_path)
-        (bare / "fyre.json").write_text("{}")
+        bare = store.get_or_create(f"ada/{name}").git_dir
+        git("push", "-q", str(bare), "HEAD:main", cwd=repo)
     head = git("rev-parse", "HEAD", cwd=repo)
     lines = [
         f'[submodule "{number}"]\n\tpath = part/{number}\n\turl = {url}\n'
@@ -146,15 +160,32 @@ def test_9_33_submodules_are_taken_from_the_forge(repo: Path, tmp_path: Path) ->
     git("add", ".gitmodules", cwd=repo)
     add_submodules(repo, head, *(f"part/{number}" for number, _ in enumerate(urls)))
     git("push", "-q", str(tmp_path / "forge/ada/app.git"), "HEAD:main", cwd=repo)
-    work = tmp_path / "work"
     run = make_run(git("rev-parse", "HEAD", cwd=repo), "true")
-    job = run_dir.build_supervisor_job(run, tmp_path / "forge/ada/app.git", work)
     log = SegmentedLogWriter(str(tmp_path / "log"), 1024)
-    checkout.create_checkout(job, str(work), log, None)
+
+    def find_parts(work: Path) -> list[bool]:
+        job = run_dir.build_supervisor_job(run, store.git_dir_for_name("ada/app"), work)
+        checkout.create_checkout(job, str(work), log, None)
+        assert CodeParts(job, None).add_to(str(work)) == ["submodules"]
+        return [(work / f"part/{number}/README").exists() for number, _ in enumerate(urls)]
+
+    assert find_parts(tmp_path / "work") == list(urls.values())
+    monkeypatch.setattr(code_parts, "_SUBMODULES_MAX", 2)  # as of a repository in itself
+    assert find_parts(tmp_path / "bounded") == [True] * 2 + [False] * 5
     log.close()
-    assert CodeParts(job, None).add_to(str(work)) == ["submodules"]
-    found = [(work / f"part/{number}/README").exists() for number, _ in enumerate(urls)]
-    assert found == list(urls.values())
+
+
+def test_9_33_a_checkout_that_fails_on_this_machine_leaves_nothing(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = list(tmp_path.iterdir())
+    repo_paths = snapshot.locate_repo(repo)
+    sha = git("rev-parse", "HEAD", cwd=repo)
+    (repo / ".git/shallow").mkdir()
+    with pytest.raises(UserError, match="Is a directory"):
+        local_run.create_checkout(repo_paths, sha)
+    assert list(tmp_path.iterdir()) == before
 
 
 def test_nothing_of_the_working_tree_leaks_in(repo: Path, tmp_path: Path) -> None:
