@@ -17,7 +17,6 @@ import secrets
 import stat
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +55,24 @@ class User:
 
 
 def load_or_create_secret(path: Path) -> str:
-    """Return the secret of a file that only this user can read; create it on first use."""
-    with suppress(FileNotFoundError):
+    """Return the secret of a file that only this user can read; create it on first use.
+
+    Raises ``UserError`` for a file that is not this user's to read or to close to others.
+    """
+    try:
         _refuse_strangers_file(path)
-        path.chmod(0o600)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
         secret = path.read_text().strip()
         if secret:
             return secret
         path.unlink()  # the disk was full when it was made: that is no secret
+    except FileNotFoundError:
+        pass
+    except PermissionError as error:
+        raise UserError(
+            f"{path} belongs to another user", hint="--root names a folder of your own"
+        ) from error
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:  # another process was faster

@@ -238,6 +238,22 @@ def test_9_7_a_secret_that_somebody_else_put_there_is_not_taken(tmp_path: Path) 
     assert path.read_text() == "known"
 
 
+@pytest.mark.skipif("os.geteuid() != 0", reason="only root has files of root")
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_9_7_a_secret_of_root_is_refused_in_words(mode: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        path = Path(folder) / "token"
+        path.write_text("known")
+        path.chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(UserError, match="belongs to another user"):
+                auth.load_or_create_secret(path)
+        finally:
+            os.seteuid(0)
+
+
 def test_9_7_an_empty_file_is_no_token(tmp_path: Path) -> None:
     """As a full disk leaves it."""
     path = tmp_path / "token"
