@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fyre.errors import UserError
 from fyre.git import git_command
@@ -193,7 +194,8 @@ def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
 
     It holds tracked changes, new files unless they are ignored, deletions and file modes. Bytes are
     those of the work tree, whatever ``core.autocrlf`` says. Where .gitattributes has a run see
-    others, in the tree or in its checkout, the files are noted.
+    others, in the tree or in its checkout, the files are noted; of files that must be written to
+    be compared only so many as a large repository can wait for, and the number of the others.
     """
     with _index_copy(repo_paths) as env:
         _forget_converted(repo_paths, env)
@@ -201,9 +203,10 @@ def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
         sha = _run_git(repo_paths, env, "write-tree")
         entries = _list_entries(repo_paths, env)
         taken = {entry.path: entry.sha for entry in entries if entry.is_taken}
-        filtered = filtered_files.find_filtered(
-            repo_paths.top, repo_paths.common_dir / "objects", env["GIT_INDEX_FILE"], taken
+        index = filtered_files.StoredIndex(
+            repo_paths.top, repo_paths.common_dir / "objects", env["GIT_INDEX_FILE"]
         )
+        filtered = filtered_files.find_filtered(index, taken)
     skipped_paths = [entry.path for entry in entries if entry.flag != "H"]
     hidden = [path for path in skipped_paths if os.path.lexists(repo_paths.top / path)]
     notes = []
@@ -216,6 +219,11 @@ def write_tree(repo_paths: RepoPaths) -> SnapshotTree:
         notes.append(
             "the run sees other bytes than these files have, because .gitattributes changes line "
             f"ends or names a filter: {format_paths(filtered.changed)}"
+        )
+    if filtered.not_compared:
+        notes.append(
+            f"{filtered.not_compared} more files may arrive with other bytes: so many or so large "
+            "files with a filter, ident or another encoding in .gitattributes are not all compared"
         )
     return SnapshotTree(sha, tuple(notes), filtered.lfs_files)
 
@@ -293,8 +301,7 @@ def _run_git(repo_paths: RepoPaths, env: dict[str, str], *git_args: str) -> str:
     return git_command.git_output(*settings, *git_args, cwd=repo_paths.top, env=env)
 
 
-@dataclass(frozen=True, slots=True)
-class _IndexEntry:
+class _IndexEntry(NamedTuple):
     """One path of an index: what git was told of it, its mode, and its blob or commit."""
 
     flag: str
