@@ -70,8 +70,7 @@ class _Check(Enum):
     BYTES = auto()
 
 
-_CHECKS_OF_SIZE = (_Check.SIZE, _Check.SIZE_AND_BYTES)
-_CHECKS_OF_BYTES = (_Check.SIZE_AND_BYTES, _Check.BYTES)
+_UNCLEAR = (_Check.SIZE, _Check.SIZE_AND_BYTES, _Check.BYTES)
 
 
 def find_filtered(index: StoredIndex, blobs: Mapping[str, str]) -> FilteredFiles:
@@ -85,15 +84,16 @@ def find_filtered(index: StoredIndex, blobs: Mapping[str, str]) -> FilteredFiles
     checks = dict.fromkeys(index.list_files(*_WITH_LINE_ENDS), _Check.SIZE)
     checks.update(_check_line_ends(index))
     checks.update((path, _check_content(values)) for path, values in attributes.items())
-    file_sizes = _regular_file_sizes(index.top, [path for path in checks if path in blobs])
+    found = {path for path, check in checks.items() if check is _Check.OTHER and path in blobs}
+    unclear = [path for path, check in checks.items() if check in _UNCLEAR and path in blobs]
+    file_sizes = _regular_file_sizes(index.top, unclear)
     blob_sizes = _read_blob_sizes(index.top, {blobs[path] for path in file_sizes})
-    found, doubtful = set(), {}
+    doubtful = {}
     for path, file_size in file_sizes.items():
         blob_size = blob_sizes[blobs[path]]
-        check = checks[path]
-        if check is _Check.OTHER or (file_size != blob_size and check in _CHECKS_OF_SIZE):
+        if file_size != blob_size and checks[path] is not _Check.BYTES:
             found.add(path)
-        elif check in _CHECKS_OF_BYTES:
+        elif checks[path] is not _Check.SIZE:
             doubtful[path] = blob_size
     written = _choose_written(index, doubtful)
     found |= _find_other_bytes(index, written, len(next(iter(blobs), "")))
@@ -149,6 +149,8 @@ def _check_line_ends(index: StoredIndex) -> dict[str, _Check]:
         is_auto = "auto" in attribute  # where a blob with a CR is left as it is
         if "eol=crlf" not in attribute:
             checks[path] = _Check.SIZE
+        elif file_ends == "w/":  # deleted meanwhile
+            checks[path] = _Check.SAME
         elif blob_ends == "i/lf" or (blob_ends == "i/mixed" and not is_auto):
             checks[path] = _Check.SAME if file_ends == "w/crlf" else _Check.OTHER
         elif blob_ends == "i/-text" and not is_auto:
