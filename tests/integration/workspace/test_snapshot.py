@@ -10,7 +10,7 @@ from fyre.apps import local_run
 from fyre.cli import main
 from fyre.message import fyre_ids, request
 from fyre.runs.run import ZERO_SHA
-from fyre.workspace import snapshot
+from fyre.workspace import filtered_files, snapshot
 from tests.integration.workspace.conftest import LAB, Git, files_of
 
 
@@ -345,6 +345,42 @@ def test_9_34_a_run_of_unchanged_files_does_not_depend_on_time_stamps(repo: Path
     assert git("cat-file", "-s", f"{trees[0].sha}:crlf", cwd=repo) == "3"
     assert trees[0] == trees[1]
     assert trees[0].notes == ()
+
+
+def test_9_34_of_many_files_only_some_are_written_to_be_compared(
+    repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filtered_files, "_MAX_WRITTEN_FILES", 2)
+    monkeypatch.setattr(filtered_files, "_MAX_WRITTEN_BYTES", 100)
+    git("config", "core.safecrlf", "false", cwd=repo)
+    (repo / ".gitattributes").write_text("*.crlf text eol=crlf\n*.raw filter=raw\n*.id ident\n")
+    for number in range(4):
+        (repo / f"{number}.id").write_text("$Id$\n")
+        (repo / f"{number}.crlf").write_bytes(b"a\n" if number == 3 else b"a\r\n")
+        (repo / f"{number}.raw").write_bytes(b"a" * 101)  # more than is written at all
+    git("add", ".", cwd=repo)
+    git("commit", "-q", "-m", "Many files", cwd=repo)
+    (repo / "3.id").write_text("$Id$ changed\n")
+    notes = snapshot.write_tree(snapshot.locate_repo(repo)).notes
+    assert [note.rpartition(": ")[2] for note in notes[:1]] == ["0.id, 3.crlf, 3.id"]
+    assert [note.partition(" may")[0] for note in notes[1:]] == ["6 more files"]
+
+
+def test_9_34_a_file_deleted_meanwhile_ends_no_comparison(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repo / ".gitattributes").write_text("* ident\n")
+    for name in ("gone", "kept"):
+        (repo / name).write_text("$Id$\n")
+    choose_written = filtered_files._choose_written
+
+    def delete_then_choose(*args) -> list[str]:
+        (repo / "gone").unlink()
+        return choose_written(*args)
+
+    monkeypatch.setattr(filtered_files, "_choose_written", delete_then_choose)
+    (note,) = snapshot.write_tree(snapshot.locate_repo(repo)).notes
+    assert note.endswith(": kept")
 
 
 @pytest.mark.parametrize("bit", ["--assume-unchanged", "--skip-worktree"])
