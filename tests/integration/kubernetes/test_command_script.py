@@ -230,11 +230,11 @@ def test_a_setup_that_fails_is_named(container: Container) -> None:
 
 
 def test_9_15_all_of_the_setup_has_one_timeout(container: Container) -> None:
-    limits = {"FYRE_TIMEOUT": "1", "FYRE_TIMEOUT_TEXT": "1s", "FYRE_GRACE": "0"}
-    code, log = container.run("echo ran", "sleep 0.7", "sleep 0.7", "echo late", **limits)
+    limits = {"FYRE_TIMEOUT": "2", "FYRE_TIMEOUT_TEXT": "2s", "FYRE_GRACE": "0"}
+    code, log = container.run("echo ran", "sleep 1.4", "sleep 1.4", "echo late", **limits)
     assert (code != 0, log) == (True, "")
-    assert container.told == "setup failed: timed out after 1s"
-    assert container.run("sleep 0.6; echo ran", "sleep 0.6", **limits) == (0, "ran\n")
+    assert container.told == "setup failed: timed out after 2s"
+    assert container.run("sleep 1.1; echo ran", "sleep 1.1", **limits) == (0, "ran\n")
 
 
 def test_9_31_the_environment_that_setup_makes_is_the_commands(container: Container) -> None:
