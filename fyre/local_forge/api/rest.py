@@ -15,10 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from fyre.errors import TooLargeError
 from fyre.local_forge import auth, machine_trouble
 from fyre.local_forge.api.common_json import ForgeUrls
 from fyre.local_forge.auth import User
 from fyre.local_forge.forge import LocalForge
+from fyre.local_forge.request_body import read_body
 from fyre.local_forge.storage.git_notes import RefLockedError
 from fyre.local_forge.storage.repository_store import BareRepository
 
@@ -196,13 +198,10 @@ async def _parse_request(forge: LocalForge, request: Request) -> ApiRequest:
 
 
 async def _read_json_body(request: Request) -> Mapping[str, Any]:
-    content = bytearray()
     try:
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > REQUEST_BYTES_MAX:
-                raise ApiError(413, "Payload too large")
-        body = json.loads(content or b"{}")
+        body = json.loads(await read_body(request, REQUEST_BYTES_MAX) or b"{}")
+    except TooLargeError as error:
+        raise ApiError(413, "Payload too large") from error
     except (ValueError, RecursionError, ClientDisconnect) as error:
         raise ApiError(400, "Problems parsing JSON") from error
     if not isinstance(body, dict):

@@ -18,9 +18,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from fyre.errors import TooLargeError
 from fyre.git import lfs
 from fyre.local_forge import machine_trouble
 from fyre.local_forge.forge import UNFINISHED_OBJECTS, LocalForge
+from fyre.local_forge.request_body import read_body
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
 
 log = logging.getLogger(__name__)
@@ -77,15 +79,12 @@ async def _answer_batch(forge: LocalForge, request: Request) -> Response:
 
 
 async def _read_batch(request: Request) -> bytes:
-    body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _BATCH_BYTES_MAX:
-                raise _RefusedError(413, "too many objects at once")
+        return await read_body(request, _BATCH_BYTES_MAX)
+    except TooLargeError as error:
+        raise _RefusedError(413, "too many objects at once") from error
     except ClientDisconnect as error:
         raise _RefusedError(400, "the request did not arrive as a whole") from error
-    return bytes(body)
 
 
 def _batch_entries(
