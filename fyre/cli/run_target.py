@@ -66,11 +66,14 @@ class CommitTarget:
             raise self.missing_commit_error(error) from error
         return sort_as_written(runs, self.message)
 
-    def known_run_names(self) -> list[str]:
-        """Return the names of the runs that the message asks for, then of others that ran."""
+    def known_run_names(self, runs: Sequence[RunSummary]) -> list[str]:
+        """Return the names of the runs that the message asks for, then of others that ran.
+
+        ``runs`` are those of ``list_runs``.
+        """
         names = [*request.parse_message(self.message).run_names]
         known = {name.lower() for name in names}
-        return [*names, *(run.name for run in self.list_runs() if run.name.lower() not in known)]
+        return [*names, *(run.name for run in runs if run.name.lower() not in known)]
 
     def unknown_name_error(self, run_name: str, names: Sequence[str]) -> UserError:
         """Return the error for a name that no run of the commit has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from fyre.cli import run_target
 from fyre.cli.commands import cancel
 from fyre.cli.run_target import NameOption, RemoteOption, RevArgument
+from fyre.client.run_client import RunSummary
 from fyre.errors import UserError
 
 LatestOption = Annotated[
@@ -33,21 +35,23 @@ def main(
     """
     commit_target = run_target.resolve_target(rev, remote)
     # runs that the message requests can be run again even if they have no status
-    names = commit_target.known_run_names()
+    runs = commit_target.list_runs()
+    names = commit_target.known_run_names(runs)
     if not names:
         commit_target.find_runs()
     if name and name.lower() not in map(str.lower, names):
         raise commit_target.unknown_name_error(name, names)
-    _reject_unfinished(commit_target, name)
+    _reject_unfinished(run for run in runs if name.lower() in ("", run.name.lower()))
     command = "rerun --latest" if latest else "rerun"
     cancel.post_comment_command(commit_target, command, name, names)
 
 
-def _reject_unfinished(commit_target: run_target.CommitTarget, name: str) -> None:
-    """Raise ``UserError`` if none of the runs that are meant has ended."""
-    runs = [
-        run for run in commit_target.list_runs() if name.lower() in ("", run.name.lower())
-    ]  # those without a status are started
+def _reject_unfinished(meant: Iterable[RunSummary]) -> None:
+    """Raise ``UserError`` if none of the runs that are meant has ended.
+
+    What has no status yet is none of them: it is started.
+    """
+    runs = list(meant)
     if runs and not any(run.state.is_final for run in runs):
         states = ", ".join(f"{run.name} is {run.state}" for run in runs)
         raise UserError(f"nothing to run again yet: {states}", hint="`fyre cancel` ends it")
