@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -145,10 +146,12 @@ and a line in the middle of that would be in the way."""
 
 
 def _write_tree(
-    repo_paths: RepoPaths, status: WorktreeStatus, run_request: RunRequest
+    repo_paths: RepoPaths, sizes: Mapping[str, int], run_request: RunRequest
 ) -> SnapshotTree:
-    """Write the work tree as a tree object, and print the notes about it."""
-    sizes = _changed_sizes(repo_paths, status)
+    """Write the work tree as a tree object, and print the notes about it.
+
+    ``sizes`` are those of the changed files, in bytes.
+    """
     files = f"{len(sizes)} changed file{'s' * (len(sizes) != 1)}"
     total = publish_check.format_size(sum(sizes.values()))
     with progress.name_slow_step(f"storing {files}, {total}, in git"):
@@ -184,13 +187,14 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         place = f"would be pushed to {branch.remote_name}, as fyre/{branch.user}"
         return _print_dry_run(status, run_request, publish_warnings, place)
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
-    tree = _write_tree(repo_paths, status, run_request)
+    sizes = _changed_sizes(repo_paths, status)
+    tree = _write_tree(repo_paths, sizes, run_request)
     if tree.lfs_files:
         _print_notes(
             "the run sees the content of these files only if its receiver takes Git LFS: "
             + snapshot.format_paths(tree.lfs_files)
         )
-    if sum(_changed_sizes(repo_paths, status).values()) >= _SLOW_PUSH_BYTES:
+    if sum(sizes.values()) >= _SLOW_PUSH_BYTES:
         progress.name_step(f"pushing it to {branch.remote_name}")
     sha = lab_branch.push_snapshot(repo_paths, status, tree.sha, text, branch)
     if remote_info is None:
@@ -235,7 +239,7 @@ def _run_locally(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         place = f"commit {sha[:7]}" if sha else ""
         return _print_dry_run(status, run_request, [], f"{place} would run here".strip())
     if status:
-        tree = _write_tree(repo_paths, status, run_request)
+        tree = _write_tree(repo_paths, _changed_sizes(repo_paths, status), run_request)
         sha = snapshot.commit_tree(repo_paths, tree.sha, (status.head,), text, sign=False)
     return local_run.run_on_commit(
         repo_paths,
