@@ -234,15 +234,13 @@ def _added_values(own: Any, merged: Any) -> Any:  # noqa: ANN401 - any value of 
 
 def _print_diagnosis(text: str, runs: list[dict[str, Any]], diagnostics: list[Diagnostic]) -> None:
     """Print the runs to stdout, for people, and the errors to stderr."""
-    from fyre.message.credential_scan import mask_credentials
-
     for run in runs:
-        print(_escape_lines(f"{run['name']}: {mask_credentials(run['command'])}"))
+        print(_escape_lines(f"{run['name']}: {_show_value('command', run['command'])}"))
         for key, value in run.items():
             if key not in ("name", "command", "defaults"):
-                print(_escape_lines(f"  {key}: {mask_credentials(_format_value(key, value))}"))
+                print(_escape_lines(f"  {key}: {_show_value(key, value)}"))
         for key, value in run.get("defaults", {}).items():
-            print(_escape_lines(f"  {key}: {_format_value(key, value)} (from {CONFIG_FILE})"))
+            print(_escape_lines(f"  {key}: {_show_value(key, value)} (from {CONFIG_FILE})"))
     for diagnostic in diagnostics:
         print(
             _escape_lines(f"{diagnostic.where} line {diagnostic.line}: {diagnostic.message}"),
@@ -255,6 +253,13 @@ def _print_diagnosis(text: str, runs: list[dict[str, Any]], diagnostics: list[Di
         print(_escape_lines(f"fixed, the message reads:\n\n{fixed_text}"), file=sys.stderr)
     elif not runs and not diagnostics:
         print("nothing to run", file=sys.stderr)
+
+
+def _show_value(key: str, value: Any) -> str:  # noqa: ANN401 - any value of a run
+    """Return a value for people, without what looks like a credential in it."""
+    from fyre.message.credential_scan import mask_credentials
+
+    return mask_credentials(_format_value(key, value))
 
 
 def _format_value(key: str, value: Any) -> str:  # noqa: ANN401 - any value of a run

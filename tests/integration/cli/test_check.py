@@ -225,3 +225,15 @@ def test_9_40_it_shows_what_the_file_of_the_repository_adds(
         "env": {"A": "1", "B": "2"},
         "setup": ["uv sync", "make"],
     }
+
+
+def test_a_credential_is_masked_wherever_it_stands(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = "ghp_" + "a1B2" * 9
+    Path("msg").write_text(f"Train\n\nFyre-Run: curl -H {token}\nFyre-Env: A={token}\n")
+    (repo / ".fyre.yaml").write_text(f"env: {{B: {token}}}\n")
+    assert main.main(["check", "msg"]) == 0
+    shown = capsys.readouterr()
+    assert token not in shown.out + shown.err
+    assert shown.out.count("****") == 3
