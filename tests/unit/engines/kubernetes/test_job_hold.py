@@ -125,6 +125,16 @@ class Answering:
         return self.job
 
 
+def create_writer(server: Answering, cache: ObjectCache) -> JobWriter:
+    return JobWriter(
+        server,  # type: ignore[arg-type] # only its answers are needed
+        cache,
+        60.0,
+        reconcile_run=cache.refresh_record,
+        on_job_deleted=cache.remove_job,
+    )
+
+
 @pytest.mark.parametrize(
     ("spec", "end"),
     [
@@ -140,13 +150,7 @@ def test_a_cancel_gives_a_held_job_an_end_and_no_pod(
     job["spec"] |= spec
     server, cache = Answering(job), ObjectCache()
     cache.upsert_job(merged(job, {}))
-    writer = JobWriter(
-        server,  # type: ignore[arg-type] # only its answers are needed
-        cache,
-        60.0,
-        reconcile_run=cache.refresh_record,
-        on_job_deleted=cache.remove_job,
-    )
+    writer = create_writer(server, cache)
     assert writer.terminate_run(RUN.key, {job_labels.CANCELLED_BY_ANNOTATION: "bob"})
     assert [patch["spec"] for patch in server.patches] == [end]
     assert not writer.release_run(RUN.key)
@@ -162,13 +166,7 @@ def test_9_30a_a_held_job_without_its_label_is_still_released() -> None:
     assert after_restart.upsert_job(deepcopy(server.job)) == RUN.key
     assert after_restart.is_same_job(server.job)
     assert cache.upsert_job(deepcopy(server.job)) == RUN.key
-    writer = JobWriter(
-        server,  # type: ignore[arg-type] # only its answers are needed
-        cache,
-        60.0,
-        reconcile_run=cache.refresh_record,
-        on_job_deleted=cache.remove_job,
-    )
+    writer = create_writer(server, cache)
     assert writer.release_run(RUN.key)
     (record,) = cache.query_runs(ALL_RUNS)
     assert record.state is RunState.QUEUED
