@@ -59,7 +59,7 @@ def _use_own_connections() -> None:
     from requests.utils import get_environ_proxies
 
     class ForgeConnection:
-        """What is added to PyGithub's two connections, which share no class."""
+        """Additions to PyGithub's two connections, which share no class."""
 
         session: Session
         protocol: str

@@ -27,7 +27,7 @@ from fyre.local_forge.webhooks.outbox import Outbox
 
 STATUSES_REF = "refs/notes/fyre/statuses"
 UNFINISHED_OBJECTS = "lfs/tmp"
-"""Where a repository has the Git LFS objects that are arriving."""
+"""The folder of the Git LFS objects that are arriving, in each repository."""
 
 
 class LocalForge:

@@ -1,4 +1,4 @@
-"""What the forge's own machine lacks: it is said in one line, and passes."""
+"""Tell what the forge's own machine lacks, in one line: it passes."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class StoredIndex:
 
 
 class _Check(Enum):
-    """What tells whether a checkout writes a file with other bytes."""
+    """The evidence that a checkout writes a file with other bytes, or with the same."""
 
     SAME = auto()
     OTHER = auto()

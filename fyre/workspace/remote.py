@@ -30,7 +30,7 @@ _SCP_PATTERN = re.compile(
     r"(?:(?P<user>[^@/:]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>[^/].*?)(?:\.git)?/?"
 )
 _LOCAL_TOKEN = "local"  # noqa: S105 - no secret
-"""What a forge on this machine is given: it knows the user by the connection."""
+"""The token for a forge on this machine, which knows the user by the connection."""
 
 _NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
 """Variables with which git asks the person for no password."""

@@ -38,7 +38,7 @@ _EMPTY_BLOBS = frozenset(
         "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
     }
 )
-"""What the index has of a file that will be added later (``git add --intent-to-add``)."""
+"""The empty blob, SHA-1 and SHA-256: the index has it for ``git add --intent-to-add``."""
 
 _MAX_SHOWN_PATHS = 20
 

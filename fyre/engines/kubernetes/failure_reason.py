@@ -28,8 +28,8 @@ _NO_SHELL = re.compile(
     r"(exec /\S*sh|standard_init_linux\.go:\d+: exec user process caused): "
     r"(exec format error|no such file or directory|permission denied|input/output error)"
 )
-"""What runc writes into the log of a container whose shell it can't start. The exit code is that of
-runc, and looks like a command's."""
+"""The words of runc in the log of a container whose shell it can't start. The exit code is runc's,
+and looks like a command's."""
 
 
 def explain_failure(

@@ -1,4 +1,4 @@
-"""How a command knows which try it is: the Job's controller counts. Pure."""
+"""Tell a command which try it is, as the Job's controller counts. Pure."""
 
 from __future__ import annotations
 
