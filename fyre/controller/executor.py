@@ -20,8 +20,9 @@ from fyre.engines.run_index import RunIndex
 from fyre.errors import TooLargeError, TransientError, UserError
 from fyre.github import permissions
 from fyre.github.client import GitHubClient
-from fyre.github.commit_origin import Upstream, find_origin, get_upstream, has_no_pulls
+from fyre.github.commit_origin import PushedCommit, find_origin
 from fyre.github.errors import NEEDS_OPERATOR, NotFoundError, NotVisibleError, UnauthenticatedError
+from fyre.github.origin_questions import OriginQuestions, has_no_pulls
 from fyre.message import request as message_request
 from fyre.message.request import MessageProblem, RunRequest
 from fyre.reporter.status_reporter import StatusReporter
@@ -51,7 +52,7 @@ from fyre.runs.repo_config import RepoConfigError, RunDefaults
 from fyre.runs.run import Commit, Repository, Run, RunRecord
 from fyre.runs.run_query import RunQuery
 from fyre.runs.state import PENDING_STATES
-from fyre.runs.trigger import Trigger
+from fyre.runs.trigger import Trigger, TriggerKind
 
 FACT_TTL = 60.0
 """Seconds for which GitHub's answer about a person or a signature is kept: a right that was taken
@@ -59,6 +60,9 @@ away still counts for so long."""
 
 UPSTREAM_TTL = 600.0
 """Seconds for which it is kept what a repository is a fork of: that hardly ever changes."""
+
+API_LAG_MAX = 300.0
+"""Seconds after a push for which GitHub's API may not list it yet, or not know its commits."""
 
 ANCESTORS_MAX = 10_000
 """Commits below the head of a branch among which a pushed one is looked for; no push has more."""
@@ -254,6 +258,10 @@ class Executor:
             # It says nothing of who pushed: somebody has to fix our credential.
             raise TransientError(error.message) from error
         except UserError as error:
+            trigger = event.trigger
+            is_new = abs(self.clock() - trigger.at) < API_LAG_MAX
+            if isinstance(error, NotFoundError) and trigger.kind is TriggerKind.PUSH and is_new:
+                raise TransientError(error.message) from error
             return replace(facts, denied=error.message)
 
     def _role(self, event: CommitEvent) -> str:
@@ -278,9 +286,6 @@ class Executor:
         repository, sha, trigger = event.repository, event.commit.sha, event.trigger
         branch = trigger.ref.removeprefix("refs/heads/")
 
-        def upstream() -> Upstream | None:
-            return self._upstreams.get(repository.id, partial(get_upstream, self.forge, repository))
-
         def is_without_pulls() -> bool:
             """Ask once for all commits of a push; what brought them was there before it."""
             if self.is_known_without_pulls(repository):
@@ -292,12 +297,8 @@ class Executor:
 
         ask = partial(
             find_origin,
-            self.forge,
-            repository,
-            sha,
-            trigger.actor,
-            branch,
-            ask_upstream=upstream,
+            OriginQuestions(self.forge, repository, self._facts.get, self._upstreams.get),
+            PushedCommit(sha, event.commit.message, trigger.actor, branch),
             is_without_pulls=is_without_pulls,
         )
         return self._facts.get((AuthFact.ORIGIN, repository.id, sha, trigger.actor, branch), ask)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fyre.controller.executor import Executor
+from fyre.controller.executor import API_LAG_MAX, Executor
 from fyre.controller.retry_queue import FAILURES
 from fyre.errors import LOCAL_TROUBLE, TransientError, local_trouble_as_transient
 from fyre.github.errors import NotFoundError
@@ -33,10 +33,6 @@ are gone, the commits on top of them are gone as well, and each would cost a fet
 REPLICATION_DELAY = 15.0
 """Seconds after a push for which a commit that GitHub does not have is looked for again, whatever
 the branch does: GitHub may report a push before all of its own servers know of it."""
-
-
-API_LAG_MAX = 300.0
-"""Seconds after a push for which GitHub's API may not list it yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,9 @@ class CommitOrigin:
     """The right without which the forge can't be asked for pull requests; then ``writer`` is only
     whom the forge takes for the author."""
 
+    problem: str = ""
+    """Why the writer can't be found out."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuthFacts:
@@ -264,6 +267,8 @@ def _origin_rule(policy: Policy, trigger: Trigger, facts: AuthFacts) -> _Objecti
     elif facts.origin.missing_right:
         what = f"written by {facts.origin.writer}, pushed by {trigger.actor}; missing right: "
         yield Denied(what + facts.origin.missing_right, RERUN)
+    elif facts.origin.problem:
+        yield Denied(f"who wrote it is not known: {facts.origin.problem}", RERUN)
     elif facts.origin.writer:
         yield Denied(f"written by {facts.origin.writer}, merged by {trigger.actor}", RERUN)
 

@@ -143,12 +143,12 @@ def _check_repository_rights(forge: GitHubClient, repository: Repository) -> Ite
 
 def _check_pull_right(forge: GitHubClient, repository: Repository) -> Iterator[Finding]:
     """Ask which pull requests brought a commit, as is asked for each that is to run."""
-    from fyre.github import commit_origin
+    from fyre.github import origin_questions
     from fyre.github.errors import DeniedError
 
     try:
         commit = forge.get_commit(repository, repository.default_branch)
-        commit_origin.list_pulls(forge, repository, commit.sha)
+        origin_questions.list_pulls(forge, repository, commit.sha)
     except DeniedError as error:
         reason = error.message.partition(": ")[2]
         yield Finding(

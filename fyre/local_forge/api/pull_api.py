@@ -38,6 +38,9 @@ _BASES_REF = "refs/fyre/bases"
 """The base at the time when a pull request was opened. Not in its blob, where version 0.1 reads no
 other fields than its own."""
 
+PULL_COMMITS_MAX = 250
+"""Commits of a pull request that GitHub lists."""
+
 _COUNT_FIELDS = ("comments", "review_comments", "additions", "deletions", "changed_files")
 
 
@@ -144,6 +147,28 @@ def list_commit_pulls(request: ApiRequest) -> ApiResponse:
     return ApiResponse([serialize_pull_request(forge, repo, pull, request.urls) for pull in pulls])
 
 
+def list_pull_commits(request: ApiRequest) -> ApiResponse:
+    """Handle ``GET …/pulls/{number}/commits``: what the head had beyond the base, oldest first."""
+    forge, repo = request.forge, request.repo
+    pull = find_pull_request(forge, repo, request.path_number("number"))
+    head_sha = refresh_pull_head(forge, repo, pull)
+    revisions = [head_sha, f"^{_opening_base(forge, repo, pull)}"] if head_sha else []
+    entries = git_log.read_git_log(repo.git_dir, revisions) if revisions else []
+    return request.paginate(
+        entries[::-1][:PULL_COMMITS_MAX],
+        lambda entry: commit_api.serialize_commit(repo, entry, request.urls),
+    )
+
+
+def _opening_base(forge: LocalForge, repo: BareRepository, pull: StoredPullRequest) -> str:
+    """Return the commit of the base when a pull request was opened.
+
+    It is the branch where version 0.1 did not store the commit.
+    """
+    stored = forge.objects.find_commit_sha(repo.git_dir, f"{_BASES_REF}/{pull.number}")
+    return stored or f"refs/heads/{pull.base}"
+
+
 def _all_pulls(forge: LocalForge, repo: BareRepository) -> Iterator[StoredPullRequest]:
     for number in takewhile(lambda number: _has_pull(forge, repo, number), count(1)):
         with suppress(ApiError):  # it can't be read
@@ -161,8 +186,7 @@ def _holds_commit(
     if not head_sha:
         return False
     git_dir = repo.git_dir
-    opened_at = forge.objects.find_commit_sha(git_dir, f"{_BASES_REF}/{pull.number}")
-    base = opened_at or f"refs/heads/{pull.base}"  # version 0.1 did not store it
+    base = _opening_base(forge, repo, pull)
     brought = git_log.is_ancestor(git_dir, sha, head_sha) and not git_log.is_ancestor(
         git_dir, sha, base
     )

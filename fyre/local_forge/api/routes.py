@@ -52,6 +52,7 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("POST", _REPO_PATH + "/issues/{number}/comments"): issue_comment_api.post_issue_comment,
     ("GET", _REPO_PATH + "/pulls"): pull_api.list_pull_requests,
     ("POST", _REPO_PATH + "/pulls"): pull_api.post_pull_request,
+    ("GET", _REPO_PATH + "/pulls/{number}/commits"): pull_api.list_pull_commits,
     ("GET", _REPO_PATH + "/pulls/{number}"): pull_api.get_pull_request,
     ("GET", _REPO_PATH + "/compare/{basehead:path}"): commit_api.compare_commits,
     ("GET", _REPO_PATH + "/activity"): repository_api.get_activity,

@@ -34,6 +34,7 @@ PATHS = {
     f"{REPO}/issues/{{issue_number}}/comments": ["get", "post"],
     f"{REPO}/pulls": ["get", "post"],
     f"{REPO}/pulls/{{pull_number}}": ["get"],
+    f"{REPO}/pulls/{{pull_number}}/commits": ["get"],
     f"{REPO}/hooks": ["get"],
     f"{REPO}/hooks/{{hook_id}}/deliveries": ["get"],
     f"{REPO}/hooks/{{hook_id}}/deliveries/{{delivery_id}}": ["get"],

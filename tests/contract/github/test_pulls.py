@@ -50,6 +50,7 @@ def test_every_answer_and_every_delivery_is_as_described(  # noqa: PLR0917 - fix
     ask("POST", "/pulls", 422, title="Faster", head="none", base="main")
     ask("GET", "/pulls/1", 200)
     ask("GET", "/pulls/2", 404)
+    assert [one["parents"] for one in ask("GET", "/pulls/1/commits?per_page=100", 200)]
     assert [one["number"] for one in ask("GET", "/pulls", 200)] == [1]
     assert ask("GET", "/pulls?state=closed", 200) == []
     second, first = git("rev-list", "main", cwd=repo).split()
