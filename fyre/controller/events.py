@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fyre.github.client import RefUpdates
-from fyre.github.webhook import CommentEvent, PushEvent, RerequestEvent
+from fyre.github.webhook import CommentEvent, PullRequestEvent, PushEvent, RerequestEvent
 from fyre.runs.run import Repository
 
 
@@ -38,7 +38,7 @@ class RunEndEvent:
     key: str
 
 
-ForgeEvent = PushEvent | CommentEvent | RerequestEvent
+ForgeEvent = PushEvent | CommentEvent | RerequestEvent | PullRequestEvent
 """The events that the forge reports, by a webhook or to a sweep."""
 
 ControllerEvent = ForgeEvent | SweepEvent | SweptPushesEvent | RunEndEvent

@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -28,18 +28,25 @@ from fyre.controller.events import (
     SweptPushesEvent,
 )
 from fyre.controller.executor import Executor
+from fyre.controller.pull_checks import PullChecks
 from fyre.controller.push_processor import REPLICATION_DELAY, Patience, PushProcessor
 from fyre.controller.repository_turns import Urgency
 from fyre.controller.retry_queue import FAILURES, RETRY_PERIOD, RetryItem, RetryQueue
 from fyre.controller.run_ends import RunEndProcessor, RunEndWatcher
-from fyre.controller.sweep_state import ProcessedPushes, SweepCursor
+from fyre.controller.sweep_state import ProcessedPushes, SweepCursor, can_launch
 from fyre.controller.worker_pool import WorkerPool
 from fyre.errors import LOCAL_TROUBLE, TransientError, UserError, local_trouble_as_transient
 from fyre.github.client import RefUpdate
 from fyre.github.errors import NotFoundError, RateLimitError
-from fyre.github.webhook import BRANCH_PREFIX, CommentEvent, IgnoredEvent, PushEvent, RerequestEvent
+from fyre.github.webhook import (
+    CommentEvent,
+    IgnoredEvent,
+    PullRequestEvent,
+    PushEvent,
+    RerequestEvent,
+)
 from fyre.runs import policy as policies
-from fyre.runs.run import ZERO_SHA, Repository
+from fyre.runs.run import Repository
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +61,6 @@ SWEEP_KEY = "sweep"
 
 LOOK_INTERVAL = 60.0
 """Seconds at most until the loop looks at what is due, whatever it was told."""
-
-MERGE_QUEUE_PREFIX = f"{BRANCH_PREFIX}gh-readonly-queue/"
-"""The branches of GitHub's merge queue, which launch nothing."""
 
 Work = ControllerEvent | RetryItem
 """An event, or what is left of one that failed before."""
@@ -89,6 +93,7 @@ class Controller:
     _rerun_button: RerunButton = field(init=False)
     _pushes: PushProcessor = field(init=False)
     _run_ends: RunEndProcessor = field(init=False)
+    _pull_checks: PullChecks = field(init=False)
     _workers: WorkerPool[Work] = field(init=False)
     _thread: threading.Thread | None = None
     _wake: threading.Event = field(default_factory=threading.Event)
@@ -101,6 +106,7 @@ class Controller:
         self._rerun_button = RerunButton(self.executor)
         self._pushes = PushProcessor(self.executor, lambda: self._stopping, self._patience)
         self._run_ends = RunEndProcessor(self.executor)
+        self._pull_checks = PullChecks(self.executor)
         self._workers = WorkerPool(self._do_work, self._overtake)
 
     def start(self) -> None:
@@ -175,13 +181,9 @@ class Controller:
                 self.enqueue_event(SweepEvent())
                 sweep_at = time.monotonic() + self.sweep_every
             due = math.inf if SWEEP_KEY in self._workers else sweep_at
-            self._wake.wait(self._seconds_until(min(due, self._retries.next_due)))
+            seconds = min(due, self._retries.next_due) - time.monotonic()
+            self._wake.wait(min(max(0.0, seconds), LOOK_INTERVAL))
             self._wake.clear()
-
-    @staticmethod
-    def _seconds_until(due: float) -> float:
-        """Return the seconds until then, at most a minute."""
-        return min(max(0.0, due - time.monotonic()), LOOK_INTERVAL)
 
     def _hand_out(self, work: Work, urgency: Urgency = Urgency.SOON) -> None:
         """Have a worker process an event in the turn of its repository.
@@ -194,7 +196,7 @@ class Controller:
                 key, urgency = SWEEP_KEY, Urgency.BACKGROUND
             case SweptPushesEvent(repository=repository):
                 key, urgency = repository.id, Urgency.BACKGROUND
-            case RunEndEvent(repository=repository):
+            case RunEndEvent(repository=repository) | PullRequestEvent(repository=repository):
                 key, urgency = repository.id, Urgency.LAST
             case event:
                 key = event.repository.id
@@ -224,8 +226,7 @@ class Controller:
         Return False if a part of it is still to be done.
         """
         if isinstance(event, ForgeEvent):
-            if not self._is_served(event):
-                # Nothing is posted there: nobody asked for Fyre in that repository.
+            if not self._is_served(event):  # nothing is posted there: nobody asked for Fyre
                 log.info("%s is not served", event.repository.name)
                 return True
             self.executor.forge.update_repository_name(event.repository)
@@ -280,6 +281,8 @@ class Controller:
                 self._rerun_button.handle(click)
             case RunEndEvent() as ended:
                 self._run_ends.process(ended)
+            case PullRequestEvent() as pull:
+                self._pull_checks.handle(pull)
             case SweepEvent():
                 self._sweep_repositories()
             case SweptPushesEvent() as swept:
@@ -338,7 +341,7 @@ class Controller:
             try:
                 if owner not in rate_limited_owners:
                     self._sweep_pushes(repository)
-                    self._sweep_comments(repository)
+                    self._sweep_threads(repository)
             except (UserError, TransientError) as error:  # the others are swept all the same
                 log.warning("%s is swept later: %s", repository.name, error)
                 if isinstance(error, RateLimitError):
@@ -373,15 +376,18 @@ class Controller:
         self._first_sweep_from = self._first_sweep_from or now - self.backfill
         return max(self._first_sweep_from, now - max(self.backfill, BACKFILL))
 
-    def _sweep_comments(self, repository: Repository) -> None:
-        """Have the comments obeyed that nobody has answered, the oldest first."""
-        for comment in self._comment_poller.poll_commands(repository, self._sweep_start()):
-            if not self._stopping:
-                self._hand_over(comment)
+    def _sweep_threads(self, repository: Repository) -> None:
+        """Have comments obeyed that nobody has answered, and changed pull requests looked at."""
+        polls: tuple[Callable[[Repository, float], Sequence[ForgeEvent]], ...]
+        polls = (self._comment_poller.poll_commands, self._pull_checks.poll_pulls)
+        for poll in polls:
+            for event in poll(repository, self._sweep_start()):
+                if not self._stopping:
+                    self._hand_over(event)
 
     def _process_ref_update(self, repository: Repository, update: RefUpdate) -> bool:
         """Plan one entry of the activity API; return False if a part of it is still to be done."""
-        if not _can_launch(update):
+        if not can_launch(update):
             return True
         push = PushEvent(repository, update.ref, update.before, update.after, update.actor, ())
         is_known = RetryItem(push).ident in self._processed
@@ -392,9 +398,3 @@ class Controller:
 
 def _event_of(work: Work) -> ControllerEvent:
     return work.event if isinstance(work, RetryItem) else work
-
-
-def _can_launch(update: RefUpdate) -> bool:
-    """Return True if a ref update is a push that can launch anything."""
-    is_branch = update.ref.startswith(BRANCH_PREFIX)
-    return is_branch and not update.ref.startswith(MERGE_QUEUE_PREFIX) and update.after != ZERO_SHA

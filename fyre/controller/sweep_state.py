@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from cachetools import FIFOCache
 
 from fyre.github.client import RefUpdate, RefUpdates
+from fyre.github.webhook import BRANCH_PREFIX, MERGE_QUEUE_PREFIX
+from fyre.runs.run import ZERO_SHA
 
 LISTING_DELAY = 60.0
 """Seconds by which an update may appear in GitHub's list after a newer one."""
@@ -61,3 +63,9 @@ class ProcessedPushes:
         """Remember one more push, and forget the oldest where there are too many."""
         with self._lock:
             self._idents[ident] = None
+
+
+def can_launch(update: RefUpdate) -> bool:
+    """Return True if a ref update is a push that can launch anything."""
+    is_branch = update.ref.startswith(BRANCH_PREFIX)
+    return is_branch and not update.ref.startswith(MERGE_QUEUE_PREFIX) and update.after != ZERO_SHA

@@ -123,8 +123,12 @@ def app_permissions(*, checks: bool, teams: bool) -> dict[str, str]:
 
 
 def app_events(*, checks: bool) -> tuple[str, ...]:
-    """Return the events of an App: with check runs, a click on Re-run as well."""
-    return (*BASE_EVENTS, "check_run") if checks else BASE_EVENTS
+    """Return the events of an App.
+
+    With check runs these are also a click on Re-run, and a pull request that is new or changes: a
+    check run there says what its merge does to its runs.
+    """
+    return (*BASE_EVENTS, "check_run", "pull_request") if checks else BASE_EVENTS
 
 
 def build_manifest(options: AppOptions, redirect_url: str) -> dict[str, Any]:

@@ -25,7 +25,13 @@ COMMITS_MAX = 2048
 """Commits that a push payload lists at most; that many mean that there may be more."""
 
 BRANCH_PREFIX = "refs/heads/"
-_MERGE_QUEUE_PREFIX = "refs/heads/gh-readonly-queue/"
+
+MERGE_QUEUE_PREFIX = f"{BRANCH_PREFIX}gh-readonly-queue/"
+"""The branches of GitHub's merge queue, which launch nothing."""
+
+_PULL_REQUEST = "pull_request"
+_NEW_HEAD_ACTIONS = ("opened", "synchronize")
+_PULL_ACTIONS = (*_NEW_HEAD_ACTIONS, "reopened", "edited")
 
 
 class SignatureError(Exception):
@@ -86,13 +92,29 @@ class RerequestEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class PullRequestEvent:
+    """An open pull request that is new, or has changed."""
+
+    repository: Repository
+    number: int
+    head_sha: str
+    base: str  # the branch: main
+    title: str
+    body: str
+    is_fork: bool  # true if the head is of another repository, or of one that is gone
+    takes_squash: bool  # false if the repository allows no squash
+    updated_at: float  # seconds since the epoch, by the forge's clock
+    has_new_head: bool = False  # true if nobody was told of this head before
+
+
+@dataclass(frozen=True, slots=True)
 class IgnoredEvent:
     """A delivery that starts nothing, and why."""
 
     reason: str
 
 
-Event = PushEvent | CommentEvent | RerequestEvent | IgnoredEvent
+Event = PushEvent | CommentEvent | RerequestEvent | PullRequestEvent | IgnoredEvent
 
 
 def verify_signature(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> None:
@@ -131,6 +153,8 @@ def parse_event(forge: str, headers: Mapping[str, str], body: bytes) -> Event:
     except RecursionError as error:
         raise PayloadError("JSON nested too deeply") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        if event_name == _PULL_REQUEST:  # it starts nothing, whatever it holds
+            return IgnoredEvent("a pull request that can't be read")
         raise PayloadError(
             f"not a {event_name} payload: {type(error).__name__} {str(error)[:100]}"
         ) from error
@@ -145,7 +169,7 @@ def _parse_push(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON hol
     )
     if not ref.startswith(BRANCH_PREFIX):
         return IgnoredEvent("only branches launch")
-    if ref.startswith(_MERGE_QUEUE_PREFIX):
+    if ref.startswith(MERGE_QUEUE_PREFIX):
         return IgnoredEvent("a merge queue's own branch")
     if data["deleted"] or after == ZERO_SHA:
         return IgnoredEvent("the branch was deleted")
@@ -196,6 +220,45 @@ def _comment_event(forge: str, data: Any, *, sha: str = "", pull_number: int = 0
         created_at=datetime.fromisoformat(_require_text(comment["created_at"])).timestamp(),
         pull_number=pull_number,
         is_bot=sender.get("type") == "Bot",
+    )
+
+
+def _parse_pull_request(forge: str, data: Any) -> Event:  # noqa: ANN401 - what JSON holds
+    """Return the event of a pull request that is new, or has other commits or another text."""
+    if data["action"] not in _PULL_ACTIONS:
+        return IgnoredEvent("neither commits nor text of a pull request changed")
+    has_new_head = data["action"] in ("opened", "synchronize")
+    return parse_pull(
+        _parse_repository(forge, data), data["pull_request"], has_new_head=has_new_head
+    )
+
+
+def parse_pull(
+    repository: Repository,
+    pull: Any,  # noqa: ANN401 - what JSON holds
+    *,
+    has_new_head: bool = False,
+) -> PullRequestEvent | IgnoredEvent:
+    """Return the event of a pull request, as a webhook or a listing describes it.
+
+    Raises what ``parse_event`` turns into ``PayloadError``.
+    """
+    head, base = pull["head"], pull["base"]
+    if pull["state"] != "open":
+        return IgnoredEvent("the pull request is closed")
+    if any(f"{BRANCH_PREFIX}{end['ref']}".startswith(MERGE_QUEUE_PREFIX) for end in (head, base)):
+        return IgnoredEvent("a merge queue's own branch")
+    return PullRequestEvent(
+        repository=repository,
+        number=int(pull["number"]),
+        head_sha=_require_sha(head["sha"]),
+        base=_require_text(base["ref"]),
+        title=_require_text(pull["title"]),
+        body=_require_text(pull.get("body") or ""),
+        is_fork=(head.get("repo") or {}).get("id") != repository.id,
+        takes_squash=(base.get("repo") or {}).get("allow_squash_merge") is not False,
+        updated_at=datetime.fromisoformat(_require_text(pull["updated_at"])).timestamp(),
+        has_new_head=has_new_head,
     )
 
 
@@ -278,4 +341,5 @@ _EVENT_PARSERS: Mapping[str, Callable[[str, Any], Event]] = {
     "commit_comment": _parse_commit_comment,
     "issue_comment": _parse_issue_comment,
     "check_run": _parse_check_run,
+    _PULL_REQUEST: _parse_pull_request,
 }

@@ -45,13 +45,19 @@ def list_hints(text: str, run_request: RunRequest) -> list[str]:
             f"this squash keeps only the runs of its last block: {kept} of {len(numbers)}; "
             f"the Fyre-Run of line {lost[0]} starts nothing"
         )
-    skip = _SKIP_WORDS.search(text)
+    skip = skip_word(text)
     if skip and not run_request.asks_nothing:
         hints.append(
-            f"{skip[0].strip()!r} silences GitHub's workflows, and so Fyre's Action; "
+            f"{skip!r} silences GitHub's workflows, and so Fyre's Action; "
             "a receiver (`fyre serve`, `fyre up`) launches the runs all the same"
         )
     return hints
+
+
+def skip_word(text: str) -> str:
+    """Return GitHub's words in a message that silence its workflows; "" for none."""
+    skip = _SKIP_WORDS.search(text)
+    return skip[0].strip() if skip else ""
 
 
 def squash_hint(requesting_commits: int) -> str:

@@ -25,7 +25,7 @@ from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs import policy as policies
 from fyre.runs.policy import DAY, Policy
-from fyre.runs.run import RunRecord
+from fyre.runs.run import Repository, RunRecord
 from fyre.runs.state import RunState
 from fyre.runs.status_text import TIMED_OUT
 
@@ -127,35 +127,43 @@ class CheckRunReporter:
 
     def already_exists(self, record: RunRecord) -> bool:
         """Return True if GitHub has a check run of ours for this very run."""
-        repository, sha = record.run.repository, record.run.sha
+        own = self.list_own(record.run.repository, record.run.sha, record.run.context)
+        return any(check["external_id"] == record.run.key for check in own)
+
+    def list_own(self, repository: Repository, sha: str, name: str) -> list[dict[str, Any]]:
+        """Return the newest 100 check runs of a name on a SHA, those of ours among them."""
         subject = f"the check runs of {sha} in {repository.name}"
-        query = "filter=all&per_page=100&check_name=" + quote(record.run.context, safe="")
+        query = "filter=all&per_page=100&check_name=" + quote(name, safe="")
         path = f"/repos/{repository.name}/commits/{sha}/check-runs?{query}"
         with translate_errors(subject):
             check_runs = self.forge.get_json(subject, repository, path)["check_runs"]
-            same_run = (check for check in check_runs if check["external_id"] == record.run.key)
-            return any(
-                self.forge.is_own_login(f"{check['app']['slug']}[bot]") for check in same_run
-            )
+            return [
+                check
+                for check in check_runs
+                if self.forge.is_own_login(f"{check['app']['slug']}[bot]")
+            ]
 
     def publish_check_run(self, record: RunRecord, page_url: str) -> RateLimitHeaders | None:
+        """Make the check run of a run with one POST, as ``post`` does."""
+        policy = policies.for_repository(self.policy, record.run.repository.name)
+        log_tail = ""
+        if policy.log_tail:
+            log_tail = last_lines(self.read_log(record.run.key), policy.log_tail)
+        return self.post(record.run.repository, check_run_body(record, page_url, log_tail))
+
+    def post(self, repository: Repository, body: dict[str, Any]) -> RateLimitHeaders | None:
         """Make a check run with one POST; None where GitHub refuses it.
 
         A refusal is logged once for a repository. Raises ``TransientError``; ``NotFoundError`` if
         it does not know the commit.
         """
-        policy = policies.for_repository(self.policy, record.run.repository.name)
-        log_tail = ""
-        if policy.log_tail:
-            log_tail = last_lines(self.read_log(record.run.key), policy.log_tail)
-        body = check_run_body(record, page_url, log_tail)
         try:
-            return self.forge.create_check_run(record.run.repository, body)
+            return self.forge.create_check_run(repository, body)
         except UserError as error:  # the status has reported everything
             if isinstance(error, NotFoundError) and not isinstance(error, NotVisibleError):
                 raise  # the commit is not known, or not yet
-            if record.run.repository.id not in self._warned_repositories:
-                self._warned_repositories.add(record.run.repository.id)
+            if repository.id not in self._warned_repositories:
+                self._warned_repositories.add(repository.id)
                 log.warning("no check runs: %s; the App needs checks: write", error)
             return None
 

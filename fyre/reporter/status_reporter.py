@@ -151,7 +151,7 @@ class StatusReporter:
         """
         queued = replace(comment, queued_at=self.write_queue.clock())
         write_id = self._unrecorded.add_comment(queued)
-        self._enqueue_write(Priority.UNRECORDED, write_id, comment.repository)
+        self._enqueue_write(_comment_priority(write_id), write_id, comment.repository)
 
     def queued_comment_bodies(self, repository: Repository) -> list[str]:
         """Return the texts of the comments that are still to be posted in a repository."""
@@ -221,8 +221,10 @@ class StatusReporter:
                 self.on_record_change(run_key)
             case CheckRunWrite():
                 self.write_queue.push(Priority.OPTIONAL, write_id, repository_id)
-            case UnrecordedStatusWrite() | CommentWrite():
+            case UnrecordedStatusWrite():
                 self.write_queue.push(Priority.UNRECORDED, write_id, repository_id)
+            case CommentWrite():
+                self.write_queue.push(_comment_priority(write_id), write_id, repository_id)
 
     def _write_unrecorded_status(self, write_id: UnrecordedStatusWrite) -> None:
         with self._unrecorded.take_status(write_id) as status:
@@ -369,3 +371,7 @@ class StatusReporter:
 
 def _has_noted_check_run(record: RunRecord) -> bool:
     return posted_states(record.reported).get(CHECK_RUN) == state_word_of(record)
+
+
+def _comment_priority(write_id: CommentWrite) -> Priority:
+    return Priority.OPTIONAL if write_id.is_optional else Priority.UNRECORDED

@@ -41,13 +41,17 @@ class StatusPost:
 
 @dataclass(frozen=True, slots=True)
 class UnpostedComment:
-    """A comment to post, such as a reply. ``send`` posts it with one request."""
+    """A comment to post, such as a reply. ``send`` posts it with one request.
+
+    A note on a pull request counts as one, though it is shown as a check run.
+    """
 
     repository: Repository
     in_reply_to: str  # the key of the comment that it answers; one in a repository
     body: str
     send: Callable[[], object]
     queued_at: float = 0.0  # on the clock of the writes; the reporter sets it
+    is_optional: bool = False  # true if it gives way to every status
 
 
 def unposted_statuses(record: RunRecord, page_url: str) -> list[StatusPost]:

@@ -43,7 +43,7 @@ class UnrecordedWrites:
 
     def add_comment(self, comment: UnpostedComment) -> CommentWrite:
         """Keep a comment in place of the one that waits for the same purpose."""
-        write_id = CommentWrite(comment.repository.id, comment.in_reply_to)
+        write_id = CommentWrite(comment.repository.id, comment.in_reply_to, comment.is_optional)
         with self._lock:
             self._comments[write_id] = comment
         return write_id

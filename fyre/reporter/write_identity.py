@@ -35,6 +35,7 @@ class CommentWrite:
 
     repository_id: int
     comment_key: str
+    is_optional: bool = False  # true if it gives way to every status
 
 
 WriteId = RecordStatusWrite | UnrecordedStatusWrite | CheckRunWrite | CommentWrite

@@ -85,6 +85,10 @@ def _check_credential(config: Config) -> Iterator[Finding]:
         yield from webhook_checks.check_app(
             app, webhook_url, checks=config.get("checks"), teams=teams
         )
+    if not config.get("checks"):
+        yield Finding(
+            "on pull requests nothing is said before a merge: that takes an App and `checks: true`"
+        )
     served = [
         item
         for item in forge.list_repositories()

@@ -178,7 +178,13 @@ def test_an_app_is_registered_and_its_key_kept(github: GitHub, tmp_path: Path) -
         "contents": "read", "metadata": "read", "statuses": "write", "pull_requests": "write",
         "issues": "read", "checks": "write", "members": "read",
     }  # fmt: skip
-    assert manifest["default_events"] == ["push", "commit_comment", "issue_comment", "check_run"]
+    assert manifest["default_events"] == [
+        "push",
+        "commit_comment",
+        "issue_comment",
+        "check_run",
+        "pull_request",
+    ]
     assert manifest["hook_attributes"] == {
         "url": "https://fyre.example.org/webhook",
         "active": True,

@@ -323,6 +323,7 @@ def test_an_app_without_what_check_runs_and_teams_take(
         "the App has checks: none, and needs write",
         "the App has members: none, and needs read",
         "the App does not hear of check_run",
+        "the App does not hear of pull_request",
     ]
 
 

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fyre.github import webhook
-from fyre.github.webhook import CommentEvent, IgnoredEvent, PayloadError, PushEvent, SignatureError
+from fyre.github.webhook import (
+    CommentEvent,
+    IgnoredEvent,
+    PayloadError,
+    PullRequestEvent,
+    PushEvent,
+    SignatureError,
+)
 
 SECRET = b"It's a Secret to Everybody"
 SHA, BEFORE, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -185,6 +192,38 @@ def test_a_pull_requests_comment_is_heard_an_issues_is_not() -> None:
     for action in ("edited", "deleted"):
         assert isinstance(parse("issue_comment", told | {"action": action}), IgnoredEvent)
     assert isinstance(parse("issue_comment", told | {"issue": {"number": 7}}), IgnoredEvent)
+
+
+PULL = {
+    "number": 7,
+    "state": "open",
+    "title": "Work",
+    "body": None,
+    "head": {"sha": SHA, "ref": "topic", "repo": {"id": 8}},
+    "base": {"ref": "main", "repo": {"id": 7, "allow_squash_merge": False}},
+    "updated_at": "2026-01-02T03:04:05Z",
+}
+
+
+def test_9_20_an_open_pull_request_that_changed_is_heard() -> None:
+    told = {"action": "opened", "pull_request": PULL, "repository": PUSH["repository"]}
+    said = parse("pull_request", told)
+    assert isinstance(said, PullRequestEvent)
+    assert (said.number, said.head_sha, said.base, said.body) == (7, SHA, "main", "")
+    assert (said.is_fork, said.takes_squash, said.has_new_head) == (True, False, True)
+    head = PULL["head"]
+    for own in ({**head, "repo": {"id": 7}}, {**head, "repo": None}):
+        said = parse(
+            "pull_request", told | {"action": "edited", "pull_request": PULL | {"head": own}}
+        )
+        assert isinstance(said, PullRequestEvent)
+        assert (said.is_fork, said.has_new_head) == (own["repo"] is None, False)
+    queue = {**head, "ref": "gh-readonly-queue/main/pr-7"}
+    for change in ({"state": "closed"}, {"head": queue}, {"head": None}, {"number": "x"}):
+        assert isinstance(
+            parse("pull_request", told | {"pull_request": PULL | change}), IgnoredEvent
+        )
+    assert isinstance(parse("pull_request", told | {"action": "labeled"}), IgnoredEvent)
 
 
 @given(st.sampled_from(["action", "issue", "comment", "repository", "sender"]), JSON)
