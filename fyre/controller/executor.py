@@ -127,6 +127,9 @@ class Executor:
 
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
     _upstreams: TTLCache = field(default_factory=lambda: TTLCache(UPSTREAM_TTL, 1_000))
+    _origin_answers: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 200))
+    """Few, as each may hold the messages of 250 commits."""
+
     _ancestors: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 4))
     """Few, as each holds SHAs by the thousand."""
 
@@ -297,7 +300,7 @@ class Executor:
 
         ask = partial(
             find_origin,
-            OriginQuestions(self.forge, repository, self._facts.get, self._upstreams.get),
+            OriginQuestions(self.forge, repository, self._origin_answers.get, self._upstreams.get),
             PushedCommit(sha, event.commit.message, trigger.actor, branch),
             is_without_pulls=is_without_pulls,
         )

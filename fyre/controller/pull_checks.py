@@ -49,8 +49,7 @@ class PullChecks:
     """The check runs on pull requests; one thread at a time handles those of a repository."""
 
     def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._started_at = int(executor.clock())  # the forge counts in seconds
+        self._executor, self._started_at = executor, executor.clock()
         self._handled: LRUCache[tuple[int, int], tuple[float, int]] = LRUCache(REMEMBERED_MAX)
         """When each pull request was changed that was handled last, and a hash of its text."""
 

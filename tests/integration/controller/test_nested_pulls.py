@@ -24,6 +24,7 @@ from tests.integration.controller.test_merged_forks import (
     known,
     offered,
 )
+from tests.support.ci_marks import long_case
 from tests.support.person import Person
 
 __all__ = ["asked", "known", "offered"]  # fixtures
@@ -100,10 +101,9 @@ def test_9_2_a_squash_of_an_own_pull_request_may_hold_a_forks_text(
     push_as(person, "ada")
     assert [described(person, sha) for sha in shas] == [OUTSIDE] * 3
     assert person.ran() == []
-    person.comment(shas[0], "/fyre rerun")
-    assert person.final(shas[0], attempt="exit 0")["state"] == "success"
 
 
+@long_case
 def test_9_2_a_forks_text_is_found_below_two_squashes_in_any_bytes(
     known: Known, person: Person, offered: tuple[int, str], inner: Callable[..., int]
 ) -> None:
@@ -130,12 +130,14 @@ def test_9_2_of_rebased_commits_each_counts_by_its_own_text_and_a_pick_is_the_pi
     on(person, "feature", "patch")
     person.commit("Fyre-Run: echo own")
     number = inner("feature")
-    on(person, "picked", "main")
+    person.git("checkout", "-q", "main")
+    person.commit()  # else what is picked within the same second is the same commit
+    on(person, "picked")
     person.git("cherry-pick", "--allow-empty", offered[1])
     picks = inner("picked")
     person.git("checkout", "-q", "main")
-    theirs = made(person, known, number, "Work\n\nFyre-Run: echo outside")
-    own = made(person, known, number, "Work\n\nFyre-Run: echo own")
+    theirs = made(person, known, number, "Rebased\n\nFyre-Run: echo outside")
+    own = made(person, known, number, "Rebased\n\nFyre-Run: echo own")
     picked = made(person, known, picks, "picked (#3)\n\n* Work\n\nFyre-Run: echo outside")
     push_as(person, "ada")
     assert described(person, theirs) == OUTSIDE
@@ -143,6 +145,7 @@ def test_9_2_of_rebased_commits_each_counts_by_its_own_text_and_a_pick_is_the_pi
     assert person.ran() == [(own, "echo own"), (picked, "echo outside")]
 
 
+@long_case
 def test_9_2_what_an_own_squash_costs_and_a_forge_that_fails_is_asked_again(
     known: Known,
     asked: list[str],
@@ -172,6 +175,7 @@ def test_9_2_what_an_own_squash_costs_and_a_forge_that_fails_is_asked_again(
     assert person.ran() == [(sha, "echo own")]
 
 
+@long_case
 def test_9_2_what_would_take_too_long_to_find_out_is_refused_with_the_reason(
     known: Known,
     listing: Listing,
@@ -199,6 +203,7 @@ def test_9_2_what_would_take_too_long_to_find_out_is_refused_with_the_reason(
     )
 
 
+@long_case
 def test_9_2_a_squash_of_what_came_from_upstream_is_upstreams_text(
     known: Known, person: Person, inner: Callable[..., int]
 ) -> None:

@@ -22,6 +22,7 @@ from fyre.message import pull_notes
 from fyre.reporter.check_runs import CheckRunReporter
 from tests.integration.controller.test_access import push_as
 from tests.integration.controller.test_merged_forks import CLOSED, REPO, offered
+from tests.support.ci_marks import long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -180,6 +181,7 @@ def test_9_2_that_a_forks_runs_will_wait_is_told_before_the_merge(
     assert person.ran() == []
 
 
+@long_case
 def test_9_2_what_is_said_is_said_once_over_restarts_lost_answers_and_sweeps(
     asked: list[tuple[str, str]],
     person: Person,
