@@ -14,15 +14,14 @@ from typing import Protocol
 
 from fyre.controller.delayed_clicks import DelayedClicks
 from fyre.controller.launch_delays import LaunchDelays, LaunchPass
+from fyre.controller.origin_facts import OriginFacts
 from fyre.controller.ttl_cache import TTLCache
 from fyre.engines.protocol import Engine
 from fyre.engines.run_index import RunIndex
 from fyre.errors import TooLargeError, TransientError, UserError
 from fyre.github import permissions
 from fyre.github.client import GitHubClient
-from fyre.github.commit_origin import PushedCommit, find_origin
 from fyre.github.errors import NEEDS_OPERATOR, NotFoundError, NotVisibleError, UnauthenticatedError
-from fyre.github.origin_questions import OriginQuestions, has_no_pulls
 from fyre.message import request as message_request
 from fyre.message.request import MessageProblem, RunRequest
 from fyre.reporter.status_reporter import StatusReporter
@@ -32,7 +31,6 @@ from fyre.runs.access import (
     Allowed,
     AuthFact,
     AuthFacts,
-    CommitOrigin,
     Denied,
     FactNeeded,
     Usage,
@@ -57,9 +55,6 @@ from fyre.runs.trigger import Trigger, TriggerKind
 FACT_TTL = 60.0
 """Seconds for which GitHub's answer about a person or a signature is kept: a right that was taken
 away still counts for so long."""
-
-UPSTREAM_TTL = 600.0
-"""Seconds for which it is kept what a repository is a fork of: that hardly ever changes."""
 
 API_LAG_MAX = 300.0
 """Seconds after a push for which GitHub's API may not list it yet, or not know its commits."""
@@ -126,10 +121,7 @@ class Executor:
     delayed_clicks: DelayedClicks = field(default_factory=DelayedClicks)
 
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
-    _upstreams: TTLCache = field(default_factory=lambda: TTLCache(UPSTREAM_TTL, 1_000))
-    _origin_answers: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 200))
-    """Few, as each may hold the messages of 250 commits."""
-
+    _origins: OriginFacts = field(default_factory=OriginFacts)
     _ancestors: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 4))
     """Few, as each holds SHAs by the thousand."""
 
@@ -256,7 +248,9 @@ class Executor:
                 case AuthFact.BRANCH:
                     return replace(facts, branch=self._is_on_branch(event))
                 case AuthFact.ORIGIN:
-                    return replace(facts, origin=self._origin(event))
+                    without_pulls = self.is_known_without_pulls
+                    origin = self._origins.find(self.forge, event, without_pulls)
+                    return replace(facts, origin=origin)
         except UnauthenticatedError as error:
             # It says nothing of who pushed: somebody has to fix our credential.
             raise TransientError(error.message) from error
@@ -284,27 +278,6 @@ class Executor:
         repository, sha = event.repository, event.commit.sha
         ask = partial(permissions.get_signature_state, self.forge, repository, sha)
         return self._facts.get((AuthFact.SIGNATURE, repository.id, sha), ask)
-
-    def _origin(self, event: CommitEvent) -> CommitOrigin:
-        repository, sha, trigger = event.repository, event.commit.sha, event.trigger
-        branch = trigger.ref.removeprefix("refs/heads/")
-
-        def is_without_pulls() -> bool:
-            """Ask once for all commits of a push; what brought them was there before it."""
-            if self.is_known_without_pulls(repository):
-                return True
-            if sha == trigger.head_sha:  # often its only commit, which costs one request as it is
-                return False
-            key = ("is without pulls", repository.id, trigger.head_sha)
-            return self._facts.get(key, partial(has_no_pulls, self.forge, repository))
-
-        ask = partial(
-            find_origin,
-            OriginQuestions(self.forge, repository, self._origin_answers.get, self._upstreams.get),
-            PushedCommit(sha, event.commit.message, trigger.actor, branch),
-            is_without_pulls=is_without_pulls,
-        )
-        return self._facts.get((AuthFact.ORIGIN, repository.id, sha, trigger.actor, branch), ask)
 
     def _is_on_branch(self, event: CommitEvent) -> bool:
         """Return True if a commit is on the branch that its trigger needs.

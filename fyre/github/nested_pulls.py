@@ -10,7 +10,7 @@ request has brought it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from fyre.github.errors import DeniedError, UnauthenticatedError
@@ -71,8 +71,8 @@ class NestedPulls:
         it, whoever wrote the same.
         """
         is_cut = len(commits) >= PULL_COMMITS_MAX
-        outsider = ""
-        for holds_all, commit in self._holders(commits, is_cut=is_cut):
+        holders, outsider = self._find_holders(commits, is_cut=is_cut), ""
+        for holds_all, commit in holders:
             if not holds_all and (outsider or is_cut):
                 break
             writer = self._writer_of(commit)
@@ -82,28 +82,36 @@ class NestedPulls:
         if is_cut and not outsider:
             reason = f"pull request #{number} has {PULL_COMMITS_MAX} commits or more"
             raise UnclearOriginError(reason)
+        if not holders:
+            self._raise_if_mixed(commits, number)
         return outsider
 
-    def _holders(
+    def _find_holders(
         self, commits: list[CommitJson], *, is_cut: bool
-    ) -> Iterator[tuple[bool, CommitJson]]:
-        """Yield the commits that hold a part of the text, and True for those that hold all of it.
+    ) -> list[tuple[bool, CommitJson]]:
+        """Return the commits that hold a part of the text, and True for those that hold all of it.
 
-        They come first, and the newest: a squash keeps the last one's. If none holds a part, the
-        text was changed on the way: then it may be of any commit that asks for a run.
+        They come first, and the newest: a squash keeps the last one's.
         """
-        newest_first = [(commit, _message_of(commit)) for commit in reversed(commits)]
         parts = [
-            (request_lines.held_lines(message, self._wanted), commit)
-            for commit, message in newest_first
+            (request_lines.held_lines(_message_of(commit), self._wanted), commit)
+            for commit in reversed(commits)
         ]
         held = self._wanted if is_cut else frozenset().union(*(lines for lines, _ in parts))
-        yield from ((True, commit) for lines, commit in parts if lines and lines == held)
-        yield from ((False, commit) for lines, commit in parts if lines and lines != held)
-        if not any(lines for lines, _ in parts):
-            for commit, message in newest_first:
-                if request_lines.mentions_run(message):
-                    yield False, commit
+        holders = [(lines == held, commit) for lines, commit in parts if lines]
+        return sorted(holders, key=lambda holder: not holder[0])
+
+    def _raise_if_mixed(self, commits: list[CommitJson], number: int) -> None:
+        """Refuse a text that no commit holds, where somebody else asks for runs among them.
+
+        Whoever merged it has written it, or has changed a text of that person.
+        """
+        for commit in reversed(commits):
+            if request_lines.mentions_run(_message_of(commit)):
+                writer = self._writer_of(commit)
+                if writer:
+                    reason = f"pull request #{number} also has runs of {writer}"
+                    raise UnclearOriginError(reason)
 
     def _writer_of(self, commit: CommitJson) -> str:
         """Return the writer of the text of a commit inside a pull request."""

@@ -29,6 +29,7 @@ from tests.support.person import Person
 
 __all__ = ["asked", "known", "offered"]  # fixtures
 
+UNCLEAR = "refused: who wrote it is not known: "
 LISTING = f"{REPO}/pulls/{{number}}/commits"
 
 
@@ -99,7 +100,8 @@ def test_9_2_a_squash_of_an_own_pull_request_may_hold_a_forks_text(
         made(person, known, number, "feature (#2)\n\nFyre-Run: echo something else"),
     ]
     push_as(person, "ada")
-    assert [described(person, sha) for sha in shas] == [OUTSIDE] * 3
+    mixed = f"{UNCLEAR}pull request #{number} also has runs of mallory · /fyre rerun"
+    assert [described(person, sha) for sha in shas] == [OUTSIDE, OUTSIDE, mixed]
     assert person.ran() == []
 
 
@@ -187,19 +189,18 @@ def test_9_2_what_would_take_too_long_to_find_out_is_refused_with_the_reason(
     person.commit("Fyre-Run: echo own")
     number = inner("feature")
     person.git("checkout", "-q", "main")
-    unclear = "refused: who wrote it is not known: "
     listing.times = 250
     first = made(person, known, number, "feature (#2)\n\nFyre-Run: echo mine")
     held = made(person, known, number, "feature (#2)\n\nFyre-Run: echo own")
     push_as(person, "ada")
-    many = f"{unclear}pull request #{number} has 250 commits or more · /fyre rerun"
+    many = f"{UNCLEAR}pull request #{number} has 250 commits or more · /fyre rerun"
     assert described(person, first) == many
     assert person.final(held)["state"] == "success"
     monkeypatch.setattr(nested_pulls, "QUESTIONS_MAX", 0)
     last = made(person, known, number, "feature (#2)\n\nFyre-Run: echo last")
     push_as(person, "ada")
     assert described(person, last) == (
-        f"{unclear}it takes more than 0 questions to the forge · /fyre rerun"
+        f"{UNCLEAR}it takes more than 0 questions to the forge · /fyre rerun"
     )
 
 
