@@ -67,16 +67,16 @@ class NestedPulls:
     def _writer_among(self, commits: list[CommitJson], number: int) -> str:
         """Return the writer of the text, of which these commits hold a part.
 
-        One commit that holds all of it, by somebody who may push, is enough: then that person wrote
-        it, whoever wrote the same.
+        One commit that asks for all of it, by somebody who may push, is enough: then that person
+        wrote it, whoever wrote the same.
         """
         is_cut = len(commits) >= PULL_COMMITS_MAX
         holders, outsider = self._find_holders(commits, is_cut=is_cut), ""
-        for holds_all, commit in holders:
-            if not holds_all and (outsider or is_cut):
+        for asks_all, commit in holders:
+            if not asks_all and (outsider or is_cut):
                 break
             writer = self._writer_of(commit)
-            if holds_all and not writer:
+            if asks_all and not writer:
                 return ""
             outsider = outsider or writer
         if is_cut and not outsider:
@@ -89,16 +89,21 @@ class NestedPulls:
     def _find_holders(
         self, commits: list[CommitJson], *, is_cut: bool
     ) -> list[tuple[bool, CommitJson]]:
-        """Return the commits that hold a part of the text, and True for those that hold all of it.
+        """Return the commits that hold a part of the text, and True for those that ask for all.
 
-        They come first, and the newest: a squash keeps the last one's.
+        They come first, and the newest: a squash keeps the last one's. Who only quotes it does not
+        ask for it.
         """
         parts = [
             (request_lines.held_lines(_message_of(commit), self._wanted), commit)
             for commit in reversed(commits)
         ]
         held = self._wanted if is_cut else frozenset().union(*(lines for lines, _ in parts))
-        holders = [(lines == held, commit) for lines, commit in parts if lines]
+        holders = [
+            (request_lines.requesting_lines(_message_of(commit)) >= held, commit)
+            for lines, commit in parts
+            if lines
+        ]
         return sorted(holders, key=lambda holder: not holder[0])
 
     def _raise_if_mixed(self, commits: list[CommitJson], number: int) -> None:

@@ -131,6 +131,7 @@ def test_9_2_of_rebased_commits_each_counts_by_its_own_text_and_a_pick_is_the_pi
 ) -> None:
     on(person, "feature", "patch")
     person.commit("Fyre-Run: echo own")
+    person.commit("On what others ask for:", "  Fyre-Run: echo outside", "Not so.")
     number = inner("feature")
     person.git("checkout", "-q", "main")
     person.commit()  # else what is picked within the same second is the same commit
