@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
+import html5lib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,40 +246,55 @@ MARKUP = st.lists(
          "``", "<pre>", "</pre>", "<code>", "</code>", "<blockquote>", "</blockquote>",
          "<script>", "</script>", "<!--", "-->", "<div>", "</div>", "<a title='", "'>",
          "x", "[a]: ", '"', "![",
-         "](b)", "(", "<![CDATA[", "]]>", "***", "---", "\t", "| a |", "\\", "\r\n"],
+         "](b)", "(", "<![CDATA[", "]]>", "***", "---", "\t", "| a |", "\\", "\r\n",
+         "<table>", "<tr><td>", "</table>", "<marquee>", "<caption>", "<button>", "<svg>", "<p>",
+         "<? ", "?>", "<!X ", "</#", ">", "--!>", "<!-->", "[^1]: ", "[^1]", "-|-", "~", "$$"],
     ),
     max_size=25,
 ).map("".join)  # fmt: skip
 
 
-class VisibleText(HTMLParser):
-    """The text of a page outside of quotes, code and what is not shown; lines as they begin."""
+QUOTING = {"pre", "code", "blockquote", "script", "s"}
 
-    HIDING = frozenset({"pre", "code", "blockquote", "script", "s"})
 
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: Counter[str] = Counter()
-        self.text = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.open[tag] += tag in self.HIDING
-
-    def handle_endtag(self, tag: str) -> None:
-        self.open[tag] = max(0, self.open[tag] - 1)
-
-    def handle_data(self, data: str) -> None:
-        self.text += "" if sum(self.open.values()) else data
+def visible_text(element: Element) -> str:
+    """Return the text of a tree outside of quotes, code and what is not shown."""
+    shown = "" if element.tag in QUOTING or not isinstance(element.tag, str) else element.text or ""
+    inside = () if element.tag in QUOTING else map(visible_text, element)
+    return shown + "".join(inside) + (element.tail or "")
 
 
 @settings(max_examples=500, deadline=None)
 @given(MARKUP)
-def test_9_a5_what_the_library_renders_as_code_quote_or_html_never_commands(body: str) -> None:
+def test_9_5_what_a_browser_shows_as_code_quote_or_html_never_commands(body: str) -> None:
     if command_parser.is_command(body):
         html = MarkdownIt("commonmark").enable("strikethrough").render(body)
-        assert "/fyre status" in VisibleText(html).text, html
+        tree = html5lib.parseFragment(html, namespaceHTMLElements=False)
+        assert "/fyre status" in visible_text(tree), html
+
+
+@pytest.mark.parametrize("opening", ["<table><tr><td>", "<marquee>", "<table><caption>", "<table>",
+                                     "\n\n<? ", "\n\n<!X ", "\n\n<![CDATA[ ", "</# ",
+                                     "<object>", "\n\n[^1]: a\n\n    "])  # fmt: skip
+def test_9_5_a_quote_ends_where_a_browser_ends_it(opening: str) -> None:
+    text = f"<blockquote>{opening}</blockquote> ?> ]]>\n\n"
+    assert parse_command(f"{text}/fyre status") is None
+    assert parse_command(f"{text}</table></marquee></object></blockquote>\n\n/fyre status")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[^1]: a note\n/fyre cancel", "a[^1]\n\n[^1]: b c\n/fyre cancel",
+        "| a |\n|---|\n/fyre cancel",
+        "<!-- --!>\n<blockquote>\n-->\n\n/fyre cancel", "~a\n/fyre cancel\nb~",
+        "<table><tr><td>\n\n/fyre cancel", "<blockquote><svg></blockquote>\n\n/fyre cancel",
+        "x\n\n" * 10_000 + "<!X\n\n/fyre cancel", "x\n\n" * 10_000 + "<a b='\n\n/fyre cancel",
+        "<blockquote>\n\n[^a]: [^b]: x\n\n    </blockquote>\n\n/fyre cancel",
+    ],
+)  # fmt: skip
+def test_9_5_what_github_shows_elsewhere_or_struck_out_is_no_command(body: str) -> None:
+    assert parse_command(body) is None
 
 
 @pytest.mark.parametrize(
