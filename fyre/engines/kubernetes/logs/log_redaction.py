@@ -1,24 +1,41 @@
 """Secret values, struck out of a log as it passes by. Pure.
 
-A value is replaced by as many ``*`` as it has bytes, so that a log that is read twice has the same
-length both times. It is struck out as it is, and as a program may well print it: in base64, in hex,
-URL-encoded, escaped as in JSON.
+A value is replaced by as many ``*`` as it has characters, so that a log that is read twice has the
+same length both times. It is struck out as it is, and as a program may well print it. That is no
+list of programs: the log is read in several ways (without escapes, without what stands between
+digits, as the rows of a dump), and the value is looked for in each of them. What any of them finds
+is struck out.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import re
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from urllib.parse import quote_from_bytes
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 
-MIN_SECRET_LENGTH = 6
-"""Bytes; shorter values (``1``, ``prod``) are no secret by any measure.
+from fyre.engines.kubernetes.logs import secret_needles, text_readings
+from fyre.engines.kubernetes.logs.dump_readings import (
+    NUMBER_DUMPS,
+    ROW_DUMPS,
+    DumpClues,
+    DumpReading,
+)
+from fyre.engines.kubernetes.logs.secret_needles import (
+    MIN_SECRET_LENGTH,
+    Needles,
+    literal_texts,
+    merge_spans,
+)
+from fyre.engines.kubernetes.logs.text_readings import Origins, PlainReading, Reading
 
-To strike them out would destroy half of a log.
-"""
+__all__ = ["MIN_SECRET_LENGTH", "Redactor"]
+
+_HELD_MAX = 4096
+"""Bytes that are held back besides eight times the longest value: what a dump makes of it."""
+
+_LINE_MAX = 512
+"""Bytes of a line that may be a row of a dump."""
+
+_STAR = bytes(byte if byte in b"\r\n" else ord("*") for byte in range(256))
 
 
 class Redactor:
@@ -28,259 +45,176 @@ class Redactor:
     """
 
     def __init__(self, values: Iterable[bytes]) -> None:
-        secrets = list(values)
-        self._literals = _LiteralRedactor(_literal_variants(secrets))
-        self._wrapped = _WrappedRedactor(_base64_needles(secrets), _hex_needles(secrets))
+        literals = literal_texts(secrets := list(values))
+        self._readings = _readings_of(secrets) if literals else ()
+        self._held_max = _HELD_MAX + 8 * max(map(len, literals), default=0)
+        self._text = b""  # what may still become a part of a value
+        self._shown = 0  # of these, how many were returned
+        self._masked: list[tuple[int, int]] = []
 
     def feed(self, data: bytes) -> bytes:
         """Return what can be shown of this chunk, and of those before."""
-        return self._wrapped.feed(self._literals.feed(data))
+        if not self._readings:
+            return data
+        self._text += data
+        line_start = self._text.rfind(b"\n") + 1
+        needed, held = len(self._text), len(self._text)
+        for finder in self._readings:
+            text = self._text[:line_start] if finder.of_lines else self._text
+            self._masked += finder.find(text)
+            first, first_held = finder.find_beginning(text, self._held_max)
+            needed, held = min(needed, first), min(held, first_held)
+        return self._release(*self._hold_row(line_start, needed, held))
 
     def flush(self) -> bytes:
         """Return what was held back, at the end."""
-        return self._wrapped.feed(self._literals.flush()) + self._wrapped.flush()
+        for finder in self._readings:
+            self._masked += finder.find(self._text)
+        return self._release(len(self._text), len(self._text))
 
+    def _hold_row(self, line_start: int, needed: int, held: int) -> tuple[int, int]:
+        """Return what is needed and held if the last line may be a row of a dump."""
+        line = self._text[line_start:]
+        if not line or len(line) > _LINE_MAX:
+            return needed, held
+        starts = (dump.find_unfinished(line) for dump in ROW_DUMPS)
+        row_start = min((start for start in starts if start is not None), default=len(line))
+        return min(needed, line_start), min(held, line_start + row_start)
 
-class _LiteralRedactor:
-    """Strikes out texts; of those that begin in one place, the longest."""
-
-    def __init__(self, texts: Iterable[bytes]) -> None:
-        self._values = sorted(texts, key=len, reverse=True)
-        alternatives = b"|".join(map(re.escape, self._values))
-        self._pattern = re.compile(alternatives) if self._values else None
-        self._partial = _PartialFinder(self._values)
-        self._held_back = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """Return what can be shown of this chunk, and of those before."""
-        if self._pattern is None:
-            return data
-        shown: list[bytes] = []
-        text, position = self._held_back + data, 0
-        while True:
-            match, held_from = (
-                self._pattern.search(text, position),
-                self._partial.find_start(text, position),
-            )
-            # A value that is complete may also be the beginning of a longer one.
-            if match is None or match.start() >= held_from:
-                self._held_back = text[held_from:]
-                return b"".join([*shown, text[position:held_from]])
-            shown += [text[position : match.start()], _mask_match(match)]
-            position = match.end()
-
-    def flush(self) -> bytes:
-        """Return what was held back, at the end."""
-        rest, self._held_back = self._held_back, b""
-        return self._pattern.sub(_mask_match, rest) if self._pattern is not None else rest
-
-
-def _mask_match(match: re.Match[bytes]) -> bytes:
-    return b"*" * len(match[0])
-
-
-def _partial_value_start(value: bytes, text: bytes, start: int) -> int:
-    """Return the position from which the end of a text is the beginning of a value.
-
-    Return the text's length if it is the beginning of none.
-    """
-    position = text.find(value[:1], max(start, len(text) - len(value) + 1))
-    while position >= 0 and not value.startswith(text[position:]):
-        position = text.find(value[:1], position + 1)
-    return position if position >= 0 else len(text)
-
-
-class _WrappedRedactor:
-    """Strikes out base64 and hex, also where they are broken into lines or groups.
-
-    They are looked for in the text without what stands between the groups; hex in either case.
-    """
-
-    def __init__(self, base64_needles: Iterable[bytes], hex_needles: Iterable[bytes]) -> None:
-        self._base64, self._hex = sorted(base64_needles), sorted(hex_needles)
-        self._partial_base64 = _PartialFinder(self._base64)
-        self._partial_hex = _PartialFinder(self._hex)
-        self._longest = max(map(len, (*self._base64, *self._hex)), default=0)
-        self._held_back = b""
-        self._masked = 0  # of the bytes held back, those at the beginning that are struck out
-
-    def feed(self, data: bytes) -> bytes:
-        """Return what can be shown of this chunk, and of those before."""
-        if not self._longest:
-            return data
-        text = self._held_back + data
-        dense = text.translate(None, _GAPS)
-        lowered = dense.lower()
-        spans = [*_find_all(dense, self._base64), *_find_all(lowered, self._hex)]
-        partial = min(self._partial_base64.find_start(dense), self._partial_hex.find_start(lowered))
-        held_from = self._original_start(text, len(dense) - partial)
-        masked = _mask_spans(text, self._masked, spans)
-        shown, self._held_back = masked[0][:held_from], text[held_from:]
-        self._masked = max(0, masked[1] - held_from)
+    def _release(self, needed: int, held: int) -> bytes:
+        """Return what is not held back, and forget what is not needed any more."""
+        lowest = len(self._text) - self._held_max
+        held = max(held, lowest, self._shown)
+        needed = min(max(needed, lowest), held)
+        self._masked = merge_spans(self._masked)
+        shown = _strike_out(self._text, self._masked)[self._shown : held]
+        self._text, self._shown = self._text[needed:], held - needed
+        self._masked = [
+            (max(0, start - needed), end - needed) for start, end in self._masked if end > needed
+        ]
         return shown
 
-    def flush(self) -> bytes:
-        """Return what was held back, at the end."""
-        rest = _mask_spans(self._held_back, self._masked, [])[0]
-        self._held_back, self._masked = b"", 0
-        return rest
 
-    def _original_start(self, text: bytes, dense_count: int) -> int:
-        """Return where the last so many bytes that are no gap begin.
-
-        Return the text's length where gaps make that too long to be held back.
-        """
-        position = len(text)
-        lowest = max(0, position - 2 * self._longest - _HELD_GAPS_MAX)
-        while dense_count and position > lowest:
-            position -= 1
-            dense_count -= text[position] not in _GAPS
-        return position if dense_count == 0 else len(text)
-
-
-_GAPS = b"\r\n\t :%"
-"""Separators of lines, groups and digits: of ``base64``, ``xxd``, a fingerprint, a URL."""
-
-_HELD_GAPS_MAX = 4096
-"""Bytes of gaps within a value that is cut by the end of a chunk."""
-
-
-def _find_all(text: bytes, needles: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield the beginning and end of each needle in a text, wherever it stands."""
-    for needle in needles:
-        position = text.find(needle)
-        while position >= 0:
-            yield position, position + len(needle)
-            position = text.find(needle, position + 1)
-
-
-class _PartialFinder:
-    """Finds where the end of a text may be the beginning of one of some needles.
-
-    Only those are compared that can end so: by their first byte, or by two bytes that they hold.
-    """
-
-    def __init__(self, needles: Iterable[bytes]) -> None:
-        by_end: dict[bytes, set[bytes]] = {}
-        for needle in needles:
-            ends = {needle[:1], *(needle[at : at + 2] for at in range(len(needle) - 2))}
-            for end in ends:
-                by_end.setdefault(end, set()).add(needle)
-        self._by_end = by_end
-
-    def find_start(self, text: bytes, start: int = 0) -> int:
-        """Return that position, from ``start`` on; the text's length if there is none."""
-        needles = {*self._by_end.get(text[-1:], ()), *self._by_end.get(text[-2:], ())}
-        return min(
-            (_partial_value_start(needle, text, start) for needle in needles), default=len(text)
-        )
-
-
-def _mask_spans(
-    text: bytes, masked: int, dense_spans: Iterable[tuple[int, int]]
-) -> tuple[bytes, int]:
-    """Strike out the first bytes of a text, and spans that are counted without gaps.
-
-    Return the text, and where the last of them ends. Gaps stay, so that lines stay lines.
-    """
-    spans = _merge_spans(dense_spans)
-    if not spans:
-        return _mask(text[:masked]) + text[masked:], masked
-    gaps = [match.start() for match in _GAP.finditer(text)]
-    shift = [gap - number for number, gap in enumerate(gaps)]  # their places without gaps
-    parts, position = [_mask(text[:masked])], masked
+def _strike_out(text: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
+    parts, position = [], 0
     for start, end in spans:
-        original_start = start + bisect_right(shift, start)
-        original_end = end - 1 + bisect_right(shift, end - 1) + 1
-        if original_end > position:
-            first = max(position, original_start)
-            parts += [text[position:first], _mask(text[first:original_end])]
-            position = original_end
-    return b"".join([*parts, text[position:]]), max(masked, position)
+        parts += [text[position:start], text[start:end].translate(_STAR)]
+        position = end
+    return b"".join([*parts, text[position:]]) if spans else text
 
 
-_GAP = re.compile(b"[" + re.escape(_GAPS) + b"]")
-_NO_GAP = re.compile(b"[^" + re.escape(_GAPS) + b"]")
+class _Finder:
+    """Finds needles in one reading of a text.
 
-
-def _mask(text: bytes) -> bytes:
-    return _NO_GAP.sub(b"*", text) if text else b""
-
-
-def _merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _literal_variants(values: Iterable[bytes]) -> set[bytes]:
-    """Return each value as it is, without the line feed at its end, its lines, and encoded."""
-    variants: set[bytes] = set()
-    for value in values:
-        stripped = value.strip()
-        for text in (value, stripped, stripped + b"\n"):
-            variants |= {base64.b64encode(text), base64.urlsafe_b64encode(text)}
-        variants |= {value, stripped, *value.splitlines()}
-        variants |= {*_url_encoded(stripped), *_json_escaped(stripped)}
-    return {variant for variant in variants if len(variant.strip()) >= MIN_SECRET_LENGTH}
-
-
-def _url_encoded(value: bytes) -> Iterator[bytes]:
-    """Yield a value as programs put it into a URL or a form: with few or many bytes kept."""
-    for safe in ("", "/", "-_.!~*'()", "!#$%&'()*+,/:;=?@[]~"):
-        encoded = quote_from_bytes(value, safe).encode()
-        lowered = _PERCENT.sub(lambda match: match[0].lower(), encoded)
-        yield from (encoded, lowered)
-        yield from (encoded.replace(b"%20", b"+"), lowered.replace(b"%20", b"+"))
-
-
-_PERCENT = re.compile(rb"%[0-9A-F]{2}")
-
-
-def _json_escaped(value: bytes) -> Iterator[bytes]:
-    """Yield a value as it stands in a JSON string, and in one inside another."""
-    text = value.decode("utf-8", "replace")
-    for ascii_only in (True, False):
-        escaped = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        again = json.dumps(escaped, ensure_ascii=False)[1:-1]
-        for form in (escaped, escaped.replace("/", "\\/"), again):
-            yield form.encode(errors="replace")
-
-
-def _base64_needles(values: Iterable[bytes]) -> set[bytes]:
-    """Return what of each value stands in any base64 of a text that holds it.
-
-    The value may begin at any of three places in a group. Characters that it shares with what
-    stands beside it are left out: they hold at most four of its bits.
+    ``begun`` reads what may be the beginning of what ``reading`` reads.
     """
-    needles: set[bytes] = set()
-    for value in _encoded_wholes(values):
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            for offset, shared in enumerate((0, 2, 3)):
-                whole = (offset + len(value)) * 8 // 6
-                needles.add(encode(b"\0" * offset + value)[shared:whole])
-    return {needle for needle in needles if len(needle) >= MIN_SECRET_LENGTH}
+
+    def __init__(self, reading: Reading, needles: Needles, begun: Reading | None = None) -> None:
+        self.reading, self._needles, self._begun = reading, needles, begun or reading
+        self.of_lines = reading.of_lines
+
+    def find(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the stretches of a text that are to be struck out."""
+        found = self._needles.find(self.reading.read(text)) if text else []
+        if found:
+            origins = self.reading.origins(text)
+            for start, end in found:
+                first = self._first_masked(text, origins, start, end)
+                spans = list(origins.spans(first, end))
+                if self.reading.strikes_out_gaps:
+                    spans = [(spans[0][0], spans[-1][1])]
+                yield from spans
+
+    def find_beginning(self, text: bytes, tail_size: int) -> tuple[int, int]:
+        """Return from where on a text is needed, and from where on it is held back.
+
+        What comes next may complete a needle that begins there.
+        """
+        places = [self._find_beginning(text, tail_size)]
+        for cut in self.reading.loose_ends(text):
+            places += [self._find_beginning(text[:cut], tail_size), (cut, cut)]
+        return min(place[0] for place in places), min(place[1] for place in places)
+
+    def _find_beginning(self, text: bytes, tail_size: int) -> tuple[int, int]:
+        offset, data = self._read_tail(text, tail_size)
+        needed = held = sys.maxsize
+        beginnings = list(self._needles.find_beginnings(data))
+        if beginnings:
+            tail = text[offset:]
+            origins = self._begun.origins(tail)
+            needed = origins.find(beginnings[0])
+            if self.of_lines:  # a row is read from its offset on
+                needed = tail.rfind(b"\n", 0, needed) + 1
+            needed += offset
+            for beginning in beginnings:
+                start = self._first_masked(tail, origins, beginning, len(data))
+                held = min(held, offset + origins.find(start) if start < len(data) else held)
+        return needed, held
+
+    def _read_tail(self, text: bytes, size_max: int) -> tuple[int, bytes]:
+        """Read as much of the end of a text as a needle may take; return its beginning too."""
+        size = 2 * self._needles.longest
+        while True:
+            offset = max(0, len(text) - min(size, size_max))
+            if offset and self.reading.of_lines:
+                offset = text.rfind(b"\n", 0, offset) + 1
+            data = self._begun.read(text[offset:])
+            if len(data) >= self._needles.longest or not offset or size >= size_max:
+                return offset, data
+            size *= 2
+
+    def _first_masked(self, text: bytes, origins: Origins, start: int, end: int) -> int:
+        """Return the first character that is struck out, of those in a reading.
+
+        A few that end a line are shown.
+        """
+        count = self.reading.shown_max
+        if not count:
+            return start
+        places = [origins.find(at) for at in range(start, min(end, start + count + 1))]
+        places += [len(text)] if len(places) <= count else []
+        for number in range(len(places) - 1, 0, -1):
+            if b"\n" in text[places[number - 1] : places[number]]:
+                return start + number
+        return start
 
 
-def _hex_needles(values: Iterable[bytes]) -> set[bytes]:
-    return {value.hex().encode() for value in _encoded_wholes(values)}
+class _DumpFinder:
+    """Finds needles in dumps. They are read where three bytes of a needle stand as in one."""
+
+    def __init__(self, dumps: Sequence[DumpReading], literals: set[bytes]) -> None:
+        needles = Needles(literals)
+        self._finders = [_Finder(dump, needles, dump.begun) for dump in dumps]
+        self._dumps, self._clues = dumps, DumpClues(dumps, literals)
+        self.of_lines = dumps[0].of_lines
+
+    def find(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the stretches of a text that are to be struck out."""
+        for number in self._clues.find(text):
+            yield from self._finders[number].find(text)
+
+    def find_beginning(self, text: bytes, tail_size: int) -> tuple[int, int]:
+        """Return from where on a text is needed, and from where on it is held back."""
+        last_line = text[text.rfind(b"\n", 0, -1) + 1 :] if self.of_lines else text[-64:]
+        needed = held = sys.maxsize
+        for finder, dump in zip(self._finders, self._dumps, strict=True):
+            if dump.find_unfinished(last_line) is not None:
+                first, first_held = finder.find_beginning(text, tail_size)
+                needed, held = min(needed, first), min(held, first_held)
+        return needed, held
 
 
-LINES_ENCODED_MAX = 8
-"""Lines of a value that are also looked for each in base64 and hex: more cost more than a log's
-speed, and are rather one text, such as a key."""
-
-
-def _encoded_wholes(values: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield what is looked for in base64 and hex: each value, and each of a few lines."""
-    for value in values:
-        lines = value.splitlines()
-        wholes = {
-            value.strip(),
-            *(map(bytes.strip, lines) if len(lines) <= LINES_ENCODED_MAX else ()),
-        }
-        yield from (whole for whole in wholes if len(whole) >= MIN_SECRET_LENGTH)
+def _readings_of(values: Sequence[bytes]) -> tuple[_Finder | _DumpFinder, ...]:
+    """Return the ways in which a log is read, each with what is looked for in it."""
+    literals = literal_texts(values)
+    letters = Needles(secret_needles.letter_needles(values))
+    return (
+        _Finder(PlainReading(), Needles(secret_needles.plain_needles(values))),
+        _Finder(text_readings.UNESCAPED, Needles(secret_needles.unescaped_needles(values))),
+        _Finder(text_readings.DIGITS, Needles(secret_needles.digit_needles(values))),
+        _Finder(text_readings.LETTERS, letters),
+        _Finder(text_readings.UNESCAPED_LETTERS, letters),
+        _Finder(text_readings.LineEndsReading(), letters),
+        _DumpFinder(ROW_DUMPS, literals),
+        _DumpFinder(NUMBER_DUMPS, literals),
+    )
