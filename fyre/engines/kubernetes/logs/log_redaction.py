@@ -148,12 +148,15 @@ class _Finder:
             needed += offset
             for beginning in beginnings:
                 start = self._first_masked(tail, origins, beginning, len(data))
-                held = min(held, offset + origins.find(start) if start < len(data) else held)
+                if start < len(data):
+                    held = min(held, offset + origins.find(start))
+                elif self.of_lines:  # the next line may go on with it
+                    held = min(held, len(text))
         return needed, held
 
     def _read_tail(self, text: bytes, size_max: int) -> tuple[int, bytes]:
         """Read as much of the end of a text as a needle may take; return its beginning too."""
-        size = 2 * self._needles.longest
+        size = self.reading.stretch * self._needles.longest
         while True:
             offset = max(0, len(text) - min(size, size_max))
             if offset and self.reading.of_lines:
@@ -213,7 +216,7 @@ def _readings_of(values: Sequence[bytes]) -> tuple[_Finder | _DumpFinder, ...]:
         _Finder(text_readings.UNESCAPED, Needles(secret_needles.unescaped_needles(values))),
         _Finder(text_readings.DIGITS, Needles(secret_needles.digit_needles(values))),
         _Finder(text_readings.LETTERS, letters),
-        _Finder(text_readings.UNESCAPED_LETTERS, letters),
+        _Finder(text_readings.UNESCAPED_LETTERS, letters, text_readings.BEGUN_LETTERS),
         _Finder(text_readings.LineEndsReading(), letters),
         _DumpFinder(ROW_DUMPS, literals),
         _DumpFinder(NUMBER_DUMPS, literals),

@@ -47,6 +47,7 @@ class Reading(ABC):
     Else each line that ends with one of them would wait for the next line.
     """
 
+    stretch = 2  # so many times as long as a value is what is read first of a text's end
     strikes_out_gaps = False  # what is left out between two bytes says something too
     of_lines = False  # only whole lines are read
 
@@ -149,6 +150,7 @@ class DroppingReading(Reading):
         self._dropped, self._table, self.strikes_out_gaps = dropped, table, marks
         self.shown_max = 0 if marks else Reading.shown_max
         self._dropped_text, self._escapes = dropped_text, escapes
+        self.stretch = 16 if escapes else Reading.stretch
         changes = [b"(?P<escape>(?x:" + _ESCAPE_TEXT + b"))"] if escapes else []
         changes += [dropped_text, dropped_text.upper()] if dropped_text else []
         self._changed = re.compile(b"|".join([*changes, b"[" + re.escape(dropped) + b"]"]))
@@ -206,10 +208,13 @@ DIGITS = DroppingReading(b"\r\n\t :%,-\\'\"xX[](){};", table=_LOWER, dropped_tex
 LETTERS = DroppingReading(b"\r\n\t ,\\'\"", table=_STANDARD_BASE64)
 """Base64 and base32 without what stands between lines."""
 
+BEGUN_LETTERS = DroppingReading(b"\r\n\t ,\\'\"", table=_STANDARD_BASE64, escapes=True)
+"""The same with escapes decoded, as in a URL or in JSON."""
+
 UNESCAPED_LETTERS = DroppingReading(
     b"\r\n\t ,\\'\"", table=_STANDARD_BASE64, escapes=True, only_escaped=True
 )
-"""The same where it is escaped, as in a URL or in JSON."""
+"""The same again, of a text that has escapes."""
 
 
 def unescape(value: bytes) -> bytes:
