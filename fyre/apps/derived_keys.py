@@ -1,4 +1,4 @@
-"""Secrets that Fyre makes itself, for the addresses of run pages and the keys of the git relay.
+"""Secrets that Fyre makes itself: for run pages, the keys of the git relay, signatures of Jobs.
 
 Each is stored in a file, or is derived from one key that several receivers share.
 """
@@ -13,6 +13,9 @@ from pathlib import Path
 from fyre.apps.secret_file import Secret
 from fyre.engines.factory import SecretSource
 from fyre.errors import UserError
+
+JOB_SECRET, RELAY_SECRET = "jobs.secret", "relay.secret"
+"""The names of the secrets that sign Jobs, and the tokens with which pods fetch their code."""
 
 
 def read_or_create_secret(path: Path) -> bytes:

@@ -7,14 +7,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 
-from fyre.apps.derived_keys import instance_name, secrets_from_folder
+from fyre.apps.derived_keys import RELAY_SECRET, instance_name, secrets_from_folder
+from fyre.apps.job_signing import create_signer
 from fyre.engines.factory import EngineContext, EngineRuntime
-from fyre.engines.kubernetes import KubernetesEngine, kubernetes_profile, rbac
+from fyre.engines.kubernetes import KubernetesEngine, kubernetes_profile, pod_facts, rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import ExecDelivery, RelayDelivery
@@ -68,10 +70,13 @@ class KubernetesCluster(EngineRuntime):
         try:
             check_cluster_rights(api, policy, exec_mode=not options.relay)
             check_namespaces(api, policy)
+            signer = create_signer(
+                context, secret_source, state, partial(read_server_time, api, self._namespaces[0])
+            )
             if options.relay:
                 self._relay_server = RelayServer(
                     options.relay,
-                    secret_source("relay.secret"),
+                    secret_source(RELAY_SECRET),
                     context.find_git_dir_by_id,
                     url=options.relay_url,
                     lfs=context.lfs,
@@ -92,6 +97,7 @@ class KubernetesCluster(EngineRuntime):
                 policy=policy,
                 delivery=delivery,
                 instance=instance_name(secret_source),
+                signer=signer,
                 checkout_image=options.checkout_image,
                 log_store_url=options.log_store,
             )
@@ -242,3 +248,15 @@ def check_namespaces(api: KubernetesClient, policy: Policy) -> None:
                 ) from error
         except (TransientError, AlreadyExists, ObjectNotFound):
             continue
+
+
+def read_server_time(api: KubernetesClient, namespace: str) -> float:
+    """Return the time by the API server's clock, which dates each Job; ours if it does not tell.
+
+    Times of Jobs are whole seconds, and so is this one.
+    """
+    try:
+        probe = api.create_job(namespace, _PROBE_JOB, dry_run=True)
+    except (UserError, TransientError, AlreadyExists, ObjectNotFound):
+        return time.time()
+    return pod_facts.parse_time(probe["metadata"].get("creationTimestamp")) or time.time()

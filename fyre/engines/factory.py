@@ -51,6 +51,8 @@ class EngineContext:
     secret_source: SecretSource | None = None  # None: secrets are stored with the engine's state
     lfs: LfsObjectStore | None = None  # for objects that the repositories lack
     fetch_commit: Callable[[int, str], None] | None = None  # that a repository lacks, by its id
+    # What Jobs are signed with, b"" for nothing; None: a secret of the source above.
+    job_secret: bytes | None = None
 
 
 class EngineRuntime:

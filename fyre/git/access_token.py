@@ -1,8 +1,8 @@
 """Sign and verify the tokens with which a pod fetches its code from the git relay. Pure.
 
-A token is ``PAYLOAD.MAC``, both in URL-safe base64. The payload is ``EXPIRES:ID,ID:RUN`` and the
+A token is ``PAYLOAD.MAC``, both in URL-safe base64. The payload is ``EXPIRES:ID,ID,:RUN`` and the
 MAC is HMAC-SHA256 over it, so no token is stored, and every replica that knows the secret accepts
-it.
+it. Versions that did not sign their Jobs wrote no comma after the last ID, and read it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TOKEN_LENGTH_MAX = 4096
 """Characters; anything longer is no token of ours and is not parsed."""
@@ -29,6 +29,8 @@ class TokenClaims:
     repository_ids: frozenset[int]
     run_key: str
     expires_at: float
+    # False for a token of a version that did not sign its Jobs.
+    is_job_signed: bool = field(default=True, compare=False)
 
 
 def create_access_token(
@@ -42,7 +44,7 @@ def create_access_token(
     if not secret:
         raise ValueError("an access token for the relay needs a secret")
     payload = _encode_base64url(
-        f"{int(expires_at)}:{','.join(map(str, repository_ids))}:{run_key}".encode()
+        f"{int(expires_at)}:{','.join(map(str, repository_ids))},:{run_key}".encode()
     )
     token = f"{payload}.{_compute_mac(secret, payload)}"
     if len(token) > TOKEN_LENGTH_MAX:
@@ -66,7 +68,7 @@ def verify_access_token(secrets: Sequence[bytes], token: str, now: float) -> Tok
         text = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
         expires, ids, run_key = text.split(":", 2)
         repository_ids = frozenset(int(number) for number in ids.split(",") if number)
-        claims = TokenClaims(repository_ids, run_key, float(expires))
+        claims = TokenClaims(repository_ids, run_key, float(expires), ids.endswith(","))
     except ValueError:  # signed by a version of Fyre that uses another format
         return None
     return claims if now < claims.expires_at else None

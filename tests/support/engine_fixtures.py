@@ -39,6 +39,7 @@ def on_cluster(
     from fyre.engines.kubernetes import KubernetesEngine, rbac
     from fyre.engines.kubernetes.api_client import KubernetesClient
     from fyre.engines.kubernetes.code_delivery import ExecDelivery
+    from fyre.engines.kubernetes.job_signature import JobSigner
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile
 
@@ -61,6 +62,7 @@ def on_cluster(
         given = {
             "delivery": ExecDelivery(api, lambda _: repo / ".git"),
             "instance": "fyre",
+            "signer": JobSigner(b"of these tests"),
             "checkout_image": access.IMAGE,
         }
         engine = KubernetesEngine(api, tmp_path / "state", policy=policy, **{**given, **settings})

@@ -192,7 +192,22 @@ def _engine_context(
         fetch_commit=mirrors.fetch_wanted,
         options=options,
         secret_source=None if shared_context is None else _repository_secrets(shared_context),
+        job_secret=None if shared_context is None else _shared_job_secret(),
     )
+
+
+def _shared_job_secret() -> bytes:
+    """Return what the Jobs of all workflows of a repository are signed with; empty without a key.
+
+    Nothing that these workflows share is a secret, unless somebody gives them one.
+    """
+    from fyre.apps.derived_keys import JOB_SECRET, secrets_from_key
+    from fyre.apps.secret_file import Secret
+
+    key = os.environ.get("FYRE_KEY", "").strip()
+    if not key:
+        return b""
+    return secrets_from_key(Secret("the key of the workflows", "FYRE_KEY", value=key))(JOB_SECRET)
 
 
 def _repository_secrets(context: WorkflowContext) -> SecretSource:

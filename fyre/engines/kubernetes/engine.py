@@ -28,6 +28,7 @@ from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import CodeDelivery
 from fyre.engines.kubernetes.informer import Informer
+from fyre.engines.kubernetes.job_signature import JobSigner
 from fyre.engines.kubernetes.job_writer import JobWriter
 from fyre.engines.kubernetes.logs.container_log import ContainerLog
 from fyre.engines.kubernetes.logs.log_collector import LogCollector
@@ -61,6 +62,7 @@ class KubernetesEngine:
         policy: Policy,
         delivery: CodeDelivery,
         instance: str = "fyre",
+        signer: JobSigner | None = None,  # None: Jobs are neither signed nor checked
         checkout_image: str = "",  # "" for the run's own image
         log_store_url: str = "",  # of the log archive; "" for a directory in ``state``
         log_max_bytes: int = 64 * 1024 * 1024,  # of each try
@@ -70,11 +72,12 @@ class KubernetesEngine:
         Raises ``UserError`` or ``TransientError`` when that can't be done.
         """
         self._cluster, self._policy, self._instance = cluster, policy, instance
-        self._object_cache = ObjectCache()
+        self._object_cache = ObjectCache(signer)
         self._job_writer = JobWriter(
             cluster,
             self._object_cache,
             policy.history,
+            signer,
             reconcile_run=self._reconcile_run,
             on_job_deleted=self._on_job_deleted,
         )
@@ -106,7 +109,7 @@ class KubernetesEngine:
         if hold:
             manifest = job_hold.hold_job(manifest, reason)
         try:
-            self._object_cache.upsert_job(self._cluster.create_job(namespace, manifest))
+            self._job_writer.create_job(namespace, manifest)
         except AlreadyExists:
             return self._check_existing_job(run, namespace)
         return True
@@ -260,7 +263,10 @@ class KubernetesEngine:
                 self._on_job_deleted(object_cache.job_key(job))
         # If this version is known, the answer to our own request came first.
         elif not self._object_cache.is_current_job(job):
-            self._reconcile_if_synced(self._object_cache.upsert_job(job))
+            key = self._object_cache.upsert_job(job)
+            if not key and self._object_cache.is_replacement(job):
+                self._on_job_deleted(object_cache.job_key(job))
+            self._reconcile_if_synced(key)
 
     def _on_pod_event(self, event: str, pod: KubeObject) -> None:
         self._reconcile_if_synced(self._object_cache.upsert_pod(pod, deleted=event == "DELETED"))

@@ -13,6 +13,9 @@ KEY_LABEL = FYRE_PREFIX + "key"
 RUN_ANNOTATION = FYRE_PREFIX + "run"
 """The run as JSON, on the Job: all that is needed to know it again."""
 
+SIGNATURE_ANNOTATION = FYRE_PREFIX + "signature"
+"""The proof, on the Job, that this installation created it (``job_signature``)."""
+
 OUTCOME_ANNOTATION = FYRE_PREFIX + "outcome"
 """The end of the run as JSON, once it is known and the log is archived.
 

@@ -1,6 +1,7 @@
-"""The changes that Fyre makes to a run's Job: its notes, its release, its end.
+"""The changes that Fyre makes to a run's Job: its creation, its notes, its release, its end.
 
-Each is one PATCH. What the API server answers is in the cache before a method returns.
+Each but the first is one PATCH. What the API server answers is in the cache before a method
+returns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from fyre.engines.kubernetes import job_hold, job_labels, job_manifest, pod_facts, run_status
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import ConflictError, ObjectNotFound
+from fyre.engines.kubernetes.job_signature import JobSigner
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import TransientError
@@ -33,12 +35,28 @@ class JobWriter:
         cluster: KubernetesClient,
         object_cache: ObjectCache,
         history: float,  # seconds that an ended Job is kept
+        signer: JobSigner | None = None,  # None: Jobs are not signed
         *,
         reconcile_run: Callable[[str], object],  # derives the record of a key anew
         on_job_deleted: Callable[[str], object],  # is told of a key whose Job is gone
     ) -> None:
         self._cluster, self._object_cache, self._history = cluster, object_cache, history
+        self._signer = signer
         self._reconcile_run, self._on_job_deleted = reconcile_run, on_job_deleted
+
+    def create_job(self, namespace: str, job: KubeObject) -> None:
+        """Create a Job, signed. Raises ``AlreadyExists``.
+
+        Where the clocks differ so much that its signature seems too old, it is signed once more.
+        """
+        if self._signer is None:
+            self._object_cache.upsert_job(self._cluster.create_job(namespace, job))
+            return
+        created = self._cluster.create_job(namespace, self._signer.sign_job(job, time.time()))
+        if late_signature := self._signer.late_signature(created):
+            patch = {"metadata": {"annotations": late_signature}}
+            created = self._cluster.patch_job(namespace, created["metadata"]["name"], patch)
+        self._object_cache.upsert_job(created)
 
     def patch_job(self, key: str, patch: KubeObject) -> bool:
         """Change the Job of a run; return False if it is gone. Raises ``ConflictError``."""

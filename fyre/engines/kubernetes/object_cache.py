@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from fyre.engines.kubernetes import job_labels, pod_facts, run_status
+from fyre.engines.kubernetes.job_signature import JobSigner
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs import run as runs
 from fyre.runs.run import Run, RunRecord
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 class ObjectCache:
     """Jobs and pods as they were reported last, by the run's key. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._mutex = threading.RLock()
+    def __init__(self, signer: JobSigner | None = None) -> None:
+        """``signer`` says which Jobs are ours; without one, every Job with our labels is."""
+        self._mutex, self._signer = threading.RLock(), signer
         self._jobs: dict[str, KubeObject] = {}
         self._pods: dict[str, dict[str, KubeObject]] = {}
         self._records: dict[str, RunRecord] = {}
@@ -44,11 +46,8 @@ class ObjectCache:
         with self._mutex:
             run = None
             if not self._is_known_job(job):  # parsed once: a Job is reported many times
-                try:
-                    run = _parse_run(job)
-                except UnreadableError as error:
-                    reason = f"it has our labels, but no run that can be read: {error}"
-                    warn_once(f"Job {job['metadata']['name']}", reason)
+                run = self._read_run(job)
+                if run is None:
                     return ""
             key = job_key(job)
             cached = self._jobs.get(key)
@@ -60,6 +59,33 @@ class ObjectCache:
             _drop_redundant_annotations(job)
             self._jobs[key] = job
         return key
+
+    def _read_run(self, job: KubeObject) -> Run | None:
+        """Return the run of a Job that is seen for the first time; None if it is not one of ours.
+
+        Such a Job is left alone: it may be another version's, or another product's.
+        """
+        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+        forgery = self._signer.find_forgery(job, job_key(job)) if self._signer else ""
+        if forgery:
+            reason = f"it has our labels, but this Fyre did not create it: {forgery}"
+        else:
+            try:
+                return _parse_run(job)
+            except UnreadableError as error:
+                reason = f"it has our labels, but no run that can be read: {error}"
+        warn_once(f"Job {name} in {namespace}", reason)
+        return None
+
+    def is_replacement(self, job: KubeObject) -> bool:
+        """Return True if a Job has the name of a known one, which therefore is gone."""
+        cached = self.find_job(job_key(job))
+        return (
+            cached is not None
+            and not _is_elsewhere(job, cached)
+            and not self.is_same_job(job)
+            and _resource_version(job) > _resource_version(cached)
+        )
 
     def is_current_job(self, job: KubeObject) -> bool:
         """Return True if exactly this version of a Job is known."""
@@ -301,6 +327,8 @@ def _drop_redundant_annotations(job: KubeObject) -> None:
     """
     annotations = pod_facts.get_annotations(job)
     annotations[job_labels.RUN_ANNOTATION] = ""  # there are thousands of Jobs
+    annotations.pop(job_labels.SIGNATURE_ANNOTATION, None)
+    job["spec"].pop(pod_facts.RELAY_KEY, None)
     for name, parse in _PARSERS.items():
         try:
             if name in annotations:

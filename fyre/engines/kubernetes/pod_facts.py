@@ -31,6 +31,12 @@ They are those of the pod, whatever the policy says now.
 """
 
 
+RELAY_KEY = "fyreRelayKey"
+"""Our key in the spec of a Job without a signature: the token of its checkout, if it has one."""
+
+_KEPT_SPEC_KEYS = ("suspend", "ttlSecondsAfterFinished", ENV_SECRETS_KEY, RELAY_KEY)
+
+
 def strip_unused(obj: KubeObject) -> KubeObject:
     """Return the same object without what is not used.
 
@@ -38,14 +44,24 @@ def strip_unused(obj: KubeObject) -> KubeObject:
     """
     obj["metadata"].pop("managedFields", None)
     spec = obj.get("spec", {})
-    obj["spec"] = {
-        name: spec[name]
-        for name in ("suspend", "ttlSecondsAfterFinished", ENV_SECRETS_KEY)
-        if name in spec
-    }
+    obj["spec"] = {name: spec[name] for name in _KEPT_SPEC_KEYS if name in spec}
     if "containers" in spec:
         obj["spec"][ENV_SECRETS_KEY] = _env_secret_names(spec["containers"])
+    if "template" in spec and job_labels.SIGNATURE_ANNOTATION not in get_annotations(obj):
+        obj["spec"][RELAY_KEY] = _relay_token(spec["template"].get("spec") or {})
     return obj
+
+
+def _relay_token(pod_spec: KubeObject) -> str:
+    """Return the token with which a pod's checkout fetches its code; "" if it has none."""
+    variables = (
+        variable
+        for container in pod_spec.get("initContainers") or []
+        if container["name"] == job_labels.CHECKOUT_CONTAINER
+        for variable in container.get("env") or []
+    )
+    tokens = (variable.get("value", "") for variable in variables if variable["name"] == "FYRE_KEY")
+    return next(tokens, "")
 
 
 def _env_secret_names(containers: list[KubeObject]) -> list[str]:

@@ -27,6 +27,7 @@ from fyre.engines.kubernetes.logs.container_log import (
     refusal_note,
 )
 from fyre.engines.kubernetes.logs.log_resume import LOST_MARKER
+from fyre.engines.kubernetes.logs.signing_mark import MARK_NAME, SigningMark
 from fyre.engines.log_store import LogStore
 from fyre.engines.run_log import LogPiece, LogState
 from fyre.errors import TransientError
@@ -130,6 +131,7 @@ class LogCollector:
             if (
                 self._stopped.is_set()
                 or directory.name in unfinished_keys
+                or directory.name == MARK_NAME
                 or time.time() - directory.stat().st_mtime <= min_age
             ):
                 continue
@@ -216,6 +218,9 @@ class LogCollector:
     def prune_archive(self, oldest: float) -> None:
         """Delete the logs that were archived before a time."""
         self._store.prune_logs(oldest)
+        mark = SigningMark(self._live_dir, self._store)
+        if mark.is_present():
+            mark.leave()
 
     def close(self) -> None:
         """Stop reading; the next start goes on where this one stopped."""

@@ -1,0 +1,146 @@
+"""Jobs of versions that did not sign them: an upgrade knows them, and so does one after a rollback.
+
+The versions are real ones: what 0.1 wrote, and what it does to the disk when it starts.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fyre.apps.job_signing import create_signer
+from fyre.engines.factory import EngineContext, EngineOptions, SecretSource
+from fyre.engines.kubernetes.job_signature import JobSigner
+from fyre.engines.kubernetes.logs.log_collector import LogCollector
+from fyre.engines.kubernetes.logs.signing_mark import SigningMark
+from fyre.engines.log_store import LogStore
+from fyre.git import access_token
+from fyre.runs.policy import Policy
+from tests.support.old_version import old_version
+from tests.unit.engines.kubernetes.test_job_signature import NOW, RELAY_SECRET, RUN, created
+
+__all__ = ["old_version"]  # a fixture
+
+OLD_START = """
+import sys
+from pathlib import Path
+from fyre.engines.kubernetes.logs import Logs
+from fyre.engines.store import Store
+from fyre.relaykey import mint, verify
+state, token, key = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+Logs(None, state / "live", Store(str(state / "logs")), 100).clean(60.0)
+print(mint(b"of its relay", (7,), key, float(sys.argv[4])))
+print(verify([b"of its relay"], token, 7, 0.0))
+"""
+"""What 0.1 does to the logs a second after its start, a token of its own, and how it reads ours."""
+
+
+def start_old(old_version: Path, state: Path) -> tuple[str, str]:
+    """Start 0.1's collector of logs on a state; return a token of it, and what it says of ours."""
+    token = access_token.create_access_token(RELAY_SECRET, (7,), RUN.key, NOW)
+    words = [sys.executable, "-c", OLD_START, str(state), token, RUN.key, str(NOW + 60)]
+    env = {**os.environ, "PYTHONPATH": str(old_version)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=state)
+    assert done.returncode == 0, done.stderr
+    older_token, run_key = done.stdout.split()
+    return older_token, run_key
+
+
+def start(
+    state: Path, server_time: float = NOW, *, source: SecretSource | None = None, relay: str = ""
+) -> JobSigner:
+    """What a receiver of today signs with, as it starts on a state."""
+
+    def find(*_: object) -> Path:
+        return state
+
+    options = EngineOptions(relay=relay)
+    context = EngineContext(
+        state, Policy(), find, find, find, options=options, secret_source=source
+    )
+    secret_source = source or (lambda name: {"relay.secret": RELAY_SECRET}.get(name, b"secret"))
+    signer = create_signer(context, secret_source, state, lambda: server_time)
+    assert signer is not None
+    return signer
+
+
+def believes(signer: JobSigner, *, at: float) -> bool:
+    """Return True if a Job without a signature, created at that time, is believed."""
+    return not signer.find_forgery(created(at=at), RUN.key)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """The state of a receiver of before signatures."""
+    (tmp_path / "instance").write_text("0a1b2c3d" * 8)
+    return tmp_path
+
+
+def test_9_30a_the_first_start_believes_what_was_there_and_later_ones_no_more(state: Path) -> None:
+    signer = start(state)
+    assert believes(signer, at=NOW)
+    assert not believes(signer, at=NOW + 1)
+    again = start(state, NOW + 3600)  # whatever was created while nobody served
+    assert believes(again, at=NOW)
+    assert not believes(again, at=NOW + 1)
+
+
+def test_9_30a_a_new_installation_believes_no_job_without_a_signature(tmp_path: Path) -> None:
+    assert not believes(start(tmp_path), at=0)
+    assert not believes(start(tmp_path, NOW + 60), at=NOW)
+
+
+@pytest.mark.parametrize("damage", ["", "garbage", "é"])
+def test_9_30a_a_damaged_moment_is_the_first_start_again(damage: str, state: Path) -> None:
+    start(state)
+    (state / "unsigned-jobs-until").write_text(damage)
+    assert believes(start(state, NOW + 3600), at=NOW + 3600)
+
+
+def test_9_30a_after_a_rollback_the_jobs_of_that_time_are_believed(
+    state: Path, old_version: Path
+) -> None:
+    start(state)
+    older_token, read_by_old = start_old(old_version, state)
+    assert read_by_old == RUN.key
+    signer = start(state, NOW + 3600)
+    assert believes(signer, at=NOW + 3600)
+    assert not believes(signer, at=NOW + 3601)
+    with_token = created(at=NOW + 30, token=older_token)
+    for relay in ("", "host:1"):
+        shared = start(state, 0.0, source=lambda _: RELAY_SECRET, relay=relay)
+        assert not shared.find_forgery({**with_token, "spec": kept_spec(with_token)}, RUN.key)
+
+
+def kept_spec(job: dict[str, object]) -> dict[str, object]:
+    from fyre.engines.kubernetes import pod_facts
+
+    return dict(pod_facts.strip_unused(job)["spec"])
+
+
+def test_9_30a_our_own_cleaning_leaves_the_mark(state: Path) -> None:
+    start(state)
+    store = LogStore(str(state / "logs"))
+    store.put_log("a" * 26, [b"ended"])
+    (state / "live" / ("a" * 26)).mkdir()
+    os.utime(state / "live" / ("a" * 26), (0, 0))
+    collector = LogCollector(None, state / "live", store, 100)  # type: ignore[arg-type] # unasked
+    collector.remove_archived_files(60.0)
+    collector.prune_archive(time.time() + 60)
+    assert [path.name for path in (state / "live").iterdir()] == ["jobs-are-signed"]
+    assert [store.has_log(key) for key in ("a" * 26, "jobs-are-signed")] == [False, True]
+    assert not believes(start(state, NOW + 3600), at=NOW + 1)
+
+
+def test_9_30a_receivers_with_a_shared_key_and_a_relay_ask_for_the_token(tmp_path: Path) -> None:
+    source: Callable[[str], bytes] = lambda _: b"derived"  # noqa: E731
+    assert not believes(start(tmp_path, source=source, relay="host:1"), at=0)
+    assert believes(start(tmp_path, source=source), at=NOW)
+    assert not believes(start(tmp_path, source=source), at=NOW + 1)
+    assert not SigningMark(tmp_path / "live", LogStore(str(tmp_path / "logs"))).is_present()
