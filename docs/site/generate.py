@@ -95,6 +95,11 @@ OBJECT_NAMES = {
     ),
     job_labels.KEY_LABEL: ("label", "Job, pod", "the key of the run"),
     job_labels.RUN_ANNOTATION: ("annotation", "Job", "the run as JSON"),
+    job_labels.SIGNATURE_ANNOTATION: (
+        "annotation",
+        "Job",
+        "the proof that this installation created the Job: any other one is left alone",
+    ),
     job_labels.OUTCOME_ANNOTATION: (
         "annotation",
         "Job",

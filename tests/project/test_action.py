@@ -102,6 +102,7 @@ SHELL = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
             "--engine local --log-store s3://b/l --reconcile",
         ),
         ({"wait": "no"}, "exit 2"),
+        ({"key": "a  key"}, "--engine local"),
     ],
 )
 def test_inputs_become_the_words_of_one_command(
@@ -117,9 +118,10 @@ def test_inputs_become_the_words_of_one_command(
         [*SHELL, "-c", step["run"]], env=base | env, capture_output=True, text=True, check=False
     )
     said = done.stdout.splitlines() if done.returncode != 2 else ["exit 2"]
-    assert said == (
-        ["exit 2"] if words == "exit 2" else [f"dispatch {words}", f"FYRE_LOGIN={ACTIONS_BOT}"]
-    )
+    variables = {f"FYRE_LOGIN={ACTIONS_BOT}"}
+    variables |= {f"FYRE_KEY={inputs['key']}"} if "key" in inputs else set()
+    assert said[:1] == (["exit 2"] if words == "exit 2" else [f"dispatch {words}"])
+    assert {*said[1:]} == (set() if words == "exit 2" else variables)
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,29 @@ def test_9_30a_receivers_with_a_shared_key_and_a_relay_ask_for_the_token(tmp_pat
     assert believes(start(tmp_path, source=source), at=NOW)
     assert not believes(start(tmp_path, source=source), at=NOW + 1)
     assert not SigningMark(tmp_path / "live", LogStore(str(tmp_path / "logs"))).is_present()
+
+
+def test_9_30a_workflows_sign_with_a_key_that_somebody_gives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All else that the jobs of a repository share is known to everybody."""
+    from fyre.cli.commands import dispatch
+
+    def find(*_: object) -> Path:
+        return tmp_path
+
+    def signer() -> JobSigner | None:
+        secret = dispatch._shared_job_secret()
+        context = EngineContext(tmp_path, Policy(), find, find, find, job_secret=secret)
+        return create_signer(context, lambda _: b"public", tmp_path, lambda: NOW)
+
+    monkeypatch.delenv("FYRE_KEY", raising=False)
+    assert signer() is None
+    monkeypatch.setenv("FYRE_KEY", "of all our workflows\n")
+    one, other = signer(), signer()
+    assert one is not None
+    assert other is not None
+    job = one.sign_job(created(), NOW)
+    assert other.find_forgery(job, RUN.key) == ""
+    assert other.find_forgery(created(), RUN.key) == "it has no signature"
+    assert JobSigner(b"public").find_forgery(job, RUN.key) != ""
