@@ -15,14 +15,14 @@ OWN_LABELS = ("app.kubernetes.io/", "fyre.dev/")
 
 
 def copy_job(
-    admin: access.Admin, namespace: str, name: str, *, signed: bool = True, **changes: Any
+    admin: access.Admin, namespace: str, job_name: str, *, signed: bool = True, **changes: Any
 ) -> str:
     """Create a copy of a Job with changes of its run; return its name.
 
     It has the name that fits the run's key. Without ``signed``, the signature is left out.
     """
     original = admin.api.sanitize_for_serialization(
-        admin.batch.read_namespaced_job(name, namespace)
+        admin.batch.read_namespaced_job(job_name, namespace)
     )
     return create_again(admin, namespace, original, signed=signed, **changes)
 
@@ -48,9 +48,17 @@ def create_again(
         "name": job_labels.COMMAND_CONTAINER,
         "image": access.IMAGE,
         "command": ["sh", "-c", "echo forged"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    template["spec"] |= {"restartPolicy": "Never"}
+    template: Any = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    template["spec"] |= {
+        "restartPolicy": "Never",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
     name = job_labels.job_name(labels[job_labels.INSTANCE_LABEL], run["key"])
     metadata = {"name": name, "labels": labels, "annotations": annotations}
     spec = {"backoffLimit": 0, "template": template}
