@@ -22,6 +22,7 @@ from fyre.engines.kubernetes.logs.signing_mark import SigningMark
 from fyre.engines.log_store import LogStore
 from fyre.git import access_token
 from fyre.runs.policy import Policy
+from tests.support.ci_marks import long_case
 from tests.support.old_version import old_version
 from tests.unit.engines.kubernetes.test_job_signature import NOW, RELAY_SECRET, RUN, created
 
@@ -32,24 +33,29 @@ import sys
 from pathlib import Path
 from fyre.engines.kubernetes.logs import Logs
 from fyre.engines.store import Store
-from fyre.relaykey import mint, verify
-state, token, key = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+state = Path(sys.argv[1])
 Logs(None, state / "live", Store(str(state / "logs")), 100).clean(60.0)
-print(mint(b"of its relay", (7,), key, float(sys.argv[4])))
-print(verify([b"of its relay"], token, 7, 0.0))
 """
-"""What 0.1 does to the logs a second after its start, a token of its own, and how it reads ours."""
+"""What 0.1 does to the logs in the second after its start."""
+
+OLD_TOKENS = """
+import sys
+from fyre.relaykey import mint, verify
+secret, ours, key, expires = sys.argv[1:]
+print(mint(secret.encode(), (7,), key, float(expires)), verify([secret.encode()], ours, 7, 0.0))
+"""
+"""A token as 0.1 makes it, and how it reads ours."""
 
 
-def start_old(old_version: Path, state: Path) -> tuple[str, str]:
-    """Start 0.1's collector of logs on a state; return a token of it, and what it says of ours."""
-    token = access_token.create_access_token(RELAY_SECRET, (7,), RUN.key, NOW)
-    words = [sys.executable, "-c", OLD_START, str(state), token, RUN.key, str(NOW + 60)]
+def run_old(old_version: Path, script: str, *words: object) -> list[str]:
+    """Run a script with 0.1's package; return the words that it prints."""
+    command = [sys.executable, "-c", script, *map(str, words)]
     env = {**os.environ, "PYTHONPATH": str(old_version)}
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=state)
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, cwd=old_version
+    )
     assert done.returncode == 0, done.stderr
-    older_token, run_key = done.stdout.split()
-    return older_token, run_key
+    return done.stdout.split()
 
 
 def start(
@@ -103,19 +109,29 @@ def test_9_30a_a_damaged_moment_is_the_first_start_again(damage: str, state: Pat
     assert believes(start(state, NOW + 3600), at=NOW + 3600)
 
 
+@long_case  # loads 0.1's client library
 def test_9_30a_after_a_rollback_the_jobs_of_that_time_are_believed(
     state: Path, old_version: Path
 ) -> None:
     start(state)
-    older_token, read_by_old = start_old(old_version, state)
-    assert read_by_old == RUN.key
+    run_old(old_version, OLD_START, state)
     signer = start(state, NOW + 3600)
     assert believes(signer, at=NOW + 3600)
     assert not believes(signer, at=NOW + 3601)
-    with_token = created(at=NOW + 30, token=older_token)
-    for relay in ("", "host:1"):
-        shared = start(state, 0.0, source=lambda _: RELAY_SECRET, relay=relay)
-        assert not shared.find_forgery({**with_token, "spec": kept_spec(with_token)}, RUN.key)
+
+
+@pytest.mark.parametrize("relay", ["", "host:1"])
+def test_9_30a_a_token_of_0_1_is_one_of_its_run_and_it_reads_ours(
+    relay: str, state: Path, old_version: Path
+) -> None:
+    ours = access_token.create_access_token(RELAY_SECRET, (7,), RUN.key, NOW)
+    words = (RELAY_SECRET.decode(), ours, RUN.key, NOW + 60)
+    token, read_by_old = run_old(old_version, OLD_TOKENS, *words)
+    assert read_by_old == RUN.key
+    job = created(at=NOW + 30, token=token)
+    job["spec"] = kept_spec(job)
+    shared = start(state, 0.0, source=lambda _: RELAY_SECRET, relay=relay)
+    assert not shared.find_forgery(job, RUN.key)
 
 
 def kept_spec(job: dict[str, object]) -> dict[str, object]:
