@@ -19,12 +19,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fyre.local_forge import auth, peer_user
 from fyre.local_forge.trusted_hosts import strip_port
 
-_FORWARDING_HEADER = re.compile(
-    r"x-forward.*|forwarded.*|x-original-.*|x-envoy-.*|x-proxy.*|via|cdn-loop"
-    r"|x-script-name|x-rstudio-root-path|(x-|true-|fastly-|cf-connecting-|x-cluster-)?client-ip"
-    r"|(x-real-|cf-connecting-)ip"
+_KNOWN_HEADER = re.compile(
+    r"host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|http2-settings"
+    r"|user-agent|accept(-.*)?|content-.*|if-.*|range|cache-control|pragma|date|priority"
+    r"|authorization|cookie|origin|referer|sec-.*|upgrade-insecure-requests|dnt|save-data"
+    r"|purpose|access-control-request-.*|last-event-id|ping-from|ping-to"
+    r"|git-protocol|x-github-api-version|postman-token"
 )
-"""Headers that proxies add, and neither git, nor curl, nor a browser."""
+"""Headers that git, curl, browsers, Python's clients and Fyre's own verbs send. Any other one may
+be a proxy's: each proxy has names of its own for whom it speaks for, and no list has them all."""
 
 _RUN_PAGE = re.compile(r"/runs/[^/]+(?:/log)?")
 _WEBHOOK = "/webhook"
@@ -35,10 +38,12 @@ _REFUSAL = (
     f"TOKEN'; whoever runs it finds it in the file {auth.ACCESS_TOKEN_FILE} under its --root"
 )
 _NETWORK = "it is open to a network"
-_PROXY = "a proxy sent the request"
+_PROXY = "a proxy may have sent the request: it has the header {}"
 _OTHER_SITE = "a page of another site sent the request"
 _OTHER_USER = "another user, {}, runs it"
 _UNKNOWN_USER = "the system does not say who asks"
+_LACK = "this machine can't tell now who asks ({}): try again\n"
+_HEADER_SHOWN_MAX = 40
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,15 @@ class AccessGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond 401 to strangers, and 400 to a name that is not this machine's.
 
-        What is no request, as a WebSocket, is let in for nobody.
+        503 where this machine lacks what it takes to know. What is no request, as a WebSocket, is
+        let in for nobody.
         """
         if scope["type"] == "http":
-            app = self._refusal(scope) or self.app
+            try:
+                app = self._refusal(scope) or self.app
+            except OSError as error:  # as no free descriptor: that says nothing of who asks
+                text = _LACK.format(error.strerror or error)
+                app = PlainTextResponse(text, 503, {"Retry-After": "1"})
             await app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
@@ -73,7 +83,8 @@ class AccessGate:
         headers = Headers(scope=scope)
         if self._has_token(scope, headers):
             return None
-        if self.hosts is not None and not _is_forwarded(headers) and not self._has_host(headers):
+        is_forwarded = bool(_unknown_header(headers))
+        if self.hosts is not None and not is_forwarded and not self._has_host(headers):
             return PlainTextResponse("unknown host\n", status_code=400)
         if _is_open(scope["method"], scope["path"]):
             return None
@@ -86,11 +97,14 @@ class AccessGate:
         return PlainTextResponse(f"{text}\n", 401, _CHALLENGE)
 
     def _reason_for_token(self, scope: Scope, headers: Headers) -> str:
-        """Return why a request needs the token; "" for one of the user who runs this."""
+        """Return why a request needs the token; "" for one of the user who runs this.
+
+        Raises ``OSError`` where that can't be found out now.
+        """
         if self.hosts is None:
             return _NETWORK
-        if _is_forwarded(headers):
-            return _PROXY
+        if name := _unknown_header(headers):
+            return _PROXY.format(name[:_HEADER_SHOWN_MAX])
         if _is_foreign(scope, headers):
             return _OTHER_SITE
         uid = self._peer_uid(scope)
@@ -111,7 +125,10 @@ class AccessGate:
         return not is_own_accord and auth.gives_token(authorization, self.tokens)
 
     def _peer_uid(self, scope: Scope) -> int | None:
-        """Return the uid at the other end of the connection, which is looked up once."""
+        """Return the uid at the other end of the connection, which is looked up once.
+
+        Raises ``OSError``, and then the next request asks again.
+        """
         connection = (scope.get("extensions") or {}).get(self.connection_extension)
         if connection is None:
             return None
@@ -128,9 +145,9 @@ def _is_open(method: str, path: str) -> bool:
     return method in ("GET", "HEAD") and _RUN_PAGE.fullmatch(path) is not None
 
 
-def _is_forwarded(headers: Headers) -> bool:
-    """Return True if a proxy sent the request for somebody else."""
-    return any(_FORWARDING_HEADER.fullmatch(name) for name in headers)
+def _unknown_header(headers: Headers) -> str:
+    """Return the name of a header that no client of a person sends; "" if there is none."""
+    return next((name for name in headers if not _KNOWN_HEADER.fullmatch(name)), "")
 
 
 def _is_foreign(scope: Scope, headers: Headers) -> bool:

@@ -6,6 +6,7 @@ read, which takes milliseconds: it goes through all of its sockets for them.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -34,6 +35,10 @@ _ANY_SOCKET = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, a
 _ANSWER_OWNER = struct.Struct("=IIIII")  # timer, two queues, uid, inode
 _ANSWER_MAX = 8192
 _KERNEL = 0  # the sender of its answers
+
+_CLIENT_IS_GONE = (errno.EBADF, errno.ENOTCONN)
+_LACKS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""Errors for want of descriptors or memory, which pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +132,12 @@ def _plain_address(address: Address) -> Address:
 def read_tables(
     local: Address, remote: Address, tables: Sequence[Path] = SOCKET_TABLES
 ) -> SocketOwner | None:
-    """Return the open socket from ``local`` to ``remote`` of the text tables that are there."""
+    """Return the open socket from ``local`` to ``remote`` of the text tables that are there.
+
+    Raises ``OSError`` for one that can't be read.
+    """
     for table in tables:
-        with suppress(OSError), table.open(encoding="ascii", errors="replace") as lines:
+        with suppress(FileNotFoundError), table.open(encoding="ascii", errors="replace") as lines:
             found = parse_table(lines, local, remote)
             if found is not None:
                 return found
@@ -147,14 +155,20 @@ def find_peer_uid(descriptor: int, inode: int, lookup: Lookup | None = None) -> 
 
     The other end is looked up first, then our own: where ours is open still, nobody else can have
     taken the same two addresses in between.
+
+    Raises ``OSError`` where the question could not be asked, which says nothing of the peer.
     """
     lookup = lookup or working_lookup()
     if lookup is None:
         return None
-    # OSError: the client is gone, or the question failed; ValueError: an address with a zone
-    with suppress(OSError, ValueError):
+    try:
         with socket.socket(fileno=os.dup(descriptor)) as own:
             here, there = own.getsockname()[:2], own.getpeername()[:2]
+    except OSError as error:
+        if error.errno in _CLIENT_IS_GONE:
+            return None
+        raise
+    with suppress(ValueError):  # an address with a zone
         peer, ours = lookup(there, here), lookup(here, there)
         if peer is not None and ours is not None and peer.inode != 0 and ours.inode == inode:
             return None if _is_ambiguous(peer.uid) else peer.uid
@@ -165,7 +179,7 @@ def find_working_lookup(lookups: Sequence[Lookup] = LOOKUPS) -> Lookup | None:
     """Return the first lookup that says who is at the other end of a connection of our own.
 
     One that does not is never tried again: it would take its time for each connection of a
-    stranger.
+    stranger. Raises ``OSError`` for what this machine lacks now, which says nothing of a lookup.
     """
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
@@ -174,7 +188,17 @@ def find_working_lookup(lookups: Sequence[Lookup] = LOOKUPS) -> Lookup | None:
         accepted, _ = listening.accept()
         with accepted:
             ends = accepted.fileno(), os.fstat(accepted.fileno()).st_ino
-            return next((one for one in lookups if find_peer_uid(*ends, one) == os.geteuid()), None)
+            return next((one for one in lookups if _is_answered(one, *ends)), None)
+
+
+def _is_answered(lookup: Lookup, descriptor: int, inode: int) -> bool:
+    """Return True if a lookup says that the other end of a connection of our own is ours."""
+    try:
+        return find_peer_uid(descriptor, inode, lookup) == os.geteuid()
+    except OSError as error:
+        if error.errno in _LACKS:
+            raise
+        return False
 
 
 working_lookup = cache(find_working_lookup)
@@ -188,11 +212,18 @@ def _is_ambiguous(uid: int) -> bool:
 
 @cache
 def _overflow_uid() -> int | None:
-    """Return that uid; None where this namespace knows all users."""
+    """Return that uid; None where this namespace knows all users.
+
+    Raises ``OSError`` for what this machine lacks now.
+    """
     try:
         id_map = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
         if id_map == ["0", "0", str(0xFFFFFFFF)]:
             return None
         return int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="ascii"))
-    except (OSError, ValueError):
+    except ValueError:
+        return 65534
+    except OSError as error:
+        if error.errno in _LACKS:
+            raise
         return 65534

@@ -45,9 +45,9 @@ questions, and how many without an answer end the connection."""
 CONNECTIONS_MOST = 8192
 """Connections at most, whatever the limit of descriptors."""
 
-CONNECTIONS_SHARE = 0.6
-"""Share of this process's descriptors that connections may have; the others are for git, files,
-pipes and our own requests."""
+CONNECTIONS_SHARE = 0.4
+"""Share of this process's descriptors that connections may have. Each may hold a file besides, as
+an upload does; what is left is for git, pipes and our own requests."""
 
 
 class BoundedProtocol(HttpToolsProtocol):

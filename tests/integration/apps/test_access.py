@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import os
+import shutil
 import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +36,12 @@ PAGES = ("/", "/runs.json", "/api/rate_limit", "/runs/b.git/info/refs?service=gi
 FACTS = {"descriptor": 0, "inode": 0}
 
 
-def through_gate(**scope: Any) -> list[Any]:
+def through_gate(
+    find_uid: Callable[[int, int], int | None] = lambda *_: None, **scope: Any
+) -> list[Any]:
     """Return what somebody is sent whose connection the system does not know."""
     app = PlainTextResponse("in\n")
-    gate = AccessGate(app, ("secret", ""), {"localhost"}, "facts", lambda *_: None)
+    gate = AccessGate(app, ("secret", ""), {"localhost"}, "facts", find_uid)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -69,7 +75,7 @@ def test_9_7_a_link_of_another_site_leads_to_pages_and_changes_nothing(up: FyreU
     assert requests.post(comments, headers=followed, json={"body": "x"}).status_code == 401
 
 
-PROXY, SITE = "a proxy sent the request", "a page of another site sent the request"
+PROXY, SITE = "a proxy may have sent the request", "a page of another site sent the request"
 DETOURS = [
     ("X-Forwarded-For", "127.0.0.1", PROXY),
     ("X-Forwarded", "127.0.0.1", PROXY),
@@ -98,6 +104,96 @@ def test_9_7_a_request_by_a_detour_needs_the_token(up: FyreUp) -> None:
         basic = requests.get(up.url, headers=headers, auth=("ada", token_of(up))).status_code
         # A browser sends a password that it knows for every page.
         assert (basic == 200) == (reason != SITE), headers
+
+
+PROXY_HEADERS = """
+    Fly-Client-IP Fly-Forwarded-Port Fly-Request-Id X-AppEngine-User-IP X-AppEngine-Country
+    X-Azure-ClientIP X-Azure-FDID X-ARR-LOG-ID X-Auth-Request-User X-Remote-User Remote-User
+    X-WebAuth-User X-Nginx-Proxy X-Scheme X-Url-Scheme X-Host X-Port X-Request-Id X-Amzn-Trace-Id
+    X-Amz-Cf-Id CloudFront-Viewer-Address X-Vercel-Id X-NF-Client-Connection-IP X-Accel-Mapping
+    X-MS-Client-Principal-Name Tailscale-User-Login Cf-Ray Cf-Access-Jwt-Assertion CF-Visitor
+    X_Forwarded_For Remote_Addr Client-IP True-Client-IP Via Forwarded Early-Data Max-Forwards
+    X-Script-Name X-Jupyterhub-User X-Sendfile-Type SSL-Client-Cert Ssl_Client_Verify
+    Front-End-Https Proxy-Connection Proxy-Authorization Traceparent X-B3-TraceId Akamai-Origin-Hop
+"""
+
+
+CLIENTS = {
+    "git": "Host User-Agent Accept Accept-Encoding Accept-Language Pragma Git-Protocol Expect "
+    "Content-Type Content-Length Content-Encoding Transfer-Encoding Authorization",
+    "git-lfs": "Host User-Agent Accept Accept-Encoding Content-Type Content-Length",
+    "curl": "Host User-Agent Accept Accept-Encoding Authorization Referer Cookie Range TE Expect "
+    "Connection Upgrade HTTP2-Settings If-Modified-Since If-None-Match Content-Type Content-Range",
+    "python": "Host User-Agent Accept Accept-Encoding Connection Content-Type Content-Length",
+    "github": "Host User-Agent Accept Authorization X-GitHub-Api-Version",
+    "chrome": "Host Connection Cache-Control Pragma Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform "
+    "Upgrade-Insecure-Requests User-Agent Accept Sec-Purpose Purpose Accept-Encoding DNT "
+    "Accept-Language Cookie If-None-Match Sec-GPC Save-Data Access-Control-Request-Headers",
+    "firefox": "Host User-Agent Accept Accept-Language Accept-Encoding Referer DNT Connection "
+    "Cookie Sec-Fetch-User Sec-GPC Priority Last-Event-ID Keep-Alive TE",
+}
+
+
+def code_with(*names: str) -> int:
+    """The code for a request of the same user with these headers."""
+    own = {"host": "localhost:8020", "authorization": ""}
+    headers = [(name.lower().encode(), own.get(name.lower(), "1").encode()) for name in names]
+    facts = {"facts": {**FACTS, "uid": os.geteuid()}}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "extensions": facts}
+    code: int = through_gate(**scope)[0]["status"]
+    return code
+
+
+def test_9_7_a_header_that_no_client_of_a_person_sends_needs_the_token() -> None:
+    names = PROXY_HEADERS.split()
+    assert {name: code_with("Host", name) for name in names} == dict.fromkeys(names, 401)
+
+
+def test_9_7_clients_of_a_person_need_nothing() -> None:
+    assert {client: code_with(*CLIENTS[client].split()) for client in CLIENTS} == dict.fromkeys(
+        CLIENTS, 200
+    )
+
+
+def test_9_7_the_clients_of_this_machine_need_nothing(up: FyreUp) -> None:
+    with urllib.request.urlopen(f"{up.url}/runs.json") as answer:
+        assert json.load(answer) == []
+    options = [
+        "--compressed",
+        "--json",
+        "{}",
+        "-e",
+        up.url,
+        "-b",
+        "a=b",
+        "-r",
+        "0-99",
+        "-z",
+        "2020",
+    ]
+    for words in ([], options, ["-T", __file__], ["--http2"]):
+        if shutil.which("curl"):
+            wanted = ["-s", "-o", "/dev/null", "-w", "%{http_code}", f"{up.url}/api/rate_limit"]
+            done = subprocess.run(["curl", *words, *wanted], capture_output=True, check=False)
+            assert done.stdout in {b"200", b"405", b"404"}, words
+
+
+def test_9_9_what_the_machine_lacks_is_no_verdict_on_who_asks() -> None:
+    answers: list[OSError | int] = [OSError(errno.EMFILE, "Too many open files"), os.geteuid()]
+
+    def find_uid(*_: int) -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    facts = {"facts": dict(FACTS)}
+    headers = [(b"host", b"localhost:8020")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "extensions": facts}
+    refused, allowed = (through_gate(find_uid, **scope) for _ in range(2))
+    assert (refused[0]["status"], (b"retry-after", b"1") in refused[0]["headers"]) == (503, True)
+    assert b"Too many open files" in refused[1]["body"]
+    assert allowed[0]["status"] == 200
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - a host name needs it, and another user may not read Python's files
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -111,6 +112,35 @@ def test_9_7_without_a_table_nobody_is_known(tmp_path: Path) -> None:
         assert uid_of_peer(accepted, nothing) is None
     assert peer_user.find_working_lookup((nothing,)) is None
     assert peer_user.find_working_lookup((nothing, peer_user.read_tables)) is peer_user.read_tables
+
+
+@contextmanager
+def no_free_descriptor() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="other systems do not tell")
+@pytest.mark.parametrize("lookup", peer_user.LOOKUPS, ids=["kernel", "tables"])
+def test_9_9_without_a_free_descriptor_nothing_is_said_of_the_peer(
+    lookup: peer_user.Lookup,
+) -> None:
+    with connection(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (_, accepted):
+        local, remote = accepted.getsockname(), accepted.getpeername()
+        with no_free_descriptor():
+            for ask in (
+                lambda: uid_of_peer(accepted, lookup),
+                lambda: lookup(local, remote),
+                lambda: peer_user.find_working_lookup((lookup,)),
+                lambda: peer_user._is_answered(lookup, accepted.fileno(), 0),
+            ):
+                with pytest.raises(OSError, match="Too many open files"):
+                    ask()
+        assert uid_of_peer(accepted, lookup) == os.geteuid()
 
 
 def test_9_7_two_addresses_that_somebody_else_has_taken_since_are_nobody_s() -> None:
