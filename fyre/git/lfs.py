@@ -10,18 +10,21 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
+import os
 import re
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import urllib3
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from fyre import http_session
 from fyre.errors import TransientError
@@ -29,6 +32,8 @@ from fyre.github.errors import NotFoundError
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 CHUNK_BYTES = 1 << 20
@@ -41,7 +46,12 @@ LINK_SECONDS = 300.0
 LINKS_MAX = 100_000
 """Links that are kept: more than the largest checkout asks for at once."""
 
+CHECKED_MAX = 100_000
+"""Files whose SHA-256 is remembered as checked."""
+
 DownloadAction = dict[str, Any]
+FileIdentity = tuple[int, int, int, int]
+"""Device, inode, size and time of the last change: the same bytes have the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ class LfsObjectStore:
         default_factory=lambda: TTLCache(LINKS_MAX, LINK_SECONDS)
     )
     _downloads: dict[Path, asyncio.Future[Path]] = field(default_factory=dict)
+    _checked: LRUCache[FileIdentity, str] = field(default_factory=lambda: LRUCache(CHECKED_MAX))
     _batch_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _links_lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "lfs"))
@@ -81,7 +92,7 @@ class LfsObjectStore:
             unknown = [
                 lfs_object
                 for lfs_object in objects
-                if not object_path(git_dir, lfs_object).exists()
+                if not is_stored(git_dir, lfs_object)
                 and not self._cached_link(repository_id, lfs_object)
             ]
             if not unknown:
@@ -92,15 +103,13 @@ class LfsObjectStore:
             return messages
 
     async def ensure_object(self, repository_id: int, git_dir: Path, lfs_object: LfsObject) -> Path:
-        """Return the object's file, downloaded from the forge if needed.
+        """Return the object's file, downloaded from the forge if it is not there, or damaged.
 
         Raises ``NotFoundError``, ``TransientError``.
         """
         path = object_path(git_dir, lfs_object)
-        if path.exists():
-            return path
         if path not in self._downloads:
-            task = self._run_in_thread(self._fetch_object, repository_id, path, lfs_object)
+            task = self._run_in_thread(self._find_or_fetch, repository_id, path, lfs_object)
             self._downloads[path] = task
             task.add_done_callback(lambda _: self._downloads.pop(path))
         # A pod that disconnects must not cancel the download for the others.
@@ -156,6 +165,35 @@ class LfsObjectStore:
         except (ValueError, LookupError, TypeError) as error:
             raise TransientError("unexpected response from the forge's LFS batch API") from error
         return entries
+
+    def _find_or_fetch(self, repository_id: int, path: Path, lfs_object: LfsObject) -> Path:
+        """Return the object's file; its SHA-256 is checked once, and after each change."""
+        identity = _file_identity(path)
+        if identity is None or self._checked_hash(path, identity) != lfs_object.oid:
+            if identity is not None:
+                log.warning("the Git LFS object in %s is damaged: it is fetched again", path)
+            self._fetch_object(repository_id, path, lfs_object)
+            if identity := _file_identity(path):
+                self._remember_hash(identity, lfs_object.oid)
+        return path
+
+    def _checked_hash(self, path: Path, identity: FileIdentity) -> str:
+        """Return the SHA-256 of a file, computed once; "" if it can't be read."""
+        with self._links_lock:
+            if known := self._checked.get(identity):
+                return known
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            log.warning("%s can't be read: %s", path, error)
+            return ""
+        self._remember_hash(identity, digest)
+        return digest
+
+    def _remember_hash(self, identity: FileIdentity, digest: str) -> None:
+        with self._links_lock:
+            self._checked[identity] = digest
 
     def _fetch_object(self, repository_id: int, path: Path, lfs_object: LfsObject) -> Path:
         oid = lfs_object.oid
@@ -223,16 +261,45 @@ def object_path(git_dir: Path, lfs_object: LfsObject) -> Path:
     return git_dir / "lfs/objects" / oid[:2] / oid[2:4] / oid
 
 
+def is_stored(git_dir: Path, lfs_object: LfsObject) -> bool:
+    """Return True if a file of the object's size is in its place.
+
+    Raises ``OSError`` where that can't be told.
+    """
+    try:
+        status = object_path(git_dir, lfs_object).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == lfs_object.size
+
+
+def _file_identity(path: Path) -> FileIdentity | None:
+    """Return what tells a file from what it was before; None if there is no file."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _download_object(path: Path, oid: str, action: DownloadAction) -> None:
-    """Download the object to its path: complete and with the right hash, or not at all."""
+    """Download the object to its path: complete and with the right hash, or not at all.
+
+    What is there, is replaced.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix="tmp_") as file:
-        with _http_open(str(action["href"]), action.get("header") or {}) as response:
-            digest = _copy_and_hash(response, file)
-        if digest != oid:
-            raise TransientError(f"LFS object {oid[:12]}: the forge sent other content")
-        with suppress(FileExistsError):
-            path.hardlink_to(file.name)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix="tmp_", delete=False) as file:
+        try:
+            with _http_open(str(action["href"]), action.get("header") or {}) as response:
+                digest = _copy_and_hash(response, file)
+            if digest != oid:
+                raise TransientError(f"LFS object {oid[:12]}: the forge sent other content")
+            os.fsync(file.fileno())
+            os.replace(file.name, path)  # noqa: PTH105 - os.replace is known to be atomic
+        finally:
+            Path(file.name).unlink(missing_ok=True)
 
 
 def _copy_and_hash(source: BaseHTTPResponse, target: IO[bytes]) -> str:

@@ -25,6 +25,7 @@ _INDEX_SUBMODULE = b"\0\0\xe0\0"  # that mode in an index; other fields may hold
 _INDEX_ENTRY = re.compile(rb"([0-7]{6}) ([0-9a-f]+) 0\t(.+)\Z", re.DOTALL)
 _CONFIG_ENTRY = re.compile(r"submodule\.(.+)\.(path|url)\n(.*)\Z", re.DOTALL)
 _ENTRIES_MAX = 100_000
+_PATHS_AT_ONCE = 200  # of a command line, each of up to 4096 bytes
 _DEPTH_MAX = 16  # submodules of submodules
 _SUBMODULES_MAX = 1000  # of all depths: two in each of 16 depths would be 65,536 checkouts
 
@@ -60,8 +61,15 @@ class CodeParts:
 
     def _add_parts(self, work_dir: str, git_dir: str, depth: int) -> None:
         if _index_holds(work_dir, b".gitattributes"):
-            for path in self._entries(work_dir, b"100", ":(top,attr:filter=lfs)"):
-                self._replace_pointer(os.path.join(work_dir, os.fsdecode(path)), git_dir)
+            paths = map(os.fsdecode, self._entries(work_dir, b"100", ":(top,attr:filter=lfs)"))
+            self._hide_from_status(
+                work_dir,
+                [
+                    path
+                    for path in paths
+                    if self._replace_pointer(os.path.join(work_dir, path), git_dir)
+                ],
+            )
         if not _index_holds(work_dir, _INDEX_SUBMODULE):
             return
         submodules = self._entries(work_dir, _SUBMODULE_MODE)
@@ -87,15 +95,27 @@ class CodeParts:
             os.mkdir(directory)
         return ""
 
-    def _replace_pointer(self, path: str, git_dir: str) -> None:
-        """Replace a pointer to an LFS object by that object, if it is beside the git objects."""
+    def _hide_from_status(self, work_dir: str, paths: list[str]) -> None:
+        """Have git take these files for unchanged, as they are where git-lfs has written them."""
+        for start in range(0, len(paths), _PATHS_AT_ONCE):
+            some = paths[start : start + _PATHS_AT_ONCE]
+            git_args = ["update-index", "--assume-unchanged", "--", *some]
+            checkout.run_git(git_args, work_dir, self.job, self.deadline, lambda _: None)
+
+    def _replace_pointer(self, path: str, git_dir: str) -> bool:
+        """Replace a pointer to an LFS object by that object, if it is beside the git objects.
+
+        Return False for what stays as it is.
+        """
         pointer = _POINTER.fullmatch(read_beginning(path, _POINTER_BYTES + 1))
         if pointer is None:
-            return
+            return False
         extension, oid, size = pointer[1], pointer[2].decode(), int(pointer[3])
         stored = os.path.join(git_dir, "lfs/objects", oid[:2], oid[2:4], oid)
         if extension or not self._copy_object(stored, path, oid, size):
             self._missing.add(LFS_FILES)
+            return False
+        return True
 
     def _copy_object(self, stored: str, path: str, oid: str, size: int) -> bool:
         """Copy an object over its pointer; return False if it is not there, or is damaged."""

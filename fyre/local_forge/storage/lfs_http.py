@@ -35,6 +35,7 @@ OBJECT_BYTES_MAX = 5 * 1024**3
 
 _BATCH_BYTES_MAX = 1024 * 1024  # git-lfs sends a hundred objects at once, 12 kB
 _WRITE_BYTES = 1024 * 1024
+_NO_REPOSITORY = "no such repository here"
 
 
 class _RefusedError(Exception):
@@ -73,8 +74,10 @@ async def _answer_batch(forge: LocalForge, request: Request) -> Response:
         operation, lfs_objects = lfs.parse_operation(body)
     except (ValueError, RecursionError) as error:
         raise _RefusedError(422, f"no batch request of Git LFS: {error}") from error
-    repo = await run_in_threadpool(_find_repo, forge, request, create=operation == "upload")
-    entries = await run_in_threadpool(_batch_entries, repo, request, operation, lfs_objects)
+    git_dir = await run_in_threadpool(_find_git_dir, forge, request, operation)
+    entries = await run_in_threadpool(
+        _batch_entries, forge.root, git_dir, request, operation, lfs_objects
+    )
     return _json_response(200, {"transfer": "basic", "objects": entries})
 
 
@@ -88,22 +91,21 @@ async def _read_batch(request: Request) -> bytes:
 
 
 def _batch_entries(
-    repo: BareRepository, request: Request, operation: str, lfs_objects: list[lfs.LfsObject]
+    root: Path, git_dir: Path, request: Request, operation: str, lfs_objects: list[lfs.LfsObject]
 ) -> list[dict[str, Any]]:
     """Return what to do about each object: a link, an error, or nothing for what is there."""
     base_url = str(request.url.replace(query="")).removesuffix("batch")
     authorization = request.headers.get("authorization")
     header = {"header": {"Authorization": authorization}} if authorization else {}
-    free_bytes = machine_trouble.count_free_bytes(repo.git_dir)
+    free_bytes = machine_trouble.count_free_bytes(root)
     entries = []
     for lfs_object in lfs_objects:
         entry: dict[str, Any] = {"oid": lfs_object.oid, "size": lfs_object.size}
-        is_stored = _is_stored(repo, lfs_object)
-        problem = None
-        if operation == "upload" and not is_stored:
+        is_stored, problem = _look_up(git_dir, lfs_object)
+        if operation == "upload" and not is_stored and not problem:
             problem = _storing_problem(lfs_object, free_bytes)
             free_bytes -= 0 if problem else lfs_object.size
-        elif operation == "download" and not is_stored:
+        elif operation == "download" and not is_stored and not problem:
             problem = _RefusedError(404, "nobody pushed this object here")
         if problem:
             entry["error"] = {"code": problem.args[0], "message": problem.args[1]}
@@ -112,6 +114,15 @@ def _batch_entries(
             entry |= {"authenticated": True, "actions": {operation: link}}
         entries.append(entry)
     return entries
+
+
+def _look_up(git_dir: Path, lfs_object: lfs.LfsObject) -> tuple[bool, _RefusedError | None]:
+    """Return whether an object is here, and what is wrong where that can't be told."""
+    try:
+        return lfs.is_stored(git_dir, lfs_object), None
+    except OSError as error:
+        log.warning("%s: %s", lfs.object_path(git_dir, lfs_object), error)
+        return False, _RefusedError(500, f"the object can't be looked up here: {error.strerror}")
 
 
 async def _transfer_object(forge: LocalForge, request: Request) -> Response:
@@ -124,11 +135,11 @@ async def _transfer_object(forge: LocalForge, request: Request) -> Response:
         )
     except ValueError as error:
         raise _RefusedError(422, str(error)) from error
-    repo = await run_in_threadpool(_find_repo, forge, request, create=False)
+    repo = await run_in_threadpool(_find_repo, forge, request, create=request.method == "PUT")
     if request.method == "PUT":
         await _store_object(repo, request, lfs_object)
         return Response()
-    if not await run_in_threadpool(_is_stored, repo, lfs_object):
+    if not await run_in_threadpool(lfs.is_stored, repo.git_dir, lfs_object):
         raise _RefusedError(404, "nobody pushed this object here")
     path = lfs.object_path(repo.git_dir, lfs_object)
     return FileResponse(path, media_type="application/octet-stream")
@@ -180,10 +191,23 @@ def _keep_file(file: IO[bytes], path: Path) -> None:
     os.replace(file.name, path)  # noqa: PTH105 - os.replace is known to be atomic
 
 
+def _find_git_dir(forge: LocalForge, request: Request, operation: str) -> Path:
+    """Return the path of a batch request's repository, which an upload may be the first of.
+
+    A batch makes nothing: the first object does.
+    """
+    if operation == "download":
+        return _find_repo(forge, request, create=False).git_dir
+    machine_trouble.reject_full_disk(forge.root)
+    try:
+        return forge.repositories.git_dir_for_name(_repo_name(request))
+    except BadNameError as error:
+        raise _RefusedError(404, _NO_REPOSITORY) from error
+
+
 def _find_repo(forge: LocalForge, request: Request, *, create: bool) -> BareRepository:
     """Return the repository of a request; the objects of a first push arrive before it."""
-    name = f"{request.path_params['owner']}/{request.path_params['repo']}"
-    store = forge.repositories
+    name, store = _repo_name(request), forge.repositories
     if create:
         machine_trouble.reject_full_disk(forge.root)
     try:
@@ -191,15 +215,12 @@ def _find_repo(forge: LocalForge, request: Request, *, create: bool) -> BareRepo
     except BadNameError:
         repo = None
     if repo is None:
-        raise _RefusedError(404, "no such repository here")
+        raise _RefusedError(404, _NO_REPOSITORY)
     return repo
 
 
-def _is_stored(repo: BareRepository, lfs_object: lfs.LfsObject) -> bool:
-    try:
-        return lfs.object_path(repo.git_dir, lfs_object).stat().st_size == lfs_object.size
-    except FileNotFoundError:
-        return False
+def _repo_name(request: Request) -> str:
+    return f"{request.path_params['owner']}/{request.path_params['repo']}"
 
 
 def _storing_problem(lfs_object: lfs.LfsObject, free_bytes: int) -> _RefusedError | None:

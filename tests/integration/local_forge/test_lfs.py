@@ -105,6 +105,34 @@ def test_9_33_a_folder_in_the_place_of_an_lfs_object_is_one_line_in_the_log(
     assert (OID in line, caplog.records[0].exc_info) == (True, None)
 
 
+def test_9_33_a_batch_makes_no_repository(forge: Served) -> None:
+    git_dir = forge.forge.repository_git_dir(NAME)
+    for objects in ([], [WANTED], [{"oid": OID, "size": 1 << 60}]):
+        assert batch(forge, "upload", *objects).status_code == 200
+        assert not git_dir.exists()
+    assert batch(forge, "download", WANTED).status_code == 404
+    (entry,) = batch(forge, "upload", WANTED).json()["objects"]
+    assert requests.put(entry["actions"]["upload"]["href"], data=CONTENT).status_code == 200
+    assert batch(forge, "download", WANTED).json()["objects"][0]["actions"]
+
+
+def test_9_33_what_stands_in_the_way_of_one_object_is_no_trouble_of_the_others(
+    forge: Served,
+) -> None:
+    (entry,) = batch(forge, "upload", WANTED).json()["objects"]
+    assert requests.put(entry["actions"]["upload"]["href"], data=CONTENT).status_code == 200
+    folder = forge.forge.repository_git_dir(NAME) / "lfs/objects"
+    (folder / "cc").write_bytes(b"in the place of a folder")
+    (folder / "dd").symlink_to("dd")
+    (folder / "ee/ee" / ("e" * 64)).mkdir(parents=True)
+    lost = [{"oid": digit * 64, "size": 4096} for digit in "cde"]
+    found, *others = batch(forge, "download", WANTED, *lost).json()["objects"]
+    assert found["actions"]
+    assert [entry["error"]["code"] for entry in others] == [404, 500, 404]
+    address = f"{forge.git()}/info/lfs/objects/{'e' * 64}?size=4096"
+    assert requests.get(address).status_code == 404
+
+
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 def test_9_33_what_git_lfs_pushes_a_run_sees(
     forge: Served, repo: Path, tmp_path: Path, git: Git
@@ -125,3 +153,4 @@ def test_9_33_what_git_lfs_pushes_a_run_sees(
     log.close()
     assert CodeParts(job, None).add_to(str(work)) == []
     assert (work / "a.bin").read_bytes() == CONTENT
+    assert git("status", "--porcelain", cwd=work) == ""

@@ -131,6 +131,23 @@ def test_a_wrong_or_broken_answer_of_the_forge_is_not_kept(relay: Relayed, forge
     assert [path.name for path in (relay.root / "7.git/lfs").rglob("*") if path.is_file()] == [OID]
 
 
+@pytest.mark.parametrize("damaged", [DATA[:-1], DATA[:-1] + b"!", b""])
+def test_9_33_a_damaged_object_of_the_mirror_is_fetched_again(
+    relay: Relayed, forge: Forge, damaged: bytes
+) -> None:
+    address = f"{relay.repository()}/info/lfs/objects/{OID}?size={len(DATA)}"
+    auth = ("fyre", relay.key())
+    path = lfs.object_path(relay.root / "7.git", lfs.LfsObject(OID, len(DATA)))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damaged)  # as a crash of the machine may leave it
+    assert "actions" in batch(relay, OID).json()["objects"][0]
+    for _ in range(2):
+        assert requests.get(address, auth=auth, timeout=20).content == DATA
+    assert path.read_bytes() == DATA
+    assert forge.asked.count(f"/lfs/{OID}") == 1
+    assert [one.name for one in (relay.root / "7.git/lfs").rglob("*") if one.is_file()] == [OID]
+
+
 async def _redirect(request: Request) -> Response:
     """Send to another port, which is another host as far as credentials go."""
     seen.append(request.headers.get("authorization", ""))
