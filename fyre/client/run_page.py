@@ -52,6 +52,6 @@ def fetch_page(url: str) -> dict[str, Any]:
         with http_session.open_session() as session:
             response = session.get(url + ".json", timeout=PAGE_TIMEOUT)
         facts = response.json() if response.ok else {}
-    except (requests.RequestException, ValueError):
+    except (requests.RequestException, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -162,7 +162,7 @@ class LfsObjectStore:
         except (OSError, urllib3.exceptions.HTTPError) as error:
             reason = http_session.describe_failure(error)
             raise TransientError(f"the forge's LFS can't be read: {reason}") from error
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise TransientError("unexpected response from the forge's LFS batch API") from error
         return entries
 
@@ -231,7 +231,10 @@ def parse_operation(body: bytes) -> tuple[str, list[LfsObject]]:
 
     Raises ``ValueError`` for any other request.
     """
-    batch = json.loads(body)
+    try:
+        batch = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("JSON nested too deeply") from error
     if (
         not isinstance(batch, dict)
         or batch.get("operation") not in ("download", "upload")

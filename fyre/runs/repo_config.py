@@ -22,6 +22,10 @@ SIZE_MAX = 64 * 1024
 """Bytes; a longer file is refused before it is parsed."""
 
 
+_QUOTE_MAX = 60
+"""Characters of a line that an error shows: a status has room for little more than its reason."""
+
+
 class RepoConfigError(Exception):
     """A mistake in the file: ``line`` counts from 1, ``quote`` is that line as it stands there."""
 
@@ -34,7 +38,8 @@ class RepoConfigError(Exception):
         self.quote = lines[line - 1].strip() if 0 < line <= len(lines) else ""
 
     def __str__(self) -> str:
-        quote = f"{self.quote!r}: " if self.quote else ""
+        shown = self.quote if len(self.quote) <= _QUOTE_MAX else f"{self.quote[:_QUOTE_MAX]}…"
+        quote = f"{shown!r}: " if shown else ""
         return f"{CONFIG_PATH} line {self.line}: {quote}{self.message}"
 
 

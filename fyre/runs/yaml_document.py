@@ -33,6 +33,8 @@ _DIGITS_MAX = 1000
 DEPTH_MAX = 50
 """Lists and mappings inside each other that a document may have; a policy has no use for ten."""
 
+_KEY_SHOWN_MAX = 60
+
 T = TypeVar("T")
 
 DocumentPath = tuple[str | int, ...]
@@ -53,7 +55,7 @@ class BadYamlError(Exception):
     def path_text(self) -> str:
         """The path as people write it: ``profiles.gpu.secrets[0]``."""
         return "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path
+            f"[{part}]" if isinstance(part, int) else f".{_shorten(part)}" for part in self.path
         ).removeprefix(".")
 
 
@@ -161,7 +163,9 @@ class YamlDocument:
                 for key in error.instance
                 if key not in known_keys and not any(re.search(each, key) for each in patterns)
             )
-            raise self.error_at((*path, key), f"unknown key {key!r}", key_hint(key, known_keys))
+            raise self.error_at(
+                (*path, key), f"unknown key {_shorten(key)!r}", key_hint(key, known_keys)
+            )
         message = describe_error(error)
         if not path and message.startswith("must"):
             message = f"the file {message}"
@@ -194,6 +198,11 @@ def _value_at(data: Any, path: DocumentPath, default: Any = None) -> Any:  # noq
             return default
         data = data[key]
     return data
+
+
+def _shorten(key: str) -> str:
+    """Return a key as an error shows it: in a status there is room for little more."""
+    return key if len(key) <= _KEY_SHOWN_MAX else f"{key[:_KEY_SHOWN_MAX]}…"
 
 
 def key_hint(key: str, known_keys: Collection[str]) -> str:
@@ -317,7 +326,7 @@ def _type_scalar(scalar: Node) -> Any:  # noqa: ANN401 - what YAML holds
     try:
         return _parse_scalar(name, text)
     except ValueError as error:  # Python reads numbers of a few thousand digits
-        raise BadYamlError(line, f"{text[:20]!r}… is too long a number", "write less") from error
+        raise BadYamlError(line, f"{text[:20]!r}… is too long a number", "shorten it") from error
 
 
 def _decode_binary(text: str, line: int) -> bytes:
@@ -375,7 +384,7 @@ def _line_numbers(node: Node, path: DocumentPath = ()) -> dict[DocumentPath, int
             key_path = (*path, str(key.value))
             if key_path in lines:
                 raise BadYamlError(
-                    line, f"{key.value!r} is given twice", "keep one of them", key_path
+                    line, f"{_shorten(key.value)!r} is given twice", "keep one of them", key_path
                 )
             lines |= _line_numbers(value, key_path) | {key_path: line}
     elif isinstance(node, yaml.SequenceNode):

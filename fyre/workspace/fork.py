@@ -25,7 +25,7 @@ def _workflow_event() -> dict[str, Any]:
     """Return the event of the GitHub workflow that this runs in, {} outside of one."""
     try:
         event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
-    except (KeyError, OSError, ValueError):
+    except (KeyError, OSError, ValueError, RecursionError):
         return {}
     return event if isinstance(event, dict) else {}
 

@@ -72,7 +72,7 @@ async def _answer_batch(forge: LocalForge, request: Request) -> Response:
     body = await _read_batch(request)
     try:
         operation, lfs_objects = lfs.parse_operation(body)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _RefusedError(422, f"no batch request of Git LFS: {error}") from error
     git_dir = await run_in_threadpool(_find_git_dir, forge, request, operation)
     entries = await run_in_threadpool(

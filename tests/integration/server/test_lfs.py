@@ -107,7 +107,14 @@ def test_only_with_a_key_only_downloads_and_only_objects(relay: Relayed, forge: 
         assert (
             requests.get(address + name, auth=("fyre", relay.key()), timeout=20).status_code == 422
         )
-    for body in (b"", b"[]", b"{}", b'{"operation":"download","objects":[{}]}', b"\xff"):
+    for body in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"operation":"download","objects":[{}]}',
+        b"\xff",
+        b"[" * 50_000,
+    ):
         answer = requests.post(address + "batch", data=body, auth=("fyre", relay.key()), timeout=20)
         assert answer.status_code == 422
     assert (

@@ -87,6 +87,30 @@ def test_the_published_schema_is_one_and_takes_our_own_file() -> None:
     json.dumps(repo_config.repo_config_schema())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"retries: 0x{'f' * 60_000}\n",
+        f"retries: {'9' * 4301}\n",
+        f"timeout: 0b{'1' * 60_000}\n",
+        f"timeout: !!int 0o{'7' * 5_000}\n",
+        f"names: {{{'f' * 1_000}: 1}}\n",
+        f"{'a' * 1_000}: 1\n",
+        "retries: 1.0e999\n",
+        "timeout: .inf\n",
+        f"setup: {'[' * 60}\n",
+        f"x: !!{'p' * 1_000} 1\n",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_9_16_what_is_enormous_is_one_short_line(text: str) -> None:
+    with pytest.raises(repo_config.RepoConfigError) as caught:
+        repo_config.parse_repo_config(text)
+    shown = str(caught.value)
+    assert len(shown) < 250
+    assert "\n" not in shown
+
+
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}#'\"\n \t&*!|>%@`,?0."), max_size=60))
 def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
     try:
