@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from fyre.controller.delayed_clicks import DelayedClicks
-from fyre.controller.launch_delays import LaunchDelays, LaunchPass
+from fyre.controller.delayed_launches import DelayedLaunches
+from fyre.controller.launch_delays import EqualRefusals, LaunchDelays, LaunchPass
 from fyre.controller.origin_facts import OriginFacts
 from fyre.controller.ttl_cache import TTLCache
 from fyre.engines.protocol import Engine
@@ -118,7 +118,8 @@ class Executor:
     """Return True if a repository is known, without a request, to have no pull request."""
 
     launch_delays: LaunchDelays = field(init=False)
-    delayed_clicks: DelayedClicks = field(default_factory=DelayedClicks)
+    delayed_clicks: DelayedLaunches = field(default_factory=DelayedLaunches)
+    delayed_comments: DelayedLaunches = field(default_factory=DelayedLaunches)
 
     _facts: TTLCache = field(default_factory=lambda: TTLCache(FACT_TTL, 10_000))
     _origins: OriginFacts = field(default_factory=OriginFacts)
@@ -309,14 +310,14 @@ class Executor:
         except NotFoundError:
             return trigger.ref in self.commit_reader.branches_containing(repository, sha)
 
-    def process_commit(self, event: CommitEvent) -> None:
+    def process_commit(self, event: CommitEvent, equal: EqualRefusals | None = None) -> None:
         """Plan a commit and execute the plan. Raises ``TransientError`` if a part is left to do.
 
         A run that the engine refuses for now says so on the commit, and keeps no other from being
-        launched.
+        launched. ``equal`` is shared by the commits of a push.
         """
         repository = event.repository
-        launches = LaunchPass(partial(self._launch, repository))
+        launches = LaunchPass(partial(self._launch, repository), equal)
         for action in self.decide(event):
             if isinstance(action, Launch):
                 self._launch_or_tell(repository, action, launches)

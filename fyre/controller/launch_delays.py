@@ -24,7 +24,7 @@ REPOST_INTERVAL = 600.0
 A launch is tried again each minute, and two reasons may take turns."""
 
 EQUAL_REFUSALS_MAX = 10
-"""Refusals of one reason in a pass before like runs of the commit are not asked for any more.
+"""Refusals of one reason in a pass before like runs are not asked for any more in it.
 
 A thousand runs under a quota of ten would be a thousand requests a minute."""
 
@@ -34,16 +34,36 @@ CommitKey = tuple[int, str]
 _NUMBERS = re.compile(r"\d+")
 
 
+class EqualRefusals:
+    """The refusals of a pass over one commit or many: after ten equal ones nothing more is asked.
+
+    A push of a thousand commits with a run each is one pass.
+    """
+
+    def __init__(self) -> None:
+        self._counts = Counter[tuple[object, str]]()
+        self._hopeless: dict[object, RefusedForNowError] = {}  # by what a run needs
+
+    def find(self, needs: object) -> RefusedForNowError | None:
+        """Return the refusal that any run with these needs would get now; None if one may pass."""
+        return self._hopeless.get(needs)
+
+    def add(self, needs: object, refusal: RefusedForNowError) -> None:
+        """Count a refusal; another number in its text makes it no other one."""
+        reason = (needs, _NUMBERS.sub("", str(refusal)))
+        self._counts[reason] += 1
+        if self._counts[reason] >= EQUAL_REFUSALS_MAX:
+            self._hopeless[needs] = refusal
+
+
 class LaunchPass:
     """One try of a commit's launches: one that is refused for now keeps no other from its try.
 
-    ``launch`` hands a run to the engine.
+    ``launch`` hands a run to the engine. ``equal`` is shared by the commits of one pass.
     """
 
-    def __init__(self, launch: Callable[[Run], None]) -> None:
-        self._launch = launch
-        self._counts = Counter[tuple[object, str]]()
-        self._hopeless: dict[object, RefusedForNowError] = {}  # by what a run needs
+    def __init__(self, launch: Callable[[Run], None], equal: EqualRefusals | None = None) -> None:
+        self._launch, self._equal = launch, equal or EqualRefusals()
         self.refusals: dict[str, RefusedForNowError] = {}  # by context
 
     def launch(self, run: Run) -> RefusedForNowError | None:
@@ -52,14 +72,11 @@ class LaunchPass:
         After ten equal refusals of runs that need the same it is taken as refused, unasked.
         """
         needs = (run.spec.profile, run.spec.resources)
-        refusal = self._hopeless.get(needs) or self._ask(run)
+        refusal = self._equal.find(needs) or self._ask(run)
         if refusal is None:
             return None
         self.refusals[run.context] = refusal
-        reason = (needs, _NUMBERS.sub("", str(refusal)))
-        self._counts[reason] += 1
-        if self._counts[reason] >= EQUAL_REFUSALS_MAX:
-            self._hopeless[needs] = refusal
+        self._equal.add(needs, refusal)
         return refusal
 
     def _ask(self, run: Run) -> RefusedForNowError | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fyre.controller.executor import API_LAG_MAX, Executor
+from fyre.controller.launch_delays import EqualRefusals
 from fyre.controller.retry_queue import FAILURES
 from fyre.errors import LOCAL_TROUBLE, TransientError, local_trouble_as_transient
 from fyre.github.errors import NotFoundError
@@ -157,8 +158,9 @@ class PushProcessor:
         events, failed, gone = self._read_commits(push, shas, pushed_at)
         if self._is_stopping():  # before anything is launched: half a push could pass under the cap
             return PushOutcome({}, is_complete=False)
+        equal = EqualRefusals()
         for event in self._enforce_cap(events):
-            error = None if self._is_stopping() else self._process_commit(event)
+            error = None if self._is_stopping() else self._process_commit(event, equal)
             if error is not None:
                 failed[event.commit.sha] = error
         return PushOutcome(failed, not (failed or gone or self._is_stopping()))
@@ -226,11 +228,11 @@ class PushProcessor:
             return [replace(event, quota=quota) for event in events]
         return events
 
-    def _process_commit(self, event: CommitEvent) -> Exception | None:
+    def _process_commit(self, event: CommitEvent, equal: EqualRefusals) -> Exception | None:
         """Plan one commit and execute the plan; return the error if it has to be tried again."""
         repository, sha = event.repository, event.commit.sha
         try:
-            self._executor.process_commit(event)
+            self._executor.process_commit(event, equal)
         except FAILURES as error:
             return error
         except LOCAL_TROUBLE as error:

@@ -32,6 +32,10 @@ class TargetedCommand:
     """Ids of the triggers that the later comments of its thread are: what they launched is not
     meant. The forge's order, whatever the clocks say."""
 
+    cancelled_names: frozenset[str] = frozenset()
+    """Names, in lower case, of runs that a later comment of its thread cancels: they are not
+    launched any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoTarget:

@@ -13,6 +13,7 @@ from typing import ClassVar
 from fyre.controller.comments import command_parser, replies
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand
+from fyre.controller.delayed_launches import DelayedLaunches
 from fyre.controller.executor import Executor
 from fyre.controller.launch_delays import LaunchPass
 from fyre.message.request import assign_names
@@ -97,16 +98,31 @@ class LaunchingCommand(CommentCommand):
         quota = self._executor.check_quota(event.repository, len(requested))
         return f"refused: {quota.text}" if isinstance(quota, Denied) else ""
 
-    def _launch_runs(self, target: TargetedCommand, requested: Iterable[Run]) -> None:
-        """Launch these runs. Raises ``RefusedForNowError``, after a try of each.
+    @property
+    def _delayed(self) -> DelayedLaunches:
+        """The launches of this kind that wait."""
+        return self._executor.delayed_comments
 
-        What is refused for now is said in the thread of the comment. A click has none, and no
-        status says it: the run before has one that is final, and a click is lost with its process.
+    def _launch_runs(self, target: TargetedCommand, requested: Iterable[Run]) -> list[str]:
+        """Launch these runs; return the names of those that were cancelled while they waited.
+
+        Raises ``RefusedForNowError``, after a try of each. What is refused for now is said in the
+        thread of the comment. A click has none, and no status says it: the run before has one that
+        is final, and a click is lost with its process.
         """
-        launches = LaunchPass(lambda run: self._executor.execute(target.repository, Launch(run)))
+        executor, commit = self._executor, (target.repository.id, target.sha)
+        launches = LaunchPass(lambda run: executor.execute(target.repository, Launch(run)))
+        refused, cancelled = [], []
         for run in requested:
-            launches.launch(run)
-        launches.end()
+            if run.name.lower() in target.cancelled_names or self._delayed.is_cancelled(run):
+                cancelled.append(run.name)
+            elif launches.launch(run):
+                refused.append(run)
+        if refused:
+            self._delayed.add(commit, target.trigger.id, refused, executor.clock())
+            launches.end()
+        self._delayed.forget(commit, target.trigger.id)
+        return cancelled
 
     def _render_launched(self, keys: Iterable[str]) -> str:
         """List the launched runs; one that the engine refused says so in its status."""
@@ -158,7 +174,7 @@ class RunCommand(LaunchingCommand):
         run = build_run(event, spec, name, executor.policy, key=key, now=executor.clock())
         refusal = self._denials(event, [run])
         if not refusal:
-            self._launch_runs(target, [run])
+            refusal = render_cancelled(self._launch_runs(target, [run]))
         return refusal
 
     def _used_names(self, target: TargetedCommand, event: CommitEvent) -> tuple[str, ...]:
@@ -189,14 +205,12 @@ class CancelCommand(CommentCommand):
         records = self._runs_on_commit(target)
         cancelled = [record.run.name for record in self._cancel_runs(target, records)]
         cancelled += self._cancel_delayed(target, records)
-        cancelled += self._executor.delayed_clicks.cancel(
-            (target.repository.id, target.sha),
-            target.command.run_name,
-            before=target.trigger.at + CLOCK_SKEW,
-        )
-        if not cancelled:
-            return render_nothing("cancel", target.command.run_name)
-        return f"cancelled: {', '.join(f'`{name}`' for name in dict.fromkeys(cancelled))}."
+        name, commit = target.command.run_name, (target.repository.id, target.sha)
+        before = target.trigger.at + CLOCK_SKEW
+        cancelled += self._executor.delayed_clicks.cancel(commit, name, before)
+        if name:  # without one, each comment that waits is answered as a whole
+            cancelled += self._executor.delayed_comments.cancel(commit, name, before)
+        return render_cancelled(cancelled) or render_nothing("cancel", target.command.run_name)
 
     def overtake(self, target: TargetedCommand) -> None:
         """Cancel those of the runs that are found without a fetch."""
@@ -263,6 +277,12 @@ class StatusCommand(CommentCommand):
             if name_matches(status.context.removeprefix("fyre/"), name)
         }
         return replies.render_status_table(selected) if selected else render_nothing("show", name)
+
+
+def render_cancelled(names: Iterable[str]) -> str:
+    """Return the reply that says which runs are cancelled; "" for none."""
+    shown = ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+    return f"cancelled: {shown}." if shown else ""
 
 
 def render_nothing(verb: str, name: str) -> str:

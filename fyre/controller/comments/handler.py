@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -196,10 +197,25 @@ class CommentCommands:
         target = self._targets.resolve(comment, command, launches=launches)
         if isinstance(target, NoTarget):
             return target
-        later = (posted.id for posted in thread if posted.id > comment.comment_id)
+        later = [posted for posted in thread if posted.id > comment.comment_id]
         return replace(
-            target, later_ids=tuple(comment_trigger_id(comment, number) for number in later)
+            target,
+            later_ids=tuple(comment_trigger_id(comment, posted.id) for posted in later),
+            cancelled_names=self._cancelled_names(comment, later) if launches else frozenset(),
         )
+
+    def _cancelled_names(self, comment: CommentEvent, later: Iterable[Comment]) -> frozenset[str]:
+        """Return the names of the runs that these comments cancel, in lower case."""
+        names = set()
+        for posted in later:
+            if not command_parser.is_command(posted.body):
+                continue
+            with suppress(value_parsers.BadValueError):
+                command = parse_command(posted.body) or Command("")
+                is_by_name = command.verb == CancelCommand.verb and command.run_name
+                if is_by_name and self._may_command(replace(comment, actor=posted.author)):
+                    names.add(command.run_name.lower())
+        return frozenset(names)
 
     def _note_delay(
         self, comment: CommentEvent, thread: Sequence[Comment], error: RefusedForNowError

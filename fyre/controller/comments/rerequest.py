@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand
 from fyre.controller.comments.handler import MAY_WRITE
 from fyre.controller.comments.rerun_command import RerunCommand
+from fyre.controller.delayed_launches import DelayedLaunches
 from fyre.controller.executor import Executor
 from fyre.controller.retry_queue import FAILURES
-from fyre.errors import RefusedForNowError, UserError
+from fyre.errors import UserError
 from fyre.github.webhook import RerequestEvent
-from fyre.runs.run import Run
 from fyre.runs.trigger import Trigger, TriggerKind
 
 log = logging.getLogger(__name__)
@@ -69,16 +68,9 @@ class RerunButton:
 class _ClickedRerun(RerunCommand):
     """A rerun that nobody is told about while it waits, and that a cancel ends all the same."""
 
-    def _launch_runs(self, target: TargetedCommand, requested: Iterable[Run]) -> None:
-        executor, clicks = self._executor, self._executor.delayed_clicks
-        wanted = [run for run in requested if not clicks.is_cancelled(run)]
-        try:
-            super()._launch_runs(target, wanted)
-        except RefusedForNowError:
-            refused = [run for run in wanted if executor.engine.get_record(run.key) is None]
-            commit = (target.repository.id, target.sha)
-            clicks.add(commit, target.trigger.id, refused, executor.clock())
-            raise
+    @property
+    def _delayed(self) -> DelayedLaunches:
+        return self._executor.delayed_clicks
 
 
 def click_trigger(click: RerequestEvent, at: float) -> Trigger:

@@ -64,11 +64,16 @@ class RerunCommand(LaunchingCommand):
         if refusal:
             return refusal
         before = {run.key: newest.get(run.name.lower()) for run in missing}
-        self._launch_runs(
+        cancelled = self._launch_runs(
             target, [self._like_before(target, run, before[run.key]) for run in missing]
         )
         self._clear_moved_status(target, event)
-        return self._render_launched([run.key for run in selected])
+        told = commands.render_cancelled(cancelled)
+        if told and len(cancelled) == len(selected):
+            return told
+        return "\n\n".join(
+            filter(None, (self._render_launched([run.key for run in selected]), told))
+        )
 
     def _next_attempts(
         self,

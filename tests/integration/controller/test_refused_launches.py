@@ -13,7 +13,8 @@ from fyre.backoff import Backoff
 from fyre.client.events import LogChunk
 from fyre.client.follow import follow_run
 from fyre.client.run_client import RunClient
-from fyre.controller.launch_delays import LaunchDelays, LaunchPass
+from fyre.controller.delayed_launches import DelayedLaunches
+from fyre.controller.launch_delays import EQUAL_REFUSALS_MAX, LaunchDelays, LaunchPass
 from fyre.engines.kubernetes.api_errors import translate_api_error
 from fyre.engines.wrappers import EngineWrapper
 from fyre.errors import RefusedForNowError
@@ -22,7 +23,7 @@ from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
 from tests.contract.engine import make_run
-from tests.support.ci_marks import long_case
+from tests.support.ci_marks import EASIER_CASE, long_case
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -178,6 +179,48 @@ def test_9_26_a_launch_that_a_comment_waits_for_can_be_cancelled(
     assert full.launched(sha) == ["run"]
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("run --name first -- true", "first"),
+        pytest.param("run true", "run-2", marks=EASIER_CASE),
+    ],
+)
+def test_9_26_a_launch_that_a_comment_waits_for_can_be_cancelled_by_its_name(
+    person: Person, full: FullEngine, monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    """Its thread says that it is cancelled, where a process that is new does not remember it."""
+    if name == "run-2":
+        monkeypatch.setattr(DelayedLaunches, "is_cancelled", lambda *_: False)
+    full.refused = name
+    sha = person.run("true")
+    person.final(sha)
+    person.comment(sha, f"/fyre {command}")
+    until(lambda: len(person.comments(sha)) == 2)
+    person.comment(sha, f"/fyre cancel {name.upper()}")
+    until(lambda: person.comments(sha).count(f"cancelled: `{name}`.") == 2)
+    full.refused = ""
+    person.settled()
+    assert full.launched(sha) == ["run"]
+
+
+def test_9_26_a_cancel_by_name_leaves_the_rest_of_a_rerun_that_waits(
+    person: Person, full: FullEngine
+) -> None:
+    full.refused = ""
+    sha = push_two(person)
+    person.final(sha, "fyre/first"), person.final(sha, "fyre/second")
+    full.refused = "first"
+    person.comment(sha, "/fyre rerun")
+    until(lambda: len(person.comments(sha)) == 2)
+    person.comment(sha, "/fyre cancel first")
+    until(lambda: len(person.comments(sha)) == 5)
+    assert "cancelled: `first`." in person.comments(sha)
+    (answer,) = (body for body in person.comments(sha) if body.startswith("launched:"))
+    assert answer.endswith("\n\ncancelled: `first`.")
+    assert full.launched(sha) == ["first", "second", "second"]
+
+
 @long_case
 def test_9_26_a_comment_whose_launch_is_refused_for_a_day_is_answered(
     person: Person, full: FullEngine, monkeypatch: pytest.MonkeyPatch
@@ -243,6 +286,16 @@ def test_9_26_after_ten_equal_refusals_runs_that_need_the_same_are_not_asked_for
     assert launches.launch(make_run("0" * 40, "true", resources=(("nvidia.com/gpu", "1"),)))
     assert len(asked) == 11
     assert len(launches.refusals) == 101
+
+
+def test_9_26_many_commits_of_a_push_count_as_one_pass(
+    person: Person, full: FullEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fyre.controller.retry_queue.RETRY_BACKOFF", Backoff(600, 600))
+    shas = [person.commit("Fyre-Run: true", "Fyre-Name: first") for _ in range(12)]
+    person.push()
+    until(lambda: all(described(person, sha, "first") for sha in shas))
+    assert full.tries == EQUAL_REFUSALS_MAX
 
 
 def test_9_26_a_commit_that_is_given_up_in_one_repository_still_waits_in_another(
