@@ -39,7 +39,8 @@ class StatusChanged:
 
 @dataclass(frozen=True, slots=True)
 class RunNotStarted:
-    """The run is held or queued, and why; each reason is told of once in a row."""
+    """The run is held or queued, and why, or its setup is under way, and which step of it; each is
+    told of once in a row."""
 
     description: str
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 from fyre.backoff import Backoff
 from fyre.client import run_page
@@ -31,10 +32,11 @@ from fyre.client.log_reader import (
     resume_reading,
 )
 from fyre.client.run_client import CONTEXT_PREFIX, RunClient, RunSummary
-from fyre.errors import TransientError
+from fyre.errors import TransientError, UserError
 from fyre.github.client import PostedStatus
+from fyre.message import value_parsers
 from fyre.runs import commit_status
-from fyre.runs.state import UNSTARTED_STATES
+from fyre.runs.state import UNSTARTED_STATES, RunState
 
 _POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
 """Pauses between two polls; by True for a forge on this machine, False for others."""
@@ -48,11 +50,20 @@ _START_PAUSES = Backoff(0.05, 2.0, factor=1.3)
 _TOLD_AFTER = 0.5
 """Seconds after which it is told why a run has not started."""
 
+_BEFORE_COMMAND = UNSTARTED_STATES | {RunState.STARTING}
+"""The states of a run whose command has not begun: it waits, or its setup is under way."""
+
 _FIRST_PATIENCE = 5.0
 """Seconds after the run's end for a log that could never be reached: not everybody may."""
 
 STATUS_MISSING_AFTER = 20.0
 """Seconds without a status of the run before ``StatusMissing``."""
+
+FORGE_FIRST_PATIENCE = 60.0
+"""Seconds after which a forge is given up that never answered: its address may be wrong."""
+
+FORGE_PATIENCE = 3600.0
+"""Seconds after which a forge is given up that answered before: it may be under repair."""
 
 
 def follow_run(
@@ -64,17 +75,18 @@ def follow_run(
     while it grows, the forge is not asked for statuses. Whoever follows may stop at any event; the
     run goes on.
 
-    Raises ``UserError`` if the forge refuses to answer, ``NotFoundError`` if it does not have the
-    commit.
+    Raises ``UserError`` if the forge refuses to answer, or does not answer for too long,
+    ``NotFoundError`` if it does not have the commit.
     """
-    first = None
+    first, statuses = None, _RunStatuses(client, sha, name)
     if with_log:
-        first = yield from _poll_status(client, sha, name, until_final=False)
+        first = yield from _poll_status(statuses, until_final=False)
         seen = StatusChanged.from_posted(first)
-        started = yield from _await_start(client, sha, name, seen)
+        started = yield from _await_start(statuses, seen)
         url = started.posted.status.target_url
-        yield from _stream_log(client, sha, name, url, log_offset)
-    last = yield from _poll_status(client, sha, name, until_final=True, seen=first)
+        log_offset = yield from _stream_setup(url, log_offset)
+        yield from _stream_log(statuses, url, log_offset)
+    last = yield from _poll_status(statuses, until_final=True, seen=first)
     facts = run_page.read_facts(last.status.target_url)
     yield RunEnded(last, RunOutcome.from_status(last, facts))
 
@@ -87,15 +99,68 @@ def follow_log(client: RunClient, run: RunSummary) -> Iterator[RunNotStarted | L
 
     log_url = run.log_url
     if run.state in UNSTARTED_STATES:
-        status = _current_status(client, run.sha, run.name, run.attempt)
+        statuses = _RunStatuses(client, run.sha, run.name)
+        status = statuses.current(run.attempt)
         if status is not None:
-            started = yield from _await_start(client, run.sha, run.name, status)
+            started = yield from _await_start(statuses, status)
             log_url = started.posted.status.target_url or log_url
     yield from read_log(log_url, live=True)
 
 
+class _RunStatuses:
+    """The statuses of one run on its forge, which is given up once it is away for too long."""
+
+    def __init__(self, client: RunClient, sha: str, name: str) -> None:
+        self.client, self.sha, self.name = client, sha, name
+        self._patience = FORGE_FIRST_PATIENCE
+        self._away_since: float | None = None
+
+    def find(self, attempt: int = 0) -> PostedStatus | None:
+        """Return the newest status of the run, or the one that says that it ran elsewhere.
+
+        Raises ``TransientError`` where the forge does not answer, ``UserError`` once that has
+        lasted for too long.
+        """
+        try:
+            latest = self.client.latest_statuses(self.sha, attempt)
+        except TransientError as error:
+            now = time.monotonic()
+            self._away_since = self._away_since or now
+            if now - self._away_since >= self._patience:
+                raise UserError(
+                    f"{error}, for {value_parsers.format_duration(self._patience)} now: given up",
+                    hint="the run itself goes on; once the forge answers: "
+                    f"fyre watch {self.sha[:12]}",
+                ) from error
+            raise
+        self._away_since, self._patience = None, FORGE_PATIENCE
+        statuses = {posted.status.context.lower(): posted for posted in latest}
+        return statuses.get(f"{CONTEXT_PREFIX}{self.name}".lower()) or statuses.get(
+            commit_status.MOVED_CONTEXT
+        )
+
+    def current(self, attempt: int = 0) -> StatusChanged | None:
+        """Return the newest status; None also where the forge does not answer.
+
+        Raises ``UserError`` once that has lasted for too long.
+        """
+        try:
+            posted = self.find(attempt)
+        except TransientError:
+            return None
+        return None if posted is None else StatusChanged.from_posted(posted)
+
+    def has_ended(self) -> bool:
+        """Return True if the run has a final status; False also where the forge does not answer.
+
+        Raises ``UserError`` once that has lasted for too long.
+        """
+        status = self.current()
+        return status is not None and status.is_final
+
+
 def _await_start(
-    client: RunClient, sha: str, name: str, status: StatusChanged
+    statuses: _RunStatuses, status: StatusChanged
 ) -> Generator[RunNotStarted, None, StatusChanged]:
     """Yield why a run has not started, until it has; return the status that is known then.
 
@@ -106,23 +171,57 @@ def _await_start(
     attempt, pause = status.text.attempt, 0.0
     while unstarted.is_confirmed(status):
         yield from unstarted.news()
-        pauses = _START_PAUSES if unstarted.has_page else _POLL_INTERVALS[client.remote.is_local]
+        is_local = statuses.client.remote.is_local
+        pauses = _START_PAUSES if unstarted.has_page else _POLL_INTERVALS[is_local]
         pause = pauses.after(pause)
         time.sleep(pause)
         if not unstarted.has_page:
-            status = _current_status(client, sha, name, attempt) or status
+            status = statuses.current(attempt) or status
     return status
 
 
-class _UnstartedRun:
-    """A run that is held or queued, and what was told of that."""
+def _stream_setup(url: str, offset: int) -> Generator[FollowEvent, None, int]:
+    """Yield what a run's setup does and writes, as long as it lasts; return the log's offset then.
+
+    Its steps are on the run's page, and many of them write nothing for minutes.
+    """
+    news, pause = _News(), 0.0
+    while (facts := run_page.read_facts(url)).get("state") is RunState.STARTING:
+        yield from news.tell(facts.get("description", ""))
+        reader = LogReader(url, live=False, has_ended=lambda: False, offset=offset)
+        with suppress(LogBrokenOffError):  # whoever reads on says so
+            yield from reader.read_available()
+        offset = reader.offset
+        pause = _START_PAUSES.after(pause)
+        time.sleep(pause)
+    return offset
+
+
+class _News:
+    """Why a run's command has not begun, and what was told of that."""
 
     def __init__(self) -> None:
+        self._told = ""
+        self._since = time.monotonic()
+
+    def tell(self, description: str) -> Iterator[RunNotStarted]:
+        """Yield the reason, if that is new, and the run has waited for more than a moment."""
+        is_lasting = time.monotonic() - self._since >= _TOLD_AFTER
+        if is_lasting and description != self._told:
+            self._told = description
+            yield RunNotStarted(description)
+
+
+class _UnstartedRun:
+    """A run in one of these states, and what was told of that."""
+
+    def __init__(self, states: frozenset[RunState] = UNSTARTED_STATES) -> None:
+        self._states = states
         self.has_page = True
         """True if its page could be read the last time."""
 
-        self._told = self._description = ""
-        self._since = time.monotonic()
+        self._description = ""
+        self._news = _News()
         self._has_started = False
 
     def is_confirmed(self, status: StatusChanged) -> bool:
@@ -130,21 +229,18 @@ class _UnstartedRun:
 
         Once it has started, the page is not asked again.
         """
-        if self._has_started or status.text.state not in UNSTARTED_STATES:
+        if self._has_started or status.text.state not in self._states:
             return False
         posted = status.posted.status
         facts = run_page.read_facts(posted.target_url)
         self.has_page = "state" in facts
-        self._has_started = facts.get("state", status.text.state) not in UNSTARTED_STATES
+        self._has_started = facts.get("state", status.text.state) not in self._states
         self._description = facts.get("description", posted.description)
         return not self._has_started
 
     def news(self) -> Iterator[RunNotStarted]:
         """Yield why, if that is new, and has been so for more than a moment."""
-        is_lasting = time.monotonic() - self._since >= _TOLD_AFTER
-        if is_lasting and self._description != self._told:
-            self._told = self._description
-            yield RunNotStarted(self._description)
+        return self._news.tell(self._description)
 
 
 class _EndPatience(Patience):
@@ -168,9 +264,7 @@ class _EndPatience(Patience):
         return error.is_permanent or is_late
 
 
-def _stream_log(
-    client: RunClient, sha: str, name: str, url: str, offset: int
-) -> Iterator[FollowEvent]:
+def _stream_log(statuses: _RunStatuses, url: str, offset: int) -> Iterator[FollowEvent]:
     """Yield a run's log as it grows, until the run ends or the log can't be read.
 
     While the receiver is away it is asked again, for as long as the run has no final status, and a
@@ -178,48 +272,30 @@ def _stream_log(
     """
     if not url:
         return
-    reader = LogReader(
-        url, live=True, has_ended=lambda: _has_ended(client, sha, name), offset=offset
-    )
+    reader = LogReader(url, live=True, has_ended=statuses.has_ended, offset=offset)
     try:
         yield from resume_reading(reader, _RESUME_PAUSES, _EndPatience(reader))
     except LogBrokenOffError as error:
         yield LogCut(error.message, reader.offset)
 
 
-def _has_ended(client: RunClient, sha: str, name: str) -> bool:
-    """Return True if the run has a final status; False also where the forge does not answer."""
-    status = _current_status(client, sha, name)
-    return status is not None and status.is_final
-
-
-def _current_status(
-    client: RunClient, sha: str, name: str, attempt: int = 0
-) -> StatusChanged | None:
-    """Return the run's newest status; None also where the forge does not answer."""
-    try:
-        posted = _find_status(client, sha, name, attempt)
-    except TransientError:
-        return None
-    return None if posted is None else StatusChanged.from_posted(posted)
-
-
 def _poll_status(
-    client: RunClient, sha: str, name: str, *, until_final: bool, seen: PostedStatus | None = None
+    statuses: _RunStatuses, *, until_final: bool, seen: PostedStatus | None = None
 ) -> Generator[FollowEvent, None, PostedStatus]:
     """Poll until a run has a status, or with ``until_final`` a final status; return that.
 
     ``seen`` is the status that was yielded already.
     """
+    client = statuses.client
     backoff = _POLL_INTERVALS[client.remote.is_local]
     pause = backoff.first
     missing_at = time.monotonic() + STATUS_MISSING_AFTER
-    unstarted = _UnstartedRun()
+    unstarted = _UnstartedRun(_BEFORE_COMMAND)
     told_reasons: set[str] = set()  # one event each, even if the forge is away for an hour
     while True:
         posted = None
         try:
-            posted = _find_status(client, sha, name)
+            posted = statuses.find()
         except TransientError as error:
             if str(error) not in told_reasons:
                 yield ForgeInterrupted(str(error))
@@ -235,16 +311,6 @@ def _poll_status(
                 yield from unstarted.news()
         elif time.monotonic() > missing_at:
             missing_at = float("inf")
-            yield StatusMissing(sha, client.repository.name)
+            yield StatusMissing(statuses.sha, client.repository.name)
         time.sleep(pause)
         pause = backoff.after(pause)
-
-
-def _find_status(client: RunClient, sha: str, name: str, attempt: int = 0) -> PostedStatus | None:
-    """Return the newest status of a run, or the one that says that it ran on another commit."""
-    statuses = {
-        posted.status.context.lower(): posted for posted in client.latest_statuses(sha, attempt)
-    }
-    return statuses.get(f"{CONTEXT_PREFIX}{name}".lower()) or statuses.get(
-        commit_status.MOVED_CONTEXT
-    )

@@ -36,6 +36,7 @@ from fyre.stored_form import (
     as_integer,
     as_moment,
     as_number,
+    as_printable_or_empty,
     as_shas,
     as_text,
     as_text_map,
@@ -53,6 +54,7 @@ PROGRESS_FORM = StoredForm(
         StoredField("state", "state", one_of(PENDING_STATES)),
         StoredField("tries", "tries", as_integer),
         StoredField("started_at", "started_at", or_null(as_moment)),
+        StoredField("step", "reason", as_printable_or_empty, since=2, unset=""),
     ),
 )
 """The stored names of what a supervisor is doing; no decision depends on them."""

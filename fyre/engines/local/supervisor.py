@@ -27,6 +27,7 @@ from fyre.engines.segmented_log import SegmentedLogWriter
 LOST_REASON = "lost: its supervisor died; the command may have run"
 _TIMED_OUT = "timed out after "
 _NOT_CHECKED_OUT = "not checked out: "
+_SETUP = "setup: "
 """They begin as in ``status_text``.
 
 The supervisor does not load that module: it is forked in a millisecond.
@@ -178,7 +179,8 @@ class Supervisor:
         """Make the checkout's own Python environment, if its setup or a lock file asks for one."""
         command = python_environment.creation_command(self.job["setup"], self.work_dir)
         if command is not None:
-            self._run_setup_command(command, "python -m venv .venv", deadline)
+            name = "python -m venv .venv (by Fyre)"
+            self._run_setup_command(command, name, deadline)
 
     def _next_deadline(self, at_least: float = 0.0) -> float | None:
         """Return when the time of something that starts now is over; None for never."""
@@ -191,6 +193,8 @@ class Supervisor:
         However it fails, that is an error and says nothing of the run's own command. All of the
         setup together has the time that the command has.
         """
+        short = " ".join(command.split())[:60]
+        self._write_progress("starting", f"{_SETUP}{short}")
         try:
             code = self._run_command(argv, self.work_dir, deadline)
             ending = exit_status.describe_exit(code) if code else ""
@@ -199,7 +203,6 @@ class Supervisor:
                 raise
             ending = ended.args[0]["reason"]
         if ending:
-            short = " ".join(command.split())[:60]
             raise RunEnded({"state": "error", "reason": f"setup failed: `{short}` {ending}"})
 
     def _resolve_workdir(self) -> str:
@@ -313,12 +316,12 @@ class Supervisor:
     def _log_note(self, text: str) -> None:
         self.log.write(f"[fyre: {text}]\n".encode())
 
-    def _write_progress(self, state: str) -> None:
+    def _write_progress(self, state: str, step: str = "") -> None:
         """Write what the server shows meanwhile; no decision depends on it."""
+        progress = {"state": state, "tries": self.tries, "started_at": self.started_at}
         with contextlib.suppress(OSError):
             _replace_json_file(
-                self._path_in_run("progress.json"),
-                {"state": state, "tries": self.tries, "started_at": self.started_at},
+                self._path_in_run("progress.json"), progress | ({"step": step} if step else {})
             )
         self._notify_server()
 

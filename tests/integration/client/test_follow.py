@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ from fyre.client.events import (
 )
 from fyre.client.follow import follow_run
 from fyre.client.run_client import RunClient
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.github.errors import NotFoundError
 from fyre.runs.state import RunState
 from fyre.workspace import remote
@@ -253,6 +254,57 @@ def test_a_forge_that_is_away_is_told_of_once_and_asked_again(
         "nothing answers at http://127.0.0.1:9"
     )
     assert next(events) == StatusMissing(sha, "ada/lab")
+
+
+@pytest.mark.parametrize("with_log", [False, pytest.param(True, marks=EASIER_CASE)])
+def test_9_35_a_forge_that_is_away_for_too_long_is_given_up(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch, *, with_log: bool
+) -> None:
+    monkeypatch.setattr(follow, "FORGE_FIRST_PATIENCE", 0.2)
+    sha = person.commit("Fyre-Run: true")
+    person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
+    away = RunClient.from_remote(remote.resolve_remote(person.repo))
+    with pytest.raises(UserError, match=r"nothing answers at http://127.0.0.1:9, for .*given up$"):
+        list(follow_run(away, sha, "run", with_log=with_log))
+
+
+def test_9_35_a_forge_that_goes_away_during_a_run_is_given_up_later(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is the run's page: nothing is left to ask."""
+    monkeypatch.setattr(follow, "FORGE_FIRST_PATIENCE", 600.0)
+    monkeypatch.setattr(follow, "FORGE_PATIENCE", 0.3)
+    sha = person.commit()
+    person.push()
+    with page_that_breaks_off([b"one\n"]) as url:
+        post_status(person, sha, "pending", "running", url)
+        events = follow_run(client, sha, "run")
+        while not isinstance(next(events), LogChunk):
+            pass
+
+        def refuse(*_: object) -> None:
+            raise TransientError("the forge is away")
+
+        monkeypatch.setattr(type(client.forge), "list_statuses", refuse)
+        with pytest.raises(UserError, match=r"the forge is away, for .*given up$"):
+            list(events)
+
+
+def test_9_31_the_steps_of_a_silent_setup_are_told(
+    person: Person, client: RunClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_TOLD_AFTER", 0.0)
+    waits = f"until [ -e {tmp_path}/go ]; do sleep 0.02; done"
+    sha = person.run("echo two", files={".fyre.yaml": f"setup: ['echo one; {waits}', 'true']\n"})
+    events: list[FollowEvent] = []
+    for event in follow_run(client, sha, "run"):
+        events.append(event)
+        if log(events) and any(isinstance(one, RunNotStarted) for one in events):
+            (tmp_path / "go").touch()
+    told = [one.description for one in events if isinstance(one, RunNotStarted)]
+    assert f"starting · setup: echo one; {waits}"[:70] in {text[:70] for text in told}
+    assert log(events) == b"one\ntwo\n"
+    assert outcome(events) == (RunState.SUCCEEDED, 0)
 
 
 def test_a_commit_that_nobody_hears_of_has_no_status(
