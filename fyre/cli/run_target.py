@@ -78,7 +78,9 @@ class CommitTarget:
     def unknown_name_error(self, run_name: str, names: Sequence[str]) -> UserError:
         """Return the error for a name that no run of the commit has."""
         shown = ", ".join(map(table.escape_unprintable, names))
-        return UserError(f"{self.sha[:7]} has no run named {run_name!r}", hint=f"it has {shown}")
+        return UserError(
+            f"{self.sha[:7]} has no run named {run_name!r}", hint=f"its runs are: {shown}"
+        )
 
     def _no_run_error(
         self, run_name: str, attempt: int | None, runs: Sequence[RunSummary]
@@ -174,10 +176,11 @@ def find_branch(branch: str, remote_name: str) -> str:
     """
     if sha := find_commit(branch):
         return sha
-    if branch.startswith("fyre/") and (
-        sha := find_commit(f"refs/fyre/lab/{remote_name}/{branch.removeprefix('fyre/')}")
-    ):
-        return sha
+    if branch.startswith("fyre/"):  # of a person's name as of the branch's: fyre/ünal
+        user = lab_branch.sanitise_user(branch.removeprefix("fyre/"))
+        branch = f"fyre/{user}" if user else branch
+        if sha := find_commit(f"refs/fyre/lab/{remote_name}/{user}"):
+            return sha
     if sha := find_commit(f"refs/remotes/{remote_name}/{branch}"):
         return sha
     if git_command.git_output_or_none("check-ref-format", f"refs/heads/{branch}") is None:

@@ -53,7 +53,27 @@ def main(argv: list[str]) -> int:
     if problems:
         return 1
     shas = [sha for sha, run_request in requests if run_request.runs]
+    _warn_of_submodules(shas)
     return 0 if _may_run_again(shas, remote_name) else 1
+
+
+def _warn_of_submodules(shas: list[str]) -> None:
+    """Say which submodules the newest of these commits has at a commit that nobody can fetch.
+
+    It is no refusal: git calls the hook before it pushes submodules itself.
+    """
+    if not shas or os.environ.get(QUIET_VARIABLE) or not os.path.lexists(".gitmodules"):
+        return
+    from pathlib import Path
+
+    from fyre.git import submodules
+
+    if unpushed := submodules.find_unpushed(shas[-1], Path()):
+        warning = (
+            f"fyre: warning: a submodule of {shas[-1][:7]} is at a commit that is not pushed, so "
+            f"its run can't fetch it: {', '.join(unpushed)}\nfyre:   hint: {submodules.HINT}"
+        )
+        print(warning.encode(errors="replace").decode(), file=sys.stderr)
 
 
 def _mask(command: str) -> str:

@@ -14,7 +14,7 @@ from fyre.errors import UserError
 from fyre.message import compose, request, trailers
 
 _NEAR_MISS = re.compile(
-    r"( {0,3})(fyre[-_ ][a-z][a-z_-]*)[ \t]*:(.*)", re.IGNORECASE | re.DOTALL | re.ASCII
+    r"( {0,3})(fyre[-_ ][a-z][a-z_-]*)[ \t]*(:|=(?!=))(.*)", re.IGNORECASE | re.DOTALL | re.ASCII
 )
 _KEYS_BY_LOWER = {key.lower(): key for key in request.TRAILER_KEYS}
 _TO_DASHES = str.maketrans("_ ", "--")
@@ -145,6 +145,8 @@ def _is_near_miss(parsed: _MessageLines, index: int) -> bool:
     if match is None:
         return False
     key = match[2].translate(_TO_DASHES).lower()
+    if match[3] == "=" and not (match[2][4] == "-" and key in _KEYS_BY_LOWER):
+        return False  # "fyre_run = …" is code
     if match[2][4] == " ":  # "fyre run: faster" is a sentence, except where trailers stand
         return (
             key in _KEYS_BY_LOWER
@@ -160,11 +162,13 @@ def _is_near_miss(parsed: _MessageLines, index: int) -> bool:
 def _explain_line(parsed: _MessageLines, index: int) -> str:
     """Return why git does not take the line for a trailer."""
     text = parsed.lines[index]
-    key = text.partition(":")[0].strip(_WHITESPACE)
+    match = _NEAR_MISS.fullmatch(text)
+    key, separator = (match[2], match[3]) if match else ("", "")
     prose = parsed.lines[parsed.first_prose].strip()[:40]
     reasons = (
         (index == parsed.subject, "it is in the subject"),
         (index < parsed.body, "no blank line stands between it and the subject"),
+        (separator == "=", "a trailer's key ends with a colon, not with an equals sign"),
         ("_" in key, "an underscore is not allowed in a trailer's key"),
         (" " in key, "a space is not allowed in a trailer's key"),
         (index < parsed.last_paragraph, "it is not in the last paragraph"),
@@ -247,7 +251,7 @@ def _correct_spelling(text: str) -> str:
     if match is None:
         return text
     key = match[2].translate(_TO_DASHES)
-    return f"{_KEYS_BY_LOWER.get(key.lower(), key)}: {match[3].strip(_WHITESPACE)}".rstrip(" ")
+    return f"{_KEYS_BY_LOWER.get(key.lower(), key)}: {match[4].strip(_WHITESPACE)}".rstrip(" ")
 
 
 def _subject_for_trailers(block: list[str]) -> str:

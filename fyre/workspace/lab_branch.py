@@ -78,9 +78,7 @@ def find_lab_branch(repo_paths: RepoPaths, remote_name: str = "") -> LabBranch:
         and git_command.git_output_or_none("remote", "get-url", remote_name, cwd=repo_paths.top)
         is None
     ):
-        raise UserError(
-            f"there is no remote {remote_name!r}", hint=f"git remote add {remote_name} URL"
-        )
+        raise remote.missing_remote_error(remote_name, repo_paths.top)
     return LabBranch(
         remote_name or remote.default_remote_name(repo_paths.top), lab_user(repo_paths)
     )

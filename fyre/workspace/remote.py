@@ -105,13 +105,20 @@ def resolve_remote(cwd: str | Path | None = None, name: str | None = None) -> Re
     remote_name = name or default_remote_name(cwd)
     url = git_command.git_output_or_none("remote", "get-url", "--push", remote_name, cwd=cwd)
     if not url:
-        raise UserError(f"there is no remote {remote_name!r}", hint="git remote add origin URL")
+        raise missing_remote_error(remote_name, cwd)
     api = (
         os.environ.get("FYRE_API")
         or git_command.git_output_or_none("config", "--get", "fyre.api", cwd=cwd)
         or ""
     )
     return parse_remote_url(remote_name, url, api)
+
+
+def missing_remote_error(name: str, cwd: str | Path | None = None) -> UserError:
+    """Return the error for a remote that this clone does not have; it names those it has."""
+    names = git_command.git_output("remote", cwd=cwd).split()
+    known = f"the remotes are: {', '.join(names)}; " if names else ""
+    return UserError(f"there is no remote {name!r}", hint=f"{known}git remote add {name} URL")
 
 
 def default_remote_name(cwd: str | Path | None = None) -> str:

@@ -37,4 +37,4 @@ def post_comment_command(
     except NotFoundError as error:
         raise commit_target.missing_commit_error(error) from error
     runs = "" if run_name else f" (runs: {', '.join(map(table.escape_unprintable, meant))})"
-    sys.stderr.write(f"asked for it on {commit_target.sha[:7]}: {text}{runs}\n")
+    sys.stderr.write(f"commented on {commit_target.sha[:7]}: {text}{runs}\n")

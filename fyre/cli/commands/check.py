@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,11 @@ from fyre.message.request import RunRequest
 from fyre.message.spec import RunSpec
 from fyre.workspace import config_file, worktree
 from fyre.workspace.config_file import CONFIG_FILE
+
+_OTHER_CONFIG = (
+    f"the runs of HEAD begin with the {CONFIG_FILE} of HEAD, which is what is shown here; "
+    "the work tree has another one, which counts once it is committed"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,8 @@ def main(
     """Print the runs that a commit's message asks for, with what .fyre.yaml adds to them, and what
     is wrong with either.
 
-    Exits with 1 when something is wrong. Where a file and a commit have the same name, the file is
-    read.
+    The .fyre.yaml is that of the commit; for a FILE and for - it is that of the work tree. Exits
+    with 1 when something is wrong. Where a file and a commit have the same name, the file is read.
     """
     text, config, encoding = _read_message_and_config(source)
     run_request = request.parse_message(text)
@@ -54,6 +59,13 @@ def main(
         *(diagnose_config(config) if config is not None else []),
     ]
     notes = _list_notes(source, text, run_request)
+    draft = _worktree_config() if source == "HEAD" else config
+    if (draft or "").rstrip() != (config or "").rstrip():
+        notes.append(_OTHER_CONFIG)
+        diagnostics += [
+            replace(one, message=f"{one.message} (in the work tree, not in HEAD)")
+            for one in (diagnose_config(draft) if draft is not None else [])
+        ]
     runs = _runs_to_dicts(run_request, config or "")
     if as_json:
         import json
@@ -98,8 +110,6 @@ def _read_message_and_config(source: str) -> tuple[str, str | None, str]:
     encoding, _, text = git_command.git_output(
         "log", "-1", "--encoding=UTF-8", "--no-show-signature", "--format=%e%n%B", sha, "--"
     ).partition("\n")
-    if source == "HEAD":
-        return text, _worktree_config(), encoding
     return text, config_file.read_committed_config(sha), encoding
 
 

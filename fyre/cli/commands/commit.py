@@ -87,6 +87,7 @@ def main(argv: list[str]) -> int:
     committed = request.parse_message(text)
     _print_commit(args, sha, text, committed)
     _verify_commit(args, sha, requested, committed)
+    _warn_of_submodules(sha, work_tree)
     if push_command:
         _push_branch(push_command)
     return 0
@@ -329,6 +330,20 @@ def _print_commit(args: CommitArgs, sha: str, text: str, run_request: request.Ru
     print(sha or text)
     for run in runs:
         print(f"{run['name']}: {run['command']}")
+
+
+def _warn_of_submodules(sha: str, work_tree: Worktree) -> None:
+    """Say which submodules are at a commit that no run can fetch until it is pushed."""
+    if not os.path.lexists(work_tree.top / ".gitmodules"):
+        return
+    from fyre.git import submodules  # only where there are any
+
+    if unpushed := submodules.find_unpushed(sha, work_tree.top):
+        print(
+            "note: a submodule is at a commit that is not pushed, so the run can't fetch it: "
+            f"{_list_paths(unpushed)} ({submodules.HINT})",
+            file=sys.stderr,
+        )
 
 
 def _push_command(work_tree: Worktree) -> list[str]:

@@ -85,8 +85,11 @@ def main(
             "  put the Action's own repository in OWNER's place, at a commit's SHA, "
             "then commit and push it"
         )
-    if not remove:
-        _exclude_lab_branches()
+    if not remove and not _exclude_lab_branches() and not (hooks or config or workflow):
+        _print_result(
+            "nothing to do: lab branches are kept out of `git fetch` already "
+            "(--hooks, --config and --workflow write more)"
+        )
 
 
 def _update_hooks(*, remove: bool) -> None:
@@ -123,8 +126,11 @@ def _write_new_file(name: str, text: str) -> bool:
     return True
 
 
-def _exclude_lab_branches() -> None:
-    """Add the negative refspec to the remote that lab branches are pushed to, else ``origin``."""
+def _exclude_lab_branches() -> bool:
+    """Add the negative refspec to the remote that lab branches are pushed to, else ``origin``.
+
+    Return False, and print nothing, if it is there already.
+    """
     try:
         remote = remotes.default_remote_name()
     except UserError:
@@ -139,6 +145,9 @@ def _exclude_lab_branches() -> None:
     elif LAB_EXCLUDE_REFSPEC not in specs:
         git_command.run_git("config", "--add", key, LAB_EXCLUDE_REFSPEC)
         _print_result(f"{remote}: lab branches (fyre/*) are no longer fetched")
+    else:
+        return False
+    return True
 
 
 def _print_result(line: str) -> None:

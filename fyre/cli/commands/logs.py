@@ -13,6 +13,7 @@ from fyre.client import log_reader
 from fyre.client.follow import follow_log
 from fyre.client.run_client import RunSummary
 from fyre.errors import UserError
+from fyre.runs.state import RunState
 
 
 def main(
@@ -43,14 +44,22 @@ def main(
         is_empty = False
         follow.print_log_event(event, output)
         follow.print_notice(event)
-    if is_empty and not runs[0].started_at:
-        _explain_empty_log(commit_target.find_runs(runs[0].name, attempt)[0])
+    if is_empty or follow_on:
+        _explain_end(commit_target.find_runs(runs[0].name, attempt)[0], is_empty=is_empty)
 
 
-def _explain_empty_log(run: RunSummary) -> None:
-    """Say why there is no output: raise ``UserError`` for a run that ended and never started."""
+def _explain_end(run: RunSummary, *, is_empty: bool) -> None:
+    """Say why there is no output, or no more of it.
+
+    Raises ``UserError`` for a run that ended and never started.
+    """
     description = table.escape_unprintable(run.description)
-    if run.state.is_final and not run.started_at:
-        raise UserError(f"there is no output, because {run.name} never started: {description}")
-    if not run.state.is_final:
+    if not is_empty:
+        if run.state is not RunState.SUCCEEDED:
+            sys.stderr.write(f"fyre: {run.name}: {description}\n")
+    elif not run.state.is_final:
         sys.stderr.write(f"fyre: no output yet: {description}\n")
+    elif run.started_at:
+        sys.stderr.write(f"fyre: {run.name} wrote nothing: {description}\n")
+    else:
+        raise UserError(f"there is no output, because {run.name} never started: {description}")

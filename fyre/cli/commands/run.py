@@ -189,7 +189,7 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
     sizes = _changed_sizes(repo_paths, status)
     tree = _write_tree(repo_paths, sizes, run_request)
-    if tree.lfs_files:
+    if tree.lfs_files and not _is_local_forge(repo_paths, branch):
         _print_notes(
             "the run sees the content of these files only if its receiver takes Git LFS: "
             + snapshot.format_paths(tree.lfs_files)
@@ -202,6 +202,14 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         return 0
     _print_notes(f"{sha[:7]} on fyre/{branch.user}: {run_request.runs[0].command}")
     return _follow_remote_run(remote_info, sha, run_request.run_names[0])
+
+
+def _is_local_forge(repo_paths: RepoPaths, branch: lab_branch.LabBranch) -> bool:
+    """Return True for a `fyre up` on this machine, which takes Git LFS."""
+    try:
+        return remotes.resolve_remote(repo_paths.top, branch.remote_name).is_local
+    except UserError:  # a remote that is no forge, with --detach
+        return False
 
 
 def _follow_remote_run(remote_info: remotes.Remote, sha: str, run_name: str) -> int:

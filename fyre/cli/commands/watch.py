@@ -27,7 +27,8 @@ def main(
 ) -> None:
     """Wait until every run of a commit has ended.
 
-    With --exit-status, exits with the first exit code of a run that is not 0.
+    With --exit-status, exits with the first exit code of a run that is not 0. Exits with 1 where
+    the forge never answers for a minute, or, if it did before, for an hour.
     """
     commit_target = run_target.resolve_target(rev, remote)
     run_names = request.parse_message(commit_target.message).run_names or tuple(

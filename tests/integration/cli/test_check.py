@@ -96,6 +96,22 @@ def test_the_file_of_defaults_is_looked_at_too(
     assert answer(capsys, "main")[0] == 0  # that of the revision
 
 
+def test_9_38_the_runs_of_head_begin_with_its_own_file(
+    repo: Path, git, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(".fyre.yaml").write_text("timeout: 5m\n")
+    git("add", ".fyre.yaml", cwd=repo)
+    git("commit", "-q", "-m", "S\n\nFyre-Run: true", cwd=repo)
+    Path(".fyre.yaml").write_text("timeout: 9h\n")
+    code, found = answer(capsys)
+    assert (code, found["runs"][0]["defaults"]) == (0, {"timeout": 300})
+    assert "the work tree has another one" in found["notes"][0]
+    Path(".fyre.yaml").unlink()
+    assert answer(capsys)[1]["runs"][0]["defaults"] == {"timeout": 300}
+    git("checkout", "-q", ".fyre.yaml", cwd=repo)
+    assert "notes" not in answer(capsys)[1]
+
+
 @pytest.mark.parametrize("what", ["nosuch", "", "-x", "HEAD~9"])
 def test_what_is_not_there(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["check", "--", what]) == 1

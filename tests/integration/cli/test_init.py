@@ -30,6 +30,17 @@ def test_lab_branches_are_fetched_no_more(
     assert "origin/other" in git("branch", "-r", cwd=clone)
 
 
+def test_9_36_it_says_that_there_is_nothing_to_do(
+    repo: Path, git, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repo)
+    git("remote", "add", "origin", "http://127.0.0.1:9/a/b.git", cwd=repo)
+    assert (main.main(["init"]), main.main(["init"])) == (0, 0)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "origin: lab branches (fyre/*) are no longer fetched"
+    assert second.startswith("nothing to do: ")
+
+
 def test_without_a_remote_it_says_so(
     repo: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,7 @@ def test_14_16_a_run_or_attempt_that_is_not_there(
         code, _, err = answer(capfd, verb, "--name", "nope")
         assert (code, err) == (
             1,
-            [f"error: {sha[:7]} has no run named 'nope'", "hint: it has run, test"],
+            [f"error: {sha[:7]} has no run named 'nope'", "hint: its runs are: run, test"],
         )
     assert person.comments(sha) == []
     for verb in ("logs", "show"):
@@ -51,7 +51,7 @@ def test_14_16_a_run_or_attempt_that_is_not_there(
         assert answer(capfd, verb, "--attempt", "0")[0] == 2
     # what runs is named where no name was given
     assert answer(capfd, "rerun")[2] == [
-        f"fyre: asked for it on {sha[:7]}: /fyre rerun (runs: run, test)".removeprefix("fyre: ")
+        f"fyre: commented on {sha[:7]}: /fyre rerun (runs: run, test)".removeprefix("fyre: ")
     ]
     assert "attempt 2" in person.final(sha, "fyre/test", attempt="attempt 2")["description"]
     assert answer(capfd, "show", "--name", "test", "--attempt", "9")[2][1] == (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fyre.cli import follow as cli_follow
-from fyre.cli import main
+from fyre.cli import main, run_target
 from fyre.client import follow as client_follow
 from fyre.client.events import StatusMissing
 from fyre.client.run_client import RunClient
@@ -392,7 +392,33 @@ def test_d36_a_name_that_is_none_is_answered_with_those_that_are(
 ) -> None:
     person.final(person.run("true", "Fyre-Name: train"), "fyre/train")
     assert fyre("logs", "--name", "nope") == 1
-    assert "hint: it has train" in capfd.readouterr().err
+    assert "hint: its runs are: train" in capfd.readouterr().err
+
+
+def test_9_36_a_lab_branch_is_found_by_the_name_that_a_person_has(person: Person) -> None:
+    sha = person.git("rev-parse", "HEAD")
+    person.git("update-ref", "refs/fyre/lab/origin/unal", sha)
+    assert run_target.find_branch("fyre/Ünal", "origin") == sha
+
+
+def test_9_36_the_log_of_a_cancelled_run_without_output_says_so(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sha = person.run("sleep 60")
+    until(lambda: any(run.started_at for run in person.up.engine.query_runs(ALL_RUNS)))
+    person.comment(sha, "/fyre cancel")
+    person.final(sha)
+    capfd.readouterr()
+    assert fyre("logs", "-f") == 0
+    assert "fyre: run wrote nothing: cancelled by ada" in capfd.readouterr().err
+
+
+def test_9_36_a_remote_that_is_not_there_is_answered_with_those_that_are(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert fyre("status", "--remote", "upstream") == 1
+    known = "hint: the remotes are: origin; git remote add upstream URL"
+    assert capfd.readouterr().err.splitlines() == ["error: there is no remote 'upstream'", known]
 
 
 @long_case

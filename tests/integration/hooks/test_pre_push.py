@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fyre.cli import main
+from fyre.git import submodules
 from fyre.message import fyre_ids
 
 
@@ -72,6 +74,25 @@ def test_9_40_a_branch_whose_name_is_no_utf_8_is_named(attempt, locale: str) -> 
     assert done.returncode == 0, done.stderr
     (line,) = said(done)
     assert line == r"fyre: nothing runs on caf\xe9: the branch's name is not UTF-8"
+
+
+def test_9_33_a_submodule_s_commit_that_is_not_pushed_is_named(
+    attempt, git, hooked: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    git("clone", "-q", str(hooked), str(hooked / "lib"), cwd=tmp_path)
+    (hooked / ".gitmodules").write_text('[submodule "lib"]\n\tpath = lib\n\turl = ../lib\n')
+    git("add", ".gitmodules", "lib", cwd=hooked)
+    assert submodules.find_unpushed(git("write-tree", cwd=hooked), hooked) == []
+    git("commit", "-q", "--allow-empty", "-m", "New", cwd=hooked / "lib")
+    assert main.main(["commit", "-a", "--run", "true", "-m", "Not pushed"]) == 0
+    note = "note: a submodule is at a commit that is not pushed, so the run can't fetch it: lib"
+    assert note in capfd.readouterr().err
+    done = attempt("push", "origin", "main")
+    assert done.returncode == 0
+    assert "is at a commit that is not pushed, so its run can't fetch it: lib\n" in done.stderr
+    assert "hint: git push --recurse-submodules=on-demand" in done.stderr
+    git("config", "push.recurseSubmodules", "on-demand", cwd=hooked)
+    assert submodules.find_unpushed("HEAD", hooked) == []
 
 
 def test_deletions_and_tags_are_silent(attempt) -> None:

@@ -48,6 +48,11 @@ SCISSORS = "# ------------------------ >8 ------------------------"
             10,
             "the last paragraph mixes prose and trailers: line 3 'a' is not a trailer",
         ),
+        (
+            "Train\n\nFyre-Run = echo hi\n",
+            3,
+            "a trailer's key ends with a colon, not with an equals sign",
+        ),
         ("Train\n\nFyre_Run: echo hi\n", 3, "an underscore is not allowed in a trailer's key"),
         (
             "Train\n\nFyre_Run: echo hi\n\nProse.\n",
