@@ -103,7 +103,7 @@ def _take_fyre_option(args: CommitArgs, word: str, words: list[str]) -> bool:
         elif not args.runs:
             raise _usage_error(
                 f"{key} stands before any --run",
-                f"write it after the run that it refines: --run CMD {word}",
+                f"write it after the run that it refines: --run CMD {key} {value or 'VALUE'}",
             )
         else:
             args.runs[-1].append((OPTION_TRAILERS[key], value))

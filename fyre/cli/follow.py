@@ -36,7 +36,7 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
     that was not launched, or whose outcome is not the command's own.
     """
     output = output or stdout_sink()
-    exit_code, is_cut, last_byte = 1, False, b""
+    exit_code, is_cut, is_log_missing, last_byte = 1, False, False, b""
     ignored = IgnoredFields()
     for event in follow_run(client, sha, name):
         ignored.print_once(event)
@@ -45,6 +45,7 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
             last_byte = event.data[-1:] or last_byte
         elif isinstance(event, LogCut):
             is_cut = event.offset > 0  # a log that was never reached is not half a log
+            is_log_missing = True
         elif isinstance(event, RunEnded):
             exit_code = event.outcome.exit_code
             if last_byte not in {b"", b"\n"}:
@@ -52,7 +53,7 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
 
                 end_output_line(last_byte)
         print_notice(event)
-        if isinstance(event, RunEnded):
+        if isinstance(event, RunEnded) and (last_byte or is_log_missing):
             print_next_step(sha, name, event.posted, event.outcome.state)
     return exit_code or int(is_cut)
 

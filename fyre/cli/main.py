@@ -152,10 +152,9 @@ def _run_with_typer(
         # versions: it is click's or typer's own.
         if not hasattr(error, "format_message"):
             raise
-        message = error.format_message().rstrip(".")
-        raise UserError(
-            message[:1].lower() + message[1:], hint=f"see `fyre {verb} --help`", exit_code=2
-        ) from error
+        from fyre.cli import usage_errors  # only for what is wrong
+
+        raise usage_errors.usage_error(verb, error.format_message()) from error
 
 
 def _print_help(argv: list[str]) -> int:

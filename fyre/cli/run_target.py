@@ -36,6 +36,9 @@ RemoteOption = Annotated[str, typer.Option("--remote", help="The remote whose fo
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+_LIST_COMMITS = "`git log --oneline --all` lists the commits, `git fetch` brings new ones"
+
+
 @dataclass(frozen=True, slots=True)
 class CommitTarget:
     """A commit, and the client of the repository that has its statuses."""
@@ -154,7 +157,7 @@ def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
     else:
         sha = _newer_of_head_and_last_start(head, remote_info.name)
     if not sha:
-        raise UserError(f"{rev!r} names no commit here", hint="git log --oneline --all")
+        raise UserError(f"{rev!r} names no commit here", hint=_LIST_COMMITS)
     message = git_command.git_output("log", "-1", "--encoding=UTF-8", "--format=%B", sha)
     return CommitTarget(RunClient.from_remote(remote_info), sha, message)
 

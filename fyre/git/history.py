@@ -42,5 +42,6 @@ def _iterate_range(
         raise UserError("this is not a git repository", hint="cd into one") from error
     except GitCommandError as error:
         raise UserError(
-            f"{revision_range!r} names no commits here", hint="fyre log main..HEAD"
+            f"{revision_range!r} names no commits here",
+            hint="name a branch, or a range such as main..HEAD",
         ) from error

@@ -92,7 +92,7 @@ def reject_near_misses(text: str) -> None:
     for near_miss in find_near_misses(text):
         raise UserError(
             f"{near_miss.text.strip()[:60]!r} would not run: {near_miss.reason}",
-            hint="put it last, among the trailers",
+            hint=f"put it last, among the trailers: {_correct_spelling(near_miss.text)[:60]}",
         )
 
 

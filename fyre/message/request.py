@@ -151,7 +151,7 @@ def check_option(option: str, value: str) -> None:
     try:
         parse(value)
     except value_parsers.BadValueError as error:
-        hint = error.hint
+        hint = error.hint.replace("Fyre-Run: python train.py", "--run 'python train.py'")
         for name, trailer in (*OPTION_TRAILERS.items(), ("--run", "Fyre-Run")):
             hint = hint.replace(f"{trailer}: ", f"{name} ")
         raise value_parsers.BadValueError(f"{option}: {error.args[0]}", hint) from error

@@ -66,7 +66,7 @@ def parse_command(text: str) -> str:
     """Return the shell command: not empty, at most ``COMMAND_MAX`` bytes."""
     if not text.strip():
         raise BadValueError(
-            "the command is empty", "write the command after the colon: Fyre-Run: python train.py"
+            "the command is empty", "write what is to run, like Fyre-Run: python train.py"
         )
     size = _byte_length(text)
     if size > COMMAND_MAX:

@@ -16,9 +16,9 @@ def main(rev: RevArgument = "", *, name: NameOption = "", remote: RemoteOption =
     commit_target = run_target.resolve_target(rev, remote)
     runs = commit_target.find_runs(name)
     if all(run.state.is_final for run in runs):
-        states = ", ".join(f"{run.name} {run.state}" for run in runs)
+        states = ", ".join(f"{run.name}: {run.state}" for run in runs)
         raise UserError(
-            f"nothing to cancel: {states}", hint="what has ended can only run again: fyre rerun"
+            f"nothing to cancel: every run has ended ({states})", hint="fyre rerun runs it again"
         )
     pending = [run.name for run in runs if not run.state.is_final]
     post_comment_command(commit_target, "cancel", name, pending)

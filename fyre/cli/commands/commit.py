@@ -78,7 +78,9 @@ def main(argv: list[str]) -> int:
     requested = compose.verify_message(text, pairs)
     if not requested.runs:
         raise UserError(
-            "nothing to run", hint='say what: fyre commit --run "python train.py"', exit_code=2
+            "nothing to run",
+            hint=_suggest_options(args.git_args) or 'say what: fyre commit --run "python train.py"',
+            exit_code=2,
         )
     if "dry-run" in args.flags:
         _print_commit(args, "", text, requested)

@@ -107,6 +107,8 @@ def main(
         *single.items(),
         *((key, value) for key, values in repeated.items() for value in values),
     ]
+    if not "".join(words).strip():
+        raise UserError("the command is empty", hint="fyre run -- python train.py", exit_code=2)
     pairs = [
         ("Fyre-Run", compose.command_from_words(words)),
         *((OPTION_TRAILERS[key], value) for key, value in options_given if value),

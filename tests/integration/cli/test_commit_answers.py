@@ -45,7 +45,7 @@ def test_9_40_a_wrong_value_is_wrong_usage_in_the_words_of_options(
 
 def test_an_empty_command_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
     assert main.main(["commit", "--run", ""]) == 2
-    assert "hint: write the command after the colon: --run python" in capfd.readouterr().err
+    assert "hint: write what is to run, like --run 'python train.py'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

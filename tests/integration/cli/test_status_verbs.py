@@ -172,7 +172,7 @@ def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> 
     assert fyre("cancel") == 0
     assert person.final(sha)["description"].startswith("cancelled by ")
     assert fyre("cancel") == 1
-    assert "nothing to cancel: run cancelled" in capfd.readouterr().err
+    assert "nothing to cancel: every run has ended (run: cancelled)" in capfd.readouterr().err
     assert fyre("rerun", "HEAD", "--name", "run") == 0
     while len(person.ran()) < 2:
         time.sleep(0.01)
