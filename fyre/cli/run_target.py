@@ -150,7 +150,7 @@ def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
     worktree.require_repository()
     head = "" if rev else find_commit("HEAD")
     if not (rev or head):
-        raise UserError("there is no commit yet", hint="git log --oneline --all")
+        raise UserError("there is no commit yet", hint="fyre commit --run 'echo hello' --push")
     remote_info = remote.resolve_remote(name=remote_name or None)
     if rev:
         sha = find_branch(rev, remote_info.name)

@@ -199,7 +199,8 @@ def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
     if match is None or url.startswith(("/", ".", "file:")):
         raise UserError(
             f"remote {name!r} is a directory: there is no forge to ask",
-            hint="push to a forge: `fyre up`",
+            hint="start one with `fyre up`, then "
+            f"git remote set-url {name} http://127.0.0.1:8020/OWNER/REPO.git",
         )
     parts = match.groupdict()
     path = "/".join(parts["path"].strip("/").split("/")[-2:])
