@@ -203,7 +203,17 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
         _print_submission(sha, branch, run_request, as_json=options.as_json)
         return 0
     _print_notes(f"{sha[:7]} on fyre/{branch.user}: {run_request.runs[0].command}")
+    if config and (setup := _describe_setup(config)):
+        _print_notes(f"the setup of .fyre.yaml runs first: {setup}")
     return _follow_remote_run(remote_info, sha, run_request.run_names[0])
+
+
+def _describe_setup(config: str) -> str:
+    """Return the setup of a ``.fyre.yaml`` for people; "" if there is none."""
+    from fyre.runs import repo_config  # loads the YAML parser: only where there is a file
+
+    commands = repo_config.parse_repo_config(config).all_runs.setup
+    return credential_scan.mask_credentials("; ".join(" ".join(one.split()) for one in commands))
 
 
 def _is_local_forge(repo_paths: RepoPaths, branch: lab_branch.LabBranch) -> bool:

@@ -421,6 +421,43 @@ def test_9_36_a_remote_that_is_not_there_is_answered_with_those_that_are(
     assert capfd.readouterr().err.splitlines() == ["error: there is no remote 'upstream'", known]
 
 
+def test_9_31_fyre_run_says_what_comes_before_and_needs_no_word_on_lfs(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The forge of `fyre up` takes Git LFS."""
+    person.git("config", "filter.lfs.clean", "wc -c")
+    (person.repo / ".gitattributes").write_text("*.bin filter=lfs\n")
+    (person.repo / "a.bin").write_text("content\n")
+    (person.repo / ".fyre.yaml").write_text("setup: [echo first, 'true']\n")
+    assert fyre("run", "-y", "--", "true") == 0
+    out, err = capfd.readouterr()
+    assert out == "first\n"
+    assert "fyre: the setup of .fyre.yaml runs first: echo first; true\n" in err
+    assert "its receiver takes Git LFS" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["log", "-n", "x"], ["-n or --limit: 'x' is not a whole number", "write it like 3"]),
+        (["show", "--attempt", "0"], ["--attempt: 0 is not allowed", "a whole number, 1 or more"]),
+        (["up", "--port", "99999"], ["--port: 99999 is not", "a whole number from 0 to 65535"]),
+        (["status", "a", "b"], ["does not take so many words: b", "fyre status --help"]),
+        (["run", "--nme", "x"], ["no such option: --nme", "--name"]),
+        (["run"], ["missing argument: the command", "fyre run -- python train.py"]),
+        (["run", "--", ""], ["the command is empty", "fyre run -- python train.py"]),
+        (["watch", "--name"], ["--name needs a value", "fyre watch --help"]),
+    ],
+)
+def test_9_36_wrong_words_are_answered_with_what_to_write(
+    words: list[str], says: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert fyre(*words) == 2
+    error, hint = capfd.readouterr().err.splitlines()
+    assert says[0] in error
+    assert says[1] in hint
+
+
 @long_case
 def test_d36_three_are_three(person: Person, capfd: pytest.CaptureFixture[str]) -> None:
     shas = [person.run(f"echo {number}", "Fyre-Run: true") for number in range(2)]
