@@ -55,7 +55,7 @@ def _explain_end(run: RunSummary, *, is_empty: bool) -> None:
     """
     description = table.escape_unprintable(run.description)
     if not is_empty:
-        if run.state is not RunState.SUCCEEDED:
+        if run.state.is_final and run.state is not RunState.SUCCEEDED:
             sys.stderr.write(f"fyre: {run.name}: {description}\n")
     elif not run.state.is_final:
         sys.stderr.write(f"fyre: no output yet: {description}\n")
