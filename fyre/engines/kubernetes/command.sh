@@ -14,7 +14,16 @@ FYRE_STARTER=
 # be started: then the log is the container runtime's own words.
 { printf 'started by Fyre' >"$FYRE_TOLD"; } 2>/dev/null
 
+# The last line of the log: whoever has it has all that was written before. Terminals do not show it.
+# Pipes are first in, first out; the runtime may report the container's end before it has written the
+# end of the log.
+mark_end() {
+	trap '' PIPE
+	printf '\033]fyre-end;%s\033\\\n' "$FYRE_KEY"
+} 2>/dev/null
+
 not_started() {
+	mark_end
 	printf '%s' "$1" >"$FYRE_TOLD"
 	exit 113
 }
@@ -118,7 +127,7 @@ find_starter
 FYRE_SELF=$$
 if [ -n "$FYRE_STARTER" ]; then watch "" "$FYRE_SELF"; else watch "" -1; fi
 cd -- "$FYRE_FOLDER" || not_started "workdir $FYRE_WORKDIR is not in this commit"
-set -- "$FYRE_COMMAND"
+set -- "$FYRE_COMMAND" "$FYRE_TOLD"
 unset FYRE_FAILURES FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR \
 	FYRE_TOLD FYRE_WATCHER FYRE_COMMAND FYRE_ROOT FYRE_FOLDER FYRE_SETUP FYRE_CODE FYRE_SELF
 [ -n "$FYRE_STARTER" ] || exec sh -c "$1"
@@ -135,4 +144,8 @@ done
 while [ -n "$FYRE_HEARD" ] && [ -n "$(members "$FYRE_CHILD")" ]; do
 	sleep 0.1 2>/dev/null || sleep 1 || break
 done
+# A command that was never told to end has ended by itself, whatever became of its pod meanwhile.
+FYRE_END=", ended by itself"
+[ -z "$FYRE_HEARD" ] || FYRE_END=", told to end"
+{ mark_end && printf '%s' "$FYRE_END" >>"$2"; } 2>/dev/null
 exit "$FYRE_CODE"

@@ -333,6 +333,8 @@ class KubernetesEngine:
                 is_gone=partial(self._is_pod_gone, key, metadata["uid"]),
                 # A command that could not be started has no output.
                 complete=is_command and not pod_facts.has_started(pod),
+                end_mark=job_labels.log_end_mark(key),
+                has_end_mark=partial(self._has_log_end_mark, key, metadata["uid"]),
             )
             self._log_collector.start_following(
                 key, source, partial(pod_secrets.read_secret_values, self._cluster, pod)
@@ -381,6 +383,10 @@ class KubernetesEngine:
         pod = self._object_cache.find_pod(key, uid)
         return pod is None or pod_facts.has_finished(pod)
 
+    def _has_log_end_mark(self, key: str, uid: str) -> bool:
+        pod = self._object_cache.find_pod(key, uid)
+        return pod is not None and pod_facts.has_marked_log(pod)
+
     def _is_pod_gone(self, key: str, uid: str) -> bool:
         pod = self._object_cache.find_pod(key, uid)
         return pod is None or pod_facts.DELETED_MARK in pod
@@ -393,5 +399,6 @@ class KubernetesEngine:
         record = self.get_record(key)
         if record is None or not record.state.is_final:
             return record is not None
-        # Nobody waits for the log of an ended run that may not be read.
-        return self._log_collector.is_reading(key) and not self._log_collector.find_refusal(key)
+        # Nobody waits for the log of an ended run that may not be read, or whose node is lost.
+        is_held_up = self._log_collector.find_refusal(key) or self._object_cache.has_lost_pod(key)
+        return self._log_collector.is_reading(key) and not is_held_up

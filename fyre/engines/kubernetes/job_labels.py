@@ -67,6 +67,10 @@ EXIT_NOT_STARTED = 113
 Setup failed, or there is no such workdir.
 """
 
+ENDED_BY_ITSELF, TOLD_TO_END = ", ended by itself", ", told to end"
+"""How a termination message ends where the command came to an end: nobody had told it to · somebody
+had. Then the last line of its log is the end mark."""
+
 EXIT_NO_CHECKOUT = 90
 """The exit code of a checkout that can't succeed at another try either."""
 
@@ -75,6 +79,14 @@ WORK_DIR, HOME_DIR = "/fyre/work", "/fyre/home"
 
 The command starts in the checkout.
 """
+
+
+def log_end_mark(key: str) -> bytes:
+    """Return the line that ``command.sh`` writes at the end of a run's log.
+
+    It is a control sequence (OSC) that no terminal knows, so none shows it.
+    """
+    return b"\x1b]fyre-end;" + key.encode() + b"\x1b\\\n"
 
 
 def job_name(instance: str, key: str) -> str:

@@ -253,6 +253,14 @@ class ObjectCache:
         with self._mutex:
             self._pods[key][uid][pod_facts.LOST_MARK] = True
 
+    def has_lost_pod(self, key: str) -> bool:
+        """Return True if a pod of a run is lost with its node, and not deleted yet."""
+        with self._mutex:
+            own_pods = self._own_pods(key)
+        return any(
+            pod_facts.LOST_MARK in pod and pod_facts.DELETED_MARK not in pod for pod in own_pods
+        )
+
     def list_unfinished(self) -> list[tuple[RunRecord, KubeObject, list[KubeObject]]]:
         """Return the runs whose command has not ended, with their Jobs and pods."""
         with self._mutex:

@@ -183,6 +183,18 @@ def deletion_requested_at(pod: KubeObject) -> float | None:
     return deadline - grace
 
 
+def has_ended_by_itself(pod: KubeObject) -> bool:
+    """Return True if ``command.sh`` says that the command ended, and was never told to."""
+    message = str(terminated_state(pod).get("message", ""))
+    return message.endswith(job_labels.ENDED_BY_ITSELF)
+
+
+def has_marked_log(pod: KubeObject) -> bool:
+    """Return True if the last line of the command's log is its end mark, as ``command.sh`` says."""
+    message = str(terminated_state(pod).get("message", ""))
+    return message.endswith((job_labels.ENDED_BY_ITSELF, job_labels.TOLD_TO_END))
+
+
 def has_checkout_failed(pod: KubeObject) -> bool:
     """Return True if the checkout failed; then its own output is the log."""
     return bool(terminated_state(pod, job_labels.CHECKOUT_CONTAINER).get("exitCode"))

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from fyre.engines import exit_status
-from fyre.engines.kubernetes import job_manifest
+from fyre.engines.kubernetes import job_labels, job_manifest
 from tests.support import shells
 from tests.support.checkpoint import COMMANDS, Checkpoint
 from tests.support.ci_marks import LONG_CASE
@@ -58,9 +58,15 @@ class Container:
     place: Path
     shell: str
     group: int = 0
+    is_marked: bool = False
 
     @property
     def told(self) -> str:
+        """The last words, without how the command came to its end."""
+        return self.last_words.partition(",")[0]
+
+    @property
+    def last_words(self) -> str:
         file = self.place / "told"
         return file.read_text() if file.exists() else ""
 
@@ -73,7 +79,7 @@ class Container:
         end: Checkpoint | None = None,
         **env: str,
     ) -> tuple[int, str]:
-        """Its exit code, or the negative number of a signal; and its log."""
+        """Its exit code, or the negative number of a signal; and its log, without the end mark."""
         known = {
             "PATH": f"{self.place}/bin:{os.environ['PATH']}",
             "FYRE_TOP": f"{self.place}/top",
@@ -99,7 +105,10 @@ class Container:
                 process.terminate()
             code = process.wait(60)
             log.seek(0)
-            return code, log.read().decode()
+            text = log.read()
+            mark = job_labels.log_end_mark(env.get("FYRE_KEY", ""))
+            self.is_marked = text.endswith(mark)
+            return code, text.replace(mark, b"").decode()
 
 
 @pytest.fixture(params=shells.params("dash", "bash", "busybox"))
@@ -129,6 +138,38 @@ def test_the_command_is_verbatim_and_its_code_the_containers(container: Containe
 def test_endings(container: Container, command: str, code: int) -> None:
     assert container.run(command)[0] == code
     assert container.told == STARTED
+
+
+@pytest.mark.parametrize(
+    ("command", "limit", "words"),
+    [
+        ("printf out; exit 3", "", STARTED + job_labels.ENDED_BY_ITSELF),
+        ("kill -KILL $$", "60", STARTED + job_labels.ENDED_BY_ITSELF),
+        (
+            "trap 'printf saved; exit 0' TERM; sleep 9 & wait",
+            "0.5",
+            "timed out after 0s" + job_labels.TOLD_TO_END,
+        ),
+    ],
+)
+def test_9_24_the_log_has_an_end_mark_and_the_last_words_say_who_ended_it(
+    container: Container, command: str, limit: str, words: str
+) -> None:
+    _, log = container.run(command, FYRE_KEY="a1", FYRE_TIMEOUT=limit)
+    assert (container.last_words, container.is_marked) == (words, True)
+    assert "fyre-end" not in log
+
+
+@pytest.mark.parametrize("why", ["killed", "no tool for a session", "no setup"])
+def test_9_24_what_comes_to_no_end_of_its_own_claims_none(container: Container, why: str) -> None:
+    if why == "killed":
+        container.run("kill -KILL $PPID; sleep 9")
+    elif why == "no setup":
+        container.run("true", "exit 2")
+    else:
+        container.run("true", text=script().replace("\nfind_starter\n", "\n"))
+    assert not container.last_words.endswith((job_labels.ENDED_BY_ITSELF, job_labels.TOLD_TO_END))
+    assert container.is_marked == (why == "no setup")
 
 
 @pytest.mark.parametrize("command", ["./foreign", "exec ./foreign"])

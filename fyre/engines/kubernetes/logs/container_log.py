@@ -18,6 +18,7 @@ from fyre.backoff import Backoff
 from fyre.engines import segmented_log
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
+from fyre.engines.kubernetes.logs.end_mark import EndMarkFilter
 from fyre.engines.kubernetes.logs.log_redaction import Redactor
 from fyre.engines.kubernetes.logs.log_resume import (
     HEAD_BYTES,
@@ -40,8 +41,12 @@ _REFUSAL_BACKOFF = Backoff(0.2, 15.0)
 _REFUSED_FOR = 86400.0
 """The same where the right to read it is missing: an admin may grant it tomorrow."""
 
-_MIN_ROTATION_SIZE = 1024 * 1024  # bytes below which no kubelet rotates a log (10 MiB by default)
-_STABLE_CHECK_INTERVAL = 1.0  # seconds between two reads of the end of a log
+_STABLE_CHECK_INTERVAL = 1.0
+"""Seconds between two reads of the end of a log that has no end mark."""
+
+_MARK_BACKOFF = Backoff(0.1, 2.0)
+_MARK_TIMEOUT = 60.0
+"""Seconds after the end of a container for which its log is read anew until it has its end mark."""
 
 
 class ContainerLog:
@@ -50,6 +55,8 @@ class ContainerLog:
     ``has_run_ended`` may be true before ``has_container_ended``: a node that is gone never reports
     the end of its containers. ``complete``: it was read to an end, or there is nothing to read; if
     it is not complete, what can't be read any more was lost. ``is_gone``: the pod was deleted.
+    ``end_mark``: the last line of an output that came to an end, which is not shown; of a container
+    that has ended, ``has_end_mark`` says whether it has written that line.
     """
 
     def __init__(
@@ -63,7 +70,10 @@ class ContainerLog:
         has_run_ended: Callable[[], bool] = lambda: False,
         is_gone: Callable[[], bool] = lambda: False,
         complete: bool = False,
+        end_mark: bytes = b"",
+        has_end_mark: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.end_mark, self.has_end_mark = end_mark, has_end_mark
         self.namespace, self.pod, self.container = namespace, pod, container
         self.complete = complete
         self.directory = f"{directory}.{container}"  # its name under the run's: sorts by the try
@@ -89,6 +99,7 @@ class ContainerLogReader:
         self._cluster, self._source, self._directory = cluster, source, directory
         self._max_bytes, self._stopped = max_bytes, stopped
         self._path = str(directory / "log")
+        self._is_marked = not source.end_mark  # the end mark was read, so all before it was too
 
     def read_to_end(self, get_secrets: Callable[[], list[bytes]]) -> bool:
         """Read until there is no more; return False if the end was not reached.
@@ -170,25 +181,34 @@ class ContainerLogReader:
             chunks = self._allowed_chunks(chunks)
             for chunk in skip_known(chunks, head, known_length):
                 _write_or_raise(writer, chunk)
+            if has_ended() and not self._is_marked:
+                self._read_end(writer, secret_values)
             self._source.complete = True
-            if has_ended() and writer.bytes_written > _MIN_ROTATION_SIZE:
-                self._append_until_stable(writer, secret_values)
         finally:
             writer.close()
         return has_ended()
 
-    def _append_until_stable(
-        self, writer: SegmentedLogWriter, secret_values: tuple[bytes, ...]
-    ) -> None:
-        """Read until two reads give the same, and append what is missing.
+    def _read_end(self, writer: SegmentedLogWriter, secret_values: tuple[bytes, ...]) -> None:
+        """Read the newest file again until nothing more can come, and append what is missing.
 
-        A follower may be left behind in a rotated file, and what fills a pipe when the container
-        ends comes into the file a moment after the end is reported.
+        What fills a pipe when the container ends comes into the file after the end is reported, and
+        a follower may be left behind in a rotated file. The end mark proves that all has come. A
+        container that was killed writes none: then it is read until two reads give the same.
         """
+        is_expected = self._source.has_end_mark()
+        self._source.complete = self._source.complete or not is_expected
+        deadline, pause = time.monotonic() + _MARK_TIMEOUT, _MARK_BACKOFF.first
         previous, current = None, self._current_log(secret_values)
-        while current != previous and not self._stopped.wait(_STABLE_CHECK_INTERVAL):
+        while not self._is_marked and (is_expected or current != previous):
+            if time.monotonic() > deadline or self._stopped.is_set():
+                break
+            self._stopped.wait(pause if is_expected else _STABLE_CHECK_INTERVAL)
+            pause = _MARK_BACKOFF.after(pause)
             previous, current = current, self._current_log(secret_values)
         self._append_missing(writer, current)
+        if is_expected and not self._is_marked and not self._stopped.is_set():
+            log.warning("the end of the log of %s does not come", self._source.pod)
+            _write_or_raise(writer, LOST_MARKER)
 
     def _resume_log(
         self, writer: SegmentedLogWriter, secret_values: tuple[bytes, ...]
@@ -227,10 +247,21 @@ class ContainerLogReader:
             yield redactor.flush()
 
     def _stream_output(self, *, follow: bool) -> Iterator[bytes]:
+        """Yield the output as it is given, but for its end mark."""
         source = self._source
-        return self._cluster.stream_container_log(
+        chunks = self._cluster.stream_container_log(
             source.namespace, source.pod, source.container, follow=follow
         )
+        if not source.end_mark:
+            yield from chunks
+            return
+        end_mark = EndMarkFilter(source.end_mark)
+        for chunk in chunks:
+            shown = end_mark.feed(chunk)
+            self._is_marked = self._is_marked or end_mark.is_found
+            yield shown
+        if source.has_container_ended():  # else the rest of the mark may be still to come
+            yield end_mark.flush()
 
 
 def refusal_note(reason: str) -> bytes:

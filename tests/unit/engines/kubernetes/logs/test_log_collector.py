@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fyre.engines import segmented_log
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
 from fyre.engines.kubernetes.logs.container_log import ContainerLog
+from fyre.engines.kubernetes.logs.end_mark import EndMarkFilter
 from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.logs.log_resume import (
     HEAD_BYTES,
@@ -381,11 +382,69 @@ def test_a_log_rotated_at_its_end_is_read_to_its_end_once(tmp_path: Path) -> Non
             return iter([b"0123456789abcdef" * 70_000] if follow else [b"the newest file\n"])
 
     over = iter([False])  # ends while it is being followed
-    source = ContainerLog("ns", "pod", "run", "1-uid", lambda: next(over, True))
+    source = ContainerLog("ns", "pod", "run", "1-uid", lambda: next(over, True), end_mark=b"none")
     logs = LogCollector(Rotated(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 2**22)  # type: ignore[arg-type] # as above
     logs.start_following("key", source, list)
     assert logs.wait_until_read("key", 60)
     assert b"".join(logs.read_log("key", 1, None)).split(LOST_MARKER)[1:] == [b"the newest file\n"]
+
+
+MARK = b"\x1b]fyre-end;1\x1b\\\n"
+
+
+@given(st.lists(st.sampled_from([*(MARK[at : at + 1] for at in range(4)), b"x", MARK])), st.data())
+def test_9_24_an_end_mark_is_taken_out_wherever_a_chunk_ends(
+    parts: list[bytes], data: st.DataObject
+) -> None:
+    text = b"".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    filtered = EndMarkFilter(MARK)
+    bounds = zip([0, *cuts], [*cuts, len(text)], strict=True)
+    shown = b"".join(filtered.feed(text[start:end]) for start, end in bounds)
+    assert shown + filtered.flush() == text.replace(MARK, b"")
+    assert filtered.is_found == (MARK in text)
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_9_24_the_end_of_a_log_that_comes_late_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_marked: bool
+) -> None:
+    """The container's end is reported, and the runtime has not written all of its output yet."""
+    monkeypatch.setattr("fyre.engines.kubernetes.logs.container_log._STABLE_CHECK_INTERVAL", 0.01)
+    whole = b"one\ntwo\nthree" + (MARK if is_marked else b"")
+    answers = [whole[:4], whole[:4]] + [whole[:8]] * (3 if is_marked else 1) + [whole] * 2
+
+    class Late:
+        def stream_container_log(self, *_: str, follow: bool) -> list[bytes]:
+            return [answers.pop(0)]
+
+    source = ContainerLog(
+        "ns", "pod", "run", "1-uid", lambda: True, end_mark=MARK, has_end_mark=lambda: is_marked
+    )
+    if not is_marked:  # nothing but two equal answers says so
+        answers.remove(whole[:4])
+    logs = LogCollector(Late(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 1 << 20)  # type: ignore[arg-type] # all it asks
+    logs.start_following("key", source, list)
+    assert logs.wait_until_read("key", 30)
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == b"one\ntwo\nthree"
+
+
+def test_9_24_an_end_that_never_comes_is_said_to_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fyre.engines.kubernetes.logs.container_log._MARK_TIMEOUT", 0.05)
+
+    class Short:
+        def stream_container_log(self, *_: str, follow: bool) -> list[bytes]:
+            return [b"one\n"]
+
+    source = ContainerLog(
+        "ns", "pod", "run", "1-uid", lambda: True, end_mark=MARK, has_end_mark=lambda: True
+    )
+    logs = LogCollector(Short(), tmp_path / "live", LogStore(str(tmp_path / "kept")), 1 << 20)  # type: ignore[arg-type] # all it asks
+    logs.start_following("key", source, list)
+    assert logs.wait_until_read("key", 30)
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == b"one\n" + LOST_MARKER
 
 
 def test_the_last_bytes_of_a_capped_log(tmp_path: Path) -> None:
