@@ -121,19 +121,28 @@ def _is_wrapper_message(spec: RunSpec, message: str, exit_code: int | None) -> b
 
 def _disruption_reason(pod: KubeObject, job: KubeObject, *, has_begun: bool) -> str:
     """Return what ended the pod, if that was not the command's doing; else ""."""
-    disruption = pod_facts.get_condition(pod, "DisruptionTarget")
+    if pod_facts.terminated_state(pod).get("exitCode") and pod_facts.has_ended_by_itself(pod):
+        return ""
     when = "" if has_begun else " before the command started"
     if pod["status"].get("reason") == "Evicted":
         message = pod_facts.to_one_line(pod["status"].get("message", ""))
         return f"evicted{when}: {message}"
-    if disruption.get("status") == "True":
-        word = _DISRUPTION_WORDS.get(disruption.get("reason", ""), "disrupted")
+    if word := disruption_word(pod):
+        disruption = pod_facts.get_condition(pod, "DisruptionTarget")
         return f"{word}{when}: {pod_facts.to_one_line(disruption.get('message', ''))}"
     if pod_facts.deletion_requested_at(pod) is not None and pod_facts.ended_after_deletion(pod):
         return _deletion_reason(job) + when
     if pod_facts.terminated_state(pod).get("reason") == "ContainerStatusUnknown":
         return "lost: the node no longer knows how the command ended"
     return ""
+
+
+def disruption_word(pod: KubeObject) -> str:
+    """Return what is done to a pod, if Kubernetes takes it away; else ""."""
+    disruption = pod_facts.get_condition(pod, "DisruptionTarget")
+    if disruption.get("status") != "True":
+        return ""
+    return _DISRUPTION_WORDS.get(disruption.get("reason", ""), "disrupted")
 
 
 def _deletion_reason(job: KubeObject) -> str:

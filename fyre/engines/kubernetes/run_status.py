@@ -202,11 +202,14 @@ def _final_record(
         return _terminated_record(record, job, good) or _explained_record(record, job, good)
     is_complete = pod_facts.get_condition(job, "Complete").get("status") == "True"
     if good is None and exited_0:
-        # The command was told to end, and exited with 0 on that. Only its Job knows if it will run
-        # again, as after a suspension.
+        # The command may have been told to end, and exited with 0 on that. Only its Job knows if it
+        # will run again, as after a suspension.
         terminated = _terminated_record(record, job, exited_0[0])
-        if terminated is not None or is_complete:
-            return terminated or _explained_record(record, job, exited_0[0])
+        if terminated is not None:
+            return terminated
+        good = next(filter(_has_succeeded_by_itself, exited_0), None)
+        if good is None and is_complete:
+            return _explained_record(record, job, exited_0[0])
     if good is not None or is_complete:
         succeeded = replace(record, state=RunState.SUCCEEDED, exit_code=0, reason="")
         return _with_end_time(succeeded, job, good)
@@ -257,6 +260,15 @@ def _failed_record(
     return None
 
 
+def _has_succeeded_by_itself(pod: KubeObject) -> bool:
+    """Return True if a command that exited with 0 did not do so on being told to end.
+
+    A node that comes back may report that of a pod which was taken for lost long before. A pod that
+    the kubelet evicts fails all the same, and its Job runs the command again.
+    """
+    return pod_facts.has_ended_by_itself(pod) and pod_facts.pod_phase(pod) == "Succeeded"
+
+
 def _was_told_to_go(pod: KubeObject) -> bool:
     """Return True if somebody deleted a pod, as the Job controller does for a suspension."""
     return pod_facts.deletion_requested_at(pod) is not None
@@ -304,10 +316,15 @@ def _pending_record(
         return replace(record, state=state, reason=stuck.reason)
     if not active:
         return replace(record, state=RunState.QUEUED, reason=event_hint or _retry_text(record))
+    return replace(record, state=RunState.STARTING, reason=_start_progress(active) or event_hint)
+
+
+def _start_progress(active: list[KubeObject]) -> str:
+    """Return what becomes of pods that are on a node, and whose command has not begun."""
+    # Another pod comes once this one is gone. A node that is lost may take long to say so.
+    disrupted = next(filter(None, map(failure_reason.disruption_word, active)), "")
     is_fetching = any(map(pod_facts.is_checkout_running, active))
-    return replace(
-        record, state=RunState.STARTING, reason="checking out" if is_fetching else event_hint
-    )
+    return disrupted or ("checking out" if is_fetching else "")
 
 
 LOST_NODE = "lost with its node, which does not answer"

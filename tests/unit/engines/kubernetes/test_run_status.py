@@ -634,6 +634,36 @@ def test_9_24_a_node_that_does_not_answer_is_named_and_its_runs_end() -> None:
         assert know(job(given_up=text), lost) == (state, text)
 
 
+def test_9_24_a_command_that_was_never_told_to_end_is_told_by_its_own_exit_code() -> None:
+    """On a node that comes back, after its pods were to go: nobody could tell them."""
+    by_itself = {"message": "started by Fyre" + job_labels.ENDED_BY_ITSELF}
+    as_told = {"message": "started by Fyre" + job_labels.TOLD_TO_END}
+    gone = {"gone_at": at(20), "conditions": (SCHEDULED, DISRUPTED)}
+    complete = job({"type": "Complete", "status": "True"})
+    good = pod(CLEAN, ended(0, **by_itself), phase="Succeeded", **gone)
+    for over in (job(), complete):
+        assert know(over, good) == (RunState.SUCCEEDED, "")
+    assert know(job(cancelled_by="ada"), good)[0] is RunState.CANCELLED
+    bad = pod(CLEAN, ended(3, **by_itself), phase="Failed", **gone)
+    assert know(job(failed()), bad) == (RunState.FAILED, "")
+    assert know(job(), bad) == (RunState.QUEUED, "")  # its Job has yet to say what follows
+    killed = pod(CLEAN, ended(143, **as_told), phase="Failed", **gone)
+    assert know(job(failed()), killed) == (RunState.ERROR, "disrupted: m")
+    polite = pod(CLEAN, ended(0, **as_told), phase="Succeeded", **gone)
+    assert know(complete, polite) == (RunState.ERROR, "disrupted: m")
+    # The kubelet counts it as evicted, and its Job runs the command again.
+    evicted = pod(CLEAN, ended(0, **by_itself), phase="Failed", **(gone | EVICTED))
+    assert know(job(), evicted)[0] is RunState.QUEUED
+
+
+def test_9_24_what_becomes_of_a_pod_before_its_command_begins_is_said() -> None:
+    lost = DISRUPTED | {"reason": "DeletionByTaintManager"}
+    taken = {"gone_at": at(20), "conditions": (SCHEDULED, lost)}
+    said = (RunState.STARTING, "its node was tainted or lost")
+    for statuses in ([], [running(job_labels.CHECKOUT_CONTAINER), CREATING]):
+        assert know(job(), pod(*statuses, phase="Pending", **taken)) == said
+
+
 def test_events_tell_of_what_has_no_pod() -> None:
     assert know(job(), hint="exceeded quota: few") == (RunState.QUEUED, "exceeded quota: few")
     stuck = pod(waiting("ContainerCreating"), phase="Pending")
