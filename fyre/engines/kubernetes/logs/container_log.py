@@ -149,12 +149,17 @@ class ContainerLogReader:
         except (ObjectNotFound, UserError) as error:  # there is no log, or it has not begun yet
             log.info("the log of %s: %s", pod, error)
             has_ended = self._source.has_container_ended()
-            if has_ended and isinstance(error, ObjectNotFound) and not self._source.complete:
+            if has_ended and isinstance(error, ObjectNotFound) and self._is_cut():
                 self._append_note(LOST_MARKER)
             return has_ended
         except TransientError as error:
             log.info("the log of %s: %s", pod, error)
         return False
+
+    def _is_cut(self) -> bool:
+        """Return True if there was more to read than what was read."""
+        lacks_mark = self._source.has_end_mark() and not self._is_marked
+        return lacks_mark or not self._source.complete
 
     def _open_writer(self) -> SegmentedLogWriter:
         return segmented_log.SegmentedLogWriter(self._path, self._max_bytes)
@@ -181,9 +186,9 @@ class ContainerLogReader:
             chunks = self._allowed_chunks(chunks)
             for chunk in skip_known(chunks, head, known_length):
                 _write_or_raise(writer, chunk)
+            self._source.complete = True
             if has_ended() and not self._is_marked:
                 self._read_end(writer, secret_values)
-            self._source.complete = True
         finally:
             writer.close()
         return has_ended()
@@ -196,7 +201,6 @@ class ContainerLogReader:
         container that was killed writes none: then it is read until two reads give the same.
         """
         is_expected = self._source.has_end_mark()
-        self._source.complete = self._source.complete or not is_expected
         deadline, pause = time.monotonic() + _MARK_TIMEOUT, _MARK_BACKOFF.first
         previous, current = None, self._current_log(secret_values)
         while not self._is_marked and (is_expected or current != previous):
@@ -227,6 +231,8 @@ class ContainerLogReader:
 
     def _append_missing(self, writer: SegmentedLogWriter, current: bytes) -> None:
         tail = segmented_log.read_tail(self._path, TAIL_BYTES)
+        if self._source.end_mark and tail.endswith(self._source.end_mark):
+            return  # version 0.1 has read all of it, and kept the mark
         head = _first_bytes(self._directory)
         _write_or_raise(writer, find_missing(current, head, writer.bytes_written, tail))
 

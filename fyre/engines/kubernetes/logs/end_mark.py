@@ -5,6 +5,8 @@ Pipes are first in, first out, so whoever has the mark has all that came before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 
 class EndMarkFilter:
     """Takes the mark out of a log that is fed in chunks.
@@ -37,3 +39,10 @@ class EndMarkFilter:
         while position >= 0 and not self._end_mark.startswith(text[position:]):
             position = text.find(self._end_mark[:1], position + 1)
         return position if position >= 0 else len(text)
+
+
+def without_end_mark(chunks: Iterable[bytes], end_mark: bytes) -> Iterator[bytes]:
+    """Yield a whole log without its mark, which version 0.1 keeps: it knows no such thing."""
+    end_mark_filter = EndMarkFilter(end_mark)
+    yield from map(end_mark_filter.feed, chunks)
+    yield end_mark_filter.flush()

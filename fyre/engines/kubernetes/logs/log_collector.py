@@ -26,6 +26,7 @@ from fyre.engines.kubernetes.logs.container_log import (
     ContainerLogReader,
     refusal_note,
 )
+from fyre.engines.kubernetes.logs.end_mark import without_end_mark
 from fyre.engines.kubernetes.logs.log_resume import LOST_MARKER
 from fyre.engines.kubernetes.logs.signing_mark import MARK_NAME, SigningMark
 from fyre.engines.log_store import LogStore
@@ -168,7 +169,7 @@ class LogCollector:
         if not offset or not self._try_directories(key):
             archived = self._store.get_log(key)
         if archived is not None:
-            yield from _skip_bytes(archived, offset)
+            yield from _skip_bytes(without_end_mark(archived, job_labels.log_end_mark(key)), offset)
             return
         start = tries = 0  # where the next file begins
         for directory in self._try_directories(key):
@@ -241,7 +242,7 @@ class LogCollector:
         with self._mutex:
             thread = self._threads.get((key, directory.name))
         is_being_read = thread is not None and thread.is_alive()
-        return is_being_read and is_growing is not None and not self.find_refusal(key)
+        return is_being_read and is_growing is not None and is_growing()
 
     def _is_truncated(self, key: str) -> bool:
         """Return True if the rest of an ended run's log is not here.

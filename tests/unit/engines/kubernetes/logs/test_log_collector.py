@@ -14,6 +14,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fyre.engines import segmented_log
+from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
 from fyre.engines.kubernetes.logs.container_log import ContainerLog
 from fyre.engines.kubernetes.logs.end_mark import EndMarkFilter
@@ -427,6 +428,22 @@ def test_9_24_the_end_of_a_log_that_comes_late_is_waited_for(
     logs.start_following("key", source, list)
     assert logs.wait_until_read("key", 30)
     assert b"".join(logs.read_log("key", 1, lambda: False)) == b"one\ntwo\nthree"
+
+
+def test_9_24_an_end_mark_that_version_0_1_has_kept_is_not_shown(tmp_path: Path) -> None:
+    mark = job_labels.log_end_mark("key")
+    store = LogStore(str(tmp_path / "kept"))
+    logs = LogCollector(Cluster(b"all\n" + mark), tmp_path / "live", store, 100)  # type: ignore[arg-type] # all it asks
+    (tmp_path / "live" / "key" / "1-uid.run").mkdir(parents=True)
+    (tmp_path / "live" / "key" / "1-uid.run" / "log.0").write_bytes(b"all\n" + mark)
+    source = ContainerLog("ns", "pod", "run", "1-uid", lambda: True, end_mark=mark)
+    logs._cluster.answers *= 2
+    logs.start_following("key", source, list)
+    assert logs.wait_until_read("key", 30)
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == b"all\n" + mark
+    logs.archive_log("key", logs.read_log("key", 1, None))
+    logs.remove_archived_files(-1.0)
+    assert b"".join(logs.read_log("key", 1, lambda: False)) == b"all\n"
 
 
 def test_9_24_an_end_that_never_comes_is_said_to_be_lost(
