@@ -34,6 +34,13 @@ class Authority:
         _write(folder, "ca", key, certificate)
         return cls(folder, key, certificate)
 
+    @classmethod
+    def load(cls, folder: Path) -> Authority:
+        """The authority that was made in a folder."""
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return cls(folder, key, x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()))
+
     def issue(
         self, file: str, name: str, group: str = "", hosts: tuple[str, ...] = (), days: float = 7
     ) -> None:

@@ -44,11 +44,16 @@ def make_all(cache: Path) -> list[Path]:
 
     The server's is built only if it never was, which takes minutes; its test builds later states.
     """
-    makers = {PAUSE: _pause, SMALL: _small, GIT: _git}
-    made = [_cached(cache, name, make) for name, make in makers.items()]
+    made = make_small(cache)
     if shutil.which("buildah") and not any(cache.glob("fyre-*.tar")):
         made.append(server(cache)[1])
     return made
+
+
+def make_small(cache: Path) -> list[Path]:
+    """Return the archives of the images that runs need."""
+    makers = {PAUSE: _pause, SMALL: _small, GIT: _git}
+    return [_cached(cache, name, make) for name, make in makers.items()]
 
 
 def foreign(cache: Path) -> tuple[str, Path]:

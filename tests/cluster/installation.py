@@ -55,7 +55,7 @@ def disk(admin: access.Admin, tmp_path: Path) -> Iterator[str]:
     """The name of a storage class that has one volume: a directory of this machine."""
     name = f"fyre-test-{uuid.uuid4().hex[:12]}"
     (tmp_path / "disk").mkdir()
-    (node,) = admin.core.list_node().items
+    (node, *_) = admin.core.list_node().items
     here = {
         "key": "kubernetes.io/hostname",
         "operator": "In",

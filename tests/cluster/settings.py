@@ -89,14 +89,16 @@ def _component(home: Path, name: str, port: int) -> list[str]:
     ]
 
 
-def kubelet(home: Path, ports: Ports) -> tuple[list[str], str]:
-    """Its flags and its configuration file."""
+def kubelet(
+    home: Path, port: int, node: str = NODE, more: dict[str, object] | None = None
+) -> tuple[list[str], str]:
+    """Its flags and its configuration file, with ``more`` in that."""
     keys = home / "keys"
     config = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": ADDRESS,
-        "port": ports.kubelet,
+        "port": port,
         "healthzPort": 0,
         "readOnlyPort": 0,
         "failCgroupV1": False,
@@ -126,13 +128,14 @@ def kubelet(home: Path, ports: Ports) -> tuple[list[str], str]:
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,
         "podLogsDir": f"{home}/logs/pods",
+        **(more or {}),
     }
     flags = [
         "kubelet",
         f"--config={home}/kubelet.yaml",
         f"--kubeconfig={keys}/kubelet.kubeconfig",
         f"--root-dir={home}/kubelet",
-        f"--hostname-override={NODE}",
+        f"--hostname-override={node}",
         f"--node-ip={ADDRESS}",
     ]
     return flags, yaml.safe_dump(config)
