@@ -599,6 +599,10 @@ def names_page() -> list[str]:
         f"without a home directory gets `{job_labels.HOME_DIR}`.",
         "",
         *_table(("Code", "Container", "Means"), codes),
+        "",
+        "The last line of the command's output is an end mark, a control sequence that terminals",
+        "do not show: `ESC ] fyre-end;KEY ESC \\`, with the key of the run. Fyre knows by it that",
+        "the log is whole, and does not show it; other readers of the pod's log see it.",
     ]
 
 
