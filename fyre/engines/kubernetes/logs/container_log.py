@@ -45,8 +45,11 @@ _STABLE_CHECK_INTERVAL = 1.0
 """Seconds between two reads of the end of a log that has no end mark."""
 
 _MARK_BACKOFF = Backoff(0.1, 2.0)
-_MARK_TIMEOUT = 60.0
-"""Seconds after the end of a container for which its log is read anew until it has its end mark."""
+_MARK_TIMEOUT = 20.0
+"""Seconds after the end of a container for which its log is read anew until it has its end mark.
+
+A runtime may also drop the end: containerd gives what fills a pipe two seconds, then nobody has it.
+"""
 
 
 class ContainerLog:
