@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fyre.engines.kubernetes.logs.log_resume import LOST_MARKER
 from fyre.runs.state import RunState
+from tests.cluster import access
 from tests.contract.engine import await_end
 from tests.support import written_logs
-from tests.support.run_endings import launched
+from tests.support.run_endings import launched, pods_of
 
 if TYPE_CHECKING:
     from tests.support.engine_fixtures import MakeOnCluster
@@ -22,8 +24,11 @@ pytestmark = pytest.mark.cluster
 
 
 def test_9_24_the_log_of_a_short_run_is_whole_on_a_busy_node(
-    on_cluster: MakeOnCluster, sha: str
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
 ) -> None:
+    """Or its end is on no disk of the node, and the log says so: containerd 1.6 may drop what it
+    has not read two seconds after the end of a container.
+    """
     engine = on_cluster()
     sizes = written_logs.sizes(8)
     with written_logs.busy_machine():
@@ -32,6 +37,11 @@ def test_9_24_the_log_of_a_short_run_is_whole_on_a_busy_node(
     for run, size in zip(runs, sizes, strict=True):
         log = b"".join(engine.read_log(run.key))
         expected = written_logs.expected_log("log", size)
+        if log.endswith(LOST_MARKER):
+            (pod,) = pods_of(admin, namespace, run)
+            raw = admin.core.read_namespaced_pod_log(pod.metadata.name, namespace, container="run")
+            assert "fyre-end" not in raw
+            expected = expected[: len(raw)] + LOST_MARKER
         assert len(log) == len(expected)
         assert hashlib.sha256(log).digest() == hashlib.sha256(expected).digest()
 
