@@ -137,7 +137,6 @@ def test_9_24_a_node_that_is_silent_for_a_while_leaves_no_false_word(  # noqa: P
     is_deleted: Callable[[Run], bool],
 ) -> None:
     lost, cancelled = (begun(engine, sha, "echo on; sleep 1000") for _ in range(2))
-    limited = begun(engine, sha, "echo on; sleep 1000", timeout=20, retries=2)
     asleep = begun(engine, sha, "echo on; sleep 1000", profile="later")
     good, bad = (
         begun(engine, sha, f"echo on; {UNTIL_TOLD}; echo off; exit {code}", profile="later")
@@ -148,6 +147,8 @@ def test_9_24_a_node_that_is_silent_for_a_while_leaves_no_false_word(  # noqa: P
     gate.append("echo fetched")
     fetching = launched(engine, sha, gate[0], profile="later")
     until(engine, fetching, lambda r: r.reason == "checking out")
+    # Its timeout comes while the node is silent, before that is known.
+    limited = begun(engine, sha, "echo on; sleep 1000", timeout=40, retries=2)
 
     node.freeze()
     unseen = launched(engine, sha, "echo late", profile="later")
