@@ -267,7 +267,8 @@ class ContainerLogReader:
         end_mark = EndMarkFilter(source.end_mark)
         for chunk in chunks:
             shown = end_mark.feed(chunk)
-            self._is_marked = self._is_marked or end_mark.is_found
+            if end_mark.is_found:
+                self._is_marked = True
             yield shown
         if source.has_container_ended():  # else the rest of the mark may be still to come
             yield end_mark.flush()

@@ -20,6 +20,8 @@ class EndMarkFilter:
 
     def feed(self, data: bytes) -> bytes:
         """Return what can be shown of this chunk, and of those before."""
+        if not self._held_back and self._end_mark[:1] not in data:
+            return data  # nearly all: a log may come in millions of chunks
         text = self._held_back + data
         if self._end_mark in text:
             self.is_found = True
