@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fyre.message import fyre_ids, trailers, value_parsers
+from fyre.message import fyre_ids, output_notation, trailers, value_parsers
 from fyre.message.spec import RunSpec
 from fyre.message.trailers import Trailer
 
@@ -25,12 +25,16 @@ _SINGLE_KEYS = {
     "fyre-timeout": ("timeout", value_parsers.parse_duration),
     "fyre-retries": ("retries", value_parsers.parse_retries),
     "fyre-workdir": ("workdir", value_parsers.parse_workdir),
+    "fyre-note": ("note", value_parsers.parse_note),
 }
 _REPEATED_KEYS = {
     "fyre-env": ("env", value_parsers.parse_env_entry),
     "fyre-secret": ("secrets", value_parsers.parse_secret_name),
+    "fyre-output": ("outputs", output_notation.parse_output),
 }
-_RESERVED_KEYS = frozenset({"fyre-input", "fyre-output", "fyre-matrix", "fyre-needs", "fyre-nodes"})
+_RESERVED_KEYS = frozenset(
+    {"fyre-input", "fyre-state", "fyre-cache", "fyre-matrix", "fyre-needs", "fyre-nodes"}
+)
 TRAILER_KEYS = (
     "Fyre-Run",
     "Fyre-Name",
@@ -42,6 +46,8 @@ TRAILER_KEYS = (
     "Fyre-Env",
     "Fyre-Secret",
     "Fyre-Workdir",
+    "Fyre-Output",
+    "Fyre-Note",
     "Fyre-Id",
     "Fyre-From",
 )
@@ -57,6 +63,8 @@ OPTION_TRAILERS = {
     "--env": "Fyre-Env",
     "--secret": "Fyre-Secret",
     "--workdir": "Fyre-Workdir",
+    "--output": "Fyre-Output",
+    "--note": "Fyre-Note",
 }
 """Option that refines a run, on the command line and in a comment → the trailer that it becomes."""
 
@@ -72,6 +80,9 @@ _LIKELY_KEYS = {
     "queue": "Fyre-Profile: NAME, which may have a queue",
     "dir": "Fyre-Workdir: DIR",
     "cwd": "Fyre-Workdir: DIR",
+    "out": "Fyre-Output: model.pt",
+    "artifact": "Fyre-Output: model.pt",
+    "message": "Fyre-Note: TEXT",
 }
 """By what people call it, without its "Fyre-" and a plural: the trailer that they mean."""
 

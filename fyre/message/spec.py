@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ class RunSpec:
     secrets: tuple[str, ...] = ()  # names of secrets of the cluster
     workdir: str | None = None  # relative to the checkout
     setup: tuple[str, ...] = ()  # commands of .fyre.yaml that run first, in the same checkout
+    outputs: tuple[str, ...] = ()  # files that are kept, in the notation of ``output_notation``
+    note: str = ""  # a person's words; they change neither what runs nor the digest
+    # of .fyre.yaml: metrics that count, and which value is best: (("val_acc", "max"),)
+    metric_goals: tuple[tuple[str, str], ...] = ()
     # Fields that a later version stored beside these.
     unknown: UnknownFields = field(default=(), compare=False, repr=False)
 
@@ -36,7 +40,8 @@ class RunSpec:
 
         Runs of one message with equal digests are told apart by their ordinal. It is over the
         stored form: the fields of 0.1.0, set or not, and a later one only if it is set. So a new
-        field changes the digest, and with it the key, of no run that does not ask for it.
+        field changes the digest, and with it the key, of no run that does not ask for it. The note
+        is not in it: a better note does not make another run.
         ``spec_form.SPEC_FORM`` holds it.
         """
         import hashlib  # imported here: the hooks read specs too, and never need these
@@ -44,5 +49,5 @@ class RunSpec:
 
         from fyre.message import spec_form
 
-        stored = json.dumps(spec_form.to_json(self), sort_keys=True)
+        stored = json.dumps(spec_form.to_json(replace(self, note="")), sort_keys=True)
         return hashlib.sha256(stored.encode()).hexdigest()[:16]

@@ -35,6 +35,9 @@ SPEC_FORM = StoredForm(
         StoredField("setup", "setup", as_texts),
         # Later fields go here, with ``since``: the eleven above are in every digest, and none may
         # be added to them.
+        StoredField("outputs", "outputs", as_texts, since=2, unset=()),
+        StoredField("note", "note", as_text, since=2, unset=""),
+        StoredField("metric_goals", "metric_goals", as_pairs, since=2, unset=()),
     ),
 )
 """The stored names of a spec. Digests are hashes of this form: no name, order or default above may

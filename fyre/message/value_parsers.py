@@ -19,6 +19,9 @@ COMMAND_MAX = 100 * 1024
 Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN), and a Job must hold the command too.
 """
 
+NOTE_MAX = 1000
+"""Bytes of one note: it stands in a line of a table."""
+
 # ASCII and nine digits: Python's \d takes the digits of any script, and int() refuses more than
 # 4,300 digits with an error of its own.
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
@@ -165,6 +168,19 @@ def parse_workdir(text: str) -> str:
         raise BadValueError(
             f"{_quoted_excerpt(text)} is not a directory inside the checkout",
             "write it like experiments/resnet",
+        )
+    return text
+
+
+def parse_note(text: str) -> str:
+    """Return a person's note on a run: one line, at most ``NOTE_MAX`` bytes."""
+    size = _byte_length(text)
+    if not text.strip():
+        raise BadValueError("the note is empty", "write a few words, or leave it out")
+    if size > NOTE_MAX:
+        raise BadValueError(
+            f"the note is {size:,} bytes long, at most {NOTE_MAX:,} fit",
+            "write the rest into the commit message",
         )
     return text
 

@@ -12,7 +12,7 @@ from functools import cache, lru_cache, partial
 from importlib import resources
 from typing import Any
 
-from fyre.message import value_parsers
+from fyre.message import output_notation, value_parsers
 from fyre.message.spec import RunSpec
 from fyre.runs import yaml_document
 from fyre.runs.yaml_document import BadYamlError, DocumentPath, YamlDocument
@@ -97,8 +97,10 @@ def apply_repo_defaults(spec: RunSpec, name: str, defaults: RunDefaults) -> RunS
             resources=_merge_pairs(spec.resources, layer.resources),
             env=_merge_pairs(spec.env, layer.env),
             secrets=tuple(dict.fromkeys(spec.secrets + layer.secrets)),
+            outputs=tuple(dict.fromkeys(spec.outputs + layer.outputs)),
         )
-    return replace(spec, setup=defaults.all_runs.setup)
+    general = defaults.all_runs
+    return replace(spec, setup=general.setup, metric_goals=general.metric_goals)
 
 
 _SCALAR_FIELDS = ("profile", "image", "timeout", "retries", "workdir")
@@ -139,6 +141,8 @@ def _check_values(document: YamlDocument, data: Mapping[str, Any], path: Documen
             document.parse_at((*path, key), parse, data[key])
     for index, secret in enumerate(data.get("secrets") or []):
         document.parse_at((*path, "secrets", index), value_parsers.parse_secret_name, secret)
+    for index, output in enumerate(data.get("outputs") or []):
+        document.parse_at((*path, "outputs", index), output_notation.parse_output, output)
     for key, value in (data.get("env") or {}).items():
         entry = document.parse_at(
             (*path, "env", key), value_parsers.parse_env_entry, f"{key}={value}"
@@ -182,5 +186,7 @@ def _read_spec(data: Mapping[str, Any]) -> RunSpec:
         env=env,
         secrets=tuple(data.get("secrets") or ()),
         setup=tuple(data.get("setup") or ()),
+        outputs=tuple(data.get("outputs") or ()),
+        metric_goals=tuple((data.get("metrics") or {}).items()),
         **fields,  # type: ignore[arg-type] # the parsers' results have the fields' types
     )

@@ -227,7 +227,7 @@ _EMPTY: tuple[Any, ...] = (None, (), {})
 
 def _spec_to_dict(spec: RunSpec) -> dict[str, Any]:
     return {
-        key: dict(value) if key in ("resources", "env") else value
+        key: dict(value) if key in ("resources", "env", "metric_goals") else value
         for key, value in spec_form.to_json(spec).items()
         if key not in ("name", "command") and value not in (None, ())
     }

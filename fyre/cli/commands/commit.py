@@ -35,6 +35,9 @@ Runs, and what refines the run before it:
   --secret NAME        a secret of the cluster, by name; may be given again
   --workdir DIR        start it in this directory of the repository; without it a run
                        starts at the top, wherever `fyre commit` is typed
+  --output PATH        files that are kept: model.pt, ckpt/, plots/*.png; ?PATH need
+                       not be there; may be given again
+  --note TEXT          a note, which `fyre log` shows
 
 Options:
   -m, -F, -C, -c       the message, as git's; without one it says what runs

@@ -12,7 +12,7 @@ import typer
 
 from fyre.cli import progress
 from fyre.errors import UserError
-from fyre.message import compose, credential_scan, request
+from fyre.message import compose, credential_scan, output_notation, request
 from fyre.message.request import OPTION_TRAILERS, RunRequest
 from fyre.workspace import config_file, lab_branch, publish_check, snapshot
 from fyre.workspace import remote as remotes
@@ -66,7 +66,12 @@ def main(
     workdir: Annotated[
         str, typer.Option(help="A directory of the checkout; without it, where you are.")
     ] = "",
-    note: Annotated[
+    output: Annotated[
+        list[str] | None,
+        typer.Option(help="Files to keep: model.pt, ckpt/, plots/*.png; may be given again."),
+    ] = None,
+    note: Annotated[str, typer.Option(help="A note, which `fyre log` shows.")] = "",
+    message: Annotated[
         str, typer.Option("-m", "--message", help="A note in the snapshot's message.")
     ] = "",
     remote: Annotated[str, typer.Option(help="The remote to push the snapshot to.")] = "",
@@ -93,6 +98,7 @@ def main(
     USER is `git config fyre.user`, else the part of your user.email before the @. Exits with the
     command's own code.
     """
+    prefix = "" if workdir else snapshot.locate_repo().prefix
     single = {
         "--name": name,
         "--profile": profile,
@@ -100,9 +106,11 @@ def main(
         "--resources": resources,
         "--timeout": timeout,
         "--retries": retries,
-        "--workdir": workdir or snapshot.locate_repo().prefix.rstrip("/"),
+        "--workdir": workdir or prefix.rstrip("/"),
+        "--note": note,
     }
-    repeated = {"--env": env or [], "--secret": secret or []}
+    outputs = [output_notation.below(prefix, path) for path in output or []]
+    repeated = {"--env": env or [], "--secret": secret or [], "--output": outputs}
     options_given = [
         *single.items(),
         *((key, value) for key, values in repeated.items() for value in values),
@@ -114,7 +122,7 @@ def main(
         *((OPTION_TRAILERS[key], value) for key, value in options_given if value),
     ]
     compose.reject_bad_options(pairs)
-    options = RunOptions(note, remote, commit, yes, detach, as_json, dry_run, local, keep)
+    options = RunOptions(message, remote, commit, yes, detach, as_json, dry_run, local, keep)
     _reject_option_conflicts(options)
     if not allow_credential:
         credential_scan.reject_credentials(
