@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fyre.message import image_reference, value_parsers
 from fyre.runs import state
+from fyre.runs.results import format_metric
 from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
 from fyre.runs.status_text import (
@@ -134,7 +135,8 @@ def _description(record: RunRecord, outcome: str, *, carried: bool) -> str:
     """
     attempt = f"{ATTEMPT}{record.run.attempt}" if record.run.attempt > 1 else ""
     shared = f"{CARRIED_FROM}{record.run.sha[:7]}" if carried else ""
-    parts = [part for part in (_duration_text(record), shared, attempt) if part]
+    metric = _metric_text(record)
+    parts = [part for part in (_duration_text(record), metric, shared, attempt) if part]
     if shared or attempt:
         outcome = truncate_description(
             outcome, DESCRIPTION_MAX - sum(len(SEPARATOR + part) for part in parts)
@@ -182,6 +184,7 @@ def _outcome_text(record: RunRecord) -> str:
             | RunState.QUEUED
             | RunState.STARTING
             | RunState.RUNNING
+            | RunState.UPLOADING
             | RunState.CARRIED
             | RunState.MOVED
         ):
@@ -193,6 +196,14 @@ def _duration_text(record: RunRecord) -> str:
     if record.started_at is None or record.ended_at is None:
         return ""
     return value_parsers.format_duration(max(0.0, record.ended_at - record.started_at))
+
+
+def _metric_text(record: RunRecord) -> str:
+    """Return the best value of the first metric that counts; "" if the run has none of them."""
+    goals = dict(record.run.spec.metric_goals)
+    best = record.results.best_values(goals) if record.results else {}
+    name = next((name for name in goals if name in best), "")
+    return f"{truncate_description(name, 40)} {format_metric(best[name])}" if name else ""
 
 
 def _detail_texts(record: RunRecord) -> list[str]:

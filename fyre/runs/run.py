@@ -13,6 +13,8 @@ from typing import Any
 
 from fyre.message import spec_form
 from fyre.message.spec import RunSpec
+from fyre.runs import results
+from fyre.runs.results import RunResults
 from fyre.runs.state import PENDING_STATES, RunState
 from fyre.stored_form import (
     StoredField,
@@ -108,6 +110,7 @@ class RunRecord:
     unsupported: tuple[str, ...] = ()
     # Parts of the commit that the command did not see: ("submodules", "Git LFS files").
     missing_code: tuple[str, ...] = ()
+    results: RunResults | None = None  # None for a run that kept no output and wrote no metric
     cancelled_by: str = ""
     image_id: str = ""  # the digest that ran, if the engine has images
     reported: str = ""  # the states that were posted, as ``posted_states`` reads them
@@ -194,6 +197,7 @@ OUTCOME_FORM = StoredForm(
         StoredField("reason", "reason", as_printable_or_empty),
         StoredField("image_id", "image_id", as_printable_or_empty),
         StoredField("missing_code", "missing_code", as_texts, list, since=2, unset=()),
+        StoredField("results", "results", results.from_json, results.to_json, since=2),
     ),
 )
 """The stored names of how a run ended: ``outcome.json`` of the local engine, the annotation

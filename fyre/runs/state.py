@@ -14,6 +14,9 @@ class RunState(StrEnum):
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
+    UPLOADING = "uploading"
+    """The command has ended, and its outputs are being stored."""
+
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     """The command ran and failed: exit code, signal, timeout."""
@@ -32,7 +35,15 @@ class RunState(StrEnum):
         return self not in PENDING_STATES
 
 
-PENDING_STATES = frozenset({RunState.WAITING, RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
+PENDING_STATES = frozenset(
+    {
+        RunState.WAITING,
+        RunState.QUEUED,
+        RunState.STARTING,
+        RunState.RUNNING,
+        RunState.UPLOADING,
+    }
+)
 
 UNSTARTED_STATES = frozenset({RunState.WAITING, RunState.QUEUED})
 """The states of a run that waits; its description says what for."""
@@ -42,6 +53,7 @@ _GITHUB_STATES = {
     RunState.QUEUED: "pending",
     RunState.STARTING: "pending",
     RunState.RUNNING: "pending",
+    RunState.UPLOADING: "pending",
     RunState.SUCCEEDED: "success",
     RunState.FAILED: "failure",
     RunState.ERROR: "error",

@@ -7,7 +7,8 @@ Its grammar::
 
 By GitHub's word for the status, the outcome begins with
 
-    pending   "waiting", "queued", "starting" or "running"; anything else counts as queued
+    pending   "waiting", "queued", "starting", "running" or "uploading"; anything else counts as
+              queued
     error     "refused: …", "not launched: …" (an error), "cancelled by …", "ran at SHA" (moved);
               else an error
     failure   "exit CODE …", "timed out after …" or another reason: failed

@@ -144,7 +144,7 @@ def test_what_is_no_cursor(text: str) -> None:
 
 
 def test_each_state_is_pending_or_final() -> None:
-    pending = {"waiting", "queued", "starting", "running"}
+    pending = {"waiting", "queued", "starting", "running", "uploading"}
     final = {"succeeded", "failed", "error", "cancelled", "refused", "carried", "moved"}
     assert {*RunState} == pending | final
     assert {state for state in RunState if not state.is_final} == pending == PENDING_STATES
