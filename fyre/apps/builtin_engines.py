@@ -9,18 +9,19 @@ from fyre.runs.profile_file import ProfileSection
 
 
 def _create_local(context: EngineContext) -> EngineRuntime:
+    from fyre.artifacts.artifact_store import ArtifactStore
     from fyre.engines.local import LocalEngine
 
-    return EngineRuntime(
-        LocalEngine(
-            context.root / "engine",
-            find_git_dir=context.find_git_dir,
-            jobs=context.options.jobs,
-            history=context.policy.history,
-            keep_checkouts=context.options.keep_checkouts,
-            command_umask=context.options.command_umask,
-        )
+    engine = LocalEngine(
+        context.root / "engine",
+        find_git_dir=context.find_git_dir,
+        jobs=context.options.jobs,
+        history=context.policy.history,
+        keep_checkouts=context.options.keep_checkouts,
+        command_umask=context.options.command_umask,
+        artifacts=ArtifactStore(context.root / "artifacts"),
     )
+    return EngineRuntime(engine, engine.artifacts)
 
 
 def _create_kubernetes(context: EngineContext) -> EngineRuntime:

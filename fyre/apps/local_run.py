@@ -141,6 +141,7 @@ def run_on_commit(
         record = _run_to_end(
             engine, new_run, sink or getattr(sys.stdout, "buffer", None) or TextSink(sys.stdout)
         )
+        _hand_over_outputs(engine, new_run.key)
     finally:
         engine.close()
         _wait_for_supervisor(state / "runs" / new_run.key / "lock")
@@ -149,6 +150,19 @@ def run_on_commit(
         else:
             _remove_state(state)
     return _record_exit_code(record)
+
+
+def _hand_over_outputs(engine: LocalEngine, key: str) -> None:
+    """Put what the run kept into a folder of its own, and say where."""
+    manifest = engine.artifacts.get_manifest(key)
+    if manifest is None:
+        return
+    for problem in manifest.results.problems:
+        sys.stderr.write(f"fyre: {problem}\n")
+    if manifest.artifacts:
+        folder = Path(tempfile.mkdtemp(prefix="fyre-outputs-"))
+        engine.artifacts.copy_out(manifest, folder)
+        sys.stderr.write(f"fyre: the outputs are in {folder}\n")
 
 
 def create_checkout(repo_paths: RepoPaths, sha: str) -> Path:

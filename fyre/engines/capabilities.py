@@ -21,6 +21,7 @@ class Capabilities:
     remote: bool = False  # runs elsewhere: runs go on when this machine is gone
     cluster: bool = False  # is reached by a kubeconfig; several receivers can share it, by a lease
     relay: bool = False  # commands can fetch their code from the git relay
+    outputs: bool = False  # keeps what a run declares as outputs, and reads its metrics
     log_store: bool = False  # archives logs in a folder or under a URL
 
     def applicable_policy(self, policy: Policy) -> Policy:
@@ -36,5 +37,6 @@ class Capabilities:
             "resources": self.resources,
             "secrets": self.secrets,
             "profile": self.profiles,
+            "outputs": self.outputs,
         }
         return tuple(name for name, can in supported.items() if getattr(spec, name) and not can)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.engines.capabilities import Capabilities
 from fyre.engines.protocol import Engine
 from fyre.git.lfs import LfsObjectStore
@@ -59,9 +60,11 @@ class EngineRuntime:
     """An engine, and what runs beside it in this process; a subclass adds its own parts."""
 
     engine: Engine
+    artifacts: ArtifactStore | None = None
+    """Where the outputs of its runs are; None for an engine that keeps none."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, artifacts: ArtifactStore | None = None) -> None:
+        self.engine, self.artifacts = engine, artifacts
 
     def start(self) -> None:
         """Start what runs beside the engine. The engine itself runs from the beginning."""

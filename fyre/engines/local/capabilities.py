@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from fyre.engines.capabilities import Capabilities
 
-LOCAL_CAPABILITIES = Capabilities(slots=True)
+LOCAL_CAPABILITIES = Capabilities(slots=True, outputs=True)

@@ -17,12 +17,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.engines import run_log
 from fyre.engines.local import run_dir, state_dir
-from fyre.engines.local.early_deaths import EARLY_DEATHS_MAX, EarlyDeaths
+from fyre.engines.local.early_deaths import EarlyDeaths
 from fyre.engines.local.fork_client import ForkServerClient
 from fyre.engines.local.held_runs import HeldRuns
 from fyre.engines.local.job_problems import JobProblems
+from fyre.engines.local.output_sealer import EndedRun, OutputSealer
 from fyre.engines.local.run_cleanup import RunCleanup
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.engines.local.supervisor_events import SupervisorEvents
@@ -57,6 +59,7 @@ class LocalEngine:
         grace: float = 10.0,  # seconds between TERM and KILL
         log_max_bytes: int = 64 * 1024 * 1024,  # bytes, half of them for the head
         keep_checkouts: bool = False,
+        artifacts: ArtifactStore | None = None,  # None: one in ``state``
         own_python: bool = False,  # runs see the Python environment that Fyre itself is in
         command_umask: int = -1,  # of checkouts and commands; -1: that of this process
     ) -> None:
@@ -84,6 +87,8 @@ class LocalEngine:
         self._fork_client = ForkServerClient(
             state / "bin", own_python=own_python, command_umask=command_umask
         )
+        self.artifacts = artifacts or ArtifactStore(state / "artifacts")
+        self._sealer = OutputSealer(self.artifacts, self._on_sealed, keep_checkouts=keep_checkouts)
         self._closed = False
         self._recover_runs()
         self._thread = threading.Thread(target=self._watch_loop, name="local engine", daemon=True)
@@ -130,7 +135,7 @@ class LocalEngine:
         """End a run that has not ended; write that down first, so that a crash can't forget it."""
         with self._mutex:
             record = self._records.get(key)
-            if record is None or record.state.is_final:
+            if record is None or record.state.is_final or key in self._sealer:
                 return False
             directory = self._run_directory(key)
             with state_dir.disk_errors_as_transient():
@@ -209,6 +214,7 @@ class LocalEngine:
         self._closed = True
         self._supervisor_events.wake_up()
         self._thread.join()
+        self._sealer.close()
         self._fork_client.close()
         self._supervisor_events.close()
         os.close(self._state_lock)
@@ -320,37 +326,35 @@ class LocalEngine:
         Usually it wrote an outcome; else the run is lost, cancelled, or was never started.
         """
         directory = self._run_directory(key)
+        if directory.has_ended():  # its slot is free while its outputs are stored
+            run = self._records[key].run
+            self._sealer.submit(EndedRun(run, directory.path, self._work_dir / key))
+            return self._forget_supervisor(key)
         with self._mutex:
             if not directory.conclude_without_supervisor(time.time()):
                 if not self._job_problems.check_job(directory):
                     del self._adopted[key]
                     self._early_deaths.forget_run(key)
-                    return
-                self._requeue_run(key, directory)
+                    return None
+                if self._early_deaths.may_restart(directory):
+                    self._queue[key] = None
+                    del self._adopted[key]
             # It is to be started, or a supervisor that an earlier server forked holds the lock.
             if not directory.has_outcome():
-                return
+                return None
         self._cleanup.clean_up_run(key)
+        return self._forget_supervisor(key)
+
+    def _forget_supervisor(self, key: str) -> None:
         with self._mutex:
             self._adopted.pop(key, None)
             self._early_deaths.forget_run(key)
 
-    def _requeue_run(self, key: str, directory: RunDirectory) -> None:
-        """Queue a run again whose supervisor died too early.
-
-        It waits for a pause, since what killed the supervisor may last.
-        """
-        if not self._early_deaths.add_death(key, has_disk_space=directory.has_disk_space()):
-            reason = (
-                f"its supervisor died {EARLY_DEATHS_MAX} times before it could start the command"
-            )
-            directory.write_outcome(time.time(), RunState.ERROR, reason)
-            return
-        log.warning(
-            "the supervisor of %s died before it started the command: it is started again", key
-        )
-        self._queue[key] = None
-        del self._adopted[key]
+    def _on_sealed(self, key: str) -> None:
+        self._cleanup.clean_up_run(key)
+        self._reload_record(key)
+        self._changed_keys.append(key)
+        self._supervisor_events.wake_up()
 
     def _reload_record(self, key: str) -> None:
         with self._mutex:

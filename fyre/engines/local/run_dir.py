@@ -3,7 +3,9 @@
 ``run.json`` what was launched · ``job.json`` what the supervisor is to do · ``lock`` held while it
 lives, with its pid · ``progress.json`` what it is doing · ``started`` it is about to start the
 command · ``cancel`` who wants it ended · ``outcome.json`` how it ended · ``notes.json`` the status
-reporter's notes · ``log.N`` the output · ``hold.json`` what it waits for, or waited for.
+reporter's notes · ``log.N`` the output · ``hold.json`` what it waits for, or waited for ·
+``outputs/``, ``metrics.jsonl``, ``links.txt`` what the command found · ``ended.json`` how it ended,
+while these are being stored.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 from fyre.engines.environment import run_environment
 from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
+from fyre.engines.local.result_files import ENDED_FILE
 from fyre.engines.local.supervisor import LOST_REASON
 from fyre.message import value_parsers
 from fyre.runs import run as runs
@@ -83,6 +86,7 @@ JOB_FORM = StoredForm(
         StoredField("grace", "grace", as_number),
         StoredField("log_cap", "log_cap", as_integer),
         StoredField("keep", "keep", as_boolean),
+        StoredField("outputs", "outputs", as_texts, since=2, unset=()),
     ),
 )
 """The stored names of what a supervisor is to do.
@@ -184,6 +188,10 @@ class RunDirectory:
         """Return True if there is an outcome."""
         return (self.path / "outcome.json").exists()
 
+    def has_ended(self) -> bool:
+        """Return True if the command has ended, and its outputs are still to be stored."""
+        return (self.path / ENDED_FILE).exists()
+
     def is_torn(self) -> bool:
         """Return True if a power loss took what was to be run before it was started."""
         if self.has_outcome() or (self.path / "started").exists():
@@ -235,10 +243,10 @@ class RunDirectory:
         The outcome is cancelled, lost, or an error where its job is damaged. A job in another
         version's form gets none, since that version can start it: see ``job_problem``.
         """
-        if self.has_outcome():
+        if self.has_outcome() or self.has_ended():
             return True
         with _try_lock(self.path / "lock") as holder:  # nobody starts it meanwhile
-            if holder is not None or self.has_outcome():
+            if holder is not None or self.has_outcome() or self.has_ended():
                 return True
             if (self.path / "started").exists():
                 self.write_outcome(now, RunState.ERROR, LOST_REASON)
@@ -301,6 +309,8 @@ class RunDirectory:
         if stored and "state" not in progress:
             has_started = progress.get("started_at") is not None
             progress["state"] = RunState.RUNNING if has_started else RunState.STARTING
+        if self.has_ended():
+            progress["state"] = RunState.UPLOADING
         return progress
 
     def _read_notes(self) -> dict[str, Any]:
@@ -376,6 +386,7 @@ def build_supervisor_job(
         "retries": spec.retries or 0,
         "env": {**run_environment(run), **dict(spec.env)},
         "git_env": {**_GIT_ENV, "FYRE_KEY": run.key},
+        **({"outputs": spec.outputs} if spec.outputs else {}),
         **settings,
     }
 

@@ -20,7 +20,7 @@ import time
 from typing import Any, BinaryIO
 
 from fyre.engines import exit_status
-from fyre.engines.local import checkout, processes, python_environment
+from fyre.engines.local import checkout, processes, python_environment, result_files
 from fyre.engines.local.code_parts import CodeParts
 from fyre.engines.segmented_log import SegmentedLogWriter
 
@@ -43,7 +43,9 @@ _JOB_DEFAULTS: dict[str, Any] = {
     "grace": 10.0,
     "log_cap": 64 * 1024 * 1024,
     "keep": False,
+    "outputs": [],
 }
+_OUTCOME_FILE = "outcome.json"
 _RESERVED_BYTES = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFTOVER_GRACE = 2.0  # seconds for what an ended command left behind to end after TERM
@@ -84,7 +86,8 @@ class Supervisor:
             self.job: dict[str, Any] = {**_JOB_DEFAULTS, **json.load(file)}
         self.work_dir = self.job["work"]
         # The server's own environment was filtered before it came here.
-        self.env = {**os.environ, **self.job["env"]}
+        results_env = result_files.results_environment(directory)
+        self.env = {**os.environ, **self.job["env"], **results_env}
 
     def run(self) -> None:
         """Run it to its end, once.
@@ -97,7 +100,8 @@ class Supervisor:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
-        if os.path.exists(self._path_in_run("outcome.json")):
+        ends = (_OUTCOME_FILE, result_files.ENDED_FILE)
+        if any(os.path.exists(self._path_in_run(name)) for name in ends):
             return
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
@@ -120,8 +124,10 @@ class Supervisor:
                 filter(None, [outcome.get("reason"), "the disk is full: part of the log is lost"])
             )
         self._finish_run(outcome)
-        if not self.job["keep"]:
-            checkout.remove_tree(self.work_dir)
+        if os.path.exists(self._path_in_run(_OUTCOME_FILE)):
+            result_files.remove_results_files(self.directory)
+            if not self.job["keep"]:
+                checkout.remove_tree(self.work_dir)
 
     def _run_with_retries(self) -> None:
         """Start the command, and again after a failure as often as ``Fyre-Retries`` says.
@@ -147,6 +153,7 @@ class Supervisor:
             processes.kill_processes_of_runs([self.job["env"]["FYRE_KEY"]])
         checkout.remove_tree(self.work_dir)
         self._check_out_commit()
+        result_files.create_outputs_directory(self.directory, is_first_try=self.tries == 1)
         workdir = self._resolve_workdir()
         self._write_started_marker()
         deadline = self._next_deadline()
@@ -354,7 +361,10 @@ class Supervisor:
         os.write(file, text + b" " * max(0, _RESERVED_BYTES - len(text)))
         os.fsync(file)
         os.close(file)
-        os.rename(self._path_in_run("reserve"), self._path_in_run("outcome.json"))
+        name = _OUTCOME_FILE
+        if self.started_at and (self.job["outputs"] or result_files.has_results(self.directory)):
+            name = result_files.ENDED_FILE  # its outputs are stored before the outcome counts
+        os.rename(self._path_in_run("reserve"), self._path_in_run(name))
         _fsync_directory(self.directory)
         self._notify_server()
 

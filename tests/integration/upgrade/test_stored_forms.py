@@ -370,7 +370,7 @@ def test_a_word_for_what_a_supervisor_does_that_we_do_not_know_is_pending(tmp_pa
         ({}, RunState.STARTING),
         ({"started_at": 5.0, "tries": 1}, RunState.RUNNING),
     ):
-        (made.path / "progress.json").write_text(json.dumps({"state": "uploading", **told}))
+        (made.path / "progress.json").write_text(json.dumps({"state": "thawing", **told}))
         assert made.read_record().state is state
 
 

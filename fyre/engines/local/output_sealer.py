@@ -1,0 +1,230 @@
+"""Seal the outputs of ended runs: store every file, then the manifest, then write the outcome.
+
+A supervisor leaves ``ended.json``, which is the outcome, and the files where the command wrote
+them. Each step can be done again after a crash: nothing is deleted before the outcome is there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fyre.artifacts import link_lines, metrics_file, output_files
+from fyre.artifacts.artifact_store import ArtifactStore, UnreadableFileError
+from fyre.artifacts.manifest import Artifact, RunManifest
+from fyre.artifacts.metrics_file import MetricsSummary
+from fyre.artifacts.output_files import OutputFiles
+from fyre.engines.local import result_files
+from fyre.engines.local.result_files import ENDED_FILE, LINKS_FILE, METRICS_FILE, OUTPUTS_DIR
+from fyre.regular_files import read_beginning
+from fyre.runs import results
+from fyre.runs.results import RunResults
+from fyre.runs.run import Run
+from fyre.stored_form import UnreadableError, read_json
+
+log = logging.getLogger(__name__)
+
+_THREADS = 2
+_PAUSES = (1.0, 5.0, 30.0, 60.0)
+"""Seconds before the next attempt, after an error of the disk; the last one again and again."""
+
+PATIENCE = 3600.0
+"""Seconds for which an error of the disk may last before the outputs are given up."""
+
+_LINKS_SIZE = 256 * 1024  # bytes that are read
+_DOCUMENT_SIZE = 4 * 1024 * 1024  # bytes of a metrics.json
+
+
+class StoppedError(Exception):
+    """This process stops; the next one seals the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run whose command has ended: what it was, its directory, and its checkout."""
+
+    run: Run
+    directory: Path
+    checkout: Path
+
+
+class OutputSealer:
+    """Threads that seal; ``on_sealed(key)`` is called from them."""
+
+    def __init__(
+        self, store: ArtifactStore, on_sealed: Callable[[str], None], *, keep_checkouts: bool
+    ) -> None:
+        self._store, self._on_sealed = store, on_sealed
+        self._may_link = not keep_checkouts
+        self._keys: set[str] = set()
+        self._queue: queue.SimpleQueue[EndedRun | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._stopped = threading.Event()
+
+    def __contains__(self, key: str) -> bool:
+        """Return True if a run is being sealed."""
+        return key in self._keys
+
+    def submit(self, ended: EndedRun) -> None:
+        """Have a run sealed, once."""
+        if ended.run.key in self._keys:
+            return
+        self._keys.add(ended.run.key)
+        self._queue.put(ended)
+        if len(self._threads) < min(_THREADS, len(self._keys)):
+            thread = threading.Thread(target=self._seal_loop, name="output sealer", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Stop soon; what is not sealed is sealed after the next start."""
+        self._stopped.set()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _seal_loop(self) -> None:
+        while (ended := self._queue.get()) is not None and not self._stopped.is_set():
+            with suppress(StoppedError):
+                self._seal_patiently(ended)
+                self._keys.discard(ended.run.key)
+                self._on_sealed(ended.run.key)
+
+    def _seal_patiently(self, ended: EndedRun) -> None:
+        """Seal a run; try again while the disk refuses, for ``PATIENCE``."""
+        begin, attempt = time.monotonic(), 0
+        while True:
+            try:
+                return self._seal(ended)
+            except Exception as error:
+                log.warning("the outputs of %s can't be stored yet: %s", ended.run.key, error)
+                if time.monotonic() - begin > PATIENCE:
+                    return self._give_up(ended, error)
+            if self._stopped.wait(_PAUSES[min(attempt, len(_PAUSES) - 1)]):
+                raise StoppedError
+            attempt += 1
+
+    def _seal(self, ended: EndedRun) -> None:
+        outcome = _read_outcome(ended)
+        is_complete = outcome.get("state") == "succeeded"
+        found = output_files.find_output_files(
+            ended.directory / OUTPUTS_DIR,
+            ended.checkout,
+            ended.run.spec.outputs,
+            is_complete=is_complete,
+        )
+        artifacts = self._store_files(found)
+        metrics, metrics_sha256 = self._read_metrics(ended, artifacts)
+        problems = (*found.shown_problems(), *metrics.problems())
+        found_results = RunResults(
+            len(artifacts),
+            sum(one.size for one in artifacts),
+            _most_important(metrics, ended.run),
+            problems,
+            not is_complete,
+        )
+        text = read_beginning(ended.directory / LINKS_FILE, _LINKS_SIZE).decode(errors="replace")
+        self._store.put_manifest(
+            RunManifest(
+                ended.run.key,
+                ended.run.repository,
+                ended.run.sha,
+                ended.run.name,
+                ended.run.attempt,
+                time.time(),
+                artifacts,
+                found_results,
+                link_lines.parse_links(text),
+                metrics_sha256,
+            )
+        )
+        if found.missing:
+            outcome |= _missing_outcome(found.missing)
+        _write_outcome(ended, outcome | {"results": results.to_json(found_results)})
+
+    def _store_files(self, found: OutputFiles) -> tuple[Artifact, ...]:
+        artifacts = []
+        for file in found.files.values():
+            may_link = self._may_link and not file.is_linked
+            try:
+                blob = self._store.add_file(
+                    file.source, may_link=may_link, keep_going=self._raise_if_stopped
+                )
+            except UnreadableFileError as error:
+                found.add_problem(file.path, str(error))
+            else:
+                artifacts.append(Artifact(file.path, blob.size, blob.sha256, file.mode))
+        return tuple(artifacts)
+
+    def _read_metrics(
+        self, ended: EndedRun, artifacts: tuple[Artifact, ...]
+    ) -> tuple[MetricsSummary, str | None]:
+        """Return the metrics of a run, and the hash of the lines that it wrote; None for none."""
+        summary, path, sha256 = MetricsSummary(), ended.directory / METRICS_FILE, None
+        for artifact in artifacts:
+            if artifact.path.rpartition("/")[2] == metrics_file.METRICS_JSON:
+                with self._store.open_blob(artifact.sha256) as file:
+                    summary.add_document(file.read(_DOCUMENT_SIZE))
+        with suppress(FileNotFoundError, UnreadableFileError):
+            if path.lstat().st_size:
+                sha256 = self._store.add_file(path, keep_going=self._raise_if_stopped).sha256
+        if sha256 is not None:
+            with self._store.open_blob(sha256) as file:
+                summary.add_lines(file)
+        return summary, sha256
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise StoppedError
+
+    def _give_up(self, ended: EndedRun, error: Exception) -> None:
+        reason = f"outputs lost: they can't be stored: {error}"
+        with suppress(OSError):
+            _write_outcome(ended, {**_read_outcome(ended), "state": "error", "reason": reason})
+
+
+def _missing_outcome(missing: list[str]) -> dict[str, Any]:
+    """Return the changes of an outcome if declared outputs are not there: the run failed."""
+    names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    return {"state": "failed", "reason": f"the command ended well, but wrote no {names}"}
+
+
+def _most_important(
+    metrics: MetricsSummary, run: Run
+) -> tuple[tuple[str, results.MetricValue], ...]:
+    """Return the metrics for the record: those that count come first."""
+    goals = [name for name, _ in run.spec.metric_goals if name in metrics.values]
+    names = dict.fromkeys([*goals, *metrics.values])
+    return tuple((name, metrics.values[name]) for name in [*names][: results.NAMES_MAX])
+
+
+def _read_outcome(ended: EndedRun) -> dict[str, Any]:
+    try:
+        outcome = read_json(ended.directory / ENDED_FILE)
+    except UnreadableError as error:
+        outcome = {"state": "error", "reason": f"lost: how it ended can't be read: {error}"}
+    return outcome if isinstance(outcome, dict) else {"state": "error", "reason": "lost: no object"}
+
+
+def _write_outcome(ended: EndedRun, outcome: dict[str, Any]) -> None:
+    """Write the outcome, durably, and remove what is stored by now."""
+    directory = ended.directory
+    draft = directory / f"outcome.json.{os.getpid()}"
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(outcome))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(directory / "outcome.json")
+    result_files.remove_results_files(str(directory))
+    with suppress(OSError):
+        (directory / ENDED_FILE).unlink()
