@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -291,6 +292,18 @@ def as_text_map(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise UnreadableError(f"{value!r:.40} is not an object")
     return {name: as_text(text) for name, text in value.items()}
+
+
+def as_number_map(value: object) -> dict[str, float]:
+    """Return an object of finite numbers."""
+    if not isinstance(value, dict) or not all(map(_is_finite_number, value.values())):
+        raise UnreadableError(f"{value!r:.40} is not an object of numbers")
+    return value
+
+
+def _is_finite_number(value: object) -> bool:
+    """Return True for a number that is neither infinite nor NaN."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type] # a number
 
 
 def one_of(words: Iterable[_Word]) -> Decoder:

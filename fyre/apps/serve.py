@@ -84,6 +84,7 @@ class FyreServe:
                 config.webhook_secret.read_lines() if config.webhook_secret else []
             ),
             with_check_runs=config.get("checks"),
+            artifacts=self._runtime.artifacts,
         )
         self.controller = parts.controller
         self.controller.sweep_every, self.controller.backfill = config.sweep_every, config.backfill
@@ -146,7 +147,7 @@ class FyreServe:
             )
         )
         # A run's page is for people who know its address; the list would show it to everybody.
-        page_routes = [route for route in parts.pages.routes() if route.path.startswith("/runs/")]
+        page_routes = [route for route in parts.page_routes() if route.path.startswith("/runs/")]
         webhook_routes: list[Route] = (
             parts.webhook_endpoint.routes() if self.config.webhook_secret is not None else []
         )

@@ -77,6 +77,7 @@ class FyreUp:
             engine=self.engine,
             policy=policy,
             pages_url=lambda: self.url,
+            artifacts=self._runtime.artifacts,
             pages_secret=read_or_create_secret(root / "pages.secret"),
             webhook_secrets=lambda: [self.local_forge.webhook_secret.encode()],
             is_known_without_pulls=lambda repository: pull_api.has_no_pulls(
@@ -96,7 +97,7 @@ class FyreUp:
         )
         routes = [
             *parts.webhook_endpoint.routes(),
-            *parts.pages.routes(),
+            *parts.page_routes(),
             *forge_routes.build_routes(self.local_forge),
         ]
         app = Starlette(routes=routes, middleware=[gate])

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fyre.runs.results import format_metric
+
 if TYPE_CHECKING:  # `fyre check` needs nothing of it
     from fyre.client.run_client import RunSummary
 
@@ -24,20 +26,27 @@ _STATE_COLOURS = {
 _EXTRA_ROOM = 24
 """Characters for age and note that are worth to be cut."""
 
-_COLUMNS = ("sha", "state", "name", "description", "command")
-
-
-_DESCRIPTION, _COMMAND = _COLUMNS.index("description"), _COLUMNS.index("command")
-_SHRINKING = ((_DESCRIPTION, 24), (_COLUMNS.index("name"), 10), (_COMMAND, 24), (_DESCRIPTION, 8))
+_LEFT_COLUMNS, _RIGHT_COLUMNS = ("sha", "state", "name"), ("description", "command")
+_NAME, _DESCRIPTION, _COMMAND = 2, -2, -1
+_SHRINKING = ((_DESCRIPTION, 24), (_NAME, 10), (_COMMAND, 24), (_DESCRIPTION, 8))
 """Columns that give way on a narrow terminal, in this order, each down to so many characters."""
+
+_METRIC_WIDTH = 16
+"""Characters of a metric's name above its column."""
 
 _SPACE = "  "
 
 
 def print_run_table(
-    runs: Sequence[RunSummary], *, as_json: bool, notes: Mapping[str, str] | None = None
+    runs: Sequence[RunSummary],
+    *,
+    as_json: bool,
+    notes: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
 ) -> None:
     """Print runs, as a table or as a JSON list with every field.
+
+    With ``metrics`` each of them is a column with its best value, below a line with their names.
 
     On a terminal the columns are made to fit. Where it has room, the age of each run follows, how
     long one that has not ended has been running, and the note of its commit in ``notes``.
@@ -46,20 +55,21 @@ def print_run_table(
         json.dump([run.to_json() for run in runs], sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    cells = [[_format_cell(run, column) for column in _COLUMNS] for run in runs]
-    widths = [max((len(line[n]) for line in cells), default=0) for n in range(len(_COLUMNS))]
+    cells = [_row_cells(run, metrics) for run in runs]
+    head = [*("" for _ in _LEFT_COLUMNS), *(_cut(name, _METRIC_WIDTH) for name in metrics), "", ""]
+    widths = [max(len(line[n]) for line in [head, *cells]) for n in range(len(head))]
     total = 10_000
     if sys.stdout.isatty():
         total = shutil.get_terminal_size().columns
-        extras = [_extra_text(run, (notes or {}).get(run.sha, "")) for run in runs]
+        extras = [_extra_text(run, run.note or (notes or {}).get(run.sha, "")) for run in runs]
         room = total - sum(widths) - len(_SPACE) * len(widths)
         if max(map(len, extras), default=0) <= room or room >= _EXTRA_ROOM:
-            for line, extra in zip(cells, extras, strict=True):
+            for line, extra in zip([*cells, head], [*extras, ""], strict=True):
                 line.append(_cut(extra, room))
             widths.append(room)
         else:
             widths = fit_widths(widths, total)
-    for line in cells:
+    for line in [head, *cells] if metrics else cells:
         text = _SPACE.join(
             f"{_cut(cell, width):{width}}" for cell, width in zip(line, widths, strict=True)
         ).rstrip()
@@ -115,6 +125,13 @@ def escape_unprintable(text: str) -> str:
     Anybody who can push may have written a status.
     """
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def _row_cells(run: RunSummary, metrics: Sequence[str]) -> list[str]:
+    """Return the cells of one line."""
+    values = [format_metric(run.best[name]) if name in run.best else "" for name in metrics]
+    left = [_format_cell(run, column) for column in _LEFT_COLUMNS]
+    return [*left, *values, *(_format_cell(run, column) for column in _RIGHT_COLUMNS)]
 
 
 def _format_cell(run: RunSummary, column: str) -> str:

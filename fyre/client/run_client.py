@@ -6,15 +6,16 @@ reached.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from fyre.client import run_page
 from fyre.github.client import GitHubClient, PostedStatus
 from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.message import request, value_parsers
+from fyre.message.spec import RunSpec
 from fyre.runs.commit_status import MOVED_CONTEXT, CommitStatus
 from fyre.runs.run import Repository
 from fyre.runs.state import RunState
@@ -44,6 +45,11 @@ class RunSummary:
     ended_at: str | None
     exit_code: int | None
     log_url: str  # of the run's page; "" if there is none
+    metrics: Mapping[str, float] = field(default_factory=dict)  # the last value of each
+    best: Mapping[str, float] = field(default_factory=dict)  # the best value of each
+    # Number and bytes of what it kept.
+    outputs: Mapping[str, float] = field(default_factory=lambda: {"count": 0, "bytes": 0})
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as plain data."""
@@ -109,14 +115,12 @@ class RunClient:
     ) -> list[RunSummary]:
         sha, message = commit
         run_request = request.parse_message(message)
-        commands = {
-            name.lower(): value_parsers.replace_invalid_utf8(spec.command)
+        specs = {
+            name.lower(): spec
             for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
         }
         try:
-            return [
-                _summarize(sha, posted, commands) for posted in self.latest_statuses(sha, attempt)
-            ]
+            return [_summarize(sha, posted, specs) for posted in self.latest_statuses(sha, attempt)]
         except NotFoundError as error:
             # NotVisibleError: the repository itself is not there
             if missing_shas is None or isinstance(error, NotVisibleError):
@@ -131,15 +135,16 @@ def _is_cleared(status: CommitStatus) -> bool:
     return is_moved and parse_status(status.state, status.description).state is not RunState.MOVED
 
 
-def _summarize(sha: str, posted: PostedStatus, commands: dict[str, str]) -> RunSummary:
+def _summarize(sha: str, posted: PostedStatus, specs: Mapping[str, RunSpec]) -> RunSummary:
     """Return the run of a status; what the run's page says of it goes first."""
     status = posted.status
     name = status.context.removeprefix(CONTEXT_PREFIX)
     text = parse_status(status.state, status.description)
+    spec = specs.get(name.lower(), RunSpec(command=""))
     summary = RunSummary(
         sha=sha,
         name=name,
-        command=commands.get(name.lower(), ""),
+        command=value_parsers.replace_invalid_utf8(spec.command),
         state=text.state,
         description=status.description,
         attempt=text.attempt,
@@ -147,8 +152,9 @@ def _summarize(sha: str, posted: PostedStatus, commands: dict[str, str]) -> RunS
         ended_at=None,
         exit_code=0 if text.state is RunState.SUCCEEDED else None,
         log_url=status.target_url,
+        note=value_parsers.replace_invalid_utf8(spec.note),
     )
-    wanted = {field.name for field in fields(RunSummary)}
+    wanted = {one.name for one in fields(RunSummary)}
     if text.state is RunState.CARRIED:
         # the page is about the SHA that ran; this commit only shares its outcome
         wanted -= {"sha", "state", "description"}

@@ -10,7 +10,15 @@ from typing import Any
 
 from fyre import http_session
 from fyre.runs.state import RunState
-from fyre.stored_form import StoredField, StoredForm, as_integer, as_text, one_of, or_null
+from fyre.stored_form import (
+    StoredField,
+    StoredForm,
+    as_integer,
+    as_number_map,
+    as_text,
+    one_of,
+    or_null,
+)
 
 PAGE_TIMEOUT = 5
 """Seconds to wait for the receiver's page to answer."""
@@ -29,6 +37,10 @@ _PAGE = StoredForm(
         StoredField("exit_code", "exit_code", or_null(as_integer)),
         StoredField("signal", "signal", or_null(as_integer)),
         StoredField("log_url", "log_url", as_text),
+        StoredField("metrics", "metrics", as_number_map),
+        StoredField("best", "best", as_number_map),
+        StoredField("outputs", "outputs", as_number_map),
+        StoredField("note", "note", as_text),
     ),
 )
 """The form of a run's page.

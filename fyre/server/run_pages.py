@@ -23,6 +23,7 @@ from starlette.routing import Route
 from fyre.engines.protocol import Engine
 from fyre.message import value_parsers
 from fyre.runs import commit_status
+from fyre.runs.results import RunResults
 from fyre.runs.run import RunRecord
 from fyre.server import run_links
 from fyre.server.log_stream import NO_STORE_HEADERS, LogStreams
@@ -133,6 +134,8 @@ class RunPages:
             "tries": record.tries,
             "image": run.spec.image or "",
             "image_id": record.image_id,
+            "note": run.spec.note,
+            **_describe_results(record),
         }
 
     def _template_values(self, record: RunRecord) -> dict[str, Any]:
@@ -152,6 +155,18 @@ class RunPages:
     def _requested_record(self, request: Request) -> RunRecord | None:
         run_key = run_links.run_key_from_token(self.secret, request.path_params["token"])
         return self.engine.get_record(run_key) if run_key else None
+
+
+def _describe_results(record: RunRecord) -> dict[str, Any]:
+    """Return what a run found: values of its metrics, number and bytes of its outputs."""
+    found = record.results or RunResults()
+    return {
+        "metrics": found.last_values(),
+        "best": found.best_values(dict(record.run.spec.metric_goals)),
+        "outputs": {"count": found.output_count, "bytes": found.output_bytes},
+        "problems": list(found.problems),
+        "partial": found.is_partial,
+    }
 
 
 _NOT_FOUND = PlainTextResponse("not found\n", status_code=404)

@@ -98,6 +98,8 @@ def file_sizes(top: Path, paths: Iterable[str]) -> dict[str, int]:
 
 def format_size(size: int) -> str:
     """Return a number of bytes as text for people: ``25.0 MB``."""
+    if size < 100_000:
+        return f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} B"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -15,8 +16,13 @@ from fyre.errors import TransientError, UserError
 from fyre.git import git_command, history
 from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.message import request, trailers
-from fyre.workspace import lab_branch, snapshot, worktree
+from fyre.runs.results import format_metric
+from fyre.runs.state import RunState
+from fyre.workspace import config_file, lab_branch, snapshot, worktree
 from fyre.workspace import remote as remotes
+
+_SEARCHED_COMMITS = 1000
+"""Commits with runs among which those are looked for that a person chose, or that are best."""
 
 _ROUND_FACTORS = (1, 2, 8)
 """So many times the wanted number of commits are asked for runs, until there are enough."""
@@ -28,8 +34,16 @@ def main(
     ] = "",
     *,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="Runs that are listed.")] = 20,
+    sort: Annotated[
+        str,
+        typer.Option(metavar="METRIC", help="The best value of a metric first, by .fyre.yaml."),
+    ] = "",
+    metrics: Annotated[bool, typer.Option("--metrics", help="A column for each metric.")] = False,
+    name: Annotated[str, typer.Option(help="Runs of that name only.")] = "",
+    state: Annotated[str, typer.Option(help="Runs in that state only: succeeded.")] = "",
     remote: RemoteOption = "",
     json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Print the runs of a branch or a range, the newest first.
 
@@ -39,17 +53,29 @@ def main(
     remote_info = remotes.resolve_remote(name=remote or None)
     ranges = [_known_range(range_, remote_info.name)] if range_ else _default_ranges(remote_info)
     client = RunClient.from_remote(remote_info)
+    wanted = _RunFilter(name, _parse_state(state), sort)
+    is_chosen = bool(sort or name or state)
     try:
-        runs, messages, missing_shas = _find_runs(client, ranges, limit)
+        runs, messages, missing_shas = _find_runs(
+            client, ranges, _SEARCHED_COMMITS if is_chosen else limit
+        )
     except NotVisibleError as error:
         raise run_target.missing_repository_error(remote_info) from error
     notes = {sha: _describe_commit(message) for sha, message in messages.items()}
-    table.print_run_table(runs[:limit], as_json=json, notes=notes)
-    if len(runs) >= limit and not json:
-        sys.stderr.write(f"fyre: these are the newest {limit}; -n lists more\n")
+    runs = wanted.select(runs)
+    columns = list(dict.fromkeys([sort] * bool(sort) + _metric_names(runs) * metrics))
+    if csv:
+        print_csv(runs[:limit])
+    else:
+        table.print_run_table(runs[:limit], as_json=json, notes=notes, metrics=columns)
+    if sort and not runs:
+        sys.stderr.write(f"fyre: no run here has a metric {sort!r}\n")
+    elif len(runs) >= limit and not (json or csv):
+        these = f"the best {limit}" if sort else f"the newest {limit}"
+        sys.stderr.write(f"fyre: these are {these}; -n lists more\n")
     if not messages:
         _report_no_runs(client, as_json=json)
-    elif not runs and not json and not missing_shas:
+    elif not runs and not (json or is_chosen) and not missing_shas:
         sys.stderr.write("fyre: no runs here yet: fyre run -- COMMAND\n")
     if missing_shas:
         shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
@@ -57,6 +83,86 @@ def main(
             f"fyre: not in {remote_info.repository} on {remote_info.host}: {shas} "
             f"(git push {remote_info.name})\n"
         )
+
+
+def find_best_run(metric: str, remote_name: str = "") -> RunSummary:
+    """Return the run with the best value of a metric among those that are listed without a range.
+
+    Raises ``UserError`` if none has it.
+    """
+    worktree.require_repository()
+    remote_info = remotes.resolve_remote(name=remote_name or None)
+    client, ranges = RunClient.from_remote(remote_info), _default_ranges(remote_info)
+    runs, _, _ = _find_runs(client, ranges, _SEARCHED_COMMITS)
+    ranked = _RunFilter("", None, metric).select(runs)
+    if not ranked:
+        raise UserError(f"no run here has a metric {metric!r}", hint="fyre log --metrics")
+    best = ranked[0]
+    value = format_metric(best.best[metric])
+    sys.stderr.write(f"fyre: {best.sha[:7]}:{best.name} has the best {metric}: {value}\n")
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _RunFilter:
+    """Which runs are listed, and in which order."""
+
+    name: str
+    state: RunState | None
+    metric: str
+
+    def select(self, runs: list[RunSummary]) -> list[RunSummary]:
+        """Return the runs that are wanted; those with the best value of the metric come first."""
+        selected = [
+            run
+            for run in runs
+            if (not self.name or run.name.lower() == self.name.lower())
+            and (self.state is None or run.state is self.state)
+            and (not self.metric or self.metric in run.best)
+        ]
+        if not self.metric:
+            return selected
+        is_least = worktree_goals().get(self.metric) == "min"
+        return sorted(selected, key=lambda run: run.best[self.metric], reverse=not is_least)
+
+
+def worktree_goals() -> dict[str, str]:
+    """Return which value of each metric is best, by the ``.fyre.yaml`` of the work tree."""
+    from fyre.runs import repo_config
+
+    text = config_file.read_worktree_config(snapshot.locate_repo().top)
+    try:
+        return dict(repo_config.parse_repo_config(text or "").all_runs.metric_goals)
+    except repo_config.RepoConfigError as error:
+        raise UserError(str(error), hint=error.hint) from error
+
+
+def _parse_state(text: str) -> RunState | None:
+    if not text:
+        return None
+    try:
+        return RunState(text.lower())
+    except ValueError:
+        states = ", ".join(RunState)
+        raise UserError(f"{text!r} is no state", hint=f"the states are {states}") from None
+
+
+def _metric_names(runs: list[RunSummary]) -> list[str]:
+    """Return the metrics of some runs, in the order in which they come up."""
+    return list(dict.fromkeys(name for run in runs for name in run.best))
+
+
+def print_csv(runs: list[RunSummary]) -> None:
+    """Print runs as CSV: what is fixed, then the last value of each metric."""
+    import csv
+
+    fixed = ("sha", "name", "state", "attempt", "started_at", "ended_at", "exit_code", "command")
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*fixed, "note", *names])
+    for run in runs:
+        values = [run.metrics.get(name, "") for name in names]
+        writer.writerow([*(getattr(run, key) for key in fixed), run.note, *values])
 
 
 def _find_runs(

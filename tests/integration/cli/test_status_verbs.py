@@ -49,6 +49,10 @@ FIELDS = {
     "ended_at",
     "exit_code",
     "log_url",
+    "metrics",
+    "best",
+    "outputs",
+    "note",
 }
 
 

@@ -47,6 +47,10 @@ def test_without_its_page_a_run_is_what_its_status_says(person: Person, client: 
         ("ended_at", None),
         ("exit_code", None),
         ("log_url", ""),
+        ("metrics", {}),
+        ("best", {}),
+        ("outputs", {"count": 0, "bytes": 0}),
+        ("note", ""),
     ]
     assert type(run.to_json()["state"]) is str
 

@@ -161,7 +161,7 @@ WRONG_VALUES = {
     "limit=1&limit=2": "limit is given more than once",
     "before=yesterday": "before is not from the link to older runs",
     "before=1.5": "before is not from the link to older runs",
-    "state=done": "state is not one of waiting, queued, starting, running, succeeded, failed, ",
+    "state=done": "state is not one of waiting, queued, starting, running, uploading, succeeded, ",
     "state=running&state=": "state is not one of ",
     "state=<b>%0Ax": "'<b>\\nx'",
     "branch=": "branch is empty",
