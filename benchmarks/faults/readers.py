@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from starlette.responses import JSONResponse
 
 from benchmarks.lib.stored_fuzzer import StoredFuzzer
+from fyre.artifacts import manifest as manifests
+from fyre.artifacts.manifest import Artifact, RunManifest
 from fyre.controller.comments import handler
 from fyre.engines import segment_reader, segmented_log
 from fyre.engines.kubernetes import job_hold, job_labels, run_status
@@ -43,6 +45,7 @@ from fyre.runs import posted_states, repo_config, status_text
 from fyre.runs import run as runs
 from fyre.runs.commit_status import DESCRIPTION_MAX, CommitStatus
 from fyre.runs.repo_config import RepoConfigError
+from fyre.runs.results import MetricValue, RunResults
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.run_query import RunCursor
 from fyre.runs.state import RunState
@@ -63,7 +66,7 @@ RUN = Run(
     "refs/heads/main",
     "ada",
     "train",
-    RunSpec("true", env=(("A", "1"),)),
+    RunSpec("true", env=(("A", "1"),), outputs=("ck/",), note="n", metric_goals=(("a", "max"),)),
     "d",
     fyre_id="01JD0000000000000000000000",
     created_at=NOW,
@@ -76,8 +79,23 @@ def as_stored(data: object) -> Any:  # noqa: ANN401 - what JSON holds
 
 
 STORED_RUN = as_stored(runs.to_json(RUN))
-OUTCOME = as_stored(
-    json.loads(run_status.format_outcome(RunRecord(RUN, RunState.FAILED, 1, 1.0, 2.0, 3)))
+RESULTS = RunResults(1, 3, (("a", MetricValue(0.5, 0.25, 1.0)),), ("pipe is not kept",))
+FAILED = RunRecord(RUN, RunState.FAILED, 1, 1.0, 2.0, 3, results=RESULTS)
+OUTCOME = as_stored(json.loads(run_status.format_outcome(FAILED)))
+MANIFEST = as_stored(
+    manifests.to_json(
+        RunManifest(
+            KEY,
+            RUN.repository,
+            SHA,
+            "train",
+            1,
+            NOW,
+            (Artifact("ck/m.pt", 3, "c" * 64, 0o644),),
+            RESULTS,
+            (("title", "https://example.org"),),
+        )
+    )
 )
 JOB = as_stored(
     run_dir.build_supervisor_job(RUN, Path("/git"), Path("/work"), grace=1.0, log_cap=1, keep=False)
@@ -129,6 +147,7 @@ class Readers:
             "relay token": self.read_relay_token,
             ".fyre.yaml": lambda: repo_config.parse_repo_config(self.fuzzer.text(CONFIG)),
             "comment": lambda: handler.parse_command(self.fuzzer.text(COMMENT)),
+            "manifest": lambda: manifests.from_json(parse_json(self.fuzzer.json_bytes(MANIFEST))),
             "message": lambda: request.parse_message(self.fuzzer.text(MESSAGE)),
         }
         for name in FILES:

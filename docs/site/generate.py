@@ -74,6 +74,15 @@ TRAILERS = {
         ),
     ),
     "Fyre-Workdir": ("DIR", "The directory of the checkout in which the command starts."),
+    "Fyre-Output": (
+        "PATH",
+        (
+            "Files of the checkout that are kept when the command has ended: `model.pt`, `ckpt/` "
+            "with all that is in it, `plots/*.png`. Without one of them the run fails; "
+            "`?model.pt` need not be there. May be given several times."
+        ),
+    ),
+    "Fyre-Note": ("TEXT", "A note on the run, which `fyre log` shows. It changes nothing else."),
     "Fyre-Id": ("ULID", "Written by Fyre: identifies one request. Never write it yourself."),
     "Fyre-From": (
         "SHA",
@@ -185,6 +194,7 @@ STATE_TEXTS = {
     RunState.QUEUED: "It waits for its turn. A reason may follow.",
     RunState.STARTING: "Its code is being checked out, or its image pulled.",
     RunState.RUNNING: "The command runs.",
+    RunState.UPLOADING: "The command has ended, and its outputs are being stored.",
     RunState.SUCCEEDED: "The command ended with code 0.",
     RunState.FAILED: "The command ended with another code, a signal, or a timeout.",
     RunState.ERROR: "The command's own outcome is not known: no checkout, failed setup, lost.",
@@ -199,6 +209,7 @@ REASONS = {
     RunState.QUEUED: "unschedulable: 0/8 nodes are available",
     RunState.STARTING: "",
     RunState.RUNNING: "",
+    RunState.UPLOADING: "",
     RunState.ERROR: "setup failed: exit 1: uv sync",
     RunState.REFUSED: "main may not launch · push it to one that may",
 }
