@@ -29,6 +29,15 @@ def main(
         return
     for row in rows:
         for key, value in row.items():
-            if value not in (None, ""):
-                sys.stdout.write(f"{key:12} {table.escape_unprintable(str(value))}\n")
+            if text := _describe(value):
+                sys.stdout.write(f"{key:12} {table.escape_unprintable(text)}\n")
         sys.stdout.write("\n")
+
+
+def _describe(value: object) -> str:
+    """Return a fact for people; "" for one that says nothing."""
+    if isinstance(value, dict):
+        return " ".join(f"{name}={one}" for name, one in value.items() if one)
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return "" if value is None or value is False else str(value)
