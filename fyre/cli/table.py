@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fyre.message.credential_scan import mask_credentials
 from fyre.runs.results import format_metric
 
 if TYPE_CHECKING:  # `fyre check` needs nothing of it
@@ -136,6 +137,8 @@ def _row_cells(run: RunSummary, metrics: Sequence[str]) -> list[str]:
 
 def _format_cell(run: RunSummary, column: str) -> str:
     text = str(getattr(run, column))
+    if column == "command":
+        text = mask_credentials(text)
     return text[:7] if column == "sha" else escape_unprintable(" ".join(text.split()))
 
 

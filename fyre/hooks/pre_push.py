@@ -53,6 +53,7 @@ def main(argv: list[str]) -> int:
     if problems:
         return 1
     shas = [sha for sha, run_request in requests if run_request.runs]
+    _warn_of_credentials(requests)
     _warn_of_submodules(shas)
     return 0 if _may_run_again(shas, remote_name) else 1
 
@@ -74,6 +75,26 @@ def _warn_of_submodules(shas: list[str]) -> None:
             f"its run can't fetch it: {', '.join(unpushed)}\nfyre:   hint: {submodules.HINT}"
         )
         print(warning.encode(errors="replace").decode(), file=sys.stderr)
+
+
+def _warn_of_credentials(requests: list[tuple[str, RunRequest]]) -> None:
+    """Name the commits whose runs seem to hold a credential: after the push it is too late."""
+    shas = [
+        sha[:7]
+        for sha, run_request in requests
+        if any(
+            _mask(text) != text
+            for spec in run_request.runs
+            for text in (spec.command, *map("=".join, spec.env))
+        )
+    ]
+    if shas:
+        print(
+            f"fyre: warning: what looks like a credential is in {', '.join(shas[:5])}, and a push "
+            "shows it to everybody who reads the repository\n"
+            "fyre:   hint: revoke it if it is pushed by now; else write the commit anew",
+            file=sys.stderr,
+        )
 
 
 def _mask(command: str) -> str:

@@ -118,7 +118,7 @@ def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
     from fyre.message import merge_hints
     from fyre.workspace import fork, merge_queue
 
-    notes = merge_hints.list_hints(text, run_request)
+    notes = [*merge_hints.list_hints(text, run_request), *_credential_notes(run_request)]
     if not run_request.runs:
         return notes
     if source == "HEAD" and (hint := merge_hints.squash_hint(_count_requesting_commits())):
@@ -129,6 +129,18 @@ def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
     if top and merge_queue.has_merge_queue(Path(top)):
         notes.append(merge_hints.MERGE_QUEUE)
     return notes
+
+
+def _credential_notes(run_request: RunRequest) -> list[str]:
+    """Return a note on each run that seems to hold a credential: everybody would read it."""
+    from fyre.message.credential_scan import find_credentials
+
+    return [
+        f"{name} holds what looks like {found[0].kind}, and commits are for ever: --secret, or a "
+        "file that is not committed, instead"
+        for name, spec in zip(run_request.run_names, run_request.runs, strict=True)
+        if (found := find_credentials("\n".join([spec.command, *map("=".join, spec.env)])))
+    ]
 
 
 def _count_requesting_commits() -> int:

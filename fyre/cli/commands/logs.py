@@ -60,6 +60,6 @@ def _explain_end(run: RunSummary, *, is_empty: bool) -> None:
     elif not run.state.is_final:
         sys.stderr.write(f"fyre: no output yet: {description}\n")
     elif run.started_at:
-        sys.stderr.write(f"fyre: {run.name} wrote nothing: {description}\n")
+        sys.stderr.write(f"fyre: there is no output of {run.name}: {description}\n")
     else:
         raise UserError(f"there is no output, because {run.name} never started: {description}")

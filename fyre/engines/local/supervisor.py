@@ -120,9 +120,8 @@ class Supervisor:
         except OSError as error:
             outcome = {"state": "error", "reason": f"the engine's machine failed: {error.strerror}"}
         if self.log.bytes_lost:
-            outcome["reason"] = "; ".join(
-                filter(None, [outcome.get("reason"), "the disk is full: part of the log is lost"])
-            )
+            ending = outcome.get("reason") or f"exit {outcome.get('exit_code', '')}".strip()
+            outcome["reason"] = f"{ending}; the disk is full: part of the log is lost"
         self._finish_run(outcome)
         if os.path.exists(self._path_in_run(_OUTCOME_FILE)):
             result_files.remove_results_files(self.directory)

@@ -253,3 +253,4 @@ def test_a_credential_is_masked_wherever_it_stands(
     shown = capsys.readouterr()
     assert token not in shown.out + shown.err
     assert shown.out.count("****") == 3
+    assert "run holds what looks like a GitHub token, and commits are for ever" in shown.err

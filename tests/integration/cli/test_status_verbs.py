@@ -414,7 +414,7 @@ def test_9_36_the_log_of_a_cancelled_run_without_output_says_so(
     person.final(sha)
     capfd.readouterr()
     assert fyre("logs", "-f") == 0
-    assert "fyre: run wrote nothing: cancelled by ada" in capfd.readouterr().err
+    assert "fyre: there is no output of run: cancelled by ada" in capfd.readouterr().err
 
 
 def test_9_36_a_remote_that_is_not_there_is_answered_with_those_that_are(

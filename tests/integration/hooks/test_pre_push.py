@@ -48,6 +48,16 @@ def test_it_says_what_the_push_starts(attempt) -> None:
     assert said(attempt("push", "origin", "main:again")) == []  # not new to the remote
 
 
+def test_9_a8_a_credential_is_warned_of_before_it_leaves(attempt) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6" * 3
+    commit(attempt, f"One\n\nFyre-Run: TOKEN={token} python x")
+    commit(attempt, "Two\n\nFyre-Run: python x")
+    done = attempt("push", "origin", "main")
+    assert done.returncode == 0
+    assert done.stderr.count("what looks like a credential is in") == 1
+    assert token not in done.stderr
+
+
 def test_what_cannot_run_is_not_pushed(attempt, git, hooked: Path, far: Path) -> None:
     commit(attempt, "One\n\nFyre-Run: true\nFyre-Timeout: 5")
     commit(attempt, "Two\n\nFyre-Run: true")
