@@ -39,7 +39,7 @@ class Components:
         artifacts: ArtifactStore | None = None,
     ) -> None:
         index = RunIndex(engine)
-        self.pages = RunPages(engine, pages_secret, pages_url)
+        self.pages = RunPages(engine, pages_secret, pages_url, artifacts=artifacts)
         self.output_pages = OutputPages(artifacts, pages_secret) if artifacts else None
         check_runs = CheckRunReporter(forge, engine.read_log, policy) if with_check_runs else None
         self.reporter = StatusReporter(forge, engine, index, self.pages.page_url, check_runs)

@@ -28,7 +28,8 @@ from fyre.stored_form import UnreadableError, read_json, warn_once
 log = logging.getLogger(__name__)
 
 _CHUNK_SIZE = 1024 * 1024  # bytes
-_CHANGED = "it was written to while it was read"
+_FLUSHED_ONE_BY_ONE = 500
+"""Contents that are flushed one by one; more are flushed together with all else on the machine."""
 
 
 class UnreadableFileError(Exception):
@@ -52,30 +53,28 @@ class ArtifactStore:
         self._manifests = folder / "manifests"
         self._drafts = folder / "drafts"
 
-    def add_file(
-        self, path: Path, *, may_link: bool = False, keep_going: Callable[[], None] = lambda: None
-    ) -> StoredBlob:
-        """Store the content of a regular file, which stays where it is.
+    def add_file(self, path: Path, keep_going: Callable[[], None] = lambda: None) -> StoredBlob:
+        """Store a copy of a regular file's content.
 
-        With ``may_link`` the file itself becomes the blob where that is possible: nobody may write
-        to it afterwards. ``keep_going`` is called for each piece, and may raise to stop. Raises
-        ``UnreadableFileError`` for what is wrong with the file, ``OSError`` for the store.
+        A copy, since somebody may still have the file open. It takes the place of what is stored
+        under its hash already, which may be damaged. ``keep_going`` is called for each piece, and
+        may raise to stop. Raises ``UnreadableFileError`` for what is wrong with the file,
+        ``OSError`` for the store.
         """
-        with _open_source(path) as file:
+        digest = hashlib.sha256()
+        with _open_source(path) as file, self._draft_file() as (draft_file, draft):
             before = os.fstat(file.fileno())
-            # What has a second name could be written to by it later.
-            is_ours = may_link and before.st_nlink == 1 and self._is_on_same_disk(before.st_dev)
-            sha256 = _hash_file(file, keep_going)
-            if not self.has_blob(sha256):
-                if is_ours:
-                    self._link_blob(path, sha256)
-                else:
-                    file.seek(0)
-                    self._copy_blob(file, sha256, keep_going)
-            now = os.fstat(file.fileno())
-            if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise UnreadableFileError(_CHANGED)
-        return StoredBlob(sha256, before.st_size)
+            while chunk := _read_chunk(file):
+                keep_going()
+                digest.update(chunk)
+                draft_file.write(chunk)
+            draft_file.flush()
+            if draft_file.tell() != before.st_size or _has_changed(file, before):
+                raise UnreadableFileError("it was written to while it was read")
+            blob = self.blob_path(digest.hexdigest())
+            blob.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft.replace(blob)
+        return StoredBlob(digest.hexdigest(), before.st_size)
 
     def has_blob(self, sha256: str) -> bool:
         """Return True if a content is stored."""
@@ -94,15 +93,16 @@ class ArtifactStore:
         for sha256 in wanted:
             if not self.has_blob(str(sha256)):
                 raise FileNotFoundError(f"{sha256} is not stored")
+        self._flush_blobs({str(sha256) for sha256 in wanted})
         text = json.dumps(manifests.to_json(manifest))
         self._manifests.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._draft_file() as (file, draft):
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, self._manifest_path(manifest.run_key))
-        _fsync_directory(self._manifests)
+            if not self._manifest_path(manifest.run_key).exists():
+                draft.rename(self._manifest_path(manifest.run_key))
+        fsync_path(self._manifests)
 
     def get_manifest(self, run_key: str) -> RunManifest | None:
         """Return the manifest of a run; None if it has none that can be read."""
@@ -123,42 +123,24 @@ class ArtifactStore:
             shutil.copyfile(self.blob_path(artifact.sha256), path)
             path.chmod(artifact.mode)
 
-    def _is_on_same_disk(self, device: int) -> bool:
-        self._blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return self._blobs.stat().st_dev == device
-
-    def _link_blob(self, path: Path, sha256: str) -> None:
-        blob = self.blob_path(sha256)
-        blob.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):
-            os.link(path, blob, follow_symlinks=False)
-
-    def _copy_blob(self, file: BinaryIO, sha256: str, keep_going: Callable[[], None]) -> None:
-        """Store what is read from a file, if it still has this hash.
-
-        Raises ``UnreadableFileError``.
-        """
-        digest = hashlib.sha256()
-        with self._draft_file() as (draft_file, draft):
-            while chunk := file.read(_CHUNK_SIZE):
-                keep_going()
-                digest.update(chunk)
-                draft_file.write(chunk)
-            draft_file.flush()
-            if digest.hexdigest() != sha256:
-                raise UnreadableFileError(_CHANGED)
-            self._link_blob(draft, sha256)
+    def _flush_blobs(self, hashes: set[str]) -> None:
+        """Have contents on the disk: what names them is written after them."""
+        if len(hashes) > _FLUSHED_ONE_BY_ONE:
+            os.sync()
+            return
+        for path in (*map(self.blob_path, hashes), *{self.blob_path(one).parent for one in hashes}):
+            fsync_path(path)
 
     @contextlib.contextmanager
     def _draft_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """Yield a new file and its path; what is not linked elsewhere by then is gone."""
+        """Yield a new file and its path; it is gone afterwards, unless it was renamed."""
         self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, name = tempfile.mkstemp(dir=self._drafts)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file, Path(name)
         finally:
-            Path(name).unlink()
+            Path(name).unlink(missing_ok=True)
 
     def remove_drafts(self) -> None:
         """Remove what a crash left half written; only while nothing is being stored."""
@@ -186,15 +168,21 @@ def _open_source(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _hash_file(file: BinaryIO, keep_going: Callable[[], None]) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK_SIZE):
-        keep_going()
-        digest.update(chunk)
-    return digest.hexdigest()
+def _read_chunk(file: BinaryIO) -> bytes:
+    """Return the next bytes of a file. Raises ``UnreadableFileError``: it is the file's trouble."""
+    try:
+        return file.read(_CHUNK_SIZE)
+    except OSError as error:
+        raise UnreadableFileError(error.strerror) from error
 
 
-def _fsync_directory(path: Path) -> None:
+def _has_changed(file: BinaryIO, before: os.stat_result) -> bool:
+    now = os.fstat(file.fileno())
+    return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+
+def fsync_path(path: Path) -> None:
+    """Have a file, or the names in a directory, on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -32,8 +32,9 @@ DEPTH_MAX = 8
 
 @dataclass(slots=True)
 class MetricsSummary:
-    """The values of a run's metrics so far."""
+    """The values of a run's metrics so far. ``goals`` are the names that always have a place."""
 
+    goals: Collection[str] = ()
     values: dict[str, MetricValue] = field(default_factory=dict)
     bad_lines: int = 0
     bad_values: int = 0  # no numbers, NaN, infinite
@@ -75,7 +76,7 @@ class MetricsSummary:
             self.bad_lines += 1
             return
         for name, value in _flatten(data, "", 0):
-            if name != STEP:
+            if name and name != STEP:
                 self._add_value(name, value)
 
     def _add_value(self, name: str, value: object) -> None:
@@ -87,7 +88,7 @@ class MetricsSummary:
             self.values[name] = MetricValue(
                 number, min(old.least, number), max(old.greatest, number)
             )
-        elif len(self.values) < NAMES_MAX:
+        elif len(self.values) < NAMES_MAX or name in self.goals:
             self.values[name] = MetricValue(number, number, number)
         elif len(self.names_left_out) < NAMES_MAX:
             self.names_left_out.add(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,16 +32,47 @@ class OutputFile:
     path: str  # as the manifest has it
     source: Path
     mode: int  # permission bits
-    is_linked: bool = False  # found through a symbolic link: it may be a file of the checkout
 
 
 @dataclass(slots=True)
 class OutputFiles:
-    """All files of one run, what is missing, and what was left out."""
+    """All files of one run, and what was left out."""
 
     files: dict[str, OutputFile] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    keep_going: Callable[[], None] = lambda: None  # called for each file; may raise to stop
+    _folders: set[str] = field(default_factory=set)
+    _declared: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    def add_file(self, file: OutputFile) -> None:
+        """Add a file, or the problem with its path."""
+        self.keep_going()
+        parents = _parents(file.path)
+        if is_hostile_path(file.path):
+            self.add_problem(file.path, "git's own files are no outputs")
+        elif file.path in self.files:
+            if self.files[file.path].source != file.source:
+                self.add_problem(file.path, "there is one of that name in $FYRE_OUTPUTS")
+        elif file.path in self._folders or any(parent in self.files for parent in parents):
+            self.add_problem(file.path, "a file and a folder have one name")
+        elif len(self.files) >= FILES_MAX:
+            self.add_problem(file.path, f"a run keeps at most {FILES_MAX:,} files")
+        else:
+            self.files[file.path] = file
+            self._folders.update(parents)
+
+    def declare(self, text: str, matches: list[str]) -> None:
+        """Note that an output must be among what is kept: at, or below, one of the paths."""
+        self._declared.append((text, matches))
+
+    def missing(self, kept: Collection[str]) -> list[str]:
+        """Return the declared outputs of which nothing is kept."""
+        reached = {parent for path in kept for parent in (path, *_parents(path))}
+        return [
+            _printable(text)
+            for text, matches in self._declared
+            if not any(path in reached for path in matches)
+        ]
 
     def add_problem(self, path: str, reason: str) -> None:
         """Add a line about a file that is not kept."""
@@ -55,23 +86,28 @@ class OutputFiles:
 
 
 def find_output_files(
-    outputs_dir: Path, checkout: Path, declared: Sequence[str], *, is_complete: bool
+    outputs_dir: Path,
+    checkout: Path,
+    declared: Sequence[str],
+    keep_going: Callable[[], None] = lambda: None,
 ) -> OutputFiles:
-    """Return the files of a run.
-
-    ``is_complete`` is False for a run that did not succeed: nothing is missing then.
-    """
-    found = OutputFiles()
-    _add_tree(found, outputs_dir, "")
+    """Return the files of a run. ``keep_going`` is called again and again, and may raise."""
+    found = OutputFiles(keep_going=keep_going)
+    if outputs_dir.is_symlink() or not outputs_dir.is_dir():
+        found.add_problem("$FYRE_OUTPUTS", "it is not the folder any more that it was")
+    else:
+        _add_tree(found, outputs_dir, "")
     for text in declared:
         try:
             output = output_notation.read_output(text)
         except BadValueError as error:  # of another version
             found.add_problem(text, error.args[0])
             continue
-        has_match = [_add_match(found, checkout, path) for path in _matches(checkout, output)]
-        if not any(has_match) and is_complete and not output.is_optional:
-            found.missing.append(output.path + "/" * output.is_directory)
+        matches = list(_matches(checkout, output))
+        for path in matches:
+            _add_match(found, checkout, path)
+        if not output.is_optional:
+            found.declare(output.path + "/" * output.is_directory, matches)
     return found
 
 
@@ -80,19 +116,16 @@ def _matches(checkout: Path, output: DeclaredOutput) -> Iterator[str]:
     if not output.is_pattern or os.path.lexists(checkout / output.path):
         yield output.path  # a name that is there is no pattern, whatever is in it
         return
-    yield from sorted(
-        path
-        # Path.glob gives no hidden files for ``*``, or all of them.
-        for path in glob.iglob(output.path, root_dir=checkout, recursive=True)  # noqa: PTH207
-        if not is_hostile_path(path)
-    )
+    # Path.glob gives no hidden files for ``*``, or all of them.
+    found = glob.iglob(output.path, root_dir=checkout, recursive=True)  # noqa: PTH207
+    yield from sorted({path.rstrip("/") for path in found if not is_hostile_path(path.rstrip("/"))})
 
 
-def _add_match(found: OutputFiles, checkout: Path, path: str) -> bool:
-    """Add what is at a path of the checkout; return False if nothing is."""
+def _add_match(found: OutputFiles, checkout: Path, path: str) -> None:
+    """Add what is at a path of the checkout, if anything is."""
     source = checkout / path
     if not os.path.lexists(source):
-        return False
+        return
     parent = os.path.realpath(source.parent)
     if not _is_below(parent, os.path.realpath(checkout)):
         found.add_problem(path, "a link leads out of the checkout")
@@ -100,7 +133,6 @@ def _add_match(found: OutputFiles, checkout: Path, path: str) -> bool:
         _add_tree(found, checkout, path)
     else:
         _add_file(found, checkout, path)
-    return True
 
 
 def _add_tree(found: OutputFiles, root: Path, path: str) -> None:
@@ -118,6 +150,7 @@ def _add_tree(found: OutputFiles, root: Path, path: str) -> None:
             if entry.name.lower() == ".git":
                 found.add_problem(below, "git's own files are no outputs")
             elif entry.is_dir(follow_symlinks=False):
+                found.keep_going()
                 todo.append(below)
             else:
                 _add_file(found, root, below)
@@ -126,8 +159,8 @@ def _add_tree(found: OutputFiles, root: Path, path: str) -> None:
 def _add_file(found: OutputFiles, root: Path, path: str) -> None:
     source = root / path
     try:
-        target, is_linked = source, source.is_symlink()
-        if is_linked:
+        target = source
+        if source.is_symlink():
             target = Path(os.path.realpath(source))
             if not _is_below(str(target), os.path.realpath(root)):
                 return found.add_problem(path, "a link that leads to another place")
@@ -136,14 +169,14 @@ def _add_file(found: OutputFiles, root: Path, path: str) -> None:
         return found.add_problem(path, str(error.strerror))
     if not stat.S_ISREG(info.st_mode):
         return found.add_problem(path, "no regular file")
-    if len(found.files) >= FILES_MAX and path not in found.files:
-        return found.add_problem(path, f"a run keeps at most {FILES_MAX:,} files")
-    if path in found.files:
-        if found.files[path].source != target:
-            found.add_problem(path, "there is one of that name in $FYRE_OUTPUTS")
-        return None
-    found.files[path] = OutputFile(path, target, stat.S_IMODE(info.st_mode) & 0o777, is_linked)
-    return None
+    mode = stat.S_IMODE(info.st_mode) & 0o777
+    return found.add_file(OutputFile(path, target, mode))
+
+
+def _parents(path: str) -> list[str]:
+    """Return the folders on the way to a path."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _is_below(path: str, root: str) -> bool:

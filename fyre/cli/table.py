@@ -57,7 +57,12 @@ def print_run_table(
         sys.stdout.write("\n")
         return
     cells = [_row_cells(run, metrics) for run in runs]
-    head = [*("" for _ in _LEFT_COLUMNS), *(_cut(name, _METRIC_WIDTH) for name in metrics), "", ""]
+    head = [
+        *("" for _ in _LEFT_COLUMNS),
+        *(_cut(escape_unprintable(name), _METRIC_WIDTH) for name in metrics),
+        "",
+        "",
+    ]
     widths = [max(len(line[n]) for line in [head, *cells]) for n in range(len(head))]
     total = 10_000
     if sys.stdout.isatty():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class OutputDownload:
     on_bytes: Callable[[int], None] = lambda _: None
     written: list[Path] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)  # that were there already, byte for byte
+    _sessions: threading.local = field(default_factory=threading.local)
 
     def run(self, artifacts: Sequence[Artifact]) -> None:
         """Download files, several at once; each appears when it is whole and its hash is right.
@@ -101,9 +103,12 @@ class OutputDownload:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         to_fetch = [one for one in artifacts if not self._is_there(one)]
-        with ThreadPoolExecutor(max_workers=DOWNLOADS_AT_ONCE) as pool:
-            for path in pool.map(self._download, to_fetch):
-                self.written.append(path)
+        try:
+            with ThreadPoolExecutor(max_workers=DOWNLOADS_AT_ONCE) as pool:
+                for path in pool.map(self._download, to_fetch):
+                    self.written.append(path)
+        except OSError as error:
+            raise UserError(f"{error.filename or self.folder}: {error.strerror}") from error
 
     def _is_there(self, artifact: Artifact) -> bool:
         """Return True if a file is there already. Raises ``UserError`` for another one."""
@@ -133,7 +138,9 @@ class OutputDownload:
     def _download(self, artifact: Artifact) -> Path:
         path = self.folder / artifact.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{artifact.sha256[:16]}.fyre-part")
+        # By its path: files of one content may come at once.
+        own_name = hashlib.sha256(f"{artifact.sha256} {artifact.path!r}".encode()).hexdigest()
+        part = path.with_name(f".{own_name[:16]}.fyre-part")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             self._fill(file, artifact)
@@ -153,7 +160,8 @@ class OutputDownload:
                     raise TransientError(http_session.describe_failure(error)) from error
                 continue
             file.seek(0)
-            if hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256:
+            is_right = hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+            if is_right and file.tell() == artifact.size:
                 return
             file.truncate(0)  # damaged on the way, or another file's beginning
         raise UserError(
@@ -164,9 +172,15 @@ class OutputDownload:
         position = file.seek(0, os.SEEK_END)
         if position >= artifact.size:
             return
-        with http_session.open_session() as session:
-            response = request_blob(session, self.outputs.page_url, artifact, position)
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = http_session.open_session()  # one for each thread
+        with request_blob(
+            self._sessions.session, self.outputs.page_url, artifact, position
+        ) as response:
             for chunk in response.iter_content(_CHUNK_SIZE):
+                position += len(chunk)
+                if position > artifact.size:
+                    raise UserError(f"{artifact.path}: the receiver sends more than it said")
                 file.write(chunk)
                 self.on_bytes(len(chunk))
         file.flush()

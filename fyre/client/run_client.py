@@ -50,10 +50,22 @@ class RunSummary:
     # Number and bytes of what it kept.
     outputs: Mapping[str, float] = field(default_factory=lambda: {"count": 0, "bytes": 0})
     note: str = ""
+    least: Mapping[str, float] = field(default_factory=dict)  # of each metric
+    greatest: Mapping[str, float] = field(default_factory=dict)
+
+    def with_goals(self, goals: Mapping[str, str]) -> RunSummary:
+        """Return the run with the best values by these goals, where they name a metric."""
+        best = {
+            name: (self.least if goal == "min" else self.greatest)[name]
+            for name, goal in goals.items()
+            if name in self.least and name in self.greatest
+        }
+        return replace(self, best={**self.best, **best})
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as plain data."""
-        return asdict(self) | {"state": str(self.state)}
+        facts = asdict(self) | {"state": str(self.state)}
+        return {key: value for key, value in facts.items() if key not in ("least", "greatest")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ _PAGE = StoredForm(
         StoredField("log_url", "log_url", as_text),
         StoredField("metrics", "metrics", as_number_map),
         StoredField("best", "best", as_number_map),
+        StoredField("least", "least", as_number_map),
+        StoredField("greatest", "greatest", as_number_map),
         StoredField("outputs", "outputs", as_number_map),
         StoredField("note", "note", as_text),
     ),

@@ -14,6 +14,9 @@ from fyre.message.value_parsers import BadValueError
 OUTPUT_MAX = 4096
 """Bytes of one output: the longest path that Linux opens (PATH_MAX)."""
 
+ANY_FOLDERS_MAX = 2
+"""Times that ``**`` may stand in one pattern: each goes through the whole tree once more."""
+
 _WRITE_IT = "write it like model.pt, ckpt/ or plots/*.png"
 
 
@@ -56,8 +59,10 @@ def read_output(text: str) -> DeclaredOutput:
     parts = path.rstrip("/").split("/")
     if not path.strip("/") or path.startswith("/") or "." in parts or ".." in parts or "" in parts:
         raise BadValueError(f"{text[:60]!r} is not a path inside the checkout", _WRITE_IT)
-    if parts[0].lower() == ".git":
+    if any(part.lower() == ".git" for part in parts):
         raise BadValueError("what is in .git is no output", _WRITE_IT)
+    if parts.count("**") > ANY_FOLDERS_MAX:
+        raise BadValueError(f"it has '**' more than {ANY_FOLDERS_MAX} times", _WRITE_IT)
     if any(char in path for char in "\0\n\r") or len(path.encode(errors="replace")) > OUTPUT_MAX:
         raise BadValueError("the path is too long, or holds a line break or a NUL", _WRITE_IT)
     return DeclaredOutput("/".join(parts), is_optional, path.endswith("/"))

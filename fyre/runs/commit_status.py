@@ -9,7 +9,7 @@ the grammar of a description and the way back. GitHub's limits: ``state`` is one
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fyre.message import image_reference, value_parsers
 from fyre.runs import state
@@ -62,9 +62,12 @@ def status_from_record(
     # A reason of blanks alone is none.
     outcome = truncate_description(_outcome_text(record)) or str(record.state)
     description = _description(record, outcome, carried=carried)
-    read_back = parse_status(state.to_github_state(record.state), description)
     expected = RunState.CARRIED if carried and record.state.is_final else record.state
-    if (read_back.state, read_back.attempt) != (expected, record.run.attempt):
+    if not _is_read_back(record, description, expected):
+        # A metric may have a name of the grammar.
+        record = replace(record, results=None)
+        description = _description(record, outcome, carried=carried)
+    if not _is_read_back(record, description, expected):
         # The reason has words of the grammar.
         outcome = outcome.replace(SEPARATOR.strip(), ";")
         outcome = f"{record.state}: {outcome}" if record.state is RunState.ERROR else outcome
@@ -72,6 +75,12 @@ def status_from_record(
     return CommitStatus(
         record.run.context, state.to_github_state(record.state), description, target_url
     )
+
+
+def _is_read_back(record: RunRecord, description: str, expected: RunState) -> bool:
+    """Return True if a description says to its readers what the record says."""
+    read_back = parse_status(state.to_github_state(record.state), description)
+    return (read_back.state, read_back.attempt) == (expected, record.run.attempt)
 
 
 def refused_status(context: str, reason: str) -> CommitStatus:

@@ -57,6 +57,7 @@ class RunResults:
 
 def format_metric(value: float) -> str:
     """Return a value for people: at most four significant digits of what is no whole number."""
+    value = float(value)  # JSON has integers too
     return str(int(value)) if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
 
 

@@ -30,9 +30,13 @@ what they ask once."""
 HEAD_TIMEOUT = 30.0
 """Seconds in which the head of a request has to be complete, from the connection's first moment."""
 
-BODY_TIMEOUT = 60.0
-"""Seconds that a client may send nothing of the body that it has announced, while it is waited
-for."""
+BODY_TIMEOUT = 30.0
+"""Seconds in which something of the body that a client has announced has to come, again and
+again, while it is waited for."""
+
+BODY_BYTES_MIN = 4096
+"""Bytes of a body that come in this time at least: with one byte now and then a client would hold
+for ever what others wait for."""
 
 STALLED_READER_TIMEOUT = 300.0
 """Seconds that a client may take nothing of what waits for it. A log that is followed goes on at
@@ -65,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
     _body_timer: asyncio.TimerHandle | None = None
+    _body_bytes = 0  # of the body, since it was last looked at
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Handle a new connection; where there are too many, close the one that waits longest."""
@@ -122,7 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Handle a complete head."""
         super().on_headers_complete()
-        self._progressed = True
+        self._progressed, self._body_bytes = True, 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -138,7 +143,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Handle a chunk of a body."""
         super().on_body(body)
-        self._progressed = True
+        self._progressed, self._body_bytes = True, self._body_bytes + len(body)
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
@@ -149,11 +154,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
         While we take nothing, since whoever reads the body is slow, nothing can come.
         """
-        silent_for = 0.0 if self.flow.read_paused else self.loop.time() - self.heard_at
-        if silent_for >= BODY_TIMEOUT:
+        if self._body_bytes < BODY_BYTES_MIN and not self.flow.read_paused:
             self.transport.abort()
         else:
-            self._body_timer = self.loop.call_later(BODY_TIMEOUT - silent_for, self._check_body)
+            self._body_bytes = 0
+            self._body_timer = self.loop.call_later(BODY_TIMEOUT, self._check_body)
 
     @property
     def waits_for_client(self) -> bool:

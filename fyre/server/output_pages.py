@@ -5,11 +5,14 @@ A file is sent as something to be saved: what a run wrote is never shown as a pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import threading
+from dataclasses import dataclass, field
 from typing import Any
 
+from cachetools import LRUCache
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from fyre.artifacts import manifest as manifests
@@ -17,6 +20,9 @@ from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.artifacts.manifest import Artifact, RunManifest
 from fyre.server import run_links
 from fyre.server.log_stream import NO_STORE_HEADERS
+
+_LISTINGS_MAX = 4
+"""Manifests in memory: one may have a million files."""
 
 _FILE_HEADERS = {
     **NO_STORE_HEADERS,
@@ -27,11 +33,22 @@ _FILE_HEADERS = {
 
 
 @dataclass(frozen=True)
+class _Listing:
+    """A manifest, and its files by path and by hash."""
+
+    manifest: RunManifest
+    by_path: dict[str, Artifact]
+    by_hash: dict[str, Artifact]
+
+
+@dataclass(frozen=True)
 class OutputPages:
     """The outputs in one store."""
 
     artifacts: ArtifactStore
     secret: bytes
+    _listings: LRUCache[str, _Listing] = field(default_factory=lambda: LRUCache(_LISTINGS_MAX))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def routes(self) -> list[Route]:
         """Return the routes: the list, a file by its path, a file by its hash."""
@@ -43,27 +60,40 @@ class OutputPages:
 
     def list_json(self, request: Request) -> Response:
         """Serve the manifest of a run, with the best and last values of all its metrics."""
-        manifest = self._requested_manifest(request)
-        if manifest is None:
+        listing = self._requested_listing(request)
+        if listing is None:
             return _NOT_FOUND
-        return JSONResponse(manifests.to_json(manifest), headers=NO_STORE_HEADERS)
+        # Names may hold bytes that are no UTF-8: plain ASCII has escapes for them.
+        text = json.dumps(manifests.to_json(listing.manifest))
+        return Response(text, media_type="application/json", headers=NO_STORE_HEADERS)
 
     def file_by_path(self, request: Request) -> Response:
         """Serve an output."""
-        manifest = self._requested_manifest(request)
-        artifact = manifest and manifest.find_artifact(request.path_params["path"])
+        listing = self._requested_listing(request)
+        artifact = listing and listing.by_path.get(request.path_params["path"])
         return self._send(artifact) if artifact else _NOT_FOUND
 
     def file_by_hash(self, request: Request) -> Response:
         """Serve what the manifest of this run names by this hash: its path may be no URL."""
-        manifest, sha256 = self._requested_manifest(request), request.path_params["sha256"]
-        wanted = (one for one in manifest.artifacts if one.sha256 == sha256) if manifest else ()
-        artifact = next(iter(wanted), None)
+        listing = self._requested_listing(request)
+        artifact = listing and listing.by_hash.get(request.path_params["sha256"])
         return self._send(artifact) if artifact else _NOT_FOUND
 
-    def _requested_manifest(self, request: Request) -> RunManifest | None:
+    def _requested_listing(self, request: Request) -> _Listing | None:
+        """Return what a run kept, read once for all the files that are asked for next."""
         run_key = run_links.run_key_from_token(self.secret, request.path_params["token"])
-        return self.artifacts.get_manifest(run_key) if run_key else None
+        if run_key is None:
+            return None
+        with self._lock:  # a manifest is final, and one thread is enough to read it
+            if (known := self._listings.get(run_key)) is not None:
+                return known
+            manifest = self.artifacts.get_manifest(run_key)
+            if manifest is None:
+                return None
+            by_path = {one.path: one for one in manifest.artifacts}
+            by_hash = {one.sha256: one for one in manifest.artifacts}
+            self._listings[run_key] = _Listing(manifest, by_path, by_hash)
+            return self._listings[run_key]
 
     def _send(self, artifact: Artifact) -> Response:
         headers: dict[str, Any] = dict(_FILE_HEADERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.engines.protocol import Engine
 from fyre.message import value_parsers
 from fyre.runs import commit_status
@@ -46,6 +47,7 @@ class RunPages:
     secret: bytes
     base_url: Callable[[], str]
     log_streams: LogStreams = field(default_factory=LogStreams)
+    artifacts: ArtifactStore | None = None
 
     def routes(self) -> list[Route]:
         """Return the routes.
@@ -100,9 +102,10 @@ class RunPages:
     async def run_json(self, request: Request) -> Response:
         """Serve a run as JSON, for scripts and the command line."""
         record = self._requested_record(request)
-        if record is None:
-            return _NOT_FOUND
-        return JSONResponse(self.describe_run(record), headers=NO_STORE_HEADERS)
+        if record is not None:
+            return JSONResponse(self.describe_run(record), headers=NO_STORE_HEADERS)
+        facts = self._describe_forgotten(request)
+        return JSONResponse(facts, headers=NO_STORE_HEADERS) if facts else _NOT_FOUND
 
     async def run_log(self, request: Request) -> Response:
         """Serve the log as plain text: from ``?offset=``, with ``?follow=1`` until the run ends."""
@@ -111,6 +114,24 @@ class RunPages:
             return _NOT_FOUND
         key = record.run.key
         return self.log_streams.respond(request, key, self.engine.open_log(key))
+
+    def _describe_forgotten(self, request: Request) -> dict[str, Any]:
+        """Return what is known of a run whose record is gone, and whose outputs stay; {} if none.
+
+        Its status on the forge says how it ended.
+        """
+        run_key = run_links.run_key_from_token(self.secret, request.path_params["token"])
+        manifest = self.artifacts.get_manifest(run_key) if self.artifacts and run_key else None
+        if manifest is None or run_key is None:
+            return {}
+        return {
+            "sha": manifest.sha,
+            "name": manifest.run_name,
+            "attempt": manifest.attempt,
+            "repository": manifest.repository.name,
+            "log_url": self.page_url(run_key),
+            **_describe_results(manifest.results, {}),
+        }
 
     def describe_run(self, record: RunRecord) -> dict[str, Any]:
         """Return the public facts of a run; times in ISO 8601, UTC."""
@@ -135,7 +156,7 @@ class RunPages:
             "image": run.spec.image or "",
             "image_id": record.image_id,
             "note": run.spec.note,
-            **_describe_results(record),
+            **_describe_results(record.results, dict(run.spec.metric_goals)),
         }
 
     def _template_values(self, record: RunRecord) -> dict[str, Any]:
@@ -157,12 +178,14 @@ class RunPages:
         return self.engine.get_record(run_key) if run_key else None
 
 
-def _describe_results(record: RunRecord) -> dict[str, Any]:
+def _describe_results(results: RunResults | None, goals: Mapping[str, str]) -> dict[str, Any]:
     """Return what a run found: values of its metrics, number and bytes of its outputs."""
-    found = record.results or RunResults()
+    found = results or RunResults()
     return {
         "metrics": found.last_values(),
-        "best": found.best_values(dict(record.run.spec.metric_goals)),
+        "best": found.best_values(goals),
+        "least": {name: value.least for name, value in found.metrics},
+        "greatest": {name: value.greatest for name, value in found.metrics},
         "outputs": {"count": found.output_count, "bytes": found.output_bytes},
         "problems": list(found.problems),
         "partial": found.is_partial,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -53,7 +54,7 @@ def main(
     remote_info = remotes.resolve_remote(name=remote or None)
     ranges = [_known_range(range_, remote_info.name)] if range_ else _default_ranges(remote_info)
     client = RunClient.from_remote(remote_info)
-    wanted = _RunFilter(name, _parse_state(state), sort)
+    wanted = _RunFilter(name, _parse_state(state), sort, worktree_goals())
     is_chosen = bool(sort or name or state)
     try:
         runs, messages, missing_shas = _find_runs(
@@ -94,9 +95,11 @@ def find_best_run(metric: str, remote_name: str = "") -> RunSummary:
     remote_info = remotes.resolve_remote(name=remote_name or None)
     client, ranges = RunClient.from_remote(remote_info), _default_ranges(remote_info)
     runs, _, _ = _find_runs(client, ranges, _SEARCHED_COMMITS)
-    ranked = _RunFilter("", None, metric).select(runs)
+    ranked = _RunFilter("", RunState.SUCCEEDED, metric, worktree_goals()).select(runs)
     if not ranked:
-        raise UserError(f"no run here has a metric {metric!r}", hint="fyre log --metrics")
+        raise UserError(
+            f"no run here that succeeded has a metric {metric!r}", hint="fyre log --metrics"
+        )
     best = ranked[0]
     value = format_metric(best.best[metric])
     sys.stderr.write(f"fyre: {best.sha[:7]}:{best.name} has the best {metric}: {value}\n")
@@ -110,19 +113,20 @@ class _RunFilter:
     name: str
     state: RunState | None
     metric: str
+    goals: Mapping[str, str]
 
     def select(self, runs: list[RunSummary]) -> list[RunSummary]:
         """Return the runs that are wanted; those with the best value of the metric come first."""
         selected = [
             run
-            for run in runs
+            for run in (one.with_goals(self.goals) for one in runs)
             if (not self.name or run.name.lower() == self.name.lower())
             and (self.state is None or run.state is self.state)
             and (not self.metric or self.metric in run.best)
         ]
         if not self.metric:
             return selected
-        is_least = worktree_goals().get(self.metric) == "min"
+        is_least = self.goals.get(self.metric) == "min"
         return sorted(selected, key=lambda run: run.best[self.metric], reverse=not is_least)
 
 
@@ -134,7 +138,8 @@ def worktree_goals() -> dict[str, str]:
     try:
         return dict(repo_config.parse_repo_config(text or "").all_runs.metric_goals)
     except repo_config.RepoConfigError as error:
-        raise UserError(str(error), hint=error.hint) from error
+        sys.stderr.write(f"fyre: which values are best is not known: {error}\n")
+        return {}
 
 
 def _parse_state(text: str) -> RunState | None:
@@ -153,15 +158,15 @@ def _metric_names(runs: list[RunSummary]) -> list[str]:
 
 
 def print_csv(runs: list[RunSummary]) -> None:
-    """Print runs as CSV: what is fixed, then the last value of each metric."""
+    """Print runs as CSV: what is fixed, then the last and the best value of each metric."""
     import csv
 
     fixed = ("sha", "name", "state", "attempt", "started_at", "ended_at", "exit_code", "command")
     names = list(dict.fromkeys(name for run in runs for name in run.metrics))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*fixed, "note", *names])
+    writer.writerow([*fixed, "note", *names, *(f"best {name}" for name in names)])
     for run in runs:
-        values = [run.metrics.get(name, "") for name in names]
+        values = [found.get(name, "") for found in (run.metrics, run.best) for name in names]
         writer.writerow([*(getattr(run, key) for key in fixed), run.note, *values])
 
 

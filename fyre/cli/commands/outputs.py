@@ -32,6 +32,8 @@ def main(
     for one in artifacts:
         shown = table.escape_unprintable(_text(one.path))
         sys.stdout.write(f"{format_size(one.size):>{width}}  {shown}\n")
+    if not artifacts:
+        sys.stderr.write("fyre: no files\n")
     results = found.manifest.results
     for problem in results.problems:
         sys.stderr.write(f"fyre: {table.escape_unprintable(problem)}\n")

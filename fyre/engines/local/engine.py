@@ -88,7 +88,7 @@ class LocalEngine:
             state / "bin", own_python=own_python, command_umask=command_umask
         )
         self.artifacts = artifacts or ArtifactStore(state / "artifacts")
-        self._sealer = OutputSealer(self.artifacts, self._on_sealed, keep_checkouts=keep_checkouts)
+        self._sealer = OutputSealer(self.artifacts, self._on_sealed)
         self._closed = False
         self._recover_runs()
         self._thread = threading.Thread(target=self._watch_loop, name="local engine", daemon=True)
@@ -134,10 +134,9 @@ class LocalEngine:
     def cancel(self, key: str, requested_by: str) -> bool:
         """End a run that has not ended; write that down first, so that a crash can't forget it."""
         with self._mutex:
-            record = self._records.get(key)
-            if record is None or record.state.is_final or key in self._sealer:
+            record, directory = self._records.get(key), self._run_directory(key)
+            if record is None or record.state.is_final or directory.has_ended():
                 return False
-            directory = self._run_directory(key)
             with state_dir.disk_errors_as_transient():
                 directory.request_cancel(requested_by)
             if key in self._held:
@@ -351,8 +350,9 @@ class LocalEngine:
             self._early_deaths.forget_run(key)
 
     def _on_sealed(self, key: str) -> None:
-        self._cleanup.clean_up_run(key)
         self._reload_record(key)
+        if self._records[key].state.is_final:
+            self._cleanup.clean_up_run(key)
         self._changed_keys.append(key)
         self._supervisor_events.wake_up()
 
@@ -365,6 +365,7 @@ class LocalEngine:
                 self._records[key] = self._held.updated_record(self._records[key])
                 return
             record = self._run_directory(key).updated_record(self._records[key])
+            record = replace(record, reason=record.reason or self._sealer.trouble_of(key))
             self._records[key] = self._job_problems.mark_record(record)
 
     def _prune_history(self) -> None:

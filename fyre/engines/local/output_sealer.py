@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fyre.artifacts import link_lines, metrics_file, output_files
-from fyre.artifacts.artifact_store import ArtifactStore, UnreadableFileError
+from fyre.artifacts.artifact_store import ArtifactStore, UnreadableFileError, fsync_path
 from fyre.artifacts.manifest import Artifact, RunManifest
 from fyre.artifacts.metrics_file import MetricsSummary
 from fyre.artifacts.output_files import OutputFiles
@@ -37,7 +37,7 @@ _THREADS = 2
 _PAUSES = (1.0, 5.0, 30.0, 60.0)
 """Seconds before the next attempt, after an error of the disk; the last one again and again."""
 
-PATIENCE = 3600.0
+PATIENCE = 24 * 3600.0
 """Seconds for which an error of the disk may last before the outputs are given up."""
 
 _LINKS_SIZE = 256 * 1024  # bytes that are read
@@ -48,39 +48,47 @@ class StoppedError(Exception):
     """This process stops; the next one seals the run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndedRun:
     """A run whose command has ended: what it was, its directory, and its checkout."""
 
     run: Run
     directory: Path
     checkout: Path
+    attempts: int = 0  # that failed
+    first_failure: float = 0.0  # on the monotonic clock
+    trouble: str = ""  # why the last attempt failed
 
 
 class OutputSealer:
     """Threads that seal; ``on_sealed(key)`` is called from them."""
 
-    def __init__(
-        self, store: ArtifactStore, on_sealed: Callable[[str], None], *, keep_checkouts: bool
-    ) -> None:
+    def __init__(self, store: ArtifactStore, on_sealed: Callable[[str], None]) -> None:
         self._store, self._on_sealed = store, on_sealed
-        self._may_link = not keep_checkouts
-        self._keys: set[str] = set()
+        self._runs: dict[str, EndedRun] = {}
+        store.remove_drafts()  # of a process that was killed
         self._queue: queue.SimpleQueue[EndedRun | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
 
     def __contains__(self, key: str) -> bool:
         """Return True if a run is being sealed."""
-        return key in self._keys
+        return key in self._runs
+
+    def trouble_of(self, key: str) -> str:
+        """Return why the outputs of a run can't be stored yet; "" if nothing is known."""
+        ended = self._runs.get(key)
+        return (
+            f"its outputs can't be stored yet: {ended.trouble}" if ended and ended.trouble else ""
+        )
 
     def submit(self, ended: EndedRun) -> None:
         """Have a run sealed, once."""
-        if ended.run.key in self._keys:
+        if ended.run.key in self._runs:
             return
-        self._keys.add(ended.run.key)
+        self._runs[ended.run.key] = ended
         self._queue.put(ended)
-        if len(self._threads) < min(_THREADS, len(self._keys)):
+        if len(self._threads) < min(_THREADS, len(self._runs)):
             thread = threading.Thread(target=self._seal_loop, name="output sealer", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -95,24 +103,29 @@ class OutputSealer:
 
     def _seal_loop(self) -> None:
         while (ended := self._queue.get()) is not None and not self._stopped.is_set():
-            with suppress(StoppedError):
-                self._seal_patiently(ended)
-                self._keys.discard(ended.run.key)
-                self._on_sealed(ended.run.key)
-
-    def _seal_patiently(self, ended: EndedRun) -> None:
-        """Seal a run; try again while the disk refuses, for ``PATIENCE``."""
-        begin, attempt = time.monotonic(), 0
-        while True:
             try:
-                return self._seal(ended)
+                self._seal(ended)
+            except StoppedError:
+                continue
             except Exception as error:
-                log.warning("the outputs of %s can't be stored yet: %s", ended.run.key, error)
-                if time.monotonic() - begin > PATIENCE:
-                    return self._give_up(ended, error)
-            if self._stopped.wait(_PAUSES[min(attempt, len(_PAUSES) - 1)]):
-                raise StoppedError
-            attempt += 1
+                self._note_failure(ended, error)
+            else:
+                del self._runs[ended.run.key]
+            self._on_sealed(ended.run.key)
+
+    def _note_failure(self, ended: EndedRun, error: Exception) -> None:
+        """Have a run sealed again after a pause, in which others are; or give its outputs up."""
+        log.warning("the outputs of %s can't be stored yet: %s", ended.run.key, error)
+        ended.trouble = getattr(error, "strerror", None) or str(error)
+        ended.first_failure = ended.first_failure or time.monotonic()
+        if time.monotonic() - ended.first_failure > PATIENCE and self._give_up(ended):
+            del self._runs[ended.run.key]
+            return
+        pause = _PAUSES[min(ended.attempts, len(_PAUSES) - 1)]
+        ended.attempts += 1
+        timer = threading.Timer(pause, self._queue.put, [ended])
+        timer.daemon = True
+        timer.start()
 
     def _seal(self, ended: EndedRun) -> None:
         outcome = _read_outcome(ended)
@@ -121,10 +134,10 @@ class OutputSealer:
             ended.directory / OUTPUTS_DIR,
             ended.checkout,
             ended.run.spec.outputs,
-            is_complete=is_complete,
+            self._raise_if_stopped,
         )
         artifacts = self._store_files(found)
-        metrics, metrics_sha256 = self._read_metrics(ended, artifacts)
+        metrics, metrics_sha256 = self._read_metrics(ended, artifacts, found)
         problems = (*found.shown_problems(), *metrics.problems())
         found_results = RunResults(
             len(artifacts),
@@ -148,18 +161,19 @@ class OutputSealer:
                 metrics_sha256,
             )
         )
-        if found.missing:
-            outcome |= _missing_outcome(found.missing)
+        missing = found.missing({one.path for one in artifacts}) if is_complete else []
+        if missing:
+            outcome |= _missing_outcome(missing)
+        if self._store.get_manifest(ended.run.key) is None:
+            raise OSError("the manifest can't be read back")
         _write_outcome(ended, outcome | {"results": results.to_json(found_results)})
+        _remove_stored(ended)
 
     def _store_files(self, found: OutputFiles) -> tuple[Artifact, ...]:
         artifacts = []
         for file in found.files.values():
-            may_link = self._may_link and not file.is_linked
             try:
-                blob = self._store.add_file(
-                    file.source, may_link=may_link, keep_going=self._raise_if_stopped
-                )
+                blob = self._store.add_file(file.source, self._raise_if_stopped)
             except UnreadableFileError as error:
                 found.add_problem(file.path, str(error))
             else:
@@ -167,17 +181,25 @@ class OutputSealer:
         return tuple(artifacts)
 
     def _read_metrics(
-        self, ended: EndedRun, artifacts: tuple[Artifact, ...]
+        self, ended: EndedRun, artifacts: tuple[Artifact, ...], found: OutputFiles
     ) -> tuple[MetricsSummary, str | None]:
         """Return the metrics of a run, and the hash of the lines that it wrote; None for none."""
-        summary, path, sha256 = MetricsSummary(), ended.directory / METRICS_FILE, None
+        goals = [name for name, _ in ended.run.spec.metric_goals]
+        summary, path, sha256 = MetricsSummary(goals), ended.directory / METRICS_FILE, None
         for artifact in artifacts:
             if artifact.path.rpartition("/")[2] == metrics_file.METRICS_JSON:
+                if artifact.size > _DOCUMENT_SIZE:
+                    found.problems.append(f"{artifact.path} is too large to be read as metrics")
+                    continue
                 with self._store.open_blob(artifact.sha256) as file:
-                    summary.add_document(file.read(_DOCUMENT_SIZE))
-        with suppress(FileNotFoundError, UnreadableFileError):
+                    summary.add_document(file.read())
+        try:
             if path.lstat().st_size:
-                sha256 = self._store.add_file(path, keep_going=self._raise_if_stopped).sha256
+                sha256 = self._store.add_file(path, self._raise_if_stopped).sha256
+        except FileNotFoundError:
+            pass
+        except UnreadableFileError as error:
+            found.add_problem("$FYRE_METRICS", str(error))
         if sha256 is not None:
             with self._store.open_blob(sha256) as file:
                 summary.add_lines(file)
@@ -187,10 +209,16 @@ class OutputSealer:
         if self._stopped.is_set():
             raise StoppedError
 
-    def _give_up(self, ended: EndedRun, error: Exception) -> None:
-        reason = f"outputs lost: they can't be stored: {error}"
+    def _give_up(self, ended: EndedRun) -> bool:
+        """Say that the outputs are lost; return False if not even that can be written.
+
+        What is in the run's own directory stays there.
+        """
+        reason = f"outputs lost: they can't be stored: {ended.trouble}"
         with suppress(OSError):
             _write_outcome(ended, {**_read_outcome(ended), "state": "error", "reason": reason})
+            return True
+        return False
 
 
 def _missing_outcome(missing: list[str]) -> dict[str, Any]:
@@ -217,7 +245,7 @@ def _read_outcome(ended: EndedRun) -> dict[str, Any]:
 
 
 def _write_outcome(ended: EndedRun, outcome: dict[str, Any]) -> None:
-    """Write the outcome, durably, and remove what is stored by now."""
+    """Write the outcome, durably."""
     directory = ended.directory
     draft = directory / f"outcome.json.{os.getpid()}"
     with draft.open("w", encoding="utf-8") as file:
@@ -225,6 +253,11 @@ def _write_outcome(ended: EndedRun, outcome: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(directory / "outcome.json")
-    result_files.remove_results_files(str(directory))
+    fsync_path(directory)
+
+
+def _remove_stored(ended: EndedRun) -> None:
+    """Remove what is in the store by now."""
+    result_files.remove_results_files(str(ended.directory))
     with suppress(OSError):
-        (directory / ENDED_FILE).unlink()
+        (ended.directory / ENDED_FILE).unlink()

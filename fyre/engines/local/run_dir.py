@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGCONT, SIGTERM
 from typing import Any
 
 from fyre.engines.environment import run_environment
@@ -236,6 +236,7 @@ class RunDirectory:
         if pid:
             with suppress(ProcessLookupError):
                 os.kill(pid, SIGTERM)
+                os.kill(pid, SIGCONT)  # its command may have stopped it
 
     def conclude_without_supervisor(self, now: float) -> bool:
         """Give an outcome to a run without a supervisor; return False if it may still be started.

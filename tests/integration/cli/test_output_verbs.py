@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from fyre.cli import main
 from fyre.local_forge.forge import LocalForge
+from fyre.runs.run_query import ALL_RUNS
 from tests.support.person import Person, person
 
 __all__ = ["person"]
@@ -144,3 +146,33 @@ def test_a_wrong_name_is_answered_by_one_line(
 ) -> None:
     fyre(*words)
     assert said in capfd.readouterr().err
+
+
+def test_equal_files_and_odd_names_are_pulled(
+    person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(person.repo)
+    sha = person.run(
+        'cd "$FYRE_OUTPUTS"; for n in a b c d e f; do echo same > $n; done; '
+        r"""touch "$(printf 'x\377')" "$(printf 'y\nz')" -- --force"""
+    )
+    assert person.final(sha)["state"] == "success"
+    folder = tmp_path / "all"
+    assert fyre("pull", sha, "-o", str(folder)) == 0
+    names = sorted(os.fsencode(path.name) for path in folder.iterdir())
+    assert names == [b"--force", b"a", b"b", b"c", b"d", b"e", b"f", b"x\xff", b"y\nz"]
+    assert {(folder / name).read_text() for name in "abcdef"} == {"same\n"}
+
+
+def test_a_run_that_is_forgotten_is_still_ranked(
+    shas: list[str], person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = person.up.engine
+    for record in engine.query_runs(ALL_RUNS):
+        engine._records.pop(record.run.key)  # type: ignore[attr-defined] # as after ``history``
+    assert fyre("log", "--sort", "acc", "--json") == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert [(row["sha"], row["best"]["acc"]) for row in rows] == [
+        *zip(shas, (0.9, 0.3), strict=True)
+    ]
+    assert rows[0]["state"] == "succeeded"

@@ -217,3 +217,102 @@ def test_a_damaged_end_is_told_and_the_outputs_are_kept(
     record = await_end(engine, run.key)
     assert record.state is RunState.ERROR
     assert content_of(engine, record) == {"x": b"x\n"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ln -s /nowhere model.pt",
+        "mkfifo model.pt",
+        "mkdir model.pt",
+        "mkdir -p sub/.git; touch sub/.git/model.pt",
+    ],
+)
+def test_what_can_not_be_kept_is_missing(make: Make, sha: str, command: str) -> None:
+    engine = make()
+    record = run_to_end(engine, sha, command, outputs=("model.pt",))
+    assert record.state is RunState.FAILED
+    assert record.reason == "the command ended well, but wrote no model.pt"
+    assert manifest_of(engine, record).artifacts == ()
+
+
+def test_a_folder_that_became_a_link_is_not_followed(make: Make, sha: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "gold").write_text("gold")
+    engine = make()
+    command = f'rmdir "$FYRE_OUTPUTS"; ln -s {shlex.quote(str(precious))} "$FYRE_OUTPUTS"'
+    record = run_to_end(engine, sha, command)
+    assert record.results is not None
+    assert record.results.problems == (
+        "$FYRE_OUTPUTS is not kept: it is not the folder any more that it was",
+    )
+    assert (precious / "gold").read_text() == "gold"
+
+
+def test_a_writer_that_goes_on_changes_no_stored_content(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
+    engine = make()
+    run = make_run(sha, f'echo start > "$FYRE_OUTPUTS/d"; touch {tmp_path}/on; sleep 1000')
+    engine.launch(run)
+    waiting.until((tmp_path / "on").exists)
+    with (tmp_path / "state" / "runs" / run.key / "outputs" / "d").open("a") as writer:
+        engine.cancel(run.key, "ada")
+        record = await_end(engine, run.key)
+        writer.write("later")
+    assert content_of(engine, record) == {"d": b"start\n"}
+
+
+def test_a_good_content_takes_the_place_of_a_damaged_one(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
+    engine = make()
+    command = 'echo same > "$FYRE_OUTPUTS/a"; cp "$FYRE_OUTPUTS/a" "$FYRE_OUTPUTS/b"'
+    first = run_to_end(engine, sha, command)
+    engine.artifacts.blob_path(manifest_of(engine, first).artifacts[0].sha256).write_text("x")
+    run_to_end(engine, sha, command)
+    assert content_of(engine, first) == {"a": b"same\n", "b": b"same\n"}
+
+
+def test_a_file_and_a_folder_of_one_name_are_not_both_kept(make: Make, sha: str) -> None:
+    engine = make()
+    command = 'echo file > "$FYRE_OUTPUTS/plots"; mkdir plots; echo x > plots/a'
+    record = run_to_end(engine, sha, command, outputs=("?plots/",))
+    assert content_of(engine, record) == {"plots": b"file\n"}
+    assert record.results is not None
+    assert record.results.problems == ("plots/a is not kept: a file and a folder have one name",)
+
+
+def test_one_full_store_holds_up_no_other_run_and_its_reason_is_shown(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
+    engine = make()
+    blobs = tmp_path / "state" / "artifacts" / "blobs"
+    blobs.parent.mkdir(exist_ok=True)
+    blobs.write_text("")  # no folder: nothing can be stored
+    stuck = [make_run(sha, f'echo {n} > "$FYRE_OUTPUTS/x"') for n in range(3)]
+    for run in stuck:
+        engine.launch(run)
+
+    def reasons() -> list[str]:
+        records = [engine.get_record(run.key) for run in stuck]
+        return [record.reason for record in records if record and "stored" in record.reason]
+
+    waiting.until(lambda: len(reasons()) == 3)
+    assert {*reasons()} == {"its outputs can't be stored yet: Not a directory"}
+    assert not engine.cancel(stuck[0].key, "ada")  # its command has ended
+    blobs.unlink()
+    for run in stuck:
+        assert await_end(engine, run.key).state is RunState.SUCCEEDED
+
+
+def test_a_supervisor_that_its_command_stopped_can_be_cancelled(
+    make: Make, sha: str, tmp_path: Path
+) -> None:
+    engine = make(jobs=1)
+    run = make_run(sha, f"touch {tmp_path}/on; kill -STOP $PPID; sleep 1000")
+    engine.launch(run)
+    waiting.until((tmp_path / "on").exists)
+    engine.cancel(run.key, "ada")
+    assert await_end(engine, run.key).state is RunState.CANCELLED

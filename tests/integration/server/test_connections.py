@@ -73,6 +73,20 @@ def test_a9_the_rest_of_a_body_is_not_waited_for_without_end(
             pass
 
 
+def test_a9_a_body_that_trickles_is_not_waited_for_without_end(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "BODY_TIMEOUT", 0.4)
+    head = f"POST /{NAME}.git/git-upload-pack HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    kind = "Content-Type: application/x-git-upload-pack-request\r\nContent-Length: 9999\r\n\r\n0"
+    sent = 0
+    with connect(person.up.url, (head + kind).encode()) as connection, suppress(ConnectionError):
+        for sent in range(600):  # a minute  # noqa: B007 - it is looked at below
+            connection.send(b"0")
+            time.sleep(0.1)
+    assert sent < 599
+
+
 @pytest.mark.parametrize(
     "sent",
     [

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fyre.message.spec import RunSpec
 from fyre.runs import commit_status
+from fyre.runs.results import MetricValue, RunResults
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import PENDING_STATES, RunState
 from fyre.runs.status_text import parse_status
@@ -146,3 +147,12 @@ def test_a_description_is_never_cut_inside_a_character(mark: str) -> None:
         assert fitted[-2] in ("x", "y", mark[-1]) or (
             fitted[-2] == "e" and not fitted.count(mark[0])
         )
+
+
+@pytest.mark.parametrize("name", ["attempt", "acc · attempt", "carried from", "x · y"])
+def test_a_metric_with_words_of_the_grammar_says_nothing_else(name: str) -> None:
+    results = RunResults(metrics=((name, MetricValue(5, 5, 5)),))
+    run = replace(RUN, spec=replace(RUN.spec, metric_goals=((name, "max"),)))
+    status = commit_status.status_from_record(replace(ENDED, run=run, results=results))
+    text = parse_status(status.state, status.description)
+    assert (text.state, text.attempt) == (RunState.SUCCEEDED, 1)
