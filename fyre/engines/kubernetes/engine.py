@@ -73,13 +73,9 @@ class KubernetesEngine:
         """
         self._cluster, self._policy, self._instance = cluster, policy, instance
         self._object_cache = ObjectCache(signer)
+        callbacks = {"reconcile_run": self._reconcile_run, "on_job_deleted": self._on_job_deleted}
         self._job_writer = JobWriter(
-            cluster,
-            self._object_cache,
-            policy.history,
-            signer,
-            reconcile_run=self._reconcile_run,
-            on_job_deleted=self._on_job_deleted,
+            cluster, self._object_cache, policy.history, signer, **callbacks
         )
         log_store = LogStore(log_store_url or str(state / "logs"))
         self._log_collector = LogCollector(
@@ -105,9 +101,8 @@ class KubernetesEngine:
         namespace = kubernetes_profile.select_namespace(self._policy, run.repository.name, profile)
         source = self._delivery.checkout_source(run, hold=hold)
         context = job_manifest.JobContext(self._instance, namespace, self._checkout_image, **source)
-        manifest = job_manifest.build_job(run, profile, context)
-        if hold:
-            manifest = job_hold.hold_job(manifest, reason)
+        job = job_manifest.build_job(run, profile, context)
+        manifest = job_hold.hold_job(job, reason) if hold else job
         try:
             self._job_writer.create_job(namespace, manifest)
         except AlreadyExists:
@@ -128,9 +123,8 @@ class KubernetesEngine:
             return False
         if record.cancelled_by:
             return True
-        return self._job_writer.terminate_run(
-            key, {job_labels.CANCELLED_BY_ANNOTATION: requested_by}
-        )
+        notes = {job_labels.CANCELLED_BY_ANNOTATION: requested_by}
+        return self._job_writer.terminate_run(key, notes)
 
     def query_runs(self, query: RunQuery) -> list[RunRecord]:
         """Return the runs that a query selects, among those that have a Job."""
