@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import os
 import socket
@@ -155,7 +156,7 @@ def test_9_33_an_engine_of_up_gets_what_the_forge_took_of_lfs(
         FyreUp(tmp_path, "127.0.0.1", 0)
     (context,) = contexts
     assert context.lfs
-    lfs_object = lfs.LfsObject("a" * 64, 7)
+    lfs_object = lfs.LfsObject(hashlib.sha256(b"content").hexdigest(), 7)
     with pytest.raises(NotFoundError):
         asyncio.run(context.lfs.ensure_object(1, tmp_path, lfs_object))
     path = lfs.object_path(tmp_path, lfs_object)
@@ -283,7 +284,9 @@ def test_an_engine_that_is_broken_is_said_in_a_line(site: Path, name: str, probl
 
 
 def test_no_package_replaces_an_engine_of_fyre(site: Path) -> None:
-    assert engine_registry.find_engine("local").capabilities == Capabilities(slots=True)
+    assert engine_registry.find_engine("local").capabilities == Capabilities(
+        slots=True, outputs=True
+    )
 
 
 def test_the_project_declares_the_engines_that_the_registry_knows() -> None:
