@@ -29,7 +29,11 @@ _KNOWN_HEADER = re.compile(
 """Headers that git, curl, browsers, Python's clients and Fyre's own verbs send. Any other one may
 be a proxy's: each proxy has names of its own for whom it speaks for, and no list has them all."""
 
-_RUN_PAGE = re.compile(r"/runs/[^/]+(?:/log)?")
+_RUN_PAGE = re.compile(
+    r"/runs/[^/.]+(?:\.json|/log|/outputs\.json|/outputs/.+|/blobs/[^/]+)?", re.DOTALL
+)
+"""The pages of one run, whose address nobody can guess. It has no dot, as a repository's has."""
+
 _WEBHOOK = "/webhook"
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="fyre up", charset="UTF-8"'}

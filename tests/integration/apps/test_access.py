@@ -268,7 +268,8 @@ def test_9_7_a_host_of_a_network_demands_the_token_from_everybody(
         assert requests.get(f"{up.url}/api/v3/user", auth=("", token)).json()["type"] == "User"
         remote = f"{up.url}/ada/lab.git"
         git("remote", "add", "origin", remote.replace("://", f"://ada:{token}@"), cwd=repo)
-        git("commit", "-q", "--allow-empty", "-m", "Run\n\nFyre-Run: echo it ran", cwd=repo)
+        command = "echo it ran; echo 7 > $FYRE_OUTPUTS/seven.txt"
+        git("commit", "-q", "--allow-empty", "-m", f"Run\n\nFyre-Run: {command}", cwd=repo)
         git("push", "-q", "origin", "main", cwd=repo)
         git("remote", "set-url", "origin", remote, cwd=repo)
         monkeypatch.chdir(repo)
@@ -281,7 +282,28 @@ def test_9_7_a_host_of_a_network_demands_the_token_from_everybody(
         monkeypatch.setenv("FYRE_TOKEN", token)
         assert main.main(["watch", "--exit-status"]) == 0
         assert main.main(["logs"]) == 0
-        assert "it ran" in capfd.readouterr().out
+        assert main.main(["outputs"]) == 0
+        out = capfd.readouterr().out
+        assert "it ran" in out
+        assert "seven.txt" in out
+        assert main.main(["cat", "last", "seven.txt"]) == 0
+        assert capfd.readouterr().out == "7\n"
+
+
+OF_A_RUN = ("", ".json", "/log", "/outputs.json", "/outputs/a/b.txt", "/outputs/a\nb", "/blobs/0f")
+OF_OTHERS = ("/", "/logs", "/outputs", "/outputs/", "/blobs/", "/blobs/0f/x", "/outputs.json/x")
+
+
+def test_9_7_what_the_secret_address_of_a_run_opens_needs_no_token() -> None:
+    def code(path: str) -> int:
+        headers = [(b"host", b"localhost:8020")]
+        scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+        status: int = through_gate(**scope)[0]["status"]
+        return status
+
+    assert {rest: code(f"/runs/1f-2e{rest}") for rest in OF_A_RUN} == dict.fromkeys(OF_A_RUN, 200)
+    assert {code(f"/runs/1f-2e{rest}") for rest in OF_OTHERS} == {401}
+    assert {code(f"/runs/lab.git{rest}") for rest in OF_A_RUN} == {401}
 
 
 @pytest.mark.parametrize("facts", [None, FACTS, {**FACTS, "uid": None}])
