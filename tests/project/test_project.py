@@ -69,6 +69,23 @@ def test_every_dependency_has_its_line_in_the_architecture() -> None:
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
+FIRST_SOUND = {"jinja2": "3.1.6", "requests": "2.32.4", "starlette": "0.49.1", "urllib3": "2.6.3"}
+"""Versions that mend a published flaw which what Fyre serves or asks can meet."""
+
+
+def test_no_version_with_a_published_flaw_is_admitted() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    floors = dict(
+        re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(project["dependencies"]), re.MULTILINE)
+    )
+    flawed = {
+        name: floors[name]
+        for name, sound in FIRST_SOUND.items()
+        if [int(part) for part in floors[name].split(".")] < [int(p) for p in sound.split(".")]
+    }
+    assert flawed == {}
+
+
 @long_case
 def test_the_installed_packages_go_together() -> None:
     check("pip", "check")
