@@ -31,20 +31,30 @@ class DelayedLaunches:
 
     def __init__(self) -> None:
         self._waiting: dict[CommitKey, dict[str, _DelayedTrigger]] = {}
+        self._commits: dict[tuple[int, str], CommitKey] = {}  # by the repository's id and a trigger
         self._cancelled = TTLCache(CANCELLED_TTL, 10_000)  # by the run's key
+
+    def __len__(self) -> int:
+        """Return how many triggers wait."""
+        return len(self._commits)
 
     def add(self, commit: CommitKey, trigger_id: str, refused: Iterable[Run], now: float) -> None:
         """Have a trigger wait for these runs; ``now`` counts at its first time."""
+        if self._commits.get((commit[0], trigger_id), commit) != commit:
+            self.forget(commit[0], trigger_id)  # its branch was moved
+        self._commits[commit[0], trigger_id] = commit
         triggers = self._waiting.setdefault(commit, {})
         since = triggers[trigger_id].since if trigger_id in triggers else now
         triggers[trigger_id] = _DelayedTrigger(since, {run.key: run.name for run in refused})
 
-    def forget(self, commit: CommitKey, trigger_id: str) -> None:
+    def forget(self, repository_id: int, trigger_id: str) -> None:
         """Forget a trigger that is not tried again."""
-        triggers = self._waiting.get(commit, {})
-        triggers.pop(trigger_id, None)
-        if not triggers:
-            self._waiting.pop(commit, None)
+        commit = self._commits.pop((repository_id, trigger_id), None)
+        if commit is not None:
+            triggers = self._waiting[commit]
+            del triggers[trigger_id]
+            if not triggers:
+                del self._waiting[commit]
 
     def cancel(self, commit: CommitKey, name: str, before: float) -> list[str]:
         """Cancel the runs of that name ("" for all) of triggers before then; return their names."""

@@ -121,7 +121,7 @@ class LaunchingCommand(CommentCommand):
         if refused:
             self._delayed.add(commit, target.trigger.id, refused, executor.clock())
             launches.end()
-        self._delayed.forget(commit, target.trigger.id)
+        self._delayed.forget(target.repository.id, target.trigger.id)
         return cancelled
 
     def _render_launched(self, keys: Iterable[str]) -> str:

@@ -30,8 +30,9 @@ from fyre.controller.comments.commands import (
 )
 from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
 from fyre.controller.executor import Executor
+from fyre.controller.retry_queue import FAILURES
 from fyre.controller.ttl_cache import TTLCache
-from fyre.errors import RefusedForNowError
+from fyre.errors import LOCAL_TROUBLE, RefusedForNowError
 from fyre.github import comment_threads
 from fyre.github.client import Comment, GitHubClient
 from fyre.github.errors import NotFoundError, NotVisibleError
@@ -89,6 +90,16 @@ class CommentCommands:
 
     def handle(self, comment: CommentEvent) -> None:
         """Execute the command of a comment, and reply. Raises ``TransientError``."""
+        try:
+            self._handle(comment)
+        except (*FAILURES, *LOCAL_TROUBLE):  # it is tried again, so it still waits if it did
+            raise
+        except Exception:
+            self._forget(comment)
+            raise
+        self._forget(comment)
+
+    def _handle(self, comment: CommentEvent) -> None:
         if not self._is_current_command(comment):
             return
         if not self._may_command(comment):
@@ -106,9 +117,14 @@ class CommentCommands:
         self._reply(comment, text)
 
     def give_up(self, comment: CommentEvent, error: Exception) -> None:
-        """Reply to a comment whose launch was refused for so long that it is not tried again."""
+        """Forget a comment that is not tried again; reply if its launch was refused for so long."""
+        self._forget(comment)
         if isinstance(error, RefusedForNowError):
             self._reply(comment, f"given up after a day: {markdown.code_span(str(error))}")
+
+    def _forget(self, comment: CommentEvent) -> None:
+        trigger_id = comment_trigger_id(comment, comment.comment_id)
+        self._executor.delayed_comments.forget(comment.repository.id, trigger_id)
 
     def overtake(self, comment: CommentEvent) -> None:
         """Do what a command does at once, if it does: nothing is fetched, and nothing is replied.
@@ -244,6 +260,7 @@ class CommentCommands:
         cancelled = [before for before in earlier if replies.comment_key(before) in waiting]
         for before in cancelled:
             self._reply(before, f"cancelled by {comment.actor}.")
+            self._forget(before)
         return bool(cancelled)
 
     def _reply(self, comment: CommentEvent, text: str, *, refused: bool = False) -> None:

@@ -11,7 +11,7 @@ from fyre.controller.comments.rerun_command import RerunCommand
 from fyre.controller.delayed_launches import DelayedLaunches
 from fyre.controller.executor import Executor
 from fyre.controller.retry_queue import FAILURES
-from fyre.errors import UserError
+from fyre.errors import LOCAL_TROUBLE
 from fyre.github.webhook import RerequestEvent
 from fyre.runs.trigger import Trigger, TriggerKind
 
@@ -32,17 +32,17 @@ class RerunButton:
         """
         try:
             self._handle(click)
-        except FAILURES:  # it is tried again, so it still waits if it did
+        except (*FAILURES, *LOCAL_TROUBLE):  # it is tried again, so it still waits if it did
             raise
-        except UserError:
+        except Exception:
             self.give_up(click)
             raise
         self.give_up(click)
 
     def give_up(self, click: RerequestEvent) -> None:
         """Forget a click that is not tried again."""
-        commit = (click.repository.id, click.sha)
-        self._executor.delayed_clicks.forget(commit, click_trigger(click, 0.0).id)
+        trigger_id = click_trigger(click, 0.0).id
+        self._executor.delayed_clicks.forget(click.repository.id, trigger_id)
 
     def _handle(self, click: RerequestEvent) -> None:
         repository, actor = click.repository, click.actor

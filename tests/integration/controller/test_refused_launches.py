@@ -174,6 +174,7 @@ def test_9_26_a_launch_that_a_comment_waits_for_can_be_cancelled(
     until(lambda: len(person.comments(sha)) == 5)
     told = {"cancelled by ada.", "What waited to be launched here is cancelled."}
     assert told == set(person.comments(sha)[3:])
+    assert len(person.up.controller.executor.delayed_comments) == 0
     full.refused = ""
     person.settled()
     assert full.launched(sha) == ["run"]
@@ -231,6 +232,7 @@ def test_9_26_a_comment_whose_launch_is_refused_for_a_day_is_answered(
     person.comment(sha, "/fyre run --name first -- true")
     until(lambda: any("given up after a day: <code>exc" in body for body in person.comments(sha)))
     assert full.tries == 1
+    assert len(person.up.controller.executor.delayed_comments) == 0
 
 
 def click_rerun(person: Person, sha: str) -> None:
