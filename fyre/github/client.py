@@ -49,6 +49,7 @@ class Comment:
     sha: str
     author: str
     body: str
+    created_at: float = 0.0  # seconds since the epoch; read in pull requests alone
 
 
 @dataclass(frozen=True, slots=True)

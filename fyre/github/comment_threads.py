@@ -93,6 +93,7 @@ def parse_comment(entry: dict[str, object]) -> Comment:
         str(entry.get("commit_id") or ""),
         author,
         str(entry.get("body") or ""),
+        datetime.fromisoformat(str(entry["created_at"])).timestamp(),
     )
 
 

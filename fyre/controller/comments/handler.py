@@ -217,11 +217,15 @@ class CommentCommands:
         return replace(
             target,
             later_ids=tuple(comment_trigger_id(comment, posted.id) for posted in later),
-            cancelled_names=self._cancelled_names(comment, later) if launches else frozenset(),
+            cancelled_names=(
+                self._cancelled_names(comment, target.sha, later) if launches else frozenset()
+            ),
         )
 
-    def _cancelled_names(self, comment: CommentEvent, later: Iterable[Comment]) -> frozenset[str]:
-        """Return the names of the runs that these comments cancel, in lower case."""
+    def _cancelled_names(
+        self, comment: CommentEvent, sha: str, later: Iterable[Comment]
+    ) -> frozenset[str]:
+        """Return the names of this commit's runs that these comments cancel, in lower case."""
         names = set()
         for posted in later:
             if not command_parser.is_command(posted.body):
@@ -229,9 +233,20 @@ class CommentCommands:
             with suppress(value_parsers.BadValueError):
                 command = parse_command(posted.body) or Command("")
                 is_by_name = command.verb == CancelCommand.verb and command.run_name
-                if is_by_name and self._may_command(replace(comment, actor=posted.author)):
+                event = _event_in_thread(comment, posted)
+                if is_by_name and self._may_command(event) and self._is_about(event, command, sha):
                     names.add(command.run_name.lower())
         return frozenset(names)
+
+    def _is_about(self, comment: CommentEvent, command: Command, sha: str) -> bool:
+        """Return True if a command that runs no code is about that commit."""
+        try:
+            target = self._targets.resolve(comment, command, launches=False)
+        except NotVisibleError:
+            raise
+        except NotFoundError:
+            return False
+        return isinstance(target, TargetedCommand) and target.sha == sha
 
     def _note_delay(
         self, comment: CommentEvent, thread: Sequence[Comment], error: RefusedForNowError
@@ -282,6 +297,17 @@ def _own_comments(forge: GitHubClient, comment: CommentEvent) -> list[str]:
 
 def _own_bodies(forge: GitHubClient, thread: Sequence[Comment]) -> list[str]:
     return [posted.body for posted in thread if forge.is_own_login(posted.author)]
+
+
+def _event_in_thread(comment: CommentEvent, posted: Comment) -> CommentEvent:
+    """Return another comment of the thread that a comment stands in."""
+    return replace(
+        comment,
+        actor=posted.author,
+        body=posted.body,
+        comment_id=posted.id,
+        created_at=posted.created_at,
+    )
 
 
 @dataclass

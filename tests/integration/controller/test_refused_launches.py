@@ -19,11 +19,13 @@ from fyre.engines.kubernetes.api_errors import translate_api_error
 from fyre.engines.wrappers import EngineWrapper
 from fyre.errors import RefusedForNowError
 from fyre.github.webhook import RerequestEvent
+from fyre.runs.policy import Policy
 from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
 from fyre.workspace import remote
 from tests.contract.engine import make_run
 from tests.support.ci_marks import EASIER_CASE, long_case
+from tests.support.comment_helpers import answer, opened, say, talk
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -220,6 +222,41 @@ def test_9_26_a_cancel_by_name_leaves_the_rest_of_a_rerun_that_waits(
     (answer,) = (body for body in person.comments(sha) if body.startswith("launched:"))
     assert answer.endswith("\n\ncancelled: `first`.")
     assert full.launched(sha) == ["first", "second", "second"]
+
+
+@long_case
+def test_9_26_a_cancel_by_name_is_about_the_commit_that_its_comment_is_about(
+    person: Person, full: FullEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a process that is new, and knows it from the thread alone."""
+    monkeypatch.setattr(DelayedLaunches, "is_cancelled", lambda *_: False)
+    person.git("checkout", "-q", "-b", "topic")
+    sha = person.commit()
+    person.push("topic")
+    pull = opened(person, "topic")
+    say(person, pull, f"/fyre run --name first --commit {sha} -- true")
+    until(lambda: len(talk(person, pull)) == 2)
+    person.commit()
+    person.push("topic")
+    assert answer(person, pull, "/fyre cancel first").endswith("here is named first.")
+    until(tried_again(full))
+    full.refused = ""
+    until(lambda: len(talk(person, pull)) == 5)
+    assert "launched:" in talk(person, pull)[4]
+    assert full.launched(sha) == ["first"]
+
+
+def test_9_26_a_comment_that_is_refused_for_good_waits_no_more(
+    person: Person, full: FullEngine
+) -> None:
+    sha = person.commit()
+    person.push()
+    person.comment(sha, "/fyre run --name first -- true")
+    until(lambda: len(person.comments(sha)) == 2)
+    person.up.controller.executor.policy = Policy(overrides=((NAME, {"refs": ()}),))
+    until(lambda: "`first` is refused: " in person.comments(sha)[-1])
+    person.comment(sha, "/fyre cancel first")
+    until(lambda: person.comments(sha)[-1] == "nothing to cancel here is named first.")
 
 
 @long_case
