@@ -34,6 +34,7 @@ from fyre.client.log_reader import (
 from fyre.client.run_client import CONTEXT_PREFIX, RunClient, RunSummary
 from fyre.errors import TransientError, UserError
 from fyre.github.client import PostedStatus
+from fyre.github.errors import RateLimitError
 from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs.state import UNSTARTED_STATES, RunState
@@ -114,15 +115,23 @@ class _RunStatuses:
         self.client, self.sha, self.name = client, sha, name
         self._patience = FORGE_FIRST_PATIENCE
         self._away_since: float | None = None
+        self._limit: RateLimitError | None = None
+        self._limit_ends_at = 0.0
 
     def find(self, attempt: int = 0) -> PostedStatus | None:
         """Return the newest status of the run, or the one that says that it ran elsewhere.
 
         Raises ``TransientError`` where the forge does not answer, ``UserError`` once that has
-        lasted for too long.
+        lasted for too long. A rate limit is an answer: until it ends the forge is not asked.
         """
+        if self._limit is not None and time.monotonic() < self._limit_ends_at:
+            raise self._limit
         try:
             latest = self.client.latest_statuses(self.sha, attempt)
+        except RateLimitError as error:
+            self._away_since, self._patience = None, FORGE_PATIENCE
+            self._limit, self._limit_ends_at = error, time.monotonic() + error.headers.wait
+            raise
         except TransientError as error:
             now = time.monotonic()
             self._away_since = self._away_since or now

@@ -14,7 +14,6 @@ from fyre.controller.events import ControllerEvent, RunEndEvent
 from fyre.controller.launch_delays import CommitKey
 from fyre.delay_queue import DelayQueue
 from fyre.errors import TransientError
-from fyre.github import rate_limit
 from fyre.github.errors import NEEDS_OPERATOR, RateLimitError
 from fyre.github.webhook import PushEvent
 
@@ -110,18 +109,8 @@ class RetryQueue:
             return False
         log.log(logging.DEBUG if failed.pause else logging.WARNING, "tried again later: %s", error)
         pause = (RETRY_BACKOFF if is_transient else OPERATOR_BACKOFF).after(failed.pause)
-        due = now + max(pause, _rate_limit_delay(error))
+        limited_for = error.headers.wait if isinstance(error, RateLimitError) else 0.0
+        due = now + max(pause, limited_for)
         with self._lock:
             self._waiting.push(failed.ident, replace(failed, pause=pause, since=since), due)
         return True
-
-
-def _rate_limit_delay(error: Exception) -> float:
-    """Return the seconds for which another request would only make things worse."""
-    if not isinstance(error, RateLimitError):
-        return 0.0
-    headers = error.headers
-    seconds = headers.retry_after
-    if seconds is None and headers.remaining == 0:
-        seconds = headers.reset_after
-    return min(rate_limit.DEFAULT_WAIT if seconds is None else seconds, rate_limit.WAIT_MAX)

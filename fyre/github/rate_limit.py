@@ -55,6 +55,14 @@ class RateLimitHeaders:
     reset_after: float | None = None
 
     @property
+    def wait(self) -> float:
+        """Return the seconds for which, after a refusal, a request would make things worse."""
+        wait = self.retry_after
+        if wait is None and self.remaining == 0:
+            wait = self.reset_after
+        return min(DEFAULT_WAIT if wait is None else wait, WAIT_MAX)
+
+    @property
     def is_low(self) -> bool:
         """True if little is left of the primary limit."""
         return (

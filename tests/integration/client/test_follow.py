@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,9 @@ from fyre.client.events import (
 from fyre.client.follow import follow_run
 from fyre.client.run_client import RunClient
 from fyre.errors import TransientError, UserError
-from fyre.github.errors import NotFoundError
+from fyre.github.client import PostedStatus
+from fyre.github.errors import NotFoundError, RateLimitError
+from fyre.github.rate_limit import RateLimitHeaders
 from fyre.runs.state import RunState
 from fyre.workspace import remote
 from tests.support.ci_marks import EASIER_CASE
@@ -288,6 +292,29 @@ def test_9_35_a_forge_that_goes_away_during_a_run_is_given_up_later(
         monkeypatch.setattr(type(client.forge), "list_statuses", refuse)
         with pytest.raises(UserError, match=r"the forge is away, for .*given up$"):
             list(events)
+
+
+def test_9_35_a_rate_limit_is_an_answer_and_its_end_is_waited_for(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "FORGE_FIRST_PATIENCE", 0.0)
+    sha = person.run("true")
+    person.final(sha)
+    asked_at: list[float] = []
+    list_statuses = type(client.forge).list_statuses
+
+    def limited(*args: Any) -> list[PostedStatus]:
+        asked_at.append(time.monotonic())
+        if asked_at[-1] < asked_at[0] + 0.4:
+            headers = RateLimitHeaders(refused=True, retry_after=0.4)
+            raise RateLimitError("HTTP 429 too many requests", headers)
+        return list_statuses(*args)
+
+    monkeypatch.setattr(type(client.forge), "list_statuses", limited)
+    events = list(follow_run(client, sha, "run", with_log=False))
+    assert events[0] == ForgeInterrupted("HTTP 429 too many requests")
+    assert isinstance(events[-1], RunEnded)
+    assert [at for at in asked_at if at < asked_at[0] + 0.4] == asked_at[:1]
 
 
 def test_9_31_the_steps_of_a_silent_setup_are_told(
