@@ -113,8 +113,8 @@ def print_notice(event: FollowEvent) -> None:
     That is an interruption, why a run has not started, or how it ended.
     """
     match event:
-        case ForgeInterrupted(reason=reason):
-            notice = f"{reason}; trying again"
+        case ForgeInterrupted(reason=reason, hint=hint):
+            notice = f"{reason}; trying again{hint and ': '}{hint}"
         case LogInterrupted(reason=reason):
             notice = f"{reason}: interrupted; trying again"
         case LogResumed():

@@ -94,14 +94,18 @@ LogEvent = LogChunk | LogGap | LogInterrupted | LogResumed
 
 @dataclass(frozen=True, slots=True)
 class ForgeInterrupted:
-    """The forge did not answer; it will be asked again. Each reason is told of once."""
+    """The forge did not answer; it will be asked again. Each reason is told of once.
+
+    ``hint`` is what a person may do meanwhile, for a forge on this machine.
+    """
 
     reason: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusMissing:
-    """The commit has had no status of the run for a while: there may be no receiver."""
+    """The forge answers, and has had no status of the run for a while: is there a receiver?"""
 
     sha: str
     repository_name: str

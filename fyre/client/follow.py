@@ -138,7 +138,7 @@ class _RunStatuses:
             if now - self._away_since >= self._patience:
                 raise UserError(
                     f"{error}, for {value_parsers.format_duration(self._patience)} now: given up",
-                    hint="the run itself goes on; once the forge answers: "
+                    hint="a run that has begun goes on; once the forge answers: "
                     f"fyre watch {self.sha[:12]}",
                 ) from error
             raise
@@ -298,7 +298,7 @@ def _poll_status(
     client = statuses.client
     backoff = _POLL_INTERVALS[client.remote.is_local]
     pause = backoff.first
-    missing_at = time.monotonic() + STATUS_MISSING_AFTER
+    missing_at: float | None = time.monotonic() + STATUS_MISSING_AFTER
     unstarted = _UnstartedRun(_BEFORE_COMMAND)
     told_reasons: set[str] = set()  # one event each, even if the forge is away for an hour
     while True:
@@ -307,8 +307,10 @@ def _poll_status(
             posted = statuses.find()
         except TransientError as error:
             if str(error) not in told_reasons:
-                yield ForgeInterrupted(str(error))
+                hint = getattr(error, "hint", "") if client.remote.is_local else ""
+                yield ForgeInterrupted(str(error), hint)
             told_reasons.add(str(error))
+            missing_at = missing_at and time.monotonic() + STATUS_MISSING_AFTER
         if posted is not None:
             event = StatusChanged.from_posted(posted)
             if posted != seen:
@@ -318,8 +320,8 @@ def _poll_status(
                 return posted
             if unstarted.is_confirmed(event):
                 yield from unstarted.news()
-        elif time.monotonic() > missing_at:
-            missing_at = float("inf")
+        elif missing_at is not None and time.monotonic() > missing_at:
+            missing_at = None
             yield StatusMissing(statuses.sha, client.repository.name)
         time.sleep(pause)
         pause = backoff.after(pause)

@@ -43,6 +43,8 @@ _WANTS_PASSWORD = re.compile(
 )
 
 _LOOPBACK_HOSTS = ("localhost", "[::1]")
+_NAME_PARTS = 2
+"""Parts of a repository's name. Elsewhere more may stand before it: a path of a proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +205,20 @@ def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
             f"git remote set-url {name} http://127.0.0.1:8020/OWNER/REPO.git",
         )
     parts = match.groupdict()
-    path = "/".join(parts["path"].strip("/").split("/")[-2:])
+    names = parts["path"].strip("/").split("/")
     host = parts["host"].lower() + (f":{parts['port']}" if parts.get("port") else "")
     is_web = parts.get("scheme") in ("http", "https")
+    if not api and len(names) != _NAME_PARTS and (host == "github.com" or _is_served_here(parts)):
+        raise UserError(
+            f"remote {name!r} names no repository: after {host}/ its address has "
+            f"{'/'.join(names)}, where OWNER/REPO is meant",
+            hint=f"git remote set-url {name} URL, where URL ends with OWNER/REPO.git",
+        )
     return Remote(
         name,
         host,
         (api or _guess_api_url(parts, host)).rstrip("/"),
-        path,
+        "/".join(names[-_NAME_PARTS:]),
         parts.get("password") or "",
         f"{parts['scheme']}://{host}" if is_web else f"https://{_without_port(host)}",
     )
@@ -237,11 +245,16 @@ def lookup_token(remote: Remote, environ: Mapping[str, str]) -> str:
 def _guess_api_url(parts: Mapping[str, str | None], host: str) -> str:
     if host == "github.com":
         return "https://api.github.com"
-    if _is_loopback(host) and parts.get("scheme") in ("http", "https"):
+    if _is_served_here(parts):
         return f"{parts['scheme']}://{host}/api"
     scheme = "http" if parts.get("scheme") == "http" else "https"
     host_name = host if parts.get("scheme") in ("http", "https") else host.partition(":")[0]
     return f"{scheme}://{host_name}/api/v3"  # GitHub Enterprise Server
+
+
+def _is_served_here(parts: Mapping[str, str | None]) -> bool:
+    """Return True for an address of this machine that ``fyre up`` may answer at."""
+    return _is_loopback(parts["host"] or "") and parts.get("scheme") in ("http", "https")
 
 
 def _is_loopback(host: str) -> bool:

@@ -13,8 +13,8 @@ import pytest
 from fyre.cli import follow as cli_follow
 from fyre.cli import main, run_target
 from fyre.client import follow as client_follow
-from fyre.client.events import StatusMissing
 from fyre.client.run_client import RunClient
+from fyre.errors import UserError
 from fyre.local_forge.api import commit_comment_api
 from fyre.local_forge.api.rest import ApiError, ApiRequest
 from fyre.local_forge.storage.git_notes import NoteRecord
@@ -238,22 +238,22 @@ def test_a_status_tells_a_terminal_nothing(
     assert "\x1b" not in said
 
 
-def test_a_forge_that_is_away_for_long_is_told_of_once(
+def test_9_40_a_forge_that_never_answered_is_told_of_once_and_is_not_said_to_lack_a_status(
     person: Person, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sha = person.run("true")
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
     client = RunClient.from_remote(remote.resolve_remote(person.repo))
-    monkeypatch.setattr(client_follow, "STATUS_MISSING_AFTER", 2.0)  # several polls are made before
-    for event in client_follow.follow_run(client, sha, "run"):
-        cli_follow.print_notice(event)
-        if isinstance(event, StatusMissing):
-            break
+    monkeypatch.setattr(client_follow, "STATUS_MISSING_AFTER", 0.2)
+    monkeypatch.setattr(client_follow, "FORGE_FIRST_PATIENCE", 0.5)  # several polls are made before
+    events = client_follow.follow_run(client, sha, "run")
+    with pytest.raises(UserError) as given_up:
+        any(map(cli_follow.print_notice, events))
+    assert given_up.value.hint.startswith("a run that has begun goes on; once the forge answers: ")
     reason = f"the statuses of {sha[:7]} in ada/lab: the forge can't be reached: "
     reason += "nothing answers at http://127.0.0.1:9"
     assert capfd.readouterr().err.splitlines() == [
-        f"fyre: {reason}; trying again",
-        f"fyre: no status on {sha[:7]} yet; does a receiver hear of ada/lab?",
+        f"fyre: {reason}; trying again: is `fyre up` running?"
     ]
 
 

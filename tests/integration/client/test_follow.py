@@ -250,14 +250,16 @@ def test_a_forge_that_is_away_is_told_of_once_and_asked_again(
 ) -> None:
     sha = person.run("true")
     person.final(sha)
-    monkeypatch.setattr(follow, "STATUS_MISSING_AFTER", 1.0)  # several polls are made before
+    monkeypatch.setattr(follow, "FORGE_FIRST_PATIENCE", 0.5)  # several polls are made before
     person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
     events = follow_run(RunClient.from_remote(remote.resolve_remote(person.repo)), sha, "run")
     assert next(events) == ForgeInterrupted(
         f"the statuses of {sha[:7]} in ada/lab: the forge can't be reached: "
-        "nothing answers at http://127.0.0.1:9"
+        "nothing answers at http://127.0.0.1:9",
+        "is `fyre up` running?",
     )
-    assert next(events) == StatusMissing(sha, "ada/lab")
+    with pytest.raises(UserError, match=r"given up$"):
+        next(events)
 
 
 @pytest.mark.parametrize("with_log", [False, pytest.param(True, marks=EASIER_CASE)])

@@ -42,6 +42,35 @@ def test_a_url_names_its_forge(url: str, api: str, repository: str, local: bool)
     assert (found.api_url, found.repository, found.is_local) == (api, repository, local)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:18600/zz/me/project.git",
+        "http://[::1]:9/project.git",
+        "https://github.com/team/me/project",
+        "git@github.com:me/project/tree/main",
+    ],
+)
+def test_9_36_an_address_with_too_many_parts_is_no_other_repository(url: str) -> None:
+    with pytest.raises(UserError, match="remote 'wrong' names no repository: ") as refused:
+        remote.parse_remote_url("wrong", url)
+    assert "git remote set-url wrong URL" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "api"),
+    [
+        ("https://proxy.example.com/ghe/ada/lab.git", ""),
+        ("http://127.0.0.1:8080/ghe/ada/lab.git", "https://ghe.example.com/api/v3"),
+        ("git@localhost:srv/git/ada/lab.git", ""),
+    ],
+)
+def test_9_36_a_path_before_the_repository_is_taken_where_a_proxy_may_be(
+    url: str, api: str
+) -> None:
+    assert remote.parse_remote_url("origin", url, api).repository == "ada/lab"
+
+
 @pytest.mark.parametrize("url", ["/srv/lab.git", "file:///srv/lab.git", "../lab", "lab"])
 def test_a_directory_has_no_forge(url: str) -> None:
     with pytest.raises(UserError, match="no forge"):
