@@ -23,7 +23,7 @@ from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.message import compose, fyre_ids
 from fyre.runs.run import ZERO_SHA
-from fyre.workspace import publish_check, remote, snapshot
+from fyre.workspace import failed_push, publish_check, remote, snapshot
 from fyre.workspace.snapshot import RepoPaths, WorktreeStatus
 
 MAX_PUSH_ATTEMPTS = 5
@@ -337,12 +337,9 @@ def _push_commit(
     rejected = any(line.startswith(b"!\t") for line in push.stdout.splitlines())
     if push.returncode and not rejected:
         sys.stderr.write(output)
-        if reason := remote.why_unreachable(branch.remote_name, repo_paths.top):
-            raise UserError(
-                f"the snapshot was not pushed: {branch.remote_name} can't be reached: {reason}",
-                hint="is the server running, and is that the right address? "
-                f"git remote set-url {branch.remote_name} URL",
-            )
+        failure = failed_push.explain_failure(branch.remote_name, output, repo_paths.top)
+        if failure is not None:
+            raise UserError(f"the snapshot was not pushed: {failure.reason}", hint=failure.hint)
         raise UserError(
             f"the snapshot was not pushed to {branch.remote_name}",
             hint=f"git push {branch.remote_name} {sha}:{branch.remote_ref}",

@@ -32,11 +32,16 @@ _SCP_PATTERN = re.compile(
 _LOCAL_TOKEN = "local"  # noqa: S105 - no secret
 """The token for a forge on this machine, which knows the user by the connection."""
 
-_NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
-"""Variables with which git asks the person for no password."""
+NO_QUESTIONS = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "true",
+    "SSH_ASKPASS": "true",
+    "SSH_ASKPASS_REQUIRE": "force",  # ssh would ask at the terminal
+}
+"""Variables with which neither git nor ssh asks the person for a password."""
 
-_REACH_TIMEOUT = 20.0  # seconds after which a remote counts as unreachable
-_WANTS_PASSWORD = re.compile(
+REACH_TIMEOUT = 20.0  # seconds after which a remote counts as unreachable
+WANTS_PASSWORD = re.compile(
     r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
     r"|Permission denied",
     re.IGNORECASE,
@@ -162,16 +167,15 @@ def why_unreachable(name: str, cwd: str | Path | None = None) -> str:
 
     While it can't be reached, to push again does not help. Nobody is asked for anything.
     """
-    quiet = _NO_QUESTIONS | {"SSH_ASKPASS_REQUIRE": "force"}  # ssh would ask at the terminal
     try:
         git_command.run_git(
-            "ls-remote", "--quiet", name, "HEAD", cwd=cwd, env=quiet, timeout=_REACH_TIMEOUT
+            "ls-remote", "--quiet", name, "HEAD", cwd=cwd, env=NO_QUESTIONS, timeout=REACH_TIMEOUT
         )
     except TransientError as error:
         return str(error)
     except git_command.GitError as error:
         reason = error.message.partition(": ")[2].removeprefix("fatal: ")
-        return "" if _WANTS_PASSWORD.search(reason) else reason
+        return "" if WANTS_PASSWORD.search(reason) else reason
     return ""
 
 
@@ -272,7 +276,7 @@ def _token_from_git(remote: Remote) -> str:
     """Return the password of git's credential helpers for that forge; never ask the person."""
     scheme, _, host = remote.web_address.partition("://")
     query = f"protocol={scheme}\nhost={host}\n\n".encode()
-    answer = git_command.run_git("credential", "fill", stdin=query, env=_NO_QUESTIONS, check=False)
+    answer = git_command.run_git("credential", "fill", stdin=query, env=NO_QUESTIONS, check=False)
     fields = dict(
         line.partition("=")[::2] for line in answer.stdout.decode(errors="replace").splitlines()
     )

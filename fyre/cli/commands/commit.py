@@ -375,15 +375,15 @@ def _push_branch(push_command: list[str]) -> None:
     finally:
         del os.environ["FYRE_PUSH_QUIET"]
     if code:
-        from fyre.workspace import remote  # only needed for a push
+        from fyre.workspace import failed_push, remote  # only needed for a push
 
         name = push_command[2] if push_command[1:] else ""
         with suppress(UserError):  # the branch's remote is none that has a name
             name = name or remote.default_remote_name()
-        reason = remote.why_unreachable(name) if name else ""
-        failure = f"the push failed: {name} can't be reached: {reason}"
-        mend = f", once its server runs and the address is right (git remote set-url {name} URL)"
+        # What git said is on the person's terminal, so it is asked again.
+        failure = failed_push.explain_failure(name, failed_push.ask_again(name)) if name else None
+        again = f"push it again with: git {' '.join(push_command)}"
         raise UserError(
-            f"the commit is made, but {failure if reason else 'the push failed'}",
-            hint=f"push it again with: git {' '.join(push_command)}{mend if reason else ''}",
+            f"the commit is made, but the push failed{f': {failure.reason}' if failure else ''}",
+            hint=f"{again}, {failure.condition}" if failure else again,
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from fyre.git import http_backend
 from fyre.local_forge import auth, machine_trouble
 from fyre.local_forge.forge import LocalForge
-from fyre.local_forge.storage import lfs_http
+from fyre.local_forge.storage import lfs_http, repository_store
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class GitHttpApp:
             await response(scope, receive, send)
             return
         service = request.query_params.get("service", "")
-        repo = None
+        repo, refusal_text = None, "no such repository here"
         if service in _SERVICES.get((request.method, params["service"]), ()):
             name = f"{params['owner']}/{params['repo']}"
             for_push = "git-receive-pack" in (service, params["service"])
@@ -61,10 +60,12 @@ class GitHttpApp:
                 response = PlainTextResponse(f"{machine_trouble.DISK_FULL}\n", status_code=507)
                 await response(scope, receive, send)
                 return
-            with suppress(BadNameError):
+            try:
                 repo = await run_in_threadpool(self._find_or_create_repo, name, for_push)
+            except BadNameError:
+                refusal_text = repository_store.BAD_NAME
         if repo is None:
-            refusal = PlainTextResponse("no such repository here\n", status_code=404)
+            refusal = PlainTextResponse(f"{refusal_text}\n", status_code=404)
             await refusal(scope, receive, send)
             return
         authorization = request.headers.get("authorization", "")
@@ -82,6 +83,8 @@ class GitHttpApp:
         name: str,
         for_push: bool,  # noqa: FBT001 - passed by position to a thread
     ) -> BareRepository | None:
+        """Return the repository. Raises ``BadNameError`` for a name that none can have."""
+        repository_store.validate_repo_name(name)
         if for_push:
             return self.forge.repositories.get_or_create(name)
         repo = self.forge.repositories.find_repo(name)

@@ -60,6 +60,12 @@ _METADATA_FORM = StoredForm(
 )
 
 
+BAD_NAME = (
+    "a repository's name is OWNER/REPO, in the letters a to z, digits, '.', '_' and '-', "
+    "and neither part begins with '.' or '-'"
+)
+
+
 class BadNameError(ValueError):
     """The name is not ``owner/repo`` in letters, digits, ``.``, ``_`` and ``-``."""
 
