@@ -88,7 +88,7 @@ def parse_duration(text: str) -> int:
         if match
         else 0
     )
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and text.strip("0"):
         short = text if len(text) < 10 else "5"
         raise BadValueError(
             f"{_quoted_excerpt(text)} has no unit", f"write {short}s, {short}m or {short}h"

@@ -45,6 +45,33 @@ def describe_error(error: Any) -> str:  # noqa: ANN401 - jsonschema's, which is 
     return text
 
 
+def describe_remedy(error: Any) -> str:  # noqa: ANN401 - jsonschema's, which is imported lazily
+    """Return what to write instead: "write setup: [echo hi]", else the schema's description."""
+    schema, value, path = error.schema, error.instance, tuple(error.absolute_path)
+    wanted_types = schema.get("type", "")
+    if error.validator == "type" and wanted_types == "array" and _is_short_text(value):
+        return f"write {_yaml_line(path[-1:], [value])}"
+    if "minimum" in schema and "maximum" in schema:
+        return f"write a whole number from {schema['minimum']} to {schema['maximum']}"
+    if error.validator in ("type", "oneOf") and schema.get("examples"):
+        line = _yaml_line(path[-1:], schema["examples"][0])
+        return f"write {line}" if path else f"write lines like {line}"
+    return str(schema.get("description", ""))
+
+
+def _is_short_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _SHOWN_MAX
+
+
+def _yaml_line(path: tuple[str | int, ...], value: object) -> str:
+    """Return a value below its key as one line of YAML; without a key, that of a whole file."""
+    import yaml
+
+    document = {path[0]: value} if path and isinstance(path[0], str) else value
+    line = yaml.safe_dump(document, default_flow_style=True, allow_unicode=True, width=1000)
+    return line.strip().removeprefix("{").removesuffix("}")
+
+
 def _show_value(value: object) -> str:
     if value is None:
         return "nothing"

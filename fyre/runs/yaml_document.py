@@ -20,7 +20,7 @@ from math import inf, nan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fyre.message import value_parsers
-from fyre.runs.schema_words import describe_error
+from fyre.runs.schema_words import describe_error, describe_remedy
 
 if TYPE_CHECKING:
     from yaml import SafeLoader
@@ -147,7 +147,7 @@ class YamlDocument:
     def validate_schema(self, schema: Mapping[str, Any]) -> None:
         """Raise ``BadYamlError`` for the first thing that the schema does not allow.
 
-        The hint is the schema's description of it.
+        The hint is what to write, as far as the schema says it.
         """
         error = self._first_error(schema)
         if error is not None and self._words_became_text(schema):
@@ -169,7 +169,7 @@ class YamlDocument:
         message = describe_error(error)
         if not path and message.startswith("must"):
             message = f"the file {message}"
-        raise self.error_at(path, message, error.schema.get("description", ""))
+        raise self.error_at(path, message, describe_remedy(error))
 
     def _first_error(self, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - jsonschema's, or None
         import jsonschema

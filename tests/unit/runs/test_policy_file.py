@@ -164,7 +164,7 @@ def test_values_are_taken_as_written_where_kubernetes_wants_text_and_typed_where
 
 BAD = [
     ("repositories: [acme]\n", "repositories[0]: 'acme' is not a valid value", "OWNER/REPOSITORY"),
-    ("repositories: acme/*\n", "must be a list, not 'acme/*'", "Globs of the repositories"),
+    ("repositories: acme/*\n", "must be a list, not 'acme/*'", "write repositories: [acme/*]"),
     ("refs: [refs/heads/main]\n", "refs[0]: 'refs/heads/main' is not a valid value",
      "without refs/heads/"),
     ("permission: push\n", "permission: must be one of none, read, triage",
@@ -193,7 +193,7 @@ BAD = [
     ("retriesMax: three\n", "retriesMax: must be a whole number, not 'three'", "0 to 20"),
     ("runsPerPush: 0\n", "runsPerPush: must be at least 1, not 0", "1 or more"),
     ("otherResources: 'no'\n", "otherResources: must be true or false, not 'no'", "true"),
-    ("images: python:*\n", "images: must be a list, not 'python:*'", "Globs of the images"),
+    ("images: python:*\n", "images: must be a list, not 'python:*'", "write images: ['python:*']"),
     ("images:\n- a\n- 1\n", "line 3: '- 1': images[1]: must be text, not 1", "A glob"),
     ("namespace: Fyre_Runs\n", "namespace: 'Fyre_Runs' is not a valid value", "lower-case letters"),
     ("namespaces: {a/*: 'a b'}\n", "namespaces.a/*: 'a b' is not a valid value",

@@ -49,14 +49,39 @@ def test_a_bad_file_names_its_line(text: str, line: int, message: str) -> None:
     assert (caught.value.line, message in caught.value.message) == (line, True), caught.value
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("setup: pip install\n", "write setup: [pip install]"),
+        ("outputs: 'a: b'\n", "write outputs: ['a: b']"),
+        ("names: {a: {secrets: token}}\n", "write secrets: [token]"),
+        ("retries: -1\n", "write a whole number from 0 to 20"),
+        ("retries: many\n", "write a whole number from 0 to 20"),
+        ("env: [A, B]\n", "write env: {EPOCHS: 10}"),
+        ("resources: [cpu]\n", "write resources: {cpu: 4, memory: 16Gi}"),
+        ("names: train\n", "write names: {train: {timeout: 2h}}"),
+        ("- timeout: 2h\n", "write lines like timeout: 2h"),
+        ("setup: ['']\n", "A shell command, like pip install -e ."),
+        ("setup: [echo: hi]\n", "one with a colon stands in quotes"),
+        ("timeout: 0\n", "write it like 90s, 30m, 2h, 1h30m or 2d"),
+    ],
+)
+def test_9_36_a_hint_says_what_to_write(text: str, hint: str) -> None:
+    with pytest.raises(repo_config.RepoConfigError) as caught:
+        repo_config.parse_repo_config(text)
+    assert hint in caught.value.hint
+
+
 def test_values_are_taken_as_they_are_written() -> None:
     defaults = repo_config.parse_repo_config(
-        "env: {VERSION: 1.10, ANSWER: yes, ZERO: 007, NOTHING: }\nresources: {cpu: 0.5}\n"
+        "env: {VERSION: 1.10, ANSWER: yes, ZERO: 007, NIL: null, NOTHING: }\n"
+        "resources: {cpu: 0.5}\n"
     )
     assert defaults.all_runs.env == (
         ("VERSION", "1.10"),
         ("ANSWER", "yes"),
         ("ZERO", "007"),
+        ("NIL", "null"),
         ("NOTHING", ""),
     )
     assert defaults.all_runs.resources == (("cpu", "0.5"),)
