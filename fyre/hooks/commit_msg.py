@@ -7,7 +7,8 @@ def main(argv: list[str]) -> int:
     """Check the message in the file ``argv[0]``; return 0 to let git commit, 1 to stop it."""
     # pathlib would cost more time than all the rest of the hook
     with open(argv[0], "rb") as file:  # noqa: PTH123
-        if b"fyre" not in file.read().lower():
+        text = file.read().lower()
+        if b"fyre" not in text and b"fire-" not in text:
             return 0  # no word of Fyre: nothing else is loaded
     from fyre.hooks import message_check
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from fyre.hooks.message_file import MessageDraft
-from fyre.message import compose, fyre_ids, near_misses, request, trailers
+from fyre.message import compose, fyre_ids, near_misses, request, trailer_slips, trailers
 from fyre.message.request import RunRequest
 
 CREDENTIAL_WORDS = (
@@ -38,6 +38,8 @@ def check_message_file(path: str) -> int:
         print("\n".join(lines).encode(errors="replace").decode(), file=sys.stderr)
         return 1
     _warn_of_credentials(run_request)
+    for note in trailer_slips.list_notes(draft.kept_text):
+        print(f"fyre: note: {note}".encode(errors="replace").decode(), file=sys.stderr)
     if run_request.runs and not run_request.fyre_id:
         _add_fyre_id(draft)
     return 0

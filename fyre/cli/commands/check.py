@@ -114,11 +114,15 @@ def _read_message_and_config(source: str) -> tuple[str, str | None, str]:
 
 
 def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
-    """Return what a merge does to the runs, and what GitHub's own words in the message do."""
-    from fyre.message import merge_hints
+    """Return what looks like a trailer, what a merge does to the runs, and what GitHub's words do."""
+    from fyre.message import merge_hints, trailer_slips
     from fyre.workspace import fork, merge_queue
 
-    notes = [*merge_hints.list_hints(text, run_request), *_credential_notes(run_request)]
+    notes = [
+        *trailer_slips.list_notes(text),
+        *merge_hints.list_hints(text, run_request),
+        *_credential_notes(run_request),
+    ]
     if not run_request.runs:
         return notes
     if source == "HEAD" and (hint := merge_hints.squash_hint(_count_requesting_commits())):

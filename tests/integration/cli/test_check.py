@@ -254,3 +254,11 @@ def test_a_credential_is_masked_wherever_it_stands(
     assert token not in shown.out + shown.err
     assert shown.out.count("****") == 3
     assert "run holds what looks like a GitHub token, and commits are for ever" in shown.err
+
+
+def test_9_36_a_slip_of_a_trailer_is_noted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "message").write_text("Train\n\n**Fyre-Run:** true\n")
+    assert main.main(["check", str(tmp_path / "message")]) == 0
+    assert "; write Fyre-Run: true" in capfd.readouterr().err

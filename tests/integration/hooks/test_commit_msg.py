@@ -163,3 +163,9 @@ def test_9_a8_a_credential_in_a_trailer_is_warned_of(hooked: Path, git, attempt,
     assert "Fyre-Secret" in done.stderr
     assert token not in done.stderr
     assert "warning" not in attempt("commit", "--allow-empty", "-m", "T\n\nFyre-Run: a").stderr
+
+
+def test_9_36_a_slip_is_noted_and_the_commit_is_made(hooked: Path, git, attempt) -> None:
+    done = attempt("commit", "--allow-empty", "-m", "Train\n\nFire-Run: true")
+    assert done.returncode == 0
+    assert "fyre: note: line 3 asks for nothing: 'Fire-Run: true'" in done.stderr
