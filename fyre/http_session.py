@@ -39,6 +39,12 @@ def failed_url(error: Exception) -> SplitResult:
     return urlsplit(getattr(getattr(error, "request", None), "url", None) or "")
 
 
+def _root_reason(error: Exception) -> object:
+    """Return what urllib3 gave up for, below an error of requests."""
+    cause = error.args[0] if error.args else None
+    return getattr(cause, "reason", getattr(error, "reason", None))
+
+
 def describe_failure(error: Exception) -> str:
     """Return in plain words why a request of requests or urllib3 failed, for a person to read.
 
@@ -53,6 +59,8 @@ def describe_failure(error: Exception) -> str:
         return f"the certificate of {address} is not trusted here"
     if isinstance(error, requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         return f"{address} does not answer in time"
+    if isinstance(_root_reason(error), urllib3.exceptions.NameResolutionError):
+        return f"this machine finds no address for the name {url.hostname or 'of the host'}"
     broken = requests.exceptions.ChunkedEncodingError | urllib3.exceptions.ProtocolError
     if isinstance(error, broken | ConnectionError):
         return "the connection broke off"

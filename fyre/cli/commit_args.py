@@ -169,3 +169,15 @@ def _pop_value(key: str, words: list[str]) -> str:
 
 def _usage_error(message: str, hint: str) -> UserError:
     return UserError(message, hint=hint, exit_code=2)
+
+
+def suggest_options(git_args: list[str]) -> str:
+    """Return a hint with the Fyre options that unknown options for git may be meant to be."""
+    words = [word.partition("=")[0] for word in git_args]
+    unknown = [key for key in words if key[:2] == "--" and key not in GIT_OPTIONS]
+    if not unknown:
+        return ""
+    from difflib import get_close_matches  # loaded only where something is wrong
+
+    matches = [(key, get_close_matches(key, FYRE_OPTIONS, n=1, cutoff=0.7)) for key in unknown]
+    return "; ".join(f"for {key}, did you mean {match[0]}?" for key, match in matches if match)

@@ -24,7 +24,8 @@ def usage_error(verb: str, message: str) -> UserError:
         text = f"{match[1]}: {match[2]} is not allowed"
         hint = _bounds(match[3] or match[4], match[5])
     elif match := _NUMBER.fullmatch(text):
-        text, hint = f"{match[1]}: {match[2]} is not a whole number", "write it like 3"
+        text = f"{match[1]}: {match[2]} is not a whole number"
+        hint = f"write it like {8020 if match[1].endswith('--port') else 3}"
     elif match := _UNKNOWN.fullmatch(text):
         text, hint = match[1], f"did you mean {match[2]}? Else see `fyre {verb} --help`"
     elif match := _EXTRA.fullmatch(text):

@@ -87,12 +87,16 @@ def fix_near_misses(message: str) -> str:
     return "\n".join([*body, "", *block, ""]) + ("\n" + ending if ending else "")
 
 
-def reject_near_misses(text: str) -> None:
-    """Raise ``UserError`` for a line that looks like one of our trailers and is none to git."""
+def reject_near_misses(text: str, remedy: str = "") -> None:
+    """Raise ``UserError`` for a line that looks like one of our trailers and is none to git.
+
+    ``remedy`` is the hint in place of the one to put the line among the trailers.
+    """
     for near_miss in find_near_misses(text):
         raise UserError(
             f"{near_miss.text.strip()[:60]!r} would not run: {near_miss.reason}",
-            hint=f"put it last, among the trailers: {_correct_spelling(near_miss.text)[:60]}",
+            hint=remedy
+            or f"put it last, among the trailers: {_correct_spelling(near_miss.text)[:60]}",
         )
 
 

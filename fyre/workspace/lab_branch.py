@@ -126,7 +126,8 @@ def compose_message(pairs: compose.TrailerPairs, note: str, head: str) -> str:
     if note:
         from fyre.message import near_misses  # only messages that people wrote need it
 
-        near_misses.reject_near_misses(text)
+        remedy = "a note holds no trailers: leave the line out, and see `fyre run --help`"
+        near_misses.reject_near_misses(text, remedy)
     compose.verify_message(text, all_pairs)
     return text
 
@@ -196,7 +197,8 @@ def confirm_publish(
         return
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise UserError(
-            f"this would be published on {branch.remote_name}: {'; '.join(publish_warnings)}",
+            f"there is no terminal to ask whether to publish this on {branch.remote_name}: "
+            f"{'; '.join(publish_warnings)}",
             hint="--yes publishes it; .gitignore keeps files out",
         )
     sys.stderr.write(

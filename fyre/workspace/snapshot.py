@@ -273,10 +273,7 @@ def commit_tree(
 def format_paths(paths: Sequence[str]) -> str:
     """Return the first of the paths as printable text, and the number of the others."""
     rest = f" and {len(paths) - _MAX_SHOWN_PATHS} more" if len(paths) > _MAX_SHOWN_PATHS else ""
-    return (
-        ", ".join(path.encode(errors="replace").decode() for path in paths[:_MAX_SHOWN_PATHS])
-        + rest
-    )
+    return ", ".join(map(worktree.printable_path, paths[:_MAX_SHOWN_PATHS])) + rest
 
 
 @contextmanager

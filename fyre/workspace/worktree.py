@@ -59,6 +59,14 @@ def no_repository_error(stderr: bytes) -> UserError:
     )
 
 
+def printable_path(path: str) -> str:
+    """Return a path on one line, with escapes for what a terminal would obey."""
+    shown = path.encode(errors="replace").decode()
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown
+    )
+
+
 def read_worktree(*, exclude: tuple[str, ...] = ()) -> Worktree:
     """Return the state of the current work tree, without the pathspecs in ``exclude``.
 

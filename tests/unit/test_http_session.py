@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import requests
 import urllib3
 
+from fyre import http_session
 from fyre.http_session import describe_failure
 
 REQUEST = requests.Request("GET", "https://ada:secret@forge.example/path?token=secret").prepare()
@@ -25,3 +28,17 @@ REQUEST = requests.Request("GET", "https://ada:secret@forge.example/path?token=s
 )
 def test_a_failure_is_told_in_plain_words_and_without_secrets(error: Exception, says: str) -> None:
     assert describe_failure(error) == says
+
+
+def test_9_36_a_name_without_an_address_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve_nothing(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_nothing)
+    with http_session.open_session() as session:
+        session.trust_env = False  # a proxy would look the name up
+        with pytest.raises(requests.ConnectionError) as failed:
+            session.get("https://forge.example/path")
+    assert describe_failure(failed.value) == (
+        "this machine finds no address for the name forge.example"
+    )

@@ -24,6 +24,9 @@ _OTHER_CONFIG = (
 )
 
 
+_SEE_FIXED = "`fyre check` shows it fixed"
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """An error to fix; ``where`` is ``message`` or the file's name, ``line`` counts from 1."""
@@ -100,21 +103,26 @@ def _read_message_and_config(source: str) -> tuple[str, str | None, str]:
         "rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}"
     )
     if sha is None:
-        worktree.require_repository()
-        hint = (
-            "commit first, or give a FILE or -"
-            if source == "HEAD"
-            else "give a revision, a file, or - for stdin"
-        )
-        raise UserError(f"there is no commit and no file {source[:100]!r}", hint=hint)
+        raise _missing_source_error(source)
     encoding, _, text = git_command.git_output(
         "log", "-1", "--encoding=UTF-8", "--no-show-signature", "--format=%e%n%B", sha, "--"
     ).partition("\n")
     return text, config_file.read_committed_config(sha), encoding
 
 
+def _missing_source_error(source: str) -> UserError:
+    """Return the error for what is no commit and no file. Raises it for no repository."""
+    worktree.require_repository()
+    if source == "HEAD":
+        return UserError("there is no commit yet", hint="commit first, or give a FILE or -")
+    hint = "give a revision, a file, or - for stdin"
+    if Path(source).is_dir():
+        return UserError(f"{source[:100]!r} is a directory", hint=hint)
+    return UserError(f"there is no commit and no file {source[:100]!r}", hint=hint)
+
+
 def _list_notes(source: str, text: str, run_request: RunRequest) -> list[str]:
-    """Return what looks like a trailer, what a merge does to the runs, and what GitHub's words do."""
+    """Return what looks like a trailer, and what a merge or GitHub's own words do to the runs."""
     from fyre.message import merge_hints, trailer_slips
     from fyre.workspace import fork, merge_queue
 
@@ -194,7 +202,7 @@ def diagnose_message(text: str, run_request: RunRequest) -> list[Diagnostic]:
             "message",
             near_miss.line,
             f"{near_miss.text.strip()!r}: {near_miss.reason}",
-            "`fyre check` shows it fixed",
+            _SEE_FIXED,
         )
         for near_miss in near_misses.find_near_misses(text)
     ]
@@ -272,7 +280,7 @@ def _print_diagnosis(text: str, runs: list[dict[str, Any]], diagnostics: list[Di
             _escape_lines(f"{diagnostic.where} line {diagnostic.line}: {diagnostic.message}"),
             file=sys.stderr,
         )
-        if diagnostic.hint:
+        if diagnostic.hint and diagnostic.hint != _SEE_FIXED:  # it is shown below
             print(_escape_lines(f"  hint: {diagnostic.hint}"), file=sys.stderr)
     fixed_text = near_misses.fix_near_misses(text)
     if fixed_text != text and near_misses.find_near_misses(text):

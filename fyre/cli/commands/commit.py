@@ -82,7 +82,8 @@ def main(argv: list[str]) -> int:
     if not requested.runs:
         raise UserError(
             "nothing to run",
-            hint=_suggest_options(args.git_args) or 'say what: fyre commit --run "python train.py"',
+            hint=commit_args.suggest_options(args.git_args)
+            or 'say what: fyre commit --run "python train.py"',
             exit_code=2,
         )
     if "dry-run" in args.flags:
@@ -227,7 +228,7 @@ def _check_new_files(args: CommitArgs) -> None:
 
 def _list_paths(paths: list[str]) -> str:
     rest = f" and {len(paths) - 20} more" if len(paths) > 20 else ""
-    return ", ".join(path.encode(errors="replace").decode() for path in paths[:20]) + rest
+    return ", ".join(map(worktree.printable_path, paths[:20])) + rest
 
 
 def _run_git_commit(
@@ -241,6 +242,7 @@ def _run_git_commit(
 
     Raises ``UserError`` if git makes no commit; then the message is kept in a file.
     """
+    _reject_misspelt_options(git_args)
     if "autocommit" in args.flags:
         git_command.run_git("add", "--all", "--", ":/")
     message_file = work_tree.git_dir / "FYRE_EDITMSG"
@@ -275,7 +277,7 @@ def _run_git_commit(
         if code == _GIT_USAGE_EXIT_CODE:
             raise UserError(
                 "git commit does not take these words",
-                hint=_suggest_options(git_args) or retry,
+                hint=retry,
                 exit_code=2,
             )
         raise UserError(f"git made no commit (exit {code})", hint=retry)
@@ -283,19 +285,16 @@ def _run_git_commit(
     return sha, message.removesuffix("\n")
 
 
-def _suggest_options(git_args: list[str]) -> str:
-    """Return a hint with the Fyre options that unknown options for git may be meant to be."""
-    from difflib import get_close_matches
+def _reject_misspelt_options(git_args: list[str]) -> None:
+    """Raise ``UserError`` for what may be meant as our option and is none of git's.
 
-    unknown = [
-        key
-        for key in (word.partition("=")[0] for word in git_args)
-        if key[:2] == "--" and key not in commit_args.GIT_OPTIONS
-    ]
-    matches = [
-        (key, get_close_matches(key, commit_args.FYRE_OPTIONS, n=1, cutoff=0.7)) for key in unknown
-    ]
-    return "; ".join(f"for {key}, did you mean {match[0]}?" for key, match in matches if match)
+    Git itself would print all of its options first.
+    """
+    if not (hint := commit_args.suggest_options(git_args)):
+        return
+    dry_run = git_command.run_git("commit", "--dry-run", *git_args, stdin=b"", check=False)
+    if dry_run.returncode == _GIT_USAGE_EXIT_CODE:
+        raise UserError("git commit does not take these words", hint=hint, exit_code=2)
 
 
 def _verify_commit(

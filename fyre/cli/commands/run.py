@@ -290,7 +290,7 @@ def _print_dry_run(
         count = len(status.changed)
         files = f" with {count} changed file{'s' * (count > 1)}" if count else ""
         place = f"{base}{files} {place}"
-    _print_notes(place, *(f"would ask: {line}" for line in publish_warnings))
+    _print_notes(place, *(f"without --yes you are asked: {line}" for line in publish_warnings))
     return 0
 
 

@@ -262,3 +262,23 @@ def test_9_36_a_slip_of_a_trailer_is_noted(
     (tmp_path / "message").write_text("Train\n\n**Fyre-Run:** true\n")
     assert main.main(["check", str(tmp_path / "message")]) == 0
     assert "; write Fyre-Run: true" in capfd.readouterr().err
+
+
+def test_9_36_what_is_no_message_is_told_as_what_it_is(
+    repo: Path, git, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["check", "."]) == 1
+    assert "error: '.' is a directory" in capfd.readouterr().err
+    git("switch", "-q", "--orphan", "empty", cwd=repo)
+    assert main.main(["check"]) == 1
+    assert "error: there is no commit yet" in capfd.readouterr().err
+
+
+def test_9_36_what_is_shown_fixed_has_no_hint_to_show_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "message").write_text("Train\n\nFyre-Run: x\n\nMore.\n")
+    assert main.main(["check", str(tmp_path / "message")]) == 1
+    err = capfd.readouterr().err
+    assert "fixed, the message reads" in err
+    assert "fyre check" not in err

@@ -101,3 +101,19 @@ def test_a_password_in_a_url_is_a_credential(password: str) -> None:
     assert main.main(["commit", "--run", command]) == 1
     assert not credential_scan.find_credentials("curl https://user:$PASSWORD@host/x")
     assert not credential_scan.find_credentials("curl https://user:<password>@host/x")
+
+
+def test_9_36_a_path_with_a_line_feed_stays_on_its_line(
+    repo: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (repo / "a\nb").touch()
+    assert main.main(["commit", "--run", "true", "--dry-run", "-a"]) == 0
+    assert "a\\nb" in capfd.readouterr().err
+
+
+def test_9_36_a_trailer_in_a_note_is_told_to_leave_it(
+    repo: Path, git: Git, capfd: pytest.CaptureFixture[str]
+) -> None:
+    git("remote", "add", "origin", str(repo), cwd=repo)
+    assert main.main(["run", "-d", "-m", "x\nFyre-Run: y", "--", "true"]) == 1
+    assert "hint: a note holds no trailers: leave the line out" in capfd.readouterr().err

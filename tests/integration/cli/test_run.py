@@ -174,7 +174,7 @@ def test_a_dry_run_says_where_and_changes_nothing(
         assert main.main(["run", "--dry-run", *more, "--", "make"]) == 0
         out, err = capfd.readouterr()
         assert out == " M README\n?? .env\nrun: make\n"
-        assert ("would ask: .env looks secret" in err) is (more == [])
+        assert ("without --yes you are asked: .env looks secret" in err) is (more == [])
         where = "would run here" if more else "would be pushed to origin, as fyre/ada"
         head = git("rev-parse", "--short=7", "HEAD", cwd=repo)
         assert err.splitlines()[0] == f"fyre: commit {head} with 2 changed files {where}"

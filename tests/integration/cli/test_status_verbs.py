@@ -444,6 +444,7 @@ def test_9_31_fyre_run_says_what_comes_before_and_needs_no_word_on_lfs(
     ("words", "says"),
     [
         (["log", "-n", "x"], ["-n or --limit: 'x' is not a whole number", "write it like 3"]),
+        (["up", "--port", "x"], ["--port: 'x' is not a whole number", "write it like 8020"]),
         (["show", "--attempt", "0"], ["--attempt: 0 is not allowed", "a whole number, 1 or more"]),
         (["up", "--port", "99999"], ["--port: 99999 is not", "a whole number from 0 to 65535"]),
         (["status", "a", "b"], ["does not take so many words: b", "fyre status --help"]),

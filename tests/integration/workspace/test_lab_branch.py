@@ -174,6 +174,7 @@ def test_what_should_not_be_published_is_asked_about(
     git("commit", "-q", "--allow-empty", "-m", "Not pushed", cwd=repo)
     assert run() == 1
     err = capfd.readouterr().err
+    assert "error: there is no terminal to ask whether to publish this on origin: " in err  # 9_36
     assert ".env looks secret" in err
     assert "id_rsa_work looks secret" in err
     assert "credentials-prod.json looks secret" in err
