@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from fyre.cli import table
-from fyre.client.run_client import RunClient, RunSummary
+from fyre.client.run_client import CONTEXT_PREFIX, RunClient, RunSummary
 from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.github.errors import NotFoundError, NotVisibleError
 from fyre.message import request
+from fyre.runs.commit_status import MOVED_CONTEXT
 from fyre.workspace import lab_branch, remote, worktree
 
 RevArgument = Annotated[
@@ -76,6 +77,7 @@ class CommitTarget:
         """
         names = [*request.parse_message(self.message).run_names]
         known = {name.lower() for name in names}
+        known.add(MOVED_CONTEXT.removeprefix(CONTEXT_PREFIX))  # which is about the others
         return [*names, *(run.name for run in runs if run.name.lower() not in known)]
 
     def unknown_name_error(self, run_name: str, names: Sequence[str]) -> UserError:

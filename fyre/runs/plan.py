@@ -374,8 +374,9 @@ def _code_changed(
     """Post that the commit was rebased or copied onto other code: nothing runs or turns green."""
     if commit_status.MOVED_CONTEXT in (observed.own_statuses or {}):
         return ()
-    ran_at = next(record for record in other_records if _same_run(record, run)).run.sha
-    return (PostStatus(run.sha, commit_status.moved_status(ran_at)),)
+    same_runs = (record.run for record in other_records if _same_run(record, run))
+    newest = max(same_runs, key=lambda other: other.created_at)
+    return (PostStatus(run.sha, commit_status.moved_status(newest.sha)),)
 
 
 def _record_lost(run: Run, posted: CommitStatus, observed: ObservedState) -> tuple[Action, ...]:

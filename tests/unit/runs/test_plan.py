@@ -232,6 +232,21 @@ def story_rebased_after_push(w: World) -> list[str]:
     return words
 
 
+def story_9_40_rebased_after_a_second_run(w: World) -> list[str]:
+    words = w.push(w.commit())
+    w.now += 60
+    newest = amend(w, code="y")
+    words += w.push(newest)
+    parent = w.git("commit-tree", "HEAD^^{tree}", "-p", "HEAD^", "-m", "Theirs")
+    (w.repo / "other").write_text("theirs\n")
+    w.git("add", "other")
+    tree = w.git("write-tree")
+    said = w.git("log", "-1", "--format=%B")
+    words += w.push(w.git("commit-tree", tree, "-p", parent, "-m", said))
+    assert f"ran at {newest[:7]}" in words[-1]
+    return words
+
+
 def story_cherry_pick(w: World) -> list[str]:
     base = w.head()
     sha = w.commit()
@@ -375,6 +390,7 @@ STORIES: list[tuple[Callable[[World], list[str]], list[str]]] = [
     (story_amend_twice, ["launch run", "launch run", "launch run", "carry run"]),
     (story_pull_rebase_before_push, ["launch run"]),
     (story_rebased_after_push, ["launch run", RAN_BEFORE]),
+    (story_9_40_rebased_after_a_second_run, ["launch run", "launch run", RAN_BEFORE]),
     (story_cherry_pick, ["launch run", RAN_BEFORE]),
     (story_rebase_merge_on_an_unmoved_base, ["launch run", "carry run"]),
     (story_squash, ["launch run", "launch run"]),
