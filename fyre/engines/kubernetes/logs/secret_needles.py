@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ahocorasick_rs import BytesAhoCorasick
 
-from fyre.engines.kubernetes.logs.text_readings import unescape, without_marks
+from fyre.engines.kubernetes.logs.text_readings import partly_unescaped, unescape
 
 MIN_SECRET_LENGTH = 6
 """Bytes; shorter values (``1``, ``prod``) are no secret by any measure.
@@ -102,7 +102,7 @@ def unescaped_needles(values: Iterable[bytes]) -> set[bytes]:
     """Return what is left of each value where escapes are read and quotes left out."""
     texts = literal_texts(values)
     texts |= {text.decode("utf-8", "replace").encode() for text in texts}
-    return {form for text in texts for form in (unescape(text), without_marks(text))}
+    return {form for text in texts for form in (unescape(text), *partly_unescaped(text))}
 
 
 def digit_needles(values: Iterable[bytes]) -> set[bytes]:

@@ -78,15 +78,19 @@ class PlainReading(Reading):
         return Origins([(0, len(text), 0, len(text))])
 
 
-_ESCAPE_TEXT = rb"""
-    \\(?<!\\\\)\\*+(?:
+_ESCAPE_TEXTS = (
+    rb"""\\(?<!\\\\)\\*+(?:
         u[dD][89abAB][0-9a-fA-F]{2}\\++u[dD][c-fC-F][0-9a-fA-F]{2}
         | u[0-9a-fA-F]{4} | u\{[0-9a-fA-F]{1,6}\} | U[0-9a-fA-F]{8}
-        | [xX][0-9a-fA-F]{1,2} | [0-7]{1,3} | [abefnrtv])
-    | %(?:25)*[0-9a-fA-F]{2}
-    | &(?:amp;)*(?:\#[0-9]{1,7} | \#[xX][0-9a-fA-F]{1,6} | [a-zA-Z][a-zA-Z0-9]{1,30});
-"""
+        | [xX][0-9a-fA-F]{1,2} | [0-7]{1,3} | [abefnrtv])""",
+    rb"%(?:25)*[0-9a-fA-F]{2}",
+    rb"&(?:amp;)*(?:\#[0-9]{1,7} | \#[xX][0-9a-fA-F]{1,6} | [a-zA-Z][a-zA-Z0-9]{1,30});",
+)
+"""Of source code and shells, of URLs, and of HTML."""
+
+_ESCAPE_TEXT = b" | ".join(_ESCAPE_TEXTS)
 _ESCAPE = re.compile(_ESCAPE_TEXT, re.VERBOSE)
+_ESCAPE_KINDS = [re.compile(text, re.VERBOSE) for text in _ESCAPE_TEXTS]
 _ESCAPE_BEGUN = re.compile(
     rb"(?=(?:\\(?<!\\\\)\\*+(?:[uUxX]?\{?[0-9a-fA-F]{0,8}(?:\\++u?[0-9a-fA-F]{0,4})?)"
     rb"|%[0-9a-fA-F]{0,9}|&[#0-9A-Za-z;]{0,40})\Z)"
@@ -222,9 +226,15 @@ def unescape(value: bytes) -> bytes:
     return UNESCAPED.read(value)
 
 
-def without_marks(value: bytes) -> bytes:
-    """Return a value as it is read where its backslashes are encoded."""
-    return value.translate(_PLUS_IS_SPACE, _MARKS)
+def partly_unescaped(value: bytes) -> set[bytes]:
+    """Return a value as it is read where some kinds of its own escapes were escaped, others not.
+
+    With ``%00`` in a value, quoted for a URL once and twice look alike: so each kind may be read.
+    """
+    texts = {value}
+    for kind in _ESCAPE_KINDS:
+        texts |= {kind.sub(_decode_escape, text) for text in texts}
+    return {text.translate(_PLUS_IS_SPACE, _MARKS) for text in texts}
 
 
 class LineEndsReading(Reading):

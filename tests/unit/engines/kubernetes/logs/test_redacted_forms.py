@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fyre.engines.kubernetes.logs.log_redaction import Redactor
@@ -118,6 +118,7 @@ def test_9_6_nothing_of_a_value_is_shown_in_an_encoding(
 @pytest.mark.parametrize("name", QUOTED)
 @settings(max_examples=6, deadline=None)
 @given(value=TEXT, cuts=CUTS)
+@example(value="x000\\0%00y", cuts=[])
 def test_9_6_nothing_of_a_value_is_shown_escaped_or_quoted(
     name: str, value: str, cuts: list[int]
 ) -> None:
