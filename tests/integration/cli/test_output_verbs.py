@@ -13,6 +13,7 @@ import pytest
 from fyre.cli import main
 from fyre.local_forge.forge import LocalForge
 from fyre.runs.run_query import ALL_RUNS
+from tests.support.ci_marks import long_case
 from tests.support.person import Person, person
 
 __all__ = ["person"]
@@ -85,6 +86,7 @@ def test_an_evening_is_ranked_and_its_best_model_is_pulled(
     assert capfd.readouterr().out == "model 0.3\n"
 
 
+@long_case
 def test_a_pull_leaves_other_files_alone(
     shas: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_pull_leaves_other_files_alone(
     assert (tmp_path / "notes.txt").read_text() == "notes\n"
 
 
+@long_case
 def test_a_pull_follows_no_link_out_of_the_folder(
     shas: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_pull_follows_no_link_out_of_the_folder(
     assert [*elsewhere.iterdir()] == []
 
 
+@long_case
 def test_a_damaged_content_is_never_handed_out(
     shas: list[str],
     person: Person,
@@ -130,22 +134,23 @@ def test_a_damaged_content_is_never_handed_out(
     assert "not in the receiver's store any more" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("outputs", "HEAD~2"), "asks for none"),
-        (("cat", "HEAD", "nope"), "this run has no output nope"),
-        (("pull", "HEAD", "nope"), "this run has no output nope"),
-        (("outputs", "HEAD:nope"), "has no run named 'nope'"),
-        (("log", "--sort", "nope"), "no run here has a metric 'nope'"),
-        (("log", "--state", "nope"), "'nope' is no state"),
-    ],
-)
+WRONG_NAMES = {
+    ("outputs", "HEAD~2"): "asks for none",
+    ("cat", "HEAD", "nope"): "this run has no output nope",
+    ("pull", "HEAD", "nope"): "this run has no output nope",
+    ("outputs", "HEAD:nope"): "has no run named 'nope'",
+    ("log", "--sort", "nope"): "no run here has a metric 'nope'",
+    ("log", "--state", "nope"): "'nope' is no state",
+}
+
+
+@long_case
 def test_a_wrong_name_is_answered_by_one_line(
-    shas: list[str], capfd: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+    shas: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    fyre(*words)
-    assert said in capfd.readouterr().err
+    for words, said in WRONG_NAMES.items():
+        fyre(*words)
+        assert said in capfd.readouterr().err
 
 
 def test_equal_files_and_odd_names_are_pulled(
@@ -164,6 +169,7 @@ def test_equal_files_and_odd_names_are_pulled(
     assert {(folder / name).read_text() for name in "abcdef"} == {"same\n"}
 
 
+@long_case
 def test_a_run_that_is_forgotten_is_still_ranked(
     shas: list[str], person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, make_run
 from tests.support import waiting
+from tests.support.ci_marks import long_case
 
 Make = Callable[..., LocalEngine]
 
@@ -284,6 +285,7 @@ def test_a_file_and_a_folder_of_one_name_are_not_both_kept(make: Make, sha: str)
     assert record.results.problems == ("plots/a is not kept: a file and a folder have one name",)
 
 
+@long_case
 def test_one_full_store_holds_up_no_other_run_and_its_reason_is_shown(
     make: Make, sha: str, tmp_path: Path
 ) -> None:
