@@ -1,4 +1,4 @@
-"""What the Jobs of one receiver are signed with, and which Jobs without a signature are its own.
+"""The secret that signs a receiver's Jobs, and the Jobs without a signature that are its own.
 
 Versions before signatures left their Jobs without one, and may come back by a rollback.
 """

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its output files and metrics, stored under their hashes."""
+"""The results of runs: output files and metrics, stored under their hashes."""

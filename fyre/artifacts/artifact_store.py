@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import logging
 import os
 import shutil
 import stat
@@ -24,8 +23,6 @@ from typing import BinaryIO
 from fyre.artifacts import manifest as manifests
 from fyre.artifacts.manifest import RunManifest
 from fyre.stored_form import UnreadableError, read_json, warn_once
-
-log = logging.getLogger(__name__)
 
 _CHUNK_SIZE = 1024 * 1024  # bytes
 _FLUSHED_ONE_BY_ONE = 500

@@ -51,10 +51,10 @@ class PullChecks:
     def __init__(self, executor: Executor) -> None:
         self._executor, self._started_at = executor, executor.clock()
         self._handled: LRUCache[tuple[int, int], tuple[float, int]] = LRUCache(REMEMBERED_MAX)
-        """When each pull request was changed that was handled last, and a hash of its text."""
+        """By pull request: the time of the last change that was handled, and a hash of its text."""
 
         self._notes: LRUCache[tuple[int, int, str], Note] = LRUCache(REMEMBERED_MAX)
-        """What was said of it on each head."""
+        """The notes that were posted, by head."""
 
         self._lock = threading.Lock()
         self._polled: dict[int, tuple[str, float]] = {}

@@ -61,7 +61,7 @@ class EngineRuntime:
 
     engine: Engine
     artifacts: ArtifactStore | None = None
-    """Where the outputs of its runs are; None for an engine that keeps none."""
+    """The store of the outputs of its runs; None for an engine that keeps none."""
 
     def __init__(self, engine: Engine, artifacts: ArtifactStore | None = None) -> None:
         self.engine, self.artifacts = engine, artifacts

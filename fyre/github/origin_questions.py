@@ -104,23 +104,27 @@ def list_pulls(forge: GitHubClient, repository: Repository, sha: str) -> list[di
     )
 
 
+def _commits_question(repository: Repository, number: int) -> tuple[str, str]:
+    """Return what is asked for, in words and as a path."""
+    return (
+        f"the commits of pull request #{number} of {repository.name}",
+        f"/repos/{repository.name}/pulls/{number}/commits?per_page={COMMITS_PER_PAGE}",
+    )
+
+
 def list_pull_commits(
     forge: GitHubClient, repository: Repository, number: int
 ) -> list[dict[str, Any]]:
     """Return the commits of a pull request, oldest first, ``PULL_COMMITS_MAX`` at most."""
-    return forge.get_all_entries(
-        f"the commits of pull request #{number} of {repository.name}",
-        repository,
-        f"/repos/{repository.name}/pulls/{number}/commits?per_page={COMMITS_PER_PAGE}",
-    )
+    description, path = _commits_question(repository, number)
+    return forge.get_all_entries(description, repository, path)
 
 
 def list_first_commits(
     forge: GitHubClient, repository: Repository, number: int
 ) -> list[dict[str, Any]]:
     """Return the first ``COMMITS_PER_PAGE`` commits of a pull request: exactly one request."""
-    path = f"/repos/{repository.name}/pulls/{number}/commits?per_page={COMMITS_PER_PAGE}"
-    description = f"the commits of pull request #{number} of {repository.name}"
+    description, path = _commits_question(repository, number)
     commits: list[dict[str, Any]] = forge.get_json(description, repository, path)
     return commits
 

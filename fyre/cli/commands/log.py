@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -54,7 +53,7 @@ def main(
     remote_info = remotes.resolve_remote(name=remote or None)
     ranges = [_known_range(range_, remote_info.name)] if range_ else _default_ranges(remote_info)
     client = RunClient.from_remote(remote_info)
-    wanted = _RunFilter(name, _parse_state(state), sort, worktree_goals())
+    wanted = _RunFilter(name, _parse_state(state), sort)
     is_chosen = bool(sort or name or state)
     try:
         runs, messages, missing_shas = _find_runs(
@@ -95,7 +94,7 @@ def find_best_run(metric: str, remote_name: str = "") -> RunSummary:
     remote_info = remotes.resolve_remote(name=remote_name or None)
     client, ranges = RunClient.from_remote(remote_info), _default_ranges(remote_info)
     runs, _, _ = _find_runs(client, ranges, _SEARCHED_COMMITS)
-    ranked = _RunFilter("", RunState.SUCCEEDED, metric, worktree_goals()).select(runs)
+    ranked = _RunFilter("", RunState.SUCCEEDED, metric).select(runs)
     if not ranked:
         raise UserError(
             f"no run here that succeeded has a metric {metric!r}", hint="fyre log --metrics"
@@ -108,25 +107,26 @@ def find_best_run(metric: str, remote_name: str = "") -> RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class _RunFilter:
-    """Which runs are listed, and in which order."""
+    """A choice of the runs that are listed, and their order."""
 
     name: str
     state: RunState | None
     metric: str
-    goals: Mapping[str, str]
 
     def select(self, runs: list[RunSummary]) -> list[RunSummary]:
         """Return the runs that are wanted; those with the best value of the metric come first."""
+        # Where no run has a metric, nobody has to read the file of the work tree.
+        goals = worktree_goals() if any(run.best for run in runs) else {}
         selected = [
             run
-            for run in (one.with_goals(self.goals) for one in runs)
+            for run in (one.with_goals(goals) for one in runs)
             if (not self.name or run.name.lower() == self.name.lower())
             and (self.state is None or run.state is self.state)
             and (not self.metric or self.metric in run.best)
         ]
         if not self.metric:
             return selected
-        is_least = self.goals.get(self.metric) == "min"
+        is_least = goals.get(self.metric) == "min"
         return sorted(selected, key=lambda run: run.best[self.metric], reverse=not is_least)
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,30 +16,11 @@ from fyre.engines.local import LocalEngine
 from fyre.runs.run import RunRecord
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, make_run
+from tests.integration.local_engine.test_engine import Make, make
 from tests.support import waiting
 from tests.support.ci_marks import long_case
 
-Make = Callable[..., LocalEngine]
-
-
-@pytest.fixture
-def make(repo: Path, tmp_path: Path) -> Iterator[Make]:
-    """Makes engines on one state folder, and closes them."""
-    made: list[LocalEngine] = []
-
-    def new(**settings: object) -> LocalEngine:
-        for engine in made:
-            engine.close()
-        engine = LocalEngine(
-            tmp_path / "state",
-            **{"find_git_dir": lambda _: repo / ".git", "jobs": 4, "grace": 0.5} | settings,
-        )
-        made.append(engine)
-        return engine
-
-    yield new
-    for engine in made:
-        engine.close()
+__all__ = ["make"]  # a fixture
 
 
 def run_to_end(engine: LocalEngine, sha: str, command: str, **fields: object) -> RunRecord:
