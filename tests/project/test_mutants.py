@@ -114,7 +114,8 @@ def project(tmp_path: Path) -> Path:
 
 def judged(project: Path, *words: str) -> dict[str, object]:
     command = [sys.executable, "tests/mutants.py", *words]
-    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # pytest is started for each mutant
+    # Pytest is started for each mutant, with no plugin whose options somebody may have set.
+    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True, env=env)
     found: dict[str, object] = json.loads(done.stdout)
     return found
