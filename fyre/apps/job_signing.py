@@ -11,6 +11,7 @@ from pathlib import Path
 from fyre.apps.derived_keys import JOB_SECRET, RELAY_SECRET
 from fyre.engines.factory import EngineContext, SecretSource
 from fyre.engines.kubernetes.job_signature import JobSigner
+from fyre.engines.kubernetes.logs.created_jobs import CreatedJobs
 from fyre.engines.kubernetes.logs.signing_mark import SigningMark
 from fyre.engines.log_store import LogStore
 
@@ -41,6 +42,7 @@ def create_signer(
         secret_source(JOB_SECRET),
         relay_secret=secret_source(RELAY_SECRET),
         unsigned_until=unsigned_until,
+        created_jobs=CreatedJobs(_open_log_store(state, context.options.log_store)),
     )
 
 
@@ -48,7 +50,7 @@ def _read_unsigned_until(
     state: Path, log_store_url: str, read_server_time: Callable[[], float]
 ) -> float:
     """Return when the last version that did not sign Jobs ended on this state; 0.0 for never."""
-    mark = SigningMark(state / "live", LogStore(log_store_url or str(state / "logs")))
+    mark = SigningMark(state / "live", _open_log_store(state, log_store_url))
     path = state / _UNSIGNED_UNTIL_FILE
     try:
         moment = float(path.read_text(encoding="ascii")) if mark.is_present() else None
@@ -63,3 +65,7 @@ def _read_unsigned_until(
         draft.replace(path)
     mark.leave()
     return moment
+
+
+def _open_log_store(state: Path, url: str) -> LogStore:
+    return LogStore(url or str(state / "logs"))

@@ -6,9 +6,11 @@ It is a folder, or any URL that fsspec knows (``s3://``, ``gs://`` …).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import fsspec  # type: ignore[import-untyped] # it comes without types
 import zstandard
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped] # as above
 
 from fyre.errors import UserError
 
@@ -70,6 +72,26 @@ class LogStore:
                     self._filesystem.rm_file(path)
             except (FileNotFoundError, NotImplementedError):
                 continue
+
+    @property
+    def is_local(self) -> bool:
+        """Return True for a folder: what is small is written there at once."""
+        return isinstance(self._filesystem, LocalFileSystem)
+
+    def add_mark(self, name: str) -> None:
+        """Store an empty file of that name, beside the logs."""
+        self._filesystem.pipe_file(f"{self._root}/{name}", b"")
+
+    def remove_mark(self, name: str) -> None:
+        """Remove what ``add_mark`` stored."""
+        with suppress(FileNotFoundError):
+            self._filesystem.rm_file(f"{self._root}/{name}")
+
+    def list_marks(self, prefix: str) -> list[str]:
+        """Return the names that begin so. Where a file system can, it looks at no others."""
+        paths = self._filesystem.find(self._root, prefix=prefix)
+        names = (str(path).rpartition("/")[2] for path in paths)
+        return [name for name in names if name.startswith(prefix)]
 
     def _file_path(self, key: str) -> str:
         return f"{self._root}/{key}.zst"

@@ -40,6 +40,8 @@ def on_cluster(
     from fyre.engines.kubernetes.api_client import KubernetesClient
     from fyre.engines.kubernetes.code_delivery import ExecDelivery
     from fyre.engines.kubernetes.job_signature import JobSigner
+    from fyre.engines.kubernetes.logs.created_jobs import CreatedJobs
+    from fyre.engines.log_store import LogStore
     from fyre.runs.policy import Policy
     from fyre.runs.profiles import Profile
 
@@ -58,11 +60,11 @@ def on_cluster(
             policy.namespace, secret_names=rbac.named_secrets(policy), exec_mode=True
         )
         config = admin.kubeconfig(policy.namespace, tmp_path, role["rules"])
-        api = KubernetesClient(str(config))
+        api, logs = KubernetesClient(str(config)), LogStore(str(tmp_path / "state/logs"))
         given = {
             "delivery": ExecDelivery(api, lambda _: repo / ".git"),
             "instance": "fyre",
-            "signer": JobSigner(b"of these tests"),
+            "signer": JobSigner(b"of these tests", created_jobs=CreatedJobs(logs)),
             "checkout_image": access.IMAGE,
         }
         engine = KubernetesEngine(api, tmp_path / "state", policy=policy, **{**given, **settings})

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from fyre.engines.kubernetes import job_labels, pod_facts
+from fyre.engines.kubernetes.logs.created_jobs import CreatedJobs
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.git import access_token
 
@@ -30,19 +31,27 @@ class JobSigner:
     """Signs Jobs, and finds out why one is not ours. The cache calls it under its own lock."""
 
     def __init__(
-        self, secret: bytes, *, relay_secret: bytes = b"", unsigned_until: float = 0.0
+        self,
+        secret: bytes,
+        *,
+        relay_secret: bytes = b"",
+        unsigned_until: float = 0.0,
+        created_jobs: CreatedJobs | None = None,
     ) -> None:
         """``relay_secret`` signed the tokens in the Jobs of versions that did not sign Jobs.
 
         A Job without a signature is believed if it was created before ``unsigned_until``, in
-        seconds since the epoch, or if it has such a token.
+        seconds since the epoch, or if it has such a token. ``created_jobs`` outlives this process;
+        without it, the first Job with a signature is believed after each start.
         """
         if not secret:
             raise ValueError("the signature of a Job needs a secret")
         self._secret, self._relay_secret = secret, relay_secret
         self._unsigned_until = unsigned_until
-        # Of recent signatures: when each was made, and the uid of the Job that it was believed of.
-        self._believed_uids: dict[str, tuple[float, str]] = {}
+        self._created_jobs = created_jobs
+        # Of recent signatures, oldest first: the uids of the Jobs that were created with each. More
+        # than one only if Fyre itself created them, within one second.
+        self._known_uids = created_jobs.read_all(_oldest_moment()) if created_jobs else {}
 
     def sign_job(self, job: KubeObject, signed_at: float) -> KubeObject:
         """Return the Job, which was not created yet, with its signature."""
@@ -81,17 +90,41 @@ class JobSigner:
             return "its signature is an earlier Job's"
         return self._find_reuse(job, signature, int(moment))
 
+    def remember_job(self, created_job: KubeObject) -> None:
+        """Remember which Job has its signature, also for the next receiver.
+
+        To be called with the API server's own answer to the creation.
+        """
+        signature = pod_facts.get_annotations(created_job)[job_labels.SIGNATURE_ANNOTATION]
+        self._remember_uid(signature, str(created_job["metadata"].get("uid")))
+
     def _find_reuse(self, job: KubeObject, signature: str, signed_at: int) -> str:
-        """Return why a Job is another than the one that was created with its signature, or ""."""
-        uid, oldest = str(job["metadata"].get("uid")), time.time() - 2 * CREATION_WINDOW
-        if signed_at < oldest:  # no later Job could have been created in its window
+        """Return why a Job is another than the one that was created with its signature, or "".
+
+        If none is known, this is the one: its creator ended before it knew of it.
+        """
+        if signed_at < _oldest_moment():  # no later Job could have been created in its window
             return ""
-        for known in list(self._believed_uids):
-            if self._believed_uids[known][0] >= oldest:
+        uid = str(job["metadata"].get("uid"))
+        if signature not in self._known_uids:
+            self._remember_uid(signature, uid)
+        return "" if uid in self._known_uids[signature] else "its signature is an earlier Job's"
+
+    def _remember_uid(self, signature: str, uid: str) -> None:
+        uids = self._known_uids.get(signature, set())
+        if uid in uids:
+            return
+        self._forget_old()
+        self._known_uids[signature] = {*uids, uid}
+        if self._created_jobs is not None:
+            self._created_jobs.add(signature, uid, _oldest_moment())
+
+    def _forget_old(self) -> None:
+        oldest = _oldest_moment()
+        for signature in list(self._known_uids):
+            if int(signature.partition(".")[0]) >= oldest:
                 break
-            del self._believed_uids[known]
-        _, first_uid = self._believed_uids.setdefault(signature, (signed_at, uid))
-        return "" if first_uid == uid else "its signature is an earlier Job's"
+            self._known_uids.pop(signature, None)
 
     def _has_older_token(self, job: KubeObject, key: str) -> bool:
         """Return True if a version that did not sign Jobs gave the Job the token of its run.
@@ -114,6 +147,11 @@ class JobSigner:
         )
         message = _MAC_PURPOSE + json.dumps(signed).encode()
         return hmac.digest(self._secret, message, "sha256").hex()
+
+
+def _oldest_moment() -> float:
+    """Return the time of the oldest signature with which a Job can be created by now."""
+    return time.time() - 2 * CREATION_WINDOW
 
 
 def _created_at(job: KubeObject) -> float:

@@ -56,6 +56,7 @@ class JobWriter:
         if late_signature := self._signer.late_signature(created):
             patch = {"metadata": {"annotations": late_signature}}
             created = self._cluster.patch_job(namespace, created["metadata"]["name"], patch)
+        self._signer.remember_job(created)
         self._object_cache.upsert_job(created)
 
     def patch_job(self, key: str, patch: KubeObject) -> bool:

@@ -79,3 +79,7 @@ def test_9_30a_a_job_that_somebody_deletes_and_creates_again_is_not_believed(
     until(lambda: admin.batch.read_namespaced_job(name, namespace).status.succeeded)
     assert await_end(engine, run.key).state is RunState.ERROR
     assert annotations_of(admin, namespace, name) == AS_CREATED
+    engine = on_cluster()  # it lists the Job that has the name now
+    assert engine.get_record(run.key) is None
+    with pytest.raises(UserError, match="is not this run's"):
+        engine.launch(run)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +18,16 @@ from hypothesis import strategies as st
 from fyre.engines.kubernetes import job_labels, job_manifest
 from fyre.engines.kubernetes.job_signature import CREATION_WINDOW, JobSigner
 from fyre.engines.kubernetes.job_writer import JobWriter
+from fyre.engines.kubernetes.logs.created_jobs import CreatedJobs
 from fyre.engines.kubernetes.object_cache import ObjectCache, job_key
+from fyre.engines.log_store import LogStore
 from fyre.git import access_token
 from fyre.runs import run as runs
 from fyre.runs.profiles import Profile
 from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
 from tests.contract.engine import REPOSITORY, make_run
+from tests.support.waiting import until
 
 SECRET, RELAY_SECRET = b"of the receiver", b"of its relay"
 RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
@@ -149,6 +154,63 @@ def test_9_30a_a_signature_is_good_for_one_job() -> None:
     launched_anew = created(at=NOW + 60, signed_at=NOW + 60)
     launched_anew["metadata"]["uid"] = "third"
     assert known.upsert_job(launched_anew) == RUN.key
+
+
+def started_on(store: LogStore) -> tuple[JobSigner, ObjectCache]:
+    """A receiver that was just started, where the marks of earlier ones are kept."""
+    signer = JobSigner(SECRET, created_jobs=CreatedJobs(store))
+    return signer, ObjectCache(signer)
+
+
+def replaced(uid: str = "second") -> dict[str, Any]:
+    job = created(at=NOW + 5, signed_at=NOW)
+    job["metadata"] |= {"uid": uid, "resourceVersion": "9"}
+    return job
+
+
+@pytest.mark.parametrize("url", ["{}", "memory://{}"], ids=["folder", "bucket"])
+def test_9_30a_a_receiver_that_starts_again_knows_which_job_it_created(
+    url: str, tmp_path: Path
+) -> None:
+    store = LogStore(url.format(tmp_path))
+    started_on(store)[0].remember_job(created(signed_at=NOW))
+    until(lambda: store.list_marks("created-job."))
+    for _ in range(2):
+        assert started_on(store)[1].upsert_job(replaced()) == ""
+        assert started_on(store)[1].upsert_job(created(signed_at=NOW)) == RUN.key
+    store.add_mark("created-job.nonsense")
+    assert started_on(store)[1].upsert_job(replaced()) == ""
+
+
+def test_9_30a_a_job_whose_creator_was_killed_is_believed_and_then_no_other(
+    tmp_path: Path,
+) -> None:
+    store = LogStore(str(tmp_path))
+    assert started_on(store)[1].upsert_job(created(signed_at=NOW)) == RUN.key
+    assert started_on(store)[1].upsert_job(replaced()) == ""
+
+
+def test_9_30a_marks_of_jobs_go_when_no_job_can_be_created_with_their_signature(
+    tmp_path: Path,
+) -> None:
+    store, long_ago = LogStore(str(tmp_path)), int(NOW - 2 * CREATION_WINDOW - 1)
+    CreatedJobs(store).add(f"{long_ago}.{'0' * 64}", "uid", 0.0)
+    assert len(before := store.list_marks("")) == 1
+    started_on(store)[0].remember_job(created(signed_at=NOW))
+    assert len(after := store.list_marks("")) == 1
+    assert before != after
+
+
+def test_9_30a_a_storage_that_takes_nothing_stops_no_launch(tmp_path: Path) -> None:
+    store = LogStore(str(tmp_path / "logs"))
+    signer, known = started_on(store)
+    shutil.rmtree(tmp_path / "logs")
+    signer.remember_job(created(signed_at=NOW))
+    assert known.upsert_job(created(signed_at=NOW)) == RUN.key
+    assert known.upsert_job(replaced()) == ""
+    (tmp_path / "logs").mkdir()
+    signer.remember_job(created(replace(RUN, key=OTHER_KEY), signed_at=NOW))
+    assert len(store.list_marks("created-job.")) == 2
 
 
 class FutureServer:
