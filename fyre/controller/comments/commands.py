@@ -208,7 +208,7 @@ class CancelCommand(CommentCommand):
         name, commit = target.command.run_name, (target.repository.id, target.sha)
         before = target.trigger.at + CLOCK_SKEW
         cancelled += self._executor.delayed_clicks.cancel(commit, name, before)
-        if name:  # without one, each comment that waits is answered as a whole
+        if name:  # without one, each comment of the thread that waits is answered as a whole
             cancelled += self._executor.delayed_comments.cancel(commit, name, before)
         return render_cancelled(cancelled) or render_nothing("cancel", target.command.run_name)
 

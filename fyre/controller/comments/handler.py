@@ -22,10 +22,12 @@ from fyre.controller.comments.command_target import (
     comment_trigger_id,
 )
 from fyre.controller.comments.commands import (
+    CLOCK_SKEW,
     CancelCommand,
     CommentCommand,
     RunCommand,
     StatusCommand,
+    render_cancelled,
     render_nothing,
 )
 from fyre.controller.comments.rerun_command import ApproveCommand, RerunCommand
@@ -193,10 +195,8 @@ class CommentCommands:
             if isinstance(target, NoTarget):
                 return target.reply
             text = self._commands[command.verb].execute(target)
-            if command == Command(CancelCommand.verb) and self._cancel_delayed(comment, thread):
-                nothing = render_nothing(command.verb, "")
-                text = "" if text == nothing else f"{text} "
-                text += "What waited to be launched here is cancelled."
+            if command.verb == CancelCommand.verb and not command.run_name:
+                text = self._cancel_all_delayed(comment, thread, target, text)
         except value_parsers.BadValueError as error:
             return f"{error.args[0]}: {error.hint}"
         except NotVisibleError:
@@ -260,23 +260,52 @@ class CommentCommands:
             )
             self._queue(comment, body, replies.delayed_comments)
 
-    def _cancel_delayed(self, comment: CommentEvent, thread: Sequence[Comment]) -> bool:
-        """Answer the earlier comments of a thread whose launches are tried again: now they are not.
+    def _cancel_all_delayed(
+        self, comment: CommentEvent, thread: Sequence[Comment], target: TargetedCommand, text: str
+    ) -> str:
+        """Cancel what comments of any thread wait for on the commit; return what is said then.
 
-        Return False if there are none.
+        ``text`` says what was cancelled besides.
+        """
+        nothing = render_nothing(target.command.verb, "")
+        told = [] if text == nothing else [text]
+        if self._cancel_delayed(comment, thread, target):
+            told.append("What waited to be launched here is cancelled.")
+        commit, before = (target.repository.id, target.sha), comment.created_at + CLOCK_SKEW
+        elsewhere = self._executor.delayed_comments.cancel(commit, "", before)
+        if elsewhere:
+            told.append(render_cancelled(elsewhere))
+        return " ".join(told) or nothing
+
+    def _cancel_delayed(
+        self, comment: CommentEvent, thread: Sequence[Comment], target: TargetedCommand
+    ) -> bool:
+        """Answer the earlier comments of a thread whose launches on that commit are tried again.
+
+        Now they are not. Return False if there are none.
         """
         bodies = self._queued_bodies(comment) + _own_bodies(self._executor.forge, thread)
         waiting = replies.delayed_comments(bodies) - replies.answered_comments(bodies)
         earlier = (
-            replace(comment, comment_id=posted.id)
-            for posted in thread
-            if posted.id < comment.comment_id
+            _event_in_thread(comment, posted) for posted in thread if posted.id < comment.comment_id
         )
-        cancelled = [before for before in earlier if replies.comment_key(before) in waiting]
+        cancelled = [
+            before
+            for before in earlier
+            if replies.comment_key(before) in waiting and self._is_about_commit(before, target.sha)
+        ]
         for before in cancelled:
             self._reply(before, f"cancelled by {comment.actor}.")
             self._forget(before)
         return bool(cancelled)
+
+    def _is_about_commit(self, comment: CommentEvent, sha: str) -> bool:
+        """Return True if the command of a comment is about that commit."""
+        try:
+            command = parse_command(comment.body) or Command("")
+        except value_parsers.BadValueError:  # it was edited since
+            return False
+        return self._is_about(comment, command, sha)
 
     def _reply(self, comment: CommentEvent, text: str, *, refused: bool = False) -> None:
         repository, key = comment.repository, replies.comment_key(comment)

@@ -246,6 +246,35 @@ def test_9_26_a_cancel_by_name_is_about_the_commit_that_its_comment_is_about(
     assert full.launched(sha) == ["first"]
 
 
+@long_case
+def test_9_26_a_cancel_without_a_name_ends_the_waits_of_its_commit_alone(
+    person: Person, full: FullEngine
+) -> None:
+    """The commit of ``--commit``, else the head; also where another thread asked for the run."""
+    person.git("checkout", "-q", "-b", "topic")
+    sha = person.commit()
+    person.push("topic")
+    pull = opened(person, "topic")
+    say(person, pull, f"/fyre run --name first --commit {sha} -- true")
+    until(lambda: len(talk(person, pull)) == 2)
+    person.commit()
+    person.push("topic")
+    assert answer(person, pull, "/fyre cancel").endswith("nothing to cancel here.")
+    waiting = person.up.controller.executor.delayed_comments
+    assert len(waiting) == 1
+    person.comment(sha, "/fyre run --name first -- exit 3")
+    until(lambda: len(person.comments(sha)) == 2)
+    say(person, pull, f"/fyre cancel --commit {sha}")
+    told = "What waited to be launched here is cancelled. cancelled: `first`."
+    until(lambda: any(body.endswith(told) for body in talk(person, pull)))
+    assert any(body.endswith("cancelled by ada.") for body in talk(person, pull))
+    until(lambda: person.comments(sha)[-1] == "cancelled: `first`.")
+    full.refused = ""
+    until(lambda: person.up.controller.queue_length() == 0)
+    assert full.launched(sha) == []
+    assert len(waiting) == 0
+
+
 def test_9_26_a_comment_that_is_refused_for_good_waits_no_more(
     person: Person, full: FullEngine
 ) -> None:
