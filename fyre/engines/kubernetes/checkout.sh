@@ -21,7 +21,8 @@
 #   FYRE_NET_BREAKS      fetches that may break off in the middle, 20 by default
 #   FYRE_WAIT            seconds to wait for a pack, or for a relay that is away or busy fetching,
 #                        600 by default
-#   FYRE_MESSAGE         file for the line that says why it failed, /dev/termination-log by default
+#   FYRE_MESSAGE         file for the line that says why it failed, or what is not checked out,
+#                        /dev/termination-log by default
 #
 # Exit codes: 0 done; 90 this will never work; 91 it may work later.
 #
@@ -314,6 +315,47 @@ submodules() {
 	again submodules git submodule update "$@"
 }
 
+# Print the paths of the submodules of the repository here that are in this checkout.
+list_submodules() {
+	git ls-files -t --stage | sed -n 's/^H 160000 [0-9a-f]* 0.//p'
+}
+
+# Print the paths of the files here that are pointers of Git LFS, of the first hundred that may be.
+list_pointers() {
+	git ls-files ':(top,attr:filter=lfs)' 2>/dev/null | head -n 100 | while read -r path; do
+		[ -L "$path" ] || case $(head -c 24 "$path" 2>/dev/null) in 'version https://git-lfs'*) echo "$path" ;; esac
+	done
+}
+
+# name_missing KIND FILE: print what is missing, with the first three of the paths in the file.
+name_missing() {
+	count=0 named=''
+	while read -r path; do
+		count=$((count + 1))
+		[ "$count" -gt 3 ] || named="$named, $(printf '%.40s' "$path")"
+	done <"$2"
+	[ "$count" -gt 0 ] || return 0
+	[ "$count" -le 3 ] || named="$named and $((count - 3)) more"
+	printf ', %s (%s)' "$1" "${named#, }"
+}
+
+# Say which parts are not there, in the message file: it becomes a part of the status.
+tell_missing() {
+	: >"$home/pointers"
+	list_submodules >"$home/missing"
+	if [ "${FYRE_SUBMODULES-}" = recursive ]; then
+		: >"$home/missing"
+	elif [ -n "${FYRE_SUBMODULES-}" ]; then # the direct ones are there
+		while read -r path; do
+			(cd "./$path" && list_submodules | while read -r part; do printf '%s/%s\n' "$path" "$part"; done)
+		done <"$home/missing" >"$home/inside" 2>/dev/null
+		mv "$home/inside" "$home/missing"
+	fi
+	[ -n "${FYRE_LFS-}" ] || list_pointers >"$home/pointers"
+	missing=$(name_missing submodules "$home/missing" && name_missing 'Git LFS files' "$home/pointers")
+	[ -z "$missing" ] || { printf 'not checked out: %s' "${missing#, }" >"${FYRE_MESSAGE:-/dev/termination-log}"; } 2>/dev/null
+}
+
 check
 make_home
 if [ "${1-}" = receive ]; then
@@ -329,5 +371,6 @@ if [ -n "$url" ]; then fetch; else await_pack; fi
 limit
 check_out
 [ -z "${FYRE_SUBMODULES-}" ] || submodules
+tell_missing
 [ -z "${clock-}" ] || kill "$clock" 2>/dev/null
 exit 0

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from fyre.engines.kubernetes import job_labels
-from fyre.runs.status_text import TIMED_OUT
+from fyre.runs.status_text import NOT_CHECKED_OUT, TIMED_OUT
 
 KubeObject = dict[str, Any]
 """A Kubernetes object as plain data."""
@@ -33,6 +33,8 @@ They are those of the pod, whatever the policy says now.
 
 RELAY_KEY = "fyreRelayKey"
 """Our key in the spec of a Job without a signature: the token of its checkout, if it has one."""
+
+_MISSING_MAX = 300  # characters: more fits no status
 
 _KEPT_SPEC_KEYS = ("suspend", "ttlSecondsAfterFinished", ENV_SECRETS_KEY, RELAY_KEY)
 
@@ -198,6 +200,14 @@ def has_marked_log(pod: KubeObject) -> bool:
 def has_checkout_failed(pod: KubeObject) -> bool:
     """Return True if the checkout failed; then its own output is the log."""
     return bool(terminated_state(pod, job_labels.CHECKOUT_CONTAINER).get("exitCode"))
+
+
+def missing_code(pod: KubeObject) -> str:
+    """Return what the checkout left out, as ``checkout.sh`` says; "" if it left out nothing."""
+    checkout = terminated_state(pod, job_labels.CHECKOUT_CONTAINER)
+    message = to_one_line(str(checkout.get("message", "")))
+    is_told = checkout.get("exitCode") == 0 and message.startswith(NOT_CHECKED_OUT)
+    return message.removeprefix(NOT_CHECKED_OUT)[:_MISSING_MAX] if is_told else ""
 
 
 def waits_for_code(pod: KubeObject) -> bool:

@@ -181,6 +181,7 @@ def _with_progress(record: RunRecord, run_pods: list[KubeObject]) -> RunRecord:
     times = [start for pod in started_pods if (start := pod_facts.command_started_at(pod))]
     image_ids = (pod_facts.command_status(pod).get("imageID", "") for pod in reversed(started_pods))
     digest = next(filter(None, image_ids), record.image_id)
+    missing = next(filter(None, map(pod_facts.missing_code, reversed(run_pods))), "")
     first_start = min(times, default=None)
     if first_start is not None:  # whole seconds, which may lie before the launch
         first_start = max(first_start, record.run.created_at)
@@ -189,6 +190,7 @@ def _with_progress(record: RunRecord, run_pods: list[KubeObject]) -> RunRecord:
         tries=max(record.tries, len(started_pods)),
         started_at=record.started_at if record.started_at is not None else first_start,
         image_id=digest,
+        missing_code=(missing,) if missing else record.missing_code,
     )
 
 

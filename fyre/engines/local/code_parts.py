@@ -20,6 +20,9 @@ SUBMODULES = "submodules"
 LFS_FILES = "Git LFS files"
 """Names of what a checkout lacks, as a status says them."""
 
+_NAMED_MAX = 3
+_PATH_MAX = 40  # characters of a path that is named
+
 _SUBMODULE_MODE = b"160000"
 _INDEX_SUBMODULE = b"\0\0\xe0\0"  # that mode in an index; other fields may hold these bytes too
 _INDEX_ENTRY = re.compile(rb"([0-7]{6}) ([0-9a-f]+) 0\t(.+)\Z", re.DOTALL)
@@ -48,28 +51,21 @@ class CodeParts:
     def __init__(self, job: dict[str, Any], deadline: float | None) -> None:
         self.job = job
         self.deadline = deadline
-        self._missing: set[str] = set()
+        self._missing: dict[str, list[str]] = {SUBMODULES: [], LFS_FILES: []}  # their paths
         self._submodules_tried = 0
         self._draft = ""
 
     def add_to(self, work_dir: str) -> list[str]:
-        """Write the parts into a checkout, and return the names of those that are nowhere."""
+        """Write the parts into a checkout, and return what is nowhere, as a status says it."""
         # No file of the commit can be there, and a file's own name may have no room for more.
         self._draft = os.path.join(work_dir, ".git/fyre-lfs-object")
-        self._add_parts(work_dir, self.job["git_dir"], 0)
-        return [name for name in (SUBMODULES, LFS_FILES) if name in self._missing]
+        self._add_parts(work_dir, self.job["git_dir"], "", 0)
+        return [_name_missing(kind, paths) for kind, paths in self._missing.items() if paths]
 
-    def _add_parts(self, work_dir: str, git_dir: str, depth: int) -> None:
+    def _add_parts(self, work_dir: str, git_dir: str, prefix: str, depth: int) -> None:
+        """Write the parts of the checkout of a repository, which is a submodule at ``prefix``."""
         if _index_holds(work_dir, b".gitattributes"):
-            paths = map(os.fsdecode, self._entries(work_dir, b"100", ":(top,attr:filter=lfs)"))
-            self._hide_from_status(
-                work_dir,
-                [
-                    path
-                    for path in paths
-                    if self._replace_pointer(os.path.join(work_dir, path), git_dir)
-                ],
-            )
+            self._add_lfs_files(work_dir, git_dir, prefix)
         if not _index_holds(work_dir, _INDEX_SUBMODULE):
             return
         submodules = self._entries(work_dir, _SUBMODULE_MODE)
@@ -78,10 +74,21 @@ class CodeParts:
             directory = os.path.join(work_dir, os.fsdecode(path))
             name, url = known.get(os.fsdecode(path), ("", ""))
             source = self._write_submodule(directory, sha, _find_sources(git_dir, name, url))
+            inside = prefix + os.fsdecode(path)
             if source and depth < _DEPTH_MAX:
-                self._add_parts(directory, source, depth + 1)
+                self._add_parts(directory, source, f"{inside}/", depth + 1)
             else:
-                self._missing.add(SUBMODULES)
+                self._missing[SUBMODULES].append(inside)
+
+    def _add_lfs_files(self, work_dir: str, git_dir: str, prefix: str) -> None:
+        replaced = []
+        for path in map(os.fsdecode, self._entries(work_dir, b"100", ":(top,attr:filter=lfs)")):
+            is_missing = self._replace_pointer(os.path.join(work_dir, path), git_dir)
+            if is_missing:
+                self._missing[LFS_FILES].append(prefix + path)
+            elif is_missing is not None:
+                replaced.append(path)
+        self._hide_from_status(work_dir, replaced)
 
     def _write_submodule(self, directory: str, sha: str, sources: Iterator[str]) -> str:
         """Write the commit of a submodule, and return the repository that has it; "" for none."""
@@ -102,20 +109,17 @@ class CodeParts:
             git_args = ["update-index", "--assume-unchanged", "--", *some]
             checkout.run_git(git_args, work_dir, self.job, self.deadline, lambda _: None)
 
-    def _replace_pointer(self, path: str, git_dir: str) -> bool:
+    def _replace_pointer(self, path: str, git_dir: str) -> bool | None:
         """Replace a pointer to an LFS object by that object, if it is beside the git objects.
 
-        Return False for what stays as it is.
+        Return True if the object is missing, None for what is no pointer.
         """
         pointer = _POINTER.fullmatch(read_beginning(path, _POINTER_BYTES + 1))
         if pointer is None:
-            return False
+            return None
         extension, oid, size = pointer[1], pointer[2].decode(), int(pointer[3])
         stored = os.path.join(git_dir, "lfs/objects", oid[:2], oid[2:4], oid)
-        if extension or not self._copy_object(stored, path, oid, size):
-            self._missing.add(LFS_FILES)
-            return False
-        return True
+        return bool(extension) or not self._copy_object(stored, path, oid, size)
 
     def _copy_object(self, stored: str, path: str, oid: str, size: int) -> bool:
         """Copy an object over its pointer; return False if it is not there, or is damaged."""
@@ -173,6 +177,20 @@ class CodeParts:
             for name, value in values.items()
             if "path" in value
         }
+
+
+def _name_missing(kind: str, paths: list[str]) -> str:
+    """Return what is missing with the first paths, and how many more there are."""
+    named = ", ".join(map(_short_path, paths[:_NAMED_MAX]))
+    more = f" and {len(paths) - _NAMED_MAX} more" if len(paths) > _NAMED_MAX else ""
+    return f"{kind} ({named}{more})"
+
+
+def _short_path(path: str) -> str:
+    """Return the end of a path, which says most, as text of one line."""
+    text = os.fsencode(path).decode(errors="replace")
+    text = "".join(char if char.isprintable() else "\ufffd" for char in text)
+    return text if len(text) <= _PATH_MAX else "…" + text[1 - _PATH_MAX :]
 
 
 def _index_holds(work_dir: str, needle: bytes) -> bool:

@@ -18,10 +18,12 @@ import pytest
 from kubernetes.client import ApiException
 
 from fyre.errors import TransientError, UserError
+from fyre.runs import commit_status
 from fyre.runs.policy import Policy
 from fyre.runs.state import RunState
 from tests.cluster import access
-from tests.contract.engine import await_state, make_run
+from tests.conftest import git
+from tests.contract.engine import await_end, await_state, make_run
 from tests.support import waiting
 from tests.support.cluster_profiles import cluster_profile
 from tests.support.run_endings import end, launched, own_lines, until, until_log
@@ -95,6 +97,17 @@ def job_of(admin: access.Admin, namespace: str, run: Run):
 
 
 # What is not let in.
+
+
+def test_9_33_a_status_names_the_submodules_that_a_pod_lacks(
+    engine: KubernetesEngine, repo: Path
+) -> None:
+    git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},vendor/part", cwd=repo)
+    git("commit", "-q", "-m", "Part", cwd=repo)
+    run = make_run(git("rev-parse", "HEAD", cwd=repo), "true")
+    engine.launch(run)
+    text = commit_status.status_from_record(await_end(engine, run.key)).description
+    assert text.endswith(" · not checked out: submodules (vendor/part)")
 
 
 def test_a_quota_is_waited_for(

@@ -207,6 +207,29 @@ def test_only_the_directories_asked_for(pod: Pod) -> None:
     assert pod.git("status", "--porcelain") == ""
 
 
+def test_9_33_the_checkout_says_which_submodules_it_left_out(
+    make_pod: Callable[..., Pod], relay: Relayed, repository: Path, tmp_path: Path, git: Git
+) -> None:
+    paths = ("a/d", "a part", "ö", "z" * 60, "c/d/e")
+    words = [word for path in paths for word in ("--cacheinfo", f"160000,{'1' * 40},{path}")]
+    (repository / ".gitattributes").write_text("*.bin filter=lfs\n")
+    (repository / "a/whole.bin").write_bytes(b"\0\n")
+    (repository / "a/b/pointer.bin").write_text("version https://git-lfs.github.com/spec/v1\n")
+    git("add", ".", cwd=repository)
+    git("update-index", "--add", *words, cwd=repository)
+    git("commit", "-q", "-m", "Parts", cwd=repository)
+    shutil.rmtree(tmp_path / "bare/7.git")
+    publish(repository, tmp_path, 7, git)
+    wanted = git("rev-parse", "HEAD", cwd=repository)
+    pod = make_pod(FYRE_URL=relay.repository(), FYRE_KEY=relay.key(), FYRE_SHA=wanted)
+    assert pod.run() == 0
+    pointers = ", Git LFS files (a/b/pointer.bin)"
+    assert pod.said == "not checked out: submodules (a part, a/d, c/d/e and 2 more)" + pointers
+    sparse = make_pod(**pod.env)
+    assert sparse.run(FYRE_SPARSE="c/d") == 0
+    assert sparse.said == f"not checked out: submodules (a part, c/d/e, {'z' * 40} and 1 more)"
+
+
 def test_submodules_come_through_the_relay_and_nowhere_else(  # noqa: PLR0917 - fixtures
     pod: Pod,
     make_pod: Callable[..., Pod],
@@ -257,12 +280,16 @@ def test_submodules_come_through_the_relay_and_nowhere_else(  # noqa: PLR0917 - 
     assert wanted["FYRE_KEY"].encode() not in everything_in(pod.top)
     for path in pod.top.rglob("*"):
         assert path.stat().st_mode & 0o444 == 0o444, path
-    assert make_pod(**wanted).run(FYRE_SUBMODULES="") == 0
+    assert not (pod.place / "message").exists()
+    without = make_pod(**wanted)
+    assert without.run(FYRE_SUBMODULES="") == 0
+    assert without.said == "not checked out: submodules (sub)"
 
     direct = make_pod(**wanted)
     assert direct.run(FYRE_SUBMODULES="1") == 0
     assert (direct.top / "sub/run.sh").exists()
     assert not (direct.top / "sub/sub/run.sh").exists()
+    assert direct.said == "not checked out: submodules (sub/sub)"
 
     denied = make_pod(**wanted)
     assert denied.run(FYRE_KEY=relay.key(7, 8)) == 90

@@ -79,14 +79,27 @@ def test_9_33_what_is_not_checked_out_is_said(repo: Path, tmp_path: Path) -> Non
     await_end(engine, run.key)
     log = b"".join(engine.read_log(run.key)).decode()
     engine.close()
-    assert log == f"[fyre: not checked out: submodules, Git LFS files]\n{POINTER}"
+    said = "not checked out: submodules (part), Git LFS files (deep/a.bin)"
+    assert log == f"[fyre: {said}]\n{POINTER}"
     engine = LocalEngine(tmp_path / "state", find_git_dir=lambda _: repo / ".git", jobs=1)
     record = engine.get_record(run.key)  # as it is written
     engine.close()
     assert record is not None
     text = commit_status.status_from_record(record).description
     assert text.startswith("exit 0 · ")
-    assert text.endswith(" · not checked out: submodules, Git LFS files")
+    assert text.endswith(f" · {said}")
+
+
+def test_9_33_the_first_three_of_what_is_not_checked_out_are_named(
+    repo: Path, tmp_path: Path
+) -> None:
+    add_submodules(repo, "1" * 40, "a\nb", "long/" * 9 + "part", "c/part", "d", "e")
+    said = "[fyre: not checked out: submodules (a\ufffdb, c/part, d and 2 more)]\n"
+    assert go(repo, tmp_path, "true") == (RunState.SUCCEEDED, said)
+    git("rm", "-q", "--cached", "a\nb", "c/part", "d", cwd=repo)
+    git("commit", "-q", "-m", "Less", cwd=repo)
+    said = "[fyre: not checked out: submodules (e, …long/long/long/long/long/long/long/part)]\n"
+    assert go(repo, tmp_path / "again", "true") == (RunState.SUCCEEDED, said)
 
 
 def test_9_33_nothing_is_said_where_nothing_is_missing(repo: Path, tmp_path: Path) -> None:
@@ -115,7 +128,7 @@ def test_9_33_files_of_lfs_are_taken_from_the_clone(repo: Path, tmp_path: Path) 
     git("rm", "-q", long_name, cwd=repo)
     git("commit", "-q", "-m", "Less", cwd=repo)
     stored.write_bytes(b"!" * len(OBJECT))  # damaged
-    said = f"[fyre: not checked out: Git LFS files]\n{POINTER}"
+    said = f"[fyre: not checked out: Git LFS files (a.bin)]\n{POINTER}"
     assert go(repo, tmp_path / "again", "cat a.bin") == (RunState.SUCCEEDED, said)
 
 
@@ -166,7 +179,8 @@ def test_9_33_submodules_are_taken_from_the_forge(
     def find_parts(work: Path) -> list[bool]:
         job = run_dir.build_supervisor_job(run, store.git_dir_for_name("ada/app"), work)
         checkout.create_checkout(job, str(work), log, None)
-        assert CodeParts(job, None).add_to(str(work)) == ["submodules"]
+        (missing,) = CodeParts(job, None).add_to(str(work))
+        assert missing.startswith("submodules (part/")
         return [(work / f"part/{number}/README").exists() for number, _ in enumerate(urls)]
 
     assert find_parts(tmp_path / "work") == list(urls.values())
@@ -241,7 +255,7 @@ def test_a_submodule_is_an_empty_folder(repo: Path, tmp_path: Path) -> None:
     head = git("rev-parse", "HEAD", cwd=repo)
     git("update-index", "--add", "--cacheinfo", f"160000,{head},part", cwd=repo)
     git("commit", "-q", "-m", "Part", cwd=repo)
-    said = "[fyre: not checked out: submodules]\nREADME\npart\n"
+    said = "[fyre: not checked out: submodules (part)]\nREADME\npart\n"
     assert go(repo, tmp_path, "ls -A part; ls") == (RunState.SUCCEEDED, said)
 
 

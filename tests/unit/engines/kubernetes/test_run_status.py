@@ -111,6 +111,19 @@ def know(
     return record.state, record.reason
 
 
+def test_9_33_what_the_checkout_left_out_is_part_of_the_record() -> None:
+    said = "not checked out: submodules (a\nb, c)"
+    checkout = ended(0, job_labels.CHECKOUT_CONTAINER, message=said)
+    record = run_status.derive_record(BEFORE, job(), [pod(checkout, running())])
+    assert record.missing_code == ("submodules (a b, c)",)
+    record = run_status.derive_record(record, job(), [pod(CLEAN, ended(0))])
+    assert record.missing_code == ("submodules (a b, c)",)
+    stored = run_status.parse_outcome(run_status.format_outcome(record))
+    assert stored["missing_code"] == record.missing_code
+    forged = ended(0, message=said)  # the command's own words are none of the checkout's
+    assert run_status.derive_record(BEFORE, job(), [pod(CLEAN, forged)]).missing_code == ()
+
+
 RETRIED = RunRecord(replace(RUN, spec=replace(RUN.spec, retries=1)))
 LIMITED = RunRecord(
     replace(RUN, spec=replace(RUN.spec, resources=(("memory", "1Gi"),), timeout=20))
