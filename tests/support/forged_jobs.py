@@ -1,4 +1,4 @@
-"""Jobs that somebody creates who may create Jobs in the namespace: made up, or a copy of a run's.
+"""Jobs and pods that somebody creates who may do that in the namespace: made up, or copied.
 
 Each exits with 0 at once, whatever the run that it claims to be.
 """
@@ -44,14 +44,43 @@ def create_again(
         for key, text in original["metadata"]["labels"].items()
         if key.startswith(OWN_LABELS)
     } | {job_labels.KEY_LABEL: run["key"], "fyre.dev/name": run["name"]}
+    template: Any = {"metadata": {"labels": labels}, "spec": _pod_spec()}
+    name = job_labels.job_name(labels[job_labels.INSTANCE_LABEL], run["key"])
+    metadata = {"name": name, "labels": labels, "annotations": annotations}
+    spec = {"backoffLimit": 0, "template": template}
+    admin.batch.create_namespaced_job(namespace, {"metadata": metadata, "spec": spec})
+    return name
+
+
+def forge_pod(
+    admin: access.Admin, namespace: str, job_name: str, name: str, *left_out: str
+) -> None:
+    """Create a pod that claims to be a Job's, with all that its own pods have but ``left_out``.
+
+    Of that there is its "finalizers", its "ownerReferences", and the label "controller-uid".
+    """
+    job = admin.api.sanitize_for_serialization(admin.batch.read_namespaced_job(job_name, namespace))
+    uid, labels = job["metadata"]["uid"], job["spec"]["template"]["metadata"]["labels"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job_name, "uid": uid}
+    metadata = {
+        "name": name,
+        "labels": {key: text for key, text in labels.items() if key.split("/")[-1] not in left_out},
+        "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": False}],
+        "finalizers": ["batch.kubernetes.io/job-tracking"],
+    }
+    metadata = {key: value for key, value in metadata.items() if key not in left_out}
+    admin.core.create_namespaced_pod(namespace, {"metadata": metadata, "spec": _pod_spec()})
+
+
+def _pod_spec() -> Any:
     container = {
         "name": job_labels.COMMAND_CONTAINER,
         "image": access.IMAGE,
         "command": ["sh", "-c", "echo forged"],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
-    template: Any = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    template["spec"] |= {
+    return {
+        "containers": [container],
         "restartPolicy": "Never",
         "securityContext": {
             "runAsNonRoot": True,
@@ -59,11 +88,6 @@ def create_again(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
-    name = job_labels.job_name(labels[job_labels.INSTANCE_LABEL], run["key"])
-    metadata = {"name": name, "labels": labels, "annotations": annotations}
-    spec = {"backoffLimit": 0, "template": template}
-    admin.batch.create_namespaced_job(namespace, {"metadata": metadata, "spec": spec})
-    return name
 
 
 def annotations_of(admin: access.Admin, namespace: str, name: str) -> set[str]:

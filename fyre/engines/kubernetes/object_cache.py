@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fyre.engines.kubernetes import job_labels, pod_facts, run_status
+from fyre.engines.kubernetes import job_labels, job_tries, pod_facts, run_status
 from fyre.engines.kubernetes.job_signature import JobSigner
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs import run as runs
@@ -120,6 +120,7 @@ class ObjectCache:
                 cached = cached_pods.get(uid)
                 if deleted or cached is None or _resource_version(cached) <= _resource_version(pod):
                     pod_facts.remember_deletion(pod, cached or pod)
+                    job_tries.remember_origin(pod, cached)
                     cached_pods[uid] = pod
         return key
 
@@ -181,7 +182,8 @@ class ObjectCache:
             is_end_uncertain = not has_outcome and self.needs_pod_refresh(key)
             seen_job = pod_facts.without_end_conditions(job) if is_end_uncertain else job
             event_hint = self._event_hints.get(key, "")
-            record = run_status.derive_record(previous, seen_job, run_pods, event_hint)
+            foreign = job_tries.foreign_success(job, self._pods.get(key, {}).values())
+            record = run_status.derive_record(previous, seen_job, run_pods, event_hint, foreign)
             self._records[key] = record = replace(record, log_trouble=log_trouble)
         return previous, record, job, run_pods
 
@@ -273,12 +275,12 @@ class ObjectCache:
     def _own_pods(self, key: str) -> list[KubeObject]:
         """Return the pods that belong to a run's Job.
 
-        Anybody who may create pods can give them its labels. The Job controller alone decides which
-        are the Job's, by the uid of the owner.
+        Anybody who may create pods can give them its labels. Those count that the Job's controller
+        made.
         """
         job = self._jobs.get(key)
         pods = self._pods.get(key, {}).values()
-        return [pod for pod in pods if job is not None and pod_facts.is_controlled_by(pod, job)]
+        return [pod for pod in pods if job is not None and job_tries.is_made_by(pod, job)]
 
 
 def job_key(job: KubeObject) -> str:

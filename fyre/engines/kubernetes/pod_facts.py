@@ -83,13 +83,6 @@ def get_annotations(obj: KubeObject) -> dict[str, str]:
     return annotations
 
 
-def is_controlled_by(pod: KubeObject, job: KubeObject) -> bool:
-    """Return True if a pod belongs to that very Job, whatever its labels say."""
-    uid = job["metadata"].get("uid")
-    owners = pod["metadata"].get("ownerReferences") or []
-    return any(owner.get("controller") and owner.get("uid") == uid for owner in owners)
-
-
 def has_started(pod: KubeObject) -> bool:
     """Return True if the command of this pod has been started."""
     state = command_status(pod).get("state", {})

@@ -58,11 +58,16 @@ def first_record(run: Run, job: KubeObject) -> RunRecord:
 
 
 def derive_record(
-    previous: RunRecord, job: KubeObject, run_pods: Collection[KubeObject], event_hint: str = ""
+    previous: RunRecord,
+    job: KubeObject,
+    run_pods: Collection[KubeObject],
+    event_hint: str = "",
+    foreign_success: str = "",
 ) -> RunRecord:
     """Return the record as it is now.
 
-    ``event_hint`` is what events say of a run that has no pod or no container yet.
+    ``event_hint`` is what events say of a run that has no pod or no container yet,
+    ``foreign_success`` a pod that its Job counts as a success, although somebody else made it.
     """
     record = _with_annotations(previous, job)
     outcome = pod_facts.get_annotations(job).get(job_labels.OUTCOME_ANNOTATION)
@@ -78,7 +83,7 @@ def derive_record(
     record = _with_progress(record, tries)
     final = _final_record(record, job, tries)
     if final is not None:
-        return final
+        return _without_foreign_success(final, tries, foreign_success)
     if job["metadata"].get("deletionTimestamp") and not pod_facts.active_pods(tries):
         return _deleted_record(record, job, tries)
     # A Job with a pod was started by somebody else: what Kubernetes does with it is followed.
@@ -216,6 +221,17 @@ def _final_record(
         succeeded = replace(record, state=RunState.SUCCEEDED, exit_code=0, reason="")
         return _with_end_time(succeeded, job, good)
     return _failed_record(record, job, run_pods)
+
+
+def _without_foreign_success(
+    final: RunRecord, run_pods: list[KubeObject], foreign_success: str
+) -> RunRecord:
+    """Return the record of the end, as an error if only somebody else's pod has succeeded."""
+    is_own = any(pod_facts.terminated_state(pod).get("exitCode") == 0 for pod in run_pods)
+    if final.state is not RunState.SUCCEEDED or is_own or not foreign_success:
+        return final
+    reason = f"its Job took a pod of somebody else for its own: {foreign_success}"
+    return replace(final, state=RunState.ERROR, exit_code=None, reason=reason)
 
 
 JOB_DELETED_REASON = "its Job was deleted"

@@ -12,7 +12,7 @@ from fyre.runs.state import RunState
 from tests.cluster import access
 from tests.contract.engine import await_end, await_state, make_run
 from tests.support.engine_fixtures import MakeOnCluster
-from tests.support.forged_jobs import annotations_of, copy_job, create_again
+from tests.support.forged_jobs import annotations_of, copy_job, create_again, forge_pod
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
@@ -83,3 +83,36 @@ def test_9_30a_a_job_that_somebody_deletes_and_creates_again_is_not_believed(
     assert engine.get_record(run.key) is None
     with pytest.raises(UserError, match="is not this run's"):
         engine.launch(run)
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_9_30a_a_pod_that_claims_to_be_the_jobs_changes_nothing(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str, is_early: bool
+) -> None:
+    engine, run = on_cluster(), make_run(sha, "sleep 4; exit 3")
+    engine.launch(run)
+    name = f"fyre-{run.key}"
+    if not is_early:
+        await_state(engine, run.key, RunState.RUNNING)
+    for number, left_out in enumerate(["finalizers", "controller-uid"]):
+        forge_pod(admin, namespace, name, f"{name}-forged{number}", left_out)
+    record = await_end(engine, run.key)
+    assert (record.state, record.exit_code) == (RunState.FAILED, 3)
+    assert is_early or record.tries == 1  # its controller may end a pod that is one too many
+    assert b"forged" not in b"".join(engine.read_log(run.key))
+
+
+def test_9_30a_a_job_that_adopts_a_pod_of_somebody_else_is_no_success(
+    on_cluster: MakeOnCluster, admin: access.Admin, namespace: str, sha: str
+) -> None:
+    engine, run = on_cluster(), make_run(sha, "sleep 4; exit 3")
+    engine.launch(run)
+    name = f"fyre-{run.key}"
+    forge_pod(admin, namespace, name, f"{name}-forged", "ownerReferences")
+    record = await_end(engine, run.key)
+    told = {
+        (RunState.ERROR, f"its Job took a pod of somebody else for its own: {name}-forged"),
+        (RunState.FAILED, ""),  # the controller may have removed it before it ended
+    }
+    assert (record.state, record.reason) in told
+    assert b"forged" not in b"".join(engine.read_log(run.key))

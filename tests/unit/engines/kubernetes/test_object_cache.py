@@ -4,6 +4,7 @@ nobody else.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from dataclasses import replace
@@ -22,6 +23,8 @@ from tests.contract.engine import make_run
 RUN = make_run("a" * 40, "true", key="0123456789abcdef0123456789")
 LABELS = {job_labels.INSTANCE_LABEL: "fyre", job_labels.KEY_LABEL: RUN.key}
 
+TRACKED = ["batch.kubernetes.io/job-tracking"]
+
 
 def job(name: str = "", version: int = 1, run: Run = RUN, **notes: str) -> dict[str, Any]:
     name = name or f"fyre-{run.key}"
@@ -37,6 +40,7 @@ def job(name: str = "", version: int = 1, run: Run = RUN, **notes: str) -> dict[
 
 def pod(job_name: str = f"fyre-{RUN.key}") -> dict[str, Any]:
     labels = {**LABELS, "batch.kubernetes.io/job-name": job_name}
+    labels["batch.kubernetes.io/controller-uid"] = f"of {job_name}"
     return {
         "metadata": {
             "name": "p",
@@ -44,6 +48,7 @@ def pod(job_name: str = f"fyre-{RUN.key}") -> dict[str, Any]:
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "labels": labels,
             "ownerReferences": [{"uid": f"of {job_name}", "controller": True}],
+            "finalizers": TRACKED,
         },
         "spec": {},
         "status": {"phase": "Pending"},
@@ -161,13 +166,72 @@ def test_9_30a_a_pod_that_is_not_owned_by_the_job_is_not_believed(owner: str | N
     assert [len(pods) for _, _, pods in known.list_unfinished()] == [1]
 
 
+def ended_well(of: dict[str, Any]) -> dict[str, Any]:
+    """The same pod once its command has exited with 0, and nobody needs it any more."""
+    ended = {"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z"}
+    command = {"name": job_labels.COMMAND_CONTAINER, "state": {"terminated": ended}}
+    status = {"phase": "Succeeded", "containerStatuses": [command]}
+    return {"metadata": of["metadata"] | {"finalizers": []}, "spec": {}, "status": status}
+
+
+def known_tries(*pods: dict[str, Any], of: dict[str, Any] | None = None) -> list[str]:
+    """The names of the pods that count, after these were reported of a Job."""
+    known = ObjectCache()
+    known.upsert_job(of or job())
+    for one in pods:
+        known.upsert_pod(copy.deepcopy(one), deleted=False)
+        known.refresh_record(RUN.key)
+    seen = known.refresh_record(RUN.key)
+    assert seen is not None
+    return [one["metadata"]["name"] for one in seen[3]]
+
+
+def test_9_30a_a_pod_that_names_the_job_as_its_owner_is_not_one_that_its_controller_made() -> None:
+    untracked, unlabelled, adopted = pod(), pod(), pod()
+    untracked["metadata"]["finalizers"] = []
+    del unlabelled["metadata"]["labels"]["batch.kubernetes.io/controller-uid"]
+    adopted["metadata"]["ownerReferences"] = []
+    assert known_tries(pod()) == known_tries(pod(), ended_well(pod())) == ["p"]
+    assert known_tries(untracked) == known_tries(untracked, ended_well(pod())) == []
+    assert known_tries(untracked, pod()) == []  # its maker adds what was missing
+    assert known_tries(unlabelled) == []
+    assert known_tries(adopted, pod()) == []
+    # Seen for the first time when it has ended: its Job knows of it.
+    assert known_tries(ended_well(pod())) == []
+    counted = job() | {"status": {"uncountedTerminatedPods": {"succeeded": ["u"]}}}
+    assert known_tries(ended_well(pod()), of=counted) == ["p"]
+    assert known_tries(ended_well(pod()), of=job() | {"status": {"succeeded": 1}}) == ["p"]
+    # A controller that ends its Job lets go of pods that still go on.
+    ended = {"conditions": [{"type": "FailureTarget", "status": "True"}]}
+    assert known_tries(untracked, of=job() | {"status": ended}) == ["p"]
+
+
+def test_9_30a_a_job_that_took_a_pod_of_somebody_else_for_its_own_has_not_succeeded() -> None:
+    known, adopted = ObjectCache(), pod()
+    adopted["metadata"] |= {"name": "forged", "uid": "forged", "ownerReferences": []}
+    known.upsert_job(job())
+    known.upsert_pod(pod(), deleted=False)
+    known.upsert_pod(adopted, deleted=False)
+    owned = copy.deepcopy(adopted)
+    owned["metadata"]["ownerReferences"] = pod()["metadata"]["ownerReferences"]
+    known.upsert_pod(ended_well(owned), deleted=False)
+    known.upsert_pod(pod(), deleted=True)
+    complete = {"type": "Complete", "status": "True"}
+    known.upsert_job(job(version=2) | {"status": {"conditions": [complete], "succeeded": 1}})
+    known.replace_pods(RUN.key, [ended_well(owned)])
+    seen = known.refresh_record(RUN.key)
+    assert seen is not None
+    assert seen[1].state is RunState.ERROR
+    assert seen[1].reason == "its Job took a pod of somebody else for its own: forged"
+
+
 @pytest.mark.parametrize("copy_first", [False, True])
 def test_9_30a_a_copy_of_a_job_in_another_namespace_is_not_believed(copy_first: bool) -> None:
-    known, copy, true = ObjectCache(), job(version=9, reported="forged"), job()
-    copy["metadata"] |= {"namespace": "other", "uid": "copy"}
-    copy["metadata"]["creationTimestamp"] = "2026-01-01T00:00:09Z"
+    known, other, true = ObjectCache(), job(version=9, reported="forged"), job()
+    other["metadata"] |= {"namespace": "other", "uid": "copy"}
+    other["metadata"]["creationTimestamp"] = "2026-01-01T00:00:09Z"
     true["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
-    for one in (copy, true) if copy_first else (true, copy):
+    for one in (other, true) if copy_first else (true, other):
         known.upsert_job(one)
     found = known.find_job(RUN.key)
     assert found is not None

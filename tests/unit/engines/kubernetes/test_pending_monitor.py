@@ -78,6 +78,7 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
         job_labels.INSTANCE_LABEL: "fyre",
         job_labels.KEY_LABEL: run.key,
         "batch.kubernetes.io/job-name": f"fyre-{run.key}",
+        "batch.kubernetes.io/controller-uid": "job",
     }
     about: dict[str, Any] = {"namespace": "lab", "labels": labels, "resourceVersion": "1"}
     notes = {job_labels.RUN_ANNOTATION: json.dumps(runs.to_json(run))}
@@ -86,6 +87,7 @@ def running(engine: Engine, seconds: float, timeout: int | None) -> None:
     state = {"name": job_labels.COMMAND_CONTAINER, "state": {"running": {"startedAt": began}}}
     pod = {**about, "name": "p", "uid": "u", "creationTimestamp": began}
     pod["ownerReferences"] = [{"uid": "job", "controller": True}]
+    pod["finalizers"] = ["batch.kubernetes.io/job-tracking"]
     engine.object_cache.upsert_pod(
         {"metadata": pod, "spec": {}, "status": {"phase": "Running", "containerStatuses": [state]}},
         deleted=False,
@@ -187,6 +189,7 @@ def ended_pod(engine: Engine, end: datetime) -> None:
         job_labels.INSTANCE_LABEL: "fyre",
         job_labels.KEY_LABEL: RUN.key,
         "batch.kubernetes.io/job-name": f"fyre-{RUN.key}",
+        "batch.kubernetes.io/controller-uid": "job",
     }
     metadata = {"namespace": "lab", "name": "p", "uid": "u", "labels": labels}
     metadata |= {"creationTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "1"}
