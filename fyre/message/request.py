@@ -162,10 +162,16 @@ def check_option(option: str, value: str) -> None:
     try:
         parse(value)
     except value_parsers.BadValueError as error:
-        hint = error.hint.replace("Fyre-Run: python train.py", "--run 'python train.py'")
-        for name, trailer in (*OPTION_TRAILERS.items(), ("--run", "Fyre-Run")):
-            hint = hint.replace(f"{trailer}: ", f"{name} ")
+        hint = in_option_words(error.hint)
         raise value_parsers.BadValueError(f"{option}: {error.args[0]}", hint) from error
+
+
+def in_option_words(hint: str) -> str:
+    """Return a hint that names trailers with the options that stand for them."""
+    hint = hint.replace("Fyre-Run: python train.py", "--run 'python train.py'")
+    for name, trailer in (*OPTION_TRAILERS.items(), ("--run", "Fyre-Run")):
+        hint = hint.replace(f"{trailer}: ", f"{name} ")
+    return hint
 
 
 def asks_for_run(message: bytes) -> bool:

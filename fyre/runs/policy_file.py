@@ -15,7 +15,7 @@ from typing import Any
 
 from fyre.errors import UserError
 from fyre.message import value_parsers
-from fyre.runs import profile_file, yaml_document
+from fyre.runs import profile_file, yaml_document, yaml_values
 from fyre.runs.policy import DAY, Policy
 from fyre.runs.profile_file import SectionLoaders
 from fyre.runs.profiles import Profile
@@ -168,5 +168,5 @@ _PLAIN_KEYS = {
 def _parse_cap(key: str, quantity: str) -> tuple[str, str]:
     """Return a cap; zero, which nobody can request, is allowed too."""
     if value_parsers.parse_quantity(quantity) == 0:
-        return value_parsers.parse_resource(key, "1")[0], quantity
-    return value_parsers.parse_resource(key, quantity)
+        return yaml_values.parse_resource_pair(key, "1")[0], quantity
+    return yaml_values.parse_resource_pair(key, quantity)

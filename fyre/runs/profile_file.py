@@ -17,7 +17,7 @@ from typing import Any
 
 from fyre.errors import UserError
 from fyre.message import value_parsers
-from fyre.runs import yaml_document
+from fyre.runs import yaml_document, yaml_values
 from fyre.runs.profiles import CheckoutOptions, Profile
 from fyre.runs.yaml_document import DocumentPath, YamlDocument
 
@@ -87,11 +87,9 @@ def read_profile(document: YamlDocument, name: str, loaders: SectionLoaders) -> 
     return Profile(
         name=name,
         image=texts.get("image", ""),
-        resources=document.parse_pairs((*path, "resources"), value_parsers.parse_resource),
+        resources=document.parse_pairs((*path, "resources"), yaml_values.parse_resource_pair),
         checkout=_read_checkout(document, (*path, "checkout"), values.get("checkout", {})),
-        env=document.parse_pairs(
-            (*path, "env"), lambda key, value: value_parsers.parse_env_entry(f"{key}={value}")
-        ),
+        env=document.parse_pairs((*path, "env"), yaml_values.parse_env_pair),
         secrets=tuple(texts.get("secrets", ())),
         secrets_allowed=tuple(texts.get("allowSecrets", ())),
         sections=sections,

@@ -14,7 +14,7 @@ from typing import Any
 
 from fyre.message import output_notation, value_parsers
 from fyre.message.spec import RunSpec
-from fyre.runs import yaml_document
+from fyre.runs import yaml_document, yaml_values
 from fyre.runs.yaml_document import BadYamlError, DocumentPath, YamlDocument
 
 CONFIG_PATH = ".fyre.yaml"
@@ -71,15 +71,24 @@ def parse_repo_config(text: str) -> RunDefaults:
             return RunDefaults()
         _check_document(document)
     except BadYamlError as error:
-        begins_late = error.message.startswith(("must ", "lacks "))  # it says nothing of the key
-        message = f"{error.path_text} {error.message}" if begins_late else error.message
-        raise RepoConfigError(error.line, message, error.hint, text) from error
+        raise RepoConfigError(error.line, _place_message(error, text), error.hint, text) from error
     data = document.texts
     by_name = tuple(
         (value_parsers.parse_run_name(key), _read_spec(value))
         for key, value in (data.get("names") or {}).items()
     )
     return RunDefaults(_read_spec(data), by_name)
+
+
+def _place_message(error: BadYamlError, text: str) -> str:
+    """Return the message with its key, where neither it nor the quoted line names that."""
+    if error.message.startswith(("must ", "lacks ", "it holds ")):
+        return f"{error.path_text} {error.message.removeprefix('it ')}"
+    lines = text.splitlines()
+    line = lines[error.line - 1] if 0 < error.line <= len(lines) else ""
+    names = [part for part in error.path if isinstance(part, str)]
+    is_named = not names or names[-1] in line or names[-1] in error.message
+    return error.message if is_named else f"{error.path_text}: {error.message}"
 
 
 def apply_repo_defaults(spec: RunSpec, name: str, defaults: RunDefaults) -> RunSpec:
@@ -131,7 +140,7 @@ def _check_document(document: YamlDocument) -> None:
         document.parse_at(("names", name), value_parsers.parse_run_name, name)
         _check_values(document, level, ("names", name))
     for index, command in enumerate(document.texts.get("setup") or []):
-        document.parse_at(("setup", index), value_parsers.parse_command, command)
+        document.parse_at(("setup", index), yaml_values.parse_setup_command, command)
 
 
 def _check_values(document: YamlDocument, data: Mapping[str, Any], path: DocumentPath) -> None:
@@ -144,16 +153,11 @@ def _check_values(document: YamlDocument, data: Mapping[str, Any], path: Documen
     for index, output in enumerate(data.get("outputs") or []):
         document.parse_at((*path, "outputs", index), output_notation.parse_output, output)
     for key, value in (data.get("env") or {}).items():
-        entry = document.parse_at(
-            (*path, "env", key), value_parsers.parse_env_entry, f"{key}={value}"
-        )
-        if entry[0] != key:
-            hint = "write it like EPOCHS: 10"
-            raise document.error_at((*path, "env", key), f"{key!r} is no variable's name", hint)
+        document.parse_at((*path, "env", key), partial(yaml_values.parse_env_pair, key), value)
     if isinstance(data.get("resources"), dict):
         for key, value in data["resources"].items():
             document.parse_at(
-                (*path, "resources", key), partial(value_parsers.parse_resource, key), value
+                (*path, "resources", key), partial(yaml_values.parse_resource_pair, key), value
             )
     elif data.get("resources") is not None:
         document.parse_at((*path, "resources"), value_parsers.parse_resources, data["resources"])

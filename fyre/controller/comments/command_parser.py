@@ -133,7 +133,7 @@ def parse_run(text: str) -> Command:
     if run_request.problems:
         problem = run_request.problems[0]
         raise value_parsers.BadValueError(
-            _option_message(problem.message), _escape_error(problem.hint)
+            _option_message(problem.message), _escape_error(request.in_option_words(problem.hint))
         )
     spec = run_request.runs[0]
     return Command("run", spec.name, spec, commit=commit)

@@ -145,6 +145,43 @@ def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        (
+            "env: {A B: 1}",
+            "'env: {A B: 1}': 'A B' is no variable's name",
+            "write it like EPOCHS: 10",
+        ),
+        ("env: {'': 1}", "'' is no variable's name", "write it like EPOCHS: 10"),
+        ("names: {a: {env: {1: 2}}}", "'1' is no variable's name", "write it like EPOCHS: 10"),
+        (
+            "setup:\n- ' '",
+            """line 2: "- ' '": setup[0]: the command is empty""",
+            "write what is to run, like setup: [pip install -e .]",
+        ),
+        ('setup:\n- "a\\0"', "setup[0] holds a NUL", "leave it out: no process can be given one"),
+        (
+            "secrets:\n- a\n- b c",
+            "line 3: '- b c': secrets[1]: 'b c' is not a secret's name",
+            "name",
+        ),
+        ("resources: {gpu: 1}", "'gpu' is not a resource", "write nvidia.com/gpu: 1"),
+        ("resources: {cpu: lots}", "cpu: 'lots' is not a quantity", "write it like 4, 500m"),
+        ("resources: {a b: 1}", "'a b' is not a resource", "write cpu: 4, memory: 16Gi, "),
+        ("resources: gpu=1", "'gpu' is not a resource", "write nvidia.com/gpu=1"),
+        ("metrics: {a: best}", "metrics.a must be one of max, min, not 'best'", "max or min: "),
+        ("names: {a: 3}", "names.a must be a mapping", "write a: {timeout: 2h}"),
+    ],
+)
+def test_9_40_a_bad_value_is_said_in_the_words_of_the_file(text: str, said: str, hint: str) -> None:
+    with pytest.raises(repo_config.RepoConfigError) as caught:
+        repo_config.parse_repo_config(text)
+    assert said in str(caught.value)
+    assert caught.value.hint.startswith(hint)
+    assert "Fyre-" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("text", "line", "message"),
     [
         ("retries: !!int ''\n", 1, "'' is no int"),
@@ -152,7 +189,7 @@ def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
         ("env: {A: !!bool bad}\n", 1, "'bad' is no bool"),
         ("retries: !!null x\n", 1, "'x' is no null"),
         ("env:\n  A=B: c\n", 2, "'A=B' is no variable's name"),
-        ("env:\n  =: c\n", 2, "is not NAME=value"),
+        ("env:\n  =: c\n", 2, "'=' is no variable's name"),
         ("names:\n  a:\n    env: {A=B: c}\n", 3, "'A=B' is no variable's name"),
         ("env: {A: !!binary eA==}\n", 1, "must be "),
         ("env: {A: !!binary é}\n", 1, "is no base64"),

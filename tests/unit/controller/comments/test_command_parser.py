@@ -178,6 +178,12 @@ def test_a_command_that_can_not_be_understood_says_so(body: str, why: str) -> No
     assert why in raised.value.args[0]
 
 
+def test_9_40_a_hint_on_an_option_is_in_words_of_options() -> None:
+    with pytest.raises(BadValueError) as raised:
+        parse_command("/fyre run --env FOO -- true")
+    assert raised.value.hint == "write it like --env EPOCHS=10"
+
+
 @given(st.text(st.sampled_from("/fyre runcal-`~<!>'\"\\\r\n\t\u2028\ud800")))
 def test_no_comment_breaks_it(body: str) -> None:
     with contextlib.suppress(BadValueError):
