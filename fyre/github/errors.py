@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from requests import RequestException
 
 
+_PASSING = (408, 421, 425)
+"""Codes that say: try again."""
+
+
 class NotFoundError(UserError):
     """The forge knows no such repository, commit, branch or file, or hides it from this token."""
 
@@ -89,7 +93,9 @@ def translate_errors(description: str) -> Iterator[None]:
 def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 - GithubException, imported lazily
     """Return the error of ours for a refusal of GitHub's.
 
-    403 means a rate limit or a missing right, and the headers tell which.
+    403 means a rate limit or a missing right, and the headers tell which. Every refusal of the
+    API's own has a message: one without is of something before it, as a proxy or a page for
+    maintenance, and says nothing of a repository, a person or a commit.
     """
     data = error.data if isinstance(error.data, dict) else {}
     message = str(data.get("message") or error.message or "")[:200]
@@ -102,6 +108,10 @@ def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 -
         return StatusLimitError(
             f"{description}: the forge takes no more than 1,000 for one commit and context"
         )
+    is_own_answer = isinstance(data.get("message"), str) or error.status in (401, 403)
+    if error.status >= 500 or error.status in _PASSING or not is_own_answer:
+        what = message or ("" if is_own_answer else "without a message of the forge's")
+        return TransientError(f"{description}: HTTP {error.status} {what}")
     if error.status == 404:
         return NotVisibleError(
             f"{description}: not found, or not shown to us",
@@ -109,8 +119,6 @@ def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 -
         )
     if error.status == 422 and message.startswith("No commit found"):
         return NotFoundError(f"{description}: not found", hint="was it force-pushed away?")
-    if error.status >= 500:
-        return TransientError(f"{description}: HTTP {error.status} {message}")
     error_type: type[UserError]
     if error.status in (401, 403):
         hint, error_type = (

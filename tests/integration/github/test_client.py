@@ -121,6 +121,26 @@ def test_a_refused_write_is_sorted_and_sent_once(
     assert TOKEN not in f"{caught.value} {caught.value.__cause__}"
 
 
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 451])
+def test_9_b10_a_refusal_that_is_not_the_forge_s_is_no_verdict(broken: Broken, status: int) -> None:
+    """A proxy, or a page for maintenance: it knows of no person, no commit and no repository."""
+    broken.status, broken.body = status, b"<html>default backend</html>"
+    broken.headers = {"Content-Type": "text/html"}
+    with pytest.raises(TransientError, match=f"HTTP {status} without a message of the forge's"):
+        broken.forge().get_permission(broken.repository(), "ada")
+    with pytest.raises(TransientError):
+        broken.forge().create_status(
+            broken.repository(), SHA, CommitStatus("fyre/run", "success", "exit 0")
+        )
+
+
+@pytest.mark.parametrize("status", [408, 421, 425])
+def test_9_b10_a_refusal_that_says_try_again_is_tried_again(broken: Broken, status: int) -> None:
+    broken.status, broken.body = status, b'{"message": "Request Timeout"}'
+    with pytest.raises(TransientError):
+        broken.forge().get_permission(broken.repository(), "ada")
+
+
 def test_a_read_is_tried_again_by_itself(broken: Broken) -> None:
     broken.status = 502
     with pytest.raises(TransientError):

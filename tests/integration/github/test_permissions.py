@@ -51,13 +51,13 @@ def test_role(broken: Broken) -> None:
 
 
 def test_who_the_forge_does_not_know_has_no_role_and_no_team(broken: Broken) -> None:
-    broken.status = 404
+    broken.status, broken.body = 404, b'{"message": "Not Found"}'
     assert permissions.get_role(broken.forge(), broken.repository(), "mallory") == "none"
     assert not permissions.is_team_member(broken.forge(), broken.repository(), "acme/ml", "mallory")
 
 
 def test_no_login_reaches_another_path(broken: Broken) -> None:
-    broken.status = 404
+    broken.status, broken.body = 404, b'{"message": "Not Found"}'
     permissions.get_role(broken.forge(), broken.repository(), "../../x?a=b#c")
     assert broken.seen[-1][1].endswith("/collaborators/..%2F..%2Fx%3Fa%3Db%23c/permission")
 
@@ -106,6 +106,6 @@ def test_a_refusal_keeps_its_kind(broken: Broken) -> None:
     broken.status, broken.body = 403, b'{"message": "Resource not accessible by integration"}'
     with pytest.raises(DeniedError):
         permissions.is_team_member(broken.forge(), broken.repository(), "acme/ml", "ada")
-    broken.status = 404
+    broken.status, broken.body = 404, b'{"message": "Not Found"}'
     with pytest.raises(NotFoundError):
         permissions.get_signature_state(broken.forge(), broken.repository(), SHA)
