@@ -99,6 +99,8 @@ class LogReader:
             ):
                 if not response.ok:
                     raise self._refusal(response.status_code)
+                if "html" in response.headers.get("Content-Type", "").lower():
+                    raise self._web_page()
                 self.was_reached = True
                 began_at = time.monotonic()
                 start = self._start_offset(response.headers.get(START_HEADER, "0"))
@@ -157,6 +159,15 @@ class LogReader:
         )
         # A receiver that has just been started again may not know its runs yet.
         error.is_permanent = code in _PERMANENT_CODES and not self.was_reached
+        return error
+
+    def _web_page(self) -> LogBrokenOffError:
+        """Return the error for a page of a proxy, as to log in: no log of ours is HTML."""
+        error = LogBrokenOffError(
+            "a web page came in place of the log, as of a proxy that asks for a login",
+            hint=self.url,
+        )
+        error.is_permanent = not self.was_reached
         return error
 
 

@@ -23,6 +23,7 @@ class ScriptedPage:
     """What comes of the log before the silence; with None not even the head of an answer."""
 
     log_start: str = "0"
+    log_type: str = "text/plain; charset=utf-8"
     credentials: list[str] = field(default_factory=list)
     """The ``Authorization`` of each request, "" without one."""
 
@@ -47,6 +48,7 @@ class ScriptedPage:
             offset = int(handler.path.partition("offset=")[2].partition("&")[0])
             handler.send_response(200)
             handler.send_header("Fyre-Log-Start", self.log_start)
+            handler.send_header("Content-Type", self.log_type)
             handler.send_header("Transfer-Encoding", "chunked")
             handler.end_headers()
             if data := self.log[offset:]:

@@ -82,6 +82,14 @@ def test_a_start_that_is_no_number_is_an_error_with_a_hint(start: str, *, live: 
         ]
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_9_17_a_proxy_s_page_is_not_taken_for_the_log(*, live: bool) -> None:
+    with scripted_page(log=b"<html>log in</html>", log_type="Text/HTML; charset=utf-8") as page:
+        assert read_until_error(page.url, live=live, patience=60) == [
+            "a web page came in place of the log, as of a proxy that asks for a login"
+        ]
+
+
 def test_no_login_of_netrc_is_sent_to_a_receiver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
