@@ -108,7 +108,7 @@ def classify_error(description: str, error: Any) -> Exception:  # noqa: ANN401 -
         return StatusLimitError(
             f"{description}: the forge takes no more than 1,000 for one commit and context"
         )
-    is_own_answer = isinstance(data.get("message"), str) or error.status in (401, 403)
+    is_own_answer = isinstance(data.get("message"), str) or error.status == 401
     if error.status >= 500 or error.status in _PASSING or not is_own_answer:
         what = message or ("" if is_own_answer else "without a message of the forge's")
         return TransientError(f"{description}: HTTP {error.status} {what}")
