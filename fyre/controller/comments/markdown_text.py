@@ -1,27 +1,28 @@
 """Say which line of a comment GitHub shows as words of its author. Pure.
 
 What Markdown makes code, a quote, a table, a footnote or an attribute, and what stands inside of an
-HTML element that is code, a quote or not shown at all, is not said. markdown-it-py reads the
-Markdown, and selectolax builds the tree of the HTML as browsers do: both follow the published
-rules, of which a list of our own would leave some out.
+HTML element that is code, a quote or not shown at all, is not said. GitHub's own library reads the
+Markdown, and selectolax builds the tree of its HTML as browsers do: rules of our own would leave
+some out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from fyre.message.value_parsers import replace_invalid_utf8
+
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
-    from markdown_it.token import Token
     from selectolax.lexbor import LexborNode
 
-PARSED_LENGTH_MAX = 20_000
-"""Characters that are given to the libraries, which take seconds for some texts of GitHub's limit
-of 65,536. In longer ones, a line after anything that could hide it counts as hidden."""
+PARSED_LENGTH_MAX = 65_536
+"""Characters that are read, GitHub's limit of a comment: no text of this length takes seconds."""
+
+_DEPTH_MAX = 2_000
+"""Elements inside each other: deeper trees take browsers' rules quadratic time, and say nothing."""
 
 _HIDING_ELEMENTS = frozenset((
     *("applet", "audio", "blockquote", "canvas", "cite", "code", "del", "head", "iframe", "kbd"),
@@ -29,137 +30,110 @@ _HIDING_ELEMENTS = frozenset((
     *("pre", "q", "s", "samp", "script", "select", "strike", "style", "svg", "table", "template"),
     *("textarea", "title", "tt", "var", "video", "xmp"),
 ))  # fmt: skip
-_HIDING_ATTRIBUTES = frozenset({"hidden", "style"})
-_HIDING_TAG = re.compile(
-    rf"<(?:{'|'.join(_HIDING_ELEMENTS)})\b|<[a-z][^>]*\s(?:hidden|style)\b"
-    r"|<(?:[!?]|/[^a-z])|<[a-z/][^>]*$",  # a comment of HTML's; a tag that goes on
-    re.IGNORECASE,
-)
+_HIDING_ATTRIBUTES = frozenset({"hidden", "style", "data-footnotes"})
+_MARKS = re.compile("fyre(z*)")
+_PARAGRAPHS = frozenset({"p", "li", "h1", "h2", "h3", "h4", "h5", "h6"})
 _TAG = re.compile(
-    r"""<!--.*?(?:-->|(?P<cut_comment>\Z))
-    |</?[a-z](?:[^>"']++|"[^"]*(?:"|\Z)|'[^']*(?:'|\Z))*+(?:>|(?P<cut_tag>\Z))""",
+    r"""<!--.*?(?:--!?>|\Z)
+    |<(?P<slash>/?)(?P<name>[a-z][^\s/>]*)(?:[^>"']++|"[^"]*(?:"|\Z)|'[^']*(?:'|\Z))*+(?:>|\Z)""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-_FOREIGN_TAG = re.compile(r"(</?)(svg|math)\b", re.IGNORECASE)
-_MARKUP = re.compile(r"[`<>\[\]~$|]|\Z(?<=\\)")
+_VOID_ELEMENTS = frozenset({"area", "br", "col", "embed", "hr", "img", "input", "source", "wbr"})
+_BOGUS_COMMENT = re.compile(r"<(?=[!?](?!--)|/[^a-z])", re.IGNORECASE)
+_REORDERED_TAG = re.compile(r"(</?)(svg|math|table)\b", re.IGNORECASE)
 
 
 def find_said_line(lines: Sequence[str], indices: Iterable[int]) -> int | None:
     """Return the first of these lines that is shown as words of the comment's author.
 
-    Each of them begins with ``/``. It takes linear time, since anybody may write a comment.
+    Each of them begins with ``/``. It takes bounded time, since anybody may write a comment.
     """
     wanted = sorted(indices)
-    if not wanted or not any(lines[: wanted[0]]):
-        return next(iter(wanted), None)  # nothing stands before it that could hide it
-    parsed = _parsed_line_count(lines)
-    said = _find_in_markdown(lines[:parsed], [index for index in wanted if index < parsed])
-    if said is None and wanted[-1] >= parsed:
-        return _find_surely_said(lines, {index for index in wanted if index >= parsed})
-    return said
-
-
-def _parsed_line_count(lines: Sequence[str]) -> int:
-    """Return how many lines are given to the library: as many as fit."""
-    length = 0
-    for number, line in enumerate(lines):
-        length += len(line) + 1
-        if length > PARSED_LENGTH_MAX:
-            return number
-    return len(lines)
+    if not wanted:
+        return None
+    if not any(lines[: wanted[0]]) and "-" not in "".join(lines[wanted[0] + 1 : wanted[0] + 2]):
+        return wanted[0]  # nothing stands before it that could hide it, and no table begins
+    ends = accumulate(len(line) + 1 for line in lines)
+    read = lines[: sum(end <= PARSED_LENGTH_MAX for end in ends)]
+    return _find_in_markdown(read, [index for index in wanted if index < len(read)])
 
 
 def _find_in_markdown(lines: Sequence[str], indices: Sequence[int]) -> int | None:
-    """Return the first line that the library shows as said, in a text that it can read."""
-    marked, word = list(lines), "fyre"
-    while any(word in line for line in lines):
-        word += "z"
-    words = {f"{word}{index}q": index for index in indices}
-    for replacement, index in words.items():  # letters in place of the "/" change no markup
-        marked[index] = replacement + lines[index][1:]
-    text, said = "\n".join(marked), set(words)
-    for parser in _markdown_parsers() if words else ():
-        said &= _shown_words(parser, text, re.compile(rf"{word}\d+q"))
-    return min((words[replacement] for replacement in said), default=None)
+    """Return the first line that is shown as said, in a text that can be read.
 
-
-def _find_surely_said(lines: Sequence[str], indices: Set[int]) -> int | None:
-    """Return the first line before which nothing stands that could hide it, in a long comment."""
-    is_marked_up = False
-    for index, line in enumerate(lines):
-        if index in indices and not is_marked_up:
-            return index
-        if _HIDING_TAG.search(line):
-            return None
-        is_marked_up = bool(line.strip()) and (is_marked_up or bool(_MARKUP.search(line)))
-    return None
-
-
-@cache
-def _markdown_parsers() -> tuple[MarkdownIt, ...]:
-    """Return a parser of CommonMark, and one with GitHub's tables, footnotes and single tildes.
-
-    What is said is so by both: nobody gains by what one of them reads otherwise than GitHub does.
+    Their ``/`` is escaped: only where it is text, and no code or HTML, the escape isn't shown.
     """
-    from markdown_it import MarkdownIt  # loaded only for a comment that may hold a command
-    from mdit_py_plugins.footnote import footnote_plugin
+    if not indices:
+        return None
+    marked = list(lines)
+    used = (len(match) for line in lines for match in _MARKS.findall(line))
+    word = "fyre" + "z" * (max(used, default=-1) + 1)  # which stands nowhere in the comment
+    for index in indices:
+        marked[index] = f"\\/{word}{index}q{lines[index][len('/fyre') :]}"
+    shown = re.compile(rf"(?<!\\)/{word}(\d+)q")
+    text = replace_invalid_utf8("\n".join(marked))
+    said = set.intersection(*(_shown_indices(html, shown) for html in _render_readings(text)))
+    return min(said, default=None)
 
-    common = MarkdownIt("commonmark").enable("strikethrough")
-    github = MarkdownIt("commonmark", {"strikethrough_single_tilde": True})
-    github.enable(["strikethrough", "table"])
-    return common, github.use(footnote_plugin, inline=False, move_to_end=False)
+
+def _render_readings(text: str) -> set[str]:
+    """Return the text as HTML that browsers may be given: what is said is so by each of them."""
+    from fyre.controller.comments import github_markdown  # loaded only for what may be a command
+
+    extensions = github_markdown.EXTENSIONS
+    html = _cut_html(github_markdown.render_html(text, extensions))
+    filtered = github_markdown.render_html(text, (*extensions, github_markdown.TAG_FILTER))
+    return {
+        html,
+        _cut_html(filtered),
+        # Pictures and formulas end where a paragraph begins, and what has no cell leaves a table.
+        _REORDERED_TAG.sub(r"\1object", html),
+        _BOGUS_COMMENT.sub("&lt;", html),  # which older parsers show as text
+    }
 
 
-def _shown_words(parser: MarkdownIt, text: str, word: re.Pattern[str]) -> set[str]:
-    """Return the words that a browser shows, outside of all that hides them."""
+def _cut_html(html: str) -> str:
+    """Return HTML up to a tag that goes on in the next block, or is nested too deeply.
+
+    Readers do not agree on such a tag, which only HTML of the comment's own can be.
+    """
+    depth = 0
+    for tag in _TAG.finditer(html):
+        if not tag["name"]:
+            continue
+        if tag["name"].lower() not in _VOID_ELEMENTS:
+            depth += -1 if tag["slash"] else 1
+        if depth > _DEPTH_MAX or "\n<" in tag[0] or not tag[0].endswith(">"):
+            return html[: tag.start()]
+    return html
+
+
+def _shown_indices(html: str, word: re.Pattern[str]) -> set[int]:
+    """Return the indices of the words that a browser shows, outside of all that hides them."""
     from selectolax.lexbor import LexborHTMLParser
 
-    environment: dict[str, object] = {}
-    tokens = _drop_footnotes(parser.parse(text, environment))
-    _drop_unsaid(tokens, word)
-    html = parser.renderer.render(tokens, parser.options, environment)
-    # Pictures and formulas end where a paragraph begins; GitHub leaves their names out.
-    readings = {html, _FOREIGN_TAG.sub(r"\1object", html)}
-    texts = ("\n".join(_shown_texts(LexborHTMLParser(reading).root)) for reading in readings)
-    return set.intersection(*(set(word.findall(text)) for text in texts))
+    said: set[int] = set()
+    dollars = 0  # GitHub shows as mathematics what stands between two "$$" of a paragraph
+    for node in _shown_nodes(LexborHTMLParser(html).root):
+        if not node.is_text_node:
+            dollars = 0 if node.tag in _PARAGRAPHS else dollars
+            continue
+        text = node.text_content or ""
+        for match in word.finditer(text):
+            if (dollars + text.count("$$", 0, match.start())) % 2 == 0:
+                said.add(int(match[1]))
+        dollars += text.count("$$")
+    return said
 
 
-def _shown_texts(root: LexborNode | None) -> Iterator[str]:
-    """Yield the texts in a tree that stand in no element that hides them."""
+def _shown_nodes(root: LexborNode | None) -> Iterator[LexborNode]:
+    """Yield the nodes of a tree that stand in no element that hides them."""
     hiding: set[int] = set()
     for node in root.traverse(include_text=True) if root else ():
-        if node.parent and node.parent.mem_id in hiding:
+        if (node.parent and node.parent.mem_id in hiding) or (
+            not node.is_text_node
+            and (node.tag in _HIDING_ELEMENTS or _HIDING_ATTRIBUTES & node.attributes.keys())
+        ):
             hiding.add(node.mem_id)
-        elif node.is_text_node:
-            yield node.text_content or ""
-        elif node.tag in _HIDING_ELEMENTS or _HIDING_ATTRIBUTES & node.attributes.keys():
-            hiding.add(node.mem_id)
-
-
-def _drop_footnotes(tokens: Sequence[Token]) -> list[Token]:
-    """Return the tokens without footnotes, which GitHub shows at the end or not at all."""
-    changes = {"footnote_reference_open": 1, "footnote_reference_close": -1}
-    depths = accumulate(changes.get(token.type, 0) for token in tokens)
-    return [
-        token
-        for token, depth in zip(tokens, depths, strict=True)
-        if not depth and token.type not in changes
-    ]
-
-
-def _drop_unsaid(tokens: Iterable[Token], word: re.Pattern[str]) -> None:
-    """Remove the words in HTML, after HTML that is cut off within a tag, and in mathematics."""
-    is_cut = False
-    for token in tokens:
-        dollars = 0  # GitHub shows as mathematics what stands between two "$$" of a paragraph
-        for part in (token, *(token.children or ())):
-            is_html = part.type in ("html_block", "html_inline")
-            is_cut = is_cut or (is_html and _is_cut_off(part.content))
-            if is_html or is_cut or dollars % 2:
-                part.content = word.sub("", part.content)
-            dollars += part.content.count("$$") if part.type == "text" else 0
-
-
-def _is_cut_off(html: str) -> bool:
-    tags = _TAG.finditer(html)
-    return any(tag["cut_comment"] is not None or tag["cut_tag"] is not None for tag in tags)
+        else:
+            yield node

@@ -6,13 +6,13 @@ import contextlib
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+import cmarkgfm.cmark
 import html5lib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
-from fyre.controller.comments import command_parser
+from fyre.controller.comments import command_parser, github_markdown
 from fyre.controller.comments.command_parser import Command
 from fyre.controller.comments.command_target import TargetedCommand, comment_trigger
 from fyre.controller.comments.commands import run_key_for
@@ -221,7 +221,7 @@ def test_a_command_is_what_is_read_as_one_or_refused_as_one(body: str) -> None:
         "a <span style='x'>\n/fyre cancel</span>", "<a title='</pre>'><pre>\n\n/fyre cancel",
         "<pre><a title='\"></pre>'>\n\n/fyre cancel", "<code>\n<!-- </code>\n\n-->\n\n/fyre cancel",
         "<div>\n<!-- a\n\n-->\n\n/fyre cancel", "<div>\n<a b='\n\n'>\n\n/fyre cancel",
-        "<code>\n\n" + "x\n\n" * 10_000 + "/fyre cancel", "x\n\n" * 10_000 + "a `b\n/fyre cancel",
+        "<code>\n\n" + "x\n\n" * 10_000 + "/fyre cancel",
         "x\n\n" * 10_000 + "> a\n- b\n/fyre cancel", "<svg>\n\n/fyre cancel", "<q>\n\n/fyre cancel",
     ],
 )  # fmt: skip
@@ -240,6 +240,8 @@ def test_9_a5_what_github_does_not_show_as_said_is_no_command(body: str) -> None
         "*\n/fyre status", "costs $5 and $$ 7\n\n/fyre status", "Title\n/fyre status\n---",
         "<pre>x</pre>\n\n/fyre status", "x\n\n" * 10_000 + "/fyre status",
         "<img src=x alt='<pre>'>\n\n/fyre status", "a  \n/fyre status", "a\\\n/fyre status",
+        "x\n\n" * 10_000 + "a `b\n/fyre status", "x\n\n" * 10_000 + "<a b='\n\n/fyre status",
+        "- a\n-\n/fyre status", "> a\n\n/fyre status",
     ],
 )  # fmt: skip
 def test_9_a5_what_is_said_is_still_a_command(body: str) -> None:
@@ -254,13 +256,14 @@ MARKUP = st.lists(
          "x", "[a]: ", '"', "![",
          "](b)", "(", "<![CDATA[", "]]>", "***", "---", "\t", "| a |", "\\", "\r\n",
          "<table>", "<tr><td>", "</table>", "<marquee>", "<caption>", "<button>", "<svg>", "<p>",
-         "<? ", "?>", "<!X ", "</#", ">", "--!>", "<!-->", "[^1]: ", "[^1]", "-|-", "~", "$$"],
+         "<? ", "?>", "<!X", "|a\n|-\n", "\n-|",
+         "</#", ">", "--!>", "<!-->", "[^1]: ", "[^1]", "-|-", "~", "$$"],
     ),
     max_size=25,
 ).map("".join)  # fmt: skip
 
 
-QUOTING = {"pre", "code", "blockquote", "script", "s"}
+QUOTING = {"pre", "code", "blockquote", "script", "del", "table", "section"}
 
 
 def visible_text(element: Element) -> str:
@@ -272,10 +275,13 @@ def visible_text(element: Element) -> str:
 
 @settings(max_examples=500, deadline=None)
 @given(MARKUP)
-def test_9_5_what_a_browser_shows_as_code_quote_or_html_never_commands(body: str) -> None:
+def test_9_5_what_github_shows_as_code_quote_or_html_never_commands(body: str) -> None:
     if command_parser.is_command(body):
-        html = MarkdownIt("commonmark").enable("strikethrough").render(body)
-        tree = html5lib.parseFragment(html, namespaceHTMLElements=False)
+        options = cmarkgfm.cmark.Options
+        html = cmarkgfm.github_flavored_markdown_to_html(
+            body, options.CMARK_OPT_FOOTNOTES | options.CMARK_OPT_UNSAFE
+        )
+        tree = html5lib.parse(html, namespaceHTMLElements=False)
         assert "/fyre status" in visible_text(tree), html
 
 
@@ -295,7 +301,7 @@ def test_9_5_a_quote_ends_where_a_browser_ends_it(opening: str) -> None:
         "| a |\n|---|\n/fyre cancel",
         "<!-- --!>\n<blockquote>\n-->\n\n/fyre cancel", "~a\n/fyre cancel\nb~",
         "<table><tr><td>\n\n/fyre cancel", "<blockquote><svg></blockquote>\n\n/fyre cancel",
-        "x\n\n" * 10_000 + "<!X\n\n/fyre cancel", "x\n\n" * 10_000 + "<a b='\n\n/fyre cancel",
+        "x\n\n" * 10_000 + "<!X\n\n/fyre cancel", "|a\n|-\n/fyre cancel", "a\n-|\n/fyre cancel",
         "<blockquote>\n\n[^a]: [^b]: x\n\n    </blockquote>\n\n/fyre cancel",
     ],
 )  # fmt: skip
@@ -337,4 +343,28 @@ def test_whether_a_comment_is_a_command_is_known_before_its_words_are_read(part:
         part * 600_000
     )  # what is quadratic, as to read words is, would not come back in this suite's time
     assert command_parser.is_command(f"/fyre cancel{body}")
-    assert command_parser.is_command(f"{body}\n/fyre cancel") is (part not in ("`", "<!--"))
+    text = part * (60_000 // len(part))
+    assert command_parser.is_command(f"{text}\n/fyre cancel") is (part not in ("`", "<!--"))
+
+
+@pytest.mark.parametrize("opening", ["<ul><li>", "<div>\n\n", "<a><b>", "<center><p>"])
+def test_9_5_nothing_is_said_in_what_is_nested_too_deeply_to_be_read(opening: str) -> None:
+    """Browsers' rules take quadratic time for elements inside each other: 23 s for 65,000 ">"."""
+    assert command_parser.is_command(f"{opening * 100}\n\n/fyre cancel")
+    assert not command_parser.is_command(f"{opening * 2_500}\n\n/fyre cancel")
+    assert not command_parser.is_command(f"{'>' * 65_000}\n\n{opening * 100}<q>\n\n/fyre cancel")
+
+
+def test_9_5_a_comment_that_looks_for_our_mark_is_read_in_linear_time() -> None:
+    assert command_parser.is_command(f"x fyre{'z' * 60_000}\n\n/fyre cancel")
+
+
+def test_9_5_comments_leave_no_memory() -> None:
+    """GitHub's library keeps megabytes of each text whose tree and HTML nobody frees."""
+    memory = Path("/proc/self/statm")
+    pages = 0
+    for number in range(25):
+        github_markdown.render_html("*a* b\n\n" * 4_000)
+        if number == 4:
+            pages = int(memory.read_text().split()[1])
+    assert int(memory.read_text().split()[1]) - pages < 5_000  # 20 MB; 20 texts leak 64
