@@ -24,10 +24,12 @@ from fyre.engines.local.early_deaths import EarlyDeaths
 from fyre.engines.local.fork_client import ForkServerClient
 from fyre.engines.local.held_runs import HeldRuns
 from fyre.engines.local.job_problems import JobProblems
+from fyre.engines.local.launch_queue import LaunchQueue
 from fyre.engines.local.output_sealer import EndedRun, OutputSealer
 from fyre.engines.local.run_cleanup import RunCleanup
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.engines.local.supervisor_events import SupervisorEvents
+from fyre.engines.local.supervisor_guard import CHECK_INTERVAL, SupervisorGuard
 from fyre.engines.run_log import RunLog
 from fyre.engines.segment_reader import SegmentedLogReader
 from fyre.engines.subscribers import Subscribers
@@ -76,7 +78,7 @@ class LocalEngine:
         self._job_settings = {"grace": grace, "log_cap": log_max_bytes, "keep": keep_checkouts}
         self._mutex = threading.RLock()
         self._records: dict[str, RunRecord] = {}
-        self._queue: dict[str, None] = {}
+        self._queue = LaunchQueue()
         # Watched by their locks: supervisors of an earlier server, and those that just ended.
         self._adopted: dict[str, None] = {}
         self._early_deaths = EarlyDeaths()
@@ -87,6 +89,7 @@ class LocalEngine:
         self._fork_client = ForkServerClient(
             state / "bin", own_python=own_python, command_umask=command_umask
         )
+        self._guard = SupervisorGuard(grace, self._supervisor_events, self._fork_client)
         self.artifacts = artifacts or ArtifactStore(state / "artifacts")
         self._sealer = OutputSealer(self.artifacts, self._on_sealed)
         self._closed = False
@@ -114,7 +117,7 @@ class LocalEngine:
             if hold:
                 self._reload_record(run.key)
             else:
-                self._queue[run.key] = None
+                self._queue.add(run.key)
         self._supervisor_events.wake_up()
         return True
 
@@ -125,7 +128,7 @@ class LocalEngine:
                 return False
             released = not self._leave_held(key)
             if released and self._job_problems.check_job(self._run_directory(key)):
-                self._queue[key] = None
+                self._queue.add(key)
             self._reload_record(key)
         self._changed_keys.append(key)
         self._supervisor_events.wake_up()
@@ -143,12 +146,13 @@ class LocalEngine:
                 self._leave_held(key)
                 self._reload_record(key)
             elif key in self._queue and directory.conclude_without_supervisor(time.time()):
-                del self._queue[key]
+                self._queue.remove(key)
                 # Usually it has ended; else an earlier server's supervisor was faster.
                 self._adopted[key] = None
                 self._reload_record(key)
             else:
-                directory.signal_supervisor()
+                directory.signal_supervisor(self._supervisor_events.pids().get(key))
+                self._reload_record(key)
         self._changed_keys.append(key)
         self._supervisor_events.wake_up()
         return True
@@ -156,21 +160,16 @@ class LocalEngine:
     def query_runs(self, query: RunQuery) -> list[RunRecord]:
         """Return the remembered runs that a query selects, each with its place in the queue."""
         with self._mutex:
-            records, queue = list(self._records.values()), list(self._queue)
+            records = list(self._records.values())
         selected = select_records(records, query)
-        keys = {record.run.key for record in selected}
-        positions = {key: position for position, key in enumerate(queue) if key in keys}
-        return [
-            self._with_queue_position(record, positions.get(record.run.key)) for record in selected
-        ]
+        with self._mutex:
+            return self._queue.mark_records(selected)
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return one run, with its place in the queue."""
         with self._mutex:
             record = self._records.get(key)
-            if record is None or key not in self._queue:
-                return record
-            return self._with_queue_position(record, list(self._queue).index(key))
+            return self._queue.mark_records([record])[0] if record else None
 
     def annotate(
         self,
@@ -238,8 +237,7 @@ class LocalEngine:
             with state_dir.leave_unreadable(directory.path):
                 self._records[run.key] = RunRecord(run)
                 self._reload_record(run.key)
-        order = sorted(self._queue, key=lambda key: self._records[key].run.created_at)
-        self._queue = dict.fromkeys(order)
+        self._queue.sort_by(lambda key: self._records[key].run.created_at)
         self._cleanup.clean_up_all(self._records.values())
         self._prune_history()
 
@@ -248,7 +246,7 @@ class LocalEngine:
         self._records[key] = directory.updated_record(RunRecord(run))
         if may_start:
             if self._job_problems.check_job(directory):
-                self._queue[key] = None
+                self._queue.add(key)
             self._reload_record(key)
         elif not self._records[key].state.is_final:  # when it was read: it may have ended since
             self._adopted[key] = None
@@ -268,11 +266,16 @@ class LocalEngine:
         """Do once all that is due: start, listen, check, prune."""
         self._start_queued()
         soon = self._adopted or self._early_deaths.is_pausing()
-        self._handle_events(_ADOPTED_POLL_INTERVAL if soon else 60.0)
+        later = CHECK_INTERVAL if self._supervisor_events else 60.0
+        self._handle_events(_ADOPTED_POLL_INTERVAL if soon else later)
         while self._changed_keys:
             self._subscribers.notify_all(self._changed_keys.popleft())
         for key in list(self._adopted):
             self._check_adopted(key)
+        if self._guard.is_check_due():
+            with self._mutex:
+                adopted = {key: self._run_directory(key) for key in self._adopted}
+                self._guard.check_supervisors(self._records, adopted)
         if time.monotonic() - self._pruned_at > _PRUNE_INTERVAL:
             self._pruned_at = time.monotonic()
             self._prune_history()
@@ -286,7 +289,7 @@ class LocalEngine:
                     return
                 key = next(iter(self._queue))
                 pipe = self._fork_client.fork_supervisor(self._runs_dir / key)
-                del self._queue[key]
+                self._queue.remove(key)
                 self._records[key] = replace(self._records[key], state=RunState.STARTING)
                 self._supervisor_events.watch_pipe(pipe, key)
             self._subscribers.notify_all(key)
@@ -330,14 +333,15 @@ class LocalEngine:
             self._sealer.submit(EndedRun(run, directory.path, self._work_dir / key))
             return self._forget_supervisor(key)
         with self._mutex:
-            if not directory.conclude_without_supervisor(time.time()):
+            if not directory.conclude_without_supervisor(time.time(), self._guard.ending_of(key)):
                 if not self._job_problems.check_job(directory):
                     del self._adopted[key]
                     self._early_deaths.forget_run(key)
                     return None
                 if self._early_deaths.may_restart(directory):
-                    self._queue[key] = None
+                    self._queue.add(key)
                     del self._adopted[key]
+                    self._guard.forget_run(key)
             # It is to be started, or a supervisor that an earlier server forked holds the lock.
             if not directory.has_outcome():
                 return None
@@ -347,6 +351,7 @@ class LocalEngine:
     def _forget_supervisor(self, key: str) -> None:
         with self._mutex:
             self._adopted.pop(key, None)
+            self._guard.forget_run(key)
             self._early_deaths.forget_run(key)
 
     def _on_sealed(self, key: str) -> None:
@@ -379,11 +384,6 @@ class LocalEngine:
                 state_dir.delete_run(self._runs_dir / key)
                 del self._records[key]
                 self._job_problems.forget_run(key)
-
-    def _with_queue_position(self, record: RunRecord, position: int | None) -> RunRecord:
-        if position is None:
-            return record
-        return replace(record, reason=f"waiting for a free slot, {position} ahead")
 
     def _is_log_complete(self, key: str) -> bool:
         record = self._records.get(key)

@@ -72,7 +72,8 @@ class ForkServerClient:
     def fork_supervisor(self, directory: Path) -> int:
         """Have a supervisor forked for a run.
 
-        Return the end to read of the pipe on which the supervisor reports changes.
+        Return the end to read of the pipe that brings its pid and a line's end, and then a byte for
+        each change.
         """
         read_end, write_end = processes.create_wake_pipe()
         try:
@@ -89,6 +90,16 @@ class ForkServerClient:
         finally:
             os.close(write_end)  # where both failed, the pipe ends now, and the run is queued again
         return read_end
+
+    def pid(self) -> int | None:
+        """Return the pid of the process, None if there is none."""
+        return self._server[0].pid if self._server else None
+
+    def kill(self) -> None:
+        """Kill the process; what it was asked for and has not done, it never will."""
+        if self._server is not None:
+            self._server[0].kill()
+            self.close()
 
     def close(self) -> None:
         """End the process; supervisors that it forked go on."""

@@ -19,8 +19,8 @@ from fyre.engines.local.supervisor import Supervisor
 def main() -> None:
     """Fork a supervisor for each message.
 
-    A message is the directory of a run, and beside it the pipe on which the server is told of
-    changes.
+    A message is the directory of a run, and beside it the pipe on which the server is told the
+    supervisor's pid, and then of changes.
     """
     signal.signal(signal.SIGCHLD, _reap_children)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -31,9 +31,12 @@ def main() -> None:
                 return
             # A command that held the pipe would hide its supervisor's death.
             os.set_inheritable(pipes[0], False)  # noqa: FBT003 - its only form
-            if os.fork() == 0:
+            pid = os.fork()
+            if pid == 0:
                 server.close()
                 _run_supervisor(directory.decode(), pipes[0])
+            with contextlib.suppress(OSError):  # the server is gone
+                os.write(pipes[0], b"%d\n" % pid)
             os.close(pipes[0])
 
 

@@ -110,6 +110,32 @@ def child_pids() -> list[int]:
         return []
 
 
+def descendant_pids(pid: int) -> list[int]:
+    """Return the children of a process, theirs, and so on; none where it is not Linux."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit() and (fields := _read_stat(int(name))):
+            children.setdefault(int(fields[1]), []).append(int(name))
+    found = [pid]
+    for parent in found:
+        found.extend(children.get(parent, ()))
+    return found[1:]
+
+
+def is_stopped(pid: int) -> bool:
+    """Return True if somebody stopped a process, and it can go on; False where it is not Linux."""
+    return _read_stat(pid)[:1] == [b"T"]
+
+
+def _read_stat(pid: int) -> list[bytes]:
+    """Return what the kernel says of a process, from its state on; nothing if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
 def kill_process_group(pid: int, signal_number: int) -> None:
     """Send a signal to a process group that may be gone already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -11,12 +11,10 @@ while these are being stored.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGCONT, SIGTERM
@@ -25,6 +23,7 @@ from typing import Any
 from fyre.engines.environment import run_environment
 from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
 from fyre.engines.local.result_files import ENDED_FILE
+from fyre.engines.local.run_lock import lock_holder, try_lock
 from fyre.engines.local.supervisor import LOST_REASON
 from fyre.message import value_parsers
 from fyre.runs import run as runs
@@ -227,30 +226,37 @@ class RunDirectory:
 
         The kernel knows by the lock, whatever has become of the pid since.
         """
-        with _try_lock(self.path / "lock") as holder:
+        with try_lock(self.path / "lock") as holder:
             return holder
 
-    def signal_supervisor(self) -> None:
-        """Have the supervisor check whether its run is cancelled."""
-        pid = self.supervisor_pid()
+    def lock_holder(self) -> int | None:
+        """Return the supervisor's pid as the kernel knows it, None if it says none."""
+        return lock_holder(self.path / "lock")
+
+    def signal_supervisor(self, pid: int | None = None) -> None:
+        """Have the supervisor check whether its run is cancelled; ``pid`` is its pid, if known."""
+        pid = pid or self.lock_holder() or self.supervisor_pid()
         if pid:
             with suppress(ProcessLookupError):
                 os.kill(pid, SIGTERM)
                 os.kill(pid, SIGCONT)  # its command may have stopped it
 
-    def conclude_without_supervisor(self, now: float) -> bool:
+    def conclude_without_supervisor(
+        self, now: float, ending: tuple[RunState, str] = (RunState.ERROR, LOST_REASON)
+    ) -> bool:
         """Give an outcome to a run without a supervisor; return False if it may still be started.
 
-        The outcome is cancelled, lost, or an error where its job is damaged. A job in another
-        version's form gets none, since that version can start it: see ``job_problem``.
+        The outcome is ``ending`` if the command may have run, else cancelled, or an error where its
+        job is damaged. A job in another version's form gets none, since that version can start it:
+        see ``job_problem``.
         """
         if self.has_outcome() or self.has_ended():
             return True
-        with _try_lock(self.path / "lock") as holder:  # nobody starts it meanwhile
+        with try_lock(self.path / "lock") as holder:  # nobody starts it meanwhile
             if holder is not None or self.has_outcome() or self.has_ended():
                 return True
             if (self.path / "started").exists():
-                self.write_outcome(now, RunState.ERROR, LOST_REASON)
+                self.write_outcome(now, *ending)
             elif self.cancelled_by():
                 self.write_outcome(now, RunState.CANCELLED)
             elif (problem := self.job_problem()) and self._is_torn("job.json"):
@@ -346,25 +352,6 @@ class RunDirectory:
         draft = self.path / f"{name}.{os.getpid()}"
         draft.write_text(json.dumps(data))
         draft.rename(self.path / name)
-
-
-@contextmanager
-def _try_lock(path: Path) -> Iterator[int | None]:
-    """Hold the lock and yield None; or yield the pid of the supervisor that holds it.
-
-    The pid is 0 until the supervisor has written it.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "r+", encoding="ascii", errors="replace") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            holder = None
-            file.truncate(0)  # a dead supervisor's pid may be another process's by now
-        except BlockingIOError:
-            file.seek(0)
-            pid = file.read(32)
-            holder = int(pid) if pid.isdecimal() else 0
-        yield holder
 
 
 def build_supervisor_job(

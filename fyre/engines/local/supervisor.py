@@ -49,13 +49,13 @@ _OUTCOME_FILE = "outcome.json"
 _RESERVED_BYTES = 4096  # bytes set aside for the outcome, so that a full disk can't take it
 _PR_SET_CHILD_SUBREAPER = 36
 _LEFTOVER_GRACE = 2.0  # seconds for what an ended command left behind to end after TERM
-_LEFTOVER_LIMIT = 30.0
+LEFTOVER_LIMIT = 30.0
 """Seconds after which processes that even KILL can't end are left alone.
 
 They are another user's, or wait for a dead disk.
 """
 
-_MIN_CHECKOUT_SECONDS = 60.0
+MIN_CHECKOUT_SECONDS = 60.0
 """Seconds that a checkout has at least, however short the command's timeout is."""
 
 _MAX_PIPE_READS = 32
@@ -173,7 +173,7 @@ class Supervisor:
         self.interruptible = True
         try:
             self._raise_if_cancelled()
-            deadline = self._next_deadline(at_least=_MIN_CHECKOUT_SECONDS)
+            deadline = self._next_deadline(at_least=MIN_CHECKOUT_SECONDS)
             checkout.create_checkout(self.job, self.work_dir, self.log, deadline)
             self.missing_code = CodeParts(self.job, deadline).add_to(self.work_dir)
         finally:
@@ -279,7 +279,7 @@ class Supervisor:
         begin = time.monotonic()
         while (pids := set(processes.child_pids())) or processes.is_group_alive(pid):
             elapsed = time.monotonic() - begin
-            if elapsed >= grace + _LEFTOVER_LIMIT:
+            if elapsed >= grace + LEFTOVER_LIMIT:
                 break
             if elapsed >= grace:
                 processes.kill_process_group(pid, signal.SIGKILL)

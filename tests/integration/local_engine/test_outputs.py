@@ -176,7 +176,7 @@ def test_outputs_are_sealed_after_a_restart(make: Make, sha: str, tmp_path: Path
     assert manifest is not None
     assert sorted(one.path for one in manifest.artifacts) == ["x", "y"]
     assert not os.path.lexists(ended)
-    assert not (tmp_path / "state" / "work" / run.key).exists()
+    waiting.until(lambda: not (tmp_path / "state" / "work" / run.key).exists())
 
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"state": "thawing"}', None])
