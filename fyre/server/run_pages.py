@@ -155,7 +155,7 @@ class RunPages:
             "tries": record.tries,
             "image": run.spec.image or "",
             "image_id": record.image_id,
-            "note": run.spec.note,
+            "note": value_parsers.replace_invalid_utf8(run.spec.note),
             **_describe_results(record.results, dict(run.spec.metric_goals)),
         }
 

@@ -15,6 +15,7 @@ import requests
 from starlette.applications import Starlette
 
 from fyre.engines.local import LocalEngine
+from fyre.message.spec import RunSpec
 from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
 from fyre.runs.state import RunState
@@ -197,3 +198,10 @@ def test_what_somebody_pushed_is_found_by_its_branch_name_and_state(person: Pers
     assert found(f"repository={NAME}") == found("") == [bad, good]
     assert found("branch=dev") == found("name=bad") == found("state=failed") == [bad]
     assert found("branch=main&state=succeeded") == [good]
+
+
+def test_9_3_a_note_that_is_no_utf8_is_shown(runs: RunList) -> None:
+    key = runs.launch(1, spec=RunSpec("true", note="caf\udce9"))
+    assert runs.get("/runs.json").json()[0]["note"] == "caf\ufffd"
+    link = next(url for url in re.findall(r'href="([^"]*)"', runs.get("/").text) if key in url)
+    assert "caf\ufffd" in requests.get(urljoin(runs.url, html.unescape(link)), timeout=30).text
