@@ -34,6 +34,7 @@ from fyre.engines import segment_reader, segmented_log
 from fyre.engines.kubernetes import job_hold, job_labels, run_status
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.local import run_dir, state_dir
+from fyre.engines.local.cut_short_runs import CutShortRuns
 from fyre.engines.local.held_runs import HeldRuns
 from fyre.git import access_token
 from fyre.message import request, spec_form
@@ -236,7 +237,9 @@ class Readers:
     def read_local_run(self, name: str) -> None:
         """Read a run of the local engine, and write to it."""
         self.write_run("runs", name)
-        for directory, run in state_dir.load_runs(self.folder / "runs"):
+        for directory, run in state_dir.load_runs(
+            self.folder / "runs", CutShortRuns(self.folder / "cut-short")
+        ):
             directory.conclude_without_supervisor(NOW)
             self.show(directory.updated_record(RunRecord(run)))
             directory.job_problem()
@@ -248,7 +251,9 @@ class Readers:
     def read_held_run(self, name: str) -> None:
         """Read a held run of the local engine, and release it."""
         self.write_run("held", name)
-        held = HeldRuns(self.folder / "held", self.folder / "runs")
+        held = HeldRuns(
+            self.folder / "held", self.folder / "runs", CutShortRuns(self.folder / "cut-short")
+        )
         for directory, run in held.recover_runs(NOW):
             if run.key in held:
                 self.show(held.updated_record(RunRecord(run)))

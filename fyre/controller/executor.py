@@ -16,7 +16,7 @@ from fyre.controller.delayed_launches import DelayedLaunches
 from fyre.controller.launch_delays import EqualRefusals, LaunchDelays, LaunchPass
 from fyre.controller.origin_facts import OriginFacts
 from fyre.controller.ttl_cache import TTLCache
-from fyre.engines.protocol import Engine
+from fyre.engines.protocol import Engine, cut_short_keys
 from fyre.engines.run_index import RunIndex
 from fyre.errors import TooLargeError, TransientError, UserError
 from fyre.github import permissions
@@ -195,6 +195,7 @@ class Executor:
             self.index.find_by_sha(repository.id, sha),
             self.index.find_by_fyre_id(repository.id, event.request.fyre_id),
             own_run_url=self.own_run_url,
+            cut_short_keys=cut_short_keys(self.engine),
         )
         while True:
             match plan.plan(event, observed, self.policy, self.clock()):

@@ -14,6 +14,15 @@ if TYPE_CHECKING:  # a supervisor loads parts of this package, but none of these
     from fyre.runs.run_query import RunQuery
 
 
+def cut_short_keys(engine: Engine) -> frozenset[str]:
+    """Return the keys of runs that never started and that the engine lost: launch them again.
+
+    An engine that can't lose any, or is older, has no such method.
+    """
+    keys: Callable[[], frozenset[str]] = getattr(engine, "cut_short_keys", frozenset)
+    return keys()
+
+
 class Engine(Protocol):
     """Runs commands on commits, and remembers its runs for as long as ``history`` says.
 

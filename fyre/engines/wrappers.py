@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
+from fyre.engines import protocol
 from fyre.engines.protocol import Engine
 from fyre.engines.run_log import RunLog
 from fyre.runs.run import Run, RunRecord
@@ -61,6 +62,10 @@ class EngineWrapper:
     def open_log(self, key: str) -> RunLog:
         """Return the engine's log of a run."""
         return self._engine.open_log(key)
+
+    def cut_short_keys(self) -> frozenset[str]:
+        """Return the keys of the runs that the engine lost before they started."""
+        return protocol.cut_short_keys(self._engine)
 
     def subscribe(self, on_change: Callable[[str], None]) -> None:
         """Subscribe to the engine's changes."""

@@ -60,8 +60,10 @@ class ObservedState:
     facts: AuthFacts = AuthFacts()  # noqa: RUF009 - frozen, and so safe to share
 
     own_run_url: str | None = None
-    """URL to which the statuses lead that this engine answers for; None: it answers for all of
-    them."""
+    """URL to which the statuses lead that this engine answers for; None: it answers for all."""
+
+    cut_short_keys: frozenset[str] = frozenset()
+    """Keys of runs that the engine lost before they started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +304,8 @@ def _plan_run(
     # Only another push may be allowed more than the one that was refused.
     is_new_push = event.trigger.kind is not TriggerKind.RUN_END
     is_delayed = posted is not None and is_launch_delayed(posted.state, posted.description)
-    if posted is not None and not is_delayed and not (push_was_refused and is_new_push):
+    may_launch = is_delayed or (push_was_refused and is_new_push) or _is_cut_short(run, observed)
+    if posted is not None and not may_launch:
         return _record_lost(run, posted, observed)
     if other_records and not _is_new_request(run, other_records):
         return _code_changed(run, other_records, observed)
@@ -317,6 +320,11 @@ def _plan_run(
         case Allowed():
             told_delay = posted.description if posted is not None and is_delayed else ""
             return (Launch(_keyed_by_sha(run) if other_records else run, told_delay),)
+
+
+def _is_cut_short(run: Run, observed: ObservedState) -> bool:
+    """Return True if a run was lost before it started, under either of its keys."""
+    return not observed.cut_short_keys.isdisjoint((run.key, _keyed_by_sha(run).key))
 
 
 def _newest_twin(run: Run, other_records: list[RunRecord]) -> RunRecord | None:
@@ -380,11 +388,7 @@ def _code_changed(
 
 
 def _record_lost(run: Run, posted: CommitStatus, observed: ObservedState) -> tuple[Action, ...]:
-    """Post that a run is lost if its status is pending and no engine knows it.
-
-    Other statuses are left alone, and so is another engine's pending one; but no pending status may
-    stand for ever.
-    """
+    """Post that a run is lost if its status is pending for ever, and not another engine's."""
     if observed.own_run_url not in (None, posted.target_url):
         return ()
     if parse_status(posted.state, posted.description).state not in state.PENDING_STATES:

@@ -16,8 +16,8 @@ import requests
 class RestartedUp:
     """The process of a ``fyre up`` on one root and port."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.port = root, 0
+    def __init__(self, root: Path, *options: str) -> None:
+        self.root, self.port, self.options = root, 0, options
         self.messages = root.parent / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -27,7 +27,7 @@ class RestartedUp:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        words = ["up", "--root", str(self.root), "--port", str(self.port)]
+        words = ["up", "--root", str(self.root), "--port", str(self.port), *self.options]
         with self.messages.open("wb") as messages:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fyre", *words],

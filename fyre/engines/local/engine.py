@@ -20,6 +20,7 @@ from pathlib import Path
 from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.engines import run_log
 from fyre.engines.local import run_dir, state_dir
+from fyre.engines.local.cut_short_runs import CutShortRuns
 from fyre.engines.local.early_deaths import EarlyDeaths
 from fyre.engines.local.fork_client import ForkServerClient
 from fyre.engines.local.held_runs import HeldRuns
@@ -72,7 +73,8 @@ class LocalEngine:
         for directory in (self._runs_dir, self._work_dir):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._state_lock = state_dir.lock_state(state / "lock")
-        self._held = HeldRuns(state / "held", self._runs_dir)
+        self._cut_short_runs = CutShortRuns(state / "cut-short")
+        self._held = HeldRuns(state / "held", self._runs_dir, self._cut_short_runs)
         self._find_git_dir, self._jobs, self._history = find_git_dir, jobs, history
         self._cleanup = RunCleanup(self._runs_dir, self._work_dir, keep_checkouts=keep_checkouts)
         self._job_settings = {"grace": grace, "log_cap": log_max_bytes, "keep": keep_checkouts}
@@ -113,6 +115,7 @@ class LocalEngine:
                 )
             if directory is None:
                 return False
+            self._cut_short_runs.discard(run.key)
             self._records[run.key] = directory.read_record()
             if hold:
                 self._reload_record(run.key)
@@ -189,6 +192,10 @@ class LocalEngine:
                 # The names and types are those of ``RunRecord``.
                 self._records[key] = replace(self._records[key], **changed_notes)  # type: ignore[arg-type]
 
+    def cut_short_keys(self) -> frozenset[str]:
+        """Return the keys of the runs that a power loss took before they started."""
+        return self._cut_short_runs.keys()
+
     def read_log(self, key: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the output; with ``follow`` until the run ends."""
         return run_log.read_bytes(self.open_log(key), follow=follow)
@@ -230,7 +237,7 @@ class LocalEngine:
     def _recover_runs(self) -> None:
         """Take over the runs on disk: ended, supervised, never started and lost ones."""
         now = time.time()
-        for directory, run in state_dir.load_runs(self._runs_dir):
+        for directory, run in state_dir.load_runs(self._runs_dir, self._cut_short_runs):
             with state_dir.leave_unreadable(directory.path):
                 self._recover_run(directory, run, now)
         for directory, run in self._held.recover_runs(now):
@@ -295,11 +302,7 @@ class LocalEngine:
             self._subscribers.notify_all(key)
 
     def _handle_events(self, seconds: float) -> None:
-        """Wait for events of supervisors.
-
-        The supervisors that ended are noted first, whatever happens next: each end is reported once
-        only.
-        """
+        """Wait for events of supervisors; note each end first, as it is reported once only."""
         events = self._supervisor_events.wait_for_events(seconds)
         self._adopted.update((key, None) for key, has_ended in events if has_ended)
         for key, has_ended in events:
@@ -323,10 +326,7 @@ class LocalEngine:
             self._subscribers.notify_all(key)
 
     def _on_supervisor_exit(self, key: str) -> None:
-        """Handle the end of a supervisor.
-
-        Usually it wrote an outcome; else the run is lost, cancelled, or was never started.
-        """
+        """Find out how a run without a supervisor ended, or that it never started."""
         directory = self._run_directory(key)
         if directory.has_ended():  # its slot is free while its outputs are stored
             run = self._records[key].run

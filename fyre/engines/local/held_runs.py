@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fyre.engines.local import state_dir
+from fyre.engines.local.cut_short_runs import CutShortRuns
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.runs.run import Run, RunRecord
 from fyre.runs.state import RunState
@@ -24,8 +25,9 @@ log = logging.getLogger(__name__)
 class HeldRuns:
     """The held runs of one engine, whose lock guards all calls."""
 
-    def __init__(self, held_dir: Path, runs_dir: Path) -> None:
+    def __init__(self, held_dir: Path, runs_dir: Path, cut_short_runs: CutShortRuns) -> None:
         self._held_dir, self._runs_dir = held_dir, runs_dir
+        self._cut_short_runs = cut_short_runs
         held_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._keys: set[str] = set()
 
@@ -61,7 +63,7 @@ class HeldRuns:
         What was to be ended when the process died is ended. A run that is in ``runs/`` as well was
         launched by a version that does not know that it is held; that one counts.
         """
-        for directory, run in state_dir.load_runs(self._held_dir):
+        for directory, run in state_dir.load_runs(self._held_dir, self._cut_short_runs):
             if (self._runs_dir / run.key).exists():
                 log.warning("%s was launched as well: it is not held any more", run.key)
                 state_dir.delete_run(directory.path)

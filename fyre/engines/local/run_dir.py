@@ -177,6 +177,10 @@ class RunDirectory:
         requested_by: str = CANCEL_FORM.decode_readable(self._read_json("cancel"))[0].get("by", "")
         return requested_by
 
+    def is_cancelled(self) -> bool:
+        """Return True if somebody wants the run ended, also if a power loss took the name."""
+        return os.path.lexists(self.path / "cancel")
+
     def hold_reason(self) -> str:
         """Return what a held run waits for; "" if that was not said."""
         stored = self._read_json("hold.json")

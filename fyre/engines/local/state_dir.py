@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fyre.engines.local.cut_short_runs import CutShortRuns
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.errors import TransientError, UserError
 from fyre.runs.run import Run
@@ -60,7 +61,7 @@ def _wait_for_lock(file: int) -> None:
             time.sleep(0.02)
 
 
-def load_runs(parent: Path) -> Iterator[tuple[RunDirectory, Run]]:
+def load_runs(parent: Path, cut_short_runs: CutShortRuns) -> Iterator[tuple[RunDirectory, Run]]:
     """Yield every run that is written down.
 
     What a crash left half written or half removed is deleted on the way.
@@ -77,6 +78,8 @@ def load_runs(parent: Path) -> Iterator[tuple[RunDirectory, Run]]:
                     "again",
                     path.name,
                 )
+                if not directory.is_cancelled():
+                    cut_short_runs.add(path.name)
                 delete_run(path)
             else:
                 yield directory, directory.read_run()

@@ -94,19 +94,39 @@ def test_a_file_that_a_power_loss_left_empty_stops_nobody(
     assert await_end(engine, other.key).state is RunState.SUCCEEDED
 
 
-@pytest.mark.parametrize("torn", ["run.json", "job.json"])
-def test_a_run_cut_short_before_it_started_can_be_launched_again(
-    make: Make, sha: str, tmp_path: Path, torn: str
+@pytest.mark.parametrize("content", [b"", b'{"key": "', b"\0" * 500])
+@pytest.mark.parametrize(
+    ("torn", "hold"), [("run.json", False), ("job.json", False), ("run.json", True)]
+)
+def test_9_24_a_run_cut_short_before_it_started_can_be_launched_again(
+    make: Make, sha: str, tmp_path: Path, torn: str, *, content: bytes, hold: bool
 ) -> None:
     run = make_run(sha, "echo once")
     engine = make(jobs=0)  # nothing starts
-    engine.launch(run)
+    engine.launch(run, hold=hold)
     engine.close()
-    (folder(tmp_path, run.key) / torn).write_text("")
-    engine = make()
+    parent = folder(tmp_path, run.key) if not hold else tmp_path / "state" / "held" / run.key
+    (parent / torn).write_bytes(content)
+    make().close()
+    engine = make()  # it is remembered over restarts
+    assert engine.cut_short_keys() == {run.key}
     engine.launch(run)
+    assert engine.cut_short_keys() == frozenset()
     assert await_end(engine, run.key).state is RunState.SUCCEEDED
     assert b"".join(engine.read_log(run.key)) == b"once\n"
+
+
+@pytest.mark.parametrize("mark", ["started", "cancel"])
+def test_9_24_a_torn_run_that_may_have_run_or_was_cancelled_is_not_launched_again(
+    make: Make, sha: str, tmp_path: Path, mark: str
+) -> None:
+    run = make_run(sha, "true")
+    engine = make(jobs=0)
+    engine.launch(run)
+    engine.close()
+    (folder(tmp_path, run.key) / "run.json").write_text("")
+    (folder(tmp_path, run.key) / mark).touch()
+    assert make().cut_short_keys() == frozenset()
 
 
 def test_with_a_full_disk_a_run_waits_and_starts_when_there_is_room(

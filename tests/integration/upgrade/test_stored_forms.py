@@ -23,6 +23,7 @@ from fyre.apps.replica import Replica
 from fyre.engines.kubernetes import job_labels, run_status
 from fyre.engines.kubernetes.object_cache import ObjectCache
 from fyre.engines.local import run_dir, state_dir
+from fyre.engines.local.cut_short_runs import CutShortRuns
 from fyre.engines.local.engine import LocalEngine
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.engines.run_index import RunIndex
@@ -304,7 +305,7 @@ def test_a_run_s_folder_with_whatever_in_it_stops_nobody(
             }
         for name, text in found.items():
             (folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
-        for each, read in state_dir.load_runs(parent):
+        for each, read in state_dir.load_runs(parent, CutShortRuns(parent)):
             assert read.key == RUN.key
             each.conclude_without_supervisor(5.0)
             record = each.updated_record(RunRecord(read))

@@ -51,6 +51,7 @@ class World:
     now: float = field(default_factory=time.time)
     policy: Policy = field(default_factory=Policy)
     asked: list[tuple[AuthFact, str]] = field(default_factory=list)
+    cut_short_keys: set[str] = field(default_factory=set)
 
     def git(self, *args: str, **env: str) -> str:
         return git_command.git_output(*args, cwd=self.repo, env=env or None)
@@ -91,7 +92,7 @@ class World:
         fyre_id = event.request.fyre_id
         here = tuple(r for r in self.records.values() if r.run.sha == sha)
         same = tuple(r for r in self.records.values() if fyre_id and r.run.fyre_id == fyre_id)
-        seen = ObservedState(here, same)
+        seen = ObservedState(here, same, cut_short_keys=frozenset(self.cut_short_keys))
         answer = plan.plan(event, seen, self.policy, self.now)
         if isinstance(answer, StatusesNeeded):
             posted = {context: said for (at, context), said in self.ledger.items() if at == sha}
@@ -302,6 +303,15 @@ def story_record_gone_while_pending(w: World) -> list[str]:
     return words + w.push(sha) + w.push(sha)
 
 
+def story_9_24_record_cut_short_while_it_waited(w: World) -> list[str]:
+    sha = w.commit()
+    words = w.push(sha)
+    w.cut_short_keys = {*w.records}
+    w.records.clear()
+    w.ledger[sha, "fyre/run"] = CommitStatus("fyre/run", "pending", "queued")
+    return words + w.push(sha) + w.push(sha)
+
+
 def story_copied_id(w: World) -> list[str]:
     first = w.commit()
     words = w.push(first)
@@ -397,6 +407,7 @@ STORIES: list[tuple[Callable[[World], list[str]], list[str]]] = [
     (story_two_branches, ["launch run"]),
     (story_deleted_and_pushed_again_after_the_record_is_gone, ["launch run"]),
     (story_record_gone_while_pending, ["launch run", "fyre/run error: lost"]),
+    (story_9_24_record_cut_short_while_it_waited, ["launch run", "launch run"]),
     (story_copied_id, ["launch run", RAN_BEFORE]),
     (story_clock_ahead, ["fyre/run error: refused: made 1h 00m in the future"]),
     (story_clock_a_little_ahead, ["launch run"]),
