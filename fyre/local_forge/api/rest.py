@@ -21,6 +21,7 @@ from fyre.local_forge.api.common_json import ForgeUrls
 from fyre.local_forge.auth import User
 from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.request_body import read_body
+from fyre.local_forge.storage import repository_damage
 from fyre.local_forge.storage.git_notes import RefLockedError
 from fyre.local_forge.storage.repository_store import BareRepository
 
@@ -169,14 +170,23 @@ def make_endpoint(forge: LocalForge, handler: Handler) -> Callable[[Request], An
                 forge.outbox.trouble.report(error)
                 return _json_response(_serialize_error(disk_full_error()), 507)
             # A broken repository: the client may retry. One line says it all.
-            log.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400
-            return _json_response(_serialize_error(ApiError(500, "Server Error")), 500)
+            message = await run_in_threadpool(_find_damage, forge, request.path_params)
+            if not message:
+                log.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400
+            return _json_response(_serialize_error(ApiError(500, message or "Server Error")), 500)
         response = _json_response(answer.data, answer.status, answer.headers)
         if request.method == "GET" and answer.status == 200:
             return _with_etag(request, response)
         return response
 
     return serve_request
+
+
+def _find_damage(forge: LocalForge, path_params: Mapping[str, str]) -> str:
+    """Return what is wrong with the repository of a request; "" if git can use it."""
+    name = f"{path_params.get('owner')}/{path_params.get('repo')}"
+    repo = forge.repositories.find_repo(name)
+    return repository_damage.find_damage(name, repo.git_dir) if repo is not None else ""
 
 
 def disk_full_error() -> ApiError:

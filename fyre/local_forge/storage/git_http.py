@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from fyre.git import http_backend
 from fyre.local_forge import auth, machine_trouble
 from fyre.local_forge.forge import LocalForge
-from fyre.local_forge.storage import lfs_http, repository_store
+from fyre.local_forge.storage import lfs_http, repository_damage, repository_store
 from fyre.local_forge.storage.repository_store import BadNameError, BareRepository
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class GitHttpApp:
             await response(scope, receive, send)
             return
         service = request.query_params.get("service", "")
-        repo, refusal_text = None, "no such repository here"
+        repo, refusal_text, refusal_status = None, "no such repository here", 404
         if service in _SERVICES.get((request.method, params["service"]), ()):
             name = f"{params['owner']}/{params['repo']}"
             for_push = "git-receive-pack" in (service, params["service"])
@@ -64,8 +64,17 @@ class GitHttpApp:
                 repo = await run_in_threadpool(self._find_or_create_repo, name, for_push)
             except BadNameError:
                 refusal_text = repository_store.BAD_NAME
+            except OSError as error:
+                if machine_trouble.is_for_want_of_room(error, self.forge.root):
+                    refusal_text, refusal_status = machine_trouble.DISK_FULL, 507
+                else:
+                    refusal_text = repository_damage.describe_damage(name, str(error))
+                    refusal_status = 500
+            if repo is not None and (missing := repository_damage.find_missing_part(repo.git_dir)):
+                refusal_text = repository_damage.describe_damage(name, missing)
+                repo, refusal_status = None, 500
         if repo is None:
-            refusal = PlainTextResponse(f"{refusal_text}\n", status_code=404)
+            refusal = PlainTextResponse(f"{refusal_text}\n", status_code=refusal_status)
             await refusal(scope, receive, send)
             return
         authorization = request.headers.get("authorization", "")

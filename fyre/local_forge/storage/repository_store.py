@@ -144,7 +144,7 @@ class RepositoryStore:
             shutil.rmtree(temporary, ignore_errors=True)
         repo = self.find_repo(name)
         if repo is None:
-            raise OSError(f"{git_dir} can't be created, or is not a repository of this forge")
+            raise OSError("it can't be created, or something else has its name")
         return repo
 
     def _init_repo(self, git_dir: Path) -> None:
