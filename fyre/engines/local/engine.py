@@ -66,9 +66,7 @@ class LocalEngine:
         own_python: bool = False,  # runs see the Python environment that Fyre itself is in
         command_umask: int = -1,  # of checkouts and commands; -1: that of this process
     ) -> None:
-        """Take over what an earlier engine left. Raises ``UserError`` while another one is
-        running.
-        """
+        """Take over what an earlier engine left. Raises ``UserError`` while that one runs."""
         self._runs_dir, self._work_dir = state / "runs", state / "work"
         for directory in (self._runs_dir, self._work_dir):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,11 +81,9 @@ class LocalEngine:
         self._queue = LaunchQueue()
         # Watched by their locks: supervisors of an earlier server, and those that just ended.
         self._adopted: dict[str, None] = {}
-        self._early_deaths = EarlyDeaths()
-        self._job_problems = JobProblems()
+        self._early_deaths, self._job_problems = EarlyDeaths(), JobProblems()
         self._changed_keys: deque[str] = deque()  # changed in a caller's thread
-        self._subscribers = Subscribers()
-        self._supervisor_events = SupervisorEvents()
+        self._subscribers, self._supervisor_events = Subscribers(), SupervisorEvents()
         self._fork_client = ForkServerClient(
             state / "bin", own_python=own_python, command_umask=command_umask
         )
@@ -189,7 +185,6 @@ class LocalEngine:
             if key in self._records:
                 with state_dir.disk_errors_as_transient():
                     self._run_directory(key).write_notes(**changed_notes)
-                # The names and types are those of ``RunRecord``.
                 self._records[key] = replace(self._records[key], **changed_notes)  # type: ignore[arg-type]
 
     def cut_short_keys(self) -> frozenset[str]:
@@ -278,7 +273,13 @@ class LocalEngine:
         while self._changed_keys:
             self._subscribers.notify_all(self._changed_keys.popleft())
         for key in list(self._adopted):
-            self._check_adopted(key)
+            try:
+                self._check_adopted(key)
+            except state_dir.DAMAGE:
+                with self._mutex:
+                    self._records[key] = self._cleanup.give_up_run(self._records[key])
+                self._forget_supervisor(key)
+                self._subscribers.notify_all(key)
         if self._guard.is_check_due():
             with self._mutex:
                 adopted = {key: self._run_directory(key) for key in self._adopted}
@@ -302,7 +303,7 @@ class LocalEngine:
             self._subscribers.notify_all(key)
 
     def _handle_events(self, seconds: float) -> None:
-        """Wait for events of supervisors; note each end first, as it is reported once only."""
+        """Wait for events of supervisors; note each end first: it is reported once only."""
         events = self._supervisor_events.wait_for_events(seconds)
         self._adopted.update((key, None) for key, has_ended in events if has_ended)
         for key, has_ended in events:
@@ -333,7 +334,8 @@ class LocalEngine:
             self._sealer.submit(EndedRun(run, directory.path, self._work_dir / key))
             return self._forget_supervisor(key)
         with self._mutex:
-            if not directory.conclude_without_supervisor(time.time(), self._guard.ending_of(key)):
+            ending = self._guard.ending_of(self._records[key])
+            if not directory.conclude_without_supervisor(time.time(), ending):
                 if not self._job_problems.check_job(directory):
                     del self._adopted[key]
                     self._early_deaths.forget_run(key)
@@ -377,13 +379,11 @@ class LocalEngine:
         """Delete the runs that ended longer ago than ``history``."""
         oldest = time.time() - self._history
         with self._mutex:
-            expired = [
-                key for key, record in self._records.items() if (record.ended_at or oldest) < oldest
-            ]
-            for key in expired:
-                state_dir.delete_run(self._runs_dir / key)
-                del self._records[key]
-                self._job_problems.forget_run(key)
+            for key, record in list(self._records.items()):
+                if (record.ended_at or oldest) < oldest:
+                    state_dir.delete_run(self._runs_dir / key)
+                    del self._records[key]
+                    self._job_problems.forget_run(key)
 
     def _is_log_complete(self, key: str) -> bool:
         record = self._records.get(key)

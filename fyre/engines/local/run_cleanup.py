@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from fyre.engines.local import checkout, processes
 from fyre.engines.local.run_dir import RunDirectory
 from fyre.engines.local.supervisor import LOST_REASON
 from fyre.runs.run import RunRecord
+from fyre.runs.state import RunState
 
 
 class RunCleanup:
@@ -25,6 +28,13 @@ class RunCleanup:
             processes.kill_processes_of_runs([key])
         if has_checkout:
             checkout.remove_tree(str(self._work_dir / key))
+
+    def give_up_run(self, record: RunRecord) -> RunRecord:
+        """End what is left of a run whose command took its directory away; return it as lost."""
+        processes.kill_processes_of_runs([record.run.key])
+        return replace(
+            record, state=RunState.ERROR, reason=LOST_REASON, ended_at=time.time(), exit_code=None
+        )
 
     def clean_up_all(self, records: Collection[RunRecord]) -> None:
         """Clean up after the runs of an earlier engine; ``records`` are those that are known."""

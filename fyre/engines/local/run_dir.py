@@ -246,21 +246,21 @@ class RunDirectory:
                 os.kill(pid, SIGCONT)  # its command may have stopped it
 
     def conclude_without_supervisor(
-        self, now: float, ending: tuple[RunState, str] = (RunState.ERROR, LOST_REASON)
+        self, now: float, ending: tuple[RunState, str] | None = None
     ) -> bool:
         """Give an outcome to a run without a supervisor; return False if it may still be started.
 
-        The outcome is ``ending`` if the command may have run, else cancelled, or an error where its
-        job is damaged. A job in another version's form gets none, since that version can start it:
-        see ``job_problem``.
+        The outcome is ``ending``, if there is one, or lost if the command may have run; else
+        cancelled, or an error where its job is damaged. A job in another version's form gets none,
+        since that version can start it: see ``job_problem``.
         """
         if self.has_outcome() or self.has_ended():
             return True
         with try_lock(self.path / "lock") as holder:  # nobody starts it meanwhile
             if holder is not None or self.has_outcome() or self.has_ended():
                 return True
-            if (self.path / "started").exists():
-                self.write_outcome(now, *ending)
+            if ending or (self.path / "started").exists():
+                self.write_outcome(now, *(ending or (RunState.ERROR, LOST_REASON)))
             elif self.cancelled_by():
                 self.write_outcome(now, RunState.CANCELLED)
             elif (problem := self.job_problem()) and self._is_torn("job.json"):

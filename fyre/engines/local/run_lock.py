@@ -9,14 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class NoLockError(OSError):
+    """Something else than a file is where the lock was."""
+
+
 @contextmanager
 def try_lock(path: Path) -> Iterator[int | None]:
     """Hold the lock and yield None; or yield the pid of the supervisor that holds it.
 
-    The pid is 0 until the supervisor has written it.
+    The pid is 0 until the supervisor has written it. Raises ``NoLockError``.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "r+", encoding="ascii", errors="replace") as file:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise NoLockError(f"{path} is no file")
+    descriptor = os.open(path, flags, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="ascii", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             holder = None

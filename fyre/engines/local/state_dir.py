@@ -8,17 +8,21 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fyre.engines.local.cut_short_runs import CutShortRuns
 from fyre.engines.local.run_dir import RunDirectory
+from fyre.engines.local.run_lock import NoLockError
 from fyre.errors import TransientError, UserError
 from fyre.runs.run import Run
 from fyre.stored_form import UnreadableError
 
 log = logging.getLogger(__name__)
 
+
+DAMAGE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, NoLockError)
+"""Errors of what is not there any more, or is something else than we put there."""
 
 _LOCK_PATIENCE = 0.3
 """Seconds to wait for a lock: a child of a killed server holds it until it runs its program."""
@@ -114,5 +118,6 @@ def delete_run(path: Path) -> None:
     """
     trash = path.with_name(f".gone-{path.name}")
     shutil.rmtree(trash, ignore_errors=True)
-    path.rename(trash)
+    with suppress(FileNotFoundError):  # its command took it away
+        path.rename(trash)
     shutil.rmtree(trash, ignore_errors=True)

@@ -81,9 +81,10 @@ class SupervisorGuard:
                 directory = adopted.get(key)
                 self._end_supervisor((directory and directory.lock_holder()) or pid, records[key])
 
-    def ending_of(self, key: str) -> Ending:
-        """Return how a run ended whose supervisor is dead."""
-        return self._endings.get(key, (RunState.ERROR, supervisor.LOST_REASON))
+    def ending_of(self, record: RunRecord) -> Ending | None:
+        """Return how a run ended whose supervisor is dead; None if its command has not begun."""
+        lost = (RunState.ERROR, supervisor.LOST_REASON) if record.started_at else None
+        return self._endings.get(record.run.key, lost)
 
     def forget_run(self, key: str) -> None:
         """Forget a run that has no supervisor any more."""
