@@ -38,11 +38,11 @@ class Needles:
         self._beginnings = _automaton(sorted({text[:_BEGINNING] for text in needles}))
 
     def find(self, data: bytes) -> list[tuple[int, int]]:
-        """Return where they stand: the beginning and end of each stretch, in order."""
+        """Return where each of them stands, in order, also those that overlap others."""
         if not self._sorted:
             return []
         found = self._whole.find_matches_as_indexes(data, overlapping=True)
-        return merge_spans((start, end) for _, start, end in found)
+        return sorted((start, end) for _, start, end in found)
 
     def find_beginnings(self, data: bytes) -> Iterator[int]:
         """Yield in order the positions from which the end of a text begins a needle."""
@@ -67,11 +67,14 @@ def _automaton(texts: Sequence[bytes]) -> BytesAhoCorasick:
     return BytesAhoCorasick(texts)
 
 
-def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the stretches that some spans cover together, in order."""
+def merge_spans(spans: Iterable[tuple[int, int]], *, shared: int = 0) -> list[tuple[int, int]]:
+    """Return the stretches that some spans cover together, in order.
+
+    Two are made one if they share so many bytes at least; else if they touch.
+    """
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
+        if merged and start + shared <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
             merged.append((start, end))

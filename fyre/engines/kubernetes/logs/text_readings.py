@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from html.entities import html5
+
+Span = tuple[int, int]
+
+CHAIN_END = b"\xff\x00\xfe\x01" * 4
+"""Stands in a reading between what does not belong together. No secret holds it."""
 
 Segment = tuple[int, int, int, int]
 """The beginning and end of a stretch of a reading, and of the text that it comes from."""
@@ -37,6 +42,37 @@ class Origins:
         """Return where in the text a byte of the reading begins."""
         return next(self.spans(position, position + 1))[0]
 
+    def line_starts(self, text: bytes) -> list[int]:
+        """Return which bytes of the reading are the first ones of a line."""
+        begins = [segment[2] for segment in self._segments]
+        starts: set[int] = set()
+        for newline in _NEWLINE.finditer(text):
+            place = bisect_right(begins, newline.start()) - 1
+            if place >= 0:
+                first, last, text_start, _ = self._segments[place]
+                starts.add(min(last, first + newline.start() - text_start))
+        return sorted(starts)
+
+
+_NEWLINE = re.compile(rb"\n")
+
+
+class CellOrigins(Origins):
+    """Where each byte of a dump is shown: its digits, and its character beside them."""
+
+    def __init__(self, cells: list[tuple[Span, ...]]) -> None:
+        self._cells = cells
+
+    def spans(self, start: int, end: int) -> Iterator[Span]:
+        """Yield the places that show a stretch of the bytes."""
+        for cell in self._cells[start:end]:
+            yield from cell
+
+    def line_starts(self, text: bytes) -> list[int]:
+        """Return which bytes are the first ones after the end of a line."""
+        begins = [cell[0][0] for cell in self._cells]
+        return [bisect_left(begins, newline.start()) for newline in _NEWLINE.finditer(text)]
+
 
 class Reading(ABC):
     """One way to read a text."""
@@ -62,6 +98,10 @@ class Reading(ABC):
     def loose_ends(self, _text: bytes) -> Iterator[int]:
         """Yield where the last bytes begin that may say something else with more after them."""
         yield from ()
+
+    def may_go_on(self, _text: bytes) -> bool:
+        """Return False if what comes next can't go on with what a text says at its end."""
+        return True
 
 
 class PlainReading(Reading):
@@ -155,8 +195,9 @@ class DroppingReading(Reading):
         self.shown_max = 0 if marks else Reading.shown_max
         self._dropped_text, self._escapes = dropped_text, escapes
         self.stretch = 16 if escapes else Reading.stretch
+        self._dropped_pattern = re.compile(b"(?i:" + dropped_text + b")")
         changes = [b"(?P<escape>(?x:" + _ESCAPE_TEXT + b"))"] if escapes else []
-        changes += [dropped_text, dropped_text.upper()] if dropped_text else []
+        changes += [self._dropped_pattern.pattern] if dropped_text else []
         self._changed = re.compile(b"|".join([*changes, b"[" + re.escape(dropped) + b"]"]))
 
     def read(self, text: bytes) -> bytes:
@@ -166,8 +207,8 @@ class DroppingReading(Reading):
             if not is_escaped and self._only_escaped:
                 return b""
             text = _ESCAPE.sub(_decode_escape, text) if is_escaped else text
-        if self._dropped_text:
-            text = text.replace(self._dropped_text, b"").replace(self._dropped_text.upper(), b"")
+        if self._dropped_text and self._dropped_text in text.lower():
+            text = self._dropped_pattern.sub(b"", text)
         return text.translate(self._table, self._dropped)
 
     def loose_ends(self, text: bytes) -> Iterator[int]:
@@ -238,32 +279,40 @@ def partly_unescaped(value: bytes) -> set[bytes]:
 
 
 class LineEndsReading(Reading):
-    """The last word of each line: of base64 or hex with something before it on each line."""
+    """The letters that each line ends with: of base64 or hex with something before it on each."""
 
     of_lines = True
-    _BRACKETS = b"\"',;|<>[](){}\\\r"
-    _SPACES = bytes.maketrans(b"\t", b" ")
+    _BRACKETS_AND_SPACE = b"\"',;|<>[](){}\\\r \t"
+
+    def __init__(self, letters: bytes) -> None:
+        self._letters = letters
+
+    def _find_word(self, line: bytes) -> Span:
+        whole = line.rstrip(self._BRACKETS_AND_SPACE)
+        before = whole.rstrip(b"=").rstrip(self._letters)
+        return len(before), len(whole)
 
     def read(self, text: bytes) -> bytes:
         """Return the last words, one after the other."""
-        ends = _BRACKETS_AND_SPACE
-        lines = [line.rstrip(ends) for line in text.translate(self._SPACES).split(b"\n")]
-        words = [line[line.rfind(b" ") + 1 :].lstrip(self._BRACKETS) for line in lines]
-        return b"".join(words).translate(_STANDARD_BASE64)
+        lines = text.split(b"\n")
+        return b"".join(line[slice(*self._find_word(line))] for line in lines).translate(
+            _STANDARD_BASE64
+        )
 
     def origins(self, text: bytes) -> Origins:
         """Return where the words stand."""
         segments: list[Segment] = []
         position = length = 0
-        for line in text.translate(self._SPACES).split(b"\n"):
-            whole = line.rstrip(_BRACKETS_AND_SPACE)
-            word = whole[whole.rfind(b" ") + 1 :].lstrip(self._BRACKETS)
-            if word:
-                start = position + len(whole) - len(word)
-                segments.append((length, length + len(word), start, start + len(word)))
-                length += len(word)
+        for line in text.split(b"\n"):
+            start, end = self._find_word(line)
+            if end > start:
+                segments.append((length, length + end - start, position + start, position + end))
+                length += end - start
             position += len(line) + 1
         return Origins(segments)
 
 
-_BRACKETS_AND_SPACE = b"\"',;|<>[](){}\\\r "
+_LETTERS_AND_DIGITS = bytes(byte for byte in range(128) if chr(byte).isalnum())
+LINE_ENDS = LineEndsReading(_LETTERS_AND_DIGITS + b"+/")
+SAFE_LINE_ENDS = LineEndsReading(_LETTERS_AND_DIGITS + b"-_")
+"""As RFC 4648 spells base64 in URLs and names of files."""

@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fyre.engines.kubernetes.logs.log_redaction import MIN_SECRET_LENGTH, Redactor
@@ -163,6 +163,7 @@ def test_9_a6_any_value_in_base64_at_any_place(
 
 
 @given(values=st.lists(FEW, max_size=3), text=st.lists(FEW, max_size=8).map(b"".join), cuts=CUTS)
+@example(values=[b"aaaaaa", b"aaaabb"], text=b"aaaaaabbaaaaaa", cuts=[116])
 def test_9_a6_cuts_change_nothing_in_hex(values: list[bytes], text: bytes, cuts: list[int]) -> None:
     log = wrapped(text.hex().encode() + b"|" + text, 9)
     assert redacted(values, pieces(log, cuts)) == redacted(values, [log])
