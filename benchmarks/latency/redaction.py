@@ -1,7 +1,8 @@
 """From a log's bytes to those that can be shown: MB/s of CPU time, beside a bare copy.
 
 Rows: no secret, one and fifty secrets in an ordinary log; one in a dump and in a text of escapes,
-which is what costs most. ``chunk`` is 64 kB; ``line`` feeds line by line.
+which is what costs most. They come in chunks of 64 kB or line by line, as most logs do; these are
+``collected`` by a thread, as those that are followed are.
 
 ``python benchmarks/latency/redaction.py`` prints JSON.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from fyre.engines.kubernetes.logs.collected_chunks import collect_chunks
 from fyre.engines.kubernetes.logs.log_redaction import Redactor
 
 CHUNK, LINES = 65_536, 10_000
@@ -40,12 +42,12 @@ def hex_dump(numbers: random.Random) -> bytes:
     )
 
 
-def rate(values: list[bytes], pieces: list[bytes]) -> float:
+def rate(values: list[bytes], pieces: list[bytes], *, collected: bool = False) -> float:
     """Return the MB/s at which pieces of a log are read, the best of three times."""
     size, times = sum(map(len, pieces)), []
     for _ in range(3):
         redactor, began = Redactor(values), time.process_time()
-        for piece in pieces:
+        for piece in collect_chunks(pieces) if collected else pieces:
             redactor.feed(piece)
         redactor.flush()
         times.append(time.process_time() - began)
@@ -68,12 +70,16 @@ def main() -> None:
     numbers = random.Random(1)
     secrets = [base64.b64encode(numbers.randbytes(24)) for _ in range(50)]
     log, one = ordinary_log(numbers), secrets[:1]
+    lines = log[:200_000].splitlines(keepends=True)
     figures = {
         "bare copy": copy_rate(chunks(log)),
         "no secret": rate([], chunks(log)),
         "one secret": rate(one, chunks(log)),
         "fifty secrets": rate(secrets, chunks(log)),
-        "one secret, line by line": rate(one, log[:200_000].splitlines(keepends=True)),
+        "one secret, line by line": rate(one, lines),
+        "fifty secrets, line by line": rate(secrets, lines),
+        "one secret, line by line, collected": rate(one, lines, collected=True),
+        "fifty secrets, line by line, collected": rate(secrets, lines, collected=True),
         "one secret, a dump": rate(one, chunks(hex_dump(numbers))),
         "one secret, escapes": rate(one, chunks(b"%25" * 200_000)),
         "one line of 1 MB, fifty secrets": rate(secrets, [log.replace(b"\n", b" ")[:1_000_000]]),

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -64,6 +65,52 @@ _KUBECONFIG_ERRORS = (
     KeyError,
 )
 """Errors of the library for a kubeconfig that is none: it looks into whatever the file holds."""
+
+
+class ContainerOutput(Iterator[bytes]):
+    """The chunks of a container's output. Another thread can break off the reading of them."""
+
+    def __init__(self, request: Callable[[], Any]) -> None:
+        self._answer: Any = None
+        self._is_interrupted = False
+        self._chunks = self._read(request)
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Close the connection, in the thread that reads."""
+        self._chunks.close()
+
+    def interrupt(self) -> None:
+        """Have the thread that reads get a ``TransientError`` instead of waiting for more."""
+        self._is_interrupted = True
+        if self._answer is not None:
+            with suppress(ValueError, RuntimeError, OSError):  # it is closed already
+                self._answer.shutdown()
+
+    def _read(self, request: Callable[[], Any]) -> Generator[bytes]:
+        self._answer = answer = _send_request(request)
+        try:
+            if self._is_interrupted:
+                raise TransientError("the log is not wanted any more")
+            chunks = answer.stream(amt=65536, decode_content=False)
+            first = next(chunks, b"")
+            has_body = "Transfer-Encoding" in answer.headers or "Content-Length" in answer.headers
+            if not first and not has_body:
+                # The library takes a head that was cut short for an empty answer.
+                raise TransientError("the log broke off in the answer's head")
+            if _NO_LOG_MESSAGE.fullmatch(first):
+                second = next(chunks, None)
+                if second is None:
+                    raise ObjectNotFound(first.decode(errors="replace"))
+                first += second
+            yield first
+            yield from chunks
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise TransientError(f"the log broke off: {error}") from error
+        finally:
+            answer.close()
 
 
 class KubernetesClient:
@@ -161,37 +208,20 @@ class KubernetesClient:
 
     def stream_container_log(
         self, namespace: str, pod: str, container: str, *, follow: bool
-    ) -> Iterator[bytes]:
-        """Yield a container's output.
+    ) -> ContainerOutput:
+        """Return a container's output, which is requested when its first chunk is.
 
-        Raises ``ObjectNotFound``, and ``TransientError`` when the log breaks off or has not begun.
-        A kubelet that has no such log (any more) may say so in its place, with status 200.
+        Reading it raises ``ObjectNotFound``, and ``TransientError`` when the log breaks off or has
+        not begun. A kubelet that has no such log (any more) may say so in its place, with status
+        200.
         """
         timeout = FOLLOW_TIMEOUT if follow else REQUEST_TIMEOUT
         raw = {**RAW_RESPONSE, "_request_timeout": timeout}
-        answer = _send_request(
+        return ContainerOutput(
             lambda: self._core_api.read_namespaced_pod_log(
                 pod, namespace, container=container, follow=follow, **raw
             )
         )
-        try:
-            chunks = answer.stream(amt=65536, decode_content=False)
-            first = next(chunks, b"")
-            has_body = "Transfer-Encoding" in answer.headers or "Content-Length" in answer.headers
-            if not first and not has_body:
-                # The library takes a head that was cut short for an empty answer.
-                raise TransientError("the log broke off in the answer's head")
-            if _NO_LOG_MESSAGE.fullmatch(first):
-                second = next(chunks, None)
-                if second is None:
-                    raise ObjectNotFound(first.decode(errors="replace"))
-                first += second
-            yield first
-            yield from chunks
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise TransientError(f"the log broke off: {error}") from error
-        finally:
-            answer.close()
 
     def exec_in_container(
         self, namespace: str, pod: str, container: str, command: list[str], stdin: Iterator[bytes]

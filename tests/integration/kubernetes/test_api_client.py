@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -25,7 +26,9 @@ from fyre.engines.kubernetes.api_errors import (
     ObjectNotFound,
     translate_api_error,
 )
+from fyre.engines.kubernetes.logs.collected_chunks import collect_chunks
 from fyre.errors import RefusedForNowError, TransientError, UserError
+from tests.support.waiting import until
 
 JOB = {"metadata": {"name": "j"}}
 NAME = "fyre-0123"
@@ -230,11 +233,18 @@ class Handler(BaseHTTPRequestHandler):
         code, body, length = self.server.answer  # type: ignore[attr-defined] # ours
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(length or len(body)))
         self.send_header("Retry-After", "1")
+        self.close_connection = True
+        if self.server.is_silent:  # type: ignore[attr-defined] # ours
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
+            if self.connection.recv(1) == b"":
+                self.server.left.set()  # type: ignore[attr-defined] # ours
+            return
+        self.send_header("Content-Length", str(length or len(body)))
         self.end_headers()
         self.wfile.write(body)
-        self.close_connection = True
 
     do_POST = do_PATCH = do_GET  # noqa: N815 - the names that http.server looks for
 
@@ -247,6 +257,11 @@ class Server(ThreadingHTTPServer):
 
     answer = (200, b"{}", 0)
     asked = 0
+    is_silent = False  # after what it says, until the client leaves
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.left = threading.Event()
 
     def say(self, code: int, body: str, length: int = 0) -> None:
         self.answer = (code, body.encode(), length)
@@ -360,6 +375,18 @@ def test_a_log_that_breaks_off(api: KubernetesClient, server: Server) -> None:
     assert next(pieces) == b"half"
     with pytest.raises(TransientError, match="broke off"):
         next(pieces)
+
+
+def test_9_6_a_log_that_nobody_reads_any_more_is_left(
+    api: KubernetesClient, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "is_silent", True)
+    server.say(200, "half")
+    chunks = collect_chunks(api.stream_container_log("lab", NAME, "run", follow=True))
+    assert next(chunks) == b"half"
+    chunks.close()
+    assert server.left.wait(30), "the connection stayed open"
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "log-chunks"])
 
 
 def test_an_answer_is_a_plain_dict(api: KubernetesClient, server: Server) -> None:

@@ -10,7 +10,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fyre.backoff import Backoff
 from fyre.engines import segmented_log
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import MissingPermissionError, ObjectNotFound
+from fyre.engines.kubernetes.logs.collected_chunks import collect_chunks
 from fyre.engines.kubernetes.logs.end_mark import EndMarkFilter
 from fyre.engines.kubernetes.logs.log_redaction import Redactor
 from fyre.engines.kubernetes.logs.log_resume import (
@@ -185,10 +187,9 @@ class ContainerLogReader:
         try:
             if writer.bytes_written:  # a connection broke, or this server is another one
                 head, known_length = self._resume_log(writer, secret_values)
-            chunks = self._redacted_chunks(Redactor(secret_values), has_ended)
-            chunks = self._allowed_chunks(chunks)
-            for chunk in skip_known(chunks, head, known_length):
-                _write_or_raise(writer, chunk)
+            with closing(self._redacted_chunks(Redactor(secret_values), has_ended)) as chunks:
+                for chunk in skip_known(self._allowed_chunks(chunks), head, known_length):
+                    _write_or_raise(writer, chunk)
             self._source.complete = True
             if has_ended() and not self._is_marked:
                 self._read_end(writer, secret_values)
@@ -228,9 +229,10 @@ class ContainerLogReader:
     def _current_log(self, secret_values: tuple[bytes, ...]) -> bytes:
         """Return what the kubelet gives at this moment: its newest file, some 10 MB at most."""
         redactor = Redactor(secret_values)
-        chunks = self._stream_output(follow=False)
         rest_is_known = self._source.has_container_ended
-        return b"".join(map(redactor.feed, chunks)) + (redactor.flush() if rest_is_known() else b"")
+        with closing(self._stream_output(follow=False)) as chunks:
+            shown = b"".join(map(redactor.feed, chunks))
+        return shown + (redactor.flush() if rest_is_known() else b"")
 
     def _append_missing(self, writer: SegmentedLogWriter, current: bytes) -> None:
         tail = segmented_log.read_tail(self._path, TAIL_BYTES)
@@ -247,20 +249,27 @@ class ContainerLogReader:
 
     def _redacted_chunks(
         self, redactor: Redactor, has_ended: Callable[[], bool]
-    ) -> Iterator[bytes]:
-        for chunk in self._stream_output(follow=not self._source.has_container_ended()):
-            if self._stopped.is_set():
-                return
-            yield redactor.feed(chunk)
+    ) -> Generator[bytes]:
+        output = self._stream_output(follow=not self._source.has_container_ended())
+        with closing(output) as chunks:
+            for chunk in chunks:
+                if self._stopped.is_set():
+                    return
+                yield redactor.feed(chunk)
         if has_ended():  # else it may be the beginning of a secret, whose end is still to come
             yield redactor.flush()
 
-    def _stream_output(self, *, follow: bool) -> Iterator[bytes]:
-        """Yield the output as it is given, but for its end mark."""
+    def _stream_output(self, *, follow: bool) -> Generator[bytes]:
+        """Yield the output but for its end mark."""
         source = self._source
-        chunks = self._cluster.stream_container_log(
+        output = self._cluster.stream_container_log(
             source.namespace, source.pod, source.container, follow=follow
         )
+        with closing(collect_chunks(output)) as chunks:
+            yield from self._without_end_mark(chunks)
+
+    def _without_end_mark(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        source = self._source
         if not source.end_mark:
             yield from chunks
             return

@@ -35,17 +35,35 @@ _BARE_BEGUN = re.compile(
 )
 
 
+_ROUGH = bytes(
+    ord("0") if byte in b"0123456789abcdefABCDEFxX" else ord(" ") if byte in b" \t\n\r" else byte
+    for byte in range(256)
+)
+_ROUGH_OFFSET = re.compile(rb" 0000[0]{0,14}:?(?= )")
+
+
 class Rows:
     """The lines of a text that may be rows of a dump: where their cells begin, and their ends."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
-        self.with_offset = [match.span("body") for match in _OFFSET_ROW.finditer(text)]
+        self.with_offset = list(_find_offset_rows(text))
         spans = (match.span("body") for match in _BARE_ROW.finditer(b"\n" + text))
         self.bare = [(start - 1, end - 1) for start, end in spans]
 
     def __bool__(self) -> bool:
         return bool(self.with_offset or self.bare)
+
+
+def _find_offset_rows(text: bytes) -> Iterator[Span]:
+    """Yield what follows an offset in each line; it is looked for in a rough copy: much quicker."""
+    rough, end = b" " + text.translate(_ROUGH), 0
+    for candidate in _ROUGH_OFFSET.finditer(rough):
+        if candidate.start() >= end:
+            row = _OFFSET_ROW.match(text, candidate.start())
+            if row:
+                end = row.end()
+                yield row.span("body")
 
 
 def find_unfinished_row(line: bytes) -> int | None:
