@@ -7,12 +7,13 @@ stands beside it.
 from __future__ import annotations
 
 import base64
+import quopri
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ahocorasick_rs import BytesAhoCorasick
 
-from fyre.engines.kubernetes.logs.text_readings import partly_unescaped, unescape
+from fyre.engines.kubernetes.logs.text_readings import partly_unescaped, unescape, unfold
 
 MIN_SECRET_LENGTH = 6
 """Bytes; shorter values (``1``, ``prod``) are no secret by any measure.
@@ -90,8 +91,17 @@ def literal_texts(values: Iterable[bytes]) -> set[bytes]:
 
 
 def plain_needles(values: Iterable[bytes]) -> set[bytes]:
-    """Return what is looked for in the text as it is: values, and what base85 makes of them."""
+    """Return what is looked for in the text as it is.
+
+    That are values, also in UTF-16, with ``$`` or ``%`` doubled, as ``cat -v`` shows them and
+    quoted for mail, and what base85 makes of them.
+    """
     needles = literal_texts(values)
+    for text in tuple(needles):
+        points = text.decode("utf-8", "replace")
+        needles |= {points.encode("utf-16-le"), points.encode("utf-16-be")}
+        needles |= {text.replace(b"$", b"$$"), text.replace(b"%", b"%%")}
+        needles |= {b"".join(map(_show_byte, text)), quopri.encodestring(text).replace(b"=\n", b"")}
     for value in _encoded_wholes(values):
         for encode in (base64.b85encode, base64.a85encode):
             needles |= {encode(value), encode(value + b"\n")}
@@ -101,10 +111,20 @@ def plain_needles(values: Iterable[bytes]) -> set[bytes]:
     return needles
 
 
+def _show_byte(byte: int) -> bytes:
+    """Return a byte as ``cat -v`` shows it."""
+    low = byte & 0x7F
+    shown = b"%c" % low if 0x20 <= low < 0x7F or byte in b"\n\t" else b"^%c" % (low ^ 0x40)
+    return b"M-" * (byte > 0x7F) + shown
+
+
 def unescaped_needles(values: Iterable[bytes]) -> set[bytes]:
     """Return what is left of each value where escapes are read and quotes left out."""
     texts = literal_texts(values)
-    texts |= {text.decode("utf-8", "replace").encode() for text in texts}
+    for points in [text.decode("utf-8", "replace") for text in texts]:
+        # Source code may write a character as \\xe4 that is two bytes in UTF-8.
+        short = (point.encode("latin-1" if point < "\u0100" else "utf-8") for point in points)
+        texts |= {points.encode(), b"".join(short)}
     return {form for text in texts for form in (unescape(text), *partly_unescaped(text))}
 
 
@@ -125,7 +145,7 @@ def _swap_pairs(words: bytes) -> bytes:
 
 
 def letter_needles(values: Iterable[bytes]) -> set[bytes]:
-    """Return each value in base64, also of its base64 and of its UTF-16, base32 and hex."""
+    """Return each value, and its base64, also of its base64 and of its UTF-16, base32 and hex."""
     needles: set[bytes] = set()
     for value in _encoded_wholes(values):
         once = {base64.b64encode(value), base64.b64encode(value + b"\n"), *_base64_cores(value)}
@@ -135,7 +155,7 @@ def letter_needles(values: Iterable[bytes]) -> set[bytes]:
         for encode in (base64.b32encode, _base32hex):
             needles |= {encode(value), encode(value + b"\n"), *_cores(value, encode, 5, 5)}
         needles |= {value.hex().encode(), value.hex().upper().encode()}
-    return needles
+    return needles | {unfold(text) for text in literal_texts(values)}
 
 
 def _base64_cores(value: bytes) -> Iterator[bytes]:

@@ -125,15 +125,16 @@ _ESCAPE_TEXTS = (
         | [xX][0-9a-fA-F]{1,2} | [0-7]{1,3} | [abefnrtv])""",
     rb"%(?:25)*[0-9a-fA-F]{2}",
     rb"&(?:amp;)*(?:\#[0-9]{1,7} | \#[xX][0-9a-fA-F]{1,6} | [a-zA-Z][a-zA-Z0-9]{1,30});",
+    rb"\x1b\[[0-9;:?]{0,40}[@-~] | \x08[^\n]",
 )
-"""Of source code and shells, of URLs, and of HTML."""
+"""Of source code and shells, of URLs, of HTML, and of terminals (colours, overstriking)."""
 
 _ESCAPE_TEXT = b" | ".join(_ESCAPE_TEXTS)
 _ESCAPE = re.compile(_ESCAPE_TEXT, re.VERBOSE)
 _ESCAPE_KINDS = [re.compile(text, re.VERBOSE) for text in _ESCAPE_TEXTS]
 _ESCAPE_BEGUN = re.compile(
     rb"(?=(?:\\(?<!\\\\)\\*+(?:[uUxX]?\{?[0-9a-fA-F]{0,8}(?:\\++u?[0-9a-fA-F]{0,4})?)"
-    rb"|%[0-9a-fA-F]{0,9}|&[#0-9A-Za-z;]{0,40})\Z)"
+    rb"|%[0-9a-fA-F]{0,9}|&[#0-9A-Za-z;]{0,40}|\x1b(?:\[[0-9;:?]{0,40})?|\x08)\Z)"
 )
 _ESCAPE_LENGTH_MAX = 48
 _CONTROLS = dict(zip(b"abefnrtv", b"\a\b\x1b\f\n\r\t\v", strict=True))
@@ -142,8 +143,8 @@ _CONTROLS = dict(zip(b"abefnrtv", b"\a\b\x1b\f\n\r\t\v", strict=True))
 def _decode_escape(match: re.Match[bytes]) -> bytes:
     """Return what an escape stands for, however often it was escaped itself."""
     text = match[0]
-    if text[:1] == b"%":
-        return bytes([int(text[-2:], 16)])
+    if text[:1] in b"\x1b\x08%":
+        return bytes([int(text[-2:], 16)]) if text[:1] == b"%" else b""
     if text[:1] == b"&":
         return _decode_entity(text.rsplit(b"&", 1)[-1].replace(b"amp;", b"", text.count(b";") - 1))
     letter, digits = chr(text.lstrip(b"\\")[0]), text.lstrip(b"\\")[1:].strip(b"{}")
@@ -265,6 +266,11 @@ UNESCAPED_LETTERS = DroppingReading(
 def unescape(value: bytes) -> bytes:
     """Return a value as it is read where it is escaped, however often."""
     return UNESCAPED.read(value)
+
+
+def unfold(value: bytes) -> bytes:
+    """Return a value as it is read where it may be broken into lines."""
+    return LETTERS.read(value)
 
 
 def partly_unescaped(value: bytes) -> set[bytes]:

@@ -64,6 +64,13 @@ FIXED: dict[str, Callable[[bytes], bytes]] = {
     "base64 in a URL": lambda value: urllib.parse.quote(base64.b64encode(value)).encode(),
     "base32": lambda value: wrapped(base64.b32encode(value), 20),
     "base32hex": base64.b32hexencode,
+    "in colours": lambda value: b"".join(b"\x1b[1;31m%c\x1b[m" % byte for byte in value),
+    "base64 with a colour": lambda value: b"\x1b[01;31m\x1b[Kb64\x1b[m ".join(
+        [b"", base64.b64encode(value)[:9] + b"\x1b[0m" + base64.b64encode(value)[9:]]
+    ),
+    "overstruck": lambda value: b"".join(b"%c\b%c" % (byte, byte) for byte in value),
+    "folded": lambda value: b">-\n" + wrapped(value, 9, b"  "),
+    "UTF-16": lambda value: value.decode().encode("utf-16"),
 }
 QUOTED: dict[str, Callable[[str], str]] = {
     "repr": repr,
@@ -77,6 +84,8 @@ QUOTED: dict[str, Callable[[str], str]] = {
     "form": urllib.parse.quote_plus,
     "shell": shlex.quote,
     "list": lambda value: repr(list(value.encode())),
+    "ASCII": ascii,
+    "make": lambda value: value.replace("$", "$$"),
     "base85": lambda value: base64.b85encode(value.encode()).decode(),
     "Ascii85": lambda value: base64.a85encode(value.encode()).decode(),
 }
@@ -133,6 +142,7 @@ def test_9_6_nothing_of_a_value_is_shown_escaped_or_quoted(
     [
         "xxd", "xxd -u", "xxd -i", "xxd -p -c 7", "hexdump -C", "hexdump", "hexdump -c", "od -tx1",
         "od -tx1z", "od -c", "od -An -c", "od -b", "od -x", "od -tx8", "od -td1", "od -An -tu1",
+        "cat -v", "fold -w 11", "sed -n l", "openssl enc -base64",
         "base64 -w 11", "base32 -w 9", "basenc --base32hex",
         "od", "od -tu2", "od -td4", "od -to8", "od -An -w1", "od -a", "od -tx1 -to1 -c",
         "od -tx1 -tu2z", "hexdump -x", "hexdump -d", "hexdump -o", "hexdump -xc", "xxd -b",
