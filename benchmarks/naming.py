@@ -1,14 +1,16 @@
-"""Measure the names of the code: ``python benchmarks/naming.py``.
+"""Measure the names of the code: ``python benchmarks/naming.py [--layout]``.
 
 Prints JSON: the share of functions named by one word, of function names that are defined in more
 than one file, of docstrings that begin with a question word; modules in the package root and in the
-largest folder; rows of the import contract beside the packages it orders.
+largest folder; rows of the import contract beside the packages it orders. With ``--layout`` it
+prints the modules and rows alone, in a tenth of the time.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import sys
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -21,6 +23,11 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def main() -> None:
     """Print the figures."""
+    report = _layout() if "--layout" in sys.argv else _names() | _layout()
+    print(json.dumps(report, indent=2))
+
+
+def _names() -> dict[str, object]:
     trees = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "fyre").rglob("*.py"))}
     functions = [(path, node) for path, tree in trees.items() for node in _functions(tree)]
     files = defaultdict(set)
@@ -30,21 +37,26 @@ def main() -> None:
     repeated = {name: len(paths) for name, paths in files.items() if len(paths) > 1}
     questions = [text for tree in trees.values() for text in _docstrings(tree) if _asks(text)]
     docstrings = [text for tree in trees.values() for text in _docstrings(tree)]
-    folders = Counter(path.parent for path in trees if path.name != "__init__.py")
-    root = folders.pop(ROOT / "fyre")
-    report = {
+    return {
         "functions": len(functions),
         "one_word": _share(len(one_word), len(functions)),
         "names": len(files),
         "names_in_several_files": _share(len(repeated), len(files)),
         "docstrings": len(docstrings),
         "question_docstrings": _share(len(questions), len(docstrings)),
+        "most_repeated": dict(sorted(repeated.items(), key=lambda item: -item[1])[:10]),
+    }
+
+
+def _layout() -> dict[str, int]:
+    modules = (path for path in (ROOT / "fyre").rglob("*.py") if path.name != "__init__.py")
+    folders = Counter(path.parent for path in modules)
+    root = folders.pop(ROOT / "fyre")
+    return {
         "root_modules": root,
         "most_modules_in_a_folder": max(folders.values()),
         **_contract(),
-        "most_repeated": dict(sorted(repeated.items(), key=lambda item: -item[1])[:10]),
     }
-    print(json.dumps(report, indent=2))
 
 
 def _functions(tree: ast.AST) -> Iterator[Function]:

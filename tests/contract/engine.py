@@ -24,6 +24,7 @@ from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.run_query import ALL_RUNS, RunCursor, RunQuery
 from fyre.runs.state import PENDING_STATES, RunState
 from tests.conftest import git
+from tests.support.first_push import read_head
 
 REPOSITORY = Repository("http://forge/api", 1, "ada/lab")
 FEW = (("cpu", "10m"),)
@@ -432,4 +433,4 @@ def make_commit(repo: Path) -> str:
     (repo / "out").symlink_to("/tmp")
     git("add", ".", cwd=repo)
     git("commit", "-q", "-m", "Content", cwd=repo)
-    return git("rev-parse", "HEAD", cwd=repo)
+    return read_head(repo)

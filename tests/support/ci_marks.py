@@ -28,3 +28,8 @@ def long_case(test: object) -> object:
     for mark in LONG_CASE:
         test = mark(test)
     return test
+
+
+def easier_cases(*values: object) -> list[object]:
+    """Return values of one parameter, each marked as an easier case."""
+    return [pytest.param(value, marks=EASIER_CASE) for value in values]

@@ -51,7 +51,7 @@ class Front:
     """
 
     def __init__(self, app: ASGIApp, forge: LocalForge) -> None:
-        self._app, self._forge = app, forge
+        self._app, self.forge = app, forge
         self.github = apps.GitHub(slug="fyre")
         self.troubles: list[Trouble] = []
         self.met: list[Asked] = []  # requests that were answered by a trouble
@@ -69,9 +69,9 @@ class Front:
 
     def rename(self, old: str, new: str) -> None:
         """Give a repository another name or owner, as its settings do; its id stays."""
-        bare = self._forge.repositories.find_repo(old)
+        bare = self.forge.repositories.find_repo(old)
         assert bare is not None
-        target = self._forge.repositories.git_dir_for_name(new)
+        target = self.forge.repositories.git_dir_for_name(new)
         target.parent.mkdir(exist_ok=True)
         bare.git_dir.rename(target)
         self.renamed[old] = bare.id
@@ -109,7 +109,7 @@ class Front:
             return self.github.answer(asked.method, asked.path, f"Bearer {asked.token}", None)
         if asked.git and not asked.token:
             return 401, "who is it?", {"WWW-Authenticate": "Basic"}
-        return None if asked.token == self._forge.service_token else self._to_account(asked, parts)
+        return None if asked.token == self.forge.service_token else self._to_account(asked, parts)
 
     def _to_account(self, asked: Asked, parts: list[str]) -> Said | None:
         account = self.github.tokens.get(asked.token)
@@ -118,10 +118,10 @@ class Front:
         if parts == ["installation", "repositories"]:
             return 200, {"repositories": [
                 {**repository(bare.name), "id": bare.id}
-                for bare in self._forge.repositories if bare.name.partition("/")[0] == account
+                for bare in self.forge.repositories if bare.name.partition("/")[0] == account
             ]}  # fmt: skip
         name = self._name(parts)
-        if name in self.renamed and self._forge.repositories.find_repo(name) is None:
+        if name in self.renamed and self.forge.repositories.find_repo(name) is None:
             return self._elsewhere(asked, name)
         return None if name.partition("/")[0] == account else (404, {"message": "Not Found"})
 
@@ -129,14 +129,14 @@ class Front:
         """Return the name of the repository in a path."""
         if parts[0] == "repositories":
             return next(
-                (bare.name for bare in self._forge.repositories if str(bare.id) == parts[1]), ""
+                (bare.name for bare in self.forge.repositories if str(bare.id) == parts[1]), ""
             )
         return "/".join(parts[1:3] if parts[0] == "repos" else parts[:2]).removesuffix(".git")
 
     def _elsewhere(self, asked: Asked, name: str) -> Said:
         """Return GitHub's redirect: 301 for a GET, 307 for anything else."""
         number = self.renamed[name]
-        base = self._forge.base_url
+        base = self.forge.base_url
         if asked.git:
             new = self._name(["repositories", str(number)])
             return 301, "", {"Location": f"{base}{asked.path.replace(name, new)}{asked.query}"}
@@ -151,7 +151,7 @@ class Front:
         if asked.token.startswith("user:"):
             return scope
         headers = [(key, value) for key, value in scope["headers"] if key != b"authorization"]
-        headers.append((b"authorization", b"token " + self._forge.service_token.encode()))
+        headers.append((b"authorization", b"token " + self.forge.service_token.encode()))
         path = asked.path
         if path.startswith("/repositories/"):
             number = path.split("/")[2]

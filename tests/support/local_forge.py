@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from fyre.local_forge.api import routes
 from fyre.local_forge.forge import LocalForge
+from tests.support.first_push import push_to_forge
 from tests.support.waiting import until
 
 NAME = "ada/engine"
@@ -178,7 +179,5 @@ def forge(tmp_path: Path, receiver: Receiver) -> Iterator[Served]:
 @pytest.fixture
 def pushed(forge: Served, repo: Path, git: Callable[..., str]) -> str:
     """Push the repository's first commit by ada, as ``ada/engine``; return its SHA."""
-    git("remote", "add", "origin", forge.git(), cwd=repo)
     git("config", "http.extraHeader", "Authorization: token user:ada", cwd=repo)
-    git("push", "-q", "origin", "main", cwd=repo)
-    return git("rev-parse", "HEAD", cwd=repo)
+    return push_to_forge(forge.forge, NAME, repo, token="user:ada")

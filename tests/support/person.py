@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from fyre.apps.up import FyreUp
 from fyre.message import fyre_ids
 from fyre.runs.run_query import ALL_RUNS
 from tests.conftest import git
+from tests.support.first_push import push_to_forge, read_head
 from tests.support.http_json import get_json
 
 NAME = "ada/lab"
@@ -42,7 +44,7 @@ class Person:
             self.git("add", path)
         lines = [*trailers, *([f"Fyre-Id: {fyre_ids.new_fyre_id()}"] if mint else [])]
         self.git("commit", "-q", "--allow-empty", "-m", subject + "\n\n" + "\n".join(lines))
-        return self.git("rev-parse", "HEAD")
+        return read_head(self.repo)
 
     def push(self, *refs: str) -> None:
         self.git("push", "-q", "origin", *(refs or ("main",)))
@@ -103,6 +105,14 @@ class Person:
 
 @pytest.fixture
 def person(up: FyreUp, repo: Path) -> Person:
-    git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
-    git("push", "-q", "origin", "main", cwd=repo)
+    _await_answer(up)
+    push_to_forge(up.local_forge, NAME, repo)
     return Person(up, repo)
+
+
+def _await_answer(up: FyreUp) -> None:
+    """Wait until it has said that it is ready, as a push does."""
+    connection = http.client.HTTPConnection(*up.listen_socket.getsockname())
+    connection.request("HEAD", "/")
+    connection.getresponse()
+    connection.close()

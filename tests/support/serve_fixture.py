@@ -22,6 +22,7 @@ from fyre.github.rate_limit import RateLimits, WriteBudget
 from fyre.reporter import write_failures
 from tests.conftest import git
 from tests.support import apps
+from tests.support.first_push import push_to_forge, read_head
 from tests.support.forge_troubles import Front
 from tests.support.http_json import get_json
 from tests.support.local_forge import served
@@ -80,7 +81,7 @@ class Lab:
 
     def commit(self, *lines: str) -> str:
         self.git("commit", "-q", "--allow-empty", "-m", "\n".join(["Work", "", *lines]))
-        return self.git("rev-parse", "HEAD")
+        return read_head(self.path)
 
     def log(self, sha: str) -> str:
         """Return what the run printed, read at the link of its status."""
@@ -156,9 +157,8 @@ def make(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         git("init", "-q", str(path), cwd=tmp_path)
         found = Lab(world, path, name)
         found.git("commit", "-q", "--allow-empty", "-m", "First")
-        found.git("remote", "add", "origin", f"{world.base}/{name}.git")
         found.git("config", "http.extraHeader", "Authorization: token user:ada")
-        found.git("push", "-q", "origin", "main")
+        push_to_forge(world.front.forge, name, path, token="user:ada")
         return found
 
     yield lab

@@ -22,8 +22,8 @@ from fyre.cli import main
 from fyre.local_forge.api.rest import ApiError
 from fyre.local_forge.storage.git_notes import GitNotes
 from fyre.message import fyre_ids
-from tests.conftest import git
 from tests.support.ci_marks import long_case
+from tests.support.first_push import push_to_forge
 from tests.support.person import NAME, Person
 from tests.support.waiting import until
 
@@ -104,9 +104,8 @@ def runner(
     """A forge whose webhooks nobody hears: the workflow is all there is."""
     up = start_up()
     monkeypatch.setattr(up.controller, "_process_event", lambda _: None)
-    git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
+    push_to_forge(up.local_forge, NAME, repo)
     person = Person(up, repo)
-    person.push()
     folder = tmp_path / "runner"
     folder.mkdir()
     return Runner(person, folder)
@@ -189,6 +188,7 @@ def test_no_token_is_left_to_the_command(runner: Runner) -> None:
     assert " of ours" not in done.stdout + done.stderr
 
 
+@long_case
 def test_no_command_is_given_the_files_in_which_a_runner_takes_commands(runner: Runner) -> None:
     sha, before = pushed(
         runner, "Fyre-Run: env", 'Fyre-Run: echo outcome=fine >>"${GITHUB_OUTPUT:-/dev/null}"'

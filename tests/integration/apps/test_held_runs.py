@@ -14,6 +14,7 @@ from fyre.client import run_page
 from fyre.engines.local import LocalEngine
 from fyre.runs.run import Run
 from fyre.runs.run_query import ALL_RUNS
+from tests.support.ci_marks import easier_cases
 from tests.support.person import Person, person
 from tests.support.waiting import until
 
@@ -61,7 +62,9 @@ def test_it_is_shown_as_waiting(
     assert requests.get(posted["target_url"] + "/log").text == ""
 
 
-@pytest.mark.parametrize("words", [("watch",), ("watch", "--exit-status"), ("logs", "-f")])
+@pytest.mark.parametrize(
+    "words", [*easier_cases(("watch",), ("logs", "-f")), ("watch", "--exit-status")]
+)
 def test_a_watcher_is_told_what_a_run_waits_for_and_stays_until_it_has_ended(
     held: tuple[Person, str, Run],
     capfd: pytest.CaptureFixture[str],

@@ -109,6 +109,7 @@ def await_processes(mark: str, *, some: bool) -> list[str]:
         time.sleep(0.05)
 
 
+@long_case
 def test_a_port_in_use_is_one_line_with_a_hint(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -125,6 +126,7 @@ def test_a_port_in_use_is_one_line_with_a_hint(tmp_path: Path) -> None:
     ]
 
 
+@long_case
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(
         [*FYRE, "up", "--engine", "slurm"],

@@ -85,6 +85,7 @@ def test_34_a_commit_that_is_not_pushed_takes_no_place(
         assert named == ["run", "b"], words
 
 
+@long_case
 def test_a_run_that_never_started_says_why_it_has_no_output(
     person: Person, capfd: pytest.CaptureFixture[str]
 ) -> None:

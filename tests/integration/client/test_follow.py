@@ -149,7 +149,7 @@ def _read_so_far(client: RunClient, sha: str) -> list[FollowEvent]:
     return [chunk for url in urls for chunk in log_reader.read_log(url, live=False)]
 
 
-@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("live", [True, pytest.param(False, marks=EASIER_CASE)])
 def test_a_log_is_read_from_an_offset(person: Person, *, live: bool) -> None:
     sha = person.run("printf 0123456789")
     url = person.final(sha)["target_url"]
@@ -423,7 +423,7 @@ def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("told_at_once")
-@pytest.mark.parametrize("with_log", [True, False])
+@pytest.mark.parametrize("with_log", [True, pytest.param(False, marks=EASIER_CASE)])
 def test_a_page_that_fails_once_is_asked_again_why_a_run_waits(
     person: Person, client: RunClient, *, with_log: bool
 ) -> None:

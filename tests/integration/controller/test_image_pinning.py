@@ -72,6 +72,7 @@ def test_a_rerun_uses_the_digest_that_ran_until_it_is_told_latest(
     assert images(person, sha) == ["python:3.12", *held, "python:3.12", f"python:3.12@{SECOND}"]
 
 
+@long_case
 def test_the_keyboard_can_ask_for_the_latest(
     person: Person, kubelet: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_what_can_not_be_pulled_again_is_asked_for_by_its_tag(
     assert images(person, sha) == ["python:3.12", "python:3.12"]
 
 
+@long_case
 def test_the_policy_judges_the_image_as_it_was_asked_for(person: Person, kubelet: Registry) -> None:
     kubelet["python:3.12"] = f"{HUB}@{FIRST}"
     executor = person.up.controller.executor

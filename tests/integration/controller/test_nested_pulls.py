@@ -126,6 +126,7 @@ def test_9_2_a_forks_text_is_found_below_two_squashes_in_any_bytes(
     assert person.ran() == []
 
 
+@long_case
 def test_9_2_of_rebased_commits_each_counts_by_its_own_text_and_a_pick_is_the_pickers(
     known: Known, person: Person, offered: tuple[int, str], inner: Callable[..., int]
 ) -> None:

@@ -144,6 +144,7 @@ def test_9_26_a_run_that_waits_for_the_engine_can_be_cancelled(
     assert full.launched(sha) == ["second"]
 
 
+@long_case
 def test_9_26_a_rerun_by_comment_says_why_it_waits_once_and_holds_up_no_other(
     person: Person, full: FullEngine
 ) -> None:
@@ -207,6 +208,7 @@ def test_9_26_a_launch_that_a_comment_waits_for_can_be_cancelled_by_its_name(
     assert full.launched(sha) == ["run"]
 
 
+@long_case
 def test_9_26_a_cancel_by_name_leaves_the_rest_of_a_rerun_that_waits(
     person: Person, full: FullEngine
 ) -> None:
@@ -306,6 +308,7 @@ def click_rerun(person: Person, sha: str) -> None:
     person.up.controller.enqueue_event(RerequestEvent(repository, sha, "ada", "first", 1))
 
 
+@long_case
 def test_9_26_a_click_on_rerun_that_waits_leaves_the_status_as_it_is(
     person: Person, full: FullEngine
 ) -> None:
@@ -323,6 +326,7 @@ def test_9_26_a_click_on_rerun_that_waits_leaves_the_status_as_it_is(
     assert full.launched(sha) == ["first", "first"]
 
 
+@long_case
 def test_9_26_a_cancel_ends_a_click_on_rerun_that_waits(person: Person, full: FullEngine) -> None:
     full.refused = ""
     sha = person.run("true", "Fyre-Name: first")

@@ -30,6 +30,7 @@ from fyre.runs.run import Commit, Repository
 from fyre.runs.run_query import ALL_RUNS
 from fyre.server import http_server
 from tests.conftest import git
+from tests.support.first_push import push_to_forge
 from tests.support.waiting import until
 
 NAME = "ada/lab"
@@ -85,8 +86,7 @@ def sweeper(tmp_path: Path, repo: Path) -> Iterator[Sweeper]:
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
-    git("remote", "add", "origin", f"{base}/{NAME}.git", cwd=repo)
-    git("push", "-q", "origin", "main", cwd=repo)
+    push_to_forge(embedded, NAME, repo)
     forge, disk = (
         GitHubClient(base + "/api", lambda: embedded.service_token),
         Disk(lambda r: embedded.repository_git_dir(r.name)),

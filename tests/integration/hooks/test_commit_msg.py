@@ -7,6 +7,7 @@ import pytest
 
 from fyre.hooks import commit_msg, message_check
 from fyre.message import credential_scan, fyre_ids, request
+from tests.support.ci_marks import easier_cases
 
 
 def body(repo: Path, git) -> str:
@@ -65,27 +66,26 @@ def test_an_id_that_is_there_stays(hooked: Path, git, attempt) -> None:
     assert request.parse_message(body(hooked, git)).fyre_id == own
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("Train\n\nFyre-Run: true\n\nand prose\n", "not in the last paragraph"),
-        ("Train\n\nprose\nFyre-Run: true\n", "mixes prose and trailers"),
-        ("Train\n\nFyre-Tmieout: 5m\nFyre-Run: true\n", "did you mean Fyre-Timeout?"),
-        ("Train\n\nFyre-Run: true\nFyre-Timeout: 5\n", "write 5s, 5m or 5h"),
-        ("Train\n\nFyre-Run:\n", "the command is empty"),
-    ],
-)
-def test_what_would_not_run_is_not_committed(
-    hooked: Path, git, attempt, text: str, says: str
-) -> None:
+WOULD_NOT_RUN = [
+    ("Train\n\nFyre-Run: true\n\nand prose\n", "not in the last paragraph"),
+    ("Train\n\nprose\nFyre-Run: true\n", "mixes prose and trailers"),
+    ("Train\n\nFyre-Tmieout: 5m\nFyre-Run: true\n", "did you mean Fyre-Timeout?"),
+    ("Train\n\nFyre-Run: true\nFyre-Timeout: 5\n", "write 5s, 5m or 5h"),
+    ("Train\n\nFyre-Run:\n", "the command is empty"),
+]
+"""Messages, and a part of the answer."""
+
+
+def test_what_would_not_run_is_not_committed(hooked: Path, git, attempt) -> None:
     before = git("rev-parse", "HEAD", cwd=hooked)
-    done = attempt("commit", "--allow-empty", "-m", text)
-    assert done.returncode == 1
-    assert says in done.stderr
-    assert "fyre: not committed" in done.stderr
-    assert git("rev-parse", "HEAD", cwd=hooked) == before
-    kept = done.stderr.strip().rpartition("git commit -e -F ")[2]
-    assert (hooked / kept).read_text() == text  # nothing lost
+    for text, says in WOULD_NOT_RUN:
+        done = attempt("commit", "--allow-empty", "-m", text)
+        assert done.returncode == 1
+        assert says in done.stderr
+        assert "fyre: not committed" in done.stderr
+        assert git("rev-parse", "HEAD", cwd=hooked) == before
+        kept = done.stderr.strip().rpartition("git commit -e -F ")[2]
+        assert (hooked / kept).read_text() == text  # nothing lost
 
 
 def test_the_mended_text_that_it_prints_commits(hooked: Path, git, attempt) -> None:
@@ -97,7 +97,7 @@ def test_the_mended_text_that_it_prints_commits(hooked: Path, git, attempt) -> N
 
 
 @pytest.mark.parametrize("char", ["#", ";", "auto"])
-@pytest.mark.parametrize("verbose", [(), ("-v",)])
+@pytest.mark.parametrize("verbose", [*easier_cases(()), ("-v",)])
 def test_comments_and_diffs_of_the_editor_are_no_part_of_the_message(
     hooked: Path, git, attempt, char: str, verbose: tuple[str, ...]
 ) -> None:

@@ -11,14 +11,13 @@ import pytest
 from fyre.cli import main
 from fyre.git import submodules
 from fyre.message import fyre_ids
+from tests.support.first_push import push_to_bare
 
 
 @pytest.fixture(autouse=True)
-def far(hooked: Path, git, tmp_path: Path) -> Path:
+def far(hooked: Path, tmp_path: Path) -> Path:
     path = tmp_path / "far.git"
-    git("init", "-q", "--bare", str(path), cwd=tmp_path)
-    git("remote", "add", "origin", str(path), cwd=hooked)
-    git("push", "-q", "--no-verify", "origin", "main", cwd=hooked)
+    push_to_bare(hooked, path, str(path))
     return path
 
 

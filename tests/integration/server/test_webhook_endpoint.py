@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import socket
+from itertools import product
 
 import pytest
 import requests
@@ -130,10 +131,10 @@ def test_a_log_is_followed_live(person: Person) -> None:
     assert len(pieces) > 1
 
 
-@pytest.mark.parametrize("token", ["x", "0" * 26, "0" * 26 + "-" + "0" * 24, "%2e%2e", "a" * 5000])
-def test_a_guessed_link_is_not_found(person: Person, token: str) -> None:
-    for suffix in ("", ".json", "/log", "/log?follow=1"):
-        assert requests.get(f"{person.up.url}/runs/{token}{suffix}").status_code == 404
+def test_a_guessed_link_is_not_found(person: Person) -> None:
+    tokens = ("x", "0" * 26, "0" * 26 + "-" + "0" * 24, "%2e%2e", "a" * 5000)
+    for token, suffix in product(tokens, ("", ".json", "/log", "/log?follow=1")):
+        assert requests.get(f"{person.up.url}/runs/{token}{suffix}").status_code == 404, token
 
 
 def test_a_real_key_with_another_mark_is_not_found(person: Person) -> None:

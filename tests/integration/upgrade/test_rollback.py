@@ -20,6 +20,7 @@ from fyre.runs import commit_status, posted_states
 from fyre.runs.profiles import Profile
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
+from tests.support.ci_marks import easier_cases, long_case
 from tests.support.old_version import old_version
 
 __all__ = ["old_version"]  # a fixture
@@ -119,6 +120,7 @@ def test_jobs_at_each_stage(old_version: Path, tmp_path: Path) -> None:
     )
 
 
+@long_case
 def test_a_held_job_is_one_that_somebody_suspended(old_version: Path, tmp_path: Path) -> None:
     held = job_hold.hold_job(job(RUN), "needs prep")
     released = {**job(RUN), "spec": {"suspend": False, "parallelism": 1}}
@@ -155,7 +157,7 @@ def test_local_runs_at_each_stage(old_version: Path, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("carried", [False, True])
+@pytest.mark.parametrize("carried", [*easier_cases(False), True])
 def test_statuses(carried: bool, old_version: Path, tmp_path: Path) -> None:
     """0.1 reads `carried from` in every place, also of a pending status, which it never wrote."""
     reasons = [
@@ -192,6 +194,7 @@ def test_statuses(carried: bool, old_version: Path, tmp_path: Path) -> None:
     ]
 
 
+@long_case
 def test_a_waiting_status_is_a_queued_one(old_version: Path, tmp_path: Path) -> None:
     held = replace(ENDED, state=RunState.WAITING, reason="needs prep", ended_at=None)
     made = [commit_status.status_from_record(held, carried=carried) for carried in (False, True)]

@@ -8,18 +8,17 @@ from pathlib import Path
 import pytest
 
 from fyre.cli import main
+from tests.support.first_push import push_to_bare
 
 Git = Callable[..., str]
 LAB = "refs/heads/fyre/ada"
 
 
 @pytest.fixture
-def far(tmp_path: Path, repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> Path:
+def far(tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bare repository to push to, which has what ``repo`` has; we stand in ``repo``."""
     path = tmp_path / "far.git"
-    git("init", "-q", "--bare", str(path), cwd=tmp_path)
-    git("remote", "add", "origin", f"file://{path}", cwd=repo)
-    git("push", "-q", "-u", "origin", "main", cwd=repo)
+    push_to_bare(repo, path, f"file://{path}", is_upstream=True)
     monkeypatch.chdir(repo)
     return path
 

@@ -8,7 +8,7 @@ import pytest
 from fyre.apps import local_run
 from fyre.workspace import filtered_files, snapshot
 from tests.integration.workspace.conftest import LAB, Git
-from tests.support.ci_marks import EASIER_CASE
+from tests.support.ci_marks import easier_cases
 
 
 def test_9_34_bytes_are_those_of_the_work_tree_and_what_a_filter_changes_is_said(
@@ -75,7 +75,7 @@ def write_files(repo: Path, state: str) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("autocrlf", ["false", pytest.param("input", marks=EASIER_CASE), "true"])
+@pytest.mark.parametrize("autocrlf", [*easier_cases("false", "input"), "true"])
 def test_9_34_exactly_the_files_that_arrive_with_other_bytes_are_named(
     repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch, autocrlf: str
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from fyre.cli import main, progress
 from fyre.workspace import lab_branch
 from tests.integration.workspace.conftest import LAB, Git
-from tests.support.ci_marks import long_case
+from tests.support.ci_marks import EASIER_CASE, easier_cases, long_case
 
 
 def test_the_notebook_goes_on_page_by_page(repo: Path, far: Path, git: Git, run) -> None:
@@ -198,12 +198,14 @@ GITHUB_TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3
     "case",
     [
         ("creds.json", f'{{"github": "{GITHUB_TOKEN}"}}', "a GitHub token"),
-        ("creds.json", '{"api_key": "Zx81kQ93mmPw02Lr"}', "a value given to api_key"),
+        *easier_cases(
+            ("creds.json", '{"api_key": "Zx81kQ93mmPw02Lr"}', "a value given to api_key"),
+            ("run.sh", f"curl -H 'Authorization: Bearer {GITHUB_TOKEN}'\n", "a GitHub token"),
+            ("app.py", f'TOKEN = "{GITHUB_TOKEN}"\n', "a GitHub token"),
+            ("url.txt", "postgres://ada:s3cr3t-99@db/lab\n", "a password in a URL"),
+        ),
         ("config.yaml", "db:\n  password: hunt3r-22\n", "a value given to password"),
         ("deep/er/settings.ini", "aws_secret = wJalrXUtnFEMIK7MDENGbPxRfi\n", "a value given to"),
-        ("run.sh", f"curl -H 'Authorization: Bearer {GITHUB_TOKEN}'\n", "a GitHub token"),
-        ("app.py", f'TOKEN = "{GITHUB_TOKEN}"\n', "a GitHub token"),
-        ("url.txt", "postgres://ada:s3cr3t-99@db/lab\n", "a password in a URL"),
         ("utf16.cfg", f"\ufefftoken={GITHUB_TOKEN}", "a GitHub token"),
     ],
 )
@@ -231,7 +233,9 @@ def test_9_a8_what_is_no_credential_is_not_asked_about(repo: Path, far: Path, ru
     assert "holds" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1), (b"no\n", 1)])
+@pytest.mark.parametrize(
+    ("answer", "code"), [(b"y\n", 0), (b"\n", 1), pytest.param(b"no\n", 1, marks=EASIER_CASE)]
+)
 def test_on_a_terminal_it_asks(repo: Path, far: Path, git: Git, answer: bytes, code: int) -> None:
     (repo / ".netrc").write_text("x\n")
     ours, theirs = pty.openpty()

@@ -10,6 +10,7 @@ from fyre.cli import main
 from fyre.message import fyre_ids, request
 from fyre.runs.run import ZERO_SHA
 from tests.integration.workspace.conftest import LAB, Git, files_of
+from tests.support.ci_marks import easier_cases
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_below_the_top_the_whole_tree_is_taken(
 
 
 @pytest.mark.parametrize(
-    "flags", [["--cone"], ["--no-cone"], ["--cone", "--sparse-index"]], ids="-".join
+    "flags", [*easier_cases(["--cone"], ["--no-cone"]), ["--cone", "--sparse-index"]], ids="-".join
 )
 def test_a_sparse_checkout_loses_nothing(
     repo: Path, far: Path, git: Git, run, flags: list[str]
@@ -164,7 +165,7 @@ def test_submodules_are_refused_when_others_can_not(
     assert run("--yes") == 0
 
 
-@pytest.mark.parametrize("key", ["submodule.vendor.ignore", "diff.ignoreSubmodules"])
+@pytest.mark.parametrize("key", ["submodule.vendor.ignore", *easier_cases("diff.ignoreSubmodules")])
 def test_a_submodule_that_status_ignores_is_looked_at_too(
     repo: Path, *, far: Path, git: Git, vendor: Path, run, capfd, key: str
 ) -> None:
@@ -245,7 +246,7 @@ def test_what_git_was_told_to_overlook_is_said(
 
 
 @pytest.mark.parametrize(
-    "kind", ["split", "read-only", "untracked-cache", "fsmonitor", "version 4"]
+    "kind", ["split", "fsmonitor", *easier_cases("read-only", "untracked-cache", "version 4")]
 )
 def test_an_index_of_any_kind(repo: Path, far: Path, git: Git, run, kind: str) -> None:
     if kind == "fsmonitor":
