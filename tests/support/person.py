@@ -105,12 +105,12 @@ class Person:
 
 @pytest.fixture
 def person(up: FyreUp, repo: Path) -> Person:
-    _await_answer(up)
+    await_answer(up)
     push_to_forge(up.local_forge, NAME, repo)
     return Person(up, repo)
 
 
-def _await_answer(up: FyreUp) -> None:
+def await_answer(up: FyreUp) -> None:
     """Wait until it has said that it is ready, as a push does."""
     connection = http.client.HTTPConnection(*up.listen_socket.getsockname())
     connection.request("HEAD", "/")

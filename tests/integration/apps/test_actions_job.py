@@ -24,7 +24,7 @@ from fyre.local_forge.storage.git_notes import GitNotes
 from fyre.message import fyre_ids
 from tests.support.ci_marks import long_case
 from tests.support.first_push import push_to_forge
-from tests.support.person import NAME, Person
+from tests.support.person import NAME, Person, await_answer
 from tests.support.waiting import until
 
 
@@ -104,6 +104,7 @@ def runner(
     """A forge whose webhooks nobody hears: the workflow is all there is."""
     up = start_up()
     monkeypatch.setattr(up.controller, "_process_event", lambda _: None)
+    await_answer(up)
     push_to_forge(up.local_forge, NAME, repo)
     person = Person(up, repo)
     folder = tmp_path / "runner"
