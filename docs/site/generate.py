@@ -131,6 +131,11 @@ OBJECT_NAMES = {
     ),
     job_labels.CANCELLED_BY_ANNOTATION: ("annotation", "Job", "who cancelled the run"),
     job_labels.GIVEN_UP_ANNOTATION: ("annotation", "Job", "why Fyre itself ended the run"),
+    job_labels.UPLOAD_ANNOTATION: (
+        "annotation",
+        "Job",
+        "the seconds that an upload of outputs may take, on a Job whose pods upload",
+    ),
     job_labels.HELD_ANNOTATION: (
         "annotation",
         "Job",

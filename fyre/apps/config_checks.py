@@ -43,7 +43,7 @@ def check_settings(settings: Mapping[str, Setting]) -> None:
         if key in settings and int(settings[key].value.rpartition(":")[2]) > PORT_MAX:
             raise setting_error(key, settings[key], f"has no such port: the last one is {PORT_MAX}")
     _check_engine(settings)
-    _check_checkout_image(settings)
+    _check_images(settings)
 
 
 def _check_engine(settings: Mapping[str, Setting]) -> None:
@@ -58,16 +58,18 @@ def _check_engine(settings: Mapping[str, Setting]) -> None:
         raise UserError(f"policy is not set, and engine {engine} needs one", hint=hint)
     if "relayUrl" in settings and "relay" not in settings:
         raise setting_error("relayUrl", settings["relayUrl"], "needs relay, which is not set")
+    if "uploadImage" in settings and "relay" not in settings:
+        raise setting_error("uploadImage", settings["uploadImage"], "needs relay, which is not set")
 
 
-def _check_checkout_image(settings: Mapping[str, Setting]) -> None:
-    """Raise ``UserError`` if the checkout image is no image: each run would fail later."""
-    try:
-        value_parsers.parse_image(settings["checkoutImage"].value)
-    except value_parsers.BadValueError as error:
-        raise setting_error(
-            "checkoutImage", settings["checkoutImage"], "is not an image"
-        ) from error
+def _check_images(settings: Mapping[str, Setting]) -> None:
+    """Raise ``UserError`` for what is no image: each run would fail later."""
+    for key in ("checkoutImage", "uploadImage"):
+        try:
+            if key in settings:
+                value_parsers.parse_image(settings[key].value)
+        except value_parsers.BadValueError as error:
+            raise setting_error(key, settings[key], "is not an image") from error
 
 
 def check_lease(settings: Mapping[str, Setting], shared_key: Secret | None) -> None:

@@ -14,8 +14,9 @@ from fyre.apps.secret_file import Secret
 from fyre.engines.factory import SecretSource
 from fyre.errors import UserError
 
-JOB_SECRET, RELAY_SECRET = "jobs.secret", "relay.secret"
-"""The names of the secrets that sign Jobs, and the tokens with which pods fetch their code."""
+JOB_SECRET, RELAY_SECRET, UPLOAD_SECRET = "jobs.secret", "relay.secret", "upload.secret"
+"""The names of the secrets that sign Jobs, and the tokens with which pods fetch their code, and
+upload their outputs."""
 
 
 def read_or_create_secret(path: Path) -> bytes:

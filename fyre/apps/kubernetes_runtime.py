@@ -13,18 +13,27 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from fyre.apps.derived_keys import RELAY_SECRET, instance_name, secrets_from_folder
+from fyre.apps.derived_keys import (
+    RELAY_SECRET,
+    UPLOAD_SECRET,
+    instance_name,
+    secrets_from_folder,
+)
 from fyre.apps.job_signing import create_signer
-from fyre.engines.factory import EngineContext, EngineRuntime
+from fyre.artifacts.artifact_store import ArtifactStore
+from fyre.artifacts.upload_staging import UploadStaging
+from fyre.engines.factory import EngineContext, EngineOptions, EngineRuntime, SecretSource
 from fyre.engines.kubernetes import KubernetesEngine, kubernetes_profile, pod_facts, rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
 from fyre.engines.kubernetes.code_delivery import ExecDelivery, RelayDelivery
+from fyre.engines.kubernetes.outputs.output_collector import OutputCollector
 from fyre.errors import TransientError, UserError
 from fyre.git.lfs import LfsObjectStore
 from fyre.runs.policy import Policy
 from fyre.server import http_server
 from fyre.server.git_relay import GitRelay
+from fyre.server.upload_endpoint import UploadEndpoint
 
 _RIGHTS_RETRY_PAUSES = (0.0, 0.5, 1.5)
 """Seconds before each question: an API server knows of a new Role only a moment later."""
@@ -82,6 +91,7 @@ class KubernetesCluster(EngineRuntime):
                     lfs=context.lfs,
                     fetch_commit=context.fetch_commit,
                 )
+            outputs = self._create_collector(options, context.root, secret_source)
             delivery = (
                 RelayDelivery(
                     self._relay_server.url,
@@ -100,13 +110,35 @@ class KubernetesCluster(EngineRuntime):
                 signer=signer,
                 checkout_image=options.checkout_image,
                 log_store_url=options.log_store,
+                outputs=outputs,
             )
         except TransientError as error:
             raise UserError(
                 str(error), hint="check `kubectl get jobs` with the same kubeconfig"
             ) from error
-        super().__init__(engine)
+        super().__init__(engine, outputs.store if outputs else None)
         self._has_archived = engine.is_archived
+
+    def _create_collector(
+        self, options: EngineOptions, root: Path, secret_source: SecretSource
+    ) -> OutputCollector | None:
+        """Return what collects outputs, and serve its endpoint; None if there is no image for it.
+
+        Pods upload to the address from which they fetch their code.
+        """
+        relay = self._relay_server
+        if not options.upload_image or relay is None:
+            return None
+        store, secret = ArtifactStore(root / "artifacts"), secret_source(UPLOAD_SECRET)
+        staging = UploadStaging(store, root / "uploads")
+        collector = OutputCollector(
+            store, staging, image=options.upload_image, url=relay.url, secret=secret
+        )
+        relay.add_uploads(
+            UploadEndpoint(staging, secret, collector.check_open, collector.note_listing),
+            collector.may_start,
+        )
+        return collector
 
     def is_archived(self, key: str) -> bool:
         """Return True if the run's end and log are stored, and its statuses posted."""
@@ -164,9 +196,9 @@ class RelayServer:
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         )
         self._secret = secret
-        relay = GitRelay(lambda: [secret], git_dir_by_id, lfs=lfs, fetch_commit=fetch_commit)
-        app = Starlette(routes=relay.routes())
-        self._server = uvicorn.Server(http_server.uvicorn_config(app))
+        self._relay = GitRelay(lambda: [secret], git_dir_by_id, lfs=lfs, fetch_commit=fetch_commit)
+        self._app = Starlette(routes=self._relay.routes())
+        self._server = uvicorn.Server(http_server.uvicorn_config(self._app))
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="relay", daemon=True
         )
@@ -174,6 +206,11 @@ class RelayServer:
     def newest_secret(self) -> bytes:
         """Return the secret with which new keys are made."""
         return self._secret
+
+    def add_uploads(self, endpoint: UploadEndpoint, may_start: Callable[[str], bool]) -> None:
+        """Take uploads too, before this is started; ``may_start`` is asked before code is given."""
+        self._relay.may_start = may_start
+        self._app.router.routes += endpoint.routes()
 
     def start(self) -> None:
         """Start the thread that serves."""

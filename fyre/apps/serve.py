@@ -166,6 +166,7 @@ class FyreServe:
             kubeconfig=config.get("kubeconfig"),
             context=config.get("context"),
             checkout_image=config.get("checkoutImage"),
+            upload_image=config.get("uploadImage") or "",
             relay=relay_socket or config.get("relay") or "",
             relay_url=config.get("relayUrl") or "",
             log_store=config.get("logStore") or "",

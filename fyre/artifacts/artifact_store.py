@@ -73,6 +73,17 @@ class ArtifactStore:
             draft.replace(blob)
         return StoredBlob(digest.hexdigest(), before.st_size)
 
+    def add_bytes(self, content: bytes) -> StoredBlob:
+        """Store a content that is in memory. Raises ``OSError``."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        blob = self.blob_path(sha256)
+        blob.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._draft_file() as (draft_file, draft):
+            draft_file.write(content)
+            draft_file.flush()
+            draft.replace(blob)
+        return StoredBlob(sha256, len(content))
+
     def has_blob(self, sha256: str) -> bool:
         """Return True if a content is stored."""
         return self.blob_path(sha256).is_file()
@@ -90,7 +101,7 @@ class ArtifactStore:
         for sha256 in wanted:
             if not self.has_blob(str(sha256)):
                 raise FileNotFoundError(f"{sha256} is not stored")
-        self._flush_blobs({str(sha256) for sha256 in wanted})
+        self.flush_blobs({str(sha256) for sha256 in wanted})
         text = json.dumps(manifests.to_json(manifest))
         self._manifests.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._draft_file() as (file, draft):
@@ -120,7 +131,7 @@ class ArtifactStore:
             shutil.copyfile(self.blob_path(artifact.sha256), path)
             path.chmod(artifact.mode)
 
-    def _flush_blobs(self, hashes: set[str]) -> None:
+    def flush_blobs(self, hashes: set[str]) -> None:
         """Have contents on the disk: what names them is written after them."""
         if len(hashes) > _FLUSHED_ONE_BY_ONE:
             os.sync()

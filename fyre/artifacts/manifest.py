@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fyre.artifacts.output_paths import is_hostile_path
 from fyre.runs import results
 from fyre.runs.results import RunResults
 from fyre.runs.run import Repository, repository_from_json, repository_to_json
@@ -76,12 +77,6 @@ def _as_path(value: object) -> str:
     if is_hostile_path(path):
         raise UnreadableError(f"{path!r:.60} is no path below a directory")
     return path
-
-
-def is_hostile_path(path: str) -> bool:
-    """Return True for a path that leads out of a directory, into ``.git``, or nowhere."""
-    parts = path.split("/")
-    return "\0" in path or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
 
 
 def _as_sha256(value: object) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fyre.artifacts.manifest import is_hostile_path
+from fyre.artifacts.output_paths import is_hostile_path
 from fyre.message import output_notation
 from fyre.message.output_notation import DeclaredOutput
 from fyre.message.value_parsers import BadValueError

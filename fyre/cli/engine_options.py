@@ -19,6 +19,7 @@ OPTION_CAPABILITIES = {
     "--namespace": "cluster",
     "--image": "images",
     "--checkout-image": "cluster",
+    "--upload-image": "relay",
     "--relay": "relay",
     "--log-store": "log_store",
 }

@@ -33,6 +33,7 @@ class EngineOptions:
     kubeconfig: str | None = None
     context: str | None = None  # of the kubeconfig
     checkout_image: str = ""  # "": the image of the run
+    upload_image: str = ""  # runs what uploads outputs; "": outputs are not kept
     # HOST:PORT to listen on for pods, or a socket that listens; "": code is streamed in by exec
     relay: str | socket.socket = ""
     relay_url: str = ""  # address of the relay for pods; "": http://HOST:PORT

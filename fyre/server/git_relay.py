@@ -24,6 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from fyre.errors import TransientError, UserError
 from fyre.git import access_token, http_backend
+from fyre.git.access_token import TokenClaims
 from fyre.git.lfs import LfsObjectStore
 from fyre.git.wanted_commits import find_wanted_commits
 from fyre.server import lfs_endpoint
@@ -64,6 +65,8 @@ class GitRelay:
     clock: Callable[[], float] = time.time
     # Fetches a commit that a repository lacks, if the forge has it.
     fetch_commit: Callable[[int, str], None] | None = None
+    # False for a run whose command has ended: no other pod may start it.
+    may_start: Callable[[str], bool] = lambda _: True
     _sought: TTLCache[tuple[int, str], bool] = field(init=False)
     _slots: asyncio.Semaphore = field(init=False)
 
@@ -87,13 +90,9 @@ class GitRelay:
 
     async def _serve_git(self, request: Request, send: Send) -> Response | None:
         """Serve a request, or return the response to send instead."""
-        claims = access_token.verify_access_token(
-            self.secrets(), _basic_auth_password(request), self.clock()
-        )
-        if claims is None:
-            return _text_response(
-                401, "a relay key is needed", {"WWW-Authenticate": 'Basic realm="fyre relay"'}
-            )
+        claims = self._authorize(request)
+        if isinstance(claims, Response):
+            return claims
         service = request.path_params["service"]
         repository_id = _parse_repository_id(request.path_params["repository"])
         service_query = request.query_params.get("service", "")
@@ -148,6 +147,18 @@ class GitRelay:
                 return False
             self._sought[repository_id, sha] = True
         return True
+
+    def _authorize(self, request: Request) -> TokenClaims | Response:
+        """Return what a request's key is good for, or the refusal."""
+        claims = access_token.verify_access_token(
+            self.secrets(), _basic_auth_password(request), self.clock()
+        )
+        if claims is None:
+            headers = {"WWW-Authenticate": 'Basic realm="fyre relay"'}
+            return _text_response(401, "a relay key is needed", headers)
+        if not self.may_start(claims.run_key):
+            return _text_response(403, "the command of this run has ended")
+        return claims
 
     def _is_offered(self, method: str, service: str, service_query: str) -> bool:
         return (method, service, service_query) in _SERVED_REQUESTS or (

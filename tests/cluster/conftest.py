@@ -45,20 +45,22 @@ def start_up(
     from fyre.engines.kubernetes import rbac
     from fyre.runs.policy import Policy
 
-    def make(relay: str) -> FyreUp:
+    def make(relay: str, **given: str) -> FyreUp:
         policy = Policy(
             namespace=namespace,
             profiles={"default": cluster_profile(image=access.IMAGE, termination_grace_seconds=2)},
         )
         role = rbac.build_role(namespace, secret_names=(), exec_mode=not relay)
         config = admin.kubeconfig(namespace, tmp_path, role["rules"])
-        options = EngineOptions(kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay)
+        options = EngineOptions(
+            kubeconfig=str(config), checkout_image=access.IMAGE, relay=relay, **given
+        )
         return FyreUp(
             tmp_path / "state", "127.0.0.1", 0, engine="kubernetes", policy=policy, options=options
         )
 
     with one_at_a_time(60) as start:
-        yield lambda relay="": start(lambda: make(relay))
+        yield lambda relay="", **given: start(lambda: make(relay, **given))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SERVER = "fyre.test/fyre"
 _BASE = "fyre.test/base:1"
 BUILT_OF = (".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "fyre", "pyproject.toml")
 
-PAUSE, SMALL, GIT = "fyre.test/pause:1", "fyre.test/small:1", "fyre.test/git:1"
+PAUSE, SMALL, GIT = "fyre.test/pause:1", "fyre.test/small:1", "fyre.test/git:2"
 """Holds a pod's namespaces · a shell and nothing else to speak of · Debian with git and Python."""
 
 FOREIGN = "fyre.test/foreign:1"
@@ -179,7 +179,7 @@ def _foreign(root: Path) -> list[str]:
 
 
 def _git(root: Path) -> list[str]:
-    packages = "git,ca-certificates,python3-minimal,procps"
+    packages = "git,ca-certificates,python3,procps"
     subprocess.run(
         ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", root],
         check=True,

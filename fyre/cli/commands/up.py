@@ -106,6 +106,15 @@ def main(
             show_default=False,
         ),
     ] = "",
+    upload_image: Annotated[
+        str,
+        typer.Option(
+            "--upload-image",
+            help="Cluster: an image with Python 3.11 and sh, by which pods upload their outputs to "
+            "the relay; without it they are not kept.",
+            show_default=False,
+        ),
+    ] = "",
     relay: Annotated[
         str,
         typer.Option(
@@ -134,6 +143,7 @@ def main(
             "--namespace": namespace,
             "--image": image,
             "--checkout-image": checkout_image,
+            "--upload-image": upload_image,
             "--relay": relay,
         },
     )
@@ -156,6 +166,7 @@ def main(
                 kubeconfig=kubeconfig,
                 context=context,
                 checkout_image=checkout_image or DEFAULT_CHECKOUT_IMAGE,
+                upload_image=upload_image,
                 relay=relay,
             ),
         )

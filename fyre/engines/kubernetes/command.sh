@@ -28,8 +28,22 @@ not_started() {
 	exit 113
 }
 
-# End everything in the pod after the timeout, and say so; a pod's own deadline would also count the
-# pull of the image.
+# Signal all processes of this container but one: others that share the pod are no part of the command.
+signal_all() {
+	for FYRE_PROCESS in /proc/[0-9]*; do
+		[ "${FYRE_PROCESS#/proc/}" != "$2" ] || continue
+		[ "$FYRE_PROCESS/ns/mnt" -ef /proc/self/ns/mnt ] && kill "-$1" "${FYRE_PROCESS#/proc/}"
+	done
+} 2>/dev/null
+
+# With this process the container ends, and the runtime ends what is left of it.
+kill_all() {
+	signal_all KILL "$$"
+	kill -KILL "$$"
+}
+
+# End everything in the container after the timeout, and say so; a pod's own deadline would also count
+# the pull of the image.
 watch() {
 	[ -n "$FYRE_TIMEOUT" ] || return 0
 	# A command may signal its own group before the watcher has done anything: so the watcher ignores
@@ -38,9 +52,9 @@ watch() {
 	(
 		sleep "$FYRE_TIMEOUT" || exit
 		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$FYRE_TOLD"
-		kill -TERM "$2"
+		if [ "$2" = all ]; then signal_all TERM none; else kill -TERM "$2"; fi
 		sleep "$FYRE_GRACE"
-		kill -KILL -1
+		kill_all
 	) </dev/null >/dev/null 2>&1 &
 	FYRE_WATCHER=$!
 	trap - TERM HUP INT QUIT USR1 USR2 ALRM
@@ -48,6 +62,8 @@ watch() {
 
 FYRE_COMMAND=$1
 shift
+# What uploads the outputs waits for the end of this process.
+[ -z "${FYRE_PID_FILE-}" ] || echo "$$" >"$FYRE_PID_FILE"
 case ${FYRE_FAILURES-0} in
 '' | *[!0-9]*) unset FYRE_TRY ;; # a cluster that does not count: better no number than a wrong one
 *) FYRE_TRY=$((${FYRE_FAILURES-0} + 1)) && export FYRE_TRY ;;
@@ -69,7 +85,7 @@ activate() {
 	export VIRTUAL_ENV PATH
 }
 
-[ "$#" = 0 ] || watch "setup failed: " -1 # all of the setup has the time that the command has
+[ "$#" = 0 ] || watch "setup failed: " all # all of the setup has the time that the command has
 for FYRE_SETUP; do
 	activate
 	sh -c "$FYRE_SETUP"
@@ -115,20 +131,26 @@ members() {
 	done
 }
 
-# One TERM for all of the command, however often this is told to end.
+# One TERM for all of the command, however often this is told to end. The pod may have more time than
+# the command: what comes after that is for its outputs.
 pass_on() {
 	trap '' TERM
 	FYRE_HEARD=1
+	(
+		sleep "$FYRE_PATIENCE"
+		kill_all
+	) </dev/null >/dev/null 2>&1 &
 	kill -TERM "-$FYRE_CHILD" 2>/dev/null || kill -TERM "$FYRE_CHILD" 2>/dev/null
 	for FYRE_MEMBER in $(members "$FYRE_CHILD" strays); do kill -TERM "$FYRE_MEMBER"; done 2>/dev/null
 }
 
 find_starter
 FYRE_SELF=$$
-if [ -n "$FYRE_STARTER" ]; then watch "" "$FYRE_SELF"; else watch "" -1; fi
+if [ -n "$FYRE_STARTER" ]; then watch "" "$FYRE_SELF"; else watch "" all; fi
 cd -- "$FYRE_FOLDER" || not_started "workdir $FYRE_WORKDIR is not in this commit"
 set -- "$FYRE_COMMAND" "$FYRE_TOLD"
-unset FYRE_FAILURES FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR \
+FYRE_PATIENCE=$FYRE_GRACE
+unset FYRE_PID_FILE FYRE_FAILURES FYRE_TIMEOUT FYRE_TIMEOUT_TEXT FYRE_GRACE FYRE_TOP FYRE_WORKDIR \
 	FYRE_TOLD FYRE_WATCHER FYRE_COMMAND FYRE_ROOT FYRE_FOLDER FYRE_SETUP FYRE_CODE FYRE_SELF
 [ -n "$FYRE_STARTER" ] || exec sh -c "$1"
 FYRE_HEARD=

@@ -30,9 +30,11 @@ from fyre.engines.kubernetes.code_delivery import CodeDelivery
 from fyre.engines.kubernetes.informer import Informer
 from fyre.engines.kubernetes.job_signature import JobSigner
 from fyre.engines.kubernetes.job_writer import JobWriter
-from fyre.engines.kubernetes.logs.container_log import ContainerLog
+from fyre.engines.kubernetes.logs import log_source
 from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.engines.kubernetes.outputs.output_collector import OutputCollector
+from fyre.engines.kubernetes.outputs.run_outputs import NOTHING_KNOWN
 from fyre.engines.kubernetes.pending_monitor import PendingMonitor
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
@@ -44,6 +46,7 @@ from fyre.runs import policy as policies
 from fyre.runs.policy import Policy
 from fyre.runs.run import Run, RunRecord
 from fyre.runs.run_query import ALL_RUNS, RunQuery
+from fyre.runs.state import RunState
 
 _SYNC_TIMEOUT = 60.0  # seconds for the first list
 _LOG_READ_TIMEOUT = 5.0  # seconds for the rest of a log, before other work gets its turn
@@ -66,13 +69,16 @@ class KubernetesEngine:
         checkout_image: str = "",  # "" for the run's own image
         log_store_url: str = "",  # of the log archive; "" for a directory in ``state``
         log_max_bytes: int = 64 * 1024 * 1024,  # of each try
+        outputs: OutputCollector | None = None,  # None: outputs are not kept
     ) -> None:
         """List the Jobs and pods, and watch them.
 
         Raises ``UserError`` or ``TransientError`` when that can't be done.
         """
         self._cluster, self._policy, self._instance = cluster, policy, instance
-        self._object_cache = ObjectCache(signer)
+        self._outputs = outputs
+        facts_of = outputs.facts_of if outputs else lambda _: NOTHING_KNOWN
+        self._object_cache = ObjectCache(signer, facts_of)
         callbacks = {"reconcile_run": self._reconcile_run, "on_job_deleted": self._on_job_deleted}
         self._job_writer = JobWriter(
             cluster, self._object_cache, policy.history, signer, **callbacks
@@ -86,6 +92,10 @@ class KubernetesEngine:
         self._subscribers = Subscribers()
         self._work = WorkQueue()
         self._closed = threading.Event()
+        if outputs is not None:
+            outputs.start(
+                self._object_cache, reconcile=self._reconcile_run, submit=self._work.submit
+            )
         self._informers = [
             Informer(cluster, kind, namespace, job_labels.instance_selector(instance), on_event)
             for namespace in kubernetes_profile.all_namespaces(policy)
@@ -100,7 +110,10 @@ class KubernetesEngine:
         profile = policies.select_profile(self._policy, run.spec)
         namespace = kubernetes_profile.select_namespace(self._policy, run.repository.name, profile)
         source = self._delivery.checkout_source(run, hold=hold)
-        context = job_manifest.JobContext(self._instance, namespace, self._checkout_image, **source)
+        upload = self._outputs.upload_target(run) if self._outputs else None
+        context = job_manifest.JobContext(
+            self._instance, namespace, self._checkout_image, upload=upload, **source
+        )
         job = job_manifest.build_job(run, profile, context)
         manifest = job_hold.hold_job(job, reason) if hold else job
         try:
@@ -217,6 +230,8 @@ class KubernetesEngine:
             self._follow_log_or_deliver_code(record, pod)
         if record.state.is_final:
             self._work.submit(key, partial(self._finalize_run, key))
+        elif record.state is RunState.UPLOADING and self._outputs is not None:
+            self._outputs.advance(key)
         elif self._object_cache.needs_pod_refresh(key):
             namespace = job["metadata"]["namespace"]
             self._work.submit(f"pods of {key}", partial(self._refresh_pods, key, namespace))
@@ -311,25 +326,7 @@ class KubernetesEngine:
         """Follow the log of a container that runs or ran; deliver code to a checkout that waits."""
         key, metadata = record.run.key, pod["metadata"]
         if pod_facts.has_log_output(pod):
-            container = (
-                job_labels.CHECKOUT_CONTAINER
-                if pod_facts.has_checkout_failed(pod)
-                else job_labels.COMMAND_CONTAINER
-            )
-            is_command = container == job_labels.COMMAND_CONTAINER
-            source = ContainerLog(
-                metadata["namespace"],
-                metadata["name"],
-                container,
-                f"{metadata['creationTimestamp']}-{metadata['uid']}",
-                partial(self._has_pod_ended, key, metadata["uid"]),
-                has_run_ended=partial(self._has_run_ended, key),
-                is_gone=partial(self._is_pod_gone, key, metadata["uid"]),
-                # A command that could not be started has no output.
-                complete=is_command and not pod_facts.has_started(pod),
-                end_mark=job_labels.log_end_mark(key),
-                has_end_mark=partial(self._has_log_end_mark, key, metadata["uid"]),
-            )
+            source = log_source.create_log_source(self._object_cache, key, pod)
             self._log_collector.start_following(
                 key, source, partial(pod_secrets.read_secret_values, self._cluster, pod)
             )
@@ -340,6 +337,8 @@ class KubernetesEngine:
         """Deliver the code to a pod, unless the pod has gone on meanwhile."""
         pod = self._object_cache.find_pod(run.key, pod_metadata["uid"])
         if pod is None or not pod_facts.waits_for_code(pod):
+            return
+        if self._outputs is not None and not self._outputs.may_start(run.key):
             return
         if pod_metadata["uid"] in self._delivered_pods:
             return
@@ -372,22 +371,8 @@ class KubernetesEngine:
             raise TransientError(f"the log of {key} is still being read")
         self._log_collector.archive_log(key, self.read_log(key))
         self._job_writer.add_outcome(key, record)
-
-    def _has_pod_ended(self, key: str, uid: str) -> bool:
-        pod = self._object_cache.find_pod(key, uid)
-        return pod is None or pod_facts.has_finished(pod)
-
-    def _has_log_end_mark(self, key: str, uid: str) -> bool:
-        pod = self._object_cache.find_pod(key, uid)
-        return pod is not None and pod_facts.has_marked_log(pod)
-
-    def _is_pod_gone(self, key: str, uid: str) -> bool:
-        pod = self._object_cache.find_pod(key, uid)
-        return pod is None or pod_facts.DELETED_MARK in pod
-
-    def _has_run_ended(self, key: str) -> bool:
-        record = self.get_record(key)
-        return record is None or record.state.is_final
+        if self._outputs is not None:
+            self._outputs.forget(key)
 
     def _is_log_growing(self, key: str) -> bool:
         record = self.get_record(key)

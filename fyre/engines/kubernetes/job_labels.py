@@ -58,8 +58,11 @@ FAILURE_COUNT_ANNOTATION = "batch.kubernetes.io/job-index-failure-count"
 Those that count against no retries, as evicted ones, are left out.
 """
 
-CHECKOUT_CONTAINER, COMMAND_CONTAINER = "checkout", "run"
-"""The init container and the container of a pod."""
+UPLOAD_ANNOTATION = FYRE_PREFIX + "upload-seconds"
+"""On a Job whose pods upload outputs: the seconds that an upload may take."""
+
+CHECKOUT_CONTAINER, UPLOAD_CONTAINER, COMMAND_CONTAINER = "checkout", "upload", "run"
+"""The init container, the sidecar for outputs if there is one, and the container of a pod."""
 
 EXIT_NOT_STARTED = 113
 """The exit code of the command's container when the command itself did not run.

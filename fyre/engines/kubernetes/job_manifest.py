@@ -8,14 +8,21 @@ reaches a process as an argument or a variable.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from fyre.engines.environment import run_environment
 from fyre.engines.kubernetes import job_deadlines, job_labels, job_tries
+from fyre.engines.kubernetes.container_parts import (
+    env_entries,
+    escape_expansion,
+    own_resources,
+    restricted_security,
+)
 from fyre.engines.kubernetes.kubernetes_profile import KubernetesProfile, kubernetes_section
+from fyre.engines.kubernetes.outputs import agent_container
+from fyre.engines.kubernetes.outputs.agent_container import UploadTarget
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import UserError
 from fyre.message import value_parsers
@@ -47,6 +54,7 @@ class JobContext:
     relay_url: str = ""  # of the repository; "" where the code is streamed in by exec
     relay_key: str = ""
     origin_url: str = ""  # remote.origin.url, for people who look at the checkout
+    upload: UploadTarget | None = None  # None where outputs are not kept
 
 
 def build_job(run: Run, profile: Profile, context: JobContext) -> KubeObject:
@@ -58,7 +66,10 @@ def build_job(run: Run, profile: Profile, context: JobContext) -> KubeObject:
             "name": job_labels.job_name(context.instance, run.key),
             "namespace": context.namespace,
             "labels": {**run_labels(run, context.instance), **_queue_label(profile)},
-            "annotations": {job_labels.RUN_ANNOTATION: _run_annotation(run)},
+            "annotations": {
+                job_labels.RUN_ANNOTATION: _run_annotation(run),
+                **_upload_annotation(profile, context),
+            },
         },
         "spec": {
             "completions": 1,
@@ -85,14 +96,6 @@ def run_labels(run: Run, instance: str) -> dict[str, str]:
         job_labels.FYRE_PREFIX + "sha": run.sha[:63],
         job_labels.FYRE_PREFIX + "name": run.name,
     }
-
-
-def escape_expansion(text: str) -> str:
-    """Return the text escaped, so that Kubernetes hands it on unchanged.
-
-    Kubernetes expands ``$(VAR)`` and takes ``$$`` for ``$``.
-    """
-    return text.replace("$", "$$")
 
 
 def choose_image(run: Run, profile: Profile) -> str:
@@ -145,6 +148,11 @@ def _exit_code_rule(action: str, container: str, operator: str, code: int) -> Ku
     return {"action": action, "onExitCodes": exit_codes}
 
 
+def _upload_annotation(profile: Profile, context: JobContext) -> dict[str, str]:
+    seconds = str(kubernetes_section(profile).upload_seconds)
+    return {job_labels.UPLOAD_ANNOTATION: seconds} if context.upload else {}
+
+
 def _queue_label(profile: Profile) -> dict[str, str]:
     queue = kubernetes_section(profile).queue
     return {job_labels.KUEUE_QUEUE_LABEL: queue} if queue else {}
@@ -155,7 +163,7 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     section = kubernetes_section(profile)
     spec: KubeObject = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": section.termination_grace_seconds,
+        "terminationGracePeriodSeconds": _pod_grace(section, context),
         "activeDeadlineSeconds": job_deadlines.pod_deadline(run.spec),
         "automountServiceAccountToken": bool(section.service_account),
         "serviceAccountName": section.service_account,
@@ -179,17 +187,53 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
             "seccompProfile": {"type": "RuntimeDefault"},
             **section.security_context,
         },
-        "initContainers": [_checkout_container(run, profile, context)],
-        "containers": [_command_container(run, profile)],
+        "initContainers": [
+            _checkout_container(run, profile, context),
+            *_upload_containers(run, profile, context),
+        ],
+        "containers": [_command_container(run, profile, context)],
         "volumes": [
             {"name": "fyre-work", "emptyDir": {}},
             {"name": "fyre-home", "emptyDir": {}},
             {"name": "fyre-checkout", "emptyDir": {}},
+            *({"name": name, "emptyDir": {}} for name in _upload_volumes(context)),
             *_shm_volumes(section),
             *section.volumes,
         ],
     }
     return {key: value for key, value in spec.items() if value not in ("", None, {}, [])}
+
+
+def _pod_grace(section: KubernetesProfile, context: JobContext) -> int:
+    """Return the seconds from TERM to KILL: of the command, and then of the upload."""
+    grace = section.termination_grace_seconds
+    if context.upload is None:
+        return grace
+    return agent_container.termination_grace(grace, section.upload_seconds)
+
+
+def _upload_volumes(context: JobContext) -> tuple[str, ...]:
+    return agent_container.VOLUMES if context.upload else ()
+
+
+def _upload_containers(run: Run, profile: Profile, context: JobContext) -> list[KubeObject]:
+    """Return the sidecar that uploads outputs, if there is one.
+
+    It has the command's user: it reads all that the command wrote, and may do no more than that.
+    """
+    if context.upload is None:
+        return []
+    section = kubernetes_section(profile)
+    own_user = {
+        name: section.container_security_context[name]
+        for name in ("runAsUser", "runAsGroup", "runAsNonRoot")
+        if name in section.container_security_context
+    }
+    limits = _command_resources(run, profile)["limits"]
+    container = agent_container.build_container(
+        context.upload, run.spec.outputs, section.upload_seconds, limits
+    )
+    return [{**container, "securityContext": container["securityContext"] | own_user}]
 
 
 _SHM_VOLUME = "fyre-shm"
@@ -200,6 +244,9 @@ def _shm_volumes(section: KubernetesProfile) -> list[KubeObject]:
     if not section.shm_size:
         return []
     return [{"name": _SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": section.shm_size}}]
+
+
+_CHECKOUT_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
 
 
 def _checkout_container(run: Run, profile: Profile, context: JobContext) -> KubeObject:
@@ -233,11 +280,11 @@ def _checkout_container(run: Run, profile: Profile, context: JobContext) -> Kube
         "image": options.image or context.checkout_image or choose_image(run, profile),
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", escape_expansion(load_script("checkout.sh")), "checkout"],
-        "env": _env_entries(variables.items()),
-        "resources": _checkout_resources(_command_resources(run, profile)["limits"]),
+        "env": env_entries(variables.items()),
+        "resources": own_resources(_CHECKOUT_REQUESTS, _command_resources(run, profile)["limits"]),
         # An image for another architecture has nothing but its output to say so.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": _restricted_security() | {"readOnlyRootFilesystem": True},
+        "securityContext": restricted_security() | {"readOnlyRootFilesystem": True},
         "volumeMounts": [
             {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
             {"name": "fyre-checkout", "mountPath": "/tmp"},  # noqa: S108 - a volume of its own
@@ -255,7 +302,7 @@ def _has_one_user(profile: Profile) -> bool:
     return pod_user is not None and "runAsUser" not in section.container_security_context
 
 
-def _command_container(run: Run, profile: Profile) -> KubeObject:
+def _command_container(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     """Return the container of the user's image; it needs nothing but ``sh``."""
     spec, section = run.spec, kubernetes_section(profile)
     wrapper_variables = {
@@ -264,6 +311,7 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
         "FYRE_TIMEOUT": str(spec.timeout) if spec.timeout else "",
         "FYRE_TIMEOUT_TEXT": value_parsers.format_duration(spec.timeout or 0),
         "FYRE_GRACE": str(section.termination_grace_seconds),
+        **(agent_container.command_variables() if context.upload else {}),
     }
     variables = {
         **_HOME_VARIABLES,
@@ -288,15 +336,16 @@ def _command_container(run: Run, profile: Profile) -> KubeObject:
             *map(escape_expansion, (spec.command, *spec.setup)),
         ],
         "env": [
-            *_env_entries(variables.items()),
+            *env_entries(variables.items()),
             *job_tries.failure_count_entries(spec.retries or 0),
         ],
         "envFrom": [{"secretRef": {"name": name}} for name in secrets],
         "resources": resources if resources["requests"] else {},
-        "securityContext": _restricted_security() | dict(section.container_security_context),
+        "securityContext": restricted_security() | dict(section.container_security_context),
         "volumeMounts": [
             {"name": "fyre-work", "mountPath": job_labels.WORK_DIR},
             {"name": "fyre-home", "mountPath": job_labels.HOME_DIR},
+            *(agent_container.VOLUME_MOUNTS if context.upload else ()),
             *({"name": _SHM_VOLUME, "mountPath": "/dev/shm"} for _ in _shm_volumes(section)),  # noqa: S108 - a volume of its own
             *section.volume_mounts,
         ],
@@ -323,10 +372,6 @@ def _has_moving_tag(image: str) -> bool:
     return "@" not in image and image.rpartition("/")[2].partition(":")[2] in ("", "latest")
 
 
-def _restricted_security() -> KubeObject:
-    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-
-
 def _command_resources(run: Run, profile: Profile) -> KubeObject:
     """Return requests and limits.
 
@@ -339,53 +384,9 @@ def _command_resources(run: Run, profile: Profile) -> KubeObject:
     return {"requests": requested, "limits": extended if burst else dict(requested)}
 
 
-_CHECKOUT_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
-_CHECKOUT_LIMITS = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "0"}
-"""The least that git may take, where the command has limits."""
-
-
-def _checkout_resources(command_limits: Mapping[str, str]) -> KubeObject:
-    """Return the requests of the checkout, and limits of what the command has limits of.
-
-    A ResourceQuota on limits refuses a pod if one container has none. They are the command's own
-    where those are larger: the pod counts as much as its largest part.
-    """
-    limits = {
-        name: _larger_quantity(least, command_limits[name])
-        for name, least in _CHECKOUT_LIMITS.items()
-        if name in command_limits
-    }
-    return {"requests": dict(_CHECKOUT_REQUESTS)} | ({"limits": limits} if limits else {})
-
-
-def _larger_quantity(least: str, quantity: str) -> str:
-    """Return the larger of two quantities; the second if it is none, which the cluster refuses."""
-    try:
-        return max(least, quantity, key=value_parsers.parse_quantity)
-    except value_parsers.BadValueError:
-        return quantity
-
-
-def _env_entries(pairs: Iterable[tuple[str, str]]) -> list[KubeObject]:
-    return [{"name": name, "value": escape_expansion(value)} for name, value in pairs]
-
-
 @cache
 def load_script(name: str) -> str:
     """Return a script without its comments: it is part of every Job."""
     text = (resources.files("fyre.engines.kubernetes") / name).read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return "\n".join(line for line in lines if line.strip()) + "\n"
-
-
-def annotation_patch(
-    new_annotations: Mapping[str, str], all_annotations: Mapping[str, str], history: float
-) -> KubeObject:
-    """Return the patch that writes these annotations on a Job.
-
-    A Job that will have both marks of its end may be collected after ``history`` seconds.
-    """
-    patch: KubeObject = {"metadata": {"annotations": dict(new_annotations)}}
-    if all_annotations.keys() >= job_labels.END_MARKS:
-        patch["spec"] = {"ttlSecondsAfterFinished": int(history)}
-    return patch

@@ -7,13 +7,14 @@ returns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from fyre.engines.kubernetes import job_hold, job_labels, job_manifest, pod_facts, run_status
+from fyre.engines.kubernetes import job_hold, job_labels, pod_facts, run_status
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import ConflictError, ObjectNotFound
 from fyre.engines.kubernetes.job_signature import JobSigner
 from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.engines.kubernetes.outputs.run_outputs import LOST
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.errors import TransientError
 from fyre.runs.run import RunRecord
@@ -88,15 +89,16 @@ class JobWriter:
     def add_outcome(self, key: str, record: RunRecord) -> bool:
         """Write the end of a run on its Job; return False if it is gone.
 
-        A Job that would go on all the same is ended: one that a queue could start again, and one
-        whose pod, with its devices, is held by a container that somebody injected.
+        A Job that would go on all the same is ended: one that a queue could start again, one whose
+        pod, with its devices, is held by a container that somebody injected, and one whose command
+        has ended, but whose pod was evicted before its outputs were stored.
         """
         outcome = {job_labels.OUTCOME_ANNOTATION: run_status.format_outcome(record)}
         patch = self._annotation_patch(key, outcome)
         # No queue may start a suspended Job again.
         if (self._object_cache.find_job(key) or {}).get("spec", {}).get("suspend"):
             patch["spec"] = {**patch.get("spec", {}), **_END_SUSPENDED_SPEC}
-        elif self._object_cache.is_held_by_sidecar(key):
+        elif self._object_cache.is_held_by_sidecar(key) or record.reason.startswith(LOST):
             patch["spec"] = {**patch.get("spec", {}), **_END_NOW_SPEC}
         return self.patch_job(key, patch)
 
@@ -129,7 +131,7 @@ class JobWriter:
     def _annotation_patch(self, key: str, added: dict[str, str]) -> KubeObject:
         """Return the patch that adds annotations; with both marks, the time to live too."""
         all_annotations = {**self.get_annotations(key), **added}
-        return job_manifest.annotation_patch(added, all_annotations, self._history)
+        return annotation_patch(added, all_annotations, self._history)
 
     def _is_releasable(self, key: str, job: KubeObject) -> bool:
         """Return True if a run is held, and nobody has put an end to it."""
@@ -156,3 +158,16 @@ def _end_spec(job: KubeObject) -> KubeObject:
     if not job["spec"].get("suspend"):
         return _END_NOW_SPEC
     return job_hold.END_HELD_SPEC if job_hold.is_held(job) else _END_SUSPENDED_SPEC
+
+
+def annotation_patch(
+    new_annotations: Mapping[str, str], all_annotations: Mapping[str, str], history: float
+) -> KubeObject:
+    """Return the patch that writes these annotations on a Job.
+
+    A Job that will have both marks of its end may be collected after ``history`` seconds.
+    """
+    patch: KubeObject = {"metadata": {"annotations": dict(new_annotations)}}
+    if all_annotations.keys() >= job_labels.END_MARKS:
+        patch["spec"] = {"ttlSecondsAfterFinished": int(history)}
+    return patch

@@ -46,6 +46,7 @@ class KubernetesProfile:
     security_context: KubernetesObject = field(default_factory=dict)
     container_security_context: KubernetesObject = field(default_factory=dict)
     termination_grace_seconds: int = 30  # seconds between TERM and KILL
+    upload_seconds: int = 600  # that outputs may take once the command has ended
     shm_size: str = ""  # of /dev/shm; "" for the 64 MB that containers have
 
 
@@ -96,6 +97,7 @@ def _parse_section(section: YamlDocument) -> KubernetesProfile:
         ),
         image_pull_secrets=tuple(secret["name"] for secret in texts.get("imagePullSecrets", ())),
         termination_grace_seconds=int(values.get("terminationGracePeriodSeconds", 30)),
+        upload_seconds=int(values.get("uploadSeconds", 600)),
         **fields,
     )
 

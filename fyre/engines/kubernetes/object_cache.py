@@ -14,6 +14,11 @@ from typing import Any
 
 from fyre.engines.kubernetes import job_labels, job_tries, pod_facts, run_status
 from fyre.engines.kubernetes.job_signature import JobSigner
+from fyre.engines.kubernetes.outputs.run_outputs import (
+    NOTHING_KNOWN,
+    OutputFacts,
+    with_outputs,
+)
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs import run as runs
 from fyre.runs.run import Run, RunRecord
@@ -27,9 +32,17 @@ log = logging.getLogger(__name__)
 class ObjectCache:
     """Jobs and pods as they were reported last, by the run's key. Thread-safe."""
 
-    def __init__(self, signer: JobSigner | None = None) -> None:
-        """``signer`` says which Jobs are ours; without one, every Job with our labels is."""
-        self._mutex, self._signer = threading.RLock(), signer
+    def __init__(
+        self,
+        signer: JobSigner | None = None,
+        facts_of: Callable[[str], OutputFacts] = lambda _: NOTHING_KNOWN,
+    ) -> None:
+        """``signer`` says which Jobs are ours; without one, every Job with our labels is.
+
+        ``facts_of`` says what is known of the uploads of a run.
+        """
+        self._mutex, self._signer, self._facts_of = threading.RLock(), signer, facts_of
+        self._ended: dict[str, RunRecord] = {}  # runs that are uploading, as their commands ended
         self._jobs: dict[str, KubeObject] = {}
         self._pods: dict[str, dict[str, KubeObject]] = {}
         self._records: dict[str, RunRecord] = {}
@@ -184,6 +197,11 @@ class ObjectCache:
             event_hint = self._event_hints.get(key, "")
             foreign = job_tries.foreign_success(job, self._pods.get(key, {}).values())
             record = run_status.derive_record(previous, seen_job, run_pods, event_hint, foreign)
+            if record.state.is_final and not previous.state.is_final and not has_outcome:
+                self._ended[key] = record
+                record = with_outputs(record, job, run_pods, self._facts_of(key))
+            if record.state is not RunState.UPLOADING:
+                self._ended.pop(key, None)
             self._records[key] = record = replace(record, log_trouble=log_trouble)
         return previous, record, job, run_pods
 
@@ -249,6 +267,16 @@ class ObjectCache:
         with self._mutex:
             own_pods = self._own_pods(key)
         return next((pod for pod in own_pods if pod["metadata"]["uid"] == uid), None)
+
+    def list_pods(self, key: str) -> list[KubeObject]:
+        """Return the pods of a run."""
+        with self._mutex:
+            return self._own_pods(key)
+
+    def ended_record(self, key: str) -> RunRecord | None:
+        """Return how the command of a run ended that is uploading."""
+        with self._mutex:
+            return self._ended.get(key)
 
     def mark_lost(self, key: str, uid: str) -> None:
         """Mark a pod that should be gone, and of which its node reports nothing."""

@@ -15,6 +15,7 @@ from functools import partial
 from fyre.engines.kubernetes import api_errors, job_hold, job_labels, pod_facts, run_status
 from fyre.engines.kubernetes.logs.log_collector import LogCollector
 from fyre.engines.kubernetes.object_cache import ObjectCache
+from fyre.engines.kubernetes.outputs import run_outputs
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.engines.kubernetes.work_queue import WorkQueue
 from fyre.errors import TransientError, UserError
@@ -126,8 +127,8 @@ class PendingMonitor:
         is_ending = bool(
             record.cancelled_by or job_labels.GIVEN_UP_ANNOTATION in pod_facts.get_annotations(job)
         )
-        self._check_lost(record, run_pods, is_ending=is_ending)
-        if is_ending:
+        self._check_lost(record, job, run_pods, is_ending=is_ending)
+        if is_ending or record.state is RunState.UPLOADING:
             return
         running = [pod for pod in pod_facts.active_pods(run_pods) if pod_facts.has_started(pod)]
         if running:
@@ -149,7 +150,7 @@ class PendingMonitor:
             self._terminate_run(key, {job_labels.GIVEN_UP_ANNOTATION: reason})
 
     def _check_lost(
-        self, record: RunRecord, run_pods: list[KubeObject], *, is_ending: bool
+        self, record: RunRecord, job: KubeObject, run_pods: list[KubeObject], *, is_ending: bool
     ) -> None:
         """End a run whose pod should have been gone long ago, but whose node reports nothing.
 
@@ -158,14 +159,18 @@ class PendingMonitor:
         """
         key, now = record.run.key, time.time()
         active = pod_facts.active_pods(run_pods)
-        overdue = [pod for pod in active if (pod_facts.gone_by(pod) or now) < now]
+        # A pod has the time of the upload besides; a command that has not ended has no use for it.
+        spare = run_outputs.upload_seconds(job)
+        if record.state is RunState.UPLOADING:
+            active, spare = pod_facts.nonterminal_pods(run_pods), 0.0
+        overdue = [pod for pod in active if (pod_facts.gone_by(pod) or now + spare) < now + spare]
         if not overdue or len(overdue) < len(active):
             self._overdue_since.pop(key, None)
             return
         since = self._overdue_since.setdefault(key, time.monotonic())
         if time.monotonic() - since < LOST_SECONDS:
             return
-        if not is_ending:
+        if not is_ending and record.state is not RunState.UPLOADING:
             if not any(map(pod_facts.has_started, overdue)):
                 return
             # First, so that no Job goes on whose run was told to be over.

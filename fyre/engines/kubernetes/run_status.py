@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fyre.engines.kubernetes import failure_reason, job_hold, job_labels, pod_facts
+from fyre.engines.kubernetes.outputs import run_outputs
 from fyre.engines.kubernetes.pod_facts import KubeObject
 from fyre.runs.run import OUTCOME_FORM, Run, RunRecord, outcome_from_json
 from fyre.runs.state import RunState
@@ -53,7 +54,8 @@ class StuckReason:
 
 def first_record(run: Run, job: KubeObject) -> RunRecord:
     """Return the record of a Job that is seen for the first time, before its pods are known."""
-    record = RunRecord(run)
+    is_ignored = bool(run.spec.outputs) and not run_outputs.keeps_outputs(job)
+    record = RunRecord(run, unsupported=("outputs",) if is_ignored else ())
     return _held_record(record, job) if job_hold.is_held(job) else record
 
 

@@ -18,16 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fyre.artifacts import link_lines, metrics_file, output_files
+from fyre.artifacts import output_files, run_sealing
 from fyre.artifacts.artifact_store import ArtifactStore, UnreadableFileError, fsync_path
-from fyre.artifacts.manifest import Artifact, RunManifest
-from fyre.artifacts.metrics_file import MetricsSummary
+from fyre.artifacts.manifest import Artifact
 from fyre.artifacts.output_files import OutputFiles
+from fyre.artifacts.run_sealing import LINKS_SIZE, StoredOutputs
 from fyre.engines.local import result_files
 from fyre.engines.local.result_files import ENDED_FILE, LINKS_FILE, METRICS_FILE, OUTPUTS_DIR
 from fyre.regular_files import read_beginning
 from fyre.runs import results
-from fyre.runs.results import RunResults
 from fyre.runs.run import Run
 from fyre.stored_form import UnreadableError, read_json
 
@@ -39,9 +38,6 @@ _PAUSES = (1.0, 5.0, 30.0, 60.0)
 
 PATIENCE = 24 * 3600.0
 """Seconds for which an error of the disk may last before the outputs are given up."""
-
-_LINKS_SIZE = 256 * 1024  # bytes that are read
-_DOCUMENT_SIZE = 4 * 1024 * 1024  # bytes of a metrics.json
 
 
 class StoppedError(Exception):
@@ -137,36 +133,14 @@ class OutputSealer:
             self._raise_if_stopped,
         )
         artifacts = self._store_files(found)
-        metrics, metrics_sha256 = self._read_metrics(ended, artifacts, found)
-        problems = (*found.shown_problems(), *metrics.problems())
-        found_results = RunResults(
-            len(artifacts),
-            sum(one.size for one in artifacts),
-            _most_important(metrics, ended.run),
-            problems,
-            not is_complete,
-        )
-        text = read_beginning(ended.directory / LINKS_FILE, _LINKS_SIZE).decode(errors="replace")
-        self._store.put_manifest(
-            RunManifest(
-                ended.run.key,
-                ended.run.repository,
-                ended.run.sha,
-                ended.run.name,
-                ended.run.attempt,
-                time.time(),
-                artifacts,
-                found_results,
-                link_lines.parse_links(text),
-                metrics_sha256,
-            )
-        )
+        metrics_sha256 = self._store_metrics(ended, found)
+        links = read_beginning(ended.directory / LINKS_FILE, LINKS_SIZE).decode(errors="replace")
+        stored = StoredOutputs(artifacts, metrics_sha256, links, found.shown_problems())
+        manifest = run_sealing.seal_run(self._store, ended.run, stored, is_partial=not is_complete)
         missing = found.missing({one.path for one in artifacts}) if is_complete else []
         if missing:
-            outcome |= _missing_outcome(missing)
-        if self._store.get_manifest(ended.run.key) is None:
-            raise OSError("the manifest can't be read back")
-        _write_outcome(ended, outcome | {"results": results.to_json(found_results)})
+            outcome |= {"state": "failed", "reason": run_sealing.missing_reason(missing)}
+        _write_outcome(ended, outcome | {"results": results.to_json(manifest.results)})
         _remove_stored(ended)
 
     def _store_files(self, found: OutputFiles) -> tuple[Artifact, ...]:
@@ -180,30 +154,17 @@ class OutputSealer:
                 artifacts.append(Artifact(file.path, blob.size, blob.sha256, file.mode))
         return tuple(artifacts)
 
-    def _read_metrics(
-        self, ended: EndedRun, artifacts: tuple[Artifact, ...], found: OutputFiles
-    ) -> tuple[MetricsSummary, str | None]:
-        """Return the metrics of a run, and the hash of the lines that it wrote; None for none."""
-        goals = [name for name, _ in ended.run.spec.metric_goals]
-        summary, path, sha256 = MetricsSummary(goals), ended.directory / METRICS_FILE, None
-        for artifact in artifacts:
-            if artifact.path.rpartition("/")[2] == metrics_file.METRICS_JSON:
-                if artifact.size > _DOCUMENT_SIZE:
-                    found.problems.append(f"{artifact.path} is too large to be read as metrics")
-                    continue
-                with self._store.open_blob(artifact.sha256) as file:
-                    summary.add_document(file.read())
+    def _store_metrics(self, ended: EndedRun, found: OutputFiles) -> str | None:
+        """Store the lines of metrics that a command wrote; return their hash, None for none."""
+        path = ended.directory / METRICS_FILE
         try:
             if path.lstat().st_size:
-                sha256 = self._store.add_file(path, self._raise_if_stopped).sha256
+                return self._store.add_file(path, self._raise_if_stopped).sha256
         except FileNotFoundError:
             pass
         except UnreadableFileError as error:
             found.add_problem("$FYRE_METRICS", str(error))
-        if sha256 is not None:
-            with self._store.open_blob(sha256) as file:
-                summary.add_lines(file)
-        return summary, sha256
+        return None
 
     def _raise_if_stopped(self) -> None:
         if self._stopped.is_set():
@@ -219,21 +180,6 @@ class OutputSealer:
             _write_outcome(ended, {**_read_outcome(ended), "state": "error", "reason": reason})
             return True
         return False
-
-
-def _missing_outcome(missing: list[str]) -> dict[str, Any]:
-    """Return the changes of an outcome if declared outputs are not there: the run failed."""
-    names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    return {"state": "failed", "reason": f"the command ended well, but wrote no {names}"}
-
-
-def _most_important(
-    metrics: MetricsSummary, run: Run
-) -> tuple[tuple[str, results.MetricValue], ...]:
-    """Return the metrics for the record: those that count come first."""
-    goals = [name for name, _ in run.spec.metric_goals if name in metrics.values]
-    names = dict.fromkeys([*goals, *metrics.values])
-    return tuple((name, metrics.values[name]) for name in [*names][: results.NAMES_MAX])
 
 
 def _read_outcome(ended: EndedRun) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""The listing of an upload: all that one pod says its command left. Pure.
+
+It is a claim until every content that it names was checked. ``upload_agent`` writes it, in a pod
+that may be of another version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fyre.artifacts.manifest import Artifact, artifact_from_json, artifact_to_json
+from fyre.stored_form import StoredField, StoredForm, UnreadableError, as_text, as_texts, or_null
+
+ARTIFACTS_MAX = 200_000
+"""Files of one upload."""
+
+_LINES_MAX = 100  # problems, and outputs that are missing
+
+
+@dataclass(frozen=True, slots=True)
+class UploadListing:
+    """The files of one try of a run, and what its agent could not keep."""
+
+    artifacts: tuple[Artifact, ...] = ()
+    metrics: Artifact | None = None  # of all the lines in which the command wrote its metrics
+    links: str = ""  # the beginning of the file of links
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # outputs that the run declared, and of which nothing was there
+
+    def contents(self) -> dict[str, int]:
+        """Return the size of each content, by its hash."""
+        metrics = (self.metrics,) if self.metrics is not None else ()
+        return {one.sha256: one.size for one in (*self.artifacts, *metrics)}
+
+
+def _as_artifacts(data: object) -> tuple[Artifact, ...]:
+    if not isinstance(data, list) or len(data) > ARTIFACTS_MAX:
+        raise UnreadableError(f"it is no list of at most {ARTIFACTS_MAX:,} files")
+    artifacts = tuple(map(artifact_from_json, data))
+    if len({one.path for one in artifacts}) < len(artifacts):
+        raise UnreadableError("a path is there twice")
+    return artifacts
+
+
+def _as_lines(data: object) -> tuple[str, ...]:
+    lines = as_texts(data)
+    return tuple(line[:300] for line in lines[:_LINES_MAX])
+
+
+LISTING_FORM = StoredForm(
+    "a listing",
+    (
+        StoredField(
+            "artifacts",
+            "artifacts",
+            _as_artifacts,
+            lambda artifacts: [artifact_to_json(one) for one in artifacts],
+            required=True,
+        ),
+        StoredField(
+            "metrics",
+            "metrics",
+            or_null(artifact_from_json),
+            lambda one: one and artifact_to_json(one),
+        ),
+        StoredField("links", "links", as_text),
+        StoredField("problems", "problems", _as_lines),
+        StoredField("missing", "missing", _as_lines),
+    ),
+)
+"""The names of a listing, as a pod sends it and as it is stored."""
+
+
+def from_json(data: object) -> UploadListing:
+    """Return the listing that a pod sent. Raises ``UnreadableError``."""
+    return UploadListing(**LISTING_FORM.decode(data))
+
+
+def to_json(listing: UploadListing) -> dict[str, Any]:
+    """Return the listing as plain data."""
+    return LISTING_FORM.encode(listing)

@@ -1,0 +1,214 @@
+"""Take the uploads of pods: contents in pieces, and at the end the listing that names them.
+
+What a pod sends is a claim. A content is in the store once its hash was computed here; a listing is
+kept once all that it names was stored for this very upload. Until the run is sealed nothing of it
+can be seen, and a pod can do no more than write the staging of its own run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fyre.artifacts import upload_listing
+from fyre.artifacts.artifact_store import ArtifactStore, StoredBlob, fsync_path
+from fyre.artifacts.upload_listing import UploadListing
+from fyre.stored_form import UnreadableError, read_json
+
+UPLOAD_BYTES_MAX = 1024**4
+"""Bytes that one pod may send, whatever it sends twice."""
+
+_NAME = re.compile(r"[0-9a-zA-Z-]{1,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class RefusedUploadError(Exception):
+    """An upload that is not taken; ``args[0]`` says why, and sending it again is in vain."""
+
+
+class UploadNotOpenError(Exception):
+    """A run that takes no upload. ``is_final``: not later either; ``args[0]`` says why."""
+
+    def __init__(self, reason: str, *, is_final: bool) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
+
+
+class WrongOffsetError(Exception):
+    """A piece that does not go on where the last one ended, at ``offset``."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the next piece begins at {offset}")
+        self.offset = offset
+
+
+@dataclass(slots=True)
+class _Upload:
+    """What one pod has sent, since this process began."""
+
+    sizes: dict[str, int] = field(default_factory=dict)  # of its contents in the store, by hash
+    bytes_received: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    part_locks: dict[str, threading.Lock] = field(default_factory=dict)
+
+    def count(self, size: int) -> None:
+        """Count what a pod sends. Raises ``RefusedUploadError`` if it is too much."""
+        with self.lock:
+            self.bytes_received += size
+            if self.bytes_received > UPLOAD_BYTES_MAX:
+                raise RefusedUploadError(f"a run may send at most {UPLOAD_BYTES_MAX:,} bytes")
+
+    def add(self, blob: StoredBlob) -> None:
+        """Note a content that is stored."""
+        with self.lock:
+            self.sizes[blob.sha256] = blob.size
+            self.part_locks.pop(blob.sha256, None)
+
+    def part_lock(self, sha256: str) -> threading.Lock:
+        """Return the lock of a content that comes in pieces."""
+        with self.lock:
+            return self.part_locks.setdefault(sha256, threading.Lock())
+
+
+class UploadStaging:
+    """The uploads that are under way, below a folder of their own. Thread-safe."""
+
+    def __init__(self, store: ArtifactStore, folder: Path) -> None:
+        """Use a folder, which is made when the first upload comes."""
+        self._store, self._folder = store, folder
+        self._mutex = threading.Lock()
+        self._uploads: dict[tuple[str, str], _Upload] = {}
+
+    def find_missing(self, run_key: str, pod: str, sizes: dict[str, int]) -> dict[str, int]:
+        """Return the hashes of the contents that are still to be sent, and from which byte on.
+
+        Only this very upload counts: whether somebody else has stored a content is not said.
+        """
+        upload = self._upload(run_key, pod)
+        with upload.lock:
+            return {
+                sha256: _size_of(self._part_path(run_key, pod, sha256))
+                for sha256, size in sizes.items()
+                if upload.sizes.get(sha256) != size
+            }
+
+    def add_contents(self, run_key: str, pod: str, contents: Iterable[bytes]) -> None:
+        """Store whole contents. Raises ``RefusedUploadError``, and ``OSError`` for the disk."""
+        upload = self._upload(run_key, pod)
+        for content in contents:
+            upload.count(len(content))
+            upload.add(self._store.add_bytes(content))
+
+    def add_piece(
+        self, run_key: str, pod: str, sha256: str, *, size: int, offset: int, piece: bytes
+    ) -> None:
+        """Store a piece of a content of ``size`` bytes, which begins at ``offset``.
+
+        Raises ``WrongOffsetError``, ``RefusedUploadError`` for a content of another hash, and
+        ``OSError`` for the disk.
+        """
+        if not _SHA256.fullmatch(sha256) or offset + len(piece) > size:
+            raise RefusedUploadError("it is no piece of such a content")
+        upload = self._upload(run_key, pod)
+        with upload.part_lock(sha256):
+            if upload.sizes.get(sha256) == size:
+                return
+            part = self._part_path(run_key, pod, sha256)
+            if (known := _size_of(part)) != offset:
+                raise WrongOffsetError(known)
+            upload.count(len(piece))
+            part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with part.open("ab") as file:
+                file.write(piece)
+            if offset + len(piece) == size:
+                self._take_part(upload, part, sha256)
+
+    def put_listing(self, run_key: str, pod: str, data: object) -> list[str]:
+        """Keep the listing of a pod, durably, in place of an earlier one.
+
+        Return the hashes of contents that were not sent; then nothing is kept. Raises
+        ``RefusedUploadError`` if it can't be read, ``OSError`` for the disk.
+        """
+        try:
+            listing = upload_listing.from_json(data)
+        except UnreadableError as error:
+            raise RefusedUploadError(str(error)) from error
+        upload = self._upload(run_key, pod)
+        with upload.lock:
+            wanted = listing.contents()
+            missing = [
+                one
+                for one, size in wanted.items()
+                if upload.sizes.get(one) != size or not self._store.has_blob(one)
+            ]
+            for one in missing:
+                upload.sizes.pop(one, None)
+            if not missing:
+                self._store.flush_blobs(set(wanted))
+                self._write_listing(self._listing_path(run_key, pod), listing)
+        return missing
+
+    def listed_pods(self, run_key: str) -> list[str]:
+        """Return the pods of a run whose listings are kept, the newest listing last."""
+        paths = list(self._run_folder(run_key).glob("*/listing.json"))
+        return [path.parent.name for path in sorted(paths, key=lambda path: path.stat().st_mtime)]
+
+    def get_listing(self, run_key: str, pod: str) -> UploadListing:
+        """Return the listing of a pod. Raises ``UnreadableError``, ``FileNotFoundError``."""
+        return upload_listing.from_json(read_json(self._listing_path(run_key, pod)))
+
+    def remove_run(self, run_key: str) -> None:
+        """Forget a run: its outcome is written down."""
+        with self._mutex:
+            for known in [one for one in self._uploads if one[0] == run_key]:
+                del self._uploads[known]
+        shutil.rmtree(self._run_folder(run_key), ignore_errors=True)
+
+    def _upload(self, run_key: str, pod: str) -> _Upload:
+        if not _NAME.fullmatch(run_key) or not _NAME.fullmatch(pod):
+            raise RefusedUploadError("there is no such run or pod")
+        with self._mutex:
+            return self._uploads.setdefault((run_key, pod), _Upload())
+
+    def _take_part(self, upload: _Upload, part: Path, sha256: str) -> None:
+        """Move a content that has all come into the store, if it is what it claims to be."""
+        try:
+            blob = self._store.add_file(part)
+            if blob.sha256 != sha256:
+                raise RefusedUploadError("the content has another hash: did the file change?")
+            upload.add(blob)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _write_listing(self, path: Path, listing: UploadListing) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name("listing.new")
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(upload_listing.to_json(listing), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+        for folder in (path.parent, path.parent.parent, self._folder):
+            fsync_path(folder)
+
+    def _run_folder(self, run_key: str) -> Path:
+        return self._folder / run_key
+
+    def _listing_path(self, run_key: str, pod: str) -> Path:
+        return self._run_folder(run_key) / pod / "listing.json"
+
+    def _part_path(self, run_key: str, pod: str, sha256: str) -> Path:
+        return self._run_folder(run_key) / pod / f"{sha256}.part"
+
+
+def _size_of(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

@@ -1,0 +1,182 @@
+"""Collect the outputs of runs on a cluster: let pods upload, then seal what they sent.
+
+Pods send while their runs go on being watched. Nothing here waits: what the uploads are is noted
+for ``run_outputs``, which says what becomes of the record.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+from fyre.artifacts import run_sealing, upload_token
+from fyre.artifacts.artifact_store import ArtifactStore
+from fyre.artifacts.run_sealing import StoredOutputs
+from fyre.artifacts.upload_listing import UploadListing
+from fyre.artifacts.upload_staging import UploadNotOpenError, UploadStaging
+from fyre.engines.kubernetes.outputs import run_outputs
+from fyre.engines.kubernetes.outputs.agent_container import UploadTarget
+from fyre.engines.kubernetes.outputs.run_outputs import NOTHING_KNOWN, OutputFacts, SealedOutputs
+from fyre.engines.kubernetes.pod_facts import KubeObject
+from fyre.errors import TransientError
+from fyre.runs.run import Run, RunRecord
+from fyre.runs.state import RunState
+from fyre.stored_form import UnreadableError
+
+PATIENCE = 24 * 3600.0
+"""Seconds for which an error of the store may last before the outputs are given up."""
+
+
+class RunSource(Protocol):
+    """What the collector asks of the engine's cache."""
+
+    def get_record(self, key: str) -> RunRecord | None:
+        """Return one run's record."""
+        ...
+
+    def find_pod(self, key: str, uid: str) -> KubeObject | None:
+        """Return one pod of a run."""
+        ...
+
+    def list_pods(self, key: str) -> list[KubeObject]:
+        """Return the pods of a run."""
+        ...
+
+    def ended_record(self, key: str) -> RunRecord | None:
+        """Return how the command of a run ended, whatever becomes of its outputs."""
+        ...
+
+
+class OutputCollector:
+    """Notes, by the key of a run, what its pods have uploaded. Thread-safe."""
+
+    def __init__(
+        self, store: ArtifactStore, staging: UploadStaging, *, image: str, url: str, secret: bytes
+    ) -> None:
+        """``image`` runs the agent; ``url`` is where pods reach the upload endpoint."""
+        self.store, self._staging = store, staging
+        self._image, self._url, self._secret = image, url, secret
+        self._mutex = threading.Lock()
+        self._facts: dict[str, OutputFacts] = {}
+        self._first_failures: dict[str, float] = {}  # on the monotonic clock
+        self._runs: RunSource | None = None
+        self._reconcile: Callable[[str], object] = lambda _: None
+        self._submit: Callable[[str, Callable[[], object]], object] = lambda *_: None
+
+    def start(
+        self,
+        runs: RunSource,
+        *,
+        reconcile: Callable[[str], object],
+        submit: Callable[[str, Callable[[], object]], object],
+    ) -> None:
+        """Work for an engine: ``reconcile(key)`` derives a record anew, ``submit`` queues work."""
+        self._runs, self._reconcile, self._submit = runs, reconcile, submit
+
+    def upload_target(self, run: Run) -> UploadTarget:
+        """Return where the pods of a run upload to."""
+        token = upload_token.create_upload_token(self._secret, run.key)
+        return UploadTarget(self._image, f"{self._url}/uploads/{run.key}", token)
+
+    def facts_of(self, key: str) -> OutputFacts:
+        """Return what is known of the uploads of a run."""
+        with self._mutex:
+            return self._facts.get(key, NOTHING_KNOWN)
+
+    def check_open(self, key: str, pod: str) -> None:
+        """Raise ``UploadNotOpenError`` unless that pod may upload for that run now."""
+        record = self._runs.get_record(key) if self._runs else None
+        if record is None:
+            raise UploadNotOpenError("the run is not known yet", is_final=False)
+        if record.state.is_final or self.facts_of(key).sealed is not None:
+            raise UploadNotOpenError("the run is over", is_final=True)
+        if self._runs is None or self._runs.find_pod(key, pod) is None:
+            raise UploadNotOpenError("the pod is not known yet", is_final=False)
+
+    def may_start(self, key: str) -> bool:
+        """Return False if the command of a run has ended: its code is given to no other pod."""
+        record = self._runs.get_record(key) if self._runs else None
+        has_ended = record is not None and (
+            record.state.is_final or record.state is RunState.UPLOADING
+        )
+        return not has_ended
+
+    def note_listing(self, key: str, pod: str) -> None:
+        """Note that the listing of a pod is kept."""
+        with self._mutex:
+            facts = self._facts.get(key, NOTHING_KNOWN)
+            others = tuple(one for one in facts.listed_pods if one != pod)
+            self._facts[key] = replace(facts, listed_pods=(*others, pod))
+        self._reconcile(key)
+
+    def advance(self, key: str) -> None:
+        """Have a run that is uploading looked after."""
+        self._submit(f"outputs of {key}", partial(self._collect, key))
+
+    def forget(self, key: str) -> None:
+        """Forget a run whose outcome is written down."""
+        with self._mutex:
+            self._facts.pop(key, None)
+            self._first_failures.pop(key, None)
+        self._staging.remove_run(key)
+
+    def _collect(self, key: str) -> None:
+        """Look which listings are kept, and seal the one that counts."""
+        runs, before = self._runs, self.facts_of(key)
+        record = runs.get_record(key) if runs else None
+        ended = runs.ended_record(key) if runs else None
+        if not record or not ended or record.state is not RunState.UPLOADING:
+            return
+        try:
+            facts = self._seal(ended, before)
+        except (OSError, UnreadableError) as error:
+            facts = self._with_trouble(before, key, error)
+            self._set_facts(key, before, facts)
+            if not facts.lost:
+                raise TransientError(f"the outputs of {key} can't be stored: {error}") from error
+            return
+        self._set_facts(key, before, facts)
+
+    def _set_facts(self, key: str, before: OutputFacts, facts: OutputFacts) -> None:
+        """Note what was found; a listing that came meanwhile stays noted."""
+        with self._mutex:
+            current = self._facts.get(key, NOTHING_KNOWN)
+            listed = dict.fromkeys((*facts.listed_pods, *current.listed_pods))
+            self._facts[key] = replace(facts, listed_pods=tuple(listed))
+        if facts != before:
+            self._reconcile(key)
+
+    def _seal(self, record: RunRecord, before: OutputFacts) -> OutputFacts:
+        key = record.run.key
+        known = tuple(self._staging.listed_pods(key))
+        facts = replace(before, listed_pods=known, is_checked=True, trouble="")
+        pod = run_outputs.deciding_pod(record, self._runs.list_pods(key) if self._runs else ())
+        uid = pod["metadata"]["uid"] if pod is not None else next(reversed(known), "")
+        if uid not in known:
+            return facts
+        listing = self._staging.get_listing(key, uid)
+        return replace(facts, sealed=self._seal_listing(record, listing))
+
+    def _seal_listing(self, record: RunRecord, listing: UploadListing) -> SealedOutputs:
+        manifest = self.store.get_manifest(record.run.key)
+        if manifest is None:
+            outputs = StoredOutputs(
+                listing.artifacts,
+                listing.metrics.sha256 if listing.metrics is not None else None,
+                listing.links[: run_sealing.LINKS_SIZE],
+                listing.problems,
+            )
+            is_partial = record.state is not RunState.SUCCEEDED
+            manifest = run_sealing.seal_run(self.store, record.run, outputs, is_partial=is_partial)
+        return SealedOutputs(manifest.results, listing.missing)
+
+    def _with_trouble(self, before: OutputFacts, key: str, error: Exception) -> OutputFacts:
+        trouble = getattr(error, "strerror", None) or str(error)
+        first = self._first_failures.setdefault(key, time.monotonic())
+        if isinstance(error, UnreadableError) or time.monotonic() - first > PATIENCE:
+            return replace(before, lost=trouble)
+        return replace(before, trouble=trouble)

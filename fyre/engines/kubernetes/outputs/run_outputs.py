@@ -1,0 +1,154 @@
+"""What the outputs of a run mean for its record: pure, and level-triggered as ``run_status`` is.
+
+A run whose command has ended is ``uploading`` until its manifest is sealed, or until it is certain
+that there is nothing to seal. A run that succeeded and whose outputs are lost is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from fyre.artifacts import run_sealing
+from fyre.engines.kubernetes import job_labels, pod_facts
+from fyre.engines.kubernetes.outputs.upload_agent import NOTHING_TO_KEEP
+from fyre.engines.kubernetes.pod_facts import KubeObject
+from fyre.message import output_notation
+from fyre.message.value_parsers import BadValueError
+from fyre.runs.results import RunResults
+from fyre.runs.run import Run, RunRecord
+from fyre.runs.state import RunState
+
+LOST = "outputs lost: "
+"""How the reason begins of a run whose outputs can't be had any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedOutputs:
+    """The end of an upload: what the manifest says, and which declared outputs are missing."""
+
+    results: RunResults
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFacts:
+    """What is known in this process of the uploads of one run."""
+
+    listed_pods: tuple[str, ...] = ()  # uids of pods whose listing is kept, the newest last
+    is_checked: bool = False  # True once it was looked which those are
+    sealed: SealedOutputs | None = None
+    trouble: str = ""  # why they can't be sealed yet
+    lost: str = ""  # why they never will be
+
+
+NOTHING_KNOWN = OutputFacts()
+
+
+def keeps_outputs(job: KubeObject) -> bool:
+    """Return True if the pods of a Job upload outputs."""
+    return job_labels.UPLOAD_ANNOTATION in pod_facts.get_annotations(job)
+
+
+def upload_seconds(job: KubeObject) -> float:
+    """Return the seconds that the upload of a Job's pod may take; 0 for a Job without."""
+    text = pod_facts.get_annotations(job).get(job_labels.UPLOAD_ANNOTATION, "")
+    return float(text) if text.isascii() and text.isdecimal() else 0.0
+
+
+def with_outputs(
+    final: RunRecord, job: KubeObject, run_pods: Collection[KubeObject], facts: OutputFacts
+) -> RunRecord:
+    """Return the record of a run whose command has ended, as far as its outputs are known."""
+    if not keeps_outputs(job) or not final.tries:
+        return final
+    if facts.sealed is not None:
+        return _with_sealed(final, facts.sealed)
+    if facts.lost:
+        return _with_lost(final, facts.lost)
+    pod = deciding_pod(final, run_pods)
+    if pod is None:  # as after a long absence of the receiver
+        is_open = bool(facts.listed_pods) or not facts.is_checked
+        is_awaited = final.state is RunState.SUCCEEDED and _declares_outputs(final.run)
+        lost = "its pod is gone" if is_awaited else ""
+    else:
+        words = _last_words(pod)
+        is_kept = pod["metadata"]["uid"] in facts.listed_pods
+        is_open = is_kept or not has_upload_ended(pod)
+        is_open = is_open or (words != NOTHING_TO_KEEP and not facts.is_checked)
+        lost = words or "its pod ended before they were stored"
+        lost = "" if words == NOTHING_TO_KEEP else lost
+    if is_open:
+        return _uploading(final, facts)
+    return _with_lost(final, lost) if lost else final
+
+
+def deciding_pod(record: RunRecord, run_pods: Collection[KubeObject]) -> KubeObject | None:
+    """Return the pod whose outputs are the run's: the one that succeeded, else the last start."""
+    started = sorted(
+        filter(pod_facts.has_started, run_pods),
+        key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]),
+    )
+    if record.state is RunState.SUCCEEDED:
+        for pod in started:
+            if pod_facts.terminated_state(pod).get("exitCode") == 0:
+                return pod
+    return started[-1] if started else None
+
+
+def has_upload_ended(pod: KubeObject) -> bool:
+    """Return True if the agent of a pod, whose command has ended, does nothing any more."""
+    return (
+        bool(_agent_state(pod).get("terminated"))
+        or pod_facts.pod_phase(pod) in ("Succeeded", "Failed")
+        or pod_facts.DELETED_MARK in pod
+        or pod_facts.LOST_MARK in pod
+    )
+
+
+def _agent_state(pod: KubeObject) -> KubeObject:
+    for status in pod_facts.container_statuses(pod):
+        if status["name"] == job_labels.UPLOAD_CONTAINER:
+            state: KubeObject = status.get("state") or {}
+            return state
+    return {}
+
+
+def _last_words(pod: KubeObject) -> str:
+    message = _agent_state(pod).get("terminated", {}).get("message", "")
+    return pod_facts.to_one_line(str(message))[:200]
+
+
+def _declares_outputs(run: Run) -> bool:
+    """Return True if there are outputs that must be there."""
+    for text in run.spec.outputs:
+        try:
+            if not output_notation.read_output(text).is_optional:
+                return True
+        except BadValueError:  # of another version
+            continue
+    return False
+
+
+def _uploading(final: RunRecord, facts: OutputFacts) -> RunRecord:
+    reason = f"its outputs can't be stored yet: {facts.trouble}" if facts.trouble else ""
+    return replace(
+        final, state=RunState.UPLOADING, reason=reason, exit_code=None, signal=None, ended_at=None
+    )
+
+
+def _with_sealed(final: RunRecord, sealed: SealedOutputs) -> RunRecord:
+    if final.state is RunState.SUCCEEDED and sealed.missing:
+        reason = run_sealing.missing_reason(sealed.missing)
+        final = replace(final, state=RunState.FAILED, reason=reason)
+    return replace(final, results=sealed.results)
+
+
+def _with_lost(final: RunRecord, why: str) -> RunRecord:
+    """Return the record of a run whose outputs are lost: an error, where it had succeeded.
+
+    Otherwise it stays what it is, with a line that says so.
+    """
+    if final.state is RunState.SUCCEEDED:
+        return replace(final, state=RunState.ERROR, reason=LOST + why, exit_code=None)
+    return replace(final, results=RunResults(problems=(LOST + why,), is_partial=True))
