@@ -104,7 +104,7 @@ class UploadEndpoint:
 
     def _find_missing(self, request: Request, body: bytes) -> Response:
         sizes = _read_json(body)
-        if not isinstance(sizes, dict) or not all(isinstance(size, int) for size in sizes.values()):
+        if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
             raise RefusedUploadError("it is no object of sizes")
         run_key, pod = request.path_params["run"], request.path_params["pod"]
         return JSONResponse(self.staging.find_missing(run_key, pod, sizes))

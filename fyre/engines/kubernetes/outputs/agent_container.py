@@ -106,8 +106,7 @@ def build_container(
         "image": target.image,
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",  # so it is a sidecar
-        # The kubelet may tell it to end before Python is there.
-        "command": ["sh", "-c", "trap '' TERM; exec python3 -I -B -c \"$0\"", _START],
+        "command": agent_command(),
         "env": [
             {"name": "FYRE_POD", "valueFrom": pod_uid},
             *env_entries(variables.items()),
@@ -122,6 +121,11 @@ def build_container(
             {"name": "fyre-checkout", "mountPath": "/tmp"},  # noqa: S108 - a volume of its own
         ],
     }
+
+
+def agent_command() -> list[str]:
+    """Return the command; the kubelet may tell it to end before Python is there."""
+    return ["sh", "-c", "trap '' TERM; exec python3 -I -B -c \"$0\"", _START]
 
 
 @cache

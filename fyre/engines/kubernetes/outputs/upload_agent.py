@@ -42,6 +42,7 @@ _LINKS_SIZE = 256 * 1024
 _CHECK_INTERVAL = 0.5  # seconds
 _GONE_SECONDS = 5.0
 _THREADS = 4
+_ROUNDS = 5  # of looking at the files, where something changes them
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the next attempt; the last one again and again."""
 
@@ -72,6 +73,12 @@ class Receiver:
         """``url`` is the address of this pod's upload; ``deadline`` is on the monotonic clock."""
         self._url, self._token = urllib.parse.urlsplit(url), token
         self._deadline, self._thread = deadline, local()
+        self._connections: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._connections:
+            connection.close()
 
     def request(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer, which may be a refusal of the contents.
@@ -106,12 +113,13 @@ class Receiver:
         left = max(1.0, min(_REQUEST_TIMEOUT, self._deadline - time.monotonic()))
         if self._url.scheme == "https":
             context = ssl.create_default_context()
-            self._thread.connection = http.client.HTTPSConnection(
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 host, port, timeout=left, context=context
             )
         else:
-            self._thread.connection = http.client.HTTPConnection(host, port, timeout=left)
-        connection: http.client.HTTPConnection = self._thread.connection
+            connection = http.client.HTTPConnection(host, port, timeout=left)
+        self._thread.connection = connection
+        self._connections.append(connection)
         return connection
 
     def _disconnect(self) -> None:
@@ -220,14 +228,18 @@ class Upload:
 
 def upload_outputs(environment: Mapping[str, str], deadline: float) -> str:
     """Send what a command left; return the last words. Raises ``UploadError``."""
-    outputs = Path(environment["FYRE_OUTPUTS"])
+    url = f"{environment['FYRE_UPLOAD_URL']}/{environment['FYRE_POD']}"
+    with contextlib.closing(Receiver(url, environment["FYRE_UPLOAD_TOKEN"], deadline)) as receiver:
+        return _upload(receiver, environment)
+
+
+def _upload(receiver: Receiver, environment: Mapping[str, str]) -> str:
+    outputs, checkout = Path(environment["FYRE_OUTPUTS"]), Path(environment["FYRE_TOP"])
     metrics, links = Path(environment["FYRE_METRICS"]), Path(environment["FYRE_LINK"])
     declared = [text for text in environment["FYRE_DECLARED"].split("\n") if text]
-    url = f"{environment['FYRE_UPLOAD_URL']}/{environment['FYRE_POD']}"
-    receiver = Receiver(url, environment["FYRE_UPLOAD_TOKEN"], deadline)
     reason = ""
-    for _ in range(5):
-        found = output_files.find_output_files(outputs, Path(environment["FYRE_TOP"]), declared)
+    for _ in range(_ROUNDS):
+        found = output_files.find_output_files(outputs, checkout, declared)
         upload = Upload(receiver, found)
         upload.add_files()
         listing = upload.listing(metrics, links)
@@ -310,7 +322,9 @@ def main(environment: Mapping[str, str]) -> None:
         words = str(error)
     except Exception as error:  # the last words must say it
         words = f"the upload broke: {type(error).__name__}: {error}"
-    Path("/dev/termination-log").write_text(words[:_LAST_WORDS_MAX], encoding="utf-8")
+    Path(environment.get("FYRE_LAST_WORDS", "/dev/termination-log")).write_text(
+        words[:_LAST_WORDS_MAX], encoding="utf-8"
+    )
     print(words)  # noqa: T201 - the log of the container
 
 

@@ -1,0 +1,143 @@
+"""Uploads of pods: what is kept, what is refused, and what a crash or a liar can't do."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fyre.artifacts import upload_token
+from fyre.artifacts.artifact_store import ArtifactStore
+from fyre.artifacts.upload_staging import RefusedUploadError, UploadStaging, WrongOffsetError
+
+RUN, POD = "0123456789abcdef0123456789", "8a1b-pod"
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def listing(**contents: bytes) -> dict[str, Any]:
+    return {
+        "artifacts": [
+            {"path": path, "size": len(content), "sha256": sha(content), "mode": 0o644}
+            for path, content in contents.items()
+        ]
+    }
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> UploadStaging:
+    return UploadStaging(ArtifactStore(tmp_path / "store"), tmp_path / "uploads")
+
+
+def test_10_a_listing_is_kept_when_all_that_it_names_came(staging: UploadStaging) -> None:
+    wanted = listing(a=b"one", b=b"two")
+    assert sorted(staging.put_listing(RUN, POD, wanted)) == sorted([sha(b"one"), sha(b"two")])
+    assert staging.listed_pods(RUN) == []
+    staging.add_contents(RUN, POD, [b"one", b"two"])
+    assert staging.put_listing(RUN, POD, wanted) == []
+    assert staging.listed_pods(RUN) == [POD]
+    kept = staging.get_listing(RUN, POD)
+    assert [one.path for one in kept.artifacts] == ["a", "b"]
+
+
+def test_10_a_content_that_only_others_sent_is_missing(staging: UploadStaging) -> None:
+    """Else a pod would learn which contents other repositories have, and could take them."""
+    staging.add_contents(RUN, "other-pod", [b"secret"])
+    assert staging.find_missing(RUN, POD, {sha(b"secret"): 6}) == {sha(b"secret"): 0}
+    assert staging.put_listing(RUN, POD, listing(stolen=b"secret")) == [sha(b"secret")]
+
+
+def test_10_a_content_in_pieces_goes_on_where_it_broke_off(
+    staging: UploadStaging, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 40
+    place: dict[str, Any] = {"size": len(content)}
+    staging.add_piece(RUN, POD, sha(content), offset=0, piece=content[:5000], **place)
+    later = UploadStaging(ArtifactStore(tmp_path / "store"), tmp_path / "uploads")  # a restart
+    assert later.find_missing(RUN, POD, {sha(content): len(content)}) == {sha(content): 5000}
+    with pytest.raises(WrongOffsetError) as error:
+        later.add_piece(RUN, POD, sha(content), offset=0, piece=content[:5000], **place)
+    assert error.value.offset == 5000
+    later.add_piece(RUN, POD, sha(content), offset=5000, piece=content[5000:], **place)
+    assert later.put_listing(RUN, POD, listing(a=content)) == []
+    assert later.find_missing(RUN, POD, {sha(content): len(content)}) == {}
+
+
+def test_10_a_content_of_another_hash_is_refused_and_nothing_of_it_stays(
+    staging: UploadStaging, tmp_path: Path
+) -> None:
+    with pytest.raises(RefusedUploadError, match="another hash"):
+        staging.add_piece(RUN, POD, sha(b"what was said"), size=4, offset=0, piece=b"else")
+    assert not list(tmp_path.rglob("*.part"))
+    assert staging.put_listing(RUN, POD, listing(a=b"what was said"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../x", "/etc/passwd", ".git/hooks/post-checkout", "a/../../x", "", "a//b", "a\0b", "."],
+)
+def test_10_a_listing_with_a_hostile_path_is_refused(staging: UploadStaging, path: str) -> None:
+    staging.add_contents(RUN, POD, [b"x"])
+    with pytest.raises(RefusedUploadError):
+        staging.put_listing(RUN, POD, listing(**{path: b"x"}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {},
+        {"artifacts": {}},
+        {"artifacts": [{"path": "a"}]},
+        {"artifacts": [{"path": "a", "size": 1, "sha256": "x", "mode": 0}]},
+        {"artifacts": [], "problems": 7},
+        {"artifacts": [], "metrics": 7},
+        {"version": 99, "artifacts": []},
+        listing(a=b"x") | {"artifacts": listing(a=b"x")["artifacts"] * 2},
+    ],
+)
+def test_10_a_listing_that_is_none_is_refused(staging: UploadStaging, data: object) -> None:
+    staging.add_contents(RUN, POD, [b"x"])
+    with pytest.raises(RefusedUploadError):
+        staging.put_listing(RUN, POD, data)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "x" * 65, "a\0"])
+def test_10_no_name_leads_out_of_the_folder(staging: UploadStaging, name: str) -> None:
+    for run, pod in ((name, POD), (RUN, name)):
+        with pytest.raises(RefusedUploadError):
+            staging.add_contents(run, pod, [b"x"])
+    with pytest.raises(RefusedUploadError):
+        staging.add_piece(RUN, POD, name, size=1, offset=0, piece=b"x")
+
+
+def test_10_a_content_that_vanished_from_the_store_is_sent_again(
+    staging: UploadStaging, tmp_path: Path
+) -> None:
+    staging.add_contents(RUN, POD, [b"x"])
+    ArtifactStore(tmp_path / "store").blob_path(sha(b"x")).unlink()
+    assert staging.put_listing(RUN, POD, listing(a=b"x")) == [sha(b"x")]
+    assert staging.find_missing(RUN, POD, {sha(b"x"): 1}) == {sha(b"x"): 0}
+
+
+def test_10_a_run_is_forgotten_as_a_whole(staging: UploadStaging, tmp_path: Path) -> None:
+    staging.add_contents(RUN, POD, [b"x"])
+    staging.put_listing(RUN, POD, listing(a=b"x"))
+    staging.remove_run(RUN)
+    assert staging.listed_pods(RUN) == []
+    assert not list((tmp_path / "uploads").iterdir())
+
+
+@given(st.text(max_size=80))
+def test_10_no_text_is_a_token_of_a_run(text: str) -> None:
+    assert not upload_token.is_upload_token(b"secret", RUN, text)
+    token = upload_token.create_upload_token(b"secret", RUN)
+    assert upload_token.is_upload_token(b"secret", RUN, token)
+    assert not upload_token.is_upload_token(b"secret", RUN[::-1], token)
