@@ -135,7 +135,13 @@ class KubernetesCluster(EngineRuntime):
             store, staging, image=options.upload_image, url=relay.url, secret=secret
         )
         relay.add_uploads(
-            UploadEndpoint(staging, secret, collector.check_open, collector.note_listing),
+            UploadEndpoint(
+                staging,
+                secret,
+                collector.check_open,
+                collector.check_ended,
+                collector.note_listing,
+            ),
             collector.may_start,
         )
         return collector

@@ -44,13 +44,14 @@ _FRAME_HEAD = 8
 class UploadEndpoint:
     """The routes below ``/uploads/{run}/{pod}``.
 
-    ``check_open(run_key, pod)`` raises ``UploadNotOpenError``; ``on_listing`` is called with the
-    same once a pod's listing is kept.
+    ``check_open(run_key, pod)`` and ``check_ended``, for the listing, raise ``UploadNotOpenError``;
+    ``on_listing`` is called with the same once a pod's listing is kept.
     """
 
     staging: UploadStaging
     secret: bytes
     check_open: Callable[[str, str], None]
+    check_ended: Callable[[str, str], None]
     on_listing: Callable[[str, str], None]
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_MAX))
 
@@ -131,6 +132,7 @@ class UploadEndpoint:
 
     def _take_listing(self, request: Request, body: bytes) -> Response:
         run_key, pod = request.path_params["run"], request.path_params["pod"]
+        self.check_ended(run_key, pod)
         missing = self.staging.put_listing(run_key, pod, _read_json(body))
         if missing:
             return JSONResponse({"missing": missing}, status_code=409)

@@ -100,7 +100,9 @@ async def _drop(_: Message) -> None:
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     made = Receiver(tmp_path)
-    endpoint = UploadEndpoint(made.staging, SECRET, made.check_open, lambda *_: None)
+    endpoint = UploadEndpoint(
+        made.staging, SECRET, made.check_open, made.check_open, lambda *_: None
+    )
     with ExitStack() as stack:
         made.url = stack.enter_context(serve(made.wrap(Starlette(routes=endpoint.routes()))))
         yield made

@@ -18,6 +18,7 @@ from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.artifacts.run_sealing import StoredOutputs
 from fyre.artifacts.upload_listing import UploadListing
 from fyre.artifacts.upload_staging import UploadNotOpenError, UploadStaging
+from fyre.engines.kubernetes import pod_facts
 from fyre.engines.kubernetes.outputs import run_outputs
 from fyre.engines.kubernetes.outputs.agent_container import UploadTarget
 from fyre.engines.kubernetes.outputs.run_outputs import NOTHING_KNOWN, OutputFacts, SealedOutputs
@@ -96,6 +97,18 @@ class OutputCollector:
             raise UploadNotOpenError("the run is over", is_final=True)
         if self._runs is None or self._runs.find_pod(key, pod) is None:
             raise UploadNotOpenError("the pod is not known yet", is_final=False)
+
+    def check_ended(self, key: str, pod: str) -> None:
+        """Raise ``UploadNotOpenError`` while the command of that pod runs.
+
+        It may have the token too. What it left is listed by its agent, at the end. Of a pod that is
+        being deleted the kubelet reports no end before all its containers have ended, the agent
+        too: there an early listing is taken, and the agent's own takes its place.
+        """
+        found = self._runs.find_pod(key, pod) if self._runs else None
+        is_going = found is not None and pod_facts.gone_by(found) is not None
+        if found is None or not (is_going or pod_facts.has_finished(found)):
+            raise UploadNotOpenError("the command has not ended", is_final=False)
 
     def may_start(self, key: str) -> bool:
         """Return False if the command of a run has ended: its code is given to no other pod."""
