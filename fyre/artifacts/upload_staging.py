@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -170,6 +170,13 @@ class UploadStaging:
             for known in [one for one in self._uploads if one[0] == run_key]:
                 del self._uploads[known]
         shutil.rmtree(self._run_folder(run_key), ignore_errors=True)
+
+    def remove_strangers(self, known_keys: Collection[str]) -> None:
+        """Remove what runs left that nobody knows any more."""
+        with contextlib.suppress(FileNotFoundError):
+            for folder in list(self._folder.iterdir()):
+                if folder.name not in known_keys:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _upload(self, run_key: str, pod: str) -> _Upload:
         if not _NAME.fullmatch(run_key) or not _NAME.fullmatch(pod):

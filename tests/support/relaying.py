@@ -155,6 +155,7 @@ def relaying(
     lfs: LfsObjectStore | None = None,
     port: int = 0,
     fetch: Callable[[int, str], None] | None = None,
+    may_start: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[Relayed]:
     """Serve a relay whose clock always shows ``NOW``."""
     relayed = Relayed("", root)
@@ -166,6 +167,7 @@ def relaying(
         lfs,
         clock=lambda: NOW,
         fetch_commit=fetch,
+        may_start=may_start,
     )
     app = Starlette(routes=relay.routes())
 

@@ -246,8 +246,11 @@ class KubernetesEngine:
                     f"the API server at {self._cluster.host} "
                     f"gave no list within {_SYNC_TIMEOUT:.0f} s"
                 )
-        for record in self.query_runs(ALL_RUNS):
-            self._reconcile_run(record.run.key)
+        known_keys = {record.run.key for record in self.query_runs(ALL_RUNS)}
+        if self._outputs is not None:
+            self._outputs.remove_strangers(known_keys)
+        for key in known_keys:
+            self._reconcile_run(key)
         threading.Thread(
             target=pending_monitor.run_monitor,
             args=(self._create_monitor(), self._closed),

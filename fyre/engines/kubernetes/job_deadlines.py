@@ -16,14 +16,15 @@ pod, so that neither a pull nor the checkout counts.
 """
 
 
-def pod_deadline(spec: RunSpec) -> int | None:
-    """Return the seconds for the pod.
+def pod_deadline(spec: RunSpec, upload_seconds: int = 0) -> int | None:
+    """Return the seconds for the pod, which uploads outputs after its command.
 
     All of the setup has the same timeout as the command. Kubernetes takes 31 bits.
     """
     if not spec.timeout:
         return None
-    return min(spec.timeout * (2 if spec.setup else 1) + MAX_START_SECONDS, 2**31 - 1)
+    seconds = spec.timeout * (2 if spec.setup else 1) + MAX_START_SECONDS + upload_seconds
+    return min(seconds, 2**31 - 1)
 
 
 def checkout_timeout(spec: RunSpec, *, with_lfs: bool) -> str:

@@ -164,7 +164,9 @@ def _pod_spec(run: Run, profile: Profile, context: JobContext) -> KubeObject:
     spec: KubeObject = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": _pod_grace(section, context),
-        "activeDeadlineSeconds": job_deadlines.pod_deadline(run.spec),
+        "activeDeadlineSeconds": job_deadlines.pod_deadline(
+            run.spec, section.upload_seconds if context.upload else 0
+        ),
         "automountServiceAccountToken": bool(section.service_account),
         "serviceAccountName": section.service_account,
         "enableServiceLinks": False,

@@ -73,6 +73,19 @@ def test_protocol_2_is_spoken_when_asked_for(relay: Relayed) -> None:
     assert b"version 2" not in refs(relay, basic(relay.key())).content
 
 
+def test_10_a_run_whose_command_has_ended_is_given_no_code(
+    repo: Path, tmp_path: Path, git: Git
+) -> None:
+    """Else a pod that takes the place of an evicted one would start the command again."""
+    git("clone", "-q", "--mirror", str(repo), str(tmp_path / "bare/7.git"), cwd=tmp_path)
+    ended: set[str] = set()
+    with relaying(tmp_path / "bare", may_start=lambda key: key not in ended) as relayed:
+        assert refs(relayed, basic(relayed.key())).status_code == 200
+        ended.add("run-1")
+        answer = refs(relayed, basic(relayed.key()))
+    assert (answer.status_code, answer.text) == (403, "the command of this run has ended\n")
+
+
 def test_the_pins_of_other_runs_are_not_told(relay: Relayed, git: Git) -> None:
     git("update-ref", "refs/fyre/secret-run", "refs/heads/main", cwd=relay.root / "7.git")
     assert b"refs/heads/main" in refs(relay, basic(relay.key())).content

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -77,6 +77,10 @@ class OutputCollector:
     ) -> None:
         """Work for an engine: ``reconcile(key)`` derives a record anew, ``submit`` queues work."""
         self._runs, self._reconcile, self._submit = runs, reconcile, submit
+
+    def remove_strangers(self, known_keys: Collection[str]) -> None:
+        """Remove what is left of uploads of runs that nobody knows any more."""
+        self._staging.remove_strangers(known_keys)
 
     def upload_target(self, run: Run) -> UploadTarget:
         """Return where the pods of a run upload to."""

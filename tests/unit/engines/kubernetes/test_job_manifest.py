@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from fyre.engines.kubernetes import job_deadlines, job_labels, job_manifest
 from fyre.engines.kubernetes.job_manifest import JobContext
+from fyre.engines.kubernetes.outputs import agent_container
+from fyre.engines.kubernetes.outputs.agent_container import UploadTarget
 from fyre.errors import UserError
 from fyre.message.spec import RunSpec
 from fyre.runs import run as runs
@@ -110,7 +112,21 @@ GPU = cluster_profile(
     container_security_context={"readOnlyRootFilesystem": True},
     termination_grace_seconds=120,
 )
-GOLDENS = {"plain": (RUN, Profile(image="python:3.12"), PLACE), "everything": (FULL, GPU, RELAY)}
+UPLOAD = UploadTarget("fyre:1", "http://relay:8021/uploads/0123456789abcdef0123456789", "token")
+GOLDENS = {
+    "plain": (RUN, Profile(image="python:3.12"), PLACE),
+    "everything": (FULL, GPU, RELAY),
+    "outputs": (
+        replace(RUN, spec=RunSpec("python train.py", outputs=("model.pt", "?plots/*.png"))),
+        cluster_profile(
+            image="python:3.12",
+            resources=(("memory", "1Gi"),),
+            container_security_context={"runAsUser": 3000},
+            upload_seconds=900,
+        ),
+        replace(RELAY, upload=UPLOAD),
+    ),
+}
 
 
 def told(thing: Any) -> Any:
@@ -122,12 +138,13 @@ def told(thing: Any) -> Any:
         )
         assert text.count(script) == 1
         text = text.replace(script, f'"<{name}>"')
-    return text
+    return text.replace(agent_container.pack_program(), "<agent>")
 
 
 def golden(name: str) -> job_manifest.KubeObject:
     """The Job of a golden file, with the scripts of today."""
     text = (GOLDEN / f"{name}.json").read_text()
+    text = text.replace("<agent>", agent_container.pack_program())
     for script in SCRIPTS:
         text = text.replace(
             f'"<{script}>"',
