@@ -21,6 +21,7 @@ OPTION_CAPABILITIES = {
     "--checkout-image": "cluster",
     "--relay": "relay",
     "--log-store": "log_store",
+    "--artifact-store": "outputs",
 }
 """By an option that not every engine honours: the capability that it needs."""
 

@@ -197,6 +197,8 @@ def request_blob(
     response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     if response.status_code == 410:
         raise UserError(f"{artifact.path}: its content is not in the receiver's store any more")
+    if response.status_code >= 500:
+        raise TransientError(f"{artifact.path}: {response.text.strip()[:200] or 'no content now'}")
     response.raise_for_status()
     if position and response.status_code != 206:
         raise TransientError("the receiver does not send the rest of a file")

@@ -37,6 +37,7 @@ class EngineOptions:
     relay: str | socket.socket = ""
     relay_url: str = ""  # address of the relay for pods; "": http://HOST:PORT
     log_store: str = ""  # URL of the logs; "": in the state directory
+    artifact_store: str = ""  # URL or folder of the outputs; "": in the state directory
 
 
 @dataclass(frozen=True)

@@ -28,3 +28,13 @@ def long_case(test: object) -> object:
     for mark in LONG_CASE:
         test = mark(test)
     return test
+
+
+NEEDS_S3 = (
+    pytest.mark.ci,
+    pytest.mark.skipif(
+        _IS_ELSEWHERE and "FYRE_TEST_S3" not in os.environ,
+        reason="a real S3 server, built with Go: .ci/run does it; or FYRE_TEST_S3=1",
+    ),
+)
+"""Marks of a module whose tests talk to the server of ``tests/support/s3_server.py``."""

@@ -103,6 +103,11 @@ class Person:
 
 @pytest.fixture
 def person(up: FyreUp, repo: Path) -> Person:
+    return make_person(up, repo)
+
+
+def make_person(up: FyreUp, repo: Path) -> Person:
+    """Return a person whose clone has a remote, to which its branch is pushed."""
     git("remote", "add", "origin", f"{up.url}/{NAME}.git", cwd=repo)
     git("push", "-q", "origin", "main", cwd=repo)
     return Person(up, repo)

@@ -115,6 +115,16 @@ def main(
             "Fyre copies the code into each pod.",
         ),
     ] = "",
+    artifact_store: Annotated[
+        str,
+        typer.Option(
+            "--artifact-store",
+            metavar="URL",
+            help="Where outputs are kept: a folder, or a bucket such as s3://BUCKET/PREFIX, whose "
+            "credentials are in the environment; ROOT/artifacts.",
+            show_default=False,
+        ),
+    ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
 ) -> None:
     """Run a small forge and the receiver here: pushed commits run here or on a cluster."""
@@ -135,6 +145,7 @@ def main(
             "--image": image,
             "--checkout-image": checkout_image,
             "--relay": relay,
+            "--artifact-store": artifact_store,
         },
     )
     run_policy = _load_policy(capabilities, policy, namespace, image)
@@ -157,6 +168,7 @@ def main(
                 context=context,
                 checkout_image=checkout_image or DEFAULT_CHECKOUT_IMAGE,
                 relay=relay,
+                artifact_store=artifact_store,
             ),
         )
         _say_who_needs_the_token(server)

@@ -170,12 +170,11 @@ class OutputSealer:
         _remove_stored(ended)
 
     def _store_files(self, found: OutputFiles) -> tuple[Artifact, ...]:
-        artifacts = []
-        for file in found.files.values():
-            try:
-                blob = self._store.add_file(file.source, self._raise_if_stopped)
-            except UnreadableFileError as error:
-                found.add_problem(file.path, str(error))
+        artifacts, files = [], list(found.files.values())
+        stored = self._store.add_files((file.source for file in files), self._raise_if_stopped)
+        for file, blob in zip(files, stored, strict=True):
+            if isinstance(blob, UnreadableFileError):
+                found.add_problem(file.path, str(blob))
             else:
                 artifacts.append(Artifact(file.path, blob.size, blob.sha256, file.mode))
         return tuple(artifacts)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fyre.artifacts import object_storage
 from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.artifacts.manifest import RunManifest
 from fyre.engines.local import LocalEngine
@@ -251,7 +252,8 @@ def test_a_good_content_takes_the_place_of_a_damaged_one(
     engine = make()
     command = 'echo same > "$FYRE_OUTPUTS/a"; cp "$FYRE_OUTPUTS/a" "$FYRE_OUTPUTS/b"'
     first = run_to_end(engine, sha, command)
-    engine.artifacts.blob_path(manifest_of(engine, first).artifacts[0].sha256).write_text("x")
+    sha256 = manifest_of(engine, first).artifacts[0].sha256
+    (tmp_path / "state" / "artifacts" / object_storage.blob_key(sha256)).write_text("x")
     run_to_end(engine, sha, command)
     assert content_of(engine, first) == {"a": b"same\n", "b": b"same\n"}
 

@@ -27,8 +27,20 @@ def test_an_output_is_sent_to_be_saved_and_only_by_its_runs_address(person: Pers
     assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cache-Control"] == "no-store"
-    rest = get(f"/blobs/{hashlib.sha256(PAGE).hexdigest()}", Range="bytes=8-")
-    assert (rest.status_code, rest.content) == (206, PAGE[8:])
+    blob = f"/blobs/{hashlib.sha256(PAGE).hexdigest()}"
+    for asked, part in (
+        ("8-", PAGE[8:]),
+        ("0-2", PAGE[:3]),
+        ("-4", PAGE[-4:]),
+        ("3-999", PAGE[3:]),
+    ):
+        rest = get(blob, Range=f"bytes={asked}")
+        assert (rest.status_code, rest.content) == (206, part), asked
+    for asked in ("bytes=0-", "bytes=3-1", "bytes=0-1,3-4", "lines=1-2", "bytes=-", "bytes=-999"):
+        assert get(blob, Range=asked).content == PAGE, asked
+    assert get(blob, Range=f"bytes={len(PAGE)}-").status_code == 416
+    changed = get(blob, Range="bytes=8-", **{"If-Range": '"another"'})
+    assert (changed.status_code, changed.content) == (200, PAGE)
 
     (listed,) = get("/outputs.json").json()["artifacts"]
     assert (listed["path"], listed["size"]) == ("a page.html", len(PAGE))
