@@ -20,7 +20,9 @@ def _create_local(context: EngineContext) -> EngineRuntime:
         history=context.policy.history,
         keep_checkouts=context.options.keep_checkouts,
         command_umask=context.options.command_umask,
-        artifacts=open_store(place) if place else ArtifactStore(context.root / "artifacts"),
+        artifacts=open_store(place, context.policy)
+        if place
+        else ArtifactStore(context.root / "artifacts", context.policy),
     )
     return EngineRuntime(engine, engine.artifacts)
 

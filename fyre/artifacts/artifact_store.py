@@ -20,7 +20,7 @@ from typing import BinaryIO, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from fyre.artifacts import manifest as manifests
-from fyre.artifacts import object_storage
+from fyre.artifacts import object_storage, pruning_gate
 from fyre.artifacts.folder_storage import FolderStorage, fsync_path
 from fyre.artifacts.manifest import RunManifest
 from fyre.artifacts.object_storage import (
@@ -31,6 +31,7 @@ from fyre.artifacts.object_storage import (
     UnreadableFileError,
 )
 from fyre.errors import UserError
+from fyre.runs.policy import Policy
 from fyre.stored_form import UnreadableError, warn_once
 
 __all__ = ["ArtifactStore", "StoredBlob", "UnreadableFileError", "fsync_path", "open_store"]
@@ -46,8 +47,9 @@ _IN_MEMORY = 16 * 1024 * 1024  # bytes of a content that is read as a file
 class ArtifactStore:
     """The artifact store in a folder, or in another object storage. Thread-safe."""
 
-    def __init__(self, place: Path | ObjectStorage) -> None:
+    def __init__(self, place: Path | ObjectStorage, policy: Policy | None = None) -> None:
         """Use a folder, which is made when the first file is stored, or another storage."""
+        self.policy = policy or Policy()
         self.storage = FolderStorage(place) if isinstance(place, Path) else place
 
     def add_file(self, path: Path, keep_going: Callable[[], None] = lambda: None) -> StoredBlob:
@@ -105,13 +107,17 @@ class ArtifactStore:
     def put_manifest(self, manifest: RunManifest) -> None:
         """Store a manifest, durably; one that is there already stays as it is.
 
-        Raises ``FileNotFoundError`` where it names a content that is not stored.
+        Raises ``FileNotFoundError`` where it names a content that is not stored, ``OSError`` for
+        trouble of the store, and while contents are being deleted from it.
         """
         sizes = _named_blobs(manifest)
+        last_pruning = self._require_no_deletion()
         self._require_blobs(sizes)
         self.storage.keep_durable({*sizes})
         text = json.dumps(manifests.to_json(manifest))
         self.storage.create_object(_manifest_key(manifest.run_key), text.encode())
+        if self._require_no_deletion() != last_pruning:  # it may not have seen this manifest
+            self._require_blobs(sizes)
 
     def get_manifest(self, run_key: str) -> RunManifest | None:
         """Return the manifest of a run; None if it has none that can be read.
@@ -127,6 +133,28 @@ class ArtifactStore:
         except (UnreadableError, ValueError, RecursionError) as error:
             warn_once(key, str(error))
             return None
+
+    def list_runs(self) -> Iterator[str]:
+        """Yield the keys of the runs that have a manifest."""
+        for one in self.storage.list_objects("manifests/"):
+            if one.key.endswith(".json"):
+                yield one.key.removeprefix("manifests/").removesuffix(".json")
+
+    def read_manifests(self, keys: Iterable[str]) -> Iterator[tuple[str, RunManifest | None]]:
+        """Yield the manifests of runs, as ``get_manifest`` does, each with its run's key."""
+        return self._map_at_once(lambda key: (key, self.get_manifest(key)), keys)
+
+    def read_json(self, key: str) -> object:
+        """Return what an object holds; None if there is none, or it is no JSON."""
+        try:
+            return json.loads(b"".join(self.storage.read_object(key)))
+        except (FileNotFoundError, ValueError, RecursionError):
+            return None
+
+    def delete_objects(self, keys: Iterable[str]) -> None:
+        """Delete objects of the storage. Raises ``OSError``."""
+        for _ in self._map_at_once(self.storage.delete_object, keys):
+            pass
 
     def copy_out(self, manifest: RunManifest, folder: Path) -> None:
         """Write the files of a run below a folder, which is empty. Raises ``OSError``."""
@@ -154,6 +182,9 @@ class ArtifactStore:
             self.storage.remove_drafts()
         except OSError as error:
             log.warning("what a stopped upload left is not removed: %s", error.strerror)
+
+    def _require_no_deletion(self) -> str:
+        return pruning_gate.require_no_deletion(self.read_json(pruning_gate.STATE))
 
     def _require_blobs(self, sizes: dict[str, int | None]) -> None:
         """Raise ``FileNotFoundError`` for a content that is not stored, or not all of it."""
@@ -200,13 +231,13 @@ class ArtifactStore:
             raise OSError(0, f"the content {sha256[:12]} is damaged in the store")
 
 
-def open_store(place: str) -> ArtifactStore:
+def open_store(place: str, policy: Policy | None = None) -> ArtifactStore:
     """Return the store at a folder's path or a URL, after a look whether it can be used.
 
     Raises ``UserError`` if somebody has to set something up. A store that is down may come back:
     what is stored meanwhile waits for it.
     """
-    store = ArtifactStore(_open_storage(place))
+    store = ArtifactStore(_open_storage(place), policy)
     try:
         store.storage.check_access()
     except OSError as error:

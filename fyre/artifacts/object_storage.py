@@ -136,6 +136,11 @@ def blob_key(sha256: str) -> str:
     return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
 
 
+def hash_of_key(key: str) -> str:
+    """Return the hash of a content from its key."""
+    return "".join(key.split("/")[-2:])
+
+
 def _open_source(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -155,7 +155,7 @@ def main(
     )
     with _private_files() as umask:
         server = up.FyreUp(
-            _create_root(root or _default_state_root()),
+            _create_root(root or default_state_root()),
             host,
             port,
             engine=engine,
@@ -247,7 +247,7 @@ def _create_root(root: Path) -> Path:
         ) from error
 
 
-def _default_state_root() -> Path:
+def default_state_root() -> Path:
     """Return ``$XDG_STATE_HOME/fyre``, with the default of the XDG base directory specification.
 
     Raises ``UserError`` if the user has no home.

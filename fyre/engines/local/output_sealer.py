@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fyre.artifacts import link_lines, metrics_file, output_files
+from fyre.artifacts import link_lines, metrics_file, output_files, output_limits
 from fyre.artifacts.artifact_store import ArtifactStore, UnreadableFileError, fsync_path
 from fyre.artifacts.manifest import Artifact, RunManifest
 from fyre.artifacts.metrics_file import MetricsSummary
 from fyre.artifacts.output_files import OutputFiles
+from fyre.artifacts.output_limits import OutputSize
 from fyre.engines.local import result_files
 from fyre.engines.local.result_files import ENDED_FILE, LINKS_FILE, METRICS_FILE, OUTPUTS_DIR
 from fyre.regular_files import read_beginning
@@ -136,8 +137,10 @@ class OutputSealer:
             ended.run.spec.outputs,
             self._raise_if_stopped,
         )
-        artifacts = self._store_files(found)
+        artifacts = self._store_files(ended.run, found)
         metrics, metrics_sha256 = self._read_metrics(ended, artifacts, found)
+        if is_complete:
+            outcome |= _outcome_by_files(found, artifacts)
         problems = (*found.shown_problems(), *metrics.problems())
         found_results = RunResults(
             len(artifacts),
@@ -159,17 +162,21 @@ class OutputSealer:
                 found_results,
                 link_lines.parse_links(text),
                 metrics_sha256,
+                ended.run.ref,
+                str(outcome.get("state", "")),
             )
         )
-        missing = found.missing({one.path for one in artifacts}) if is_complete else []
-        if missing:
-            outcome |= _missing_outcome(missing)
         if self._store.get_manifest(ended.run.key) is None:
             raise OSError("the manifest can't be read back")
         _write_outcome(ended, outcome | {"results": results.to_json(found_results)})
         _remove_stored(ended)
 
-    def _store_files(self, found: OutputFiles) -> tuple[Artifact, ...]:
+    def _store_files(self, run: Run, found: OutputFiles) -> tuple[Artifact, ...]:
+        """Store all files that may be kept, or none of them."""
+        before = OutputSize(sum(found.sizes()), len(found.files))
+        if excess := output_limits.find_excess(self._store, run, before):
+            found.refuse_all(excess)
+            return ()
         artifacts, files = [], list(found.files.values())
         stored = self._store.add_files((file.source for file in files), self._raise_if_stopped)
         for file, blob in zip(files, stored, strict=True):
@@ -177,6 +184,10 @@ class OutputSealer:
                 found.add_problem(file.path, str(blob))
             else:
                 artifacts.append(Artifact(file.path, blob.size, blob.sha256, file.mode))
+        after = OutputSize(sum(one.size for one in artifacts), len(artifacts))
+        if after != before and (excess := output_limits.find_excess(self._store, run, after)):
+            found.refuse_all(excess)  # it was still being written
+            return ()
         return tuple(artifacts)
 
     def _read_metrics(
@@ -220,8 +231,13 @@ class OutputSealer:
         return False
 
 
-def _missing_outcome(missing: list[str]) -> dict[str, Any]:
-    """Return the changes of an outcome if declared outputs are not there: the run failed."""
+def _outcome_by_files(found: OutputFiles, artifacts: tuple[Artifact, ...]) -> dict[str, Any]:
+    """Return the changes of a good outcome if its outputs are not kept: the run failed."""
+    if found.refusal:
+        return {"state": "failed", "reason": f"the command ended well, but {found.refusal}"}
+    missing = found.missing({one.path for one in artifacts})
+    if not missing:
+        return {}
     names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     return {"state": "failed", "reason": f"the command ended well, but wrote no {names}"}
 

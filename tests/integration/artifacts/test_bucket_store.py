@@ -23,6 +23,11 @@ from fyre.runs.state import RunState
 from tests.conftest import one_at_a_time
 from tests.contract.artifact_store import ArtifactStoreContract, store_files
 from tests.contract.engine import await_end, make_run
+from tests.integration.artifacts.test_pruning import (
+    test_10_2_a_content_that_an_upload_has_just_stored_stays,
+    test_10_2_no_race_of_sealing_and_pruning_loses_a_content,
+    test_10_2_what_no_rule_keeps_goes_and_shared_contents_stay,
+)
 from tests.integration.local_engine.test_engine import Make, make
 from tests.support import s3_server, waiting
 from tests.support.ci_marks import NEEDS_S3
@@ -31,7 +36,13 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.person import make_person
 from tests.support.s3_server import S3Server
 
-__all__ = ["make", "sha"]  # fixtures
+__all__ = [  # fixtures, and tests that are done with this module's store
+    "make",
+    "sha",
+    "test_10_2_a_content_that_an_upload_has_just_stored_stays",
+    "test_10_2_no_race_of_sealing_and_pruning_loses_a_content",
+    "test_10_2_what_no_rule_keeps_goes_and_shared_contents_stay",
+]
 
 pytestmark = [*NEEDS_S3]
 
