@@ -90,6 +90,17 @@ class ArtifactStore:
         """Yield a stored content, or a range of it. Raises ``FileNotFoundError`` first."""
         return self.storage.read_object(object_storage.blob_key(sha256), start, end)
 
+    def read_blobs(self, blobs: Iterable[StoredBlob]) -> Iterator[bytes]:
+        """Yield small contents, in order. Raises ``FileNotFoundError`` if one is not whole."""
+
+        def read(blob: StoredBlob) -> bytes:
+            content = b"".join(self.read_blob(blob.sha256, 0, blob.size)) if blob.size else b""
+            if len(content) != blob.size:
+                raise FileNotFoundError(f"{blob.sha256} is not whole")
+            return content
+
+        return self._map_at_once(read, blobs)
+
     def open_blob(self, sha256: str) -> BinaryIO:
         """Open a stored content, which is checked before.
 

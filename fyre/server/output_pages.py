@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 
@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fyre.artifacts import manifest as manifests
-from fyre.artifacts.artifact_store import ArtifactStore
+from fyre.artifacts.artifact_store import ArtifactStore, StoredBlob
 from fyre.artifacts.manifest import Artifact, RunManifest
 from fyre.server import run_links
 from fyre.server.log_stream import NO_STORE_HEADERS
@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 8 * 1024 * 1024
 """Bytes of a content that is read before its answer begins."""
+
+BUNDLE_FILES_MAX, BUNDLE_BYTES_MAX = 500, 16 * 1024 * 1024
+"""Files of one bundle, and their bytes together."""
+
+_PLACE = re.compile(r"[0-9]{1,9}")
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -85,6 +90,7 @@ class OutputPages:
             Route("/runs/{token}/outputs.json", self.list_json),
             Route("/runs/{token}/outputs/{path:path}", self.file_by_path),
             Route("/runs/{token}/blobs/{sha256}", self.file_by_hash),
+            Route("/runs/{token}/bundle", self.bundle),
         ]
 
     @_answer_trouble
@@ -110,6 +116,26 @@ class OutputPages:
         listing = self._requested_listing(request)
         artifact = listing and listing.by_hash.get(request.path_params["sha256"])
         return self._send(artifact, request) if artifact else _NOT_FOUND
+
+    @_answer_trouble
+    def bundle(self, request: Request) -> Response:
+        """Serve the contents of several small outputs, one after the other, nothing in between.
+
+        ``files=0,1,120`` are their places in the manifest: thousands of files are then no
+        thousands of requests.
+        """
+        listing = self._requested_listing(request)
+        if listing is None:
+            return _NOT_FOUND
+        artifacts = _requested_files(request, listing.manifest.artifacts)
+        if artifacts is None or sum(one.size for one in artifacts) > BUNDLE_BYTES_MAX:
+            return PlainTextResponse("too many files, or none\n", status_code=400)
+        try:
+            blobs = [StoredBlob(one.sha256, one.size) for one in artifacts]
+            content = b"".join(self.artifacts.read_blobs(blobs))
+        except FileNotFoundError:
+            return _GONE
+        return Response(content, media_type="application/octet-stream", headers=_FILE_HEADERS)
 
     def _requested_listing(self, request: Request) -> _Listing | None:
         """Return what a run kept, read once for all the files that are asked for next."""
@@ -144,7 +170,7 @@ class OutputPages:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size}"
         answer = self._content(artifact, start, end, is_wanted=request.method == "GET")
         if answer is None:
-            return PlainTextResponse("the content is not in the store\n", status_code=410)
+            return _GONE
         answer.status_code = status
         answer.headers.update(headers)
         answer.headers["Content-Length"] = str(end - start)
@@ -186,4 +212,16 @@ def _requested_range(request: Request, artifact: Artifact) -> tuple[int, int] | 
     return (start, end) if start < size else None
 
 
+def _requested_files(request: Request, artifacts: Sequence[Artifact]) -> list[Artifact] | None:
+    """Return the files of a bundle; None if none such can be asked for."""
+    words = request.query_params.get("files", "").split(",")
+    if len(words) > BUNDLE_FILES_MAX or not all(map(_PLACE.fullmatch, words)):
+        return None
+    places = [int(word) for word in words]
+    if max(places) >= len(artifacts):
+        return None
+    return [artifacts[place] for place in places]
+
+
+_GONE = PlainTextResponse("the content is not in the store\n", status_code=410)
 _NOT_FOUND = PlainTextResponse("not found\n", status_code=404)
