@@ -52,8 +52,10 @@ def describe_error(error: Exception) -> str:
     return "the store's answer can't be understood"
 
 
+_TOO_LONG = "the store takes too long to answer"
 _OUR_WORDS = (
-    ("operation timed out", "the store takes too long to answer"),
+    ("operation timed out", _TOO_LONG),
+    ("TimedOut", _TOO_LONG),
     ("error sending request", "the store can't be reached"),
     ("error decoding response body", "the store broke off its answer"),
     ("connection closed", "the store broke off its answer"),

@@ -36,12 +36,12 @@ _PARTS_AT_ONCE = 3
 
 _ACCESS_CHECK = "access-check.json"
 
-_CLIENT_OPTIONS: Any = {
-    # A server inside of a cluster often has no certificate; its endpoint's URL says http itself.
-    "allow_http": True,
-    "connect_timeout": timedelta(seconds=10),
-    "timeout": timedelta(seconds=120),  # for one part: a store may be slow
-}
+QUESTION_TIMEOUT = timedelta(seconds=60)
+"""For a request with a small answer; the first one for each file notices a store that hangs."""
+
+PART_TIMEOUT = timedelta(minutes=15)
+"""For a part: two dozen of them may share a slow line."""
+
 _RETRIES: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=60)}
 """Short: whoever stores waits by himself, and says meanwhile what for."""
 
@@ -55,7 +55,9 @@ class BucketStorage:
         """Use ``s3://BUCKET/PREFIX`` and the like. Raises ``UserError`` for one that is none."""
         self._url = url
         try:
-            self._store: Any = from_url(url, client_options=_CLIENT_OPTIONS, retry_config=_RETRIES)
+            self._store, self._parts = (
+                _open_bucket(url, timeout) for timeout in (QUESTION_TIMEOUT, PART_TIMEOUT)
+            )
         except (exceptions.BaseError, ValueError) as error:
             raise UserError(
                 f"{url} is no bucket that outputs can be kept in: "
@@ -124,14 +126,14 @@ class BucketStorage:
         """
         with _as_os_errors():
             if end is None:
-                result = obstore.get(self._store, key)
+                result = obstore.get(self._parts, key)
                 end = int(result.meta["size"])
                 if end <= PART_SIZE:
                     yield bytes(result.bytes())[start:]
                     return
             while start < end:
                 part_end = min(start + PART_SIZE, end)
-                part = bytes(obstore.get_range(self._store, key, start=start, end=part_end))
+                part = bytes(obstore.get_range(self._parts, key, start=start, end=part_end))
                 if not part:
                     raise OSError(0, "the store sends less than it said")
                 start += len(part)
@@ -193,8 +195,18 @@ class BucketStorage:
     def _put(self, key: str, content: Any, part_size: int = PART_SIZE + 1) -> None:  # noqa: ANN401 - bytes or pieces
         with _as_os_errors():
             obstore.put(
-                self._store, key, content, chunk_size=part_size, max_concurrency=_PARTS_AT_ONCE
+                self._parts, key, content, chunk_size=part_size, max_concurrency=_PARTS_AT_ONCE
             )
+
+
+def _open_bucket(url: str, timeout: timedelta) -> Any:  # noqa: ANN401 - one of the library's
+    options: Any = {
+        # A server inside of a cluster often has no certificate; its endpoint says http itself.
+        "allow_http": True,
+        "connect_timeout": timedelta(seconds=10),
+        "timeout": timeout,
+    }
+    return from_url(url, client_options=options, retry_config=_RETRIES)
 
 
 def _read_same(source: SourceFile, blob: StoredBlob) -> Iterator[bytes]:

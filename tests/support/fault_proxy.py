@@ -29,7 +29,7 @@ class FaultProxy:
     """Passes connections on, unless ``mode`` says otherwise.
 
     Modes: "" passes; an answer above; ``cut`` breaks each connection off after 100,000 bytes;
-    ``refuse`` closes each at once.
+    ``refuse`` closes each at once; ``hang`` never answers.
     """
 
     def __init__(self, port: int) -> None:
@@ -69,6 +69,9 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             if mode in _ANSWERS:
                 self._answer(client, mode)
+            elif mode == "hang":
+                while client.recv(65536):
+                    pass
             elif mode != "refuse":
                 self._pass_on(client, 100_000 if mode == "cut" else None)
         _shut(client)

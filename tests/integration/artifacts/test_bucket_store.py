@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import requests
 
 from fyre.apps.up import FyreUp
+from fyre.artifacts import bucket_storage
 from fyre.artifacts.artifact_store import ArtifactStore, open_store
 from fyre.artifacts.object_storage import StoredObject
 from fyre.client.outputs import OutputDownload, fetch_outputs
@@ -157,6 +159,16 @@ def test_10_2_trouble_is_waited_for_and_told_in_one_line(
     assert manifest is not None
     with store.open_blob(manifest.artifacts[0].sha256) as file:
         assert len(file.read()) == 12_000_000
+
+
+def test_10_2_a_store_that_hangs_is_noticed(
+    bucket: Path, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bucket_storage, "QUESTION_TIMEOUT", timedelta(seconds=0.1))
+    store = open_store(f"s3://{bucket.name}/x")
+    (tmp_path / "a").write_text("x")
+    with proxy.fault("hang"), pytest.raises(OSError, match="the store takes too long to answer"):
+        store.add_file(tmp_path / "a")
 
 
 def test_10_2_a_receiver_starts_while_its_store_is_down(
