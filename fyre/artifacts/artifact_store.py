@@ -77,6 +77,14 @@ class ArtifactStore:
 
         return self._map_at_once(add, paths)
 
+    def add_bytes(self, content: bytes) -> StoredBlob:
+        """Store a small content that is in memory. Raises ``OSError``."""
+        return self.storage.add_content(content)
+
+    def flush_blobs(self, hashes: set[str]) -> None:
+        """Have contents on the disk: what names them is written after them."""
+        self.storage.keep_durable(hashes)
+
     def has_blob(self, sha256: str, size: int | None = None) -> bool:
         """Return True if a content is stored, with all of its bytes if these are known."""
         stored_size = self.blob_size(sha256)
@@ -124,7 +132,7 @@ class ArtifactStore:
         sizes = _named_blobs(manifest)
         last_pruning = self._require_no_deletion()
         self._require_blobs(sizes)
-        self.storage.keep_durable({*sizes})
+        self.flush_blobs({*sizes})
         text = json.dumps(manifests.to_json(manifest))
         self.storage.create_object(_manifest_key(manifest.run_key), text.encode())
         if self._require_no_deletion() != last_pruning:  # it may not have seen this manifest

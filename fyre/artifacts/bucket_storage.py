@@ -94,11 +94,7 @@ class BucketStorage:
     def add_blob(self, source: SourceFile) -> StoredBlob:
         """Store a file's content, unless it is there with its size."""
         if source.size <= PART_SIZE:
-            content = b"".join(source.read_all())
-            blob = StoredBlob(hashlib.sha256(content).hexdigest(), len(content))
-            if not self._has_blob(blob):
-                self._put(object_storage.blob_key(blob.sha256), content)
-            return blob
+            return self.add_content(b"".join(source.read_all()))
         digest = hashlib.sha256()
         for chunk in source.read_all():
             digest.update(chunk)
@@ -106,6 +102,13 @@ class BucketStorage:
         if not self._has_blob(blob):
             part_size = max(PART_SIZE, source.size // _PARTS_MAX)
             self._put(object_storage.blob_key(blob.sha256), _read_same(source, blob), part_size)
+        return blob
+
+    def add_content(self, content: bytes) -> StoredBlob:
+        """Store a small content under its hash, unless it is there with its size."""
+        blob = StoredBlob(hashlib.sha256(content).hexdigest(), len(content))
+        if not self._has_blob(blob):
+            self._put(object_storage.blob_key(blob.sha256), content)
         return blob
 
     def keep_durable(self, hashes: set[str]) -> None:

@@ -62,6 +62,17 @@ class FolderStorage:
             draft.replace(path)
         return StoredBlob(digest.hexdigest(), source.size)
 
+    def add_content(self, content: bytes) -> StoredBlob:
+        """Store a small content under its hash."""
+        blob = StoredBlob(hashlib.sha256(content).hexdigest(), len(content))
+        with self._draft_file() as (file, draft):
+            file.write(content)
+            file.flush()
+            path = self._path(object_storage.blob_key(blob.sha256))
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft.replace(path)
+        return blob
+
     def keep_durable(self, hashes: set[str]) -> None:
         """Have contents on the disk: what names them is written after them."""
         if len(hashes) > _FLUSHED_ONE_BY_ONE:

@@ -53,6 +53,9 @@ class ObjectStorage(Protocol):
     def add_blob(self, source: SourceFile) -> StoredBlob:
         """Store a file's content under its hash: see ``blob_key``."""
 
+    def add_content(self, content: bytes) -> StoredBlob:
+        """Store a small content under its hash."""
+
     def keep_durable(self, hashes: set[str]) -> None:
         """Have contents on the disk: what names them is written after them."""
 

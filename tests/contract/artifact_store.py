@@ -79,6 +79,16 @@ class ArtifactStoreContract:
             store.open_blob("ab" * 32)
         assert store.get_manifest("nobody") is None
 
+    def test_10_2_a_content_in_memory_is_stored_as_one_of_a_file(
+        self, store: ArtifactStore, tmp_path: Path
+    ) -> None:
+        blob = store.add_bytes(b"in memory")
+        store.flush_blobs({blob.sha256})
+        store_files(store, tmp_path / "in", {"a": b"in memory"})
+        assert store.add_bytes(b"in memory") == blob
+        assert [one.size for one in store.storage.list_objects("blobs/")] == [9]
+        assert b"".join(store.read_blobs([blob, blob])) == 2 * b"in memory"
+
     def test_10_2_an_empty_content_is_one(self, store: ArtifactStore, tmp_path: Path) -> None:
         store_files(store, tmp_path / "in", {"a": b""})
         sha256 = hashlib.sha256(b"").hexdigest()
