@@ -9,10 +9,8 @@ from fyre.runs.profile_file import ProfileSection
 
 
 def _create_local(context: EngineContext) -> EngineRuntime:
-    from fyre.artifacts.artifact_store import ArtifactStore, open_store
     from fyre.engines.local import LocalEngine
 
-    place = context.options.artifact_store
     engine = LocalEngine(
         context.root / "engine",
         find_git_dir=context.find_git_dir,
@@ -20,9 +18,7 @@ def _create_local(context: EngineContext) -> EngineRuntime:
         history=context.policy.history,
         keep_checkouts=context.options.keep_checkouts,
         command_umask=context.options.command_umask,
-        artifacts=open_store(place, context.policy)
-        if place
-        else ArtifactStore(context.root / "artifacts", context.policy),
+        artifacts=context.open_artifacts(),
     )
     return EngineRuntime(engine, engine.artifacts)
 
