@@ -2,17 +2,20 @@
 
 Each round pushes some commits, each with a run that writes a file and notes its SHA-256 outside of
 Fyre; the server is killed at a random moment, and started again. Then each run's outputs are
-fetched from its page and compared. ``python benchmarks/faults/output_kill.py [KILLS] [SEED]``
-prints JSON and exits 1 if a promise was broken.
+fetched from its page and compared. ``python benchmarks/faults/output_kill.py [KILLS] [SEED] [s3]``
+prints JSON and exits 1 if a promise was broken. With ``s3`` the store is a bucket of a real server.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import sys
+import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -21,6 +24,7 @@ import requests
 
 from benchmarks.faults import kill
 from benchmarks.lib import up_fixture
+from tests.support import s3_server
 
 PER_PUSH = 3
 FILE_BYTES = 20_000_000
@@ -28,10 +32,18 @@ LATEST_KILL = 2.0
 """Seconds after the beginning of a push: by then its runs have begun to store what they wrote."""
 
 
-def main(kills: int, seed: int) -> None:
+def main(kills: int, seed: int, *, to_bucket: bool) -> None:
     """Push and kill so many times, then fetch all outputs."""
     rng = random.Random(seed)
-    with up_fixture.run_up() as (server, folder):
+    with ExitStack() as stack:
+        options: list[str] = []
+        if to_bucket:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="fyre-bench-s3-"))
+            s3 = stack.enter_context(s3_server.run_server(Path(place)))
+            s3.make_bucket("outputs")
+            os.environ.update(s3.environment())
+            options = ["--artifact-store", "s3://outputs/kill"]
+        server, folder = stack.enter_context(up_fixture.run_up(options=options))
         path = up_fixture.create_repository(folder, "kill")
         written = folder / "written"
         written.mkdir()
@@ -45,6 +57,7 @@ def main(kills: int, seed: int) -> None:
         states = {sha: kill.wait_for_state(server, sha) for sha in shas}
         found = Counter(compare_outputs(server, sha, written) for sha in shas)
     result = {
+        "store": "S3" if to_bucket else "folder",
         "kills": kills,
         "seed": seed,
         "runs": len(shas),
@@ -80,6 +93,6 @@ def compare_outputs(server: up_fixture.Server, sha: str, written: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 50, int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    )
+    words = [word for word in sys.argv[1:] if word != "s3"]
+    numbers = [int(word) for word in words] + [50, 1][len(words) :]
+    main(*numbers, to_bucket="s3" in sys.argv[1:])

@@ -106,16 +106,21 @@ class Server:
 
 
 @contextmanager
-def run_up(jobs: int = 2, version: Version = CURRENT) -> Iterator[tuple[Server, Path]]:
+def run_up(
+    jobs: int = 2, version: Version = CURRENT, options: Sequence[str] = ()
+) -> Iterator[tuple[Server, Path]]:
     """Run a server; yield it and the folder that it and the benchmark keep everything in."""
-    with temporary_folder() as place, run_up_in(place, jobs, version) as running:
+    with temporary_folder() as place, run_up_in(place, jobs, version, options) as running:
         yield running, place
 
 
 @contextmanager
-def run_up_in(place: Path, jobs: int, version: Version) -> Iterator[Server]:
+def run_up_in(
+    place: Path, jobs: int, version: Version, options: Sequence[str] = ()
+) -> Iterator[Server]:
     """Run a server of a version, in a folder of its own below the benchmark's."""
-    running = Server(place / "servers" / version.name / "state", jobs, version=version)
+    root = place / "servers" / version.name / "state"
+    running = Server(root, jobs, options, version=version)
     running.root.mkdir(parents=True)
     with running.running():
         yield running

@@ -9,7 +9,6 @@ from fyre.runs.profile_file import ProfileSection
 
 
 def _create_local(context: EngineContext) -> EngineRuntime:
-    from fyre.artifacts.artifact_store import ArtifactStore
     from fyre.engines.local import LocalEngine
 
     engine = LocalEngine(
@@ -19,7 +18,7 @@ def _create_local(context: EngineContext) -> EngineRuntime:
         history=context.policy.history,
         keep_checkouts=context.options.keep_checkouts,
         command_umask=context.options.command_umask,
-        artifacts=ArtifactStore(context.root / "artifacts"),
+        artifacts=context.open_artifacts(),
     )
     return EngineRuntime(engine, engine.artifacts)
 
@@ -48,6 +47,7 @@ KUBERNETES = EngineFactory(
         remote=True,
         cluster=True,
         relay=True,
+        outputs=True,
         log_store=True,
     ),
     _create_kubernetes,

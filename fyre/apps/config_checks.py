@@ -23,6 +23,7 @@ KEY_CAPABILITIES = {
     "relay": "relay",
     "relayUrl": "relay",
     "logStore": "log_store",
+    "artifactStore": "outputs",
     "lease": "cluster",
     "advertise": "cluster",
 }

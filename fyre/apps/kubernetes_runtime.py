@@ -20,9 +20,8 @@ from fyre.apps.derived_keys import (
     secrets_from_folder,
 )
 from fyre.apps.job_signing import create_signer
-from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.artifacts.upload_staging import UploadStaging
-from fyre.engines.factory import EngineContext, EngineOptions, EngineRuntime, SecretSource
+from fyre.engines.factory import EngineContext, EngineRuntime, SecretSource
 from fyre.engines.kubernetes import KubernetesEngine, kubernetes_profile, pod_facts, rbac
 from fyre.engines.kubernetes.api_client import KubernetesClient
 from fyre.engines.kubernetes.api_errors import AlreadyExists, ObjectNotFound
@@ -91,7 +90,7 @@ class KubernetesCluster(EngineRuntime):
                     lfs=context.lfs,
                     fetch_commit=context.fetch_commit,
                 )
-            outputs = self._create_collector(options, context.root, secret_source)
+            outputs = self._create_collector(context, secret_source)
             delivery = (
                 RelayDelivery(
                     self._relay_server.url,
@@ -120,20 +119,19 @@ class KubernetesCluster(EngineRuntime):
         self._has_archived = engine.is_archived
 
     def _create_collector(
-        self, options: EngineOptions, root: Path, secret_source: SecretSource
+        self, context: EngineContext, secret_source: SecretSource
     ) -> OutputCollector | None:
         """Return what collects outputs, and serve its endpoint; None if there is no image for it.
 
         Pods upload to the address from which they fetch their code.
         """
         relay = self._relay_server
-        if not options.upload_image or relay is None:
+        image = context.options.upload_image
+        if not image or relay is None:
             return None
-        store, secret = ArtifactStore(root / "artifacts"), secret_source(UPLOAD_SECRET)
-        staging = UploadStaging(store, root / "uploads")
-        collector = OutputCollector(
-            store, staging, image=options.upload_image, url=relay.url, secret=secret
-        )
+        store, secret = context.open_artifacts(), secret_source(UPLOAD_SECRET)
+        staging = UploadStaging(store, context.root / "uploads")
+        collector = OutputCollector(store, staging, image=image, url=relay.url, secret=secret)
         relay.add_uploads(
             UploadEndpoint(
                 staging,

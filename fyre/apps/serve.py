@@ -170,6 +170,7 @@ class FyreServe:
             relay=relay_socket or config.get("relay") or "",
             relay_url=config.get("relayUrl") or "",
             log_store=config.get("logStore") or "",
+            artifact_store=config.get("artifactStore") or "",
         )
         return find_engine(config.get("engine")).create(
             EngineContext(

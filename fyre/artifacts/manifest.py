@@ -23,6 +23,7 @@ from fyre.stored_form import (
     as_key,
     as_moment,
     as_pairs,
+    as_printable_or_empty,
     as_printable_text,
     as_sha,
     as_text,
@@ -64,6 +65,8 @@ class RunManifest:
     results: RunResults
     links: tuple[tuple[str, str], ...] = ()  # title, URL
     metrics_sha256: str | None = None  # of all the lines in which the command wrote its metrics
+    ref: str = ""  # that it was launched for; "" if that is not known
+    state: str = ""  # how it ended, as ``RunState``; "" if that is not known
     # Fields that a later version stored beside these.
     unknown: UnknownFields = field(default=(), compare=False, repr=False)
 
@@ -140,6 +143,8 @@ MANIFEST_FORM = StoredForm(
         StoredField("results", "results", results.from_json, results.to_json, required=True),
         StoredField("links", "links", as_pairs),
         StoredField("metrics_sha256", "metrics_sha256", or_null(_as_sha256)),
+        StoredField("ref", "ref", as_printable_or_empty, since=2, unset=""),
+        StoredField("state", "state", as_printable_or_empty, since=2, unset=""),
     ),
 )
 """The stored names of a manifest."""

@@ -6,6 +6,7 @@ nor a directory is left out, with a line that says so.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import stat
@@ -40,6 +41,7 @@ class OutputFiles:
 
     files: dict[str, OutputFile] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    refusal: str = ""  # why none of them is kept
     keep_going: Callable[[], None] = lambda: None  # called for each file; may raise to stop
     _folders: set[str] = field(default_factory=set)
     _declared: list[tuple[str, list[str]]] = field(default_factory=list)
@@ -77,6 +79,18 @@ class OutputFiles:
     def add_problem(self, path: str, reason: str) -> None:
         """Add a line about a file that is not kept."""
         self.problems.append(f"{_printable(path)} is not kept: {reason}")
+
+    def refuse_all(self, reason: str) -> None:
+        """Keep none of the files."""
+        self.files.clear()
+        self.refusal = reason
+        self.problems.insert(0, reason)
+
+    def sizes(self) -> Iterator[int]:
+        """Yield the bytes of each file, as far as they can be had."""
+        for file in self.files.values():
+            with contextlib.suppress(OSError):
+                yield file.source.lstat().st_size
 
     def shown_problems(self) -> tuple[str, ...]:
         """Return the first lines, and how many more there are."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fyre.artifacts import link_lines, metrics_file
+from fyre.artifacts import link_lines, metrics_file, output_limits
 from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.artifacts.manifest import Artifact, RunManifest
 from fyre.artifacts.metrics_file import MetricsSummary
+from fyre.artifacts.output_limits import OutputSize
 from fyre.runs import results
 from fyre.runs.results import MetricValue, RunResults
 from fyre.runs.run import Run
+from fyre.runs.state import RunState
 
 LINKS_SIZE = 256 * 1024
 """Bytes that are read of the file of links."""
@@ -28,16 +30,41 @@ class StoredOutputs:
     metrics_sha256: str | None = None  # of the lines in which the command wrote its metrics
     links: str = ""  # the beginning of the file of links
     problems: Sequence[str] = ()
+    missing: Sequence[str] = ()  # outputs that the run declared, and of which nothing is kept
+    refusal: str = ""  # why none of its files is kept
+
+    def size(self) -> OutputSize:
+        """Return how much is kept."""
+        return OutputSize(sum(one.size for one in self.artifacts), len(self.artifacts))
+
+    def failure_reason(self) -> str:
+        """Return why a run failed whose command ended well; "" if it succeeded."""
+        if self.refusal:
+            return f"the command ended well, but {self.refusal}"
+        if not self.missing:
+            return ""
+        more = f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
+        return f"the command ended well, but wrote no {', '.join(self.missing[:3])}{more}"
+
+
+def within_limits(store: ArtifactStore, run: Run, outputs: StoredOutputs) -> StoredOutputs:
+    """Return the outputs, without any file if they are more than the policy allows."""
+    excess = output_limits.find_excess(store, run, outputs.size())
+    if not excess:
+        return outputs
+    return replace(outputs, artifacts=(), refusal=excess, problems=(excess, *outputs.problems))
 
 
 def seal_run(
-    store: ArtifactStore, run: Run, outputs: StoredOutputs, *, is_partial: bool
+    store: ArtifactStore, run: Run, outputs: StoredOutputs, command_state: RunState | None
 ) -> RunManifest:
-    """Store the manifest of a run, and return it.
+    """Store the manifest of a run whose command ended like that, and return it.
 
     Raises ``FileNotFoundError`` where a content is not stored, ``OSError`` for the store.
     """
     metrics, metrics_problems = _read_metrics(store, run, outputs)
+    has_succeeded = command_state is RunState.SUCCEEDED
+    has_failed = has_succeeded and outputs.failure_reason()
     manifest = RunManifest(
         run.key,
         run.repository,
@@ -47,25 +74,21 @@ def seal_run(
         time.time(),
         outputs.artifacts,
         RunResults(
-            len(outputs.artifacts),
-            sum(one.size for one in outputs.artifacts),
+            outputs.size().count,
+            outputs.size().size,
             _most_important(metrics, run),
             (*outputs.problems, *metrics_problems, *metrics.problems()),
-            is_partial,
+            not has_succeeded,
         ),
         link_lines.parse_links(outputs.links),
         outputs.metrics_sha256,
+        run.ref,
+        str((RunState.FAILED if has_failed else command_state) or ""),
     )
     store.put_manifest(manifest)
     if store.get_manifest(run.key) is None:
         raise OSError("the manifest can't be read back")
     return manifest
-
-
-def missing_reason(missing: Sequence[str]) -> str:
-    """Return why a run failed that ended well without outputs that it declared."""
-    names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    return f"the command ended well, but wrote no {names}"
 
 
 def _read_metrics(

@@ -22,6 +22,7 @@ OPTION_CAPABILITIES = {
     "--upload-image": "relay",
     "--relay": "relay",
     "--log-store": "log_store",
+    "--artifact-store": "outputs",
 }
 """By an option that not every engine honours: the capability that it needs."""
 

@@ -42,6 +42,7 @@ VERBS = {
     "rerun": "run again what ran",
     "serve": "the receiver for GitHub, as a service",
     "up": "forge, receiver and engine in one process on this machine",
+    "prune": "delete the outputs that the policy's rules do not keep",
     "demo": "see it work: a throw-away forge, a commit, a push, a run",
     "dispatch": "run what the event of a GitHub workflow asks for, and report it",
     "policy": "explain what an admin's policy makes of a message",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 DOWNLOADS_AT_ONCE = 6
 _TIMEOUT = 30  # seconds for the next piece of an answer
 _CHUNK_SIZE = 1024 * 1024  # bytes
+_SMALL = 256 * 1024  # bytes of a file that is fetched with others
+_BATCH_FILES, _BATCH_BYTES = 250, 4 * 1024 * 1024
 _ATTEMPTS = 5
 """Requests for one file whose connection breaks off; each goes on where the last one ended."""
 
@@ -93,6 +96,7 @@ class OutputDownload:
     on_bytes: Callable[[int], None] = lambda _: None
     written: list[Path] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)  # that were there already, byte for byte
+    _places: dict[str, int] = field(default_factory=dict)  # in the manifest, by path
     _sessions: threading.local = field(default_factory=threading.local)
 
     def run(self, artifacts: Sequence[Artifact]) -> None:
@@ -102,11 +106,13 @@ class OutputDownload:
         ``TransientError`` if the receiver can't be reached.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        listed = self.outputs.manifest.artifacts
+        self._places = {one.path: place for place, one in enumerate(listed)}
         to_fetch = [one for one in artifacts if not self._is_there(one)]
         try:
             with ThreadPoolExecutor(max_workers=DOWNLOADS_AT_ONCE) as pool:
-                for path in pool.map(self._download, to_fetch):
-                    self.written.append(path)
+                for paths in pool.map(self._download_batch, _as_batches(to_fetch)):
+                    self.written += paths
         except OSError as error:
             raise UserError(f"{error.filename or self.folder}: {error.strerror}") from error
 
@@ -135,7 +141,25 @@ class OutputDownload:
         if parent != root and not parent.startswith(root.rstrip("/") + "/"):
             raise UserError(f"{path} would be outside of {self.folder}: a link leads there")
 
+    def _download_batch(self, batch: Sequence[Artifact]) -> list[Path]:
+        """Download some files; several small ones by one request, if the receiver knows that."""
+        contents = self._fetch_bundle(batch) if len(batch) > 1 else None
+        if contents is None:
+            return [self._download(artifact) for artifact in batch]
+        paths = []
+        for artifact, content in zip(batch, contents, strict=True):
+            if hashlib.sha256(content).hexdigest() == artifact.sha256:
+                paths.append(self._write(artifact, partial(_replace, content=content)))
+                self.on_bytes(artifact.size)
+            else:
+                paths.append(self._download(artifact))
+        return paths
+
     def _download(self, artifact: Artifact) -> Path:
+        return self._write(artifact, lambda file: self._fill(file, artifact))
+
+    def _write(self, artifact: Artifact, fill: Callable[[BufferedRandom], object]) -> Path:
+        """Have a file filled, which appears when it is."""
         path = self.folder / artifact.path
         path.parent.mkdir(parents=True, exist_ok=True)
         # By its path: files of one content may come at once.
@@ -143,10 +167,36 @@ class OutputDownload:
         part = path.with_name(f".{own_name[:16]}.fyre-part")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
-            self._fill(file, artifact)
+            fill(file)
         part.chmod(artifact.mode & 0o777)
         part.rename(path)
         return path
+
+    def _fetch_bundle(self, batch: Sequence[Artifact]) -> list[bytes] | None:
+        """Return the contents of small files; None if they have to be fetched one by one."""
+        import requests
+
+        places = ",".join(str(self._places[one.path]) for one in batch)
+        url = f"{self.outputs.page_url}/bundle?files={places}"
+        try:
+            answer = self._session().get(url, timeout=_TIMEOUT)
+        except requests.RequestException:
+            return None  # one by one there are more attempts, and an error with its reason
+        content = answer.content
+        if answer.status_code != 200 or len(content) != sum(one.size for one in batch):
+            return None
+        contents, position = [], 0
+        for one in batch:
+            contents.append(content[position : position + one.size])
+            position += one.size
+        return contents
+
+    def _session(self) -> Session:
+        """Return the connection of this thread."""
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = http_session.open_session()
+        session: Session = self._sessions.session
+        return session
 
     def _fill(self, file: BufferedRandom, artifact: Artifact) -> None:
         """Fill a file, which may hold the beginning from an earlier attempt."""
@@ -172,11 +222,7 @@ class OutputDownload:
         position = file.seek(0, os.SEEK_END)
         if position >= artifact.size:
             return
-        if not hasattr(self._sessions, "session"):
-            self._sessions.session = http_session.open_session()  # one for each thread
-        with request_blob(
-            self._sessions.session, self.outputs.page_url, artifact, position
-        ) as response:
+        with request_blob(self._session(), self.outputs.page_url, artifact, position) as response:
             for chunk in response.iter_content(_CHUNK_SIZE):
                 position += len(chunk)
                 if position > artifact.size:
@@ -184,6 +230,28 @@ class OutputDownload:
                 file.write(chunk)
                 self.on_bytes(len(chunk))
         file.flush()
+
+
+def _as_batches(artifacts: Sequence[Artifact]) -> Iterator[list[Artifact]]:
+    """Yield small files in batches, and each of the others alone."""
+    batch: list[Artifact] = []
+    size = 0
+    for artifact in artifacts:
+        if artifact.size > _SMALL:
+            yield [artifact]
+            continue
+        batch.append(artifact)
+        size += artifact.size
+        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _replace(file: BufferedRandom, content: bytes) -> None:
+    file.truncate(0)
+    file.write(content)
 
 
 def request_blob(
@@ -197,6 +265,8 @@ def request_blob(
     response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     if response.status_code == 410:
         raise UserError(f"{artifact.path}: its content is not in the receiver's store any more")
+    if response.status_code >= 500:
+        raise TransientError(f"{artifact.path}: {response.text.strip()[:200] or 'no content now'}")
     response.raise_for_status()
     if position and response.status_code != 206:
         raise TransientError("the receiver does not send the rest of a file")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fyre.artifacts.artifact_store import ArtifactStore
+from fyre.artifacts.artifact_store import ArtifactStore, open_store
 from fyre.engines.capabilities import Capabilities
 from fyre.engines.protocol import Engine
 from fyre.git.lfs import LfsObjectStore
@@ -38,6 +38,7 @@ class EngineOptions:
     relay: str | socket.socket = ""
     relay_url: str = ""  # address of the relay for pods; "": http://HOST:PORT
     log_store: str = ""  # URL of the logs; "": in the state directory
+    artifact_store: str = ""  # URL or folder of the outputs; "": in the state directory
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class EngineContext:
     fetch_commit: Callable[[int, str], None] | None = None  # that a repository lacks, by its id
     # What Jobs are signed with, b"" for nothing; None: a secret of the source above.
     job_secret: bytes | None = None
+
+    def open_artifacts(self) -> ArtifactStore:
+        """Return the store of outputs that the options name. Raises ``UserError``."""
+        place = self.options.artifact_store
+        if place:
+            return open_store(place, self.policy)
+        return ArtifactStore(self.root / "artifacts", self.policy)
 
 
 class EngineRuntime:

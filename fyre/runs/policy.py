@@ -13,6 +13,7 @@ from typing import Any
 
 from fyre.message import image_reference, value_parsers
 from fyre.message.spec import RunSpec
+from fyre.runs.keep_rules import KeepRule
 from fyre.runs.profiles import Profile
 
 DAY = 86400.0
@@ -67,6 +68,18 @@ class Policy:
     log_tail: int = 0
     """Lines of a run's log that a check run shows to everybody who sees the repository; 0 for none.
     """
+
+    run_output_bytes: int | None = None
+    """Bytes of the outputs of one run; of a run with more nothing is kept. None for no limit."""
+
+    run_output_files: int | None = None
+    repository_output_bytes: int | None = None
+    """Bytes of the outputs that all runs of a repository keep together; None for no limit."""
+
+    repository_output_files: int | None = None
+
+    keep_outputs: tuple[KeepRule, ...] = ()
+    """Whose outputs ``fyre prune`` keeps; without any rule it keeps all."""
 
     overrides: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Other values of fields of this record, by globs of repositories; the first match counts (see

@@ -15,7 +15,7 @@ from typing import Any
 
 from fyre.errors import UserError
 from fyre.message import value_parsers
-from fyre.runs import profile_file, yaml_document, yaml_values
+from fyre.runs import keep_rules, profile_file, yaml_document, yaml_values
 from fyre.runs.policy import DAY, Policy
 from fyre.runs.profile_file import SectionLoaders
 from fyre.runs.profiles import Profile
@@ -92,6 +92,8 @@ def _build_policy(document: YamlDocument, sections: SectionLoaders) -> Policy:
         for glob in texts.get("overrides", {})
     )
     fields |= _read_durations(document, (), _RETENTION_KEYS)
+    if rules := keep_rules.read_rules(document, "keepOutputs"):
+        fields["keep_outputs"] = rules
     fields |= {key: texts[key] for key in ("namespace", "namespaces") if key in texts}
     if "repositories" in texts:
         fields["repositories"] = tuple(texts["repositories"])
@@ -125,6 +127,11 @@ def _read_bounds(
         longest = f"at most {value_parsers.format_exact_duration(merged['timeout_max'])}"
         raise document.error_at((*path, "timeoutDefault"), "it is longer than timeoutMax", longest)
     fields |= {field: int(values[key]) for key, field in _NUMBER_KEYS.items() if key in values}
+    fields |= {
+        field: document.parse_at((*path, key), _parse_size, texts[key])
+        for key, field in _SIZE_KEYS.items()
+        if key in texts
+    }
     fields |= {field: tuple(texts[key]) for key, field in _LIST_KEYS.items() if key in texts}
     fields |= {field: values[key] for key, field in _PLAIN_KEYS.items() if key in values}
     if "mergedForks" in texts:
@@ -154,6 +161,12 @@ _NUMBER_KEYS = {
     "runsAtOnce": "runs_at_once",
     "runsPerDay": "runs_per_day",
     "logTail": "log_tail",
+    "runOutputFiles": "run_output_files",
+    "repositoryOutputFiles": "repository_output_files",
+}
+_SIZE_KEYS = {
+    "runOutputBytes": "run_output_bytes",
+    "repositoryOutputBytes": "repository_output_bytes",
 }
 _LIST_KEYS = {"refs": "refs", "teams": "teams", "images": "images"}
 _PLAIN_KEYS = {
@@ -163,6 +176,10 @@ _PLAIN_KEYS = {
     "otherResources": "other_resources",
 }
 """Key of the file → field of ``Policy``."""
+
+
+def _parse_size(quantity: str) -> int:
+    return int(value_parsers.parse_quantity(quantity))
 
 
 def _parse_cap(key: str, quantity: str) -> tuple[str, str]:

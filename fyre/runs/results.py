@@ -61,6 +61,13 @@ def format_metric(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
 
 
+def format_bytes(size: int) -> str:
+    """Return a number of bytes as text for people: ``25.0 MB``."""
+    if size < 100_000:
+        return f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} B"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
 def _as_metrics(data: object) -> tuple[tuple[str, MetricValue], ...]:
     if not isinstance(data, dict):
         raise UnreadableError(f"{data!r:.40} is not an object")

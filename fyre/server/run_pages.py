@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ from fyre.server.run_list_parameters import (
     parse_limit,
     parse_run_query,
 )
+
+log = logging.getLogger(__name__)
 
 _TEMPLATES = Environment(loader=PackageLoader("fyre.server"), autoescape=select_autoescape())
 
@@ -121,8 +124,14 @@ class RunPages:
         Its status on the forge says how it ended.
         """
         run_key = run_links.run_key_from_token(self.secret, request.path_params["token"])
-        manifest = self.artifacts.get_manifest(run_key) if self.artifacts and run_key else None
-        if manifest is None or run_key is None:
+        if self.artifacts is None or run_key is None:
+            return {}
+        try:
+            manifest = self.artifacts.get_manifest(run_key)
+        except OSError as error:
+            log.warning("the outputs of %s can't be read: %s", run_key, error.strerror or error)
+            return {}
+        if manifest is None:
             return {}
         return {
             "sha": manifest.sha,

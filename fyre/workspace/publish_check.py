@@ -15,6 +15,7 @@ from stat import S_ISREG
 from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.regular_files import read_beginning
+from fyre.runs.results import format_bytes
 
 LARGE_BYTES = 10 * 1024 * 1024
 """Limit in bytes, for one new file and for all together.
@@ -78,13 +79,13 @@ def find_suspect_files(
         name = path.encode(errors="replace").decode()
         if size > large_bytes:
             one_is_large = True
-            yield f"{name} is large ({format_size(size)})"
+            yield f"{name} is large ({format_bytes(size)})"
         if reason := _secret_name_reason(path) or (
             S_ISREG(stat.st_mode) and scanner.find_reason(top / path, size)
         ):
             yield f"{name} {reason}"
     if total > large_bytes and not one_is_large:
-        yield f"{count} new files are large together ({format_size(total)})"
+        yield f"{count} new files are large together ({format_bytes(total)})"
 
 
 def file_sizes(top: Path, paths: Iterable[str]) -> dict[str, int]:
@@ -94,13 +95,6 @@ def file_sizes(top: Path, paths: Iterable[str]) -> dict[str, int]:
         with suppress(OSError):  # deleted, perhaps only now: `git add` will report it
             sizes[path] = (top / path).lstat().st_size
     return sizes
-
-
-def format_size(size: int) -> str:
-    """Return a number of bytes as text for people: ``25.0 MB``."""
-    if size < 100_000:
-        return f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} B"
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _secret_name_reason(path: str) -> str:
@@ -139,10 +133,10 @@ def reject_large_files(top: Path, paths: Iterable[str]) -> None:
         return
     largest = max(sizes, key=lambda path: sizes[path])
     name = largest.encode(errors="replace").decode()
-    total = format_size(sum(sizes.values()))
+    total = format_bytes(sum(sizes.values()))
     rest = f", {len(sizes)} new files together {total}" if len(sizes) > 1 else ""
     raise UserError(
-        f"the new file {name} is large ({format_size(sizes[largest])}{rest}), "
+        f"the new file {name} is large ({format_bytes(sizes[largest])}{rest}), "
         "and commits are for ever",
         hint="name it in .gitignore, or `git add` it; git config fyre.large 1g sets another limit",
     )

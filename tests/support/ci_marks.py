@@ -33,3 +33,13 @@ def long_case(test: object) -> object:
 def easier_cases(*values: object) -> list[object]:
     """Return values of one parameter, each marked as an easier case."""
     return [pytest.param(value, marks=EASIER_CASE) for value in values]
+
+
+NEEDS_S3 = (
+    pytest.mark.ci,
+    pytest.mark.skipif(
+        _IS_ELSEWHERE and "FYRE_TEST_S3" not in os.environ,
+        reason="a real S3 server, built with Go: .ci/run does it; or FYRE_TEST_S3=1",
+    ),
+)
+"""Marks of a module whose tests talk to the server of ``tests/support/s3_server.py``."""

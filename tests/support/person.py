@@ -105,6 +105,11 @@ class Person:
 
 @pytest.fixture
 def person(up: FyreUp, repo: Path) -> Person:
+    return make_person(up, repo)
+
+
+def make_person(up: FyreUp, repo: Path) -> Person:
+    """Return a person whose clone has a remote, to which its branch was pushed."""
     await_answer(up)
     push_to_forge(up.local_forge, NAME, repo)
     return Person(up, repo)

@@ -37,8 +37,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if $said.appId }}{{ $_ := set $known "appPrivateKeyFile" (printf "%s/%s" $secrets .Values.secret.appPrivateKey) }}
 {{- else }}{{ $_ := set $known "tokenFile" (printf "%s/%s" $secrets .Values.secret.token) }}{{ end }}
 {{- if not $said.poll }}{{ $_ := set $known "webhookSecretFile" (printf "%s/%s" $secrets .Values.secret.webhook) }}{{ end }}
-{{- if .Values.state.persistent }}{{ $_ := set $known "logStore" "/var/lib/fyre/kubernetes/logs" }}
-{{- if .Values.outputs.enabled }}{{ $_ := set $known "uploadImage" (.Values.outputs.image | default (include "fyre.image" .)) }}{{ end }}{{ end }}
+{{- if .Values.state.persistent }}{{ $_ := set $known "logStore" "/var/lib/fyre/kubernetes/logs" }}{{ end }}
+{{- if and .Values.outputs.enabled (or .Values.state.persistent $said.artifactStore) }}{{ $_ := set $known "uploadImage" (.Values.outputs.image | default (include "fyre.image" .)) }}{{ end }}
 {{- merge (dict) $said $known | toYaml }}
 {{- end }}
 

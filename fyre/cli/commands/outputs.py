@@ -8,7 +8,7 @@ import sys
 from fyre.cli import output_target, table
 from fyre.cli.output_target import RunArgument
 from fyre.cli.run_target import AttemptOption, JsonOption, RemoteOption
-from fyre.workspace.publish_check import format_size
+from fyre.runs.results import format_bytes
 
 
 def main(
@@ -28,10 +28,10 @@ def main(
         json_.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    width = max((len(format_size(one.size)) for one in artifacts), default=0)
+    width = max((len(format_bytes(one.size)) for one in artifacts), default=0)
     for one in artifacts:
         shown = table.escape_unprintable(_text(one.path))
-        sys.stdout.write(f"{format_size(one.size):>{width}}  {shown}\n")
+        sys.stdout.write(f"{format_bytes(one.size):>{width}}  {shown}\n")
     if not artifacts:
         sys.stderr.write("fyre: no files\n")
     results = found.manifest.results

@@ -14,7 +14,7 @@ from fyre.cli import output_target
 from fyre.cli.output_target import RunArgument
 from fyre.cli.run_target import AttemptOption, RemoteOption
 from fyre.client.outputs import OutputDownload
-from fyre.workspace.publish_check import format_size
+from fyre.runs.results import format_bytes
 
 
 def main(
@@ -42,7 +42,7 @@ def main(
     artifacts = found.select(paths or [])
     download = OutputDownload(found, folder, force, _Progress(artifacts).add_bytes)
     download.run(artifacts)
-    count, size = len(artifacts), format_size(sum(one.size for one in artifacts))
+    count, size = len(artifacts), format_bytes(sum(one.size for one in artifacts))
     already = f", {len(download.kept)} of them were there" if download.kept else ""
     sys.stderr.write(f"fyre: {count} file{'s' * (count != 1)}, {size}{already}, in {folder}\n")
     if found.manifest.results.is_partial:
@@ -66,5 +66,5 @@ class _Progress:
             if self._is_terminal and percent > self._shown:
                 self._shown = percent
                 end = "\n" if percent == 100 else ""
-                sys.stderr.write(f"\rfyre: {percent:3} % of {format_size(self._total)}{end}")
+                sys.stderr.write(f"\rfyre: {percent:3} % of {format_bytes(self._total)}{end}")
                 sys.stderr.flush()

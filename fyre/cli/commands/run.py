@@ -14,6 +14,7 @@ from fyre.cli import progress
 from fyre.errors import UserError
 from fyre.message import compose, credential_scan, output_notation, request
 from fyre.message.request import OPTION_TRAILERS, RunRequest
+from fyre.runs import results
 from fyre.workspace import config_file, lab_branch, publish_check, snapshot
 from fyre.workspace import remote as remotes
 from fyre.workspace.snapshot import RepoPaths, SnapshotTree, WorktreeStatus
@@ -163,7 +164,7 @@ def _write_tree(
     ``sizes`` are those of the changed files, in bytes.
     """
     files = f"{len(sizes)} changed file{'s' * (len(sizes) != 1)}"
-    total = publish_check.format_size(sum(sizes.values()))
+    total = results.format_bytes(sum(sizes.values()))
     with progress.name_slow_step(f"storing {files}, {total}, in git"):
         tree = snapshot.write_tree(repo_paths)
     _print_notes(*tree.notes)

@@ -124,6 +124,16 @@ def main(
             "Fyre copies the code into each pod.",
         ),
     ] = "",
+    artifact_store: Annotated[
+        str,
+        typer.Option(
+            "--artifact-store",
+            metavar="URL",
+            help="Where outputs are kept: a folder, or a bucket such as s3://BUCKET/PREFIX, whose "
+            "credentials are in the environment; ROOT/artifacts.",
+            show_default=False,
+        ),
+    ] = "",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is done.")] = False,
 ) -> None:
     """Run a small forge and the receiver here: pushed commits run here or on a cluster."""
@@ -145,6 +155,7 @@ def main(
             "--checkout-image": checkout_image,
             "--upload-image": upload_image,
             "--relay": relay,
+            "--artifact-store": artifact_store,
         },
     )
     run_policy = _load_policy(capabilities, policy, namespace, image)
@@ -154,7 +165,7 @@ def main(
     )
     with _private_files() as umask:
         server = up.FyreUp(
-            _create_root(root or _default_state_root()),
+            _create_root(root or default_state_root()),
             host,
             port,
             engine=engine,
@@ -168,6 +179,7 @@ def main(
                 checkout_image=checkout_image or DEFAULT_CHECKOUT_IMAGE,
                 upload_image=upload_image,
                 relay=relay,
+                artifact_store=artifact_store,
             ),
         )
         _say_who_needs_the_token(server)
@@ -246,7 +258,7 @@ def _create_root(root: Path) -> Path:
         ) from error
 
 
-def _default_state_root() -> Path:
+def default_state_root() -> Path:
     """Return ``$XDG_STATE_HOME/fyre``, with the default of the XDG base directory specification.
 
     Raises ``UserError`` if the user has no home.

@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fyre.artifacts import output_files, run_sealing
+from fyre.artifacts import output_files, output_limits, run_sealing
 from fyre.artifacts.artifact_store import ArtifactStore, UnreadableFileError, fsync_path
 from fyre.artifacts.manifest import Artifact
 from fyre.artifacts.output_files import OutputFiles
+from fyre.artifacts.output_limits import OutputSize
 from fyre.artifacts.run_sealing import LINKS_SIZE, StoredOutputs
 from fyre.engines.local import result_files
 from fyre.engines.local.result_files import ENDED_FILE, LINKS_FILE, METRICS_FILE, OUTPUTS_DIR
 from fyre.regular_files import read_beginning
 from fyre.runs import results
 from fyre.runs.run import Run
+from fyre.runs.state import RunState
 from fyre.stored_form import UnreadableError, read_json
 
 log = logging.getLogger(__name__)
@@ -132,26 +134,36 @@ class OutputSealer:
             ended.run.spec.outputs,
             self._raise_if_stopped,
         )
-        artifacts = self._store_files(found)
+        artifacts = self._store_files(ended.run, found)
         metrics_sha256 = self._store_metrics(ended, found)
         links = read_beginning(ended.directory / LINKS_FILE, LINKS_SIZE).decode(errors="replace")
-        stored = StoredOutputs(artifacts, metrics_sha256, links, found.shown_problems())
-        manifest = run_sealing.seal_run(self._store, ended.run, stored, is_partial=not is_complete)
-        missing = found.missing({one.path for one in artifacts}) if is_complete else []
-        if missing:
-            outcome |= {"state": "failed", "reason": run_sealing.missing_reason(missing)}
+        missing = found.missing({one.path for one in artifacts})
+        stored = StoredOutputs(
+            artifacts, metrics_sha256, links, found.shown_problems(), missing, found.refusal
+        )
+        manifest = run_sealing.seal_run(self._store, ended.run, stored, _known_state(outcome))
+        if is_complete and (reason := stored.failure_reason()):
+            outcome |= {"state": "failed", "reason": reason}
         _write_outcome(ended, outcome | {"results": results.to_json(manifest.results)})
         _remove_stored(ended)
 
-    def _store_files(self, found: OutputFiles) -> tuple[Artifact, ...]:
-        artifacts = []
-        for file in found.files.values():
-            try:
-                blob = self._store.add_file(file.source, self._raise_if_stopped)
-            except UnreadableFileError as error:
-                found.add_problem(file.path, str(error))
+    def _store_files(self, run: Run, found: OutputFiles) -> tuple[Artifact, ...]:
+        """Store all files that may be kept, or none of them."""
+        before = OutputSize(sum(found.sizes()), len(found.files))
+        if excess := output_limits.find_excess(self._store, run, before):
+            found.refuse_all(excess)
+            return ()
+        artifacts, files = [], list(found.files.values())
+        stored = self._store.add_files((file.source for file in files), self._raise_if_stopped)
+        for file, blob in zip(files, stored, strict=True):
+            if isinstance(blob, UnreadableFileError):
+                found.add_problem(file.path, str(blob))
             else:
                 artifacts.append(Artifact(file.path, blob.size, blob.sha256, file.mode))
+        after = OutputSize(sum(one.size for one in artifacts), len(artifacts))
+        if after != before and (excess := output_limits.find_excess(self._store, run, after)):
+            found.refuse_all(excess)  # it was still being written
+            return ()
         return tuple(artifacts)
 
     def _store_metrics(self, ended: EndedRun, found: OutputFiles) -> str | None:
@@ -180,6 +192,13 @@ class OutputSealer:
             _write_outcome(ended, {**_read_outcome(ended), "state": "error", "reason": reason})
             return True
         return False
+
+
+def _known_state(outcome: dict[str, Any]) -> RunState | None:
+    """Return the state in an outcome; None for a later version's."""
+    with suppress(ValueError):
+        return RunState(str(outcome.get("state")))
+    return None
 
 
 def _read_outcome(ended: EndedRun) -> dict[str, Any]:

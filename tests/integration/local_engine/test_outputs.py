@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fyre.artifacts import object_storage
 from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.artifacts.manifest import RunManifest
 from fyre.engines.local import LocalEngine
@@ -176,7 +177,8 @@ def test_outputs_are_sealed_after_a_restart(make: Make, sha: str, tmp_path: Path
     assert manifest is not None
     assert sorted(one.path for one in manifest.artifacts) == ["x", "y"]
     assert not os.path.lexists(ended)
-    waiting.until(lambda: not (tmp_path / "state" / "work" / run.key).exists())
+    checkout = tmp_path / "state" / "work" / run.key
+    waiting.until(lambda: not checkout.exists())  # it is removed after the outcome is there
 
 
 @pytest.mark.parametrize("damage", [*easier_cases("", "[]"), '{"state": "thawing"}', None])
@@ -248,7 +250,8 @@ def test_a_good_content_takes_the_place_of_a_damaged_one(
     engine = make()
     command = 'echo same > "$FYRE_OUTPUTS/a"; cp "$FYRE_OUTPUTS/a" "$FYRE_OUTPUTS/b"'
     first = run_to_end(engine, sha, command)
-    engine.artifacts.blob_path(manifest_of(engine, first).artifacts[0].sha256).write_text("x")
+    sha256 = manifest_of(engine, first).artifacts[0].sha256
+    (tmp_path / "state" / "artifacts" / object_storage.blob_key(sha256)).write_text("x")
     run_to_end(engine, sha, command)
     assert content_of(engine, first) == {"a": b"same\n", "b": b"same\n"}
 

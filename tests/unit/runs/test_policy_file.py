@@ -20,6 +20,7 @@ from fyre.errors import UserError
 from fyre.message.spec import RunSpec
 from fyre.runs import policy as policies
 from fyre.runs import policy_file
+from fyre.runs.keep_rules import KeepRule
 from fyre.runs.policy import Policy
 from fyre.runs.profiles import CheckoutOptions, Profile
 from fyre.runs.run import Repository, Run
@@ -116,7 +117,7 @@ def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
     bounds = SCHEMA["$defs"]["bounds"]["properties"]
     assert set(bounds) == set(SCHEMA["properties"]) - {
         "profiles", "repositories", "overrides", "namespace", "namespaces", "history", "queueLimit",
-        "imageGrace",
+        "imageGrace", "keepOutputs",
     }  # fmt: skip
     said = {
         key: value for key, value in yaml.safe_load(EXAMPLE.read_text()).items() if key in bounds
@@ -129,9 +130,25 @@ def test_what_may_be_overridden_is_every_bound_and_arrives() -> None:
         profiles={},
         namespace="default",
         namespaces={},
+        keep_outputs=(),
         overrides=policy.overrides,
     )
     assert policies.for_repository(policy, "other/lab") == policy
+
+
+def test_10_2_limits_and_rules_of_outputs_arrive() -> None:
+    policy = policy_file.load_policy(EXAMPLE, SECTIONS)
+    assert (policy.run_output_bytes, policy.run_output_files) == (20 * 1024**3, 100_000)
+    assert policy.keep_outputs == (
+        KeepRule(max_age=30 * 86400.0),
+        KeepRule(outcomes=("succeeded",), last=5),
+        KeepRule(best=("val_acc", "max")),
+        KeepRule(default_branch=True, outcomes=("succeeded",), max_age=365 * 86400.0),
+        KeepRule(branches=("release/*",)),
+        KeepRule(tags=True),
+    )
+    with pytest.raises(UserError, match=r"keepOutputs\[1\].age"):
+        parsed("keepOutputs: [{last: 1}, {age: soon}]\n")
 
 
 def test_an_empty_file_has_no_profiles_and_the_defaults() -> None:

@@ -179,17 +179,22 @@ class OutputCollector:
         return replace(facts, sealed=self._seal_listing(record, listing))
 
     def _seal_listing(self, record: RunRecord, listing: UploadListing) -> SealedOutputs:
+        outputs = StoredOutputs(
+            listing.artifacts,
+            listing.metrics.sha256 if listing.metrics is not None else None,
+            listing.links[: run_sealing.LINKS_SIZE],
+            listing.problems,
+            listing.missing,
+        )
         manifest = self.store.get_manifest(record.run.key)
         if manifest is None:
-            outputs = StoredOutputs(
-                listing.artifacts,
-                listing.metrics.sha256 if listing.metrics is not None else None,
-                listing.links[: run_sealing.LINKS_SIZE],
-                listing.problems,
-            )
-            is_partial = record.state is not RunState.SUCCEEDED
-            manifest = run_sealing.seal_run(self.store, record.run, outputs, is_partial=is_partial)
-        return SealedOutputs(manifest.results, listing.missing)
+            outputs = run_sealing.within_limits(self.store, record.run, outputs)
+            manifest = run_sealing.seal_run(self.store, record.run, outputs, record.state)
+        else:  # of a receiver that ended just then
+            self.store.put_manifest(manifest)  # looks again for what a prune may have deleted
+            if listing.artifacts and not manifest.artifacts:
+                outputs = replace(outputs, refusal=manifest.results.problems[0])
+        return SealedOutputs(manifest.results, outputs.failure_reason())
 
     def _with_trouble(self, before: OutputFacts, key: str, error: Exception) -> OutputFacts:
         trouble = getattr(error, "strerror", None) or str(error)

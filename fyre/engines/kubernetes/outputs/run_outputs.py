@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from fyre.artifacts import run_sealing
 from fyre.engines.kubernetes import job_labels, pod_facts
 from fyre.engines.kubernetes.outputs.upload_agent import NOTHING_TO_KEEP
 from fyre.engines.kubernetes.pod_facts import KubeObject
@@ -25,10 +24,10 @@ LOST = "outputs lost: "
 
 @dataclass(frozen=True, slots=True)
 class SealedOutputs:
-    """The end of an upload: what the manifest says, and which declared outputs are missing."""
+    """The end of an upload: what the manifest says, and why a run failed that ended well."""
 
     results: RunResults
-    missing: tuple[str, ...] = ()
+    failure_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +137,8 @@ def _uploading(final: RunRecord, facts: OutputFacts) -> RunRecord:
 
 
 def _with_sealed(final: RunRecord, sealed: SealedOutputs) -> RunRecord:
-    if final.state is RunState.SUCCEEDED and sealed.missing:
-        reason = run_sealing.missing_reason(sealed.missing)
-        final = replace(final, state=RunState.FAILED, reason=reason)
+    if final.state is RunState.SUCCEEDED and sealed.failure_reason:
+        final = replace(final, state=RunState.FAILED, reason=sealed.failure_reason)
     return replace(final, results=sealed.results)
 
 

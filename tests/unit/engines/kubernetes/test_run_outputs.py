@@ -123,12 +123,9 @@ def test_10_sealed_outputs_end_it() -> None:
     assert run_outputs.with_outputs(GOOD, JOB, [pod()], facts) == replace(
         GOOD, results=SEALED.results
     )
-    missing = replace(facts, sealed=replace(SEALED, missing=("m.pt",)))
+    missing = replace(facts, sealed=replace(SEALED, failure_reason="it wrote no m.pt"))
     record = run_outputs.with_outputs(GOOD, JOB, [pod()], missing)
-    assert (record.state, record.reason) == (
-        RunState.FAILED,
-        "the command ended well, but wrote no m.pt",
-    )
+    assert (record.state, record.reason) == (RunState.FAILED, "it wrote no m.pt")
     assert run_outputs.with_outputs(BAD, JOB, [pod(code=3)], missing) == replace(
         BAD, results=SEALED.results
     )
