@@ -50,7 +50,7 @@ def _no_cluster() -> int:
     return 2
 
 
-def up_options(namespace: str, relay: str = "") -> list[str]:
+def up_options(namespace: str, relay: str = "", *, keeps_outputs: bool = False) -> list[str]:
     """Return the options of ``fyre up`` for the cluster."""
     from tests.cluster import access
 
@@ -62,6 +62,7 @@ def up_options(namespace: str, relay: str = "") -> list[str]:
         "--checkout-image": access.IMAGE,
     }
     given |= {"--relay": relay} if relay else {}
+    given |= {"--upload-image": access.IMAGE} if keeps_outputs else {}
     return [word for option in given.items() for word in option]
 
 
