@@ -16,6 +16,8 @@ from fyre.runs.run import Run
 CANCELLED_TTL = 48 * 3600.0
 """Seconds for which a cancelled run is known: longer than any launch is tried again."""
 
+_DROPPED_MAX = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class _DelayedTrigger:
@@ -33,6 +35,8 @@ class DelayedLaunches:
         self._waiting: dict[CommitKey, dict[str, _DelayedTrigger]] = {}
         self._commits: dict[tuple[int, str], CommitKey] = {}  # by the repository's id and a trigger
         self._cancelled = TTLCache(CANCELLED_TTL, 10_000)  # by the run's key
+        # Names of runs that a launch has dropped, since it read a cancel before that had its turn.
+        self._dropped: dict[tuple[CommitKey, str], str] = {}
 
     def __len__(self) -> int:
         """Return how many triggers wait."""
@@ -67,7 +71,21 @@ class DelayedLaunches:
         }
         for key in cancelled:
             self._cancelled.get(key, lambda: True)
-        return list(cancelled.values())
+        dropped = [
+            self._dropped.pop(known)
+            for known in list(self._dropped)
+            if known[0] == commit and name.lower() in ("", known[1])
+        ]
+        return [*cancelled.values(), *dropped]
+
+    def note_dropped(self, commit: CommitKey, run: Run) -> None:
+        """Note a run that was not launched, since a comment that is still to be handled cancels it.
+
+        That comment finds nothing to cancel any more, and is to say all the same that it did.
+        """
+        while len(self._dropped) >= _DROPPED_MAX:
+            del self._dropped[next(iter(self._dropped))]
+        self._dropped[commit, run.name.lower()] = run.name
 
     def is_cancelled(self, run: Run) -> bool:
         """Return True if a run that was refused for now is not wanted any more."""

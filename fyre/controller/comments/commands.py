@@ -114,8 +114,11 @@ class LaunchingCommand(CommentCommand):
         launches = LaunchPass(lambda run: executor.execute(target.repository, Launch(run)))
         refused, cancelled = [], []
         for run in requested:
-            if run.name.lower() in target.cancelled_names or self._delayed.is_cancelled(run):
+            if self._delayed.is_cancelled(run):
                 cancelled.append(run.name)
+            elif run.name.lower() in target.cancelled_names:
+                cancelled.append(run.name)
+                self._delayed.note_dropped(commit, run)
             elif launches.launch(run):
                 refused.append(run)
         if refused:
