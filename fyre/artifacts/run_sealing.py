@@ -78,7 +78,7 @@ def seal_run(
             outputs.size().size,
             _most_important(metrics, run),
             (*outputs.problems, *metrics_problems, *metrics.problems()),
-            not has_succeeded,
+            not has_succeeded or bool(has_failed),
         ),
         link_lines.parse_links(outputs.links),
         outputs.metrics_sha256,

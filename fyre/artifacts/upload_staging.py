@@ -8,22 +8,29 @@ can be seen, and a pod can do no more than write the staging of its own run.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
 import shutil
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fyre.artifacts import upload_listing
 from fyre.artifacts.artifact_store import ArtifactStore, StoredBlob, fsync_path
-from fyre.artifacts.upload_listing import UploadListing
-from fyre.stored_form import UnreadableError, read_json
+from fyre.artifacts.upload_listing import ARTIFACTS_MAX, UploadListing
+from fyre.stored_form import read_json
 
 UPLOAD_BYTES_MAX = 1024**4
 """Bytes that one pod may send, whatever it sends twice."""
+
+_CONTENT_MIN = 4096
+"""Bytes that a content counts at least: it takes a block of the disk, however small it is."""
+
+_RESERVED_SHARE, _RESERVED_MAX = 0.05, 1024**3
+"""Of the disk, what no upload may fill: this share, and not more than these bytes."""
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -61,9 +68,11 @@ class _Upload:
     def count(self, size: int) -> None:
         """Count what a pod sends. Raises ``RefusedUploadError`` if it is too much."""
         with self.lock:
-            self.bytes_received += size
+            self.bytes_received += max(size, _CONTENT_MIN)
             if self.bytes_received > UPLOAD_BYTES_MAX:
                 raise RefusedUploadError(f"a run may send at most {UPLOAD_BYTES_MAX:,} bytes")
+            if len(self.sizes) > 2 * ARTIFACTS_MAX:
+                raise RefusedUploadError(f"a run may send at most {2 * ARTIFACTS_MAX:,} contents")
 
     def add(self, blob: StoredBlob) -> None:
         """Note a content that is stored."""
@@ -86,24 +95,31 @@ class UploadStaging:
         self._mutex = threading.Lock()
         self._uploads: dict[tuple[str, str], _Upload] = {}
 
-    def find_missing(self, run_key: str, pod: str, sizes: dict[str, int]) -> dict[str, int]:
+    def find_missing(self, run_key: str, pod: str, sizes: Mapping[str, int]) -> dict[str, int]:
         """Return the hashes of the contents that are still to be sent, and from which byte on.
 
-        Only this very upload counts: whether somebody else has stored a content is not said.
+        Only this very upload counts: whether somebody else has stored a content is not said. Raises
+        ``RefusedUploadError`` for what is no hash, ``OSError`` for the disk.
         """
+        if not all(map(_SHA256.fullmatch, sizes)):
+            raise RefusedUploadError("a content is named by its SHA-256")
         upload = self._upload(run_key, pod)
-        with upload.lock:
-            return {
-                sha256: _size_of(self._part_path(run_key, pod, sha256))
-                for sha256, size in sizes.items()
-                if upload.sizes.get(sha256) != size
-            }
+        begun = {part.stem for part in self._pod_folder(run_key, pod).glob("*.part")}
+        missing = {one: 0 for one, size in sizes.items() if upload.sizes.get(one) != size}
+        for sha256 in begun & missing.keys():
+            offset = self._resume_part(upload, self._part_path(run_key, pod, sha256), sizes[sha256])
+            if offset is None:
+                del missing[sha256]
+            else:
+                missing[sha256] = offset
+        return missing
 
     def add_contents(self, run_key: str, pod: str, contents: Iterable[bytes]) -> None:
         """Store whole contents. Raises ``RefusedUploadError``, and ``OSError`` for the disk."""
         upload = self._upload(run_key, pod)
         for content in contents:
             upload.count(len(content))
+            self._require_room()
             upload.add(self._store.add_bytes(content))
 
     def add_piece(
@@ -124,22 +140,19 @@ class UploadStaging:
             if (known := _size_of(part)) != offset:
                 raise WrongOffsetError(known)
             upload.count(len(piece))
+            self._require_room()
             part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with part.open("ab") as file:
                 file.write(piece)
             if offset + len(piece) == size:
                 self._take_part(upload, part, sha256)
 
-    def put_listing(self, run_key: str, pod: str, data: object) -> list[str]:
+    def put_listing(self, run_key: str, pod: str, listing: UploadListing) -> list[str]:
         """Keep the listing of a pod, durably, in place of an earlier one.
 
-        Return the hashes of contents that were not sent; then nothing is kept. Raises
-        ``RefusedUploadError`` if it can't be read, ``OSError`` for the disk.
+        Return the hashes of contents that were not sent; then nothing is kept. Raises ``OSError``
+        for the disk.
         """
-        try:
-            listing = upload_listing.from_json(data)
-        except UnreadableError as error:
-            raise RefusedUploadError(str(error)) from error
         upload = self._upload(run_key, pod)
         with upload.lock:
             wanted = listing.contents()
@@ -164,6 +177,11 @@ class UploadStaging:
         """Return the listing of a pod. Raises ``UnreadableError``, ``FileNotFoundError``."""
         return upload_listing.from_json(read_json(self._listing_path(run_key, pod)))
 
+    def remove_parts(self, run_key: str) -> None:
+        """Remove what has come of contents that did not come whole: the run is over."""
+        for part in self._run_folder(run_key).glob("*/*.part"):
+            part.unlink(missing_ok=True)
+
     def remove_run(self, run_key: str) -> None:
         """Forget a run: its outcome is written down."""
         with self._mutex:
@@ -183,6 +201,27 @@ class UploadStaging:
             raise RefusedUploadError("there is no such run or pod")
         with self._mutex:
             return self._uploads.setdefault((run_key, pod), _Upload())
+
+    def _require_room(self) -> None:
+        """Raise ``OSError`` if the disk is nearly full: logs and outcomes need the rest."""
+        with contextlib.suppress(FileNotFoundError):
+            usage = shutil.disk_usage(self._folder.parent)
+            if usage.free < min(usage.total * _RESERVED_SHARE, _RESERVED_MAX):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _resume_part(self, upload: _Upload, part: Path, size: int) -> int | None:
+        """Return from where on a content is still to come; None if all of it is stored now.
+
+        It may have come whole just before a crash.
+        """
+        with upload.part_lock(part.stem):
+            if _size_of(part) < size:
+                return _size_of(part)
+            try:
+                self._take_part(upload, part, part.stem)
+            except RefusedUploadError:
+                return 0
+        return None
 
     def _take_part(self, upload: _Upload, part: Path, sha256: str) -> None:
         """Move a content that has all come into the store, if it is what it claims to be."""
@@ -208,11 +247,14 @@ class UploadStaging:
     def _run_folder(self, run_key: str) -> Path:
         return self._folder / run_key
 
+    def _pod_folder(self, run_key: str, pod: str) -> Path:
+        return self._run_folder(run_key) / pod
+
     def _listing_path(self, run_key: str, pod: str) -> Path:
-        return self._run_folder(run_key) / pod / "listing.json"
+        return self._pod_folder(run_key, pod) / "listing.json"
 
     def _part_path(self, run_key: str, pod: str, sha256: str) -> Path:
-        return self._run_folder(run_key) / pod / f"{sha256}.part"
+        return self._pod_folder(run_key, pod) / f"{sha256}.part"
 
 
 def _size_of(path: Path) -> int:

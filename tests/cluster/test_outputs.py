@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ def person(start_up: Callable[..., FyreUp], repo: Path) -> Person:
 
 def record_of(person: Person, sha: str) -> RunRecord:
     return next(one for one in person.up.engine.query_runs(ALL_RUNS) if one.run.sha == sha)
+
+
+def is_answering(url: str) -> bool:
+    with contextlib.suppress(requests.ConnectionError):
+        return bool(requests.get(url, timeout=30).status_code)
+    return False
 
 
 def is_state(person: Person, sha: str, state: RunState) -> bool:
@@ -266,3 +273,45 @@ def test_10_only_the_last_try_counts(person: Person) -> None:
     status = person.final(sha)
     assert status["state"] == "success", status
     assert kept(person, status) == {"try-2": b"2\n"}
+
+
+def test_10_a_cancelled_run_has_its_own_time_for_the_upload(person: Person) -> None:
+    """Longer than a pod may take whose node does not answer."""
+    broken = stop_taking_uploads(person)
+    save = """trap 'echo saved > "$FYRE_OUTPUTS/ckpt"; exit 1' TERM; echo up; sleep 600 & wait"""
+    sha = person.run(save)
+    until(lambda: is_state(person, sha, RunState.RUNNING))
+    key = record_of(person, sha).run.key
+    until(lambda: b"up" in b"".join(person.up.engine.read_log(key)))
+    person.up.engine.cancel(key, "ada")
+    time.sleep(80)
+    assert not record_of(person, sha).state.is_final
+    broken.unlink()
+    until(lambda: record_of(person, sha).state.is_final)
+    status = person.final(sha)
+    assert status["description"].startswith("cancelled")
+    assert kept(person, status) == {"ckpt": b"saved\n"}
+
+
+def test_10_a_listing_is_sealed_also_after_its_pod_is_gone(
+    start_up: Callable[..., FyreUp],
+    person: Person,
+    admin: access.Admin,
+    namespace: str,
+) -> None:
+    manifests = person.up.local_forge.root / "artifacts" / "manifests"
+    manifests.parent.mkdir(exist_ok=True)
+    manifests.write_text("")  # contents can be stored, and no manifest
+    sha = person.run("echo weights > model.pt", "Fyre-Output: model.pt")
+    until(lambda: is_state(person, sha, RunState.UPLOADING))
+    uploads = person.up.local_forge.root / "uploads"
+    until(lambda: list(uploads.glob("*/*/listing.json")))
+    person.up.stop()
+    admin.core.delete_collection_namespaced_pod(namespace)
+    until(lambda: not pods_of(admin, namespace, sha))
+    until(lambda: not is_answering(person.up.url))
+    manifests.unlink()
+    person.up = start_up(f"{RELAY_HOST}:0", upload_image=access.IMAGE)
+    status = person.final(sha)
+    assert status["state"] == "success", status
+    assert kept(person, status) == {"model.pt": b"weights\n"}

@@ -132,7 +132,7 @@ class KubernetesEngine:
         It is never deleted: that would forget the run.
         """
         record = self.get_record(key)
-        if record is None or record.state.is_final:
+        if record is None or record.state.is_final or record.state is RunState.UPLOADING:
             return False
         if record.cancelled_by:
             return True
@@ -229,6 +229,8 @@ class KubernetesEngine:
         for pod in run_pods:
             self._follow_log_or_deliver_code(record, pod)
         if record.state.is_final:
+            if self._outputs is not None and not previous.state.is_final:
+                self._outputs.close_upload(key)
             self._work.submit(key, partial(self._finalize_run, key))
         elif record.state is RunState.UPLOADING and self._outputs is not None:
             self._outputs.advance(key)
@@ -246,11 +248,10 @@ class KubernetesEngine:
                     f"the API server at {self._cluster.host} "
                     f"gave no list within {_SYNC_TIMEOUT:.0f} s"
                 )
-        known_keys = {record.run.key for record in self.query_runs(ALL_RUNS)}
+        for record in self.query_runs(ALL_RUNS):
+            self._reconcile_run(record.run.key)
         if self._outputs is not None:
-            self._outputs.remove_strangers(known_keys)
-        for key in known_keys:
-            self._reconcile_run(key)
+            self._outputs.remove_strangers(self._object_cache.list_unarchived())
         threading.Thread(
             target=pending_monitor.run_monitor,
             args=(self._create_monitor(), self._closed),

@@ -259,14 +259,20 @@ class ObjectCache:
 
     def is_held_by_sidecar(self, key: str) -> bool:
         """Return True if something that others put into a run's pod goes on after its command."""
-        with self._mutex:
-            return any(map(pod_facts.is_held_by_sidecar, self._own_pods(key)))
+        return any(map(pod_facts.is_held_by_sidecar, self.list_pods(key)))
 
     def find_pod(self, key: str, uid: str) -> KubeObject | None:
         """Return one pod of a run."""
+        return next((pod for pod in self.list_pods(key) if pod["metadata"]["uid"] == uid), None)
+
+    def list_unarchived(self) -> set[str]:
+        """Return the keys of the runs whose Job has no outcome yet."""
         with self._mutex:
-            own_pods = self._own_pods(key)
-        return next((pod for pod in own_pods if pod["metadata"]["uid"] == uid), None)
+            return {
+                key
+                for key, job in self._jobs.items()
+                if job_labels.OUTCOME_ANNOTATION not in pod_facts.get_annotations(job)
+            }
 
     def list_pods(self, key: str) -> list[KubeObject]:
         """Return the pods of a run."""
@@ -285,10 +291,9 @@ class ObjectCache:
 
     def has_lost_pod(self, key: str) -> bool:
         """Return True if a pod of a run is lost with its node, and not deleted yet."""
-        with self._mutex:
-            own_pods = self._own_pods(key)
         return any(
-            pod_facts.LOST_MARK in pod and pod_facts.DELETED_MARK not in pod for pod in own_pods
+            pod_facts.LOST_MARK in pod and pod_facts.DELETED_MARK not in pod
+            for pod in self.list_pods(key)
         )
 
     def list_unfinished(self) -> list[tuple[RunRecord, KubeObject, list[KubeObject]]]:

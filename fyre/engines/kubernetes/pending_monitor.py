@@ -132,7 +132,9 @@ class PendingMonitor:
             return
         running = [pod for pod in pod_facts.active_pods(run_pods) if pod_facts.has_started(pod)]
         if running:
-            self._enforce_timeout(record, running[-1]["metadata"]["uid"])
+            # A pod that is being deleted has its own grace, and may be uploading.
+            if pod_facts.gone_by(running[-1]) is None:
+                self._enforce_timeout(record, running[-1]["metadata"]["uid"])
             return
         stuck = run_status.find_stuck_reason(run_pods)
         if stuck is None and not job["spec"].get("suspend"):
@@ -159,11 +161,9 @@ class PendingMonitor:
         """
         key, now = record.run.key, time.time()
         active = pod_facts.active_pods(run_pods)
-        # A pod has the time of the upload besides; a command that has not ended has no use for it.
-        spare = run_outputs.upload_seconds(job)
         if record.state is RunState.UPLOADING:
-            active, spare = pod_facts.nonterminal_pods(run_pods), 0.0
-        overdue = [pod for pod in active if (pod_facts.gone_by(pod) or now + spare) < now + spare]
+            active = pod_facts.nonterminal_pods(run_pods)
+        overdue = [pod for pod in active if _is_overdue(pod, run_outputs.upload_seconds(job), now)]
         if not overdue or len(overdue) < len(active):
             self._overdue_since.pop(key, None)
             return
@@ -223,6 +223,17 @@ class PendingMonitor:
     def _update_hint(self, key: str, hint: str) -> None:
         if self._object_cache.set_event_hint(key, hint):
             self._reconcile_run(key)
+
+
+def _is_overdue(pod: KubeObject, upload_seconds: float, now: float) -> bool:
+    """Return True if a pod should be gone by now.
+
+    It has the time of its upload besides: of a pod that is being deleted, the end of the command is
+    reported with that of the upload. Where the node does not answer, nothing is uploaded.
+    """
+    gone_by = pod_facts.gone_by(pod)
+    spared = upload_seconds if pod_facts.is_node_silent(pod) else 0.0
+    return gone_by is not None and gone_by - spared < now
 
 
 def _waits_since(

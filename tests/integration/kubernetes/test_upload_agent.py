@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -40,6 +41,7 @@ class Receiver:
     failures: list[int] = field(default_factory=list)  # statuses instead of the next answers
     is_cutting: bool = False  # True to drop each answer of a piece once, after it was stored
     is_open: bool = True
+    open_runs: set[str] = field(default_factory=lambda: {RUN})
     requests: list[str] = field(default_factory=list)
     cut: set[str] = field(default_factory=set)
 
@@ -50,7 +52,7 @@ class Receiver:
         self.staging = UploadStaging(self.store, self.place / "uploads")
 
     def check_open(self, run: str, pod: str) -> None:
-        if not self.is_open or (run, pod) != (RUN, POD):
+        if not self.is_open or run not in self.open_runs or pod != POD:
             raise UploadNotOpenError("the run is over", is_final=True)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
@@ -76,7 +78,7 @@ class Receiver:
             "FYRE_METRICS": f"{self.place}/results/metrics.jsonl",
             "FYRE_LINK": f"{self.place}/results/links.txt",
             "FYRE_TOP": f"{self.place}/top",
-            "FYRE_DECLARED": "\n".join(declared),
+            **{f"FYRE_DECLARED_{number}": text for number, text in enumerate(declared)},
             "FYRE_UPLOAD_URL": f"{self.url}/uploads/{RUN}",
             "FYRE_UPLOAD_TOKEN": create_upload_token(SECRET, RUN),
             "FYRE_POD": POD,
@@ -230,8 +232,10 @@ def test_10_a_token_is_good_for_its_own_run_alone(
     ("method", "path", "body"),
     [
         ("POST", "missing", b"["),
-        ("POST", "missing", b'{"a": "b"}'),
-        ("POST", "missing", b'{"a": true}'),
+        ("POST", "missing", b"x 1\n"),
+        ("POST", "missing", b"0" * 64 + b" -1\n"),
+        ("POST", "missing", b"".join(b"%064x 1\n" % number for number in range(100_001))),
+        ("POST", "pack", bytes(8) * 2001),
         ("POST", "pack", b"\xff" * 20),
         ("POST", "pack", b"\0" * 7),
         ("PUT", "pieces/x?size=1&offset=0", b"x"),
@@ -239,7 +243,7 @@ def test_10_a_token_is_good_for_its_own_run_alone(
         ("PUT", f"pieces/{'0' * 64}?size=1&offset=1", b"x"),
         ("PUT", f"pieces/{'0' * 64}", b"x"),
         ("PUT", "listing", b"7"),
-        ("PUT", "listing", b'{"artifacts": [{"path": "../x"}]}'),
+        ("PUT", "listing", b'{}\n{"path": "../x"}'),
         ("POST", "pack", bytes(17 * 1024 * 1024)),
     ],
 )
@@ -266,7 +270,6 @@ def test_10_the_program_of_the_pod_loads_nothing_but_the_standard_library(tmp_pa
         "FYRE_METRICS": f"{tmp_path}/results/m",
         "FYRE_LINK": f"{tmp_path}/results/l",
         "FYRE_TOP": f"{tmp_path}/top",
-        "FYRE_DECLARED": "",
         "FYRE_UPLOAD_URL": "http://127.0.0.1:9/uploads/x",
         "FYRE_UPLOAD_TOKEN": "x",
         "FYRE_UPLOAD_SECONDS": "5",
@@ -290,6 +293,23 @@ def test_10_the_program_of_the_pod_loads_nothing_but_the_standard_library(tmp_pa
         for process in (agent, command):
             process.kill()
             process.wait()
+
+
+def test_10_a_slow_client_takes_the_room_of_its_own_run_alone(receiver: Receiver) -> None:
+    """Whoever has the token of a run can hold up that run's upload, and nobody else's."""
+    (receiver.place / "outputs" / "a").write_bytes(b"a")
+    other = RUN[::-1]
+    head = (
+        f"POST /uploads/{other}/{POD}/missing HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n"
+        f"Authorization: Bearer {create_upload_token(SECRET, other)}\r\n\r\nx"
+    )
+    receiver.open_runs.add(other)
+    place = receiver.url.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            client = stack.enter_context(socket.create_connection((place[0], int(place[1]))))
+            client.sendall(head.encode())
+        assert receiver.upload() == upload_agent.ALL_KEPT
 
 
 def test_10_uploads_side_by_side_do_not_mix(receiver: Receiver) -> None:

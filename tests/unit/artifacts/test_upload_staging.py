@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fyre.artifacts import upload_token
+from fyre.artifacts import upload_listing, upload_token
 from fyre.artifacts.artifact_store import ArtifactStore
+from fyre.artifacts.upload_listing import UploadListing
 from fyre.artifacts.upload_staging import RefusedUploadError, UploadStaging, WrongOffsetError
+from fyre.stored_form import UnreadableError
 
 RUN, POD = "0123456789abcdef0123456789", "8a1b-pod"
 
@@ -21,13 +25,16 @@ def sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def listing(**contents: bytes) -> dict[str, Any]:
-    return {
-        "artifacts": [
-            {"path": path, "size": len(content), "sha256": sha(content), "mode": 0o644}
-            for path, content in contents.items()
-        ]
-    }
+def listing(**contents: bytes) -> UploadListing:
+    files = (
+        {"path": path, "size": len(content), "sha256": sha(content), "mode": 0o644}
+        for path, content in contents.items()
+    )
+    return upload_listing.from_lines(lines({}, *files))
+
+
+def lines(*data: object) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in data)
 
 
 @pytest.fixture
@@ -80,33 +87,94 @@ def test_10_a_content_of_another_hash_is_refused_and_nothing_of_it_stays(
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "/etc/passwd", ".git/hooks/post-checkout", "a/../../x", "", "a//b", "a\0b", "."],
+    [
+        "../x",
+        "/etc/passwd",
+        ".git/hooks/post-checkout",
+        "a/../../x",
+        "",
+        "a//b",
+        "a\0b",
+        ".",
+        "x" * 5000,
+    ],
 )
-def test_10_a_listing_with_a_hostile_path_is_refused(staging: UploadStaging, path: str) -> None:
-    staging.add_contents(RUN, POD, [b"x"])
-    with pytest.raises(RefusedUploadError):
-        staging.put_listing(RUN, POD, listing(**{path: b"x"}))
+def test_10_a_listing_with_a_hostile_path_is_refused(path: str) -> None:
+    with pytest.raises(UnreadableError):
+        listing(**{path: b"x"})
+
+
+FILE = {"path": "a", "size": 1, "sha256": "0" * 64, "mode": 0}
 
 
 @pytest.mark.parametrize(
-    "data",
+    "body",
     [
-        None,
-        [],
-        {},
-        {"artifacts": {}},
-        {"artifacts": [{"path": "a"}]},
-        {"artifacts": [{"path": "a", "size": 1, "sha256": "x", "mode": 0}]},
-        {"artifacts": [], "problems": 7},
-        {"artifacts": [], "metrics": 7},
-        {"version": 99, "artifacts": []},
-        listing(a=b"x") | {"artifacts": listing(a=b"x")["artifacts"] * 2},
+        b"",
+        b"\xff",
+        lines(None),
+        lines([]),
+        lines({"artifacts": []}),
+        lines({}, {"path": "a"}),
+        lines({}, {**FILE, "sha256": "x"}),
+        lines({"problems": 7}),
+        lines({"metrics": 7}),
+        lines({"version": 99}),
+        lines({}, FILE, FILE),
+        lines({}, FILE, {**FILE, "path": "a/b"}),
+        lines({}, []),
+        b'{"x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        b"{}\n" + b"[],"[:1] * 100_000,
     ],
 )
-def test_10_a_listing_that_is_none_is_refused(staging: UploadStaging, data: object) -> None:
-    staging.add_contents(RUN, POD, [b"x"])
+def test_10_a_listing_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        upload_listing.from_lines(body)
+
+
+def test_10_a_content_that_came_whole_just_before_a_crash_is_not_sent_again(
+    staging: UploadStaging, tmp_path: Path
+) -> None:
+    content = b"all of it"
+    staging.add_piece(RUN, POD, sha(content), size=99, offset=0, piece=content)
+    later = UploadStaging(ArtifactStore(tmp_path / "store"), tmp_path / "uploads")
+    assert later.find_missing(RUN, POD, {sha(content): len(content)}) == {}
+    assert later.put_listing(RUN, POD, listing(a=content)) == []
+    later.add_piece(RUN, POD, sha(b"other"), size=99, offset=0, piece=b"wrong")
+    again = UploadStaging(ArtifactStore(tmp_path / "store"), tmp_path / "uploads")
+    assert again.find_missing(RUN, POD, {sha(b"other"): 5}) == {sha(b"other"): 0}
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../x", "a\0", "\ud800", "x" * 5000, ""])
+def test_10_only_hashes_are_asked_for(staging: UploadStaging, name: str) -> None:
     with pytest.raises(RefusedUploadError):
-        staging.put_listing(RUN, POD, data)
+        staging.find_missing(RUN, POD, {name: 1})
+
+
+def test_10_a_nearly_full_disk_takes_nothing(
+    staging: UploadStaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    for send in (
+        lambda: staging.add_contents(RUN, POD, [b"x"]),
+        lambda: staging.add_piece(RUN, POD, sha(b"x"), size=1, offset=0, piece=b"x"),
+    ):
+        with pytest.raises(OSError, match="No space left"):
+            send()
+
+
+def test_10_what_did_not_come_whole_goes_with_the_end_of_its_run(
+    staging: UploadStaging, tmp_path: Path
+) -> None:
+    staging.add_contents(RUN, POD, [b"x"])
+    staging.put_listing(RUN, POD, listing(a=b"x"))
+    staging.add_piece(RUN, POD, sha(b"yy"), size=2, offset=0, piece=b"y")
+    staging.remove_parts(RUN)
+    assert not list(tmp_path.rglob("*.part"))
+    assert staging.listed_pods(RUN) == [POD]
+    staging.remove_strangers({"another"})
+    assert staging.listed_pods(RUN) == []
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "x" * 65, "a\0"])

@@ -18,6 +18,7 @@ from importlib import resources
 
 from fyre.engines.kubernetes import job_labels
 from fyre.engines.kubernetes.container_parts import env_entries, own_resources, restricted_security
+from fyre.engines.kubernetes.outputs import upload_agent
 from fyre.engines.kubernetes.pod_facts import KubeObject
 
 _MODULES = (
@@ -53,7 +54,9 @@ RESULT_VARIABLES = {
 
 _PID_FILE = f"{RESULTS_DIR}/.pid"
 
-_REQUESTS = {"cpu": "10m", "memory": "64Mi"}
+_REQUESTS = {"cpu": "10m", "memory": "128Mi"}  # memory as the checkout
+
+_VARIABLE_MAX = 64 * 1024
 
 VOLUMES = ("fyre-outputs", "fyre-results")
 
@@ -92,7 +95,7 @@ def build_container(
     variables = {
         **RESULT_VARIABLES,
         "FYRE_TOP": job_labels.WORK_DIR,
-        "FYRE_DECLARED": "\n".join(declared),
+        **_declared_variables(declared),
         "FYRE_PID_FILE": _PID_FILE,
         "FYRE_UPLOAD_URL": target.url,
         "FYRE_UPLOAD_TOKEN": target.token,
@@ -126,6 +129,19 @@ def build_container(
 def agent_command() -> list[str]:
     """Return the command; the kubelet may tell it to end before Python is there."""
     return ["sh", "-c", "trap '' TERM; exec python3 -I -B -c \"$0\"", _START]
+
+
+def _declared_variables(declared: tuple[str, ...]) -> dict[str, str]:
+    """Return variables with the declared outputs: Linux takes 128 KiB of each (MAX_ARG_STRLEN)."""
+    lines, variables = list(declared), dict[str, str]()
+    while lines:
+        size, count = 0, 0
+        while count < len(lines) and size + len(lines[count].encode()) < _VARIABLE_MAX:
+            size += len(lines[count].encode()) + 1
+            count += 1
+        variables[f"{upload_agent.DECLARED}{len(variables)}"] = "\n".join(lines[: max(count, 1)])
+        del lines[: max(count, 1)]
+    return variables
 
 
 @cache

@@ -79,8 +79,9 @@ class OutputCollector:
         self._runs, self._reconcile, self._submit = runs, reconcile, submit
 
     def remove_strangers(self, known_keys: Collection[str]) -> None:
-        """Remove what is left of uploads of runs that nobody knows any more."""
+        """Remove what is left of uploads of other runs, and what a crash left half stored."""
         self._staging.remove_strangers(known_keys)
+        self.store.remove_drafts()
 
     def upload_target(self, run: Run) -> UploadTarget:
         """Return where the pods of a run upload to."""
@@ -133,6 +134,10 @@ class OutputCollector:
     def advance(self, key: str) -> None:
         """Have a run that is uploading looked after."""
         self._submit(f"outputs of {key}", partial(self._collect, key))
+
+    def close_upload(self, key: str) -> None:
+        """Free the disk of what is no use any more: the run is over."""
+        self._staging.remove_parts(key)
 
     def forget(self, key: str) -> None:
         """Forget a run whose outcome is written down."""

@@ -59,27 +59,37 @@ def with_outputs(
     final: RunRecord, job: KubeObject, run_pods: Collection[KubeObject], facts: OutputFacts
 ) -> RunRecord:
     """Return the record of a run whose command has ended, as far as its outputs are known."""
-    if not keeps_outputs(job) or not final.tries:
+    if not keeps_outputs(job) or not _may_have_run(final, job, run_pods):
         return final
     if facts.sealed is not None:
         return _with_sealed(final, facts.sealed)
     if facts.lost:
         return _with_lost(final, facts.lost)
     pod = deciding_pod(final, run_pods)
-    if pod is None:  # as after a long absence of the receiver
+    if pod is None:  # all are gone, as after a long absence of the receiver
         is_open = bool(facts.listed_pods) or not facts.is_checked
-        is_awaited = final.state is RunState.SUCCEEDED and _declares_outputs(final.run)
-        lost = "its pod is gone" if is_awaited else ""
-    else:
-        words = _last_words(pod)
-        is_kept = pod["metadata"]["uid"] in facts.listed_pods
-        is_open = is_kept or not has_upload_ended(pod)
-        is_open = is_open or (words != NOTHING_TO_KEEP and not facts.is_checked)
-        lost = words or "its pod ended before they were stored"
-        lost = "" if words == NOTHING_TO_KEEP else lost
-    if is_open:
+        return _uploading(final, facts) if is_open else _with_unknown(final)
+    return _with_agent_words(final, pod, facts)
+
+
+def _with_agent_words(final: RunRecord, pod: KubeObject, facts: OutputFacts) -> RunRecord:
+    """Return the record by what the agent of the deciding pod said, if it has ended."""
+    is_kept, words = pod["metadata"]["uid"] in facts.listed_pods, _last_words(pod)
+    if is_kept or not has_upload_ended(pod):
         return _uploading(final, facts)
-    return _with_lost(final, lost) if lost else final
+    if words == NOTHING_TO_KEEP:
+        return final
+    if not facts.is_checked:
+        return _uploading(final, facts)
+    return _with_lost(final, words or "its pod ended before they were stored")
+
+
+def _may_have_run(final: RunRecord, job: KubeObject, run_pods: Collection[KubeObject]) -> bool:
+    """Return True if the command was started, or if nobody knows: all its pods are gone."""
+    status = job.get("status") or {}
+    has_ended_pods = bool(status.get("succeeded") or status.get("failed"))
+    has_ended_pods = has_ended_pods or final.state is RunState.SUCCEEDED
+    return bool(final.tries) or (has_ended_pods and not run_pods)
 
 
 def deciding_pod(record: RunRecord, run_pods: Collection[KubeObject]) -> KubeObject | None:
@@ -98,23 +108,25 @@ def deciding_pod(record: RunRecord, run_pods: Collection[KubeObject]) -> KubeObj
 def has_upload_ended(pod: KubeObject) -> bool:
     """Return True if the agent of a pod, whose command has ended, does nothing any more."""
     return (
-        bool(_agent_state(pod).get("terminated"))
+        bool((_agent_status(pod).get("state") or {}).get("terminated"))
         or pod_facts.pod_phase(pod) in ("Succeeded", "Failed")
         or pod_facts.DELETED_MARK in pod
         or pod_facts.LOST_MARK in pod
     )
 
 
-def _agent_state(pod: KubeObject) -> KubeObject:
+def _agent_status(pod: KubeObject) -> KubeObject:
     for status in pod_facts.container_statuses(pod):
         if status["name"] == job_labels.UPLOAD_CONTAINER:
-            state: KubeObject = status.get("state") or {}
-            return state
+            return status
     return {}
 
 
 def _last_words(pod: KubeObject) -> str:
-    message = _agent_state(pod).get("terminated", {}).get("message", "")
+    """Return what the agent said at its end; where it was started again, what it said before."""
+    status = _agent_status(pod)
+    ends = ((status.get(name) or {}).get("terminated") or {} for name in ("state", "lastState"))
+    message = next(filter(None, (end.get("message") for end in ends)), "")
     return pod_facts.to_one_line(str(message))[:200]
 
 
@@ -140,6 +152,14 @@ def _with_sealed(final: RunRecord, sealed: SealedOutputs) -> RunRecord:
     if final.state is RunState.SUCCEEDED and sealed.failure_reason:
         final = replace(final, state=RunState.FAILED, reason=sealed.failure_reason)
     return replace(final, results=sealed.results)
+
+
+def _with_unknown(final: RunRecord) -> RunRecord:
+    """Return the record of a run of which no pod is there that could say what it left."""
+    if final.state is RunState.SUCCEEDED and _declares_outputs(final.run):
+        return _with_lost(final, "its pod is gone")
+    note = "its pod was gone before anybody asked: what it left is not known"
+    return replace(final, results=RunResults(problems=(note,), is_partial=True))
 
 
 def _with_lost(final: RunRecord, why: str) -> RunRecord:

@@ -31,6 +31,12 @@ from fyre.artifacts.output_files import OutputFiles
 NOTHING_TO_KEEP, ALL_KEPT = "nothing to keep", "all is kept"
 """The last words of an agent; others say why outputs are lost."""
 
+DECLARED = "FYRE_DECLARED_"
+"""How the variables begin that hold the declared outputs, one a line."""
+
+FILES_MAX = 200_000
+"""Files of one upload; the others are named as left out."""
+
 PIECE_SIZE = 8 * 1024 * 1024
 """Bytes of a request."""
 
@@ -166,8 +172,8 @@ class Upload:
         sources = list(self._sources.items())
         for start in range(0, len(sources), _ASKED_AT_ONCE):
             asked = dict(sources[start : start + _ASKED_AT_ONCE])
-            sizes = {sha256: size for sha256, (_, size) in asked.items()}
-            _, answer = self._receiver.request("POST", "missing", json.dumps(sizes).encode())
+            lines = "".join(f"{sha256} {size}\n" for sha256, (_, size) in asked.items())
+            _, answer = self._receiver.request("POST", "missing", lines.encode())
             self._send({sha256: (*asked[sha256], at) for sha256, at in json.loads(answer).items()})
 
     def _add_source(self, path: str, source: Path) -> tuple[str, int] | None:
@@ -236,9 +242,15 @@ def upload_outputs(environment: Mapping[str, str], deadline: float) -> str:
 def _upload(receiver: Receiver, environment: Mapping[str, str]) -> str:
     outputs, checkout = Path(environment["FYRE_OUTPUTS"]), Path(environment["FYRE_TOP"])
     metrics, links = Path(environment["FYRE_METRICS"]), Path(environment["FYRE_LINK"])
-    declared = [text for text in environment["FYRE_DECLARED"].split("\n") if text]
+    declared = [
+        text
+        for name, value in environment.items()
+        if name.startswith(DECLARED)
+        for text in value.split("\n")
+    ]
     reason = ""
     for _ in range(_ROUNDS):
+        output_files.FILES_MAX = FILES_MAX
         found = output_files.find_output_files(outputs, checkout, declared)
         upload = Upload(receiver, found)
         upload.add_files()
@@ -250,7 +262,7 @@ def _upload(receiver: Receiver, environment: Mapping[str, str]) -> str:
         except ChangedFileError as error:  # by something outside of the pod
             reason = str(error)
             continue
-        status, answer = receiver.request("PUT", "listing", json.dumps(listing).encode())
+        status, answer = receiver.request("PUT", "listing", _to_lines(listing))
         if status == HTTPStatus.NO_CONTENT:
             return ALL_KEPT
         reason = answer[:300].decode(errors="replace").strip()
@@ -339,6 +351,12 @@ def _read(path: Path, offset: int, size: int) -> bytes:
     if len(piece) < size:
         raise ChangedFileError(f"{path.name} became shorter")
     return piece
+
+
+def _to_lines(listing: Mapping[str, Any]) -> bytes:
+    """Return a listing as ``upload_listing.from_lines`` reads it."""
+    head = {name: value for name, value in listing.items() if name != "artifacts"}
+    return b"".join(json.dumps(one).encode() + b"\n" for one in (head, *listing["artifacts"]))
 
 
 def _packs(small: list[tuple[Path, int, int]]) -> Iterator[list[tuple[Path, int, int]]]:

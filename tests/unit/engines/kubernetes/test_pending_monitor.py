@@ -266,3 +266,21 @@ def test_9_26_a_quota_passes_whatever_its_name_and_what_is_refused_does_not(
     said = {"reason": "FailedCreate", "message": event}
     told = pending_monitor._event_message(said)
     assert (told, not pending_monitor._is_refusal(said)) == (hint, passes)
+
+
+@pytest.mark.parametrize(
+    ("left", "is_silent", "is_overdue"),
+    [(500.0, False, False), (500.0, True, True), (700.0, True, False), (-1.0, False, True)],
+)
+def test_10_a_pod_that_is_going_has_the_time_of_its_upload(
+    left: float, is_silent: bool, is_overdue: bool
+) -> None:
+    """Of such a pod the end of its command is not reported before that of its upload."""
+    conditions = [("Ready", "False"), ("ContainersReady", "True")] if is_silent else []
+    gone_by = datetime.fromtimestamp(time.time() + left, UTC).isoformat()
+    pod = {
+        "metadata": {"deletionTimestamp": gone_by},
+        "status": {"conditions": [{"type": kind, "status": one} for kind, one in conditions]},
+    }
+    assert pending_monitor._is_overdue(pod, 600.0, time.time()) is is_overdue
+    assert not pending_monitor._is_overdue({"metadata": {}}, 600.0, time.time())

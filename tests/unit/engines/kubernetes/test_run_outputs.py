@@ -94,6 +94,20 @@ def agent_said(words: str, code: int = 0) -> Object:
         (OutputFacts(), [], RunState.UPLOADING, ""),
         (OutputFacts(("u1",), True), [], RunState.UPLOADING, ""),
         (CHECKED, [], RunState.SUCCEEDED, ""),
+        # An image without Python: what was said before the kubelet gave up.
+        (
+            CHECKED,
+            [
+                pod(
+                    agent={
+                        **agent_said(""),
+                        "lastState": {"terminated": {"message": "sh: python3: not found"}},
+                    }
+                )
+            ],
+            RunState.ERROR,
+            "outputs lost: sh: python3: not found",
+        ),
     ],
 )
 def test_10_what_a_success_becomes(
@@ -105,11 +119,21 @@ def test_10_what_a_success_becomes(
         assert (record.exit_code, record.ended_at) == (None, None)
 
 
-def test_10_declared_outputs_of_a_pod_that_is_gone_are_lost() -> None:
+@pytest.mark.parametrize("tries", [0, 1])
+def test_10_declared_outputs_of_a_pod_that_is_gone_are_lost(tries: int) -> None:
+    """After a restart not even a start is known of a run whose pods are gone."""
     for declared, state in ((("m.pt",), RunState.ERROR), (("?m.pt",), RunState.SUCCEEDED)):
         run = replace(RUN, spec=RunSpec("c", outputs=declared))
-        record = run_outputs.with_outputs(replace(GOOD, run=run), JOB, [], CHECKED)
+        good = replace(GOOD, run=run, tries=tries)
+        record = run_outputs.with_outputs(good, JOB, [], CHECKED)
         assert record.state is state
+        kept = run_outputs.with_outputs(good, JOB, [], OutputFacts(("u1",), is_checked=True))
+        assert kept.state is RunState.UPLOADING
+    failed = {**JOB, "status": {"failed": 1}}
+    bad = replace(BAD, tries=tries)
+    record = run_outputs.with_outputs(bad, failed, [], CHECKED)
+    assert record.results is not None
+    assert "what it left is not known" in record.results.problems[0]
 
 
 def test_10_what_failed_stays_what_it_is_and_says_what_is_lost() -> None:
