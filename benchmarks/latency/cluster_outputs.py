@@ -1,4 +1,4 @@
-"""What the container for outputs adds to a run on a cluster, beside runs without one.
+"""Time that the container for outputs adds to a run on a cluster, beside runs without one.
 
 Two servers take turns, one with ``--upload-image`` and one without. The command prints the time as
 its first and last act: so the times are those from the push to the command's start, and from its

@@ -1,4 +1,4 @@
-"""What a bucket's error means, in one line that holds no key, no address and no signature."""
+"""The meaning of a bucket's error, in one line that holds no key, no address and no signature."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What a list says of one object."""
+    """The entry of one object in a list."""
 
     key: str
     size: int  # bytes

@@ -18,7 +18,7 @@ from fyre.runs.run import Repository, Run
 
 @dataclass(frozen=True, slots=True)
 class OutputSize:
-    """How much is kept."""
+    """The bytes and files that are kept."""
 
     size: int = 0  # bytes
     count: int = 0  # files

@@ -33,7 +33,7 @@ _RENEWAL = DELETION_PERIOD / 3  # seconds
 
 @dataclass(slots=True)
 class PruneReport:
-    """What was deleted, or would be."""
+    """The runs and contents that were deleted, or would be."""
 
     dropped: list[RunManifest] = field(default_factory=list)
     kept_runs: int = 0

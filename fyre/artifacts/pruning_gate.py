@@ -1,4 +1,4 @@
-"""What a sealing and a pruning of one store know of each other: see ``pruning``."""
+"""The facts that a sealing and a pruning of one store know of each other: see ``pruning``."""
 
 from __future__ import annotations
 

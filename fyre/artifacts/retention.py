@@ -1,4 +1,4 @@
-"""Whose outputs are kept: the rules of a policy, applied to manifests. Pure."""
+"""The runs whose outputs are kept: the rules of a policy, applied to manifests. Pure."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _DOCUMENT_SIZE = 4 * 1024 * 1024  # bytes of a metrics.json
 
 @dataclass(frozen=True, slots=True)
 class StoredOutputs:
-    """What a run left, as far as its contents are in the store."""
+    """The outputs of a run, as far as their contents are in the store."""
 
     artifacts: tuple[Artifact, ...]
     metrics_sha256: str | None = None  # of the lines in which the command wrote its metrics

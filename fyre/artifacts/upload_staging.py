@@ -58,7 +58,7 @@ class WrongOffsetError(Exception):
 
 @dataclass(slots=True)
 class _Upload:
-    """What one pod has sent, since this process began."""
+    """The contents that one pod has sent, since this process began."""
 
     sizes: dict[str, int] = field(default_factory=dict)  # of its contents in the store, by hash
     bytes_received: int = 0

@@ -1,4 +1,4 @@
-"""What a run found: how many files were kept, and the values of its metrics. Pure."""
+"""The results of a run: how many files were kept, and the values of its metrics. Pure."""
 
 from __future__ import annotations
 

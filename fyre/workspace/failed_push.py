@@ -19,7 +19,7 @@ _FULL_DISK = re.compile(r"returned error: 507\b")  # "Insufficient Storage"
 
 
 class PushFailure(NamedTuple):
-    """Why a push failed.
+    """The reason why a push failed.
 
     ``hint`` says what to do; ``condition`` says the same after "push it again, …".
     """

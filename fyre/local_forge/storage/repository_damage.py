@@ -1,4 +1,4 @@
-"""What is wrong with a repository that git can't use: in one line, for whoever asks for it."""
+"""The damage of a repository that git can't use: in one line, for whoever asks for it."""
 
 from __future__ import annotations
 

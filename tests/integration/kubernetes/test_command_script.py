@@ -29,9 +29,9 @@ from tests.support.waiting import until
 
 REPLACED = {
     "FYRE_TOLD=/dev/termination-log": "FYRE_TOLD=$FYRE_TEST_TOLD",
-    # There is no container around these processes: their environment says which they are.
-    '[ "$FYRE_PROCESS/ns/mnt" -ef /proc/self/ns/mnt ] &&': (
-        'grep -qs "FYRE_TEST_TOLD=$FYRE_TEST_TOLD" "$FYRE_PROCESS/environ" &&'
+    # There is no container around these processes: their directory says which they are.
+    '"$FYRE_PROCESS/ns/mnt" -ef /proc/self/ns/mnt': (
+        '"$FYRE_PROCESS/cwd" -ef "${FYRE_TEST_TOLD%/*}/top"'
     ),
 }
 

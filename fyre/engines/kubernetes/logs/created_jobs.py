@@ -1,4 +1,4 @@
-"""Which Job was created with which signature: marks beside the logs, for the next receiver.
+"""The Job that was created with a signature: marks beside the logs, for the next receiver.
 
 A Job can be copied with its signature, and the uid that the API server gives it is not known when
 it is signed. So the uid is written down right after the creation, where no run and nobody of the

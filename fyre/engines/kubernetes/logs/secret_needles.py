@@ -1,4 +1,4 @@
-"""What a secret value looks like in each reading of a log. Pure.
+"""The looks of a secret value in each reading of a log. Pure.
 
 A needle is what is looked for: a value, or the part of its encoding that does not depend on what
 stands beside it.

@@ -21,7 +21,7 @@ Segment = tuple[int, int, int, int]
 
 
 class Origins:
-    """Where each byte of a reading comes from."""
+    """The place that each byte of a reading comes from."""
 
     def __init__(self, segments: list[Segment]) -> None:
         self._segments = segments
@@ -58,7 +58,7 @@ _NEWLINE = re.compile(rb"\n")
 
 
 class CellOrigins(Origins):
-    """Where each byte of a dump is shown: its digits, and its character beside them."""
+    """The place of each byte of a dump: its digits, and its character beside them."""
 
     def __init__(self, cells: list[tuple[Span, ...]]) -> None:
         self._cells = cells

@@ -1,1 +1,1 @@
-"""How outputs leave a pod: what stands in it, what it sends, and what follows for the run."""
+"""Outputs on their way out of a pod: the agent, what it sends, and what follows for the run."""

@@ -68,7 +68,7 @@ VOLUME_MOUNTS: tuple[KubeObject, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class UploadTarget:
-    """Where a run's pods upload to, and by what image."""
+    """The address that a run's pods upload to, and the image that does it."""
 
     image: str
     url: str  # of all uploads of the run: the pod's uid comes after it

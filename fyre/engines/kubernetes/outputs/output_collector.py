@@ -33,7 +33,7 @@ PATIENCE = 24 * 3600.0
 
 
 class RunSource(Protocol):
-    """What the collector asks of the engine's cache."""
+    """The part of the engine's cache that the collector asks."""
 
     def get_record(self, key: str) -> RunRecord | None:
         """Return one run's record."""

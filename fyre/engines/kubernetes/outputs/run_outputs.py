@@ -1,4 +1,4 @@
-"""What the outputs of a run mean for its record: pure, and level-triggered as ``run_status`` is.
+"""The record of a run whose outputs are on the way: pure, and level-triggered as ``run_status`` is.
 
 A run whose command has ended is ``uploading`` until its manifest is sealed, or until it is certain
 that there is nothing to seal. A run that succeeded and whose outputs are lost is an error.
@@ -32,7 +32,7 @@ class SealedOutputs:
 
 @dataclass(frozen=True, slots=True)
 class OutputFacts:
-    """What is known in this process of the uploads of one run."""
+    """The facts that this process knows of the uploads of one run."""
 
     listed_pods: tuple[str, ...] = ()  # uids of pods whose listing is kept, the newest last
     is_checked: bool = False  # True once it was looked which those are
