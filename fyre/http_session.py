@@ -1,8 +1,8 @@
-"""HTTP sessions that send the credentials they are given, and none of their own accord.
+"""HTTP sessions that send the credentials they are given, and no others, and end in time.
 
 requests adds a login of ``~/.netrc`` to each request that has none, over plain HTTP too, and after
 a redirect even to one that has a credential. Every request of ours goes through a session from
-here; PyGithub's go without such logins by themselves.
+here; PyGithub's go without such logins by themselves. ``fyre.http_deadline`` bounds each request.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
+from fyre import http_deadline
+
 if TYPE_CHECKING:  # requests takes most of the time of a short command
     import requests
 
 
-def open_session() -> requests.Session:
-    """Return a session, to be closed by a ``with``; proxies and certificates are the machine's."""
+def open_session(seconds: float = http_deadline.REQUEST_SECONDS) -> requests.Session:
+    """Return a session, to be closed by a ``with``; proxies and certificates are the machine's.
+
+    Each request has so many seconds in total; of a streamed answer that is up to its headers.
+    """
     import requests
 
     class PlainSession(requests.Session):
@@ -30,6 +35,8 @@ def open_session() -> requests.Session:
                 prepared_request.headers.pop("Authorization", None)
 
     session = PlainSession()
+    for prefix in ("https://", "http://"):
+        session.mount(prefix, http_deadline.bounded_adapter(seconds))
     session.auth = lambda request: request  # adds nothing, and keeps requests from looking
     return session
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DOWNLOADS_AT_ONCE = 6
 _TIMEOUT = 30  # seconds for the next piece of an answer
+_LIST_SECONDS = 600.0  # for the whole list, which may be of 10,000s of files
 _CHUNK_SIZE = 1024 * 1024  # bytes
 _SMALL = 256 * 1024  # bytes of a file that is fetched with others
 _BATCH_FILES, _BATCH_BYTES = 250, 4 * 1024 * 1024
@@ -72,7 +73,7 @@ def fetch_outputs(page_url: str) -> RunOutputs | None:
     if not page_url.startswith(("http://", "https://")):
         return None
     try:
-        with http_session.open_session() as session:
+        with http_session.open_session(_LIST_SECONDS) as session:
             response = session.get(f"{page_url}/outputs.json", timeout=_TIMEOUT)
             if response.status_code == requests.codes.not_found:
                 return None

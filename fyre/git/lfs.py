@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 import urllib3
 from cachetools import LRUCache, TTLCache
 
-from fyre import http_session
+from fyre import http_deadline, http_session
 from fyre.errors import TransientError
 from fyre.github.errors import NotFoundError
 
@@ -39,6 +39,12 @@ MEDIA_TYPE = "application/vnd.git-lfs+json"
 CHUNK_BYTES = 1 << 20
 READ_TIMEOUT = 60.0
 """Seconds without a byte from the forge."""
+
+DOWNLOAD_SECONDS = 600.0
+"""Seconds for one object, and more of them for a large one."""
+
+SLOWEST_PACE = 20_000.0
+"""Bytes a second of a large object's download; one that is slower in total is cut."""
 
 LINK_SECONDS = 300.0
 """Seconds for which a download link is reused; those of GitHub are valid for an hour."""
@@ -157,7 +163,10 @@ class LfsObjectStore:
         batch = {"operation": "download", "transfers": ["basic"], "objects": wanted}
         address = f"{url.removesuffix('/').removesuffix('.git')}.git/info/lfs/objects/batch"
         try:
-            with _http_open(address, headers, json.dumps(batch).encode()) as response:
+            with (
+                http_deadline.bound_requests(http_deadline.REQUEST_SECONDS),
+                _http_open(address, headers, json.dumps(batch).encode()) as response,
+            ):
                 entries: list[dict[str, Any]] = json.load(response)["objects"]
         except (OSError, urllib3.exceptions.HTTPError) as error:
             reason = http_session.describe_failure(error)
@@ -205,7 +214,8 @@ class LfsObjectStore:
                 message = messages.get(oid, "the forge returned no download link")
                 raise NotFoundError(f"LFS object {oid[:12]}: {message}")
         try:
-            _download_object(path, oid, action)
+            with http_deadline.bound_requests(_download_seconds(lfs_object.size)):
+                _download_object(path, oid, action)
         except (NotFoundError, TransientError, OSError, urllib3.exceptions.HTTPError) as error:
             with self._links_lock:  # the next try asks for another link
                 self._download_links.pop((repository_id, oid), None)
@@ -285,6 +295,11 @@ def _file_identity(path: Path) -> FileIdentity | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _download_seconds(size: int) -> float:
+    """Return how long the download of so many bytes may take in total."""
+    return DOWNLOAD_SECONDS + size / SLOWEST_PACE
 
 
 def _download_object(path: Path, oid: str, action: DownloadAction) -> None:

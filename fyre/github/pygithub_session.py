@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fyre import http_deadline
 from fyre.github import rate_limit
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from requests import Session
 
 REQUEST_TIMEOUT = 15
-"""Seconds for one request."""
+"""Seconds for one read of an answer."""
+
+REQUEST_SECONDS = http_deadline.REQUEST_SECONDS
+"""Seconds for one call: with its retries, its redirects and the whole of the answer."""
 
 
 def connect_github(
@@ -39,9 +43,12 @@ def connect_github(
 
     def send_renewed(*args: Any, **settings: Any) -> tuple[int, dict[str, Any], str]:  # noqa: ANN401 - PyGithub's
         used = token()
-        answer = send(*args, **settings)
-        # What was refused was not done, so a write may be sent again, too.
-        return send(*args, **settings) if _is_refusal(*answer) and renew(used) else answer
+        with http_deadline.bound_requests(REQUEST_SECONDS):
+            answer = send(*args, **settings)
+        if not (_is_refusal(*answer) and renew(used)):
+            return answer
+        with http_deadline.bound_requests(REQUEST_SECONDS):
+            return send(*args, **settings)  # what was refused was not done: a write may be, too
 
     connection.requester.requestJson = send_renewed  # type: ignore[method-assign]
     return connection
@@ -66,6 +73,8 @@ def _use_own_connections() -> None:
         host: str
         port: int
         verify: bool | str
+        retry: Any  # a number, or urllib3's own
+        pool_size: int
 
         def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401 - PyGithub's
             """Read proxies and certificates: requests reads them for each request.
@@ -79,6 +88,13 @@ def _use_own_connections() -> None:
                 bundles = map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
                 self.verify = next(filter(None, bundles), True)
             self.session.trust_env = False
+            adapter = http_deadline.bounded_adapter(
+                REQUEST_SECONDS,
+                max_retries=self.retry,
+                pool_connections=self.pool_size,
+                pool_maxsize=self.pool_size,
+            )
+            self.session.mount(f"{self.protocol}://", adapter)
 
         def getresponse(self) -> RequestsResponse:
             """Write an IPv6 address in brackets, where PyGithub puts a port behind it."""

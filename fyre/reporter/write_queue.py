@@ -2,7 +2,7 @@
 
 A pending state gives way: it may not take the room that the final states of unfinished runs will
 need within the longest window of the rate limit. So under pressure it is never posted, and no final
-state waits for it. A repository whose writes fail waits alone; the others are written meanwhile.
+state waits for it. A repository whose writes fail waits alone, and goes behind the others then.
 Rate limits are those of an account: each account has a queue of its own.
 """
 
@@ -27,6 +27,11 @@ _RECHECK_INTERVAL = 60.0
 and have fewer final states reserved."""
 
 _INITIAL_BUDGET = WriteBudget()
+
+
+_BEHIND_SECONDS = 300.0
+"""Seconds after its pause for which a repository that failed lets the others go first: each try may
+take as long as a request has. Then it has its turn, however many are waiting."""
 
 
 class Priority(IntEnum):
@@ -76,12 +81,19 @@ class AccountQueue:
         return None, min(write_at, next_wake, now + _RECHECK_INTERVAL)
 
     def first_ready(self, priority: Priority, now: float, backoffs: Backoffs) -> WriteId | None:
-        """Return the write of a priority that waits longest and whose repository is not paused."""
+        """Return the write of a priority that waits longest and whose repository is not paused.
+
+        One whose repository failed last goes behind the others for a while.
+        """
+        behind: WriteId | None = None
         for write_id, repository_id in self.waiting[priority].items():
             waits = (_is_backing_off(backoffs, key, now) for key in (repository_id, write_id))
-            if not any(waits):
+            if any(waits):
+                continue
+            if not _is_backing_off(backoffs, repository_id, now - _BEHIND_SECONDS):
                 return write_id
-        return None
+            behind = write_id if behind is None else behind
+        return behind
 
     def discard_unfinished(self, write_id: RecordStatusWrite) -> None:
         """Forget that a run is unfinished, and what waits to say so."""

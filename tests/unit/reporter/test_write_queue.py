@@ -144,6 +144,21 @@ def test_a_repository_that_fails_rests_alone_and_longer_each_time(
     assert time.now == before
 
 
+def test_9_12_a_repository_that_failed_goes_behind_the_others(time: Time) -> None:
+    """Each try may take as long as a request has: all that came before the others would add up."""
+    turns = WriteQueue(time.read, time.wait)
+    for bad in range(3):
+        turns.push(Priority.FINAL, RecordStatusWrite(f"bad-{bad}"), bad)
+        turns.back_off(bad, Backoff(1, 60))
+    turns.push(Priority.FINAL, RecordStatusWrite("good"), 7)
+    time.now = 100.0
+    assert write(turns) == "good"
+    assert write(turns) == "bad-0"
+    turns.push(Priority.FINAL, RecordStatusWrite("good"), 7)
+    time.now = 1000.0
+    assert write(turns) == "bad-1", "nor do they wait for as long as others come"
+
+
 def test_stopping_ends_the_wait() -> None:
     turns = WriteQueue()
     got: list[object] = []
