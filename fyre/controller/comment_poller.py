@@ -22,6 +22,7 @@ from fyre.errors import UserError
 from fyre.github import comment_threads
 from fyre.github.client import GitHubClient
 from fyre.github.errors import translate_errors
+from fyre.github.listings import PAGES_MAX, parse_readable
 from fyre.github.webhook import CommentEvent
 from fyre.runs.run import Repository
 
@@ -138,6 +139,7 @@ class CommentPoller:
         is_full = len(entries) >= COMMENTS_PER_PAGE
         if 'rel="next"' in headers.get("link", ""):
             entries = self.forge.get_all_entries(subject, repository, path)
+        entries = _readable(repository, entries)
         newest = max((_to_epoch_seconds(entry["updated_at"]) for entry in entries), default=0.0)
         # These texts sort as the moments do.
         next_since = max(asked_since, comment_threads.format_api_time(newest - LISTING_DELAY))
@@ -156,11 +158,11 @@ class CommentPoller:
         scan = _PageScan(self.forge, repository, dict(cursor.page_states))
         first = last = cursor.last_page or scan.fetch_page(1)
         scan.fetch_page(first)
-        while scan.page_states[last][1] >= COMMENTS_PER_PAGE:
+        while scan.page_states[last][1] >= COMMENTS_PER_PAGE and last - first < PAGES_MAX:
             last += 1
             scan.fetch_page(last)
         below = first
-        while below > 1 and scan.may_continue_below(below, since):
+        while below > 1 and first - below < PAGES_MAX and scan.may_continue_below(below, since):
             below -= 1
             scan.fetch_page(below)
         page_states = {number: scan.page_states[number] for number in scan.changed_pages}
@@ -194,7 +196,7 @@ class _PageScan:
             self.changed_pages[page_number] = []
             return page_number
         etag, headers, entries = response
-        self.changed_pages[page_number] = entries
+        self.changed_pages[page_number] = _readable(self.repository, entries)
         self.page_states[page_number] = etag, len(entries)
         last = _LAST_PAGE_LINK.search(headers.get("link", ""))
         return int(last[1]) if last else page_number
@@ -210,6 +212,17 @@ class _PageScan:
         return bool(comments) and all(
             _to_epoch_seconds(comment["created_at"]) >= since for comment in comments
         )
+
+
+def _readable(repository: Repository, entries: list[CommentJson]) -> list[CommentJson]:
+    """Return the entries that can be read. Raises ``ValueError`` if none of them can."""
+
+    def check(entry: CommentJson) -> CommentJson:
+        _to_comment_event(repository, entry)
+        _was_edited(entry)
+        return entry
+
+    return list(parse_readable(f"the comments of {repository.name}", entries, check))
 
 
 def _to_comment_event(repository: Repository, entry: CommentJson) -> CommentEvent:

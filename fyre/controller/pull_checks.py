@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cachetools import LRUCache
@@ -18,6 +19,7 @@ from cachetools import LRUCache
 from fyre.controller.executor import Executor
 from fyre.errors import UserError
 from fyre.github import origin_questions
+from fyre.github.listings import parse_readable
 from fyre.github.permissions import malformed_as_transient
 from fyre.github.webhook import PullRequestEvent, parse_pull
 from fyre.message import pull_notes
@@ -109,7 +111,7 @@ class PullChecks:
         if response is None:
             return [], etag
         with malformed_as_transient(subject):
-            pulls = [parse_pull(repository, pull) for pull in response[2]]
+            pulls = list(parse_readable(subject, response[2], partial(parse_pull, repository)))
         return [pull for pull in pulls if isinstance(pull, PullRequestEvent)], response[0]
 
     def _is_old_news(self, event: PullRequestEvent) -> bool:

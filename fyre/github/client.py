@@ -7,6 +7,7 @@ retries reads alone, and the status reporter paces the writes. The errors are in
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from fyre.errors import TransientError
-from fyre.github import errors, etag_cache, rate_limit
+from fyre.github import errors, etag_cache, listings, rate_limit
 from fyre.github.errors import NotFoundError, translate_errors
 from fyre.github.rate_limit import RateLimitHeaders
 from fyre.github.rest_client import RestClient
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from github.CommitStatus import CommitStatus as GithubStatus
     from github.IssueComment import IssueComment
     from github.Repository import Repository as GithubRepository
+
+log = logging.getLogger(__name__)
 
 W = TypeVar("W", "GithubStatus", "CommitComment", "IssueComment", "CheckRun")
 
@@ -175,7 +178,10 @@ class GitHubClient(RestClient):
             comparison = self._github_repository(repository).compare(
                 base, head, comparison_commits_per_page=250
             )
-            return [commit.sha for commit in comparison.commits]
+            commits = listings.read_pages(
+                comparison.commits, lambda commit: commit.sha, listings.LISTING_SECONDS
+            )
+            return [commit.sha for commit in commits]
 
     def list_statuses(self, repository: Repository, sha: str) -> list[PostedStatus]:
         """Return all statuses of a commit, newest first, whoever posted them."""
@@ -192,7 +198,7 @@ class GitHubClient(RestClient):
                     status.creator.login if status.creator else "",
                     _epoch_seconds(status.created_at),
                 )
-                for status in statuses
+                for status in listings.read_pages(statuses, lambda status: status.id)
             ]
 
     def create_status(
@@ -239,7 +245,7 @@ class GitHubClient(RestClient):
                     comment.user.login if comment.user else "",
                     comment.body,
                 )
-                for comment in comments
+                for comment in listings.read_pages(comments, lambda comment: comment.id)
             ]
 
     def create_commit_comment(self, repository: Repository, sha: str, body: str) -> Comment:
@@ -280,19 +286,23 @@ class GitHubClient(RestClient):
         come first, so while the first page is the one that ``etag`` names, nothing was pushed.
         """
         updates: list[RefUpdate] = []
-        with translate_errors(f"the activity of {repository.name}"):
-            first_page = f"/repos/{repository.name}/activity?per_page={etag_cache.PER_PAGE}"
+        subject = f"the activity of {repository.name}"
+        first_page = f"/repos/{repository.name}/activity?per_page={etag_cache.PER_PAGE}"
+        with translate_errors(subject):
             response = etag_cache.get_if_changed(
                 self._thread_connection(repository.name).requester, first_page, etag
             )
             if response is None:
                 return RefUpdates((), etag)
-            for entry in self._follow_pages(repository.name, *response[1:]):
-                update = _parse_ref_update(entry)
-                if update.timestamp < since:
-                    break
-                updates.append(update)
-        return RefUpdates(tuple(updates[::-1]), response[0])
+            entries = self._follow_pages(repository.name, first_page, *response[1:])
+            try:
+                for update in listings.parse_readable(subject, entries, _parse_ref_update):
+                    if update.timestamp < since:
+                        break
+                    updates.append(update)
+            except listings.EndlessListingError as error:
+                log.warning("%s is read up to here: %s", subject, error)
+        return RefUpdates(tuple(dict.fromkeys(updates[::-1])), response[0])
 
     def newest_updates_of(self, repository: Repository, ref: str) -> list[RefUpdate]:
         """Return the newest 100 updates of one ref, the newest first."""

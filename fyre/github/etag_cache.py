@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import FIFOCache
 
+from fyre.github import listings
+
 if TYPE_CHECKING:
     from github.Requester import Requester
 
@@ -21,9 +23,6 @@ T = TypeVar("T")
 
 PER_PAGE = 100
 """Entries of a full page: the most that GitHub gives."""
-
-PAGES_MAX = 1000
-"""Pages of a listing that are asked for: 100,000 repositories."""
 
 CACHED_MAX = 1000
 """Responses that are kept."""
@@ -87,19 +86,20 @@ class ETagCache:
         entries_key: str = "",
         owner: str = "",
     ) -> list[T]:
-        """Return every entry of a listing, parsed.
+        """Return every entry of a listing that can be read, parsed.
 
         ``entries_key`` is the key of a response that holds its entries.
         """
 
-        def parse_page(data: Any) -> list[T]:  # noqa: ANN401 - what JSON holds
-            return [parse(entry) for entry in (data[entries_key] if entries_key else data)]
+        def parse_page(data: Any) -> tuple[int, list[T]]:  # noqa: ANN401 - what JSON holds
+            page = data[entries_key] if entries_key else data
+            return len(page), list(listings.parse_readable(path, page, parse))
 
         entries: list[T] = []
-        for number in range(1, PAGES_MAX + 1):
+        for number in range(1, listings.PAGES_MAX + 1):
             page_path = f"{path}?per_page={PER_PAGE}&page={number}"
-            page = self.get_cached(requester, page_path, parse_page, owner)
+            size, page = self.get_cached(requester, page_path, parse_page, owner)
             entries += page
-            if len(page) != PER_PAGE:  # the last page, or that of a forge without pages
+            if size != PER_PAGE:  # the last page, or that of a forge without pages
                 break
         return entries

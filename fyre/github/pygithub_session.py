@@ -36,7 +36,6 @@ def connect_github(
     """
     from github import Github
 
-    _use_own_connections()
     auth = _dynamic_token_auth(token)
     connection = Github(auth=auth, **connection_settings(url), lazy=True)
     send = connection.requester.requestJson
@@ -130,9 +129,13 @@ def _is_refusal(status: int, headers: dict[str, Any], output: str) -> bool:
 
 
 def connection_settings(url: str) -> dict[str, Any]:
-    """Return PyGithub's settings: reads are repeated, writes never are, nothing sleeps for long."""
+    """Return PyGithub's settings: reads are repeated, writes never are, nothing sleeps for long.
+
+    From the first call on PyGithub makes connections of ours, which end in time.
+    """
     from urllib3.util import Retry
 
+    _use_own_connections()
     reads = Retry(
         total=2,
         backoff_factor=0.2,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fyre.github import etag_cache, pygithub_session
+from fyre.github import etag_cache, listings, pygithub_session
 from fyre.github.errors import NotFoundError, translate_errors
+from fyre.github.listings import EndlessListingError
 from fyre.runs.run import Repository
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class RestClient:
             headers, data = self._thread_connection(repository.name).requester.requestJsonAndCheck(
                 "GET", path
             )
-            return list(self._follow_pages(repository.name, headers, data))
+            return list(self._follow_pages(repository.name, path, headers, data))
 
     def remaining_requests(self) -> int | None:
         """Return how many requests the primary limit has left; None without one. Asking costs none.
@@ -80,21 +82,28 @@ class RestClient:
     def _follow_pages(
         self,
         name: str,
+        path: str,
         headers: dict[str, Any],
         data: Any,  # noqa: ANN401 - what JSON holds
     ) -> Iterator[dict[str, Any]]:
-        """Yield the entries of a repository's listing from that page on.
+        """Yield the entries of a repository's listing from the page at ``path`` on.
 
-        The next page is that of ``Link: …; rel="next"``.
+        The next page is that of ``Link: …; rel="next"``. Raises ``EndlessListingError`` after the
+        entries of the last page that may be asked for.
         """
-        from requests.utils import parse_header_links
-
+        began_at, seen = time.monotonic(), {path}
         while True:
+            if not isinstance(data, list):
+                raise ValueError("a page that is no list")  # noqa: TRY004 - not a caller's mistake
             yield from data
-            links = parse_header_links(headers.get("link", ""))
-            url = next((link["url"] for link in links if link.get("rel") == "next"), None)
+            url = _next_page(headers)
             if url is None:
                 return
+            page = url.removeprefix(self.url)
+            is_late = time.monotonic() - began_at > listings.LISTING_SECONDS
+            if page in seen or len(seen) >= listings.PAGES_MAX or is_late:
+                raise EndlessListingError(f"the pages of {name} come to no end")
+            seen.add(page)
             headers, data = self._thread_connection(name).requester.requestJsonAndCheck("GET", url)
 
     def _thread_connection(self, name: str = "") -> Github:
@@ -109,3 +118,11 @@ class RestClient:
             )
         connection: Github = self._local.connection
         return connection
+
+
+def _next_page(headers: dict[str, Any]) -> str | None:
+    """Return the URL of the page after that with these headers; None after the last one."""
+    from requests.utils import parse_header_links
+
+    links = parse_header_links(headers.get("link", ""))
+    return next((link["url"] for link in links if link.get("rel") == "next"), None)

@@ -59,6 +59,12 @@ def test_9_12_a_status_that_the_forge_answers_for_ever_is_posted_later(
     assert [line.split()[0] for line in slow.requests].count(b"POST") == 1
 
 
+def test_9_12_a_sweep_goes_on_after_a_repository_that_answers_for_ever(slow: Trickling) -> None:
+    forge = GitHubClient(slow.url, lambda: "token")
+    with pytest.raises(TransientError, match="does not answer in time"):
+        forge.list_ref_updates(Repository(slow.url, 1, "ada/lab"), 0)
+
+
 def test_9_12_git_lfs_answers_end_in_time(
     slow: Trickling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
