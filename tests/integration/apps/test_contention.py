@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from starlette.types import Receive, Scope, Send
+
 from fyre.controller.events import SweepEvent
+from fyre.github import pygithub_session
 from tests.support.ci_marks import LONG_CASE
 from tests.support.gated_forge import GatedWorld, world
 from tests.support.waiting import until
@@ -57,3 +62,30 @@ def test_9_12_a_sweep_that_stalls_holds_up_no_push_and_no_comment(world: GatedWo
         in_it = world.run(slow, "true")  # a webhook tells of it, whatever the sweep waits for
         assert world.outcome(slow, in_it).startswith("exit 0")
     until(lambda: not controller.queue_length())
+
+
+def test_9_12_a_status_that_is_answered_for_ever_holds_up_no_other_repository(
+    world: GatedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pygithub_session, "REQUEST_SECONDS", 0.3)
+    bad, good = world.clone("bad"), world.clone("good")
+    passed_on, trickled = world.gate.app, list[str]()
+
+    async def trickle(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "GET" or "/repos/ada/bad/statuses" not in scope["path"]:
+            await passed_on(scope, receive, send)
+            return
+        trickled.append(scope["path"])
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        while world.gate.app is trickle:
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+            await asyncio.sleep(0.05)
+
+    world.gate.app = trickle
+    try:
+        waits = world.run(bad, "true")
+        until(lambda: trickled)
+        assert world.outcome(good, world.run(good, "true")).startswith("exit 0")
+    finally:
+        world.gate.app = passed_on
+    assert world.outcome(bad, waits).startswith("exit 0")
