@@ -14,6 +14,8 @@ from fyre.git import lfs
 from fyre.git.lfs import LfsObject, LfsObjectStore
 from fyre.github import pygithub_session
 from fyre.github.client import GitHubClient
+from fyre.local_forge.webhooks import webhook_sender
+from fyre.local_forge.webhooks.webhook_sender import WebhookSender
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.run import Repository
 from tests.support.trickling import ANSWERS, Trickling, trickling
@@ -77,3 +79,14 @@ def test_9_12_git_lfs_answers_end_in_time(
     with pytest.raises(TransientError):
         proxy._fetch_object(1, tmp_path / "object", wanted)
     assert len(slow.requests) == 2
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_9_12_a_delivery_ends_in_time_and_is_not_made_twice(
+    slow: Trickling, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    slow.answer = answer
+    monkeypatch.setattr(webhook_sender, "DELIVERY_TIMEOUT", SECONDS)
+    result = WebhookSender(slow.url).send_delivery({}, b"{}")
+    assert (result.status_code, result.reason) == (0, "no whole response within 0.1 s")
+    assert len(slow.requests) == 1

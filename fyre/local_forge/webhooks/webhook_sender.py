@@ -10,8 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from fyre import http_deadline
+
 DELIVERY_TIMEOUT = 10
-"""Seconds; GitHub's timeout is the same."""
+"""Seconds for the whole response; GitHub's timeout is the same."""
 
 RESPONSE_BYTES_MAX = 4096
 """Bytes kept of the receiver's response."""
@@ -63,13 +65,37 @@ class WebhookSender:
             https = self._url.scheme == "https"
             connection = http.client.HTTPSConnection if https else http.client.HTTPConnection
             self._connection = connection(host, port, timeout=DELIVERY_TIMEOUT)
-        path = self._url.path + (f"?{self._url.query}" if self._url.query else "")
-        self._connection.request("POST", path or "/", body, dict(headers))
-        response = self._connection.getresponse()
-        content = response.read(RESPONSE_BYTES_MAX)
+        with http_deadline.bound_requests(DELIVERY_TIMEOUT) as deadline:
+            try:
+                response, content = self._send_watched(self._connection, deadline, headers, body)
+            except (OSError, http.client.HTTPException) as error:
+                if deadline.is_over:
+                    raise _too_slow() from error
+                raise
+        if deadline.is_over:  # a response without a length ends like any other
+            raise _too_slow()
         if not response.isclosed():  # the rest is not kept, so don't read it
             self.close()
         return response.status, response.reason, content.decode(errors="replace")
+
+    def _send_watched(
+        self,
+        connection: http.client.HTTPConnection,
+        deadline: http_deadline.Deadline,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """Return the response, and of its body what is kept; the deadline cuts the connection."""
+        path = self._url.path + (f"?{self._url.query}" if self._url.query else "")
+        deadline.watch(connection)
+        connection.request("POST", path or "/", body, dict(headers))
+        deadline.watch(connection)
+        response = connection.getresponse()
+        return response, response.read(RESPONSE_BYTES_MAX)
+
+
+def _too_slow() -> TimeoutError:
+    return TimeoutError(f"no whole response within {DELIVERY_TIMEOUT} s")
 
 
 def delivery_headers(
