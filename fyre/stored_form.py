@@ -18,7 +18,6 @@ this and need neither.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -26,6 +25,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeVar
+
+from fyre.regular_files import NotRegularFileError, read_regular
 
 VERSION = "version"
 """The field that says which form a JSON object has."""
@@ -176,15 +177,9 @@ def read_json(path: str | os.PathLike[str]) -> object:
     is not waited for. Other errors of the disk are raised as they are: they may pass.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            content = file.read()
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        content = read_regular(path)
+    except (NotRegularFileError, NotADirectoryError, PermissionError) as error:
         raise UnreadableError(f"no file that can be read: {error.strerror}") from error
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise UnreadableError("a link, and not a file") from error
     return parse_json(content)
 
 

@@ -26,6 +26,7 @@ from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.message import request
 from fyre.message.spec import RunSpec
+from fyre.regular_files import NotRegularFileError, open_regular
 from fyre.runs import repo_config, run
 from fyre.runs.run import Repository, Run, RunRecord
 from fyre.runs.state import RunState
@@ -204,7 +205,10 @@ def _wait_for_supervisor(lock_file: Path) -> None:
     Inside another run, it would count as a process that the command left behind.
     """
     # there is no lock file if nothing was started
-    with suppress(FileNotFoundError), lock_file.open("rb") as file:
+    with (
+        suppress(FileNotFoundError, NotRegularFileError),
+        os.fdopen(open_regular(lock_file), "rb") as file,
+    ):
         fcntl.flock(file, fcntl.LOCK_EX)
 
 

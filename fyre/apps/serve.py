@@ -26,6 +26,7 @@ from fyre.git.lfs import LfsObjectStore
 from fyre.git.mirror_store import MirrorStore
 from fyre.github.app_auth import GitHubApp, GitHubAppClient
 from fyre.github.client import GitHubClient
+from fyre.regular_files import open_regular
 from fyre.runs.run import Repository
 from fyre.server import http_server
 from fyre.server.health import HealthMonitor
@@ -214,7 +215,7 @@ def _lock_state(state: Path) -> int:
     """Lock the state directory for this process; return a descriptor that must stay open."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_regular(state / "lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise UserError(
             f"state {state} can't be used: {error.strerror}",

@@ -6,13 +6,14 @@ Apart from the writer, since a supervisor loads that alone and starts in a milli
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from fyre.engines import segmented_log
 from fyre.engines.run_log import LogPiece, LogState
+from fyre.regular_files import NotRegularFileError, open_regular, regular_size
 
 _CHUNK_SIZE = 256 * 1024
 
@@ -40,9 +41,9 @@ def read_pieces(path: str, offset: int = 0) -> Iterator[LogPiece]:
     number = offset // size - 1 if size else -1
     while (following := segmented_log.next_segment_number(path, number)) is not None:
         number = following
-        # The writer may have dropped the segment this instant.
+        # The writer may have dropped the segment this instant, or the command replaced it.
         with (
-            contextlib.suppress(FileNotFoundError),
+            contextlib.suppress(FileNotFoundError, NotRegularFileError),
             _open_segment(path, number) as file,
         ):
             start = number * _segment_size(path)
@@ -60,15 +61,15 @@ def read_pieces(path: str, offset: int = 0) -> Iterator[LogPiece]:
 
 
 def _open_segment(path: str, number: int) -> BinaryIO:
-    return Path(segmented_log.segment_path(path, number)).open("rb")
+    return os.fdopen(open_regular(segmented_log.segment_path(path, number)), "rb")
 
 
 def end_offset(path: str) -> int:
     """Return how many bytes were ever written."""
     newest = segmented_log.last_segment_number(path)
     try:
-        length = Path(segmented_log.segment_path(path, newest)).stat().st_size
-    except FileNotFoundError:  # not begun, or deleted
+        length = regular_size(segmented_log.segment_path(path, newest))
+    except (FileNotFoundError, NotADirectoryError):  # not begun, or deleted
         return 0
     return newest * _segment_size(path) + length if newest else length
 
@@ -81,5 +82,5 @@ def _segment_size(path: str) -> int:
     if segmented_log.last_segment_number(path) == 0:
         return 0
     with contextlib.suppress(FileNotFoundError):
-        return Path(segmented_log.segment_path(path, 0)).stat().st_size
+        return regular_size(segmented_log.segment_path(path, 0))
     return 0

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from fyre.regular_files import open_for_writing, open_regular
+
 SEGMENT_COUNT = 4
 """Segments that are kept: the first two are the head, the last two the tail."""
 
@@ -65,8 +67,7 @@ class SegmentedLogWriter:
                 os.unlink(segment_path(self._path, dropped))
 
     def _open_segment(self, number: int) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(segment_path(self._path, number), flags, 0o600)
+        return open_for_writing(segment_path(self._path, number), os.O_APPEND)
 
 
 def segment_path(path: str, number: int) -> str:
@@ -83,7 +84,7 @@ def read_tail(path: str, length: int) -> bytes:
     data = b""
     for number in (newest, newest - 1):
         if len(data) < length and os.path.exists(segment_path(path, number)):
-            with open(segment_path(path, number), "rb") as file:
+            with os.fdopen(open_regular(segment_path(path, number)), "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - length + len(data)))
                 data = file.read() + data
     return data
@@ -104,7 +105,7 @@ def _segment_numbers(path: str) -> list[int]:
     directory, name = os.path.split(path)
     try:
         files = os.listdir(directory)
-    except FileNotFoundError:  # the run was deleted meanwhile
+    except (FileNotFoundError, NotADirectoryError):  # the run was deleted meanwhile
         return []
     numbers = (file.rpartition(".")[2] for file in files if file.startswith(name + "."))
     return [int(number) for number in numbers if number.isascii() and number.isdecimal()]

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fyre.errors import UserError
+from fyre.regular_files import NotRegularFileError, read_regular
 
 SERVICE_LOGIN = "fyre[bot]"
 """The login of the service token's user."""
@@ -63,12 +64,14 @@ def load_or_create_secret(path: Path) -> str:
         _refuse_strangers_file(path)
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
-        secret = path.read_text().strip()
+        secret = read_regular(path).decode().strip()
         if secret:
             return secret
         path.unlink()  # the disk was full when it was made: that is no secret
     except FileNotFoundError:
         pass
+    except NotRegularFileError as error:
+        raise UserError(f"{path} is no regular file", hint="move it away") from error
     except PermissionError as error:
         raise UserError(
             f"{path} belongs to another user", hint="--root names a folder of your own"

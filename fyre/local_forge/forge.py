@@ -24,6 +24,7 @@ from fyre.local_forge.storage.note_forms import (
 )
 from fyre.local_forge.storage.repository_store import BareRepository, RepositoryStore
 from fyre.local_forge.webhooks.outbox import Outbox
+from fyre.regular_files import open_regular
 
 STATUSES_REF = "refs/notes/fyre/statuses"
 UNFINISHED_OBJECTS = "lfs/tmp"
@@ -104,7 +105,14 @@ class LocalForge:
             self._lock_descriptor = None
 
     def _lock_root(self) -> None:
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = self.root / "lock"
+        try:
+            descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise UserError(
+                f"{path} can't be used as a lock: {error.strerror}",
+                hint="move it away, or use another --root",
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
-from fyre.errors import UserError
+from fyre.errors import TransientError, UserError
 from fyre.github.client import GitHubClient
 from fyre.github.errors import (
     NEEDS_OPERATOR,
@@ -106,9 +106,12 @@ class StatusPoster:
         try:
             if self._notes.is_current(posted):
                 return self._notes.save(posted)
-        except Exception:
+        except Exception as error:
             # The status is posted all the same; it is noted after the others.
-            log.exception("a note could not be saved, and is tried again")
+            is_known = isinstance(error, TransientError)
+            log.warning(
+                "a note could not be saved, and is tried again: %s", error, exc_info=not is_known
+            )
             self._notes.add(posted)
         return None
 

@@ -183,7 +183,7 @@ class LocalEngine:
         changed_notes = {name: value for name, value in notes.items() if value is not None}
         with self._mutex:
             if key in self._records:
-                with state_dir.disk_errors_as_transient():
+                with state_dir.note_errors_as_transient(key):
                     self._run_directory(key).write_notes(**changed_notes)
                 self._records[key] = replace(self._records[key], **changed_notes)  # type: ignore[arg-type]
 

@@ -26,7 +26,7 @@ from fyre.artifacts.output_limits import OutputSize
 from fyre.artifacts.run_sealing import LINKS_SIZE, StoredOutputs
 from fyre.engines.local import result_files
 from fyre.engines.local.result_files import ENDED_FILE, LINKS_FILE, METRICS_FILE, OUTPUTS_DIR
-from fyre.regular_files import read_beginning
+from fyre.regular_files import open_for_writing, read_beginning
 from fyre.runs import results
 from fyre.runs.run import Run
 from fyre.runs.state import RunState
@@ -213,7 +213,7 @@ def _write_outcome(ended: EndedRun, outcome: dict[str, Any]) -> None:
     """Write the outcome, durably."""
     directory = ended.directory
     draft = directory / f"outcome.json.{os.getpid()}"
-    with draft.open("w", encoding="utf-8") as file:
+    with os.fdopen(open_for_writing(draft, os.O_TRUNC), "w", encoding="utf-8") as file:
         file.write(json.dumps(outcome))
         file.flush()
         os.fsync(file.fileno())

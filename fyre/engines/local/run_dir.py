@@ -26,6 +26,7 @@ from fyre.engines.local.result_files import ENDED_FILE
 from fyre.engines.local.run_lock import lock_holder, try_lock
 from fyre.engines.local.supervisor import LOST_REASON
 from fyre.message import value_parsers
+from fyre.regular_files import NotRegularFileError, open_for_writing
 from fyre.runs import run as runs
 from fyre.runs.run import OUTCOME_FORM, Run, RunRecord
 from fyre.runs.state import PENDING_STATES, RunState
@@ -45,7 +46,6 @@ from fyre.stored_form import (
     as_texts,
     one_of,
     or_null,
-    parse_json,
     read_json,
     warn_once,
 )
@@ -170,7 +170,8 @@ class RunDirectory:
         The first who asks is remembered.
         """
         if not self.cancelled_by():
-            self._write_json("cancel", {"by": requested_by})
+            with suppress(IsADirectoryError):  # that says it too: see ``is_cancelled``
+                self._write_json("cancel", {"by": requested_by})
 
     def cancelled_by(self) -> str:
         """Return who wants the run ended, "" for nobody."""
@@ -228,10 +229,16 @@ class RunDirectory:
     def supervisor_pid(self) -> int | None:
         """Return the pid of the living supervisor, None if there is none.
 
-        The kernel knows by the lock, whatever has become of the pid since.
+        The kernel knows by the lock, whatever has become of the pid since. If something else is in
+        the lock's place, a run that has ended counts as one without a supervisor.
         """
-        with try_lock(self.path / "lock") as holder:
-            return holder
+        try:
+            with try_lock(self.path / "lock") as holder:
+                return holder
+        except NotRegularFileError:
+            if self.has_outcome() or self.has_ended():
+                return None
+            raise
 
     def lock_holder(self) -> int | None:
         """Return the supervisor's pid as the kernel knows it, None if it says none."""
@@ -273,7 +280,7 @@ class RunDirectory:
         A missing file is handled elsewhere: see ``is_torn``.
         """
         try:
-            JOB_FORM.decode(parse_json((self.path / "job.json").read_bytes()))
+            JOB_FORM.decode(read_json(self.path / "job.json"))
         except OSError:
             return ""
         except UnreadableError as error:
@@ -354,7 +361,8 @@ class RunDirectory:
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
         draft = self.path / f"{name}.{os.getpid()}"
-        draft.write_text(json.dumps(data))
+        with os.fdopen(open_for_writing(draft, os.O_TRUNC), "w") as file:
+            file.write(json.dumps(data))
         draft.rename(self.path / name)
 
 

@@ -8,21 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
-class NoLockError(OSError):
-    """Something else than a file is where the lock was."""
+from fyre.regular_files import open_regular
 
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[int | None]:
     """Hold the lock and yield None; or yield the pid of the supervisor that holds it.
 
-    The pid is 0 until the supervisor has written it. Raises ``NoLockError``.
+    The pid is 0 until the supervisor has written it. Raises ``NotRegularFileError``.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise NoLockError(f"{path} is no file")
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     with os.fdopen(descriptor, "r+", encoding="ascii", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

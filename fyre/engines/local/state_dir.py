@@ -13,15 +13,15 @@ from pathlib import Path
 
 from fyre.engines.local.cut_short_runs import CutShortRuns
 from fyre.engines.local.run_dir import RunDirectory
-from fyre.engines.local.run_lock import NoLockError
 from fyre.errors import TransientError, UserError
+from fyre.regular_files import NotRegularFileError, open_regular
 from fyre.runs.run import Run
-from fyre.stored_form import UnreadableError
+from fyre.stored_form import UnreadableError, warn_once
 
 log = logging.getLogger(__name__)
 
 
-DAMAGE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, NoLockError)
+DAMAGE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, NotRegularFileError)
 """Errors of what is not there any more, or is something else than we put there."""
 
 _LOCK_PATIENCE = 0.3
@@ -34,7 +34,7 @@ def lock_state(path: Path) -> int:
     Raises ``UserError`` if another process holds it.
     """
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = open_regular(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise UserError(
             f"{path} can't be used as a lock: {error.strerror}",
@@ -108,6 +108,19 @@ def disk_errors_as_transient() -> Iterator[None]:
         yield
     except OSError as error:
         raise TransientError(f"the run can't be written to disk: {error.strerror}") from error
+
+
+@contextmanager
+def note_errors_as_transient(key: str) -> Iterator[None]:
+    """Raise ``TransientError`` as above; a note that can never be written is done without.
+
+    That is said once. After the next start the statuses are looked up on the forge.
+    """
+    with disk_errors_as_transient():
+        try:
+            yield
+        except DAMAGE as error:
+            warn_once(f"notes.json of {key}", f"it can't be written: {error.strerror}")
 
 
 def delete_run(path: Path) -> None:

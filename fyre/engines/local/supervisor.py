@@ -23,6 +23,7 @@ from fyre.engines import exit_status
 from fyre.engines.local import checkout, processes, python_environment, result_files
 from fyre.engines.local.code_parts import CodeParts
 from fyre.engines.segmented_log import SegmentedLogWriter
+from fyre.regular_files import open_for_writing, open_regular
 
 LOST_REASON = "lost: its supervisor died; the command may have run"
 _TIMED_OUT = "timed out after "
@@ -80,7 +81,7 @@ class Supervisor:
         self.tries = 0
         self.missing_code: list[str] = []
         self.started_at: float | None = None
-        with open(os.path.join(directory, "job.json"), encoding="utf-8") as file:
+        with os.fdopen(open_regular(self._path_in_run("job.json")), encoding="utf-8") as file:
             # The server has checked it (``run_dir.JOB_FORM``). What another version left out has
             # its default.
             self.job: dict[str, Any] = {**_JOB_DEFAULTS, **json.load(file)}
@@ -94,8 +95,7 @@ class Supervisor:
 
         A second supervisor finds the lock held, or what the first one wrote.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(self._path_in_run("lock"), flags, 0o600)
+        lock = open_regular(self._path_in_run("lock"), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -336,7 +336,7 @@ class Supervisor:
         was.
         """
         for name in ("run.json", "job.json", "started"):
-            file = os.open(self._path_in_run(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = open_regular(self._path_in_run(name), os.O_WRONLY | os.O_CREAT)
             os.fsync(file)
             os.close(file)
         _fsync_directory(self.directory)
@@ -356,7 +356,7 @@ class Supervisor:
         times = {"started_at": self.started_at, "ended_at": time.time()}
         missing = {"missing_code": self.missing_code} if self.missing_code else {}
         text = json.dumps({"tries": self.tries, **times, **missing, **outcome}).encode()
-        file = os.open(self._path_in_run("reserve"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = open_for_writing(self._path_in_run("reserve"))
         os.write(file, text + b" " * max(0, _RESERVED_BYTES - len(text)))
         os.fsync(file)
         os.close(file)
@@ -378,8 +378,7 @@ class Supervisor:
 
 def _create_private_file(path: str) -> BinaryIO:
     """Open a new or emptied file that other users can't read, whatever the commands' umask is."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o600), "wb")
+    return os.fdopen(open_for_writing(path, os.O_TRUNC), "wb")
 
 
 def _replace_json_file(path: str, data: dict[str, Any]) -> None:
@@ -389,6 +388,6 @@ def _replace_json_file(path: str, data: dict[str, Any]) -> None:
 
 
 def _fsync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fsync(descriptor)
     os.close(descriptor)

@@ -30,6 +30,7 @@ from fyre.local_forge.forge import LocalForge
 from fyre.local_forge.storage import git_log, loose_objects
 from fyre.local_forge.storage.note_forms import pull_from_json, pull_to_json
 from fyre.local_forge.storage.repository_store import BareRepository
+from fyre.regular_files import read_regular
 from fyre.stored_form import UnreadableError, parse_json, warn_once
 
 _PULLS_REF = "refs/fyre/pulls"  # hidden from pushes, like everything below refs/fyre
@@ -209,7 +210,7 @@ def has_no_pulls(git_dir: Path) -> bool:
     if (git_dir / "reftable").exists() or (folder.is_dir() and any(folder.iterdir())):
         return False
     try:
-        return f" {_PULLS_REF}/".encode() not in (git_dir / "packed-refs").read_bytes()
+        return f" {_PULLS_REF}/".encode() not in read_regular(git_dir / "packed-refs")
     except FileNotFoundError:
         return True
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fyre.local_forge.database import EVENTS_KEPT, ForgeDatabase
 from fyre.local_forge.storage.repository_store import BareRepository
+from fyre.regular_files import open_regular
 from fyre.runs.run import ZERO_SHA
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ def _read_reflog(
 
 
 def _read_from_offset(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         file.seek(offset)
         return file.read()
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from fyre.git import git_command
+from fyre.regular_files import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def find_missing_part(git_dir: Path) -> str:
     It costs little: git itself says of such a directory that there is no repository.
     """
     try:
-        head = (git_dir / "HEAD").read_bytes()
+        head = read_regular(git_dir / "HEAD")
     except OSError as error:
         return f"HEAD can't be read: {error.strerror}"
     if not _HEAD.fullmatch(head):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fyre.regular_files import read_regular
 from fyre.stored_form import (
     StoredField,
     StoredForm,
@@ -82,7 +83,7 @@ class BareRepository:
     @property
     def default_branch(self) -> str:
         """The branch that HEAD names, which need not exist yet."""
-        head = (self.git_dir / "HEAD").read_text(errors="replace").strip()
+        head = read_regular(self.git_dir / "HEAD").decode(errors="replace").strip()
         return head.removeprefix("ref: refs/heads/")
 
 

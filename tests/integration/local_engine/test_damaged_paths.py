@@ -9,9 +9,13 @@ import pytest
 
 from fyre.engines.local import LocalEngine, checkout
 from fyre.errors import UserError
+from fyre.local_forge.forge import LocalForge
 from fyre.runs.state import RunState
 from tests.contract.engine import await_end, make_run
+from tests.integration.local_engine.test_engine import Make, make
 from tests.support.ci_marks import easier_cases
+
+__all__ = ["make"]  # fixtures
 
 UNREADABLE = {
     "directory": lambda path: path.mkdir(),
@@ -70,13 +74,46 @@ def test_9_3_a_tree_that_is_a_link_is_removed_and_what_it_leads_to_stays(tmp_pat
     assert (victim.stat().st_mode & 0o777, link.is_symlink()) == (0o755, False)
 
 
-@pytest.mark.parametrize("kind", ["directory", "link"])
+@pytest.mark.parametrize("kind", [*easier_cases("directory", "link"), "pipe"])
 def test_9_3_a_lock_that_is_no_file_is_named(tmp_path: Path, repo: Path, kind: str) -> None:
     (tmp_path / "state").mkdir()
     victim = tmp_path / "victim"
     victim.touch()
     lock = tmp_path / "state" / "lock"
-    lock.mkdir() if kind == "directory" else lock.symlink_to(victim)
+    UNREADABLE[kind](lock) if kind != "link" else lock.symlink_to(victim)
     with pytest.raises(UserError, match="can't be used as a lock"):
         LocalEngine(tmp_path / "state", find_git_dir=lambda _: repo / ".git", jobs=1)
+    with pytest.raises(UserError, match="can't be used as a lock"):
+        LocalForge(tmp_path / "state").start("http://127.0.0.1:1/")
     assert victim.read_text() == ""
+
+
+@pytest.mark.parametrize("kind", [*easier_cases("directory"), "pipe"])
+def test_9_3_the_job_of_a_run_that_waits_is_no_file(make: Make, sha: str, kind: str) -> None:
+    engine, run = make(jobs=0), make_run(sha, "true")
+    engine.launch(run)
+    job = engine._run_directory(run.key).path / "job.json"
+    job.unlink()
+    UNREADABLE[kind](job)
+    record = make(jobs=0).get_record(run.key)
+    assert record is not None
+    assert record.state is RunState.ERROR
+    assert record.reason.startswith("not started, what it is to do can't be read: no file")
+
+
+def test_9_3_notes_that_can_not_be_written_are_done_without_and_said_once(
+    make: Make, sha: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, run = make(jobs=0), make_run(sha, "true")
+    engine.launch(run)
+    directory = engine._run_directory(run.key).path
+    (directory / "notes.json").mkdir()
+    (directory / "cancel").mkdir()
+    for word in ("pending", "failed"):
+        engine.annotate(run.key, reported=word)
+    record = engine.get_record(run.key)
+    assert record is not None
+    assert record.reported == "failed"
+    (line,) = [one for one in caplog.messages if "notes.json" in one]
+    assert line.endswith("can't be written: Is a directory")
+    assert engine.cancel(run.key, "ada")

@@ -75,9 +75,9 @@ def test_a_supervisor_that_can_not_begin_is_tried_a_few_times(
 ) -> None:
     engine = make(jobs=1)
     first, second = waiting_behind_another(engine, sha)
-    job = tmp_path / "state" / "runs" / second.key / "job.json"
-    job.unlink()
-    job.mkdir()
+    log = tmp_path / "state" / "runs" / second.key / "log.0"
+    log.mkdir()
+    (log.with_name("log.0.moved-away") / "full").mkdir(parents=True)  # so that it can't be moved
     engine.cancel(first.key, "bob")
     record = await_end(engine, second.key)
     assert (record.state, record.tries) == (RunState.ERROR, 0)

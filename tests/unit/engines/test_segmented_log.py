@@ -25,6 +25,23 @@ def test_b17_a_log_is_read_from_every_offset(tmp_path: Path) -> None:
         assert read_log(tmp_path / "log", offset) == whole[offset:]
 
 
+def test_9_12_a_segment_that_is_no_file_is_passed_over_and_not_waited_for(tmp_path: Path) -> None:
+    first, second = tmp_path / "log.0", tmp_path / "log.1"
+    second.write_bytes(b"on")
+    for make in (Path.mkdir, lambda path: path.symlink_to(second), os.mkfifo):
+        make(first)
+        assert read_log(tmp_path / "log") == b"on"
+        first.rename(tmp_path / f"before-{make.__name__}")
+    os.mkfifo(first)
+    second.unlink()
+    assert (segment_reader.end_offset(str(tmp_path / "log")), read_log(tmp_path / "log")) == (
+        0,
+        b"",
+    )
+    segmented_log.SegmentedLogWriter(str(tmp_path / "log"), 40).write(b"abc")
+    assert read_log(tmp_path / "log") == b"abc"
+
+
 def test_b17_offsets_count_what_was_dropped(tmp_path: Path) -> None:
     writer = segmented_log.SegmentedLogWriter(str(tmp_path / "log"), 40)
     writer.write(b"".join(b"%010d" % number for number in range(9)) + b"end")
