@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from fyre.engines.protocol import Engine
 from fyre.reporter.unposted_statuses import (
-    PENDING_WORD,
+    PENDING_WORDS,
     StatusPost,
+    is_said_by,
     state_word_of,
     unposted_statuses,
 )
@@ -45,7 +46,7 @@ class PostedNotes:
     def is_posted(self, status: StatusPost) -> bool:
         """Return True if that very status was posted and is not noted yet."""
         waiting = self._unsaved.get((status.run_key, status.sha))
-        return waiting is not None and waiting[0].state_word == status.state_word
+        return waiting is not None and is_said_by(waiting[0].state_word, status.state_word)
 
     def add(self, posted: StatusPost) -> None:
         """Remember that a status was posted, and save it when it is due."""
@@ -77,12 +78,12 @@ class PostedNotes:
     def is_current(self, posted: StatusPost) -> bool:
         """Return True if the run is still in the state that was posted."""
         record = self._engine.get_record(posted.run_key)
-        return record is not None and state_word_of(record) == posted.state_word
+        return record is not None and is_said_by(posted.state_word, state_word_of(record))
 
 
 def is_final_word(posted: StatusPost) -> bool:
     """Return True if a status reports the end of a run."""
-    return posted.state_word != PENDING_WORD
+    return posted.state_word not in PENDING_WORDS
 
 
 def warn_if_unreadable(record: RunRecord) -> None:

@@ -10,7 +10,7 @@ from fyre.runs import commit_status
 from fyre.runs.commit_status import CommitStatus
 from fyre.runs.posted_states import posted_states
 from fyre.runs.run import Repository, RunRecord
-from fyre.runs.state import PENDING_STATES
+from fyre.runs.state import PENDING_STATES, RunState
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,14 @@ CHECK_RUN = "check run"
 """The key in a note under which it says for which end a check run was made."""
 
 PENDING_WORD = "pending"
-"""The word in a note for every state that is not final."""
+"""The word in a note for every state that is not final, but that below."""
+
+TROUBLE_WORD = "uploading"
+"""The word in a note for a run whose outputs can't be stored yet.
+
+It is posted once of a run, however often that begins and ends."""
+
+PENDING_WORDS = (PENDING_WORD, TROUBLE_WORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +87,28 @@ def _is_noted(record: RunRecord, noted_word: str) -> bool:
     Where the outcome can't be read, any end that was posted stands: a version that could read the
     outcome has posted it.
     """
-    if record.is_outcome_unreadable and noted_word not in ("", PENDING_WORD):
+    if record.is_outcome_unreadable and noted_word not in ("", *PENDING_WORDS):
         return True
-    return noted_word == state_word_of(record)
+    return is_said_by(noted_word, state_word_of(record))
+
+
+def is_said_by(posted_word: str, word: str) -> bool:
+    """Return True if nothing is to be posted for a word after what was posted for another."""
+    return posted_word == word or (posted_word, word) == (TROUBLE_WORD, PENDING_WORD)
 
 
 def state_word_of(record: RunRecord) -> str:
     """Return the word that a note uses for a record's state."""
+    if record.state is RunState.UPLOADING and record.reason:
+        return TROUBLE_WORD
     return PENDING_WORD if record.state in PENDING_STATES else str(record.state)
 
 
 def should_skip_pending(unposted: StatusPost, record: RunRecord | None) -> bool:
     """Return True for a pending status whose context is close to GitHub's limit of 1,000.
 
-    Each attempt posts two statuses at most, so the attempt's number says how full it is.
+    Each attempt posts two statuses at most, and rarely a third about its outputs, so the attempt's
+    number says how full it is.
     """
     is_nearly_full = record is not None and record.run.attempt * 2 >= CONTEXT_NEARLY_FULL
     if is_nearly_full:
@@ -102,4 +117,4 @@ def should_skip_pending(unposted: StatusPost, record: RunRecord | None) -> bool:
             unposted.status.context,
             unposted.sha,
         )
-    return is_nearly_full and unposted.state_word == PENDING_WORD
+    return is_nearly_full and unposted.state_word in PENDING_WORDS

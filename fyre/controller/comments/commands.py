@@ -206,14 +206,15 @@ class CancelCommand(CommentCommand):
     def execute(self, target: TargetedCommand) -> str:
         """Cancel the runs that existed when the comment was written."""
         records = self._runs_on_commit(target)
-        cancelled = [record.run.name for record in self._cancel_runs(target, records)]
+        cancelled, ended = self._cancel_runs(target, records)
         cancelled += self._cancel_delayed(target, records)
         name, commit = target.command.run_name, (target.repository.id, target.sha)
         before = target.trigger.at + CLOCK_SKEW
         cancelled += self._executor.delayed_clicks.cancel(commit, name, before)
         if name:  # without one, each comment of the thread that waits is answered as a whole
             cancelled += self._executor.delayed_comments.cancel(commit, name, before)
-        return render_cancelled(cancelled) or render_nothing("cancel", target.command.run_name)
+        said = [text for text in (render_cancelled(cancelled), self._render_ended(ended)) if text]
+        return " ".join(said) or render_nothing("cancel", target.command.run_name)
 
     def overtake(self, target: TargetedCommand) -> None:
         """Cancel those of the runs that are found without a fetch."""
@@ -242,19 +243,35 @@ class CancelCommand(CommentCommand):
 
     def _cancel_runs(
         self, target: TargetedCommand, records: Iterable[RunRecord]
-    ) -> list[RunRecord]:
-        """Cancel those of these runs that are meant; return what is cancelled now."""
+    ) -> tuple[list[str], list[RunRecord]]:
+        """Cancel those of these runs that are meant.
+
+        Return the names of those that are cancelled, and the runs that had ended by themselves.
+        """
         selected = [
             record
             for record in records
             if name_matches(record.run.name, target.command.run_name)
             and is_meant(target, record.run)
         ]
-        unfinished = [record for record in selected if not record.state.is_final]
-        for record in unfinished:
-            self._executor.engine.cancel(record.run.key, target.trigger.actor)
+        ended: list[RunRecord] = []
+        cancelled: list[RunRecord] = []
+        for record in selected:
+            if record.state.is_final:
+                continue
+            done = self._executor.engine.cancel(record.run.key, target.trigger.actor)
+            (cancelled if done or record.cancelled_by else ended).append(record)
         was_cancelled = [record for record in selected if record.cancelled_by]
-        return unfinished or was_cancelled
+        return [record.run.name for record in cancelled or was_cancelled], ended
+
+    def _render_ended(self, ended: Iterable[RunRecord]) -> str:
+        """Return which runs could not be cancelled any more; "" for none."""
+        lines = []
+        for record in ended:
+            latest = self._executor.engine.get_record(record.run.key) or record
+            storing = ": its outputs are being stored" if not latest.state.is_final else ""
+            lines.append(f"`{record.run.name}` has ended{storing}.")
+        return " ".join(lines)
 
 
 class StatusCommand(CommentCommand):

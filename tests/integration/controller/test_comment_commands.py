@@ -13,6 +13,7 @@ from fyre.apps.up import FyreUp
 from fyre.backoff import Backoff
 from fyre.controller.comments import commands
 from fyre.engines.factory import EngineOptions
+from fyre.engines.local import output_sealer
 from fyre.errors import TransientError
 from fyre.github import comment_threads
 from fyre.github.client import Comment, GitHubClient
@@ -192,6 +193,23 @@ def test_a_stranger_who_comments_everywhere_is_refused_in_one_place_and_no_other
     role["eve"] = "write"  # whoever is let in is heard at once
     assert answered(person, shas[1], "/fyre status") == "nothing to show here."
     assert answered(person, shas[0], "/fyre status") == "nothing to show here."
+
+
+def test_9_36_a_run_whose_outputs_can_not_be_stored_says_so_and_is_not_cancelled(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_sealer, "_PAUSES", (0.2,))
+    folder = person.up.local_forge.root / "artifacts"
+    folder.write_text("no folder")
+    sha = person.run('echo x > "$FYRE_OUTPUTS/a"')
+    trouble = "uploading · its outputs can't be stored yet: "
+    until(lambda: person.statuses(sha)[-1:] and trouble in person.statuses(sha)[-1]["description"])
+    said = answered(person, sha, "/fyre cancel")
+    assert said == "`run` has ended: its outputs are being stored."
+    folder.unlink()
+    assert person.final(sha)["state"] == "success"
+    assert sum(trouble in one["description"] for one in person.statuses(sha)) == 1
+    assert answered(person, sha, "/fyre cancel") == "nothing to cancel here."
 
 
 @long_case
