@@ -14,6 +14,7 @@ from fyre.engines.kubernetes.job_signature import JobSigner
 from fyre.engines.kubernetes.logs.created_jobs import CreatedJobs
 from fyre.engines.kubernetes.logs.signing_mark import SigningMark
 from fyre.engines.log_store import LogStore
+from fyre.regular_files import read_regular
 
 _UNSIGNED_UNTIL_FILE = "unsigned-jobs-until"
 
@@ -53,7 +54,7 @@ def _read_unsigned_until(
     mark = SigningMark(state / "live", _open_log_store(state, log_store_url))
     path = state / _UNSIGNED_UNTIL_FILE
     try:
-        moment = float(path.read_text(encoding="ascii")) if mark.is_present() else None
+        moment = float(read_regular(path)) if mark.is_present() else None
     except (OSError, ValueError):  # somebody removed it, or the disk was full
         moment = None
     if moment is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -91,6 +92,8 @@ class FolderStorage:
 
     def read_object(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of an object. Raises ``FileNotFoundError`` before the first."""
+        if not self._path(key).is_file():  # a pipe would be waited for
+            raise FileNotFoundError(errno.ENOENT, "no such object", key)
         with self._path(key).open("rb") as file:
             file.seek(start)
             left = None if end is None else end - start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,11 @@ def test_10_2_a_place_that_is_none_is_refused_without_its_secret(place: str, pro
         open_store(place)
     assert caught.value.message.startswith(problem)
     assert "secret" not in f"{caught.value.message}{caught.value.hint}"
+
+
+def test_9_12_a_pipe_in_the_place_of_a_content_is_none_and_not_waited_for(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    (tmp_path / "store" / "manifests").mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / "store" / "manifests" / "a")
+    with pytest.raises(FileNotFoundError):
+        next(store.storage.read_object("manifests/a"))
