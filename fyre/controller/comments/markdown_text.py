@@ -25,12 +25,15 @@ _DEPTH_MAX = 2_000
 """Elements inside each other: deeper trees take browsers' rules quadratic time, and say nothing."""
 
 _HIDING_ELEMENTS = frozenset((
-    *("applet", "audio", "blockquote", "canvas", "cite", "code", "del", "head", "iframe", "kbd"),
-    *("listing", "math", "noembed", "noframes", "noscript", "object", "option", "plaintext"),
-    *("pre", "q", "s", "samp", "script", "select", "strike", "style", "svg", "table", "template"),
-    *("textarea", "title", "tt", "var", "video", "xmp"),
+    *("applet", "audio", "bdo", "blockquote", "canvas", "cite", "code", "datalist", "del", "head"),
+    *("iframe", "kbd", "listing", "math", "meter", "noembed", "noframes", "noscript", "object"),
+    *("optgroup", "option", "plaintext", "pre", "progress", "q", "rp", "s", "samp", "script"),
+    *("select", "strike", "style", "svg", "table", "template", "textarea", "title", "tt", "var"),
+    *("video", "xmp"),
 ))  # fmt: skip
-_HIDING_ATTRIBUTES = frozenset({"hidden", "style", "data-footnotes"})
+_HIDING_ATTRIBUTES = frozenset({"hidden", "popover", "style", "data-footnotes"})
+_CLOSED_ELEMENTS = frozenset({"details", "dialog"})
+"""They show only their summary, unless they are open."""
 _MARKS = re.compile("fyre(z*)")
 _PARAGRAPHS = frozenset({"p", "li", "h1", "h2", "h3", "h4", "h5", "h6"})
 _TAG = re.compile(
@@ -113,27 +116,60 @@ def _shown_indices(html: str, word: re.Pattern[str]) -> set[int]:
     from selectolax.lexbor import LexborHTMLParser
 
     said: set[int] = set()
-    dollars = 0  # GitHub shows as mathematics what stands between two "$$" of a paragraph
-    for node in _shown_nodes(LexborHTMLParser(html).root):
-        if not node.is_text_node:
-            dollars = 0 if node.tag in _PARAGRAPHS else dollars
-            continue
-        text = node.text_content or ""
+    for text in _shown_paragraphs(LexborHTMLParser(html).root):
+        formulas = _find_formulas(text) if "$" in text else ()
         for match in word.finditer(text):
-            if (dollars + text.count("$$", 0, match.start())) % 2 == 0:
+            if not any(start < match.start() < end for start, end in formulas):
                 said.add(int(match[1]))
-        dollars += text.count("$$")
     return said
+
+
+def _shown_paragraphs(root: LexborNode | None) -> Iterator[str]:
+    """Yield the text of each paragraph that is shown."""
+    texts: list[str] = []
+    for node in _shown_nodes(root):
+        if node.is_text_node:
+            texts.append(node.text_content or "")
+        elif node.tag in _PARAGRAPHS:
+            yield "".join(texts)
+            texts.clear()
+    yield "".join(texts)
 
 
 def _shown_nodes(root: LexborNode | None) -> Iterator[LexborNode]:
     """Yield the nodes of a tree that stand in no element that hides them."""
     hiding: set[int] = set()
+    closed: set[int] = set()  # of which no summary came yet
     for node in root.traverse(include_text=True) if root else ():
-        if (node.parent and node.parent.mem_id in hiding) or (
-            not node.is_text_node
-            and (node.tag in _HIDING_ELEMENTS or _HIDING_ATTRIBUTES & node.attributes.keys())
-        ):
+        parent = node.parent.mem_id if node.parent else 0
+        if parent in hiding and not (node.tag == "summary" and parent in closed):
+            hiding.add(node.mem_id)
+            continue
+        closed.discard(parent)
+        if node.is_text_node:
+            yield node
+        elif node.tag in _HIDING_ELEMENTS or _HIDING_ATTRIBUTES & node.attributes.keys():
             hiding.add(node.mem_id)
         else:
+            if node.tag in _CLOSED_ELEMENTS and "open" not in node.attributes:
+                hiding.add(node.mem_id)
+                closed.add(node.mem_id)
             yield node
+
+
+def _find_formulas(text: str) -> list[tuple[int, int]]:
+    """Return what GitHub shows as mathematics: what two "$$" enclose, or two "$" beside a word.
+
+    What a "$$" begins goes on to the paragraph's end.
+    """
+    marks = [match.start() for match in re.finditer(r"\$\$", text)]
+    formulas = list(zip(marks[::2], [*marks[1::2], len(text)], strict=False))
+    begun: int | None = None
+    for at in (match.start() for match in re.finditer(r"(?<!\$)\$(?!\$)", text)):
+        before, after = text[max(0, at - 1) : at], text[at + 1 : at + 2]
+        if begun is None:
+            begun = at if not before.isalnum() and after.strip() else None
+        elif before.strip() and not after.isalnum():
+            formulas.append((begun, at))
+            begun = None
+    return formulas
