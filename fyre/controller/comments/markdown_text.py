@@ -117,10 +117,7 @@ def _shown_indices(html: str, word: re.Pattern[str]) -> set[int]:
 
     said: set[int] = set()
     for text in _shown_paragraphs(LexborHTMLParser(html).root):
-        formulas = _find_formulas(text) if "$" in text else ()
-        for match in word.finditer(text):
-            if not any(start < match.start() < end for start, end in formulas):
-                said.add(int(match[1]))
+        said |= {int(index) for index in word.findall(_drop_formulas(text))}
     return said
 
 
@@ -155,6 +152,15 @@ def _shown_nodes(root: LexborNode | None) -> Iterator[LexborNode]:
                 hiding.add(node.mem_id)
                 closed.add(node.mem_id)
             yield node
+
+
+def _drop_formulas(text: str) -> str:
+    """Return a text without the inside of what GitHub shows as mathematics."""
+    parts, position = [], 0
+    for start, end in sorted(_find_formulas(text)):
+        parts.append(text[position : max(position, start)])
+        position = max(position, end)
+    return "$".join([*parts, text[position:]])
 
 
 def _find_formulas(text: str) -> list[tuple[int, int]]:
