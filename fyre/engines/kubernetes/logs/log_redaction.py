@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fyre.engines.kubernetes.logs import secret_needles, text_readings
 from fyre.engines.kubernetes.logs.dump_readings import RowFinder, find_unfinished_row
+from fyre.engines.kubernetes.logs.marked_readings import MARKED_READINGS
 from fyre.engines.kubernetes.logs.number_lists import NUMBER_LISTS
 from fyre.engines.kubernetes.logs.secret_needles import (
     MIN_SECRET_LENGTH,
@@ -31,9 +32,6 @@ _HELD_MAX = 4096
 
 _LINE_MAX = 1024
 """Bytes of a line that may be a row of a dump."""
-
-_CUT_MAX = 48
-"""Bytes of a reading that may be wrong where it begins in the middle of what is read."""
 
 _STAR = bytes(byte if byte in b"\r\n" else ord("*") for byte in range(256))
 
@@ -194,13 +192,14 @@ class _Finder:
 
     def _read_tail(self, text: bytes, size_max: int) -> tuple[int, bytes]:
         """Read as much of the end of a text as a needle may take; return its beginning too."""
-        size = self.reading.stretch * self._needles.longest + _CUT_MAX
+        cut_max = self.reading.cut_max
+        size = self.reading.stretch * self._needles.longest + cut_max
         while True:
             offset = max(0, len(text) - min(size, size_max))
             if offset and self.reading.of_lines:
                 offset = text.rfind(b"\n", 0, offset) + 1
             data = self._begun.read(text[offset:])
-            enough = self._needles.longest + _CUT_MAX
+            enough = self._needles.longest + cut_max
             if len(data) >= enough or not offset or size >= size_max:
                 return offset, data
             size *= 2
@@ -224,9 +223,11 @@ class _Finder:
 def _readings_of(values: Sequence[bytes]) -> tuple[_Finder | RowFinder, ...]:
     """Return the ways in which a log is read, each with what is looked for in it."""
     literals = literal_texts(values)
+    plain = Needles(secret_needles.plain_needles(values))
     letters = Needles(secret_needles.letter_needles(values))
     return (
-        _Finder(PlainReading(), Needles(secret_needles.plain_needles(values))),
+        _Finder(PlainReading(), plain),
+        *(_Finder(reading, plain, begun) for reading, begun in MARKED_READINGS),
         _Finder(text_readings.UNESCAPED, Needles(secret_needles.unescaped_needles(values))),
         _Finder(text_readings.DIGITS, Needles(secret_needles.digit_needles(values))),
         _Finder(text_readings.LETTERS, letters),

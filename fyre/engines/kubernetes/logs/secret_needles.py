@@ -10,6 +10,7 @@ import base64
 import quopri
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from email.quoprimime import header_encode
 
 from ahocorasick_rs import BytesAhoCorasick
 
@@ -101,14 +102,32 @@ def plain_needles(values: Iterable[bytes]) -> set[bytes]:
         points = text.decode("utf-8", "replace")
         needles |= {points.encode("utf-16-le"), points.encode("utf-16-be")}
         needles |= {text.replace(b"$", b"$$"), text.replace(b"%", b"%%")}
-        needles |= {b"".join(map(_show_byte, text)), quopri.encodestring(text).replace(b"=\n", b"")}
+        needles |= {b"".join(map(_show_byte, text)), *_mail_texts(text)}
+    return needles | set(_base85_texts(values))
+
+
+def _mail_texts(text: bytes) -> Iterator[bytes]:
+    """Yield a text as mail quotes it: in a body, in a header, and each of its bytes."""
+    for tabs, header in ((False, False), (True, False), (True, True), (False, True)):
+        yield quopri.encodestring(text, quotetabs=tabs, header=header).replace(b"=\n", b"")
+    yield header_encode(text).removeprefix("=?iso-8859-1?q?").removesuffix("?=").encode()
+    yield text.replace(b" ", b"_")
+
+
+def _base85_texts(values: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what base85 makes of each value, by its three alphabets."""
     for value in _encoded_wholes(values):
-        for encode in (base64.b85encode, base64.a85encode):
-            needles |= {encode(value), encode(value + b"\n")}
-            for skipped in range(1, 4):
-                groups = value[skipped:][: (len(value) - skipped) // 4 * 4]
-                needles |= {encode(groups)} if len(groups) >= 8 else set()
-    return needles
+        skipped = (value[place:] for place in range(4))
+        groups = [part[: len(part) // 4 * 4] for part in skipped]
+        for part in (value, value + b"\n", *(part for part in groups if len(part) >= 8)):
+            coded = base64.b85encode(part)
+            yield from (coded, coded.translate(_TO_Z85), base64.a85encode(part))
+
+
+_TO_Z85 = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~",
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#",
+)
 
 
 def _show_byte(byte: int) -> bytes:
@@ -132,7 +151,9 @@ def digit_needles(values: Iterable[bytes]) -> set[bytes]:
     """Return the hexadecimal digits of each value: as bytes, and as words of two bytes."""
     needles: set[bytes] = set()
     for value in _encoded_wholes(values):
-        needles.add(value.hex().encode())
+        points = value.decode("utf-8", "replace")
+        needles |= {value.hex().encode(), b"".join(b"%06x" % ord(point) for point in points)}
+        needles |= {points.encode(wide).hex().encode() for wide in ("utf-16-le", "utf-16-be")}
         for skipped in range(2):
             words = value[skipped:][: (len(value) - skipped) // 2 * 2]
             if len(words) >= 8:
@@ -150,12 +171,13 @@ def letter_needles(values: Iterable[bytes]) -> set[bytes]:
     for value in _encoded_wholes(values):
         once = {base64.b64encode(value), base64.b64encode(value + b"\n"), *_base64_cores(value)}
         inner = {*once, base64.encodebytes(value)}
-        wide = value.decode("utf-8", "replace").encode("utf-16-le")
-        needles |= once | {core for text in (*inner, wide) for core in _base64_cores(text)}
+        points = value.decode("utf-8", "replace")
+        wide = {points.encode("utf-16-le"), points.encode("utf-16-be")}
+        needles |= once | {core for text in inner | wide for core in _base64_cores(text)}
         for encode in (base64.b32encode, _base32hex):
             needles |= {encode(value), encode(value + b"\n"), *_cores(value, encode, 5, 5)}
         needles |= {value.hex().encode(), value.hex().upper().encode()}
-    return needles | {unfold(text) for text in literal_texts(values)}
+    return needles | {unfold(text) for text in (*literal_texts(values), *_base85_texts(values))}
 
 
 def _base64_cores(value: bytes) -> Iterator[bytes]:

@@ -83,6 +83,9 @@ class Reading(ABC):
     Else each line that ends with one of them would wait for the next line.
     """
 
+    cut_max = 48
+    """Bytes of a reading that may be wrong where it begins in the middle of what is read."""
+
     stretch = 2  # so many times as long as a value is what is read first of a text's end
     strikes_out_gaps = False  # what is left out between two bytes says something too
     of_lines = False  # only whole lines are read
@@ -124,8 +127,8 @@ _ESCAPE_TEXTS = (
         | u[0-9a-fA-F]{4} | u\{[0-9a-fA-F]{1,6}\} | U[0-9a-fA-F]{8}
         | [xX][0-9a-fA-F]{1,2} | [0-7]{1,3} | [abefnrtv])""",
     rb"%(?:25)*[0-9a-fA-F]{2}",
-    rb"&(?:amp;)*(?:\#[0-9]{1,7} | \#[xX][0-9a-fA-F]{1,6} | [a-zA-Z][a-zA-Z0-9]{1,30});",
-    rb"\x1b\[[0-9;:?]{0,40}[@-~] | \x08[^\n]",
+    rb"&(?:amp;)*(?:\#(?:[0-9]{1,7}+ | [xX][0-9a-fA-F]{1,8}+);? | [a-zA-Z][a-zA-Z0-9]{1,30};)",
+    rb"\x1b(?:\[[0-?]{0,40}[\x20-/]{0,4}[@-~] | [\x20-/]{1,4}[0-~] | [0-OQ-WYZ\\`-~]) | \x08[^\n]",
 )
 """Of source code and shells, of URLs, of HTML, and of terminals (colours, overstriking)."""
 
@@ -134,7 +137,7 @@ _ESCAPE = re.compile(_ESCAPE_TEXT, re.VERBOSE)
 _ESCAPE_KINDS = [re.compile(text, re.VERBOSE) for text in _ESCAPE_TEXTS]
 _ESCAPE_BEGUN = re.compile(
     rb"(?=(?:\\(?<!\\\\)\\*+(?:[uUxX]?\{?[0-9a-fA-F]{0,8}(?:\\++u?[0-9a-fA-F]{0,4})?)"
-    rb"|%[0-9a-fA-F]{0,9}|&[#0-9A-Za-z;]{0,40}|\x1b(?:\[[0-9;:?]{0,40})?|\x08)\Z)"
+    rb"|%[0-9a-fA-F]{0,9}|&[#0-9A-Za-z;]{0,40}|\x1b(?:\[[0-?]{0,40})?[ -/]{0,4}|\x08)\Z)"
 )
 _ESCAPE_LENGTH_MAX = 48
 _CONTROLS = dict(zip(b"abefnrtv", b"\a\b\x1b\f\n\r\t\v", strict=True))
@@ -146,7 +149,8 @@ def _decode_escape(match: re.Match[bytes]) -> bytes:
     if text[:1] in b"\x1b\x08%":
         return bytes([int(text[-2:], 16)]) if text[:1] == b"%" else b""
     if text[:1] == b"&":
-        return _decode_entity(text.rsplit(b"&", 1)[-1].replace(b"amp;", b"", text.count(b";") - 1))
+        quoted = text.count(b"amp;") - text.endswith(b"amp;")
+        return _decode_entity(text[1:].replace(b"amp;", b"", quoted))
     letter, digits = chr(text.lstrip(b"\\")[0]), text.lstrip(b"\\")[1:].strip(b"{}")
     if letter in "uU":
         high, _, low = digits.partition(b"\\")
@@ -163,9 +167,9 @@ def _decode_escape(match: re.Match[bytes]) -> bytes:
 
 def _decode_entity(name: bytes) -> bytes:
     if name[:2] in (b"#x", b"#X"):
-        return _encode_point(int(name[2:-1], 16))
+        return _encode_point(int(name[2:].rstrip(b";"), 16))
     if name[:1] == b"#":
-        return _encode_point(int(name[1:-1]))
+        return _encode_point(int(name[1:].rstrip(b";")))
     known = html5.get(name.decode())
     return known.encode() if known else b"&" + name
 
@@ -248,7 +252,9 @@ _LOWER = bytes(range(256)).lower()
 UNESCAPED = DroppingReading(_MARKS, table=_PLUS_IS_SPACE, escapes=True, marks=True)
 """As a program says that escapes or quotes for a shell, a URL, JSON, HTML or source code."""
 
-DIGITS = DroppingReading(b"\r\n\t :%,-\\'\"xX[](){};", table=_LOWER, dropped_text=b"0x")
+DIGITS = DroppingReading(
+    b"\r\n\t !#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\"hHuUxX", table=_LOWER, dropped_text=b"0x"
+)
 """The digits of hex, without what stands between them."""
 
 LETTERS = DroppingReading(b"\r\n\t ,\\'\"", table=_STANDARD_BASE64)
@@ -288,7 +294,7 @@ class LineEndsReading(Reading):
     """The letters that each line ends with: of base64 or hex with something before it on each."""
 
     of_lines = True
-    _BRACKETS_AND_SPACE = b"\"',;|<>[](){}\\\r \t"
+    _BRACKETS_AND_SPACE = b"\"',;|<>[](){}\\\r \t$!#%&*.:?@^`~"
 
     def __init__(self, letters: bytes) -> None:
         self._letters = letters

@@ -69,6 +69,18 @@ FIXED: dict[str, Callable[[bytes], bytes]] = {
         [b"", base64.b64encode(value)[:9] + b"\x1b[0m" + base64.b64encode(value)[9:]]
     ),
     "overstruck": lambda value: b"".join(b"%c\b%c" % (byte, byte) for byte in value),
+    "tput sgr0": lambda value: b"".join(b"%c\x1b(B\x1b[m" % byte for byte in value),
+    "links": lambda value: b"\x1b]8;;http://x\x1b\\".join([value[:4], value[4:7], value[7:]]),
+    "other escapes": lambda value: b"\x1b7\x1b[0 q\x9b1m\xc2\x9b2;3H".join([value[:5], value[5:]]),
+    "underlined": lambda value: b"".join(b"_\b%c" % byte for byte in value),
+    "mail": lambda value: wrapped(value, 9, suffix=b"="),
+    "headers": lambda value: b"?=\n =?utf-8?q?".join([value[:6], value[6:]]),
+    "hex with .": lambda value: value.hex(".").encode(),
+    "hex of UTF-16": lambda value: value.decode().encode("utf-16-be").hex().encode(),
+    "base64 of UTF-16": lambda value: base64.b64encode(value.decode().encode("utf-16-be")),
+    "base64, each line with $": lambda value: wrapped(base64.b64encode(value), 12, suffix=b"$"),
+    "HTML without ;": lambda value: "".join(f"&#{byte}" for byte in value).encode(),
+    "style sheet": lambda value: "".join(f"\\{byte:06x}" for byte in value).encode(),
     "folded": lambda value: b">-\n" + wrapped(value, 9, b"  "),
     "UTF-16": lambda value: value.decode().encode("utf-16"),
 }
@@ -88,6 +100,7 @@ QUOTED: dict[str, Callable[[str], str]] = {
     "make": lambda value: value.replace("$", "$$"),
     "base85": lambda value: base64.b85encode(value.encode()).decode(),
     "Ascii85": lambda value: base64.a85encode(value.encode()).decode(),
+    "base85 in lines": lambda value: wrapped(base64.b85encode(value.encode()), 12).decode(),
 }
 TEXT = st.text("abXYZ019'\"\\$ &<>%+/=#!;äß漢😀\n", min_size=8, max_size=50).map("x{}y".format)
 TOKEN = st.text("abcdefXYZ0123456789_-", min_size=8, max_size=50)
