@@ -119,9 +119,8 @@ class PushProcessor:
         if push.shas and not push.is_truncated and not push.is_new_branch:
             return push.shas
         base = push.repository.default_branch if push.is_new_branch else push.before
-        is_first_push = push.ref == f"refs/heads/{base}"  # there is nothing to compare it with
         try:
-            if is_first_push:
+            if push.is_new_branch and not self._is_default_planned(push):
                 listed = self._list_history(push)
             else:
                 listed = self._executor.forge.commits_between(push.repository, base, push.after)
@@ -129,6 +128,17 @@ class PushProcessor:
             listed = self._list_history(push)
         shas = tuple(dict.fromkeys((*push.shas, *listed)))
         return shas or self._refused_head(push)
+
+    def _is_default_planned(self, push: PushEvent) -> bool:
+        """Return True if what the default branch has was planned, whoever pushed it there.
+
+        The push that begins it has nothing to be compared with. A repository that began with
+        ``fyre run`` has a lab branch as its default one: its push planned the snapshots alone.
+        """
+        lab_prefix = self._executor.policy.lab_prefix
+        default_ref = f"refs/heads/{push.repository.default_branch}"
+        is_lab_only = default_ref.startswith(lab_prefix) and not push.ref.startswith(lab_prefix)
+        return push.ref != default_ref and not is_lab_only
 
     def _refused_head(self, push: PushEvent) -> tuple[str, ...]:
         """Return the head of a new branch without a commit of its own, if a push of it was refused.

@@ -18,6 +18,9 @@ from fyre.runs.profiles import Profile
 
 DAY = 86400.0
 
+LAB_PREFIX = "refs/heads/fyre/"
+"""Prefix of the refs of the lab branches that ``fyre run`` makes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -85,7 +88,7 @@ class Policy:
     """Other values of fields of this record, by globs of repositories; the first match counts (see
     ``for_repository``)."""
 
-    lab_prefix: str = "refs/heads/fyre/"
+    lab_prefix: str = LAB_PREFIX
     """Prefix of the refs of lab branches: only commits with a Fyre-From launch there."""
 
     timeout_max: int | None = None

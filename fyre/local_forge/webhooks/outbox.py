@@ -26,6 +26,7 @@ from fyre.local_forge.storage.repository_store import (
 )
 from fyre.local_forge.webhooks import webhook_delivery
 from fyre.local_forge.webhooks.webhook_sender import WebhookSender
+from fyre.runs.policy import LAB_PREFIX
 from fyre.runs.run import ZERO_SHA
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class Outbox:
     def collect_pushes(self, repo: BareRepository) -> None:
         """Read what was pushed to a repository until now.
 
-        The first push sets its default branch.
+        The first push of a branch that is no lab branch sets its default branch.
         """
         with self._changed:
             deleter = self._last_pushers.get(repo.name) or auth.local_user().login
@@ -117,14 +118,16 @@ class Outbox:
                 self._choose_default_branch(repo)
 
     def _choose_default_branch(self, repo: BareRepository) -> None:
-        if self.objects.find_commit_sha(repo.git_dir, "HEAD") is not None:
+        is_lab = f"refs/heads/{repo.default_branch}".startswith(LAB_PREFIX)
+        if not is_lab and self.objects.find_commit_sha(repo.git_dir, "HEAD") is not None:
             return
         rows = self.database.fetch_rows(
             "select ref from positions where repo = ? and ref like 'refs/heads/%' and sha != ?",
             repo.id,
             ZERO_SHA,
         )
-        branches = [row["ref"].removeprefix("refs/heads/") for row in rows]
+        refs = [row["ref"] for row in rows if not row["ref"].startswith(LAB_PREFIX)]
+        branches = [ref.removeprefix("refs/heads/") for ref in refs]
         default = next((name for name in ("main", "master", *branches) if name in branches), None)
         if default is not None:
             set_default_branch(repo.git_dir, default)
