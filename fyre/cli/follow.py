@@ -124,7 +124,8 @@ def print_notice(event: FollowEvent) -> None:
         case LogCut(reason=reason, offset=offset):
             notice = f"{reason}: the log is cut after {offset:,} bytes"
         case StatusMissing(sha=sha, repository_name=repository_name):
-            notice = f"no status on {sha[:7]} yet; does a receiver hear of {repository_name}?"
+            notice = f"no status on {sha[:7]} yet: waiting for it; does a receiver hear of "
+            notice += f"{repository_name}? `fyre doctor` finds out"
         case RunNotStarted(description=description):
             notice = table.escape_unprintable(description)
         case RunEnded(outcome=outcome, posted=posted):

@@ -6,6 +6,7 @@ and sooner, if it can be reached.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -59,6 +60,9 @@ _FIRST_PATIENCE = 5.0
 
 STATUS_MISSING_AFTER = 20.0
 """Seconds without a status of the run before ``StatusMissing``."""
+
+WATCHED_MISSING_AFTER = 2.0
+"""The same where only the end is waited for: seldom was that run pushed just now."""
 
 FORGE_FIRST_PATIENCE = 60.0
 """Seconds after which a forge is given up that never answered: its address may be wrong."""
@@ -298,7 +302,8 @@ def _poll_status(
     client = statuses.client
     backoff = _POLL_INTERVALS[client.remote.is_local]
     pause = backoff.first
-    missing_at: float | None = time.monotonic() + STATUS_MISSING_AFTER
+    patience = min(STATUS_MISSING_AFTER, WATCHED_MISSING_AFTER if until_final else math.inf)
+    missing_at: float | None = time.monotonic() + patience
     unstarted = _UnstartedRun(_BEFORE_COMMAND)
     told_reasons: set[str] = set()  # one event each, even if the forge is away for an hour
     while True:
@@ -310,7 +315,7 @@ def _poll_status(
                 hint = getattr(error, "hint", "") if client.remote.is_local else ""
                 yield ForgeInterrupted(str(error), hint)
             told_reasons.add(str(error))
-            missing_at = missing_at and time.monotonic() + STATUS_MISSING_AFTER
+            missing_at = missing_at and time.monotonic() + patience
         if posted is not None:
             event = StatusChanged.from_posted(posted)
             if posted != seen:

@@ -345,6 +345,16 @@ def test_a_commit_that_nobody_hears_of_has_no_status(
     assert next(follow_run(client, sha, "run")) == StatusMissing(sha, "ada/lab")
 
 
+def test_9_35_who_only_waits_for_the_end_hears_sooner_that_there_is_no_status(
+    person: Person, client: RunClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = person.commit(subject="Nothing is asked for")
+    person.push()
+    monkeypatch.setattr(follow, "STATUS_MISSING_AFTER", 3600.0)
+    monkeypatch.setattr(follow, "WATCHED_MISSING_AFTER", 0.0)
+    assert next(follow_run(client, sha, "run", with_log=False)) == StatusMissing(sha, "ada/lab")
+
+
 def test_a_commit_that_is_not_pushed_is_an_error(person: Person, client: RunClient) -> None:
     with pytest.raises(NotFoundError):
         list(follow_run(client, person.commit("Fyre-Run: true"), "run"))
