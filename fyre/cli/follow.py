@@ -24,6 +24,7 @@ from fyre.client.run_client import RunClient
 from fyre.github.client import PostedStatus
 from fyre.runs.state import RunState
 from fyre.runs.status_text import NOT_HONOURED
+from fyre.workspace import remote
 
 if TYPE_CHECKING:  # loads the engines
     from fyre.apps.local_run import OutputSink
@@ -54,7 +55,7 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
                 end_output_line(last_byte)
         print_notice(event)
         if isinstance(event, RunEnded) and (last_byte or is_log_missing):
-            print_next_step(sha, name, event.posted, event.outcome.state)
+            print_next_step(client, sha, name, event.posted, event.outcome.state)
     return exit_code or int(is_cut)
 
 
@@ -76,10 +77,13 @@ def print_log_event(event: FollowEvent, output: OutputSink) -> None:
         output.flush()
 
 
-def print_next_step(sha: str, name: str, posted: PostedStatus, state: RunState) -> None:
+def print_next_step(
+    client: RunClient, sha: str, name: str, posted: PostedStatus, state: RunState
+) -> None:
     """Print to stderr how to read the output of a run that did not succeed."""
     if state is not RunState.SUCCEEDED and posted.status.target_url:
-        sys.stderr.write(f"fyre: its output: fyre logs {sha[:12]} --name {name}\n")
+        option = remote.option_for(client.remote.name)
+        sys.stderr.write(f"fyre: its output: fyre logs {sha[:12]} --name {name}{option}\n")
 
 
 def stdout_sink() -> OutputSink:
@@ -125,7 +129,7 @@ def print_notice(event: FollowEvent) -> None:
             notice = f"{reason}: the log is cut after {offset:,} bytes"
         case StatusMissing(sha=sha, repository_name=repository_name):
             notice = f"no status on {sha[:7]} yet: waiting for it; does a receiver hear of "
-            notice += f"{repository_name}? `fyre doctor` finds out"
+            notice += f"{repository_name}?"
         case RunNotStarted(description=description):
             notice = table.escape_unprintable(description)
         case RunEnded(outcome=outcome, posted=posted):

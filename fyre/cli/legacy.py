@@ -209,7 +209,8 @@ def main(argv: list[str]) -> int:
         return FyreLocal(command, options.commit, options.workspace_root).run()
     credential_scan.reject_credentials(command)
     batch = Fyre(command, options.workspace_root, autocommit=options.autocommit).batch_run()
-    print(f"pushed to {batch.remote}; its output: fyre logs -f {batch.sha[:12]}", file=sys.stderr)
+    revision = f"{batch.sha[:12]}{remote.option_for(batch.remote, options.workspace_root)}"
+    print(f"pushed to {batch.remote}; its output: fyre logs -f {revision}", file=sys.stderr)
     return 0
 
 

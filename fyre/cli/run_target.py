@@ -80,6 +80,10 @@ class CommitTarget:
         known.add(MOVED_CONTEXT.removeprefix(CONTEXT_PREFIX))  # which is about the others
         return [*names, *(run.name for run in runs if run.name.lower() not in known)]
 
+    def remote_option(self) -> str:
+        """Return the option that a hint needs to name this forge; "" where it needs none."""
+        return remote.option_for(self.client.remote.name)
+
     def unknown_name_error(self, run_name: str, names: Sequence[str]) -> UserError:
         """Return the error for a name that no run of the commit has."""
         shown = ", ".join(map(table.escape_unprintable, names))
@@ -107,10 +111,10 @@ class CommitTarget:
                 f"{self.sha[:7]} has no runs: its message asks for none",
                 hint="`fyre log` lists what ran; `fyre commit --run CMD` asks for a run",
             )
-        repository = self.client.remote.repository
+        repository, doctor = self.client.remote.repository, f"fyre doctor{self.remote_option()}"
         return UserError(
             f"{self.sha[:7]} has no runs yet, though it is in {repository}",
-            hint=f"wait a moment; else `fyre doctor`: does a receiver hear of {repository}?",
+            hint=f"wait a moment; else `{doctor}`: does a receiver hear of {repository}?",
         )
 
     def missing_commit_error(self, error: NotFoundError | None = None) -> UserError:

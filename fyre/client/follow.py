@@ -39,6 +39,7 @@ from fyre.github.errors import RateLimitError
 from fyre.message import value_parsers
 from fyre.runs import commit_status
 from fyre.runs.state import UNSTARTED_STATES, RunState
+from fyre.workspace import remote
 
 _POLL_INTERVALS = {True: Backoff(0.1, 1.0, factor=1.2), False: Backoff(2.0, 15.0, factor=1.2)}
 """Pauses between two polls; by True for a forge on this machine, False for others."""
@@ -143,7 +144,7 @@ class _RunStatuses:
                 raise UserError(
                     f"{error}, for {value_parsers.format_duration(self._patience)} now: given up",
                     hint="a run that has begun goes on; once the forge answers: "
-                    f"fyre watch {self.sha[:12]}",
+                    f"fyre watch {self.sha[:12]}{remote.option_for(self.client.remote.name)}",
                 ) from error
             raise
         self._away_since, self._patience = None, FORGE_PATIENCE

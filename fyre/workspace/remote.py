@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -160,6 +161,17 @@ def default_remote_name(cwd: str | Path | None = None) -> str:
             hint=f"git config remote.pushDefault {names[0]}",
         )
     raise UserError("this repository has no remote", hint="git remote add origin URL")
+
+
+def option_for(remote_name: str, cwd: str | Path | None = None) -> str:
+    """Return `` --remote NAME`` for a hint; "" for the remote that a verb asks without it."""
+    try:
+        is_default = remote_name == default_remote_name(cwd)
+    except git_command.GitError:  # not in a clone
+        is_default = True
+    except UserError:
+        is_default = False
+    return "" if is_default else f" --remote {shlex.quote(remote_name)}"
 
 
 def why_unreachable(name: str, cwd: str | Path | None = None) -> str:

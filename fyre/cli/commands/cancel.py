@@ -18,7 +18,8 @@ def main(rev: RevArgument = "", *, name: NameOption = "", remote: RemoteOption =
     if all(run.state.is_final for run in runs):
         states = ", ".join(f"{run.name}: {run.state}" for run in runs)
         raise UserError(
-            f"nothing to cancel: every run has ended ({states})", hint="fyre rerun runs it again"
+            f"nothing to cancel: every run has ended ({states})",
+            hint=f"fyre rerun{commit_target.remote_option()} runs it again",
         )
     pending = [run.name for run in runs if not run.state.is_final]
     post_comment_command(commit_target, "cancel", name, pending)

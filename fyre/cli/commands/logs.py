@@ -31,7 +31,8 @@ def main(
     runs = commit_target.find_runs(name, attempt)
     if len(runs) > 1:
         names = ", ".join(run.name for run in runs)
-        raise UserError(f"there are several runs: {names}", hint=f"fyre logs --name {runs[0].name}")
+        hint = f"fyre logs --name {runs[0].name}{commit_target.remote_option()}"
+        raise UserError(f"there are several runs: {names}", hint=hint)
     if not runs[0].log_url:
         raise UserError(f"this run has no log: {runs[0].description}")
     output, is_empty = follow.stdout_sink(), True

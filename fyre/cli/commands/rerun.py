@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -41,17 +41,17 @@ def main(
         commit_target.find_runs()
     if name and name.lower() not in map(str.lower, names):
         raise commit_target.unknown_name_error(name, names)
-    _reject_unfinished(run for run in runs if name.lower() in ("", run.name.lower()))
+    meant = [run for run in runs if name.lower() in ("", run.name.lower())]
+    _reject_unfinished(meant, f"`fyre cancel{commit_target.remote_option()}` ends it")
     command = "rerun --latest" if latest else "rerun"
     cancel.post_comment_command(commit_target, command, name, names)
 
 
-def _reject_unfinished(meant: Iterable[RunSummary]) -> None:
+def _reject_unfinished(runs: Sequence[RunSummary], hint: str) -> None:
     """Raise ``UserError`` if none of the runs that are meant has ended.
 
     What has no status yet is none of them: it is started.
     """
-    runs = list(meant)
     if runs and not any(run.state.is_final for run in runs):
         states = ", ".join(f"{run.name} is {run.state}" for run in runs)
-        raise UserError(f"nothing to run again yet: {states}", hint="`fyre cancel` ends it")
+        raise UserError(f"nothing to run again yet: {states}", hint=hint)

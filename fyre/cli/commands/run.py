@@ -241,10 +241,11 @@ def _follow_remote_run(remote_info: remotes.Remote, sha: str, run_name: str) -> 
 
         return follow.print_run(RunClient.from_remote(remote_info), sha, run_name)
     except KeyboardInterrupt:
+        revision = f"{sha[:12]}{remotes.option_for(remote_info.name)}"
         _print_notes(
             "the run goes on",
-            f"its output: fyre logs -f {sha[:12]}",
-            f"to end it: fyre cancel {sha[:12]}",
+            f"its output: fyre logs -f {revision}",
+            f"to end it: fyre cancel {revision}",
         )
         return 130
 

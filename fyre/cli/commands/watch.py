@@ -62,7 +62,7 @@ def _watch_run(
             follow.print_notice(event)
         if isinstance(event, StatusChanged) and event.is_final:
             if prints_end:
-                _print_end(sha, run_name, event)
+                _print_end(commit_target, run_name, event)
             if not exit_status:  # the status says it all: the run's page is not asked
                 return 0
         elif isinstance(event, RunEnded):
@@ -70,11 +70,11 @@ def _watch_run(
     return 0
 
 
-def _print_end(sha: str, run_name: str, event: StatusChanged) -> None:
+def _print_end(commit_target: CommitTarget, run_name: str, event: StatusChanged) -> None:
     """Print how a run ended, and where more is to be found."""
-    status = event.posted.status
+    sha, status = commit_target.sha, event.posted.status
     sys.stdout.write(f"{sha[:7]}  {run_name}  {table.escape_unprintable(status.description)}\n")
     sys.stdout.flush()
     if status.target_url:
         sys.stderr.write(f"fyre: {table.escape_unprintable(status.target_url)}\n")
-    follow.print_next_step(sha, run_name, event.posted, event.text.state)
+    follow.print_next_step(commit_target.client, sha, run_name, event.posted, event.text.state)

@@ -153,3 +153,18 @@ def test_39_a_failure_says_where_its_output_is(
     assert rows[-2].startswith("fyre: exit 4 · ")
     assert " · http://" in rows[-2]
     assert rows[-1].startswith("fyre: its output: fyre logs ")
+
+
+def test_9_36_what_a_hint_says_goes_to_the_remote_that_was_named(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.git("remote", "add", "k", person.git("remote", "get-url", "origin"))
+    sha = person.run("exit 3", "Fyre-Run: false", "Fyre-Name: other")
+    person.final(sha)
+    person.final(sha, "fyre/other")
+    failed = f"fyre: its output: fyre logs {sha[:12]} --name run"
+    for words, option in (((), ""), (("--remote", "k"), " --remote k")):
+        assert answer(capfd, "watch", "--name", "run", *words)[2][-1] == failed + option
+        rerun = f"hint: fyre rerun{option} runs it again"
+        assert answer(capfd, "cancel", *words)[2][-1] == rerun
+        assert answer(capfd, "logs", *words)[2][-1] == f"hint: fyre logs --name run{option}"
