@@ -52,6 +52,13 @@ def _root_reason(error: Exception) -> object:
     return getattr(cause, "reason", getattr(error, "reason", None))
 
 
+def is_name_unknown(error: Exception) -> bool:
+    """Return True if a request failed because no address is found for its host."""
+    import urllib3
+
+    return isinstance(_root_reason(error), urllib3.exceptions.NameResolutionError)
+
+
 def describe_failure(error: Exception) -> str:
     """Return in plain words why a request of requests or urllib3 failed, for a person to read.
 
@@ -66,7 +73,7 @@ def describe_failure(error: Exception) -> str:
         return f"the certificate of {address} is not trusted here"
     if isinstance(error, requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         return f"{address} does not answer in time"
-    if isinstance(_root_reason(error), urllib3.exceptions.NameResolutionError):
+    if is_name_unknown(error):
         return f"this machine finds no address for the name {url.hostname or 'of the host'}"
     broken = requests.exceptions.ChunkedEncodingError | urllib3.exceptions.ProtocolError
     if isinstance(error, broken | ConnectionError):

@@ -71,7 +71,10 @@ class UnreachableError(TransientError):
         super().__init__(f"{description}: the forge can't be reached: {reason}")
         host = http_session.failed_url(error).hostname or ""
         is_here = host in ("localhost", "::1") or host.startswith("127.")
-        self.hint = "is `fyre up` running?" if is_here else "try again in a moment"
+        elsewhere = "try again in a moment"
+        if http_session.is_name_unknown(error):
+            elsewhere = "is that name right? `git remote -v` shows it; else try again in a moment"
+        self.hint = "is `fyre up` running?" if is_here else elsewhere
 
 
 @contextmanager

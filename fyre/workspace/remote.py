@@ -30,6 +30,8 @@ _URL_PATTERN = re.compile(
 _SCP_PATTERN = re.compile(
     r"(?:(?P<user>[^@/:]+)@)?(?P<host>[^/:@]+):(?!//)(?P<path>[^/].*?)(?:\.git)?/?"
 )
+_HOST_ALONE = re.compile(r"(https?|ssh|git)://[^/]+/*")
+_PORT_MAX = 65535
 _LOCAL_TOKEN = "local"  # noqa: S105 - no secret
 """The token for a forge on this machine, which knows the user by the connection."""
 
@@ -47,6 +49,8 @@ WANTS_PASSWORD = re.compile(
     r"|Permission denied",
     re.IGNORECASE,
 )
+
+_NO_SERVER = re.compile(r"Could not resolve|(Failed to|Couldn't) connect|Connection refused")
 
 _LOOPBACK_HOSTS = ("localhost", "[::1]")
 _NAME_PARTS = 2
@@ -191,6 +195,19 @@ def why_unreachable(name: str, cwd: str | Path | None = None) -> str:
     return ""
 
 
+def reject_missing_server(name: str, cwd: str | Path | None = None) -> None:
+    """Raise ``UserError`` if nothing answers at a remote's address.
+
+    A server that answers passes, also where it does not have the repository yet.
+    """
+    reason = why_unreachable(name, cwd)
+    if _NO_SERVER.search(reason):
+        raise UserError(
+            f"{name} can't be reached: {reason}",
+            hint=f"is the server running, and is that the right address? git remote get-url {name}",
+        )
+
+
 def bypass_proxy_for_loopback() -> None:
     """Set ``no_proxy`` so that neither Fyre nor git uses a proxy for this machine's own addresses.
 
@@ -214,6 +231,11 @@ def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
     Raises ``UserError`` if no forge can be behind the URL.
     """
     match = _URL_PATTERN.fullmatch(url) or _SCP_PATTERN.fullmatch(url)
+    if _HOST_ALONE.fullmatch(url):
+        raise UserError(
+            f"remote {name!r} names no repository: OWNER/REPO is missing at the end of its address",
+            hint=_set_url_hint(name),
+        )
     if match is None or url.startswith(("/", ".", "file:")):
         raise UserError(
             f"remote {name!r} is a directory: there is no forge to ask",
@@ -223,12 +245,18 @@ def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
     parts = match.groupdict()
     names = parts["path"].strip("/").split("/")
     host = parts["host"].lower() + (f":{parts['port']}" if parts.get("port") else "")
+    port = parts.get("port") or "1"
+    if len(port) > len(str(_PORT_MAX)) or not 0 < int(port) <= _PORT_MAX:
+        raise UserError(
+            f"remote {name!r} has the port {port[:20]}, which no server can have",
+            hint=f"ports go from 1 to {_PORT_MAX}; git remote set-url {name} URL",
+        )
     is_web = parts.get("scheme") in ("http", "https")
     if not api and len(names) != _NAME_PARTS and (host == "github.com" or _is_served_here(parts)):
         raise UserError(
             f"remote {name!r} names no repository: after {host}/ its address has "
             f"{'/'.join(names)}, where OWNER/REPO is meant",
-            hint=f"git remote set-url {name} URL, where URL ends with OWNER/REPO.git",
+            hint=_set_url_hint(name),
         )
     return Remote(
         name,
@@ -238,6 +266,10 @@ def parse_remote_url(name: str, url: str, api: str = "") -> Remote:
         parts.get("password") or "",
         f"{parts['scheme']}://{host}" if is_web else f"https://{_without_port(host)}",
     )
+
+
+def _set_url_hint(name: str) -> str:
+    return f"git remote set-url {name} URL, where URL ends with OWNER/REPO.git"
 
 
 def lookup_token(remote: Remote, environ: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import requests
 import urllib3
 
 from fyre import http_session
+from fyre.github.errors import UnreachableError
 from fyre.http_session import describe_failure
 
 REQUEST = requests.Request("GET", "https://ada:secret@forge.example/path?token=secret").prepare()
@@ -42,3 +43,5 @@ def test_9_36_a_name_without_an_address_is_told_as_that(monkeypatch: pytest.Monk
     assert describe_failure(failed.value) == (
         "this machine finds no address for the name forge.example"
     )
+    hint = UnreachableError("the statuses", failed.value).hint
+    assert hint == "is that name right? `git remote -v` shows it; else try again in a moment"

@@ -197,6 +197,8 @@ def _run_remotely(pairs: compose.TrailerPairs, options: RunOptions) -> int:
     if options.dry_run:
         place = f"would be pushed to {branch.remote_name}, as fyre/{branch.user}"
         return _print_dry_run(status, run_request, publish_warnings, place)
+    if publish_warnings and not options.assume_yes:  # nobody is asked in vain
+        remotes.reject_missing_server(branch.remote_name, repo_paths.top)
     lab_branch.confirm_publish(publish_warnings, branch, assume_yes=options.assume_yes)
     sizes = _changed_sizes(repo_paths, status)
     tree = _write_tree(repo_paths, sizes, run_request)

@@ -168,3 +168,13 @@ def test_9_36_what_a_hint_says_goes_to_the_remote_that_was_named(
         rerun = f"hint: fyre rerun{option} runs it again"
         assert answer(capfd, "cancel", *words)[2][-1] == rerun
         assert answer(capfd, "logs", *words)[2][-1] == f"hint: fyre logs --name run{option}"
+
+
+def test_9_36_nobody_is_asked_whether_to_publish_where_nothing_answers(
+    person: Person, capfd: pytest.CaptureFixture[str]
+) -> None:
+    person.commit(subject="Not pushed")
+    person.git("remote", "set-url", "origin", "http://127.0.0.1:9/ada/lab.git")
+    code, _, err = answer(capfd, "run", "--", "true")
+    assert (code, err[-2].startswith("error: origin can't be reached: ")) == (1, True)
+    assert err[-1].endswith("is that the right address? git remote get-url origin")

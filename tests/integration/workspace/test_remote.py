@@ -43,6 +43,21 @@ def test_a_url_names_its_forge(url: str, api: str, repository: str, local: bool)
 
 
 @pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:8471/", "OWNER/REPO is missing at the end of its address"),
+        ("https://github.com", "OWNER/REPO is missing at the end of its address"),
+        ("ssh://git@github.com/", "OWNER/REPO is missing at the end of its address"),
+        ("http://127.0.0.1:84711/ada/lab.git", "has the port 84711, which no server can have"),
+    ],
+)
+def test_9_36_a_mistyped_address_is_no_directory_and_no_odd_answer(url: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as refused:
+        remote.parse_remote_url("bad", url)
+    assert "git remote set-url bad URL" in refused.value.hint
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://127.0.0.1:18600/zz/me/project.git",
