@@ -22,6 +22,7 @@ from types import FrameType
 from typing import IO, NoReturn, Protocol
 
 from fyre.engines.local import LocalEngine
+from fyre.engines.local.capabilities import LOCAL_CAPABILITIES
 from fyre.errors import UserError
 from fyre.git import git_command
 from fyre.message import request
@@ -256,6 +257,8 @@ def _run_to_end(engine: LocalEngine, new_run: Run, sink: OutputSink) -> RunRecor
     """
     changed = threading.Event()
     engine.subscribe(lambda _: changed.set())
+    if ignored := LOCAL_CAPABILITIES.unsupported_fields(new_run.spec):
+        sys.stderr.write(f"fyre: {NOT_HONOURED}{', '.join(ignored)}\n")
     try:
         with raise_on_signal():
             engine.launch(new_run)
@@ -283,8 +286,6 @@ def _wait_for_end(engine: LocalEngine, run_key: str, changed: threading.Event) -
 
 def _record_exit_code(record: RunRecord) -> int:
     """Return the exit code of a run that ended, and print more about it to stderr."""
-    if record.unsupported:
-        sys.stderr.write(f"fyre: {NOT_HONOURED}{', '.join(record.unsupported)}\n")
     if record.missing_code:
         sys.stderr.write(f"fyre: {NOT_CHECKED_OUT}{', '.join(record.missing_code)}\n")
     if record.state is RunState.SUCCEEDED:

@@ -38,7 +38,7 @@ def print_run(client: RunClient, sha: str, name: str, output: OutputSink | None 
     """
     output = output or stdout_sink()
     exit_code, is_cut, is_log_missing, last_byte = 1, False, False, b""
-    ignored = IgnoredFields()
+    ignored = IgnoredFields(before_log=True)
     for event in follow_run(client, sha, name):
         ignored.print_once(event)
         print_log_event(event, output)
@@ -96,18 +96,22 @@ def stdout_sink() -> OutputSink:
 
 
 class IgnoredFields:
-    """The printer of what an engine can't do for a run: once, before the run has ended."""
+    """The printer of what an engine can't do for a run: once, before its end.
 
-    def __init__(self) -> None:
-        self._is_told = False
+    ``before_log`` is True where the log comes first, also of a run that has ended.
+    """
+
+    def __init__(self, *, before_log: bool = False) -> None:
+        self._is_told, self._before_log = False, before_log
 
     def print_once(self, event: FollowEvent) -> None:
-        """Print it to stderr as soon as a status says it; a final one is printed anyway."""
+        """Print it to stderr as soon as a status says it; the end is printed anyway."""
         if self._is_told or not isinstance(event, StatusChanged):
             return
-        self._is_told = True
+        is_first, self._before_log = self._before_log, False
         _, mark, names = event.posted.status.description.partition(NOT_HONOURED)
-        if mark and not event.is_final:
+        if mark and (is_first or not event.is_final):
+            self._is_told = True
             sys.stderr.write(f"fyre: {mark}{table.escape_unprintable(names)}\n")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 
 import pytest
 
-from fyre.cli import main
+from fyre.cli import follow, main
+from fyre.client.run_client import RunClient
+from fyre.workspace import remote
 from tests.support.ci_marks import long_case
 from tests.support.person import Person, person
 from tests.support.waiting import until
@@ -178,3 +182,15 @@ def test_9_36_nobody_is_asked_whether_to_publish_where_nothing_answers(
     code, _, err = answer(capfd, "run", "--", "true")
     assert (code, err[-2].startswith("error: origin can't be reached: ")) == (1, True)
     assert err[-1].endswith("is that the right address? git remote get-url origin")
+
+
+def test_9_38_what_is_not_honoured_is_said_before_the_output_of_a_short_run(person: Person) -> None:
+    sha = person.run("echo ran", "Fyre-Image: busybox")
+    person.final(sha)
+    told, client = io.StringIO(), RunClient.from_remote(remote.resolve_remote(person.repo))
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        assert follow.print_run(client, sha, "run") == 0
+        assert main.main(["run", "--local", "--image", "busybox", "echo here"]) == 0
+    ignored = "fyre: not honoured here: image"
+    first, ran, _, again, here = told.getvalue().splitlines()
+    assert [first, ran, again, here] == [ignored, "ran", ignored, "here"]
