@@ -118,8 +118,8 @@ class Outbox:
                 self._choose_default_branch(repo)
 
     def _choose_default_branch(self, repo: BareRepository) -> None:
-        is_lab = f"refs/heads/{repo.default_branch}".startswith(LAB_PREFIX)
-        if not is_lab and self.objects.find_commit_sha(repo.git_dir, "HEAD") is not None:
+        is_born = self.objects.find_commit_sha(repo.git_dir, "HEAD") is not None
+        if is_born and not f"refs/heads/{repo.default_branch}".startswith(LAB_PREFIX):
             return
         rows = self.database.fetch_rows(
             "select ref from positions where repo = ? and ref like 'refs/heads/%' and sha != ?",
