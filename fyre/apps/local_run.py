@@ -295,7 +295,9 @@ def _record_exit_code(record: RunRecord) -> int:
     sys.stderr.write(f"fyre: {record.reason}\n" if record.reason else "")
     if record.signal:
         return 128 + record.signal
-    return TIMEOUT_EXIT_CODE if record.exit_code is None else record.exit_code
+    if record.exit_code is None:
+        return TIMEOUT_EXIT_CODE
+    return record.exit_code or 1  # the command ended well, and an output is missing
 
 
 @contextmanager

@@ -22,19 +22,28 @@ RunArgument = Annotated[
     str,
     typer.Argument(
         metavar="[RUN]",
-        help="A commit (a SHA, a branch, a tag), COMMIT:NAME, or best:METRIC for the first of "
-        "`fyre log --sort METRIC`. Without it, or as `last`: what was started last.",
+        help="A commit (a SHA, a branch, a tag), COMMIT:NAME, or best:METRIC for the best of "
+        "those that succeeded. Without it, or as `last`: what was started last.",
         show_default=False,
     ),
 ]
 
 
-def find_run(text: str, remote_name: str = "", attempt: int | None = None) -> RunSummary:
-    """Return the one run that a text names. Raises ``UserError`` if it is none, or several."""
+def find_run(
+    text: str, remote_name: str = "", attempt: int | None = None, *, file_hint: str = ""
+) -> RunSummary:
+    """Return the one run that a text names. Raises ``UserError`` if it is none, or several.
+
+    ``file_hint`` says what to write where the text is a file's path instead.
+    """
     rev, _, run_name = text.partition(":")
     if rev == BEST and run_name:
         return log.find_best_run(run_name, remote_name)
-    target = run_target.resolve_target("" if rev == LAST else rev, remote_name)
+    try:
+        target = run_target.resolve_target("" if rev == LAST else rev, remote_name)
+    except run_target.UnknownRevisionError as error:
+        hint = f"{file_hint}; for a run: {error.hint}" if file_hint else error.hint
+        raise UserError(error.message, hint=hint) from error
     runs = target.find_runs(run_name, attempt)
     if len(runs) > 1:
         names = ", ".join(table.escape_unprintable(run.name) for run in runs)
@@ -43,6 +52,12 @@ def find_run(text: str, remote_name: str = "", attempt: int | None = None) -> Ru
             hint=f"name one: {target.sha[:7]}:{runs[0].name}",
         )
     return runs[0]
+
+
+def names_run(text: str) -> bool:
+    """Return True for what names a run, or a commit of this clone; False for a file's path."""
+    rev, _, run_name = text.partition(":")
+    return rev == LAST or (rev == BEST and bool(run_name)) or bool(run_target.find_commit(rev))
 
 
 def require_outputs(run: RunSummary) -> RunOutputs:

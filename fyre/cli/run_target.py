@@ -40,6 +40,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _LIST_COMMITS = "`git log --oneline --all` lists the commits, `git fetch` brings new ones"
 
 
+class UnknownRevisionError(UserError):
+    """A revision that names no commit of this clone, and no branch of the remote."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommitTarget:
     """A commit, and the client of the repository that has its statuses."""
@@ -163,7 +167,7 @@ def resolve_target(rev: str, remote_name: str = "") -> CommitTarget:
     else:
         sha = _newer_of_head_and_last_start(head, remote_info.name)
     if not sha:
-        raise UserError(f"{rev!r} names no commit here", hint=_LIST_COMMITS)
+        raise UnknownRevisionError(f"{rev!r} names no commit here", hint=_LIST_COMMITS)
     message = git_command.git_output("log", "-1", "--encoding=UTF-8", "--format=%B", sha)
     return CommitTarget(RunClient.from_remote(remote_info), sha, message)
 

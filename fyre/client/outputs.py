@@ -106,16 +106,19 @@ class OutputDownload:
         Raises ``UserError`` before anything is written if a file of another content is in the way,
         ``TransientError`` if the receiver can't be reached.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         listed = self.outputs.manifest.artifacts
         self._places = {one.path: place for place, one in enumerate(listed)}
-        to_fetch = [one for one in artifacts if not self._is_there(one)]
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            to_fetch = [one for one in artifacts if not self._is_there(one)]
             with ThreadPoolExecutor(max_workers=DOWNLOADS_AT_ONCE) as pool:
                 for paths in pool.map(self._download_batch, _as_batches(to_fetch)):
                     self.written += paths
         except OSError as error:
-            raise UserError(f"{error.filename or self.folder}: {error.strerror}") from error
+            raise UserError(
+                f"{error.filename or self.folder} can't be written: {error.strerror}",
+                hint="-o names the folder that gets the files: -o DIR",
+            ) from error
 
     def _is_there(self, artifact: Artifact) -> bool:
         """Return True if a file is there already. Raises ``UserError`` for another one."""

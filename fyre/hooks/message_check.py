@@ -17,6 +17,10 @@ CREDENTIAL_WORDS = (
 """Words without which ``credential_scan`` finds nothing: to load it takes a hook's time."""
 
 
+_PARENTS_ASKED = 6
+"""Processes between this one and git: the hook's shell, and those of a program that runs hooks."""
+
+
 def check_message_file(path: str) -> int:
     """Print the problems of a message and return 1, or add a missing Fyre-Id and return 0."""
     draft = MessageDraft(path)
@@ -30,9 +34,10 @@ def check_message_file(path: str) -> int:
             if fixed_text != draft.kept_text
             else []
         )
-        advice = f"your message is kept; fix it with: git commit -e -F {path}"
+        again = f"git commit {_amend_option()}-e -F {path}"
+        advice = f"your message is kept; fix it with: {again}"
         if config_problem:
-            advice = f"your message is kept: fix .fyre.yaml, add it, git commit -e -F {path}"
+            advice = f"your message is kept: fix .fyre.yaml, add it, {again}"
             problems.append(config_problem)
         lines = ["fyre: not committed", *problems, *fixed_lines, advice]
         print("\n".join(lines).encode(errors="replace").decode(), file=sys.stderr)
@@ -43,6 +48,26 @@ def check_message_file(path: str) -> int:
     if run_request.runs and not run_request.fyre_id:
         _add_fyre_id(draft)
     return 0
+
+
+def _amend_option() -> str:
+    """Return ``--amend`` and a blank if git was told so, as one of the parent processes; else "".
+
+    Git tells this hook nothing of it. Where there is no /proc, it is not known: then both is said.
+    """
+    process = os.getppid()
+    for _ in range(_PARENTS_ASKED):
+        try:
+            # no pathlib in a hook: it is too slow to load
+            with open(f"/proc/{process}/cmdline", "rb") as file:  # noqa: PTH123
+                words = file.read().split(b"\0")
+            with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
+                process = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            return "" if os.path.isdir("/proc/self") else "[--amend] "  # noqa: PTH112
+        if b"commit" in words:
+            return "--amend " if b"--amend" in words else ""
+    return ""
 
 
 def _find_config_problem(draft: MessageDraft, run_request: RunRequest) -> str:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import (
@@ -100,7 +101,10 @@ class RunPages:
             return _NOT_FOUND
         # `fyre serve` shows no list of all runs, and so no link to one.
         has_list = any(getattr(route, "path", "") == "/" for route in request.app.routes)
-        return _render_page("run.html", run=self._template_values(record), has_list=has_list)
+        links = await run_in_threadpool(self._list_links, record)
+        return _render_page(
+            "run.html", run=self._template_values(record), has_list=has_list, links=links
+        )
 
     async def run_json(self, request: Request) -> Response:
         """Serve a run as JSON, for scripts and the command line."""
@@ -117,6 +121,17 @@ class RunPages:
             return _NOT_FOUND
         key = record.run.key
         return self.log_streams.respond(request, key, self.engine.open_log(key))
+
+    def _list_links(self, record: RunRecord) -> list[tuple[str, str]]:
+        """Return the title and the address of each link that the command named."""
+        if self.artifacts is None or not record.state.is_final:
+            return []
+        try:
+            manifest = self.artifacts.get_manifest(record.run.key)
+        except OSError as error:
+            log.warning("the links of %s can't be read: %s", record.run.key, error)
+            return []
+        return list(manifest.links) if manifest else []
 
     def _describe_forgotten(self, request: Request) -> dict[str, Any]:
         """Return what is known of a run whose record is gone, and whose outputs stay; {} if none.

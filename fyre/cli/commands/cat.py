@@ -19,7 +19,14 @@ _CHUNK_SIZE = 256 * 1024  # bytes
 
 def main(
     run: RunArgument,
-    path: Annotated[str, typer.Argument(help="A file of the run: `fyre outputs` lists them.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A file of the run: `fyre outputs` lists them. A path alone is one of what was "
+            "started last.",
+            show_default=False,
+        ),
+    ] = "",
     *,
     attempt: AttemptOption = None,
     remote: RemoteOption = "",
@@ -27,6 +34,12 @@ def main(
     """Print a file that a run kept, byte for byte."""
     import requests
 
+    if not path:
+        if output_target.names_run(run):
+            raise UserError(
+                "missing argument 'path'", hint=f"fyre outputs {run} lists the files", exit_code=2
+            )
+        run, path = "", run
     found = output_target.require_outputs(output_target.find_run(run, remote, attempt))
     artifact = found.manifest.find_artifact(path.removeprefix("./"))
     if artifact is None:

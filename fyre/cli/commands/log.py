@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json as json_
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -62,7 +64,8 @@ def main(
     except NotVisibleError as error:
         raise run_target.missing_repository_error(remote_info) from error
     notes = {sha: _describe_commit(message) for sha, message in messages.items()}
-    runs = wanted.select(runs)
+    goals = _read_goals(runs)
+    runs = wanted.select(runs, goals)
     columns = list(dict.fromkeys([sort] * bool(sort) + _metric_names(runs) * metrics))
     if csv:
         print_csv(runs[:limit])
@@ -73,6 +76,8 @@ def main(
     elif len(runs) >= limit and not (json or csv):
         these = f"the best {limit}" if sort else f"the newest {limit}"
         sys.stderr.write(f"fyre: these are {these}; -n lists more\n")
+    if sort and runs:
+        _print_rank_notes(runs[0], sort, goals)
     if not messages:
         _report_no_runs(client, as_json=json)
     elif not runs and not (json or is_chosen) and not missing_shas:
@@ -88,16 +93,24 @@ def main(
 def find_best_run(metric: str, remote_name: str = "") -> RunSummary:
     """Return the run with the best value of a metric among those that are listed without a range.
 
-    Raises ``UserError`` if none has it.
+    Only runs that succeeded count. Raises ``UserError`` if none has the metric, or if
+    ``.fyre.yaml`` does not say which of its values is best.
     """
     worktree.require_repository()
     remote_info = remotes.resolve_remote(name=remote_name or None)
     client, ranges = RunClient.from_remote(remote_info), _default_ranges(remote_info)
     runs, _, _ = _find_runs(client, ranges, _SEARCHED_COMMITS)
-    ranked = _RunFilter("", RunState.SUCCEEDED, metric).select(runs)
+    goals = _read_goals(runs)
+    ranked = _RunFilter("", RunState.SUCCEEDED, metric).select(runs, goals)
     if not ranked:
         raise UserError(
             f"no run here that succeeded has a metric {metric!r}", hint="fyre log --metrics"
+        )
+    if metric not in goals:
+        raise UserError(
+            f".fyre.yaml does not say which {metric} is best",
+            hint=f"write there: {_goal_lines(metric)}",
+            exit_code=2,
         )
     best = ranked[0]
     value = format_metric(best.best[metric])
@@ -113,10 +126,8 @@ class _RunFilter:
     state: RunState | None
     metric: str
 
-    def select(self, runs: list[RunSummary]) -> list[RunSummary]:
+    def select(self, runs: list[RunSummary], goals: Mapping[str, str]) -> list[RunSummary]:
         """Return the runs that are wanted; those with the best value of the metric come first."""
-        # Where no run has a metric, nobody has to read the file of the work tree.
-        goals = worktree_goals() if any(run.best for run in runs) else {}
         selected = [
             run
             for run in (one.with_goals(goals) for one in runs)
@@ -128,6 +139,30 @@ class _RunFilter:
             return selected
         is_least = goals.get(self.metric) == "min"
         return sorted(selected, key=lambda run: run.best[self.metric], reverse=not is_least)
+
+
+def _read_goals(runs: list[RunSummary]) -> dict[str, str]:
+    """Return the goals of the work tree; {} where no run has a metric: then nobody needs them."""
+    return worktree_goals() if any(run.best for run in runs) else {}
+
+
+def _goal_lines(metric: str) -> str:
+    """Return what declares that the least value of a metric is best, or the greatest."""
+    name = metric if metric.replace("_", "").isalnum() else json_.dumps(metric)
+    return f"metrics: {{{name}: min}} or metrics: {{{name}: max}}"
+
+
+def _print_rank_notes(first: RunSummary, metric: str, goals: Mapping[str, str]) -> None:
+    """Say what a person may not expect of the order: its direction, and what stands first."""
+    if metric not in goals:
+        sys.stderr.write(
+            f"fyre: the largest {metric} is first, as .fyre.yaml does not say which is best; "
+            f"write there: {_goal_lines(metric)}\n"
+        )
+    elif first.state is not RunState.SUCCEEDED:
+        sys.stderr.write(
+            f"fyre: the first run is {first.state}; best:{metric} is the best that succeeded\n"
+        )
 
 
 def worktree_goals() -> dict[str, str]:

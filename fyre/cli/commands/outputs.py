@@ -19,7 +19,10 @@ def main(
     json: JsonOption = False,
 ) -> None:
     """List the files that a run kept: what it wrote to $FYRE_OUTPUTS, and its declared outputs."""
-    found = output_target.require_outputs(output_target.find_run(run, remote, attempt))
+    file_hint = "without a name it lists the files of what was started last"
+    found = output_target.require_outputs(
+        output_target.find_run(run, remote, attempt, file_hint=file_hint)
+    )
     artifacts = found.manifest.artifacts
     if json:
         rows = [
@@ -37,7 +40,7 @@ def main(
     results = found.manifest.results
     for problem in results.problems:
         sys.stderr.write(f"fyre: {table.escape_unprintable(problem)}\n")
-    if results.is_partial:
+    if results.is_partial and artifacts:
         sys.stderr.write("fyre: the run did not succeed: these files may be incomplete\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 from pathlib import Path
@@ -38,14 +39,17 @@ def main(
     What is there already is not fetched again; a broken download goes on where it ended. Each file
     is checked by its SHA-256.
     """
-    found = output_target.require_outputs(output_target.find_run(run, remote, attempt))
+    file_hint = f"for a file of what was started last: fyre pull last {shlex.quote(run)}"
+    found = output_target.require_outputs(
+        output_target.find_run(run, remote, attempt, file_hint=file_hint)
+    )
     artifacts = found.select(paths or [])
     download = OutputDownload(found, folder, force, _Progress(artifacts).add_bytes)
     download.run(artifacts)
     count, size = len(artifacts), format_bytes(sum(one.size for one in artifacts))
     already = f", {len(download.kept)} of them were there" if download.kept else ""
     sys.stderr.write(f"fyre: {count} file{'s' * (count != 1)}, {size}{already}, in {folder}\n")
-    if found.manifest.results.is_partial:
+    if found.manifest.results.is_partial and artifacts:
         sys.stderr.write("fyre: the run did not succeed: these files may be incomplete\n")
 
 

@@ -8,6 +8,9 @@ import sys
 from fyre.cli import run_target, table
 from fyre.cli.run_target import AttemptOption, JsonOption, NameOption, RemoteOption, RevArgument
 from fyre.client import run_page
+from fyre.client.outputs import fetch_outputs
+from fyre.client.run_client import RunSummary
+from fyre.errors import TransientError, UserError
 
 
 def main(
@@ -20,7 +23,7 @@ def main(
 ) -> None:
     """Print all that the commit statuses and the receiver know about the runs of a commit."""
     rows = [
-        run.to_json() | run_page.fetch_page(run.log_url)
+        run.to_json() | run_page.fetch_page(run.log_url) | {"links": _list_links(run)}
         for run in run_target.resolve_target(rev, remote).find_runs(name, attempt)
     ]
     if json:
@@ -34,10 +37,20 @@ def main(
         sys.stdout.write("\n")
 
 
+def _list_links(run: RunSummary) -> list[dict[str, str]]:
+    """Return the links that the command named in $FYRE_LINK; [] too if they can't be read now."""
+    try:
+        found = fetch_outputs(run.log_url) if run.state.is_final else None
+    except (TransientError, UserError):
+        return []
+    links = found.manifest.links if found else ()
+    return [{"title": title, "url": url} for title, url in links]
+
+
 def _describe(value: object) -> str:
     """Return a fact for people; "" for one that says nothing."""
     if isinstance(value, dict):
         return " ".join(f"{name}={one}" for name, one in value.items() if one)
     if isinstance(value, list):
-        return "; ".join(map(str, value))
+        return "; ".join(" ".join(x.values()) if isinstance(x, dict) else str(x) for x in value)
     return "" if value is None or value is False else str(value)

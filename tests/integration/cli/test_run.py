@@ -216,6 +216,7 @@ def test_here_on_a_commit(repo: Path, git: Git, capfd: pytest.CaptureFixture[str
         pytest.param(["nosuchcommand"], 127, "command not found", marks=EASIER_CASE),
         (["--workdir", "nosuch", "true"], 1, "there is no directory nosuch in what would run"),
         (["--image", "x:1", "true"], 0, "not honoured here: image"),
+        (["--output", "nope.pt", "true"], 1, "wrote no nope.pt"),  # test_10: as `fyre run` exits
     ],
 )
 def test_here_the_exit_code_is_the_runs(

@@ -88,6 +88,17 @@ def test_what_would_not_run_is_not_committed(hooked: Path, git, attempt) -> None
         assert (hooked / kept).read_text() == text  # nothing lost
 
 
+def test_9_36_the_advice_amends_again_what_was_an_amend(hooked: Path, git, attempt) -> None:
+    done = attempt("commit", "--allow-empty", "--amend", "-m", "Train\n\nFyre-Timeout: never\n")
+    assert done.returncode == 1
+    words = done.stderr.strip().rpartition("fix it with: git ")[2].split()
+    assert words[:2] == ["commit", "--amend"]
+    kept = hooked / words[-1]
+    kept.write_text("Train\n\nFyre-Run: true\n")
+    assert attempt(*words, editor="true").returncode == 0
+    assert git("rev-list", "--count", "HEAD", cwd=hooked).strip() == "1"
+
+
 def test_the_mended_text_that_it_prints_commits(hooked: Path, git, attempt) -> None:
     done = attempt("commit", "--allow-empty", "-m", "Train\n\nFyre-Run: true\n\nand prose\n")
     _, _, rest = done.stderr.partition("fixed, it reads:\n\n")
