@@ -143,7 +143,9 @@ def _row_cells(run: RunSummary, metrics: Sequence[str]) -> list[str]:
 def _format_cell(run: RunSummary, column: str) -> str:
     text = str(getattr(run, column))
     if column == "command":
-        text = mask_credentials(text)
+        variables = mask_credentials(" ".join(f"{name}={one}" for name, one in run.env.items()))
+        parts = [" ".join(one.split()) for one in (mask_credentials(text), variables)]
+        return escape_unprintable(_SPACE.join(filter(None, parts)))
     return text[:7] if column == "sha" else escape_unprintable(" ".join(text.split()))
 
 

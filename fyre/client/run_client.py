@@ -52,6 +52,7 @@ class RunSummary:
     note: str = ""
     least: Mapping[str, float] = field(default_factory=dict)  # of each metric
     greatest: Mapping[str, float] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)  # variables that the run was given
 
     def with_goals(self, goals: Mapping[str, str]) -> RunSummary:
         """Return the run with the best values by these goals, where they name a metric."""
@@ -165,10 +166,13 @@ def _summarize(sha: str, posted: PostedStatus, specs: Mapping[str, RunSpec]) -> 
         exit_code=0 if text.state is RunState.SUCCEEDED else None,
         log_url=status.target_url,
         note=value_parsers.replace_invalid_utf8(spec.note),
+        env={name: value_parsers.replace_invalid_utf8(value) for name, value in spec.env},
     )
     wanted = {one.name for one in fields(RunSummary)}
     if text.state is RunState.CARRIED:
         # the page is about the SHA that ran; this commit only shares its outcome
         wanted -= {"sha", "state", "description"}
+    if name.lower() in specs:
+        wanted -= {"env"}  # the page has those of .fyre.yaml too, which every run has
     facts = run_page.read_facts(status.target_url)
     return replace(summary, **{key: value for key, value in facts.items() if key in wanted})

@@ -16,6 +16,7 @@ from fyre.stored_form import (
     as_integer,
     as_number_map,
     as_text,
+    as_text_map,
     one_of,
     or_null,
 )
@@ -43,6 +44,7 @@ _PAGE = StoredForm(
         StoredField("greatest", "greatest", as_number_map),
         StoredField("outputs", "outputs", as_number_map),
         StoredField("note", "note", as_text),
+        StoredField("env", "env", as_text_map),
     ),
 )
 """The form of a run's page.

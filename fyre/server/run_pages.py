@@ -180,6 +180,9 @@ class RunPages:
             "image": run.spec.image or "",
             "image_id": record.image_id,
             "note": value_parsers.replace_invalid_utf8(run.spec.note),
+            "env": {
+                name: value_parsers.replace_invalid_utf8(value) for name, value in run.spec.env
+            },
             **_describe_results(record.results, dict(run.spec.metric_goals)),
         }
 
@@ -208,6 +211,7 @@ def _describe_results(results: RunResults | None, goals: Mapping[str, str]) -> d
     return {
         "metrics": found.last_values(),
         "best": found.best_values(goals),
+        "goals": dict(goals),
         "least": {name: value.least for name, value in found.metrics},
         "greatest": {name: value.greatest for name, value in found.metrics},
         "outputs": {"count": found.output_count, "bytes": found.output_bytes},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,6 +29,10 @@ _SEARCHED_COMMITS = 1000
 
 _ROUND_FACTORS = (1, 2, 8)
 """So many times the wanted number of commits are asked for runs, until there are enough."""
+
+
+_NAMES_SHOWN = 12
+"""Names that are listed where a person's own is not among them."""
 
 
 def main(
@@ -64,24 +69,24 @@ def main(
     except NotVisibleError as error:
         raise run_target.missing_repository_error(remote_info) from error
     notes = {sha: _describe_commit(message) for sha, message in messages.items()}
-    goals = _read_goals(runs)
+    goals, found = _read_goals(runs), runs
     runs = wanted.select(runs, goals)
     columns = list(dict.fromkeys([sort] * bool(sort) + _metric_names(runs) * metrics))
     if csv:
         print_csv(runs[:limit])
-    else:
+    elif runs or json:
         table.print_run_table(runs[:limit], as_json=json, notes=notes, metrics=columns)
-    if sort and not runs:
-        sys.stderr.write(f"fyre: no run here has a metric {sort!r}\n")
-    elif len(runs) >= limit and not (json or csv):
+    if is_chosen and not runs:
+        wanted.explain_none(found)
+    if len(runs) >= limit and not (json or csv):
         these = f"the best {limit}" if sort else f"the newest {limit}"
         sys.stderr.write(f"fyre: these are {these}; -n lists more\n")
     if sort and runs:
         _print_rank_notes(runs[0], sort, goals)
     if not messages:
-        _report_no_runs(client, as_json=json)
+        _report_no_runs(client, range_, as_json=json)
     elif not runs and not (json or is_chosen) and not missing_shas:
-        sys.stderr.write("fyre: no runs here yet: fyre run -- COMMAND\n")
+        sys.stderr.write(f"fyre: {_no_runs_line(range_)}\n")
     if missing_shas:
         shas = ", ".join(sha[:7] for sha in messages if sha in missing_shas)
         sys.stderr.write(
@@ -137,8 +142,29 @@ class _RunFilter:
         ]
         if not self.metric:
             return selected
-        is_least = goals.get(self.metric) == "min"
+        is_least = goals.get(self.metric) == "min"  # else the largest is best
         return sorted(selected, key=lambda run: run.best[self.metric], reverse=not is_least)
+
+    def explain_none(self, runs: list[RunSummary]) -> None:
+        """Say on stderr which part of the choice none of these runs fits, and what there is."""
+        names = list(dict.fromkeys(run.name for run in runs))
+        states = list(dict.fromkeys(str(run.state) for run in runs))
+        if self.name and self.name.lower() not in map(str.lower, names):
+            line = f"no run here is named {self.name!r}{_and_there_are(names)}"
+        elif self.state and self.state not in states:
+            line = f"no run here is {self.state}{_and_there_are(states)}"
+        elif self.metric and not any(self.metric in run.best for run in runs):
+            line = f"no run here has a metric {self.metric!r}{_and_there_are(_metric_names(runs))}"
+        else:
+            line = "no run here is all of that"
+        sys.stderr.write(f"fyre: {line}\n")
+
+
+def _and_there_are(names: list[str]) -> str:
+    """Return the end of a line that says which names there are instead; "" if there are none."""
+    shown = ", ".join(map(table.escape_unprintable, names[:_NAMES_SHOWN]))
+    more = ", …" if len(names) > _NAMES_SHOWN else ""
+    return f"; there {'is' if len(names) == 1 else 'are'} {shown}{more}" if names else ""
 
 
 def _read_goals(runs: list[RunSummary]) -> dict[str, str]:
@@ -199,10 +225,11 @@ def print_csv(runs: list[RunSummary]) -> None:
     fixed = ("sha", "name", "state", "attempt", "started_at", "ended_at", "exit_code", "command")
     names = list(dict.fromkeys(name for run in runs for name in run.metrics))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*fixed, "note", *names, *(f"best {name}" for name in names)])
+    writer.writerow([*fixed, "note", *names, *(f"best {name}" for name in names), "env"])
     for run in runs:
         values = [found.get(name, "") for found in (run.metrics, run.best) for name in names]
-        writer.writerow([*(getattr(run, key) for key in fixed), run.note, *values])
+        env = " ".join(f"{name}={shlex.quote(value)}" for name, value in run.env.items())
+        writer.writerow([*(getattr(run, key) for key in fixed), run.note, *values, env])
 
 
 def _find_runs(
@@ -229,12 +256,18 @@ def _find_runs(
     return runs, messages, missing_shas
 
 
-def _report_no_runs(client: RunClient, *, as_json: bool) -> None:
+def _no_runs_line(range_: str) -> str:
+    if range_:
+        return f"no runs in {range_}: without a range, those of HEAD and of your lab branch"
+    return "no runs here yet: fyre run -- COMMAND"
+
+
+def _report_no_runs(client: RunClient, range_: str, *, as_json: bool) -> None:
     """Say that no commit here asks for a run, or that the forge, which may know of more, is down.
 
     The forge was not asked for anything so far.
     """
-    notes = [] if as_json else ["no runs here yet: fyre run -- COMMAND"]
+    notes = [] if as_json else [_no_runs_line(range_)]
     try:
         client.forge.get_repository(client.repository.name)
     except (TransientError, UserError) as error:

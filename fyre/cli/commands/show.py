@@ -22,19 +22,35 @@ def main(
     json: JsonOption = False,
 ) -> None:
     """Print all that the commit statuses and the receiver know about the runs of a commit."""
+    runs = run_target.resolve_target(rev, remote).find_runs(name, attempt)
     rows = [
         run.to_json() | run_page.fetch_page(run.log_url) | {"links": _list_links(run)}
-        for run in run_target.resolve_target(rev, remote).find_runs(name, attempt)
+        for run in runs
     ]
     if json:
         json_.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    for row in rows:
+    for run, row in zip(runs, rows, strict=True):
         for key, value in row.items():
             if text := _describe(value):
                 sys.stdout.write(f"{key:12} {table.escape_unprintable(text)}\n")
         sys.stdout.write("\n")
+        _print_goal_note(run, row.get("goals"))
+
+
+def _print_goal_note(run: RunSummary, goals: object) -> None:
+    """Say of which metrics the best value is only the largest one, where that was not declared."""
+    names = [
+        name
+        for name, least in run.least.items()
+        if isinstance(goals, dict) and name not in goals and least != run.greatest.get(name)
+    ]
+    if names:
+        shown = ", ".join(map(table.escape_unprintable, names))
+        sys.stderr.write(
+            f"fyre: best is the largest value of {shown}: .fyre.yaml did not say which is best\n"
+        )
 
 
 def _list_links(run: RunSummary) -> list[dict[str, str]]:

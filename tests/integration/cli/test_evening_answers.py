@@ -64,6 +64,8 @@ def test_10_nothing_is_best_before_its_goal_is_known(
     code, _, err = answer(capfd, "outputs", "model.pt")
     assert (code, "lists the files of what was started last" in err) == (1, True)
 
+    assert "best is the largest value of loss" in answer(capfd, "show", sha)[2]
+
     # what the command linked to
     (row,) = json.loads(answer(capfd, "show", sha, "--json")[1])
     assert row["links"] == [{"title": "the tracker", "url": "https://tracker.example/1?a=b&c"}]

@@ -59,11 +59,15 @@ def test_an_evening_is_ranked_and_its_best_model_is_pulled(
     assert rows[0]["metrics"] == {"acc": 0.1}
     assert rows[0]["outputs"] == {"count": 2, "bytes": 16}
     assert rows[0]["note"] == "rate 0.9"
+    assert rows[0]["env"] == {"LR": "0.9"}  # test_10: what tells the runs of a sweep apart
     assert rows[0]["description"].split(" · ")[2] == "acc 0.9"
 
     assert fyre("log", "--sort", "acc", "--limit", "1", "--csv") == 0
     (row,) = csv.DictReader(io.StringIO(capfd.readouterr().out))
     assert (row["sha"], row["acc"], row["note"]) == (shas[0], "0.1", "rate 0.9")
+    assert row["env"] == "LR=0.9"
+    assert fyre("log") == 0
+    assert "sh train.sh  LR=0.3\n" in capfd.readouterr().out
 
     assert fyre("outputs", shas[0], "--json") == 0
     listed = json.loads(capfd.readouterr().out)
@@ -139,7 +143,10 @@ WRONG_NAMES = {
     ("cat", "HEAD", "nope"): "this run has no output nope",
     ("pull", "HEAD", "nope"): "this run has no output nope",
     ("outputs", "HEAD:nope"): "has no run named 'nope'",
-    ("log", "--sort", "nope"): "no run here has a metric 'nope'",
+    ("log", "--sort", "nope"): "no run here has a metric 'nope'; there is acc",
+    ("log", "--name", "trian"): "no run here is named 'trian'; there is run",
+    ("log", "--state", "failed"): "no run here is failed; there is succeeded",
+    ("log", "HEAD.."): "no runs in HEAD..: without a range, those of HEAD",
     ("log", "--state", "nope"): "'nope' is no state",
 }
 

@@ -53,6 +53,7 @@ FIELDS = {
     "best",
     "outputs",
     "note",
+    "env",
 }
 
 

@@ -51,6 +51,7 @@ def test_without_its_page_a_run_is_what_its_status_says(person: Person, client: 
         ("best", {}),
         ("outputs", {"count": 0, "bytes": 0}),
         ("note", ""),
+        ("env", {}),
     ]
     assert type(run.to_json()["state"]) is str
 
