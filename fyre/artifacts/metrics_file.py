@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -29,6 +30,10 @@ LINE_MAX = 1024 * 1024
 DEPTH_MAX = 8
 """Objects in one another; deeper ones are passed over."""
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+_QUOTED = ' text: write {"loss": 0.5}, not {"loss": "0.5"}'
+
 
 @dataclass(slots=True)
 class MetricsSummary:
@@ -38,6 +43,7 @@ class MetricsSummary:
     values: dict[str, MetricValue] = field(default_factory=dict)
     bad_lines: int = 0
     bad_values: int = 0  # no numbers, NaN, infinite
+    quoted: int = 0  # numbers that were written as text
     names_left_out: set[str] = field(default_factory=set)
 
     def add_lines(self, file: BinaryIO) -> None:
@@ -55,8 +61,9 @@ class MetricsSummary:
     def problems(self) -> tuple[str, ...]:
         """Return a line for each kind of thing that was passed over."""
         counts = (
-            (self.bad_lines, "line", "of the metrics is no JSON object", "are no JSON objects"),
-            (self.bad_values, "value", "of the metrics is no number", "are no numbers"),
+            (self.bad_lines, "line", "of the metrics is not a JSON object", "are not JSON objects"),
+            (self.bad_values, "value", "of the metrics is not a number", "are not numbers"),
+            (self.quoted, "value", f"of the metrics is{_QUOTED}", f"are{_QUOTED}"),
         )
         lines = [
             f"{count:,} {word} {one}" if count == 1 else f"{count:,} {word}s of the metrics {many}"
@@ -81,7 +88,9 @@ class MetricsSummary:
 
     def _add_value(self, name: str, value: object) -> None:
         number = _as_finite(value)
-        if number is None:
+        if number is None and isinstance(value, str):
+            self.quoted += 1
+        elif number is None:
             self.bad_values += 1
         elif name in self.values:
             old = self.values[name]
@@ -99,7 +108,8 @@ def _flatten(data: dict[str, object], prefix: str, depth: int) -> Iterator[tuple
         name = f"{prefix}{key}"[:200].encode(errors="replace").decode()
         if isinstance(value, dict) and depth < DEPTH_MAX:
             yield from _flatten(value, f"{name}/", depth + 1)
-        elif not isinstance(value, str):  # words beside the numbers, such as a phase, are no fault
+        elif not isinstance(value, str) or _NUMBER.fullmatch(value.strip()):
+            # other words beside the numbers, such as a phase, are no fault
             yield name, value
 
 

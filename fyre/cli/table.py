@@ -74,6 +74,9 @@ def print_run_table(
                 line.append(_cut(extra, room))
             widths.append(room)
         else:
+            for line in cells:  # the state says it, and the metric at its end is what matters
+                line[_DESCRIPTION] = line[_DESCRIPTION].removeprefix("exit 0 · ")
+            widths[_DESCRIPTION] = max(len(line[_DESCRIPTION]) for line in cells)
             widths = fit_widths(widths, total)
     for line in [head, *cells] if metrics else cells:
         text = _SPACE.join(

@@ -229,7 +229,8 @@ def _profile_hint(name: str, profiles: Mapping[str, Profile]) -> str:
     close = get_close_matches(name, profiles, n=1)
     if close:
         return f": did you mean {close[0]}?"
-    return f": there are {', '.join(profiles)}" if profiles else ""
+    verb = "is" if len(profiles) == 1 else "are"
+    return f": there {verb} {', '.join(profiles)}" if profiles else ""
 
 
 def _image_violations(policy: Policy, profile: Profile, image: str | None) -> Iterator[str]:

@@ -23,6 +23,9 @@ def main(rev: RevArgument = "", *, name: NameOption = "", remote: RemoteOption =
         )
     pending = [run.name for run in runs if not run.state.is_final]
     post_comment_command(commit_target, "cancel", name, pending)
+    place = f"{commit_target.sha[:7]}{remote and f' --remote {remote}'}"
+    sys.stderr.write(f"the receiver ends {'it' if len(pending) == 1 else 'them'} now: ")
+    sys.stderr.write(f"fyre status {place}\n")
 
 
 def post_comment_command(

@@ -23,6 +23,10 @@ _OTHER_CONFIG = (
     "the work tree has another one, which counts once it is committed"
 )
 
+_NO_CONFIG_YET = (
+    f"HEAD has no {CONFIG_FILE}, so its runs begin without one; that of the work tree counts once "
+    "it is committed"
+)
 
 _SEE_FIXED = "`fyre check` shows it fixed"
 
@@ -64,7 +68,7 @@ def main(
     notes = _list_notes(source, text, run_request)
     draft = _worktree_config() if source == "HEAD" else config
     if (draft or "").rstrip() != (config or "").rstrip():
-        notes.append(_OTHER_CONFIG)
+        notes.append(_OTHER_CONFIG if config is not None else _NO_CONFIG_YET)
         diagnostics += [
             replace(one, message=f"{one.message} (in the work tree, not in HEAD)")
             for one in (diagnose_config(draft) if draft is not None else [])

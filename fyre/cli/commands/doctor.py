@@ -35,7 +35,11 @@ def main(
         ),
     ] = "",
     relay: Annotated[
-        bool, typer.Option("--relay", help="Pods fetch the code: no right to exec is needed.")
+        bool,
+        typer.Option(
+            "--relay",
+            help="Pods fetch the code, so no right to exec is needed. It takes no address.",
+        ),
     ] = False,
     server: Annotated[
         bool, typer.Option("--server", help="Look at a receiver instead: FYRE_CONFIG, FYRE_….")

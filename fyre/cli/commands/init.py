@@ -25,6 +25,8 @@ CONFIG_TEMPLATE = """\
 #   EPOCHS: "10"
 # setup:
 #   - pip install -r requirements.txt
+# outputs: [model.pt, "?plots/*.png"] # kept; a ? says that it need not be there
+# metrics: {val_acc: max, loss: min} # which value of $FYRE_METRICS is best
 """
 
 WORKFLOW_TEMPLATE = """\

@@ -49,4 +49,5 @@ class LaunchQueue:
 def _mark_record(record: RunRecord, position: int | None) -> RunRecord:
     if position is None:
         return record
-    return replace(record, reason=f"waiting for a free slot, {position} ahead")
+    place = f"{position} ahead" if position else "next"
+    return replace(record, reason=f"waiting for a free slot, {place}")

@@ -100,6 +100,7 @@ def test_9_38_the_runs_of_head_begin_with_its_own_file(
     repo: Path, git, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(".fyre.yaml").write_text("timeout: 5m\n")
+    assert "HEAD has no .fyre.yaml" in answer(capsys)[1]["notes"][-1]
     git("add", ".fyre.yaml", cwd=repo)
     git("commit", "-q", "-m", "S\n\nFyre-Run: true", cwd=repo)
     Path(".fyre.yaml").write_text("timeout: 9h\n")

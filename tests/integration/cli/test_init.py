@@ -57,6 +57,7 @@ def test_a_first_file_of_defaults_is_valid_and_never_overwritten(repo: Path, mon
     bare = "\n".join(row.removeprefix("# ") for row in path.read_text().splitlines()[1:])
     assert repo_config.parse_repo_config(path.read_text()) == repo_config.RunDefaults()
     assert repo_config.parse_repo_config(bare).all_runs.timeout == 7200
+    assert dict(repo_config.parse_repo_config(bare).all_runs.metric_goals)["loss"] == "min"
     path.write_text("timeout: 1h\n")
     assert main.main(["init", "--config"]) == 0
     assert path.read_text() == "timeout: 1h\n"

@@ -175,6 +175,7 @@ def test_cancel_and_rerun(person: Person, capfd: pytest.CaptureFixture[str]) -> 
     while not any(record.state == "running" for record in person.up.engine.query_runs(ALL_RUNS)):
         time.sleep(0.01)
     assert fyre("cancel") == 0
+    assert f"the receiver ends it now: fyre status {sha[:7]}\n" in capfd.readouterr().err
     assert person.final(sha)["description"].startswith("cancelled by ")
     assert fyre("cancel") == 1
     assert "nothing to cancel: every run has ended (run: cancelled)" in capfd.readouterr().err

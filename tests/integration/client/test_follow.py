@@ -372,7 +372,7 @@ def test_d35_why_a_run_waits_is_told_at_once_and_on_change(
         if isinstance(event, RunNotStarted):
             told.append(event.description)
             person.comment(blockers.pop(), "/fyre cancel")
-    assert told == [f"queued · waiting for a free slot, {ahead} ahead" for ahead in (1, 0)]
+    assert told == [f"queued · waiting for a free slot, {place}" for place in ("1 ahead", "next")]
     for blocker in blockers:
         person.comment(blocker, "/fyre cancel")
 

@@ -154,8 +154,8 @@ def test_metrics_and_links_are_part_of_the_results(make: Make, sha: str) -> None
     assert record.results.last_values() == {"loss": 1 / 3, "val/acc": 0.3, "final": 7}
     assert record.results.best_values({"loss": "min"}) == {"loss": 0.25, "val/acc": 0.4, "final": 7}
     assert record.results.problems == (
-        "1 line of the metrics is no JSON object",
-        "2 values of the metrics are no numbers",
+        "1 line of the metrics is not a JSON object",
+        "2 values of the metrics are not numbers",
     )
     assert manifest_of(engine, record).links == (("My page", "https://example.org/1"),)
 

@@ -314,7 +314,7 @@ def test_a_run_found_before_its_start_is_queued_again(
     engine = make(jobs=0)
     record = engine.get_record(run.key)
     assert record is not None
-    assert (record.state, record.reason) == (RunState.QUEUED, "waiting for a free slot, 0 ahead")
+    assert (record.state, record.reason) == (RunState.QUEUED, "waiting for a free slot, next")
     engine.cancel(run.key, "bob")
     assert await_end(engine, run.key).state is RunState.CANCELLED
 

@@ -53,3 +53,11 @@ def test_a_line_without_end_is_one_bad_line() -> None:
     text = b'{"a": 1}\n"' + b"x" * (3 * metrics_file.LINE_MAX) + b'"\n{"a": 2}'
     summary = summary_of(text)
     assert (summary.values["a"].last, summary.bad_lines) == (2, 1)
+
+
+def test_10_a_number_that_is_text_is_told() -> None:
+    summary = summary_of(b'{"acc": "0.5", "phase": "train", "host": "10.0.0.1", "loss": 1}')
+    assert list(summary.values) == ["loss"]
+    assert summary.problems() == (
+        '1 value of the metrics is text: write {"loss": 0.5}, not {"loss": "0.5"}',
+    )

@@ -72,3 +72,9 @@ def test_d37_a_pipe_gets_all_of_it(
     shown = capsys.readouterr().out
     assert " ".join(LONG.split()) in shown
     assert "a note" not in shown
+
+
+def test_10_a_metric_is_whole_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run("train", "exit 0 · 12m 03s · val_acc 0.976", f"python train.py {'--lr 0.1 ' * 9}")
+    monkeypatch.setattr(sys.modules[__name__], "RUNS", [done])
+    assert "12m 03s · val_acc 0.976  python" in lines(monkeypatch, 80, {})[0]
