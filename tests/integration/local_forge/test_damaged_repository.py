@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.local_forge import NAME, Served
+from tests.support.local_forge import NAME, Receiver, Served
 
 Git = Callable[..., str]
 
@@ -35,14 +35,17 @@ SEEN_BY_GIT_ITSELF = {"bad config line", "packed-refs"}
 @pytest.mark.parametrize("reason", DAMAGES)
 def test_9_3_a_damaged_repository_is_told_in_one_line(  # noqa: PLR0917 - fixtures
     forge: Served,
+    receiver: Receiver,
     pushed: str,
     repo: Path,
     git: Git,
     caplog: pytest.LogCaptureFixture,
     reason: str,
 ) -> None:
-    forge.forge.objects.close()  # as after a restart
+    receiver.wait(1)  # whoever delivers it reads the repository, too
+    forge.forge.objects.close()
     DAMAGES[reason](forge.forge.repository_git_dir(NAME))
+    forge.forge.objects.close()  # as after a restart
     url = f"{forge.api}/repos/{NAME}/commits/{pushed}/status"
     answers = [requests.get(url, timeout=30) for _ in range(2)]
     line = f"the repository {NAME} is damaged on this Git server: "
