@@ -28,19 +28,15 @@ not_started() {
 	exit 113
 }
 
-# Signal all processes of this container but one: others that share the pod are no part of the command.
+# Signal all processes of this container: others that share the pod are no part of the command. The
+# first process is first: else it would see its child's end, and tell that.
 signal_all() {
+	kill "-$1" "$$"
 	for FYRE_PROCESS in /proc/[0-9]*; do
-		[ "${FYRE_PROCESS#/proc/}" != "$2" ] || continue
+		[ "${FYRE_PROCESS#/proc/}" != "$$" ] || continue
 		[ "$FYRE_PROCESS/ns/mnt" -ef /proc/self/ns/mnt ] && kill "-$1" "${FYRE_PROCESS#/proc/}"
 	done
 } 2>/dev/null
-
-# With this process the container ends, and the runtime ends what is left of it.
-kill_all() {
-	signal_all KILL "$$"
-	kill -KILL "$$"
-}
 
 # End everything in the container after the timeout, and say so; a pod's own deadline would also count
 # the pull of the image.
@@ -52,9 +48,9 @@ watch() {
 	(
 		sleep "$FYRE_TIMEOUT" || exit
 		printf '%s' "$1timed out after $FYRE_TIMEOUT_TEXT" >"$FYRE_TOLD"
-		if [ "$2" = all ]; then signal_all TERM none; else kill -TERM "$2"; fi
+		if [ "$2" = all ]; then signal_all TERM; else kill -TERM "$2"; fi
 		sleep "$FYRE_GRACE"
-		kill_all
+		signal_all KILL
 	) </dev/null >/dev/null 2>&1 &
 	FYRE_WATCHER=$!
 	trap - TERM HUP INT QUIT USR1 USR2 ALRM
@@ -138,7 +134,7 @@ pass_on() {
 	FYRE_HEARD=1
 	(
 		sleep "$FYRE_PATIENCE"
-		kill_all
+		signal_all KILL
 	) </dev/null >/dev/null 2>&1 &
 	kill -TERM "-$FYRE_CHILD" 2>/dev/null || kill -TERM "$FYRE_CHILD" 2>/dev/null
 	for FYRE_MEMBER in $(members "$FYRE_CHILD" strays); do kill -TERM "$FYRE_MEMBER"; done 2>/dev/null
