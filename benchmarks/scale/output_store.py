@@ -5,8 +5,8 @@ manifest last) and pulled from a receiver; ``rclone copy`` copies them there and
 nothing that Fyre does not, so its own SHA-256 of the same files is timed too, and added in
 ``of_rclone_with_hashes``. A second store of the same must send nothing.
 
-``python benchmarks/scale/output_store.py [--long]`` prints JSON. It needs rclone, and Go for the
-server. Exits 1 if a content is wrong, or is sent again.
+``python benchmarks/scale/output_store.py [--quick | --long]`` prints JSON. It needs rclone, and Go
+for the server. Exits 1 if a content is wrong, or is sent again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,16 +50,17 @@ class DataSet:
         return self.count * self.size / 1e6
 
 
+QUICK = (DataSet("large", 5, 40_000_000), DataSet("small", 2_000, 10_000))
 SHORT = (DataSet("large", 10, 100_000_000), DataSet("small", 10_000, 10_000))
 LONG = (DataSet("large", 10, 500_000_000), DataSet("small", 100_000, 10_000))
 
 
-def main(*, is_long: bool) -> None:
+def main(data_sets: Sequence[DataSet]) -> None:
     """Measure each kind of files, and print all figures."""
     results = {}
     with up_fixture.temporary_folder() as folder, s3_server.run_server(folder / "s3") as server:
         os.environ |= server.environment()
-        for data in LONG if is_long else SHORT:
+        for data in data_sets:
             results[data.name] = measure(data, folder, server)
     print(json.dumps({"target": TARGET, **results}, indent=2))
     sys.exit(any(one["sent_again"] for one in results.values()))
@@ -183,4 +184,4 @@ def run(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    main(is_long="--long" in sys.argv[1:])
+    main({"--quick": QUICK, "--long": LONG}.get(" ".join(sys.argv[1:]), SHORT))
