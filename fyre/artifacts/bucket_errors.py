@@ -63,7 +63,7 @@ _OUR_WORDS = (
     ("Bucket name", "it names no bucket"),
     ("Unable to recognise URL", "its kind is not known"),
 )
-"""What the library says where no server answered, and what that means; the first match counts."""
+"""Words of the library where no server answered, and their meaning; the first match counts."""
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LINKS_SIZE = 256 * 1024
+"""Bytes that are read of the file of links."""
+
 LINKS_MAX = 20
 """Links of one run."""
 

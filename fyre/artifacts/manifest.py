@@ -6,7 +6,7 @@ It is written last, when everything that it names is stored, and never changes a
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +105,8 @@ ARTIFACT_FORM = StoredForm(
 """The stored names of one file."""
 
 
-def _artifacts_from_json(data: object) -> tuple[Artifact, ...]:
+def artifacts_from_json(data: object) -> tuple[Artifact, ...]:
+    """Return the files of a stored list. Raises ``UnreadableError``."""
     if not isinstance(data, list):
         raise UnreadableError(f"{data!r:.40} is not a list")
     return tuple(artifact_from_json(one) for one in data)
@@ -122,6 +123,11 @@ def artifact_to_json(artifact: Artifact) -> dict[str, Any]:
     return ARTIFACT_FORM.encode(artifact, artifact.unknown)
 
 
+def artifacts_to_json(artifacts: Iterable[Artifact]) -> list[dict[str, Any]]:
+    """Return the files as a list of plain data."""
+    return [artifact_to_json(one) for one in artifacts]
+
+
 MANIFEST_FORM = StoredForm(
     "a manifest",
     (
@@ -136,8 +142,8 @@ MANIFEST_FORM = StoredForm(
         StoredField(
             "artifacts",
             "artifacts",
-            _artifacts_from_json,
-            lambda artifacts: [artifact_to_json(one) for one in artifacts],
+            artifacts_from_json,
+            artifacts_to_json,
             required=True,
         ),
         StoredField("results", "results", results.from_json, results.to_json, required=True),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from fyre.regular_files import open_regular
 
 CHUNK_SIZE = 1024 * 1024  # bytes
 
@@ -146,12 +147,8 @@ def hash_of_key(key: str) -> str:
 
 def _open_source(path: Path) -> BinaryIO:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.fdopen(open_regular(path), "rb")
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
         raise UnreadableFileError(error.strerror) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnreadableFileError("no regular file")
-    return os.fdopen(descriptor, "rb")

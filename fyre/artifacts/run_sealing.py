@@ -16,9 +16,6 @@ from fyre.runs.results import MetricValue, RunResults
 from fyre.runs.run import Run
 from fyre.runs.state import RunState
 
-LINKS_SIZE = 256 * 1024
-"""Bytes that are read of the file of links."""
-
 _DOCUMENT_SIZE = 4 * 1024 * 1024  # bytes of a metrics.json
 
 

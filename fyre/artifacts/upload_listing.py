@@ -10,7 +10,13 @@ import io
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fyre.artifacts.manifest import Artifact, artifact_from_json, artifact_to_json
+from fyre.artifacts.manifest import (
+    Artifact,
+    artifact_from_json,
+    artifact_to_json,
+    artifacts_from_json,
+    artifacts_to_json,
+)
 from fyre.stored_form import (
     StoredField,
     StoredForm,
@@ -48,13 +54,13 @@ class UploadListing:
 
 
 def _as_artifacts(data: object) -> tuple[Artifact, ...]:
-    if not isinstance(data, list) or len(data) > ARTIFACTS_MAX:
-        raise UnreadableError(f"it is no list of at most {ARTIFACTS_MAX:,} files")
-    return _check_paths(tuple(map(artifact_from_json, data)))
+    return _check_paths(artifacts_from_json(data))
 
 
 def _check_paths(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
     """Return files that can be laid out in one folder. Raises ``UnreadableError``."""
+    if len(artifacts) > ARTIFACTS_MAX:
+        raise UnreadableError(f"it has more than {ARTIFACTS_MAX:,} files")
     paths = {one.path for one in artifacts}
     if len(paths) < len(artifacts):
         raise UnreadableError("a path is there twice")
@@ -78,7 +84,7 @@ LISTING_FORM = StoredForm(
             "artifacts",
             "artifacts",
             _as_artifacts,
-            lambda artifacts: [artifact_to_json(one) for one in artifacts],
+            artifacts_to_json,
             required=True,
         ),
         StoredField(

@@ -20,10 +20,11 @@ from typing import Any
 
 from fyre.artifacts import output_files, output_limits, run_sealing
 from fyre.artifacts.artifact_store import ArtifactStore, UnreadableFileError, fsync_path
+from fyre.artifacts.link_lines import LINKS_SIZE
 from fyre.artifacts.manifest import Artifact
 from fyre.artifacts.output_files import OutputFiles
 from fyre.artifacts.output_limits import OutputSize
-from fyre.artifacts.run_sealing import LINKS_SIZE, StoredOutputs
+from fyre.artifacts.run_sealing import StoredOutputs
 from fyre.engines.local import result_files
 from fyre.engines.local.result_files import ENDED_FILE, LINKS_FILE, METRICS_FILE, OUTPUTS_DIR
 from fyre.regular_files import open_for_writing, read_beginning

@@ -37,7 +37,7 @@ Ending = tuple[RunState, str]  # how a run has ended, and why
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
-    """What a supervisor does, in an order in which it never goes back."""
+    """The work of a supervisor, in an order in which it never goes back."""
 
     order: tuple[bool, bool, int, bool]
     due: float  # when it is certainly over, on the monotonic clock

@@ -84,7 +84,7 @@ _TERMINAL = (
     (b"_", b"\xc2"),
     _STRING_MAX + 64,
 )
-"""What ECMA-48 calls control sequences and strings, other escapes, and overstriking."""
+"""ECMA-48's control sequences and strings, other escapes, and overstriking."""
 
 _ENCODED_WORD = rb"=\?[-\w]{1,40}\?[qQ]\?"
 _SOFT_BREAKS = (
@@ -94,7 +94,7 @@ _SOFT_BREAKS = (
     (b"=", b"=\r", b"?"),
     128,
 )
-"""Where quoted-printable breaks a line (RFC 2045), and a header its words (RFC 2047)."""
+"""The breaks of a line in quoted-printable (RFC 2045), and of a header's words (RFC 2047)."""
 
 MARKED_READINGS = tuple(
     (MarkedReading(*marks), BegunMarkedReading(*marks)) for marks in (_TERMINAL, _SOFT_BREAKS)

@@ -22,13 +22,15 @@ from fyre.engines.kubernetes.outputs import upload_agent
 from fyre.engines.kubernetes.pod_facts import KubeObject
 
 _MODULES = (
+    ("fyre", "regular_files.py"),
+    ("fyre.artifacts", "link_lines.py"),
     ("fyre.artifacts", "output_files.py"),
     ("fyre.artifacts", "output_paths.py"),
     ("fyre.message", "output_notation.py"),
     ("fyre.message", "value_parsers.py"),
     ("fyre.engines.kubernetes.outputs", "upload_agent.py"),
 )
-"""What the agent is made of; each loads the standard library only."""
+"""The modules of the agent; each loads the standard library only."""
 
 _START = (
     "import base64, os, sys, tempfile; "
@@ -43,7 +45,7 @@ _SPARE_SECONDS = 5
 """Seconds between the moment at which the agent gives up, and its end."""
 
 OUTPUTS_DIR, RESULTS_DIR = "/fyre/outputs", "/fyre/results"
-"""Where the command writes its outputs, and its metrics and links: volumes of their own."""
+"""The directories for outputs, and for metrics and links: volumes of their own."""
 
 RESULT_VARIABLES = {
     "FYRE_OUTPUTS": OUTPUTS_DIR,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from fyre.artifacts import run_sealing, upload_token
+from fyre.artifacts import link_lines, run_sealing, upload_token
 from fyre.artifacts.artifact_store import ArtifactStore
 from fyre.artifacts.run_sealing import StoredOutputs
 from fyre.artifacts.upload_listing import UploadListing
@@ -64,7 +64,7 @@ class OutputCollector:
         self._mutex = threading.Lock()
         self._facts: dict[str, OutputFacts] = {}
         self._first_failures: dict[str, float] = {}  # on the monotonic clock
-        self._runs: RunSource | None = None
+        self._runs: RunSource  # of the engine that starts this
         self._reconcile: Callable[[str], object] = lambda _: None
         self._submit: Callable[[str, Callable[[], object]], object] = lambda *_: None
 
@@ -95,12 +95,12 @@ class OutputCollector:
 
     def check_open(self, key: str, pod: str) -> None:
         """Raise ``UploadNotOpenError`` unless that pod may upload for that run now."""
-        record = self._runs.get_record(key) if self._runs else None
+        record = self._runs.get_record(key)
         if record is None:
             raise UploadNotOpenError("the run is not known yet", is_final=False)
         if record.state.is_final or self.facts_of(key).sealed is not None:
             raise UploadNotOpenError("the run is over", is_final=True)
-        if self._runs is None or self._runs.find_pod(key, pod) is None:
+        if self._runs.find_pod(key, pod) is None:
             raise UploadNotOpenError("the pod is not known yet", is_final=False)
 
     def check_ended(self, key: str, pod: str) -> None:
@@ -110,14 +110,14 @@ class OutputCollector:
         being deleted the kubelet reports no end before all its containers have ended, the agent
         too: there an early listing is taken, and the agent's own takes its place.
         """
-        found = self._runs.find_pod(key, pod) if self._runs else None
+        found = self._runs.find_pod(key, pod)
         is_going = found is not None and pod_facts.gone_by(found) is not None
         if found is None or not (is_going or pod_facts.has_finished(found)):
             raise UploadNotOpenError("the command has not ended", is_final=False)
 
     def may_start(self, key: str) -> bool:
         """Return False if the command of a run has ended: its code is given to no other pod."""
-        record = self._runs.get_record(key) if self._runs else None
+        record = self._runs.get_record(key)
         has_ended = record is not None and (
             record.state.is_final or record.state is RunState.UPLOADING
         )
@@ -148,9 +148,8 @@ class OutputCollector:
 
     def _collect(self, key: str) -> None:
         """Look which listings are kept, and seal the one that counts."""
-        runs, before = self._runs, self.facts_of(key)
-        record = runs.get_record(key) if runs else None
-        ended = runs.ended_record(key) if runs else None
+        before, record = self.facts_of(key), self._runs.get_record(key)
+        ended = self._runs.ended_record(key)
         if not record or not ended or record.state is not RunState.UPLOADING:
             return
         try:
@@ -176,7 +175,7 @@ class OutputCollector:
         key = record.run.key
         known = tuple(self._staging.listed_pods(key))
         facts = replace(before, listed_pods=known, is_checked=True, trouble="")
-        pod = run_outputs.deciding_pod(record, self._runs.list_pods(key) if self._runs else ())
+        pod = run_outputs.deciding_pod(record, self._runs.list_pods(key))
         uid = pod["metadata"]["uid"] if pod is not None else next(reversed(known), "")
         if uid not in known:
             return facts
@@ -187,7 +186,7 @@ class OutputCollector:
         outputs = StoredOutputs(
             listing.artifacts,
             listing.metrics.sha256 if listing.metrics is not None else None,
-            listing.links[: run_sealing.LINKS_SIZE],
+            listing.links[: link_lines.LINKS_SIZE],
             listing.problems,
             listing.missing,
         )

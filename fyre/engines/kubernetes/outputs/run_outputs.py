@@ -19,7 +19,7 @@ from fyre.runs.run import Run, RunRecord
 from fyre.runs.state import RunState
 
 LOST = "outputs lost: "
-"""How the reason begins of a run whose outputs can't be had any more."""
+"""The beginning of the reason of a run whose outputs can't be had any more."""
 
 
 @dataclass(frozen=True, slots=True)

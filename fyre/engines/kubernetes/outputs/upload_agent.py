@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import ssl
-import stat
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -26,13 +25,15 @@ from threading import local
 from typing import Any
 
 from fyre.artifacts import output_files
+from fyre.artifacts.link_lines import LINKS_SIZE
 from fyre.artifacts.output_files import OutputFiles
+from fyre.regular_files import open_regular, read_beginning, regular_size
 
 NOTHING_TO_KEEP, ALL_KEPT = "nothing to keep", "all is kept"
 """The last words of an agent; others say why outputs are lost."""
 
 DECLARED = "FYRE_DECLARED_"
-"""How the variables begin that hold the declared outputs, one a line."""
+"""The beginning of the variables that hold the declared outputs, one a line."""
 
 FILES_MAX = 200_000
 """Files of one upload; the others are named as left out."""
@@ -44,7 +45,6 @@ _SMALL_SIZE = 1024 * 1024
 """Bytes of a content up to which it is sent together with others."""
 
 _PACKED_MAX = 2000  # contents in one request
-_LINKS_SIZE = 256 * 1024
 _CHECK_INTERVAL = 0.5  # seconds
 _GONE_SECONDS = 5.0
 _THREADS = 4
@@ -157,7 +157,7 @@ class Upload:
 
     def listing(self, metrics: Path, links: Path) -> dict[str, Any]:
         """Return what the receiver is to keep, after all files were added."""
-        listing: dict[str, Any] = {"links": read_text(links, _LINKS_SIZE)}
+        listing: dict[str, Any] = {"links": read_text(links, LINKS_SIZE)}
         if is_written(metrics) and (content := self._add_source("$FYRE_METRICS", metrics)):
             sha256, size = content
             listing["metrics"] = {"path": "metrics", "size": size, "sha256": sha256, "mode": 0}
@@ -179,7 +179,7 @@ class Upload:
     def _add_source(self, path: str, source: Path) -> tuple[str, int] | None:
         """Return hash and size of a file, None with a problem where it can't be read."""
         try:
-            with open_source(source) as file:
+            with _open_source(source) as file:
                 size = os.fstat(file.fileno()).st_size
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 is_whole = file.tell() == size
@@ -271,27 +271,21 @@ def _upload(receiver: Receiver, environment: Mapping[str, str]) -> str:
     raise UploadError(f"the receiver does not take them: {reason}")
 
 
-def open_source(path: Path) -> io.BufferedReader:
-    """Open a regular file that a command wrote; wait for no pipe, follow no link."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags), "rb")
-
-
 def is_written(path: Path) -> bool:
     """Return True for a regular file with something in it."""
     with contextlib.suppress(OSError):
-        info = path.lstat()
-        return stat.S_ISREG(info.st_mode) and info.st_size > 0
+        return regular_size(path) > 0
     return False
 
 
 def read_text(path: Path, size_max: int) -> str:
     """Return the beginning of a regular file; "" where there is none."""
-    if not is_written(path):
-        return ""
-    with contextlib.suppress(OSError), open_source(path) as file:
-        return file.read(size_max).decode(errors="replace")
-    return ""
+    text = read_beginning(path, size_max) if is_written(path) else b""
+    return text.decode(errors="replace")
+
+
+def _open_source(path: Path) -> io.BufferedReader:
+    return os.fdopen(open_regular(path), "rb")
 
 
 def wait_for_end(pid_file: Path) -> None:
@@ -343,7 +337,7 @@ def main(environment: Mapping[str, str]) -> None:
 def _read(path: Path, offset: int, size: int) -> bytes:
     """Return a stretch of a file. Raises ``ChangedFileError`` if there is no such stretch."""
     try:
-        with open_source(path) as file:
+        with _open_source(path) as file:
             file.seek(offset)
             piece = file.read(size)
     except OSError as error:
